@@ -1,0 +1,27 @@
+"""marsbench: which model works on Mars science.
+
+The public Python API. Its functions are imported on first use, so that ``import marsbench``
+and ``marsbench --help`` load neither torch nor hydra.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from marsbench.api import load_dataset, load_records, run
+
+__version__ = "0.1.0"
+
+_API = {"run": "api", "load_dataset": "api", "load_records": "api"}
+
+__all__ = ["__version__", "load_dataset", "load_records", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _API:
+        raise AttributeError(f"module 'marsbench' has no attribute '{name}'")
+    return getattr(import_module(f"marsbench.{_API[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,541 @@
+"""The typed configuration of a run, and the identity made from it.
+
+`RunConfig` is the one place where defaults live: YAML files and command lines only choose and
+override. `run_id` names a run by what can move its score and by nothing else.
+"""
+
+import ast
+import dataclasses
+import hashlib
+import inspect
+import itertools
+import json
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from marsbench.errors import ConfigError, unknown_name
+
+
+class Mode(StrEnum):
+    """Which weights a run starts from and which it trains."""
+
+    SCRATCH = "scratch"
+    FROZEN = "frozen"
+    FINETUNE = "finetune"
+
+
+class SourceName(StrEnum):
+    """Where a task's bytes come from."""
+
+    AUTO = "auto"
+    LOCAL = "local"
+    HUGGINGFACE = "huggingface"
+    ZENODO = "zenodo"
+    DEMO = "demo"
+
+
+class Protocol(StrEnum):
+    """How a run meets its data; reports never mix two protocols."""
+
+    ONLINE = "online"
+
+
+class Augment(StrEnum):
+    """Random changes of train images that keep their label."""
+
+    AUTO = "auto"
+    NONE = "none"
+    HFLIP = "hflip"
+    D4 = "d4"
+
+
+class OptimName(StrEnum):
+    """The optimisers of the paper's grid."""
+
+    ADAM = "adam"
+    ADAMW = "adamw"
+    SGD = "sgd"
+
+
+class SchedulerName(StrEnum):
+    """The learning-rate schedules of the paper's grid."""
+
+    NONE = "none"
+    COSINE = "cosine"
+    PLATEAU = "plateau"
+    STEP = "step"
+
+
+class Precision(StrEnum):
+    """Arithmetic of a run, in Lightning's words."""
+
+    FLOAT32 = "32-true"
+    FLOAT64 = "64-true"
+    BF16_MIXED = "bf16-mixed"
+    FP16_MIXED = "16-mixed"
+
+
+DEFAULT_LR = {Mode.SCRATCH: 1e-3, Mode.FROZEN: 1e-3, Mode.FINETUNE: 1e-4}
+"""Learning rates where none is given; all three are in the paper's grid (Table 3)."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimiser."""
+
+    name: OptimName = OptimName.ADAMW
+    """adam, adamw or sgd (with Nesterov momentum)."""
+    lr: float | None = None
+    """Learning rate; by default 1e-3, or 1e-4 when fine-tuning."""
+    weight_decay: float = 0.05
+    """Weight decay (paper, Table 3)."""
+    momentum: float = 0.9
+    """Momentum of sgd."""
+    batch_size: int = 32
+    """Samples per step and device."""
+
+
+@dataclass(frozen=True)
+class SchedulerConfig:
+    """Learning-rate schedule, stepped once per epoch."""
+
+    name: SchedulerName = SchedulerName.NONE
+    """none, cosine (to zero over max_epochs), plateau (on validation loss) or step."""
+    step_size: int = 10
+    """Epochs between the drops of `step`."""
+    gamma: float = 0.1
+    """Factor of a drop of `step` and `plateau`."""
+    patience: int = 3
+    """Epochs without a better validation loss before `plateau` drops."""
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Training loop; the names are Lightning's own, `patience` is its EarlyStopping's."""
+
+    max_epochs: int = 50
+    """Most epochs to train (paper: 50, 100 or 200)."""
+    patience: int | None = 5
+    """Epochs without a better validation loss before training stops; null never stops early."""
+    precision: Precision = Precision.FLOAT32
+    """32-true, bf16-mixed, 16-mixed or 64-true."""
+    accumulate_grad_batches: int = 1
+    """Batches whose gradients are summed before a step."""
+    gradient_clip_val: float | None = None
+    """Largest gradient norm; null does not clip."""
+    accelerator: str = "auto"
+    """auto, cpu, gpu or another of Lightning's."""
+    devices: int = 1
+    """Devices to train on."""
+
+
+@dataclass(frozen=True)
+class LoggerConfig:
+    """Where training curves go."""
+
+    csv: bool = True
+    """A CSV file in the run's folder."""
+    tensorboard: bool = False
+    """TensorBoard events in the run's folder (extra `tensorboard`)."""
+    wandb: bool = False
+    """Weights & Biases (extra `wandb`)."""
+    project: str = "marsbench"
+    """Project in Weights & Biases."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that says what one run is and how it is carried out."""
+
+    task: str = ""
+    """Task name, or path to a custom task's YAML or folder."""
+    model: str = ""
+    """Zoo entry or alias, `timm:NAME` or `torchvision:NAME`."""
+    mode: Mode = Mode.FROZEN
+    """scratch, frozen or finetune."""
+    subset: str = "full"
+    """full, partition_0.01 ... partition_0.50 or few_shot_1 ... few_shot_20: train split only."""
+    seed: int = 0
+    """Seed of weights, order and augmentation."""
+    source: SourceName = SourceName.AUTO
+    """auto, local, huggingface, zenodo or demo; auto is never demo."""
+    root: str | None = None
+    """Folder of a local source: the task's own folder or the one that holds it."""
+    size: float = 1.0
+    """Amount of demo data, as a multiple of the recipe's default."""
+    protocol: Protocol = Protocol.ONLINE
+    """online: images pass through the model in every epoch."""
+    weights: str | None = None
+    """Path of a local checkpoint to start from in place of the zoo entry's weights."""
+    augment: Augment = Augment.AUTO
+    """none, hflip, d4 (flips and quarter turns); auto: d4 from orbit, hflip on the ground."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    store: str = "runs"
+    """Folder that collects the records."""
+    save_model: bool = True
+    """Whether the tested weights are kept beside the record (of a frozen run: the head)."""
+    cache: bool = True
+    """Whether decoded images are kept in a memory-mapped cache."""
+    workers: int | None = None
+    """Processes that load data; by default none up to two cores, else up to eight."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
+        """Build a config from plain values, nested or with dotted keys.
+
+        Args:
+            values: For example ``{"task": "frost_cls", "optim": {"lr": 1e-3}}`` or
+                ``{"task": "frost_cls", "optim.lr": 1e-3}``.
+
+        Raises:
+            ConfigError: If a key is unknown or a value cannot be used; names all of them.
+        """
+        problems: list[str] = []
+        config: RunConfig = _build(cls, _nest(values), "", problems)
+        if not problems:
+            problems = _problems(config)
+        if problems:
+            raise ConfigError("\n".join(problems), "`marsbench list keys` shows the keys.")
+        return dataclasses.replace(config, subset=canonical_subset(config.subset))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the config as plain nested values, as `from_dict` takes them."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+    @property
+    def effective_batch_size(self) -> int:
+        """Samples behind one optimiser step."""
+        trainer = self.trainer
+        return self.optim.batch_size * trainer.accumulate_grad_batches * trainer.devices
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate given, else the mode's default."""
+        return DEFAULT_LR[self.mode] if self.optim.lr is None else self.optim.lr
+
+
+def config_keys() -> dict[str, type]:
+    """Every key of a run, groups dotted (``optim.lr``), with the type of its value."""
+    keys: dict[str, type] = {}
+    for name, hint in typing.get_type_hints(RunConfig).items():
+        if is_dataclass(hint):
+            keys |= {f"{name}.{k}": t for k, t in typing.get_type_hints(hint).items()}
+        else:
+            keys[name] = hint
+    return keys
+
+
+def key_notes() -> dict[str, str]:
+    """What each key means: the docstring under its field."""
+    tree = ast.parse(inspect.getsource(inspect.getmodule(RunConfig) or RunConfig))
+    notes: dict[str, str] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            for field_node, text in itertools.pairwise(node.body):
+                if (
+                    isinstance(field_node, ast.AnnAssign)
+                    and isinstance(field_node.target, ast.Name)
+                    and isinstance(text, ast.Expr)
+                    and isinstance(text.value, ast.Constant)
+                ):
+                    notes[f"{node.name}.{field_node.target.id}"] = str(text.value.value)
+    hints = typing.get_type_hints(RunConfig)
+    return {
+        key: notes[f"{hints[group].__name__}.{leaf}" if leaf else f"RunConfig.{group}"]
+        for key in config_keys()
+        for group, _, leaf in [key.partition(".")]
+    }
+
+
+def check_key(key: str, extra: tuple[str, ...] = ()) -> None:
+    """Raise with close matches if no key of a run is called so.
+
+    Args:
+        key: For example ``"optim.lr"``.
+        extra: Further names that are allowed, such as the groups a YAML is chosen for.
+    """
+    known = (*config_keys(), *extra)
+    if key not in known:
+        hint = "`marsbench list keys` shows the keys."
+        leaf = [k for k in known if k.rpartition(".")[2] == key]
+        if leaf:
+            raise ConfigError(f"Unknown key '{key}'.", f"Did you mean {' or '.join(leaf)}? {hint}")
+        raise unknown_name("key", key, known, hint)
+
+
+def _nest(values: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        group, _, leaf = key.partition(".")
+        if not leaf:
+            if isinstance(value, Mapping) and isinstance(nested.get(key), dict):
+                nested[key] |= value
+            else:
+                nested[key] = dict(value) if isinstance(value, Mapping) else value
+            continue
+        inner = nested.setdefault(group, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"'{group}' is given both a value and the key '{key}'.")
+        inner[leaf] = value
+    return nested
+
+
+def _build(cls: type, values: Mapping[str, Any], prefix: str, problems: list[str]) -> Any:
+    hints = typing.get_type_hints(cls)
+    chosen: dict[str, Any] = {}
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if key not in hints:
+            try:
+                check_key(path)
+            except ConfigError as error:
+                problems.append(f"{error.problem} {error.remedy.partition('`')[0]}".strip())
+            continue
+        hint = hints[key]
+        if is_dataclass(hint):
+            if isinstance(value, hint):  # type: ignore[arg-type]
+                chosen[key] = value
+            elif isinstance(value, Mapping):
+                chosen[key] = _build(hint, value, f"{path}.", problems)  # type: ignore[arg-type]
+            else:
+                names = ", ".join(f"{path}.{f.name}" for f in fields(hint))
+                problems.append(f"'{path}' is a group of keys, not a value: set {names}.")
+            continue
+        try:
+            chosen[key] = _value(hint, value, path)
+        except ConfigError as error:
+            problems.append(str(error).replace("\n", " "))
+    return cls(**chosen)
+
+
+def _value(hint: Any, value: Any, path: str) -> Any:
+    """Check a value against a field's type; numbers may arrive as text."""
+    if isinstance(hint, types.UnionType):
+        if value is None or value == "null":
+            return None
+        hint = next(t for t in typing.get_args(hint) if t is not type(None))
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        if value is None or value not in [m.value for m in hint]:
+            raise unknown_name(path, str(value), [m.value for m in hint])
+        return hint(value)
+    if hint is bool:
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true"
+        raise ConfigError(f"'{path}' is true or false, not '{value}'.")
+    if hint is str:
+        if value is None or isinstance(value, bool | Mapping | list | tuple):
+            raise ConfigError(f"'{path}' is one name, not '{value}'.")
+        return str(value)
+    wanted = "a whole number" if hint is int else "a number"
+    try:
+        number = float(value) if not isinstance(value, bool) else math.nan
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or (hint is int and number != int(number)):
+        raise ConfigError(f"'{path}' is {wanted}, not '{value}'.")
+    return int(number) if hint is int else number
+
+
+def _problems(config: RunConfig) -> list[str]:
+    """Find values of the right type that still make no sense."""
+    problems = []
+    if not config.task:
+        problems.append("No task is given: add task=NAME (`marsbench list tasks` shows them).")
+    if not config.model:
+        problems.append("No model is given: add model=NAME (`marsbench list models` shows them).")
+    at_least = {
+        "seed": (config.seed, 0),
+        "optim.batch_size": (config.optim.batch_size, 1),
+        "optim.weight_decay": (config.optim.weight_decay, 0),
+        "optim.momentum": (config.optim.momentum, 0),
+        "scheduler.step_size": (config.scheduler.step_size, 1),
+        "scheduler.patience": (config.scheduler.patience, 0),
+        "trainer.max_epochs": (config.trainer.max_epochs, 1),
+        "trainer.patience": (config.trainer.patience, 1),
+        "trainer.accumulate_grad_batches": (config.trainer.accumulate_grad_batches, 1),
+        "trainer.devices": (config.trainer.devices, 1),
+        "workers": (config.workers, 0),
+    }
+    for key, (number, low) in at_least.items():
+        if number is not None and number < low:
+            problems.append(f"'{key}' is {number}; it must be at least {low}.")
+    above_zero = {
+        "size": config.size,
+        "optim.lr": config.optim.lr,
+        "scheduler.gamma": config.scheduler.gamma,
+        "trainer.gradient_clip_val": config.trainer.gradient_clip_val,
+    }
+    for key, value in above_zero.items():
+        if value is not None and value <= 0:
+            problems.append(f"'{key}' is {value}; it must be above 0.")
+    if config.seed >= 2**32:
+        problems.append(f"'seed' is {config.seed}; it must be below 2**32.")
+    if config.weights is not None and config.mode is Mode.SCRATCH:
+        problems.append(
+            "mode=scratch starts from random weights, so weights=PATH has no meaning: "
+            "leave it out, or choose mode=frozen or mode=finetune."
+        )
+    try:
+        parse_subset(config.subset)
+    except ConfigError as error:
+        problems.append(str(error).replace("\n", " "))
+    return problems
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Part of a train split; all of it if neither field is set.
+
+    Attributes:
+        fraction: Share of the train split kept, for a partition.
+        shots: Train samples per class, for a few-shot subset.
+    """
+
+    fraction: Decimal | None = None
+    shots: int | None = None
+
+    def __str__(self) -> str:
+        if self.fraction is not None:
+            return f"partition_{self.fraction:.2f}"
+        return "full" if self.shots is None else f"few_shot_{self.shots}"
+
+
+def parse_subset(name: str) -> Subset:
+    """Read a subset's name.
+
+    Raises:
+        ConfigError: If it is none of full, partition_P with 0 < P < 1 in whole hundredths, or
+            few_shot_K with K >= 1.
+    """
+    if name == "full":
+        return Subset()
+    if match := re.fullmatch(r"partition_(0?\.\d+)", name):
+        fraction = Decimal(match[1])
+        if fraction > 0 and fraction == round(fraction, 2):
+            return Subset(fraction=round(fraction, 2))
+    if match := re.fullmatch(r"few_shot_([1-9]\d*)", name):
+        return Subset(shots=int(match[1]))
+    raise ConfigError(
+        f"Unknown subset '{name}'.",
+        "Choose full, partition_P with P from 0.01 to 0.99 (published: 0.01, 0.02, 0.05, 0.10, "
+        "0.20, 0.25, 0.50) or few_shot_K (published: 1, 2, 5, 10, 15, 20).",
+    )
+
+
+def canonical_subset(name: str) -> str:
+    """Spell a subset the one way it has in files: ``partition_0.1`` is ``partition_0.10``."""
+    return str(parse_subset(name))
+
+
+def identity(
+    config: RunConfig,
+    *,
+    kind: str,
+    data_revision: str,
+    subset_digest: str,
+    architecture: str,
+    weights: str | None,
+    input_size: int,
+    augment: Augment,
+) -> dict[str, Any]:
+    """Collect every choice that can move a run's score, beside the five in its name.
+
+    A field that later versions add must enter as None where it changes nothing, and None is
+    dropped, so that ids of earlier records stay valid.
+
+    Args:
+        config: The run.
+        kind: Kind of the task.
+        data_revision: Which bytes the source serves.
+        subset_digest: Digest of the train samples' ids, in order.
+        architecture: Library and id of the model.
+        weights: Which weights it starts from, None for random ones.
+        input_size: Side of the model's input in pixels.
+        augment: Augmentation, resolved.
+    """
+    optim, scheduler, trainer = config.optim, config.scheduler, config.trainer
+    is_step, is_plateau = (
+        scheduler.name is name for name in (SchedulerName.STEP, SchedulerName.PLATEAU)
+    )
+    choices: dict[str, Any] = {
+        "kind": kind,
+        "data_revision": data_revision,
+        "subset_digest": subset_digest,
+        "architecture": architecture,
+        "weights": weights,
+        "input_size": input_size,
+        "protocol": config.protocol,
+        "augment": augment,
+        "optim": {
+            "name": optim.name,
+            "lr": config.learning_rate,
+            "weight_decay": optim.weight_decay,
+            "momentum": optim.momentum if optim.name is OptimName.SGD else None,
+            "effective_batch_size": config.effective_batch_size,
+        },
+        "scheduler": {
+            "name": scheduler.name,
+            "step_size": scheduler.step_size if is_step else None,
+            "gamma": scheduler.gamma if is_step or is_plateau else None,
+            "patience": scheduler.patience if is_plateau else None,
+        },
+        "trainer": {
+            "max_epochs": trainer.max_epochs,
+            "patience": trainer.patience,
+            "precision": trainer.precision,
+            "gradient_clip_val": trainer.gradient_clip_val,
+        },
+    }
+    return _without_none(choices)
+
+
+def _without_none(choices: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else _plain(value)
+        for key, value in choices.items()
+        if value is not None
+    }
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, StrEnum) else value
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, independent of the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def slug(name: str) -> str:
+    """Make a name safe in a path: ``smp:unet/tu-x`` becomes ``smp-unet-tu-x``."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")
+
+
+def run_id(
+    task: str, model: str, mode: str, subset: str, seed: int, choices: Mapping[str, Any]
+) -> str:
+    """Name a run: ``task/model/mode/subset/seed-HASH``.
+
+    Args:
+        task: Name of the task.
+        model: Name of the model, aliases resolved.
+        mode: Mode.
+        subset: Subset, spelt canonically.
+        seed: Seed.
+        choices: What `identity` gave.
+    """
+    return f"{slug(task)}/{slug(model)}/{mode}/{subset}/{seed}-{digest(choices)[:10]}"

@@ -1,0 +1,77 @@
+"""The kinds of task and the metrics they are judged by: plain data."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a task asks for."""
+
+    BINARY = "binary"
+    MULTICLASS = "multiclass"
+    MULTILABEL = "multilabel"
+    SEGMENTATION = "segmentation"
+    DETECTION = "detection"
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether one image gets labels, rather than pixels or boxes."""
+        return self in (Kind.BINARY, Kind.MULTICLASS, Kind.MULTILABEL)
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What a metric's numbers mean.
+
+    Attributes:
+        title: Name for tables and figures.
+        higher_is_better: Its direction.
+        low: Smallest possible value.
+        high: Largest possible value; infinite for a loss.
+    """
+
+    title: str
+    higher_is_better: bool = True
+    low: float = 0.0
+    high: float = 1.0
+
+
+METRICS: dict[str, MetricInfo] = {
+    "f1_weighted": MetricInfo("weighted F1"),
+    "f1_macro": MetricInfo("macro F1"),
+    "accuracy": MetricInfo("accuracy"),
+    "auroc": MetricInfo("AUROC"),
+    "average_precision": MetricInfo("average precision"),
+    "ap_micro": MetricInfo("micro AP"),
+    "miou": MetricInfo("mean IoU"),
+    "miou_foreground": MetricInfo("mean IoU without background"),
+    "iou_per_image": MetricInfo("IoU, mean over images"),
+    "map": MetricInfo("mAP@[.5:.95]"),
+    "map50": MetricInfo("mAP@.5"),
+    "map75": MetricInfo("mAP@.75"),
+    "log_loss": MetricInfo("log loss", higher_is_better=False, high=float("inf")),
+    "loss": MetricInfo("loss", higher_is_better=False, high=float("inf")),
+}
+"""Every metric a record may hold, by the name it has there. Per class: ``f1/CLASS``."""
+
+
+@dataclass(frozen=True)
+class KindInfo:
+    """How tasks of one kind are trained and judged.
+
+    Attributes:
+        loss: Name of the loss in `marsbench.training.losses`.
+        headline: The metric a task of this kind is judged by, unless the task names another.
+    """
+
+    loss: str
+    headline: str
+
+
+KINDS: dict[Kind, KindInfo] = {
+    Kind.BINARY: KindInfo(loss="cross_entropy", headline="f1_weighted"),
+    Kind.MULTICLASS: KindInfo(loss="cross_entropy", headline="f1_weighted"),
+    Kind.MULTILABEL: KindInfo(loss="binary_cross_entropy", headline="f1_weighted"),
+    Kind.SEGMENTATION: KindInfo(loss="generalized_dice", headline="miou"),
+    Kind.DETECTION: KindInfo(loss="model", headline="map"),
+}
