@@ -1,0 +1,1 @@
+"""Tasks and how their bytes become samples."""

@@ -1,0 +1,164 @@
+"""Decoded images: uint8 pixels in one memory-mapped file per split, written once.
+
+Decoding is most of the cost of loading small images; the cache pays it once for all runs.
+Images may differ in size. Several processes may ask for the same split at once: one builds,
+the others wait, and a build only becomes visible when it is whole.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from marsbench import paths
+from marsbench.data import decode
+from marsbench.data.rows import Rows, Source
+from marsbench.data.spec import TaskSpec
+from marsbench.errors import DataError
+from marsbench.progress import track
+
+PIXELS = "pixels.u8"
+INDEX = "index.npz"
+
+_CHUNK = 256
+"""Images decoded ahead of the write: bounds the memory of a build."""
+
+
+class Images(Protocol):
+    """The decoded images of one split."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        """One image, shape (H, W, C)."""
+
+
+class DirectImages:
+    """Images decoded anew whenever they are asked for."""
+
+    def __init__(self, spec: TaskSpec, source: Source, rows: Rows) -> None:
+        self._spec, self._source, self._rows = spec, source, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        raw = self._source.read(self._rows.split, index)
+        return decode.DECODERS[self._spec.decode](raw, self._spec.channels)
+
+
+class CachedImages:
+    """Images in a memory-mapped file; opened anew in each process that uses them.
+
+    Args:
+        folder: Folder that `cached_images` built.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with np.load(folder / INDEX) as index:
+            self._offsets: NDArray[np.int64] = index["offsets"]
+            self._shapes: NDArray[np.int64] = index["shapes"]
+        self._pixels: NDArray[np.uint8] | None = None
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        if self._pixels is None:
+            self._pixels = np.memmap(self.folder / PIXELS, dtype=np.uint8, mode="r")
+        flat = self._pixels[self._offsets[index] : self._offsets[index + 1]]
+        return flat.reshape(self._shapes[index])
+
+    def __getstate__(self) -> dict[str, object]:
+        # A memory map pickles as its whole content; workers open the file themselves.
+        return {**self.__dict__, "_pixels": None}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the pixel file has the length its index says."""
+        return (self.folder / PIXELS).stat().st_size == int(self._offsets[-1])
+
+
+def cached_images(spec: TaskSpec, source: Source, rows: Rows) -> CachedImages:
+    """Open a split's cache, building it first if it is not there.
+
+    Raises:
+        DataError: If an image cannot be decoded, or there is no room; names the file.
+    """
+    key = hashlib.sha256(
+        f"{source.revision}\t{rows.fingerprint}\t{spec.decode}\t{spec.channels}\t"
+        f"{decode.VERSION}".encode()
+    ).hexdigest()[:16]
+    folder = paths.home() / "decoded" / spec.name / f"{rows.split}-{key}"
+    if (images := _open(folder)) is not None:
+        return images
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            # Another process may have finished while this one waited.
+            images = _open(folder)
+            if images is None:
+                _build(folder, DirectImages(spec, source, rows), f"{spec.name} {rows.split}")
+                images = CachedImages(folder)
+    except OSError as error:
+        hint = f"or set MARSBENCH_HOME (now {paths.home()}), or cache=false to go without."
+        what = "Make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Mend that"
+        raise DataError(
+            f"The cache of decoded images {folder} cannot be written: {error.strerror or error}.",
+            f"{what}, {hint}",
+        ) from error
+    return images
+
+
+def _open(folder: Path) -> CachedImages | None:
+    if not folder.is_dir():
+        return None
+    try:
+        images = CachedImages(folder)
+        if images.is_whole:
+            return images
+    except (OSError, ValueError, KeyError):
+        pass
+    # Something outside damaged it: a build renames itself into place only when whole.
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def _build(folder: Path, images: DirectImages, description: str) -> None:
+    partial = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    shapes = np.zeros((len(images), 3), dtype=np.int64)
+    try:
+        with (partial / PIXELS).open("wb") as file:
+            decoded = track(_decode_all(images), f"Decoding {description}", len(images))
+            for i, pixels in enumerate(decoded):
+                shapes[i] = pixels.shape
+                file.write(pixels.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        offsets = np.concatenate([[0], np.cumsum(shapes.prod(axis=1))])
+        np.savez(partial / INDEX, offsets=offsets, shapes=shapes)
+        partial.rename(folder)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(partial)
+        raise
+
+
+def _decode_all(images: DirectImages) -> Iterator[NDArray[np.uint8]]:
+    """Decode on all cores (Pillow releases the interpreter lock), in order."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for start in range(0, len(images), _CHUNK):
+            yield from pool.map(images.__getitem__, range(start, min(start + _CHUNK, len(images))))

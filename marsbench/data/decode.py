@@ -1,0 +1,98 @@
+"""From the raw files of one sample to arrays: one function per `Decode`."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from marsbench.data.rows import Raw
+from marsbench.data.spec import Decode, TaskSpec
+from marsbench.errors import DataError, NotAvailableError
+
+VERSION = 1
+"""Part of the cache's key: raise it whenever a decoder's output changes."""
+
+_EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
+
+
+def image(raw: Raw, channels: int) -> NDArray[np.uint8]:
+    """Decode one 8-bit image.
+
+    Conversions that lose nothing are made (grey to colour, a colour image of equal bands to
+    grey, an opaque alpha band dropped); others are errors.
+
+    Args:
+        raw: Encoded bytes, or pixels already.
+        channels: Bands of the task's images, 1 or 3.
+
+    Returns:
+        Pixels of shape (H, W, channels).
+
+    Raises:
+        DataError: If the file is empty, damaged, not an image, deeper than 8 bits or of
+            other bands; names it.
+    """
+    if isinstance(raw.image, np.ndarray):
+        return _to_channels(raw.image, channels, raw.where)
+    if not raw.image:
+        raise DataError(f"{raw.where} is empty (0 bytes).", "Unpack the data again.")
+    try:
+        with Image.open(io.BytesIO(raw.image)) as opened:
+            if opened.mode not in _EIGHT_BIT:
+                raise DataError(
+                    f"{raw.where}: pixels are of mode {opened.mode}; 8-bit grey or RGB is needed.",
+                    "Convert the image to 8 bits per band.",
+                )
+            mode = "RGB" if opened.mode in ("P", "PA", "RGBA", "CMYK", "YCbCr") else opened.mode
+            grey = mode in ("1", "L", "LA")
+            pixels = np.asarray(opened.convert("L" if grey else mode))
+    except UnidentifiedImageError as error:
+        raise DataError(f"{raw.where} is not an image.", "Unpack the data again.") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{raw.where} is damaged: {error}.", "Unpack the data again.") from error
+    return _to_channels(pixels if pixels.ndim == 3 else pixels[:, :, None], channels, raw.where)
+
+
+def _to_channels(pixels: NDArray[np.uint8], channels: int, where: str) -> NDArray[np.uint8]:
+    bands = pixels.shape[2]
+    if bands == channels:
+        return np.ascontiguousarray(pixels)
+    if bands == 1:
+        return np.repeat(pixels, channels, axis=2)
+    if channels == 1 and (pixels == pixels[:, :, :1]).all():
+        return np.ascontiguousarray(pixels[:, :, :1])
+    raise DataError(
+        f"{where} has {bands} bands that differ, where the task has {channels}.",
+        f"Convert the image, or set channels: {bands} in a custom task.",
+    )
+
+
+DECODERS: dict[Decode, Callable[[Raw, int], NDArray[np.uint8]]] = {Decode.IMAGE_LABEL: image}
+"""The decoders this version has."""
+
+_LATER = {
+    Decode.PAIR_LABEL: "image pairs",
+    Decode.IMAGE_MASK: "segmentation masks",
+    Decode.IMAGE_BOXES: "boxes for detection",
+    Decode.SPECTRUM: "mass spectra",
+}
+
+
+def missing_piece(spec: TaskSpec) -> str | None:
+    """What this version lacks to read a task's samples; None if it lacks nothing."""
+    return None if spec.decode in DECODERS else _LATER[spec.decode]
+
+
+def check_available(spec: TaskSpec) -> None:
+    """Raise if this version cannot read a task's samples yet.
+
+    Raises:
+        NotAvailableError: Names the task and what is lacking.
+    """
+    if lacking := missing_piece(spec):
+        raise NotAvailableError(
+            f"Task {spec.name} cannot be run yet: this version does not read {lacking}.",
+            "`marsbench list tasks` shows which tasks can be run.",
+        )

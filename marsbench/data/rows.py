@@ -1,0 +1,129 @@
+"""What every source of data provides."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.config import SourceName, Subset
+from marsbench.data.spec import TaskSpec
+from marsbench.errors import DataError
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Index of one split: everything but the images, in the order of the sample ids.
+
+    Attributes:
+        split: train, val or test.
+        sample_ids: One id per sample, unique and sorted.
+        targets: Class ids, int64 of shape (N,), or zeros and ones, uint8 of shape (N, K), for
+            multilabel tasks.
+        fingerprint: Changes whenever the bytes behind the rows change; keys the cache.
+    """
+
+    split: str
+    sample_ids: Sequence[str]
+    targets: NDArray[np.integer]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+
+@dataclass(frozen=True)
+class Raw:
+    """The raw files of one sample, as bytes or, from a generator, as finished arrays.
+
+    Attributes:
+        image: Encoded image, or pixels of shape (H, W, C), uint8.
+        where: What to call the sample in an error message, such as its path.
+    """
+
+    image: bytes | NDArray[np.uint8]
+    where: str
+
+
+class Source(Protocol):
+    """One task's data, opened: the index is in memory, the images are not."""
+
+    @property
+    def name(self) -> SourceName:
+        """Which source this is."""
+
+    @property
+    def where(self) -> str:
+        """The place the data are in, for people."""
+
+    @property
+    def revision(self) -> str:
+        """Which bytes these are: the same on every machine that has the same data."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in the order of the ids the data give them."""
+
+    def rows(self, split: str) -> Rows:
+        """Index of a split.
+
+        Raises:
+            DataError: If the data have no such split.
+        """
+
+    def read(self, split: str, index: int) -> Raw:
+        """Raw files of one sample of `rows`."""
+
+    def subset_ids(self, subset: Subset) -> list[str] | None:
+        """Sample ids of a published subset of the train split; None where none is published."""
+
+
+def class_order(spec: TaskSpec, mapping: Mapping[int, Sequence[str]], where: str) -> list[str]:
+    """Put the spec's class names in the order of the data's own ids.
+
+    Args:
+        spec: The task, which fixes the set of names.
+        mapping: Class id to the names the data use for it (acronym, name).
+        where: The mapping's place, for messages.
+
+    Raises:
+        DataError: If ids are not 0 to K - 1, or names and spec do not match one to one.
+    """
+    if sorted(mapping) != list(range(len(mapping))):
+        raise DataError(
+            f"{where}: class ids are {sorted(mapping)}, not 0 to {len(mapping) - 1}.",
+            "Number the classes from 0 without gaps.",
+        )
+    by_spelling = {
+        normalise(spelling): c.name for c in spec.classes for spelling in (c.name, *c.aliases)
+    }
+    order: list[str] = []
+    unknown = []
+    for class_id in range(len(mapping)):
+        found = {by_spelling[s] for s in map(normalise, mapping[class_id]) if s in by_spelling}
+        if len(found) == 1:
+            order.append(found.pop())
+        else:
+            unknown.append(f"{class_id} ({', '.join(mapping[class_id])})")
+    missing = [name for name in spec.class_names if name not in order]
+    if unknown or missing or len(set(order)) != len(order):
+        parts = [f"{where}: its classes are not those of task {spec.name}."]
+        if unknown:
+            parts.append(f"Only in the data: {'; '.join(unknown)}.")
+        if missing:
+            parts.append(f"Only in the task: {', '.join(missing)}.")
+        if twice := sorted({name for name in order if order.count(name) > 1}):
+            parts.append(f"Given two ids: {', '.join(twice)}.")
+        raise DataError(
+            " ".join(parts),
+            "Are these another version of the data? Then describe them as a custom task: a YAML "
+            "with these class names, and task=PATH_TO_IT.",
+        )
+    return order
+
+
+def normalise(name: str) -> str:
+    """Fold case and punctuation: ``Non Frost`` and ``non_frost`` are one name."""
+    return re.sub(r"[\W_]+", " ", name).strip().casefold()

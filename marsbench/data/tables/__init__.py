@@ -1,0 +1,1 @@
+"""The catalogue's entries by kind, as plain data; `marsbench.data.catalog` joins them."""
