@@ -1,0 +1,1 @@
+"""The model zoo and how its entries are built."""

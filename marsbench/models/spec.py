@@ -1,0 +1,72 @@
+"""What a zoo entry is: plain data, importable without torch."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from marsbench.kinds import Kind
+
+CLASSIFICATION = frozenset({Kind.BINARY, Kind.MULTICLASS, Kind.MULTILABEL})
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)
+
+
+class Library(StrEnum):
+    """Who implements a model."""
+
+    TIMM = "timm"
+    TORCHVISION = "torchvision"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightSpec:
+    """One set of pre-trained weights.
+
+    Attributes:
+        name: What identifies them, part of a run's id.
+        data: Data set they were trained on.
+        images: Number of its images; None where not known.
+        licence: Their licence; empty where none is stated.
+        package: Python package that carries them, if one does.
+    """
+
+    name: str
+    data: str
+    images: int | None
+    licence: str
+    package: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One model of the zoo.
+
+    Attributes:
+        name: The one name, in commands, files and plots.
+        library: Who implements it.
+        id: Its name there; for timm with the weights' tag.
+        aliases: Other names it is found by.
+        weights: The one default set of weights, or None if there are none.
+        mean: Mean of each input channel the weights expect, of values in [0, 1].
+        std: Standard deviation, likewise.
+        input_size: Side of its input in pixels.
+        kinds: Kinds of task it serves.
+        parameters: Number of parameters with the published classifier, in millions.
+    """
+
+    name: str
+    library: Library
+    id: str
+    aliases: tuple[str, ...] = ()
+    weights: WeightSpec | None = None
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    input_size: int = 224
+    kinds: frozenset[Kind] = CLASSIFICATION
+    parameters: float | None = None
+
+    @property
+    def architecture(self) -> str:
+        """Library and id: what is built, whatever the weights."""
+        return f"{self.library}:{self.id}"

