@@ -1,0 +1,97 @@
+"""The public Python API."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from marsbench.config import RunConfig, SourceName, canonical_subset, parse_subset
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from marsbench.data.dataset import MarsDataset
+    from marsbench.results.record import RunRecord
+
+
+def run(*, force: bool = False, **keys: Any) -> "RunRecord":
+    """Carry out one run and return its record; a finished run is not repeated.
+
+    Args:
+        force: Whether to run again although there is a record; the old one is moved aside.
+        **keys: As on the command line, groups nested or dotted:
+            ``run(task="frost_cls", model="vit_tiny", source="demo", mode="scratch",
+            trainer={"max_epochs": 2}, **{"optim.lr": 1e-3})``.
+
+    Raises:
+        MarsbenchError: If a key or value is wrong, or data or weights cannot be had.
+    """
+    config = RunConfig.from_dict(keys)
+    from marsbench.training import runner
+
+    return runner.run(config, force=force).record
+
+
+def load_dataset(
+    task: str,
+    split: str = "train",
+    *,
+    source: str = "auto",
+    root: str | Path | None = None,
+    size: float = 1.0,
+    subset: str = "full",
+    cache: bool = True,
+) -> "MarsDataset":
+    """Open a split of a task as a torch Dataset.
+
+    Args:
+        task: Task name, or path to a custom task.
+        split: train, val or test.
+        source: auto, local, huggingface, zenodo or demo.
+        root: Folder of a local source.
+        size: Amount of demo data.
+        subset: Subset of the train split.
+        cache: Whether decoded images are kept in the memory-mapped cache.
+
+    Returns:
+        A dataset of `marsbench.data.dataset.Sample`.
+
+    Raises:
+        MarsbenchError: If a name is unknown or the data cannot be had.
+    """
+    from marsbench.data.catalog import get_task
+    from marsbench.data.dataset import MarsDataset
+    from marsbench.data.sources import open_source
+    from marsbench.data.spec import SPLITS
+    from marsbench.data.subsets import select
+    from marsbench.errors import ConfigError, unknown_name
+
+    if split not in SPLITS:
+        raise unknown_name("split", split, SPLITS)
+    if source not in [name.value for name in SourceName]:
+        raise unknown_name("source", source, [name.value for name in SourceName])
+    if split != "train" and canonical_subset(subset) != "full":
+        raise ConfigError(
+            f"subset={subset} is a part of the train split; {split} never changes.",
+            "Leave subset out.",
+        )
+    spec = get_task(task)
+    opened = open_source(spec, SourceName(source), root, size)
+    indices = select(opened, parse_subset(subset)).indices if split == "train" else None
+    return MarsDataset(spec, opened, split, indices=indices, cache=cache)
+
+
+def load_records(store: str | Path = "runs") -> "pd.DataFrame":
+    """Read a store's records as a table: a row per record, a column per metric.
+
+    Warns of records that cannot be read and leaves them out.
+
+    Raises:
+        StoreError: If there is no such store.
+    """
+    import warnings
+
+    from marsbench.results.store import Store, table
+
+    records, unreadable = Store(store).records()
+    for error in unreadable:
+        warnings.warn(str(error), stacklevel=2)
+    return table(records)

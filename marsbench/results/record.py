@@ -1,0 +1,131 @@
+"""The record of one run: immutable, and enough to repeat it."""
+
+import dataclasses
+import json
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from marsbench.config import digest
+from marsbench.errors import StoreError
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """Result of one run.
+
+    Attributes:
+        run_id: ``task/model/mode/subset/seed-HASH``.
+        task: Task name.
+        kind: Its kind.
+        model: Model name, aliases resolved.
+        mode: scratch, frozen or finetune.
+        subset: Subset of the train split.
+        seed: Seed.
+        protocol: How the run met its data; reports never mix two.
+        headline: Name of the metric the task is judged by.
+        metrics: For val and test, metric name to value.
+        config: The resolved configuration.
+        identity: What HASH is made of.
+        data: Source, revision, class names in the order of their ids, samples per split, and
+            origin and digest of the subset.
+        weights: What training started from; None if from random weights.
+        checkpoint: The epoch tested (from 0), its validation loss, and the epochs trained.
+        timing: Seconds for data, train and eval in the process that finished the run, and
+            the epoch it resumed from if it did.
+        peak_memory: Peak bytes of the process (host) and of the device.
+        parameters: Number of parameters, total and trained.
+        device: Name of the device.
+        environment: Versions of Python and packages, operating system.
+        git: Commit of the code and whether it had uncommitted changes; None outside a checkout.
+        created: When the record was written, UTC, ISO 8601.
+        record_type: run; later ensemble and evaluation.
+        parents: Ids of the records this one was made from.
+        schema_version: Version of this layout.
+    """
+
+    run_id: str
+    task: str
+    kind: str
+    model: str
+    mode: str
+    subset: str
+    seed: int
+    protocol: str
+    headline: str
+    metrics: dict[str, dict[str, float]]
+    config: dict[str, Any]
+    identity: dict[str, Any]
+    data: dict[str, Any]
+    weights: dict[str, Any] | None
+    checkpoint: dict[str, Any]
+    timing: dict[str, float]
+    peak_memory: dict[str, int]
+    parameters: dict[str, int]
+    device: str
+    environment: dict[str, str]
+    git: dict[str, Any] | None
+    created: str
+    record_type: str = "run"
+    parents: list[str] = field(default_factory=list)
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def score(self) -> float:
+        """The headline metric on the test split."""
+        return self.metrics["test"][self.headline]
+
+    def to_json(self) -> str:
+        """Write the record as JSON.
+
+        Raises:
+            StoreError: If a number is not finite.
+        """
+        try:
+            return json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False) + "\n"
+        except ValueError as error:
+            raise StoreError(f"The record of {self.run_id} holds NaN or infinity.") from error
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> "RunRecord":
+        """Read a record.
+
+        Args:
+            text: JSON.
+            where: Its place, for messages.
+
+        Raises:
+            StoreError: If it is cut short, of a newer schema, lacks fields, or its id does not
+                follow from its identity.
+        """
+        try:
+            content = json.loads(text)
+        except ValueError as error:
+            raise StoreError(
+                f"{where} is no whole record ({error}).",
+                "Remove its folder and run it again.",
+            ) from error
+        version = content.get("schema_version") if isinstance(content, Mapping) else None
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{where} has schema version {version}; this marsbench reads up to "
+                f"{SCHEMA_VERSION}.",
+                "Update marsbench.",
+            )
+        hints = typing.get_type_hints(cls)
+        if not isinstance(content, Mapping) or set(content) != set(hints):
+            odd = set(content) ^ set(hints) if isinstance(content, Mapping) else {"all"}
+            raise StoreError(
+                f"{where} is no record: fields {', '.join(sorted(odd))} lack or are unknown.",
+                "Remove its folder and run it again.",
+            )
+        record = cls(**content)
+        if not record.run_id.endswith(digest(record.identity)[:10]):
+            raise StoreError(
+                f"{where} was changed: its run_id does not follow from its identity.",
+                "Remove its folder and run it again.",
+            )
+        return record

@@ -1,0 +1,226 @@
+"""A folder of records: one folder per run, no shared file that anyone rewrites.
+
+``STORE/task/model/mode/subset/seed-HASH/`` holds ``record.json``, written last by rename and
+never changed, ``predictions.parquet``, ``config.yaml``, and perhaps ``model.safetensors`` and
+``logs/``. A folder without ``record.json`` is an unfinished run; ``failed.json`` tells of an
+attempt that failed.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import shutil
+import traceback
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from marsbench.errors import StoreError
+from marsbench.results.record import RunRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RECORD = "record.json"
+FAILED = "failed.json"
+CONFIG = "config.yaml"
+PREDICTIONS = "predictions.parquet"
+MODEL = "model.safetensors"
+CHECKPOINTS = "checkpoints"
+LOGS = "logs"
+
+_LOCK = ".lock"
+_REPLACED = ".replaced"
+_DEPTH = 5
+"""Parts of a run id: task, model, mode, subset, seed-HASH."""
+
+
+class Store:
+    """The records below one folder.
+
+    Args:
+        root: The folder; it need not exist yet.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser()
+
+    def folder(self, run_id: str) -> Path:
+        """Folder of a run."""
+        return self.root / run_id
+
+    def find(self, run_id: str) -> RunRecord | None:
+        """Read a run's record; None if the run has not finished.
+
+        Raises:
+            StoreError: If there is a record that cannot be read.
+        """
+        path = self.folder(run_id) / RECORD
+        return read_record(path) if path.exists() else None
+
+    @contextlib.contextmanager
+    def claim(self, run_id: str) -> Iterator[Path]:
+        """Hold a run's folder, so that no second process works on the same run.
+
+        Raises:
+            StoreError: If another process holds it or the store cannot be written.
+        """
+        folder = self.folder(run_id)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / _LOCK, timeout=0)
+            lock.acquire()
+        except Timeout as error:
+            raise StoreError(
+                f"{run_id} is being run by another process.",
+                "Wait for it to finish, or give this run another store=FOLDER.",
+            ) from error
+        except OSError as error:
+            raise StoreError(
+                f"The store {self.root} cannot be written: {error.strerror or error}.",
+                "Choose a folder you may write with store=FOLDER.",
+            ) from error
+        try:
+            yield folder
+        finally:
+            lock.release()
+
+    def finish(self, record: RunRecord) -> None:
+        """Write a record: whole, or not at all, and only once.
+
+        Raises:
+            StoreError: If the run has a record already.
+        """
+        folder = self.folder(record.run_id)
+        if (folder / RECORD).exists():
+            raise StoreError(f"{record.run_id} has a record already; records are never changed.")
+        write_atomically(folder / RECORD, record.to_json())
+        (folder / FAILED).unlink(missing_ok=True)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+    def fail(self, run_id: str, error: BaseException) -> None:
+        """Leave word of an attempt that failed; a later success supersedes it."""
+        report = {
+            "run_id": run_id,
+            "error": f"{type(error).__name__}: {error}",
+            "traceback": "".join(traceback.format_exception(error)),
+            "time": now(),
+            "host": platform.node(),
+        }
+        # What stopped the run may stop this too, and must not hide it.
+        with contextlib.suppress(OSError):
+            write_atomically(self.folder(run_id) / FAILED, json.dumps(report, indent=2) + "\n")
+
+    def clear(self, run_id: str) -> Path | None:
+        """Move what a run's folder holds out of the way; the claim on the folder stays.
+
+        Returns:
+            Where it is now; None if the folder held nothing.
+        """
+        folder = self.folder(run_id)
+        content = [path for path in folder.iterdir() if path.name != _LOCK]
+        if not content:
+            return None
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        aside = self.root / _REPLACED / run_id / stamp
+        aside.mkdir(parents=True)
+        # The record goes first: without it the folder is an unfinished run.
+        for path in sorted(content, key=lambda p: p.name != RECORD):
+            path.rename(aside / path.name)
+        return aside
+
+    def paths(self) -> list[Path]:
+        """Every ``record.json``, sorted."""
+        if not self.root.is_dir():
+            raise StoreError(
+                f"There is no store {self.root}.",
+                "Name the folder that holds the records, as given to store= (default: runs).",
+            )
+        pattern = "/".join(["[!.]*"] * _DEPTH) + f"/{RECORD}"
+        return sorted(self.root.glob(pattern))
+
+    def unfinished(self) -> tuple[list[str], list[str]]:
+        """Ids of the runs without a record: those that failed, and those that just stopped."""
+        failed: list[str] = []
+        stopped: list[str] = []
+        for path in sorted(self.root.glob("/".join(["[!.]*"] * _DEPTH) + f"/{CONFIG}")):
+            folder = path.parent
+            if not (folder / RECORD).exists():
+                run_id = folder.relative_to(self.root).as_posix()
+                (failed if (folder / FAILED).exists() else stopped).append(run_id)
+        return failed, stopped
+
+    def records(self) -> tuple[list[RunRecord], list[StoreError]]:
+        """Read every record, and say which could not be read."""
+        good, bad = [], []
+        for path in self.paths():
+            try:
+                good.append(read_record(path))
+            except StoreError as error:
+                bad.append(error)
+        return good, bad
+
+    def predictions(self, run_id: str) -> "pd.DataFrame":
+        """Read a run's predictions: split, sample_id, target, scores."""
+        import pandas as pd
+
+        path = self.folder(run_id) / PREDICTIONS
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} cannot be read: {error}.", "Run it again.") from error
+
+
+def table(records: list[RunRecord]) -> "pd.DataFrame":
+    """Put records into a tidy table: a row per record, a column per metric (``test/accuracy``)."""
+    import pandas as pd
+
+    rows = []
+    for record in records:
+        row: dict[str, Any] = {
+            name: getattr(record, name)
+            for name in ("run_id", "record_type", "task", "kind", "model", "mode", "subset")
+        }
+        row |= {"seed": record.seed, "protocol": record.protocol, "headline": record.headline}
+        row["score"] = record.score
+        for split, metrics in record.metrics.items():
+            row |= {f"{split}/{name}": value for name, value in metrics.items()}
+        row |= {f"{name}_s": value for name, value in record.timing.items()}
+        row |= {f"parameters_{name}": value for name, value in record.parameters.items()}
+        row |= {"num_train": record.data["num_train"], "epoch": record.checkpoint["epoch"]}
+        row |= {"device": record.device, "created": record.created}
+        rows.append(row)
+    columns = None if rows else ["run_id", *(f.name for f in dataclasses.fields(RunRecord))]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read one ``record.json``.
+
+    Raises:
+        StoreError: If it cannot be read; names the file.
+    """
+    try:
+        return RunRecord.from_json(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader sees all of it or none."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def now() -> str:
+    """The time, UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

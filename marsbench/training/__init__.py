@@ -1,0 +1,1 @@
+"""Training: data and models meet here, a config becomes a record."""
