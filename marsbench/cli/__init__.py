@@ -1,0 +1,47 @@
+"""The command line: one small module per command.
+
+The modules import what is heavy only when their command runs, so that ``marsbench --help``
+loads neither torch nor hydra.
+"""
+
+from typing import Annotated
+
+import typer
+
+from marsbench import __version__
+from marsbench.cli import data, listing, results, run
+
+app = typer.Typer(
+    name="marsbench",
+    help="Which model works on Mars science: train, test and compare on 22 tasks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Which model works on Mars science: train, test and compare on 22 tasks."""
+
+
+app.command("run")(run.run)
+app.command("results")(results.results)
+app.add_typer(listing.app, name="list")
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

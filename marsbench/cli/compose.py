@@ -1,0 +1,83 @@
+"""From ``key=value`` words to a `RunConfig`; the only code that imports hydra."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from marsbench import paths
+from marsbench.config import RunConfig, check_key
+from marsbench.errors import ConfigError, unknown_name
+
+GROUPS = ("optim", "scheduler", "trainer", "logger")
+"""Groups of keys for which a YAML can be chosen: ``optim=sgd``."""
+
+
+def split_word(word: str) -> tuple[str, str]:
+    """Split a ``key=value`` word.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    key, separator, value = word.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(
+            f"'{word}' is not of the form key=value.",
+            "For example: marsbench run task=frost_cls model=vit_tiny mode=scratch source=demo",
+        )
+    return key.strip(), value.strip()
+
+
+def compose(words: Sequence[str]) -> RunConfig:
+    """Compose a run from YAML choices and overrides.
+
+    Args:
+        words: For example ``["task=frost_cls", "optim=sgd", "optim.lr=0.01"]``.
+
+    Raises:
+        ConfigError: If a key, choice or value cannot be used.
+    """
+    overrides, seen = [], set[str]()
+    for word in words:
+        key, value = split_word(word)
+        check_key(key, GROUPS)
+        if key in seen:
+            raise ConfigError(f"'{key}' is given twice.", "Leave one out.")
+        seen.add(key)
+        if key in GROUPS:
+            choices = sorted(path.stem for path in (paths.configs() / key).glob("*.yaml"))
+            if value not in choices:
+                raise unknown_name(f"choice for {key}", value, choices)
+            overrides.append(f"{key}={value}")
+        else:
+            overrides.append(f"{key}={_quoted(value)}")
+    return RunConfig.from_dict(_compose(overrides))
+
+
+def _quoted(value: str) -> str:
+    """Quote a value for hydra's grammar, which would read commas, colons and brackets.
+
+    Types are checked by `RunConfig`, which takes numbers as text.
+    """
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _compose(overrides: list[str]) -> dict[str, Any]:
+    import hydra
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    ConfigStore.instance().store(name="run_defaults", node=RunConfig().to_dict())
+    try:
+        with hydra.initialize_config_dir(str(paths.configs()), version_base="1.3"):
+            composed = hydra.compose("run", overrides)
+        values = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(
+            f"The configuration cannot be composed: {str(error).splitlines()[0]}",
+            "`marsbench list keys` shows the keys.",
+        ) from error
+    if not isinstance(values, dict):
+        raise ConfigError("The configuration is not a mapping.", "Reinstall marsbench.")
+    return {str(key): value for key, value in values.items()}

@@ -1,0 +1,150 @@
+"""``marsbench data``: look at a task's data, check them."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marsbench.cli.output import Format, FormatOption, friendly, note, print_rows, say
+
+if TYPE_CHECKING:
+    from marsbench.data.rows import Source
+    from marsbench.data.spec import TaskSpec
+
+app = typer.Typer(no_args_is_help=True, help="Look at a task's data and check them.")
+
+TaskArgument = Annotated[str, typer.Argument(help="Task name, or path to a custom task.")]
+WhereArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE...", help="source=..., root=FOLDER, size=N (demo data)."),
+]
+
+
+@app.command("info")
+@friendly
+def info(
+    task: TaskArgument,
+    where: WhereArgument = None,
+    samples: Annotated[
+        Path | None, typer.Option("--samples", help="Draw labelled samples into this PNG.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="Split to draw from.")] = "train",
+    form: FormatOption = Format.AUTO,
+) -> None:
+    """Describe a task, count its data if they are there, and draw samples if asked."""
+    from marsbench.data.catalog import get_task
+    from marsbench.errors import DataNotFoundError, NotAvailableError
+
+    spec = get_task(task)
+    source: Source | None = None
+    try:
+        source = _open(spec, where)
+    except (DataNotFoundError, NotAvailableError) as error:
+        if samples is not None:
+            raise
+        _print_info(spec, None, form)
+        note(str(error))
+        return
+    _print_info(spec, source, form)
+    if samples is not None:
+        from marsbench.data.pictures import draw_samples
+
+        draw_samples(spec, source, split, samples)
+        note(f"Drew {samples}.")
+
+
+@app.command("verify")
+@friendly
+def verify(
+    task: TaskArgument,
+    where: WhereArgument = None,
+    form: FormatOption = Format.AUTO,
+) -> None:
+    """Check every file of a local folder and list all problems at once; exit code 2 if any."""
+    from marsbench.data.catalog import get_task
+    from marsbench.data.verify import verify_folder
+
+    spec = get_task(task)
+    report = verify_folder(spec, _keys(where).get("root"))
+    if form.is_json:
+        say(json.dumps(report.to_dict()))
+    else:
+        say(f"{report.folder}: {report.num_files} images read")
+        for text in report.notes:
+            say(f"note: {text}")
+        for text in report.problems:
+            say(f"PROBLEM: {text}")
+        say(f"{len(report.problems)} problems" if report.problems else "No problems.")
+    if report.problems:
+        raise SystemExit(2)
+
+
+def _keys(where: list[str] | None) -> dict[str, Any]:
+    from marsbench.cli.compose import split_word
+    from marsbench.errors import unknown_name
+
+    found = dict(split_word(word) for word in where or [])
+    for key in found:
+        if key not in ("source", "root", "size"):
+            raise unknown_name("key", key, ("source", "root", "size"))
+    return found
+
+
+def _open(spec: "TaskSpec", where: list[str] | None) -> "Source":
+    from marsbench.config import RunConfig
+    from marsbench.data.sources import open_source
+
+    # Through RunConfig, so that values are checked and worded as for a run.
+    config = RunConfig.from_dict({"task": spec.name, "model": "-", **_keys(where)})
+    return open_source(spec, config.source, config.root, config.size)
+
+
+def _print_info(spec: "TaskSpec", source: "Source | None", form: Format) -> None:
+    counts = _counts(source) if source is not None else {}
+    classes = [
+        {"class": c.name, **counts.get(c.name, {}), "description": c.description}
+        for c in spec.classes
+    ]
+    facts: dict[str, Any] = {
+        "task": spec.name,
+        "title": spec.title,
+        "kind": spec.kind.value,
+        "headline metric": spec.headline_metric,
+        "mission": spec.mission,
+        "sensor": spec.sensor,
+        "bands": spec.channels,
+        "published sizes": dict(spec.sizes),
+        "hub": spec.hub_id,
+        "zenodo": spec.zenodo_title,
+        "citation": spec.citation,
+        "licence": spec.licence,
+        "notes": list(spec.notes),
+    }
+    if source is not None:
+        sizes = {s: len(source.rows(s)) for s in ("train", "val", "test")}
+        facts |= {"data": source.where, "revision": source.revision, "sizes": sizes}
+    if form.is_json:
+        say(json.dumps({**facts, "classes": classes}))
+        return
+    for name, value in facts.items():
+        if value:
+            for i, line in enumerate(value if isinstance(value, list) else [value]):
+                shown = (
+                    ", ".join(f"{k} {v}" for k, v in line.items())
+                    if isinstance(line, dict)
+                    else line
+                )
+                say(f"{name if i == 0 else '':<16} {shown}")
+    print_rows(classes, Format.TABLE, "", right=("train", "val", "test"))
+
+
+def _counts(source: "Source") -> dict[str, dict[str, int]]:
+    """Samples of each class in each split."""
+    counts: dict[str, dict[str, int]] = {name: {} for name in source.class_names}
+    for split in ("train", "val", "test"):
+        targets = source.rows(split).targets
+        for class_id, name in enumerate(source.class_names):
+            of_class = targets[:, class_id] if targets.ndim == 2 else targets == class_id
+            counts[name][split] = int(of_class.sum())
+    return counts

@@ -1,0 +1,85 @@
+"""``marsbench list``: what the tables hold. Loads no torch."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from marsbench.cli.output import Format, FormatOption, friendly, print_rows
+
+if TYPE_CHECKING:
+    from marsbench.models.spec import WeightSpec
+
+app = typer.Typer(no_args_is_help=True, help="List tasks, models or configuration keys.")
+
+
+@app.command("tasks")
+@friendly
+def tasks(form: FormatOption = Format.AUTO) -> None:
+    """List every task: its kind, sensor, classes and split sizes, and whether it can be run."""
+    from marsbench.data.catalog import TASKS
+    from marsbench.data.decode import missing_piece
+    from marsbench.demo.recipes import RECIPES
+
+    rows = []
+    for spec in TASKS.values():
+        lacking = missing_piece(spec)
+        rows.append(
+            {
+                "task": spec.name,
+                "kind": spec.kind.value,
+                "sensor": spec.sensor,
+                "classes": len(spec.classes),
+                **{split: spec.sizes.get(split) for split in ("train", "val", "test")},
+                "metric": spec.headline_metric,
+                "runs": "yes" if lacking is None else f"not yet ({lacking})",
+                "demo": "yes" if spec.name in RECIPES else "",
+            }
+        )
+    print_rows(rows, form, f"{len(rows)} tasks", right=("classes", "train", "val", "test"))
+
+
+@app.command("models")
+@friendly
+def models(form: FormatOption = Format.AUTO) -> None:
+    """List every zoo entry with its weights; any other model is timm:NAME or torchvision:NAME."""
+    from marsbench.models.spec import CLASSIFICATION
+    from marsbench.models.zoo import MODELS
+
+    rows = [
+        {
+            "model": spec.name,
+            "aliases": ", ".join(spec.aliases),
+            "library": spec.architecture,
+            "params (M)": spec.parameters,
+            "input": spec.input_size,
+            "weights": spec.weights.name if spec.weights else "",
+            "trained on": _training_data(spec.weights),
+            "licence": spec.weights.licence if spec.weights else "",
+            "kinds": "classification"
+            if spec.kinds == CLASSIFICATION
+            else ", ".join(sorted(spec.kinds)),
+        }
+        for spec in MODELS.values()
+    ]
+    print_rows(rows, form, f"{len(rows)} models", right=("params (M)", "input"))
+
+
+def _training_data(weights: "WeightSpec | None") -> str:
+    if weights is None:
+        return ""
+    return weights.data + (f" ({weights.images:,} images)" if weights.images else "")
+
+
+@app.command("keys")
+@friendly
+def keys(form: FormatOption = Format.AUTO) -> None:
+    """List every key of a run with its default and meaning."""
+    from marsbench.config import RunConfig, key_notes
+
+    defaults = RunConfig().to_dict()
+    rows = []
+    for key, meaning in key_notes().items():
+        group, _, leaf = key.partition(".")
+        default = defaults[group][leaf] if leaf else defaults[group]
+        rows.append({"key": key, "default": default, "meaning": meaning})
+    print_rows(rows, form, "Keys of `marsbench run KEY=VALUE ...`")

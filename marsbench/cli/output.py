@@ -1,0 +1,101 @@
+"""What commands print: tables on a terminal, JSON lines elsewhere; errors in one message."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
+
+import typer
+
+from marsbench.errors import MarsbenchError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Format(StrEnum):
+    """How a command prints its result."""
+
+    AUTO = "auto"
+    TABLE = "table"
+    JSON = "json"
+
+    @property
+    def is_json(self) -> bool:
+        """JSON if asked for, or if nobody is looking."""
+        return self is Format.JSON or (self is Format.AUTO and not sys.stdout.isatty())
+
+
+FormatOption = Annotated[
+    Format,
+    typer.Option("--format", help="table, json, or auto: a table only on a terminal."),
+]
+
+
+def friendly(command: Callable[P, T]) -> Callable[P, T]:
+    """End a command with one message and exit code 2 on bad input, 130 when interrupted."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except MarsbenchError as error:
+            fail(error)
+        except KeyboardInterrupt:
+            note("Interrupted. The same command goes on from the last whole epoch.")
+            raise SystemExit(130) from None
+        except BrokenPipeError:
+            # The reader, such as `head`, has seen enough.
+            sys.stderr.close()
+            raise SystemExit(141) from None
+
+    return wrapped
+
+
+def fail(error: MarsbenchError) -> NoReturn:
+    """Print an error and exit with code 2."""
+    note(f"Error: {error.problem}")
+    if error.remedy:
+        note(error.remedy)
+    raise SystemExit(2) from None
+
+
+def note(text: str) -> None:
+    """Print a line to standard error, where it cannot mix with results."""
+    sys.stderr.write(f"{text}\n")
+
+
+def say(text: str) -> None:
+    """Print a line of the result."""
+    sys.stdout.write(f"{text}\n")
+
+
+def print_rows(
+    rows: Sequence[Mapping[str, Any]], form: Format, title: str, right: Sequence[str] = ()
+) -> None:
+    """Print rows as a table or as JSON lines.
+
+    Args:
+        rows: Rows of the same keys.
+        form: How.
+        title: Title of the table.
+        right: Columns to align to the right.
+    """
+    if form.is_json:
+        for row in rows:
+            say(json.dumps(row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in rows[0] if rows else ():
+        align = "right" if name in right else "left"
+        table.add_column(name, justify=align, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    # Off a terminal rich would cut the table at 80 columns.
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

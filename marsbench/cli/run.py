@@ -1,0 +1,119 @@
+"""``marsbench run``: one run, from config to record."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from marsbench.cli.output import Format, FormatOption, friendly, note, print_rows, say
+
+if TYPE_CHECKING:
+    from marsbench.plan import Plan
+    from marsbench.results.record import RunRecord
+
+
+@friendly
+def run(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE...",
+            help="task=NAME model=NAME and more; `marsbench list keys` shows all keys.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved config and run id; do not train.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run again; what is there is moved aside.")
+    ] = False,
+    form: FormatOption = Format.AUTO,
+) -> None:
+    """Train and test one model on one task, and write one record.
+
+    For example: marsbench run task=frost_cls model=vit_tiny mode=scratch source=demo
+
+    A finished run is not repeated; an interrupted one goes on where it stopped.
+    """
+    from marsbench.cli.compose import compose
+
+    config = compose(words or [])
+    if dry_run:
+        from marsbench.plan import resolve
+
+        _print_plan(resolve(config), form)
+        return
+    from marsbench.results.store import Store
+    from marsbench.training import runner
+
+    outcome = runner.run(config, force=force)
+    folder = Store(config.store).folder(outcome.record.run_id)
+    if outcome.was_done:
+        note("Done already; nothing was changed (--force runs it again).")
+    print_summary(outcome.record, str(folder), form, was_done=outcome.was_done)
+
+
+def _print_plan(plan: "Plan", form: Format) -> None:
+    resolved = {
+        "run_id": plan.run_id,
+        "config": plan.config.to_dict(),
+        "identity": plan.identity,
+        "data": plan.source.where,
+        "samples": plan.num_samples,
+        "subset_origin": plan.selection.origin,
+    }
+    if form.is_json:
+        say(json.dumps(resolved))
+        return
+    import yaml
+
+    say(yaml.safe_dump(resolved, sort_keys=False).rstrip())
+
+
+def print_summary(record: "RunRecord", folder: str, form: Format, *, was_done: bool) -> None:
+    """Print a record on one screen."""
+    if form.is_json:
+        summary = {
+            "run_id": record.run_id,
+            "status": "done already" if was_done else "done",
+            "headline": record.headline,
+            "score": record.score,
+            "metrics": record.metrics,
+            "folder": folder,
+        }
+        say(json.dumps(summary))
+        return
+    names = [n for n in record.metrics["test"] if "/" not in n]
+    rows = [
+        {
+            "metric": f"{name} *" if name == record.headline else name,
+            **{
+                s: f"{record.metrics[s][name]:.4f}" if name in record.metrics[s] else ""
+                for s in record.metrics
+            },
+        }
+        for name in names
+    ]
+    print_rows(rows, Format.TABLE, record.run_id, right=("val", "test"))
+    data, checkpoint = record.data, record.checkpoint
+    weights = "random weights" if record.weights is None else str(record.weights["name"])
+    parameters = record.parameters
+    say(f"*          headline metric of {record.task} ({record.kind})")
+    say(
+        f"data       {data['revision']} ({data['source']}): "
+        f"{data['num_train']} train, {data['num_val']} val, {data['num_test']} test"
+    )
+    say(
+        f"model      {record.model}, {record.mode}, from {weights}; "
+        f"{parameters['trained']:,} of {parameters['total']:,} parameters trained"
+    )
+    say(
+        f"training   {checkpoint['epochs_trained']} epochs; tested epoch "
+        f"{checkpoint['epoch'] + 1}, chosen by {checkpoint['chosen_by']} {checkpoint['value']:.4f}"
+    )
+    timing = record.timing
+    say(
+        f"time       data {timing['data']:.1f} s, train {timing['train']:.1f} s, "
+        f"eval {timing['eval']:.1f} s on {record.device}"
+    )
+    say(f"record     {folder}/record.json")
