@@ -1,0 +1,1 @@
+"""Procedural demo data: one recipe per task, exact labels."""
