@@ -1,5 +1,6 @@
 """From ``key=value`` words to a `RunConfig`; the only code that imports hydra."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,7 +58,8 @@ def _quoted(value: str) -> str:
 
     Types are checked by `RunConfig`, which takes numbers as text.
     """
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    # In hydra's grammar a backslash escapes only before a quote, the closing one included.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
     return f"'{escaped}'"
 
 
@@ -72,7 +74,7 @@ def _compose(overrides: list[str]) -> dict[str, Any]:
     try:
         with hydra.initialize_config_dir(str(paths.configs()), version_base="1.3"):
             composed = hydra.compose("run", overrides)
-        values = OmegaConf.to_container(composed, resolve=True)
+        values = OmegaConf.to_container(composed, resolve=False)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(
             f"The configuration cannot be composed: {str(error).splitlines()[0]}",

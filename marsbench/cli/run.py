@@ -94,7 +94,8 @@ def print_summary(record: "RunRecord", folder: str, form: Format, *, was_done: b
         }
         for name in names
     ]
-    print_rows(rows, Format.TABLE, record.run_id, right=("val", "test"))
+    say(record.run_id)
+    print_rows(rows, Format.TABLE, "", right=("val", "test"))
     data, checkpoint = record.data, record.checkpoint
     weights = "random weights" if record.weights is None else str(record.weights["name"])
     parameters = record.parameters

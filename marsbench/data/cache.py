@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 from filelock import FileLock
@@ -122,22 +123,19 @@ def cached_images(spec: TaskSpec, source: Source, rows: Rows) -> CachedImages:
 
 
 def _open(folder: Path) -> CachedImages | None:
-    if not folder.is_dir():
-        return None
+    """Open a cache; None if there is none, or if something outside damaged it."""
     try:
         images = CachedImages(folder)
-        if images.is_whole:
-            return images
-    except (OSError, ValueError, KeyError):
-        pass
-    # Something outside damaged it: a build renames itself into place only when whole.
-    shutil.rmtree(folder, ignore_errors=True)
-    return None
+        return images if images.is_whole else None
+    except (OSError, ValueError, KeyError, BadZipFile):
+        return None
 
 
 def _build(folder: Path, images: DirectImages, description: str) -> None:
     partial = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
+    # Leftovers of a build that was killed, or a cache that was damaged.
+    for leftover in (partial, folder):
+        shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
     shapes = np.zeros((len(images), 3), dtype=np.int64)
     try:

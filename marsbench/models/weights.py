@@ -22,7 +22,6 @@ from marsbench.models.spec import Library, ModelSpec
 State = dict[str, Tensor]
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema")
-_PREFIXES = ("module.", "model.", "_orig_mod.", "backbone.")
 
 
 def read_checkpoint(path: Path) -> State:
@@ -86,12 +85,12 @@ def load_checkpoint(backbone: nn.Module, state: State, classifier: str, origin: 
         WeightsError: If a tensor lacks, is left over or has another shape.
     """
     wanted = backbone.state_dict()
-    state = _strip_prefixes(state, wanted)
+    state = _strip_prefix(state, wanted)
     found = {k: v for k, v in state.items() if k in wanted}
     # Buffers that newer versions of a library added are absent from older checkpoints.
     missing = [k for k in wanted if k not in found and not k.endswith("num_batches_tracked")]
-    allowed = (f"{classifier}.", "head.", "AuxLogits.")
-    extra = [k for k in state if k not in wanted and not k.startswith(allowed)]
+    classifiers = (classifier, "head", "AuxLogits")
+    extra = [k for k in state if k not in wanted and not any(f"{c}." in k for c in classifiers)]
     shapes = [
         f"{k} {tuple(v.shape)} instead of {tuple(wanted[k].shape)}"
         for k, v in found.items()
@@ -110,19 +109,16 @@ def load_checkpoint(backbone: nn.Module, state: State, classifier: str, origin: 
     backbone.load_state_dict(found, strict=False)
 
 
-def _strip_prefixes(state: State, wanted: Mapping[str, Tensor]) -> State:
-    """Remove prefixes that training wrappers add, as long as that helps."""
+def _strip_prefix(state: State, wanted: Mapping[str, Tensor]) -> State:
+    """Remove what training wrappers put before names, such as ``module.`` or ``model.backbone.``.
 
-    def matches(candidate: State) -> int:
-        return sum(k in wanted for k in candidate)
-
-    improved = True
-    while improved:
-        improved = False
-        for prefix in _PREFIXES:
-            shorter = {k.removeprefix(prefix): v for k, v in state.items()}
-            if matches(shorter) > matches(state):
-                state, improved = shorter, True
+    The prefix is what stands before the longest wanted name, which occurs nowhere by chance.
+    """
+    longest = max(wanted, key=len)
+    for name in state:
+        if name.endswith(f".{longest}"):
+            prefix = name.removesuffix(longest)
+            return {k.removeprefix(prefix): v for k, v in state.items()}
     return state
 
 

@@ -266,13 +266,14 @@ def _fit(trainer: pl.Trainer, module: MarsModule, data: MarsDataModule, folder: 
 
 
 def _interruptible(trainer: pl.Trainer, work: Callable[[], object]) -> None:
-    """Let Ctrl-C stop the caller too: Lightning turns it into exit code 1 and ignores the next."""
+    """Let Ctrl-C reach the caller: Lightning turns it into exit code 1."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         work()
-    except SystemExit:
-        if trainer.interrupted and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-            signal.signal(signal.SIGINT, handler)
+    except SystemExit as ended:
+        signal.signal(signal.SIGINT, handler)
+        # Its subclass for SIGTERM passes through.
+        if trainer.interrupted and type(ended) is SystemExit:
             raise KeyboardInterrupt from None
         raise
 

@@ -1,0 +1,42 @@
+# A fresh machine needs Python 3.11 (or newer) and make; everything else is installed here.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test test-slow check format clean
+
+help:
+	@echo "make demo       install, then train and test on built-in demo data"
+	@echo "make test       install, then run the tests (offline, on the CPU)"
+	@echo "make test-slow  the tests that take minutes as well"
+	@echo "make check      install, then lint and check types"
+	@echo "make format     format the code"
+	@echo "make clean      remove the environment and caches"
+
+# Reinstalled only when what is installed changes.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/marsbench run task=frost_cls source=demo model=efficientnet_lite0 --format table
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m 'not gpu and not network and not slurm and not browser'
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

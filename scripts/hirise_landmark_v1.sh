@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The README's table: EfficientNet-Lite0 on the HiRISE landmark set, version 1, at a fixed budget
+# of five epochs in each mode, and frozen on two published subsets. About 35 minutes on two cores.
+#
+#   scripts/hirise_landmark_v1.sh ROOT [STORE]
+#
+# ROOT holds mb-landmark_cls/ in the published layout; STORE (default runs/) collects the records.
+set -euo pipefail
+root=${1:?usage: $0 ROOT [STORE]}
+store=${2:-runs}
+here=$(cd "$(dirname "$0")/.." && pwd)
+
+run() {
+  marsbench run task="$here/configs/tasks/hirise_landmark_v1.yaml" source=local root="$root" \
+    store="$store" model=efficientnet_lite0 trainer.max_epochs=5 trainer.patience=null "$@"
+}
+
+run mode=frozen
+run mode=frozen subset=few_shot_5
+run mode=frozen subset=partition_0.10
+run mode=finetune
+run mode=scratch
+marsbench results "$store" --format table

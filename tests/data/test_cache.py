@@ -1,0 +1,110 @@
+import multiprocessing
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from marsbench.data import cache
+from marsbench.data.cache import DirectImages, cached_images
+from marsbench.data.sources.local import LocalSource
+from marsbench.errors import DataError
+from tests.fakes import make_spec, write_folder
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "home"))
+    return LocalSource(make_spec(), write_folder(make_spec(), tmp_path))
+
+
+def test_cache_equals_the_files(source):
+    rows = source.rows("train")
+    cached = cached_images(make_spec(), source, rows)
+    direct = DirectImages(make_spec(), source, rows)
+    assert len(cached) == len(direct) == len(rows)
+    for i in range(len(rows)):
+        assert (cached[i] == direct[i]).all()
+        assert cached[i].dtype == np.uint8
+
+
+def test_images_may_differ_in_size(source):
+    from PIL import Image
+
+    path = source.path("train", 4)
+    Image.fromarray(np.full((9, 13), 7, np.uint8)).save(path)
+    again = LocalSource(make_spec(), source.folder)
+    images = cached_images(make_spec(), again, again.rows("train"))
+    assert images[4].shape == (9, 13, 1)
+    assert images[5].shape == (32, 32, 1)
+
+
+def test_it_is_built_once(source, monkeypatch):
+    first = cached_images(make_spec(), source, source.rows("val"))
+    monkeypatch.setattr(cache, "_build", lambda *_: pytest.fail("built again"))
+    second = cached_images(make_spec(), source, source.rows("val"))
+    assert first.folder == second.folder
+
+
+def test_a_changed_file_is_another_cache(source):
+    first = cached_images(make_spec(), source, source.rows("val"))
+    path = source.path("val", 0)
+    os.utime(path, ns=(1, 1))
+    again = LocalSource(make_spec(), source.folder)
+    assert cached_images(make_spec(), again, again.rows("val")).folder != first.folder
+
+
+@pytest.mark.parametrize("name", [cache.PIXELS, cache.INDEX])
+def test_a_damaged_cache_is_built_again(source, name):
+    rows = source.rows("val")
+    folder = cached_images(make_spec(), source, rows).folder
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:-5])
+    images = cached_images(make_spec(), source, rows)
+    assert (images[0] == DirectImages(make_spec(), source, rows)[0]).all()
+
+
+def test_a_bad_image_leaves_nothing_half_built(source):
+    source.path("val", 3).write_bytes(b"")
+    with pytest.raises(DataError, match="val_0003"):
+        cached_images(make_spec(), source, source.rows("val"))
+    left = [p for p in (cache.paths.home() / "decoded").rglob("*") if p.is_dir()]
+    assert [p.name for p in left] == ["toy"]
+
+
+def test_an_unwritable_cache_says_so(source, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "file" / "home"))
+    with pytest.raises(DataError) as caught:
+        cached_images(make_spec(), source, source.rows("val"))
+    assert "MARSBENCH_HOME" in str(caught.value)
+    assert "cache=false" in str(caught.value)
+
+
+def test_it_travels_without_its_pixels(source):
+    images = cached_images(make_spec(), source, source.rows("train"))
+    images[0]
+    assert len(pickle.dumps(images)) < 5000
+    assert (pickle.loads(pickle.dumps(images))[1] == images[1]).all()
+
+
+def _open(folder, barrier, queue):
+    source = LocalSource(make_spec(), folder)
+    barrier.wait()
+    images = cached_images(make_spec(), source, source.rows("train"))
+    queue.put(sum(int(images[i].sum()) for i in range(len(images))))
+
+
+def test_processes_that_build_at_once_agree(source):
+    context = multiprocessing.get_context("fork")
+    barrier, queue = context.Barrier(4), context.Queue()
+    workers = [
+        context.Process(target=_open, args=(source.folder, barrier, queue)) for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    sums = [queue.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join()
+    images = DirectImages(make_spec(), source, source.rows("train"))
+    assert set(sums) == {sum(int(images[i].sum()) for i in range(len(images)))}

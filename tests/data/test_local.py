@@ -1,0 +1,230 @@
+import json
+
+import numpy as np
+import pytest
+
+from marsbench.config import SourceName
+from marsbench.data.sources import open_source
+from marsbench.data.sources.local import LocalSource
+from marsbench.data.spec import ClassInfo, Decode
+from marsbench.errors import ConfigError, DataError, DataNotFoundError, NotAvailableError
+from marsbench.kinds import Kind
+from tests.fakes import SIZES, make_spec, read_rows, write_folder, write_rows
+
+
+@pytest.fixture
+def spec():
+    return make_spec()
+
+
+@pytest.fixture
+def folder(spec, tmp_path):
+    return write_folder(spec, tmp_path)
+
+
+def test_index_follows_the_mapping_not_the_spec(spec, folder):
+    source = LocalSource(spec, folder)
+    assert source.class_names == ("plain", "dune", "crater")
+    rows = source.rows("train")
+    assert len(rows) == SIZES["train"]
+    assert list(rows.sample_ids) == sorted(rows.sample_ids)
+    label_of = {r[0]: int(r[3]) for r in read_rows(folder / "annotation.csv")}
+    assert [label_of[s] for s in rows.sample_ids] == rows.targets.tolist()
+    raw = source.read("train", 3)
+    assert rows.sample_ids[3] in raw.where
+    assert raw.image[:4] == b"\x89PNG"
+
+
+def test_mapping_may_hold_plain_names_in_another_case(spec, folder):
+    (folder / "mapping.json").write_text(json.dumps({"0": "DUNE", "1": "Plain", "2": "_crater"}))
+    assert LocalSource(spec, folder).class_names == ("dune", "plain", "crater")
+
+
+def test_aliases_match(tmp_path):
+    classes = (ClassInfo("aeolian curved", aliases=("aec",)), ClassInfo("cliff"))
+    spec = make_spec()
+    folder = write_folder(spec, tmp_path)
+    spec = make_spec(classes=())
+    spec = type(spec)(**{**vars(spec), "classes": classes})
+    (folder / "mapping.json").write_text(json.dumps({"0": "cliff", "1": "AEC"}))
+    rows = [r for r in read_rows(folder / "annotation.csv") if r[3] in "01"]
+    write_rows(folder / "annotation.csv", rows)
+    assert LocalSource(spec, folder).class_names == ("cliff", "aeolian curved")
+
+
+def test_multilabel_labels_are_ids_or_zeros_and_ones(tmp_path):
+    spec = make_spec(Kind.MULTILABEL)
+    folder = write_folder(spec, tmp_path)
+    before = LocalSource(spec, folder).rows("train").targets
+    assert before.shape == (SIZES["train"], 3)
+    assert set(np.unique(before)) == {0, 1}
+    assert before.sum(axis=1).min() >= 1
+    hot = [
+        (*r[:3], str([int(k in json.loads(r[3])) for k in range(3)]))
+        for r in read_rows(folder / "annotation.csv")
+    ]
+    write_rows(folder / "annotation.csv", hot)
+    assert (LocalSource(spec, folder).rows("train").targets == before).all()
+
+
+def test_revision_is_the_contents_not_the_place(spec, folder, tmp_path):
+    other = write_folder(spec, tmp_path / "elsewhere")
+    first, second = LocalSource(spec, folder), LocalSource(spec, other)
+    assert first.revision == second.revision
+    assert first.rows("train").fingerprint != second.rows("train").fingerprint
+    image = next((other / "data" / "val").rglob("*.png"))
+    image.write_bytes(image.read_bytes() + b"\0")
+    assert LocalSource(spec, other).revision != first.revision
+
+
+def test_revision_changes_with_a_label(spec, folder):
+    before = LocalSource(spec, folder).revision
+    rows = read_rows(folder / "annotation.csv")
+    path = folder / "data" / "train" / rows[0][2] / rows[0][0]
+    target = folder / "data" / "train" / rows[1][2] / rows[0][0]
+    path.rename(target)
+    rows[0] = (rows[0][0], "train", rows[1][2], rows[1][3])
+    write_rows(folder / "annotation.csv", rows)
+    assert LocalSource(spec, folder).revision != before
+
+
+def edit(folder, change):
+    rows = read_rows(folder / "annotation.csv")
+    write_rows(folder / "annotation.csv", change(rows))
+
+
+def drop_image(folder):
+    next((folder / "data" / "test").rglob("*.png")).unlink()
+
+
+BAD = {
+    "no mapping": (lambda f: (f / "mapping.json").unlink(), ["mapping.json", "cannot be read"]),
+    "mapping not json": (
+        lambda f: (f / "mapping.json").write_text("{"),
+        ["mapping.json", "not JSON"],
+    ),
+    "mapping is a list": (
+        lambda f: (f / "mapping.json").write_text('["a"]'),
+        ["mapping.json", "does not map"],
+    ),
+    "ids with a gap": (
+        lambda f: (f / "mapping.json").write_text('{"0": "plain", "2": "dune", "3": "crater"}'),
+        ["[0, 2, 3]", "0 to 2"],
+    ),
+    "other classes": (
+        lambda f: (f / "mapping.json").write_text('{"0": "plain", "1": "dune", "2": "spider"}'),
+        ["spider", "crater", "custom task"],
+    ),
+    "one class twice": (
+        lambda f: (f / "mapping.json").write_text('{"0": "plain", "1": "dune", "2": "dune"}'),
+        ["two ids", "dune"],
+    ),
+    "no annotation column": (
+        lambda f: (f / "annotation.csv").write_text("file,split\n"),
+        ["annotation.csv", "no column file_id", "file,split"],
+    ),
+    "no rows": (lambda f: edit(f, lambda rows: []), ["annotation.csv", "no rows"]),
+    "row cut short": (
+        lambda f: (f / "annotation.csv").write_text("file_id,split,feature_name,label\nx.png,tra"),
+        ["line 2", "cut short"],
+    ),
+    "not text": (
+        lambda f: (f / "annotation.csv").write_bytes(b"\xff\xfe\x00\x80"),
+        ["annotation.csv", "not a CSV"],
+    ),
+    "unknown split": (
+        lambda f: edit(f, lambda rows: [(rows[0][0], "trian", *rows[0][2:]), *rows[1:]]),
+        ["line 2", "trian", "train, val, test"],
+    ),
+    "label too large": (
+        lambda f: edit(f, lambda rows: [(*rows[0][:3], "3"), *rows[1:]]),
+        ["line 2", "'3'", "0..2"],
+    ),
+    "label no number": (
+        lambda f: edit(f, lambda rows: [(*rows[0][:3], "nan"), *rows[1:]]),
+        ["line 2", "'nan'"],
+    ),
+    "row twice": (lambda f: edit(f, lambda rows: [*rows, rows[0]]), ["twice", "train_0000.png"]),
+    "path out of the folder": (
+        lambda f: edit(f, lambda rows: [("../../x.png", *rows[0][1:]), *rows[1:]]),
+        ["../../x.png", "no file name"],
+    ),
+    "file missing": (drop_image, ["annotation.csv", "1 file(s)", "test_"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_folders_name_the_file_and_the_value(case, spec, folder):
+    damage, words = BAD[case]
+    damage(folder)
+    with pytest.raises(DataError) as caught:
+        LocalSource(spec, folder)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_missing_split_names_it(spec, folder):
+    edit(folder, lambda rows: [r for r in rows if r[1] != "val"])
+    with pytest.raises(DataError, match="val split"):
+        LocalSource(spec, folder).rows("val")
+
+
+@pytest.mark.parametrize("where", ["the task's folder", "its parent"])
+def test_root_is_the_folder_or_its_parent(where, spec, folder):
+    root = folder if where == "the task's folder" else folder.parent
+    assert open_source(spec, SourceName.LOCAL, root).where == str(folder)
+
+
+def test_auto_looks_in_the_current_folder_then_the_cache(spec, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "home"))
+    with pytest.raises(DataNotFoundError) as caught:
+        open_source(spec)
+    for word in ("data (current folder)", str(tmp_path / "home"), "source=demo", "root=FOLDER"):
+        assert word in str(caught.value)
+    cached = write_folder(spec, tmp_path / "home" / "data")
+    assert open_source(spec).where == str(cached)
+    write_folder(spec, tmp_path / "data")
+    assert open_source(spec).where == "data/mb-toy"
+
+
+def test_a_custom_task_finds_its_own_folder(folder):
+    spec = make_spec(path=folder / "task.yaml")
+    assert open_source(spec).where == str(folder)
+
+
+def test_a_root_that_is_given_is_the_only_place(spec, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    with pytest.raises(DataNotFoundError, match="nowhere"):
+        open_source(spec, SourceName.AUTO, tmp_path / "nowhere")
+
+
+def test_auto_is_never_demo(tmp_path, monkeypatch):
+    from marsbench.data.catalog import get_task
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path))
+    with pytest.raises(DataNotFoundError, match="mb-frost_cls"):
+        open_source(get_task("frost_cls"))
+
+
+@pytest.mark.parametrize("name", [SourceName.HUGGINGFACE, SourceName.ZENODO])
+def test_sources_to_come_say_so(name, spec):
+    with pytest.raises(NotAvailableError, match=name.value):
+        open_source(spec, name)
+
+
+def test_kinds_to_come_say_so(spec):
+    spec = make_spec(Kind.SEGMENTATION, decode=Decode.IMAGE_MASK)
+    with pytest.raises(NotAvailableError, match="segmentation masks"):
+        open_source(spec, SourceName.DEMO)
+
+
+def test_demo_takes_no_root(spec):
+    with pytest.raises(ConfigError, match="root"):
+        open_source(spec, SourceName.DEMO, "somewhere")
+
+
+def test_no_recipe_names_those_that_exist(spec):
+    with pytest.raises(NotAvailableError, match="frost_cls"):
+        open_source(spec, SourceName.DEMO)

@@ -1,0 +1,99 @@
+"""Generated data of any TaskSpec in the published layout."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from marsbench.data.spec import ClassInfo, TaskSpec
+from marsbench.kinds import Kind
+
+SIZES = {"train": 24, "val": 9, "test": 12}
+
+
+def make_spec(kind=Kind.MULTICLASS, classes=("crater", "dune", "plain"), **fields):
+    """A small task."""
+    return TaskSpec(
+        **{
+            "name": "toy",
+            "title": "Toy",
+            "kind": kind,
+            "classes": tuple(ClassInfo(name, f"A {name}.") for name in classes),
+            "folder": "mb-toy",
+            "channels": 1,
+            **fields,
+        }
+    )
+
+
+def write_spec(spec, path):
+    """Write a custom task's YAML."""
+    import yaml
+
+    content = {
+        "name": spec.name,
+        "title": spec.title,
+        "kind": spec.kind.value,
+        "channels": spec.channels,
+        "folder": spec.folder,
+        "classes": list(spec.class_names),
+    }
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def draw(rng, class_ids, side, channels):
+    """A noisy image with one stripe pattern per class, so that a model can learn it."""
+    y, x = np.mgrid[:side, :side]
+    image = rng.normal(120, 12, (side, side))
+    for k in class_ids:
+        angle = k * np.pi / 5
+        image += 50 * np.sin((x * np.cos(angle) + y * np.sin(angle)) * (0.3 + 0.12 * k))
+    pixels = np.clip(image, 0, 255).astype(np.uint8)
+    return pixels if channels == 1 else np.repeat(pixels[:, :, None], 3, axis=2)
+
+
+def write_folder(spec, root, sizes=None, side=32, seed=0):
+    """Write a task's folder in the published layout and return it.
+
+    Labels go round the classes, in the reverse of the spec's order, so that a reader that
+    assumes the spec's order is found out.
+    """
+    rng = np.random.default_rng(seed)
+    folder = Path(root) / spec.folder
+    names = spec.class_names[::-1]
+    codes = [name[:3].lower() + str(i) for i, name in enumerate(names)]
+    rows = []
+    for split, n in (sizes or SIZES).items():
+        for i in range(n):
+            if spec.kind is Kind.MULTILABEL:
+                ids = sorted({i % len(names), int(rng.integers(len(names)))})
+                relative, label, feature = Path(), str(ids), ""
+            else:
+                ids = [i % len(names)]
+                relative, label, feature = Path(codes[ids[0]]), str(ids[0]), codes[ids[0]]
+            path = folder / "data" / split / relative / f"{split}_{i:04d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(draw(rng, ids, side, spec.channels)).save(path)
+            rows.append((path.name, split, feature, label))
+    write_rows(folder / "annotation.csv", rows)
+    mapping = {str(i): [c, n] for i, (c, n) in enumerate(zip(codes, names, strict=True))}
+    (folder / "mapping.json").write_text(json.dumps(mapping))
+    return folder
+
+
+def write_rows(path, rows):
+    """Write an annotation CSV."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("file_id", "split", "feature_name", "label"))
+        writer.writerows(rows)
+
+
+def read_rows(path):
+    """Read an annotation CSV without its header."""
+    with path.open(newline="") as file:
+        return [tuple(row) for row in csv.reader(file)][1:]

@@ -1,0 +1,130 @@
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from marsbench.errors import WeightsError
+from marsbench.files import file_digest
+from marsbench.models.build import build_classifier
+from marsbench.models.weights import read_checkpoint
+from marsbench.models.zoo import get_model
+
+SPEC = get_model("timm:test_resnet")
+
+
+@pytest.fixture(scope="module")
+def donor():
+    import timm
+
+    return timm.create_model("test_resnet", num_classes=7)
+
+
+def loads(path, donor):
+    backbone = build_classifier(SPEC, 3, pretrained=True, checkpoint=path).backbone.state_dict()
+    given = donor.state_dict()
+    return all(torch.equal(tensor, given[name]) for name, tensor in backbone.items())
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {"model": {f"module.{k}": v for k, v in state.items()}},
+        lambda state: {"state_dict": {f"model.backbone.{k}": v for k, v in state.items()}},
+    ],
+    ids=["plain", "state_dict", "distributed", "nested prefixes"],
+)
+def test_torch_checkpoints(wrap, donor, tmp_path):
+    torch.save(wrap(donor.state_dict()), tmp_path / "x.pth")
+    assert loads(tmp_path / "x.pth", donor)
+
+
+def test_safetensors_and_our_own_models(donor, tmp_path):
+    save_file(donor.state_dict(), tmp_path / "x.safetensors")
+    assert loads(tmp_path / "x.safetensors", donor)
+    ours = build_classifier(SPEC, 3, pretrained=True, checkpoint=tmp_path / "x.safetensors")
+    save_file(ours.state_dict(), tmp_path / "ours.safetensors")
+    assert loads(tmp_path / "ours.safetensors", donor)
+
+
+class Malicious:
+    """A pickle that runs a command when it is read."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return (open, (str(self.target), "w"))
+
+
+def test_a_pickle_that_executes_code_is_refused(tmp_path):
+    torch.save({"weight": Malicious(tmp_path / "executed")}, tmp_path / "bad.pth")
+    (tmp_path / "bad.pkl").write_bytes(pickle.dumps(Malicious(tmp_path / "executed")))
+    for name in ("bad.pth", "bad.pkl"):
+        with pytest.raises(WeightsError) as caught:
+            read_checkpoint(tmp_path / name)
+        assert "refused" in str(caught.value)
+        assert name in str(caught.value)
+        assert "safetensors" in str(caught.value)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_bad_files_name_the_file(tmp_path, donor):
+    torch.save(donor.state_dict(), tmp_path / "whole.pth")
+    whole = (tmp_path / "whole.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.pth").write_bytes(b"")
+    (tmp_path / "page.safetensors").write_text("<html>")
+    torch.save({"a": 1}, tmp_path / "numbers.pth")
+    for name in ("cut.pth", "empty.pth", "page.safetensors", "numbers.pth", "none.pth"):
+        with pytest.raises(WeightsError, match=name):
+            read_checkpoint(tmp_path / name)
+
+
+def test_checkpoint_of_another_model(tmp_path):
+    import timm
+
+    other = timm.create_model("test_vit", num_classes=7)
+    torch.save(other.state_dict(), tmp_path / "vit.pth")
+    with pytest.raises(WeightsError) as caught:
+        build_classifier(SPEC, 3, pretrained=True, checkpoint=tmp_path / "vit.pth")
+    for word in ("another model", "vit.pth", "lacks", "has over"):
+        assert word in str(caught.value)
+
+
+def test_checkpoint_of_another_width(tmp_path, donor):
+    state = donor.state_dict()
+    state["conv1.0.weight" if "conv1.0.weight" in state else "conv1.weight"] = torch.zeros(
+        1, 3, 3, 3
+    )
+    torch.save(state, tmp_path / "wide.pth")
+    with pytest.raises(WeightsError, match="differs in 1 tensor"):
+        build_classifier(SPEC, 3, pretrained=True, checkpoint=tmp_path / "wide.pth")
+
+
+def test_digest_names_the_contents(tmp_path):
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "b").write_bytes(b"1")
+    assert file_digest(tmp_path / "a") == file_digest(tmp_path / "b")
+    (tmp_path / "b").write_bytes(b"2")
+    assert file_digest(tmp_path / "a") != file_digest(tmp_path / "b")
+    with pytest.raises(WeightsError, match="nowhere"):
+        file_digest(tmp_path / "nowhere")
+
+
+def test_offline_weights_are_image_net():
+    """Loaded by order into timm's architecture, they must still classify: a smoke test of that.
+
+    Neighbouring class logits of the removed classifier cannot be had, so the features are tested:
+    those of an image and of its mirror image are far closer than those of two noises.
+    """
+    model = build_classifier(get_model("efficientnet_lite0"), 2, pretrained=True).eval()
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 224), torch.linspace(-1, 1, 224), indexing="ij")
+    disc = ((x - 0.2) ** 2 + y**2 < 0.3).float()[None, None]
+    bars = ((x * 12).sin() > 0).float()[None, None]
+    with torch.inference_mode():
+        a, b, c = (model.features(i)[0] for i in (disc, disc.flip(-1), bars))
+    cosine = torch.nn.functional.cosine_similarity
+    assert cosine(a, b, dim=0) > cosine(a, c, dim=0) + 0.2

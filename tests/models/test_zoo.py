@@ -1,0 +1,185 @@
+import pytest
+import torch
+
+from marsbench.config import Mode
+from marsbench.errors import UnknownNameError, WeightsError
+from marsbench.models.build import build_classifier
+from marsbench.models.library import library_spec
+from marsbench.models.modes import build_for_mode, count_parameters
+from marsbench.models.spec import Library
+from marsbench.models.zoo import ALIASES, MODELS, get_model
+
+SMALL = [name for name, spec in MODELS.items() if (spec.parameters or 0) < 40]
+BIG = sorted(set(MODELS) - set(SMALL))
+EVERY = [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in BIG)]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_entry_agrees_with_its_library(name):
+    """The table repeats what the library says; here they are held together."""
+    spec = MODELS[name]
+    said = library_spec(spec.library, spec.id)
+    assert spec.architecture == said.architecture
+    assert spec.input_size == said.input_size
+    assert spec.weights is not None
+    if name != "inception_v3":  # normalised for the weights themselves, see the zoo
+        assert (spec.mean, spec.std) == (said.mean, said.std)
+    if spec.weights.package is None:
+        assert said.weights is not None
+        assert spec.weights.name == said.weights.name
+        assert spec.weights.licence.lower() == said.weights.licence.lower()
+
+
+def test_names_and_aliases_are_unique():
+    assert not set(MODELS) & set(ALIASES)
+    assert len(ALIASES) == sum(len(spec.aliases) for spec in MODELS.values())
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("resnet", "resnet101"),
+        ("squeezenet", "squeezenet1_1"),
+        ("inception", "inception_v3"),
+        ("swin", "swinv2_b"),
+        ("vit", "vit_l_16"),
+    ],
+)
+def test_the_papers_five(alias, name):
+    assert get_model(alias) is MODELS[name]
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_logits_of_grey_and_colour_images(name, channels):
+    spec = get_model(name)
+    model = build_classifier(spec, 5, pretrained=False).eval()
+    image = torch.rand(2, channels, spec.input_size, spec.input_size)
+    with torch.inference_mode():
+        logits, features = model(image), model.features(image)
+        assert logits.shape == (2, 5)
+        assert torch.isfinite(logits).all()
+        assert features.ndim == 2
+        assert torch.allclose(model.head(features), logits)
+    published = (spec.parameters or 0) * 1e6
+    assert 0.5 * published < count_parameters(model)["total"] < 1.01 * published
+
+
+def snapshot(module):
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def one_step(model, side):
+    model.train()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    loss = model(torch.rand(4, 1, side, side)).square().mean()
+    loss.backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_frozen_means_frozen(name):
+    spec = get_model(name)
+    # Random weights do here: what is frozen does not depend on where weights came from.
+    model = build_classifier(spec, 3, pretrained=False)
+    model.freeze_backbone()
+    before = snapshot(model)
+    assert (
+        any("running_mean" in k for k in before)
+        or "vit" in name
+        or "swin" in name
+        or ("squeezenet" in name)
+    )
+    one_step(model, spec.input_size)
+    for key, tensor in model.state_dict().items():
+        if key.startswith("backbone."):
+            assert torch.equal(tensor, before[key]), key
+    assert not torch.equal(model.head.weight, before["head.weight"])
+    assert count_parameters(model)["trained"] == sum(p.numel() for p in model.head.parameters())
+
+
+@pytest.mark.parametrize("mode", [Mode.SCRATCH, Mode.FINETUNE])
+def test_other_modes_train_everything(mode):
+    spec = get_model("efficientnet_lite0")
+    model = build_for_mode(spec, 3, mode)
+    before = snapshot(model)
+    one_step(model, 64)
+    counts = count_parameters(model)
+    assert counts["trained"] == counts["total"]
+    moved = [k for k, v in model.state_dict().items() if not torch.equal(v, before[k])]
+    assert any("running_mean" in k for k in moved)
+    assert any("conv_stem" in k for k in moved)
+
+
+def test_modes_start_from_the_right_weights():
+    spec = get_model("efficientnet_lite0")
+    first = build_for_mode(spec, 3, Mode.FROZEN).backbone.state_dict()
+    second = build_for_mode(spec, 3, Mode.FINETUNE).backbone.state_dict()
+    random = build_for_mode(spec, 3, Mode.SCRATCH).backbone.state_dict()
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    assert not torch.equal(first["conv_stem.weight"], random["conv_stem.weight"])
+
+
+@pytest.mark.parametrize("name", ["timm:test_resnet", "torchvision:mobilenet_v3_small"])
+def test_any_model_of_a_library(name):
+    spec = get_model(name)
+    model = build_classifier(spec, 4, pretrained=False).eval()
+    with torch.inference_mode():
+        assert model(torch.rand(2, 1, spec.input_size, spec.input_size)).shape == (2, 4)
+
+
+# One of each way torchvision names its classifier.
+@pytest.mark.parametrize(
+    "model_id", ["alexnet", "densenet121", "efficientnet_b0", "shufflenet_v2_x0_5", "googlenet"]
+)
+def test_torchvision_classifiers_are_found(model_id):
+    spec = library_spec(Library.TORCHVISION, model_id)
+    model = build_classifier(spec, 4, pretrained=False).eval()
+    with torch.inference_mode():
+        assert model(torch.rand(1, 3, 224, 224)).shape == (1, 4)
+
+
+def test_timm_tag_is_spelt_out():
+    assert get_model("timm:resnet18").id == "resnet18.a1_in1k"
+    assert get_model("timm:resnet18.a2_in1k").weights.name == "timm/resnet18.a2_in1k"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("vitt", ["vitt", "vit"]),
+        ("ResNet101", ["resnet101"]),
+        ("timm:resnet_18", ["resnet_18", "resnet18"]),
+        ("timm:resnet18.nope", ["resnet18.nope"]),
+        ("torchvision:vit_l16", ["vit_l_16"]),
+        ("torchvison:vit_l_16", ["torchvison", "torchvision"]),
+        ("torchvision:maskrcnn_resnet50_fpn", ["maskrcnn"]),
+    ],
+)
+def test_unknown_names_get_suggestions(name, words):
+    with pytest.raises(UnknownNameError) as caught:
+        get_model(name)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_random_weights_never_stand_in(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(WeightsError) as caught:
+        build_for_mode(get_model("efficientnet_lite0"), 3, Mode.FROZEN)
+    assert "offline-weights" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["vit", "vit_tiny"])
+def test_weights_that_cannot_be_had_say_where_it_looked(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+
+    def no_network(*_):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("marsbench.models.weights._check_reachable", no_network)
+    with pytest.raises(WeightsError) as caught:
+        build_for_mode(get_model(name), 3, Mode.FROZEN)
+    for word in (get_model(name).weights.name, str(tmp_path), "mode=scratch", "weights=PATH"):
+        assert word in str(caught.value)

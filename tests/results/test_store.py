@@ -1,0 +1,160 @@
+import json
+import multiprocessing
+
+import pytest
+
+import marsbench
+from marsbench.config import digest
+from marsbench.errors import StoreError
+from marsbench.results.record import SCHEMA_VERSION, RunRecord
+from marsbench.results.store import Store, write_atomically
+
+
+def make_record(seed=0, **fields):
+    identity = {"optim": {"lr": 1e-3}}
+    return RunRecord(
+        **{
+            "run_id": f"toy/m/frozen/full/{seed}-{digest(identity)[:10]}",
+            "task": "toy",
+            "kind": "binary",
+            "model": "m",
+            "mode": "frozen",
+            "subset": "full",
+            "seed": seed,
+            "protocol": "online",
+            "headline": "f1_weighted",
+            "metrics": {"val": {"f1_weighted": 0.5}, "test": {"f1_weighted": 0.25, "loss": 1.0}},
+            "config": {},
+            "identity": identity,
+            "data": {"num_train": 3},
+            "weights": None,
+            "checkpoint": {"epoch": 0, "epochs_trained": 1},
+            "timing": {"train": 1.0},
+            "peak_memory": {"host": 1},
+            "parameters": {"total": 2, "trained": 1},
+            "device": "cpu",
+            "environment": {},
+            "git": None,
+            "created": "2026-01-01T00:00:00+00:00",
+            **fields,
+        }
+    )
+
+
+def write(store, record):
+    with store.claim(record.run_id):
+        store.finish(record)
+
+
+def test_round_trip(tmp_path):
+    store, record = Store(tmp_path), make_record()
+    assert store.find(record.run_id) is None
+    write(store, record)
+    assert store.find(record.run_id) == record
+    assert store.records() == ([record], [])
+    assert record.score == 0.25
+
+
+def test_records_are_never_changed(tmp_path):
+    store = Store(tmp_path)
+    write(store, make_record())
+    with pytest.raises(StoreError, match="never changed"):
+        write(store, make_record(device="gpu"))
+    assert store.find(make_record().run_id).device == "cpu"
+
+
+def test_no_number_that_is_none(tmp_path):
+    record = make_record(metrics={"val": {}, "test": {"f1_weighted": float("nan")}})
+    with pytest.raises(StoreError, match="NaN"):
+        write(Store(tmp_path), record)
+    assert Store(tmp_path).records() == ([], [])
+
+
+def spoil(text, change):
+    content = json.loads(text)
+    change(content)
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "match"),
+    [
+        (lambda t: t[: len(t) // 2], "no whole record"),
+        (lambda t: "", "no whole record"),
+        (lambda t: "[]", "is no record"),
+        (lambda t: spoil(t, lambda c: c.pop("metrics")), "metrics"),
+        (lambda t: spoil(t, lambda c: c.update(schema_version=99)), "Update marsbench"),
+        (lambda t: spoil(t, lambda c: c["identity"].update(x=1)), "was changed"),
+    ],
+)
+def test_bad_records_are_named_and_the_rest_is_read(tmp_path, damage, match):
+    store = Store(tmp_path)
+    for seed in (0, 1):
+        write(store, make_record(seed))
+    path = store.folder(make_record(0).run_id) / "record.json"
+    path.write_text(damage(path.read_text()))
+    good, bad = store.records()
+    assert [r.seed for r in good] == [1]
+    assert len(bad) == 1
+    assert match in str(bad[0])
+    assert str(path) in str(bad[0])
+    with pytest.warns(UserWarning, match=match):
+        assert len(marsbench.load_records(tmp_path)) == 1
+
+
+def test_table_is_tidy(tmp_path):
+    for seed in (0, 1):
+        write(Store(tmp_path), make_record(seed))
+    frame = marsbench.load_records(tmp_path)
+    assert frame["seed"].tolist() == [0, 1]
+    assert frame["test/f1_weighted"].tolist() == frame["score"].tolist() == [0.25, 0.25]
+    assert {"task", "model", "mode", "subset", "protocol", "val/f1_weighted"} <= set(frame.columns)
+
+
+def test_empty_and_missing_stores(tmp_path):
+    assert len(marsbench.load_records(tmp_path)) == 0
+    assert "run_id" in marsbench.load_records(tmp_path).columns
+    with pytest.raises(StoreError, match="no store"):
+        marsbench.load_records(tmp_path / "nowhere")
+
+
+def test_schema_version_is_in_the_file(tmp_path):
+    write(Store(tmp_path), make_record())
+    path = Store(tmp_path).paths()[0]
+    assert json.loads(path.read_text())["schema_version"] == SCHEMA_VERSION
+
+
+def test_atomic_write_leaves_the_old_file_if_it_fails(tmp_path):
+    path = tmp_path / "x"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "new \ud800")
+    assert path.read_text() == "old"
+
+
+def _write_some(root, first, barrier):
+    barrier.wait()
+    for seed in range(first, first + 25):
+        write(Store(root), make_record(seed))
+
+
+def test_many_writers_and_a_reader(tmp_path):
+    """Eight processes write while this one reads: nothing is lost, nothing half-read."""
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(9)
+    writers = [
+        context.Process(target=_write_some, args=(tmp_path, 25 * i, barrier)) for i in range(8)
+    ]
+    for writer in writers:
+        writer.start()
+    barrier.wait()
+    seen = 0
+    while any(writer.is_alive() for writer in writers):
+        good, bad = Store(tmp_path).records()
+        assert bad == []
+        assert len(good) >= seen
+        seen = len(good)
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    assert sorted(r.seed for r in Store(tmp_path).records()[0]) == list(range(200))

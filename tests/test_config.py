@@ -1,0 +1,288 @@
+import dataclasses
+import re
+
+import pytest
+
+from marsbench.cli.compose import compose
+from marsbench.config import (
+    Augment,
+    Mode,
+    RunConfig,
+    canonical_subset,
+    config_keys,
+    identity,
+    key_notes,
+    run_id,
+    slug,
+)
+from marsbench.errors import ConfigError
+from marsbench.paths import configs
+
+BASE = {"task": "frost_cls", "model": "vit_tiny"}
+
+# Every key, and a value other than its default. In the id: by name, by hash, or not at all.
+NAMED = {"task": "domars16k", "model": "vit", "mode": "scratch", "subset": "few_shot_5", "seed": 7}
+HASHED = {
+    "protocol": None,  # one value so far
+    "augment": None,  # enters resolved
+    "weights": None,  # enters as the weights' name
+    "size": None,  # enters with the data revision
+    "source": None,
+    "optim.name": "sgd",
+    "optim.lr": 0.5,
+    "optim.weight_decay": 0.1,
+    "optim.momentum": 0.5,
+    "optim.batch_size": 8,
+    "scheduler.name": "cosine",
+    "scheduler.step_size": 3,
+    "scheduler.gamma": 0.3,
+    "scheduler.patience": 9,
+    "trainer.max_epochs": 3,
+    "trainer.patience": 2,
+    "trainer.precision": "bf16-mixed",
+    "trainer.accumulate_grad_batches": 4,
+    "trainer.gradient_clip_val": 1.0,
+    "trainer.devices": 2,
+}
+ONLY_WITH = {
+    "optim.momentum": {"optim.name": "sgd"},
+    "scheduler.step_size": {"scheduler.name": "step"},
+    "scheduler.gamma": {"scheduler.name": "plateau"},
+    "scheduler.patience": {"scheduler.name": "plateau"},
+}
+NEUTRAL = {
+    "root": "/somewhere",
+    "store": "elsewhere",
+    "save_model": False,
+    "cache": False,
+    "workers": 3,
+    "logger.csv": False,
+    "logger.tensorboard": True,
+    "logger.wandb": True,
+    "logger.project": "mine",
+    "trainer.accelerator": "cpu",
+}
+
+
+def hash_of(config, **changes):
+    facts = {
+        "kind": "binary",
+        "data_revision": "r1",
+        "subset_digest": "d1",
+        "architecture": "timm:x",
+        "weights": "w1",
+        "input_size": 224,
+        "augment": Augment.D4,
+    }
+    return run_id("t", "m", "frozen", "full", 0, identity(config, **{**facts, **changes}))
+
+
+def test_every_key_is_known_to_move_the_score_or_not():
+    assert set(NAMED) | set(HASHED) | set(NEUTRAL) == set(config_keys())
+
+
+@pytest.mark.parametrize("key", [k for k, v in HASHED.items() if v is not None])
+def test_what_can_move_the_score_is_in_the_id(key):
+    context = {**BASE, **ONLY_WITH.get(key, {})}
+    changed = RunConfig.from_dict({**context, key: HASHED[key]})
+    assert hash_of(changed) != hash_of(RunConfig.from_dict(context))
+
+
+@pytest.mark.parametrize("key", ONLY_WITH)
+def test_settings_of_an_unused_choice_are_not_in_the_id(key):
+    assert hash_of(RunConfig.from_dict({**BASE, key: HASHED[key]})) == hash_of(
+        RunConfig.from_dict(BASE)
+    )
+
+
+@pytest.mark.parametrize("key", NEUTRAL)
+def test_what_cannot_move_the_score_is_not_in_the_id(key):
+    assert hash_of(RunConfig.from_dict({**BASE, key: NEUTRAL[key]})) == hash_of(
+        RunConfig.from_dict(BASE)
+    )
+
+
+@pytest.mark.parametrize(
+    ("fact", "value"),
+    [
+        ("kind", "multiclass"),
+        ("data_revision", "r2"),
+        ("subset_digest", "d2"),
+        ("architecture", "timm:y"),
+        ("weights", None),
+        ("input_size", 96),
+        ("augment", Augment.NONE),
+    ],
+)
+def test_facts_from_outside_the_config_are_in_the_id(fact, value):
+    config = RunConfig.from_dict(BASE)
+    assert hash_of(config, **{fact: value}) != hash_of(config)
+
+
+def test_equal_effective_batch_size_is_one_id():
+    accumulated = {"optim.batch_size": 16, "trainer.accumulate_grad_batches": 2}
+    assert hash_of(RunConfig.from_dict({**BASE, **accumulated})) == hash_of(
+        RunConfig.from_dict(BASE)
+    )
+
+
+def test_learning_rate_given_as_the_default_is_one_id():
+    finetune = {**BASE, "mode": "finetune"}
+    assert hash_of(RunConfig.from_dict({**finetune, "optim.lr": 1e-4})) == hash_of(
+        RunConfig.from_dict(finetune)
+    )
+
+
+def test_run_id_is_pinned():
+    """Records already written must stay findable: this id may change only with the protocol."""
+    assert hash_of(RunConfig.from_dict(BASE)) == "t/m/frozen/full/0-76581e70e2"
+
+
+def test_slug_is_safe_in_a_path():
+    assert slug("smp:unet/tu-x") == "smp-unet-tu-x"
+    assert "/" not in slug("a/../b")
+
+
+@pytest.mark.parametrize(
+    ("given", "canonical"),
+    [
+        ("full", "full"),
+        ("partition_0.1", "partition_0.10"),
+        ("partition_.25", "partition_0.25"),
+        ("few_shot_20", "few_shot_20"),
+    ],
+)
+def test_subsets_have_one_spelling(given, canonical):
+    assert canonical_subset(given) == canonical
+    assert RunConfig.from_dict({**BASE, "subset": given}).subset == canonical
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Full", "partition_0", "partition_1.0", "partition_0.123", "few_shot_0", "5"]
+)
+def test_bad_subsets(name):
+    with pytest.raises(ConfigError, match="Unknown subset"):
+        canonical_subset(name)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, ["task=NAME", "model=NAME"]),
+        ({**BASE, "modle": 1}, ["modle", "model"]),
+        ({**BASE, "lr": 1}, ["lr", "optim.lr"]),
+        ({**BASE, "optim": {"learning": 1}}, ["optim.learning"]),
+        ({**BASE, "optim": 3}, ["'optim' is a group", "optim.lr"]),
+        ({**BASE, "mode": "frozn"}, ["frozn", "frozen"]),
+        ({**BASE, "seed": 1.5}, ["seed", "whole number", "1.5"]),
+        ({**BASE, "seed": -1}, ["seed", "at least 0"]),
+        ({**BASE, "seed": 2**32}, ["seed", "2**32"]),
+        ({**BASE, "seed": "abc"}, ["seed", "abc"]),
+        ({**BASE, "seed": True}, ["seed", "True"]),
+        ({**BASE, "optim.lr": "nan"}, ["optim.lr", "nan"]),
+        ({**BASE, "optim.lr": 0}, ["optim.lr", "above 0"]),
+        ({**BASE, "optim.batch_size": 0}, ["optim.batch_size", "at least 1"]),
+        ({**BASE, "cache": "maybe"}, ["cache", "true or false"]),
+        ({**BASE, "task": None}, ["task"]),
+        ({**BASE, "subset": "few"}, ["subset", "few_shot_K"]),
+        ({**BASE, "trainer.precision": "8"}, ["trainer.precision", "bf16-mixed"]),
+        ({**BASE, "mode": "scratch", "weights": "x.pth"}, ["scratch", "weights"]),
+    ],
+)
+def test_bad_values_name_the_key_and_the_way_out(values, words):
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.from_dict(values)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_all_problems_come_at_once():
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.from_dict({**BASE, "sed": 1, "mode": "x", "optim.lr": "fast"})
+    assert all(word in str(caught.value) for word in ("sed", "mode", "optim.lr"))
+
+
+def test_dotted_and_nested_keys_are_the_same():
+    dotted = RunConfig.from_dict({**BASE, "optim.lr": 0.1, "optim.name": "sgd"})
+    nested = RunConfig.from_dict({**BASE, "optim": {"lr": 0.1, "name": "sgd"}})
+    assert dotted == nested == RunConfig.from_dict(dotted.to_dict())
+
+
+def test_null_and_text_numbers_are_read():
+    config = RunConfig.from_dict({**BASE, "trainer.patience": "null", "optim.lr": "1e-3"})
+    assert config.trainer.patience is None
+    assert config.learning_rate == 1e-3
+    assert RunConfig.from_dict({**BASE, "mode": "finetune"}).learning_rate == 1e-4
+
+
+def test_the_command_line_composes_to_the_same_defaults():
+    assert compose(["task=frost_cls", "model=vit_tiny"]) == RunConfig.from_dict(BASE)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for g in ("optim", "scheduler", "trainer", "logger") for p in (configs() / g).glob("*")],
+    ids=lambda p: f"{p.parent.name}-{p.stem}",
+)
+def test_every_yaml_composes(path):
+    config = compose(["task=frost_cls", "model=vit_tiny", f"{path.parent.name}={path.stem}"])
+    group = getattr(config, path.parent.name)
+    if path.stem != "default":
+        assert group != getattr(RunConfig(), path.parent.name) or path.stem in (
+            "adamw",
+            "none",
+            "csv",
+        )
+
+
+def test_overrides_win_over_choices():
+    config = compose(["task=t", "model=m", "trainer=long", "trainer.max_epochs=7"])
+    assert (config.trainer.max_epochs, config.trainer.patience) == (7, 10)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "./my task.yaml",
+        "a,b",
+        "{x}",
+        "[1]",
+        "C:\\data",
+        "it's",
+        "timm:resnet18",
+        "~/x",
+        "$HOME",
+        "a=b",
+        "${x}",
+        "\\'",
+        "end\\",
+    ],
+)
+def test_any_text_survives_the_command_line(value):
+    assert compose([f"task={value}", "model=m"]).task == value
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["frost_cls"], "not of the form"),
+        (["task=a", "task=b"], "given twice"),
+        (["optim=sdg"], "sgd"),
+        (["+task=a"], "task"),
+        (["trainer.max_epoch=3"], "trainer.max_epochs"),
+    ],
+)
+def test_bad_words(words, expected):
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        compose(words)
+
+
+def test_every_key_has_a_meaning():
+    notes = key_notes()
+    assert set(notes) == set(config_keys())
+    assert all(notes.values())
+
+
+def test_config_is_immutable():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RunConfig().mode = Mode.SCRATCH  # type: ignore[misc]

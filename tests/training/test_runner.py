@@ -1,0 +1,368 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import marsbench
+from marsbench import metrics
+from marsbench.config import RunConfig
+from marsbench.errors import ConfigError, StoreError, TrainingError, WeightsError
+from marsbench.kinds import Kind
+from marsbench.plan import resolve
+from marsbench.results.store import Store
+from marsbench.training import runner
+from tests.fakes import make_spec, write_folder, write_spec
+
+MODEL = "timm:test_resnet"
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """Path of a custom task beside its data."""
+    folder = write_folder(make_spec(), tmp_path_factory.mktemp("toy"))
+    return str(write_spec(make_spec(), folder / "task.yaml"))
+
+
+def keys(toy, store, **more):
+    return {
+        "task": toy,
+        "model": MODEL,
+        "mode": "scratch",
+        "store": str(store),
+        "workers": 0,
+        "optim.batch_size": 8,
+        "trainer.max_epochs": 2,
+        **more,
+    }
+
+
+def predictions(record, store):
+    return Store(store).predictions(record.run_id)
+
+
+def same_result(first, second, store_1, store_2):
+    assert first.metrics == second.metrics
+    pd.testing.assert_frame_equal(predictions(first, store_1), predictions(second, store_2))
+
+
+@pytest.fixture(scope="module")
+def finished(toy, tmp_path_factory):
+    store = tmp_path_factory.mktemp("runs")
+    return marsbench.run(**keys(toy, store)), store
+
+
+def test_a_run_leaves_a_whole_record(finished):
+    record, store = finished
+    folder = store / record.run_id
+    left = {p.name for p in folder.iterdir()} - {".lock"}
+    assert left == {
+        "record.json",
+        "predictions.parquet",
+        "config.yaml",
+        "model.safetensors",
+        "logs",
+    }
+    assert record.task == "toy"
+    assert record.model == MODEL
+    assert record.weights is None
+    assert record.checkpoint["epochs_trained"] == 2
+    assert record.parameters["total"] == record.parameters["trained"] > 0
+    assert record.environment["torch"] == torch.__version__.partition("+")[0]
+    assert record.data["classes"] == ["plain", "dune", "crater"]
+    assert Store(store).find(record.run_id) == record
+
+
+def test_id_is_the_same_before_and_from_the_record(finished, toy):
+    record, store = finished
+    assert resolve(RunConfig.from_dict(keys(toy, store))).run_id == record.run_id
+    assert resolve(RunConfig.from_dict(record.config)).run_id == record.run_id
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_rescoring_the_predictions_gives_the_record(finished, split):
+    record, store = finished
+    frame = predictions(record, store).query("split == @split")
+    found = metrics.score(
+        Kind(record.kind),
+        frame["target"].to_numpy(),
+        np.stack(frame["scores"].to_list()),
+        record.data["classes"],
+    )
+    kept = {k: v for k, v in record.metrics[split].items() if k != "loss"}
+    assert found == kept
+
+
+def test_the_tested_checkpoint_is_the_best_on_validation(finished):
+    record, store = finished
+    log = pd.read_csv(store / record.run_id / "logs" / "attempt_1" / "metrics.csv")
+    losses = log.dropna(subset="val/loss").set_index("epoch")["val/loss"]
+    assert record.checkpoint["epoch"] == losses.idxmin()
+    assert record.checkpoint["value"] == pytest.approx(losses.min(), rel=1e-6)
+    assert record.metrics["val"]["loss"] == pytest.approx(losses.min(), rel=1e-6)
+
+
+def test_equal_runs_are_equal(finished, toy, tmp_path):
+    first, store = finished
+    second = marsbench.run(**keys(toy, tmp_path))
+    assert second.run_id == first.run_id
+    same_result(first, second, store, tmp_path)
+
+
+def test_worker_processes_and_the_cache_change_nothing(finished, toy, tmp_path):
+    first, store = finished
+    second = marsbench.run(**keys(toy, tmp_path, workers=2, cache=False))
+    assert second.run_id == first.run_id
+    same_result(first, second, store, tmp_path)
+
+
+def test_another_seed_is_another_run(finished, toy, tmp_path):
+    other = marsbench.run(**keys(toy, tmp_path, seed=1))
+    assert other.run_id != finished[0].run_id
+    assert other.metrics != finished[0].metrics
+
+
+def test_a_finished_run_is_not_repeated_unless_forced(toy, tmp_path):
+    first = runner.run(RunConfig.from_dict(keys(toy, tmp_path)))
+    path = tmp_path / first.record.run_id / "record.json"
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    second = runner.run(RunConfig.from_dict(keys(toy, tmp_path)))
+    assert (first.was_done, second.was_done) == (False, True)
+    assert second.record == first.record
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+    third = runner.run(RunConfig.from_dict(keys(toy, tmp_path)), force=True)
+    assert not third.was_done
+    aside = list((tmp_path / ".replaced").rglob("record.json"))
+    assert [p.read_bytes() for p in aside] == [before[0]]
+    assert third.record.metrics == first.record.metrics
+    assert [r.run_id for r in Store(tmp_path).records()[0]] == [first.record.run_id]
+
+
+def command(words):
+    return [sys.executable, "-m", "marsbench", *words]
+
+
+def words(values):
+    return ["run", *(f"{k}={v}" for k, v in values.items())]
+
+
+def start_and_stop(values, how, epochs):
+    """Start a run in a process, and stop it by a signal once it has trained some epochs."""
+    process = subprocess.Popen(
+        command(words(values)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    folder = Store(values["store"]).folder(resolve(RunConfig.from_dict(values)).run_id)
+    last = folder / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if last.exists() and torch.load(last, weights_only=True)["epoch"] + 1 >= epochs:
+            break
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(how)
+    _, error = process.communicate(timeout=60)
+    assert not (folder / "record.json").exists()
+    assert not (folder / "failed.json").exists()
+    return process.returncode, error
+
+
+@pytest.mark.parametrize(
+    ("how", "mode"),
+    [(signal.SIGKILL, "scratch"), (signal.SIGINT, "scratch")],
+    ids=["kill", "ctrl-c"],
+)
+def test_an_interrupted_run_resumes_and_ends_as_if_never_interrupted(how, mode, toy, tmp_path):
+    values = keys(toy, tmp_path / "cut", mode=mode)
+    # A schedule, dropout-free model and Adam's moments all have to be restored.
+    values |= {"trainer.max_epochs": 20, "trainer.patience": "null", "scheduler.name": "cosine"}
+    code, error = start_and_stop(values, how, epochs=3)
+    if how is signal.SIGINT:
+        assert code == 130
+        assert "Traceback" not in error
+        assert "goes on" in error
+    resumed = runner.run(RunConfig.from_dict(values)).record
+    assert 3 <= resumed.timing["resumed_from_epoch"] < 20
+    undisturbed = marsbench.run(**{**values, "store": str(tmp_path / "whole")})
+    assert resumed.run_id == undisturbed.run_id
+    assert "resumed_from_epoch" not in undisturbed.timing
+    same_result(resumed, undisturbed, tmp_path / "cut", tmp_path / "whole")
+
+
+def test_a_run_cut_between_training_and_testing_only_tests(toy, tmp_path, monkeypatch):
+    values = keys(toy, tmp_path)
+
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "_load_best", cut)
+        with pytest.raises(KeyboardInterrupt):
+            marsbench.run(**values)
+    monkeypatch.setattr(runner.pl.Trainer, "fit", lambda *_, **__: pytest.fail("trained again"))
+    record = marsbench.run(**values)
+    assert record.checkpoint["epochs_trained"] == 2
+
+
+def test_early_stopping_that_was_cut_does_not_go_on(toy, tmp_path, monkeypatch):
+    # A learning rate of next to nothing: validation loss rises or stays, so patience runs out.
+    values = keys(toy, tmp_path, **{"trainer.max_epochs": 30, "trainer.patience": 1})
+    values["optim.lr"] = 0.3
+    real = runner.write_atomically
+
+    def cut(path, text):
+        if path.name == runner.FITTED:
+            raise KeyboardInterrupt
+        real(path, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "write_atomically", cut)
+        with pytest.raises(KeyboardInterrupt):
+            marsbench.run(**values)
+    record = marsbench.run(**values)
+    assert record.checkpoint["epochs_trained"] < 30
+    whole = marsbench.run(**{**values, "store": str(tmp_path / "whole")})
+    assert record.checkpoint == whole.checkpoint
+    assert record.metrics == whole.metrics
+
+
+def test_frozen_run_trains_the_head_only_and_keeps_it_small(toy, tmp_path):
+    record = marsbench.run(
+        **keys(
+            toy, tmp_path, model="efficientnet_lite0", mode="frozen", **{"trainer.max_epochs": 1}
+        )
+    )
+    assert record.parameters["trained"] == 1280 * 3 + 3
+    assert record.weights["name"] == "efficientnet-lite0-57934424"
+    from safetensors.torch import load_file
+
+    kept = load_file(tmp_path / record.run_id / "model.safetensors")
+    assert set(kept) == {"head.weight", "head.bias"}
+
+
+def test_local_weights_are_named_by_their_contents(toy, tmp_path):
+    import timm
+
+    for name, seed in (("a", 0), ("b", 1)):
+        torch.manual_seed(seed)
+        torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / f"{name}.pth")
+    ids = []
+    for name in ("a", "b"):
+        values = keys(toy, tmp_path, mode="finetune", weights=str(tmp_path / f"{name}.pth"))
+        ids.append(resolve(RunConfig.from_dict(values)).run_id)
+    assert ids[0] != ids[1]
+    record = marsbench.run(**values)
+    assert record.weights["name"].startswith("sha256:")
+
+
+@pytest.mark.parametrize("subset", ["few_shot_2", "partition_0.50"])
+def test_subsets_shrink_the_train_split_only(subset, toy, tmp_path, finished):
+    record = marsbench.run(**keys(toy, tmp_path, subset=subset))
+    full = finished[0]
+    assert record.data["num_train"] < full.data["num_train"]
+    assert record.data["subset_origin"] == "generated"
+    assert [record.data[f"num_{s}"] for s in ("val", "test")] == [9, 12]
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("schedule", ["none", "cosine", "plateau", "step"])
+def test_the_papers_optimisers_and_schedules_train(name, schedule, toy, tmp_path):
+    record = marsbench.run(
+        **keys(
+            toy,
+            tmp_path,
+            save_model=False,
+            **{"optim.name": name, "scheduler.name": schedule, "optim.lr": 1e-3},
+        )
+    )
+    assert 0 <= record.score <= 1
+    assert not (tmp_path / record.run_id / "model.safetensors").exists()
+
+
+def test_a_multilabel_task(tmp_path):
+    spec = make_spec(Kind.MULTILABEL)
+    folder = write_folder(spec, tmp_path)
+    task = str(write_spec(spec, folder / "task.yaml"))
+    record = marsbench.run(**keys(task, tmp_path / "runs"))
+    assert {"f1_weighted", "ap_micro", "log_loss"} <= set(record.metrics["test"])
+
+
+def test_a_model_learns(toy, tmp_path):
+    # Classes are directions of stripes, which D4 would confuse.
+    options = {"augment": "none", "optim.lr": 3e-3, "trainer.patience": None}
+    record = marsbench.run(**keys(toy, tmp_path, **{**options, "trainer.max_epochs": 40}))
+    assert record.score > 0.8
+
+
+def test_mixed_precision(toy, tmp_path):
+    record = marsbench.run(**keys(toy, tmp_path, **{"trainer.precision": "bf16-mixed"}))
+    assert record.identity["trainer"]["precision"] == "bf16-mixed"
+
+
+def test_tensorboard(toy, tmp_path):
+    record = marsbench.run(**keys(toy, tmp_path, **{"logger.tensorboard": True}))
+    assert list((tmp_path / record.run_id / "logs").rglob("events.out.tfevents*"))
+
+
+def test_a_logger_that_is_not_installed(toy, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ConfigError, match=r"marsbench\[wandb\]"):
+        marsbench.run(**keys(toy, tmp_path, **{"logger.wandb": True}))
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_leaves_word(toy, tmp_path):
+    values = keys(toy, tmp_path, **{"optim.lr": 1e30, "optim.name": "sgd"})
+    with pytest.raises(TrainingError) as caught:
+        marsbench.run(**values)
+    for word in ("epoch", "optim.lr", "1e+30", "gradient_clip_val"):
+        assert word in str(caught.value)
+    store = Store(tmp_path)
+    failed, stopped = store.unfinished()
+    assert len(failed) == 1
+    assert stopped == []
+    report = json.loads((store.folder(failed[0]) / "failed.json").read_text())
+    assert "TrainingError" in report["error"]
+    assert "Traceback" in report["traceback"]
+    assert store.records() == ([], [])
+
+
+def test_a_success_supersedes_a_failure(toy, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise WeightsError("no weights today")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "build_for_mode", fail)
+        with pytest.raises(WeightsError):
+            marsbench.run(**keys(toy, tmp_path))
+    record = marsbench.run(**keys(toy, tmp_path))
+    assert not (tmp_path / record.run_id / "failed.json").exists()
+
+
+def test_two_processes_do_not_work_on_one_run(toy, tmp_path):
+    config = RunConfig.from_dict(keys(toy, tmp_path))
+    store, run_id = Store(tmp_path), resolve(config).run_id
+    with store.claim(run_id), pytest.raises(StoreError, match="another process"):
+        runner.run(config)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_store_that_cannot_be_written(toy, tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError, match="store=FOLDER"):
+        marsbench.run(**keys(toy, tmp_path / "runs"))
+
+
+def test_a_store_that_is_a_file(toy, tmp_path):
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(StoreError, match="store=FOLDER"):
+        marsbench.run(**keys(toy, tmp_path / "runs"))
+
+
+def test_trainer_options_that_cannot_be_used(toy, tmp_path):
+    with pytest.raises(ConfigError, match=r"trainer\.accelerator"):
+        marsbench.run(**keys(toy, tmp_path, **{"trainer.accelerator": "warp"}))
