@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/marsbench run task=frost_cls source=demo model=efficientnet_lite0 --format table
+	$(BIN)/marsbench run task=frost_cls source=demo model=efficientnet_lite0 trainer.max_epochs=10 --format table
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from marsbench.data.dataset import MarsDataset
-    from marsbench.results.record import RunRecord
+    from marsbench.results.record import Outcome, RunRecord
 
 
 def run(*, force: bool = False, **keys: Any) -> "RunRecord":
@@ -24,10 +24,29 @@ def run(*, force: bool = False, **keys: Any) -> "RunRecord":
     Raises:
         MarsbenchError: If a key or value is wrong, or data or weights cannot be had.
     """
-    config = RunConfig.from_dict(keys)
+    return run_config(RunConfig.from_dict(keys), force=force).record
+
+
+def run_config(config: RunConfig, *, force: bool = False) -> "Outcome":
+    """Carry out one run; torch is loaded only when there is something to train.
+
+    Args:
+        config: The run.
+        force: Whether to run again although there is a record.
+
+    Raises:
+        MarsbenchError: If data or weights cannot be had, or training cannot go on.
+    """
+    from marsbench.plan import resolve
+    from marsbench.results.record import Outcome
+    from marsbench.results.store import Store
+
+    plan = resolve(config)
+    if not force and (record := Store(config.store).find(plan.run_id)) is not None:
+        return Outcome(record, was_done=True)
     from marsbench.training import runner
 
-    return runner.run(config, force=force).record
+    return runner.run(plan, force=force)
 
 
 def load_dataset(

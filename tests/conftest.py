@@ -11,7 +11,7 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def home(tmp_path_factory):
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Keep caches out of the user's home, shared by the tests of one process."""
     folder = tmp_path_factory.mktemp("home")
     os.environ["MARSBENCH_HOME"] = str(folder)
@@ -19,7 +19,7 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture
-def real_data():
+def real_data() -> Path:
     """Folder of real data, from MARSBENCH_REAL_DATA."""
     folder = os.environ.get("MARSBENCH_REAL_DATA")
     if not folder:

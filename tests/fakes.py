@@ -2,9 +2,12 @@
 
 import csv
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from marsbench.data.spec import ClassInfo, TaskSpec
@@ -13,7 +16,11 @@ from marsbench.kinds import Kind
 SIZES = {"train": 24, "val": 9, "test": 12}
 
 
-def make_spec(kind=Kind.MULTICLASS, classes=("crater", "dune", "plain"), **fields):
+def make_spec(
+    kind: Kind = Kind.MULTICLASS,
+    classes: Sequence[str] = ("crater", "dune", "plain"),
+    **fields: Any,
+) -> TaskSpec:
     """A small task."""
     return TaskSpec(
         **{
@@ -28,7 +35,7 @@ def make_spec(kind=Kind.MULTICLASS, classes=("crater", "dune", "plain"), **field
     )
 
 
-def write_spec(spec, path):
+def write_spec(spec: TaskSpec, path: Path) -> Path:
     """Write a custom task's YAML."""
     import yaml
 
@@ -44,7 +51,9 @@ def write_spec(spec, path):
     return path
 
 
-def draw(rng, class_ids, side, channels):
+def draw(
+    rng: np.random.Generator, class_ids: list[int], side: int, channels: int
+) -> npt.NDArray[np.uint8]:
     """A noisy image with one stripe pattern per class, so that a model can learn it."""
     y, x = np.mgrid[:side, :side]
     image = rng.normal(120, 12, (side, side))
@@ -55,7 +64,13 @@ def draw(rng, class_ids, side, channels):
     return pixels if channels == 1 else np.repeat(pixels[:, :, None], 3, axis=2)
 
 
-def write_folder(spec, root, sizes=None, side=32, seed=0):
+def write_folder(
+    spec: TaskSpec,
+    root: str | Path,
+    sizes: dict[str, int] | None = None,
+    side: int = 32,
+    seed: int = 0,
+) -> Path:
     """Write a task's folder in the published layout and return it.
 
     Labels go round the classes, in the reverse of the spec's order, so that a reader that
@@ -84,7 +99,7 @@ def write_folder(spec, root, sizes=None, side=32, seed=0):
     return folder
 
 
-def write_rows(path, rows):
+def write_rows(path: Path, rows: Iterable[tuple[str, ...]]) -> None:
     """Write an annotation CSV."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
@@ -93,7 +108,7 @@ def write_rows(path, rows):
         writer.writerows(rows)
 
 
-def read_rows(path):
+def read_rows(path: Path) -> list[tuple[str, ...]]:
     """Read an annotation CSV without its header."""
     with path.open(newline="") as file:
         return [tuple(row) for row in csv.reader(file)][1:]

@@ -1,5 +1,7 @@
 import dataclasses
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,7 +66,7 @@ NEUTRAL = {
 }
 
 
-def hash_of(config, **changes):
+def hash_of(config: RunConfig, **changes: Any) -> str:
     facts = {
         "kind": "binary",
         "data_revision": "r1",
@@ -77,26 +79,26 @@ def hash_of(config, **changes):
     return run_id("t", "m", "frozen", "full", 0, identity(config, **{**facts, **changes}))
 
 
-def test_every_key_is_known_to_move_the_score_or_not():
+def test_every_key_is_known_to_move_the_score_or_not() -> None:
     assert set(NAMED) | set(HASHED) | set(NEUTRAL) == set(config_keys())
 
 
 @pytest.mark.parametrize("key", [k for k, v in HASHED.items() if v is not None])
-def test_what_can_move_the_score_is_in_the_id(key):
+def test_what_can_move_the_score_is_in_the_id(key: str) -> None:
     context = {**BASE, **ONLY_WITH.get(key, {})}
     changed = RunConfig.from_dict({**context, key: HASHED[key]})
     assert hash_of(changed) != hash_of(RunConfig.from_dict(context))
 
 
 @pytest.mark.parametrize("key", ONLY_WITH)
-def test_settings_of_an_unused_choice_are_not_in_the_id(key):
+def test_settings_of_an_unused_choice_are_not_in_the_id(key: str) -> None:
     assert hash_of(RunConfig.from_dict({**BASE, key: HASHED[key]})) == hash_of(
         RunConfig.from_dict(BASE)
     )
 
 
 @pytest.mark.parametrize("key", NEUTRAL)
-def test_what_cannot_move_the_score_is_not_in_the_id(key):
+def test_what_cannot_move_the_score_is_not_in_the_id(key: str) -> None:
     assert hash_of(RunConfig.from_dict({**BASE, key: NEUTRAL[key]})) == hash_of(
         RunConfig.from_dict(BASE)
     )
@@ -114,31 +116,31 @@ def test_what_cannot_move_the_score_is_not_in_the_id(key):
         ("augment", Augment.NONE),
     ],
 )
-def test_facts_from_outside_the_config_are_in_the_id(fact, value):
+def test_facts_from_outside_the_config_are_in_the_id(fact: str, value: Any) -> None:
     config = RunConfig.from_dict(BASE)
     assert hash_of(config, **{fact: value}) != hash_of(config)
 
 
-def test_equal_effective_batch_size_is_one_id():
+def test_equal_effective_batch_size_is_one_id() -> None:
     accumulated = {"optim.batch_size": 16, "trainer.accumulate_grad_batches": 2}
     assert hash_of(RunConfig.from_dict({**BASE, **accumulated})) == hash_of(
         RunConfig.from_dict(BASE)
     )
 
 
-def test_learning_rate_given_as_the_default_is_one_id():
+def test_learning_rate_given_as_the_default_is_one_id() -> None:
     finetune = {**BASE, "mode": "finetune"}
     assert hash_of(RunConfig.from_dict({**finetune, "optim.lr": 1e-4})) == hash_of(
         RunConfig.from_dict(finetune)
     )
 
 
-def test_run_id_is_pinned():
+def test_run_id_is_pinned() -> None:
     """Records already written must stay findable: this id may change only with the protocol."""
     assert hash_of(RunConfig.from_dict(BASE)) == "t/m/frozen/full/0-76581e70e2"
 
 
-def test_slug_is_safe_in_a_path():
+def test_slug_is_safe_in_a_path() -> None:
     assert slug("smp:unet/tu-x") == "smp-unet-tu-x"
     assert "/" not in slug("a/../b")
 
@@ -152,7 +154,7 @@ def test_slug_is_safe_in_a_path():
         ("few_shot_20", "few_shot_20"),
     ],
 )
-def test_subsets_have_one_spelling(given, canonical):
+def test_subsets_have_one_spelling(given: str, canonical: str) -> None:
     assert canonical_subset(given) == canonical
     assert RunConfig.from_dict({**BASE, "subset": given}).subset == canonical
 
@@ -160,7 +162,7 @@ def test_subsets_have_one_spelling(given, canonical):
 @pytest.mark.parametrize(
     "name", ["", "Full", "partition_0", "partition_1.0", "partition_0.123", "few_shot_0", "5"]
 )
-def test_bad_subsets(name):
+def test_bad_subsets(name: str) -> None:
     with pytest.raises(ConfigError, match="Unknown subset"):
         canonical_subset(name)
 
@@ -189,33 +191,33 @@ def test_bad_subsets(name):
         ({**BASE, "mode": "scratch", "weights": "x.pth"}, ["scratch", "weights"]),
     ],
 )
-def test_bad_values_name_the_key_and_the_way_out(values, words):
+def test_bad_values_name_the_key_and_the_way_out(values: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         RunConfig.from_dict(values)
     for word in words:
         assert word in str(caught.value)
 
 
-def test_all_problems_come_at_once():
+def test_all_problems_come_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         RunConfig.from_dict({**BASE, "sed": 1, "mode": "x", "optim.lr": "fast"})
     assert all(word in str(caught.value) for word in ("sed", "mode", "optim.lr"))
 
 
-def test_dotted_and_nested_keys_are_the_same():
+def test_dotted_and_nested_keys_are_the_same() -> None:
     dotted = RunConfig.from_dict({**BASE, "optim.lr": 0.1, "optim.name": "sgd"})
     nested = RunConfig.from_dict({**BASE, "optim": {"lr": 0.1, "name": "sgd"}})
     assert dotted == nested == RunConfig.from_dict(dotted.to_dict())
 
 
-def test_null_and_text_numbers_are_read():
+def test_null_and_text_numbers_are_read() -> None:
     config = RunConfig.from_dict({**BASE, "trainer.patience": "null", "optim.lr": "1e-3"})
     assert config.trainer.patience is None
     assert config.learning_rate == 1e-3
     assert RunConfig.from_dict({**BASE, "mode": "finetune"}).learning_rate == 1e-4
 
 
-def test_the_command_line_composes_to_the_same_defaults():
+def test_the_command_line_composes_to_the_same_defaults() -> None:
     assert compose(["task=frost_cls", "model=vit_tiny"]) == RunConfig.from_dict(BASE)
 
 
@@ -224,7 +226,7 @@ def test_the_command_line_composes_to_the_same_defaults():
     [p for g in ("optim", "scheduler", "trainer", "logger") for p in (configs() / g).glob("*")],
     ids=lambda p: f"{p.parent.name}-{p.stem}",
 )
-def test_every_yaml_composes(path):
+def test_every_yaml_composes(path: Path) -> None:
     config = compose(["task=frost_cls", "model=vit_tiny", f"{path.parent.name}={path.stem}"])
     group = getattr(config, path.parent.name)
     if path.stem != "default":
@@ -235,7 +237,7 @@ def test_every_yaml_composes(path):
         )
 
 
-def test_overrides_win_over_choices():
+def test_overrides_win_over_choices() -> None:
     config = compose(["task=t", "model=m", "trainer=long", "trainer.max_epochs=7"])
     assert (config.trainer.max_epochs, config.trainer.patience) == (7, 10)
 
@@ -258,7 +260,7 @@ def test_overrides_win_over_choices():
         "end\\",
     ],
 )
-def test_any_text_survives_the_command_line(value):
+def test_any_text_survives_the_command_line(value: str) -> None:
     assert compose([f"task={value}", "model=m"]).task == value
 
 
@@ -272,17 +274,17 @@ def test_any_text_survives_the_command_line(value):
         (["trainer.max_epoch=3"], "trainer.max_epochs"),
     ],
 )
-def test_bad_words(words, expected):
+def test_bad_words(words: list[str], expected: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(expected)):
         compose(words)
 
 
-def test_every_key_has_a_meaning():
+def test_every_key_has_a_meaning() -> None:
     notes = key_notes()
     assert set(notes) == set(config_keys())
     assert all(notes.values())
 
 
-def test_config_is_immutable():
+def test_config_is_immutable() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         RunConfig().mode = Mode.SCRATCH  # type: ignore[misc]

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,13 +35,13 @@ ALLOWED = {
 ANYTHING = {"api", "cli", "__init__", "__main__"}
 
 
-def modules():
+def modules() -> Iterator[tuple[str, Path]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         relative = path.relative_to(PACKAGE).with_suffix("")
         yield ".".join(p for p in relative.parts if p != "__init__") or "__init__", path
 
 
-def imports_of(path):
+def imports_of(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -52,7 +53,7 @@ def imports_of(path):
 @pytest.mark.parametrize(
     ("name", "path"), list(modules()), ids=lambda v: v if isinstance(v, str) else ""
 )
-def test_parts_import_only_what_they_may(name, path):
+def test_parts_import_only_what_they_may(name: str, path: Path) -> None:
     part = name.partition(".")[0]
     if part in ANYTHING:
         return
@@ -65,7 +66,7 @@ def test_parts_import_only_what_they_may(name, path):
         assert target.partition(".")[0] in ALLOWED[part], f"{name} imports {imported}"
 
 
-def test_only_the_command_line_imports_hydra():
+def test_only_the_command_line_imports_hydra() -> None:
     for name, path in modules():
         if not name.startswith("cli"):
             assert not any(i.startswith(("hydra", "omegaconf")) for i in imports_of(path)), name
@@ -91,7 +92,7 @@ HEAVY = ("torch", "hydra", "pandas", "matplotlib", "sklearn", "timm")
     ],
     ids=["import", "help", "tasks", "models", "plan"],
 )
-def test_nothing_heavy_is_loaded(code):
+def test_nothing_heavy_is_loaded(code: str) -> None:
     check = (
         "import atexit, sys\n"
         f"atexit.register(lambda: sys.stderr.write(' '.join(m for m in {HEAVY} "
@@ -103,7 +104,7 @@ def test_nothing_heavy_is_loaded(code):
     assert done.stderr.strip() == ""
 
 
-def test_unknown_attribute():
+def test_unknown_attribute() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         marsbench.nothing  # noqa: B018
     assert set(dir(marsbench)) >= {"run", "load_dataset", "load_records"}

@@ -1,4 +1,7 @@
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,13 +12,13 @@ from marsbench.kinds import KINDS, METRICS, Kind
 from marsbench.metrics import score
 
 
-def softmax(x):
+def softmax(x: npt.NDArray[Any]) -> Any:
     e = np.exp(x - x.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize("k", [2, 3, 8])
-def test_single_label_equals_sklearn(k):
+def test_single_label_equals_sklearn(k: int) -> None:
     rng = np.random.default_rng(k)
     targets = rng.integers(k, size=200)
     scores = softmax(rng.normal(size=(200, k)) + 1.5 * np.eye(k)[targets])
@@ -36,7 +39,7 @@ def test_single_label_equals_sklearn(k):
     assert [found[f"f1/{n}"] for n in names] == pytest.approx(per_class)
 
 
-def test_hand_computed_case():
+def test_hand_computed_case() -> None:
     targets = np.array([0, 0, 1, 1])
     scores = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.2, 0.8]])
     found = score(Kind.BINARY, targets, scores, ["no", "yes"])
@@ -47,7 +50,7 @@ def test_hand_computed_case():
     assert (found["accuracy"], found["auroc"]) == (0.75, 1.0)
 
 
-def test_multilabel_equals_sklearn():
+def test_multilabel_equals_sklearn() -> None:
     rng = np.random.default_rng(3)
     targets = (rng.random((100, 4)) < 0.3).astype(np.uint8)
     scores = np.clip(rng.random((100, 4)) * 0.6 + 0.4 * targets, 0.01, 0.99)
@@ -66,7 +69,7 @@ def test_multilabel_equals_sklearn():
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 5), st.integers(1, 30))
-def test_class_order_does_not_matter(seed, k, n):
+def test_class_order_does_not_matter(seed: int, k: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     targets, order = rng.integers(k, size=n), rng.permutation(k)
     scores = softmax(rng.normal(size=(n, k)))
@@ -78,14 +81,14 @@ def test_class_order_does_not_matter(seed, k, n):
     assert first == pytest.approx(second, abs=1e-12)
 
 
-def test_undefined_metrics_are_left_out():
+def test_undefined_metrics_are_left_out() -> None:
     found = score(Kind.BINARY, np.zeros(4, int), np.full((4, 2), 0.5), ["a", "b"])
     assert "auroc" not in found
     assert "average_precision" not in found
     assert found["f1_weighted"] == 1.0
 
 
-def test_every_metric_is_in_the_table():
+def test_every_metric_is_in_the_table() -> None:
     for kind, targets in ((Kind.MULTICLASS, [0, 1, 2]), (Kind.MULTILABEL, np.eye(3, dtype=int))):
         found = score(kind, np.asarray(targets), np.eye(3) * 0.8 + 0.1, ["a", "b", "c"])
         assert {name for name in found if "/" not in name} <= set(METRICS)
@@ -100,11 +103,11 @@ def test_every_metric_is_in_the_table():
         ([0, 1], [[0.5, np.nan], [0.5, 0.5]], "1 rows hold NaN"),
     ],
 )
-def test_bad_scores(targets, scores, match):
+def test_bad_scores(targets: list[int], scores: list[list[float]], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         score(Kind.BINARY, np.asarray(targets), np.asarray(scores), ["a", "b"])
 
 
-def test_later_kinds_say_so():
+def test_later_kinds_say_so() -> None:
     with pytest.raises(NotAvailableError, match="detection"):
         score(Kind.DETECTION, np.zeros(1), np.zeros((1, 1)), ["a"])

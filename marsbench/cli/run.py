@@ -43,10 +43,10 @@ def run(
 
         _print_plan(resolve(config), form)
         return
+    from marsbench.api import run_config
     from marsbench.results.store import Store
-    from marsbench.training import runner
 
-    outcome = runner.run(config, force=force)
+    outcome = run_config(config, force=force)
     folder = Store(config.store).folder(outcome.record.run_id)
     if outcome.was_done:
         note("Done already; nothing was changed (--force runs it again).")

@@ -5,7 +5,7 @@ import json
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from marsbench.config import digest
 from marsbench.errors import StoreError
@@ -129,3 +129,15 @@ class RunRecord:
                 "Remove its folder and run it again.",
             )
         return record
+
+
+class Outcome(NamedTuple):
+    """What asking for a run gave.
+
+    Attributes:
+        record: Its record.
+        was_done: Whether the record was there before.
+    """
+
+    record: RunRecord
+    was_done: bool

@@ -27,8 +27,8 @@ from marsbench.data.dataset import MarsDataset
 from marsbench.errors import ConfigError, MarsbenchError
 from marsbench.kinds import Kind
 from marsbench.models.modes import build_for_mode, count_parameters
-from marsbench.plan import Plan, resolve
-from marsbench.results.record import RunRecord
+from marsbench.plan import Plan
+from marsbench.results.record import Outcome, RunRecord
 from marsbench.results.store import (
     CHECKPOINTS,
     CONFIG,
@@ -49,31 +49,21 @@ FITTED = "fitted.json"
 """Written when training is over: a run interrupted after that only evaluates."""
 
 
-class Outcome(NamedTuple):
-    """A record, and whether it was there before."""
-
-    record: RunRecord
-    was_done: bool
-
-
-def run(config: RunConfig, *, force: bool = False) -> Outcome:
+def run(plan: Plan, *, force: bool = False) -> Outcome:
     """Carry out one run, or hand over its record if it is finished already.
 
     An interrupted run resumes at the epoch it had reached and ends as if never interrupted.
 
     Args:
-        config: The run.
+        plan: The run, resolved.
         force: Whether to move a finished or unfinished run aside and start anew.
 
     Raises:
         MarsbenchError: If something the user can mend is in the way.
     """
-    plan = resolve(config)
-    store = Store(config.store)
-    if not force and (record := store.find(plan.run_id)) is not None:
-        return Outcome(record, was_done=True)
+    store = Store(plan.config.store)
     with store.claim(plan.run_id) as folder:
-        # Another process may have finished it meanwhile.
+        # Asked under the claim: another process may have finished it just now.
         if not force and (record := store.find(plan.run_id)) is not None:
             return Outcome(record, was_done=True)
         if force:
@@ -81,8 +71,6 @@ def run(config: RunConfig, *, force: bool = False) -> Outcome:
         try:
             record = _execute(plan, folder)
             store.finish(record)
-        except KeyboardInterrupt:
-            raise
         except Exception as error:
             store.fail(plan.run_id, error)
             raise

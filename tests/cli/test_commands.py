@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,7 +18,7 @@ from tests.fakes import make_spec, read_rows, write_folder, write_rows, write_sp
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder with a home of its own and no network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "home"))
@@ -27,25 +28,25 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def marsbench(*words):
+def marsbench(*words: str) -> subprocess.CompletedProcess[str]:
     """Run a command line in this process: starting Python with torch takes seconds."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             cli.app(list(words))
-            code = 0
+            code: Any = 0
         except SystemExit as ended:
             code = ended.code or 0
     return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
-def lines(done):
+def lines(done: subprocess.CompletedProcess[str]) -> list[Any]:
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @pytest.fixture
-def toy(place):
+def toy(place: Path) -> str:
     folder = write_folder(make_spec(), place)
     return str(write_spec(make_spec(), folder / "task.yaml"))
 
@@ -53,7 +54,7 @@ def toy(place):
 RUN = ["model=timm:test_resnet", "mode=scratch", "trainer.max_epochs=1", "workers=0"]
 
 
-def test_help_and_version():
+def test_help_and_version() -> None:
     done = marsbench("--help")
     assert done.returncode == 0
     for word in ("run", "list", "data", "results"):
@@ -62,7 +63,7 @@ def test_help_and_version():
     assert marsbench("run", "--help").returncode == 0
 
 
-def test_lists():
+def test_lists() -> None:
     assert [row["task"] for row in lines(marsbench("list", "tasks"))] == list(TASKS)
     assert [row["model"] for row in lines(marsbench("list", "models"))] == list(MODELS)
     assert "optim.lr" in {row["key"] for row in lines(marsbench("list", "keys"))}
@@ -71,7 +72,7 @@ def test_lists():
     assert "not yet (segmentation masks)" in table
 
 
-def test_dry_run_names_the_run_and_trains_nothing(toy, place):
+def test_dry_run_names_the_run_and_trains_nothing(toy: str, place: Path) -> None:
     (plan,) = lines(marsbench("run", f"task={toy}", *RUN, "seed=3", "--dry-run"))
     assert plan["run_id"].startswith("toy/timm-test_resnet/scratch/full/3-")
     assert plan["config"]["trainer"]["max_epochs"] == 1
@@ -81,7 +82,7 @@ def test_dry_run_names_the_run_and_trains_nothing(toy, place):
     assert yaml.safe_load(readable)["samples"]["val"] == 9
 
 
-def test_run_then_results(toy, place):
+def test_run_then_results(toy: str, place: Path) -> None:
     (first,) = lines(marsbench("run", f"task={toy}", *RUN))
     assert first["status"] == "done"
     assert (place / first["folder"] / "record.json").is_file()
@@ -98,27 +99,27 @@ def test_run_then_results(toy, place):
     assert "1 finished runs" in marsbench("results", "runs", "--format", "table").stdout
 
 
-def test_the_console_script_is_quiet_off_a_terminal(toy):
+def test_the_console_script_is_quiet_off_a_terminal(toy: str) -> None:
     script = [str(Path(sys.executable).parent / "marsbench"), "run", f"task={toy}", *RUN]
     done = subprocess.run(script, capture_output=True, text=True)
     assert lines(done)[0]["status"] == "done"
     assert done.stderr == ""
 
 
-def test_the_console_script_reports_bad_input(place):
+def test_the_console_script_reports_bad_input(place: Path) -> None:
     script = [str(Path(sys.executable).parent / "marsbench"), "run", "task=frost_cls", "model=vit"]
     done = subprocess.run(script, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("Error: No data of frost_cls found")
 
 
-def test_demo_run(place):
+def test_demo_run(place: Path) -> None:
     words = ["task=frost_cls", "source=demo", "size=0.1", "augment=none", *RUN]
     (summary,) = lines(marsbench("run", *words))
     assert summary["run_id"].startswith("frost_cls/timm-test_resnet/scratch/full/0-")
 
 
-def test_data_info(toy, place):
+def test_data_info(toy: str, place: Path) -> None:
     (facts,) = lines(marsbench("data", "info", toy, "--samples", "out.png"))
     assert facts["sizes"] == {"train": 24, "val": 9, "test": 12}
     assert {row["class"]: row["train"] for row in facts["classes"]} == {
@@ -136,7 +137,7 @@ def test_data_info(toy, place):
     assert "Frost" in marsbench("data", "info", "frost_cls", "source=demo").stdout
 
 
-def test_data_verify(toy, place):
+def test_data_verify(toy: str, place: Path) -> None:
     (report,) = lines(marsbench("data", "verify", toy))
     assert report["problems"] == []
     next((place / "mb-toy" / "data" / "val").rglob("*.png")).write_bytes(b"")
@@ -145,7 +146,7 @@ def test_data_verify(toy, place):
     assert "is empty" in done.stdout
 
 
-def damaged(path, text="not a task: ["):
+def damaged(path: Path, text: str = "not a task: [") -> None:
     path.write_text(text)
 
 
@@ -197,7 +198,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_message_and_exit_code_2(case, toy, place):
+def test_bad_input_is_one_message_and_exit_code_2(case: str, toy: str, place: Path) -> None:
     words, expected = BAD[case]
     damaged(place / "bad.yaml")
     (place / "file").write_text("")
@@ -215,7 +216,7 @@ def test_bad_input_is_one_message_and_exit_code_2(case, toy, place):
         assert word in done.stderr, done.stderr
 
 
-def test_half_written_record_does_not_hide_the_others(toy, place):
+def test_half_written_record_does_not_hide_the_others(toy: str, place: Path) -> None:
     lines(marsbench("run", f"task={toy}", *RUN))
     (second,) = lines(marsbench("run", f"task={toy}", *RUN, "seed=1"))
     path = place / second["folder"] / "record.json"
@@ -225,7 +226,7 @@ def test_half_written_record_does_not_hide_the_others(toy, place):
     assert str(second["folder"]) in done.stderr
 
 
-def test_a_reader_that_stops_reading():
+def test_a_reader_that_stops_reading() -> None:
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
@@ -235,7 +236,7 @@ def test_a_reader_that_stops_reading():
     assert b"Traceback" not in done.stderr
 
 
-def test_published_subsets_are_used(toy, place):
+def test_published_subsets_are_used(toy: str, place: Path) -> None:
     folder = place / "mb-toy"
     train = [r for r in read_rows(folder / "annotation.csv") if r[1] == "train"]
     write_rows(folder / "few_shot" / "5_shot.csv", train[:15])

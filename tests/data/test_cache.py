@@ -1,10 +1,13 @@
 import multiprocessing
 import os
 import pickle
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from marsbench import paths
 from marsbench.data import cache
 from marsbench.data.cache import DirectImages, cached_images
 from marsbench.data.sources.local import LocalSource
@@ -13,12 +16,12 @@ from tests.fakes import make_spec, write_folder
 
 
 @pytest.fixture
-def source(tmp_path, monkeypatch):
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalSource:
     monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "home"))
     return LocalSource(make_spec(), write_folder(make_spec(), tmp_path))
 
 
-def test_cache_equals_the_files(source):
+def test_cache_equals_the_files(source: LocalSource) -> None:
     rows = source.rows("train")
     cached = cached_images(make_spec(), source, rows)
     direct = DirectImages(make_spec(), source, rows)
@@ -28,7 +31,7 @@ def test_cache_equals_the_files(source):
         assert cached[i].dtype == np.uint8
 
 
-def test_images_may_differ_in_size(source):
+def test_images_may_differ_in_size(source: LocalSource) -> None:
     from PIL import Image
 
     path = source.path("train", 4)
@@ -39,14 +42,14 @@ def test_images_may_differ_in_size(source):
     assert images[5].shape == (32, 32, 1)
 
 
-def test_it_is_built_once(source, monkeypatch):
+def test_it_is_built_once(source: LocalSource, monkeypatch: pytest.MonkeyPatch) -> None:
     first = cached_images(make_spec(), source, source.rows("val"))
     monkeypatch.setattr(cache, "_build", lambda *_: pytest.fail("built again"))
     second = cached_images(make_spec(), source, source.rows("val"))
     assert first.folder == second.folder
 
 
-def test_a_changed_file_is_another_cache(source):
+def test_a_changed_file_is_another_cache(source: LocalSource) -> None:
     first = cached_images(make_spec(), source, source.rows("val"))
     path = source.path("val", 0)
     os.utime(path, ns=(1, 1))
@@ -55,7 +58,7 @@ def test_a_changed_file_is_another_cache(source):
 
 
 @pytest.mark.parametrize("name", [cache.PIXELS, cache.INDEX])
-def test_a_damaged_cache_is_built_again(source, name):
+def test_a_damaged_cache_is_built_again(source: LocalSource, name: str) -> None:
     rows = source.rows("val")
     folder = cached_images(make_spec(), source, rows).folder
     path = folder / name
@@ -64,15 +67,17 @@ def test_a_damaged_cache_is_built_again(source, name):
     assert (images[0] == DirectImages(make_spec(), source, rows)[0]).all()
 
 
-def test_a_bad_image_leaves_nothing_half_built(source):
+def test_a_bad_image_leaves_nothing_half_built(source: LocalSource) -> None:
     source.path("val", 3).write_bytes(b"")
     with pytest.raises(DataError, match="val_0003"):
         cached_images(make_spec(), source, source.rows("val"))
-    left = [p for p in (cache.paths.home() / "decoded").rglob("*") if p.is_dir()]
+    left = [p for p in (paths.home() / "decoded").rglob("*") if p.is_dir()]
     assert [p.name for p in left] == ["toy"]
 
 
-def test_an_unwritable_cache_says_so(source, tmp_path, monkeypatch):
+def test_an_unwritable_cache_says_so(
+    source: LocalSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "file" / "home"))
     with pytest.raises(DataError) as caught:
@@ -81,21 +86,21 @@ def test_an_unwritable_cache_says_so(source, tmp_path, monkeypatch):
     assert "cache=false" in str(caught.value)
 
 
-def test_it_travels_without_its_pixels(source):
+def test_it_travels_without_its_pixels(source: LocalSource) -> None:
     images = cached_images(make_spec(), source, source.rows("train"))
     images[0]
     assert len(pickle.dumps(images)) < 5000
     assert (pickle.loads(pickle.dumps(images))[1] == images[1]).all()
 
 
-def _open(folder, barrier, queue):
+def _open(folder: Path, barrier: Any, queue: Any) -> None:
     source = LocalSource(make_spec(), folder)
     barrier.wait()
     images = cached_images(make_spec(), source, source.rows("train"))
     queue.put(sum(int(images[i].sum()) for i in range(len(images))))
 
 
-def test_processes_that_build_at_once_agree(source):
+def test_processes_that_build_at_once_agree(source: LocalSource) -> None:
     context = multiprocessing.get_context("fork")
     barrier, queue = context.Barrier(4), context.Queue()
     workers = [

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,12 +45,12 @@ EVERY_TASK = pytest.mark.parametrize("spec", TASKS.values(), ids=TASKS.keys())
 MARS_BENCH = pytest.mark.parametrize("name", TABLE_1)
 
 
-def test_the_catalogue_holds_the_paper_and_the_challenges():
+def test_the_catalogue_holds_the_paper_and_the_challenges() -> None:
     assert sorted(TASKS) == sorted([*TABLE_1, *CHALLENGES])
 
 
 @EVERY_TASK
-def test_names(spec: TaskSpec):
+def test_names(spec: TaskSpec) -> None:
     assert re.fullmatch(r"[a-z0-9_]+", spec.name)
     assert TASKS[spec.name] is spec
     assert spec.title
@@ -57,7 +58,7 @@ def test_names(spec: TaskSpec):
 
 
 @EVERY_TASK
-def test_classes_are_described_and_told_apart(spec: TaskSpec):
+def test_classes_are_described_and_told_apart(spec: TaskSpec) -> None:
     spellings = [normalise(s) for c in spec.classes for s in (c.name, *c.aliases)]
     assert len(set(spellings)) == len(spellings)
     for info in spec.classes:
@@ -66,7 +67,7 @@ def test_classes_are_described_and_told_apart(spec: TaskSpec):
 
 
 @EVERY_TASK
-def test_decode_fits_kind(spec: TaskSpec):
+def test_decode_fits_kind(spec: TaskSpec) -> None:
     if spec.name in CHALLENGES:
         expected = Decode.SPECTRUM
     elif spec.name.startswith("change_"):
@@ -81,7 +82,7 @@ def test_decode_fits_kind(spec: TaskSpec):
 
 
 @EVERY_TASK
-def test_provenance_is_complete(spec: TaskSpec):
+def test_provenance_is_complete(spec: TaskSpec) -> None:
     assert spec.mission
     assert spec.sensor
     assert re.search(r"\((19|20)\d\d\)", spec.citation)
@@ -91,13 +92,13 @@ def test_provenance_is_complete(spec: TaskSpec):
 
 
 @EVERY_TASK
-def test_subsets(spec: TaskSpec):
+def test_subsets(spec: TaskSpec) -> None:
     assert spec.min_partition == (0.10 if spec.name in FROM_TEN_PERCENT else 0.01)
     assert spec.few_shot == (spec.kind.is_classification and spec.name != "change_cls_ctx")
 
 
 @EVERY_TASK
-def test_background_is_the_first_class_of_masks_only(spec: TaskSpec):
+def test_background_is_the_first_class_of_masks_only(spec: TaskSpec) -> None:
     names = spec.class_names
     assert ("background" in names) == (spec.kind is Kind.SEGMENTATION)
     if "background" in names:
@@ -105,7 +106,7 @@ def test_background_is_the_first_class_of_masks_only(spec: TaskSpec):
 
 
 @MARS_BENCH
-def test_table_1(name: str):
+def test_table_1(name: str) -> None:
     kind, classes, train, val, test, bands, platform = TABLE_1[name]
     spec = TASKS[name]
     assert spec.kind == Kind(kind)
@@ -117,7 +118,7 @@ def test_table_1(name: str):
 
 
 @MARS_BENCH
-def test_published_places(name: str):
+def test_published_places(name: str) -> None:
     spec = TASKS[name]
     assert spec.folder == spec.zenodo_title == f"mb-{name}"
     assert spec.hub_id == f"Mirali33/mb-{name}"
@@ -125,13 +126,13 @@ def test_published_places(name: str):
     assert spec.headline is None
 
 
-def test_image_sizes_are_given_where_published():
+def test_image_sizes_are_given_where_published() -> None:
     sizes = {spec.name: spec.image_size for spec in TASKS.values() if spec.image_size}
     assert sizes == {"conequest_seg": (512, 512), "mmls": (128, 128)}
 
 
 @pytest.mark.parametrize("name", CHALLENGES)
-def test_challenges(name: str):
+def test_challenges(name: str) -> None:
     spec = TASKS[name]
     assert spec.kind is Kind.MULTILABEL
     assert spec.platform is Platform.LABORATORY
@@ -142,7 +143,7 @@ def test_challenges(name: str):
     assert spec.zenodo_title is None
 
 
-def test_challenge_labels_and_sizes():
+def test_challenge_labels_and_sizes() -> None:
     assert TASKS["ega_ms"].class_names == (
         "basalt", "carbonate", "chloride", "iron_oxide", "oxalate",
         "oxychlorine", "phyllosilicate", "silicate", "sulfate", "sulfide",
@@ -156,13 +157,13 @@ def test_challenge_labels_and_sizes():
     assert not TASKS["gcms"].sizes
 
 
-def test_domars16k_leaves_the_ambiguous_codes_out():
+def test_domars16k_leaves_the_ambiguous_codes_out() -> None:
     spellings = {alias for c in TASKS["domars16k"].classes for alias in c.aliases}
     assert spellings.isdisjoint({"ael", "aec"})
     assert len(spellings) == 13
 
 
-def test_the_papers_counts_of_subsets_follow():
+def test_the_papers_counts_of_subsets_follow() -> None:
     specs = [TASKS[name] for name in TABLE_1]
     partitions = (0.01, 0.02, 0.05, 0.10, 0.20, 0.25, 0.50)
     assert sum(p >= spec.min_partition for spec in specs for p in partitions) == 131
@@ -171,14 +172,14 @@ def test_the_papers_counts_of_subsets_follow():
     assert sum(spec.few_shot for spec in specs) * len(shots) == 48
 
 
-def test_two_tasks_of_one_name_are_refused():
+def test_two_tasks_of_one_name_are_refused() -> None:
     spec = TASKS["frost_cls"]
     with pytest.raises(ValueError, match="frost_cls"):
         _by_name([spec, spec])
 
 
 @EVERY_TASK
-def test_get_task(spec: TaskSpec):
+def test_get_task(spec: TaskSpec) -> None:
     assert get_task(spec.name) is spec
     assert get_task(f"mb-{spec.name}") is spec
 
@@ -193,13 +194,13 @@ def test_get_task(spec: TaskSpec):
         ("ega", "ega_ms"),
     ],
 )
-def test_a_typo_gets_a_suggestion(typo: str, meant: str):
+def test_a_typo_gets_a_suggestion(typo: str, meant: str) -> None:
     with pytest.raises(UnknownNameError, match=meant) as caught:
         get_task(typo)
     assert "marsbench list tasks" in str(caught.value)
 
 
-def test_an_empty_name_is_unknown(tmp_path, monkeypatch):
+def test_an_empty_name_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "task.yaml").write_text("name: mine\nkind: binary\nclasses: [a, b]\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UnknownNameError):
@@ -207,13 +208,13 @@ def test_an_empty_name_is_unknown(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["none.yaml", "none.yml", "folder/none"])
-def test_a_path_that_is_not_there_is_called_a_missing_file(name: str):
+def test_a_path_that_is_not_there_is_called_a_missing_file(name: str) -> None:
     with pytest.raises(ConfigError, match="no such file") as caught:
         get_task(name)
     assert not isinstance(caught.value, UnknownNameError)
 
 
-def test_the_catalogue_is_light_to_import():
+def test_the_catalogue_is_light_to_import() -> None:
     heavy = ["torch", "numpy", "yaml", "pandas", "hydra", "marsbench.data.custom"]
     code = (
         "import json, sys, marsbench.data.catalog\n"

@@ -21,7 +21,7 @@ def write(folder: Path, text: str, name: str = "mine.yaml") -> Path:
     return path
 
 
-def test_the_least_a_file_says(tmp_path):
+def test_the_least_a_file_says(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
     assert load_task(path) == TaskSpec(
         name="mine",
@@ -33,7 +33,7 @@ def test_the_least_a_file_says(tmp_path):
     )
 
 
-def test_all_a_file_may_say(tmp_path):
+def test_all_a_file_may_say(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         """
@@ -92,7 +92,7 @@ notes: one
     )
 
 
-def test_classes_as_a_mapping(tmp_path):
+def test_classes_as_a_mapping(tmp_path: Path) -> None:
     path = write(tmp_path, "name: m\nkind: binary\nclasses:\n  rock: Hard.\n  sand:\n")
     assert load_task(path).classes == (ClassInfo("rock", "Hard."), ClassInfo("sand"))
 
@@ -107,13 +107,13 @@ def test_classes_as_a_mapping(tmp_path):
         ("detection", "[a]", "image_boxes"),
     ],
 )
-def test_kind_decides_the_defaults(tmp_path, kind, classes, decode):
+def test_kind_decides_the_defaults(tmp_path: Path, kind: str, classes: str, decode: str) -> None:
     spec = load_task(write(tmp_path, f"name: m\nkind: {kind}\nclasses: {classes}\n"))
     assert spec.decode == decode
     assert spec.few_shot == spec.kind.is_classification
 
 
-def test_a_folder_with_a_task_file(tmp_path, monkeypatch):
+def test_a_folder_with_a_task_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "vents"
     folder.mkdir()
     path = write(folder, GOOD, "task.yaml")
@@ -123,7 +123,7 @@ def test_a_folder_with_a_task_file(tmp_path, monkeypatch):
     assert get_task("vents/task.yaml") == get_task(str(folder)) == load_task(folder)
 
 
-def test_the_shipped_example():
+def test_the_shipped_example() -> None:
     spec = get_task(str(SHIPPED))
     assert spec.name == "hirise_landmark_v1"
     assert spec.folder == "mb-landmark_cls"
@@ -224,7 +224,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("text", "field", "says"), BAD.values(), ids=BAD)
-def test_a_wrong_field_is_named(tmp_path, text, field, says):
+def test_a_wrong_field_is_named(tmp_path: Path, text: str, field: str, says: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
         load_task(path)
@@ -236,7 +236,7 @@ def test_a_wrong_field_is_named(tmp_path, text, field, says):
         assert f"{field} (line 4): " in message
 
 
-def test_all_problems_are_told_at_once(tmp_path):
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         "name: My Task\nkind: binery\nclasses: [a, a]\nchannels: 0\n"
@@ -250,7 +250,7 @@ def test_all_problems_are_told_at_once(tmp_path):
         assert f"\n  - {field} (line " in message
 
 
-def test_a_wrong_kind_does_not_cause_complaints_about_others(tmp_path):
+def test_a_wrong_kind_does_not_cause_complaints_about_others(tmp_path: Path) -> None:
     path = write(tmp_path, "name: m\nkind: detect\nclasses: [a]\ndecode: image_boxes\n")
     with pytest.raises(ConfigError, match="1 problem in"):
         load_task(path)
@@ -270,7 +270,7 @@ def test_a_wrong_kind_does_not_cause_complaints_about_others(tmp_path):
         ("just words\n", "(text)"),
     ],
 )
-def test_a_file_that_is_no_mapping(tmp_path, text, says):
+def test_a_file_that_is_no_mapping(tmp_path: Path, text: str, says: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
         load_task(path)
@@ -278,20 +278,20 @@ def test_a_file_that_is_no_mapping(tmp_path, text, says):
     assert says in str(caught.value)
 
 
-def test_a_file_that_is_not_text(tmp_path):
+def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_bytes(b"name: \xff\xfe\n")
     with pytest.raises(ConfigError, match="UTF-8"):
         load_task(path)
 
 
-def test_a_missing_file(tmp_path):
+def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file") as caught:
         load_task(tmp_path / "mine.yaml")
     assert str(tmp_path.resolve() / "mine.yaml") in str(caught.value)
 
 
-def test_a_folder_without_a_task_file(tmp_path):
+def test_a_folder_without_a_task_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file") as caught:
         load_task(tmp_path)
     assert str(tmp_path.resolve() / "task.yaml") in str(caught.value)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from tests.fakes import make_spec, write_folder, write_spec
 @pytest.mark.parametrize("kind", [Kind.MULTICLASS, Kind.MULTILABEL])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("cache", [True, False])
-def test_samples_keep_the_contract(kind, channels, cache, tmp_path):
+def test_samples_keep_the_contract(kind: Kind, channels: int, cache: bool, tmp_path: Path) -> None:
     spec = make_spec(kind, channels=channels)
     source = LocalSource(spec, write_folder(spec, tmp_path))
     data = MarsDataset(spec, source, "val", transform=eval_transform(20), cache=cache)
@@ -36,13 +38,13 @@ def test_samples_keep_the_contract(kind, channels, cache, tmp_path):
 
 
 @pytest.fixture
-def data(tmp_path):
+def data(tmp_path: Path) -> MarsDataset:
     spec = make_spec()
     source = LocalSource(spec, write_folder(spec, tmp_path))
     return MarsDataset(spec, source, "train", transform=train_transform(32, Augment.D4))
 
 
-def test_a_draw_fixes_the_augmentation_whatever_the_global_state(data):
+def test_a_draw_fixes_the_augmentation_whatever_the_global_state(data: MarsDataset) -> None:
     torch.manual_seed(1)
     first = data[Draw(3, 99)]["image"]
     torch.rand(7)
@@ -53,20 +55,20 @@ def test_a_draw_fixes_the_augmentation_whatever_the_global_state(data):
     assert len({o.numpy().tobytes() for o in others}) == 8  # all of D4, nothing else
 
 
-def test_augmentation_moves_pixels_only(data):
+def test_augmentation_moves_pixels_only(data: MarsDataset) -> None:
     plain = np.sort(data.images[int(data.indices[3])].ravel()) / 255
     moved = np.sort(data[Draw(3, 5)]["image"].numpy().ravel())
     assert moved == pytest.approx(plain, abs=1e-6)
 
 
-def test_hflip_keeps_the_sky_up(data):
+def test_hflip_keeps_the_sky_up(data: MarsDataset) -> None:
     image = torch.arange(16, dtype=torch.uint8).view(1, 4, 4)
     flip = train_transform(None, Augment.HFLIP)
     seen = {tuple(flip(image)[0, :, 0].mul(255).round().int().tolist()) for _ in range(30)}
     assert seen == {(0, 4, 8, 12), (3, 7, 11, 15)}
 
 
-def test_epoch_sampler_draws_everything_once_by_seed_and_epoch():
+def test_epoch_sampler_draws_everything_once_by_seed_and_epoch() -> None:
     sampler = EpochSampler(50, seed=3)
     first = list(sampler)
     assert sorted(d.position for d in first) == list(range(50))
@@ -77,7 +79,7 @@ def test_epoch_sampler_draws_everything_once_by_seed_and_epoch():
 
 
 @pytest.mark.parametrize(("n", "world"), [(10, 3), (9, 3), (2, 4)])
-def test_devices_share_the_draws(n, world):
+def test_devices_share_the_draws(n: int, world: int) -> None:
     shares = [list(EpochSampler(n, 0, rank, world)) for rank in range(world)]
     assert len({len(s) for s in shares}) == 1
     assert {d.position for s in shares for d in s} == set(range(n))
@@ -85,7 +87,7 @@ def test_devices_share_the_draws(n, world):
     assert sorted(i for s in ordered for i in s) == list(range(n))
 
 
-def test_load_dataset(tmp_path):
+def test_load_dataset(tmp_path: Path) -> None:
     spec = make_spec()
     folder = write_folder(spec, tmp_path)
     task = str(write_spec(spec, folder / "task.yaml"))
@@ -101,7 +103,7 @@ def test_load_dataset(tmp_path):
         marsbench.load_dataset(task, source="locl")
 
 
-def test_demo_dataset():
+def test_demo_dataset() -> None:
     data = marsbench.load_dataset("frost_cls", split="val", source="demo", size=0.1)
     assert data.class_names == ("Frost", "Non Frost")
     assert len(data) >= 4

@@ -1,6 +1,8 @@
 import io
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -13,19 +15,19 @@ GREY = RNG.integers(256, size=(5, 7), dtype=np.uint8)
 COLOUR = RNG.integers(256, size=(5, 7, 3), dtype=np.uint8)
 
 
-def encode(pixels, mode=None, form="PNG"):
+def encode(pixels: npt.NDArray[Any], mode: str | None = None, form: str = "PNG") -> Raw:
     file = io.BytesIO()
     picture = Image.fromarray(pixels)
     (picture.convert(mode) if mode else picture).save(file, form)
     return Raw(file.getvalue(), "folder/x.png")
 
 
-def test_grey_and_colour():
+def test_grey_and_colour() -> None:
     assert (image(encode(GREY), 1)[:, :, 0] == GREY).all()
     assert (image(encode(COLOUR), 3) == COLOUR).all()
 
 
-def test_conversions_that_lose_nothing():
+def test_conversions_that_lose_nothing() -> None:
     assert (image(encode(GREY), 3) == GREY[:, :, None]).all()
     assert (image(encode(np.repeat(GREY[:, :, None], 3, 2)), 1)[:, :, 0] == GREY).all()
     assert (image(encode(COLOUR, "RGBA"), 3) == COLOUR).all()
@@ -46,7 +48,7 @@ def test_conversions_that_lose_nothing():
         (encode(COLOUR), ["x.png", "3 bands", "has 1"]),
     ],
 )
-def test_bad_images_name_the_file(raw, words):
+def test_bad_images_name_the_file(raw: Raw, words: list[str]) -> None:
     with pytest.raises(DataError) as caught:
         image(raw, 1)
     for word in words:

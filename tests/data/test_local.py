@@ -1,4 +1,6 @@
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,23 +8,23 @@ import pytest
 from marsbench.config import SourceName
 from marsbench.data.sources import open_source
 from marsbench.data.sources.local import LocalSource
-from marsbench.data.spec import ClassInfo, Decode
+from marsbench.data.spec import ClassInfo, Decode, TaskSpec
 from marsbench.errors import ConfigError, DataError, DataNotFoundError, NotAvailableError
 from marsbench.kinds import Kind
 from tests.fakes import SIZES, make_spec, read_rows, write_folder, write_rows
 
 
 @pytest.fixture
-def spec():
+def spec() -> TaskSpec:
     return make_spec()
 
 
 @pytest.fixture
-def folder(spec, tmp_path):
+def folder(spec: TaskSpec, tmp_path: Path) -> Path:
     return write_folder(spec, tmp_path)
 
 
-def test_index_follows_the_mapping_not_the_spec(spec, folder):
+def test_index_follows_the_mapping_not_the_spec(spec: TaskSpec, folder: Path) -> None:
     source = LocalSource(spec, folder)
     assert source.class_names == ("plain", "dune", "crater")
     rows = source.rows("train")
@@ -35,12 +37,12 @@ def test_index_follows_the_mapping_not_the_spec(spec, folder):
     assert raw.image[:4] == b"\x89PNG"
 
 
-def test_mapping_may_hold_plain_names_in_another_case(spec, folder):
+def test_mapping_may_hold_plain_names_in_another_case(spec: TaskSpec, folder: Path) -> None:
     (folder / "mapping.json").write_text(json.dumps({"0": "DUNE", "1": "Plain", "2": "_crater"}))
     assert LocalSource(spec, folder).class_names == ("dune", "plain", "crater")
 
 
-def test_aliases_match(tmp_path):
+def test_aliases_match(tmp_path: Path) -> None:
     classes = (ClassInfo("aeolian curved", aliases=("aec",)), ClassInfo("cliff"))
     spec = make_spec()
     folder = write_folder(spec, tmp_path)
@@ -52,7 +54,7 @@ def test_aliases_match(tmp_path):
     assert LocalSource(spec, folder).class_names == ("cliff", "aeolian curved")
 
 
-def test_multilabel_labels_are_ids_or_zeros_and_ones(tmp_path):
+def test_multilabel_labels_are_ids_or_zeros_and_ones(tmp_path: Path) -> None:
     spec = make_spec(Kind.MULTILABEL)
     folder = write_folder(spec, tmp_path)
     before = LocalSource(spec, folder).rows("train").targets
@@ -67,7 +69,9 @@ def test_multilabel_labels_are_ids_or_zeros_and_ones(tmp_path):
     assert (LocalSource(spec, folder).rows("train").targets == before).all()
 
 
-def test_revision_is_the_contents_not_the_place(spec, folder, tmp_path):
+def test_revision_is_the_contents_not_the_place(
+    spec: TaskSpec, folder: Path, tmp_path: Path
+) -> None:
     other = write_folder(spec, tmp_path / "elsewhere")
     first, second = LocalSource(spec, folder), LocalSource(spec, other)
     assert first.revision == second.revision
@@ -77,7 +81,7 @@ def test_revision_is_the_contents_not_the_place(spec, folder, tmp_path):
     assert LocalSource(spec, other).revision != first.revision
 
 
-def test_revision_changes_with_a_label(spec, folder):
+def test_revision_changes_with_a_label(spec: TaskSpec, folder: Path) -> None:
     before = LocalSource(spec, folder).revision
     rows = read_rows(folder / "annotation.csv")
     path = folder / "data" / "train" / rows[0][2] / rows[0][0]
@@ -88,16 +92,16 @@ def test_revision_changes_with_a_label(spec, folder):
     assert LocalSource(spec, folder).revision != before
 
 
-def edit(folder, change):
+def edit(folder: Path, change: Callable[[list[tuple[str, ...]]], list[tuple[str, ...]]]) -> None:
     rows = read_rows(folder / "annotation.csv")
     write_rows(folder / "annotation.csv", change(rows))
 
 
-def drop_image(folder):
+def drop_image(folder: Path) -> None:
     next((folder / "data" / "test").rglob("*.png")).unlink()
 
 
-BAD = {
+BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no mapping": (lambda f: (f / "mapping.json").unlink(), ["mapping.json", "cannot be read"]),
     "mapping not json": (
         lambda f: (f / "mapping.json").write_text("{"),
@@ -154,7 +158,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_folders_name_the_file_and_the_value(case, spec, folder):
+def test_bad_folders_name_the_file_and_the_value(case: str, spec: TaskSpec, folder: Path) -> None:
     damage, words = BAD[case]
     damage(folder)
     with pytest.raises(DataError) as caught:
@@ -163,19 +167,21 @@ def test_bad_folders_name_the_file_and_the_value(case, spec, folder):
         assert word in str(caught.value)
 
 
-def test_missing_split_names_it(spec, folder):
+def test_missing_split_names_it(spec: TaskSpec, folder: Path) -> None:
     edit(folder, lambda rows: [r for r in rows if r[1] != "val"])
     with pytest.raises(DataError, match="val split"):
         LocalSource(spec, folder).rows("val")
 
 
 @pytest.mark.parametrize("where", ["the task's folder", "its parent"])
-def test_root_is_the_folder_or_its_parent(where, spec, folder):
+def test_root_is_the_folder_or_its_parent(where: str, spec: TaskSpec, folder: Path) -> None:
     root = folder if where == "the task's folder" else folder.parent
     assert open_source(spec, SourceName.LOCAL, root).where == str(folder)
 
 
-def test_auto_looks_in_the_current_folder_then_the_cache(spec, tmp_path, monkeypatch):
+def test_auto_looks_in_the_current_folder_then_the_cache(
+    spec: TaskSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "home"))
     with pytest.raises(DataNotFoundError) as caught:
@@ -188,18 +194,20 @@ def test_auto_looks_in_the_current_folder_then_the_cache(spec, tmp_path, monkeyp
     assert open_source(spec).where == "data/mb-toy"
 
 
-def test_a_custom_task_finds_its_own_folder(folder):
+def test_a_custom_task_finds_its_own_folder(folder: Path) -> None:
     spec = make_spec(path=folder / "task.yaml")
     assert open_source(spec).where == str(folder)
 
 
-def test_a_root_that_is_given_is_the_only_place(spec, folder, tmp_path, monkeypatch):
+def test_a_root_that_is_given_is_the_only_place(
+    spec: TaskSpec, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(folder.parent)
     with pytest.raises(DataNotFoundError, match="nowhere"):
         open_source(spec, SourceName.AUTO, tmp_path / "nowhere")
 
 
-def test_auto_is_never_demo(tmp_path, monkeypatch):
+def test_auto_is_never_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from marsbench.data.catalog import get_task
 
     monkeypatch.chdir(tmp_path)
@@ -209,22 +217,22 @@ def test_auto_is_never_demo(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", [SourceName.HUGGINGFACE, SourceName.ZENODO])
-def test_sources_to_come_say_so(name, spec):
+def test_sources_to_come_say_so(name: SourceName, spec: TaskSpec) -> None:
     with pytest.raises(NotAvailableError, match=name.value):
         open_source(spec, name)
 
 
-def test_kinds_to_come_say_so(spec):
+def test_kinds_to_come_say_so(spec: TaskSpec) -> None:
     spec = make_spec(Kind.SEGMENTATION, decode=Decode.IMAGE_MASK)
     with pytest.raises(NotAvailableError, match="segmentation masks"):
         open_source(spec, SourceName.DEMO)
 
 
-def test_demo_takes_no_root(spec):
+def test_demo_takes_no_root(spec: TaskSpec) -> None:
     with pytest.raises(ConfigError, match="root"):
         open_source(spec, SourceName.DEMO, "somewhere")
 
 
-def test_no_recipe_names_those_that_exist(spec):
+def test_no_recipe_names_those_that_exist(spec: TaskSpec) -> None:
     with pytest.raises(NotAvailableError, match="frost_cls"):
         open_source(spec, SourceName.DEMO)

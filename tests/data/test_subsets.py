@@ -1,6 +1,9 @@
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,15 +19,15 @@ FRACTIONS = [Fraction(n, 100) for n in (1, 2, 5, 10, 20, 25, 50)]
 NAMES = ("a", "b", "c", "d")
 
 
-def unbalanced(n, seed):
+def unbalanced(n: int, seed: int) -> npt.NDArray[Any]:
     return np.random.default_rng(seed).choice(4, size=n, p=[0.7, 0.2, 0.07, 0.03])
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(100, 3000), st.integers(0, 1000))
-def test_partitions_are_nested_of_exact_size_and_stratified(n, seed):
+def test_partitions_are_nested_of_exact_size_and_stratified(n: int, seed: int) -> None:
     targets = unbalanced(n, seed)
-    smaller = set()
+    smaller: set[int] = set()
     for fraction in FRACTIONS:
         chosen = partition(targets, fraction)
         assert len(chosen) == len(set(chosen.tolist())) == n * fraction // 1
@@ -35,13 +38,13 @@ def test_partitions_are_nested_of_exact_size_and_stratified(n, seed):
         assert np.abs(shares - expected).max() <= 4
 
 
-def test_partition_size_has_no_rounding_error():
+def test_partition_size_has_no_rounding_error() -> None:
     # 0.29 * 100 is 28.999999999999996 in floating point.
     assert len(partition(np.zeros(100, int), Fraction(29, 100))) == 29
 
 
 @pytest.mark.parametrize(("n", "smallest"), [(36, "0.03"), (39, "0.03"), (99, "0.02"), (3, "0.34")])
-def test_empty_partition_names_the_smallest_that_works(n, smallest):
+def test_empty_partition_names_the_smallest_that_works(n: int, smallest: str) -> None:
     with pytest.raises(DataError, match=f"partition_{smallest}"):
         partition(np.zeros(n, int), Fraction(1, 100))
     assert len(partition(np.zeros(n, int), Fraction(smallest))) == 1
@@ -49,9 +52,9 @@ def test_empty_partition_names_the_smallest_that_works(n, smallest):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1000))
-def test_few_shot_is_exact_and_nested(seed):
+def test_few_shot_is_exact_and_nested(seed: int) -> None:
     targets = np.concatenate([unbalanced(400, seed), np.repeat(np.arange(4), 20)])
-    smaller = set()
+    smaller: set[int] = set()
     for shots in (1, 2, 5, 10, 15, 20):
         chosen = few_shot(targets, shots, NAMES)
         assert np.bincount(targets[chosen]).tolist() == [shots] * 4
@@ -59,10 +62,10 @@ def test_few_shot_is_exact_and_nested(seed):
         smaller = set(chosen.tolist())
 
 
-def test_multilabel_few_shot_covers_every_class_and_is_nested():
+def test_multilabel_few_shot_covers_every_class_and_is_nested() -> None:
     rng = np.random.default_rng(0)
     targets = (rng.random((500, 4)) < [0.6, 0.3, 0.1, 0.06]).astype(np.uint8)
-    smaller = set()
+    smaller: set[int] = set()
     for shots in (1, 2, 5, 10):
         chosen = few_shot(targets, shots, NAMES)
         assert targets[chosen].sum(axis=0).min() >= shots
@@ -71,7 +74,7 @@ def test_multilabel_few_shot_covers_every_class_and_is_nested():
         smaller = set(chosen.tolist())
 
 
-def test_few_shot_larger_than_a_class_names_the_class():
+def test_few_shot_larger_than_a_class_names_the_class() -> None:
     with pytest.raises(DataError) as caught:
         few_shot(np.array([0] * 9 + [1] * 3), 5, ("crater", "dune"))
     assert "dune (3)" in str(caught.value)
@@ -79,12 +82,12 @@ def test_few_shot_larger_than_a_class_names_the_class():
     assert "crater" not in str(caught.value)
 
 
-def test_class_without_samples():
+def test_class_without_samples() -> None:
     with pytest.raises(DataError, match="No few-shot subset exists"):
         few_shot(np.zeros(9, int), 1, ("crater", "dune"))
 
 
-def test_subsets_do_not_depend_on_the_run():
+def test_subsets_do_not_depend_on_the_run() -> None:
     targets = unbalanced(500, 1)
     assert (few_shot(targets, 3, NAMES) == few_shot(targets, 3, NAMES)).all()
     first, second = (partition(targets, FRACTIONS[3]) for _ in range(2))
@@ -92,11 +95,11 @@ def test_subsets_do_not_depend_on_the_run():
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     return write_folder(make_spec(), tmp_path)
 
 
-def test_published_lists_win(folder):
+def test_published_lists_win(folder: Path) -> None:
     train = [r for r in read_rows(folder / "annotation.csv") if r[1] == "train"]
     rest = [r for r in read_rows(folder / "annotation.csv") if r[1] != "train"]
     write_rows(folder / "few_shot" / "2_shot.csv", [*train[3:9], *rest])
@@ -122,13 +125,13 @@ def test_published_lists_win(folder):
         ([("train_0000.png", "train", "", "0")] * 2, "repeats"),
     ],
 )
-def test_bad_published_lists(folder, rows, match):
+def test_bad_published_lists(folder: Path, rows: list[tuple[str, ...]], match: str) -> None:
     write_rows(folder / "few_shot" / "2_shot.csv", rows)
     with pytest.raises(DataError, match=match):
         select(LocalSource(make_spec(), folder), parse_subset("few_shot_2"))
 
 
-def test_generated_subset_of_a_multilabel_folder(tmp_path):
+def test_generated_subset_of_a_multilabel_folder(tmp_path: Path) -> None:
     spec = make_spec(Kind.MULTILABEL)
     source = LocalSource(spec, write_folder(spec, tmp_path))
     assert len(select(source, parse_subset("partition_0.50")).indices) == 12

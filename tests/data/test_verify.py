@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,11 @@ from tests.fakes import make_spec, read_rows, write_folder, write_rows
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     return write_folder(make_spec(), tmp_path)
 
 
-def test_a_good_folder_has_no_problems(folder):
+def test_a_good_folder_has_no_problems(folder: Path) -> None:
     report = verify_folder(make_spec(sizes={"train": 24, "val": 9, "test": 99}), folder)
     assert report.problems == []
     assert report.num_files == 45
@@ -23,7 +24,7 @@ def test_a_good_folder_has_no_problems(folder):
     json.dumps(report.to_dict())
 
 
-def test_all_problems_come_at_once(folder):
+def test_all_problems_come_at_once(folder: Path) -> None:
     rows = read_rows(folder / "annotation.csv")
     images = {r[0]: folder / "data" / r[1] / r[2] / r[0] for r in rows}
     images["train_0001.png"].write_bytes(b"")
@@ -51,7 +52,7 @@ def test_all_problems_come_at_once(folder):
     assert any("more than one split" in n and "val_0000" in n for n in report.notes)
 
 
-def test_wrong_mapping_does_not_hide_the_rest(folder):
+def test_wrong_mapping_does_not_hide_the_rest(folder: Path) -> None:
     (folder / "mapping.json").write_text('{"0": "plain", "1": "dune", "2": "spider"}')
     next((folder / "data" / "val").rglob("*.png")).unlink()
     text = "\n".join(verify_folder(make_spec(), folder).problems)
@@ -59,14 +60,14 @@ def test_wrong_mapping_does_not_hide_the_rest(folder):
     assert "val_" in text
 
 
-def test_subsets_that_are_not_nested_are_noted(folder):
+def test_subsets_that_are_not_nested_are_noted(folder: Path) -> None:
     train = [r for r in read_rows(folder / "annotation.csv") if r[1] == "train"]
     write_rows(folder / "few_shot" / "1_shot.csv", train[:3])
     write_rows(folder / "few_shot" / "2_shot.csv", train[3:9])
     assert any("NOT nested" in n for n in verify_folder(make_spec(), folder).notes)
 
 
-def test_missing_split(folder):
+def test_missing_split(folder: Path) -> None:
     rows = [r for r in read_rows(folder / "annotation.csv") if r[1] != "test"]
     write_rows(folder / "annotation.csv", rows)
     assert "there is no test split" in verify_folder(make_spec(), folder).problems

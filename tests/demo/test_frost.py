@@ -80,7 +80,7 @@ def topography(image: Image) -> Image:
 
 
 @pytest.mark.parametrize("label", CLASSES)
-def test_image_has_the_promised_shape_and_contrast(label):
+def test_image_has_the_promised_shape_and_contrast(label: str) -> None:
     for index in range(12):
         image = recipes.render(RECIPE, "train", index, label)
         assert image.dtype == np.uint8
@@ -90,12 +90,12 @@ def test_image_has_the_promised_shape_and_contrast(label):
 
 @pytest.mark.parametrize("label", CLASSES)
 @pytest.mark.parametrize("side", [48, 65, 128])
-def test_any_side(label, side):
+def test_any_side(label: str, side: int) -> None:
     for seed in range(8):
         assert frost.render(np.random.default_rng(seed), label, side).shape == (side, side, 1)
 
 
-def test_equal_seeds_give_equal_images_and_others_differ():
+def test_equal_seeds_give_equal_images_and_others_differ() -> None:
     first = [recipes.render(RECIPE, "train", i, CLASSES[0]) for i in range(8)]
     again = [recipes.render(RECIPE, "train", i, CLASSES[0]) for i in reversed(range(8))][::-1]
     np.testing.assert_array_equal(first, again)
@@ -108,7 +108,7 @@ def test_equal_seeds_give_equal_images_and_others_differ():
     assert all((first[0] != other).any() for other in others)
 
 
-def test_global_randomness_neither_matters_nor_is_used():
+def test_global_randomness_neither_matters_nor_is_used() -> None:
     np.random.seed(0)  # noqa: NPY002
     expected = np.random.random()  # noqa: NPY002
     np.random.seed(0)  # noqa: NPY002
@@ -117,7 +117,7 @@ def test_global_randomness_neither_matters_nor_is_used():
     np.testing.assert_array_equal(one, recipes.render(RECIPE, "val", 3, CLASSES[0]))
 
 
-def test_another_process_draws_the_same_image():
+def test_another_process_draws_the_same_image() -> None:
     code = (
         "from marsbench.demo import recipes; from zlib import crc32; "
         "r = recipes.RECIPES['frost_cls']; "
@@ -129,7 +129,7 @@ def test_another_process_draws_the_same_image():
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 @pytest.mark.parametrize("size", [0.001, 0.1, 1.0, 2.5])
-def test_labels_are_exact_and_repeatable(split, size):
+def test_labels_are_exact_and_repeatable(split: str, size: float) -> None:
     names = recipes.labels(RECIPE, split, size)
     assert names == recipes.labels(RECIPE, split, size)
     assert len(names) == max(round(RECIPE.sizes[split] * size), len(CLASSES))
@@ -139,32 +139,32 @@ def test_labels_are_exact_and_repeatable(split, size):
         assert abs(names.count(name) - len(names) * weight / total) < 1
 
 
-def test_labels_are_shuffled_differently_per_split():
+def test_labels_are_shuffled_differently_per_split() -> None:
     recipe = replace(RECIPE, sizes=dict.fromkeys(("train", "val"), 100))
     train, val = (recipes.labels(recipe, split, 1.0) for split in ("train", "val"))
     assert train != sorted(train)
     assert train != val
 
 
-def test_labels_by_largest_remainder_keep_rare_classes():
+def test_labels_by_largest_remainder_keep_rare_classes() -> None:
     recipe = replace(RECIPE, sizes={"val": 10}, class_weights={"a": 5.0, "b": 2.6, "c": 0.01})
     names = recipes.labels(recipe, "val", 1.0)
     assert [names.count(name) for name in "abc"] == [6, 3, 1]
 
 
-def test_unknown_split_or_class_is_named():
+def test_unknown_split_or_class_is_named() -> None:
     with pytest.raises(UnknownNameError, match="split 'training'"):
         recipes.labels(RECIPE, "training", 1.0)
     with pytest.raises(UnknownNameError, match="Frosty"):
         recipes.render(RECIPE, "train", 0, "Frosty")
 
 
-def test_listing_recipes_does_not_import_scipy():
+def test_listing_recipes_does_not_import_scipy() -> None:
     code = "import sys, marsbench.demo.recipes; sys.exit('scipy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_frost_follows_topography_and_dust_does_not():
+def test_frost_follows_topography_and_dust_does_not() -> None:
     ties: dict[str, list[float]] = {"frost": [], "dust": []}
     for seed in range(40):
         rng = np.random.default_rng(seed)
@@ -186,17 +186,17 @@ def test_frost_follows_topography_and_dust_does_not():
     assert abs(np.mean(ties["dust"])) < 0.1
 
 
-def test_grey_values_do_not_tell_but_topography_does(samples):
+def test_grey_values_do_not_tell_but_topography_does(samples: Samples) -> None:
     assert ridge_accuracy(samples, raw, 0.1) < 0.65
     assert ridge_accuracy(samples, grey_values, 0.1) < 0.72
     assert ridge_accuracy(samples, topography, 0.1) > 0.8
 
 
-def test_flat_ground_is_lit_by_the_sine_of_the_elevation():
+def test_flat_ground_is_lit_by_the_sine_of_the_elevation() -> None:
     np.testing.assert_allclose(terrain.hillshade(np.zeros((8, 8)), 123.0, 30.0), 0.5)
 
 
-def test_slopes_facing_the_sun_are_brighter():
+def test_slopes_facing_the_sun_are_brighter() -> None:
     falls_east = -0.3 * terrain.coordinates(9)[0]
     assert np.allclose(terrain.facing(falls_east, 90.0), 0.3)
     assert np.allclose(terrain.aspect_deg(falls_east), 90.0)
@@ -205,7 +205,7 @@ def test_slopes_facing_the_sun_are_brighter():
     assert towards > 0.5 > away
 
 
-def test_fractal_is_standardised_and_smoother_with_beta():
+def test_fractal_is_standardised_and_smoother_with_beta() -> None:
     rough, smooth = (terrain.fractal(np.random.default_rng(0), 64, beta) for beta in (1.0, 4.0))
     for field in (rough, smooth):
         assert field.mean() == pytest.approx(0.0, abs=1e-9)
@@ -213,13 +213,13 @@ def test_fractal_is_standardised_and_smoother_with_beta():
     assert np.std(np.diff(smooth)) < 0.3 * np.std(np.diff(rough))
 
 
-def test_fractal_stretches_along_the_azimuth():
+def test_fractal_stretches_along_the_azimuth() -> None:
     field = terrain.fractal(np.random.default_rng(0), 96, 2.5, stretch=4.0, azimuth_deg=90.0)
     east, north = terrain.gradient(field)
     assert np.std(east) < 0.6 * np.std(north)
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
-def test_cover_takes_the_asked_share(fraction):
+def test_cover_takes_the_asked_share(fraction: float) -> None:
     field = terrain.fractal(np.random.default_rng(0), 64, 2.5)
     assert np.mean(terrain.cover(field, fraction, 0.3) > 0.5) == pytest.approx(fraction, abs=0.01)

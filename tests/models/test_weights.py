@@ -1,8 +1,12 @@
 import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from marsbench.errors import WeightsError
 from marsbench.files import file_digest
@@ -14,13 +18,13 @@ SPEC = get_model("timm:test_resnet")
 
 
 @pytest.fixture(scope="module")
-def donor():
+def donor() -> nn.Module:
     import timm
 
     return timm.create_model("test_resnet", num_classes=7)
 
 
-def loads(path, donor):
+def loads(path: Path, donor: nn.Module) -> bool:
     backbone = build_classifier(SPEC, 3, pretrained=True, checkpoint=path).backbone.state_dict()
     given = donor.state_dict()
     return all(torch.equal(tensor, given[name]) for name, tensor in backbone.items())
@@ -36,12 +40,14 @@ def loads(path, donor):
     ],
     ids=["plain", "state_dict", "distributed", "nested prefixes"],
 )
-def test_torch_checkpoints(wrap, donor, tmp_path):
+def test_torch_checkpoints(
+    wrap: Callable[[dict[str, Any]], dict[str, Any]], donor: nn.Module, tmp_path: Path
+) -> None:
     torch.save(wrap(donor.state_dict()), tmp_path / "x.pth")
     assert loads(tmp_path / "x.pth", donor)
 
 
-def test_safetensors_and_our_own_models(donor, tmp_path):
+def test_safetensors_and_our_own_models(donor: nn.Module, tmp_path: Path) -> None:
     save_file(donor.state_dict(), tmp_path / "x.safetensors")
     assert loads(tmp_path / "x.safetensors", donor)
     ours = build_classifier(SPEC, 3, pretrained=True, checkpoint=tmp_path / "x.safetensors")
@@ -52,14 +58,14 @@ def test_safetensors_and_our_own_models(donor, tmp_path):
 class Malicious:
     """A pickle that runs a command when it is read."""
 
-    def __init__(self, target):
+    def __init__(self, target: Path) -> None:
         self.target = target
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return (open, (str(self.target), "w"))
 
 
-def test_a_pickle_that_executes_code_is_refused(tmp_path):
+def test_a_pickle_that_executes_code_is_refused(tmp_path: Path) -> None:
     torch.save({"weight": Malicious(tmp_path / "executed")}, tmp_path / "bad.pth")
     (tmp_path / "bad.pkl").write_bytes(pickle.dumps(Malicious(tmp_path / "executed")))
     for name in ("bad.pth", "bad.pkl"):
@@ -71,7 +77,7 @@ def test_a_pickle_that_executes_code_is_refused(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
-def test_bad_files_name_the_file(tmp_path, donor):
+def test_bad_files_name_the_file(tmp_path: Path, donor: nn.Module) -> None:
     torch.save(donor.state_dict(), tmp_path / "whole.pth")
     whole = (tmp_path / "whole.pth").read_bytes()
     (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
@@ -83,7 +89,7 @@ def test_bad_files_name_the_file(tmp_path, donor):
             read_checkpoint(tmp_path / name)
 
 
-def test_checkpoint_of_another_model(tmp_path):
+def test_checkpoint_of_another_model(tmp_path: Path) -> None:
     import timm
 
     other = timm.create_model("test_vit", num_classes=7)
@@ -94,7 +100,7 @@ def test_checkpoint_of_another_model(tmp_path):
         assert word in str(caught.value)
 
 
-def test_checkpoint_of_another_width(tmp_path, donor):
+def test_checkpoint_of_another_width(tmp_path: Path, donor: nn.Module) -> None:
     state = donor.state_dict()
     state["conv1.0.weight" if "conv1.0.weight" in state else "conv1.weight"] = torch.zeros(
         1, 3, 3, 3
@@ -104,7 +110,7 @@ def test_checkpoint_of_another_width(tmp_path, donor):
         build_classifier(SPEC, 3, pretrained=True, checkpoint=tmp_path / "wide.pth")
 
 
-def test_digest_names_the_contents(tmp_path):
+def test_digest_names_the_contents(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"1")
     (tmp_path / "b").write_bytes(b"1")
     assert file_digest(tmp_path / "a") == file_digest(tmp_path / "b")
@@ -114,7 +120,7 @@ def test_digest_names_the_contents(tmp_path):
         file_digest(tmp_path / "nowhere")
 
 
-def test_offline_weights_are_image_net():
+def test_offline_weights_are_image_net() -> None:
     """Loaded by order into timm's architecture, they must still classify: a smoke test of that.
 
     Neighbouring class logits of the removed classifier cannot be had, so the features are tested:

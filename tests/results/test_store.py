@@ -1,5 +1,8 @@
 import json
 import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +13,7 @@ from marsbench.results.record import SCHEMA_VERSION, RunRecord
 from marsbench.results.store import Store, write_atomically
 
 
-def make_record(seed=0, **fields):
+def make_record(seed: int = 0, **fields: Any) -> RunRecord:
     identity = {"optim": {"lr": 1e-3}}
     return RunRecord(
         **{
@@ -41,12 +44,12 @@ def make_record(seed=0, **fields):
     )
 
 
-def write(store, record):
+def write(store: Store, record: RunRecord) -> None:
     with store.claim(record.run_id):
         store.finish(record)
 
 
-def test_round_trip(tmp_path):
+def test_round_trip(tmp_path: Path) -> None:
     store, record = Store(tmp_path), make_record()
     assert store.find(record.run_id) is None
     write(store, record)
@@ -55,22 +58,24 @@ def test_round_trip(tmp_path):
     assert record.score == 0.25
 
 
-def test_records_are_never_changed(tmp_path):
+def test_records_are_never_changed(tmp_path: Path) -> None:
     store = Store(tmp_path)
     write(store, make_record())
     with pytest.raises(StoreError, match="never changed"):
         write(store, make_record(device="gpu"))
-    assert store.find(make_record().run_id).device == "cpu"
+    kept = store.find(make_record().run_id)
+    assert kept is not None
+    assert kept.device == "cpu"
 
 
-def test_no_number_that_is_none(tmp_path):
+def test_no_number_that_is_none(tmp_path: Path) -> None:
     record = make_record(metrics={"val": {}, "test": {"f1_weighted": float("nan")}})
     with pytest.raises(StoreError, match="NaN"):
         write(Store(tmp_path), record)
     assert Store(tmp_path).records() == ([], [])
 
 
-def spoil(text, change):
+def spoil(text: str, change: Callable[[Any], Any]) -> str:
     content = json.loads(text)
     change(content)
     return json.dumps(content)
@@ -87,7 +92,9 @@ def spoil(text, change):
         (lambda t: spoil(t, lambda c: c["identity"].update(x=1)), "was changed"),
     ],
 )
-def test_bad_records_are_named_and_the_rest_is_read(tmp_path, damage, match):
+def test_bad_records_are_named_and_the_rest_is_read(
+    tmp_path: Path, damage: Callable[[str], str], match: str
+) -> None:
     store = Store(tmp_path)
     for seed in (0, 1):
         write(store, make_record(seed))
@@ -102,7 +109,7 @@ def test_bad_records_are_named_and_the_rest_is_read(tmp_path, damage, match):
         assert len(marsbench.load_records(tmp_path)) == 1
 
 
-def test_table_is_tidy(tmp_path):
+def test_table_is_tidy(tmp_path: Path) -> None:
     for seed in (0, 1):
         write(Store(tmp_path), make_record(seed))
     frame = marsbench.load_records(tmp_path)
@@ -111,20 +118,20 @@ def test_table_is_tidy(tmp_path):
     assert {"task", "model", "mode", "subset", "protocol", "val/f1_weighted"} <= set(frame.columns)
 
 
-def test_empty_and_missing_stores(tmp_path):
+def test_empty_and_missing_stores(tmp_path: Path) -> None:
     assert len(marsbench.load_records(tmp_path)) == 0
     assert "run_id" in marsbench.load_records(tmp_path).columns
     with pytest.raises(StoreError, match="no store"):
         marsbench.load_records(tmp_path / "nowhere")
 
 
-def test_schema_version_is_in_the_file(tmp_path):
+def test_schema_version_is_in_the_file(tmp_path: Path) -> None:
     write(Store(tmp_path), make_record())
     path = Store(tmp_path).paths()[0]
     assert json.loads(path.read_text())["schema_version"] == SCHEMA_VERSION
 
 
-def test_atomic_write_leaves_the_old_file_if_it_fails(tmp_path):
+def test_atomic_write_leaves_the_old_file_if_it_fails(tmp_path: Path) -> None:
     path = tmp_path / "x"
     write_atomically(path, "old")
     with pytest.raises(UnicodeEncodeError):
@@ -132,13 +139,13 @@ def test_atomic_write_leaves_the_old_file_if_it_fails(tmp_path):
     assert path.read_text() == "old"
 
 
-def _write_some(root, first, barrier):
+def _write_some(root: Path, first: int, barrier: Any) -> None:
     barrier.wait()
     for seed in range(first, first + 25):
         write(Store(root), make_record(seed))
 
 
-def test_many_writers_and_a_reader(tmp_path):
+def test_many_writers_and_a_reader(tmp_path: Path) -> None:
     """Eight processes write while this one reads: nothing is lost, nothing half-read."""
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(9)

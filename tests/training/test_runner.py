@@ -4,19 +4,24 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import pytorch_lightning as pl
 import torch
 
 import marsbench
 from marsbench import metrics
+from marsbench.api import run_config
 from marsbench.config import RunConfig
 from marsbench.errors import ConfigError, StoreError, TrainingError, WeightsError
 from marsbench.kinds import Kind
 from marsbench.plan import resolve
-from marsbench.results.store import Store
+from marsbench.results.record import RunRecord
+from marsbench.results.store import Store, write_atomically
 from marsbench.training import runner
 from tests.fakes import make_spec, write_folder, write_spec
 
@@ -24,13 +29,13 @@ MODEL = "timm:test_resnet"
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory):
+def toy(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Path of a custom task beside its data."""
     folder = write_folder(make_spec(), tmp_path_factory.mktemp("toy"))
     return str(write_spec(make_spec(), folder / "task.yaml"))
 
 
-def keys(toy, store, **more):
+def keys(toy: str, store: Path, **more: Any) -> dict[str, Any]:
     return {
         "task": toy,
         "model": MODEL,
@@ -43,22 +48,22 @@ def keys(toy, store, **more):
     }
 
 
-def predictions(record, store):
+def predictions(record: RunRecord, store: Path) -> pd.DataFrame:
     return Store(store).predictions(record.run_id)
 
 
-def same_result(first, second, store_1, store_2):
+def same_result(first: RunRecord, second: RunRecord, store_1: Path, store_2: Path) -> None:
     assert first.metrics == second.metrics
     pd.testing.assert_frame_equal(predictions(first, store_1), predictions(second, store_2))
 
 
 @pytest.fixture(scope="module")
-def finished(toy, tmp_path_factory):
+def finished(toy: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunRecord, Path]:
     store = tmp_path_factory.mktemp("runs")
     return marsbench.run(**keys(toy, store)), store
 
 
-def test_a_run_leaves_a_whole_record(finished):
+def test_a_run_leaves_a_whole_record(finished: tuple[RunRecord, Path]) -> None:
     record, store = finished
     folder = store / record.run_id
     left = {p.name for p in folder.iterdir()} - {".lock"}
@@ -79,14 +84,18 @@ def test_a_run_leaves_a_whole_record(finished):
     assert Store(store).find(record.run_id) == record
 
 
-def test_id_is_the_same_before_and_from_the_record(finished, toy):
+def test_id_is_the_same_before_and_from_the_record(
+    finished: tuple[RunRecord, Path], toy: str
+) -> None:
     record, store = finished
     assert resolve(RunConfig.from_dict(keys(toy, store))).run_id == record.run_id
     assert resolve(RunConfig.from_dict(record.config)).run_id == record.run_id
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_rescoring_the_predictions_gives_the_record(finished, split):
+def test_rescoring_the_predictions_gives_the_record(
+    finished: tuple[RunRecord, Path], split: str
+) -> None:
     record, store = finished
     frame = predictions(record, store).query("split == @split")
     found = metrics.score(
@@ -99,7 +108,7 @@ def test_rescoring_the_predictions_gives_the_record(finished, split):
     assert found == kept
 
 
-def test_the_tested_checkpoint_is_the_best_on_validation(finished):
+def test_the_tested_checkpoint_is_the_best_on_validation(finished: tuple[RunRecord, Path]) -> None:
     record, store = finished
     log = pd.read_csv(store / record.run_id / "logs" / "attempt_1" / "metrics.csv")
     losses = log.dropna(subset="val/loss").set_index("epoch")["val/loss"]
@@ -108,35 +117,39 @@ def test_the_tested_checkpoint_is_the_best_on_validation(finished):
     assert record.metrics["val"]["loss"] == pytest.approx(losses.min(), rel=1e-6)
 
 
-def test_equal_runs_are_equal(finished, toy, tmp_path):
+def test_equal_runs_are_equal(finished: tuple[RunRecord, Path], toy: str, tmp_path: Path) -> None:
     first, store = finished
     second = marsbench.run(**keys(toy, tmp_path))
     assert second.run_id == first.run_id
     same_result(first, second, store, tmp_path)
 
 
-def test_worker_processes_and_the_cache_change_nothing(finished, toy, tmp_path):
+def test_worker_processes_and_the_cache_change_nothing(
+    finished: tuple[RunRecord, Path], toy: str, tmp_path: Path
+) -> None:
     first, store = finished
     second = marsbench.run(**keys(toy, tmp_path, workers=2, cache=False))
     assert second.run_id == first.run_id
     same_result(first, second, store, tmp_path)
 
 
-def test_another_seed_is_another_run(finished, toy, tmp_path):
+def test_another_seed_is_another_run(
+    finished: tuple[RunRecord, Path], toy: str, tmp_path: Path
+) -> None:
     other = marsbench.run(**keys(toy, tmp_path, seed=1))
     assert other.run_id != finished[0].run_id
     assert other.metrics != finished[0].metrics
 
 
-def test_a_finished_run_is_not_repeated_unless_forced(toy, tmp_path):
-    first = runner.run(RunConfig.from_dict(keys(toy, tmp_path)))
+def test_a_finished_run_is_not_repeated_unless_forced(toy: str, tmp_path: Path) -> None:
+    first = run_config(RunConfig.from_dict(keys(toy, tmp_path)))
     path = tmp_path / first.record.run_id / "record.json"
     before = path.read_bytes(), path.stat().st_mtime_ns
-    second = runner.run(RunConfig.from_dict(keys(toy, tmp_path)))
+    second = run_config(RunConfig.from_dict(keys(toy, tmp_path)))
     assert (first.was_done, second.was_done) == (False, True)
     assert second.record == first.record
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
-    third = runner.run(RunConfig.from_dict(keys(toy, tmp_path)), force=True)
+    third = run_config(RunConfig.from_dict(keys(toy, tmp_path)), force=True)
     assert not third.was_done
     aside = list((tmp_path / ".replaced").rglob("record.json"))
     assert [p.read_bytes() for p in aside] == [before[0]]
@@ -144,15 +157,15 @@ def test_a_finished_run_is_not_repeated_unless_forced(toy, tmp_path):
     assert [r.run_id for r in Store(tmp_path).records()[0]] == [first.record.run_id]
 
 
-def command(words):
+def command(words: list[str]) -> list[str]:
     return [sys.executable, "-m", "marsbench", *words]
 
 
-def words(values):
+def words(values: dict[str, Any]) -> list[str]:
     return ["run", *(f"{k}={v}" for k, v in values.items())]
 
 
-def start_and_stop(values, how, epochs):
+def start_and_stop(values: dict[str, Any], how: signal.Signals, epochs: int) -> tuple[int, str]:
     """Start a run in a process, and stop it by a signal once it has trained some epochs."""
     process = subprocess.Popen(
         command(words(values)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -177,7 +190,9 @@ def start_and_stop(values, how, epochs):
     [(signal.SIGKILL, "scratch"), (signal.SIGINT, "scratch")],
     ids=["kill", "ctrl-c"],
 )
-def test_an_interrupted_run_resumes_and_ends_as_if_never_interrupted(how, mode, toy, tmp_path):
+def test_an_interrupted_run_resumes_and_ends_as_if_never_interrupted(
+    how: signal.Signals, mode: str, toy: str, tmp_path: Path
+) -> None:
     values = keys(toy, tmp_path / "cut", mode=mode)
     # A schedule, dropout-free model and Adam's moments all have to be restored.
     values |= {"trainer.max_epochs": 20, "trainer.patience": "null", "scheduler.name": "cosine"}
@@ -186,7 +201,7 @@ def test_an_interrupted_run_resumes_and_ends_as_if_never_interrupted(how, mode, 
         assert code == 130
         assert "Traceback" not in error
         assert "goes on" in error
-    resumed = runner.run(RunConfig.from_dict(values)).record
+    resumed = marsbench.run(**values)
     assert 3 <= resumed.timing["resumed_from_epoch"] < 20
     undisturbed = marsbench.run(**{**values, "store": str(tmp_path / "whole")})
     assert resumed.run_id == undisturbed.run_id
@@ -194,28 +209,32 @@ def test_an_interrupted_run_resumes_and_ends_as_if_never_interrupted(how, mode, 
     same_result(resumed, undisturbed, tmp_path / "cut", tmp_path / "whole")
 
 
-def test_a_run_cut_between_training_and_testing_only_tests(toy, tmp_path, monkeypatch):
+def test_a_run_cut_between_training_and_testing_only_tests(
+    toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     values = keys(toy, tmp_path)
 
-    def cut(*_):
+    def cut(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(runner, "_load_best", cut)
         with pytest.raises(KeyboardInterrupt):
             marsbench.run(**values)
-    monkeypatch.setattr(runner.pl.Trainer, "fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(pl.Trainer, "fit", lambda *_, **__: pytest.fail("trained again"))
     record = marsbench.run(**values)
     assert record.checkpoint["epochs_trained"] == 2
 
 
-def test_early_stopping_that_was_cut_does_not_go_on(toy, tmp_path, monkeypatch):
+def test_early_stopping_that_was_cut_does_not_go_on(
+    toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # A learning rate of next to nothing: validation loss rises or stays, so patience runs out.
     values = keys(toy, tmp_path, **{"trainer.max_epochs": 30, "trainer.patience": 1})
     values["optim.lr"] = 0.3
-    real = runner.write_atomically
+    real = write_atomically
 
-    def cut(path, text):
+    def cut(path: Path, text: str) -> None:
         if path.name == runner.FITTED:
             raise KeyboardInterrupt
         real(path, text)
@@ -231,13 +250,14 @@ def test_early_stopping_that_was_cut_does_not_go_on(toy, tmp_path, monkeypatch):
     assert record.metrics == whole.metrics
 
 
-def test_frozen_run_trains_the_head_only_and_keeps_it_small(toy, tmp_path):
+def test_frozen_run_trains_the_head_only_and_keeps_it_small(toy: str, tmp_path: Path) -> None:
     record = marsbench.run(
         **keys(
             toy, tmp_path, model="efficientnet_lite0", mode="frozen", **{"trainer.max_epochs": 1}
         )
     )
     assert record.parameters["trained"] == 1280 * 3 + 3
+    assert record.weights is not None
     assert record.weights["name"] == "efficientnet-lite0-57934424"
     from safetensors.torch import load_file
 
@@ -245,7 +265,7 @@ def test_frozen_run_trains_the_head_only_and_keeps_it_small(toy, tmp_path):
     assert set(kept) == {"head.weight", "head.bias"}
 
 
-def test_local_weights_are_named_by_their_contents(toy, tmp_path):
+def test_local_weights_are_named_by_their_contents(toy: str, tmp_path: Path) -> None:
     import timm
 
     for name, seed in (("a", 0), ("b", 1)):
@@ -257,11 +277,14 @@ def test_local_weights_are_named_by_their_contents(toy, tmp_path):
         ids.append(resolve(RunConfig.from_dict(values)).run_id)
     assert ids[0] != ids[1]
     record = marsbench.run(**values)
+    assert record.weights is not None
     assert record.weights["name"].startswith("sha256:")
 
 
 @pytest.mark.parametrize("subset", ["few_shot_2", "partition_0.50"])
-def test_subsets_shrink_the_train_split_only(subset, toy, tmp_path, finished):
+def test_subsets_shrink_the_train_split_only(
+    subset: str, toy: str, tmp_path: Path, finished: tuple[RunRecord, Path]
+) -> None:
     record = marsbench.run(**keys(toy, tmp_path, subset=subset))
     full = finished[0]
     assert record.data["num_train"] < full.data["num_train"]
@@ -271,7 +294,9 @@ def test_subsets_shrink_the_train_split_only(subset, toy, tmp_path, finished):
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("schedule", ["none", "cosine", "plateau", "step"])
-def test_the_papers_optimisers_and_schedules_train(name, schedule, toy, tmp_path):
+def test_the_papers_optimisers_and_schedules_train(
+    name: str, schedule: str, toy: str, tmp_path: Path
+) -> None:
     record = marsbench.run(
         **keys(
             toy,
@@ -284,7 +309,7 @@ def test_the_papers_optimisers_and_schedules_train(name, schedule, toy, tmp_path
     assert not (tmp_path / record.run_id / "model.safetensors").exists()
 
 
-def test_a_multilabel_task(tmp_path):
+def test_a_multilabel_task(tmp_path: Path) -> None:
     spec = make_spec(Kind.MULTILABEL)
     folder = write_folder(spec, tmp_path)
     task = str(write_spec(spec, folder / "task.yaml"))
@@ -292,30 +317,32 @@ def test_a_multilabel_task(tmp_path):
     assert {"f1_weighted", "ap_micro", "log_loss"} <= set(record.metrics["test"])
 
 
-def test_a_model_learns(toy, tmp_path):
+def test_a_model_learns(toy: str, tmp_path: Path) -> None:
     # Classes are directions of stripes, which D4 would confuse.
     options = {"augment": "none", "optim.lr": 3e-3, "trainer.patience": None}
     record = marsbench.run(**keys(toy, tmp_path, **{**options, "trainer.max_epochs": 40}))
     assert record.score > 0.8
 
 
-def test_mixed_precision(toy, tmp_path):
+def test_mixed_precision(toy: str, tmp_path: Path) -> None:
     record = marsbench.run(**keys(toy, tmp_path, **{"trainer.precision": "bf16-mixed"}))
     assert record.identity["trainer"]["precision"] == "bf16-mixed"
 
 
-def test_tensorboard(toy, tmp_path):
+def test_tensorboard(toy: str, tmp_path: Path) -> None:
     record = marsbench.run(**keys(toy, tmp_path, **{"logger.tensorboard": True}))
     assert list((tmp_path / record.run_id / "logs").rglob("events.out.tfevents*"))
 
 
-def test_a_logger_that_is_not_installed(toy, tmp_path, monkeypatch):
+def test_a_logger_that_is_not_installed(
+    toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ConfigError, match=r"marsbench\[wandb\]"):
         marsbench.run(**keys(toy, tmp_path, **{"logger.wandb": True}))
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_leaves_word(toy, tmp_path):
+def test_a_loss_that_is_no_number_stops_the_run_and_leaves_word(toy: str, tmp_path: Path) -> None:
     values = keys(toy, tmp_path, **{"optim.lr": 1e30, "optim.name": "sgd"})
     with pytest.raises(TrainingError) as caught:
         marsbench.run(**values)
@@ -331,8 +358,10 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_word(toy, tmp_path):
     assert store.records() == ([], [])
 
 
-def test_a_success_supersedes_a_failure(toy, tmp_path, monkeypatch):
-    def fail(*_, **__):
+def test_a_success_supersedes_a_failure(
+    toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise WeightsError("no weights today")
 
     with monkeypatch.context() as patch:
@@ -343,26 +372,26 @@ def test_a_success_supersedes_a_failure(toy, tmp_path, monkeypatch):
     assert not (tmp_path / record.run_id / "failed.json").exists()
 
 
-def test_two_processes_do_not_work_on_one_run(toy, tmp_path):
+def test_two_processes_do_not_work_on_one_run(toy: str, tmp_path: Path) -> None:
     config = RunConfig.from_dict(keys(toy, tmp_path))
     store, run_id = Store(tmp_path), resolve(config).run_id
     with store.claim(run_id), pytest.raises(StoreError, match="another process"):
-        runner.run(config)
+        run_config(config)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_store_that_cannot_be_written(toy, tmp_path):
+def test_a_store_that_cannot_be_written(toy: str, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(StoreError, match="store=FOLDER"):
         marsbench.run(**keys(toy, tmp_path / "runs"))
 
 
-def test_a_store_that_is_a_file(toy, tmp_path):
+def test_a_store_that_is_a_file(toy: str, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     with pytest.raises(StoreError, match="store=FOLDER"):
         marsbench.run(**keys(toy, tmp_path / "runs"))
 
 
-def test_trainer_options_that_cannot_be_used(toy, tmp_path):
+def test_trainer_options_that_cannot_be_used(toy: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"trainer\.accelerator"):
         marsbench.run(**keys(toy, tmp_path, **{"trainer.accelerator": "warp"}))
