@@ -108,9 +108,9 @@ def load_records(store: str | Path = "runs") -> "pd.DataFrame":
     """
     import warnings
 
-    from marsbench.results.store import Store, table
+    from marsbench.results.store import Store
 
-    records, unreadable = Store(store).records()
+    table, unreadable = Store(store).table()
     for error in unreadable:
         warnings.warn(str(error), stacklevel=2)
-    return table(records)
+    return table

@@ -7,7 +7,6 @@ attempt that failed.
 """
 
 import contextlib
-import dataclasses
 import json
 import os
 import platform
@@ -36,6 +35,7 @@ LOGS = "logs"
 
 _LOCK = ".lock"
 _REPLACED = ".replaced"
+_INDEX = ".index.parquet"
 _DEPTH = 5
 """Parts of a run id: task, model, mode, subset, seed-HASH."""
 
@@ -165,6 +165,47 @@ class Store:
                 bad.append(error)
         return good, bad
 
+    def table(self) -> tuple["pd.DataFrame", list[StoreError]]:
+        """Put the records into a tidy table, and say which could not be read.
+
+        Rows of records that were read before come from an index beside them. It is derived: it
+        may be deleted, and records in it are read again if their file changed.
+
+        Returns:
+            A row per record, sorted by run id, a column per metric; and the errors.
+        """
+        import pandas as pd
+
+        index = self.root / _INDEX
+        known: dict[tuple[str, int, int], str] = {}
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            frame = pd.read_parquet(index)
+            keys = zip(frame["path"], frame["mtime_ns"], frame["size"], strict=True)
+            known = dict(zip(keys, frame["row"], strict=True))
+        rows: dict[tuple[str, int, int], str] = {}
+        bad = []
+        for path in self.paths():
+            try:
+                stat = path.stat()
+                key = (str(path.relative_to(self.root)), stat.st_mtime_ns, stat.st_size)
+                rows[key] = known.get(key) or json.dumps(table_row(read_record(path)))
+            except StoreError as error:
+                bad.append(error)
+        if rows.keys() != known.keys():
+            self._write_index(rows)
+        table = pd.DataFrame([json.loads(row) for row in rows.values()])
+        return (table if rows else pd.DataFrame(columns=["run_id", "score"])), bad
+
+    def _write_index(self, rows: dict[tuple[str, int, int], str]) -> None:
+        import pandas as pd
+
+        frame = pd.DataFrame(list(rows), columns=["path", "mtime_ns", "size"])
+        partial = self.root / f"{_INDEX}.{os.getpid()}.part"
+        # A store that may only be read is read without an index.
+        with contextlib.suppress(OSError):
+            frame.assign(row=list(rows.values())).to_parquet(partial, index=False)
+            partial.replace(self.root / _INDEX)
+
     def predictions(self, run_id: str) -> "pd.DataFrame":
         """Read a run's predictions: split, sample_id, target, scores."""
         import pandas as pd
@@ -176,27 +217,20 @@ class Store:
             raise StoreError(f"{path} cannot be read: {error}.", "Run it again.") from error
 
 
-def table(records: list[RunRecord]) -> "pd.DataFrame":
-    """Put records into a tidy table: a row per record, a column per metric (``test/accuracy``)."""
-    import pandas as pd
-
-    rows = []
-    for record in records:
-        row: dict[str, Any] = {
-            name: getattr(record, name)
-            for name in ("run_id", "record_type", "task", "kind", "model", "mode", "subset")
-        }
-        row |= {"seed": record.seed, "protocol": record.protocol, "headline": record.headline}
-        row["score"] = record.score
-        for split, metrics in record.metrics.items():
-            row |= {f"{split}/{name}": value for name, value in metrics.items()}
-        row |= {f"{name}_s": value for name, value in record.timing.items()}
-        row |= {f"parameters_{name}": value for name, value in record.parameters.items()}
-        row |= {"num_train": record.data["num_train"], "epoch": record.checkpoint["epoch"]}
-        row |= {"device": record.device, "created": record.created}
-        rows.append(row)
-    columns = None if rows else ["run_id", *(f.name for f in dataclasses.fields(RunRecord))]
-    return pd.DataFrame(rows, columns=columns)
+def table_row(record: RunRecord) -> dict[str, Any]:
+    """Flatten a record: a column per metric (``test/accuracy``)."""
+    row: dict[str, Any] = {
+        name: getattr(record, name)
+        for name in ("run_id", "record_type", "task", "kind", "model", "mode", "subset")
+    }
+    row |= {"seed": record.seed, "protocol": record.protocol, "headline": record.headline}
+    row["score"] = record.score
+    for split, metrics in record.metrics.items():
+        row |= {f"{split}/{name}": value for name, value in metrics.items()}
+    row |= {f"{name}_s": value for name, value in record.timing.items()}
+    row |= {f"parameters_{name}": value for name, value in record.parameters.items()}
+    row |= {"num_train": record.data["num_train"], "epoch": record.checkpoint["epoch"]}
+    return row | {"device": record.device, "created": record.created}
 
 
 def read_record(path: Path) -> RunRecord:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import marsbench
@@ -116,6 +117,26 @@ def test_table_is_tidy(tmp_path: Path) -> None:
     assert frame["seed"].tolist() == [0, 1]
     assert frame["test/f1_weighted"].tolist() == frame["score"].tolist() == [0.25, 0.25]
     assert {"task", "model", "mode", "subset", "protocol", "val/f1_weighted"} <= set(frame.columns)
+
+
+def test_the_index_is_derived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in (0, 1):
+        write(Store(tmp_path), make_record(seed))
+    first = marsbench.load_records(tmp_path)
+    index = tmp_path / ".index.parquet"
+    assert index.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("marsbench.results.store.read_record", lambda _: pytest.fail("read again"))
+        pd.testing.assert_frame_equal(marsbench.load_records(tmp_path), first)
+    write(Store(tmp_path), make_record(2))
+    assert marsbench.load_records(tmp_path)["seed"].tolist() == [0, 1, 2]
+    for content in (None, b"not parquet"):
+        index.unlink() if content is None else index.write_bytes(content)
+        assert marsbench.load_records(tmp_path)["seed"].tolist() == [0, 1, 2]
+    path = Store(tmp_path).paths()[0]
+    path.write_text(path.read_text()[:40])
+    with pytest.warns(UserWarning, match="no whole record"):
+        assert marsbench.load_records(tmp_path)["seed"].tolist() == [1, 2]
 
 
 def test_empty_and_missing_stores(tmp_path: Path) -> None:
