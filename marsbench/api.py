@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marsbench.config import RunConfig, SourceName, canonical_subset, parse_subset
+from marsbench.config import RunConfig, parse_subset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,16 +85,26 @@ def load_dataset(
 
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
-    if source not in [name.value for name in SourceName]:
-        raise unknown_name("source", source, [name.value for name in SourceName])
-    if split != "train" and canonical_subset(subset) != "full":
+    # Through RunConfig, so that values are checked and worded as for a run.
+    place = None if root is None else str(root)
+    config = RunConfig.from_dict(
+        {
+            "task": task,
+            "model": "-",
+            "source": source,
+            "root": place,
+            "size": size,
+            "subset": subset,
+        }
+    )
+    if split != "train" and config.subset != "full":
         raise ConfigError(
             f"subset={subset} is a part of the train split; {split} never changes.",
             "Leave subset out.",
         )
     spec = get_task(task)
-    opened = open_source(spec, SourceName(source), root, size)
-    indices = select(opened, parse_subset(subset)).indices if split == "train" else None
+    opened = open_source(spec, config.source, config.root, config.size)
+    indices = select(opened, parse_subset(config.subset)).indices if split == "train" else None
     return MarsDataset(spec, opened, split, indices=indices, cache=cache)
 
 

@@ -82,6 +82,9 @@ class Precision(StrEnum):
     FP16_MIXED = "16-mixed"
 
 
+_LATER: dict[type, tuple[str, ...]] = {Mode: ("zero_shot",), Protocol: ("cached",)}
+"""Values of the design that this version does not have."""
+
 DEFAULT_LR = {Mode.SCRATCH: 1e-3, Mode.FROZEN: 1e-3, Mode.FINETUNE: 1e-4}
 """Learning rates where none is given; all three are in the paper's grid (Table 3)."""
 
@@ -99,7 +102,7 @@ class OptimConfig:
     momentum: float = 0.9
     """Momentum of sgd."""
     batch_size: int = 32
-    """Samples per step and device."""
+    """Samples per step."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +135,6 @@ class TrainerConfig:
     """Largest gradient norm; null does not clip."""
     accelerator: str = "auto"
     """auto, cpu, gpu or another of Lightning's."""
-    devices: int = 1
-    """Devices to train on."""
 
 
 @dataclass(frozen=True)
@@ -216,8 +217,7 @@ class RunConfig:
     @property
     def effective_batch_size(self) -> int:
         """Samples behind one optimiser step."""
-        trainer = self.trainer
-        return self.optim.batch_size * trainer.accumulate_grad_batches * trainer.devices
+        return self.optim.batch_size * self.trainer.accumulate_grad_batches
 
     @property
     def learning_rate(self) -> float:
@@ -326,6 +326,8 @@ def _value(hint: Any, value: Any, path: str) -> Any:
             return None
         hint = next(t for t in typing.get_args(hint) if t is not type(None))
     if isinstance(hint, type) and issubclass(hint, StrEnum):
+        if value in _LATER.get(hint, ()):
+            raise ConfigError(f"{path}={value} is not there yet in this version.")
         if value is None or value not in [m.value for m in hint]:
             raise unknown_name(path, str(value), [m.value for m in hint])
         return hint(value)
@@ -366,7 +368,6 @@ def _problems(config: RunConfig) -> list[str]:
         "trainer.max_epochs": (config.trainer.max_epochs, 1),
         "trainer.patience": (config.trainer.patience, 1),
         "trainer.accumulate_grad_batches": (config.trainer.accumulate_grad_batches, 1),
-        "trainer.devices": (config.trainer.devices, 1),
         "workers": (config.workers, 0),
     }
     for key, (number, low) in at_least.items():
@@ -381,6 +382,13 @@ def _problems(config: RunConfig) -> list[str]:
     for key, value in above_zero.items():
         if value is not None and value <= 0:
             problems.append(f"'{key}' is {value}; it must be above 0.")
+    for key, text in {
+        "root": config.root,
+        "weights": config.weights,
+        "store": config.store,
+    }.items():
+        if text is not None and not text.strip():
+            problems.append(f"'{key}' is empty.")
     if config.seed >= 2**32:
         problems.append(f"'seed' is {config.seed}; it must be below 2**32.")
     if config.weights is not None and config.mode is Mode.SCRATCH:

@@ -62,16 +62,25 @@ class KindInfo:
     Attributes:
         loss: Name of the loss in `marsbench.training.losses`.
         headline: The metric a task of this kind is judged by, unless the task names another.
+        metrics: Every metric of the kind, those per class aside.
     """
 
     loss: str
     headline: str
+    metrics: tuple[str, ...]
+
+
+_SINGLE_LABEL = ("f1_weighted", "f1_macro", "accuracy", "auroc", "average_precision")
+_SEGMENTATION = ("miou", "miou_foreground", "iou_per_image")
+_DETECTION = ("map", "map50", "map75")
 
 
 KINDS: dict[Kind, KindInfo] = {
-    Kind.BINARY: KindInfo(loss="cross_entropy", headline="f1_weighted"),
-    Kind.MULTICLASS: KindInfo(loss="cross_entropy", headline="f1_weighted"),
-    Kind.MULTILABEL: KindInfo(loss="binary_cross_entropy", headline="f1_weighted"),
-    Kind.SEGMENTATION: KindInfo(loss="generalized_dice", headline="miou"),
-    Kind.DETECTION: KindInfo(loss="model", headline="map"),
+    Kind.BINARY: KindInfo("cross_entropy", "f1_weighted", _SINGLE_LABEL),
+    Kind.MULTICLASS: KindInfo("cross_entropy", "f1_weighted", _SINGLE_LABEL),
+    Kind.MULTILABEL: KindInfo(
+        "binary_cross_entropy", "f1_weighted", (*_SINGLE_LABEL, "ap_micro", "log_loss")
+    ),
+    Kind.SEGMENTATION: KindInfo("generalized_dice", "miou", _SEGMENTATION),
+    Kind.DETECTION: KindInfo("model", "map", _DETECTION),
 }

@@ -44,7 +44,6 @@ HASHED = {
     "trainer.precision": "bf16-mixed",
     "trainer.accumulate_grad_batches": 4,
     "trainer.gradient_clip_val": 1.0,
-    "trainer.devices": 2,
 }
 ONLY_WITH = {
     "optim.momentum": {"optim.name": "sgd"},

@@ -12,7 +12,16 @@ import marsbench
 
 PACKAGE = Path(marsbench.__file__).parent
 
-PLAIN = {"kinds", "config", "errors", "paths", "data.spec", "data.catalog", "data.tables"}
+PLAIN = {
+    "__version__",
+    "kinds",
+    "config",
+    "errors",
+    "paths",
+    "data.spec",
+    "data.catalog",
+    "data.tables",
+}
 PLAIN |= {"models.spec", "models.zoo", "results.record"}
 
 # Part -> parts of ours it may import; `PLAIN` is open to every part.

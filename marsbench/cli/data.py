@@ -58,7 +58,9 @@ def info(
 @friendly
 def verify(
     task: TaskArgument,
-    where: WhereArgument = None,
+    where: Annotated[
+        list[str] | None, typer.Argument(metavar="root=FOLDER", help="Folder of the data.")
+    ] = None,
     form: FormatOption = Format.AUTO,
 ) -> None:
     """Check every file of a local folder and list all problems at once; exit code 2 if any."""
@@ -66,7 +68,7 @@ def verify(
     from marsbench.data.verify import verify_folder
 
     spec = get_task(task)
-    report = verify_folder(spec, _keys(where).get("root"))
+    report = verify_folder(spec, _keys(where, ("root",)).get("root"))
     if form.is_json:
         say(json.dumps(report.to_dict()))
     else:
@@ -80,14 +82,16 @@ def verify(
         raise SystemExit(2)
 
 
-def _keys(where: list[str] | None) -> dict[str, Any]:
+def _keys(
+    where: list[str] | None, allowed: tuple[str, ...] = ("source", "root", "size")
+) -> dict[str, Any]:
     from marsbench.cli.compose import split_word
     from marsbench.errors import unknown_name
 
     found = dict(split_word(word) for word in where or [])
     for key in found:
-        if key not in ("source", "root", "size"):
-            raise unknown_name("key", key, ("source", "root", "size"))
+        if key not in allowed:
+            raise unknown_name("key", key, allowed)
     return found
 
 
@@ -122,7 +126,7 @@ def _print_info(spec: "TaskSpec", source: "Source | None", form: Format) -> None
         "notes": list(spec.notes),
     }
     if source is not None:
-        sizes = {s: len(source.rows(s)) for s in ("train", "val", "test")}
+        sizes = {s: len(source.rows(s)) for s in source.splits}
         facts |= {"data": source.where, "revision": source.revision, "sizes": sizes}
     if form.is_json:
         say(json.dumps({**facts, "classes": classes}))
@@ -142,7 +146,7 @@ def _print_info(spec: "TaskSpec", source: "Source | None", form: Format) -> None
 def _counts(source: "Source") -> dict[str, dict[str, int]]:
     """Samples of each class in each split."""
     counts: dict[str, dict[str, int]] = {name: {} for name in source.class_names}
-    for split in ("train", "val", "test"):
+    for split in source.splits:
         targets = source.rows(split).targets
         for class_id, name in enumerate(source.class_names):
             of_class = targets[:, class_id] if targets.ndim == 2 else targets == class_id

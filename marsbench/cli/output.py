@@ -44,7 +44,7 @@ def friendly(command: Callable[P, T]) -> Callable[P, T]:
         except MarsbenchError as error:
             fail(error)
         except KeyboardInterrupt:
-            note("Interrupted. The same command goes on from the last whole epoch.")
+            note("Interrupted.")
             raise SystemExit(130) from None
         except BrokenPipeError:
             # The reader, such as `head`, has seen enough.

@@ -28,8 +28,8 @@ def results(
             "subset": record.subset,
             "seed": record.seed,
             "metric": record.headline,
-            "val": round(record.metrics["val"][record.headline], 4),
-            "test": round(record.score, 4),
+            "val": _rounded(record.metrics["val"].get(record.headline)),
+            "test": _rounded(record.score),
             "epochs": record.checkpoint["epochs_trained"],
             "train s": round(record.timing["train"], 1),
             "run_id": record.run_id,
@@ -40,7 +40,12 @@ def results(
         print_rows(rows, form, "")
     else:
         shown = [{**row, "run_id": str(row["run_id"]).rpartition("-")[2]} for row in rows]
-        print_rows(shown, form, f"{len(rows)} finished runs in {store}", right=("val", "test"))
+        title = f"Finished runs in {store}: {len(rows)}"
+        print_rows(shown, form, title, right=("val", "test"))
     failed, unfinished = opened.unfinished()
     if failed or unfinished:
         note(f"{len(failed)} failed and {len(unfinished)} unfinished runs are not shown.")
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

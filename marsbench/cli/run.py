@@ -46,7 +46,11 @@ def run(
     from marsbench.api import run_config
     from marsbench.results.store import Store
 
-    outcome = run_config(config, force=force)
+    try:
+        outcome = run_config(config, force=force)
+    except (KeyboardInterrupt, SystemExit):
+        note("The run has stopped; the same command goes on from its last whole epoch.")
+        raise
     folder = Store(config.store).folder(outcome.record.run_id)
     if outcome.was_done:
         note("Done already; nothing was changed (--force runs it again).")

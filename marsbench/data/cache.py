@@ -127,7 +127,7 @@ def _open(folder: Path) -> CachedImages | None:
     try:
         images = CachedImages(folder)
         return images if images.is_whole else None
-    except (OSError, ValueError, KeyError, BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
 
 
@@ -147,7 +147,10 @@ def _build(folder: Path, images: DirectImages, description: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         offsets = np.concatenate([[0], np.cumsum(shapes.prod(axis=1))])
-        np.savez(partial / INDEX, offsets=offsets, shapes=shapes)
+        with (partial / INDEX).open("wb") as file:
+            np.savez(file, offsets=offsets, shapes=shapes)
+            file.flush()
+            os.fsync(file.fileno())
         partial.rename(folder)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -17,7 +17,7 @@ from marsbench.data.catalog import TASK_FILE, TASKS
 from marsbench.data.rows import normalise
 from marsbench.data.spec import SPLITS, ClassInfo, Decode, Platform, TaskSpec
 from marsbench.errors import ConfigError, unknown_name
-from marsbench.kinds import METRICS, Kind
+from marsbench.kinds import KINDS, Kind
 
 REQUIRED = ("name", "kind", "classes")
 FIELDS = tuple(f.name for f in fields(TaskSpec) if f.name != "path")
@@ -98,7 +98,7 @@ def _spec(reader: "_Reader", file: Path) -> TaskSpec:
         folder=reader.text("folder", name) or name,
         hub_id=reader.text("hub_id") or None,
         zenodo_title=reader.text("zenodo_title") or None,
-        headline=_headline(reader),
+        headline=_headline(reader, kind),
         min_partition=reader.get("min_partition", _share, "a number above 0 and up to 1", 0.01),
         few_shot=reader.get("few_shot", _flag, "true or false", kind.is_classification),
         citation=reader.text("citation"),
@@ -236,11 +236,12 @@ def _name(reader: _Reader) -> str:
     return name
 
 
-def _headline(reader: _Reader) -> str | None:
+def _headline(reader: _Reader, kind: Kind) -> str | None:
     headline = reader.text("headline")
-    if headline and headline not in METRICS:
-        hint = f"Metrics are: {', '.join(METRICS)}."
-        reader.problem("headline", _suggest("metric", headline, METRICS, hint))
+    known = KINDS[kind].metrics
+    if headline and headline not in known:
+        hint = f"Metrics of {kind} tasks are: {', '.join(known)}."
+        reader.problem("headline", _suggest("metric", headline, known, hint))
     return headline or None
 
 
@@ -288,7 +289,7 @@ def _classes(reader: _Reader, kind: Kind) -> tuple[ClassInfo, ...]:
                     f"'{spelling}' names two classes, '{other.name}' and '{info.name}'. Rename "
                     "one; case and punctuation make no difference",
                 )
-    least = 1 if kind in (Kind.DETECTION, Kind.MULTILABEL) else 2
+    least = 1 if kind is Kind.DETECTION else 2
     if reader.usable("kind"):
         if len(entries) < least:
             number = "class" if least == 1 else "classes"

@@ -1,13 +1,12 @@
 """Loaders for training and evaluation."""
 
-import math
 import os
 from collections.abc import Iterator
 
 import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.accelerators import CUDAAccelerator
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
 
 from marsbench.config import Augment, RunConfig
 from marsbench.data.dataset import Draw, MarsDataset, Sample
@@ -21,47 +20,29 @@ class EpochSampler(Sampler[Draw]):
     """Draw every sample once per epoch, in an order and with seeds set by (seed, epoch) alone.
 
     So an interrupted run continues as if it had not stopped, and the number of worker
-    processes changes nothing. With several devices each draws its own share; the last ones
-    wrap around so that all draw equally many.
+    processes changes nothing.
 
     Args:
         length: Number of samples.
         seed: Seed of the run.
-        rank: This device.
-        world_size: Number of devices.
     """
 
-    def __init__(self, length: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, length: int, seed: int) -> None:
         self.length, self.seed, self.epoch = length, seed, 0
-        self.rank, self.world_size = rank, world_size
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; Lightning calls this before each."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return math.ceil(self.length / self.world_size)
+        return self.length
 
     def __iter__(self) -> Iterator[Draw]:
         rng = np.random.default_rng([self.seed, self.epoch])
         order = rng.permutation(self.length)
         seeds = rng.integers(2**63, size=self.length)
-        for position in range(len(self)):
-            i = order[(position * self.world_size + self.rank) % self.length]
+        for i in order:
             yield Draw(int(i), int(seeds[i]))
-
-
-class ShareSampler(Sampler[int]):
-    """Visit this device's share of the samples in order, for evaluation."""
-
-    def __init__(self, length: int, rank: int, world_size: int) -> None:
-        self.share = range(rank, length, world_size)
-
-    def __len__(self) -> int:
-        return len(self.share)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.share)
 
 
 class MarsDataModule(pl.LightningDataModule):
@@ -104,21 +85,15 @@ class MarsDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Shuffled, augmented train batches."""
-        rank, world_size = self._place()
-        sampler = EpochSampler(len(self.train), self.config.seed, rank, world_size)
-        return self._loader(self.train, sampler)
+        return self._loader(self.train, EpochSampler(len(self.train), self.config.seed))
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Validation batches in order."""
         return self.ordered(self.val)
 
     def ordered(self, dataset: MarsDataset) -> DataLoader[Sample]:
-        """Batches of a dataset in order, this device's share."""
-        return self._loader(dataset, ShareSampler(len(dataset), *self._place()))
-
-    def _place(self) -> tuple[int, int]:
-        trainer = self.trainer
-        return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        """Batches of a dataset in order."""
+        return self._loader(dataset, SequentialSampler(dataset))
 
     def _loader(
         self, dataset: MarsDataset, sampler: Sampler[Draw] | Sampler[int]

@@ -14,7 +14,7 @@ from marsbench.errors import DataError, NotAvailableError
 VERSION = 1
 """Part of the cache's key: raise it whenever a decoder's output changes."""
 
-_EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
+_EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
 
 
 def image(raw: Raw, channels: int) -> NDArray[np.uint8]:
@@ -45,12 +45,17 @@ def image(raw: Raw, channels: int) -> NDArray[np.uint8]:
                     f"{raw.where}: pixels are of mode {opened.mode}; 8-bit grey or RGB is needed.",
                     "Convert the image to 8 bits per band.",
                 )
-            mode = "RGB" if opened.mode in ("P", "PA", "RGBA", "CMYK", "YCbCr") else opened.mode
-            grey = mode in ("1", "L", "LA")
-            pixels = np.asarray(opened.convert("L" if grey else mode))
+            has_alpha = opened.mode in ("LA", "PA", "RGBA") or "transparency" in opened.info
+            if has_alpha and np.asarray(opened.convert("RGBA"))[:, :, 3].min() < 255:
+                raise DataError(
+                    f"{raw.where} has transparent pixels, whose colour is undefined.",
+                    "Save the image without an alpha band.",
+                )
+            grey = opened.mode in ("1", "L", "LA")
+            pixels = np.asarray(opened.convert("L" if grey else "RGB"))
     except UnidentifiedImageError as error:
         raise DataError(f"{raw.where} is not an image.", "Unpack the data again.") from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{raw.where} is damaged: {error}.", "Unpack the data again.") from error
     return _to_channels(pixels if pixels.ndim == 3 else pixels[:, :, None], channels, raw.where)
 

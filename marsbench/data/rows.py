@@ -60,11 +60,18 @@ class Source(Protocol):
 
     @property
     def revision(self) -> str:
-        """Which bytes these are: the same on every machine that has the same data."""
+        """Which data these are: the same on every machine that has them.
+
+        Of a folder, a digest of its index: class names, sample ids, labels and file sizes.
+        """
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Class names in the order of the ids the data give them."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits the data have, of train, val and test."""
 
     def rows(self, split: str) -> Rows:
         """Index of a split.

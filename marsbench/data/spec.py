@@ -66,8 +66,8 @@ class TaskSpec:
         hub_id: Repository on the Hugging Face hub, or None.
         zenodo_title: Title of the Zenodo record, or None.
         headline: Metric the task is judged by; None takes the kind's.
-        min_partition: Smallest partition published; smaller ones would be unusable.
-        few_shot: Whether few-shot subsets exist.
+        min_partition: Smallest partition published: where the paper's suites begin.
+        few_shot: Whether few-shot subsets are published: whether the paper's suites have them.
         citation: Paper to cite for the data.
         licence: Licence of the data.
         notes: Oddities a user should know.

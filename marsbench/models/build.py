@@ -6,7 +6,7 @@ linear head.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +82,20 @@ class Classifier(nn.Module):
         return self
 
 
+class Built(NamedTuple):
+    """A library's model without its classifier.
+
+    Attributes:
+        backbone: From (B, 3, S, S) to features (B, num_features).
+        num_features: Length of a feature vector.
+        removed: Names of the full model's tensors that the backbone lacks.
+    """
+
+    backbone: nn.Module
+    num_features: int
+    removed: set[str]
+
+
 def build_classifier(
     spec: ModelSpec, num_classes: int, *, pretrained: bool, checkpoint: Path | None = None
 ) -> Classifier:
@@ -96,44 +110,47 @@ def build_classifier(
     Raises:
         WeightsError: If weights are wanted and cannot be had or do not fit.
     """
-    backbone, num_features, classifier = _BUILDERS[spec.library](spec)
+    backbone, num_features, removed = _BUILDERS[spec.library](spec)
     if checkpoint is not None:
         state = weights.read_checkpoint(checkpoint)
-        weights.load_checkpoint(backbone, state, classifier, f"weights={checkpoint}")
+        weights.load_checkpoint(backbone, state, removed, f"weights={checkpoint}")
     elif pretrained:
         state = weights.download(spec)
         if spec.weights is not None and spec.weights.package is not None:
             weights.load_in_order(backbone, state, spec.weights.name)
         else:
-            weights.load_checkpoint(backbone, state, classifier, spec.name)
+            weights.load_checkpoint(backbone, state, removed, spec.name)
     return Classifier(
         InputAdapter(spec.mean, spec.std), backbone, nn.Linear(num_features, num_classes)
     )
 
 
-def _timm(spec: ModelSpec) -> tuple[nn.Module, int, str]:
+def _timm(spec: ModelSpec) -> Built:
     import timm
 
     model: Any = timm.create_model(spec.id.partition(".")[0], pretrained=False)
-    classifier = str(model.default_cfg["classifier"])
+    names = set(model.state_dict())
     model.reset_classifier(0)
     num_features = getattr(model, "head_hidden_size", None) or model.num_features
-    return model, int(num_features), classifier
+    return Built(model, int(num_features), names - set(model.state_dict()))
 
 
-def _torchvision(spec: ModelSpec) -> tuple[nn.Module, int, str]:
+def _torchvision(spec: ModelSpec) -> Built:
     from torchvision import models
 
-    options = {"aux_logits": False} if spec.id in ("inception_v3", "googlenet") else {}
-    if options:
-        options["init_weights"] = True
+    with torch.device("meta"):
+        # Of the full model only the names of its tensors: checkpoints hold auxiliary
+        # classifiers too.
+        options = {"init_weights": False} if spec.id in _AUXILIARY else {}
+        names = set(models.get_model(spec.id, weights=None, **options).state_dict())
+    options = {"aux_logits": False, "init_weights": True} if spec.id in _AUXILIARY else {}
     model: Any = models.get_model(spec.id, weights=None, **options)
     if spec.id.startswith("squeezenet"):
         # Its classifier is a convolution, ReLU and average. Averaging first and a linear head
         # is the same but for the ReLU, which would clip the logits at zero.
         num_features = int(model.classifier[1].in_channels)
         model.classifier = nn.AdaptiveAvgPool2d(1)
-        return model, num_features, "classifier"
+        return Built(model, num_features, names - set(model.state_dict()))
     # The classifier of every other one is its last linear layer.
     linear = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear)]
     if not linear:
@@ -143,10 +160,13 @@ def _torchvision(spec: ModelSpec) -> tuple[nn.Module, int, str]:
     name, layer = linear[-1]
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, nn.Identity())
-    return model, layer.in_features, name
+    return Built(model, layer.in_features, names - set(model.state_dict()))
 
 
-_BUILDERS: dict[Library, Callable[[ModelSpec], tuple[nn.Module, int, str]]] = {
+_AUXILIARY = ("inception_v3", "googlenet")
+"""Torchvision's models with auxiliary classifiers, which are left out."""
+
+_BUILDERS: dict[Library, Callable[[ModelSpec], Built]] = {
     Library.TIMM: _timm,
     Library.TORCHVISION: _torchvision,
 }

@@ -3,7 +3,7 @@
 from typing import Any
 
 from marsbench.errors import NotAvailableError, unknown_name
-from marsbench.models.spec import Library, ModelSpec, WeightSpec
+from marsbench.models.spec import HALF, Library, ModelSpec, WeightSpec
 
 
 def library_spec(library: Library, model_id: str) -> ModelSpec:
@@ -66,6 +66,9 @@ def _torchvision(model_id: str) -> ModelSpec:
         raise unknown_name("torchvision model", model_id, names)
     default = models.get_model_weights(model_id).DEFAULT
     preset = default.transforms()
+    # Trained on inputs in [-1, 1]; with weights torchvision rescales the preset's output there
+    # itself, which a model built without them does not.
+    is_half = model_id in ("inception_v3", "googlenet")
     return ModelSpec(
         name=f"torchvision:{model_id}",
         library=Library.TORCHVISION,
@@ -76,8 +79,8 @@ def _torchvision(model_id: str) -> ModelSpec:
             images=None,
             licence="BSD-3-Clause",
         ),
-        mean=tuple(preset.mean),
-        std=tuple(preset.std),
+        mean=HALF if is_half else tuple(preset.mean),
+        std=HALF if is_half else tuple(preset.std),
         input_size=preset.crop_size[0],
         parameters=default.meta["num_params"] / 1e6,
     )

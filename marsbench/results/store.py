@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from marsbench import __version__
 from marsbench.errors import StoreError
 from marsbench.results.record import RunRecord
 
@@ -35,7 +36,9 @@ LOGS = "logs"
 
 _LOCK = ".lock"
 _REPLACED = ".replaced"
-_INDEX = ".index.parquet"
+_INDEX = f".index-{__version__}.parquet"
+"""With the version in its name, since another version may make other rows."""
+
 _DEPTH = 5
 """Parts of a run id: task, model, mode, subset, seed-HASH."""
 
@@ -189,6 +192,8 @@ class Store:
                 stat = path.stat()
                 key = (str(path.relative_to(self.root)), stat.st_mtime_ns, stat.st_size)
                 rows[key] = known.get(key) or json.dumps(table_row(read_record(path)))
+            except FileNotFoundError:
+                continue  # moved aside since it was listed
             except StoreError as error:
                 bad.append(error)
         if rows.keys() != known.keys():

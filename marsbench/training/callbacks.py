@@ -102,4 +102,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         final = Path(path)
         partial = final.with_name(f"{final.name}.part")
         super().save_checkpoint(checkpoint, partial, storage_options)
+        # On disk before it replaces the last one, or a machine that dies leaves neither.
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
         partial.replace(final)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ from marsbench.training.losses import LOSSES
 
 MONITOR = "val/loss"
 """What early stopping, the choice of checkpoint and the plateau schedule watch (paper, C.4)."""
+
+
+_PLATEAU = "plateau_schedule"
 
 
 class MarsModule(pl.LightningModule):
@@ -34,14 +38,16 @@ class MarsModule(pl.LightningModule):
         self.loss = LOSSES[KINDS[kind].loss]
         # A frozen backbone is in no checkpoint, so a checkpoint lacks what the model has.
         self.strict_loading = not model.is_frozen
+        self._plateau: lr_scheduler.ReduceLROnPlateau | None = None
+        self._plateau_state: dict[str, Any] | None = None
         self._outputs: dict[str, list[Tensor]] = {"index": [], "logits": [], "label": []}
-
-    def on_train_epoch_start(self) -> None:
-        """Seed dropout by (seed, epoch): a resumed run is the run that never stopped."""
-        torch.manual_seed(self.config.seed * 100_003 + self.current_epoch)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """One step's loss."""
+        # Seeds dropout: a resumed run is the run that never stopped, whatever else drew
+        # random numbers before.
+        place = [self.config.seed, self.current_epoch, batch_idx]
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
         loss = self.loss(self.model(batch["image"]), batch["label"])
         if not torch.isfinite(loss):
             raise TrainingError(
@@ -68,6 +74,10 @@ class MarsModule(pl.LightningModule):
                 f"Lower optim.lr (now {self.config.learning_rate:g}).",
             )
         self.log(MONITOR, loss)
+        if self._plateau is not None:
+            # Here, before the checkpoint is written: Lightning would step it afterwards, and
+            # skip that step when a run resumes.
+            self._plateau.step(float(loss))
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Collect logits for `take_outputs`."""
@@ -79,7 +89,7 @@ class MarsModule(pl.LightningModule):
         self._outputs["label"].append(batch["label"])
 
     def take_outputs(self) -> dict[str, Tensor]:
-        """Hand over what evaluation collected, from all devices, in the order of the split.
+        """Hand over what evaluation collected, in the order of the split.
 
         Returns:
             index (N,), logits (N, K) and label (N,) or (N, K), on this device.
@@ -87,19 +97,23 @@ class MarsModule(pl.LightningModule):
         outputs = {name: torch.cat(parts) for name, parts in self._outputs.items()}
         for parts in self._outputs.values():
             parts.clear()
-        if self.trainer.world_size > 1:
-            outputs = _gather(self, outputs)
         order = outputs["index"].argsort()
         return {name: values[order] for name, values in outputs.items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave a frozen backbone out: it is where it came from, unchanged."""
+        if self._plateau is not None:
+            checkpoint[_PLATEAU] = self._plateau.state_dict()
         if self.model.is_frozen:
             checkpoint["state_dict"] = {
                 k: v
                 for k, v in checkpoint["state_dict"].items()
                 if not k.startswith("model.backbone.")
             }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the plateau schedule's state until there is an optimiser for it."""
+        self._plateau_state = checkpoint.get(_PLATEAU)
 
     def configure_optimizers(self) -> Any:
         """Optimiser over what trains, and the schedule."""
@@ -133,21 +147,9 @@ class MarsModule(pl.LightningModule):
                 step = lr_scheduler.StepLR(optimizer, scheduler.step_size, scheduler.gamma)
                 return {"lr_scheduler": step}
             case SchedulerName.PLATEAU:
-                plateau = lr_scheduler.ReduceLROnPlateau(
+                self._plateau = lr_scheduler.ReduceLROnPlateau(
                     optimizer, factor=scheduler.gamma, patience=scheduler.patience
                 )
-                return {"lr_scheduler": {"scheduler": plateau, "monitor": MONITOR}}
-
-
-def _gather(module: pl.LightningModule, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Put the shares of all devices together; shares may differ by one sample."""
-    sizes: Any = module.all_gather(torch.tensor(len(outputs["index"]), device=module.device))
-    longest = int(sizes.max())
-    together = {}
-    for name, values in outputs.items():
-        padding = values.new_zeros((longest - len(values), *values.shape[1:]))
-        shares: Any = module.all_gather(torch.cat([values, padding]))
-        together[name] = torch.cat(
-            [share[: int(size)] for share, size in zip(shares, sizes, strict=True)]
-        )
-    return together
+                if self._plateau_state is not None:
+                    self._plateau.load_state_dict(self._plateau_state)
+                return {}

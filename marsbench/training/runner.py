@@ -1,6 +1,7 @@
 """From a config to a record: data, model, fit, evaluate, save."""
 
 import contextlib
+import hashlib
 import json
 import logging
 import signal
@@ -15,17 +16,21 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 import yaml
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.utilities.seed import isolate_rng
 from safetensors.torch import save_file
+from torch import nn
 
 from marsbench import environment, metrics
 from marsbench.config import RunConfig
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.dataset import MarsDataset
-from marsbench.errors import ConfigError, MarsbenchError
+from marsbench.errors import ConfigError, StoreError
 from marsbench.kinds import Kind
+from marsbench.models.build import Classifier
 from marsbench.models.modes import build_for_mode, count_parameters
 from marsbench.plan import Plan
 from marsbench.results.record import Outcome, RunRecord
@@ -81,7 +86,9 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
     config = plan.config
     write_atomically(folder / CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False))
     keep_freed_memory()
-    with _quiet():
+    with _quiet(), _restored():
+        # First, since what it refuses is quickly told.
+        trainer = _trainer(config, folder)
         # Everything random before the first epoch: the head, or all weights from scratch.
         pl.seed_everything(config.seed, workers=True, verbose=False)
         model = build_for_mode(
@@ -90,6 +97,7 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
             config.mode,
             Path(config.weights).expanduser() if config.weights else None,
         )
+        weights = _describe_weights(plan, model)
         started = time.perf_counter()
         data = MarsDataModule(
             config,
@@ -102,7 +110,6 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
         data_s = time.perf_counter() - started
 
         module = MarsModule(model, plan.task.kind, config)
-        trainer = _trainer(config, folder)
         started = time.perf_counter()
         resumed_from = _fit(trainer, module, data, folder)
         train_s = time.perf_counter() - started
@@ -120,7 +127,6 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
     timing = {"data": data_s, "train": train_s, "eval": eval_s}
     if resumed_from is not None:
         timing["resumed_from_epoch"] = float(resumed_from)
-    weights = plan.model.weights
     return RunRecord(
         run_id=plan.run_id,
         task=plan.task.name,
@@ -144,16 +150,7 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
             "subset_origin": plan.selection.origin,
             "subset_digest": plan.selection.digest,
         },
-        weights=None
-        if plan.weights is None
-        else {"name": plan.weights, "path": config.weights}
-        if config.weights is not None or weights is None
-        else {
-            "name": weights.name,
-            "data": weights.data,
-            "images": weights.images,
-            "licence": weights.licence,
-        },
+        weights=weights,
         checkpoint=checkpoint,
         timing=timing,
         peak_memory=_peak_memory(trainer),
@@ -165,18 +162,43 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
     )
 
 
+def _describe_weights(plan: Plan, model: Classifier) -> dict[str, Any] | None:
+    """Say what training starts from, down to the digest of the backbone's tensors."""
+    if plan.weights is None:
+        return None
+    described: dict[str, Any] = {"name": plan.weights, "sha256": _digest(model.backbone)}
+    if plan.config.weights is not None or plan.model.weights is None:
+        return described | {"path": plan.config.weights}
+    published = plan.model.weights
+    return described | {
+        "data": published.data,
+        "images": published.images,
+        "licence": published.licence,
+    }
+
+
+def _digest(module: nn.Module) -> str:
+    content = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        content.update(f"{name} {tuple(tensor.shape)}".encode())
+        content.update(np.ascontiguousarray(tensor.numpy()).data)
+    return content.hexdigest()
+
+
 def _trainer(config: RunConfig, folder: Path) -> pl.Trainer:
     options = config.trainer
     callbacks: list[pl.Callback] = [
         ProgressBar(),
-        # One file each, overwritten in place: the version counter would add a second.
-        ModelCheckpoint(
-            folder / CHECKPOINTS,
-            filename=Path(BEST).stem,
-            monitor=MONITOR,
-            save_top_k=1,
-            save_last=True,
-            enable_version_counter=False,
+        # One file each, overwritten in place. The second is written every epoch, which
+        # save_last=True of the first would do only when the loss improves.
+        *(
+            ModelCheckpoint(
+                folder / CHECKPOINTS,
+                filename=Path(name).stem,
+                monitor=monitor,
+                enable_version_counter=False,
+            )
+            for name, monitor in ((BEST, MONITOR), (LAST, None))
         ),
     ]
     if options.patience is not None:
@@ -188,7 +210,7 @@ def _trainer(config: RunConfig, folder: Path) -> pl.Trainer:
             accumulate_grad_batches=options.accumulate_grad_batches,
             gradient_clip_val=options.gradient_clip_val,
             accelerator=options.accelerator,
-            devices=options.devices,
+            devices=1,
             callbacks=callbacks,
             logger=_loggers(config, folder),
             plugins=[AtomicCheckpointIO()],
@@ -200,12 +222,10 @@ def _trainer(config: RunConfig, folder: Path) -> pl.Trainer:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-    except (ValueError, RuntimeError) as error:
-        if isinstance(error, MarsbenchError):
-            raise
+    except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise ConfigError(
             f"These trainer options cannot be used here: {error}",
-            "Change trainer.accelerator, trainer.devices or trainer.precision.",
+            "Change trainer.accelerator or trainer.precision.",
         ) from error
 
 
@@ -254,23 +274,32 @@ def _fit(trainer: pl.Trainer, module: MarsModule, data: MarsDataModule, folder: 
 
 
 def _interruptible(trainer: pl.Trainer, work: Callable[[], object]) -> None:
-    """Let Ctrl-C reach the caller: Lightning turns it into exit code 1."""
+    """Let Ctrl-C and SIGTERM reach the caller: Lightning turns them into exit codes 1 and 0."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         work()
     except SystemExit as ended:
         signal.signal(signal.SIGINT, handler)
-        # Its subclass for SIGTERM passes through.
-        if trainer.interrupted and type(ended) is SystemExit:
+        if not trainer.interrupted:
+            raise
+        if type(ended) is SystemExit:
             raise KeyboardInterrupt from None
-        raise
+        # Its subclass for SIGTERM, which carries no exit code: preemption must not look like
+        # success.
+        raise SystemExit(128 + signal.SIGTERM) from None
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     """Read a checkpoint of ours; None if there is none."""
     if not path.exists():
         return None
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types on damaged files
+        raise StoreError(
+            f"The checkpoint {path} of the interrupted run is damaged ({type(error).__name__}).",
+            "Start this run anew with --force (from Python: force=True).",
+        ) from error
     return content
 
 
@@ -290,7 +319,7 @@ def _load_best(module: MarsModule, folder: Path) -> dict[str, Any]:
     if best is None:
         raise FileNotFoundError(checkpoints / BEST)
     module.load_state_dict(best["state_dict"], strict=module.strict_loading)
-    chosen = next(v for k, v in best["callbacks"].items() if k.startswith("ModelCheckpoint"))
+    chosen = next(v for v in best["callbacks"].values() if v.get("monitor") == MONITOR)
     fitted = json.loads((checkpoints / FITTED).read_text())
     return {
         "chosen_by": MONITOR,
@@ -391,3 +420,17 @@ def _quiet() -> Iterator[None]:
             yield
         finally:
             logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _restored() -> Iterator[None]:
+    """Give the caller's process back its random states and its choice of algorithms."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with isolate_rng():
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)

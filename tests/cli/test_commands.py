@@ -96,7 +96,7 @@ def test_run_then_results(toy: str, place: Path) -> None:
     (row,) = lines(marsbench("results"))
     assert row["run_id"] == first["run_id"]
     assert row["test"] == round(first["score"], 4)
-    assert "1 finished runs" in marsbench("results", "runs", "--format", "table").stdout
+    assert "Finished runs in runs: 1" in marsbench("results", "runs", "--format", "table").stdout
 
 
 def test_the_console_script_is_quiet_off_a_terminal(toy: str) -> None:

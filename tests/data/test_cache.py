@@ -57,12 +57,13 @@ def test_a_changed_file_is_another_cache(source: LocalSource) -> None:
     assert cached_images(make_spec(), again, again.rows("val")).folder != first.folder
 
 
+@pytest.mark.parametrize("keep", [0, -5], ids=["emptied", "cut"])
 @pytest.mark.parametrize("name", [cache.PIXELS, cache.INDEX])
-def test_a_damaged_cache_is_built_again(source: LocalSource, name: str) -> None:
+def test_a_damaged_cache_is_built_again(source: LocalSource, name: str, keep: int) -> None:
     rows = source.rows("val")
     folder = cached_images(make_spec(), source, rows).folder
     path = folder / name
-    path.write_bytes(path.read_bytes()[:-5])
+    path.write_bytes(path.read_bytes()[:keep])
     images = cached_images(make_spec(), source, rows)
     assert (images[0] == DirectImages(make_spec(), source, rows)[0]).all()
 

@@ -102,7 +102,7 @@ def test_classes_as_a_mapping(tmp_path: Path) -> None:
     [
         ("binary", "[a, b]", "image_label"),
         ("multiclass", "[a, b]", "image_label"),
-        ("multilabel", "[a]", "image_label"),
+        ("multilabel", "[a, b]", "image_label"),
         ("segmentation", "[a, b]", "image_mask"),
         ("detection", "[a]", "image_boxes"),
     ],
@@ -168,7 +168,7 @@ BAD = {
     "decode of another kind": (GOOD + "decode: image_mask\n", "decode", "Use image_label or"),
     "unknown platform": (GOOD + "platform: orbit\n", "platform", "orbiter?"),
     "unknown headline": (GOOD + "headline: f1_wieghted\n", "headline", "f1_weighted?"),
-    "headline not close": (GOOD + "headline: zz\n", "headline", "Metrics are: f1_weighted"),
+    "headline not close": (GOOD + "headline: zz\n", "headline", "tasks are: f1_weighted"),
     "title is a list": (GOOD + "title: [a]\n", "title", "should be text, but is ['a'] (a list)"),
     "unknown split": (GOOD + "sizes: {trian: 3}\n", "sizes/trian", "Did you mean train?"),
     "negative size": (GOOD + "sizes: {train: -1}\n", "sizes/train", "-1"),

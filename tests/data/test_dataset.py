@@ -6,7 +6,7 @@ import torch
 
 import marsbench
 from marsbench.config import Augment
-from marsbench.data.datamodule import EpochSampler, ShareSampler
+from marsbench.data.datamodule import EpochSampler
 from marsbench.data.dataset import Draw, MarsDataset
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.transforms import eval_transform, train_transform
@@ -78,15 +78,6 @@ def test_epoch_sampler_draws_everything_once_by_seed_and_epoch() -> None:
     assert list(EpochSampler(50, seed=4)) != first
 
 
-@pytest.mark.parametrize(("n", "world"), [(10, 3), (9, 3), (2, 4)])
-def test_devices_share_the_draws(n: int, world: int) -> None:
-    shares = [list(EpochSampler(n, 0, rank, world)) for rank in range(world)]
-    assert len({len(s) for s in shares}) == 1
-    assert {d.position for s in shares for d in s} == set(range(n))
-    ordered = [list(ShareSampler(n, rank, world)) for rank in range(world)]
-    assert sorted(i for s in ordered for i in s) == list(range(n))
-
-
 def test_load_dataset(tmp_path: Path) -> None:
     spec = make_spec()
     folder = write_folder(spec, tmp_path)
@@ -99,8 +90,10 @@ def test_load_dataset(tmp_path: Path) -> None:
         marsbench.load_dataset(task, split="val", subset="few_shot_2")
     with pytest.raises(UnknownNameError, match="train"):
         marsbench.load_dataset(task, split="trian")
-    with pytest.raises(UnknownNameError, match="local"):
+    with pytest.raises(ConfigError, match="local"):
         marsbench.load_dataset(task, source="locl")
+    with pytest.raises(ConfigError, match="size"):
+        marsbench.load_dataset(task, size=-3)
 
 
 def test_demo_dataset() -> None:

@@ -148,6 +148,10 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda f: edit(f, lambda rows: [(*rows[0][:3], "nan"), *rows[1:]]),
         ["line 2", "'nan'"],
     ),
+    "folder out of the folder": (
+        lambda f: edit(f, lambda rows: [(*rows[0][:2], "../..", rows[0][3]), *rows[1:]]),
+        ["'../..'", "no folder name"],
+    ),
     "row twice": (lambda f: edit(f, lambda rows: [*rows, rows[0]]), ["twice", "train_0000.png"]),
     "path out of the folder": (
         lambda f: edit(f, lambda rows: [("../../x.png", *rows[0][1:]), *rows[1:]]),
@@ -236,3 +240,31 @@ def test_demo_takes_no_root(spec: TaskSpec) -> None:
 def test_no_recipe_names_those_that_exist(spec: TaskSpec) -> None:
     with pytest.raises(NotAvailableError, match="frost_cls"):
         open_source(spec, SourceName.DEMO)
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["[0, 1]", "[1]", "[1, 0]"], [[1, 1], [0, 1], [1, 1]]),
+        (["[0, 1]", "[1, 1]", "[0, 0]"], [[0, 1], [1, 1], [0, 0]]),
+    ],
+    ids=["ids", "zeros and ones"],
+)
+def test_two_labels_are_read_by_the_whole_file(
+    cells: list[str], expected: list[list[int]], tmp_path: Path
+) -> None:
+    spec = make_spec(Kind.MULTILABEL, classes=("crater", "dune"))
+    folder = write_folder(spec, tmp_path, sizes={"train": 3})
+    rows = read_rows(folder / "annotation.csv")
+    write_rows(
+        folder / "annotation.csv", [(*r[:3], cell) for r, cell in zip(rows, cells, strict=True)]
+    )
+    assert LocalSource(spec, folder).rows("train").targets.tolist() == expected
+
+
+def test_ways_out_are_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from marsbench.data.catalog import get_task
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataNotFoundError, match="a task that has demo data"):
+        open_source(get_task("landmark_cls"))

@@ -134,3 +134,34 @@ def test_offline_weights_are_image_net() -> None:
         a, b, c = (model.features(i)[0] for i in (disc, disc.flip(-1), bars))
     cosine = torch.nn.functional.cosine_similarity
     assert cosine(a, b, dim=0) > cosine(a, c, dim=0) + 0.2
+
+
+# One of each kind of classifier: two heads, none but a linear layer, auxiliary ones, a version.
+@pytest.mark.parametrize(
+    "name",
+    [
+        "timm:deit_tiny_distilled_patch16_224",
+        "timm:levit_128s",
+        "timm:regnety_002",
+        "torchvision:googlenet",
+        "torchvision:mnasnet0_5",
+        "torchvision:densenet121",
+        "torchvision:squeezenet1_1",
+    ],
+)
+def test_full_checkpoints_of_the_libraries_fit(name: str, tmp_path: Path) -> None:
+    import timm
+    from torchvision import models
+
+    library, _, model_id = name.partition(":")
+    torch.manual_seed(0)
+    full = (
+        timm.create_model(model_id)
+        if library == "timm"
+        else models.get_model(model_id, weights=None)
+    )
+    torch.save(full.state_dict(), tmp_path / "full.pth")
+    model = build_classifier(get_model(name), 3, pretrained=True, checkpoint=tmp_path / "full.pth")
+    given = full.state_dict()
+    for key, tensor in model.backbone.state_dict().items():
+        assert torch.equal(tensor, given[key]), key

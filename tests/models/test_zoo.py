@@ -26,8 +26,7 @@ def test_entry_agrees_with_its_library(name: str) -> None:
     assert spec.architecture == said.architecture
     assert spec.input_size == said.input_size
     assert spec.weights is not None
-    if name != "inception_v3":  # normalised for the weights themselves, see the zoo
-        assert (spec.mean, spec.std) == (said.mean, said.std)
+    assert (spec.mean, spec.std) == (said.mean, said.std)
     if spec.weights.package is None:
         assert said.weights is not None
         assert spec.weights.name == said.weights.name

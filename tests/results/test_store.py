@@ -123,7 +123,7 @@ def test_the_index_is_derived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for seed in (0, 1):
         write(Store(tmp_path), make_record(seed))
     first = marsbench.load_records(tmp_path)
-    index = tmp_path / ".index.parquet"
+    index = tmp_path / f".index-{marsbench.__version__}.parquet"
     assert index.exists()
     with monkeypatch.context() as patch:
         patch.setattr("marsbench.results.store.read_record", lambda _: pytest.fail("read again"))

@@ -9,6 +9,7 @@ from marsbench.data.rows import Source
 from marsbench.data.sources.demo import DemoSource
 from marsbench.data.sources.local import LocalSource, find_folder
 from marsbench.data.spec import TaskSpec
+from marsbench.demo.recipes import RECIPES
 from marsbench.errors import ConfigError, DataNotFoundError, NotAvailableError
 
 
@@ -48,6 +49,8 @@ def find_local(spec: TaskSpec, root: str | Path | None = None) -> Path:
     Raises:
         DataNotFoundError: If it is in none of them; names them all.
     """
+    if root is not None and not Path(root).expanduser().is_dir():
+        raise DataNotFoundError(f"root={root} is no folder.", _ways_out(spec))
     places = local_places(spec, root)
     folder = find_folder(spec, places)
     if folder is None:
@@ -77,5 +80,8 @@ def _ways_out(spec: TaskSpec) -> str:
         )
     else:
         ways.append("- add root=FOLDER, the folder that holds the data;")
-    ways.append("- or try the benchmark on built-in demo data: add source=demo.")
+    if spec.name in RECIPES:
+        ways.append("- or try the benchmark on built-in demo data: add source=demo.")
+    else:
+        ways.append(f"- or try a task that has demo data, with source=demo: {', '.join(RECIPES)}.")
     return "Ways out:\n" + "\n".join(ways)

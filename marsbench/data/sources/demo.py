@@ -21,6 +21,7 @@ class DemoSource:
     """
 
     name = SourceName.DEMO
+    splits = SPLITS
 
     def __init__(self, spec: TaskSpec, size: float) -> None:
         if spec.name not in recipes.RECIPES:

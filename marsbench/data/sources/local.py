@@ -110,9 +110,10 @@ class LocalSource:
             )
         return self._rows[split]
 
-    def has(self, split: str) -> bool:
-        """Whether the data have a split."""
-        return split in self._rows
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits the data have."""
+        return tuple(self._rows)
 
     def path(self, split: str, index: int) -> Path:
         """File of one image."""
@@ -199,15 +200,21 @@ def read_annotations(spec: TaskSpec, path: Path, num_classes: int, index: Index)
     multilabel = spec.kind is Kind.MULTILABEL
     columns = ("file_id", "split", "label") + (() if multilabel else ("feature_name",))
     problems: list[str] = []
+    one_hot = multilabel and _is_one_hot(
+        [row["label"] for _, row in _csv_rows(path, columns)], num_classes
+    )
     for line, row in _csv_rows(path, columns):
         split, file_id = row["split"], row["file_id"]
         if split not in SPLITS:
             problems.append(f"line {line}: split '{split}' is none of {', '.join(SPLITS)}")
             continue
-        if not file_id or ".." in Path(file_id).parts or Path(file_id).is_absolute():
+        if not _is_name(file_id):
             problems.append(f"line {line}: file_id '{file_id}' is no file name")
             continue
-        labels = _labels(row["label"], num_classes, multilabel)
+        if not multilabel and not _is_name(row["feature_name"]):
+            problems.append(f"line {line}: feature_name '{row['feature_name']}' is no folder name")
+            continue
+        labels = _labels(row["label"], num_classes, multilabel, one_hot)
         if labels is None:
             problems.append(
                 f"line {line}: label '{row['label']}' of {file_id} is outside 0..{num_classes - 1}"
@@ -215,7 +222,9 @@ def read_annotations(spec: TaskSpec, path: Path, num_classes: int, index: Index)
             continue
         rows = index.setdefault(split, {})
         if file_id in rows:
-            problems.append(f"line {line}: {file_id} is listed twice in {split}")
+            problems.append(
+                f"line {line}: {file_id} is listed twice in {split} (ids are unique in a split)"
+            )
             continue
         rows[file_id] = (file_id if multilabel else f"{row['feature_name']}/{file_id}", labels)
     if problems:
@@ -254,14 +263,38 @@ def _csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[
         raise DataError(f"{path} is not a CSV file: {error}.", "Unpack the data again.") from error
 
 
-def _labels(text: str, num_classes: int, multilabel: bool) -> tuple[int, ...] | None:
-    """Read a label cell: one id, or for multilabel tasks a list literal of ids or of 0 and 1."""
+def _is_name(text: str) -> bool:
+    """Whether a text is a path that stays below its folder."""
+    return bool(text) and ".." not in Path(text).parts and not Path(text).is_absolute()
+
+
+def _cell(text: str, multilabel: bool) -> list[int] | None:
+    """Read a label cell: one number, or for multilabel tasks a list literal of numbers."""
     try:
         value = ast.literal_eval(text) if multilabel else [int(text)]
-        ids = [int(v) for v in value]
+        return [int(v) for v in value]
     except (ValueError, SyntaxError, TypeError):
         return None
-    if multilabel and len(ids) == num_classes and set(ids) <= {0, 1}:
+
+
+def _is_one_hot(cells: list[str], num_classes: int) -> bool:
+    """Whether a multilabel file lists zeros and ones rather than class ids.
+
+    Decided once for the whole file: all cells hold one 0 or 1 per class, and some cell repeats a
+    value, which no list of ids does. (With two classes, ``[0, 1]`` alone could be either.)
+    """
+    values = [_cell(cell, multilabel=True) or [] for cell in cells]
+    return all(len(v) == num_classes and set(v) <= {0, 1} for v in values) and any(
+        len(set(v)) < len(v) for v in values
+    )
+
+
+def _labels(text: str, num_classes: int, multilabel: bool, one_hot: bool) -> tuple[int, ...] | None:
+    """Class ids of a label cell; None if it holds anything else."""
+    ids = _cell(text, multilabel)
+    if ids is None:
+        return None
+    if one_hot:
         return tuple(i for i, present in enumerate(ids) if present)
     return tuple(sorted(set(ids))) if all(0 <= i < num_classes for i in ids) else None
 

@@ -331,7 +331,7 @@ TASKS: tuple[TaskSpec, ...] = (
             "Strongly imbalanced: Other is the majority, Impact Ejecta the rarest class.",
             (
                 "Version 1 of these data (six classes, other splits) also goes by the folder name "
-                "mb-landmark_cls; it is the task configs/task/hirise_landmark_v1.yaml, and its "
+                "mb-landmark_cls; it is the task configs/tasks/hirise_landmark_v1.yaml, and its "
                 "scores do not compare with this one's."
             ),
         ),
