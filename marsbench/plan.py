@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from marsbench.config import Augment, Mode, RunConfig, identity, parse_subset, run_id
+from marsbench.config import Augment, Mode, RunConfig, parse_subset
 from marsbench.data.catalog import get_task
 from marsbench.data.decode import check_available
 from marsbench.data.rows import Source
@@ -18,6 +18,7 @@ from marsbench.data.spec import SPLITS, Platform, TaskSpec
 from marsbench.data.subsets import Selection, select
 from marsbench.errors import NotAvailableError, WeightsError
 from marsbench.files import file_digest
+from marsbench.identity import identity, run_id
 from marsbench.models.spec import ModelSpec
 from marsbench.models.zoo import get_model
 

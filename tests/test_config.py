@@ -12,12 +12,10 @@ from marsbench.config import (
     RunConfig,
     canonical_subset,
     config_keys,
-    identity,
     key_notes,
-    run_id,
-    slug,
 )
 from marsbench.errors import ConfigError
+from marsbench.identity import identity, run_id, slug
 from marsbench.paths import configs
 
 BASE = {"task": "frost_cls", "model": "vit_tiny"}

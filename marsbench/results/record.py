@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from marsbench.config import digest
 from marsbench.errors import StoreError
+from marsbench.identity import digest
 
 SCHEMA_VERSION = 1
 

@@ -1,0 +1,111 @@
+"""The identity of a run: every choice that can move its score, and the id made from it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from marsbench.config import Augment, OptimName, RunConfig, SchedulerName
+
+
+def identity(
+    config: RunConfig,
+    *,
+    kind: str,
+    data_revision: str,
+    subset_digest: str,
+    architecture: str,
+    weights: str | None,
+    input_size: int,
+    augment: Augment,
+) -> dict[str, Any]:
+    """Collect every choice that can move a run's score, beside the five in its name.
+
+    A field that later versions add must enter as None where it changes nothing, and None is
+    dropped, so that ids of earlier records stay valid.
+
+    Args:
+        config: The run.
+        kind: Kind of the task.
+        data_revision: Which bytes the source serves.
+        subset_digest: Digest of the train samples' ids, in order.
+        architecture: Library and id of the model.
+        weights: Which weights it starts from, None for random ones.
+        input_size: Side of the model's input in pixels.
+        augment: Augmentation, resolved.
+    """
+    optim, scheduler, trainer = config.optim, config.scheduler, config.trainer
+    is_step, is_plateau = (
+        scheduler.name is name for name in (SchedulerName.STEP, SchedulerName.PLATEAU)
+    )
+    choices: dict[str, Any] = {
+        "kind": kind,
+        "data_revision": data_revision,
+        "subset_digest": subset_digest,
+        "architecture": architecture,
+        "weights": weights,
+        "input_size": input_size,
+        "protocol": config.protocol,
+        "augment": augment,
+        "optim": {
+            "name": optim.name,
+            "lr": config.learning_rate,
+            "weight_decay": optim.weight_decay,
+            "momentum": optim.momentum if optim.name is OptimName.SGD else None,
+            "effective_batch_size": config.effective_batch_size,
+        },
+        "scheduler": {
+            "name": scheduler.name,
+            "step_size": scheduler.step_size if is_step else None,
+            "gamma": scheduler.gamma if is_step or is_plateau else None,
+            "patience": scheduler.patience if is_plateau else None,
+        },
+        "trainer": {
+            "max_epochs": trainer.max_epochs,
+            "patience": trainer.patience,
+            "precision": trainer.precision,
+            "gradient_clip_val": trainer.gradient_clip_val,
+        },
+    }
+    return _without_none(choices)
+
+
+def _without_none(choices: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else _plain(value)
+        for key, value in choices.items()
+        if value is not None
+    }
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, StrEnum) else value
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, independent of the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def slug(name: str) -> str:
+    """Make a name safe in a path: ``smp:unet/tu-x`` becomes ``smp-unet-tu-x``."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")
+
+
+def run_id(
+    task: str, model: str, mode: str, subset: str, seed: int, choices: Mapping[str, Any]
+) -> str:
+    """Name a run: ``task/model/mode/subset/seed-HASH``.
+
+    Args:
+        task: Name of the task.
+        model: Name of the model, aliases resolved.
+        mode: Mode.
+        subset: Subset, spelt canonically.
+        seed: Seed.
+        choices: What `identity` gave.
+    """
+    return f"{slug(task)}/{slug(model)}/{mode}/{subset}/{seed}-{digest(choices)[:10]}"
