@@ -1,0 +1,37 @@
+"""What the documents show works as shown."""
+
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from marsbench.cli.compose import compose
+from marsbench.data.custom import load_task
+from marsbench.data.verify import verify_folder
+from tests.fakes import write_folder
+
+TOP = Path(__file__).parents[1]
+RUNS = re.findall(r"marsbench run ([^\n#`]*)", (TOP / "README.md").read_text())
+
+
+def test_the_custom_task_of_the_docs(tmp_path: Path) -> None:
+    text = (TOP / "docs" / "custom_task.md").read_text()
+    example = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert example is not None
+    (tmp_path / "task.yaml").write_text(example[1])
+    spec = load_task(tmp_path)
+    folder = write_folder(dataclasses.replace(spec, folder="my_rocks"), tmp_path)
+    assert verify_folder(spec, folder).problems == []
+
+
+@pytest.mark.parametrize("words", RUNS)
+def test_every_run_of_the_readme_composes(words: str) -> None:
+    compose([word for word in shlex.split(words) if not word.startswith("-")])
+
+
+def test_documents_that_are_linked_exist() -> None:
+    for document in [*TOP.glob("*.md"), *(TOP / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / link).exists(), f"{document.name} links {link}"
