@@ -232,7 +232,8 @@ def table_row(record: RunRecord) -> dict[str, Any]:
     row["score"] = record.score
     for split, metrics in record.metrics.items():
         row |= {f"{split}/{name}": value for name, value in metrics.items()}
-    row |= {f"{name}_s": value for name, value in record.timing.items()}
+    # The epoch a run resumed from stands among the timings, but is no number of seconds.
+    row |= {f"{name}_s": record.timing.get(name) for name in ("data", "train", "eval")}
     row |= {f"parameters_{name}": value for name, value in record.parameters.items()}
     row |= {"num_train": record.data["num_train"], "epoch": record.checkpoint["epoch"]}
     return row | {"device": record.device, "created": record.created}
