@@ -147,8 +147,7 @@ def _counts(source: "Source") -> dict[str, dict[str, int]]:
     """Samples of each class in each split."""
     counts: dict[str, dict[str, int]] = {name: {} for name in source.class_names}
     for split in source.splits:
-        targets = source.rows(split).targets
+        rows = source.rows(split)
         for class_id, name in enumerate(source.class_names):
-            of_class = targets[:, class_id] if targets.ndim == 2 else targets == class_id
-            counts[name][split] = int(of_class.sum())
+            counts[name][split] = int(rows.of_class(class_id).sum())
     return counts

@@ -38,10 +38,7 @@ def draw_samples(
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(names), columns, squeeze=False)
     for class_id, name in enumerate(names):
-        targets = rows.targets
-        of_class = np.flatnonzero(
-            targets[:, class_id] if targets.ndim == 2 else targets == class_id
-        )
+        of_class = np.flatnonzero(rows.of_class(class_id))
         chosen = of_class[
             np.linspace(0, len(of_class) - 1, min(columns, len(of_class))).astype(int)
         ]

@@ -33,6 +33,14 @@ class Rows:
     def __len__(self) -> int:
         return len(self.sample_ids)
 
+    def of_class(self, class_id: int) -> NDArray[np.bool_]:
+        """Which samples have a class, shape (N,)."""
+        targets = self.targets
+        has: NDArray[np.bool_] = (
+            targets[:, class_id] > 0 if targets.ndim == 2 else targets == class_id
+        )
+        return has
+
 
 @dataclass(frozen=True)
 class Raw:

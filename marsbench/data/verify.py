@@ -109,10 +109,9 @@ def _check_images(spec: TaskSpec, source: LocalSource, splits: list[str], report
 
 def _check_classes(source: LocalSource, splits: list[str], report: Report) -> None:
     for split in splits:
-        targets = source.rows(split).targets
+        rows = source.rows(split)
         for class_id, name in enumerate(source.class_names):
-            of_class = targets[:, class_id] if targets.ndim == 2 else targets == class_id
-            if not of_class.any():
+            if not rows.of_class(class_id).any():
                 report.notes.append(f"class {name} has no sample in {split}")
 
 
