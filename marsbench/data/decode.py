@@ -74,11 +74,42 @@ def _to_channels(pixels: NDArray[np.uint8], channels: int, where: str) -> NDArra
     )
 
 
-DECODERS: dict[Decode, Callable[[Raw, int], NDArray[np.uint8]]] = {Decode.IMAGE_LABEL: image}
+def pair(raw: Raw, channels: int) -> NDArray[np.uint8]:
+    """Decode two grey images of one place into the composite of Kerner et al. 2019.
+
+    Args:
+        raw: The image before, and in `Raw.after` the one after.
+        channels: Bands of each of the two, 1.
+
+    Returns:
+        Pixels of shape (H, W, 3): red zero, green after, blue before (paper, B.2).
+
+    Raises:
+        DataError: If either cannot be decoded, or their sizes differ; names the files.
+    """
+    if raw.after is None:
+        raise DataError(f"{raw.where} has no second image.", "Unpack the data again.")
+    before, after = image(raw, channels), image(raw.after, channels)
+    if before.shape != after.shape:
+        raise DataError(
+            f"{raw.where} is {_size(before)} and {raw.after.where} is {_size(after)}: the two "
+            "images of a pair must have one size.",
+            "Crop both to the same ground.",
+        )
+    return np.concatenate([np.zeros_like(before), after, before], axis=2)
+
+
+def _size(pixels: NDArray[np.uint8]) -> str:
+    return f"{pixels.shape[0]} x {pixels.shape[1]}"
+
+
+DECODERS: dict[Decode, Callable[[Raw, int], NDArray[np.uint8]]] = {
+    Decode.IMAGE_LABEL: image,
+    Decode.PAIR_LABEL: pair,
+}
 """The decoders this version has."""
 
 _LATER = {
-    Decode.PAIR_LABEL: "image pairs",
     Decode.IMAGE_MASK: "segmentation masks",
     Decode.IMAGE_BOXES: "boxes for detection",
     Decode.SPECTRUM: "mass spectra",

@@ -47,12 +47,14 @@ class Raw:
     """The raw files of one sample, as bytes or, from a generator, as finished arrays.
 
     Attributes:
-        image: Encoded image, or pixels of shape (H, W, C), uint8.
+        image: Encoded image, or pixels of shape (H, W, C), uint8; of a pair, the one before.
         where: What to call the sample in an error message, such as its path.
+        after: The later image of a pair, and what to call it; None elsewhere.
     """
 
     image: bytes | NDArray[np.uint8]
     where: str
+    after: "Raw | None" = None
 
 
 class Source(Protocol):

@@ -1,10 +1,11 @@
 """Built-in demo data, drawn when asked for."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from marsbench.config import SourceName, Subset
 from marsbench.data.rows import Raw, Rows
-from marsbench.data.spec import SPLITS, TaskSpec
+from marsbench.data.spec import SPLITS, Decode, TaskSpec
 from marsbench.demo import recipes
 from marsbench.errors import NotAvailableError
 
@@ -31,6 +32,7 @@ class DemoSource:
             )
         self.recipe = recipes.RECIPES[spec.name]
         self.class_names = spec.class_names
+        self._paired = spec.decode is Decode.PAIR_LABEL
         self.revision = f"demo:v{self.recipe.version}:size={size:g}"
         self._labels = {split: recipes.labels(self.recipe, split, size) for split in SPLITS}
 
@@ -42,14 +44,23 @@ class DemoSource:
     def rows(self, split: str) -> Rows:
         """Index of a split."""
         labels = self._labels[split]
-        targets = np.array([self.class_names.index(label) for label in labels], dtype=np.int64)
+        targets: NDArray[np.integer]
+        if self.recipe.label_sets is None:
+            targets = np.array([self.class_names.index(name) for (name,) in labels], dtype=np.int64)
+        else:
+            targets = np.array(
+                [[name in names for name in self.class_names] for names in labels], dtype=np.uint8
+            )
         ids = [f"demo_{split}_{i:06d}" for i in range(len(labels))]
         return Rows(split, ids, targets, self.revision)
 
     def read(self, split: str, index: int) -> Raw:
         """Draw one sample; each has a random stream of its own."""
         image = recipes.render(self.recipe, split, index, self._labels[split][index])
-        return Raw(image, f"demo sample {split} {index}")
+        where = f"demo sample {split} {index}"
+        if self._paired:
+            return Raw(image[:, :, :1], f"{where}, before", Raw(image[:, :, 1:], f"{where}, after"))
+        return Raw(image, where)
 
     def subset_ids(self, subset: Subset) -> None:
         """Nothing is published of demo data."""
