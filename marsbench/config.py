@@ -55,6 +55,23 @@ class Augment(StrEnum):
     D4 = "d4"
 
 
+class Imbalance(StrEnum):
+    """What is done about classes of unequal frequency (paper, D.1.1)."""
+
+    NONE = "none"
+    UNDERSAMPLE = "undersample"
+    OVERSAMPLE = "oversample"
+    LOSS_WEIGHT = "loss_weight"
+
+
+class LossName(StrEnum):
+    """Losses of classification."""
+
+    AUTO = "auto"
+    CROSS_ENTROPY = "cross_entropy"
+    BINARY_CROSS_ENTROPY = "binary_cross_entropy"
+
+
 class OptimName(StrEnum):
     """The optimisers of the paper's grid."""
 
@@ -84,6 +101,9 @@ class Precision(StrEnum):
 _LATER: dict[type, tuple[str, ...]] = {Mode: ("zero_shot",), Protocol: ("cached",)}
 """Values of the design that this version does not have."""
 
+PUBLISHED_PARTITIONS = ("0.01", "0.02", "0.05", "0.10", "0.20", "0.25", "0.50")
+PUBLISHED_SHOTS = ("1", "2", "5", "10", "15", "20")
+
 DEFAULT_LR = {Mode.SCRATCH: 1e-3, Mode.FROZEN: 1e-3, Mode.FINETUNE: 1e-4}
 """Learning rates where none is given; all three are in the paper's grid (Table 3)."""
 
@@ -101,7 +121,7 @@ class OptimConfig:
     momentum: float = 0.9
     """Momentum of sgd."""
     batch_size: int = 32
-    """Samples per step."""
+    """Samples per step and device."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +154,14 @@ class TrainerConfig:
     """Largest gradient norm; null does not clip."""
     accelerator: str = "auto"
     """auto, cpu, gpu or another of Lightning's."""
+    devices: int = 1
+    """Devices of each node; the batch of a step is shared out over them."""
+    num_nodes: int = 1
+    """Nodes; one process per device has to be started on each, as `srun` does."""
+    strategy: str = "auto"
+    """auto (ddp if there are several devices) or another of Lightning's."""
+    deterministic: bool = True
+    """Whether to use deterministic algorithms where there are any; false is faster on GPUs."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +204,12 @@ class RunConfig:
     """Path of a local checkpoint to start from in place of the zoo entry's weights."""
     augment: Augment = Augment.AUTO
     """none, hflip, d4 (flips and quarter turns); auto: d4 from orbit, hflip on the ground."""
+    imbalance: Imbalance = Imbalance.NONE
+    """none, undersample, oversample (with augmentation) or loss_weight, for unequal classes."""
+    loss: LossName = LossName.AUTO
+    """cross_entropy or binary_cross_entropy; auto: the latter for multilabel tasks."""
+    outputs: int | None = None
+    """Output nodes of a binary task: 2, or 1 with binary cross entropy (its default)."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -188,6 +222,10 @@ class RunConfig:
     """Whether decoded images are kept in a memory-mapped cache."""
     workers: int | None = None
     """Processes that load data; by default none up to two cores, else up to eight."""
+    channels_last: bool = True
+    """Whether images and convolutions are laid out channels last, which is faster."""
+    compile: bool = False
+    """Whether torch.compile translates the model: slow to start, then faster on GPUs."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
@@ -216,7 +254,12 @@ class RunConfig:
     @property
     def effective_batch_size(self) -> int:
         """Samples behind one optimiser step."""
-        return self.optim.batch_size * self.trainer.accumulate_grad_batches
+        return self.optim.batch_size * self.trainer.accumulate_grad_batches * self.world_size
+
+    @property
+    def world_size(self) -> int:
+        """Processes that train together, one per device."""
+        return self.trainer.devices * self.trainer.num_nodes
 
     @property
     def learning_rate(self) -> float:
@@ -367,6 +410,8 @@ def _problems(config: RunConfig) -> list[str]:
         "trainer.max_epochs": (config.trainer.max_epochs, 1),
         "trainer.patience": (config.trainer.patience, 1),
         "trainer.accumulate_grad_batches": (config.trainer.accumulate_grad_batches, 1),
+        "trainer.devices": (config.trainer.devices, 1),
+        "trainer.num_nodes": (config.trainer.num_nodes, 1),
         "workers": (config.workers, 0),
     }
     for key, (number, low) in at_least.items():
@@ -388,6 +433,8 @@ def _problems(config: RunConfig) -> list[str]:
     }.items():
         if text is not None and not text.strip():
             problems.append(f"'{key}' is empty.")
+    if config.outputs not in (None, 1, 2):
+        problems.append(f"'outputs' is {config.outputs}; a binary task has 1 or 2 output nodes.")
     if config.seed >= 2**32:
         problems.append(f"'seed' is {config.seed}; it must be below 2**32.")
     if config.weights is not None and config.mode is Mode.SCRATCH:
@@ -437,8 +484,9 @@ def parse_subset(name: str) -> Subset:
         return Subset(shots=int(match[1]))
     raise ConfigError(
         f"Unknown subset '{name}'.",
-        "Choose full, partition_P with P from 0.01 to 0.99 (published: 0.01, 0.02, 0.05, 0.10, "
-        "0.20, 0.25, 0.50) or few_shot_K (published: 1, 2, 5, 10, 15, 20).",
+        "Choose full, partition_P with P from 0.01 to 0.99 (published: "
+        f"{', '.join(PUBLISHED_PARTITIONS)}) or few_shot_K (published: "
+        f"{', '.join(PUBLISHED_SHOTS)}).",
     )
 
 

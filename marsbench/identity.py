@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from marsbench.config import Augment, OptimName, RunConfig, SchedulerName
+from marsbench.config import Augment, Imbalance, OptimName, RunConfig, SchedulerName
+
+PIPELINE = 2
+"""Raised whenever equal choices come to give other numbers.
+
+2: the augmentation of a sample is read from the bits of its draw's seed.
+"""
 
 
 def identity(
@@ -20,6 +26,8 @@ def identity(
     weights: str | None,
     input_size: int,
     augment: Augment,
+    loss: str | None = None,
+    outputs: int | None = None,
 ) -> dict[str, Any]:
     """Collect every choice that can move a run's score, beside the five in its name.
 
@@ -35,6 +43,8 @@ def identity(
         weights: Which weights it starts from, None for random ones.
         input_size: Side of the model's input in pixels.
         augment: Augmentation, resolved.
+        loss: Loss, where it is not the one of the kind.
+        outputs: Number of output nodes, where it is not the number of classes.
     """
     optim, scheduler, trainer = config.optim, config.scheduler, config.trainer
     is_step, is_plateau = (
@@ -49,6 +59,10 @@ def identity(
         "input_size": input_size,
         "protocol": config.protocol,
         "augment": augment,
+        "pipeline": PIPELINE,
+        "loss": loss,
+        "outputs": outputs,
+        "imbalance": None if config.imbalance is Imbalance.NONE else config.imbalance,
         "optim": {
             "name": optim.name,
             "lr": config.learning_rate,

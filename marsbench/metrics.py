@@ -28,7 +28,8 @@ def score(
         classes: The K class names, in the order of their ids.
 
     Returns:
-        Metric name to value; per class as ``f1/CLASS``. AUROC and average precision are means
+        Metric name to value; per class as ``f1/CLASS`` and ``recall/CLASS`` (the accuracy within
+        the class; left out of a class without targets). AUROC and average precision are means
         over the classes, each against the rest, in binary tasks too, so that they do not depend
         on which class has id 1. Accuracy of multilabel tasks asks for all labels right. A metric
         that the targets leave undefined (AUROC of a class with no positive or no negative
@@ -74,6 +75,7 @@ def _single_label(
         "accuracy": float((predicted == targets).mean()),
         **_ranking(one_hot, scores),
         **{f"f1/{name}": float(value) for name, value in zip(classes, per_class, strict=True)},
+        **_recall(one_hot, predicted[:, None] == ids[None, :], classes),
     }
 
 
@@ -96,6 +98,19 @@ def _multilabel(
         else 0.0,
         "log_loss": float(losses.mean()),
         **{f"f1/{name}": float(value) for name, value in zip(classes, per_class, strict=True)},
+        **_recall(positive, predicted, classes),
+    }
+
+
+def _recall(
+    positive: NDArray[np.bool_], predicted: NDArray[np.bool_], classes: Sequence[str]
+) -> dict[str, float]:
+    """Share of each class's samples that are found."""
+    counts, found = positive.sum(axis=0), (positive & predicted).sum(axis=0)
+    return {
+        f"recall/{name}": float(f / n)
+        for name, f, n in zip(classes, found, counts, strict=True)
+        if n
     }
 
 

@@ -9,16 +9,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from marsbench.config import Augment, Mode, RunConfig, parse_subset
+import numpy as np
+
+from marsbench.config import Augment, Imbalance, LossName, Mode, RunConfig, parse_subset
 from marsbench.data.catalog import get_task
 from marsbench.data.decode import check_available
+from marsbench.data.imbalance import Balance, balance, class_counts
 from marsbench.data.rows import Source
 from marsbench.data.sources import open_source
 from marsbench.data.spec import SPLITS, Platform, TaskSpec
 from marsbench.data.subsets import Selection, select
-from marsbench.errors import NotAvailableError, WeightsError
+from marsbench.errors import ConfigError, DataError, NotAvailableError, WeightsError
 from marsbench.files import file_digest
 from marsbench.identity import identity, run_id
+from marsbench.kinds import KINDS, Kind
 from marsbench.models.spec import ModelSpec
 from marsbench.models.zoo import get_model
 
@@ -35,6 +39,9 @@ class Plan:
         model: Its model.
         augment: Augmentation, resolved.
         weights: Name of the weights it starts from; None for random ones.
+        balance: How the samples of the subset are drawn and weighed.
+        loss: The loss, resolved.
+        num_outputs: Output nodes of the model.
     """
 
     config: RunConfig
@@ -44,6 +51,9 @@ class Plan:
     model: ModelSpec
     augment: Augment
     weights: str | None
+    balance: Balance
+    loss: LossName
+    num_outputs: int
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -57,6 +67,8 @@ class Plan:
             weights=self.weights,
             input_size=self.model.input_size,
             augment=self.augment,
+            loss=None if self.loss == KINDS[self.task.kind].loss else self.loss,
+            outputs=None if self.num_outputs == len(self.task.classes) else self.num_outputs,
         )
 
     @cached_property
@@ -72,6 +84,13 @@ class Plan:
         """Samples per split, of train those of the subset."""
         sizes = {split: len(self.source.rows(split)) for split in SPLITS}
         return sizes | {"train": len(self.selection.indices)}
+
+    @cached_property
+    def train_counts(self) -> dict[str, int]:
+        """Train samples of each class in the subset, before any balancing."""
+        names = self.source.class_names
+        targets = self.source.rows("train").targets[self.selection.indices]
+        return dict(zip(names, class_counts(targets, len(names)).tolist(), strict=True))
 
 
 def resolve(config: RunConfig) -> Plan:
@@ -93,9 +112,71 @@ def resolve(config: RunConfig) -> Plan:
     source = open_source(task, config.source, config.root, config.size)
     for split in SPLITS:
         source.rows(split)  # raises if the split lacks
+    _check_classes(source)
     selection = select(source, parse_subset(config.subset))
     augment = _augment(config.augment, task.platform)
-    return Plan(config, task, source, selection, model, augment, weights)
+    if config.imbalance is Imbalance.OVERSAMPLE and augment is Augment.NONE:
+        raise ConfigError(
+            "imbalance=oversample repeats samples, which needs augmentation to make them differ; "
+            f"augment={config.augment} makes none on {task.name}.",
+            "Set augment=d4 or augment=hflip, or choose another imbalance.",
+        )
+    loss, num_outputs = _loss(config, task)
+    return Plan(
+        config=config,
+        task=task,
+        source=source,
+        selection=selection,
+        model=model,
+        augment=augment,
+        weights=weights,
+        balance=balance(
+            source.rows("train").targets[selection.indices],
+            config.imbalance,
+            config.seed,
+            source.class_names,
+        ),
+        loss=loss,
+        num_outputs=num_outputs,
+    )
+
+
+def _check_classes(source: Source) -> None:
+    """Refuse a train split that lacks a class: no model can learn it, and its score counts."""
+    train = source.rows("train")
+    counts = class_counts(train.targets, len(source.class_names))
+    if absent := [source.class_names[int(k)] for k in np.flatnonzero(counts == 0)]:
+        raise DataError(
+            f"{source.where} has no train sample of: {', '.join(absent)}.",
+            "Add train samples of these classes, or leave the classes out of a task of your own.",
+        )
+
+
+def _loss(config: RunConfig, task: TaskSpec) -> tuple[LossName, int]:
+    """Resolve the loss and the number of output nodes."""
+    cross_entropy, binary = LossName.CROSS_ENTROPY, LossName.BINARY_CROSS_ENTROPY
+    loss, outputs = config.loss, config.outputs
+    if loss is LossName.AUTO:
+        loss = binary if outputs == 1 else LossName(KINDS[task.kind].loss)
+    if outputs is not None and task.kind is not Kind.BINARY:
+        raise ConfigError(
+            f"outputs={outputs} is for binary tasks; {task.name} is {task.kind}, with one output "
+            f"for each of its {len(task.classes)} classes.",
+            "Leave outputs out.",
+        )
+    if loss is cross_entropy and task.kind is Kind.MULTILABEL:
+        raise ConfigError(
+            f"loss=cross_entropy allows one label per sample; {task.name} is multilabel.",
+            "Leave loss out: it is then binary_cross_entropy.",
+        )
+    if loss is cross_entropy and outputs == 1:
+        raise ConfigError(
+            "loss=cross_entropy compares the outputs of two nodes; outputs=1 gives one.",
+            "Set outputs=2, or loss=binary_cross_entropy.",
+        )
+    if task.kind is Kind.BINARY and outputs is None:
+        outputs = 1 if loss is binary else 2
+    return loss, outputs or len(task.classes)
 
 
 def _weights(config: RunConfig, model: ModelSpec) -> str | None:

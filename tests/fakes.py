@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from marsbench.data.spec import ClassInfo, TaskSpec
+from marsbench.data.spec import ClassInfo, Decode, TaskSpec
 from marsbench.kinds import Kind
 
 SIZES = {"train": 24, "val": 9, "test": 12}
@@ -46,6 +46,8 @@ def write_spec(spec: TaskSpec, path: Path) -> Path:
         "channels": spec.channels,
         "folder": spec.folder,
         "classes": list(spec.class_names),
+        **({} if spec.decode is Decode.IMAGE_LABEL else {"decode": spec.decode.value}),
+        **({} if spec.image_size is None else {"image_size": list(spec.image_size)}),
     }
     path.write_text(yaml.safe_dump(content))
     return path
@@ -91,6 +93,10 @@ def write_folder(
                 relative, label, feature = Path(codes[ids[0]]), str(ids[0]), codes[ids[0]]
             path = folder / "data" / split / relative / f"{split}_{i:04d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
+            if spec.decode is Decode.PAIR_LABEL:
+                path = path.with_name(f"{path.stem}_before.png")
+                second = path.with_name(f"{split}_{i:04d}_after.png")
+                Image.fromarray(draw(rng, [0], side, spec.channels)).save(second)
             Image.fromarray(draw(rng, ids, side, spec.channels)).save(path)
             rows.append((path.name, split, feature, label))
     write_rows(folder / "annotation.csv", rows)

@@ -28,6 +28,9 @@ HASHED = {
     "weights": None,  # enters as the weights' name
     "size": None,  # enters with the data revision
     "source": None,
+    "loss": None,  # enters resolved
+    "outputs": None,  # enters resolved
+    "imbalance": "loss_weight",
     "optim.name": "sgd",
     "optim.lr": 0.5,
     "optim.weight_decay": 0.1,
@@ -42,6 +45,8 @@ HASHED = {
     "trainer.precision": "bf16-mixed",
     "trainer.accumulate_grad_batches": 4,
     "trainer.gradient_clip_val": 1.0,
+    "trainer.devices": 2,
+    "trainer.num_nodes": 2,
 }
 ONLY_WITH = {
     "optim.momentum": {"optim.name": "sgd"},
@@ -60,6 +65,10 @@ NEUTRAL = {
     "logger.wandb": True,
     "logger.project": "mine",
     "trainer.accelerator": "cpu",
+    "trainer.strategy": "ddp",
+    "trainer.deterministic": False,
+    "channels_last": False,
+    "compile": True,
 }
 
 
@@ -111,6 +120,8 @@ def test_what_cannot_move_the_score_is_not_in_the_id(key: str) -> None:
         ("weights", None),
         ("input_size", 96),
         ("augment", Augment.NONE),
+        ("loss", "binary_cross_entropy"),
+        ("outputs", 1),
     ],
 )
 def test_facts_from_outside_the_config_are_in_the_id(fact: str, value: Any) -> None:
@@ -119,10 +130,10 @@ def test_facts_from_outside_the_config_are_in_the_id(fact: str, value: Any) -> N
 
 
 def test_equal_effective_batch_size_is_one_id() -> None:
-    accumulated = {"optim.batch_size": 16, "trainer.accumulate_grad_batches": 2}
-    assert hash_of(RunConfig.from_dict({**BASE, **accumulated})) == hash_of(
-        RunConfig.from_dict(BASE)
-    )
+    expected = hash_of(RunConfig.from_dict(BASE))
+    for way in ("trainer.accumulate_grad_batches", "trainer.devices", "trainer.num_nodes"):
+        config = RunConfig.from_dict({**BASE, "optim.batch_size": 16, way: 2})
+        assert hash_of(config) == expected
 
 
 def test_learning_rate_given_as_the_default_is_one_id() -> None:
@@ -134,7 +145,7 @@ def test_learning_rate_given_as_the_default_is_one_id() -> None:
 
 def test_run_id_is_pinned() -> None:
     """Records already written must stay findable: this id may change only with the protocol."""
-    assert hash_of(RunConfig.from_dict(BASE)) == "t/m/frozen/full/0-76581e70e2"
+    assert hash_of(RunConfig.from_dict(BASE)) == "t/m/frozen/full/0-a5cec5bab8"
 
 
 def test_slug_is_safe_in_a_path() -> None:
@@ -185,6 +196,10 @@ def test_bad_subsets(name: str) -> None:
         ({**BASE, "task": None}, ["task"]),
         ({**BASE, "subset": "few"}, ["subset", "few_shot_K"]),
         ({**BASE, "trainer.precision": "8"}, ["trainer.precision", "bf16-mixed"]),
+        ({**BASE, "imbalance": "smote"}, ["imbalance", "smote", "oversample"]),
+        ({**BASE, "loss": "mse"}, ["loss", "mse", "cross_entropy"]),
+        ({**BASE, "outputs": 3}, ["outputs", "3"]),
+        ({**BASE, "trainer.devices": 0}, ["trainer.devices", "at least 1"]),
         ({**BASE, "mode": "scratch", "weights": "x.pth"}, ["scratch", "weights"]),
     ],
 )

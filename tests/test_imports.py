@@ -40,6 +40,7 @@ ALLOWED = {
     "demo": {"demo"},
     "models": {"models"},
     "results": {"results"},
+    "doctor": {"doctor", "data", "environment"},
     "plan": {"data", "models", "files"},
     "training": {"training", "data", "models", "metrics", "results", "plan", "environment"},
 }

@@ -46,6 +46,7 @@ def test_hand_computed_case() -> None:
     # no: P 1, R 1/2, F 2/3; yes: P 2/3, R 1, F 4/5; every yes above every no.
     assert found["f1/no"] == pytest.approx(2 / 3)
     assert found["f1/yes"] == pytest.approx(4 / 5)
+    assert (found["recall/no"], found["recall/yes"]) == (0.5, 1.0)
     assert found["f1_weighted"] == found["f1_macro"] == pytest.approx((2 / 3 + 4 / 5) / 2)
     assert (found["accuracy"], found["auroc"]) == (0.75, 1.0)
 

@@ -4,19 +4,20 @@ The modules import what is heavy only when their command runs, so that ``marsben
 loads neither torch nor hydra.
 """
 
+import os
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from marsbench import __version__
-from marsbench.cli import data, listing, results, run
+from marsbench.cli import complete, data, doctor, listing, results, run
 
 app = typer.Typer(
     name="marsbench",
     help="Which model works on Mars science: train, test and compare on 22 tasks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -38,10 +39,17 @@ def _root(
 
 app.command("run")(run.run)
 app.command("results")(results.results)
+app.command("doctor")(doctor.doctor)
 app.add_typer(listing.app, name="list")
 app.add_typer(data.app, name="data")
 
 
 def main() -> None:
     """Entry point of the console script."""
-    app()
+    # Named, since the name of the completion variable follows from it.
+    command = partial(app, prog_name="marsbench")
+    variable, wanted = complete.BASH
+    if os.environ.get(variable) == wanted:
+        complete.answer_bash(command)
+    else:
+        command()

@@ -12,6 +12,11 @@ GROUPS = ("optim", "scheduler", "trainer", "logger")
 """Groups of keys for which a YAML can be chosen: ``optim=sgd``."""
 
 
+def group_choices(group: str) -> list[str]:
+    """Names of the YAML files of a group."""
+    return sorted(path.stem for path in (paths.configs() / group).glob("*.yaml"))
+
+
 def split_word(word: str) -> tuple[str, str]:
     """Split a ``key=value`` word.
 
@@ -44,7 +49,7 @@ def compose(words: Sequence[str]) -> RunConfig:
             raise ConfigError(f"'{key}' is given twice.", "Leave one out.")
         seen.add(key)
         if key in GROUPS:
-            choices = sorted(path.stem for path in (paths.configs() / key).glob("*.yaml"))
+            choices = group_choices(key)
             if value not in choices:
                 raise unknown_name(f"choice for {key}", value, choices)
             overrides.append(f"{key}={value}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from marsbench.cli import complete
 from marsbench.cli.output import Format, FormatOption, friendly, note, print_rows, say
 
 if TYPE_CHECKING:
@@ -14,10 +15,17 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Look at a task's data and check them.")
 
-TaskArgument = Annotated[str, typer.Argument(help="Task name, or path to a custom task.")]
+TaskArgument = Annotated[
+    str,
+    typer.Argument(help="Task name, or path to a custom task.", autocompletion=complete.task_names),
+]
 WhereArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY=VALUE...", help="source=..., root=FOLDER, size=N (demo data)."),
+    typer.Argument(
+        metavar="KEY=VALUE...",
+        help="source=..., root=FOLDER, size=N (demo data).",
+        autocompletion=complete.info_words,
+    ),
 ]
 
 
@@ -59,7 +67,12 @@ def info(
 def verify(
     task: TaskArgument,
     where: Annotated[
-        list[str] | None, typer.Argument(metavar="root=FOLDER", help="Folder of the data.")
+        list[str] | None,
+        typer.Argument(
+            metavar="root=FOLDER",
+            help="Folder of the data.",
+            autocompletion=complete.verify_words,
+        ),
     ] = None,
     form: FormatOption = Format.AUTO,
 ) -> None:
@@ -68,7 +81,7 @@ def verify(
     from marsbench.data.verify import verify_folder
 
     spec = get_task(task)
-    report = verify_folder(spec, _keys(where, ("root",)).get("root"))
+    report = verify_folder(spec, _keys(where, complete.VERIFY_KEYS).get("root"))
     if form.is_json:
         say(json.dumps(report.to_dict()))
     else:
@@ -82,9 +95,7 @@ def verify(
         raise SystemExit(2)
 
 
-def _keys(
-    where: list[str] | None, allowed: tuple[str, ...] = ("source", "root", "size")
-) -> dict[str, Any]:
+def _keys(where: list[str] | None, allowed: tuple[str, ...] = complete.INFO_KEYS) -> dict[str, Any]:
     from marsbench.cli.compose import split_word
     from marsbench.errors import unknown_name
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from marsbench.cli import complete
 from marsbench.cli.output import Format, FormatOption, friendly, note, print_rows, say
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def run(
         typer.Argument(
             metavar="KEY=VALUE...",
             help="task=NAME model=NAME and more; `marsbench list keys` shows all keys.",
+            autocompletion=complete.run_words,
         ),
     ] = None,
     dry_run: Annotated[
@@ -48,7 +50,9 @@ def run(
 
     try:
         outcome = run_config(config, force=force)
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit) as stopped:
+        if isinstance(stopped, SystemExit) and stopped.code in (0, 2):
+            raise  # one of several training processes, and not the first, which speaks for all
         note("The run has stopped; the same command goes on from its last whole epoch.")
         raise
     folder = Store(config.store).folder(outcome.record.run_id)

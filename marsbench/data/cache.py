@@ -54,8 +54,7 @@ class DirectImages:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        raw = self._source.read(self._rows.split, index)
-        return decode.DECODERS[self._spec.decode](raw, self._spec.channels)
+        return decode.decode(self._spec, self._source.read(self._rows.split, index))
 
 
 class CachedImages:

@@ -2,47 +2,96 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+from numpy.typing import NDArray
 from pytorch_lightning.accelerators import CUDAAccelerator
-from torch.utils.data import DataLoader, Sampler, SequentialSampler
+from torch.utils.data import DataLoader, Sampler, default_collate
 
-from marsbench.config import Augment, RunConfig
+from marsbench.config import RunConfig
 from marsbench.data.dataset import Draw, MarsDataset, Sample
 from marsbench.data.rows import Source
 from marsbench.data.spec import TaskSpec
 from marsbench.data.subsets import Selection
-from marsbench.data.transforms import eval_transform, train_transform
+from marsbench.data.transforms import resize
 
 
 class EpochSampler(Sampler[Draw]):
-    """Draw every sample once per epoch, in an order and with seeds set by (seed, epoch) alone.
+    """Draw train samples once per epoch, in an order and with seeds set by (seed, epoch) alone.
 
     So an interrupted run continues as if it had not stopped, and the number of worker
-    processes changes nothing.
+    processes changes nothing. Several devices share the batches of one device out: the samples
+    of a step are those that one device with as large a batch would see.
 
     Args:
-        length: Number of samples.
+        draws: Positions to draw, with repeats where a sample is drawn more often, shape (n,).
         seed: Seed of the run.
+        batch_size: Samples per batch and device.
+        rank: Which of the devices this is.
+        world_size: Number of devices.
     """
 
-    def __init__(self, length: int, seed: int) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
+    def __init__(
+        self,
+        draws: NDArray[np.int64],
+        seed: int,
+        batch_size: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.draws, self.seed, self.epoch = draws, seed, 0
+        self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; Lightning calls this before each."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length
+        whole, rest = divmod(len(self.draws), self.batch_size * self.world_size)
+        return whole * self.batch_size + self._share(rest)
+
+    def _share(self, rest: int) -> int:
+        """Samples of the last, incomplete batch that fall to this device."""
+        # At least one, which then counts for nothing: devices step together.
+        return max(len(range(self.rank, rest, self.world_size)), 1 if rest else 0)
 
     def __iter__(self) -> Iterator[Draw]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(self.length)
-        seeds = rng.integers(2**63, size=self.length)
-        for i in order:
-            yield Draw(int(i), int(seeds[i]))
+        order = rng.permutation(len(self.draws))
+        seeds = rng.integers(2**63, size=len(self.draws))
+        rest = len(order) % (self.batch_size * self.world_size)
+        mine = np.concatenate(
+            [
+                order[: len(order) - rest][self.rank :: self.world_size],
+                order[len(order) - rest :][self.rank :: self.world_size],
+            ]
+        )
+        if len(mine) < len(self):
+            mine = np.append(mine, order[-1])
+        for i in mine:
+            yield Draw(int(self.draws[i]), int(seeds[i]))
+
+
+class ShareSampler(Sampler[int]):
+    """Positions in order; of several devices each has every so many.
+
+    Args:
+        length: Number of samples.
+        rank: Which of the devices this is.
+        world_size: Number of devices.
+    """
+
+    def __init__(self, length: int, rank: int = 0, world_size: int = 1) -> None:
+        # More devices than samples: one sample is seen twice, and counted once.
+        self.positions = range(min(rank, length - 1), length, world_size)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.positions)
 
 
 class MarsDataModule(pl.LightningDataModule):
@@ -53,8 +102,8 @@ class MarsDataModule(pl.LightningDataModule):
         spec: Its task.
         source: The task's data, opened.
         selection: The train samples of the run's subset.
+        draws: Positions in the subset that an epoch draws, with repeats; None draws each once.
         side: Side of the model's input in pixels.
-        augment: Changes of train images, resolved.
     """
 
     def __init__(
@@ -65,27 +114,29 @@ class MarsDataModule(pl.LightningDataModule):
         selection: Selection,
         *,
         side: int,
-        augment: Augment,
+        draws: NDArray[np.int64] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
-        evaluate = eval_transform(side)
-        self.train = MarsDataset(
-            spec,
-            source,
-            "train",
-            indices=selection.indices,
-            transform=train_transform(side, augment),
-            cache=config.cache,
+        self.train, self.val, self.test = (
+            MarsDataset(
+                spec,
+                source,
+                split,
+                indices=selection.indices if split == "train" else None,
+                transform=resize(side),
+                cache=config.cache,
+            )
+            for split in ("train", "val", "test")
         )
-        self.val, self.test = (
-            MarsDataset(spec, source, split, transform=evaluate, cache=config.cache)
-            for split in ("val", "test")
-        )
+        self.draws = np.arange(len(self.train)) if draws is None else draws
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Shuffled, augmented train batches."""
-        return self._loader(self.train, EpochSampler(len(self.train), self.config.seed))
+        """Shuffled train batches, to be augmented on the device."""
+        sampler = EpochSampler(
+            self.draws, self.config.seed, self.config.optim.batch_size, *self._place
+        )
+        return self._loader(self.train, sampler)
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Validation batches in order."""
@@ -93,7 +144,14 @@ class MarsDataModule(pl.LightningDataModule):
 
     def ordered(self, dataset: MarsDataset) -> DataLoader[Sample]:
         """Batches of a dataset in order."""
-        return self._loader(dataset, SequentialSampler(dataset))
+        return self._loader(dataset, ShareSampler(len(dataset), *self._place))
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        """Which of how many devices this process serves."""
+        return (
+            (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        )
 
     def _loader(
         self, dataset: MarsDataset, sampler: Sampler[Draw] | Sampler[int]
@@ -103,11 +161,24 @@ class MarsDataModule(pl.LightningDataModule):
             dataset,
             batch_size=self.config.optim.batch_size,
             sampler=sampler,
+            collate_fn=collate,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.trainer is not None
             and isinstance(self.trainer.accelerator, CUDAAccelerator),
         )
+
+
+def collate(samples: list[Sample]) -> dict[str, Any]:
+    """Make a batch; ids and seeds stay lists, in the memory of the host."""
+    batch: dict[str, Any] = {
+        key: default_collate([sample[key] for sample in samples])
+        for key in ("image", "index", "label")
+    }
+    for key in ("sample_id", "seed"):
+        if key in samples[0]:
+            batch[key] = [sample[key] for sample in samples]
+    return batch
 
 
 def default_workers() -> int:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from marsbench.data.cache import DirectImages, Images, cached_images
 from marsbench.data.rows import Source
 from marsbench.data.spec import TaskSpec
-from marsbench.data.transforms import eval_transform
+from marsbench.data.transforms import to_float
 from marsbench.kinds import Kind
 
 
@@ -20,17 +20,20 @@ class Sample(TypedDict):
     """One sample.
 
     Attributes:
-        image: float32 (C, H, W) in [0, 1], not normalised.
+        image: float32 (C, H, W) in [0, 1], not normalised; while it is on its way to the device,
+            uint8 in [0, 255].
         sample_id: Id in the task's index.
         index: Position in the dataset.
         label: int64 () class id for binary and multiclass tasks; float32 (K,) of zeros and
             ones for multilabel ones.
+        seed: Seed of the random changes to come, where the sample was asked for by a `Draw`.
     """
 
     image: Tensor
     sample_id: str
     index: int
     label: NotRequired[Tensor]
+    seed: NotRequired[int]
 
 
 class Draw(NamedTuple):
@@ -48,7 +51,8 @@ class MarsDataset(Dataset[Sample]):
         source: Its data, opened.
         split: train, val or test.
         indices: Positions in the split to keep, shape (n,); None keeps all.
-        transform: From uint8 (C, H, W) to float32 (C, H, W) in [0, 1]; by default only scales.
+        transform: From uint8 (C, H, W) to the image of the sample; by default to float32 in
+            [0, 1].
         cache: Whether decoded images are kept in the memory-mapped cache.
 
     Attributes:
@@ -56,8 +60,7 @@ class MarsDataset(Dataset[Sample]):
         sample_ids: The n ids.
         targets: Class ids (n,), or zeros and ones (n, K) for multilabel tasks.
 
-    Indexing with an int gives a sample; indexing with a `Draw` seeds the transform's random
-    changes first, so that they depend on nothing but the draw.
+    Indexing with an int gives a sample; indexing with a `Draw` gives it with the draw's seed.
     """
 
     def __init__(
@@ -79,7 +82,7 @@ class MarsDataset(Dataset[Sample]):
         self.indices = np.arange(len(rows)) if indices is None else indices
         self.sample_ids: Sequence[str] = [rows.sample_ids[int(i)] for i in self.indices]
         self.targets = rows.targets[self.indices]
-        self.transform = transform or eval_transform(None)
+        self.transform = transform or to_float
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -89,16 +92,13 @@ class MarsDataset(Dataset[Sample]):
         pixels = self.images[int(self.indices[index])]
         # A copy: the cache is read-only and torch tensors are not.
         image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-        if seed is None:
-            image = self.transform(image)
-        else:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                image = self.transform(image)
         dtype = torch.float32 if self.spec.kind is Kind.MULTILABEL else torch.int64
-        return {
-            "image": image,
+        sample: Sample = {
+            "image": self.transform(image),
             "sample_id": self.sample_ids[index],
             "index": index,
             "label": torch.as_tensor(self.targets[index], dtype=dtype),
         }
+        if seed is not None:
+            sample["seed"] = seed
+        return sample

@@ -109,6 +109,27 @@ DECODERS: dict[Decode, Callable[[Raw, int], NDArray[np.uint8]]] = {
 }
 """The decoders this version has."""
 
+
+def decode(spec: TaskSpec, raw: Raw) -> NDArray[np.uint8]:
+    """Decode one sample of a task.
+
+    Returns:
+        Pixels of shape (H, W, C).
+
+    Raises:
+        DataError: If its files are damaged or not what the task says; names the file.
+    """
+    pixels = DECODERS[spec.decode](raw, spec.channels)
+    if spec.image_size is not None and pixels.shape[:2] != spec.image_size:
+        height, width = spec.image_size
+        raise DataError(
+            f"{raw.where} is {_size(pixels)} pixels, where every image of {spec.name} is "
+            f"{height} x {width} (height x width).",
+            "Correct the image, or image_size in a task of your own.",
+        )
+    return pixels
+
+
 _LATER = {
     Decode.IMAGE_MASK: "segmentation masks",
     Decode.IMAGE_BOXES: "boxes for detection",

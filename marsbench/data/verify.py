@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,15 @@ class Report:
 
     Attributes:
         folder: The folder checked.
-        num_files: Images read.
+        num_files: Files read.
+        num_samples: Samples read; a pair has two files.
         problems: What keeps runs from working or makes their numbers wrong.
         notes: What a user should know, such as sizes other than published.
     """
 
     folder: str
     num_files: int = 0
+    num_samples: int = 0
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -66,7 +68,7 @@ def verify_folder(spec: TaskSpec, root: str | Path | None = None) -> Report:
 
 
 def _check_images(spec: TaskSpec, source: LocalSource, splits: list[str], report: Report) -> None:
-    shapes: Counter[str] = Counter()
+    shapes: defaultdict[str, list[str]] = defaultdict(list)
     everything = hashlib.sha256()
     places: defaultdict[str, list[str]] = defaultdict(list)
     for split in splits:
@@ -77,27 +79,30 @@ def _check_images(spec: TaskSpec, source: LocalSource, splits: list[str], report
                 pixels = images[i]
             except DataError as error:
                 # Files that lack are reported already, together.
-                if source.path(split, i).exists():
+                if all(file.exists() for file in source.files(split, i)):
                     report.problems.append(error.problem)
                 continue
-            report.num_files += 1
+            report.num_samples += 1
+            report.num_files += len(source.files(split, i))
             height, width, _ = pixels.shape
-            shapes[f"{height} x {width}"] += 1
+            shapes[f"{height} x {width}"].append(f"{split}/{rows.sample_ids[i]}")
             content = hashlib.sha256(pixels.tobytes()).hexdigest()
             everything.update(f"{split}/{rows.sample_ids[i]} {content}\n".encode())
             places[content].append(f"{split}/{rows.sample_ids[i]}")
-            if spec.image_size is not None and (height, width) != spec.image_size:
-                report.problems.append(
-                    f"{source.path(split, i)} is {height} x {width}, not "
-                    f"{spec.image_size[0]} x {spec.image_size[1]} as the task says"
-                )
         if spec.sizes and spec.sizes.get(split) != len(rows):
             report.notes.append(
                 f"{split} has {len(rows)} samples; published are {spec.sizes.get(split)}"
             )
     report.notes.append(f"digest of ids and pixels: {everything.hexdigest()[:16]}")
-    listed = ", ".join(f"{shape}: {n}" for shape, n in shapes.most_common(5))
+    by_count = sorted(shapes.items(), key=lambda item: -len(item[1]))
+    listed = ", ".join(f"{shape}: {len(names)}" for shape, names in by_count[:5])
     report.notes.append(f"image sizes (height x width): {listed}")
+    # Where nearly all are of one size, the others are likely to be mistakes.
+    if by_count and len(by_count[0][1]) >= 0.9 * report.num_samples:
+        report.notes += [
+            f"{len(names)} of another size, {shape}, such as {names[0]}"
+            for shape, names in by_count[1:6]
+        ]
     across = [p for p in places.values() if len({name.partition("/")[0] for name in p}) > 1]
     within = [p for p in places.values() if len(p) > 1 and p not in across]
     for what, groups in (("in more than one split", across), ("within a split", within)):
@@ -112,7 +117,9 @@ def _check_classes(source: LocalSource, splits: list[str], report: Report) -> No
         rows = source.rows(split)
         for class_id, name in enumerate(source.class_names):
             if not rows.of_class(class_id).any():
-                report.notes.append(f"class {name} has no sample in {split}")
+                # A model cannot learn such a class; a metric can leave it out.
+                found = report.problems if split == "train" else report.notes
+                found.append(f"class {name} has no sample in {split}")
 
 
 def _check_subsets(source: LocalSource, report: Report) -> None:

@@ -26,7 +26,7 @@ OPAQUE = 2.5
 """Optical depth of the air above which the ground counts as hidden."""
 
 _CLEAR_DEPTH = (0.2, 1.5)
-_DUSTY_DEPTH = (3.4, 6.0)
+_DUSTY_DEPTH = (3.1, 6.0)
 
 
 def render_edr(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
@@ -73,7 +73,7 @@ def _relief(kind: Callable[[np.random.Generator, int], frost.Ground]) -> "Landfo
 def _smooth_plain(rng: np.random.Generator, side: int) -> Field:
     """Height of an almost featureless plain: faint swells, a few small craters and stones."""
     plain = rng.uniform(0.002, 0.006) * side * terrain.fractal(rng, side, 3.8)
-    pits = terrain.craters(rng, side, int(rng.integers(1, 5)), 0.025 * side)
+    pits = terrain.craters(rng, side, int(rng.integers(2, 6)), 0.025 * side)
     stones = terrain.boulders(rng, side, int(rng.integers(4, side // 3)))
     return plain + pits + 0.5 * stones + 0.02 * terrain.fractal(rng, side, 1.8)
 

@@ -6,18 +6,20 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 
-from marsbench.config import OptimName, RunConfig, SchedulerName
+from marsbench.config import Augment, OptimName, Precision, RunConfig, SchedulerName
+from marsbench.data.transforms import finish_batch
 from marsbench.errors import TrainingError
-from marsbench.kinds import KINDS, Kind
 from marsbench.models.build import Classifier
-from marsbench.training.losses import LOSSES
+from marsbench.training.losses import Objective
 
 MONITOR = "val/loss"
 """What early stopping, the choice of checkpoint and the plateau schedule watch (paper, C.4)."""
 
+CHECK_EVERY = 50
+"""On a GPU, batches between two looks at their losses."""
 
 _PLATEAU = "plateau_schedule"
 
@@ -27,38 +29,112 @@ class MarsModule(pl.LightningModule):
 
     Args:
         model: The model, in its mode.
-        kind: Kind of the task: gives the loss.
+        objective: What its outputs mean: gives the loss.
         config: The run: gives optimiser and schedule.
+        augment: Changes of train images, resolved.
+        num_draws: Train samples drawn in an epoch, by all devices together.
     """
 
-    def __init__(self, model: Classifier, kind: Kind, config: RunConfig) -> None:
+    def __init__(
+        self,
+        model: Classifier,
+        objective: Objective,
+        config: RunConfig,
+        *,
+        augment: Augment,
+        num_draws: int,
+    ) -> None:
         super().__init__()
         self.model = model
+        self.objective = objective
         self.config = config
-        self.loss = LOSSES[KINDS[kind].loss]
+        self.augment = augment
+        self.num_draws = num_draws
         # A frozen backbone is in no checkpoint, so a checkpoint lacks what the model has.
         self.strict_loading = not model.is_frozen
         self._plateau: lr_scheduler.ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
         self._outputs: dict[str, list[Tensor]] = {"index": [], "logits": [], "label": []}
+        self._unchecked: list[tuple[int, Tensor]] = []
+        self._sum_of_losses = 0.0
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Change train images at random and scale all, in batches on the device."""
+        # Lightning converted to double what was floating point already; images were not.
+        double = self.config.trainer.precision is Precision.FLOAT64
+        return finish_batch(
+            batch,
+            self.augment,
+            channels_last=self.config.channels_last,
+            dtype=torch.float64 if double else torch.float32,
+        )
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """One step's loss."""
+        """One batch's share of the loss of its step."""
         # Seeds dropout: a resumed run is the run that never stopped, whatever else drew
         # random numbers before.
-        place = [self.config.seed, self.current_epoch, batch_idx]
+        place = [self.config.seed, self.current_epoch, batch_idx, self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
-        loss = self.loss(self.model(batch["image"]), batch["label"])
-        if not torch.isfinite(loss):
+        losses = self.objective(self.model(batch["image"]), batch["label"])
+        num_mine, share = self._share(batch_idx)
+        losses = losses[:num_mine]
+        loss: Tensor = losses.sum() * share
+        self._unchecked.append((batch_idx, losses.detach().sum()))
+        # Looking at a loss makes the host wait for a GPU, so there it is not done every time.
+        if losses.device.type == "cpu" or len(self._unchecked) >= CHECK_EVERY:
+            self._check_losses()
+        return loss
+
+    def _share(self, batch_idx: int) -> tuple[int, float]:
+        """Say how a batch's losses enter the mean over all samples of its optimiser step.
+
+        Lightning takes the mean over accumulated batches and over devices, which is the mean over
+        samples only where all are of one size; the last ones of an epoch are not.
+
+        Returns:
+            How many samples of this device's batch count, and the factor of their sum that makes
+            Lightning's mean of means the mean over the samples of the step.
+        """
+        world, accumulated = self.trainer.world_size, self.config.trainer.accumulate_grad_batches
+        together = self.config.optim.batch_size * world
+        start = batch_idx * together
+        in_batch = min(together, self.num_draws - start)
+        first = start // (together * accumulated) * (together * accumulated)
+        in_step = min(together * accumulated, self.num_draws - first)
+        num_mine = len(range(self.global_rank, in_batch, world))
+        return num_mine, accumulated * world / in_step
+
+    def _check_losses(self) -> None:
+        """Raise if one of the last losses is not a number, on all devices together."""
+        sums = torch.stack([loss for _, loss in self._unchecked]).float()
+        bad = ~torch.isfinite(sums)
+        if self.trainer.world_size > 1:
+            bad = self.trainer.strategy.reduce(bad.float(), reduce_op="sum") > 0
+        self._sum_of_losses += float(sums.nan_to_num().sum())
+        if bad.any():
+            batch_idx = self._unchecked[int(bad.nonzero()[0])][0]
             raise TrainingError(
-                f"The training loss became {loss.item()} in epoch {self.current_epoch}, "
+                f"The training loss became {float(sums[bad][0])} in epoch {self.current_epoch}, "
                 f"batch {batch_idx}.",
                 f"Lower optim.lr (now {self.config.learning_rate:g}), set "
                 f"trainer.gradient_clip_val=1.0, or use trainer.precision=32-true "
                 f"(now {self.config.trainer.precision}).",
             )
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
-        return loss
+        self._unchecked.clear()
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the sum of the epoch's losses."""
+        self._sum_of_losses = 0.0
+        self._unchecked.clear()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the mean loss of the epoch's samples."""
+        if self._unchecked:
+            self._check_losses()
+        total = torch.tensor(self._sum_of_losses, dtype=torch.float64, device="cpu")
+        if self.trainer.world_size > 1:
+            total = self.trainer.strategy.reduce(total.float().to(self.device), reduce_op="sum")
+        self.log("train/loss", float(total) / self.num_draws)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Collect logits; the loss is taken over the whole split at once."""
@@ -67,7 +143,7 @@ class MarsModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the mean loss over all validation samples, whatever the batch size."""
         outputs = self.take_outputs()
-        loss = self.loss(outputs["logits"], outputs["label"])
+        loss = self.objective(outputs["logits"], outputs["label"]).mean()
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"The validation loss became {loss.item()} in epoch {self.current_epoch}.",
@@ -85,18 +161,21 @@ class MarsModule(pl.LightningModule):
 
     def _collect(self, batch: Mapping[str, Any]) -> None:
         self._outputs["index"].append(batch["index"])
-        self._outputs["logits"].append(self.model(batch["image"]).float())
+        self._outputs["logits"].append(self.model(batch["image"]))
         self._outputs["label"].append(batch["label"])
 
     def take_outputs(self) -> dict[str, Tensor]:
         """Hand over what evaluation collected, in the order of the split.
 
         Returns:
-            index (N,), logits (N, K) and label (N,) or (N, K), on this device.
+            index (N,), logits (N, outputs) and label (N,) or (N, K), on this device, of the
+            samples of all devices.
         """
         outputs = {name: torch.cat(parts) for name, parts in self._outputs.items()}
         for parts in self._outputs.values():
             parts.clear()
+        if self.trainer.world_size > 1:
+            outputs = _gathered(outputs, self.device)
         order = outputs["index"].argsort()
         return {name: values[order] for name, values in outputs.items()}
 
@@ -153,3 +232,12 @@ class MarsModule(pl.LightningModule):
                 if self._plateau_state is not None:
                     self._plateau.load_state_dict(self._plateau_state)
                 return {}
+
+
+def _gathered(outputs: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Collect what every device has of a split; a sample that two have counts once."""
+    parts: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(parts, {name: t.cpu() for name, t in outputs.items()})
+    whole = {name: torch.cat([part[name] for part in parts]) for name in outputs}
+    _, first = np.unique(whole["index"].numpy(), return_index=True)
+    return {name: values[torch.from_numpy(first)].to(device) for name, values in whole.items()}

@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -5,11 +6,10 @@ import pytest
 import torch
 
 import marsbench
-from marsbench.config import Augment
-from marsbench.data.datamodule import EpochSampler
+from marsbench.data.datamodule import EpochSampler, ShareSampler
 from marsbench.data.dataset import Draw, MarsDataset
 from marsbench.data.sources.local import LocalSource
-from marsbench.data.transforms import eval_transform, train_transform
+from marsbench.data.transforms import resize, to_float
 from marsbench.errors import ConfigError, UnknownNameError
 from marsbench.kinds import Kind
 from tests.fakes import make_spec, write_folder, write_spec
@@ -21,7 +21,9 @@ from tests.fakes import make_spec, write_folder, write_spec
 def test_samples_keep_the_contract(kind: Kind, channels: int, cache: bool, tmp_path: Path) -> None:
     spec = make_spec(kind, channels=channels)
     source = LocalSource(spec, write_folder(spec, tmp_path))
-    data = MarsDataset(spec, source, "val", transform=eval_transform(20), cache=cache)
+    data = MarsDataset(
+        spec, source, "val", transform=lambda image: to_float(resize(20)(image)), cache=cache
+    )
     sample = data[4]
     assert sample["image"].shape == (channels, 20, 20)
     assert sample["image"].dtype == torch.float32
@@ -41,41 +43,64 @@ def test_samples_keep_the_contract(kind: Kind, channels: int, cache: bool, tmp_p
 def data(tmp_path: Path) -> MarsDataset:
     spec = make_spec()
     source = LocalSource(spec, write_folder(spec, tmp_path))
-    return MarsDataset(spec, source, "train", transform=train_transform(32, Augment.D4))
+    return MarsDataset(spec, source, "train", transform=resize(32))
 
 
-def test_a_draw_fixes_the_augmentation_whatever_the_global_state(data: MarsDataset) -> None:
-    torch.manual_seed(1)
-    first = data[Draw(3, 99)]["image"]
-    torch.rand(7)
-    state = torch.get_rng_state()
-    assert torch.equal(first, data[Draw(3, 99)]["image"])
-    assert torch.equal(state, torch.get_rng_state())
-    others = [data[Draw(3, seed)]["image"] for seed in range(40)]
-    assert len({o.numpy().tobytes() for o in others}) == 8  # all of D4, nothing else
-
-
-def test_augmentation_moves_pixels_only(data: MarsDataset) -> None:
-    plain = np.sort(data.images[int(data.indices[3])].ravel()) / 255
-    moved = np.sort(data[Draw(3, 5)]["image"].numpy().ravel())
-    assert moved == pytest.approx(plain, abs=1e-6)
-
-
-def test_hflip_keeps_the_sky_up(data: MarsDataset) -> None:
-    image = torch.arange(16, dtype=torch.uint8).view(1, 4, 4)
-    flip = train_transform(None, Augment.HFLIP)
-    seen = {tuple(flip(image)[0, :, 0].mul(255).round().int().tolist()) for _ in range(30)}
-    assert seen == {(0, 4, 8, 12), (3, 7, 11, 15)}
+def test_a_draw_carries_its_seed_to_the_device(data: MarsDataset) -> None:
+    sample = data[Draw(3, 99)]
+    assert sample["seed"] == 99
+    assert sample["image"].dtype == torch.uint8
+    assert torch.equal(sample["image"], data[3]["image"])
+    assert "seed" not in data[3]
 
 
 def test_epoch_sampler_draws_everything_once_by_seed_and_epoch() -> None:
-    sampler = EpochSampler(50, seed=3)
+    sampler = EpochSampler(np.arange(50), seed=3)
     first = list(sampler)
     assert sorted(d.position for d in first) == list(range(50))
-    assert first == list(EpochSampler(50, seed=3))
+    assert first == list(EpochSampler(np.arange(50), seed=3))
     sampler.set_epoch(1)
     assert list(sampler) != first
-    assert list(EpochSampler(50, seed=4)) != first
+    assert list(EpochSampler(np.arange(50), seed=4)) != first
+
+
+def test_a_sample_drawn_twice_is_changed_in_two_ways() -> None:
+    draws = list(EpochSampler(np.repeat([4, 7], 5), seed=0))
+    assert sorted(d.position for d in draws) == [4] * 5 + [7] * 5
+    assert len({d.seed for d in draws}) == 10
+
+
+@pytest.mark.parametrize("num_samples", [1, 7, 16, 17, 23, 24])
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_devices_share_out_the_batches_of_one(num_samples: int, world_size: int) -> None:
+    batch = 4
+    alone = [d.position for d in EpochSampler(np.arange(num_samples), 1, batch * world_size)]
+    shares = [
+        [d.position for d in EpochSampler(np.arange(num_samples), 1, batch, rank, world_size)]
+        for rank in range(world_size)
+    ]
+    lengths = [
+        len(EpochSampler(np.arange(num_samples), 1, batch, rank, world_size))
+        for rank in range(world_size)
+    ]
+    assert [len(share) for share in shares] == lengths
+    # As many batches on each device, or some would wait for the others for ever.
+    assert len({-(-n // batch) for n in lengths}) == 1
+    for step in range(-(-num_samples // (batch * world_size))):
+        whole = alone[step * batch * world_size :][: batch * world_size]
+        parts = [share[step * batch :][:batch] for share in shares]
+        counted = [p[: len(range(r, len(whole), world_size))] for r, p in enumerate(parts)]
+        assert sorted(itertools.chain(*counted)) == sorted(whole)
+        assert all(parts)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 5])
+@pytest.mark.parametrize("length", [1, 3, 10])
+def test_devices_share_out_a_split_in_order(length: int, world_size: int) -> None:
+    shares = [list(ShareSampler(length, rank, world_size)) for rank in range(world_size)]
+    assert all(shares)
+    assert set(itertools.chain(*shares)) == set(range(length))
+    assert all(len(s) == len(ShareSampler(length, r, world_size)) for r, s in enumerate(shares))
 
 
 def test_load_dataset(tmp_path: Path) -> None:

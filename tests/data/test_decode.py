@@ -6,9 +6,11 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from marsbench.data.decode import image
+from marsbench.data.decode import decode, image, pair
 from marsbench.data.rows import Raw
+from marsbench.data.spec import Decode
 from marsbench.errors import DataError
+from tests.fakes import make_spec
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(256, size=(5, 7), dtype=np.uint8)
@@ -55,3 +57,31 @@ def test_bad_images_name_the_file(raw: Raw, words: list[str]) -> None:
         image(raw, 1)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_pair_is_red_zero_green_after_blue_before() -> None:
+    after = 255 - GREY
+    composite = pair(Raw(encode(GREY).image, "b.png", Raw(encode(after).image, "a.png")), 1)
+    assert composite.shape == (5, 7, 3)
+    assert not composite[:, :, 0].any()
+    assert (composite[:, :, 1] == after).all()
+    assert (composite[:, :, 2] == GREY).all()
+
+
+def test_bad_pairs_name_the_files() -> None:
+    before = encode(GREY).image
+    with pytest.raises(DataError, match=r"b\.png is 5 x 7 and a\.png is 4 x 7"):
+        pair(Raw(before, "b.png", Raw(encode(GREY[:4]).image, "a.png")), 1)
+    with pytest.raises(DataError, match=r"a\.png is empty"):
+        pair(Raw(before, "b.png", Raw(b"", "a.png")), 1)
+    with pytest.raises(DataError, match=r"b\.png has no second image"):
+        pair(Raw(before, "b.png"), 1)
+
+
+def test_an_image_of_another_size_than_the_task_says() -> None:
+    assert decode(make_spec(image_size=(5, 7)), encode(GREY)).shape == (5, 7, 1)
+    with pytest.raises(DataError, match=r"x\.png is 5 x 7 pixels, .* 7 x 5"):
+        decode(make_spec(image_size=(7, 5)), encode(GREY))
+    spec = make_spec(decode=Decode.PAIR_LABEL)
+    both = Raw(encode(GREY).image, "b.png", encode(GREY))
+    assert decode(spec, both).shape == (5, 7, 3)

@@ -266,5 +266,56 @@ def test_ways_out_are_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     from marsbench.data.catalog import get_task
 
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataNotFoundError, match="a task that has demo data"):
+    with pytest.raises(DataNotFoundError, match="add source=demo"):
         open_source(get_task("landmark_cls"))
+    with pytest.raises(DataNotFoundError, match="a task that has demo data"):
+        open_source(make_spec())
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> tuple[TaskSpec, Path]:
+    spec = make_spec(Kind.BINARY, ("Change", "No change"), decode=Decode.PAIR_LABEL)
+    return spec, write_folder(spec, tmp_path)
+
+
+def test_the_second_file_of_a_pair_is_found_by_its_name(pairs: tuple[TaskSpec, Path]) -> None:
+    spec, folder = pairs
+    source = LocalSource(spec, folder)
+    raw = source.read("train", 3)
+    assert raw.where.endswith("train_0003_before.png")
+    assert raw.after is not None
+    assert raw.after.where.endswith("train_0003_after.png")
+    assert raw.after.image == Path(raw.after.where).read_bytes() != raw.image
+    assert len(source.rows("train")) == 24
+
+
+def test_rows_may_list_both_files_of_a_pair(pairs: tuple[TaskSpec, Path]) -> None:
+    spec, folder = pairs
+    rows = read_rows(folder / "annotation.csv")
+    expected = LocalSource(spec, folder).revision
+    both = [*rows, *((r[0].replace("before", "after"), *r[1:]) for r in rows)]
+    write_rows(folder / "annotation.csv", both)
+    assert LocalSource(spec, folder).revision == expected
+    both[-1] = (*both[-1][:3], str(1 - int(both[-1][3])))
+    write_rows(folder / "annotation.csv", both)
+    with pytest.raises(DataError, match=r"test_0011_after\.png .*another label"):
+        LocalSource(spec, folder)
+
+
+def test_the_revision_covers_both_files(pairs: tuple[TaskSpec, Path]) -> None:
+    spec, folder = pairs
+    before = LocalSource(spec, folder).revision
+    second = next(folder.rglob("val_0000_after.png"))
+    second.write_bytes(second.read_bytes() + b" ")
+    assert LocalSource(spec, folder).revision != before
+
+
+def test_half_a_pair_is_named(pairs: tuple[TaskSpec, Path]) -> None:
+    spec, folder = pairs
+    next(folder.rglob("val_0000_after.png")).unlink()
+    with pytest.raises(DataError, match=r"val_0000_after\.png"):
+        LocalSource(spec, folder)
+    rows = read_rows(folder / "annotation.csv")
+    write_rows(folder / "annotation.csv", [*rows, ("odd.png", "train", rows[0][2], rows[0][3])])
+    with pytest.raises(DataError, match=r"odd\.png .*no pair"):
+        LocalSource(spec, folder)

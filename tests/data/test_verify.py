@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from marsbench.data.spec import Decode
 from marsbench.data.verify import verify_folder
+from marsbench.kinds import Kind
 from tests.fakes import make_spec, read_rows, write_folder, write_rows
 
 
@@ -43,7 +45,7 @@ def test_all_problems_come_at_once(folder: Path) -> None:
         "line 9: label '17'",
         "train_0001.png is empty",
         "train_0002.png is damaged",
-        "val_0003.png is 8 x 9, not 32 x 32",
+        "val_0003.png is 8 x 9 pixels, where every image of toy is 32 x 32",
         "test_0004.png",
         "gone.png",
         "lotsx_partition.csv",
@@ -71,3 +73,29 @@ def test_missing_split(folder: Path) -> None:
     rows = [r for r in read_rows(folder / "annotation.csv") if r[1] != "test"]
     write_rows(folder / "annotation.csv", rows)
     assert "there is no test split" in verify_folder(make_spec(), folder).problems
+
+
+def test_an_odd_size_is_named_where_the_task_fixes_none(folder: Path) -> None:
+    Image.fromarray(np.zeros((8, 9), np.uint8)).save(next((folder / "data").rglob("val_0003.png")))
+    report = verify_folder(make_spec(), folder)
+    assert report.problems == []
+    assert "1 of another size, 8 x 9, such as val/val_0003.png" in report.notes
+
+
+def test_a_class_that_train_lacks_is_a_problem(folder: Path) -> None:
+    rows = [r for r in read_rows(folder / "annotation.csv") if (r[1], r[3]) != ("train", "1")]
+    write_rows(folder / "annotation.csv", rows)
+    assert "class dune has no sample in train" in verify_folder(make_spec(), folder).problems
+
+
+def test_pairs(tmp_path: Path) -> None:
+    spec = make_spec(Kind.BINARY, ("Change", "No change"), decode=Decode.PAIR_LABEL)
+    folder = write_folder(spec, tmp_path)
+    report = verify_folder(spec, folder)
+    assert report.problems == []
+    assert (report.num_samples, report.num_files) == (45, 90)
+    next((folder / "data").rglob("val_0003_after.png")).write_bytes(b"")
+    next((folder / "data").rglob("val_0004_after.png")).unlink()
+    text = "\n".join(verify_folder(spec, folder).problems)
+    assert "val_0003_after.png is empty" in text
+    assert "val_0004_after.png" in text

@@ -26,7 +26,7 @@ from marsbench.models.modes import build_for_mode
 from marsbench.plan import resolve
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store, write_atomically
-from marsbench.training import runner
+from marsbench.training import fitting, runner
 from marsbench.training.callbacks import ProgressBar
 from tests.fakes import make_spec, read_rows, write_folder, write_rows, write_spec
 
@@ -312,7 +312,7 @@ def test_a_run_cut_between_training_and_testing_only_tests(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "_load_best", cut)
+        patch.setattr(runner, "load_best", cut)
         with pytest.raises(KeyboardInterrupt):
             marsbench.run(**values)
     monkeypatch.setattr(pl.Trainer, "fit", lambda *_, **__: pytest.fail("trained again"))
@@ -329,12 +329,12 @@ def test_early_stopping_that_was_cut_does_not_go_on(
     real = write_atomically
 
     def cut(path: Path, text: str) -> None:
-        if path.name == runner.FITTED:
+        if path.name == fitting.FITTED:
             raise KeyboardInterrupt
         real(path, text)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "write_atomically", cut)
+        patch.setattr(fitting, "write_atomically", cut)
         with pytest.raises(KeyboardInterrupt):
             marsbench.run(**values)
     record = marsbench.run(**values)

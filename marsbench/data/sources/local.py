@@ -3,7 +3,8 @@
 ``annotation.csv`` (file_id, split, feature_name, label) and ``mapping.json`` (class id to name,
 or to [acronym, name]) beside ``data/SPLIT/FEATURE_NAME/FILE_ID`` (multilabel:
 ``data/SPLIT/FILE_ID``), with optional ``few_shot/K_shot.csv`` and
-``partitions/0.10x_partition.csv``.
+``partitions/0.10x_partition.csv``. Of an image pair the name of the second file is that of the
+first with ``before`` replaced by ``after``, in the same folder; the first is the sample.
 """
 
 import ast
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from marsbench.config import SourceName, Subset
 from marsbench.data.rows import Raw, Rows, class_order
-from marsbench.data.spec import SPLITS, TaskSpec
+from marsbench.data.spec import SPLITS, Decode, TaskSpec
 from marsbench.errors import DataError
 from marsbench.kinds import Kind
 
@@ -29,6 +30,9 @@ MAPPING = "mapping.json"
 
 Index = dict[str, dict[str, tuple[str, tuple[int, ...]]]]
 """For each split, sample id to (path below ``data/SPLIT``, class ids)."""
+
+BEFORE, AFTER = "before", "after"
+"""What tells the two files of a pair apart."""
 
 SHOWN = 5
 """How many of a list of problems one message names."""
@@ -64,6 +68,10 @@ class LocalSource:
         index: Index = {}
         with _collecting(problems):
             read_annotations(spec, folder / ANNOTATIONS, num_classes, index)
+        self._paired = spec.decode is Decode.PAIR_LABEL
+        if self._paired:
+            with _collecting(problems):
+                keep_first_of_pairs(index, folder / ANNOTATIONS)
         self._paths: dict[str, list[Path]] = {}
         self._rows: dict[str, Rows] = {}
         content = hashlib.sha256(json.dumps(self.class_names).encode())
@@ -75,13 +83,14 @@ class LocalSource:
             paths = [folder / "data" / split / relative for _, (relative, _) in entries]
             fingerprint = hashlib.sha256()
             for (sample_id, (_, label)), path in zip(entries, paths, strict=True):
-                try:
-                    stat = path.stat()
-                except OSError:
-                    absent.append(path)
-                    continue
-                fingerprint.update(f"{path}\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode())
-                content.update(f"{split}\t{sample_id}\t{label}\t{stat.st_size}\n".encode())
+                for file in (path, second_of_pair(path)) if self._paired else (path,):
+                    try:
+                        stat = file.stat()
+                    except OSError:
+                        absent.append(file)
+                        continue
+                    fingerprint.update(f"{file}\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode())
+                    content.update(f"{split}\t{sample_id}\t{label}\t{stat.st_size}\n".encode())
             self._paths[split] = paths
             targets = _targets(spec.kind, [label for _, (_, label) in entries], num_classes)
             ids = [sample_id for sample_id, _ in entries]
@@ -119,13 +128,15 @@ class LocalSource:
         """File of one image."""
         return self._paths[split][index]
 
-    def read(self, split: str, index: int) -> Raw:
-        """Bytes of one image."""
+    def files(self, split: str, index: int) -> tuple[Path, ...]:
+        """All files of one sample: its image, or the two of a pair."""
         path = self.path(split, index)
-        try:
-            return Raw(path.read_bytes(), str(path))
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+        return (path, second_of_pair(path)) if self._paired else (path,)
+
+    def read(self, split: str, index: int) -> Raw:
+        """Bytes of one image, or of the two of a pair."""
+        first, *others = (Raw(_bytes(file), str(file)) for file in self.files(split, index))
+        return Raw(first.image, first.where, *others)
 
     def subset_ids(self, subset: Subset) -> list[str] | None:
         """Train ids of a published subset, in the order of its CSV."""
@@ -145,6 +156,51 @@ class LocalSource:
         if subset.fraction is not None:
             return self.folder / "partitions" / f"{subset.fraction:.2f}x_partition.csv"
         return None
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read: {error.strerror}.", "Unpack the data again."
+        ) from error
+
+
+def second_of_pair(path: Path) -> Path:
+    """File of the later image of a pair, from the file of the earlier one."""
+    return path.with_name(path.name.replace(BEFORE, AFTER))
+
+
+def keep_first_of_pairs(index: Index, path: Path) -> None:
+    """Drop rows of second images, which files may list beside the first.
+
+    Args:
+        index: Changed in place.
+        path: Where it was read from, for messages.
+
+    Raises:
+        DataError: If a name says neither which image of a pair it is, or the second of a pair
+            has another label than the first, or no first.
+    """
+    problems: list[str] = []
+    for split, rows in index.items():
+        first = {name: entry for name, entry in rows.items() if BEFORE in Path(name).name}
+        seconds = {str(second_of_pair(Path(name))): entry for name, entry in first.items()}
+        for name, (_, labels) in rows.items():
+            if name in first:
+                continue
+            if name not in seconds:
+                problems.append(f"{name} ({split}) is the first image of no pair, nor the second")
+            elif seconds[name][1] != labels:
+                problems.append(f"{name} ({split}) has another label than the image before it")
+        index[split] = first
+    if problems:
+        raise DataError(
+            f"{path}: {len(problems)} bad row(s): {_some(problems, '; ')}.",
+            f"List the first image of each pair, with '{BEFORE}' in its name; the second is named "
+            f"alike, with '{AFTER}'.",
+        )
 
 
 @contextlib.contextmanager

@@ -1,0 +1,194 @@
+"""Shell completion of ``KEY=VALUE`` words and of task names. Loads neither torch nor hydra.
+
+Shells put a space behind a match that is the only one. A key that is the only match is therefore
+offered with its values, so that the shell stops at ``key=`` and shows them.
+"""
+
+import contextlib
+import io
+import os
+import re
+import types
+import typing
+from collections.abc import Callable, Collection, Iterator
+from enum import StrEnum
+from typing import Any
+
+import typer
+
+from marsbench.cli.output import say
+
+BASH = ("_MARSBENCH_COMPLETE", "complete_bash")
+"""Environment variable, and its value, with which the script for bash asks for matches."""
+
+INFO_KEYS = ("source", "root", "size")
+"""Keys of ``marsbench data info``."""
+
+VERIFY_KEYS = ("root",)
+"""Keys of ``marsbench data verify``."""
+
+_PATHS = ("root", "weights", "store")
+"""Keys of paths: nothing is offered, so that the shell completes file names."""
+
+Match = tuple[str, str]
+"""What can be typed, and what it means."""
+
+
+def run_words(ctx: typer.Context, incomplete: str) -> list[Match]:
+    """Complete a word of ``marsbench run``."""
+    from marsbench.cli.compose import GROUPS
+    from marsbench.config import config_keys, key_notes
+
+    notes = key_notes()
+    meanings = {key: notes[key] for key in config_keys()}
+    meanings |= {group: f"A choice for {group}.*" for group in GROUPS}
+    return _words(incomplete, meanings, _given(ctx, "words"))
+
+
+def info_words(ctx: typer.Context, incomplete: str) -> list[Match]:
+    """Complete a word of ``marsbench data info TASK``."""
+    return _some_words(ctx, incomplete, INFO_KEYS)
+
+
+def verify_words(ctx: typer.Context, incomplete: str) -> list[Match]:
+    """Complete a word of ``marsbench data verify TASK``."""
+    return _some_words(ctx, incomplete, VERIFY_KEYS)
+
+
+def task_names(incomplete: str) -> list[Match]:
+    """Complete the name of a task."""
+    from marsbench.data.catalog import TASKS
+
+    return [(name, s.title) for name, s in TASKS.items() if name.startswith(incomplete)]
+
+
+def _some_words(ctx: typer.Context, incomplete: str, keys: Collection[str]) -> list[Match]:
+    from marsbench.config import key_notes
+
+    notes = key_notes()
+    return _words(incomplete, {key: notes[key] for key in keys}, _given(ctx, "where"))
+
+
+def _given(ctx: typer.Context, argument: str) -> set[str]:
+    """Keys that stand on the command line already."""
+    return {word.partition("=")[0] for word in ctx.params.get(argument) or ()}
+
+
+def _words(incomplete: str, meanings: dict[str, str], given: Collection[str]) -> list[Match]:
+    key, separator, typed = incomplete.partition("=")
+    if separator:
+        values = _values(key, typed) if key in meanings else []
+        return [(f"{key}={v}", note) for v, note in values if v.startswith(typed)]
+    keys = [name for name in meanings if name.startswith(key) and name not in given]
+    if len(keys) != 1:
+        return [(f"{name}=", meanings[name]) for name in keys]
+    (name,) = keys
+    values = _values(name, "")
+    if len(values) > 1:
+        return [(f"{name}={value}", note) for value, note in values]
+    return [(f"{name}=", meanings[name]), (f"{name}={_default(name)}", "the default")]
+
+
+def _values(key: str, typed: str) -> list[Match]:
+    """What a key can be; of a number its default, of a path nothing."""
+    from marsbench.cli.compose import GROUPS, group_choices
+    from marsbench.config import config_keys
+
+    if key in _PATHS:
+        return []
+    special: dict[str, Callable[[], list[Match]]] = {
+        "task": lambda: task_names(""),
+        "model": lambda: list(_models(typed)),
+        "subset": lambda: list(_subsets()),
+    }
+    if key in special:
+        return special[key]()
+    if key in GROUPS:
+        return [(choice, "") for choice in group_choices(key)]
+    hint: Any = config_keys()[key]
+    if isinstance(hint, types.UnionType):
+        hint = next(t for t in typing.get_args(hint) if t is not type(None))
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return [(member.value, "") for member in hint]
+    if hint is bool:
+        return [("true", ""), ("false", "")]
+    return [(_default(key), "the default")]
+
+
+def _models(typed: str) -> Iterator[Match]:
+    from marsbench.models.zoo import ALIASES, MODELS
+
+    for name, spec in MODELS.items():
+        yield name, spec.architecture
+    for alias, name in ALIASES.items():
+        yield alias, name
+    if typed:
+        # Of the thousands that the libraries have only the zoo's own: asking them loads torch.
+        for name, spec in MODELS.items():
+            yield spec.architecture, name
+
+
+def _subsets() -> Iterator[Match]:
+    from marsbench.config import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS
+
+    yield "full", "the whole train split"
+    for share in PUBLISHED_PARTITIONS:
+        yield f"partition_{share}", ""
+    for shots in PUBLISHED_SHOTS:
+        yield f"few_shot_{shots}", ""
+
+
+def _default(key: str) -> str:
+    from marsbench.config import RunConfig
+
+    group, _, leaf = key.partition(".")
+    value = RunConfig().to_dict()[group]
+    value = value[leaf] if leaf else value
+    return "null" if value is None else str(value)
+
+
+def answer_bash(app: Callable[[], object]) -> None:
+    """Answer bash, which breaks words at ``=`` and ``:`` and wants back only the last piece.
+
+    Args:
+        app: The command line, which answers for whole words.
+    """
+    # Not split at blanks: an empty word counts, and a quoted one may hold some.
+    pieces = os.environ.get("COMP_WORDS", "").split("\n")
+    current = int(os.environ.get("COMP_CWORD") or len(pieces) - 1)
+    words, done = join_pieces(pieces[: current + 1])
+    os.environ["COMP_WORDS"] = "\n".join(words)
+    os.environ["COMP_CWORD"] = str(len(words) - 1)
+    answer = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(answer):
+            app()
+    finally:
+        for line in answer.getvalue().splitlines():
+            say(line.removeprefix(done))
+
+
+def join_pieces(pieces: list[str]) -> tuple[list[str], str]:
+    """Join what bash broke at ``=`` and ``:``.
+
+    Args:
+        pieces: For example ``["marsbench", "run", "task", "=", "fro"]``.
+
+    Returns:
+        The words, ``["marsbench", "run", "task=fro"]``, and how much of the last one bash takes
+        as done, ``"task="``.
+    """
+    words: list[str] = []
+    done = ""
+    was_break = False
+    for piece in pieces:
+        is_break = re.fullmatch("[=:]+", piece) is not None
+        # An empty piece behind a break is a new word: right behind it bash gives the break.
+        if words and (is_break or (was_break and piece)):
+            done = words[-1] + (piece if is_break else "")
+            words[-1] += piece
+        else:
+            done = ""
+            words.append(piece)
+        was_break = is_break
+    return words, done

@@ -1,0 +1,103 @@
+"""What can be done about classes of unequal frequency (Mars-Bench paper, D.1.1).
+
+- undersample: every class is cut to the size of the smallest.
+- oversample: the largest class is cut to half, or to the size of the second if that is more;
+  the others are repeated up to that level, each sample at most ten times. The repeats differ,
+  since every draw is augmented anew.
+- loss_weight: nothing is drawn more or less often; a sample's loss counts in inverse proportion
+  to the frequency of its class.
+
+The paper says "modestly down-sample the majority class" and gives no numbers; half and ten are
+this package's reading of it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.config import Imbalance
+from marsbench.errors import ConfigError, DataError
+
+MOST_REPEATS = 10
+"""How often oversampling draws one sample in an epoch, at most."""
+
+
+class Balance(NamedTuple):
+    """How train samples are drawn and weighed.
+
+    Attributes:
+        draws: Positions to draw in each epoch, with repeats, ascending, shape (n,).
+        class_weights: Weight of each class in the loss, float64 (K,): of a single-label task the
+            factor of a sample's loss, 1 on average; of a multilabel task the factor of the
+            positives' loss. None weighs all alike.
+    """
+
+    draws: NDArray[np.int64]
+    class_weights: NDArray[np.float64] | None
+
+
+def class_counts(targets: NDArray[np.integer], num_classes: int) -> NDArray[np.int64]:
+    """Samples of each class, shape (K,), from ids (n,) or zeros and ones (n, K)."""
+    counts: NDArray[np.int64] = (
+        (targets > 0).sum(axis=0)
+        if targets.ndim == 2
+        else np.bincount(targets, minlength=num_classes)
+    )
+    return counts
+
+
+def balance(
+    targets: NDArray[np.integer], strategy: Imbalance, seed: int, classes: Sequence[str]
+) -> Balance:
+    """Decide how train samples are drawn and weighed.
+
+    Args:
+        targets: Class ids, shape (n,), or zeros and ones, shape (n, K), of the train samples.
+        strategy: What to do.
+        seed: Seed of the run; decides which samples are left out.
+        classes: The K class names, for messages.
+
+    Raises:
+        ConfigError: If the strategy has no meaning for such targets.
+        DataError: If a class has no sample, which nothing can balance.
+    """
+    everything = np.arange(len(targets))
+    if strategy is Imbalance.NONE:
+        return Balance(everything, None)
+    counts = class_counts(targets, len(classes))
+    if empty := [name for name, n in zip(classes, counts, strict=True) if n == 0]:
+        raise DataError(
+            f"imbalance={strategy} needs train samples of every class; there are none of: "
+            f"{', '.join(empty)}.",
+            "Choose a larger subset, or imbalance=none.",
+        )
+    if strategy is Imbalance.LOSS_WEIGHT:
+        if targets.ndim == 2:
+            return Balance(everything, (len(targets) - counts) / counts)
+        return Balance(everything, len(targets) / (len(counts) * counts))
+    if targets.ndim == 2:
+        raise ConfigError(
+            f"imbalance={strategy} has no meaning where a sample has several labels: drawing one "
+            "class more often draws others with it.",
+            "Choose imbalance=loss_weight or none.",
+        )
+    rng = np.random.default_rng([seed, len(targets)])
+    level = _level(counts, strategy)
+    draws = []
+    for class_id, count in enumerate(counts):
+        members = rng.permutation(np.flatnonzero(targets == class_id))
+        wanted = min(level, int(count) * MOST_REPEATS)
+        # Whole rounds first, so that no sample is drawn two times more often than another.
+        draws.append(np.resize(members, wanted))
+    return Balance(np.sort(np.concatenate(draws)), None)
+
+
+def _level(counts: NDArray[np.int64], strategy: Imbalance) -> int:
+    """Samples per class to aim at."""
+    if strategy is Imbalance.UNDERSAMPLE:
+        return int(counts.min())
+    largest = np.sort(counts)[::-1]
+    second = int(largest[1]) if len(largest) > 1 else 0
+    return max(int(largest[0]) // 2, second)

@@ -1,0 +1,53 @@
+"""Scenes for ``domars16k``: fifteen landforms as the Context Camera sees them.
+
+What tells the classes apart is the shape of the relief or its texture, never the grey value:
+where the sun stands, how the scene lies, its scale and the contrast stretch are random. The
+isolated landforms are in `landforms_lines`, those on slopes in `landforms_slopes`, and those
+that fill the view in `landforms_ground`.
+
+The classes are those of Wilhelm et al. 2020, https://doi.org/10.3390/rs12233981.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.demo import landforms_base as base
+from marsbench.demo import landforms_ground, landforms_lines, landforms_slopes
+from marsbench.demo.landforms_base import View
+from marsbench.demo.terrain import Light
+
+SCENES: dict[str, Callable[[np.random.Generator, int, Light], View]] = {
+    "Aeolian Curved": landforms_ground.aeolian_curved,
+    "Aeolian Straight": landforms_ground.aeolian_straight,
+    "Channel": landforms_lines.channel,
+    "Cliff": landforms_lines.cliff,
+    "Mounds": landforms_lines.mounds,
+    "Ridge": landforms_lines.ridge,
+    "Gullies": landforms_slopes.gullies,
+    "Mass Wasting": landforms_slopes.mass_wasting,
+    "Slope Streaks": landforms_slopes.slope_streaks,
+    "Crater": landforms_lines.crater,
+    "Crater Field": landforms_lines.crater_field,
+    "Mixed Terrain": landforms_ground.mixed,
+    "Rough Terrain": landforms_ground.rough,
+    "Smooth Terrain": landforms_ground.smooth,
+    "Textured Terrain": landforms_ground.textured,
+}
+"""Every class and the function ``(rng, side, light) -> view`` that builds its scene."""
+
+
+def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
+    """Draw one image.
+
+    Args:
+        rng: Source of randomness.
+        label: Name of the landform, a key of `SCENES`.
+        side: Side of the image in pixels.
+
+    Returns:
+        Grey values, (side, side, 1).
+    """
+    light = base.low_sun(rng)
+    return base.photograph(rng, SCENES[label](rng, side, light), light)

@@ -1,0 +1,95 @@
+"""What a way of dealing with unequal classes did to the rare and to the frequent ones."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from marsbench.identity import digest
+from marsbench.results.record import RunRecord
+
+STRATEGIES = ("none", "undersample", "oversample", "loss_weight")
+"""In the order of tables."""
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """Test scores per class of runs that differ in `imbalance` and seed alone.
+
+    Attributes:
+        title: Task, model, mode and subset.
+        counts: Train samples of each class in the subset, the rarest class first.
+        runs: Records by strategy, in the order of `STRATEGIES`.
+    """
+
+    title: str
+    counts: dict[str, int]
+    runs: dict[str, list[RunRecord]]
+
+    def per_class(self, metric: str) -> list[dict[str, Any]]:
+        """Give a row per class, the rarest first, with a column per strategy.
+
+        Args:
+            metric: recall (the accuracy within a class) or f1; means over the seeds.
+        """
+        return [
+            {"class": name, "train": count, **self._by_strategy(f"{metric}/{name}")}
+            for name, count in self.counts.items()
+        ]
+
+    def summary(self, metric: str) -> list[dict[str, Any]]:
+        """Give a row per strategy: overall scores, and minority and majority class side by side."""
+        minority, *_, majority = self.counts
+        headline = next(iter(self.runs.values()))[0].headline
+        wanted = {
+            headline: headline,
+            "accuracy": "accuracy",
+            f"minority: {minority}": f"{metric}/{minority}",
+            f"majority: {majority}": f"{metric}/{majority}",
+        }
+        columns = {title: self._by_strategy(name) for title, name in wanted.items()}
+        return [
+            {
+                "imbalance": strategy,
+                "seeds": len(records),
+                **{title: values[strategy] for title, values in columns.items()},
+            }
+            for strategy, records in self.runs.items()
+        ]
+
+    def _by_strategy(self, name: str) -> dict[str, float | None]:
+        """Mean of a test metric over the seeds of each strategy; None where none defines it."""
+        found = {}
+        for strategy, records in self.runs.items():
+            values = [r.metrics["test"][name] for r in records if name in r.metrics["test"]]
+            found[strategy] = fmean(values) if values else None
+        return found
+
+
+def class_tables(records: Iterable[RunRecord]) -> list[ClassTable]:
+    """Group records of classification into tables: one for all that differ in nothing else.
+
+    Records that do not say how many train samples each class has are left out.
+    """
+    groups: defaultdict[tuple[str, ...], list[RunRecord]] = defaultdict(list)
+    for record in records:
+        if len(record.data.get("train_counts", ())) < 2:
+            continue
+        rest = {k: v for k, v in record.identity.items() if k != "imbalance"}
+        named = (record.task, record.model, record.mode, record.subset)
+        groups[*named, digest(rest)].append(record)
+    tables = []
+    for key, group in sorted(groups.items()):
+        runs: dict[str, list[RunRecord]] = {strategy: [] for strategy in STRATEGIES}
+        for record in group:
+            runs[record.config.get("imbalance", "none")].append(record)
+        counts = group[0].data["train_counts"]
+        tables.append(
+            ClassTable(
+                title=" ".join(key[:-1]),
+                counts=dict(sorted(counts.items(), key=lambda item: item[1])),
+                runs={strategy: found for strategy, found in runs.items() if found},
+            )
+        )
+    return tables

@@ -1,0 +1,77 @@
+"""Train, resume, and find the checkpoint that validation chose."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from marsbench.data.datamodule import MarsDataModule
+from marsbench.errors import StoreError
+from marsbench.results.store import CHECKPOINTS, write_atomically
+from marsbench.training.module import MONITOR, MarsModule
+from marsbench.training.trainer import BEST, LAST, interruptible
+
+FITTED = "fitted.json"
+"""Written when training is over: a run interrupted after that only evaluates."""
+
+
+def fit(trainer: pl.Trainer, module: MarsModule, data: MarsDataModule, folder: Path) -> int | None:
+    """Train, or go on from the last whole epoch; returns that epoch if there was one."""
+    checkpoints = folder / CHECKPOINTS
+    if (checkpoints / FITTED).exists():
+        return int(json.loads((checkpoints / FITTED).read_text())["epochs_trained"])
+    last = checkpoints / LAST
+    state = _read(last)
+    resumed_from = None if state is None else int(state["epoch"]) + 1
+    if state is None or not _has_stopped(state):
+        interruptible(
+            trainer, lambda: trainer.fit(module, datamodule=data, ckpt_path=last if state else None)
+        )
+        epochs = trainer.current_epoch
+    else:
+        epochs = int(state["epoch"]) + 1
+    if trainer.is_global_zero:
+        write_atomically(checkpoints / FITTED, json.dumps({"epochs_trained": epochs}) + "\n")
+    return resumed_from
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Read a checkpoint of ours; None if there is none."""
+    if not path.exists():
+        return None
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types on damaged files
+        raise StoreError(
+            f"The checkpoint {path} of the interrupted run is damaged ({type(error).__name__}).",
+            "Start this run anew with --force (from Python: force=True).",
+        ) from error
+    return content
+
+
+def _has_stopped(state: dict[str, Any]) -> bool:
+    """Whether early stopping had ended the training this checkpoint is the last of."""
+    return any(
+        callback.get("stopped_epoch", 0) > 0
+        for name, callback in state["callbacks"].items()
+        if name.startswith("EarlyStopping")
+    )
+
+
+def load_best(module: MarsModule, folder: Path) -> dict[str, Any]:
+    """Load the checkpoint that validation chose; returns what the record says of it."""
+    checkpoints = folder / CHECKPOINTS
+    best = _read(checkpoints / BEST)
+    if best is None:
+        raise FileNotFoundError(checkpoints / BEST)
+    module.load_state_dict(best["state_dict"], strict=module.strict_loading)
+    chosen = next(v for v in best["callbacks"].values() if v.get("monitor") == MONITOR)
+    fitted = json.loads((checkpoints / FITTED).read_text())
+    return {
+        "chosen_by": MONITOR,
+        "epoch": int(best["epoch"]),
+        "value": float(chosen["best_model_score"]),
+        "epochs_trained": fitted["epochs_trained"],
+    }

@@ -1,0 +1,114 @@
+"""One step is one step, however its samples are spread over batches, devices and layouts."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import marsbench
+from marsbench.results.record import RunRecord
+from marsbench.results.store import Store
+from tests.fakes import make_spec, write_folder, write_spec
+
+# Without batch normalisation, whose statistics are those of one device's batch.
+MODEL = "timm:test_vit"
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Path of a custom task beside its data: 24 train samples, no multiple of a step's ten."""
+    folder = write_folder(make_spec(), tmp_path_factory.mktemp("toy"))
+    return str(write_spec(make_spec(), folder / "task.yaml"))
+
+
+def keys(toy: str, store: Path, **more: Any) -> dict[str, Any]:
+    return {
+        "task": toy,
+        "model": MODEL,
+        "mode": "scratch",
+        "store": str(store),
+        "workers": 0,
+        "optim.batch_size": 10,
+        "trainer.max_epochs": 2,
+        "trainer.accelerator": "cpu",
+        **more,
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(toy: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunRecord, Path]:
+    """A run whose steps are single batches."""
+    store = tmp_path_factory.mktemp("whole")
+    return marsbench.run(**keys(toy, store)), store
+
+
+def scores(record: RunRecord, store: Path) -> np.ndarray:
+    return np.stack(list(Store(store).predictions(record.run_id)["scores"]))
+
+
+def check_equal(
+    record: RunRecord, store: Path, whole: tuple[RunRecord, Path], tolerance: float = 2e-5
+) -> None:
+    expected, place = whole
+    assert record.run_id == expected.run_id
+    assert scores(record, store) == pytest.approx(scores(expected, place), abs=tolerance)
+    assert record.checkpoint["value"] == pytest.approx(expected.checkpoint["value"], abs=1e-4)
+
+
+def test_accumulated_batches_are_one_step(
+    toy: str, whole: tuple[RunRecord, Path], tmp_path: Path
+) -> None:
+    more = {"optim.batch_size": 2, "trainer.accumulate_grad_batches": 5}
+    check_equal(marsbench.run(**keys(toy, tmp_path, **more)), tmp_path, whole)
+
+
+def run_command(values: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    words = [f"{key}={value}" for key, value in values.items()]
+    command = [sys.executable, "-m", "marsbench", "run", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize("batch_size", [5, 4])
+def test_two_devices_are_one_step(
+    batch_size: int, toy: str, whole: tuple[RunRecord, Path], tmp_path: Path
+) -> None:
+    """With two processes on the CPU; of the last step's four samples each has two."""
+    more = {"optim.batch_size": batch_size, "trainer.devices": 2}
+    done = run_command(keys(toy, tmp_path / "two", **more))
+    assert done.returncode == 0, done.stderr
+    # One summary: the second process says nothing.
+    summary = json.loads(done.stdout)
+    record = Store(tmp_path / "two").find(summary["run_id"])
+    assert record is not None
+    if batch_size == 4:
+        one = tmp_path / "one"
+        whole = marsbench.run(**keys(toy, one, **{"optim.batch_size": 8})), one
+    check_equal(record, tmp_path / "two", whole)
+    again = run_command(keys(toy, tmp_path / "two", **more))
+    assert json.loads(again.stdout)["status"] == "done already"
+
+
+def test_a_failure_on_two_devices_is_one_message(toy: str, tmp_path: Path) -> None:
+    more = {"optim.batch_size": 5, "trainer.devices": 2, "optim.lr": 1e30, "optim.name": "sgd"}
+    done = run_command(keys(toy, tmp_path, **more))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("loss became") == 1
+
+
+@pytest.mark.parametrize("model", ["timm:test_resnet", MODEL])
+def test_the_memory_layout_changes_nothing(model: str, toy: str, tmp_path: Path) -> None:
+    first, second = (
+        marsbench.run(**keys(toy, tmp_path / str(last), model=model, channels_last=last))
+        for last in (True, False)
+    )
+    check_equal(second, tmp_path / "False", (first, tmp_path / "True"), tolerance=1e-3)
+
+
+@pytest.mark.slow
+def test_compiling_changes_nothing(toy: str, whole: tuple[RunRecord, Path], tmp_path: Path) -> None:
+    check_equal(marsbench.run(**keys(toy, tmp_path, compile=True)), tmp_path, whole, 1e-4)
