@@ -113,12 +113,12 @@ def network_f1(
             else functional.cross_entropy(logits, wanted[chosen], label_smoothing=0.05)
         )
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
     net.eval()
     with torch.inference_mode():
-        out = torch.cat([net((x - 0.5) * 4.0) for x in images["test"].split(256)])
+        out = torch.cat([net((x - 0.5) * 4.0) for x in torch.tensor_split(images["test"], 8)])
     predicted = (out > 0).int() if multilabel else out.argmax(1)
     return macro_f1(targets["test"], predicted.numpy())
 

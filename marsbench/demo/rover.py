@@ -82,7 +82,7 @@ def _slab(rng: np.random.Generator, n: int) -> Plan:
     """Bare rock, its texture and dust cover drawn at random, now and then with a joint."""
     texture = ground.noise(rng, n, rng.uniform(1.6, 2.6))
     swell = ground.noise(rng, n, 3.4)
-    height = rng.uniform(0.06, 0.26) * texture + rng.uniform(0.008, 0.03) * n * swell
+    height = rng.uniform(0.05, 0.2) * texture + rng.uniform(0.008, 0.03) * n * swell
     if rng.uniform() < 0.5:
         cell = rng.uniform(0.35, 0.7) * n
         joints, blocks = ground.fractured(rng, n, cell)
@@ -138,13 +138,13 @@ def _bedded(rng: np.random.Generator, n: int) -> Plan:
     dip = rng.normal(0.0, 22.0)
     warp = ground.noise(rng, n, 3.6)
     ragged = ground.noise(rng, n, 2.2, 0.4 * n)
-    position = terrain.along(n, dip) + rng.uniform(0.01, 0.05) * n * warp + 0.4 * ragged
-    thick = rng.uniform(0.03, 0.08) * n
+    position = terrain.along(n, dip) + rng.uniform(0.01, 0.035) * n * warp + 0.4 * ragged
+    thick = rng.uniform(0.03, 0.065) * n
     count = int(3.0 * n / thick)
     boundaries = np.cumsum(thick * np.exp(rng.normal(0.0, 0.45, count)))
     boundaries -= boundaries[count // 2]
     hardness = rng.uniform(-1.0, 1.0, count + 1) + np.where(np.arange(count + 1) % 2, 0.7, -0.7)
-    tone = np.exp(rng.uniform(0.13, 0.28) * rng.standard_normal(count + 1))
+    tone = np.exp(rng.uniform(0.15, 0.28) * rng.standard_normal(count + 1))
     bed = np.searchsorted(boundaries, position)
     texture = ground.noise(rng, n, 1.9)
     erosion = np.clip(1.0 + 0.45 * ground.noise(rng, n, 2.8, 0.5 * n), 0.6, 1.8)
@@ -158,7 +158,7 @@ def _bedded(rng: np.random.Generator, n: int) -> Plan:
     if rng.uniform() < 0.3:
         # Sand lies in the hollows or at the foot.
         low = 0.6 * ground.noise(rng, n, 3.4) - 2.5 * terrain.along(n, rng.normal(0.0, 30.0)) / n
-        fill = terrain.cover(low, rng.uniform(0.08, 0.25), 0.12)
+        fill = terrain.cover(low, rng.uniform(0.05, 0.2), 0.12)
         sand = ground.kindred(rng, base)
         height = height * (1.0 - 0.9 * fill)
         colour = ground.mix(colour, sand * (1.0 + 0.04 * texture)[..., None], fill)
@@ -216,9 +216,11 @@ def _drilled(rng: np.random.Generator, plan: Plan) -> Plan:
     powder = np.clip(
         ground.stone_colour(rng, rng.uniform(0.0, 0.6)) * rng.uniform(1.5, 2.3), 0.2, 0.6
     )
+    # Ground-up rock is paler than its weathered surface.
+    powder = powder * max(1.0, 1.6 * float(colour.mean()) / float(powder.mean()))
     count = int(rng.choice([1, 1, 2, 3]))
     squash, turn = rng.uniform(0.65, 1.0), rng.uniform(0.0, np.pi)
-    radius = rng.uniform(0.05, 0.11) * n / count**0.35
+    radius = rng.uniform(0.06, 0.115) * n / count**0.35
     direction = rng.uniform(0.0, 2.0 * np.pi)
     start = rng.uniform(0.35, 0.65, 2) * n
     ragged = ground.noise(rng, n, 2.6, 0.5 * n)
@@ -229,7 +231,7 @@ def _drilled(rng: np.random.Generator, plan: Plan) -> Plan:
         x = east - start[1] - away * np.cos(direction)
         u, v = np.cos(turn) * x + np.sin(turn) * y, np.cos(turn) * y - np.sin(turn) * x
         rho = np.hypot(u, v / squash) / radius
-        extent = rng.uniform(1.9, 3.2)
+        extent = rng.uniform(2.1, 3.2)
         pile = 1.0 - terrain.smoothstep(rho + 0.35 * ragged, 0.75 * extent, 1.1 * extent)
         pile *= np.clip(0.95 + 0.12 * crumbs, 0.0, 1.0)
         cone = radius * 0.35 * np.exp(-(((rho - 1.35) / 0.45) ** 2))

@@ -1,7 +1,7 @@
 """Tools and sample hardware on Curiosity's arm, as layers.
 
 The arm shows its tools to the cameras in a few taught poses, so each has a habitual turn from
-which it strays by some 35 degrees; what is round is seen at any. They stand before ground far
+which it strays by some 25 degrees; what is round is seen at any. They stand before ground far
 below or a piece of the arm. What tells them apart is outline and layout:
 
 - APXS: a round head end on, six sources in a dark recess inside a contact ring with three pads.
@@ -10,8 +10,8 @@ below or a piece of the arm. What tells them apart is outline and layout:
 - DRT: two fans of bristles on a spindle before a round housing.
 - Scoop: a rounded shovel with a rim, holding soil. Turret: many tools around one hub.
 - Portion box: nested rectangular walls down to a hole. Portion tube: a thin tapering tube.
-- Portion tube opening: the same end on, a thick ring with clods around a dark hole.
-- Arm cover: a smooth white dome with a flange of bolts and a gold sleeve.
+- Portion tube opening: the same end on, a thick ring with clods, a threaded dark bore.
+- Arm cover: a smooth white dome with a flange of bolts over a gold bellows.
 
 Anderson et al. 2012, https://doi.org/10.1007/s11214-012-9898-9, describe the sample hardware.
 """
@@ -25,7 +25,7 @@ from marsbench.demo import shapes
 from marsbench.demo.shapes import BLACK, DUST, KAPTON, Canvas, Place
 from marsbench.demo.terrain import Field
 
-POSE = 35.0
+POSE = 25.0
 """Greatest turn from the habitual pose of a tool, in degrees."""
 
 
@@ -33,7 +33,7 @@ def _tool(
     rng: Generator, side: int, low: float, high: float, squash: float = 0.8, turn: float = POSE
 ) -> Canvas:
     """A view of something on the arm."""
-    return shapes.view(rng, side, rng.uniform(low, high), turn=turn, drift=0.09, squash=squash)
+    return shapes.view(rng, side, rng.uniform(low, high), turn=turn, drift=0.07, squash=squash)
 
 
 def _backdrop(canvas: Canvas, rng: Generator, clear: float) -> None:
@@ -147,24 +147,24 @@ def drill(rng: Generator, side: int) -> NDArray[np.float64]:
 
 def brush(rng: Generator, side: int) -> NDArray[np.float64]:
     """Dust removal tool: two fans of bristles on a spindle before a round housing."""
-    canvas = _tool(rng, side, 0.85, 1.15)
+    canvas = _tool(rng, side, 0.95, 1.2, 0.85)
     _backdrop(canvas, rng, 0.7)
     housing = shapes.metal(rng)
     canvas.wall(lambda p: shapes.disc(p, 0.5), -1.0, 0.0, shapes.darker(housing, 0.5))
     canvas.paint(shapes.disc(canvas.at(), 0.52), housing, 0.0, bevel=0.05, gloss=0.8)
     canvas.paint(shapes.ring(canvas.at(), 0.44, 0.04), BLACK, -0.03, gloss=0.1)
-    turn = rng.uniform(-20.0, 20.0)
+    turn = rng.uniform(-12.0, 12.0)
     spread = np.deg2rad(rng.uniform(26.0, 36.0))
-    strands = rng.uniform(0.15, 1.0, 64)
+    strands = rng.uniform(0.4, 1.0, 64)
     reach = 1.02 + 0.05 * rng.standard_normal(64)
     for half in (0.0, 180.0):
         p = canvas.at(z=0.25, turn=turn + half)
         rho, angle = shapes.length(*p), np.arctan2(p[1], p[0])
         # Wires fan out from the spindle, each of its own tone and length.
-        wire = (angle + spread) / (2.0 * spread) * 26.0 + (4.0 if half else 32.0)
+        wire = (angle + spread) / (2.0 * spread) * 13.0 + (4.0 if half else 32.0)
         index = np.clip(wire, 0, 63).astype(np.int64)
         between = np.abs(wire - np.floor(wire) - 0.5)
-        tone = 0.55 * strands[index] * (1.0 - 1.3 * between)
+        tone = 0.7 * strands[index] * (1.0 - 1.7 * between)
         fan = np.maximum(np.maximum((np.abs(angle) - spread) * rho, rho - reach[index]), 0.2 - rho)
         height = 0.25 + 0.12 * (0.5 - between)
         canvas.paint(fan, np.stack([tone * 1.08, tone, 0.9 * tone]), height, gloss=0.5)
@@ -178,7 +178,7 @@ def brush(rng: Generator, side: int) -> NDArray[np.float64]:
 
 def scoop(rng: Generator, side: int) -> NDArray[np.float64]:
     """Rounded shovel with a rim, partly filled with soil."""
-    canvas = _tool(rng, side, 0.85, 1.15)
+    canvas = _tool(rng, side, 0.9, 1.15)
     steel = shapes.metal(rng)
     canvas.paint(
         shapes.box(canvas.at(0.0, -1.1), 0.4, 0.6, 0.1), shapes.darker(steel, 0.7), 0.0, bevel=0.3
@@ -205,8 +205,8 @@ def scoop(rng: Generator, side: int) -> NDArray[np.float64]:
 
 def turret(rng: Generator, side: int) -> NDArray[np.float64]:
     """Cluster of tools around one hub at the end of the arm."""
-    canvas = _tool(rng, side, 0.85, 1.2, 0.85)
-    tones = [shapes.grey(rng, 0.08, 0.6) for _ in range(6)]
+    canvas = _tool(rng, side, 0.95, 1.2, 0.88)
+    tones = [shapes.grey(rng, 0.8 * t, 1.2 * t) for t in (0.4, 0.3, 0.1, 0.2, 0.5, 0.3)]
     arm = rng.uniform(-110.0, -70.0)
     p = canvas.at(turn=arm)
     canvas.paint(np.maximum(np.abs(p[1]) - 0.2, -p[0]), shapes.white(rng), -0.5, bevel=0.2)
@@ -310,8 +310,8 @@ def portion_tube(rng: Generator, side: int) -> NDArray[np.float64]:
 
 
 def tube_opening(rng: Generator, side: int) -> NDArray[np.float64]:
-    """Mouth of the tube end on: a thick ring, clods, a dark bore."""
-    canvas = _tool(rng, side, 0.75, 1.1, turn=180.0)
+    """Mouth of the tube end on: a thick ring, clods, a threaded dark bore."""
+    canvas = _tool(rng, side, 0.9, 1.2, 0.85, turn=180.0)
     steel = shapes.grey(rng, 0.4, 0.65)
     plate = shapes.grey(rng, 0.1, 0.35)
     canvas.paint(shapes.box(canvas.at(z=-0.9), 1.3, 0.4, 0.05), plate, -0.9, bevel=0.06)
@@ -319,8 +319,13 @@ def tube_opening(rng: Generator, side: int) -> NDArray[np.float64]:
     p = canvas.at()
     canvas.paint(shapes.disc(p, 0.8), steel, 0.0, bevel=0.1, gloss=0.8)
     canvas.paint(shapes.disc(p, 0.56), shapes.darker(steel, 0.7), 0.0, bevel=-0.5, gloss=0.5)
+    # The thread of the bore, each turn deeper than the one before.
+    for i, radius in enumerate((0.56, 0.5, 0.44, 0.38)):
+        turn = canvas.at(z=-0.05 - 0.07 * i)
+        canvas.paint(shapes.disc(turn, radius), shapes.darker(steel, 0.85), -0.1 * i, gloss=0.7)
+        canvas.paint(shapes.disc(turn, radius - 0.03), BLACK, -0.15 - 0.1 * i, gloss=0.1)
     # The far end of the bore, displaced by the view along it.
-    canvas.paint(shapes.disc(canvas.at(z=-0.35), 0.44), (0.015, 0.014, 0.013), -1.2, gloss=0.0)
+    canvas.paint(shapes.disc(canvas.at(z=-0.33), 0.32), (0.015, 0.014, 0.013), -1.2, gloss=0.0)
     # Clods of powder stick to the rim.
     clods = ndimage.gaussian_filter(rng.standard_normal(p[0].shape), 1.3) * 4.0
     at_rim = np.exp(-(((shapes.length(*p) - 0.55) / 0.12) ** 2))
@@ -330,19 +335,22 @@ def tube_opening(rng: Generator, side: int) -> NDArray[np.float64]:
 
 
 def arm_cover(rng: Generator, side: int) -> NDArray[np.float64]:
-    """White dome over a joint, a flange of bolts, a gold sleeve."""
-    canvas = _tool(rng, side, 0.85, 1.15, 0.85)
+    """White dome over a joint, a flange of bolts, a gold bellows."""
+    canvas = _tool(rng, side, 0.9, 1.15, 0.85)
     shell = shapes.white(rng)
-    sleeve = shapes.rod(canvas.at(), (0.0, 0.4), (0.0, 2.5), 0.36)
-    canvas.paint(sleeve, KAPTON, -0.3, bevel=0.36, gloss=0.7)
-    folds = np.abs(canvas.v / 0.16 - np.floor(canvas.v / 0.16) - 0.5) * 0.16 - 0.02
-    canvas.paint(np.maximum(folds, sleeve), shapes.darker(KAPTON, 0.45), gloss=0.5)
+    # Folds of the sleeve: a cylinder whose radius swings.
+    folds = tuple(float(y) for y in np.arange(0.1, 2.6, 0.09))
+    swing = tuple(0.5 if i % 2 else 0.4 for i in range(len(folds)))
+    sleeve, high = shapes.lathe(canvas.at(), folds, swing)
+    canvas.paint(sleeve, KAPTON, high - 0.35, gloss=0.7)
+    crease = np.abs(canvas.v / 0.18 - np.floor(canvas.v / 0.18) - 0.55) * 0.18 - 0.035
+    canvas.paint(np.maximum(crease, sleeve), shapes.darker(KAPTON, 0.2), gloss=0.3)
     canvas.paint(
-        shapes.box(canvas.at(0.0, 0.5), 0.86, 0.17, 0.05), shapes.metal(rng), 0.2, bevel=0.06
+        shapes.box(canvas.at(0.0, 0.12), 0.86, 0.17, 0.05), shapes.metal(rng), 0.2, bevel=0.06
     )
     for x in np.linspace(-0.72, 0.72, 7):
-        canvas.screw(float(x), 0.53, 0.06, 0.26)
-    p = canvas.at(0.0, -0.28)
+        canvas.screw(float(x), 0.15, 0.07, 0.26)
+    p = canvas.at(0.0, -0.66)
     places = (-0.74, -0.72, -0.66, -0.55, -0.38, -0.15, 0.1, 0.62, 0.66)
     radii = (0.05, 0.16, 0.29, 0.44, 0.58, 0.67, 0.7, 0.7, 0.66)
     dome, high = shapes.lathe(p, places, radii)

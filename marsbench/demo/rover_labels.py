@@ -74,7 +74,7 @@ def _scene(rng: np.random.Generator) -> Names:
     weights = np.array([weight for _, weight in SCENES])
     draw, _ = SCENES[int(rng.choice(len(SCENES), p=weights / weights.sum()))]
     names = draw(rng)
-    if rng.uniform() < 0.055:
+    if rng.uniform() < 0.06:
         names.add("Artifacts")
     return names
 
@@ -96,8 +96,8 @@ def _soil_scene(rng: np.random.Generator) -> Names:
     names |= _one(
         rng,
         {
-            "Rover Tracks": 0.22,
-            "Dunes/Ripples": 0.2,
+            "Rover Tracks": 0.28,
+            "Dunes/Ripples": 0.26,
             "Soil Trench": 0.13,
             "Spherules": 0.1,
             "Miscellaneous Rocks": 0.18,
@@ -108,17 +108,17 @@ def _soil_scene(rng: np.random.Generator) -> Names:
     if not names & {"Soil Trench", "Miscellaneous Rocks"}:
         names |= _some(rng, {"Float Rocks": 0.45})
     if not names & {"Dunes/Ripples", "Spherules", "Miscellaneous Rocks"}:
-        names |= _some(rng, {"Bright Soil": 0.36})
+        names |= _some(rng, {"Bright Soil": 0.45})
     return names
 
 
 def _outcrop_scene(rng: np.random.Generator) -> Names:
-    names = {NEAR, ROCK} | _some(rng, {SOIL: 0.55})
+    names = {NEAR, ROCK}
     names |= _one(rng, {"Linear Rock Features": 0.36, "Round Rock Features": 0.15})
-    names |= _one(rng, {"RAT Hole": 0.1, "RAT Brushed Target": 0.1, "Float Rocks": 0.4})
-    names |= _one(rng, {"Clasts": 0.4, "Spherules": 0.18})
-    if SOIL in names and "Linear Rock Features" not in names:
-        names |= _some(rng, {"Dunes/Ripples": 0.2})
+    names |= _one(rng, {"RAT Hole": 0.12, "RAT Brushed Target": 0.12, "Float Rocks": 0.4})
+    if not names & {"RAT Hole", "RAT Brushed Target", "Round Rock Features"}:
+        # Sand might hide the others.
+        names |= _one(rng, {"Clasts": 0.5, "Spherules": 0.22}) | _some(rng, {SOIL: 0.6})
     return names
 
 
@@ -126,7 +126,7 @@ def _panorama(rng: np.random.Generator) -> Names:
     names = {NEAR, "Sky", "Distant Vista"}
     if rng.uniform() < 0.4:
         return names | {ROCK} | _some(rng, {SOIL: 0.5, "Float Rocks": 0.4})
-    names |= {SOIL} | _one(rng, {"Dunes/Ripples": 0.3, "Rover Tracks": 0.3})
+    names |= {SOIL} | _one(rng, {"Dunes/Ripples": 0.35, "Rover Tracks": 0.3})
     return names | _some(rng, {"Float Rocks": 0.4, "Clasts": 0.4})
 
 
@@ -146,9 +146,9 @@ def _close_up(rng: np.random.Generator) -> Names:
     names = {"Close-Up Rock"}
     names |= _one(
         rng,
-        {"Linear Rock Features": 0.34, "Round Rock Features": 0.2, "Spherules": 0.26},
+        {"Linear Rock Features": 0.34, "Round Rock Features": 0.26, "Spherules": 0.26},
     )
-    return names | _one(rng, {"RAT Hole": 0.22, "RAT Brushed Target": 0.22})
+    return names | _one(rng, {"RAT Hole": 0.27, "RAT Brushed Target": 0.27})
 
 
 def _deck_scene(rng: np.random.Generator) -> Names:
@@ -189,11 +189,11 @@ SCENES: tuple[tuple[Callable[[np.random.Generator], Names], float], ...] = (
     (_close_up, 0.13),
     (_target, 0.09),
     (_deck_scene, 0.07),
-    (_arm_scene, 0.06),
+    (_arm_scene, 0.075),
     (_parts_scene, 0.06),
     (_astronomy, 0.05),
     (_far_view, 0.05),
-    (_wreck_scene, 0.03),
+    (_wreck_scene, 0.035),
     (_sky, 0.02),
 )
 """The kinds of scene and how often each occurs."""
@@ -258,7 +258,8 @@ def _add_hardware(rng: np.random.Generator, picture: Field, shown: Names) -> Non
 
 def _close_rock(rng: np.random.Generator, shown: Names, side: int) -> Field:
     """Rock that fills the view, with what is in or on it."""
-    frame = rover_scene.from_above(rng, side)
+    # So steep that the plan does not repeat, since facets do not wrap around.
+    frame = rover_scene.frame(rng, side, -rng.uniform(9.0, 14.0), rng.uniform(1.0, 1.1))
     n = round(1.25 * side)
     plan = _in_rock(rng, rover_scene.close_up(rng, n), np.ones((n, n)), shown)
     picture = rover_scene.project(rover_scene.lit(plan, frame.sun), frame)
@@ -322,12 +323,10 @@ def _ground(rng: np.random.Generator, n: int, shown: Names) -> rover_scene.Plan:
     """Plan of the ground with its textures."""
     if ROCK in shown:
         plan, bare = rover_scene.bedrock(rng, n, sandy=SOIL in shown)
-        if "Dunes/Ripples" in shown:
-            plan = rover_scene.rippled(rng, plan, 1.0 - bare)
     else:
         plan, bare = rover_scene.soil(rng, n), np.zeros((n, n))
         if "Dunes/Ripples" in shown:
-            plan = rover_scene.rippled(rng, plan, None)
+            plan = rover_scene.rippled(rng, plan)
     plan = _in_rock(rng, plan, bare, shown)
     return rover_scene.with_clasts(rng, plan) if "Clasts" in shown else plan
 
@@ -356,15 +355,15 @@ def _vista(rng: np.random.Generator, side: int, *, sky: bool) -> Field:
 
 
 def _strew_rocks(rng: np.random.Generator, picture: Field, frame: Frame) -> None:
-    """Set two to five float rocks on the ground, the far ones first, in place."""
+    """Set three to five float rocks on the ground, the far ones first, in place."""
     side = picture.shape[0]
     horizon = frame.view.horizon
     first = max(horizon + 0.12, 0.2)
     squeeze = 0.75 if horizon < -3.0 else 0.5 if horizon < 0.0 else 0.3
-    for row in np.sort(rng.uniform(first, 0.88, int(rng.integers(2, 6)))):
+    for row in np.sort(rng.uniform(first, 0.88, int(rng.integers(3, 6)))):
         column = rng.uniform(0.1, 0.9)
         depth = frame.depth[int(row * side), int(column * side)]
-        radius = max(rng.uniform(0.11, 0.19) * side / max(depth, 1.0) ** 0.6, 0.06 * side)
+        radius = max(rng.uniform(0.13, 0.21) * side / max(depth, 1.0) ** 0.6, 0.07 * side)
         centre = (float(row * side), float(column * side))
         rover_objects.float_rock(rng, picture, frame.sun, centre, float(radius), squeeze)
 

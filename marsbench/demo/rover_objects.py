@@ -115,7 +115,9 @@ def float_rock(
     face = depth.argmin(0)
     front = depth.min(0)
     grain = rng.standard_normal(window.shape)
-    tone = float(np.median(picture)) * rng.choice([rng.uniform(0.75, 1.0), rng.uniform(1.25, 1.8)])
+    tone = float(np.median(picture)) * (
+        rng.uniform(0.8, 1.0) if rng.uniform() < 0.15 else rng.uniform(1.4, 2.0)
+    )
     light = (0.85 * np.clip(normals @ towards, 0.0, 1.0) + 0.28 + 0.16 * normals[:, 1])[face]
     surface = np.maximum(tone * light * (1.0 + 0.07 * terrain.blur(grain, 0.6)), 0.0)
     window += (surface - window) * np.clip(front * radius * 0.3 + 0.5, 0.0, 1.0)
@@ -125,7 +127,7 @@ def odd_rock(rng: np.random.Generator, picture: Field, sun: Sun) -> None:
     """Set a big, smooth, lumpy and glossy stone such as a meteorite into a picture."""
     side = picture.shape[0]
     column, row = rng.uniform(0.35, 0.65, 2) * side
-    radius = rng.uniform(0.17, 0.25) * side
+    radius = rng.uniform(0.22, 0.32) * side
     east, north = terrain.coordinates(side)
     x, y = (east - column) / radius, (-north - row) / radius
     right, ahead = terrain.direction(sun.azimuth_deg)
@@ -259,8 +261,8 @@ def sundial(rng: np.random.Generator, picture: Field, largest: float = 0.5) -> N
 def arm(rng: np.random.Generator, picture: Field) -> None:
     """Paint the arm reaching in from an edge, with its elbow and tools."""
     side = picture.shape[0]
-    light = float(rng.uniform(-0.7, 0.7))
-    tone = rng.uniform(0.25, 0.55)
+    light = float(rng.uniform(-0.5, 0.5))
+    tone = rng.uniform(0.55, 0.8)
     mirror = bool(rng.uniform() < 0.5)
     start = (-0.12 * side, rng.uniform(0.3, 1.0) * side)
     elbow = (rng.uniform(0.2, 0.42) * side, rng.uniform(0.15, 0.5) * side)
@@ -308,7 +310,7 @@ def wheel(rng: np.random.Generator, picture: Field) -> None:
     row = rng.uniform(0.4, 0.7) * side
     short = rng.uniform(0.7, 1.0)
     light = rng.uniform(0.0, 6.3)
-    tone = rng.uniform(0.25, 0.5)
+    tone = rng.uniform(0.4, 0.6)
     x, y = about(side, column, row)
     x = x / short
     rho, angle = np.hypot(x, y), np.arctan2(y, x)

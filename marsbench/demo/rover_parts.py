@@ -21,7 +21,7 @@ from marsbench.demo.terrain import Field
 LEAST = 0.17
 """Share of the frame that a part covers at least."""
 
-HIDDEN = 0.15
+HIDDEN = 0.1
 """Share of the pictures in which something in front hides a margin."""
 
 
@@ -131,11 +131,11 @@ def _wheel(rng: Generator, side: int) -> NDArray[np.float64]:
 
 
 def _wheel_joint(rng: Generator, side: int) -> NDArray[np.float64]:
-    canvas = shapes.view(rng, side, rng.uniform(0.9, 1.2), turn=25.0, drift=0.08, squash=0.8)
+    canvas = shapes.view(rng, side, rng.uniform(0.95, 1.2), turn=20.0, drift=0.08, squash=0.8)
     tube = shapes.grey(rng, 0.35, 0.65)
     sign = 1.0 if rng.uniform() < 0.5 else -1.0
     p = canvas.at()
-    far = (2.4 * sign, -rng.uniform(0.9, 1.6))
+    far = (2.4 * sign, -rng.uniform(1.1, 1.5))
     canvas.paint(shapes.rod(p, (0.0, 0.0), far, 0.27), tube, -0.2, bevel=0.27, gloss=0.4)
     down = (rng.uniform(-0.35, 0.05) * sign, 2.4)
     canvas.paint(shapes.rod(p, (0.0, 0.1), down, 0.24), shapes.darker(tube, 0.9), -0.1, bevel=0.24)

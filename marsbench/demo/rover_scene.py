@@ -80,7 +80,9 @@ def frame(rng: np.random.Generator, side: int, horizon: float, stretch: float) -
     east, _north = terrain.coordinates(side)
     x = (east - side / 2) * depth
     y = stretch * (1.0 - horizon) * side * (depth - 1.0)
-    return Frame(view, rover_ground.sunlight(rng), depth, row, x, y)
+    # Pictures are mostly taken with the sun behind the camera or beside it.
+    sun = Sun(float(rng.uniform(80.0, 280.0)), float(rng.uniform(28.0, 55.0)))
+    return Frame(view, sun, depth, row, x, y)
 
 
 def from_above(rng: np.random.Generator, side: int) -> Frame:
@@ -139,9 +141,9 @@ def press(picture: Field, frame: Frame, relief: Relief) -> None:
 def soil(rng: np.random.Generator, n: int) -> Plan:
     """Fine-grained soil, smooth but for crumbs."""
     rolling = rover_ground.noise(rng, n, 3.6)
-    height = rng.uniform(0.06, 0.16) * rover_ground.noise(rng, n, rng.uniform(1.4, 2.0))
+    height = rng.uniform(0.05, 0.12) * rover_ground.noise(rng, n, rng.uniform(1.4, 2.0))
     height += rng.uniform(0.004, 0.012) * n * rolling
-    return Plan(height, rng.uniform(0.2, 0.34) * (1.0 + rng.uniform(0.02, 0.07) * rolling))
+    return Plan(height, rng.uniform(0.22, 0.3) * (1.0 + rng.uniform(0.02, 0.06) * rolling))
 
 
 def bedrock(rng: np.random.Generator, n: int, *, sandy: bool) -> tuple[Plan, Field]:
@@ -160,7 +162,7 @@ def bedrock(rng: np.random.Generator, n: int, *, sandy: bool) -> tuple[Plan, Fie
     texture = rover_ground.noise(rng, n, rng.uniform(1.6, 2.2))
     level = rng.uniform(0.04, 0.07) * cell * blocks - rng.uniform(0.12, 0.18) * cell * cracks
     rock = level + rng.uniform(0.15, 0.3) * texture
-    tone = rng.uniform(0.24, 0.36)
+    tone = rng.uniform(0.28, 0.38)
     albedo = tone * (1.0 + 0.07 * texture + 0.08 * blocks) * (1.0 - 0.55 * cracks**2)
     if not sandy:
         return Plan(rock, np.maximum(albedo, 0.02)), np.ones((n, n))
@@ -183,26 +185,25 @@ def close_up(rng: np.random.Generator, n: int) -> Plan:
     pits = np.minimum(grain + 0.8, 0.0)
     height = facets + rng.uniform(0.15, 0.4) * grain + rng.uniform(0.2, 0.9) * pits
     speckle = rover_ground.noise(rng, n, 1.0, longest=0.1 * n)
-    return Plan(height, rng.uniform(0.2, 0.34) * np.clip(1.0 + 0.12 * speckle, 0.3, 1.7))
+    return Plan(height, rng.uniform(0.26, 0.36) * np.clip(1.0 + 0.12 * speckle, 0.3, 1.7))
 
 
-def rippled(rng: np.random.Generator, plan: Plan, covered: Field | None) -> Plan:
-    """Wind ripples over a plan, or only where ``covered`` is 1."""
+def rippled(rng: np.random.Generator, plan: Plan) -> Plan:
+    """Wind ripples all over a plan."""
     n = plan.height.shape[0]
-    wavelength = rng.uniform(0.09, 0.17) * n
+    wavelength = rng.uniform(0.11, 0.19) * n
     crest = (0.5 + 0.5 * rover_ground.waves(rng, n, wavelength)) ** 1.5
-    share = np.ones((n, n)) if covered is None else covered
-    height = plan.height + rng.uniform(0.15, 0.22) * wavelength * crest * share
-    tone = 1.0 + rng.uniform(-0.12, 0.2) * crest * share
+    height = plan.height + rng.uniform(0.15, 0.22) * wavelength * crest
+    tone = 1.0 + rng.uniform(-0.12, 0.2) * crest
     return Plan(height, plan.albedo * tone)
 
 
 def with_clasts(rng: np.random.Generator, plan: Plan) -> Plan:
     """Angular fragments of all sizes strewn over a plan."""
     n = plan.height.shape[0]
-    count = int(rng.integers(35, 80))
-    height, cover = rover_ground.clasts(rng, n, count, 0.018 * n, 0.06 * n)
-    tone = rng.uniform(0.5, 0.75) if rng.uniform() < 0.65 else rng.uniform(1.2, 1.5)
+    count = int(rng.integers(60, 95))
+    height, cover = rover_ground.clasts(rng, n, count, 0.024 * n, 0.07 * n)
+    tone = rng.uniform(1.35, 1.75)
     stones = plan.albedo.mean() * tone * (1.0 + 0.12 * rover_ground.noise(rng, n, 1.2))
     return Plan(
         plan.height + 1.3 * height, plan.albedo + (np.maximum(stones, 0.03) - plan.albedo) * cover
@@ -212,8 +213,8 @@ def with_clasts(rng: np.random.Generator, plan: Plan) -> Plan:
 def with_spherules(rng: np.random.Generator, plan: Plan) -> Plan:
     """Round grains, all about as large, loose or set in rock."""
     n = plan.height.shape[0]
-    radius = rng.uniform(0.017, 0.027) * n
-    count = int(rng.uniform(0.06, 0.16) * n * n / (np.pi * radius * radius))
+    radius = rng.uniform(0.016, 0.022) * n
+    count = int(rng.uniform(0.16, 0.28) * n * n / (np.pi * radius * radius))
     # They gather here and there.
     chance = np.exp(0.7 * rover_ground.noise(rng, n, 2.6)).ravel()
     places = rng.choice(n * n, count, p=chance / chance.sum())
@@ -229,7 +230,7 @@ def with_spherules(rng: np.random.Generator, plan: Plan) -> Plan:
     height, cover = np.zeros((n, n)), np.zeros((n, n))
     np.maximum.at(height, (rows, columns), 1.1 * dome)
     np.maximum.at(cover, (rows, columns), opaque)
-    tone = plan.albedo.mean() * rng.uniform(0.35, 0.6)
+    tone = plan.albedo.mean() * rng.uniform(0.22, 0.36)
     return Plan(
         plan.height * (1.0 - cover) + terrain.blur(plan.height, 2.0) * cover + height,
         plan.albedo + (tone - plan.albedo) * cover,
@@ -241,14 +242,14 @@ def with_lines(rng: np.random.Generator, plan: Plan, bare: Field) -> Plan:
     n = plan.height.shape[0]
     azimuth = float(rng.uniform(0.0, 180.0))
     bend = rover_ground.noise(rng, n, 3.4, shortest=0.2 * n)
-    if rng.uniform() < 0.65:
-        spacing = rng.uniform(0.06, 0.1) * n
+    if rng.uniform() < 0.75:
+        spacing = rng.uniform(0.045, 0.07) * n
         phase = terrain.along(n, azimuth) / spacing + rng.uniform(0.1, 0.35) * bend
         # Beds differ in thickness and hardness.
         phase = phase + 0.12 * np.sin(phase) + 0.2 * np.sin(0.37 * phase + rng.uniform(0.0, 6.3))
         bed = terrain.smoothstep(np.sin(2.0 * np.pi * phase), -0.5, 0.5)
         height = plan.height + rng.uniform(0.16, 0.26) * spacing * bed * bare
-        return Plan(height, plan.albedo * (1.0 + bare * rng.uniform(0.2, 0.4) * (bed - 0.5)))
+        return Plan(height, plan.albedo * (1.0 + bare * rng.uniform(0.45, 0.75) * (bed - 0.5)))
     raised = rng.uniform() < 0.6
     height, albedo = plan.height.copy(), plan.albedo.copy()
     for _ in range(int(rng.integers(3, 7))):
@@ -264,10 +265,10 @@ def with_round_forms(rng: np.random.Generator, plan: Plan, bare: Field) -> Plan:
     """Hollows or nodules of several sizes in the bare rock of a plan."""
     n = plan.height.shape[0]
     east, north = terrain.coordinates(n)
-    sign = 1.0 if rng.uniform() < 0.4 else -1.0
+    sign = 1.0 if rng.uniform() < 0.2 else -1.0
     bumps = np.zeros((n, n))
-    for _ in range(int(rng.integers(7, 15))):
-        radius = rng.uniform(0.05, 0.095) * n
+    for _ in range(int(rng.integers(12, 20))):
+        radius = rng.uniform(0.055, 0.1) * n
         # Shortest way round, since plans wrap around.
         x = (east - rng.uniform(0.0, n) + n / 2) % n - n / 2
         y = (north + rng.uniform(0.0, n) + n / 2) % n - n / 2
@@ -276,7 +277,7 @@ def with_round_forms(rng: np.random.Generator, plan: Plan, bare: Field) -> Plan:
     cover = bare * np.clip(bumps, 0.0, 1.0)
     smooth = terrain.blur(plan.height, 1.5)
     height = plan.height + (smooth - plan.height) * cover + sign * bumps * bare
-    return Plan(height, plan.albedo * (1.0 - (0.3 if sign < 0 else -0.15) * cover))
+    return Plan(height, plan.albedo * (1.0 - (0.45 if sign < 0 else -0.2) * cover))
 
 
 # --- prints and marks ------------------------------------------------------------------------
@@ -289,13 +290,13 @@ def tracks(rng: np.random.Generator, picture: Field, frame: Frame) -> Field:
         Share of every pixel that lies in a track, (side, side).
     """
     side = picture.shape[0]
-    angle = float(rng.uniform(-70.0, 70.0))
-    width = rng.uniform(0.09, 0.15) * side
+    angle = float(rng.uniform(-45.0, 45.0))
+    width = rng.uniform(0.11, 0.16) * side
     x0, y0 = on_ground(frame, 0.7 * side, rng.uniform(0.3, 0.7) * side)
     gauge = width * rng.uniform(1.5, 2.4)
     centres = (0.0,) if rng.uniform() < 0.4 else (-gauge, gauge)
     curve = rng.uniform(-0.3, 0.3) / side / 3.0
-    spacing, phase = width * rng.uniform(0.45, 0.65), rng.uniform(0.0, 6.3, 2)
+    spacing, phase = width * rng.uniform(0.5, 0.62), rng.uniform(0.0, 6.3, 2)
     right, forward = terrain.direction(angle)
 
     def off(x: Field, y: Field) -> tuple[Field, Field]:
@@ -311,7 +312,7 @@ def tracks(rng: np.random.Generator, picture: Field, frame: Frame) -> Field:
             inside = 1.0 - terrain.smoothstep(t, 0.8, 1.05)
             cleats = np.clip(1.5 * np.sin(2.0 * np.pi * ahead / spacing + start), -1.0, 1.0)
             bank = np.exp(-(((t - 1.15) / 0.2) ** 2))
-            height += width * ((-0.16 + 0.09 * cleats) * inside + 0.1 * bank)
+            height += width * ((-0.16 + 0.12 * cleats) * inside + 0.1 * bank)
         return height
 
     press(picture, frame, relief)
@@ -320,7 +321,7 @@ def tracks(rng: np.random.Generator, picture: Field, frame: Frame) -> Field:
     for centre in centres:
         t = np.abs(aside - centre) / width
         np.maximum(inside, 1.0 - terrain.smoothstep(t, 0.85, 1.1), out=inside)
-    picture *= 1.0 + rng.uniform(-0.2, 0.05) * inside
+    picture *= 1.0 - rng.uniform(0.25, 0.4) * inside
     return inside
 
 
@@ -335,7 +336,7 @@ def trench(rng: np.random.Generator, picture: Field, frame: Frame) -> Field:
     x0, y0 = on_ground(frame, row, column)
     scale = float(frame.depth[int(row), int(column)]) * side
     right, forward = terrain.direction(float(rng.uniform(0.0, 360.0)))
-    half, width = rng.uniform(0.26, 0.4) * scale, rng.uniform(0.09, 0.13) * scale
+    half, width = rng.uniform(0.28, 0.4) * scale, rng.uniform(0.11, 0.15) * scale
     spacing = 0.6 * width
     bumpy = rover_ground.noise(rng, side, 2.2, longest=0.25 * side)
     ragged = 0.12 * terrain.blur(bumpy, 1.0)
@@ -357,7 +358,7 @@ def trench(rng: np.random.Generator, picture: Field, frame: Frame) -> Field:
     aside = (frame.x - x0) * forward - (frame.y - y0) * right
     gap = np.hypot(np.maximum(np.abs(ahead) - half, 0.0), aside) / width + ragged
     heaped = terrain.smoothstep(gap, 0.9, 1.1) * (1.0 - terrain.smoothstep(gap, 1.5, 2.1))
-    picture *= 1.0 - 0.35 * (1.0 - terrain.smoothstep(gap, 0.5, 1.0))
+    picture *= 1.0 - 0.6 * (1.0 - terrain.smoothstep(gap, 0.5, 1.0))
     picture *= 1.0 + 0.18 * bumpy * heaped
     return heaped
 
@@ -371,7 +372,7 @@ def bright_soil(
     if where is None:
         row, column = rng.uniform(0.3, 0.7, 2) * side
         east, north = terrain.coordinates(side)
-        gap = np.hypot((east - column) / rng.uniform(0.2, 0.34), (north + row) / 0.2) / side
+        gap = np.hypot((east - column) / rng.uniform(0.34, 0.5), (north + row) / 0.32) / side
         share = terrain.smoothstep(1.0 - gap + 0.3 * patchy, 0.0, 0.25)
     else:
         share = where * terrain.smoothstep(patchy, -0.9, -0.4)
@@ -390,13 +391,13 @@ def abraded(
 ) -> None:
     """Grind a shallow round hole with a flat floor into rock, in place."""
     side = picture.shape[0]
-    radius = rng.uniform(0.13, 0.2) * side
+    radius = rng.uniform(0.15, 0.22) * side
     x0, y0 = on_ground(frame, row, column)
     rho = np.hypot(frame.x - x0, frame.y - y0) / radius
     x, y = terrain.direction(frame.sun.azimuth_deg)
     inside = 1.0 - terrain.smoothstep((rho - 1.0) * radius, -0.8, 0.8)
-    level = float(np.median(picture)) * rng.uniform(0.75, 1.45)
-    swirl = 1.0 + 0.05 * np.sin(9.0 * rho + rng.uniform(0.0, 6.3))
+    level = float(np.median(picture)) * rng.uniform(1.6, 2.1)
+    swirl = 1.0 + 0.09 * np.sin(20.0 * rho + rng.uniform(0.0, 6.3))
     picture += (level * swirl - picture) * 0.92 * inside
     # The wall towards the sun throws its shadow on the floor, the far one is lit.
     shift = rng.uniform(0.16, 0.26)
@@ -407,7 +408,7 @@ def abraded(
     rim = np.exp(-(((rho - 1.0) * radius / 1.2) ** 2)) * terrain.smoothstep(-facing, 0.2, 0.8)
     picture *= 1.0 + 0.7 * rim
     tailings = np.exp(-(((rho - 1.15) / 0.22) ** 2)) * (rho > 1.0)
-    picture *= 1.0 + rng.uniform(-0.3, 0.4) * tailings
+    picture *= 1.0 + rng.uniform(0.2, 0.6) * tailings
 
 
 def brushed(
@@ -416,7 +417,7 @@ def brushed(
     """Sweep one round patch, or a rosette of them, clean of dust, in place."""
     side = picture.shape[0]
     x0, y0 = on_ground(frame, row, column)
-    radius = rng.uniform(0.15, 0.22) * side
+    radius = rng.uniform(0.17, 0.24) * side
     centres = [(0.0, 0.0)]
     if rng.uniform() < 0.35:
         count = int(rng.integers(3, 7))
@@ -428,5 +429,5 @@ def brushed(
         rho = np.hypot(frame.x - x0 - dx, frame.y - y0 - dy) / radius
         np.maximum(share, 1.0 - terrain.smoothstep(rho, 0.88, 1.08), out=share)
     grain = picture / np.maximum(terrain.blur(picture, 0.06 * side), 1e-6)
-    level = float(np.median(picture)) * rng.uniform(0.38, 0.55)
+    level = float(np.median(picture)) * rng.uniform(0.25, 0.38)
     picture += (level * grain - picture) * 0.95 * share

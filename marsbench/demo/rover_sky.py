@@ -14,7 +14,7 @@ from marsbench.demo.terrain import Field
 def day_sky(rng: np.random.Generator, side: int) -> Field:
     """Light of a dusty sky, often a little brighter below, sometimes with thin clouds."""
     _east, north = terrain.coordinates(side)
-    low, high = rng.uniform(0.3, 0.5), rng.uniform(0.75, 1.15)
+    low, high = rng.uniform(0.24, 0.38), rng.uniform(0.75, 1.15)
     sky = low * (1.0 + (high - 1.0) * (1.0 + north / side))
     if rng.uniform() < 0.3:
         clouds = terrain.fractal(rng, side, 3.4, stretch=3.0, azimuth_deg=rng.uniform(60.0, 120.0))
@@ -36,7 +36,7 @@ def hills(
         count: Number of ridges.
     """
     side = picture.shape[0]
-    haze = rng.uniform(0.26, 0.4)
+    haze = rng.uniform(0.2, 0.3)
     relief = rover_ground.noise(rng, side, 3.0)
     tone = rng.uniform(0.14, 0.24)
     strata = rng.uniform(0.0, 0.15)
@@ -108,7 +108,7 @@ def sun_disc(rng: np.random.Generator, sky: Field, *, filtered: bool) -> Field:
 
 
 def camera(light: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Take the picture and stretch it for display, so that a grey value means little.
+    """Take the picture, with noise and an exposure and stretch that vary somewhat.
 
     Args:
         light: Linear light, (side, side).
@@ -123,13 +123,10 @@ def camera(light: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
     corner = ((east - centre) ** 2 + (north + centre) ** 2) / (2.0 * centre * centre)
     image = np.clip(terrain.blur(light, rng.uniform(0.35, 0.55)), 0.0, 1.5)
     image = image * (1.0 - rng.uniform(0.0, 0.15) * corner)
-    clip = rng.uniform(0.1, 1.0, 2)
-    low, high = np.percentile(image, [clip[0], 100.0 - clip[1]])
-    # A dark or even sky is not stretched to full contrast.
-    span = max(float(high - low), 0.35 * float(high), 0.12)
-    stretched = (image - low) / span
-    stretched += rng.uniform(0.008, 0.03) * rng.standard_normal(image.shape)
-    stretched = np.clip(stretched, 0.0, 1.0) ** np.exp(rng.normal(0.0, 0.25))
-    black, white = rng.uniform(0.0, 50.0), rng.uniform(180.0, 255.0)
+    # Calibrated radiance, so one exposure fits all but for some tolerance.
+    stretched = image * 1.7 * np.exp(rng.normal(0.0, 0.12))
+    stretched += rng.uniform(0.004, 0.015) * rng.standard_normal(image.shape)
+    stretched = np.clip(stretched, 0.0, 1.0) ** np.exp(rng.normal(-0.25, 0.1))
+    black, white = rng.uniform(0.0, 35.0), rng.uniform(200.0, 255.0)
     grey: NDArray[np.uint8] = np.rint(black + (white - black) * stretched).astype(np.uint8)
     return grey

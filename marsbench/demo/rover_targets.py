@@ -1,6 +1,6 @@
 """What stands on Curiosity's deck, as layers: calibration targets, inlets, tray, sensors.
 
-Seen from the mast, so upright within some 40 degrees, and mostly with deck around. What tells
+Seen from the mast, so upright within some 30 degrees, and mostly with deck around. What tells
 them apart is their layout, not their colour, which dust and light take away:
 
 - Mastcam target: a sundial, concentric rings with a gnomon, a chip in each corner.
@@ -24,7 +24,7 @@ from marsbench.demo import shapes
 from marsbench.demo.shapes import BLACK, BLUE, DUST, GREEN, KAPTON, RED, YELLOW, Canvas
 from marsbench.demo.terrain import Field
 
-UPRIGHT = 40.0
+UPRIGHT = 30.0
 """Greatest turn of what stands on the deck, in degrees."""
 
 
@@ -184,7 +184,7 @@ def chemcam_target(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
 
 def apxs_target(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     """One slab of dark basalt in a bright ring, held to the deck by three ears."""
-    canvas = shapes.view(rng, side, rng.uniform(0.7, 1.1), turn=UPRIGHT, squash=0.65)
+    canvas = shapes.view(rng, side, rng.uniform(0.7, 1.1), turn=UPRIGHT, squash=0.75)
     deck(canvas, rng, 1.05)
     bright = shapes.grey(rng, 0.5, 0.65)
     for x, y in shapes.around(3, 0.86, rng.uniform(0.0, 120.0)):
@@ -253,7 +253,7 @@ def inlet(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
 
 def chemin_inlet(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     """Funnel closed by a mesh, and its lid swung aside with the seal showing."""
-    canvas = shapes.view(rng, side, rng.uniform(0.9, 1.2), turn=30.0, drift=0.09)
+    canvas = shapes.view(rng, side, rng.uniform(0.9, 1.2), turn=UPRIGHT, drift=0.09)
     deck(canvas, rng, 1.2)
     bright = shapes.grey(rng, 0.4, 0.65)
     aside = 1.0 if rng.uniform() < 0.5 else -1.0
@@ -283,7 +283,7 @@ def chemin_inlet(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
 
 def observation_tray(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     """Plain bright disc on a stem, often with a pinch of sample, over bare ground."""
-    canvas = shapes.view(rng, side, rng.uniform(0.75, 1.1), turn=UPRIGHT, drift=0.16, squash=0.6)
+    canvas = shapes.view(rng, side, rng.uniform(0.75, 1.1), turn=UPRIGHT, drift=0.12, squash=0.7)
     bright = shapes.grey(rng, 0.5, 0.7)
     sign = 1.0 if rng.uniform() < 0.5 else -1.0
     stem = shapes.rod(canvas.at(), (0.0, 0.1), (sign * rng.uniform(0.1, 0.6), 3.0), 0.1)

@@ -287,8 +287,8 @@ def view(
     size: float,
     *,
     turn: float,
-    drift: float = 0.12,
-    squash: float = 0.72,
+    drift: float = 0.1,
+    squash: float = 0.75,
 ) -> Canvas:
     """An empty canvas from a random point of view.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from rich.console import Console
 from rich.progress import (
@@ -101,8 +102,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write a checkpoint."""
         final = Path(path)
         partial = final.with_name(f"{final.name}.part")
-        super().save_checkpoint(checkpoint, partial, storage_options)
-        # On disk before it replaces the last one, or a machine that dies leaves neither.
-        with partial.open("rb") as file:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        # Not through Lightning, which writes to the system's temporary folder and moves from there.
+        with partial.open("wb") as file:
+            torch.save(checkpoint, file)
+            # On disk before it replaces the last one, or a machine that dies leaves neither.
+            file.flush()
             os.fsync(file.fileno())
         partial.replace(final)

@@ -31,8 +31,10 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
         return None
     for link in _chain(error):
         if isinstance(link, OSError) and link.errno in _CANNOT_WRITE:
-            where = link.filename or folder
-            return StoreError(f"The run cannot write {where}: {link.strerror}.", _GO_ON)
+            where = f" ({link.filename})" if link.filename else ""
+            return StoreError(
+                f"The run cannot write into {folder}{where}: {link.strerror}.", _GO_ON
+            )
         # These two write in C++ and Rust and give no error number.
         text = str(link)
         if "PytorchStreamWriter" in text or type(link).__name__ == "SafetensorError":
