@@ -93,32 +93,23 @@ def _one(rng: np.random.Generator, chances: dict[str, float]) -> Names:
 
 def _soil_scene(rng: np.random.Generator) -> Names:
     names = {NEAR, SOIL}
-    names |= _one(
-        rng,
-        {
-            "Rover Tracks": 0.28,
-            "Dunes/Ripples": 0.26,
-            "Soil Trench": 0.13,
-            "Spherules": 0.1,
-            "Miscellaneous Rocks": 0.18,
-        },
-    )
-    if not names & {"Dunes/Ripples", "Spherules", "Soil Trench"}:
-        names |= _some(rng, {"Clasts": 0.6})
-    if not names & {"Soil Trench", "Miscellaneous Rocks"}:
-        names |= _some(rng, {"Float Rocks": 0.45})
+    names |= _one(rng, {"Rover Tracks": 0.36, "Dunes/Ripples": 0.34, "Soil Trench": 0.2})
+    if "Soil Trench" not in names:
+        names |= _one(rng, {"Miscellaneous Rocks": 0.28, "Float Rocks": 0.5})
+    if not names & {"Soil Trench", "Dunes/Ripples"}:
+        names |= _one(rng, {"Clasts": 0.65, "Spherules": 0.18})
     if not names & {"Dunes/Ripples", "Spherules", "Miscellaneous Rocks"}:
-        names |= _some(rng, {"Bright Soil": 0.45})
+        names |= _some(rng, {"Bright Soil": 0.6})
     return names
 
 
 def _outcrop_scene(rng: np.random.Generator) -> Names:
     names = {NEAR, ROCK}
-    names |= _one(rng, {"Linear Rock Features": 0.36, "Round Rock Features": 0.15})
-    names |= _one(rng, {"RAT Hole": 0.12, "RAT Brushed Target": 0.12, "Float Rocks": 0.4})
+    names |= _one(rng, {"Linear Rock Features": 0.36, "Round Rock Features": 0.18})
+    names |= _one(rng, {"RAT Hole": 0.14, "RAT Brushed Target": 0.14, "Float Rocks": 0.45})
     if not names & {"RAT Hole", "RAT Brushed Target", "Round Rock Features"}:
         # Sand might hide the others.
-        names |= _one(rng, {"Clasts": 0.5, "Spherules": 0.22}) | _some(rng, {SOIL: 0.6})
+        names |= _one(rng, {"Clasts": 0.6, "Spherules": 0.25}) | _some(rng, {SOIL: 0.6})
     return names
 
 
@@ -126,8 +117,8 @@ def _panorama(rng: np.random.Generator) -> Names:
     names = {NEAR, "Sky", "Distant Vista"}
     if rng.uniform() < 0.4:
         return names | {ROCK} | _some(rng, {SOIL: 0.5, "Float Rocks": 0.4})
-    names |= {SOIL} | _one(rng, {"Dunes/Ripples": 0.35, "Rover Tracks": 0.3})
-    return names | _some(rng, {"Float Rocks": 0.4, "Clasts": 0.4})
+    names |= {SOIL} | _one(rng, {"Dunes/Ripples": 0.4, "Rover Tracks": 0.4})
+    return names | _some(rng, {"Float Rocks": 0.5, "Clasts": 0.5})
 
 
 def _far_view(rng: np.random.Generator) -> Names:
@@ -148,7 +139,7 @@ def _close_up(rng: np.random.Generator) -> Names:
         rng,
         {"Linear Rock Features": 0.34, "Round Rock Features": 0.26, "Spherules": 0.26},
     )
-    return names | _one(rng, {"RAT Hole": 0.27, "RAT Brushed Target": 0.27})
+    return names | _one(rng, {"RAT Hole": 0.3, "RAT Brushed Target": 0.3})
 
 
 def _deck_scene(rng: np.random.Generator) -> Names:
@@ -168,13 +159,13 @@ def _target(rng: np.random.Generator) -> Names:
 def _arm_scene(rng: np.random.Generator) -> Names:
     if rng.uniform() < 0.35:
         return {"Arm Hardware", NEAR, ROCK}
-    return {"Arm Hardware", NEAR, SOIL} | _some(rng, {"Clasts": 0.3})
+    return {"Arm Hardware", NEAR, SOIL} | _some(rng, {"Clasts": 0.5})
 
 
 def _parts_scene(rng: np.random.Generator) -> Names:
     if rng.uniform() < 0.35:
         return {"Rover Parts", "Sky"}
-    return {"Rover Parts", NEAR, SOIL} | _some(rng, {"Clasts": 0.25})
+    return {"Rover Parts", NEAR, SOIL} | _some(rng, {"Clasts": 0.5})
 
 
 def _wreck_scene(rng: np.random.Generator) -> Names:
@@ -183,18 +174,18 @@ def _wreck_scene(rng: np.random.Generator) -> Names:
 
 
 SCENES: tuple[tuple[Callable[[np.random.Generator], Names], float], ...] = (
-    (_soil_scene, 0.24),
-    (_outcrop_scene, 0.25),
-    (_panorama, 0.13),
-    (_close_up, 0.13),
-    (_target, 0.09),
-    (_deck_scene, 0.07),
-    (_arm_scene, 0.075),
-    (_parts_scene, 0.06),
+    (_soil_scene, 0.26),
+    (_outcrop_scene, 0.24),
+    (_panorama, 0.12),
+    (_close_up, 0.2),
+    (_target, 0.1),
+    (_deck_scene, 0.085),
+    (_arm_scene, 0.085),
+    (_parts_scene, 0.08),
     (_astronomy, 0.05),
-    (_far_view, 0.05),
-    (_wreck_scene, 0.035),
-    (_sky, 0.02),
+    (_far_view, 0.035),
+    (_wreck_scene, 0.04),
+    (_sky, 0.012),
 )
 """The kinds of scene and how often each occurs."""
 

@@ -321,7 +321,7 @@ def tracks(rng: np.random.Generator, picture: Field, frame: Frame) -> Field:
     for centre in centres:
         t = np.abs(aside - centre) / width
         np.maximum(inside, 1.0 - terrain.smoothstep(t, 0.85, 1.1), out=inside)
-    picture *= 1.0 - rng.uniform(0.25, 0.4) * inside
+    picture *= 1.0 - rng.uniform(0.35, 0.5) * inside
     return inside
 
 
@@ -396,7 +396,7 @@ def abraded(
     rho = np.hypot(frame.x - x0, frame.y - y0) / radius
     x, y = terrain.direction(frame.sun.azimuth_deg)
     inside = 1.0 - terrain.smoothstep((rho - 1.0) * radius, -0.8, 0.8)
-    level = float(np.median(picture)) * rng.uniform(1.6, 2.1)
+    level = float(np.median(picture)) * rng.uniform(1.8, 2.3)
     swirl = 1.0 + 0.09 * np.sin(20.0 * rho + rng.uniform(0.0, 6.3))
     picture += (level * swirl - picture) * 0.92 * inside
     # The wall towards the sun throws its shadow on the floor, the far one is lit.

@@ -7,6 +7,7 @@ import signal
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -16,6 +17,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import distributed
+from torch.utils import deterministic as deterministic_options
 
 from marsbench import environment
 from marsbench.config import RunConfig
@@ -182,6 +184,10 @@ def restored() -> Iterator[None]:
     variables = dict(os.environ)
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    options: Any = deterministic_options  # its type stub knows no attributes
+    fill = options.fill_uninitialized_memory
+    # It writes every new tensor once more, against programs that read what they never wrote.
+    options.fill_uninitialized_memory = False
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with isolate_rng():
@@ -189,5 +195,6 @@ def restored() -> Iterator[None]:
             yield
         finally:
             torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            options.fill_uninitialized_memory = fill
             os.environ.clear()
             os.environ.update(variables)
