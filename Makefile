@@ -24,10 +24,10 @@ demo: $(STAMP)
 	$(BIN)/marsbench run task=frost_cls source=demo model=efficientnet_lite0 trainer.max_epochs=10 --format table
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m 'not gpu and not network and not slurm and not browser'
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not gpu and not network and not slurm and not browser'
 
 check: $(STAMP)
 	$(BIN)/ruff check .

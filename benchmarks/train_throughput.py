@@ -13,6 +13,7 @@ and the ratio, the share of the bare step's speed that the real loop keeps.
 import argparse
 import contextlib
 import copy
+import math
 import os
 import tempfile
 import time
@@ -27,6 +28,7 @@ from torch.nn import functional
 
 from marsbench.config import RunConfig
 from marsbench.data.datamodule import MarsDataModule
+from marsbench.demo.recipes import RECIPES
 from marsbench.models.modes import build_for_mode
 from marsbench.plan import resolve
 from marsbench.training.allocator import keep_freed_memory
@@ -120,7 +122,7 @@ def main() -> None:
             {
                 "task": "landmark_cls",
                 "source": "demo",
-                "size": draws / 1190,  # 1,200 train samples at size 1
+                "size": math.ceil(100 * draws / RECIPES["landmark_cls"].sizes["train"]) / 100,
                 "model": options.model,
                 "mode": "scratch",
                 "workers": options.workers,

@@ -155,7 +155,7 @@ class TrainerConfig:
     accelerator: str = "auto"
     """auto, cpu, gpu or another of Lightning's."""
     devices: int = 1
-    """Devices of each node; the batch of a step is shared out over them."""
+    """Devices of each node, a number, since it is in the run's id: a step has so many batches."""
     num_nodes: int = 1
     """Nodes; one process per device has to be started on each, as `srun` does."""
     strategy: str = "auto"

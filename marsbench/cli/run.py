@@ -1,6 +1,7 @@
 """``marsbench run``: one run, from config to record."""
 
 import json
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -51,8 +52,8 @@ def run(
     try:
         outcome = run_config(config, force=force)
     except (KeyboardInterrupt, SystemExit) as stopped:
-        if isinstance(stopped, SystemExit) and stopped.code in (0, 2):
-            raise  # one of several training processes, and not the first, which speaks for all
+        if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+            raise  # one of several training processes, of which the first speaks for all
         note("The run has stopped; the same command goes on from its last whole epoch.")
         raise
     folder = Store(config.store).folder(outcome.record.run_id)

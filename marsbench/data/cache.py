@@ -84,6 +84,11 @@ class CachedImages:
         # A memory map pickles as its whole content; workers open the file themselves.
         return {**self.__dict__, "_pixels": None}
 
+    def odd_size(self, image_size: tuple[int, int]) -> int | None:
+        """Position of the first image of another (height, width); None if there is none."""
+        odd = np.flatnonzero((self._shapes[:, :2] != image_size).any(axis=1))
+        return int(odd[0]) if len(odd) else None
+
     @property
     def is_whole(self) -> bool:
         """Whether the pixel file has the length its index says."""
@@ -101,8 +106,17 @@ def cached_images(spec: TaskSpec, source: Source, rows: Rows) -> CachedImages:
         f"{decode.VERSION}".encode()
     ).hexdigest()[:16]
     folder = paths.home() / "decoded" / spec.name / f"{rows.split}-{key}"
-    if (images := _open(folder)) is not None:
-        return images
+    images = _open(folder)
+    if images is None:
+        images = _build_once(spec, source, rows, folder)
+    # A cache made before the task said what size its images have.
+    if spec.image_size is not None and (odd := images.odd_size(spec.image_size)) is not None:
+        decode.decode(spec, source.read(rows.split, odd))  # raises
+    return images
+
+
+def _build_once(spec: TaskSpec, source: Source, rows: Rows, folder: Path) -> CachedImages:
+    """Build a cache unless another process does."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):

@@ -2,8 +2,8 @@
 
 - undersample: every class is cut to the size of the smallest.
 - oversample: the largest class is cut to half, or to the size of the second if that is more;
-  the others are repeated up to that level, each sample at most ten times. The repeats differ,
-  since every draw is augmented anew.
+  the others are repeated up to that level, each sample at most ten times. Every repeat is
+  augmented anew (by eight flips and turns from orbit, by two flips on the ground).
 - loss_weight: nothing is drawn more or less often; a sample's loss counts in inverse proportion
   to the frequency of its class.
 
@@ -75,7 +75,9 @@ def balance(
         )
     if strategy is Imbalance.LOSS_WEIGHT:
         if targets.ndim == 2:
-            return Balance(everything, (len(targets) - counts) / counts)
+            # A class that every sample has is left as it is: a weight of 0 would never train it.
+            rest = np.where(counts < len(targets), len(targets) - counts, counts)
+            return Balance(everything, rest / counts)
         return Balance(everything, len(targets) / (len(counts) * counts))
     if targets.ndim == 2:
         raise ConfigError(

@@ -38,7 +38,7 @@ def augment_batch(images: Tensor, seeds: Sequence[int], augment: Augment) -> Ten
         augment: What to change, resolved.
 
     Returns:
-        A new tensor (B, C, H, W).
+        (B, C, H, W); the images themselves where nothing is to change.
     """
     if augment is Augment.NONE:
         return images

@@ -20,16 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from marsbench.demo import terrain
+from marsbench.demo import ground, terrain
 from marsbench.demo.terrain import Field, Light
 
 CHANGE = "Change"
 
 MARGIN = 3
 """Pixels drawn around the picture, from which a misregistration is taken."""
-
-SKY = 0.2
-"""Light from the dusty sky as a share of the sun's."""
 
 _LEAST = 1.0 / 16.0
 """Least width of a change as a share of the side: 6 pixels of 96."""
@@ -139,9 +136,9 @@ def _impact(rng: np.random.Generator, size: int, _azimuth_deg: float) -> Mark:
     column, row = _somewhere(rng, size)
     halo = rng.uniform(0.9, 1.8) * _LEAST * size
     radius = max(rng.uniform(0.16, 0.3) * halo, 1.2)
-    east, north = terrain.coordinates(size)
-    rho = np.hypot(east - column, north + row) / halo
-    bearing = np.arctan2(east - column, north + row)
+    x, y = terrain.offsets(size, column, row)
+    rho = np.hypot(x, y) / halo
+    bearing = np.arctan2(x, -y)
     rays = np.zeros((size, size))
     for lobes in rng.integers(2, 13, 4):
         rays += rng.uniform(0.4, 1.0) * np.cos(lobes * bearing + rng.uniform(0.0, 2.0 * np.pi))
@@ -420,9 +417,7 @@ def _next_visit(rng: np.random.Generator, first: Weather, size: int) -> Weather:
 
 def _view(surface: Surface, weather: Weather) -> Field:
     """Radiance of the ground under the weather, without the margin, (side, side)."""
-    light = weather.light
-    shade = terrain.hillshade(surface.height, light.azimuth_deg, light.elevation_deg)
-    radiance = surface.tone**weather.season * (shade + SKY)
+    radiance = ground.radiance(surface.height, surface.tone**weather.season, weather.light)
     radiance = radiance + float(radiance.mean()) * (weather.haze + weather.glow)
     if weather.softness > 0:
         radiance = terrain.blur(radiance, weather.softness)

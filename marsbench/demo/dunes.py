@@ -186,9 +186,7 @@ def _transverse(rng: np.random.Generator, side: int, wind_deg: float) -> Field:
 def _spots(rng: np.random.Generator, side: int, sandy: Field, sand: Field) -> Field:
     """Opacity of defrosting spots on the dunes in [0, 1], (side, side), more along crests."""
     count = int(rng.integers(15, 60))
-    chance = (sand**2 * (0.2 + sandy / sandy.max())).ravel() + 1e-9
-    places = rng.choice(chance.size, count, replace=False, p=chance / chance.sum())
-    centres = np.stack([places % side, places // side], axis=1).astype(np.float64)
+    centres = terrain.scattered(rng, sand**2 * (0.2 + sandy / sandy.max()), count)
     return terrain.streaks(
         side, centres, rng.uniform(1.0, 2.2, count), np.zeros(count), np.zeros(count)
     )

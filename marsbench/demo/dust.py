@@ -3,8 +3,8 @@
 Both classes show the same kinds of terrain, among them smooth plains with hardly a feature; all
 that differs is the optical depth of the dust above. Dust dims the sun on the ground, lights the
 shadows from the sky, hides what light the ground sends up, and adds its own: what remains after
-the stretch for display is a soft veil, the detector's columns and noise. An image is dusty if
-the optical depth exceeds `OPAQUE`; none lies near that bound, and brightness tells nothing.
+the stretch for display is a soft veil, the detector's columns and noise. No scene lies between
+the thickest clear air and the thinnest dusty one, and brightness tells nothing.
 
 The raw images (EDR) come as the detector sends them: every column with its own offset, steps
 between the two halves that each detector is read out in, lines lost in transmission, coarse
@@ -22,9 +22,7 @@ from marsbench.demo.terrain import Field
 
 DUSTY = "Dusty"
 
-OPAQUE = 2.5
-"""Optical depth of the air above which the ground counts as hidden."""
-
+# Least and greatest optical depth; from some 2.5 the ground is hidden.
 _CLEAR_DEPTH = (0.2, 1.5)
 _DUSTY_DEPTH = (3.1, 6.0)
 
@@ -185,7 +183,7 @@ def _raw(rng: np.random.Generator, radiance: Field) -> NDArray[np.uint8]:
         seen = seen * np.where(second, rng.uniform(0.97, 1.03), 1.0) + step * second
     seen += rng.uniform(0.004, 0.01) * rng.standard_normal(seen.shape)
     step = rng.uniform(0.002, 0.008)
-    grey = _display(rng, np.round(seen / step) * step)
+    grey = terrain.displayed(np.round(seen / step) * step, rng, 0.35)
     if rng.uniform() < 0.25:
         for _ in range(int(rng.integers(1, 4))):
             first = int(rng.integers(side))
@@ -206,15 +204,4 @@ def _processed(rng: np.random.Generator, radiance: Field) -> NDArray[np.uint8]:
     )
     seen = seen + rng.uniform(0.0003, 0.0015) * columns
     seen += rng.uniform(0.0015, 0.004) * terrain.blur(rng.standard_normal(seen.shape), 0.35)
-    return _display(rng, seen)
-
-
-def _display(rng: np.random.Generator, seen: Field) -> NDArray[np.uint8]:
-    """Stretch for display at random, so that a grey value means nothing across images."""
-    clip = rng.uniform(0.1, 2.0, 2)
-    low, high = np.percentile(seen, [clip[0], 100.0 - clip[1]])
-    stretched = np.clip((seen - low) / max(high - low, 1e-9), 0.0, 1.0)
-    stretched = stretched ** np.exp(rng.normal(0.0, 0.35))
-    black, white = rng.uniform(0.0, 60.0), rng.uniform(170.0, 255.0)
-    grey: NDArray[np.uint8] = np.rint(black + (white - black) * stretched).astype(np.uint8)
-    return grey
+    return terrain.displayed(seen, rng, 0.35)

@@ -16,12 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.demo import terrain
+from marsbench.demo.ground import Scene, photograph
 from marsbench.demo.terrain import Field, Light
 
 FROST = "Frost"
-
-SKY = 0.2
-"""Light from the dusty sky as a share of the sun's; it is what shows frost in the shade."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +58,8 @@ def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]
     """
     light = terrain.afternoon(rng)
     ground = TERRAINS[int(rng.integers(len(TERRAINS)))](rng, side)
-    if label == FROST:
-        height, albedo = _frosted(rng, ground, light)
-    else:
-        height, albedo = _bare(rng, ground)
-    sunlight = terrain.hillshade(height, light.azimuth_deg, light.elevation_deg)
-    return terrain.sensor(albedo * (sunlight + SKY), rng)[:, :, None]
+    scene = _frosted(rng, ground, light) if label == FROST else _bare(rng, ground)
+    return photograph(rng, scene, light)
 
 
 # --- terrain ---------------------------------------------------------------------------------
@@ -127,8 +121,8 @@ def _soil(rng: np.random.Generator, side: int) -> Field:
     return rng.uniform(0.16, 0.24) * (1.0 + rng.uniform(0.02, 0.08) * mottle)
 
 
-def _frosted(rng: np.random.Generator, ground: Ground, light: Light) -> tuple[Field, Field]:
-    """Height and albedo of the ground with frost on it."""
+def _frosted(rng: np.random.Generator, ground: Ground, light: Light) -> Scene:
+    """The ground with frost on it."""
     side = ground.coarse.shape[0]
     venting = rng.uniform() < ground.venting
     # Only a cover that seals the ground vents through spots.
@@ -142,7 +136,7 @@ def _frosted(rng: np.random.Generator, ground: Ground, light: Light) -> tuple[Fi
     if venting:
         vents = _vents(rng, ground, frost)
         albedo += (0.8 * soil - albedo) * 0.95 * vents
-    return height, albedo
+    return Scene(height, albedo, frost)
 
 
 def _frost_cover(rng: np.random.Generator, ground: Ground, light: Light, fraction: float) -> Field:
@@ -165,9 +159,7 @@ def _vents(rng: np.random.Generator, ground: Ground, frost: Field) -> Field:
     count = int(rng.integers(12, 44))
     # Frost opens first where it is thin and steep, along crests and the edges of the cover.
     steep = terrain.smoothstep(terrain.slope_deg(terrain.blur(ground.coarse, 1.0)), 2.0, 25.0)
-    chance = (frost**4 * (0.25 + steep)).ravel() + 1e-9
-    places = rng.choice(chance.size, count, replace=False, p=chance / chance.sum())
-    centres = np.stack([places % side, places // side], axis=1).astype(np.float64)
+    centres = terrain.scattered(rng, frost**4 * (0.25 + steep), count)
     widths = rng.uniform(1.2, 2.4, count)
     longest = 0.0 if rng.uniform() < 0.3 else rng.uniform(6.0, 12.0)
     lengths = longest * rng.uniform(0.5, 1.0, count)
@@ -176,8 +168,8 @@ def _vents(rng: np.random.Generator, ground: Ground, frost: Field) -> Field:
     )
 
 
-def _bare(rng: np.random.Generator, ground: Ground) -> tuple[Field, Field]:
-    """Height and albedo of the ground without frost: soil, and mostly something bright."""
+def _bare(rng: np.random.Generator, ground: Ground) -> Scene:
+    """The ground without frost: soil, and mostly something bright."""
     side = ground.coarse.shape[0]
     albedo = _soil(rng, side)
     kind = rng.uniform()
@@ -188,7 +180,7 @@ def _bare(rng: np.random.Generator, ground: Ground) -> tuple[Field, Field]:
     else:
         bright = np.zeros((side, side))
     albedo += (rng.uniform(0.34, 0.54) - albedo) * bright
-    return ground.coarse + ground.fine, albedo
+    return Scene(ground.coarse + ground.fine, albedo, np.zeros((side, side)))
 
 
 def _dust(rng: np.random.Generator, side: int) -> Field:

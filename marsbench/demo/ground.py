@@ -1,7 +1,7 @@
-"""What orbital scenes share: plain ground, a scene's three layers, and how it is photographed.
+"""What orbital scenes share: a scene's three layers, how it is photographed, and plain ground.
 
-A scene module lays its landmark on the plain ground of this one, so that the ground itself says
-little about the class.
+The modules of ``landmark_cls`` lay their landmark on the plain ground of this one, so that the
+ground itself says little about the class.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,8 @@ class Scene:
     Attributes:
         height: Elevation in pixels, (side, side).
         albedo: Share of the light that the ground reflects, (side, side).
-        mark: Where the landmark is, in [0, 1], (side, side); 0 everywhere if there is none.
+        mark: Opacity in [0, 1] of what the label is about, (side, side); 0 everywhere if there
+            is nothing of it.
     """
 
     height: Field
@@ -53,8 +54,12 @@ def photograph(rng: np.random.Generator, scene: Scene, light: Light) -> NDArray[
     Returns:
         Grey values, (side, side, 1).
     """
-    sunlight = terrain.hillshade(scene.height, light.azimuth_deg, light.elevation_deg)
-    return terrain.sensor(scene.albedo * (sunlight + SKY), rng)[:, :, None]
+    return terrain.sensor(radiance(scene.height, scene.albedo, light), rng)[:, :, None]
+
+
+def radiance(height: Field, albedo: Field, light: Light) -> Field:
+    """Light that the ground sends up under the sun and the sky, (size, size)."""
+    return albedo * (terrain.hillshade(height, light.azimuth_deg, light.elevation_deg) + SKY)
 
 
 # --- plain ground ----------------------------------------------------------------------------
@@ -128,8 +133,7 @@ def pitting(rng: np.random.Generator, side: int, most: int) -> Field:
 
 def polar(size: int, east: float, south: float) -> tuple[Field, Field]:
     """Distance in pixels and angle in radians, clockwise from east, seen from a point."""
-    column, north = terrain.coordinates(size)
-    x, y = column - east, -north - south
+    x, y = terrain.offsets(size, east, south)
     return np.hypot(x, y), np.arctan2(y, x)
 
 

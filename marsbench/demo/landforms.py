@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from marsbench.demo import landforms_base as base
 from marsbench.demo import landforms_ground, landforms_lines, landforms_slopes
-from marsbench.demo.landforms_base import View
+from marsbench.demo.ground import Scene
 from marsbench.demo.terrain import Light
 
-SCENES: dict[str, Callable[[np.random.Generator, int, Light], View]] = {
+SCENES: dict[str, Callable[[np.random.Generator, int, Light], Scene]] = {
     "Aeolian Curved": landforms_ground.aeolian_curved,
     "Aeolian Straight": landforms_ground.aeolian_straight,
     "Channel": landforms_lines.channel,
@@ -35,7 +35,7 @@ SCENES: dict[str, Callable[[np.random.Generator, int, Light], View]] = {
     "Smooth Terrain": landforms_ground.smooth,
     "Textured Terrain": landforms_ground.textured,
 }
-"""Every class and the function ``(rng, side, light) -> view`` that builds its scene."""
+"""Every class and the function ``(rng, side, light) -> scene`` that builds its scene."""
 
 
 def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:

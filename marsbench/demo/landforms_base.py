@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from marsbench.demo import terrain
+from marsbench.demo.ground import Scene
 from marsbench.demo.terrain import Field, Light
 
 SKY = 0.18
@@ -19,21 +20,6 @@ SKY = 0.18
 
 NOISE = 0.005
 """Camera noise as a share of the radiance of flat ground."""
-
-
-@dataclass(frozen=True)
-class View:
-    """A scene before it is photographed.
-
-    Attributes:
-        height: Elevation in pixels, (side, side).
-        albedo: Share of the light the ground reflects, (side, side).
-        landform: Opacity in [0, 1] of what the class is named for, (side, side).
-    """
-
-    height: Field
-    albedo: Field
-    landform: Field
 
 
 # --- light and camera ------------------------------------------------------------------------
@@ -64,14 +50,14 @@ def sunlit(height: Field, light: Light) -> Field:
     return 1.0 - terrain.smoothstep(horizon - height, 0.0, 0.8)
 
 
-def photograph(rng: np.random.Generator, view: View, light: Light) -> NDArray[np.uint8]:
+def photograph(rng: np.random.Generator, scene: Scene, light: Light) -> NDArray[np.uint8]:
     """Grey values of a scene, (side, side, 1)."""
-    sunlight = terrain.hillshade(view.height, light.azimuth_deg, light.elevation_deg)
-    east, north = terrain.gradient(view.height)
+    sunlight = terrain.hillshade(scene.height, light.azimuth_deg, light.elevation_deg)
+    east, north = terrain.gradient(scene.height)
     # A tilted surface sees less of the sky, which is all that models the shadows.
     sky = SKY / (1.0 + east * east + north * north)
-    radiance = view.albedo * (sunlight * sunlit(view.height, light) + sky)
-    flat = float(view.albedo.mean()) * (np.sin(np.deg2rad(light.elevation_deg)) + SKY)
+    radiance = scene.albedo * (sunlight * sunlit(scene.height, light) + sky)
+    flat = float(scene.albedo.mean()) * (np.sin(np.deg2rad(light.elevation_deg)) + SKY)
     radiance += NOISE * flat * rng.standard_normal(radiance.shape)
     return terrain.sensor(radiance, rng)[:, :, None]
 

@@ -14,6 +14,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.data.catalog import get_task
 from marsbench.data.spec import SPLITS
 from marsbench.errors import unknown_name
 
@@ -50,7 +51,7 @@ _DUST = {"Dusty": 0.5, "Non dusty": 0.5}
 _CHANGE = {"Change": 0.25, "No change": 0.75}
 
 _LANDMARKS = {
-    # From most to least frequent as far as the published images tell, 56 to 1.
+    # Other is the majority, Impact Ejecta the rarest (paper, B.2.1); 56 to 1.
     "Other": 0.56,
     "Crater": 0.13,
     "Slope Streak": 0.09,
@@ -60,12 +61,6 @@ _LANDMARKS = {
     "Spider": 0.03,
     "Impact Ejecta": 0.01,
 }
-
-_LANDFORMS = (
-    *("Aeolian Curved", "Aeolian Straight", "Channel", "Cliff", "Mounds", "Ridge", "Gullies"),
-    *("Mass Wasting", "Slope Streaks", "Crater", "Crater Field", "Mixed Terrain", "Rough Terrain"),
-    *("Smooth Terrain", "Textured Terrain"),
-)
 
 _SURFACE = {
     # Ground prevails and Arm Cover is among the rarest (paper, B.2 and D.1.1); 40 to 1.
@@ -176,7 +171,7 @@ RECIPES: dict[str, Recipe] = {
             version=1,
             image_size=96,
             sizes={"train": 1200, "val": 300, "test": 450},
-            class_weights=dict.fromkeys(_LANDFORMS, 1.0),
+            class_weights=dict.fromkeys(get_task("domars16k").class_names, 1.0),
             render="marsbench.demo.landforms:render",
         ),
         Recipe(

@@ -254,11 +254,10 @@ def _drt_spot(rng: np.random.Generator, side: int) -> Picture:
 def _brushed(rng: np.random.Generator, plan: Plan) -> Plan:
     """Sweep the dust off a round patch; the bristles leave circular scratches."""
     n = plan.height.shape[0]
-    east, north = terrain.coordinates(n)
-    centre = rng.uniform(0.36, 0.64, 2) * n
+    row, column = rng.uniform(0.36, 0.64, 2) * n
     radius = rng.uniform(0.19, 0.31) * n
     squash, turn = rng.uniform(0.72, 1.0), rng.uniform(0.0, np.pi)
-    y, x = -north - centre[0], east - centre[1]
+    x, y = terrain.offsets(n, column, row)
     u, v = np.cos(turn) * x + np.sin(turn) * y, np.cos(turn) * y - np.sin(turn) * x
     rho = np.hypot(u, v / squash) / radius
     ragged = ground.noise(rng, n, 2.4, 0.5 * n)
@@ -382,10 +381,9 @@ def _horizon(rng: np.random.Generator, side: int) -> Picture:
 
 def _sun(rng: np.random.Generator, side: int) -> Picture:
     """The disc, through a dark filter or through dusty air."""
-    east, north = terrain.coordinates(side)
     row, column = rng.uniform(0.15, 0.85, 2) * side
     radius = rng.uniform(0.03, 0.2) * side
-    y, x = -north - row, east - column
+    x, y = terrain.offsets(side, column, row)
     rho = np.hypot(x, y) / radius
     disc = 1.0 - terrain.smoothstep(rho, 1.0 - 0.8 / radius, 1.0 + 0.8 / radius)
     disc *= 0.6 + 0.4 * np.sqrt(np.clip(1.0 - rho * rho, 0.0, 1.0))
@@ -422,9 +420,9 @@ def _night_sky(rng: np.random.Generator, side: int) -> Picture:
     stars = terrain.blur(stars, sigma) * 9.0 * sigma * sigma
     if rng.uniform() < 0.3:
         row, column = rng.uniform(0.1, 0.9, 2) * side
-        east, north = terrain.coordinates(side)
         size = rng.uniform(0.012, 0.03) * side
-        stars += 2.0 * np.exp(-((np.hypot(east - column, north + row) / size) ** 2))
+        far = np.hypot(*terrain.offsets(side, column, row))
+        stars += 2.0 * np.exp(-((far / size) ** 2))
     glow = rng.uniform(0.0, 0.06) * (1.0 + terrain.along(side, rng.uniform(0.0, 360.0)) / side)
     hue = np.array([1.0, rng.uniform(0.85, 1.0), rng.uniform(0.7, 1.1)])
     dark = rng.uniform(0.01, 0.06) * rng.gamma(2.0, 0.5, (side, side, 3))

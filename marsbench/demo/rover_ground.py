@@ -108,15 +108,8 @@ def kindred(rng: np.random.Generator, colour: Colour, spread: float = 1.0) -> Co
 def noise(
     rng: np.random.Generator, n: int, beta: float, longest: float = np.inf, shortest: float = 0.0
 ) -> Field:
-    """Fractal noise as `terrain.fractal`, but wrapping around, (n, n)."""
-    fy, fx = np.fft.fftfreq(n)[:, None], np.fft.rfftfreq(n)[None, :]
-    frequency = np.sqrt(fx * fx + fy * fy)
-    frequency[0, 0] = np.inf
-    amplitude = frequency ** (-beta / 2.0) * (frequency >= 1.0 / longest)
-    if shortest > 0:
-        amplitude *= np.exp(-((np.minimum(frequency, 1.0) * shortest) ** 2))
-    parts = rng.standard_normal((2, *amplitude.shape))
-    return terrain.standardise(np.fft.irfft2((parts[0] + 1j * parts[1]) * amplitude, s=(n, n)))
+    """Fractal noise that wraps around, see `terrain.fractal`, (n, n)."""
+    return terrain.fractal(rng, n, beta, longest=longest, shortest=shortest, wraps=True)
 
 
 def mix(first: Colour | Picture, second: Colour | Picture, share: Field) -> Picture:
@@ -204,15 +197,27 @@ def project(ground: Picture, view: View, side: int, turn_deg: float = 0.0) -> Pi
                 ground, (1.5 * sigma, sigma, 0.0), mode=("wrap", "wrap", "nearest"), truncate=2.5
             )
         )
+    channels = [look_up([x[..., c] for x in levels], level, away, across) for c in range(3)]
+    return np.stack(channels, axis=-1)
+
+
+def look_up(levels: list[Field], level: Field, row: Field, column: Field) -> Field:
+    """Values of a plan at places between its pixels, and between its levels of blur.
+
+    Args:
+        levels: The plan, which repeats endlessly, ever more blurred, (n, n) each.
+        level: Which level to look into, at most the last, any shape.
+        row: Row on the plan, of the same shape.
+        column: Column on the plan, of the same shape.
+    """
+    n = levels[0].shape[0]
     # One more row and column, as the wrapped place lies in [0, n).
-    stack = np.pad(np.stack(levels), ((0, 0), (0, 1), (0, 1), (0, 0)), mode="wrap")
-    places = np.stack([level, away % n, across % n])
+    stack = np.pad(np.stack(levels), ((0, 0), (0, 1), (0, 1)), mode="wrap")
+    places = np.stack([level, row % n, column % n])
     if len(levels) == 1:
         stack, places = stack[0], places[1:]
-    channels = [
-        ndimage.map_coordinates(stack[..., c], places, order=1, mode="nearest") for c in range(3)
-    ]
-    return np.stack(channels, axis=-1)
+    values: Field = ndimage.map_coordinates(stack, places, order=1, mode="nearest")
+    return values
 
 
 # --- ground ----------------------------------------------------------------------------------
@@ -403,6 +408,13 @@ def seen(
     return project(lit(draw(rng, side + side // 2), on_plan), view, side, turn)
 
 
+def off_axis(side: int) -> Field:
+    """Squared distance from the middle, 1 in the corners: how much vignetting, (side, side)."""
+    centre = (side - 1) / 2
+    x, y = terrain.offsets(side, centre, centre)
+    return (x**2 + y**2) / (2.0 * centre * centre)
+
+
 def camera(
     light: Picture, rng: np.random.Generator, exposure: float | None = None
 ) -> NDArray[np.uint8]:
@@ -433,10 +445,7 @@ def camera(
         bright = float(np.percentile(image, rng.uniform(94.0, 99.0)))
         # Scenes that are mostly dark stay so: exposure follows brightness only in part.
         exposure = rng.uniform(0.6, 1.0) / max(bright, 0.02)
-    east, north = terrain.coordinates(side)
-    centre = (side - 1) / 2
-    corner = ((east - centre) ** 2 + (north + centre) ** 2) / (2.0 * centre * centre)
-    image = image * exposure * (1.0 - rng.uniform(0.0, 0.25) * corner)[..., None]
+    image = image * exposure * (1.0 - rng.uniform(0.0, 0.25) * off_axis(side))[..., None]
     image = image + rng.uniform(0.0, 0.025)
     noise = rng.uniform(0.004, 0.015)
     image = image + noise * np.sqrt(np.abs(image) + 0.02) * rng.standard_normal(image.shape)

@@ -17,17 +17,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.data.catalog import get_task
 from marsbench.demo import rover_objects, rover_scene, rover_sky, terrain
 from marsbench.demo.rover_scene import Frame
 from marsbench.demo.terrain import Field
 
-CLASSES = (
-    *("RAT Hole", "Clasts", "Dunes/Ripples", "Soil", "Rock Outcrops", "Close-Up Rock"),
-    *("RAT Brushed Target", "Distant Vista", "Rover Deck", "Bright Soil", "Float Rocks"),
-    *("Artifacts", "Pancam Calibration Target", "Arm Hardware", "Round Rock Features"),
-    *("Spherules", "Other Hardware", "Astronomy", "Nearby Surface", "Miscellaneous Rocks"),
-    *("Rover Tracks", "Sky", "Rover Parts", "Linear Rock Features", "Soil Trench"),
-)
+CLASSES = get_task("surface_multi_label_cls").class_names
 """Every label, in the order in which a set names them."""
 
 NEAR, SOIL, ROCK = "Nearby Surface", "Soil", "Rock Outcrops"
@@ -381,17 +376,15 @@ def _spoiled(rng: np.random.Generator, grey: NDArray[np.uint8]) -> NDArray[np.ui
             column = int(rng.integers(side))
             row, reach = rng.uniform(0.1, 0.9) * side, rng.uniform(0.03, 0.08) * side
             image[:, column : column + int(rng.integers(2, 5))] = 255.0
-            east, north = terrain.coordinates(side)
-            image[np.hypot(east - column, north + row) < reach] = 255.0
+            image[np.hypot(*terrain.offsets(side, column, row)) < reach] = 255.0
     else:
         # Sun glare: a fan of light and ghosts of the aperture along it.
-        east, north = terrain.coordinates(side)
         corner = rng.choice([0.0, float(side)])
-        x, y = east - corner, -north
+        x, y = terrain.offsets(side, corner, 0.0)
         far = np.hypot(x, y) / side
         image += 230.0 * np.exp(-2.0 * far) * (1.0 + 0.3 * np.cos(9.0 * np.arctan2(y, x)))
         for t in rng.uniform(0.35, 1.1, 3):
             centre = (abs(corner - 0.7 * t * side), 0.7 * t * side)
-            ghost = np.hypot(east - centre[0], -north - centre[1]) < rng.uniform(0.05, 0.13) * side
-            image += 70.0 * ghost
+            away = np.hypot(*terrain.offsets(side, *centre))
+            image += 70.0 * (away < rng.uniform(0.05, 0.13) * side)
     return np.clip(np.rint(image), 0.0, 255.0).astype(np.uint8)

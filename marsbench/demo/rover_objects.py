@@ -11,12 +11,9 @@ https://doi.org/10.1029/2003JE002070, describe Pancam and its target.
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.demo import rover_ground, shapes, terrain
+from marsbench.demo import rover_ground, rover_outdoors, shapes, terrain
 from marsbench.demo.rover_ground import Sun
 from marsbench.demo.terrain import Field
-
-Place = tuple[Field, Field]
-"""Distances of the pixels to the right of a point and below it, in pixels."""
 
 
 def paint(picture: Field, distance: Field, value: float | Field, opacity: float = 1.0) -> None:
@@ -24,10 +21,9 @@ def paint(picture: Field, distance: Field, value: float | Field, opacity: float 
     picture += (value - picture) * (opacity * np.clip(0.5 - distance, 0.0, 1.0))
 
 
-def about(side: int, column: float, row: float, angle_deg: float = 0.0) -> Place:
-    """Coordinates around a point, turned clockwise by an angle."""
-    east, north = terrain.coordinates(side)
-    return shapes.turned((east - column, -north - row), angle_deg)
+def about(side: int, column: float, row: float, angle_deg: float = 0.0) -> shapes.Place:
+    """Coordinates around a point in pixels, turned clockwise by an angle."""
+    return shapes.turned(terrain.offsets(side, column, row), angle_deg)
 
 
 def tube(
@@ -85,18 +81,10 @@ def float_rock(
     window = picture[top : int(centre[0]) + reach, left : int(centre[1]) + reach]
     south, east = np.mgrid[0 : window.shape[0], 0 : window.shape[1]].astype(np.float64)
     x, up = (east + left - centre[1]) / radius, (centre[0] - south - top) / radius
-    # Camera axes: right, up in the picture, towards the camera.
-    level = float(np.sqrt(1.0 - squeeze * squeeze))
-    right, ahead = terrain.direction(sun.azimuth_deg)
-    elevation = float(np.deg2rad(sun.elevation_deg))
-    right, ahead = right * np.cos(elevation), ahead * np.cos(elevation)
-    high = float(np.sin(elevation))
-    towards = np.array(
-        [right, ahead * squeeze + high * level, high * squeeze - ahead * level], dtype=np.float64
-    )
+    (right, ahead), towards = rover_outdoors.towards_sun(sun, squeeze)
     tall = rng.uniform(0.6, 0.95)
     flat = tall * (1.0 - 0.4 * squeeze)
-    length = min(tall / max(float(np.tan(elevation)), 0.5), 1.5)
+    length = min(tall / max(float(np.tan(np.deg2rad(sun.elevation_deg))), 0.5), 1.5)
     for k in (0.35, 0.7, 1.0):
         du, dv = -right * length * k, -0.5 * flat - ahead * length * k * max(squeeze, 0.25)
         gap = np.hypot((x - du) / (1.0 - 0.25 * k), (up - dv) / (0.35 + 0.5 * squeeze))
@@ -110,10 +98,7 @@ def float_rock(
     normals = np.concatenate([normals, walls])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     offsets = rng.uniform(0.68, 0.98, len(normals))
-    nx, ny, nz = (normals[:, k, None, None] for k in range(3))
-    depth = (offsets[:, None, None] - nx * x - ny * (up / flat)) / nz
-    face = depth.argmin(0)
-    front = depth.min(0)
+    face, front = rover_outdoors.front_faces(normals, offsets, x, up / flat)
     grain = rng.standard_normal(window.shape)
     tone = float(np.median(picture)) * (
         rng.uniform(0.8, 1.0) if rng.uniform() < 0.15 else rng.uniform(1.4, 2.0)
@@ -128,8 +113,7 @@ def odd_rock(rng: np.random.Generator, picture: Field, sun: Sun) -> None:
     side = picture.shape[0]
     column, row = rng.uniform(0.35, 0.65, 2) * side
     radius = rng.uniform(0.22, 0.32) * side
-    east, north = terrain.coordinates(side)
-    x, y = (east - column) / radius, (-north - row) / radius
+    x, y = (offset / radius for offset in terrain.offsets(side, column, row))
     right, ahead = terrain.direction(sun.azimuth_deg)
     shade = np.hypot(x + 0.5 * right, (y - 0.45 + 0.3 * ahead) / 0.6)
     picture *= 1.0 - 0.75 * (1.0 - terrain.smoothstep(shade, 0.9, 1.25))

@@ -57,7 +57,7 @@ def press_tracks(rng: np.random.Generator, picture: Picture, view: View, sun: Su
     # Through a point in the lower half of the picture, so that the track is seen from near by.
     row, column = int(rng.uniform(0.45, 0.95) * side), int(rng.uniform(0.25, 0.75) * side)
     across, away = across - across[row, column], away - away[row, column]
-    c, s = np.cos(azimuth := np.deg2rad(rng.uniform(-60.0, 60.0))), np.sin(azimuth)
+    s, c = terrain.direction(rng.uniform(-60.0, 60.0))
     bend = rng.uniform(-0.12, 0.12) / side
     slant, chevron = rng.uniform(-0.4, 0.4), rng.choice([0.0, rng.uniform(0.3, 0.8)])
     phase = rng.uniform(0.0, 1.0)
@@ -95,6 +95,46 @@ def press_tracks(rng: np.random.Generator, picture: Picture, view: View, sun: Su
 # --- loose rocks -----------------------------------------------------------------------------
 
 
+def towards_sun(sun: Sun, squeeze: float) -> tuple[tuple[float, float], NDArray[np.float64]]:
+    """Direction of the sun as the ground and as the camera sees it.
+
+    Args:
+        sun: Direction of the light.
+        squeeze: How much the ground is foreshortened: 1 from above, 0 at the horizon.
+
+    Returns:
+        Parts to the right and straight ahead along the ground; and the unit vector in the
+        camera's axes, which are right, up in the picture and towards the camera, (3,).
+    """
+    right, ahead = terrain.direction(sun.azimuth_deg)
+    elevation = np.deg2rad(sun.elevation_deg)
+    flat, high = float(np.cos(elevation)), float(np.sin(elevation))
+    right, ahead = right * flat, ahead * flat
+    level = float(np.sqrt(1.0 - squeeze * squeeze))
+    seen = np.array([right, ahead * squeeze + high * level, high * squeeze - ahead * level])
+    return (right, ahead), seen
+
+
+def front_faces(
+    normals: NDArray[np.float64], offsets: NDArray[np.float64], x: Field, y: Field
+) -> tuple[NDArray[np.int64], Field]:
+    """Which side of a convex body shows at every pixel.
+
+    Args:
+        normals: Directions in the camera's axes that its sides face, (count, 3).
+        offsets: Distances of its sides from its middle, (count,).
+        x: Position to the right of its middle, (rows, columns).
+        y: Position above its middle, (rows, columns).
+
+    Returns:
+        Index of the side, and how far towards the camera it lies; negative off the body.
+    """
+    nx, ny, nz = (normals[:, k, None, None] for k in range(3))
+    depth = (offsets[:, None, None] - nx * x - ny * y) / nz
+    face = depth.argmin(0)
+    return face, np.take_along_axis(depth, face[None], 0)[0]
+
+
 def set_rock(
     rng: np.random.Generator,
     picture: Picture,
@@ -126,14 +166,9 @@ def set_rock(
     east, north = terrain.coordinates(side)
     x = (east[rows, columns] - centre[1]) / radius
     up = (north[rows, columns] + centre[0]) / radius
-    # Camera axes: right, up in the picture, towards the camera.
-    level = np.sqrt(1.0 - squeeze * squeeze)
-    sx, sy = terrain.direction(sun.azimuth_deg)
-    elevation = np.deg2rad(sun.elevation_deg)
-    sx, sy, sz = sx * np.cos(elevation), sy * np.cos(elevation), np.sin(elevation)
-    towards = np.array([sx, sy * squeeze + sz * level, sz * squeeze - sy * level])
+    (sx, sy), towards = towards_sun(sun, squeeze)
     tall = rng.uniform(0.55, 0.95)
-    length = 0.8 * tall / max(np.tan(elevation), 0.45)
+    length = 0.8 * tall / max(np.tan(np.deg2rad(sun.elevation_deg)), 0.45)
     flat = tall * (1.0 - 0.5 * squeeze)
     foot = -0.55 * flat
     for k in (0.0, 0.35, 0.7, 1.0):
@@ -155,10 +190,7 @@ def set_rock(
     offsets = rng.uniform(0.72, 0.98, len(normals))
     offsets[-1] = 0.85
     grain = noise(rng, 2 * reach, rng.uniform(1.5, 2.2))[: x.shape[0], : x.shape[1]]
-    nx, ny, nz = (normals[:, k, None, None] for k in range(3))
-    depth = (offsets[:, None, None] - nx * x - ny * (up / flat)) / nz
-    face = depth.argmin(0)
-    front = np.take_along_axis(depth, face[None], 0)[0]
+    face, front = front_faces(normals, offsets, x, up / flat)
     opacity[:] = np.clip(front * radius * 0.25 + 0.5, 0.0, 1.0)
     # The foot is buried, along a line bulging towards the camera.
     buried = up + flat * (0.75 - 0.35 * x * x + 0.05 * grain)

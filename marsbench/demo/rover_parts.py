@@ -11,7 +11,6 @@ it says what tells them apart. Here:
 from collections.abc import Callable
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import NDArray
 
 from marsbench.demo import rover_arm, rover_targets, shapes, terrain
@@ -25,7 +24,7 @@ HIDDEN = 0.1
 """Share of the pictures in which something in front hides a margin."""
 
 
-def part(rng: Generator, name: str, side: int) -> NDArray[np.float64]:
+def part(rng: np.random.Generator, name: str, side: int) -> NDArray[np.float64]:
     """Draw one part from a random point of view under a random sun.
 
     Args:
@@ -46,7 +45,7 @@ def part(rng: Generator, name: str, side: int) -> NDArray[np.float64]:
     return layer
 
 
-def _hide(layer: NDArray[np.float64], rng: Generator) -> None:
+def _hide(layer: NDArray[np.float64], rng: np.random.Generator) -> None:
     """Let something near the camera and out of focus cut off a margin or a corner."""
     side = layer.shape[0]
     depth = terrain.along(side, rng.uniform(0.0, 360.0)) / side - rng.uniform(0.3, 0.42)
@@ -59,7 +58,7 @@ def _hide(layer: NDArray[np.float64], rng: Generator) -> None:
 # --- mast and wheels -------------------------------------------------------------------------
 
 
-def _mastcam(rng: Generator, side: int) -> NDArray[np.float64]:
+def _mastcam(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     canvas = shapes.view(rng, side, rng.uniform(0.75, 1.1), turn=25.0, drift=0.08, squash=0.85)
     coat = shapes.white(rng)
     neck = shapes.box(canvas.at(0.0, 1.3), 0.2, 0.9)
@@ -91,7 +90,7 @@ def _mastcam(rng: Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=0.7)
 
 
-def _wheel(rng: Generator, side: int) -> NDArray[np.float64]:
+def _wheel(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     canvas = shapes.view(rng, side, rng.uniform(0.8, 1.3), turn=30.0, squash=0.85)
     skin = shapes.grey(rng, 0.22, 0.42)
     aside = 1.0 if rng.uniform() < 0.5 else -1.0
@@ -130,7 +129,7 @@ def _wheel(rng: Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=1.4, shadow=0.6)
 
 
-def _wheel_joint(rng: Generator, side: int) -> NDArray[np.float64]:
+def _wheel_joint(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     canvas = shapes.view(rng, side, rng.uniform(0.95, 1.2), turn=20.0, drift=0.08, squash=0.8)
     tube = shapes.grey(rng, 0.35, 0.65)
     sign = 1.0 if rng.uniform() < 0.5 else -1.0
@@ -156,7 +155,7 @@ def _wheel_joint(rng: Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=1.0)
 
 
-_DRAW: dict[str, Callable[[Generator, int], NDArray[np.float64]]] = {
+_DRAW: dict[str, Callable[[np.random.Generator, int], NDArray[np.float64]]] = {
     "Wheel": _wheel,
     "Mastcam Calibration Target": rover_targets.mastcam_target,
     "MAHLI Calibration Target": rover_targets.mahli_target,

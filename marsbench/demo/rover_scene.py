@@ -76,10 +76,8 @@ def frame(rng: np.random.Generator, side: int, horizon: float, stretch: float) -
         stretch: How many times the ground is foreshortened at the bottom edge.
     """
     view = View(horizon, stretch, float(rng.normal(0.0, 0.02)) if horizon > 0 else 0.0)
-    depth, row = rover_ground.magnification(view, side)
-    east, _north = terrain.coordinates(side)
-    x = (east - side / 2) * depth
-    y = stretch * (1.0 - horizon) * side * (depth - 1.0)
+    _depth, row = rover_ground.magnification(view, side)
+    depth, x, y = rover_ground.ground_places(view, side)
     # Pictures are mostly taken with the sun behind the camera or beside it.
     sun = Sun(float(rng.uniform(80.0, 280.0)), float(rng.uniform(28.0, 55.0)))
     return Frame(view, sun, depth, row, x, y)
@@ -108,13 +106,7 @@ def project(light: Field, frame: Frame) -> Field:
     levels = [light]
     for k in range(int(np.ceil(level.max()))):
         levels.append(ndimage.gaussian_filter(light, 0.8 * 2.0**k, mode="wrap", truncate=2.5))
-    # One more row and column, as the wrapped place lies in [0, n).
-    stack = np.pad(np.stack(levels), ((0, 0), (0, 1), (0, 1)), mode="wrap")
-    places = np.stack([level, (n - 1 - frame.y) % n, (n / 2 + frame.x) % n])
-    if len(levels) == 1:
-        stack, places = stack[0], places[1:]
-    seen: Field = ndimage.map_coordinates(stack, places, order=1, mode="nearest")
-    return seen
+    return rover_ground.look_up(levels, level, n - 1 - frame.y, n / 2 + frame.x)
 
 
 def lit(plan: Plan, sun: Sun) -> Field:
@@ -342,11 +334,14 @@ def trench(rng: np.random.Generator, picture: Field, frame: Frame) -> Field:
     ragged = 0.12 * terrain.blur(bumpy, 1.0)
     scraped = rng.uniform(0.0, 0.06)
 
-    def relief(x: Field, y: Field) -> Field:
+    def places(x: Field, y: Field) -> tuple[Field, Field]:
         ahead = (x - x0) * right + (y - y0) * forward
         aside = (x - x0) * forward - (y - y0) * right
-        # Negative inside a bar with round ends.
-        gap = np.hypot(np.maximum(np.abs(ahead) - half, 0.0), aside) / width + ragged
+        # From the middle line of a bar with round ends: 1 at its edge.
+        return ahead, np.hypot(np.maximum(np.abs(ahead) - half, 0.0), aside) / width + ragged
+
+    def relief(x: Field, y: Field) -> Field:
+        ahead, gap = places(x, y)
         floor = 1.0 - terrain.smoothstep(gap, 0.35, 1.0)
         heap = np.exp(-(((gap - 1.35) / 0.3) ** 2))
         scrapes = scraped * np.sin(2.0 * np.pi * ahead / spacing) * floor
@@ -354,9 +349,7 @@ def trench(rng: np.random.Generator, picture: Field, frame: Frame) -> Field:
         return height
 
     press(picture, frame, relief)
-    ahead = (frame.x - x0) * right + (frame.y - y0) * forward
-    aside = (frame.x - x0) * forward - (frame.y - y0) * right
-    gap = np.hypot(np.maximum(np.abs(ahead) - half, 0.0), aside) / width + ragged
+    _ahead, gap = places(frame.x, frame.y)
     heaped = terrain.smoothstep(gap, 0.9, 1.1) * (1.0 - terrain.smoothstep(gap, 1.5, 2.1))
     picture *= 1.0 - 0.6 * (1.0 - terrain.smoothstep(gap, 0.5, 1.0))
     picture *= 1.0 + 0.18 * bumpy * heaped

@@ -72,9 +72,8 @@ def night(rng: np.random.Generator, side: int) -> Field:
         steps = [ndimage.shift(sky, (0.4 * k, 0.9 * k), order=1) for k in range(trail)]
         sky = np.maximum.reduce(steps)
     if rng.uniform() < 0.5:
-        column, row = rng.uniform(0.2, 0.8, 2) * side
-        east, north = terrain.coordinates(side)
-        x, y = east - column, (north + row) * rng.uniform(1.0, 1.35)
+        x, below = terrain.offsets(side, *rng.uniform(0.2, 0.8, 2) * side)
+        y = -below * rng.uniform(1.0, 1.35)
         radius = rng.uniform(0.05, 0.12) * side
         bumpy = 1.0 + 0.08 * np.sin(3.0 * np.arctan2(y, x) + rng.uniform(0.0, 6.3))
         disc = 1.0 - terrain.smoothstep(np.hypot(x, y) - radius * bumpy, -0.8, 0.8)
@@ -86,9 +85,8 @@ def night(rng: np.random.Generator, side: int) -> Field:
 def sun_disc(rng: np.random.Generator, sky: Field, *, filtered: bool) -> Field:
     """Add the sun to a sky: a blinding disc in its aureole, or a plain one through a filter."""
     side = sky.shape[0]
-    column, row = rng.uniform(0.25, 0.75, 2) * side
-    east, north = terrain.coordinates(side)
-    rho = np.hypot(east - column, north + row)
+    x, y = terrain.offsets(side, *rng.uniform(0.25, 0.75, 2) * side)
+    rho = np.hypot(x, y)
     radius = rng.uniform(0.08, 0.18) * side if filtered else rng.uniform(0.045, 0.08) * side
     disc = 1.0 - terrain.smoothstep(rho - radius, -0.8, 0.8)
     if not filtered:
@@ -98,7 +96,7 @@ def sun_disc(rng: np.random.Generator, sky: Field, *, filtered: bool) -> Field:
     if rng.uniform() < 0.4:
         # A moon in transit.
         dx, dy = rng.uniform(-0.8, 0.8, 2) * radius
-        moon = np.hypot(east - column - dx, north + row - dy) - rng.uniform(0.2, 0.4) * radius
+        moon = np.hypot(x - dx, y + dy) - rng.uniform(0.2, 0.4) * radius
         disc = disc * terrain.smoothstep(moon, -0.8, 0.8)
     through: Field = 0.006 + 0.7 * disc
     return through
@@ -117,12 +115,8 @@ def camera(light: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
     Returns:
         Grey values, (side, side).
     """
-    side = light.shape[0]
-    east, north = terrain.coordinates(side)
-    centre = (side - 1) / 2
-    corner = ((east - centre) ** 2 + (north + centre) ** 2) / (2.0 * centre * centre)
     image = np.clip(terrain.blur(light, rng.uniform(0.35, 0.55)), 0.0, 1.5)
-    image = image * (1.0 - rng.uniform(0.0, 0.15) * corner)
+    image = image * (1.0 - rng.uniform(0.0, 0.15) * rover_ground.off_axis(light.shape[0]))
     # Calibrated radiance, so one exposure fits all but for some tolerance.
     stretched = image * 1.7 * np.exp(rng.normal(0.0, 0.12))
     stretched += rng.uniform(0.004, 0.015) * rng.standard_normal(image.shape)

@@ -1,4 +1,4 @@
-"""Building blocks of procedural Martian scenes: relief, light, surface and camera.
+"""Building blocks of procedural Martian scenes: noise, light, relief, spots and camera.
 
 Small pure functions over square arrays. Heights and distances are in pixels, so that a slope
 is rise over run; rows run from north (first) to south and columns from west to east;
@@ -43,6 +43,12 @@ def coordinates(size: int) -> tuple[Field, Field]:
         read-only; the second is never positive.
     """
     return _coordinates(size)
+
+
+def offsets(size: int, column: float, row: float) -> tuple[Field, Field]:
+    """Distance of every pixel to the right of a point and below it, in pixels."""
+    east, north = coordinates(size)
+    return east - column, -north - row
 
 
 def direction(azimuth_deg: float) -> tuple[float, float]:
@@ -102,6 +108,7 @@ def fractal(
     shortest: float = 0.0,
     stretch: float = 1.0,
     azimuth_deg: float = 0.0,
+    wraps: bool = False,
 ) -> Field:
     """Fractal noise by spectral synthesis: power falls with frequency as ``f ** -beta``.
 
@@ -114,12 +121,13 @@ def fractal(
         shortest: Wavelength in pixels below which power fades; 0 keeps all.
         stretch: How many times longer features are along ``azimuth_deg`` than across it.
         azimuth_deg: Direction of the stretching.
+        wraps: Whether opposite borders match.
 
     Returns:
-        Field of mean 0 and variance 1, shape (size, size). It does not wrap around.
+        Field of mean 0 and variance 1, shape (size, size).
     """
-    # Drawn on a larger torus and cropped, since opposite borders of the torus would match.
-    torus = size + max(size // 4, 2)
+    # Drawn on a torus, whose opposite borders match; a larger one and cropped unless they should.
+    torus = size if wraps else size + max(size // 4, 2)
     fy = np.fft.fftfreq(torus)[:, None]
     fx = np.fft.rfftfreq(torus)[None, :]
     if stretch != 1.0:
@@ -169,33 +177,22 @@ def afternoon(rng: np.random.Generator) -> Light:
     return Light(float(azimuth_deg), float(rng.uniform(26.0, 50.0)), pole_deg)
 
 
-def gradient(height: Field, pixel: float = 1.0) -> tuple[Field, Field]:
-    """Rise over run towards the east and towards the north.
-
-    Args:
-        height: Elevation, (size, size).
-        pixel: Side of a pixel in units of the elevation.
-    """
-    east: Field = np.gradient(height, pixel, axis=1)
-    south: Field = np.gradient(height, pixel, axis=0)
+def gradient(height: Field) -> tuple[Field, Field]:
+    """Rise over run towards the east and towards the north, each (size, size)."""
+    east: Field = np.gradient(height, axis=1)
+    south: Field = np.gradient(height, axis=0)
     return east, -south
 
 
-def slope_deg(height: Field, pixel: float = 1.0) -> Field:
+def slope_deg(height: Field) -> Field:
     """Steepness of every pixel in degrees."""
-    east, north = gradient(height, pixel)
+    east, north = gradient(height)
     return np.rad2deg(np.arctan(np.hypot(east, north)))
 
 
-def aspect_deg(height: Field) -> Field:
-    """Azimuth that every pixel faces, downhill, in [0, 360)."""
-    east, north = gradient(height)
-    return np.rad2deg(np.arctan2(-east, -north)) % 360.0
-
-
-def facing(height: Field, azimuth_deg: float, pixel: float = 1.0) -> Field:
+def facing(height: Field, azimuth_deg: float) -> Field:
     """How steeply the ground falls towards an azimuth, as rise over run; negative if it rises."""
-    east, north = gradient(height, pixel)
+    east, north = gradient(height)
     x, y = direction(azimuth_deg)
     return -(east * x + north * y)
 
@@ -210,19 +207,18 @@ def hollows(height: Field, scale: float) -> Field:
     return blur(height, scale) - height
 
 
-def hillshade(height: Field, azimuth_deg: float, elevation_deg: float, pixel: float = 1.0) -> Field:
+def hillshade(height: Field, azimuth_deg: float, elevation_deg: float) -> Field:
     """Lambertian shading: cosine of the angle between the ground's normal and the sun.
 
     Args:
         height: Elevation, (size, size).
         azimuth_deg: Direction towards the sun.
         elevation_deg: Height of the sun above the horizon.
-        pixel: Side of a pixel in units of the elevation.
 
     Returns:
         Shading in [0, 1], (size, size); 0 where the ground faces away from the sun.
     """
-    east, north = gradient(height, pixel)
+    east, north = gradient(height)
     x, y = direction(azimuth_deg)
     elevation = np.deg2rad(elevation_deg)
     towards_sun = np.sin(elevation) - np.cos(elevation) * (east * x + north * y)
@@ -292,24 +288,19 @@ def gullies(rng: np.random.Generator, size: int, spacing: float, downhill_deg: f
     """
     down = along(size, downhill_deg) / size + 0.5
     stretch = rng.uniform(2.2, 3.6)
-    noise = fractal(
-        rng,
-        size,
-        3.6,
-        longest=2.2 * spacing,
-        shortest=0.35 * spacing,
-        stretch=stretch,
-        azimuth_deg=downhill_deg,
-    )
-    minor = fractal(
-        rng,
-        size,
-        3.0,
-        longest=0.9 * spacing,
-        shortest=0.2 * spacing,
-        stretch=stretch,
-        azimuth_deg=downhill_deg,
-    )
+
+    def drawn_out(beta: float, longest: float, shortest: float) -> Field:
+        return fractal(
+            rng,
+            size,
+            beta,
+            longest=longest * spacing,
+            shortest=shortest * spacing,
+            stretch=stretch,
+            azimuth_deg=downhill_deg,
+        )
+
+    noise, minor = drawn_out(3.6, 2.2, 0.35), drawn_out(3.0, 0.9, 0.2)
     # |noise| is sharp along its zeros, which run downhill: channels between rounded spurs.
     spurs = np.abs(noise) + 0.3 * np.abs(minor)
     depth = rng.uniform(0.08, 0.14) * spacing
@@ -371,8 +362,7 @@ def crater(size: int, east: float, south: float, radius: float, *, freshness: fl
     Returns:
         Height above the plain in pixels, (size, size).
     """
-    x, north = coordinates(size)
-    rho = np.hypot(x - east, north + south) / radius
+    rho = np.hypot(*offsets(size, east, south)) / radius
     depth, rim = 0.4 * freshness * radius, 0.08 * freshness * radius
     bowl = (depth + rim) * rho * rho - depth
     ejecta = rim * np.maximum(rho, 1e-3) ** -3.0
@@ -410,6 +400,14 @@ def boulders(rng: np.random.Generator, size: int, count: int) -> Field:
 
 
 # --- surface ---------------------------------------------------------------------------------
+
+
+def scattered(rng: np.random.Generator, chance: Field, count: int) -> NDArray[np.float64]:
+    """Column and row of different pixels drawn in proportion to their chance, (count, 2)."""
+    side = chance.shape[0]
+    weights = chance.ravel() + 1e-9
+    places = rng.choice(weights.size, count, replace=False, p=weights / weights.sum())
+    return np.stack([places % side, places // side], axis=1).astype(np.float64)
 
 
 def streaks(
@@ -477,10 +475,24 @@ def sensor(image: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
     striping = ndimage.gaussian_filter1d(rng.standard_normal(size), 0.6, mode="reflect")
     radiance = radiance + rng.uniform(0.01, 0.05) * striping
     radiance += rng.uniform(0.03, 0.09) * rng.standard_normal(image.shape)
+    return displayed(radiance, rng, 0.3)
+
+
+def displayed(radiance: Field, rng: np.random.Generator, gamma_spread: float) -> NDArray[np.uint8]:
+    """Stretch for display at random, so that a grey value means nothing across images.
+
+    Args:
+        radiance: Light in any unit, (size, size).
+        rng: Source of randomness.
+        gamma_spread: Standard deviation of the logarithm of gamma.
+
+    Returns:
+        Grey values, (size, size).
+    """
     clip = rng.uniform(0.1, 2.0, 2)
     low, high = np.percentile(radiance, [clip[0], 100.0 - clip[1]])
     stretched = np.clip((radiance - low) / max(high - low, 1e-9), 0.0, 1.0)
-    stretched = stretched ** np.exp(rng.normal(0.0, 0.3))
+    stretched = stretched ** np.exp(rng.normal(0.0, gamma_spread))
     black, white = rng.uniform(0.0, 60.0), rng.uniform(170.0, 255.0)
     grey: NDArray[np.uint8] = np.rint(black + (white - black) * stretched).astype(np.uint8)
     return grey

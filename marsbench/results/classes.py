@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from marsbench.config import Imbalance
 from marsbench.identity import digest
 from marsbench.results.record import RunRecord
-
-STRATEGIES = ("none", "undersample", "oversample", "loss_weight")
-"""In the order of tables."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class ClassTable:
     Attributes:
         title: Task, model, mode and subset.
         counts: Train samples of each class in the subset, the rarest class first.
-        runs: Records by strategy, in the order of `STRATEGIES`.
+        runs: Records by strategy, in the order of `Imbalance`.
     """
 
     title: str
@@ -81,7 +79,7 @@ def class_tables(records: Iterable[RunRecord]) -> list[ClassTable]:
         groups[*named, digest(rest)].append(record)
     tables = []
     for key, group in sorted(groups.items()):
-        runs: dict[str, list[RunRecord]] = {strategy: [] for strategy in STRATEGIES}
+        runs: dict[str, list[RunRecord]] = {strategy: [] for strategy in map(str, Imbalance)}
         for record in group:
             runs[record.config.get("imbalance", "none")].append(record)
         counts = group[0].data["train_counts"]

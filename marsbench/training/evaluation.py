@@ -57,7 +57,6 @@ def evaluate(
     # Scored from the float32 that is stored, so that re-scoring gives the same numbers.
     scores = objective.probabilities(outputs["logits"]).cpu().numpy().astype(np.float32)
     found = metrics.score(objective.kind, dataset.targets, scores, dataset.class_names)
-    # All classes alike, also where training weighs them, so that runs compare.
     found["loss"] = float(objective.plain(outputs["logits"], outputs["label"]).mean())
     return Predictions(list(dataset.sample_ids), dataset.targets, scores, found)
 

@@ -1,12 +1,26 @@
-"""What libraries raise when a disk is full or a model cannot be translated, in words."""
+"""What stops a run, in words: full disks and memories, models that cannot be translated.
 
+Of several training processes the first speaks for all. What stops another one is left in a file
+for it, since all that the first sees is that the other has gone.
+"""
+
+import contextlib
 import errno
+import json
+import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+from torch import distributed
+
 from marsbench.config import RunConfig
-from marsbench.errors import ConfigError, MarsbenchError, StoreError
+from marsbench.errors import ConfigError, MarsbenchError, StoreError, TrainingError
+from marsbench.results.store import write_atomically
+
+_WORD = ".stopped-"
 
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}
 
@@ -31,9 +45,20 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
         return None
     for link in _chain(error):
         if isinstance(link, OSError) and link.errno in _CANNOT_WRITE:
-            where = f" ({link.filename})" if link.filename else ""
+            path = Path(str(link.filename)) if link.filename else folder
+            if not path.is_relative_to(folder):
+                return StoreError(f"{path}: {link.strerror}.", "Mend that and run again.")
             return StoreError(
-                f"The run cannot write into {folder}{where}: {link.strerror}.", _GO_ON
+                f"The run cannot write into {folder} ({path.name}): {link.strerror}.", _GO_ON
+            )
+        if isinstance(link, torch.OutOfMemoryError):
+            batch, accumulated = config.optim.batch_size, config.trainer.accumulate_grad_batches
+            return TrainingError(
+                f"The device has too little memory for {config.model} with "
+                f"optim.batch_size={batch}.",
+                f"Set optim.batch_size={max(batch // 2, 1)} and "
+                f"trainer.accumulate_grad_batches={2 * accumulated}: the run is then the same, and "
+                "goes on where it stopped. Or use trainer.precision=bf16-mixed.",
             )
         # These two write in C++ and Rust and give no error number.
         text = str(link)
@@ -51,6 +76,41 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
                 "Leave compile out, or install what it needs (a C++ compiler on a CPU).",
             )
     return None
+
+
+def leave_word(error: Exception, explained: MarsbenchError | None, folder: Path) -> None:
+    """Tell the first process what stopped this one.
+
+    Args:
+        error: What was raised.
+        explained: The same in words, if there are any.
+        folder: The run's folder.
+    """
+    known = explained or (error if isinstance(error, MarsbenchError) else None)
+    if known is None:
+        # Mostly an echo: the first process has gone, and this one notices.
+        return
+    with contextlib.suppress(OSError):
+        write_atomically(
+            folder / f"{_WORD}{os.getpid()}", json.dumps([known.problem, known.remedy])
+        )
+    if distributed.is_initialized() and distributed.get_backend() == "nccl":
+        # The first process waits for a collective until it is killed: better said twice.
+        sys.stderr.write(f"Error: {known}\n")
+
+
+def word_of_others(folder: Path) -> TrainingError | None:
+    """What stopped another process of this run; None if none left word."""
+    for path in sorted(folder.glob(f"{_WORD}*")):
+        with contextlib.suppress(OSError, ValueError):
+            return TrainingError(*json.loads(path.read_text()))
+    return None
+
+
+def forget_words(folder: Path) -> None:
+    """Remove what processes of earlier attempts left."""
+    for path in folder.glob(f"{_WORD}*"):
+        path.unlink(missing_ok=True)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -20,7 +20,7 @@ class Objective(nn.Module):
         num_outputs: Output nodes: K, or 1 in a binary task whose one node is class 1.
         class_weights: As `marsbench.data.imbalance.Balance` gives them.
 
-    The weights count in `forward` alone; `plain` leaves them out.
+    The weights count in `forward`, for training, alone; `plain` leaves them out.
     """
 
     weights: Tensor | None
@@ -69,7 +69,8 @@ class Objective(nn.Module):
             return chances
         if self.num_outputs == 1:
             return torch.cat([1.0 - chances, chances], dim=1)
-        return chances / chances.sum(dim=1, keepdim=True).clamp_min(torch.finfo().tiny)
+        # The sigmoids, scaled to add up to one; their ratios survive where they underflow.
+        return torch.softmax(functional.logsigmoid(logits), dim=1)
 
     def _losses(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
         if self.kind is Kind.MULTILABEL:

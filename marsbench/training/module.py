@@ -1,5 +1,6 @@
 """The one LightningModule: optimises a model by its kind's loss and collects predictions."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -113,8 +114,11 @@ class MarsModule(pl.LightningModule):
         self._sum_of_losses += float(sums.nan_to_num().sum())
         if bad.any():
             batch_idx = self._unchecked[int(bad.nonzero()[0])][0]
+            value = float(sums[bad][0])
+            # Where this device's own is a number, another's is not.
+            became = "no number on another device" if math.isfinite(value) else value
             raise TrainingError(
-                f"The training loss became {float(sums[bad][0])} in epoch {self.current_epoch}, "
+                f"The training loss became {became} in epoch {self.current_epoch}, "
                 f"batch {batch_idx}.",
                 f"Lower optim.lr (now {self.config.learning_rate:g}), set "
                 f"trainer.gradient_clip_val=1.0, or use trainer.precision=32-true "
@@ -143,7 +147,8 @@ class MarsModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the mean loss over all validation samples, whatever the batch size."""
         outputs = self.take_outputs()
-        loss = self.objective(outputs["logits"], outputs["label"]).mean()
+        # All classes alike, also where training weighs them: what is compared is one quantity.
+        loss = self.objective.plain(outputs["logits"], outputs["label"]).mean()
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"The validation loss became {loss.item()} in epoch {self.current_epoch}.",

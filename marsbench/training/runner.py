@@ -3,7 +3,7 @@
 import hashlib
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytorch_lightning as pl
@@ -22,12 +22,13 @@ from marsbench.results.record import Outcome, RunRecord
 from marsbench.results.store import CONFIG, MODEL, Store, now, write_atomically
 from marsbench.training.allocator import keep_freed_memory
 from marsbench.training.evaluation import evaluate, save_predictions
-from marsbench.training.failures import explain
+from marsbench.training.failures import explain, forget_words, leave_word, word_of_others
 from marsbench.training.fitting import fit, load_best
 from marsbench.training.losses import Objective
 from marsbench.training.module import MarsModule
 from marsbench.training.trainer import (
     device_name,
+    helps_another,
     leave_group,
     make_trainer,
     peak_memory,
@@ -53,13 +54,11 @@ def run(plan: Plan, *, force: bool = False) -> Outcome:
     """
     store = Store(plan.config.store)
     if process_rank(plan.config) > 0:
-        if force or store.find(plan.run_id) is None:
-            try:
-                _execute(plan, store.folder(plan.run_id))
-            except MarsbenchError as error:
-                # The first process meets it too, and says it once.
-                raise SystemExit(2) from error
-        raise SystemExit(0)
+        _assist(plan, store, force)
+    if helps_another():
+        # A script that trains on several devices is executed once for each of them; what it ran
+        # before on one device the first process has just done.
+        force = False
     with store.claim(plan.run_id) as folder:
         # Asked under the claim: another process may have finished it just now.
         if not force and (record := store.find(plan.run_id)) is not None:
@@ -71,6 +70,8 @@ def run(plan: Plan, *, force: bool = False) -> Outcome:
             store.finish(record)
         except Exception as error:
             explained = explain(error, plan.config, folder)
+            if explained is None and not isinstance(error, MarsbenchError):
+                explained = word_of_others(folder)
             store.fail(plan.run_id, explained or error)
             if explained is None:
                 raise
@@ -78,10 +79,23 @@ def run(plan: Plan, *, force: bool = False) -> Outcome:
     return Outcome(record, was_done=False)
 
 
+def _assist(plan: Plan, store: Store, force: bool) -> NoReturn:
+    """Train as one of several processes that is not the first."""
+    folder = store.folder(plan.run_id)
+    if force or store.find(plan.run_id) is None:
+        try:
+            _execute(plan, folder)
+        except Exception as error:
+            leave_word(error, explain(error, plan.config, folder), folder)
+            raise SystemExit(2) from error
+    raise SystemExit(0)
+
+
 def _execute(plan: Plan, folder: Path) -> RunRecord:
     config = plan.config
     is_first = process_rank(config) == 0
     if is_first:
+        forget_words(folder)
         write_atomically(folder / CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False))
     keep_freed_memory()
     with quiet(), restored():

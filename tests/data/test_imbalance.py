@@ -59,7 +59,7 @@ def test_multilabel() -> None:
     assert class_counts(targets, 3).tolist() == [4, 1, 1]
     weights = balance(targets, Imbalance.LOSS_WEIGHT, 0, CLASSES).class_weights
     assert weights is not None
-    assert weights.tolist() == [0.0, 3.0, 3.0]
+    assert weights.tolist() == [1.0, 3.0, 3.0]
     for strategy in (Imbalance.UNDERSAMPLE, Imbalance.OVERSAMPLE):
         with pytest.raises(ConfigError, match="several labels"):
             balance(targets, strategy, 0, CLASSES)

@@ -7,14 +7,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from marsbench.demo import change, recipes, terrain
+from marsbench.demo import change, terrain
 from marsbench.demo.change import CTX, HIRISE, MARGIN, Draw, Event
 
-TASKS = ("change_cls_ctx", "change_cls_hirise")
-RENDERS = (change.render_ctx, change.render_hirise)
-CLASSES = (change.CHANGE, "No change")
 SIZE = 96 + 2 * MARGIN
 EVENTS = tuple(dict.fromkeys((*CTX, *HIRISE)))
+MARKS = tuple(kind for kind in EVENTS if kind[1] is not change._moved)
 
 
 def weather(rng: np.random.Generator) -> change.Weather:
@@ -33,31 +31,6 @@ def difference(kind: tuple[Draw, Event], label: str, seed: int) -> NDArray[np.fl
     return np.abs(second - first) / float(first.mean())
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("label", CLASSES)
-def test_pair_has_the_promised_shape_and_contrast(task: str, label: str) -> None:
-    recipe = recipes.RECIPES[task]
-    for index in range(10):
-        pair = recipes.render(recipe, "train", index, (label,))
-        assert pair.dtype == np.uint8
-        assert pair.shape == (recipe.image_size, recipe.image_size, 2)
-        assert np.ptp(pair[:, :, 0]) > 80
-        assert np.ptp(pair[:, :, 1]) > 80
-
-
-@pytest.mark.parametrize("side", [48, 65, 128])
-@pytest.mark.parametrize("label", CLASSES)
-def test_any_side_and_equal_seeds_give_equal_pairs(label: str, side: int) -> None:
-    for render in RENDERS:
-        seen = set()
-        for seed in range(5):
-            pair = render(np.random.default_rng(seed), label, side)
-            assert pair.shape == (side, side, 2)
-            np.testing.assert_array_equal(pair, render(np.random.default_rng(seed), label, side))
-            seen.add(pair.tobytes())
-        assert len(seen) == 5
-
-
 @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind[0].__name__ + kind[1].__name__)
 def test_dates_of_no_change_are_equal_under_equal_weather(kind: tuple[Draw, Event]) -> None:
     for seed in range(3):
@@ -74,11 +47,9 @@ def test_changes_are_wide_enough_to_see(kind: tuple[Draw, Event]) -> None:
         assert max(np.ptp(rows), np.ptp(columns)) >= 6
 
 
-@pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind[0].__name__ + kind[1].__name__)
+@pytest.mark.parametrize("kind", MARKS, ids=lambda kind: kind[0].__name__ + kind[1].__name__)
 def test_pairs_differ_only_under_the_mark(kind: tuple[Draw, Event]) -> None:
     draw, event = kind
-    if event is change._moved:
-        pytest.skip("dunes that moved are no mark")
     for seed in range(6):
         rng = np.random.default_rng(seed)
         place = draw(rng, SIZE)
@@ -131,7 +102,7 @@ def test_streaks_and_deposits_run_downhill_and_widen(event: Event) -> None:
         assert widths[: len(widths) // 3].mean() < widths[len(widths) // 2 :].mean()
 
 
-def test_pictures_of_one_visit_to_the_next_differ_in_light_and_place() -> None:
+def test_the_next_visit_differs_in_light_and_place() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         first = change._weather(rng, 60)

@@ -1,4 +1,4 @@
-"""The frost recipe is not solvable by grey value; the blocks it is built of."""
+"""The frost recipe: frost follows the topography, and grey values do not tell it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -100,36 +100,3 @@ def test_grey_values_do_not_tell_but_topography_does(samples: Samples) -> None:
     assert ridge_accuracy(samples, raw, 0.1) < 0.65
     assert ridge_accuracy(samples, grey_values, 0.1) < 0.72
     assert ridge_accuracy(samples, topography, 0.1) > 0.8
-
-
-def test_flat_ground_is_lit_by_the_sine_of_the_elevation() -> None:
-    np.testing.assert_allclose(terrain.hillshade(np.zeros((8, 8)), 123.0, 30.0), 0.5)
-
-
-def test_slopes_facing_the_sun_are_brighter() -> None:
-    falls_east = -0.3 * terrain.coordinates(9)[0]
-    assert np.allclose(terrain.facing(falls_east, 90.0), 0.3)
-    assert np.allclose(terrain.aspect_deg(falls_east), 90.0)
-    assert np.allclose(terrain.slope_deg(falls_east), np.rad2deg(np.arctan(0.3)))
-    towards, away = (terrain.hillshade(falls_east, az, 30.0).mean() for az in (90.0, 270.0))
-    assert towards > 0.5 > away
-
-
-def test_fractal_is_standardised_and_smoother_with_beta() -> None:
-    rough, smooth = (terrain.fractal(np.random.default_rng(0), 64, beta) for beta in (1.0, 4.0))
-    for field in (rough, smooth):
-        assert field.mean() == pytest.approx(0.0, abs=1e-9)
-        assert field.std() == pytest.approx(1.0)
-    assert np.std(np.diff(smooth)) < 0.3 * np.std(np.diff(rough))
-
-
-def test_fractal_stretches_along_the_azimuth() -> None:
-    field = terrain.fractal(np.random.default_rng(0), 96, 2.5, stretch=4.0, azimuth_deg=90.0)
-    east, north = terrain.gradient(field)
-    assert np.std(east) < 0.6 * np.std(north)
-
-
-@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
-def test_cover_takes_the_asked_share(fraction: float) -> None:
-    field = terrain.fractal(np.random.default_rng(0), 64, 2.5)
-    assert np.mean(terrain.cover(field, fraction, 0.3) > 0.5) == pytest.approx(fraction, abs=0.01)

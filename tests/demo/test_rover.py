@@ -1,15 +1,12 @@
-"""The rover scenes: every class is drawn, and each natural one shows what its name says."""
+"""The rover scenes: each natural class shows what its name says."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from marsbench.demo import recipes, rover, rover_ground, rover_outdoors, terrain
+from marsbench.demo import rover, rover_ground, rover_outdoors, terrain
 from marsbench.demo.rover_ground import Plan, Sun, View
-
-CLASSES = tuple(recipes.RECIPES["surface_cls"].class_weights)
-NATURAL = (*rover.NATURAL, "Sun", "Night Sky", "Artifact")
 
 Field = NDArray[np.float64]
 
@@ -28,23 +25,6 @@ def roughness(image: Field) -> Field:
     detail = image - ndimage.gaussian_filter(image, 2.0)
     contrast: Field = np.sqrt(ndimage.uniform_filter(detail**2, 5))
     return contrast
-
-
-@pytest.mark.parametrize("label", CLASSES)
-def test_image_has_the_promised_shape_and_contrast(label: str) -> None:
-    images = [rover.render(rng(seed), label, 96) for seed in range(2)]
-    for image in images:
-        assert image.dtype == np.uint8
-        assert image.shape == (96, 96, 3)
-        assert np.ptp(image) > 50
-    np.testing.assert_array_equal(images[0], rover.render(rng(0), label, 96))
-    assert (images[0] != images[1]).mean() > 0.5
-
-
-@pytest.mark.parametrize("label", [*NATURAL, "Wheel", "Mastcam"])
-@pytest.mark.parametrize("side", [48, 65, 128])
-def test_any_side(label: str, side: int) -> None:
-    assert rover.render(rng(0), label, side).shape == (side, side, 3)
 
 
 def test_background_is_light_of_the_asked_size() -> None:
@@ -196,7 +176,7 @@ def test_veins_are_thin_and_long() -> None:
 
 
 def test_beds_are_parallel() -> None:
-    coherence = {"Layered Rock": [], "Close-Up Rock": []}  # type: dict[str, list[float]]
+    coherence: dict[str, list[float]] = {"Layered Rock": [], "Close-Up Rock": []}
     for name, found in coherence.items():
         for seed in range(16):
             plan = (rover._bedded if name == "Layered Rock" else rover._face)(rng(seed), 96)

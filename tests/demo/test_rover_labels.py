@@ -7,7 +7,6 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from marsbench.data.catalog import get_task
 from marsbench.demo import recipes, rover_labels, rover_objects, rover_scene, rover_sky, terrain
 
 RECIPE = recipes.RECIPES["surface_multi_label_cls"]
@@ -20,16 +19,9 @@ def drawn(seed: int, *names: str) -> NDArray[np.float64]:
     return image[:, :, 0].astype(np.float64)
 
 
-def test_classes_are_those_of_the_task() -> None:
-    assert tuple(c.name for c in get_task(RECIPE.task).classes) == rover_labels.CLASSES
-    assert set(rover_labels.CLASSES) == set(RECIPE.class_weights)
-
-
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_every_class_is_shown_often_enough(split: str) -> None:
     sets = recipes.labels(RECIPE, split, 1.0)
-    assert len(sets) == RECIPE.sizes[split]
-    assert sets == recipes.labels(RECIPE, split, 1.0)
     shown = Counter(name for names in sets for name in names)
     for name, share in RECIPE.class_weights.items():
         assert shown[name] >= 4
@@ -70,17 +62,6 @@ def test_sets_are_ordered_and_make_sense() -> None:
         assert "Astronomy" not in shown or shown <= {"Astronomy", "Sky", "Artifacts"}
 
 
-@pytest.mark.parametrize("side", [48, 65, 128])
-def test_any_side_and_equal_seeds_give_equal_images(side: int) -> None:
-    sets = rover_labels.label_sets(np.random.default_rng(side), 30)
-    for seed, names in enumerate(sets):
-        image = rover_labels.render(np.random.default_rng(seed), names, side)
-        assert image.dtype == np.uint8
-        assert image.shape == (side, side, 1)
-        again = rover_labels.render(np.random.default_rng(seed), names, side)
-        np.testing.assert_array_equal(image, again)
-
-
 @pytest.mark.parametrize("name", rover_labels.CLASSES)
 def test_images_of_every_class_have_contrast(name: str) -> None:
     sets = rover_labels.label_sets(np.random.default_rng(3), 400)
@@ -91,7 +72,7 @@ def test_images_of_every_class_have_contrast(name: str) -> None:
 
 
 def test_sky_is_smooth_and_only_there_if_named() -> None:
-    """Of a panorama the top is smooth; of ground, vista or deck alone it is not."""
+    """Of a panorama the top is smooth, of ground alone it is not."""
     roughness: dict[bool, list[float]] = {True: [], False: []}
     for seed in range(20):
         for names in ((SOIL, "Distant Vista", NEAR, "Sky"), (SOIL, NEAR)):

@@ -100,6 +100,21 @@ def test_a_failure_on_two_devices_is_one_message(toy: str, tmp_path: Path) -> No
     assert done.stderr.count("loss became") == 1
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_one_device_meets_is_said_once(seed: int, tmp_path: Path) -> None:
+    """The damaged image falls to the first with one seed, to the second with another."""
+    folder = write_folder(make_spec(), tmp_path)
+    task = str(write_spec(make_spec(), folder / "task.yaml"))
+    next(folder.rglob("train_0007.png")).write_bytes(b"")
+    more = {"optim.batch_size": 12, "trainer.devices": 2, "cache": "false", "seed": seed}
+    done = run_command(keys(task, tmp_path / "runs", **more))
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("train_0007.png is empty") == 1
+    (failed,) = (tmp_path / "runs").rglob("failed.json")
+    assert "train_0007.png is empty" in failed.read_text()
+
+
 @pytest.mark.parametrize("model", ["timm:test_resnet", MODEL])
 def test_the_memory_layout_changes_nothing(model: str, toy: str, tmp_path: Path) -> None:
     first, second = (
@@ -107,6 +122,22 @@ def test_the_memory_layout_changes_nothing(model: str, toy: str, tmp_path: Path)
         for last in (True, False)
     )
     check_equal(second, tmp_path / "False", (first, tmp_path / "True"), tolerance=1e-3)
+
+
+def test_a_script_that_is_executed_twice_repeats_no_other_run(toy: str, tmp_path: Path) -> None:
+    values = keys(toy, tmp_path / "runs", **{"trainer.max_epochs": 1, "optim.batch_size": 5})
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import marsbench\n"
+        f"print(marsbench.run(**{values!r}, force=True).created)\n"
+        f"marsbench.run(**{ {**values, 'trainer.devices': 2}!r}, force=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(set(done.stdout.split())) == 1
+    assert len(list((tmp_path / "runs").glob("toy/**/record.json"))) == 2
 
 
 @pytest.mark.slow

@@ -39,7 +39,11 @@ def test_two_nodes_with_binary_cross_entropy() -> None:
     assert objective(logits, labels).mean() == pytest.approx(expected)
     chances = objective.probabilities(logits)
     assert chances.sum(1) == pytest.approx(torch.ones(4))
-    assert chances.argmax(1).tolist() == logits.argmax(1).tolist()
+    expected_chances = torch.sigmoid(logits) / torch.sigmoid(logits).sum(1, keepdim=True)
+    assert chances.numpy() == pytest.approx(expected_chances.numpy())
+    far = objective.probabilities(torch.tensor([[-200.0, -120.0], [-90.0, -100.0]]))
+    assert far.argmax(1).tolist() == [1, 0]
+    assert far.sum(1) == pytest.approx(torch.ones(2))
 
 
 def test_multilabel_probabilities_are_per_label() -> None:
