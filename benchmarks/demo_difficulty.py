@@ -3,7 +3,7 @@
 Prints, for each classification task, the macro F1 on test of
 
 - logistic regression on raw pixels, its penalty chosen on val: what colour and position tell;
-- a small convolutional network, the same for all tasks, on the same 1,500 steps of 64 images.
+- a small convolutional network, the same for all tasks, in 1,500 steps (--steps) of 64 images.
 
     python benchmarks/demo_difficulty.py [TASK ...] [--steps N] [--size X]
 
@@ -50,7 +50,8 @@ def pixels_f1(images: dict[str, Tensor], targets: dict[str, NDArray[np.integer]]
     flat = {s: x.flatten(1).numpy() for s, x in images.items()}
     mean, deviation = flat["train"].mean(0), flat["train"].std(0) + 1e-6
     flat = {s: (x - mean) / deviation for s, x in flat.items()}
-    # The Gram matrix' eigenvectors span all that training can tell: exact, and much smaller.
+    # Penalised weights lie in the span of the train images: in its basis the fit is the same, and
+    # much smaller. Directions of next to no variance are left out.
     _u, size, vt = np.linalg.svd(flat["train"], full_matrices=False)
     keep = size > 1e-4 * size[0]
     basis = vt[keep].T

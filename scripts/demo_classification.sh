@@ -16,10 +16,10 @@ train() {
 }
 
 for task in frost_cls atmospheric_dust_cls_edr atmospheric_dust_cls_rdr change_cls_ctx \
-  change_cls_hirise surface_multi_label_cls; do
+  change_cls_hirise; do
   train 30 task="$task" "$@"
 done
-for task in landmark_cls domars16k surface_cls; do
+for task in landmark_cls domars16k surface_cls surface_multi_label_cls; do
   train 15 task="$task" "$@"
 done
 marsbench results "$store" --format table

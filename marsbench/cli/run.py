@@ -70,6 +70,10 @@ def _print_plan(plan: "Plan", form: Format) -> None:
         "data": plan.source.where,
         "samples": plan.num_samples,
         "subset_origin": plan.selection.origin,
+        "train_counts": plan.train_counts,
+        "num_draws": len(plan.balance.draws),
+        "loss": str(plan.loss),
+        "outputs": plan.num_outputs,
     }
     if form.is_json:
         say(json.dumps(resolved))
