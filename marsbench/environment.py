@@ -1,6 +1,8 @@
-"""What a run ran on: versions, commit, memory."""
+"""What a run ran on: versions, commit, cores, memory."""
 
+import contextlib
 import importlib.metadata
+import os
 import platform
 import resource
 import subprocess
@@ -25,12 +27,14 @@ PACKAGES = (
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that matter, and the operating system."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return found | {name: version for name in PACKAGES if (version := installed(name))}
+
+
+def installed(package: str) -> str | None:
+    """Version of a package; None if it is not installed."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return None
 
 
 def git_state() -> dict[str, Any] | None:
@@ -55,3 +59,35 @@ def peak_host_memory() -> int:
     """Peak resident memory of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # kibibytes but on macOS
+
+
+def usable_cores() -> int:
+    """Whole cores this process may use: those it is bound to, within its groups' quota."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    limits = [bound or 1]
+    for folder in _groups():
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = (folder / "cpu.max").read_text().split()
+            # Without a quota the file says "max", which is no number.
+            limits.append(int(quota) // int(period))
+    return max(1, min(limits))
+
+
+def usable_memory() -> int:
+    """Bytes of memory, within the limit of this process's groups."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for folder in _groups():
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int((folder / "memory.max").read_text()))
+    return min(limits)
+
+
+def _groups() -> list[Path]:
+    """Control groups of this process, from the innermost out; schedulers nest them."""
+    top = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            if line.startswith("0::/"):
+                own = top / line.removeprefix("0::/")
+                return [own, *(p for p in own.parents if p.is_relative_to(top))]
+    return [top]

@@ -36,11 +36,11 @@ ALLOWED = {
     "config": {"errors"},
     "identity": {"config"},
     "metrics": {"kinds", "errors"},
-    "data": {"data", "demo", "progress"},
+    "data": {"data", "demo", "progress", "environment"},
     "demo": {"demo"},
     "models": {"models"},
     "results": {"results"},
-    "doctor": {"doctor", "data", "environment"},
+    "doctor": {"data", "environment"},
     "plan": {"data", "models", "files"},
     "training": {"training", "data", "models", "metrics", "results", "plan", "environment"},
 }

@@ -21,12 +21,6 @@ from marsbench.cli.output import say
 BASH = ("_MARSBENCH_COMPLETE", "complete_bash")
 """Environment variable, and its value, with which the script for bash asks for matches."""
 
-INFO_KEYS = ("source", "root", "size")
-"""Keys of ``marsbench data info``."""
-
-VERIFY_KEYS = ("root",)
-"""Keys of ``marsbench data verify``."""
-
 _PATHS = ("root", "weights", "store")
 """Keys of paths: nothing is offered, so that the shell completes file names."""
 
@@ -45,14 +39,16 @@ def run_words(ctx: typer.Context, incomplete: str) -> list[Match]:
     return _words(incomplete, meanings, _given(ctx, "words"))
 
 
-def info_words(ctx: typer.Context, incomplete: str) -> list[Match]:
-    """Complete a word of ``marsbench data info TASK``."""
-    return _some_words(ctx, incomplete, INFO_KEYS)
+def words_of(keys: Collection[str]) -> Callable[[typer.Context, str], list[Match]]:
+    """Make the completion of an argument ``where`` that takes these keys."""
 
+    def where_words(ctx: typer.Context, incomplete: str) -> list[Match]:
+        from marsbench.config import key_notes
 
-def verify_words(ctx: typer.Context, incomplete: str) -> list[Match]:
-    """Complete a word of ``marsbench data verify TASK``."""
-    return _some_words(ctx, incomplete, VERIFY_KEYS)
+        notes = key_notes()
+        return _words(incomplete, {key: notes[key] for key in keys}, _given(ctx, "where"))
+
+    return where_words
 
 
 def task_names(incomplete: str) -> list[Match]:
@@ -60,13 +56,6 @@ def task_names(incomplete: str) -> list[Match]:
     from marsbench.data.catalog import TASKS
 
     return [(name, s.title) for name, s in TASKS.items() if name.startswith(incomplete)]
-
-
-def _some_words(ctx: typer.Context, incomplete: str, keys: Collection[str]) -> list[Match]:
-    from marsbench.config import key_notes
-
-    notes = key_notes()
-    return _words(incomplete, {key: notes[key] for key in keys}, _given(ctx, "where"))
 
 
 def _given(ctx: typer.Context, argument: str) -> set[str]:

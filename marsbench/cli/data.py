@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from marsbench.data.rows import Source
     from marsbench.data.spec import TaskSpec
 
+INFO_KEYS = ("source", "root", "size")
+"""Keys of ``marsbench data info``."""
+
+VERIFY_KEYS = ("root",)
+"""Keys of ``marsbench data verify``."""
+
 app = typer.Typer(no_args_is_help=True, help="Look at a task's data and check them.")
 
 TaskArgument = Annotated[
@@ -24,7 +30,7 @@ WhereArgument = Annotated[
     typer.Argument(
         metavar="KEY=VALUE...",
         help="source=..., root=FOLDER, size=N (demo data).",
-        autocompletion=complete.info_words,
+        autocompletion=complete.words_of(INFO_KEYS),
     ),
 ]
 
@@ -71,7 +77,7 @@ def verify(
         typer.Argument(
             metavar="root=FOLDER",
             help="Folder of the data.",
-            autocompletion=complete.verify_words,
+            autocompletion=complete.words_of(VERIFY_KEYS),
         ),
     ] = None,
     form: FormatOption = Format.AUTO,
@@ -81,7 +87,7 @@ def verify(
     from marsbench.data.verify import verify_folder
 
     spec = get_task(task)
-    report = verify_folder(spec, _keys(where, complete.VERIFY_KEYS).get("root"))
+    report = verify_folder(spec, _keys(where, VERIFY_KEYS).get("root"))
     if form.is_json:
         say(json.dumps(report.to_dict()))
     else:
@@ -95,7 +101,7 @@ def verify(
         raise SystemExit(2)
 
 
-def _keys(where: list[str] | None, allowed: tuple[str, ...] = complete.INFO_KEYS) -> dict[str, Any]:
+def _keys(where: list[str] | None, allowed: tuple[str, ...] = INFO_KEYS) -> dict[str, Any]:
     from marsbench.cli.compose import split_word
     from marsbench.errors import unknown_name
 

@@ -1,6 +1,5 @@
 """Loaders for training and evaluation."""
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ from marsbench.data.rows import Source
 from marsbench.data.spec import TaskSpec
 from marsbench.data.subsets import Selection
 from marsbench.data.transforms import resize
+from marsbench.environment import usable_cores
 
 
 class EpochSampler(Sampler[Draw]):
@@ -156,7 +156,9 @@ class MarsDataModule(pl.LightningDataModule):
     def _loader(
         self, dataset: MarsDataset, sampler: Sampler[Draw] | Sampler[int]
     ) -> DataLoader[Sample]:
-        workers = default_workers() if self.config.workers is None else self.config.workers
+        workers = self.config.workers
+        if workers is None:
+            workers = default_workers(self.config.trainer.devices)
         return DataLoader(
             dataset,
             batch_size=self.config.optim.batch_size,
@@ -181,7 +183,10 @@ def collate(samples: list[Sample]) -> dict[str, Any]:
     return batch
 
 
-def default_workers() -> int:
-    """Processes that load data: on small machines the main process is faster by itself."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 0 if (cores or 1) <= 2 else min(8, (cores or 1) - 1)
+def default_workers(devices: int = 1) -> int:
+    """Processes that load data for each of a machine's devices.
+
+    On small machines none: the main process is faster by itself.
+    """
+    cores = usable_cores()
+    return 0 if cores <= 2 else min(8, (cores - 1) // devices)

@@ -31,6 +31,9 @@ MARGIN = 3
 _LEAST = 1.0 / 16.0
 """Least width of a change as a share of the side: 6 pixels of 96."""
 
+_APART = 0.8
+"""Share of a new mark that should lie beside an old one."""
+
 
 @dataclass(frozen=True)
 class Surface:
@@ -144,7 +147,7 @@ def _impact(rng: np.random.Generator, size: int, _azimuth_deg: float) -> Mark:
         rays += rng.uniform(0.4, 1.0) * np.cos(lobes * bearing + rng.uniform(0.0, 2.0 * np.pi))
     reach = np.exp(rng.uniform(0.12, 0.3) * rays)
     stain = 1.0 - terrain.smoothstep(rho / reach, rng.uniform(0.3, 0.7), rng.uniform(1.1, 1.9))
-    strength = rng.uniform(0.42, 0.6) if rng.uniform() < 0.8 else -rng.uniform(0.6, 1.0)
+    strength = rng.uniform(0.46, 0.6) if rng.uniform() < 0.8 else -rng.uniform(0.7, 1.0)
     relief = terrain.crater(size, column, row, float(radius))
     return Mark(relief, 1.0 - strength * stain)
 
@@ -152,7 +155,7 @@ def _impact(rng: np.random.Generator, size: int, _azimuth_deg: float) -> Mark:
 def _streak(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
     """One to three thin fans that start at a point and run straight down the slope."""
     factor = np.ones((size, size))
-    strength = rng.uniform(0.4, 0.6) if rng.uniform() < 0.8 else -rng.uniform(0.55, 0.9)
+    strength = rng.uniform(0.5, 0.65) if rng.uniform() < 0.8 else -rng.uniform(0.65, 0.9)
     meander = terrain.fractal(rng, size, 3.0, longest=0.6 * size, shortest=0.08 * size)
     for _ in range(int(rng.integers(1, 4))):
         column, row = _somewhere(rng, size)
@@ -185,7 +188,7 @@ def _spots(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
         longest * rng.uniform(0.5, 1.0, count),
         azimuth_deg + rng.normal(0.0, 10.0, count),
     )
-    return Mark(np.zeros((size, size)), 1.0 - rng.uniform(0.5, 0.7) * opacity)
+    return Mark(np.zeros((size, size)), 1.0 - rng.uniform(0.65, 0.8) * opacity)
 
 
 def _tracks(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
@@ -223,7 +226,7 @@ def _deposit(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
     end = 1.0 - terrain.smoothstep(t + 0.1 * fingers, 0.95, 1.02)
     body = 1.0 - terrain.smoothstep(np.abs(aside) - spread * (1.0 + 0.2 * fingers), -0.7, 0.7)
     cover = body * end * terrain.smoothstep(t, 0.0, 0.05)
-    strength = rng.uniform(0.4, 0.7) if rng.uniform() < 0.75 else -rng.uniform(0.3, 0.45)
+    strength = rng.uniform(0.6, 0.85) if rng.uniform() < 0.75 else -rng.uniform(0.4, 0.52)
     return Mark(0.35 * terrain.blur(cover, 0.7), 1.0 + strength * cover)
 
 
@@ -374,15 +377,39 @@ def _dates(
     draw, event = kinds[int(rng.integers(len(kinds)))]
     place = draw(rng, size)
     surface, later = place.surface, place.later
-    if rng.uniform() < 0.3:
-        old = event(rng, size, place.downhill_deg)
+    old = event(rng, size, place.downhill_deg) if rng.uniform() < 0.3 else None
+    if old is not None:
         surface = _marked(surface, old)
         later = None if later is None else _marked(later, old)
     if label != CHANGE:
         return surface, surface
     if event is _moved and later is not None:
         return surface, later
-    return surface, _marked(surface, event(rng, size, place.downhill_deg))
+    return surface, _marked(surface, _beside(rng, event, size, place.downhill_deg, old))
+
+
+def _beside(
+    rng: np.random.Generator, event: Event, size: int, azimuth_deg: float, old: Mark | None
+) -> Mark:
+    """A new mark, most of it beside the old one, so that it can be told apart."""
+    mark = event(rng, size, azimuth_deg)
+    if old is None:
+        return mark
+    share = _share_beside(mark, old)
+    for _ in range(30):
+        if share >= _APART:
+            break
+        other = event(rng, size, azimuth_deg)
+        if _share_beside(other, old) > share:
+            mark, share = other, _share_beside(other, old)
+    return mark
+
+
+def _share_beside(mark: Mark, old: Mark) -> float:
+    """Share of what a mark changes that lies more than two pixels beside another mark."""
+    change = np.abs(mark.factor - 1.0)
+    free = ndimage.maximum_filter(np.abs(old.factor - 1.0), 5) < 0.05
+    return float(change[free].sum() / change.sum())
 
 
 def _marked(surface: Surface, mark: Mark) -> Surface:

@@ -202,7 +202,8 @@ def render(rng: np.random.Generator, names: tuple[str, ...], side: int) -> NDArr
     shown = set(names)
     grey = rover_sky.camera(_picture(rng, shown, side), rng)
     if "Artifacts" in shown:
-        grey = _spoiled(rng, grey)
+        # A bright disc in the sky would be the sun.
+        grey = _spoiled(rng, grey, discs="Sky" not in shown)
     return grey[:, :, None]
 
 
@@ -244,11 +245,14 @@ def _add_hardware(rng: np.random.Generator, picture: Field, shown: Names) -> Non
 
 def _close_rock(rng: np.random.Generator, shown: Names, side: int) -> Field:
     """Rock that fills the view, with what is in or on it."""
-    # So steep that the plan does not repeat, since facets do not wrap around.
+    # So steep that the plan does not repeat, since facets do not wrap around. Where its edges
+    # meet they are lit as a wall, so the view keeps to the middle.
     frame = rover_scene.frame(rng, side, -rng.uniform(9.0, 14.0), rng.uniform(1.0, 1.1))
-    n = round(1.25 * side)
+    n = round(1.45 * side)
     plan = _in_rock(rng, rover_scene.close_up(rng, n), np.ones((n, n)), shown)
-    picture = rover_scene.project(rover_scene.lit(plan, frame.sun), frame)
+    unseen = n - int(frame.y.max())
+    light = np.roll(rover_scene.lit(plan, frame.sun), unseen // 2, axis=0)
+    picture = rover_scene.project(light, frame)
     _abrade(rng, picture, frame, shown)
     return picture
 
@@ -357,8 +361,10 @@ def _strew_rocks(rng: np.random.Generator, picture: Field, frame: Frame) -> None
 # --- flaws -----------------------------------------------------------------------------------
 
 
-def _spoiled(rng: np.random.Generator, grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Lose part of an image, or saturate or veil it."""
+def _spoiled(
+    rng: np.random.Generator, grey: NDArray[np.uint8], *, discs: bool
+) -> NDArray[np.uint8]:
+    """Lose part of an image, or saturate or veil it, with or without bright discs."""
     side = grey.shape[0]
     image = grey.astype(np.float64)
     kind = rng.uniform()
@@ -376,14 +382,15 @@ def _spoiled(rng: np.random.Generator, grey: NDArray[np.uint8]) -> NDArray[np.ui
             column = int(rng.integers(side))
             row, reach = rng.uniform(0.1, 0.9) * side, rng.uniform(0.03, 0.08) * side
             image[:, column : column + int(rng.integers(2, 5))] = 255.0
-            image[np.hypot(*terrain.offsets(side, column, row)) < reach] = 255.0
+            if discs:
+                image[np.hypot(*terrain.offsets(side, column, row)) < reach] = 255.0
     else:
         # Sun glare: a fan of light and ghosts of the aperture along it.
         corner = rng.choice([0.0, float(side)])
         x, y = terrain.offsets(side, corner, 0.0)
         far = np.hypot(x, y) / side
         image += 230.0 * np.exp(-2.0 * far) * (1.0 + 0.3 * np.cos(9.0 * np.arctan2(y, x)))
-        for t in rng.uniform(0.35, 1.1, 3):
+        for t in rng.uniform(0.35, 1.1, 3 if discs else 0):
             centre = (abs(corner - 0.7 * t * side), 0.7 * t * side)
             away = np.hypot(*terrain.offsets(side, *centre))
             image += 70.0 * (away < rng.uniform(0.05, 0.13) * side)

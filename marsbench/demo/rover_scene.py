@@ -387,21 +387,32 @@ def abraded(
     radius = rng.uniform(0.15, 0.22) * side
     x0, y0 = on_ground(frame, row, column)
     rho = np.hypot(frame.x - x0, frame.y - y0) / radius
+    level = float(np.median(picture))
+    # Cuttings lie around it, thinner here and thicker there.
+    patchy = rover_ground.noise(rng, side, 2.4, longest=0.3 * side)
+    cuttings = 1.0 - terrain.smoothstep(rho + 0.1 * patchy, 1.12, rng.uniform(1.45, 1.65))
+    powder = rng.uniform(1.4, 1.65) * level * (1.0 + 0.06 * patchy)
+    picture += (powder - picture) * rng.uniform(0.75, 0.95) * cuttings
+    floor = 1.0 - terrain.smoothstep((rho - 1.0) * radius, -0.8, 0.8)
+    marks = 1.0 + 0.035 * np.sin(rng.uniform(22.0, 30.0) * rho + rng.uniform(0.0, 6.3))
+    picture += (rng.uniform(1.05, 1.18) * level * marks - picture) * 0.9 * floor
+    deep = rng.uniform(0.2, 0.28)
+
+    def relief(x: Field, y: Field) -> Field:
+        out = np.hypot(x - x0, y - y0) / radius
+        height: Field = -deep * radius * (1.0 - terrain.smoothstep(out, 0.84, 1.0))
+        return height
+
+    # The far wall is lit, the one towards the sun throws its shadow on the floor.
+    press(picture, frame, relief)
     x, y = terrain.direction(frame.sun.azimuth_deg)
-    inside = 1.0 - terrain.smoothstep((rho - 1.0) * radius, -0.8, 0.8)
-    level = float(np.median(picture)) * rng.uniform(1.8, 2.3)
-    swirl = 1.0 + 0.09 * np.sin(20.0 * rho + rng.uniform(0.0, 6.3))
-    picture += (level * swirl - picture) * 0.92 * inside
-    # The wall towards the sun throws its shadow on the floor, the far one is lit.
-    shift = rng.uniform(0.16, 0.26)
-    moved = np.hypot(frame.x - x0 + shift * radius * x, frame.y - y0 + shift * radius * y) / radius
-    shadow = inside * terrain.smoothstep((moved - 1.0) * radius, -0.8, 0.8)
-    picture *= 1.0 - 0.85 * shadow
-    facing = ((frame.x - x0) * x + (frame.y - y0) * y) / radius
-    rim = np.exp(-(((rho - 1.0) * radius / 1.2) ** 2)) * terrain.smoothstep(-facing, 0.2, 0.8)
-    picture *= 1.0 + 0.7 * rim
-    tailings = np.exp(-(((rho - 1.15) / 0.22) ** 2)) * (rho > 1.0)
-    picture *= 1.0 + rng.uniform(0.2, 0.6) * tailings
+    facing = -((frame.x - x0) * x + (frame.y - y0) * y) / radius
+    wall = floor * terrain.smoothstep(rho, 0.84, 0.94) * terrain.smoothstep(facing, 0.3, 0.8)
+    picture *= 1.0 + 0.3 * wall
+    shift = deep / np.tan(np.deg2rad(min(frame.sun.elevation_deg, 42.0))) * radius
+    moved = np.hypot(frame.x - x0 + shift * x, frame.y - y0 + shift * y) / radius
+    shadow = floor * terrain.smoothstep((moved - 1.0) * radius, -0.8, 0.8)
+    np.minimum(picture, picture + (0.25 * level - picture) * shadow, out=picture)
 
 
 def brushed(

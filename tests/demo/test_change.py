@@ -65,6 +65,18 @@ def test_pairs_differ_only_under_the_mark(kind: tuple[Draw, Event]) -> None:
         assert not (changed & ~near).any()
 
 
+@pytest.mark.parametrize("kind", MARKS, ids=lambda kind: kind[0].__name__ + kind[1].__name__)
+def test_new_marks_lie_mostly_beside_old_ones(kind: tuple[Draw, Event]) -> None:
+    _draw, event = kind
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        old = event(rng, SIZE, 30.0)
+        new = change._beside(rng, event, SIZE, 30.0, old)
+        outside = np.abs(old.factor - 1.0) < 0.05
+        changed = np.abs(new.factor - 1.0)
+        assert changed[outside].sum() > 0.6 * changed.sum(), seed
+
+
 def test_dunes_move_downwind_over_ground_that_stays() -> None:
     for seed in range(6):
         place = change._dunes(np.random.default_rng(seed), SIZE)

@@ -111,6 +111,25 @@ def test_brushed_rock_is_darker_and_flat_and_a_hole_has_a_shadow() -> None:
         row, column = dark.mean(0) - 48.0
         x, y = terrain.direction(frame.sun.azimuth_deg)
         assert column * x - row * y > 3.0
+        # The wall opposite is the brightest, the floor only a little brighter than the rock.
+        row, column = np.argwhere(holed > 0.97 * holed.max()).mean(0) - 48.0
+        assert column * x - row * y < -3.0
+        assert 0.29 < np.median(holed[46:51, 46:51]) < 0.4
+
+
+def test_a_close_up_is_not_darker_along_its_edges() -> None:
+    rows = [drawn(seed, "Close-Up Rock").mean(1) for seed in range(30)]
+    relative = np.array([row / row.mean() for row in rows]).mean(0)
+    assert relative[[0, 1, 2, 3, -4, -3, -2, -1]].min() > 0.85
+
+
+def test_flaws_leave_no_disc_in_the_sky() -> None:
+    even = np.full((96, 96), 120, np.uint8)
+    for seed in range(30):
+        flawed = rover_labels._spoiled(np.random.default_rng(seed), even, discs=False)
+        regions, count = ndimage.label(flawed > 250)
+        edges = (regions[0], regions[-1], regions[:, 0], regions[:, -1])
+        assert set(np.concatenate(edges)) >= set(range(1, count + 1)), seed
 
 
 def test_tracks_and_trenches_are_where_they_say() -> None:

@@ -1,0 +1,324 @@
+"""What works on this machine, and what is wrong with it.
+
+A broken build of torch may crash or hang on import. It and what is built on it are therefore
+loaded in a process of their own, which runs this module: nothing heavy may stand at its top.
+"""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import Request, urlopen
+
+from marsbench import __version__, environment, paths
+from marsbench.config import RunConfig
+
+LOADING = 180.0
+"""Seconds the libraries have to load; from a slow network disk they take minutes."""
+
+ANSWERING = 3.0
+"""Seconds a source has to answer, once its name is resolved: that knows no timeout."""
+
+RUNNER = "marsbench.training.runner"
+MODULES = ("torch", "torchvision", "timm", "pytorch_lightning", RUNNER)
+"""Libraries, and what carries out runs: if that does not load, no run can work."""
+
+SOURCES = {"Zenodo": "https://zenodo.org/api", "torch weights": "https://download.pytorch.org"}
+"""Sources by address, but for the hub, whose address the user may choose."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that will not work, what to do about it, and whether no run at all can work."""
+
+    problem: str
+    remedy: str
+    stops_runs: bool = False
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a probe found: facts as plain values, ready for JSON, and what is wrong."""
+
+    facts: dict[str, Any]
+    problems: Sequence[Problem] = ()
+
+
+def examine(*, offline: bool = False) -> dict[str, Findings]:
+    """Look at this machine, and unless offline at the network; findings by subject."""
+    probes: dict[str, Callable[[], Findings]] = {
+        "versions": versions,
+        "extras": extras,
+        "machine": machine,
+        "libraries": libraries,
+        "folders": folders,
+        "sources": lambda: sources(offline=offline),
+        "data": local_data,
+    }
+    with ThreadPoolExecutor(len(probes)) as pool:
+        return dict(zip(probes, pool.map(_tried, probes, probes.values()), strict=True))
+
+
+def _tried(name: str, probe: Callable[[], Findings]) -> Findings:
+    try:
+        return probe()
+    except Exception as error:  # whatever breaks one probe must not hide the others
+        what = f"The probe of {name} broke: {_reason(error)}."
+        remedy = "What it looks at may work all the same; report it, with all of the above."
+        return Findings({"failed": _reason(error)}, [Problem(what, remedy)])
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0][:200]
+
+
+def versions() -> Findings:
+    """Versions, the commit if this is a checkout, and which Python it is."""
+    facts: dict[str, Any] = {**environment.versions(), "executable": sys.executable}
+    return Findings({**facts, "checkout": environment.git_state() or "none"})
+
+
+def extras() -> Findings:
+    """Versions of every extra's packages, or how to install them."""
+    facts: dict[str, dict[str, str | None]] = {}
+    for line in importlib.metadata.requires("marsbench") or ():
+        extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", line)
+        package = re.split(r"[^\w.-]", line, maxsplit=1)[0]
+        found = facts.setdefault(extra[1] if extra else "", {})
+        found[package] = environment.installed(package)
+    missing = [package for package, version in facts.pop("").items() if version is None]
+    facts = {name: found for name, found in facts.items() if name not in ("all", "dev")}
+    for name, found in facts.items():
+        if None in found.values():
+            found["install"] = f"pip install 'marsbench[{name}]'"
+    if not missing:
+        return Findings(facts)
+    what = f"Packages that marsbench needs are not installed: {', '.join(missing)}."
+    return Findings(facts, [Problem(what, f"pip install {' '.join(missing)}")])
+
+
+def machine() -> Findings:
+    """Processor and memory, as far as this process may use them."""
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        line = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+        model = line[1] if line else model
+    cores = {"cores": os.cpu_count(), "usable cores": environment.usable_cores()}
+    facts = {"CPU": {"model": model, **cores}, "memory": {"size": environment.usable_memory()}}
+    return Findings({**facts, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set")})
+
+
+def libraries() -> Findings:
+    """Whether torch and what is built on it load, and every CUDA device."""
+    found = ask_libraries()
+    devices = [f"cuda:{i}" for i in range(found.get("cuda", {}).get("devices", 0))]
+    silent = {"failed": "the process that tried it crashed or hung"}
+    facts = {name: found.get(name, silent) for name in (*MODULES, "cuda", *devices)}
+    failed = {name: fact["failed"] for name, fact in facts.items() if "failed" in fact}
+    # What stands behind the first that fails may fail for its sake.
+    first = next(iter(failed), None)
+    problems = []
+    if first in MODULES:
+        what = f"{first} does not load: {failed[first]}."
+        remedy = "Install again what is named here, torch and torchvision together"
+        remedy = f"{remedy} (tested versions: constraints.txt)."
+        problems = [Problem(what, remedy, stops_runs=RUNNER in failed)]
+    if "torch" not in failed:
+        remedy = "Leave it out with CUDA_VISIBLE_DEVICES or trainer.accelerator=cpu, or install a "
+        remedy += "torch built for it and for its driver (nvidia-smi)."
+        bad = [name for name in failed if name.startswith("cuda")]
+        problems += [Problem(f"{name} does not work: {failed[name]}.", remedy) for name in bad]
+        if not devices and not bad and nvidia_is_present():
+            what = f"torch, {facts['cuda']['built']}, does not see the NVIDIA device."
+            remedy = "Check CUDA_VISIBLE_DEVICES, or install a torch built for the driver's CUDA "
+            problems.append(Problem(what, f"{remedy}version (nvidia-smi) or an earlier one."))
+    return Findings(facts, problems)
+
+
+def nvidia_is_present() -> bool:
+    """Whether the driver of an NVIDIA device has made its files."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def ask_libraries() -> dict[str, dict[str, Any]]:
+    """Ask a process of its own; what it did not come to is missing."""
+    # Its folders are those of this process.
+    folders = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-P", "-m", "marsbench.doctor"]
+    try:
+        out = subprocess.run(command, capture_output=True, env=folders, timeout=LOADING).stdout  # noqa: S603
+    except subprocess.TimeoutExpired as late:
+        out = late.stdout or b""
+    return dict(json.loads(line) for line in out.splitlines())
+
+
+def _answer() -> None:
+    """Print what `ask_libraries` reads."""
+    steps: list[tuple[str, Callable[[str], dict[str, Any]]]] = [(m, _module) for m in MODULES]
+    steps.append(("cuda", _cuda))
+    # Libraries may print: their lines go to standard error.
+    with os.fdopen(os.dup(1), "w") as out:
+        os.dup2(2, 1)
+        for name, ask in steps:
+            try:
+                facts = ask(name)
+            except Exception as error:  # broken builds and drivers fail in many ways
+                facts = {"failed": _reason(error)}
+            out.write(json.dumps([name, facts]) + "\n")
+            out.flush()
+            steps += [(f"cuda:{i}", _device) for i in range(facts.get("devices", 0))]
+
+
+def _module(name: str) -> dict[str, Any]:
+    version = getattr(importlib.import_module(name), "__version__", None)
+    return {"loads": True} | ({"version": str(version)} if version else {})
+
+
+def _cuda(_: str) -> dict[str, Any]:
+    import torch
+
+    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+    return {"devices": torch.cuda.device_count(), "built": built}
+
+
+def _device(name: str) -> dict[str, Any]:
+    import torch
+
+    found = torch.cuda.get_device_properties(name)
+    torch.ones(8, 8, device=name).matmul(torch.ones(8, 8, device=name)).sum().item()
+    free, memory = torch.cuda.mem_get_info(name)
+    facts = {"name": found.name, "capability": f"sm_{found.major}{found.minor}"}
+    # Older devices emulate bfloat16 slowly.
+    return {**facts, "memory": memory, "free": free, "bf16": found.major >= 8}
+
+
+def folders() -> Findings:
+    """Folders that are written: size, room, and whether a file can be written."""
+    from huggingface_hub import constants
+
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    torch = Path(os.environ.get("TORCH_HOME") or f"{cache}/torch")
+    places = {
+        "MARSBENCH_HOME": (paths.home(), "set MARSBENCH_HOME to another one, or add cache=false"),
+        "store": (Path(RunConfig().store), "add store=FOLDER"),
+        "Hugging Face hub": (Path(constants.HF_HUB_CACHE), "set HF_HOME to another folder"),
+        "torch hub": (torch / "hub", "set TORCH_HOME to another folder"),
+    }
+    facts: dict[str, dict[str, Any]] = {}
+    problems = []
+    for name, (path, move) in places.items():
+        facts[name] = fact = _folder(path.expanduser().absolute())
+        if not fact["writable"]:
+            what = f"Files cannot be written for {name} ({path}): {fact['failed']}."
+            problems.append(Problem(what, f"Mend that, or {move}."))
+        elif fact["free"] < 1e9:
+            what = f"Only {fact['free'] / 1e6:.0f} MB are free for {name} ({path})."
+            problems.append(Problem(what, f"Make room, or {move}."))
+    parts = {"decoded images": "decoded", "downloaded data": "data"}
+    facts["MARSBENCH_HOME"] |= {what: _size(paths.home() / part) for what, part in parts.items()}
+    shared = Path("/dev/shm")  # noqa: S108
+    if shared.is_dir():
+        free = shutil.disk_usage(shared).free
+        facts["shared memory"] = {"path": str(shared), "free": free}
+        if free < 512e6:  # containers often have 64 MB
+            what = f"Only {free / 1e6:.0f} MB are free in {shared}: processes that load data may "
+            remedy = "Add workers=0, or give the container more (docker run --shm-size=2g)."
+            problems.append(Problem(f"{what}die of it (bus error).", remedy))
+    return Findings(facts, problems)
+
+
+def _folder(path: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = {"path": str(path), "size": _size(path)}
+    above = next(p for p in (path, *path.parents) if os.path.lexists(p))
+    try:
+        # Rights alone do not tell of full or read-only disks.
+        with tempfile.TemporaryFile(dir=above) as file:
+            file.write(b"0")
+        return {**facts, "writable": True, "free": shutil.disk_usage(above).free}
+    except OSError as error:
+        return {**facts, "writable": False, "failed": _reason(error)}
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                # Not of what a link leads to: the hub's cache links each file once or more.
+                total += Path(where, name).lstat().st_size
+    return total
+
+
+def sources(*, offline: bool) -> Findings:
+    """Whether the sources of data and weights answer."""
+    from huggingface_hub import constants
+
+    hub = urlsplit(constants.ENDPOINT)
+    bare = urlunsplit(hub._replace(netloc=hub.netloc.rpartition("@")[2]))  # without a password
+    urls = {"Hugging Face hub": bare, **SOURCES}
+    skipped = dict.fromkeys(urls, "--offline") if offline else {}
+    if constants.HF_HUB_OFFLINE:
+        skipped.setdefault("Hugging Face hub", "HF_HUB_OFFLINE is set")
+    with ThreadPoolExecutor() as pool:
+        answers = pool.map(lambda name: _ask(urls[name], skipped.get(name)), urls)
+        facts = dict(zip(urls, answers, strict=True))
+    silent = [f"{f['url']} ({f['said']})" for f in facts.values() if f.get("reachable") is False]
+    if not silent:
+        return Findings(facts)
+    remedy = (
+        "Fine if data and weights are on this machine already, with source=demo, or with "
+        "mode=scratch. Else check the network and HTTPS_PROXY, or set HF_ENDPOINT to a mirror of "
+        "the Hugging Face hub."
+    )
+    return Findings(facts, [Problem(f"Not to be reached: {', '.join(silent)}.", remedy)])
+
+
+def _ask(url: str, skipped: str | None) -> dict[str, Any]:
+    if skipped:
+        return {"url": url, "said": f"not tried: {skipped}"}
+    start = time.monotonic()
+    try:
+        request = Request(url, method="HEAD", headers={"User-Agent": f"marsbench/{__version__}"})  # noqa: S310
+        with urlopen(request, timeout=ANSWERING) as answer:  # noqa: S310
+            status = int(answer.status)
+    except HTTPError as error:
+        status = error.code
+    except Exception as error:  # no network, no address, a reply that is no HTTP
+        said = str(getattr(error, "reason", "")) or _reason(error)
+        return {"url": url, "reachable": False, "said": said}
+    said = f"HTTP {status} in {time.monotonic() - start:.1f} s"
+    # Forbidden or not found is an answer too; a proxy that wants a password is none.
+    return {"url": url, "reachable": status < 500 and status != 407, "said": said}
+
+
+def local_data() -> Findings:
+    """Which tasks of the catalogue have a folder in the places that are searched."""
+    from marsbench.data.catalog import TASKS
+    from marsbench.data.sources import local_places
+    from marsbench.data.sources.local import find_folder
+
+    facts: dict[str, dict[str, Any]] = {}
+    for name, spec in TASKS.items():
+        for what, place in local_places(spec, None).items():
+            found = facts.setdefault(what, {"path": str(place.absolute()), "tasks": []})
+            if find_folder(spec, {what: place}) is not None:
+                found["tasks"].append(name)
+    return Findings(facts)
+
+
+if __name__ == "__main__":
+    _answer()
