@@ -52,7 +52,7 @@ METRICS: dict[str, MetricInfo] = {
     "log_loss": MetricInfo("log loss", higher_is_better=False, high=float("inf")),
     "loss": MetricInfo("loss", higher_is_better=False, high=float("inf")),
 }
-"""Every metric a record may hold, by its name there; per class ``f1/CLASS`` and ``recall/CLASS``."""
+"""Every metric of a record by its name there; per class ``f1/CLASS`` and ``recall/CLASS``."""
 
 
 @dataclass(frozen=True)

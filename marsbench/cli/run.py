@@ -51,7 +51,7 @@ def run(
 
     try:
         outcome = run_config(config, force=force)
-    except (KeyboardInterrupt, SystemExit) as stopped:
+    except (KeyboardInterrupt, SystemExit):
         if int(os.environ.get("LOCAL_RANK", "0")) > 0:
             raise  # one of several training processes, of which the first speaks for all
         note("The run has stopped; the same command goes on from its last whole epoch.")
