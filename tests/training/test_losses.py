@@ -16,7 +16,8 @@ CE, BCE = LossName.CROSS_ENTROPY, LossName.BINARY_CROSS_ENTROPY
 def test_cross_entropy_is_the_log_loss_of_its_probabilities() -> None:
     objective = Objective(Kind.MULTICLASS, CE, 3, 3)
     chances = objective.probabilities(LOGITS)
-    expected = log_loss(LABELS, chances.double(), labels=[0, 1, 2])
+    expected = log_loss(LABELS, torch.softmax(LOGITS.double(), 1), labels=[0, 1, 2])
+    assert chances.sum(1) == pytest.approx(torch.ones(4))
     assert objective(LOGITS, LABELS).mean().item() == pytest.approx(expected, rel=1e-6)
 
 
