@@ -129,11 +129,12 @@ def test_equal_runs_are_equal(finished: tuple[RunRecord, Path], toy: str, tmp_pa
     same_result(first, second, store, tmp_path)
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3])
 def test_worker_processes_and_the_cache_change_nothing(
-    finished: tuple[RunRecord, Path], toy: str, tmp_path: Path
+    workers: int, finished: tuple[RunRecord, Path], toy: str, tmp_path: Path
 ) -> None:
     first, store = finished
-    second = marsbench.run(**keys(toy, tmp_path, workers=2, cache=False))
+    second = marsbench.run(**keys(toy, tmp_path, workers=workers, cache=False))
     assert second.run_id == first.run_id
     same_result(first, second, store, tmp_path)
 
@@ -173,7 +174,12 @@ def words(values: dict[str, Any]) -> list[str]:
 def start_and_stop(values: dict[str, Any], how: signal.Signals, epochs: int) -> tuple[int, str]:
     """Start a run in a process, and stop it by a signal once it has trained some epochs."""
     process = subprocess.Popen(
-        command(words(values)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(words(values)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs, and what they start, ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     folder = Store(values["store"]).folder(resolve(RunConfig.from_dict(values)).run_id)
     last = folder / "checkpoints" / "last.ckpt"
