@@ -58,6 +58,7 @@ def results(
             "model": record.model,
             "mode": record.mode,
             "subset": record.subset,
+            "imbalance": record.config.get("imbalance", "none"),
             "seed": record.seed,
             "metric": record.headline,
             "val": _rounded(record.metrics["val"].get(record.headline)),
