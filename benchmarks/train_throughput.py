@@ -29,11 +29,9 @@ from torch.nn import functional
 from marsbench.config import RunConfig
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.demo.recipes import RECIPES
-from marsbench.models.modes import build_for_mode
 from marsbench.plan import resolve
 from marsbench.training.allocator import keep_freed_memory
-from marsbench.training.losses import Objective
-from marsbench.training.module import MarsModule
+from marsbench.training.runner import build_module
 from marsbench.training.trainer import make_trainer, quiet
 
 
@@ -135,17 +133,9 @@ def main() -> None:
             }
         )
         plan = resolve(config)
-        model = build_for_mode(plan.model, plan.num_outputs, config.mode)
-        if config.channels_last:
-            model.to(memory_format=torch.channels_last)
-        if config.compile:
-            model.compile()
         side = plan.model.input_size
         data = MarsDataModule(config, plan.task, plan.source, plan.selection, side=side)
-        objective = Objective(plan.task.kind, plan.loss, plan.num_outputs, plan.num_outputs)
-        module = MarsModule(
-            model, objective, config, augment=plan.augment, num_draws=len(data.draws)
-        )
+        module = build_module(plan)
         trainer = make_trainer(config, folder / "run")
         turns = TakeTurns(options.batches)
         callbacks: list[pl.Callback] = getattr(trainer, "callbacks")  # noqa: B009

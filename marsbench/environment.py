@@ -55,6 +55,11 @@ def _git(top: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+def helps_another() -> bool:
+    """Whether Lightning started this process to help another that runs the same program."""
+    return int(os.environ.get("LOCAL_RANK", "0")) > 0
+
+
 def peak_host_memory() -> int:
     """Peak resident memory of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

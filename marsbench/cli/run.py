@@ -1,7 +1,6 @@
 """``marsbench run``: one run, from config to record."""
 
 import json
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,13 +45,14 @@ def run(
 
         _print_plan(resolve(config), form)
         return
+    from marsbench import environment
     from marsbench.api import run_config
     from marsbench.results.store import Store
 
     try:
         outcome = run_config(config, force=force)
     except (KeyboardInterrupt, SystemExit):
-        if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        if environment.helps_another():
             raise  # one of several training processes, of which the first speaks for all
         note("The run has stopped; the same command goes on from its last whole epoch.")
         raise

@@ -28,7 +28,6 @@ from marsbench.training.losses import Objective
 from marsbench.training.module import MarsModule
 from marsbench.training.trainer import (
     device_name,
-    helps_another,
     leave_group,
     make_trainer,
     peak_memory,
@@ -55,7 +54,7 @@ def run(plan: Plan, *, force: bool = False) -> Outcome:
     store = Store(plan.config.store)
     if process_rank(plan.config) > 0:
         _assist(plan, store, force)
-    if helps_another():
+    if environment.helps_another():
         # A script that trains on several devices is executed once for each of them; what it ran
         # before on one device the first process has just done.
         force = False
@@ -103,17 +102,8 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
         trainer = make_trainer(config, folder)
         # Everything random before the first epoch: the head, or all weights from scratch.
         pl.seed_everything(config.seed, workers=True, verbose=False)
-        model = build_for_mode(
-            plan.model,
-            plan.num_outputs,
-            config.mode,
-            Path(config.weights).expanduser() if config.weights else None,
-        )
-        weights = _describe_weights(plan, model)
-        if config.channels_last:
-            model.to(memory_format=torch.channels_last)
-        if config.compile:
-            model.compile()
+        module = build_module(plan)
+        weights = _describe_weights(plan, module.model)
         started = time.perf_counter()
         data = MarsDataModule(
             config,
@@ -125,16 +115,6 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
         )
         data_s = time.perf_counter() - started
 
-        objective = Objective(
-            plan.task.kind,
-            plan.loss,
-            len(plan.source.class_names),
-            plan.num_outputs,
-            plan.balance.class_weights,
-        )
-        module = MarsModule(
-            model, objective, config, augment=plan.augment, num_draws=len(plan.balance.draws)
-        )
         started = time.perf_counter()
         resumed_from = fit(trainer, module, data, folder)
         train_s = time.perf_counter() - started
@@ -188,11 +168,36 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
         checkpoint=checkpoint,
         timing=timing,
         peak_memory=memory,
-        parameters=count_parameters(model),
+        parameters=count_parameters(module.model),
         device=device,
         environment=environment.versions(),
         git=environment.git_state(),
         created=now(),
+    )
+
+
+def build_module(plan: Plan) -> MarsModule:
+    """Build what a run trains: the model in its mode and layout, its loss, its optimiser."""
+    config = plan.config
+    model = build_for_mode(
+        plan.model,
+        plan.num_outputs,
+        config.mode,
+        Path(config.weights).expanduser() if config.weights else None,
+    )
+    if config.channels_last:
+        model.to(memory_format=torch.channels_last)
+    if config.compile:
+        model.compile()
+    objective = Objective(
+        plan.task.kind,
+        plan.loss,
+        len(plan.source.class_names),
+        plan.num_outputs,
+        plan.balance.class_weights,
+    )
+    return MarsModule(
+        model, objective, config, augment=plan.augment, num_draws=len(plan.balance.draws)
     )
 
 

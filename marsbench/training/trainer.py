@@ -34,11 +34,6 @@ def process_rank(config: RunConfig) -> int:
     return int(getattr(rank_zero_only, "rank", None) or 0) if config.world_size > 1 else 0
 
 
-def helps_another() -> bool:
-    """Whether Lightning started this process to help another that runs the same script."""
-    return int(os.environ.get("LOCAL_RANK", "0")) > 0
-
-
 def make_trainer(config: RunConfig, folder: Path, *, alone: bool = False) -> pl.Trainer:
     """Build the trainer of a run.
 

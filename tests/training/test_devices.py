@@ -18,13 +18,6 @@ from tests.fakes import make_spec, write_folder, write_spec
 MODEL = "timm:test_vit"
 
 
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Path of a custom task beside its data: 24 train samples, no multiple of a step's ten."""
-    folder = write_folder(make_spec(), tmp_path_factory.mktemp("toy"))
-    return str(write_spec(make_spec(), folder / "task.yaml"))
-
-
 def keys(toy: str, store: Path, **more: Any) -> dict[str, Any]:
     return {
         "task": toy,

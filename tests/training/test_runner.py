@@ -33,13 +33,6 @@ from tests.fakes import make_spec, read_rows, write_folder, write_rows, write_sp
 MODEL = "timm:test_resnet"
 
 
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Path of a custom task beside its data."""
-    folder = write_folder(make_spec(), tmp_path_factory.mktemp("toy"))
-    return str(write_spec(make_spec(), folder / "task.yaml"))
-
-
 def keys(toy: str, store: Path, **more: Any) -> dict[str, Any]:
     return {
         "task": toy,

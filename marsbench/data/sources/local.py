@@ -83,7 +83,7 @@ class LocalSource:
             paths = [folder / "data" / split / relative for _, (relative, _) in entries]
             fingerprint = hashlib.sha256()
             for (sample_id, (_, label)), path in zip(entries, paths, strict=True):
-                for file in (path, second_of_pair(path)) if self._paired else (path,):
+                for file in self._files(path):
                     try:
                         stat = file.stat()
                     except OSError:
@@ -130,7 +130,9 @@ class LocalSource:
 
     def files(self, split: str, index: int) -> tuple[Path, ...]:
         """All files of one sample: its image, or the two of a pair."""
-        path = self.path(split, index)
+        return self._files(self.path(split, index))
+
+    def _files(self, path: Path) -> tuple[Path, ...]:
         return (path, second_of_pair(path)) if self._paired else (path,)
 
     def read(self, split: str, index: int) -> Raw:
