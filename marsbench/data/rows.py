@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +21,18 @@ class Rows:
         split: train, val or test.
         sample_ids: One id per sample, unique and sorted.
         targets: Class ids, int64 of shape (N,), or zeros and ones, uint8 of shape (N, K), for
-            multilabel tasks.
+            multilabel tasks; uint8 of shape (N, 0) for segmentation and detection, whose targets
+            are read with the images.
         fingerprint: Changes whenever the bytes behind the rows change; keys the cache.
+        reading_order: Positions in the order in which reading all samples is fastest, int64 of
+            shape (N,); None if any order is as fast.
     """
 
     split: str
     sample_ids: Sequence[str]
     targets: NDArray[np.integer]
     fingerprint: str
+    reading_order: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -43,6 +47,22 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Boxes:
+    """The boxes of one image.
+
+    Attributes:
+        xyxy: Left, top, right and bottom in pixels from the image's corner, float64 (N, 4).
+        labels: Class ids from 0, background not counted, int64 (N,).
+    """
+
+    xyxy: NDArray[np.float64]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
 class Raw:
     """The raw files of one sample, as bytes or, from a generator, as finished arrays.
 
@@ -50,11 +70,17 @@ class Raw:
         image: Encoded image, or pixels of shape (H, W, C), uint8; of a pair, the one before.
         where: What to call the sample in an error message, such as its path.
         after: The later image of a pair, and what to call it; None elsewhere.
+        mask: The class-id mask of a segmentation task, as its own raw file; None elsewhere.
+        boxes: The boxes of a detection task, none of them in an image without; None elsewhere.
+        meta: What else the data say of the sample, such as its region.
     """
 
     image: bytes | NDArray[np.uint8]
     where: str
     after: "Raw | None" = None
+    mask: "Raw | None" = None
+    boxes: Boxes | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -83,6 +109,17 @@ class Source(Protocol):
     def splits(self) -> tuple[str, ...]:
         """Splits the data have, of train, val and test."""
 
+    @property
+    def holds(self) -> Subset:
+        """Which part of the train split the rows of ``train`` are; all of it but on a hub.
+
+        A hub publishes each subset as a split of its own, and only that is then downloaded.
+        """
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of these data, such as classes named by codes alone."""
+
     def rows(self, split: str) -> Rows:
         """Index of a split.
 
@@ -97,13 +134,21 @@ class Source(Protocol):
         """Sample ids of a published subset of the train split; None where none is published."""
 
 
-def class_order(spec: TaskSpec, mapping: Mapping[int, Sequence[str]], where: str) -> list[str]:
+def class_order(
+    spec: TaskSpec, mapping: Mapping[int, Sequence[str]], where: str
+) -> tuple[list[str], list[str]]:
     """Put the spec's class names in the order of the data's own ids.
+
+    Data that name a class by a code alone, which no table of ours explains, keep their code: a
+    score does not depend on a name, and a guess might be wrong.
 
     Args:
         spec: The task, which fixes the set of names.
         mapping: Class id to the names the data use for it (acronym, name).
         where: The mapping's place, for messages.
+
+    Returns:
+        The names by id, and those of them that are codes.
 
     Raises:
         DataError: If ids are not 0 to K - 1, or names and spec do not match one to one.
@@ -118,14 +163,18 @@ def class_order(spec: TaskSpec, mapping: Mapping[int, Sequence[str]], where: str
     }
     order: list[str] = []
     unknown = []
+    codes = []
     for class_id in range(len(mapping)):
         found = {by_spelling[s] for s in map(normalise, mapping[class_id]) if s in by_spelling}
         if len(found) == 1:
             order.append(found.pop())
+        elif not found and len(mapping) == len(spec.classes) and _is_code(mapping[class_id]):
+            codes.append(mapping[class_id][0])
+            order.append(mapping[class_id][0])
         else:
             unknown.append(f"{class_id} ({', '.join(mapping[class_id])})")
     missing = [name for name in spec.class_names if name not in order]
-    if unknown or missing or len(set(order)) != len(order):
+    if unknown or len(missing) != len(codes) or len(set(order)) != len(order):
         parts = [f"{where}: its classes are not those of task {spec.name}."]
         if unknown:
             parts.append(f"Only in the data: {'; '.join(unknown)}.")
@@ -138,7 +187,22 @@ def class_order(spec: TaskSpec, mapping: Mapping[int, Sequence[str]], where: str
             "Are these another version of the data? Then describe them as a custom task: a YAML "
             "with these class names, and task=PATH_TO_IT.",
         )
-    return order
+    # Of one class alone it is clear which one it is.
+    if len(codes) == 1:
+        return [missing[0] if name == codes[0] else name for name in order], []
+    return order, codes
+
+
+def code_notes(codes: Sequence[str]) -> tuple[str, ...]:
+    """Tell a user of classes that the data name by a code alone."""
+    if not codes:
+        return ()
+    return (f"The data name these classes by a code alone, which is kept: {', '.join(codes)}.",)
+
+
+def _is_code(names: Sequence[str]) -> bool:
+    """Whether data name a class by an acronym alone, such as ``ael``."""
+    return len(names) == 1 and re.fullmatch(r"[a-z0-9]{2,4}", names[0]) is not None
 
 
 def normalise(name: str) -> str:

@@ -23,6 +23,8 @@ class DemoSource:
 
     name = SourceName.DEMO
     splits = SPLITS
+    holds = Subset()
+    notes: tuple[str, ...] = ()
 
     def __init__(self, spec: TaskSpec, size: float) -> None:
         if spec.name not in recipes.RECIPES:

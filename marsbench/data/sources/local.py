@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.config import SourceName, Subset
-from marsbench.data.rows import Raw, Rows, class_order
+from marsbench.data.rows import Raw, Rows, class_order, code_notes
 from marsbench.data.spec import SPLITS, Decode, TaskSpec
 from marsbench.errors import DataError
 from marsbench.kinds import Kind
@@ -53,6 +53,8 @@ class LocalSource:
     """
 
     name = SourceName.LOCAL
+    holds = Subset()
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self, spec: TaskSpec, folder: Path, problems: list[DataError] | None = None
@@ -64,7 +66,8 @@ class LocalSource:
         with _collecting(problems):
             mapping = read_mapping(folder / MAPPING)
             num_classes = len(mapping)
-            self.class_names = tuple(class_order(spec, mapping, str(folder / MAPPING)))
+            names, codes = class_order(spec, mapping, str(folder / MAPPING))
+            self.class_names, self.notes = tuple(names), code_notes(codes)
         index: Index = {}
         with _collecting(problems):
             read_annotations(spec, folder / ANNOTATIONS, num_classes, index)
@@ -138,7 +141,7 @@ class LocalSource:
     def read(self, split: str, index: int) -> Raw:
         """Bytes of one image, or of the two of a pair."""
         first, *others = (Raw(_bytes(file), str(file)) for file in self.files(split, index))
-        return Raw(first.image, first.where, *others)
+        return Raw(first.image, first.where, after=others[0] if others else None)
 
     def subset_ids(self, subset: Subset) -> list[str] | None:
         """Train ids of a published subset, in the order of its CSV."""
