@@ -7,6 +7,9 @@ without a traceback and exits with code 2; from Python it is an ordinary excepti
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+SHOWN = 5
+"""How many of a list of problems one message names."""
+
 
 class MarsbenchError(Exception):
     """A problem whose message says what is wrong and what to do about it.
@@ -76,3 +79,10 @@ def unknown_name(what: str, name: str, choices: Iterable[str], hint: str = "") -
     else:
         remedy = ""
     return UnknownNameError(f"Unknown {what} '{name}'.", " ".join(p for p in (remedy, hint) if p))
+
+
+def some(items: Iterable[str], separator: str = ", ") -> str:
+    """Name the first of a list of problems or files, and how many more there are."""
+    found = list(items)
+    more = f"{separator}and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return separator.join(found[:SHOWN]) + more

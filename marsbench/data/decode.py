@@ -2,17 +2,26 @@
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from marsbench.data.rows import Raw
+from marsbench.data.rows import BACKGROUND, Raw, normalise
 from marsbench.data.spec import Decode, TaskSpec
-from marsbench.errors import DataError, NotAvailableError
+from marsbench.errors import DataError, NotAvailableError, some
 
 VERSION = 1
 """Part of the cache's key: raise it whenever a decoder's output changes."""
+
+IGNORE = 255
+"""Id of mask pixels that count neither in training nor in scores."""
+
+_BITS_PER_SAMPLE = 258
+"""Number of a TIFF's tag."""
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 _EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
 
@@ -101,6 +110,153 @@ def pair(raw: Raw, channels: int) -> NDArray[np.uint8]:
 
 def _size(pixels: NDArray[np.uint8]) -> str:
     return f"{pixels.shape[0]} x {pixels.shape[1]}"
+
+
+def image_size(image: bytes | NDArray[np.uint8], where: str) -> tuple[int, int]:
+    """Height and width of an image in pixels; of a PNG or JPEG, its head alone is read.
+
+    Args:
+        image: Encoded image, or pixels of shape (H, W, C).
+        where: What to call it.
+
+    Raises:
+        DataError: If it is not an image.
+    """
+    if isinstance(image, np.ndarray):
+        return image.shape[0], image.shape[1]
+    if image[:4] in _TIFF:
+        # PIL takes the bands of some TIFFs for their width.
+        height, width, *_ = _tiff(image, where).shape
+        return int(height), int(width)
+    try:
+        with Image.open(io.BytesIO(image)) as opened:
+            return opened.height, opened.width
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{where} is not an image.", "Unpack the data again.") from error
+
+
+def mask(raw: Raw, num_classes: int) -> NDArray[np.uint8]:
+    """Decode the mask of a sample, whatever the type of its pixels.
+
+    Args:
+        raw: The sample. Its mask may be a PNG or TIFF of 1 to 32 bits, of palette indices, of
+            whole numbers written as floats, or of three equal bands.
+        num_classes: Number of classes, background included.
+
+    Returns:
+        Class ids of shape (H, W), and `IGNORE`.
+
+    Raises:
+        DataError: If there is no mask, it is damaged or no map of class ids, or holds others than
+            0 to num_classes - 1 and `IGNORE`; names the file and the ids.
+    """
+    if raw.mask is None:
+        raise DataError(f"{raw.where} has no mask.", "Unpack the data again.")
+    where = raw.mask.where
+    found = raw.mask.image
+    values = found if isinstance(found, np.ndarray) else _values(found, where)
+    if values.ndim == 3 and (values == values[:, :, :1]).all():
+        values = values[:, :, 0]
+    if values.ndim != 2:
+        raise DataError(
+            f"{where} is of shape {' x '.join(map(str, values.shape))}, where a mask has one band "
+            "of class ids.",
+            "Save it with one band.",
+        )
+    bad = ~(((values >= 0) & (values < num_classes)) | (values == IGNORE))
+    if values.dtype.kind == "f":
+        bad |= values != np.floor(values)
+    if bad.any():
+        ids = [f"{v:g}" for v in np.unique(values[bad]).tolist()]
+        raise DataError(
+            f"{where} holds {some(ids)}, where class ids are 0 to {num_classes - 1} "
+            f"({IGNORE}: ignored).",
+            "Check that mapping.json belongs to these masks, or set pixels of no class to "
+            f"{IGNORE}.",
+        )
+    return np.ascontiguousarray(values, dtype=np.uint8)
+
+
+def _values(encoded: bytes, where: str) -> NDArray[Any]:
+    """Numbers of a mask file as they stand in it, of shape (H, W) or (H, W, bands)."""
+    if not encoded:
+        raise DataError(f"{where} is empty (0 bytes).", "Unpack the data again.")
+    if encoded[:4] in _TIFF:
+        return _tiff(encoded, where)
+    try:
+        with Image.open(io.BytesIO(encoded)) as opened:
+            if opened.format == "JPEG":
+                raise DataError(
+                    f"{where} is a JPEG, which changes class ids.", "Save masks as PNG or TIFF."
+                )
+            values: NDArray[Any] = np.asarray(opened)
+            if opened.format == "PNG":
+                bits, colour = encoded[24], encoded[25]
+                if colour and bits == 16:
+                    # PIL would drop the lower half of each number, where class ids are.
+                    raise DataError(
+                        f"{where} is a colour image of 16 bits.", "Save it with one band."
+                    )
+                if not colour and bits in (2, 4):
+                    # PIL stretches these to the range of 8 bits.
+                    values = values // (255 // (2**bits - 1))
+            if opened.mode in ("LA", "RGBA") and (values[:, :, -1] == 255).all():
+                values = values[:, :, :-1]
+    except UnidentifiedImageError as error:
+        raise DataError(f"{where} is not an image.", "Unpack the data again.") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{where} is damaged: {error}.", "Unpack the data again.") from error
+    return values
+
+
+def _tiff(encoded: bytes, where: str) -> NDArray[Any]:
+    """Numbers of a TIFF as they stand in it, its pages stacked."""
+    import tifffile
+
+    try:
+        pixels: NDArray[Any] = tifffile.imread(io.BytesIO(encoded))
+        if pixels.ndim < 2:
+            # What tifffile makes of a file cut short before its directory.
+            raise ValueError("it holds no pixels")
+    except Exception as error:
+        # Some compressions, such as LZW, tifffile leaves to another package; PIL has them.
+        if "imagecodecs" in str(error) and (found := _tiff_of_pil(encoded)) is not None:
+            return found
+        raise DataError(
+            f"{where} cannot be read: {error}.", "Unpack the data again, or save it as a PNG."
+        ) from error
+    return pixels
+
+
+def _tiff_of_pil(encoded: bytes) -> NDArray[Any] | None:
+    """Numbers of a TIFF by PIL; None where it would change them, or cannot read it."""
+    try:
+        with Image.open(io.BytesIO(encoded)) as opened:
+            bits = set(opened.tag_v2.get(_BITS_PER_SAMPLE, (1,)))  # type: ignore[attr-defined]
+            # Grey of 2 or 4 bits is stretched to 8, colours of 16 are cut, further pages left out.
+            whole = bits == {8} or (opened.mode != "RGB" and not bits & {2, 4})
+            return np.asarray(opened) if whole and getattr(opened, "n_frames", 1) == 1 else None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def is_negative(spec: TaskSpec, raw: Raw) -> bool:
+    """Whether a sample shows no object: its mask is all background, or it has no boxes.
+
+    Pixels to ignore say nothing either way. Where a task has no background, and in
+    classification, no sample is negative.
+
+    Raises:
+        DataError: If its mask cannot be decoded.
+    """
+    if spec.decode is Decode.IMAGE_BOXES:
+        return raw.boxes is not None and len(raw.boxes) == 0
+    if spec.decode is not Decode.IMAGE_MASK:
+        return False
+    if BACKGROUND not in map(normalise, spec.class_names):
+        return False
+    ids = mask(raw, len(spec.classes))
+    return bool((ids == 0).any() and ((ids == 0) | (ids == IGNORE)).all())
 
 
 DECODERS: dict[Decode, Callable[[Raw, int], NDArray[np.uint8]]] = {

@@ -12,6 +12,9 @@ from marsbench.config import SourceName, Subset
 from marsbench.data.spec import TaskSpec
 from marsbench.errors import DataError
 
+BACKGROUND = "background"
+"""What every task calls the pixels of no object: class 0 of masks, and of no box."""
+
 
 @dataclass(frozen=True)
 class Rows:

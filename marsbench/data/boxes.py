@@ -1,0 +1,343 @@
+"""Boxes of detection tasks in the three forms they are published in, read and written exactly.
+
+YOLO has class, centre and size relative to the image; COCO left, top, width and height in pixels;
+Pascal VOC left, top, right and bottom. Class i of a task is i in YOLO and i + 1 in COCO and Pascal
+VOC, which count the background.
+
+What stands in a file is a decimal, and is computed with as a fraction; corners are then put on a
+grid of `GRID` to a pixel. Such corners survive any change of form, as do centres and sizes of up
+to six decimals.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from marsbench.data.rows import Boxes, normalise
+from marsbench.data.spec import TaskSpec
+from marsbench.errors import DataError, some
+
+GRID = 10**8
+"""Steps of a coordinate in one pixel: six decimals of a centre and size come to seven of a corner
+in pixels."""
+
+MARGIN = 1
+"""Pixels by which a box may stand out of its image, as rounded ones do."""
+
+Size = tuple[int, int]
+"""Height and width of an image in pixels."""
+
+_LARGEST = 10**9
+"""Pixels; what is larger lies outside any image and is not worth the digits."""
+
+
+class BoxFormat(StrEnum):
+    """The forms boxes come in; where there are several, the first of these is taken."""
+
+    COCO = "coco"
+    YOLO = "yolo"
+    VOC = "voc"
+
+
+_TOLERANCE = {BoxFormat.COCO: 0.0, BoxFormat.YOLO: 0.05, BoxFormat.VOC: 1.01}
+"""Pixels by which a form may differ from COCO: YOLO numbers are rounded, to six decimals as a rule,
+and Pascal VOC ones to whole pixels, which some count from 1."""
+
+_COLUMNS = {
+    BoxFormat.COCO: "coco_annotation",
+    BoxFormat.YOLO: "yolo_annotation",
+    BoxFormat.VOC: "pascal_voc_annotation",
+}
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass
+class Reading:
+    """The boxes of one image while they are read, and what is wrong with them."""
+
+    where: str
+    size: Size
+    labels: list[int] = field(default_factory=list)
+    corners: list[list[float]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def add(
+        self,
+        name: str,
+        label: int | None,
+        class_named: object,
+        values: Sequence[Any],
+        corners: Callable[..., tuple[Fraction, ...]],
+    ) -> None:
+        """Read one box.
+
+        Args:
+            name: What to call it in a message.
+            label: Its class id; None if that is unknown.
+            class_named: What the data call the class.
+            values: Its four numbers.
+            corners: Makes left, top, right and bottom of them.
+        """
+        shown = f"{name} [{', '.join(map(str, values))}]"
+        numbers = [exact(value) for value in values]
+        if len(numbers) != 4 or None in numbers:
+            self.problems.append(f"{shown} is not four finite numbers")
+            return
+        steps = [round(corner * GRID) for corner in corners(*numbers)]
+        left, top, right, bottom = steps
+        height, width = self.size
+        if right <= left or bottom <= top:
+            self.problems.append(f"{shown} has no width or height, or a negative one")
+        elif (
+            min(left, top) < -MARGIN * GRID
+            or right > (width + MARGIN) * GRID
+            or bottom > (height + MARGIN) * GRID
+        ):
+            self.problems.append(
+                f"{shown} stands out of the image, which is {height} x {width} (height x width)"
+            )
+        elif label is None:
+            self.problems.append(f"{shown} is of the unknown class '{class_named}'")
+        else:
+            self.labels.append(label)
+            self.corners.append([step / GRID for step in steps])
+
+    def boxes(self) -> Boxes:
+        """The boxes, in the order in which they were read.
+
+        Raises:
+            DataError: If some are bad; names the first of them.
+        """
+        if self.problems:
+            raise DataError(
+                f"{self.where}: {len(self.problems)} bad box(es): {some(self.problems, '; ')}.",
+                "Correct or remove them.",
+            )
+        xyxy = np.array(self.corners, dtype=np.float64).reshape(-1, 4)
+        return Boxes(xyxy, np.array(self.labels, dtype=np.int64))
+
+
+def exact(value: object) -> Fraction | None:
+    """Exact value of a number or its text; None if it is no finite number."""
+    try:
+        number = Decimal(str(value).strip())
+    except InvalidOperation:
+        return None
+    if not number.is_finite():
+        return None
+    if number.copy_abs() > _LARGEST:
+        return Fraction(-_LARGEST if number.is_signed() else _LARGEST)
+    # Digits far below the grid do not matter, and 1e-99999999 is a fraction no memory holds.
+    exponent = number.as_tuple().exponent
+    is_short = isinstance(exponent, int) and exponent > -60
+    return Fraction(number) if is_short else Fraction(float(number))
+
+
+def to_class(value: object, first: int, num_classes: int) -> int | None:
+    """Class id from the number it has in a form that counts from `first`; None if it has none."""
+    number = exact(value)
+    if number is None or number.denominator != 1 or not first <= number < first + num_classes:
+        return None
+    return int(number) - first
+
+
+def from_coco(*box: Fraction) -> tuple[Fraction, ...]:
+    """Left, top, right and bottom from left, top, width and height."""
+    left, top, width, height = box
+    return left, top, left + width, top + height
+
+
+def from_voc(*box: Fraction) -> tuple[Fraction, ...]:
+    """Left, top, right and bottom as they are."""
+    return box
+
+
+def from_yolo(size: Size) -> Callable[..., tuple[Fraction, ...]]:
+    """Make the function from relative centre and size to left, top, right and bottom."""
+    rows, columns = size
+
+    def corners(*box: Fraction) -> tuple[Fraction, ...]:
+        x, y, width, height = box
+        return (
+            (x - width / 2) * columns,
+            (y - height / 2) * rows,
+            (x + width / 2) * columns,
+            (y + height / 2) * rows,
+        )
+
+    return corners
+
+
+def spellings(
+    spec: TaskSpec,
+    class_names: Sequence[str],
+    mapping: Mapping[int, Sequence[str]] | None = None,
+) -> dict[str, int]:
+    """Class id by every normalised name and code that a file may use for the class.
+
+    Args:
+        spec: The task.
+        class_names: Names by class id.
+        mapping: What else the data call the classes, by id.
+    """
+    aliases = {info.name: info.aliases for info in spec.classes}
+    found: dict[str, int] = {}
+    for class_id, name in enumerate(class_names):
+        for spelling in (name, *aliases.get(name, ()), *(mapping or {}).get(class_id, ())):
+            found.setdefault(normalise(spelling), class_id)
+    return found
+
+
+def voc_class(name: object, spellings: Mapping[str, int]) -> int | None:
+    """Class id of a name, a code or a number, which counts the background."""
+    class_id = spellings.get(normalise(str(name)))
+    if class_id is None:
+        return to_class(name, 1, max(spellings.values(), default=-1) + 1)
+    return class_id
+
+
+def cross_check(found: Mapping[BoxFormat, Boxes], where: str) -> Boxes:
+    """Compare the boxes of one image in all the forms they were found in.
+
+    They may stand in another order in each.
+
+    Args:
+        found: The boxes by form, of at least one.
+        where: What to call the sample.
+
+    Returns:
+        Those of the first form of `BoxFormat` there is.
+
+    Raises:
+        DataError: If forms differ by more than their rounding; names the sample and the boxes.
+    """
+    best, *others = [form for form in BoxFormat if form in found]
+    for other in others:
+        tolerance = max(_TOLERANCE[best], _TOLERANCE[other])
+        if difference := _difference(found[best], found[other], tolerance):
+            here, there = difference
+            raise DataError(
+                f"{where}: its boxes differ between forms: {best} has {here}, {other} has {there}.",
+                "Find out which is right, and remove or correct the other.",
+            )
+    return found[best]
+
+
+def _difference(one: Boxes, other: Boxes, tolerance: float) -> tuple[str, str] | None:
+    """What tells two lists of boxes apart, in each; None if they are the same boxes."""
+    if len(one) != len(other):
+        return f"{len(one)} box(es)", f"{len(other)}"
+    if len(one) == 0:
+        return None
+    away = np.abs(one.xyxy[:, None] - other.xyxy[None]).max(axis=2)
+    same = (away <= tolerance + 0.5 / GRID) & (one.labels[:, None] == other.labels[None])
+    if same.diagonal().all():
+        return None
+    from scipy.optimize import linear_sum_assignment
+
+    # As many pairs as can be, and of the rest those that are near.
+    cost = np.where(same, 0.0, 1.0 + away / (away.max() + 1.0) / len(one))
+    rows, columns = linear_sum_assignment(cost)
+    for row, column in zip(rows, columns, strict=True):
+        if not same[row, column]:
+            return _shown(one, row), _shown(other, column)
+    return None
+
+
+def _shown(boxes: Boxes, index: int) -> str:
+    corners = ", ".join(f"{v:g}" for v in boxes.xyxy[index])
+    return f"[{corners}] (left, top, right, bottom) of class {boxes.labels[index]}"
+
+
+def from_columns(spec: TaskSpec, columns: Mapping[str, Any], size: Size, where: str) -> Boxes:
+    """Boxes of one image from the columns of the hub's data, every form there is compared.
+
+    The forms are ``coco_annotation{annotations{bbox, category_id}}``,
+    ``yolo_annotation{bbox, category}`` and
+    ``pascal_voc_annotation{objects{bbox{xmin, ymin, xmax, ymax}, name}}``. A repeated level may be
+    a list of structs or a struct of lists, and nothing at all for an image without boxes.
+
+    Args:
+        spec: The task; the ids of its classes are in its order.
+        columns: The columns of the image's row, by name; others are ignored.
+        size: Height and width of the image in pixels.
+        where: What to call the sample.
+
+    Raises:
+        DataError: If there is no such column, one is not of its form, boxes are bad, or the forms
+            differ.
+    """
+    names = spellings(spec, spec.class_names)
+    count = len(spec.classes)
+    found: dict[BoxFormat, Boxes] = {}
+    for form, column in _COLUMNS.items():
+        if column not in columns:
+            continue
+        reading = Reading(f"{where}, {column}", size)
+        try:
+            if form is BoxFormat.COCO:
+                structs = _inside(columns[column], "annotations", ("bbox", "category_id"))
+            elif form is BoxFormat.YOLO:
+                structs = _structs(columns[column], ("bbox", "category"))
+            else:
+                structs = _inside(columns[column], "objects", ("bbox", "name"))
+            for i, (box, named) in enumerate(structs, start=1):
+                if form is BoxFormat.COCO:
+                    label, corners = to_class(named, 1, count), from_coco
+                elif form is BoxFormat.YOLO:
+                    label, corners = to_class(named, 0, count), from_yolo(size)
+                else:
+                    label, corners = voc_class(named, names), from_voc
+                    box = [box[corner] for corner in CORNERS]
+                reading.add(f"box {i}", label, named, list(box), corners)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{where}: column {column} is not of its form: {type(error).__name__} {error}.",
+                "It is described in `marsbench.data.boxes.from_columns`.",
+            ) from error
+        found[form] = reading.boxes()
+    if not found:
+        raise DataError(
+            f"{where} has no boxes: none of the columns {', '.join(_COLUMNS.values())}.",
+            "Choose another source.",
+        )
+    return cross_check(found, where)
+
+
+def _inside(value: Any, name: str, fields: tuple[str, str]) -> list[tuple[Any, Any]]:
+    """The two fields of every struct in a field of a struct, or of each of a list of them."""
+    value = _plain(value)
+    if value is None:
+        return []
+    if isinstance(value, str):
+        raise TypeError(f"found the text '{value[:40]}'")
+    if isinstance(value, Mapping):
+        return _structs(value[name], fields)
+    return [pair for element in value for pair in _inside(element, name, fields)]
+
+
+def _structs(value: Any, fields: tuple[str, str]) -> list[tuple[Any, Any]]:
+    """The two fields of every struct, from a list of structs, a struct of lists or one struct."""
+    value = _plain(value)
+    if value is None:
+        return []
+    if isinstance(value, str):
+        raise TypeError(f"found the text '{value[:40]}'")
+    if not isinstance(value, Mapping):
+        return [pair for element in value for pair in _structs(element, fields)]
+    boxes, classes = (_plain(value[name]) for name in fields)
+    if not isinstance(classes, list):
+        return [] if boxes is None and classes is None else [(boxes, classes)]
+    if isinstance(boxes, Mapping):
+        corners = [_plain(boxes[name]) or [] for name in CORNERS]
+        boxes = [dict(zip(CORNERS, box, strict=True)) for box in zip(*corners, strict=True)]
+    return list(zip(boxes or [], classes, strict=True))
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value

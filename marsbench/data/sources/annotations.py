@@ -1,0 +1,243 @@
+"""The tables of a task's folder: ``annotation.csv`` and ``mapping.json``."""
+
+import ast
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from marsbench.data.rows import BACKGROUND, normalise
+from marsbench.data.spec import SPLITS, Decode, TaskSpec
+from marsbench.errors import DataError, some
+from marsbench.kinds import Kind
+
+ANNOTATIONS = "annotation.csv"
+MAPPING = "mapping.json"
+COLUMNS = ("file_id", "split", "feature_name", "label")
+"""The published columns; what stands in any other goes with the sample as it is."""
+
+Index = dict[str, dict[str, tuple[str, tuple[int, ...]]]]
+"""For each split, sample id to (path below ``data/SPLIT``, class ids)."""
+
+Meta = dict[str, dict[str, dict[str, str]]]
+"""For each split, sample id to the columns that are not of `COLUMNS`."""
+
+BEFORE, AFTER = "before", "after"
+"""What tells the two files of a pair apart."""
+
+
+def second_of_pair(path: Path) -> Path:
+    """File of the later image of a pair, from the file of the earlier one."""
+    return path.with_name(path.name.replace(BEFORE, AFTER))
+
+
+def keep_first_of_pairs(index: Index, path: Path) -> None:
+    """Drop rows of second images, which files may list beside the first.
+
+    Args:
+        index: Changed in place.
+        path: Where it was read from, for messages.
+
+    Raises:
+        DataError: If a name says neither which image of a pair it is, or the second of a pair
+            has another label than the first, or no first.
+    """
+    problems: list[str] = []
+    for split, rows in index.items():
+        first = {name: entry for name, entry in rows.items() if BEFORE in Path(name).name}
+        seconds = {str(second_of_pair(Path(name))): entry for name, entry in first.items()}
+        for name, (_, labels) in rows.items():
+            if name in first:
+                continue
+            if name not in seconds:
+                problems.append(f"{name} ({split}) is the first image of no pair, nor the second")
+            elif seconds[name][1] != labels:
+                problems.append(f"{name} ({split}) has another label than the image before it")
+        index[split] = first
+    if problems:
+        raise DataError(
+            f"{path}: {len(problems)} bad row(s): {some(problems, '; ')}.",
+            f"List the first image of each pair, with '{BEFORE}' in its name; the second is named "
+            f"alike, with '{AFTER}'.",
+        )
+
+
+def read_mapping(path: Path) -> dict[int, list[str]]:
+    """Read ``mapping.json``: class id to the names the data use for it.
+
+    Raises:
+        DataError: If it is missing or not of that form.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read: {error.strerror}.",
+            'It says which class each label is: {"0": "first class", "1": "second class"}.',
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}.", "Unpack the data again.") from error
+    try:
+        return {
+            int(key): [value] if isinstance(value, str) else [str(v) for v in value]
+            for key, value in content.items()
+        }
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} does not map class ids to names: {str(content)[:80]}.",
+            'Write {"0": "first class", "1": ["acronym", "second class"]}.',
+        ) from error
+
+
+def without_background(mapping: dict[int, list[str]]) -> dict[int, list[str]]:
+    """Number the classes of a detection task from 0, without the background.
+
+    Mappings of detection tasks may list the background as id 0, as COCO and Pascal VOC files
+    count it, or leave out id 0 for it.
+    """
+    if 0 in mapping and BACKGROUND not in map(normalise, mapping[0]):
+        return mapping
+    return {class_id - 1: names for class_id, names in mapping.items() if class_id != 0}
+
+
+def read_annotations(
+    spec: TaskSpec, path: Path, num_classes: int, index: Index, meta: Meta
+) -> None:
+    """Read ``annotation.csv``.
+
+    Args:
+        spec: The task.
+        path: The file.
+        num_classes: Number of classes in the data's mapping.
+        index: Filled with the good rows.
+        meta: Filled with what else the file says of them.
+
+    Raises:
+        DataError: If columns are missing, or rows repeat or hold an unknown split or label;
+            names the first of them and their lines.
+    """
+    multilabel = spec.kind is Kind.MULTILABEL
+    labelled = spec.decode not in (Decode.IMAGE_MASK, Decode.IMAGE_BOXES)
+    columns: tuple[str, ...] = ("file_id", "split")
+    if labelled:
+        columns += ("label",) if multilabel else ("label", "feature_name")
+    problems: list[str] = []
+    one_hot = multilabel and _is_one_hot(
+        [row["label"] for _, row in csv_rows(path, columns)], num_classes
+    )
+    for line, row in csv_rows(path, columns):
+        split, file_id = row["split"], row["file_id"]
+        if split not in SPLITS:
+            problems.append(f"line {line}: split '{split}' is none of {', '.join(SPLITS)}")
+            continue
+        if not is_name(file_id):
+            problems.append(f"line {line}: file_id '{file_id}' is no file name")
+            continue
+        place = "images"
+        labels: tuple[int, ...] = ()
+        if labelled:
+            place = "" if multilabel else row["feature_name"]
+            if not multilabel and not is_name(place):
+                problems.append(f"line {line}: feature_name '{place}' is no folder name")
+                continue
+            found = _labels(row["label"], num_classes, multilabel, one_hot)
+            if found is None:
+                problems.append(
+                    f"line {line}: label '{row['label']}' of {file_id} is outside "
+                    f"0..{num_classes - 1}"
+                )
+                continue
+            labels = found
+        rows = index.setdefault(split, {})
+        if file_id in rows:
+            problems.append(
+                f"line {line}: {file_id} is listed twice in {split} (ids are unique in a split)"
+            )
+            continue
+        rows[file_id] = (f"{place}/{file_id}" if place else file_id, labels)
+        if more := {column: row[column] for column in row if column not in COLUMNS}:
+            meta.setdefault(split, {})[file_id] = more
+    if problems:
+        raise DataError(
+            f"{path}: {len(problems)} bad row(s): {some(problems, '; ')}.",
+            "Correct these rows, or check that mapping.json belongs to this file.",
+        )
+    if not index:
+        raise DataError(f"{path} has no rows.", "Unpack the data again.")
+
+
+def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line number, row); the wanted columns are there, and all cells are stripped.
+
+    Raises:
+        DataError: If the file cannot be read, lacks a column or a row is cut short; names it.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [c for c in columns if c not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(
+                    f"{path} has no column {', '.join(missing)} "
+                    f"(its first line is: {','.join(reader.fieldnames or ())}).",
+                    f"Its columns are {','.join(columns)}.",
+                )
+            for row in reader:
+                if any(row[c] is None for c in columns):
+                    raise DataError(
+                        f"{path}, line {reader.line_num}: the row is cut short.",
+                        "Unpack the data again.",
+                    )
+                # Cells beyond the header's have no column's name.
+                yield (
+                    reader.line_num,
+                    {c: (row[c] or "").strip() for c in row if c is not None},
+                )
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read: {error.strerror}.", "Unpack the data again."
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a CSV file: {error}.", "Unpack the data again.") from error
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is a path that stays below its folder, and not that folder itself."""
+    if text in ("", ".", "..") or "\0" in text:
+        return False
+    # Plain names, nearly all there are, need no parsing.
+    if "/" not in text and "\\" not in text and ":" not in text:
+        return True
+    path = Path(text)
+    return bool(path.parts) and ".." not in path.parts and not path.anchor
+
+
+def _cell(text: str, multilabel: bool) -> list[int] | None:
+    """Read a label cell: one number, or for multilabel tasks a list literal of numbers."""
+    try:
+        value = ast.literal_eval(text) if multilabel else [int(text)]
+        return [int(v) for v in value]
+    except (ValueError, SyntaxError, TypeError):
+        return None
+
+
+def _is_one_hot(cells: list[str], num_classes: int) -> bool:
+    """Whether a multilabel file lists zeros and ones rather than class ids.
+
+    Decided once for the whole file: all cells hold one 0 or 1 per class, and some cell repeats a
+    value, which no list of ids does. (With two classes, ``[0, 1]`` alone could be either.)
+    """
+    values = [_cell(cell, multilabel=True) or [] for cell in cells]
+    return all(len(v) == num_classes and set(v) <= {0, 1} for v in values) and any(
+        len(set(v)) < len(v) for v in values
+    )
+
+
+def _labels(text: str, num_classes: int, multilabel: bool, one_hot: bool) -> tuple[int, ...] | None:
+    """Class ids of a label cell; None if it holds anything else."""
+    ids = _cell(text, multilabel)
+    if ids is None:
+        return None
+    if one_hot:
+        return tuple(i for i, present in enumerate(ids) if present)
+    return tuple(sorted(set(ids))) if all(0 <= i < num_classes for i in ids) else None

@@ -1,0 +1,124 @@
+"""Which files are one sample's, in a task's folder.
+
+Below ``data/SPLIT``, classification keeps ``FEATURE_NAME/FILE_ID`` (multilabel: ``FILE_ID``), and
+of an image pair the second file's name is the first's with ``before`` replaced by ``after``.
+Segmentation keeps ``images/`` and ``masks/``, detection ``images/`` and one or more of
+``labels/`` (YOLO), ``pascal_voc/`` and one ``coco_annotations.json``.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from marsbench.data.boxes import BoxFormat
+from marsbench.data.sources.annotations import second_of_pair
+from marsbench.data.spec import Decode, TaskSpec
+from marsbench.errors import DataError, some
+
+IMAGES, MASKS = "images", "masks"
+COCO_FILE = "coco_annotations.json"
+
+LABELS: Mapping[BoxFormat, tuple[str, str]] = {
+    BoxFormat.YOLO: ("labels", ".txt"),
+    BoxFormat.VOC: ("pascal_voc", ".xml"),
+}
+"""Folder and suffix of the formats that have one file per image."""
+
+
+def box_formats(place: Path) -> tuple[BoxFormat, ...]:
+    """Formats in which one split of a detection task has its boxes, the preferred first.
+
+    Args:
+        place: The folder ``data/SPLIT``.
+
+    Raises:
+        DataError: If it has none.
+    """
+    found = tuple(
+        form
+        for form in BoxFormat
+        if ((place / LABELS[form][0]).is_dir() if form in LABELS else (place / COCO_FILE).is_file())
+    )
+    if not found:
+        raise DataError(
+            f"{place} has no boxes: neither {COCO_FILE} nor a folder labels (YOLO) or pascal_voc.",
+            "Unpack the data again, or add the boxes in one of these forms.",
+        )
+    return found
+
+
+class Files:
+    """The files of one split, each folder listed once: a call per file would be slow.
+
+    Args:
+        spec: The task.
+        place: The folder ``data/SPLIT``.
+        formats: Formats of the boxes, for detection.
+    """
+
+    def __init__(self, spec: TaskSpec, place: Path, formats: Iterable[BoxFormat] = ()) -> None:
+        self._decode = spec.decode
+        self._place = str(place)
+        self._labels = [LABELS[form] for form in formats if form in LABELS]
+        self._listed: dict[str, dict[str, os.DirEntry[str]]] = {}
+        self._by_stem: dict[str, dict[str, list[str]]] = {}
+
+    def of(self, relative: str) -> tuple[str, ...]:
+        """Files of a sample, its image first, whether or not they are there.
+
+        Args:
+            relative: The image's path below ``data/SPLIT``.
+
+        Raises:
+            DataError: If two files might be its mask; names both.
+        """
+        image = f"{self._place}/{relative}"
+        if self._decode is Decode.PAIR_LABEL:
+            return image, str(second_of_pair(Path(image)))
+        if self._decode is Decode.IMAGE_MASK:
+            return image, self._mask(relative)
+        if self._decode is Decode.IMAGE_BOXES:
+            stem = os.path.splitext(relative.removeprefix(f"{IMAGES}/"))[0]  # noqa: PTH122
+            labels = (f"{self._place}/{f}/{stem}{suffix}" for f, suffix in self._labels)
+            return image, *labels
+        return (image,)
+
+    def _mask(self, relative: str) -> str:
+        """File of an image's mask: of its stem, which may say Mask where the image says Image."""
+        below, _, name = relative.removeprefix(f"{IMAGES}/").rpartition("/")
+        folder = f"{self._place}/{MASKS}/{below}".rstrip("/")
+        if folder not in self._by_stem:
+            stems: dict[str, list[str]] = {}
+            for found in self._list(folder):
+                stems.setdefault(os.path.splitext(found)[0], []).append(found)  # noqa: PTH122
+            self._by_stem[folder] = stems
+        stem = os.path.splitext(name)[0]  # noqa: PTH122
+        masks = self._by_stem[folder]
+        found_here = masks.get(stem) or masks.get(stem.replace("Image", "Mask")) or [name]
+        if len(found_here) > 1 and name not in found_here:
+            raise DataError(
+                f"{self._place}/{relative} has several masks in {folder}: "
+                f"{some(sorted(found_here))}.",
+                "Keep the one that is right.",
+            )
+        return f"{folder}/{name if name in found_here else found_here[0]}"
+
+    def stat(self, file: str) -> os.stat_result | None:
+        """Size and times of a file; None if it is not there."""
+        try:
+            if self._decode not in (Decode.IMAGE_MASK, Decode.IMAGE_BOXES):
+                return os.stat(file)  # noqa: PTH116
+            folder, _, name = file.rpartition("/")
+            entry = self._list(folder).get(name)
+            return None if entry is None else entry.stat()
+        except OSError:
+            return None
+
+    def _list(self, folder: str) -> dict[str, os.DirEntry[str]]:
+        if folder not in self._listed:
+            try:
+                with os.scandir(folder) as entries:
+                    self._listed[folder] = {entry.name: entry for entry in entries}
+            except OSError:
+                self._listed[folder] = {}
+        return self._listed[folder]

@@ -1,0 +1,394 @@
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marsbench.data.box_files import (
+    coco_text,
+    read_coco,
+    read_voc,
+    read_yolo,
+    voc_text,
+    yolo_text,
+)
+from marsbench.data.boxes import BoxFormat, Size, cross_check, from_columns, spellings
+from marsbench.data.rows import Boxes
+from marsbench.errors import DataError
+from marsbench.kinds import Kind
+from tests.fakes import make_spec
+
+NAMES = ("boulder", "cone", "dust devil")
+SPEC = make_spec(Kind.DETECTION, NAMES)
+SPELLINGS = spellings(SPEC, NAMES, {1: ["con", "cone"]})
+SIZE = (100, 200)
+
+
+def through_coco(boxes: Boxes, size: Size) -> Boxes:
+    return read_coco(coco_text([("x.png", size, boxes)], NAMES), "c").boxes("x.png", size, 3)
+
+
+def through_yolo(boxes: Boxes, size: Size) -> Boxes:
+    return read_yolo(yolo_text(boxes, size), size, 3, "y")
+
+
+def through_voc(boxes: Boxes, size: Size) -> Boxes:
+    return read_voc(voc_text(boxes, size, NAMES, "x.png"), size, SPELLINGS, "v")
+
+
+WAYS: dict[str, Callable[[Boxes, Size], Boxes]] = {
+    "coco": through_coco,
+    "yolo": through_yolo,
+    "voc": through_voc,
+}
+
+
+def same(one: Boxes, other: Boxes) -> bool:
+    return np.array_equal(one.xyxy, other.xyxy) and np.array_equal(one.labels, other.labels)
+
+
+def make(*rows: tuple[float, ...]) -> Boxes:
+    """Boxes from (label, left, top, right, bottom)."""
+    values = np.array(rows, dtype=np.float64).reshape(-1, 5)
+    return Boxes(values[:, 1:], values[:, 0].astype(np.int64))
+
+
+sides = st.integers(1, 20_000)
+classes = st.integers(0, 2)
+
+
+@st.composite
+def coco_file(draw: st.DrawFn) -> tuple[str, Size]:
+    """A COCO file whose numbers are any floats a tool may write."""
+    height, width = draw(sides), draw(sides)
+    annotations = []
+    for _ in range(draw(st.integers(0, 4))):
+        box = []
+        for side in (width, height):
+            start = draw(st.floats(-0.5, side - 0.25))
+            box.append((start, draw(st.floats(0.01, side + 0.5 - start))))
+        (x, w), (y, h) = box
+        annotations.append({"image_id": 7, "category_id": draw(classes) + 1, "bbox": [x, y, w, h]})
+    image = {"id": 7, "file_name": "x.png", "height": height, "width": width}
+    return json.dumps({"images": [image], "annotations": annotations}), (height, width)
+
+
+@given(coco_file(), st.lists(st.sampled_from(sorted(WAYS)), max_size=6))
+def test_boxes_survive_any_way_through_the_forms(found: tuple[str, Size], ways: list[str]) -> None:
+    text, size = found
+    expected = read_coco(text, "c").boxes("x.png", size, 3)
+    boxes = expected
+    for way in ways:
+        boxes = WAYS[way](boxes, size)
+    assert same(boxes, expected)
+    assert boxes.xyxy.dtype == np.float64
+    assert boxes.labels.dtype == np.int64
+    assert boxes.xyxy.shape == (len(boxes), 4)
+
+
+def decimal(millionths: int) -> str:
+    return f"{millionths / 10**6:.6f}".rstrip("0").rstrip(".")
+
+
+@st.composite
+def yolo_lines(draw: st.DrawFn) -> str:
+    """Lines of up to six decimals, as most tools write them."""
+    lines = []
+    for _ in range(draw(st.integers(0, 4))):
+        numbers = []
+        for _ in range(2):
+            size = draw(st.integers(100, 10**6))
+            numbers.append((draw(st.integers(-(-size // 2), 10**6 - -(-size // 2))), size))
+        (x, w), (y, h) = numbers
+        lines.append(f"{draw(classes)} {decimal(x)} {decimal(y)} {decimal(w)} {decimal(h)}\n")
+    return "".join(lines)
+
+
+@given(yolo_lines(), sides, sides)
+def test_yolo_texts_survive_to_the_digit(text: str, height: int, width: int) -> None:
+    size = (height, width)
+    boxes = read_yolo(text, size, 3, "y")
+    assert yolo_text(through_coco(boxes, size), size) == text
+    assert yolo_text(through_voc(through_coco(boxes, size), size), size) == text
+
+
+@given(yolo_lines(), sides, sides)
+def test_corners_are_the_nearest_floats(text: str, height: int, width: int) -> None:
+    boxes = read_yolo(text, (height, width), 3, "y")
+    for line, box in zip(text.splitlines(), boxes.xyxy.tolist(), strict=True):
+        x, y, w, h = map(Fraction, line.split()[1:])
+        left_top = [(x - w / 2) * width, (y - h / 2) * height]
+        right_bottom = [(x + w / 2) * width, (y + h / 2) * height]
+        assert box == [float(value) for value in left_top + right_bottom]
+
+
+def test_class_ids_count_the_background_in_coco_and_voc() -> None:
+    boxes = make((1, 10, 20, 30.5, 40))
+    assert yolo_text(boxes, SIZE) == "1 0.10125 0.3 0.1025 0.2\n"
+    coco = json.loads(coco_text([("x.png", SIZE, boxes)], NAMES))
+    assert coco["annotations"][0]["category_id"] == 2
+    assert coco["annotations"][0]["bbox"] == [10, 20, 20.5, 20]
+    assert [c["id"] for c in coco["categories"]] == [1, 2, 3]
+    assert "<xmax>30.5</xmax>" in voc_text(boxes, SIZE, NAMES, "x.png")
+
+
+@pytest.mark.parametrize("name", ["cone", "Cone", "con", "2"])
+def test_voc_names_a_class_by_name_code_or_number(name: str) -> None:
+    text = voc_text(make((1, 1, 2, 3, 4)), SIZE, ("", name, ""), "x.png")
+    assert read_voc(text, SIZE, SPELLINGS, "v").labels.tolist() == [1]
+
+
+def test_no_boxes() -> None:
+    for way in WAYS.values():
+        assert way(make(), SIZE).xyxy.shape == (0, 4)
+    assert read_yolo(b"\xef\xbb\xbf \n\n", SIZE, 3, "y").labels.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("0 0.5 0.5 nan 0.1", ["line 2", "nan", "finite"]),
+        ("0 0.5 0.5 inf 0.1", ["inf", "finite"]),
+        ("0 0.5 0.5 0,1 0.1", ["0,1", "finite"]),
+        ("0 0.5 0.5 0 0.1", ["no width"]),
+        ("0 0.5 0.5 -0.1 0.1", ["-0.1", "negative"]),
+        ("0 0.5 0.5 1e-12 0.1", ["1e-12", "no width"]),
+        ("0 0.5 0.5 1e-99999999 0.1", ["no width"]),
+        ("0 0.5 0.5 1e99999999 0.1", ["stands out", "100 x 200"]),
+        ("0 0.99 0.5 0.1 0.1", ["stands out", "100 x 200"]),
+        ("0 50 50 10 10", ["stands out"]),
+        ("3 0.5 0.5 0.1 0.1", ["unknown class '3'"]),
+        ("-1 0.5 0.5 0.1 0.1", ["unknown class '-1'"]),
+        ("0.5 0.5 0.5 0.1 0.1", ["unknown class"]),
+        ("cone 0.5 0.5 0.1 0.1", ["unknown class 'cone'"]),
+        ("0 0.5 0.5 0.1", ["line 2 '0 0.5 0.5 0.1'", "four numbers"]),
+    ],
+)
+def test_bad_yolo_lines_are_named(line: str, words: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        read_yolo(f"0 0.5 0.5 0.1 0.1\n{line}\n", SIZE, 3, "labels/a.txt")
+    for word in ("labels/a.txt", "1 bad box(es)", *words):
+        assert word in str(caught.value)
+
+
+def test_a_pixel_out_of_the_image_is_kept() -> None:
+    boxes = read_yolo("0 0.5 0.5 1.01 1.01", SIZE, 3, "y")
+    assert boxes.xyxy.tolist() == [[-1, -0.5, 201, 100.5]]
+
+
+def test_several_bad_boxes_come_together() -> None:
+    with pytest.raises(DataError, match=r"7 bad.*line 1 .*line 5 .*and 2 more"):
+        read_yolo("0 0.5 0.5 0 0\n" * 7, SIZE, 3, "y")
+
+
+VOC = "<annotation>{}<object><name>{}</name><bndbox>{}</bndbox></object></annotation>"
+CORNERS = "<xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax>"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("<annotation>", ["not XML"]),
+        ("", ["not XML"]),
+        ("<!DOCTYPE a [<!ENTITY b 'c'>]><annotation/>", ["document type"]),
+        (VOC.format("", "rover", CORNERS), ["box 1", "'rover'"]),
+        (VOC.format("", "0", CORNERS), ["unknown class '0'"]),
+        (VOC.format("", "4", CORNERS), ["unknown class '4'"]),
+        (VOC.format("", "cone", "<xmin>1</xmin>"), ["box 1", "four finite numbers"]),
+        (
+            VOC.format("<size><width>100</width><height>200</height></size>", "cone", CORNERS),
+            ["200 x 100", "is 100 x 200"],
+        ),
+        (b"<annotation>\xff</annotation>", ["UTF-8"]),
+    ],
+)
+def test_bad_voc_files_are_named(text: str | bytes, words: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        read_voc(text, SIZE, SPELLINGS, "pascal_voc/a.xml")
+    for word in ("pascal_voc/a.xml", *words):
+        assert word in str(caught.value)
+
+
+def test_a_size_of_zero_is_no_size() -> None:
+    text = VOC.format("<size><width>0</width><height>0</height></size>", "cone", CORNERS)
+    assert len(read_voc(text, SIZE, SPELLINGS, "v")) == 1
+
+
+IMAGE = {"id": 1, "file_name": "x.png", "height": 100, "width": 200}
+BOX = {"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4]}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", ["not JSON"]),
+        ("[]", ["not a COCO file"]),
+        ({"images": [IMAGE]}, ["not a COCO file", "annotations"]),
+        ({"images": [{"id": 1}], "annotations": []}, ["not a COCO file", "file_name"]),
+        ({"images": [IMAGE, IMAGE], "annotations": []}, ["twice"]),
+        ({"images": [], "annotations": [BOX]}, ["does not list", "image_id 1"]),
+        ({"images": [IMAGE], "annotations": [{**BOX, "category_id": 0}]}, ["unknown class '0'"]),
+        ({"images": [IMAGE], "annotations": [{**BOX, "bbox": None}]}, ["box 1 [None]"]),
+        ({"images": [IMAGE], "annotations": [{**BOX, "bbox": [1, 2, 3]}]}, ["[1, 2, 3]"]),
+        ({"images": [IMAGE], "annotations": [{**BOX, "bbox": [1, 2, 0, 4]}]}, ["no width"]),
+        ({"images": [{**IMAGE, "width": 100}], "annotations": []}, ["100 x 100"]),
+        ('{"images": ' + "[" * 100_000, ["not "]),
+    ],
+)
+def test_bad_coco_files_are_named(content: Any, words: list[str]) -> None:
+    text = content if isinstance(content, str) else json.dumps(content)
+    with pytest.raises(DataError) as caught:
+        read_coco(text, "coco_annotations.json").boxes("x.png", SIZE, 3)
+    for word in ("coco_annotations.json", *words):
+        assert word in str(caught.value)
+
+
+TWO = make((0, 10, 10, 20, 20), (1, 50, 60, 70, 80))
+
+
+def moved(by: float, order: tuple[int, ...] = (0, 1)) -> Boxes:
+    return Boxes((TWO.xyxy + by)[list(order)], TWO.labels[list(order)])
+
+
+def test_forms_may_be_rounded_and_in_another_order() -> None:
+    found = {
+        BoxFormat.VOC: moved(1, (1, 0)),
+        BoxFormat.YOLO: moved(0.01, (1, 0)),
+        BoxFormat.COCO: TWO,
+    }
+    assert cross_check(found, "a.png") is TWO
+    del found[BoxFormat.COCO]
+    assert cross_check(found, "a.png") is found[BoxFormat.YOLO]
+    assert cross_check({BoxFormat.VOC: TWO}, "a.png") is TWO
+
+
+@pytest.mark.parametrize(
+    ("form", "other", "words"),
+    [
+        (BoxFormat.YOLO, moved(0.1), ["coco has [10, 10, 20, 20]", "yolo has [10.1, 10.1"]),
+        (BoxFormat.VOC, moved(1.1), ["voc has [11.1"]),
+        (BoxFormat.VOC, make((0, 10, 10, 20, 20)), ["2 box(es), voc has 1"]),
+        (BoxFormat.YOLO, make(), ["2 box(es), yolo has 0"]),
+        (BoxFormat.YOLO, Boxes(TWO.xyxy, np.array([0, 0])), ["of class 1, yolo", "of class 0"]),
+        (
+            BoxFormat.YOLO,
+            make((0, 50, 60, 70, 80), (1, 10, 10, 20, 20)),
+            ["of class 0", "of class 1"],
+        ),
+    ],
+)
+def test_forms_that_differ_are_named(form: BoxFormat, other: Boxes, words: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        cross_check({BoxFormat.COCO: TWO, form: other}, "split/a.png")
+    for word in ("split/a.png", *words):
+        assert word in str(caught.value)
+
+
+def test_each_box_has_one_partner() -> None:
+    """Two boxes near one another are not both the same third."""
+    near = make((0, 10, 10, 20, 20), (0, 10.5, 10, 20.5, 20))
+    far = make((0, 10, 10, 20, 20), (0, 90, 10, 99, 20))
+    with pytest.raises(DataError, match=r"10\.5.*90"):
+        cross_check({BoxFormat.COCO: near, BoxFormat.VOC: far}, "a.png")
+    # Greedy partners would leave the last ones out.
+    chain = make((0, 10, 0, 20, 9), (0, 11, 0, 21, 9))
+    shifted = make((0, 11, 0, 21, 9), (0, 12, 0, 22, 9))
+    assert cross_check({BoxFormat.COCO: chain, BoxFormat.VOC: shifted}, "a.png") is chain
+
+
+YOLO_LIST: list[dict[str, Any]] = [
+    {"bbox": [0.1, 0.3, 0.1, 0.2], "category": 1},
+    {"bbox": [0.5, 0.5, 0.2, 0.2], "category": 0},
+]
+COCO_LIST: list[dict[str, Any]] = [
+    {"bbox": [10, 20, 20, 20], "category_id": 2},
+    {"bbox": [80, 40, 40, 20], "category_id": 1},
+]
+VOC_LIST: list[dict[str, Any]] = [
+    {"bbox": {"xmin": 10, "ymin": 20, "xmax": 30, "ymax": 40}, "name": "cone"},
+    {"bbox": {"xmin": 80, "ymin": 40, "xmax": 120, "ymax": 60}, "name": "boulder"},
+]
+
+
+def of_lists(structs: list[dict[str, Any]]) -> dict[str, Any]:
+    """A struct of lists from a list of structs."""
+    return {name: [struct[name] for struct in structs] for name in structs[0]}
+
+
+COLUMNS: dict[str, dict[str, Any]] = {
+    "lists of structs": {
+        "coco_annotation": {"annotations": COCO_LIST},
+        "yolo_annotation": YOLO_LIST,
+        "pascal_voc_annotation": {"objects": VOC_LIST},
+    },
+    "structs of lists": {
+        "coco_annotation": {"annotations": of_lists(COCO_LIST)},
+        "yolo_annotation": of_lists(YOLO_LIST),
+        "pascal_voc_annotation": {"objects": of_lists(VOC_LIST)},
+    },
+    "structs of lists throughout": {
+        "coco_annotation": [{"annotations": of_lists(COCO_LIST)}],
+        "yolo_annotation": {k: np.array(v) for k, v in of_lists(YOLO_LIST).items()},
+        "pascal_voc_annotation": {
+            "objects": {
+                "bbox": of_lists([v["bbox"] for v in VOC_LIST]),
+                "name": ["cone", "boulder"],
+            }
+        },
+    },
+    "an outer list": {
+        "coco_annotation": [{"annotations": [COCO_LIST[0]]}, {"annotations": [COCO_LIST[1]]}],
+        "pascal_voc_annotation": [{"objects": VOC_LIST[0]}, {"objects": VOC_LIST[1]}],
+    },
+    "one form": {"pascal_voc_annotation": {"objects": VOC_LIST}, "image": b"", "region": "Arabia"},
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_columns_of_the_hub(name: str) -> None:
+    boxes = from_columns(SPEC, COLUMNS[name], SIZE, "row 3")
+    assert same(boxes, make((1, 10, 20, 30, 40), (0, 80, 40, 120, 60)))
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"coco_annotation": None, "yolo_annotation": None, "pascal_voc_annotation": None},
+        {"coco_annotation": {"annotations": []}, "yolo_annotation": []},
+        {"coco_annotation": {"annotations": None}, "pascal_voc_annotation": {"objects": None}},
+        {"yolo_annotation": {"bbox": [], "category": []}},
+        {"yolo_annotation": {"bbox": None, "category": None}},
+        {"pascal_voc_annotation": {"objects": {"bbox": {c: [] for c in VOC_LIST[0]["bbox"]},
+                                               "name": []}}},
+        {"pascal_voc_annotation": {"objects": {"bbox": None, "name": []}}},
+    ],
+)  # fmt: skip
+def test_columns_of_an_image_without_boxes(columns: dict[str, Any]) -> None:
+    assert len(from_columns(SPEC, columns, SIZE, "row 3")) == 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"image": b""}, ["none of the columns"]),
+        ({"coco_annotation": {"boxes": []}}, ["coco_annotation", "annotations"]),
+        ({"yolo_annotation": {"bbox": [[1, 2, 3, 4]], "category": []}}, ["yolo_annotation"]),
+        ({"yolo_annotation": {"bbox": [None], "category": [0]}}, ["yolo_annotation"]),
+        ({"yolo_annotation": "text"}, ["yolo_annotation"]),
+        ({"yolo_annotation": [{"bbox": [0, 0, None, 1], "category": 0}]}, ["box 1", "None"]),
+        ({"coco_annotation": {"annotations": COCO_LIST}, "yolo_annotation": None}, ["yolo has 0"]),
+        (
+            {"yolo_annotation": [YOLO_LIST[0], {**YOLO_LIST[1], "category": 7}]},
+            ["box 2", "unknown class '7'"],
+        ),
+    ],
+)
+def test_bad_columns_are_named(columns: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        from_columns(SPEC, columns, SIZE, "hub train/x")
+    for word in ("hub train/x", *words):
+        assert word in str(caught.value)
