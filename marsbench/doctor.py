@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from marsbench import __version__, environment, paths
@@ -37,8 +36,8 @@ RUNNER = "marsbench.training.runner"
 MODULES = ("torch", "torchvision", "timm", "pytorch_lightning", RUNNER)
 """Libraries, and what carries out runs: if that does not load, no run can work."""
 
-SOURCES = {"Zenodo": "https://zenodo.org/api", "torch weights": "https://download.pytorch.org"}
-"""Sources by address, but for the hub, whose address the user may choose."""
+WEIGHTS = "https://download.pytorch.org"
+"""Where torch has its weights; the addresses of the other sources the user may choose."""
 
 
 @dataclass(frozen=True)
@@ -267,9 +266,13 @@ def sources(*, offline: bool) -> Findings:
     """Whether the sources of data and weights answer."""
     from huggingface_hub import constants
 
-    hub = urlsplit(constants.ENDPOINT)
-    bare = urlunsplit(hub._replace(netloc=hub.netloc.rpartition("@")[2]))  # without a password
-    urls = {"Hugging Face hub": bare, **SOURCES}
+    from marsbench.data.sources import web, zenodo
+
+    urls = {
+        "Hugging Face hub": web.shown(constants.ENDPOINT),
+        "Zenodo": web.shown(zenodo.api()),
+        "torch weights": WEIGHTS,
+    }
     skipped = dict.fromkeys(urls, "--offline") if offline else {}
     if constants.HF_HUB_OFFLINE:
         skipped.setdefault("Hugging Face hub", "HF_HUB_OFFLINE is set")

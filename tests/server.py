@@ -1,7 +1,7 @@
 """A small web server that speaks enough of the Hugging Face hub and of Zenodo for real clients.
 
-It follows what FACTS of the published data say, not the live services. Every request is logged
-with the bytes that left, and it fails on demand.
+It follows what is documented of the published data, not the live services. Every request is
+logged with the bytes that left, and it fails on demand.
 """
 
 import hashlib
@@ -47,6 +47,9 @@ class Failure:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     cut_after: int | None = None
+    stall_after: int | None = None
+    ignore_range: bool = False
+    chunked: bool = False
     bytes_per_second: float | None = None
     corrupt: bool = False
 
@@ -80,6 +83,7 @@ class Server:
         self.log: list[Seen] = []
         self.failures: list[Failure] = []
         self.lock = threading.Lock()
+        self.closing = threading.Event()
         handler = type("BoundHandler", (_Handler,), {"app": self})
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._http.daemon_threads = True
@@ -92,6 +96,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.closing.set()
         self._http.shutdown()
         self._http.server_close()
 
@@ -142,7 +147,8 @@ class Server:
     def answer(self, path: str, query: str) -> "Answer":
         """Find what a path stands for."""
         if path in self.files:
-            return Answer(self.files[path])
+            etag = hashlib.sha256(self.files[path]).hexdigest()
+            return Answer(self.files[path], headers={"ETag": f'"{etag}"'})
         for pattern, route in _ROUTES:
             if match := re.fullmatch(pattern, path):
                 return route(self, query, *map(unquote, match.groups()))
@@ -175,6 +181,11 @@ def _repo(server: Server, name: str, revision: str) -> Repo | Answer:
     return repo
 
 
+def _lfs(content: bytes) -> dict[str, Any]:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return {"sha256": sha256, "size": len(content), "pointerSize": 131}
+
+
 def _hub_info(server: Server, _: str, name: str, revision: str = "main") -> Answer:
     repo = _repo(server, name, revision)
     if isinstance(repo, Answer):
@@ -184,11 +195,7 @@ def _hub_info(server: Server, _: str, name: str, revision: str = "main") -> Answ
             "rfilename": path,
             "size": len(content),
             "blobId": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(),
-            **(
-                {"lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}}
-                if path.endswith(".parquet")
-                else {}
-            ),
+            **({"lfs": _lfs(content)} if path.endswith(".parquet") else {}),
         }
         for path, content in repo.files.items()
     ]
@@ -224,17 +231,24 @@ def _hub_file(server: Server, _: str, name: str, revision: str, path: str) -> An
     return Answer(content, headers=headers, needs_token=repo.private)
 
 
-def _hub_tree(server: Server, _: str, name: str, revision: str, folder: str = "") -> Answer:
+def _hub_tree(server: Server, query: str, name: str, revision: str, folder: str = "") -> Answer:
     repo = _repo(server, name, revision)
     if isinstance(repo, Answer):
         return repo
-    below = folder.strip("/")
-    entries = [
-        {"type": "file", "path": path, "size": len(content), "oid": "0" * 40}
-        for path, content in repo.files.items()
-        if not below or path.startswith(f"{below}/")
-    ]
-    return _json(entries)
+    below = f"{folder.strip('/')}/" if folder else ""
+    deep = "recursive=true" in query.lower()
+    entries: dict[str, dict[str, Any]] = {}
+    for path, content in repo.files.items():
+        inside = path.removeprefix(below)
+        if inside == path and below:
+            continue
+        if "/" in inside and not deep:
+            path = below + inside.partition("/")[0]
+            entries[path] = {"type": "directory", "path": path, "size": 0, "oid": "0" * 40}
+        else:
+            sha1 = hashlib.sha1(content).hexdigest()
+            entries[path] = {"type": "file", "path": path, "size": len(content), "oid": sha1}
+    return _json(list(entries.values()))
 
 
 def _record_json(server: Server, record_id: int) -> dict[str, Any]:
@@ -321,6 +335,10 @@ class _Handler(BaseHTTPRequestHandler):
                 answer = Answer(b"Invalid username or password.", 401, _MISSING_REPO)
         start = 0
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        if self.headers.get("If-Range") not in (None, answer.headers.get("ETag")):
+            asked = None
+        if failure is not None and failure.ignore_range:
+            asked = None
         if asked and answer.status == 200 and (failure is None or failure.status is None):
             size = len(answer.content)
             start = min(int(asked[1]), size)
@@ -331,21 +349,27 @@ class _Handler(BaseHTTPRequestHandler):
         body = answer.content[start:]
         if failure is not None and failure.corrupt:
             body = bytes(b ^ 0xFF for b in body[:16]) + body[16:]
+        seen = Seen(method, path, start, answer.status, token)
+        with self.app.lock:
+            self.app.log.append(seen)
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(len(body)))
+        if failure is not None and failure.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+            body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+        else:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        seen = Seen(method, path, start, answer.status, token)
-        with self.app.lock:
-            self.app.log.append(seen)
         try:
             if method == "GET":
                 for part in _parts(body, failure):
                     self.wfile.write(part)
                     self.wfile.flush()
                     seen.sent += len(part)
+                if failure is not None and failure.stall_after is not None:
+                    self.app.closing.wait(60)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
         if seen.sent < len(body) and method == "GET":
@@ -355,6 +379,8 @@ class _Handler(BaseHTTPRequestHandler):
 def _parts(body: bytes, failure: Failure | None) -> Iterator[bytes]:
     if failure is not None and failure.cut_after is not None:
         body = body[: failure.cut_after]
+    if failure is not None and failure.stall_after is not None:
+        body = body[: failure.stall_after]
     speed = None if failure is None else failure.bytes_per_second
     if speed is None:
         yield body

@@ -203,10 +203,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         running.shutdown()
 
 
-def point(monkeypatch: pytest.MonkeyPatch, hub: str, *others: str) -> None:
+def point(monkeypatch: pytest.MonkeyPatch, hub: str, zenodo: str, weights: str) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", hub)
-    monkeypatch.setattr(doctor, "SOURCES", dict(zip(doctor.SOURCES, others, strict=True)))
+    monkeypatch.setenv("MARSBENCH_ZENODO_API", zenodo)
+    monkeypatch.setattr(doctor, "WEIGHTS", weights)
 
 
 def test_sources_that_answer(quick: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:

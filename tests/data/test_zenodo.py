@@ -1,0 +1,262 @@
+"""Tasks from a Zenodo of our own."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from marsbench.data.sources import web, zenodo
+from marsbench.data.sources.local import LocalSource
+from marsbench.data.sources.transfer import TransferError
+from marsbench.errors import DataError, DataNotFoundError
+from tests.fakes import make_spec, write_folder
+from tests.server import PAGE, Record, Server
+
+SPEC = make_spec(zenodo_title="mb-toy")
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> bytes:
+    """The task's folder as a zip."""
+    return packed(write_folder(SPEC, tmp_path / "made", {"train": 6, "val": 3, "test": 3}))
+
+
+@pytest.fixture
+def community(
+    server: Server, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Server:
+    """More records than a page has; the task's is one of the last."""
+    monkeypatch.setattr(web, "WAITS", (0.01,) * 5)
+    server.records |= {i: Record(f"mb-other_{i}", {"x.zip": b"1"}) for i in range(2 * PAGE)}
+    server.records[77] = Record("mb-toy", {"mb-toy.zip": content, "README.md": b"hello"})
+    return server
+
+
+def packed(folder: Path, top: str = "mb-toy/") -> bytes:
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(path, f"{top}{path.relative_to(folder)}")
+    return file.getvalue()
+
+
+def is_there(folder: Path) -> None:
+    """Check that a folder is whole."""
+    source = LocalSource(SPEC, folder)
+    assert {split: len(source.rows(split)) for split in source.splits} == {
+        "train": 6,
+        "val": 3,
+        "test": 3,
+    }
+
+
+def refused(kind: type[DataError], *parts: str) -> DataError:
+    with pytest.raises(kind) as caught:
+        zenodo.download(SPEC)
+    for part in parts:
+        assert part in str(caught.value)
+    assert not zenodo.folder(SPEC).exists()
+    return caught.value
+
+
+def test_download(community: Server, content: bytes, tmp_path: Path) -> None:
+    folder = zenodo.download(SPEC)
+    assert folder == tmp_path / "home" / "data" / "mb-toy" == zenodo.folder(SPEC)
+    is_there(folder)
+    manifest = zenodo.read_manifest(folder)
+    assert manifest is not None
+    assert manifest.pop("downloaded").endswith("+00:00")
+    stored = [p for p in folder.rglob("*") if p.is_file() and p.name != ".marsbench.json"]
+    assert manifest == {
+        "source": "zenodo",
+        "record": "77",
+        "doi": "10.5281/zenodo.77",
+        "title": "mb-toy",
+        "file": "mb-toy.zip",
+        "md5": hashlib.md5(content).hexdigest(),
+        "size": len(content),
+        "url": f"{community.url}/api/records/77/files/mb-toy.zip/content",
+        "files": len(stored),
+        "bytes": sum(p.stat().st_size for p in stored),
+    }
+    assert len(community.seen("records$")) == 3  # pages
+    assert [seen.sent for seen in community.seen("content")] == [len(content)]
+    assert not (tmp_path / "home" / "downloads" / "mb-toy").exists()
+    community.forget()
+    assert zenodo.download(SPEC) == folder
+    assert community.seen() == []
+
+
+def test_download_that_is_cut_and_killed(community: Server, content: bytes, tmp_path: Path) -> None:
+    half = len(content) // 2
+    community.fail("content", stall_after=half)
+    child = start()
+    part = tmp_path / "home" / "downloads" / "mb-toy" / "mb-toy.zip.part"
+    while not (part.exists() and part.stat().st_size == half):
+        assert child.poll() is None
+    child.kill()
+    child.wait()
+    is_there(zenodo.download(SPEC))
+    sent = [(seen.start, seen.sent) for seen in community.seen("content")]
+    assert sent == [(0, half), (half, len(content) - half)]
+
+
+def start() -> "subprocess.Popen[bytes]":
+    """Download in a process of its own."""
+    code = (
+        "from marsbench.data.sources import zenodo; from tests.fakes import make_spec\n"
+        "print(zenodo.download(make_spec(zenodo_title='mb-toy')))"
+    )
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+
+
+def test_eight_processes_download_once(community: Server, content: bytes) -> None:
+    community.fail("content", bytes_per_second=2 * len(content))  # all are there before it ends
+    children = [start() for _ in range(8)]
+    said = {child.communicate(timeout=120)[0].decode().strip() for child in children}
+    assert [child.returncode for child in children] == [0] * 8
+    assert said == {str(zenodo.folder(SPEC))}
+    is_there(zenodo.folder(SPEC))
+    assert [seen.sent for seen in community.seen("content")] == [len(content)]
+    assert len(community.seen("records$")) == 3
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["mb-toy", "MB_Toy", "Mars-Bench: mb-toy (v1)", "mb toy"],
+)
+def test_titles(title: str, community: Server) -> None:
+    community.records[77].title = title
+    community.records[78] = Record("mb-toy2", {"x.zip": b""})
+    record = zenodo.find_record("mb-toy")
+    assert (record.id, record.title) == ("77", title)
+    assert [file.name for file in record.files] == ["mb-toy.zip", "README.md"]
+
+
+def test_the_very_title_comes_first(community: Server) -> None:
+    community.records[1].title = "mb-toy, an older version"
+    assert zenodo.find_record("mb-toy").id == "77"
+
+
+def test_records_that_are_not_clear(community: Server) -> None:
+    community.records[3].title = "mb toy"
+    refused(DataError, "3 (mb toy)", "77 (mb-toy)", "root=ARCHIVE")
+    community.records[3].title = community.records[77].title = "another"
+    error = refused(DataNotFoundError, "'mb-toy'", "mb-other_0", "another")
+    assert "more" not in error.problem
+    community.records |= {i: Record(f"mb-more_{i}", {}) for i in range(100, 130)}
+    refused(DataNotFoundError, "and 17 more")
+    community.records.clear()
+    refused(DataNotFoundError, "its records are: none")
+
+
+def test_lists_that_lead_astray(community: Server) -> None:
+    page = {
+        "hits": {"hits": []},
+        "links": {"next": f"{community.url}/api/communities/mars-bench/records"},
+    }
+    community.files["/api/communities/mars-bench/records"] = json.dumps(page).encode()
+    refused(DataNotFoundError, "none")
+    assert len(community.seen()) == 1  # it leads to itself
+    for url, part in (
+        ("http://127.0.0.1:9/records", "another host"),
+        ("file:///x", "another host"),
+    ):
+        page["links"] = {"next": url}
+        community.files["/api/communities/mars-bench/records"] = json.dumps(page).encode()
+        refused(DataError, part)
+    for odd in (b"[]", b'{"hits": 3}', b'{"hits": {"hits": [], "x": 1}, "links": 3}'):
+        community.files["/api/communities/mars-bench/records"] = odd
+        refused(DataError, "is not understood")
+
+
+def test_a_list_without_end(community: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zenodo, "MOST_PAGES", 2)
+    refused(DataNotFoundError, "mb-other_0")
+    assert len(community.seen()) == 2
+
+
+def test_records_in_the_other_form(community: Server, content: bytes) -> None:
+    """A list without files, and files by name, as the service's software answers by itself."""
+    hit = {"id": "abc-1", "metadata": {"title": "mb-toy"}}
+    entry = {"key": "a b.zip", "size": len(content), "checksum": None}
+    community.files["/api/communities/mars-bench/records"] = json.dumps(
+        {"hits": {"hits": [hit]}}
+    ).encode()
+    record = {**hit, "files": {"entries": {"a b.zip": entry}}}
+    community.files["/api/records/abc-1"] = json.dumps(record).encode()
+    community.files["/api/records/abc-1/files/a b.zip/content"] = content
+    is_there(zenodo.download(SPEC))
+    manifest = zenodo.read_manifest(zenodo.folder(SPEC)) or {}
+    assert (manifest["record"], manifest["md5"], manifest["doi"]) == ("abc-1", "", "")
+
+
+def test_several_archives(community: Server, content: bytes) -> None:
+    record = community.records[77]
+    record.files = {"other.tar.gz": b"1", "toy.zip": content, "notes.txt": b"2"}
+    is_there(zenodo.download(SPEC))
+    assert (zenodo.read_manifest(zenodo.folder(SPEC)) or {})["file"] == "toy.zip"
+
+
+@pytest.mark.parametrize(
+    "names", [("a.zip", "b.zip"), ("notes.txt",), ("mb-toy.zip", "toy.tar.gz")]
+)
+def test_no_clear_archive(names: tuple[str, ...], community: Server) -> None:
+    community.records[77].files = dict.fromkeys(names, b"1")
+    refused(DataError, "record 77", ", ".join(names), "root=ARCHIVE")
+
+
+def test_a_layout_one_level_down(community: Server, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    (made / "README").write_text("hello")
+    community.records[77].files = {"mb-toy.zip": packed(made, top="")}
+    is_there(zenodo.download(SPEC))
+
+
+def test_no_published_layout(community: Server, tmp_path: Path) -> None:
+    (tmp_path / "made" / "mb-toy" / "annotation.csv").unlink()
+    community.records[77].files = {"mb-toy.zip": packed(tmp_path / "made" / "mb-toy")}
+    refused(DataError, "Record 77 (mb-toy) holds no published layout", "data, mapping.json")
+
+
+def test_a_wrong_checksum(community: Server, content: bytes, tmp_path: Path) -> None:
+    community.records[77].md5["mb-toy.zip"] = "0" * 32
+    refused(TransferError, "md5:" + "0" * 32)
+    assert not (tmp_path / "home" / "downloads" / "mb-toy").exists()
+
+
+def test_a_folder_of_the_users_own(community: Server) -> None:
+    folder = zenodo.folder(SPEC)
+    folder.mkdir(parents=True)
+    for text in (None, "[]", "{"):
+        if text is not None:
+            (folder / ".marsbench.json").write_text(text)
+        with pytest.raises(DataError, match=f"{folder} was not downloaded"):
+            zenodo.download(SPEC)
+        assert zenodo.read_manifest(folder) is None
+    assert [path.name for path in folder.iterdir()] == [".marsbench.json"]
+    assert community.seen() == []
+
+
+def test_no_record_no_network(community: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataNotFoundError, match="not on Zenodo"):
+        zenodo.download(make_spec())
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    refused(TransferError, "HF_HUB_OFFLINE")
+    assert community.seen() == []
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    community.fail("records", times=99, status=403, body=b"<html>robot?")
+    assert getattr(refused(TransferError, "HTTP 403"), "status", None) == 403
+
+
+def test_the_service_can_be_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MARSBENCH_ZENODO_API", raising=False)
+    assert zenodo.api() == zenodo.API
+    monkeypatch.setenv("MARSBENCH_ZENODO_API", "https://mirror/api/")
+    assert zenodo.api() == "https://mirror/api"
