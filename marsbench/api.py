@@ -56,6 +56,7 @@ def load_dataset(
     source: str = "auto",
     root: str | Path | None = None,
     size: float = 1.0,
+    revision: str | None = None,
     subset: str = "full",
     cache: bool = True,
 ) -> "MarsDataset":
@@ -65,8 +66,9 @@ def load_dataset(
         task: Task name, or path to a custom task.
         split: train, val or test.
         source: auto, local, huggingface, zenodo or demo.
-        root: Folder of a local source.
+        root: Folder, archive or fsspec URL of a local source.
         size: Amount of demo data.
+        revision: Commit, tag or branch of hub data.
         subset: Subset of the train split.
         cache: Whether decoded images are kept in the memory-mapped cache.
 
@@ -78,6 +80,7 @@ def load_dataset(
     """
     from marsbench.data.catalog import get_task
     from marsbench.data.dataset import MarsDataset
+    from marsbench.data.decode import check_available
     from marsbench.data.sources import open_source
     from marsbench.data.spec import SPLITS
     from marsbench.data.subsets import select
@@ -94,6 +97,7 @@ def load_dataset(
             "source": source,
             "root": place,
             "size": size,
+            "revision": revision,
             "subset": subset,
         }
     )
@@ -103,8 +107,12 @@ def load_dataset(
             "Leave subset out.",
         )
     spec = get_task(task)
-    opened = open_source(spec, config.source, config.root, config.size)
-    indices = select(opened, parse_subset(config.subset)).indices if split == "train" else None
+    check_available(spec)
+    part = parse_subset(config.subset)
+    opened = open_source(
+        spec, config.source, config.root, config.size, subset=part, revision=config.revision
+    )
+    indices = select(opened, part).indices if split == "train" else None
     return MarsDataset(spec, opened, split, indices=indices, cache=cache)
 
 

@@ -195,9 +195,11 @@ class RunConfig:
     source: SourceName = SourceName.AUTO
     """auto, local, huggingface, zenodo or demo; auto is never demo."""
     root: str | None = None
-    """Folder of a local source: the task's own folder or the one that holds it."""
+    """Folder (the task's own or one that holds it), archive or fsspec URL of a local source."""
     size: float = 1.0
     """Amount of demo data, as a multiple of the recipe's default."""
+    revision: str | None = None
+    """Commit, tag or branch of hub data; by default what is downloaded, else the newest."""
     protocol: Protocol = Protocol.ONLINE
     """online: images pass through the model in every epoch."""
     weights: str | None = None

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from marsbench.config import Augment, Imbalance, LossName, Mode, RunConfig, parse_subset
+from marsbench.config import Augment, Imbalance, LossName, Mode, RunConfig, Subset, parse_subset
 from marsbench.data.catalog import get_task
 from marsbench.data.decode import check_available
 from marsbench.data.imbalance import Balance, balance, class_counts
@@ -109,11 +109,15 @@ def resolve(config: RunConfig) -> Plan:
             "`marsbench list models` shows what each model serves.",
         )
     weights = _weights(config, model)
-    source = open_source(task, config.source, config.root, config.size)
+    subset = parse_subset(config.subset)
+    source = open_source(
+        task, config.source, config.root, config.size, subset=subset, revision=config.revision
+    )
     for split in SPLITS:
         source.rows(split)  # raises if the split lacks
-    _check_classes(source)
-    selection = select(source, parse_subset(config.subset))
+    if source.holds == Subset():
+        _check_classes(source)
+    selection = select(source, subset)
     augment = _augment(config.augment, task.platform)
     if config.imbalance is Imbalance.OVERSAMPLE and augment is Augment.NONE:
         raise ConfigError(

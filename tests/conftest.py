@@ -1,8 +1,13 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+# Before `offline` below: it reads HF_HUB_OFFLINE once, and some tests do use the (local) network.
+import huggingface_hub.constants  # noqa: F401
 import pytest
 import torch
+
+from tests.server import Server
 
 # Tensors here are tiny: one thread is as fast, and does not fight with other processes over cores.
 # Processes that tests start inherit it.
@@ -27,3 +32,23 @@ def real_data() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f"MARSBENCH_REAL_DATA={folder} is not a folder")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def offline(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep tests off the internet, and the processes they start."""
+    if request.node.get_closest_marker("network") is None:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def server(offline: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A hub and a Zenodo of our own, which this process and its children ask; an empty home."""
+    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "home"))
+    with Server() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        monkeypatch.setenv("MARSBENCH_ZENODO_API", f"{running.url}/api")
+        yield running

@@ -27,6 +27,7 @@ HASHED = {
     "augment": None,  # enters resolved
     "weights": None,  # enters as the weights' name
     "size": None,  # enters with the data revision
+    "revision": None,  # enters as the commit
     "source": None,
     "loss": None,  # enters resolved
     "outputs": None,  # enters resolved

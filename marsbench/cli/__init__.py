@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from marsbench import __version__
-from marsbench.cli import complete, data, doctor, listing, results, run
+from marsbench.cli import complete, data, doctor, downloads, folders, listing, results, run
 
 app = typer.Typer(
     name="marsbench",
@@ -42,6 +42,11 @@ app.command("results")(results.results)
 app.command("doctor")(doctor.doctor)
 app.add_typer(listing.app, name="list")
 app.add_typer(data.app, name="data")
+data.app.command("download")(downloads.download)
+data.app.command("status")(downloads.status)
+data.app.command("clean")(downloads.clean)
+data.app.command("convert")(folders.convert)
+data.app.command("subsets")(folders.subsets)
 
 
 def main() -> None:

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from marsbench.data.rows import Source
     from marsbench.data.spec import TaskSpec
 
-INFO_KEYS = ("source", "root", "size")
+INFO_KEYS = ("source", "root", "size", "revision", "subset")
 """Keys of ``marsbench data info``."""
 
 VERIFY_KEYS = ("root",)
 """Keys of ``marsbench data verify``."""
 
-app = typer.Typer(no_args_is_help=True, help="Look at a task's data and check them.")
+app = typer.Typer(no_args_is_help=True, help="Download a task's data, look at them, check them.")
 
 TaskArgument = Annotated[
     str,
@@ -29,7 +29,7 @@ WhereArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="KEY=VALUE...",
-        help="source=..., root=FOLDER, size=N (demo data).",
+        help="source=..., root=FOLDER, revision=..., size=N (demo data).",
         autocompletion=complete.words_of(INFO_KEYS),
     ),
 ]
@@ -53,7 +53,9 @@ def info(
     spec = get_task(task)
     source: Source | None = None
     try:
-        source = _open(spec, where)
+        # What is not here is downloaded only if somebody asks for its source or for pictures.
+        wanted = samples is not None or any(w.startswith("source=") for w in where or [])
+        source = open_where(spec, where, download=wanted)
     except (DataNotFoundError, NotAvailableError) as error:
         if samples is not None:
             raise
@@ -87,7 +89,7 @@ def verify(
     from marsbench.data.verify import verify_folder
 
     spec = get_task(task)
-    report = verify_folder(spec, _keys(where, VERIFY_KEYS).get("root"))
+    report = verify_folder(spec, keys_of(where, VERIFY_KEYS).get("root"))
     if form.is_json:
         say(json.dumps(report.to_dict()))
     else:
@@ -101,7 +103,12 @@ def verify(
         raise SystemExit(2)
 
 
-def _keys(where: list[str] | None, allowed: tuple[str, ...] = INFO_KEYS) -> dict[str, Any]:
+def keys_of(where: list[str] | None, allowed: tuple[str, ...] = INFO_KEYS) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` words.
+
+    Raises:
+        ConfigError: If one is no key of the command.
+    """
     from marsbench.cli.compose import split_word
     from marsbench.errors import unknown_name
 
@@ -112,20 +119,31 @@ def _keys(where: list[str] | None, allowed: tuple[str, ...] = INFO_KEYS) -> dict
     return found
 
 
-def _open(spec: "TaskSpec", where: list[str] | None) -> "Source":
-    from marsbench.config import RunConfig
+def open_where(spec: "TaskSpec", where: list[str] | None, *, download: bool) -> "Source":
+    """Open a task's data where the words of a command say."""
+    from marsbench.config import RunConfig, parse_subset
     from marsbench.data.sources import open_source
 
     # Through RunConfig, so that values are checked and worded as for a run.
-    config = RunConfig.from_dict({"task": spec.name, "model": "-", **_keys(where)})
-    return open_source(spec, config.source, config.root, config.size)
+    config = RunConfig.from_dict({"task": spec.name, "model": "-", **keys_of(where)})
+    return open_source(
+        spec,
+        config.source,
+        config.root,
+        config.size,
+        subset=parse_subset(config.subset),
+        revision=config.revision,
+        download=download,
+    )
 
 
 def _print_info(spec: "TaskSpec", source: "Source | None", form: Format) -> None:
-    counts = _counts(source) if source is not None else {}
+    counts = _counts(spec, source) if source is not None else {}
+    described = {c.name: c.description for c in spec.classes}
+    names = spec.class_names if source is None else source.class_names
     classes = [
-        {"class": c.name, **counts.get(c.name, {}), "description": c.description}
-        for c in spec.classes
+        {"class": name, **counts.get(name, {}), "description": described.get(name, "")}
+        for name in names
     ]
     facts: dict[str, Any] = {
         "task": spec.name,
@@ -145,6 +163,7 @@ def _print_info(spec: "TaskSpec", source: "Source | None", form: Format) -> None
     if source is not None:
         sizes = {s: len(source.rows(s)) for s in source.splits}
         facts |= {"data": source.where, "revision": source.revision, "sizes": sizes}
+        facts["notes"] = [*spec.notes, *source.notes]
     if form.is_json:
         say(json.dumps({**facts, "classes": classes}))
         return
@@ -160,10 +179,10 @@ def _print_info(spec: "TaskSpec", source: "Source | None", form: Format) -> None
     print_rows(classes, Format.TABLE, "", right=("train", "val", "test"))
 
 
-def _counts(source: "Source") -> dict[str, dict[str, int]]:
+def _counts(spec: "TaskSpec", source: "Source") -> dict[str, dict[str, int]]:
     """Samples of each class in each split."""
     counts: dict[str, dict[str, int]] = {name: {} for name in source.class_names}
-    for split in source.splits:
+    for split in source.splits if spec.kind.is_classification else ():
         rows = source.rows(split)
         for class_id, name in enumerate(source.class_names):
             counts[name][split] = int(rows.of_class(class_id).sum())

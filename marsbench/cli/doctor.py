@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from marsbench.cli.output import Format, FormatOption, friendly, say
+from marsbench.cli.output import Format, FormatOption, friendly, say, size_text
 
 BYTES = ("size", "free", "memory", "decoded images", "downloaded data")
 """Facts in bytes."""
@@ -57,12 +57,5 @@ def words(name: str, fact: Any) -> str:
     if fact is None:
         return f"no {name}"
     if isinstance(fact, int):
-        return f"{name} {_size(fact) if name in BYTES else fact}"
+        return f"{name} {size_text(fact) if name in BYTES else fact}"
     return f"failed: {fact}" if name == "failed" else str(fact)
-
-
-def _size(count: int) -> str:
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB"

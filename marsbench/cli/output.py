@@ -99,3 +99,11 @@ def print_rows(
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     # Off a terminal rich would cut the table at 80 columns.
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def size_text(count: int) -> str:
+    """Put bytes into words."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"

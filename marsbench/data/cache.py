@@ -77,8 +77,8 @@ class CachedImages:
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         if self._pixels is None:
             self._pixels = np.memmap(self.folder / PIXELS, dtype=np.uint8, mode="r")
-        flat = self._pixels[self._offsets[index] : self._offsets[index + 1]]
-        return flat.reshape(self._shapes[index])
+        shape, start = self._shapes[index], self._offsets[index]
+        return self._pixels[start : start + shape.prod()].reshape(shape)
 
     def __getstate__(self) -> dict[str, object]:
         # A memory map pickles as its whole content; workers open the file themselves.
@@ -92,7 +92,7 @@ class CachedImages:
     @property
     def is_whole(self) -> bool:
         """Whether the pixel file has the length its index says."""
-        return (self.folder / PIXELS).stat().st_size == int(self._offsets[-1])
+        return (self.folder / PIXELS).stat().st_size == int(self._shapes.prod(axis=1).sum())
 
 
 def cached_images(spec: TaskSpec, source: Source, rows: Rows) -> CachedImages:
@@ -123,7 +123,8 @@ def _build_once(spec: TaskSpec, source: Source, rows: Rows, folder: Path) -> Cac
             # Another process may have finished while this one waited.
             images = _open(folder)
             if images is None:
-                _build(folder, DirectImages(spec, source, rows), f"{spec.name} {rows.split}")
+                description = f"Decoding {spec.name} {rows.split}"
+                _build(folder, DirectImages(spec, source, rows), rows, description)
                 images = CachedImages(folder)
     except OSError as error:
         hint = f"or set MARSBENCH_HOME (now {paths.home()}), or cache=false to go without."
@@ -144,22 +145,23 @@ def _open(folder: Path) -> CachedImages | None:
         return None
 
 
-def _build(folder: Path, images: DirectImages, description: str) -> None:
+def _build(folder: Path, images: DirectImages, rows: Rows, description: str) -> None:
     partial = folder.with_name(f"{folder.name}.part")
     # Leftovers of a build that was killed, or a cache that was damaged.
     for leftover in (partial, folder):
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
     shapes = np.zeros((len(images), 3), dtype=np.int64)
+    offsets = np.zeros(len(images), dtype=np.int64)
+    order = np.arange(len(images)) if rows.reading_order is None else rows.reading_order
     try:
         with (partial / PIXELS).open("wb") as file:
-            decoded = track(_decode_all(images), f"Decoding {description}", len(images))
-            for i, pixels in enumerate(decoded):
-                shapes[i] = pixels.shape
+            decoded = track(_decode_all(images, order), description, len(images))
+            for i, pixels in zip(order, decoded, strict=True):
+                offsets[i], shapes[i] = file.tell(), pixels.shape
                 file.write(pixels.tobytes())
             file.flush()
             os.fsync(file.fileno())
-        offsets = np.concatenate([[0], np.cumsum(shapes.prod(axis=1))])
         with (partial / INDEX).open("wb") as file:
             np.savez(file, offsets=offsets, shapes=shapes)
             file.flush()
@@ -171,8 +173,8 @@ def _build(folder: Path, images: DirectImages, description: str) -> None:
         raise
 
 
-def _decode_all(images: DirectImages) -> Iterator[NDArray[np.uint8]]:
-    """Decode on all cores (Pillow releases the interpreter lock), in order."""
+def _decode_all(images: DirectImages, order: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    """Decode on all cores (Pillow releases the interpreter lock), in a given order."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for start in range(0, len(images), _CHUNK):
-            yield from pool.map(images.__getitem__, range(start, min(start + _CHUNK, len(images))))
+        for start in range(0, len(order), _CHUNK):
+            yield from pool.map(images.__getitem__, order[start : start + _CHUNK].tolist())

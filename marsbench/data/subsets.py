@@ -45,17 +45,41 @@ def select(source: Source, subset: Subset) -> Selection:
             the message names the class or the smallest partition that can.
     """
     rows = source.rows("train")
-    if subset == Subset():
-        indices, origin = np.arange(len(rows)), "full"
+    if subset == source.holds:
+        indices, origin = np.arange(len(rows)), "full" if subset == Subset() else "published"
     elif (published := source.subset_ids(subset)) is not None:
         indices, origin = _positions(published, rows, subset, source.where), "published"
-    elif subset.fraction is not None:
-        indices, origin = partition(rows.targets, Fraction(subset.fraction)), "generated"
     else:
-        indices = few_shot(rows.targets, subset.shots or 0, source.class_names)
-        origin = "generated"
+        indices, origin = generate(rows.targets, subset, source.class_names), "generated"
     indices = np.sort(indices)
     return Selection(indices, origin, digest([rows.sample_ids[int(i)] for i in indices])[:16])
+
+
+def generate(
+    targets: NDArray[np.integer], subset: Subset, classes: tuple[str, ...]
+) -> NDArray[np.int64]:
+    """Draw the samples of a partition or few-shot subset that nobody published.
+
+    Args:
+        targets: As for `partition` and `few_shot`.
+        subset: Which.
+        classes: The K class names, for messages.
+
+    Raises:
+        DataError: If it cannot be made.
+    """
+    if subset.fraction is not None:
+        return partition(targets, Fraction(subset.fraction))
+    if subset.shots is not None and targets.shape[1:] == (0,):
+        raise DataError(
+            f"{subset} needs a class for every image, which masks and boxes do not give.",
+            "Choose a partition.",
+        )
+    return (
+        np.arange(len(targets))
+        if subset.shots is None
+        else few_shot(targets, subset.shots, classes)
+    )
 
 
 def _positions(sample_ids: list[str], rows: Rows, subset: Subset, where: str) -> NDArray[np.int64]:
@@ -80,7 +104,8 @@ def partition(targets: NDArray[np.integer], fraction: Fraction) -> NDArray[np.in
     """Keep floor(fraction x n) samples, classes in proportion; smaller ones are nested in larger.
 
     Args:
-        targets: Class ids, shape (n,), or zeros and ones, shape (n, K).
+        targets: Class ids, shape (n,), or zeros and ones, shape (n, K); of segmentation and
+            detection shape (n, 0), and all samples count alike.
         fraction: Share to keep.
 
     Returns:
@@ -106,6 +131,9 @@ def _stratified_order(targets: NDArray[np.integer]) -> NDArray[np.int64]:
     shuffled = rng.permutation(len(targets))
     if targets.ndim == 1:
         strata = targets[shuffled]
+    elif targets.shape[1] == 0:
+        # Masks and boxes have no one class.
+        strata = np.zeros(len(targets), dtype=np.int64)
     else:
         # A multilabel sample counts for the rarest of its classes.
         frequency = np.where(targets > 0, targets.sum(axis=0), len(targets) + 1)

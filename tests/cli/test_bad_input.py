@@ -203,7 +203,9 @@ CASES = [
         ["imbalance=oversample", "augment=d4"],
     ),
     Case("task of a kind to come", ["run", "task=mmls", *RUN], ["mmls", "segmentation masks"]),
-    Case("source to come", [*TOY, "source=zenodo"], ["zenodo"]),
+    Case("task that is not published", [*TOY, "source=zenodo"], ["toy", "Zenodo"]),
+    Case("task on no hub", [*TOY, "source=huggingface"], ["toy", "hub_id"]),
+    Case("revision of a folder", [*TOY, "revision=v1", "root=."], ["revision=v1", "huggingface"]),
     Case("device that is not there", [*TOY, "trainer.accelerator=tpu"], ["trainer.accelerator"]),
     # Folders and files.
     Case("missing folder", [*TOY, "root=nowhere"], ["root=nowhere", "no folder"]),

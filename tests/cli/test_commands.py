@@ -132,7 +132,7 @@ def test_data_info(toy: str, place: Path) -> None:
     # Without data the facts alone, and where they were looked for.
     done = marsbench("data", "info", "mmls")
     assert lines(done)[0]["published sizes"] == {"train": 275, "val": 31, "test": 256}
-    assert "segmentation masks" in done.stderr
+    assert "No data of mmls found" in done.stderr
     assert "source=demo" in marsbench("data", "info", "domars16k").stderr
     assert "Frost" in marsbench("data", "info", "frost_cls", "source=demo").stdout
 
@@ -163,10 +163,21 @@ BAD = {
     "bad subset": (["run", "task={toy}", *RUN, "subset=half"], ["half", "partition_P"]),
     "kind to come": (["run", "task=mmls", "model=vit"], ["mmls", "segmentation masks"]),
     "spectra to come": (["run", "task=ega_ms", "model=vit"], ["ega_ms", "mass spectra"]),
-    "source to come": (["run", "task=frost_cls", *RUN, "source=zenodo"], ["zenodo", "root="]),
+    "zenodo offline": (
+        ["run", "task=frost_cls", *RUN, "source=zenodo"],
+        ["zenodo", "HF_HUB_OFFLINE", "marsbench data download"],
+    ),
+    "hub offline": (
+        ["run", "task=frost_cls", *RUN, "source=huggingface"],
+        ["Mirali33/mb-frost_cls", "HF_HUB_OFFLINE", "marsbench data download"],
+    ),
+    "revision of a folder": (
+        ["run", "task={toy}", *RUN, "source=local", "revision=v1"],
+        ["revision=v1", "source=huggingface"],
+    ),
     "no data": (
         ["run", "task=frost_cls", "model=vit"],
-        ["frost_cls", "data (current folder)", "home", "source=demo", "Zenodo"],
+        ["frost_cls", "data (current folder)", "home", "source=demo", "zenodo", "data download"],
     ),
     "no weights": (
         ["run", "task=frost_cls", "model=vit", "source=demo", "size=0.1"],

@@ -16,6 +16,7 @@ import pytest
 
 from marsbench import cli
 from marsbench.cli.complete import join_pieces
+from marsbench.cli.data import INFO_KEYS
 from marsbench.config import Mode, SourceName, config_keys, parse_subset
 from marsbench.data.catalog import TASKS
 from marsbench.models.zoo import ALIASES, MODELS
@@ -82,7 +83,7 @@ CASES = {
     "not broken": (["run", "task=fro"], ["task=frost_cls"]),
     "task of info": (["data", "info", "fro"], ["frost_cls"]),
     "task of verify": (["data", "verify", "domars"], ["domars16k"]),
-    "key of info": (["data", "info", "frost_cls", ""], ["source=", "root=", "size="]),
+    "key of info": (["data", "info", "frost_cls", ""], [f"{key}=" for key in INFO_KEYS]),
     "value of info": (["data", "info", "frost_cls", "source", "=", "de"], ["demo"]),
     "key of verify": (["data", "verify", "frost_cls", ""], ["root=", "root=null"]),
     "commands": (["resu"], ["results"]),

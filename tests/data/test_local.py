@@ -220,16 +220,10 @@ def test_auto_is_never_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         open_source(get_task("frost_cls"))
 
 
-@pytest.mark.parametrize("name", [SourceName.HUGGINGFACE, SourceName.ZENODO])
-def test_sources_to_come_say_so(name: SourceName, spec: TaskSpec) -> None:
-    with pytest.raises(NotAvailableError, match=name.value):
-        open_source(spec, name)
-
-
 def test_kinds_to_come_say_so(spec: TaskSpec) -> None:
-    spec = make_spec(Kind.SEGMENTATION, decode=Decode.IMAGE_MASK)
-    with pytest.raises(NotAvailableError, match="segmentation masks"):
-        open_source(spec, SourceName.DEMO)
+    spec = make_spec(Kind.MULTILABEL, decode=Decode.SPECTRUM)
+    with pytest.raises(NotAvailableError, match="mass spectra"):
+        open_source(spec, SourceName.LOCAL)
 
 
 def test_demo_takes_no_root(spec: TaskSpec) -> None:

@@ -1,0 +1,217 @@
+"""``marsbench data download``, ``status`` and ``clean``: what is on this machine."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marsbench.cli import complete
+from marsbench.cli.output import Format, FormatOption, friendly, note, print_rows, say, size_text
+
+if TYPE_CHECKING:
+    from marsbench.config import Subset
+    from marsbench.data.inventory import Held
+    from marsbench.data.spec import TaskSpec
+
+EVERY_TASK = "all"
+"""Stands for every task that is published somewhere."""
+
+SOURCES = ("auto", "huggingface", "zenodo")
+
+
+@friendly
+def download(
+    tasks: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TASK...",
+            help="Task names, paths of custom tasks, or 'all'.",
+            autocompletion=complete.task_names,
+        ),
+    ],
+    subsets: Annotated[
+        list[str] | None,
+        typer.Option("--subset", help="Subset of the train split, repeatable; default: full."),
+    ] = None,
+    every_subset: Annotated[
+        bool, typer.Option("--all-subsets", help="Every published subset, and the full split.")
+    ] = False,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--source", help="huggingface, zenodo, or auto: the first of them that has the data."
+        ),
+    ] = "auto",
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="Commit, tag or branch of the hub.")
+    ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Ask the hub whether there is a newer commit.")
+    ] = False,
+    form: FormatOption = Format.AUTO,
+) -> None:
+    """Download tasks once, checked and resumable; runs then need no network.
+
+    What is there already is not fetched again. One task's failure does not stop the others; the
+    exit code is then 2.
+    """
+    from marsbench.config import Subset, parse_subset
+    from marsbench.data.catalog import TASKS, get_task
+    from marsbench.errors import ConfigError, MarsbenchError, unknown_name
+
+    if source not in SOURCES:
+        raise unknown_name("source", source, SOURCES)
+    if source == "zenodo" and (revision is not None or update):
+        raise ConfigError(
+            "--revision and --update are of the Hugging Face hub.",
+            "For the newest Zenodo record: `marsbench data clean TASK`, then download again.",
+        )
+    published = [s for s in TASKS.values() if s.hub_id or s.zenodo_title]
+    specs = published if tasks == [EVERY_TASK] else [get_task(task) for task in tasks]
+    chosen = [parse_subset(name) for name in subsets or []] or [Subset()]
+    if every_subset:
+        chosen = [*chosen, Subset()]
+    rows: list[dict[str, Any]] = []
+    failed = 0
+    for spec in specs:
+        try:
+            rows.append(_download(spec, source, chosen, revision, update, every_subset))
+        except MarsbenchError as error:
+            failed += 1
+            note(f"Error: {spec.name}: {error}")
+            continue
+        if form.is_json:
+            say(json.dumps(rows[-1]))
+    if rows and not form.is_json:
+        shown = [{**r, "splits": len(r["splits"]), "size": size_text(r["size"])} for r in rows]
+        print_rows(shown, Format.TABLE, "", right=("splits", "size"))
+    if failed:
+        note(f"{failed} of {len(specs)} not downloaded.")
+        raise SystemExit(2)
+
+
+def _download(
+    spec: "TaskSpec",
+    source: str,
+    subsets: "list[Subset]",
+    revision: str | None,
+    update: bool,
+    every_subset: bool,
+) -> dict[str, Any]:
+    """Download one task and open what came, so that a fault of the data shows now."""
+    from marsbench.data.sources import zenodo
+    from marsbench.data.sources.hub_files import fetch
+    from marsbench.data.sources.huggingface import HubSource
+    from marsbench.data.sources.local import LocalSource
+    from marsbench.data.sources.web import TransferError
+    from marsbench.errors import DataNotFoundError
+
+    from_zenodo = source == "zenodo"
+    if source != "zenodo":
+        try:
+            if spec.hub_id is None:
+                raise DataNotFoundError(f"{spec.name} is on no hub.", "It names no hub_id.")
+            listing = fetch(spec.hub_id, revision, subsets, update=update, every_split=every_subset)
+        except (DataNotFoundError, TransferError) as error:
+            if source != "auto" or revision is not None or spec.zenodo_title is None:
+                raise
+            note(f"{spec.name}: {error.problem} Trying Zenodo.")
+            from_zenodo = True
+    if from_zenodo:
+        opened = LocalSource(spec, zenodo.download(spec))
+        for split in opened.splits:
+            opened.rows(split)
+        path = opened.folder
+        splits = list(opened.splits)
+        revision_found = f"record {(zenodo.read_manifest(path) or {}).get('record')}"
+    else:
+        for subset in subsets:
+            hub = HubSource(spec, listing, subset)
+            for split in hub.splits:
+                hub.rows(split)
+        path, revision_found = listing.folder, listing.revision
+        splits = [name for name in listing.splits if not listing.missing([name])]
+    from marsbench.data.inventory import size_of
+
+    return {
+        "task": spec.name,
+        "source": "zenodo" if from_zenodo else "huggingface",
+        "revision": revision_found,
+        "splits": splits,
+        "size": size_of(path),
+        "path": str(path),
+    }
+
+
+@friendly
+def status(
+    check: Annotated[
+        bool, typer.Option("--check", help="Read every file and compare its checksum.")
+    ] = False,
+    form: FormatOption = Format.AUTO,
+) -> None:
+    """List what is below MARSBENCH_HOME: source, revision, size, and whether it is whole.
+
+    The exit code is 2 if something is damaged.
+    """
+    from marsbench import paths
+    from marsbench.data.inventory import inventory
+
+    found = inventory(check=check)
+    _print(found, form)
+    problems = [problem for held in found for problem in held.problems]
+    if not form.is_json:
+        say(f"{size_text(sum(held.size for held in found))} in {paths.home()}")
+        for problem in problems:
+            say(f"PROBLEM: {problem}.")
+    if problems:
+        note("`marsbench data clean TASK` removes a task; `marsbench data download TASK` mends it.")
+        raise SystemExit(2)
+
+
+@friendly
+def clean(
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="Task name, or path to a custom task.", autocompletion=complete.task_names
+        ),
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Delete nothing, tell what would be deleted.")
+    ] = False,
+    form: FormatOption = Format.AUTO,
+) -> None:
+    """Delete a task's downloads and decoded images; folders of your own stay."""
+    from marsbench.data.catalog import get_task
+    from marsbench.data.inventory import clean as delete
+
+    found = delete(get_task(task), dry_run=dry_run)
+    _print(found, form)
+    size = size_text(sum(held.size for held in found))
+    note(f"Would free {size}." if dry_run else f"Freed {size}.")
+
+
+def _print(found: "list[Held]", form: Format) -> None:
+    rows = [
+        {
+            "task": held.task,
+            "what": held.what,
+            "revision": held.revision,
+            "splits": list(held.splits),
+            "size": held.size,
+            "state": "damaged" if held.problems else "whole",
+            "path": str(held.path),
+            "problems": list(held.problems),
+        }
+        for held in found
+    ]
+    if form.is_json:
+        print_rows(rows, form, "")
+        return
+    for row in rows:
+        row["size"] = size_text(held_size) if isinstance(held_size := row["size"], int) else ""
+        row["splits"] = len(held_splits) if isinstance(held_splits := row["splits"], list) else ""
+        row["revision"] = str(row["revision"])[:12]
+        del row["problems"]
+    print_rows(rows, form, "", right=("size", "splits"))

@@ -1,0 +1,104 @@
+"""``marsbench data convert`` and ``subsets``: write a task's folder, and lists into one."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marsbench.cli import complete
+from marsbench.cli.data import INFO_KEYS, VERIFY_KEYS, TaskArgument, keys_of, open_where
+from marsbench.cli.output import Format, FormatOption, friendly, note, say
+
+
+@friendly
+def convert(
+    task: TaskArgument,
+    where: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE...",
+            help="source=..., root=FOLDER, revision=..., size=N (demo data).",
+            autocompletion=complete.words_of(INFO_KEYS),
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder that will hold the task's folder.")
+    ] = Path("data"),
+    boxes: Annotated[
+        str, typer.Option("--boxes", help="Of detection: coco, voc, yolo, or several by comma.")
+    ] = "coco,voc,yolo",
+    form: FormatOption = Format.AUTO,
+) -> None:
+    """Write a task, from whatever source, as a folder in the published layout.
+
+    Boxes are converted between COCO, Pascal VOC and YOLO exactly.
+    """
+    from marsbench.data.boxes import BoxFormat
+    from marsbench.data.catalog import get_task
+    from marsbench.data.convert import convert as write
+    from marsbench.errors import unknown_name
+
+    formats = [name.strip() for name in boxes.split(",")]
+    for name in formats:
+        if name not in [f.value for f in BoxFormat]:
+            raise unknown_name("box format", name, [f.value for f in BoxFormat])
+    spec = get_task(task)
+    source = open_where(spec, where, download=True)
+    folder = write(spec, source, out, [BoxFormat(name) for name in formats])
+    counts = {split: len(source.rows(split)) for split in source.splits}
+    if form.is_json:
+        say(json.dumps({"task": spec.name, "folder": str(folder), "samples": counts}))
+    else:
+        say(f"{folder}: " + ", ".join(f"{split} {n}" for split, n in counts.items()))
+
+
+@friendly
+def subsets(
+    task: TaskArgument,
+    where: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="root=FOLDER",
+            help="Folder of the data.",
+            autocompletion=complete.words_of(VERIFY_KEYS),
+        ),
+    ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--subset", help="partition_P or few_shot_K, repeatable; default: those of Mars-Bench."
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace lists that are there.")
+    ] = False,
+    form: FormatOption = Format.AUTO,
+) -> None:
+    """Write few-shot and partition lists into a folder: nested, seeded, val and test unchanged."""
+    from marsbench.config import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, parse_subset
+    from marsbench.data.catalog import get_task
+    from marsbench.data.sources import find_local
+    from marsbench.data.sources.local import LocalSource
+    from marsbench.data.subset_files import write_subsets
+
+    spec = get_task(task)
+    source = LocalSource(spec, find_local(spec, keys_of(where, VERIFY_KEYS).get("root")))
+    published = [f"partition_{share}" for share in PUBLISHED_PARTITIONS]
+    if spec.kind.is_classification:
+        published += [f"few_shot_{shots}" for shots in PUBLISHED_SHOTS]
+    done = write_subsets(source, [parse_subset(n) for n in names or published], overwrite=overwrite)
+    if form.is_json:
+        files = {str(path): count for path, count in done.files.items()}
+        kept = [str(path) for path in done.kept]
+        say(json.dumps({"written": files, "skipped": done.skipped, "kept": kept}))
+    else:
+        for path, count in done.files.items():
+            say(f"{path}: {count} train samples")
+        for name, why in done.skipped.items():
+            say(f"not {name}: {why}")
+        for path in done.kept:
+            say(f"{path} was there already (--overwrite replaces it)")
+    if names and done.skipped:
+        note(f"{len(done.skipped)} not written.")
+        raise SystemExit(2)

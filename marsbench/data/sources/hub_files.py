@@ -1,0 +1,339 @@
+"""Files of a dataset repository on the Hugging Face hub: listed once, fetched split by split.
+
+A repository is resolved to a commit once and stays there until somebody asks for an update: what
+a study trained on does not change under it, and a run whose files are here makes no request.
+Below ``MARSBENCH_HOME/hub/ORG--NAME`` lie ``refs/main`` (the commit a name stood for), and for
+each commit ``COMMIT/files.json`` (its files by split, with sizes and checksums) and the files
+themselves, which appear by rename and only when their checksum is right.
+
+The hub's own client lists and signs; it does not carry the bytes, since it throws away what an
+interrupted download had.
+"""
+
+import fnmatch
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from marsbench import paths
+from marsbench.config import Subset
+from marsbench.data.sources import transfer, web
+from marsbench.data.sources.archives import locked
+from marsbench.errors import DataError, DataNotFoundError
+from marsbench.progress import bar
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import DatasetInfo
+
+LISTING = "files.json"
+MAPPING = "mapping.json"
+"""Class names, where a repository has them in a file of their own."""
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+_SPELLINGS = {"validation": "val", "valid": "val", "dev": "val"}
+"""What other repositories call the splits."""
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """One file: its path in the repository, bytes, and checksum as `transfer` takes it."""
+
+    path: str
+    size: int
+    digest: str | None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a repository holds at one commit.
+
+    Attributes:
+        repo: ``ORG/NAME``.
+        revision: The commit.
+        splits: Split to its parquet files, in order.
+        mapping: The file that names the classes, if there is one.
+    """
+
+    repo: str
+    revision: str
+    splits: Mapping[str, tuple[HubFile, ...]]
+    mapping: HubFile | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of this commit lie."""
+        return repo_folder(self.repo) / self.revision
+
+    def files(self, splits: Iterable[str]) -> list[HubFile]:
+        """Files of some splits and the class names; splits that do not exist are left out."""
+        found = [file for split in splits for file in self.splits.get(split, ())]
+        return found if self.mapping is None else [*found, self.mapping]
+
+    def missing(self, splits: Iterable[str]) -> list[HubFile]:
+        """Files of some splits that are not here."""
+        return [file for file in self.files(splits) if not self.has(file)]
+
+    def has(self, file: HubFile) -> bool:
+        """Whether a file is here; one that is has been checked when it came."""
+        try:
+            return (self.folder / file.path).stat().st_size == file.size
+        except OSError:
+            return False
+
+
+def repo_folder(repo: str) -> Path:
+    """Where everything of a repository lies."""
+    return paths.home() / "hub" / repo.replace("/", "--")
+
+
+def split_name(subset: Subset, splits: Iterable[str]) -> str | None:
+    """Name of the split that holds a published subset; None if it is not published."""
+    if subset.shots is not None:
+        names = [f"few_shot_train_{subset.shots}_shot"]
+    elif subset.fraction is not None:
+        # Detection repositories leave out the first part.
+        name = f"{subset.fraction:.2f}x_partition"
+        names = [f"partition_train_{name}", name]
+    else:
+        names = ["train"]
+    return next((name for name in names if name in set(splits)), None)
+
+
+def wanted(subset: Subset, splits: Sequence[str]) -> list[str]:
+    """Splits that a run on a subset needs: its own part of train, or all of it, val and test."""
+    return [split_name(subset, splits) or "train", "val", "test"]
+
+
+def known_listing(repo: str, revision: str | None) -> Listing | None:
+    """The listing of a repository as it was when it was last resolved; makes no request."""
+    folder = repo_folder(repo)
+    commit = revision or "main"
+    try:
+        if not COMMIT.fullmatch(commit):
+            commit = (folder / "refs" / _ref(commit)).read_text().strip()
+        values = json.loads((folder / commit / LISTING).read_text())
+        return Listing(
+            repo,
+            commit,
+            {name: tuple(HubFile(**f) for f in files) for name, files in values["splits"].items()},
+            HubFile(**values["mapping"]) if values["mapping"] else None,
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not there, or half-written by something else: it is made anew
+
+
+def fetch(
+    repo: str,
+    revision: str | None,
+    subsets: Sequence[Subset],
+    *,
+    update: bool = False,
+    every_split: bool = False,
+) -> Listing:
+    """Make sure that the splits of some subsets are here; requests only what is not.
+
+    Several processes may ask for the same at once: one works, the others wait.
+
+    Args:
+        repo: ``ORG/NAME``.
+        revision: Commit, tag or branch; None is the commit that is here, else that of main.
+        subsets: Subsets of the train split wanted, val and test included.
+        update: Whether to resolve the revision anew.
+        every_split: Whether all splits are wanted.
+
+    Raises:
+        DataNotFoundError: If there is no such repository or revision, or it has no such data.
+        TransferError: If it cannot be reached, or what came is not what was promised.
+    """
+
+    def missing(listing: Listing) -> list[HubFile]:
+        names = list(listing.splits)
+        splits = names if every_split else [s for one in subsets for s in wanted(one, names)]
+        return listing.missing(dict.fromkeys(splits))
+
+    if not update:
+        # Without the lock, which a cache that is shared and read-only could not have.
+        listing = known_listing(repo, revision)
+        if listing is not None and not missing(listing):
+            return listing
+    with locked(repo_folder(repo)):
+        listing = None if update else known_listing(repo, revision)
+        if listing is None:
+            listing = _resolve(repo, revision)
+        if files := missing(listing):
+            _download(listing, files)
+    return listing
+
+
+def _download(listing: Listing, files: Sequence[HubFile]) -> None:
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    with bar(listing.repo, sum(file.size for file in files)) as advance:
+        for file in files:
+            url = hf_hub_url(
+                listing.repo,
+                file.path,
+                repo_type="dataset",
+                revision=listing.revision,
+                endpoint=_endpoint(),
+            )
+            path = listing.folder / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for token in _tokens():
+                remote = transfer.Remote(url, file.size, file.digest, build_hf_headers(token=token))
+                try:
+                    transfer.download(remote, path, advance)
+                    break
+                except web.TransferError as error:
+                    if token is False or error.status not in (401, 403):
+                        raise
+
+
+def _tokens() -> tuple[bool, ...]:
+    """Ways to ask, in turn: with the user's token if there is one, then as anybody.
+
+    An old token that the hub refuses must not stand between a user and public data.
+    """
+    from huggingface_hub import get_token
+
+    return (False,) if get_token() is None else (True, False)
+
+
+def _endpoint() -> str:
+    from huggingface_hub import constants
+
+    return os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
+
+
+def _resolve(repo: str, revision: str | None) -> Listing:
+    """Ask the hub which commit a revision is and what it holds, and write that down."""
+    info = _ask(repo, revision)
+    if info.sha is None or not COMMIT.fullmatch(info.sha):
+        raise DataError(f"{_endpoint()} names no commit of {repo}.", "Try again later.")
+    files = {
+        sibling.rfilename: HubFile(sibling.rfilename, sibling.size or 0, _digest(sibling))
+        for sibling in info.siblings or ()
+    }
+    splits = _splits(sorted(files), info.card_data)
+    if not splits:
+        raise DataNotFoundError(
+            f"{repo} at {info.sha[:8]} holds no parquet files of a train, val or test split.",
+            "A hub repository has them as data/SPLIT-00000-of-00001.parquet, which is how "
+            "`datasets` writes them (push_to_hub).",
+        )
+    listing = Listing(
+        repo,
+        info.sha,
+        {name: tuple(files[path] for path in found) for name, found in splits.items()},
+        files.get(MAPPING),
+    )
+    values = {
+        "splits": {name: [asdict(f) for f in found] for name, found in listing.splits.items()},
+        "mapping": None if listing.mapping is None else asdict(listing.mapping),
+    }
+    _write(listing.folder / LISTING, json.dumps(values, indent=1))
+    if not COMMIT.fullmatch(revision or "main"):
+        _write(repo_folder(repo) / "refs" / _ref(revision or "main"), listing.revision)
+    return listing
+
+
+def _ref(name: str) -> str:
+    """File name of a branch or tag, such as ``refs/pr/1``."""
+    return name.replace("/", "--")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def _digest(sibling: Any) -> str | None:
+    """Checksum of a file: of a large one its content's, of a small one git's."""
+    if sibling.lfs is not None:
+        return f"sha256:{sibling.lfs['sha256']}"
+    return None if sibling.blob_id is None else f"git-sha1:{sibling.blob_id}"
+
+
+def _splits(names: Sequence[str], card: Any) -> dict[str, list[str]]:
+    """Parquet files by split: as the repository's card says, else as their names do."""
+    parquet = [name for name in names if name.endswith(".parquet")]
+    found: dict[str, list[str]] = {}
+    for entry in _card_files(card):
+        patterns = entry.get("path") or []
+        for pattern in [patterns] if isinstance(patterns, str) else patterns:
+            matching = [name for name in parquet if fnmatch.fnmatch(name, pattern)]
+            found.setdefault(str(entry.get("split")), []).extend(matching)
+    if not any(found.values()):
+        found = {}
+        for name in parquet:
+            match = re.search(r"(?:^|/)([^/]+?)(?:-\d{5}-of-\d{5}(?:-\w+)?|/\d{4})\.parquet$", name)
+            if match:
+                found.setdefault(match[1], []).append(name)
+    return {_SPELLINGS.get(name, name): files for name, files in found.items() if files}
+
+
+def _card_files(card: Any) -> list[dict[str, Any]]:
+    configs = (card.to_dict() if card is not None else {}).get("configs") or []
+    if not isinstance(configs, list) or not configs:
+        return []
+    default = [c for c in configs if c.get("config_name") == "default"] or configs
+    files = default[0].get("data_files") or []
+    return [entry for entry in files if isinstance(entry, dict)] if isinstance(files, list) else []
+
+
+def _ask(repo: str, revision: str | None) -> "DatasetInfo":
+    """List a repository, with retries, and as anybody where the user's token is refused."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
+
+    if web.offline():
+        raise DataNotFoundError(
+            f"{repo} is not on this machine, and HF_HUB_OFFLINE keeps it from being downloaded.",
+            "Run `marsbench data download TASK` once where there is a network, with the same "
+            "MARSBENCH_HOME, or unset HF_HUB_OFFLINE.",
+        )
+    api = HfApi(endpoint=_endpoint(), library_name="marsbench")
+    tokens = list(_tokens())
+
+    def attempt() -> "DatasetInfo":
+        try:
+            return api.dataset_info(
+                repo, revision=revision, files_metadata=True, token=tokens[0], timeout=web.IDLE
+            )
+        except RevisionNotFoundError as error:
+            raise DataNotFoundError(
+                f"{repo} has no revision '{revision}'.", "Name a commit, a tag or a branch."
+            ) from error
+        except HfHubHTTPError as error:
+            status = getattr(error.response, "status_code", None)
+            if status in web.RETRIED:
+                wait = web.retry_after(error.response.headers)
+                raise web.Passing(f"HTTP {status}", wait, status) from error
+            if len(tokens) > 1:
+                tokens.pop(0)
+                return attempt()
+            raise DataNotFoundError(
+                f"{_endpoint()} shows no dataset {repo} (HTTP {status}): there is none, or it "
+                "is not public.",
+                "Check its name. For a private one set HF_TOKEN to a token that may read it.",
+            ) from error
+        except Exception as error:
+            if not _is_network(error):
+                raise
+            raise web.Passing(str(error) or type(error).__name__) from error
+
+    return web.patiently(f"{_endpoint()}/datasets/{repo}", attempt)
+
+
+def _is_network(error: Exception) -> bool:
+    """Whether an error is one of the hub client's web library, which changes between versions."""
+    library = type(error).__module__.partition(".")[0]
+    return isinstance(error, OSError) or library in ("httpx", "httpx2", "requests", "urllib3")

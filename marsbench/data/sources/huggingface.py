@@ -1,0 +1,394 @@
+"""A task's data as Mars-Bench publishes them on the Hugging Face hub.
+
+Everything is a split of one configuration: ``train``, ``val``, ``test``, and each few-shot set and
+partition of train by itself. The parquet files are read with pyarrow: the index needs the labels
+and the images' names alone, so neither its time nor its memory grows with the images, and a sample
+is one read of its row group. (`datasets` would copy all of them into a second format first.)
+"""
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.config import SourceName, Subset
+from marsbench.data import boxes, decode
+from marsbench.data.rows import Raw, Rows, class_order, code_notes
+from marsbench.data.sources.hub_files import Listing, split_name
+from marsbench.data.sources.local import read_mapping
+from marsbench.data.spec import SPLITS, Decode, TaskSpec
+from marsbench.errors import DataError
+from marsbench.kinds import Kind
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COLUMNS = {
+    Decode.IMAGE_LABEL: ("image", "label"),
+    Decode.PAIR_LABEL: ("image", "label"),
+    Decode.IMAGE_MASK: ("image", "mask"),
+    Decode.IMAGE_BOXES: ("image",),
+}
+"""Columns without which samples cannot be read."""
+
+ANNOTATIONS = ("coco_annotation", "yolo_annotation", "pascal_voc_annotation")
+"""Columns of boxes, the same boxes in each; one is enough."""
+
+_NOT_META = {"image", "label", "mask", "class_labels", "width", "height", *ANNOTATIONS}
+
+_GROUPS = 4
+"""Row groups kept in memory: of the published files each holds some hundred images."""
+
+_RED = 2.0
+"""Mean level of red up to which an image passes for a composite of two."""
+
+
+class HubSource:
+    """One task's splits from the hub, opened.
+
+    Args:
+        spec: The task.
+        listing: The files, those of the splits needed being here.
+        subset: The subset wanted; if it is published, the train split is that alone.
+
+    Raises:
+        DataError: If the files contradict the task or themselves.
+    """
+
+    name = SourceName.HUGGINGFACE
+
+    def __init__(self, spec: TaskSpec, listing: Listing, subset: Subset) -> None:
+        self.spec, self.listing = spec, listing
+        own = split_name(subset, listing.splits)
+        self.holds = subset if own is not None else Subset()
+        self._split = {"train": own or "train", "val": "val", "test": "test"}
+        self.splits = tuple(s for s in SPLITS if self._split[s] in listing.splits)
+        if not self.splits:
+            raise DataError(
+                f"{listing.repo} has none of the splits {', '.join(SPLITS)} "
+                f"(only {', '.join(listing.splits)}).",
+                "Name its splits so.",
+            )
+        self.revision = f"hub:{listing.revision}"
+        self._tables: dict[str, _Table] = {}
+        self._rows: dict[str, Rows] = {}
+        self.class_names, self.notes = self._classes()
+
+    @property
+    def where(self) -> str:
+        """The repository and its commit."""
+        return f"{self.listing.repo}@{self.listing.revision[:8]}"
+
+    def rows(self, split: str) -> Rows:
+        """Index of a split; labels and names are read, images are not."""
+        if split not in self._rows:
+            if split not in self.splits:
+                raise DataError(
+                    f"{self.where} has no split '{self._split.get(split, split)}' "
+                    f"(only {', '.join(self.listing.splits)}).",
+                    "Choose another revision=, or another source.",
+                )
+            table = self._table(split)
+            ids = table.sample_ids(split)
+            # As in a folder, samples are in the order of their ids wherever they come from.
+            table.order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
+            files = self.listing.splits[self._split[split]]
+            content = [self.listing.revision, self._split[split], *(str(f.digest) for f in files)]
+            self._rows[split] = Rows(
+                split,
+                [ids[i] for i in table.order],
+                self._targets(table)[table.order],
+                hashlib.sha256("\t".join(content).encode()).hexdigest(),
+                reading_order=np.argsort(table.order),
+            )
+        return self._rows[split]
+
+    def read(self, split: str, index: int) -> Raw:
+        """Bytes of one sample, with its mask or boxes."""
+        rows, table = self.rows(split), self._table(split)
+        row = table.row(int(table.order[index]))
+        where = f"{self.where} {self._split[split]}/{rows.sample_ids[index]}"
+        image = _image(row["image"], where)
+        meta = {name: value for name, value in row.items() if name not in _NOT_META}
+        if self.spec.decode is Decode.PAIR_LABEL:
+            return _two_of_composite(Raw(image, where, meta=meta))
+        if self.spec.decode is Decode.IMAGE_MASK:
+            mask = Raw(_image(row["mask"], f"{where}, mask"), f"{where}, mask")
+            return Raw(image, where, mask=mask, meta=meta)
+        if self.spec.decode is Decode.IMAGE_BOXES:
+            columns = {name: row[name] for name in ANNOTATIONS if name in row}
+            size = decode.image_size(image, where)
+            return Raw(
+                image, where, boxes=boxes.from_columns(self.spec, columns, size, where), meta=meta
+            )
+        return Raw(image, where, meta=meta)
+
+    def subset_ids(self, subset: Subset) -> list[str] | None:
+        """Train ids of the published subset that was opened."""
+        return list(self.rows("train").sample_ids) if subset == self.holds else None
+
+    def _table(self, split: str) -> "_Table":
+        if split not in self._tables:
+            name = self._split[split]
+            files = self.listing.splits[name]
+            paths = [self.listing.folder / file.path for file in files]
+            table = _Table(paths, f"{self.where} {name}")
+            table.check_columns(self.spec)
+            self._tables[split] = table
+        return self._tables[split]
+
+    def _targets(self, table: "_Table") -> NDArray[np.integer]:
+        if not self.spec.kind.is_classification:
+            return np.zeros((table.num_rows, 0), dtype=np.uint8)
+        labels = table.column("label")
+        num_classes = len(self.class_names)
+        if self.spec.kind is Kind.MULTILABEL:
+            return _multi_hot(labels, num_classes, table.where)
+        return _class_ids(labels, num_classes, table.where)
+
+    def _classes(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Class names by id, and what is to be said of them."""
+        spec = self.spec
+        if spec.kind is Kind.DETECTION:
+            # Ids of the annotations follow the task's own order, the background not counted.
+            return spec.class_names, ()
+        table = self._table(self.splits[0])
+        column = "label" if spec.kind.is_classification else "class_labels"
+        if names := _feature_names(table.features.get(column)):
+            mapping = {i: [name] for i, name in enumerate(names)}
+            order, codes = class_order(spec, mapping, f"{self.where}, column {column}")
+            return tuple(order), code_notes(codes)
+        if self.listing.mapping is not None:
+            path = self.listing.folder / self.listing.mapping.path
+            order, codes = class_order(spec, read_mapping(path), str(path))
+            return tuple(order), code_notes(codes)
+        if spec.path is not None or (spec.kind is Kind.SEGMENTATION and len(spec.classes) == 2):
+            # A user's own task lists its classes by id; of two classes the background is 0.
+            return spec.class_names, ()
+        note = (
+            "These data name no classes, only ids 0 to "
+            f"{len(spec.classes) - 1}; the order of the task's own list is not known to fit, so "
+            "that classes are called by their ids."
+        )
+        return tuple(str(i) for i in range(len(spec.classes))), (note,)
+
+
+class _Table:
+    """The parquet files of one split.
+
+    Attributes:
+        num_rows: Rows of all files.
+        features: What `datasets` noted of the columns.
+        order: Row of each sample of the index, shape (N,).
+    """
+
+    def __init__(self, paths: Sequence[Path], where: str) -> None:
+        import pyarrow.parquet as pq
+
+        self.paths, self.where = paths, where
+        self.features: dict[str, Any] = {}
+        self.columns: list[str] = []
+        self.order: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        ends: list[int] = []
+        self._places: list[tuple[Path, int]] = []
+        for path in paths:
+            with _readable(path):
+                schema = pq.read_schema(path)
+                metadata = pq.read_metadata(path)
+            self.features |= _features(schema)
+            self.columns = list(schema.names)
+            for group in range(metadata.num_row_groups):
+                ends.append((ends[-1] if ends else 0) + metadata.row_group(group).num_rows)
+                self._places.append((path, group))
+        self._ends = np.array(ends, dtype=np.int64)
+        self.num_rows = int(ends[-1]) if ends else 0
+        self._groups: OrderedDict[int, pa.Table] = OrderedDict()
+        self._lock = Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Workers read for themselves.
+        return {**self.__dict__, "_groups": OrderedDict(), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=Lock())
+
+    def check_columns(self, spec: TaskSpec) -> None:
+        """Raise if a column that the task needs is not there."""
+        missing = [name for name in COLUMNS[spec.decode] if name not in self.columns]
+        if spec.decode is Decode.IMAGE_BOXES and not set(ANNOTATIONS) & set(self.columns):
+            missing.append(f"{' or '.join(ANNOTATIONS)}")
+        if missing:
+            raise DataError(
+                f"{self.where} has no column {', '.join(missing)} (its columns are: "
+                f"{', '.join(self.columns)}).",
+                "Choose another revision=, or another source.",
+            )
+
+    def column(self, name: str) -> "pa.ChunkedArray":
+        """One column of all rows; of a nested one a part, such as ``image.path``."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        chunks: list[Any] = []
+        for path in self.paths:
+            with _readable(path):
+                # Not read_table(), which reads the images to give their names.
+                table = pq.ParquetFile(path).read(columns=[name])
+            found = table.column(0)
+            if pa.types.is_struct(found.type):
+                found = pa.chunked_array([chunk.field(0) for chunk in found.chunks])
+            chunks.extend(found.chunks)
+        return pa.chunked_array(chunks)
+
+    def sample_ids(self, split: str) -> list[str]:
+        """File names of the images; where they have none, or one twice, the number of the row."""
+        names: list[str | None] = []
+        if self.num_rows:
+            names = [
+                None if path is None else path.replace("\\", "/").rpartition("/")[2]
+                for path in self.column("image.path").to_pylist()
+            ]
+        if all(names) and len(set(names)) == len(names):
+            return [str(name) for name in names]
+        return [f"{split}_{i:06d}" for i in range(self.num_rows)]
+
+    def row(self, index: int) -> dict[str, Any]:
+        """All columns of one row."""
+        group = int(np.searchsorted(self._ends, index, side="right"))
+        start = int(self._ends[group - 1]) if group else 0
+        found: dict[str, Any] = self._group(group).slice(index - start, 1).to_pylist()[0]
+        return found
+
+    def _group(self, group: int) -> "pa.Table":
+        import pyarrow.parquet as pq
+
+        with self._lock:
+            if group in self._groups:
+                self._groups.move_to_end(group)
+            else:
+                path, number = self._places[group]
+                with _readable(path):
+                    self._groups[group] = pq.ParquetFile(path).read_row_group(number)
+                if len(self._groups) > _GROUPS:
+                    self._groups.popitem(last=False)
+            return self._groups[group]
+
+
+class _readable:  # noqa: N801
+    """Turn what pyarrow says of a damaged or missing file into one message."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        # pyarrow's errors derive from these.
+        if isinstance(error, (OSError, ValueError, KeyError)):
+            raise DataError(
+                f"{self.path} cannot be read: {str(error).splitlines()[0]}.",
+                "Remove it with `marsbench data clean TASK` and download the data again.",
+            ) from error
+
+
+def _features(schema: "pa.Schema") -> dict[str, Any]:
+    """What `datasets` wrote into a file about its columns."""
+    try:
+        values = json.loads((schema.metadata or {})[b"huggingface"])
+        features: dict[str, Any] = values["info"]["features"]
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return features
+
+
+def _feature_names(feature: Any) -> list[str]:
+    """Class names of a feature that is a class label, or a list of them; else none."""
+    if isinstance(feature, list):
+        feature = feature[0] if feature else None
+    while isinstance(feature, Mapping) and isinstance(feature.get("feature"), (Mapping, list)):
+        feature = feature["feature"]
+    names = feature.get("names") if isinstance(feature, Mapping) else None
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _class_ids(labels: "pa.ChunkedArray", num_classes: int, where: str) -> NDArray[np.int64]:
+    """Class ids of a column of numbers, or of texts that are numbers; shape (N,)."""
+    try:
+        if labels.null_count:
+            raise ValueError("some are missing")
+        values = labels.to_numpy()
+        ids: NDArray[np.int64] = values.astype(np.int64)
+        if values.dtype.kind == "f" and (ids != values).any():
+            raise ValueError("some are not whole numbers")
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise DataError(
+            f"{where}: column label holds no class ids: {error}.", "Choose another revision=."
+        ) from error
+    _check_range(ids, num_classes, where)
+    return ids
+
+
+def _check_range(ids: NDArray[np.int64], num_classes: int, where: str) -> None:
+    bad = (ids < 0) | (ids >= num_classes)
+    if bad.any():
+        raise DataError(
+            f"{where}: row {int(np.flatnonzero(bad)[0])} has label {int(ids[bad][0])}, outside "
+            f"0..{num_classes - 1} (as {int(bad.sum())} have).",
+            "Choose another revision=, or another source.",
+        )
+
+
+def _multi_hot(labels: "pa.ChunkedArray", num_classes: int, where: str) -> NDArray[np.uint8]:
+    """Zeros and ones of a column of lists, which hold ids or one 0 or 1 per class; (N, K)."""
+    rows = labels.to_pylist()
+    if rows and all(isinstance(row, str) for row in rows):
+        try:
+            rows = [json.loads(row) for row in rows]
+        except ValueError as error:
+            raise DataError(
+                f"{where}: column label holds no lists: {error}.", "Choose another revision=."
+            ) from error
+    targets = np.zeros((len(rows), num_classes), dtype=np.uint8)
+    if not all(isinstance(row, list) and all(isinstance(v, int) for v in row) for row in rows):
+        raise DataError(
+            f"{where}: column label is not a list of class ids in every row.",
+            "Choose another revision=, or another source.",
+        )
+    # As in a folder: no list of ids repeats one.
+    one_hot = all(len(r) == num_classes and set(r) <= {0, 1} for r in rows) and any(
+        len(set(r)) < len(r) for r in rows
+    )
+    if one_hot:
+        return np.array(rows, dtype=np.uint8)
+    place = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+    ids = np.array([i for row in rows for i in row], dtype=np.int64)
+    _check_range(ids, num_classes, where)
+    targets[place, ids] = 1
+    return targets
+
+
+def _image(cell: Any, where: str) -> bytes:
+    found = cell.get("bytes") if isinstance(cell, Mapping) else cell
+    if not isinstance(found, bytes):
+        raise DataError(f"{where} has no image.", "Choose another revision=, or another source.")
+    return found
+
+
+def _two_of_composite(raw: Raw) -> Raw:
+    """Take the two grey images out of a composite: green is after, blue is before (paper, B.2)."""
+    pixels = decode.image(raw, 3)
+    if pixels[:, :, 0].mean() > _RED:
+        raise DataError(
+            f"{raw.where} is not a composite of two images: its red band is not empty.",
+            "Choose another revision=, or another source.",
+        )
+    after = Raw(np.ascontiguousarray(pixels[:, :, 1:2]), f"{raw.where}, after")
+    before = np.ascontiguousarray(pixels[:, :, 2:3])
+    return Raw(before, f"{raw.where}, before", after=after, meta=raw.meta)
