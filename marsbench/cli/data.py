@@ -164,6 +164,8 @@ def _print_info(spec: "TaskSpec", source: "Source | None", form: Format) -> None
         sizes = {s: len(source.rows(s)) for s in source.splits}
         facts |= {"data": source.where, "revision": source.revision, "sizes": sizes}
         facts["notes"] = [*spec.notes, *source.notes]
+        if negatives := _negatives(spec, source):
+            facts["negative samples"] = negatives
     if form.is_json:
         say(json.dumps({**facts, "classes": classes}))
         return
@@ -177,6 +179,23 @@ def _print_info(spec: "TaskSpec", source: "Source | None", form: Format) -> None
                 )
                 say(f"{name if i == 0 else '':<16} {shown}")
     print_rows(classes, Format.TABLE, "", right=("train", "val", "test"))
+
+
+def _negatives(spec: "TaskSpec", source: "Source") -> dict[str, int]:
+    """Samples of each split that show no object, where a task asks for one kind or for boxes."""
+    from marsbench.data import decode
+    from marsbench.kinds import Kind
+    from marsbench.progress import track
+
+    one_kind = spec.kind is Kind.SEGMENTATION and len(spec.classes) == 2
+    if spec.kind is not Kind.DETECTION and not one_kind:
+        return {}
+    counts = {}
+    for split in source.splits:
+        size = len(source.rows(split))
+        samples = track(range(size), f"Reading {split}", size)
+        counts[split] = sum(decode.is_negative(spec, source.read(split, i)) for i in samples)
+    return counts
 
 
 def _counts(spec: "TaskSpec", source: "Source") -> dict[str, dict[str, int]]:

@@ -1,12 +1,14 @@
 """The real services: does each task have its data there?"""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from marsbench.config import SourceName, parse_subset
 from marsbench.data.catalog import TASKS
-from marsbench.data.sources import web, zenodo
+from marsbench.data.sources import hub_files, open_source, web, zenodo
 from marsbench.data.sources.transfer import TransferError
 
 pytestmark = pytest.mark.network
@@ -38,3 +40,45 @@ def test_zenodo_has_a_record(
     assert file.size > 0
     assert (file.digest or "").startswith("md5:")
     assert file.url.startswith("https://")
+
+
+ON_THE_HUB = [name for name, spec in TASKS.items() if spec.hub_id is not None]
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty home, little patience, and a skip where the hub cannot be reached."""
+    monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path))
+    monkeypatch.setattr(web, "WAITS", (1.0,))
+    try:
+        web.get_json("https://huggingface.co/api/datasets?limit=1", what="The hub")
+    except TransferError as error:
+        if error.status is not None:
+            raise
+        pytest.skip(f"The hub cannot be reached: {error.problem}")
+
+
+@pytest.mark.parametrize("name", ON_THE_HUB)
+def test_the_hub_has_every_split(hub: None, name: str) -> None:
+    assert len(ON_THE_HUB) == 20
+    spec = TASKS[name]
+    assert spec.hub_id is not None
+    listing = hub_files.fetch(spec.hub_id, None, [])
+    wanted = [f"partition_{spec.min_partition:.2f}", "partition_0.50"]
+    wanted += ["few_shot_1", "few_shot_20"] if spec.few_shot else []
+    assert {"train", "val", "test"} <= set(listing.splits)
+    for subset in wanted:
+        assert hub_files.split_name(parse_subset(subset), listing.splits) is not None, subset
+    assert all(f.digest for files in listing.splits.values() for f in files)
+
+
+@pytest.mark.parametrize("name", ["change_cls_ctx", "boulder_seg", "boulder_det"])
+def test_small_tasks_open_from_the_hub(hub: None, name: str) -> None:
+    spec = TASKS[name]
+    source = open_source(spec, SourceName.HUGGINGFACE)
+    assert {split: len(source.rows(split)) for split in source.splits} == spec.sizes
+    for split in source.splits:
+        raw = source.read(split, 0)
+        assert raw.image is not None
+        assert (raw.mask is not None) == (name == "boulder_seg")
+        assert (raw.boxes is not None) == (name == "boulder_det")

@@ -228,7 +228,7 @@ def test_no_published_layout(community: Server, tmp_path: Path) -> None:
 def test_a_wrong_checksum(community: Server, content: bytes, tmp_path: Path) -> None:
     community.records[77].md5["mb-toy.zip"] = "0" * 32
     refused(TransferError, "md5:" + "0" * 32)
-    assert not (tmp_path / "home" / "downloads" / "mb-toy").exists()
+    assert list((tmp_path / "home" / "downloads" / "mb-toy").iterdir()) == []
 
 
 def test_a_folder_of_the_users_own(community: Server) -> None:
