@@ -6,6 +6,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ import marsbench
 from marsbench.data.spec import Decode, TaskSpec
 from marsbench.kinds import Kind
 from tests.fakes import make_spec, read_rows, write_folder, write_rows, write_spec
+from tests.hub_data import zip_of
 
 PAIRS = {"kind": Kind.BINARY, "classes": ("Change", "No change"), "decode": Decode.PAIR_LABEL}
 
@@ -99,6 +101,20 @@ def empty_file(place: Place) -> None:
 def cut_file(place: Place) -> None:
     path = place.image("val_0003.png")
     path.write_bytes(path.read_bytes()[:90])
+
+
+def cut_archive(place: Place) -> None:
+    whole = zip_of(place.data)
+    (place.path / "cut.zip").write_bytes(whole[: len(whole) // 2])
+
+
+def evil_archive(place: Place) -> None:
+    with zipfile.ZipFile(place.path / "out.zip", "w") as archive:
+        archive.writestr("../evil.txt", "x")
+
+
+def web_page(place: Place) -> None:
+    (place.path / "page.zip").write_text("<!DOCTYPE html><html>log in</html>")
 
 
 def drop_split(place: Place) -> None:
@@ -210,6 +226,10 @@ CASES = [
     # Folders and files.
     Case("missing folder", [*TOY, "root=nowhere"], ["root=nowhere", "no folder"]),
     Case("no data", ["run", "task=frost_cls", *RUN], ["frost_cls", "data", "source=demo"]),
+    Case("archive cut short", [*TOY, "root=cut.zip"], ["cut.zip"], cut_archive),
+    Case("archive that leads out", [*TOY, "root=out.zip"], ["out.zip", "../evil"], evil_archive),
+    Case("web page for an archive", [*TOY, "root=page.zip"], ["page.zip", "page"], web_page),
+    Case("unknown kind of URL", [*TOY, "root=gopher://x/y"], ["gopher"]),
     Case("root for demo data", [*TOY, "source=demo", "root=."], ["source=demo", "root"]),
     Case("demo data of no recipe", [*TOY, "source=demo"], ["no demo data of toy", "frost_cls"]),
     Case("missing task file", ["run", "task=./mine.yaml", *RUN], ["mine.yaml"]),
