@@ -110,7 +110,13 @@ def load_dataset(
     check_available(spec)
     part = parse_subset(config.subset)
     opened = open_source(
-        spec, config.source, config.root, config.size, subset=part, revision=config.revision
+        spec,
+        config.source,
+        config.root,
+        config.size,
+        subset=part,
+        splits=[split],
+        revision=config.revision,
     )
     indices = select(opened, part).indices if split == "train" else None
     return MarsDataset(spec, opened, split, indices=indices, cache=cache)

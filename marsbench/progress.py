@@ -11,6 +11,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def tell(text: str) -> None:
+    """Print a line to standard error, where it cannot mix with results."""
+    sys.stderr.write(f"{text}\n")
+
+
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
     """Yield the items while a bar on standard error shows how far they are and how long yet."""
     if not sys.stderr.isatty():

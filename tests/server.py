@@ -62,6 +62,8 @@ class Repo:
     commit: str = COMMIT
     private: bool = False
     card: dict[str, Any] = field(default_factory=dict)
+    branches: tuple[str, ...] = ()
+    states_sizes: bool = True
 
 
 @dataclass
@@ -176,7 +178,7 @@ def _repo(server: Server, name: str, revision: str) -> Repo | Answer:
     repo = server.repos.get(name)
     if repo is None:
         return Answer(b"Repository not found", 404, _MISSING_REPO)
-    if revision not in ("main", repo.commit):
+    if revision not in ("main", repo.commit, *repo.branches):
         return Answer(b"Invalid rev id", 404, {"X-Error-Code": "RevisionNotFound"})
     return repo
 
@@ -193,7 +195,7 @@ def _hub_info(server: Server, _: str, name: str, revision: str = "main") -> Answ
     siblings = [
         {
             "rfilename": path,
-            "size": len(content),
+            **({"size": len(content)} if repo.states_sizes else {}),
             "blobId": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(),
             **({"lfs": _lfs(content)} if path.endswith(".parquet") else {}),
         }
@@ -299,7 +301,7 @@ def _record_file(server: Server, _: str, record_id: str, name: str) -> Answer:
 
 _ROUTES: list[tuple[str, Callable[..., Answer]]] = [
     (r"/api/datasets/([^/]+/[^/]+)", _hub_info),
-    (r"/api/datasets/([^/]+/[^/]+)/revision/([^/]+)", _hub_info),
+    (r"/api/datasets/([^/]+/[^/]+)/revision/(.+)", _hub_info),
     (r"/api/datasets/([^/]+/[^/]+)/tree/([^/]+)", _hub_tree),
     (r"/api/datasets/([^/]+/[^/]+)/tree/([^/]+)/(.*)", _hub_tree),
     (r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", _hub_file),

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from marsbench.data.rows import Source
     from marsbench.data.spec import TaskSpec
 
-INFO_KEYS = ("source", "root", "size", "revision", "subset")
+CONVERT_KEYS = ("source", "root", "size", "revision")
+"""Keys of ``marsbench data convert``."""
+
+INFO_KEYS = (*CONVERT_KEYS, "subset")
 """Keys of ``marsbench data info``."""
 
 VERIFY_KEYS = ("root",)
@@ -34,6 +37,15 @@ WhereArgument = Annotated[
     ),
 ]
 
+FolderArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="root=FOLDER",
+        help="Folder of the data.",
+        autocompletion=complete.words_of(VERIFY_KEYS),
+    ),
+]
+
 
 @app.command("info")
 @friendly
@@ -44,13 +56,20 @@ def info(
         Path | None, typer.Option("--samples", help="Draw labelled samples into this PNG.")
     ] = None,
     split: Annotated[str, typer.Option("--split", help="Split to draw from.")] = "train",
+    negatives: Annotated[
+        bool,
+        typer.Option("--negatives", help="Read all masks or boxes; count those of no object."),
+    ] = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
     """Describe a task, count its data if they are there, and draw samples if asked."""
     from marsbench.data.catalog import get_task
+    from marsbench.data.decode import check_available
     from marsbench.errors import DataNotFoundError, NotAvailableError
 
     spec = get_task(task)
+    if samples is not None:
+        check_available(spec)
     source: Source | None = None
     try:
         # What is not here is downloaded only if somebody asks for its source or for pictures.
@@ -59,10 +78,10 @@ def info(
     except (DataNotFoundError, NotAvailableError) as error:
         if samples is not None:
             raise
-        _print_info(spec, None, form)
+        _print_info(spec, None, {}, form)
         note(str(error))
         return
-    _print_info(spec, source, form)
+    _print_info(spec, source, _negatives(spec, source) if negatives else {}, form)
     if samples is not None:
         from marsbench.data.pictures import draw_samples
 
@@ -74,14 +93,7 @@ def info(
 @friendly
 def verify(
     task: TaskArgument,
-    where: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="root=FOLDER",
-            help="Folder of the data.",
-            autocompletion=complete.words_of(VERIFY_KEYS),
-        ),
-    ] = None,
+    where: FolderArgument = None,
     form: FormatOption = Format.AUTO,
 ) -> None:
     """Check every file of a local folder and list all problems at once; exit code 2 if any."""
@@ -137,7 +149,9 @@ def open_where(spec: "TaskSpec", where: list[str] | None, *, download: bool) -> 
     )
 
 
-def _print_info(spec: "TaskSpec", source: "Source | None", form: Format) -> None:
+def _print_info(
+    spec: "TaskSpec", source: "Source | None", negatives: dict[str, int], form: Format
+) -> None:
     counts = _counts(spec, source) if source is not None else {}
     described = {c.name: c.description for c in spec.classes}
     names = spec.class_names if source is None else source.class_names
@@ -164,8 +178,7 @@ def _print_info(spec: "TaskSpec", source: "Source | None", form: Format) -> None
         sizes = {s: len(source.rows(s)) for s in source.splits}
         facts |= {"data": source.where, "revision": source.revision, "sizes": sizes}
         facts["notes"] = [*spec.notes, *source.notes]
-        if negatives := _negatives(spec, source):
-            facts["negative samples"] = negatives
+        facts |= {"negative samples": negatives} if negatives else {}
     if form.is_json:
         say(json.dumps({**facts, "classes": classes}))
         return
@@ -182,18 +195,20 @@ def _print_info(spec: "TaskSpec", source: "Source | None", form: Format) -> None
 
 
 def _negatives(spec: "TaskSpec", source: "Source") -> dict[str, int]:
-    """Samples of each split that show no object, where a task asks for one kind or for boxes."""
+    """Samples of each split that show no object."""
     from marsbench.data import decode
-    from marsbench.kinds import Kind
+    from marsbench.errors import ConfigError
     from marsbench.progress import track
 
-    one_kind = spec.kind is Kind.SEGMENTATION and len(spec.classes) == 2
-    if spec.kind is not Kind.DETECTION and not one_kind:
-        return {}
+    if spec.kind.is_classification:
+        raise ConfigError(
+            f"--negatives is for masks and boxes; {spec.name} is {spec.kind}.", "Leave it out."
+        )
     counts = {}
     for split in source.splits:
-        size = len(source.rows(split))
-        samples = track(range(size), f"Reading {split}", size)
+        rows = source.rows(split)
+        order = range(len(rows)) if rows.reading_order is None else rows.reading_order.tolist()
+        samples = track(order, f"Reading {split}", len(rows))
         counts[split] = sum(decode.is_negative(spec, source.read(split, i)) for i in samples)
     return counts
 

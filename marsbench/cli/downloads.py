@@ -31,7 +31,10 @@ def download(
     ],
     subsets: Annotated[
         list[str] | None,
-        typer.Option("--subset", help="Subset of the train split, repeatable; default: full."),
+        typer.Option(
+            "--subset",
+            help="Subset of the train split, repeatable; default: full. Zenodo has all in one.",
+        ),
     ] = None,
     every_subset: Annotated[
         bool, typer.Option("--all-subsets", help="Every published subset, and the full split.")
@@ -55,7 +58,7 @@ def download(
     What is there already is not fetched again. One task's failure does not stop the others; the
     exit code is then 2.
     """
-    from marsbench.config import Subset, parse_subset
+    from marsbench.config import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, Subset, parse_subset
     from marsbench.data.catalog import TASKS, get_task
     from marsbench.errors import ConfigError, MarsbenchError, unknown_name
 
@@ -70,7 +73,9 @@ def download(
     specs = published if tasks == [EVERY_TASK] else [get_task(task) for task in tasks]
     chosen = [parse_subset(name) for name in subsets or []] or [Subset()]
     if every_subset:
-        chosen = [*chosen, Subset()]
+        names = [f"partition_{share}" for share in PUBLISHED_PARTITIONS]
+        names += [f"few_shot_{shots}" for shots in PUBLISHED_SHOTS]
+        chosen = [Subset(), *map(parse_subset, names)]
     rows: list[dict[str, Any]] = []
     failed = 0
     for spec in specs:
@@ -99,44 +104,42 @@ def _download(
     every_subset: bool,
 ) -> dict[str, Any]:
     """Download one task and open what came, so that a fault of the data shows now."""
+    from marsbench.data.inventory import size_of
     from marsbench.data.sources import zenodo
     from marsbench.data.sources.hub_files import fetch
     from marsbench.data.sources.huggingface import HubSource
     from marsbench.data.sources.local import LocalSource
-    from marsbench.data.sources.web import TransferError
+    from marsbench.data.sources.web import UnreachableError
+    from marsbench.data.spec import SPLITS
     from marsbench.errors import DataNotFoundError
 
-    from_zenodo = source == "zenodo"
     if source != "zenodo":
         try:
             if spec.hub_id is None:
                 raise DataNotFoundError(f"{spec.name} is on no hub.", "It names no hub_id.")
             listing = fetch(spec.hub_id, revision, subsets, update=update, every_split=every_subset)
-        except (DataNotFoundError, TransferError) as error:
+        except (DataNotFoundError, UnreachableError) as error:
             if source != "auto" or revision is not None or spec.zenodo_title is None:
                 raise
             note(f"{spec.name}: {error.problem} Trying Zenodo.")
-            from_zenodo = True
-    if from_zenodo:
-        opened = LocalSource(spec, zenodo.download(spec))
-        for split in opened.splits:
-            opened.rows(split)
-        path = opened.folder
-        splits = list(opened.splits)
-        revision_found = f"record {(zenodo.read_manifest(path) or {}).get('record')}"
+            source = "zenodo"
+    if source == "zenodo":
+        folder = LocalSource(spec, zenodo.download(spec))
+        for split in SPLITS:
+            folder.rows(split)
+        record = (zenodo.read_manifest(folder.folder) or {}).get("record")
+        path, found, splits = folder.folder, f"record {record}", list(folder.splits)
     else:
         for subset in subsets:
             hub = HubSource(spec, listing, subset)
-            for split in hub.splits:
+            for split in SPLITS:
                 hub.rows(split)
-        path, revision_found = listing.folder, listing.revision
+        path, found = listing.folder, listing.revision
         splits = [name for name in listing.splits if not listing.missing([name])]
-    from marsbench.data.inventory import size_of
-
     return {
         "task": spec.name,
-        "source": "zenodo" if from_zenodo else "huggingface",
-        "revision": revision_found,
+        "source": "zenodo" if source == "zenodo" else "huggingface",
+        "revision": found,
         "splits": splits,
         "size": size_of(path),
         "path": str(path),
@@ -146,7 +149,7 @@ def _download(
 @friendly
 def status(
     check: Annotated[
-        bool, typer.Option("--check", help="Read every file and compare its checksum.")
+        bool, typer.Option("--check", help="Read every file of the hub and compare its checksum.")
     ] = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
@@ -165,7 +168,7 @@ def status(
         for problem in problems:
             say(f"PROBLEM: {problem}.")
     if problems:
-        note("`marsbench data clean TASK` removes a task; `marsbench data download TASK` mends it.")
+        note("`marsbench data clean TASK`, then `marsbench data download TASK` mend a task.")
         raise SystemExit(2)
 
 
@@ -174,7 +177,8 @@ def clean(
     task: Annotated[
         str,
         typer.Argument(
-            help="Task name, or path to a custom task.", autocompletion=complete.task_names
+            help="Task name, path to a custom task, or 'roots': what was made of root=.",
+            autocompletion=complete.task_names,
         ),
     ],
     dry_run: Annotated[
@@ -184,9 +188,10 @@ def clean(
 ) -> None:
     """Delete a task's downloads and decoded images; folders of your own stay."""
     from marsbench.data.catalog import get_task
+    from marsbench.data.inventory import ROOTS
     from marsbench.data.inventory import clean as delete
 
-    found = delete(get_task(task), dry_run=dry_run)
+    found = delete(None if task == ROOTS else get_task(task), dry_run=dry_run)
     _print(found, form)
     size = size_text(sum(held.size for held in found))
     note(f"Would free {size}." if dry_run else f"Freed {size}.")

@@ -7,7 +7,14 @@ from typing import Annotated
 import typer
 
 from marsbench.cli import complete
-from marsbench.cli.data import INFO_KEYS, VERIFY_KEYS, TaskArgument, keys_of, open_where
+from marsbench.cli.data import (
+    CONVERT_KEYS,
+    VERIFY_KEYS,
+    FolderArgument,
+    TaskArgument,
+    keys_of,
+    open_where,
+)
 from marsbench.cli.output import Format, FormatOption, friendly, note, say
 
 
@@ -19,7 +26,7 @@ def convert(
         typer.Argument(
             metavar="KEY=VALUE...",
             help="source=..., root=FOLDER, revision=..., size=N (demo data).",
-            autocompletion=complete.words_of(INFO_KEYS),
+            autocompletion=complete.words_of(CONVERT_KEYS),
         ),
     ] = None,
     out: Annotated[
@@ -37,6 +44,8 @@ def convert(
     from marsbench.data.boxes import BoxFormat
     from marsbench.data.catalog import get_task
     from marsbench.data.convert import convert as write
+    from marsbench.data.sources.hub_files import fetch
+    from marsbench.data.sources.huggingface import HubSource
     from marsbench.errors import unknown_name
 
     formats = [name.strip() for name in boxes.split(",")]
@@ -44,7 +53,11 @@ def convert(
         if name not in [f.value for f in BoxFormat]:
             raise unknown_name("box format", name, [f.value for f in BoxFormat])
     spec = get_task(task)
+    keys_of(where, CONVERT_KEYS)
     source = open_where(spec, where, download=True)
+    if isinstance(source, HubSource):
+        # With the published subsets, whose lists the folder gets too.
+        fetch(source.listing.repo, source.listing.revision, [], every_split=True)
     folder = write(spec, source, out, [BoxFormat(name) for name in formats])
     counts = {split: len(source.rows(split)) for split in source.splits}
     if form.is_json:
@@ -56,14 +69,7 @@ def convert(
 @friendly
 def subsets(
     task: TaskArgument,
-    where: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="root=FOLDER",
-            help="Folder of the data.",
-            autocompletion=complete.words_of(VERIFY_KEYS),
-        ),
-    ] = None,
+    where: FolderArgument = None,
     names: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,10 +86,22 @@ def subsets(
     from marsbench.data.catalog import get_task
     from marsbench.data.sources import find_local
     from marsbench.data.sources.local import LocalSource
+    from marsbench.data.sources.zenodo import is_ours
     from marsbench.data.subset_files import write_subsets
+    from marsbench.errors import ConfigError
 
     spec = get_task(task)
-    source = LocalSource(spec, find_local(spec, keys_of(where, VERIFY_KEYS).get("root")))
+    root = keys_of(where, VERIFY_KEYS).get("root")
+    if root is not None and not Path(root).expanduser().is_dir():
+        raise ConfigError(
+            f"root={root} is no folder, and lists are written into one.", "Unpack it, or copy it."
+        )
+    source = LocalSource(spec, find_local(spec, root))
+    if overwrite and is_ours(source.folder):
+        raise ConfigError(
+            f"{source.folder} was downloaded, with its published lists.",
+            "Copy the folder to write other lists, or leave out --overwrite.",
+        )
     published = [f"partition_{share}" for share in PUBLISHED_PARTITIONS]
     if spec.kind.is_classification:
         published += [f"few_shot_{shots}" for shots in PUBLISHED_SHOTS]

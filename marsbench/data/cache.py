@@ -102,8 +102,7 @@ def cached_images(spec: TaskSpec, source: Source, rows: Rows) -> CachedImages:
         DataError: If an image cannot be decoded, or there is no room; names the file.
     """
     key = hashlib.sha256(
-        f"{source.revision}\t{rows.fingerprint}\t{spec.decode}\t{spec.channels}\t"
-        f"{decode.VERSION}".encode()
+        f"{rows.fingerprint}\t{spec.decode}\t{spec.channels}\t{decode.VERSION}".encode()
     ).hexdigest()[:16]
     folder = paths.home() / "decoded" / spec.name / f"{rows.split}-{key}"
     images = _open(folder)

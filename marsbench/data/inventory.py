@@ -16,6 +16,12 @@ from marsbench.data.spec import TaskSpec
 from marsbench.errors import DataError
 from marsbench.progress import bar
 
+PART = ".part"
+"""End of the name of a folder that is being made or deleted, or was left so."""
+
+ROOTS = "roots"
+"""Stands for archives and copies of URLs that were given as ``root=``, which are of no task."""
+
 OWN = "own folder"
 """A folder that a user put among the downloads: it is never deleted."""
 
@@ -56,11 +62,11 @@ def inventory(tasks: Iterable[TaskSpec] = (), *, check: bool = False) -> list[He
     return sorted(found, key=lambda held: (held.task, held.what, held.revision))
 
 
-def clean(spec: TaskSpec, *, dry_run: bool = False) -> list[Held]:
+def clean(spec: TaskSpec | None, *, dry_run: bool = False) -> list[Held]:
     """Delete a task's downloads and decoded images; a folder of the user's own stays.
 
     Args:
-        spec: The task.
+        spec: The task; None stands for what was unpacked or copied of ``root=``.
         dry_run: Whether to delete nothing and only tell what would be.
 
     Returns:
@@ -69,14 +75,17 @@ def clean(spec: TaskSpec, *, dry_run: bool = False) -> list[Held]:
     Raises:
         DataError: If something cannot be deleted.
     """
-    mine = [held for held in inventory([spec]) if held.task == spec.name and held.what != OWN]
+    name = ROOTS if spec is None else spec.name
+    found = inventory([] if spec is None else [spec])
+    mine = [held for held in found if held.task == name and held.what != OWN]
     if dry_run or not mine:
         return mine
-    repo = None if spec.hub_id is None else hub_files.repo_folder(spec.hub_id)
+    hub_id = None if spec is None else spec.hub_id
+    repo = None if hub_id is None else hub_files.repo_folder(hub_id)
     try:
         for held in mine:
             if held.what != "huggingface":
-                shutil.rmtree(held.path) if held.path.is_dir() else held.path.unlink()
+                _delete(held.path)
         if repo is not None and repo.is_dir():
             # With the commit that a name stood for, so that the next download asks anew; a
             # download that is under way is let finish.
@@ -87,6 +96,15 @@ def clean(spec: TaskSpec, *, dry_run: bool = False) -> list[Held]:
             f"{error.filename} cannot be deleted: {error.strerror}.", "Mend that, and try again."
         ) from error
     return mine
+
+
+def _delete(folder: Path) -> None:
+    """Delete a folder; killed in between, what is left is listed and deleted the next time."""
+    aside = folder.with_name(f"{folder.name.removesuffix(PART)}{PART}")
+    if aside != folder:
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+    shutil.rmtree(aside)
 
 
 def _hub(specs: Sequence[TaskSpec], *, check: bool) -> Iterator[Held]:
@@ -102,7 +120,7 @@ def _hub(specs: Sequence[TaskSpec], *, check: bool) -> Iterator[Held]:
             problems = [
                 f"{split} is incomplete"
                 for split in listing.splits
-                if split not in here and any(listing.has(f) for f in listing.splits[split])
+                if split not in here and any(map(listing.has, listing.splits[split]))
             ]
             if check:
                 problems += _damaged(listing, here)
@@ -120,31 +138,36 @@ def _hub(specs: Sequence[TaskSpec], *, check: bool) -> Iterator[Held]:
 def _damaged(listing: Listing, splits: list[str]) -> list[str]:
     files = listing.files(splits)
     problems = []
-    with bar(f"Reading {listing.repo}", sum(file.size for file in files)) as advance:
+    with bar(f"Reading {listing.repo}", sum(file.size or 0 for file in files)) as advance:
         for file in files:
             path = listing.folder / file.path
             if file.digest is not None and (found := other_digest(path, file.digest)):
                 problems.append(f"{path} is damaged: {found}, not {file.digest}")
-            advance(file.size)
+            advance(file.size or 0)
     return problems
 
 
 def _folders(specs: Sequence[TaskSpec]) -> Iterator[Held]:
     tasks = {spec.folder: spec.name for spec in specs}
     for folder in _below(paths.home() / "data"):
-        manifest: dict[str, Any] | None = zenodo.read_manifest(folder)
-        task = tasks.get(folder.name, folder.name)
-        if manifest is None:
+        name = folder.name.removesuffix(PART)
+        task = tasks.get(name, name)
+        if name != folder.name:
+            yield Held(task, "partial download", folder, size_of(folder))
+            continue
+        if not zenodo.is_ours(folder):
             yield Held(task, OWN, folder, size_of(folder))
             continue
-        files, size = _count(folder)
+        manifest: dict[str, Any] = zenodo.read_manifest(folder) or {}
+        files, size = zenodo.measure(folder)
         problems = []
-        if (files, size) != (manifest["files"], manifest["bytes"]):
+        if (files, size) != (manifest.get("files"), manifest.get("bytes")):
             problems.append(
-                f"{files} files of {size} bytes are there, {manifest['files']} of "
-                f"{manifest['bytes']} were unpacked"
+                f"{folder}: {files} files of {size} bytes are there, {manifest.get('files')} of "
+                f"{manifest.get('bytes')} were unpacked"
             )
-        yield Held(task, "zenodo", folder, size, str(manifest["record"]), problems=tuple(problems))
+        record = str(manifest.get("record", ""))
+        yield Held(task, "zenodo", folder, size, record, problems=tuple(problems))
 
 
 def _others(specs: Sequence[TaskSpec]) -> Iterator[Held]:
@@ -157,25 +180,13 @@ def _others(specs: Sequence[TaskSpec]) -> Iterator[Held]:
     }
     for place, what in kinds.items():
         for path in _below(paths.home() / place):
-            yield Held(folders.get(path.name, path.name), what, path, size_of(path))
+            name = ROOTS if what.endswith("root") else path.name.removesuffix(PART)
+            yield Held(folders.get(name, name), what, path, size_of(path))
 
 
 def _below(folder: Path) -> list[Path]:
-    """Folders in a folder, those still being made left out."""
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if p.is_dir() and p.suffix != ".part")
-
-
-def _count(folder: Path) -> tuple[int, int]:
-    """Files and bytes of a folder, our own manifest left out."""
-    files = size = 0
-    for where, _, names in os.walk(folder):
-        for name in names:
-            if name != archives.MARKER:
-                files += 1
-                size += Path(where, name).lstat().st_size
-    return files, size
+    """Folders in a folder."""
+    return sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
 
 
 def size_of(folder: Path) -> int:

@@ -102,6 +102,11 @@ class TaskSpec:
         return self.headline or KINDS[self.kind].headline
 
     @property
+    def word(self) -> str:
+        """What names the task on a command line."""
+        return self.name if self.path is None else str(self.path)
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Class names in documentation order (not by id)."""
         return tuple(c.name for c in self.classes)

@@ -44,6 +44,11 @@ def select(source: Source, subset: Subset) -> Selection:
         DataError: If a published list names unknown samples or the subset cannot be made;
             the message names the class or the smallest partition that can.
     """
+    if source.holds not in (Subset(), subset):
+        raise DataError(
+            f"{source.where} was opened for {source.holds} alone and cannot give {subset}.",
+            "Open it for the subset that is wanted.",
+        )
     rows = source.rows("train")
     if subset == source.holds:
         indices, origin = np.arange(len(rows)), "full" if subset == Subset() else "published"

@@ -13,7 +13,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from marsbench import environment
+from marsbench.config import RunConfig
 from marsbench.data.datamodule import MarsDataModule
+from marsbench.data.sources.web import shown
 from marsbench.errors import MarsbenchError
 from marsbench.models.build import Classifier
 from marsbench.models.modes import build_for_mode, count_parameters
@@ -95,7 +97,7 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
     is_first = process_rank(config) == 0
     if is_first:
         forget_words(folder)
-        write_atomically(folder / CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False))
+        write_atomically(folder / CONFIG, yaml.safe_dump(_public(config), sort_keys=False))
     keep_freed_memory()
     with quiet(), restored():
         # First, since what it refuses is quickly told.
@@ -150,7 +152,7 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
         protocol=config.protocol,
         headline=plan.task.headline_metric,
         metrics={split: predictions.metrics for split, predictions in scored.items()},
-        config=config.to_dict(),
+        config=_public(config),
         identity=plan.identity,
         data={
             "source": str(plan.source.name),
@@ -174,6 +176,14 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
         git=environment.git_state(),
         created=now(),
     )
+
+
+def _public(config: RunConfig) -> dict[str, Any]:
+    """Give the config as it is kept and shown: what may be secret in an address is left out."""
+    values = config.to_dict()
+    if config.root is not None and "://" in config.root:
+        values["root"] = shown(config.root)
+    return values
 
 
 def build_module(plan: Plan) -> MarsModule:

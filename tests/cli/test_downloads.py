@@ -21,7 +21,7 @@ from marsbench.kinds import Kind
 from tests.cli.test_commands import lines, marsbench
 from tests.data.test_sources import folder_of, publish
 from tests.fakes import make_spec, read_rows, write_folder, write_spec
-from tests.hub_data import repo_of
+from tests.hub_data import repo_of, zip_of
 from tests.server import COMMIT, Server
 
 DECODES = {Kind.SEGMENTATION: Decode.IMAGE_MASK, Kind.DETECTION: Decode.IMAGE_BOXES}
@@ -143,6 +143,65 @@ def test_status_finds_damage(server: Server, frost: LocalSource) -> None:
     assert "data clean" in done.stderr
 
 
+def test_lists_written_into_a_download_are_no_damage(server: Server, frost: LocalSource) -> None:
+    lines(marsbench("data", "download", "frost_cls", "--source", "zenodo"))
+    lines(marsbench("data", "subsets", "frost_cls"))
+    assert marsbench("data", "status").returncode == 0
+    done = marsbench("data", "subsets", "frost_cls", "--overwrite")
+    assert done.returncode == 2  # the published lists stay
+
+
+def test_other_folders_among_the_downloads(server: Server, frost: LocalSource) -> None:
+    home = Path(os.environ["MARSBENCH_HOME"])
+    for name, marker in (("copied", '{"source": "s3://x"}'), ("mb-frost_cls.part", None)):
+        (home / "data" / name).mkdir(parents=True)
+        if marker:
+            (home / "data" / name / ".marsbench.json").write_text(marker)
+    rows = {row["task"]: row["what"] for row in lines(marsbench("data", "status"))}
+    assert rows == {"copied": "own folder", "frost_cls": "partial download"}
+    lines(marsbench("data", "clean", "frost_cls"))
+    assert not (home / "data" / "mb-frost_cls.part").exists()
+
+
+def test_clean_of_roots(server: Server, frost: LocalSource) -> None:
+    server.files["/frost.zip"] = zip_of(frost.folder)
+    Path("frost.zip").write_bytes(zip_of(frost.folder))
+    for root in ("frost.zip", f"{server.url}/frost.zip"):
+        lines(marsbench("data", "info", "frost_cls", f"root={root}"))
+    rows = lines(marsbench("data", "status"))
+    assert {row["what"] for row in rows} == {"unpacked root", "copy of a root"}
+    lines(marsbench("data", "clean", "roots"))
+    assert lines(marsbench("data", "status")) == []
+
+
+def test_a_download_that_lacks_a_split_says_so(server: Server, frost: LocalSource) -> None:
+    repo = server.repos["Mirali33/mb-frost_cls"]
+    repo.files = {path: content for path, content in repo.files.items() if "/val-" not in path}
+    done = marsbench("data", "download", "frost_cls")
+    assert done.returncode == 2
+    assert "has no split 'val'" in done.stderr
+
+
+def test_only_one_split_of_a_data_set(server: Server, frost: LocalSource) -> None:
+    import marsbench as package
+
+    assert len(package.load_dataset("frost_cls", "val", source="huggingface")) > 0
+    assert not server.seen("/(train|test)-")
+
+
+def test_negatives_are_counted(tmp_path: Path) -> None:
+    spec = make_spec(Kind.DETECTION, ("cone",), decode=Decode.IMAGE_BOXES)
+    folder = write_folder(spec, tmp_path)
+    source = LocalSource(spec, folder)
+    raws = [source.read("train", i) for i in range(24)]
+    empty = sum(raw.boxes is not None and not len(raw.boxes) for raw in raws)
+    task = str(write_spec(spec, tmp_path / "task.yaml"))
+    (facts,) = lines(marsbench("data", "info", task, f"root={folder}", "--negatives"))
+    assert facts["negative samples"]["train"] == empty > 0
+    assert marsbench("data", "info", "frost_cls", "source=demo", "--negatives").returncode == 2
+    assert marsbench("data", "info", task, f"root={folder}", "--samples", "x.png").returncode == 2
+
+
 def test_interrupted_download(server: Server, frost: LocalSource) -> None:
     """Ctrl-C leaves a part that the next command goes on with."""
     files = server.repos["Mirali33/mb-frost_cls"].files
@@ -195,6 +254,11 @@ def test_convert_writes_what_is_read_back(server: Server, frost: LocalSource) ->
     (row,) = lines(marsbench("data", "convert", "frost_cls", "source=huggingface", "--out", "out"))
     again = LocalSource(TASKS["frost_cls"], Path(row["folder"]))
     assert again.revision == frost.revision
+    # The published subsets become lists of the folder.
+    for name in ("few_shot_1", "partition_0.50"):
+        selection = select(again, parse_subset(name))
+        assert selection.origin == "published"
+        assert selection.digest == select(frost, parse_subset(name)).digest
     done = marsbench("data", "convert", "frost_cls", "source=huggingface", "--out", "out")
     assert done.returncode == 2
     assert row["folder"] in done.stderr

@@ -20,7 +20,7 @@ import pytest
 
 from marsbench.data.sources import archives, unpacking
 from marsbench.data.sources.archives import fetch_root, unpack
-from marsbench.data.sources.transfer import TransferError
+from marsbench.data.sources.web import TransferError
 from marsbench.errors import DataError, DataNotFoundError
 from tests.fakes import make_spec, write_folder
 from tests.server import Server

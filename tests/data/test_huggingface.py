@@ -1,75 +1,39 @@
-"""The hub as a source, against a server of our own; the hub's own client speaks to it."""
+"""Fetching from the hub: the right files, once, whatever happens; against a server of our own."""
 
 import io
-import json
 import multiprocessing
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from marsbench.config import SourceName, Subset, parse_subset
-from marsbench.data.rows import Source
 from marsbench.data.sources import hub_files, open_source, web
-from marsbench.data.sources.demo import DemoSource
-from marsbench.data.sources.hub_files import fetch, known_listing
-from marsbench.data.sources.huggingface import HubSource
-from marsbench.data.sources.local import LocalSource
-from marsbench.data.spec import Decode, TaskSpec
+from marsbench.data.sources.hub_files import fetch
+from marsbench.data.sources.transfer import Remote
 from marsbench.data.subsets import select
-from marsbench.errors import DataError, DataNotFoundError
+from marsbench.errors import ConfigError, DataError, DataNotFoundError
 from marsbench.kinds import Kind
-from tests.fakes import make_spec, write_folder
-from tests.hub_data import published, repo_of
-from tests.server import COMMIT, Repo, Server
-
-REPO = "Mirali33/mb-toy"
-NEWER = "f" * 40
-CHANGE = ("Change", "No change")
-
-PARQUET = r"\.parquet$"
-
-
-def hub_spec(kind: Kind = Kind.MULTICLASS, **fields: Any) -> TaskSpec:
-    return make_spec(kind, **{"hub_id": REPO, **fields})
-
-
-def publish(
-    server: Server, tmp_path: Path, spec: TaskSpec | None = None, *subsets: str, **how: Any
-) -> tuple[TaskSpec, LocalSource]:
-    """Put a generated task on the server; returns it as a folder too."""
-    spec = hub_spec() if spec is None else spec
-    local = LocalSource(spec, write_folder(spec, tmp_path / "local"))
-    server.repos[REPO] = repo_of(spec, local, subsets, **how)
-    return spec, local
-
-
-def opened(spec: TaskSpec, subset: str = "full", **how: Any) -> Source:
-    return open_source(spec, SourceName.HUGGINGFACE, subset=parse_subset(subset), **how)
-
-
-def fetched(server: Server) -> list[str]:
-    """Splits whose files were asked for."""
-    return sorted(
-        {re.sub(r".*/|-\d+-of-\d+\.parquet", "", s.path) for s in server.seen(PARQUET, "GET")}
-    )
-
-
-def same(a: Source, b: Source, split: str) -> None:
-    ours, theirs = a.rows(split), b.rows(split)
-    assert list(ours.sample_ids) == list(theirs.sample_ids)
-    np.testing.assert_array_equal(ours.targets, theirs.targets)
-    for i in range(len(ours)):
-        assert a.read(split, i).image == b.read(split, i).image
+from tests.hub import (
+    NEWER,
+    PARQUET,
+    REPO,
+    fetched,
+    hub_spec,
+    known,
+    opened,
+    publish,
+    rewritten,
+    same,
+)
+from tests.hub_data import published
+from tests.server import COMMIT, Server
 
 
 def test_rows_are_those_of_the_folder(server: Server, tmp_path: Path) -> None:
@@ -87,8 +51,13 @@ def test_reading_in_the_order_of_the_files_is_offered(server: Server, tmp_path: 
     spec, _ = publish(server, tmp_path, shards=2)
     rows = opened(spec).rows("train")
     assert rows.reading_order is not None
-    assert sorted(rows.reading_order.tolist()) == list(range(len(rows)))
-    assert rows.reading_order.tolist() != list(range(len(rows)))
+    # In that order the samples come as they stand in the files.
+    files = [c for p, c in sorted(server.repos[REPO].files.items()) if "/train-" in p]
+    stored = [
+        image["path"] for c in files for image in pq.read_table(io.BytesIO(c))["image"].to_pylist()
+    ]
+    assert [rows.sample_ids[i] for i in rows.reading_order] == stored
+    assert stored != sorted(stored)
 
 
 def test_only_wanted_splits_are_fetched(server: Server, tmp_path: Path) -> None:
@@ -107,6 +76,20 @@ def test_only_wanted_splits_are_fetched(server: Server, tmp_path: Path) -> None:
     assert "train" not in fetched(server)
     opened(spec)
     assert "train" in fetched(server)
+
+
+def test_a_source_serves_the_subset_it_was_opened_for(server: Server, tmp_path: Path) -> None:
+    spec, local = publish(server, tmp_path, None, "few_shot_2", "partition_0.50")
+    few = opened(spec, "few_shot_2")
+    for other in ("full", "partition_0.50"):
+        with pytest.raises(DataError, match="opened for few_shot_2 alone"):
+            select(few, parse_subset(other))
+    full, subset = opened(spec), parse_subset("partition_0.50")
+    with pytest.raises(DataNotFoundError, match=r"0.50x_partition' .* not downloaded"):
+        select(full, subset)  # what is published is never generated instead
+    opened(spec, "partition_0.50")
+    assert select(full, subset).origin == "published"
+    assert select(full, subset).digest == select(local, subset).digest
 
 
 def test_an_unpublished_subset_is_generated_from_the_whole_split(
@@ -158,6 +141,21 @@ def test_the_revision_stays_until_an_update(server: Server, tmp_path: Path) -> N
     assert opened(spec, revision=COMMIT).revision == f"hub:{COMMIT}"
 
 
+def test_a_commit_that_changes_no_image_keeps_the_decoded_ones(
+    server: Server, tmp_path: Path
+) -> None:
+    spec, _ = publish(server, tmp_path)
+    first = opened(spec).rows("val").fingerprint
+    assert first != opened(spec).rows("test").fingerprint
+    server.repos[REPO].commit = NEWER
+    fetch(REPO, None, [Subset()], update=True)
+    assert opened(spec).rows("val").fingerprint == first
+    rewritten(server.repos[REPO], "val", lambda table: table.slice(1))
+    server.repos[REPO].commit = "e" * 40
+    fetch(REPO, None, [Subset()], update=True)
+    assert opened(spec).rows("val").fingerprint != first
+
+
 def test_an_unknown_revision(server: Server, tmp_path: Path) -> None:
     spec, _ = publish(server, tmp_path)
     with pytest.raises(DataNotFoundError, match="has no revision 'v9'"):
@@ -206,10 +204,125 @@ def test_a_busy_hub_is_asked_again(server: Server, tmp_path: Path) -> None:
     server.fail(PARQUET, 2, status=429, headers={"Retry-After": "0"})
     server.fail("val.*parquet", 1, status=500)
     opened(spec)
-    assert len(server.seen("/api/datasets")) == 3
-    assert [s.status for s in server.seen("val-.*parquet")] == [429, 429, 500, 200] or [
-        s.status for s in server.seen("val-.*parquet")
-    ][-2:] == [500, 200]
+    assert [s.status for s in server.seen("/api/datasets")] == [429, 429, 200]
+    statuses = [s.status for s in server.seen(PARQUET)]
+    assert sorted(statuses) == [200, 200, 200, 429, 429, 500]
+
+
+def test_a_busy_hub_says_how_long(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, _ = publish(server, tmp_path)
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    server.fail("/api/datasets", status=429, headers={"Retry-After": "7"})
+    server.fail(PARQUET, status=503, headers={"Retry-After": "11"})
+    opened(spec)
+    assert [round(w) for w in waited] == [7, 11]
+
+
+def test_a_listing_that_is_cut_is_asked_for_again(server: Server, tmp_path: Path) -> None:
+    spec, _ = publish(server, tmp_path)
+    server.fail("/api/datasets", cut_after=20)
+    opened(spec)
+    assert len(server.seen("/api/datasets")) == 2
+
+
+@pytest.mark.parametrize("how", ["page", "garbage"])
+def test_a_listing_that_is_none(server: Server, tmp_path: Path, how: str) -> None:
+    spec, _ = publish(server, tmp_path)
+    if how == "page":
+        server.html("/api/datasets")
+    else:
+        server.fail("/api/datasets", status=200, body=b"[1, 2]")
+    with pytest.raises(web.TransferError, match="is no listing"):
+        opened(spec)
+
+
+@pytest.mark.parametrize("repo", ["nothing", "a/b/c", "../x"])
+def test_a_bad_name_of_a_repository(server: Server, repo: str) -> None:
+    with pytest.raises(ConfigError, match="no repository of the hub"):
+        opened(hub_spec(hub_id=repo))
+    assert server.seen() == []
+
+
+@pytest.mark.parametrize("name", ["../../out/train-00000-of-00001.parquet", "/tmp/train.parquet"])
+def test_files_that_would_be_written_elsewhere(server: Server, tmp_path: Path, name: str) -> None:
+    spec, _ = publish(server, tmp_path)
+    server.repos[REPO].files[name] = b"x"
+    with pytest.raises(DataError, match="would be written elsewhere"):
+        opened(spec)
+    assert not server.seen(PARQUET)
+
+
+def test_a_password_in_an_address_is_not_shown(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server.url.replace("//", "//user:SECRET@"))
+    with pytest.raises(DataNotFoundError) as caught:
+        opened(hub_spec())
+    assert "SECRET" not in str(caught.value)
+    assert "SECRET" not in repr(Remote("http://x", None, None, {"Authorization": "SECRET"}))
+
+
+def test_a_file_cut_short_here_is_fetched_again(server: Server, tmp_path: Path) -> None:
+    spec, local = publish(server, tmp_path)
+    path = known(opened(spec)).folder / "data" / "val-00000-of-00001.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+    same(opened(spec), local, "val")
+
+
+def test_a_listing_changed_by_something_else_is_made_anew(server: Server, tmp_path: Path) -> None:
+    spec, _ = publish(server, tmp_path)
+    path = known(opened(spec)).folder / hub_files.LISTING
+    for content in ("", "[]", '{"splits": [], "mapping": null}', '{"splits": {"a": [1]}}'):
+        path.write_text(content)
+        assert opened(spec).splits == ("train", "val", "test")
+
+
+def test_files_without_stated_sizes(server: Server, tmp_path: Path) -> None:
+    spec, local = publish(server, tmp_path)
+    server.repos[REPO].states_sizes = False
+    same(opened(spec), local, "val")
+
+
+def test_an_update_that_fails_leaves_what_there_was(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, _ = publish(server, tmp_path, None, "few_shot_1")
+    opened(spec)
+    opened(spec, "few_shot_1")
+    server.repos[REPO].commit = NEWER
+    monkeypatch.setattr(web, "WAITS", ())
+    server.fail("few_shot.*parquet", 9, status=503)
+    with pytest.raises(web.UnreachableError):
+        fetch(REPO, None, [Subset()], update=True)
+    assert opened(spec).revision == f"hub:{COMMIT}"
+    server.forget()
+    fetch(REPO, None, [Subset()], update=True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for subset in ("full", "few_shot_1"):  # all that there was of the old commit
+        assert opened(spec, subset).revision == f"hub:{NEWER}"
+
+
+def test_a_branch_with_odd_characters(server: Server, tmp_path: Path) -> None:
+    spec, _ = publish(server, tmp_path)
+    server.repos[REPO].branches = ("refs/pr/1", "refs--pr--1")
+    for revision in server.repos[REPO].branches:
+        assert opened(spec, revision=revision).revision == f"hub:{COMMIT}"
+    refs = sorted(p.name for p in (hub_files.repo_folder(REPO) / "refs").iterdir())
+    assert refs == ["refs%2Fpr%2F1", "refs--pr--1"]
+    with pytest.raises(ConfigError, match=r"'\.\.' is no revision"):
+        opened(spec, revision="..")
+
+
+def test_only_the_split_that_is_asked_for(server: Server, tmp_path: Path) -> None:
+    spec, local = publish(server, tmp_path)
+    source = open_source(spec, SourceName.HUGGINGFACE, splits=["val"])
+    assert fetched(server) == ["val"]
+    same(source, local, "val")
+    with pytest.raises(DataNotFoundError, match=r"The split 'train' .* is not downloaded"):
+        source.rows("train")
 
 
 def test_a_hub_that_stays_broken(
@@ -330,199 +443,6 @@ def test_without_network(server: Server, tmp_path: Path, monkeypatch: pytest.Mon
     assert server.seen() == []
 
 
-def rewritten(repo: Repo, split: str, change: Any) -> None:
-    """Replace the table of a split."""
-    (path,) = [p for p in repo.files if f"/{split}-" in p]
-    out = io.BytesIO()
-    pq.write_table(change(pq.read_table(io.BytesIO(repo.files[path]))), out)
-    repo.files[path] = out.getvalue()
-
-
-def test_a_renamed_column(server: Server, tmp_path: Path) -> None:
-    spec, _ = publish(server, tmp_path)
-    rewritten(server.repos[REPO], "val", lambda t: t.rename_columns(["image", "target"]))
-    with pytest.raises(DataError, match=r"val has no column label .*: image, target"):
-        opened(spec).rows("val")
-
-
-def test_a_missing_split(server: Server, tmp_path: Path) -> None:
-    spec, _ = publish(server, tmp_path)
-    server.repos[REPO].files = {
-        path: content for path, content in server.repos[REPO].files.items() if "val" not in path
-    }
-    source = opened(spec)
-    assert source.splits == ("train", "test")
-    with pytest.raises(DataError, match=r"has no split 'val' \(only test, train\)"):
-        source.rows("val")
-
-
-def test_a_repository_without_data(server: Server) -> None:
-    server.repos[REPO] = Repo({"README.md": b"# nothing\n"})
-    with pytest.raises(DataNotFoundError, match="holds no parquet files"):
-        opened(hub_spec())
-
-
-def test_other_names_of_splits_and_files_named_by_the_card(server: Server, tmp_path: Path) -> None:
-    spec, local = publish(server, tmp_path)
-    repo = server.repos[REPO]
-    repo.files = {p.replace("/val-", "/validation-"): c for p, c in repo.files.items()}
-    same(opened(spec), local, "val")
-
-    repo.files = {
-        p.replace("data/train-00000-of-00001", "a").replace("data/", ""): c
-        for p, c in repo.files.items()
-    }
-    patterns = {"train": "a.parquet", "val": ["validation-*"], "test": "test-*"}
-    files = [{"split": s, "path": p} for s, p in patterns.items()]
-    repo.card = {"configs": [{"config_name": "default", "data_files": files}]}
-    repo.commit = NEWER
-    fetch(REPO, None, [Subset()], update=True)
-    for split in ("train", "val", "test"):
-        same(opened(spec), local, split)
-
-
-def test_a_damaged_file_is_named(server: Server, tmp_path: Path) -> None:
-    spec, _ = publish(server, tmp_path)
-    opened(spec)
-    listing = known_listing(REPO, None)
-    assert listing is not None
-    path = listing.folder / listing.splits["train"][0].path
-    path.write_bytes(b"x" * path.stat().st_size)
-    with pytest.raises(DataError, match=r"train-00000.* cannot be read") as caught:
-        opened(spec).rows("train")
-    assert "data clean" in caught.value.remedy
-
-
-# Labels and class names, in whatever form.
-
-
-def test_codes_of_classes_are_kept(server: Server, tmp_path: Path) -> None:
-    spec, local = publish(server, tmp_path, None, names=["pla", "dun", "cra"])
-    hub = opened(spec)
-    assert hub.class_names == ("pla", "dun", "cra")
-    assert "pla, dun, cra" in hub.notes[0]
-    np.testing.assert_array_equal(hub.rows("test").targets, local.rows("test").targets)
-
-
-def test_class_names_of_another_task(server: Server, tmp_path: Path) -> None:
-    spec, _ = publish(server, tmp_path, None, names=["frost", "ice cap", "dune"])
-    with pytest.raises(DataError, match=r"Only in the data: .*frost.*Only in the task: crater"):
-        opened(spec)
-
-
-def plain(table: Any, label: Any = None) -> Any:
-    """A table without what `datasets` noted of it, and other labels if given."""
-    import pyarrow as pa
-
-    if label is not None:
-        table = table.set_column(table.column_names.index("label"), "label", pa.array(label))
-    return table.replace_schema_metadata(None)
-
-
-def test_numbers_without_names(server: Server, tmp_path: Path) -> None:
-    spec, local = publish(server, tmp_path)
-    for split in ("train", "val", "test"):
-        rewritten(server.repos[REPO], split, plain)
-    hub = opened(spec)
-    assert hub.class_names == ("0", "1", "2")
-    assert "called by their ids" in hub.notes[0]
-    np.testing.assert_array_equal(hub.rows("val").targets, local.rows("val").targets)
-    # A user's own task says which class each id is.
-    assert opened(replace(spec, path=Path("task.yaml"))).class_names == spec.class_names
-    # And so may a file of the repository.
-    names = {str(i): ["c", name] for i, name in enumerate(local.class_names)}
-    server.repos[REPO].files["mapping.json"] = json.dumps(names).encode()
-    fetch(REPO, None, [Subset()], update=True)
-    assert opened(spec).class_names == local.class_names
-
-
-@pytest.mark.parametrize(
-    ("label", "message"),
-    [
-        ([0, 1, 9] * 3, "has label 9, outside 0..2 "),
-        ([0, None, 1] * 3, "holds no class ids: some are missing"),
-        (["0", "1", "2"] * 3, None),
-        (["a", "b", "c"] * 3, "holds no class ids"),
-        ([0.0, 1.5, 1.0] * 3, "not whole numbers"),
-    ],
-    ids=["outside", "missing", "text", "words", "fractions"],
-)
-def test_labels_of_other_types(
-    server: Server, tmp_path: Path, label: list[Any], message: str | None
-) -> None:
-    spec, _ = publish(server, tmp_path)
-    for split in ("train", "test"):
-        rewritten(server.repos[REPO], split, plain)
-    rewritten(server.repos[REPO], "val", lambda table: plain(table, label))
-    if message is None:
-        assert len(opened(spec).rows("val")) == 9
-        return
-    with pytest.raises(DataError, match=message):
-        opened(spec).rows("val")
-
-
-@pytest.mark.parametrize("form", ["ids", "one_hot", "text"])
-def test_multilabel(server: Server, tmp_path: Path, form: str) -> None:
-    spec, local = publish(server, tmp_path, hub_spec(Kind.MULTILABEL))
-
-    def change(table: Any) -> Any:
-        ids = table.column("label").to_pylist()
-        hot = [[int(k in row) for k in range(3)] for row in ids]
-        return table.set_column(1, "label", [hot if form == "one_hot" else [str(i) for i in ids]])
-
-    if form != "ids":
-        for split in ("train", "val", "test"):
-            metadata = pq.read_schema(
-                io.BytesIO(
-                    next(c for p, c in server.repos[REPO].files.items() if f"/{split}-" in p)
-                )
-            ).metadata
-            rewritten(
-                server.repos[REPO],
-                split,
-                lambda t, m=metadata: change(t).replace_schema_metadata(m),
-            )
-    hub = opened(spec)
-    assert hub.class_names == local.class_names
-    for split in hub.splits:
-        np.testing.assert_array_equal(hub.rows(split).targets, local.rows(split).targets)
-
-
-def test_images_without_names_are_numbered(server: Server, tmp_path: Path) -> None:
-    spec, _ = publish(server, tmp_path)
-
-    def unnamed(table: Any) -> Any:
-        rows = [{"bytes": cell["bytes"], "path": None} for cell in table["image"].to_pylist()]
-        import pyarrow as pa
-
-        kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-        changed = table.set_column(0, "image", pa.array(rows, kind))
-        return changed.replace_schema_metadata(table.schema.metadata)
-
-    rewritten(server.repos[REPO], "val", unnamed)
-    assert opened(spec).rows("val").sample_ids[0] == "val_000000"
-
-
-def test_the_composite_of_a_pair_is_taken_apart(server: Server, tmp_path: Path) -> None:
-    from marsbench.data import decode
-
-    spec, local = publish(
-        server, tmp_path, hub_spec(Kind.BINARY, classes=CHANGE, decode=Decode.PAIR_LABEL)
-    )
-    hub = opened(spec)
-    for i in range(len(hub.rows("val"))):
-        np.testing.assert_array_equal(
-            decode.decode(spec, hub.read("val", i)), decode.decode(spec, local.read("val", i))
-        )
-
-
-def test_an_image_that_is_no_composite(server: Server, tmp_path: Path) -> None:
-    spec, _ = publish(server, tmp_path, hub_spec(Kind.BINARY, classes=CHANGE, channels=3))
-    pair = replace(spec, decode=Decode.PAIR_LABEL, channels=1)
-    with pytest.raises(DataError, match="not a composite"):
-        opened(pair).read("val", 0)
-
-
 # That the server is like the hub: the libraries' own loaders use it too.
 
 
@@ -544,13 +464,3 @@ def test_the_libraries_load_from_the_server(server: Server, tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split(" ", 1)[0] == str(len(local.rows("val")))
-
-
-def test_demo_rows_published(server: Server, tmp_path: Path) -> None:
-    from marsbench.data.catalog import TASKS
-
-    spec = replace(TASKS["surface_multi_label_cls"], hub_id=REPO)
-    demo = DemoSource(spec, 0.02)
-    server.repos[REPO] = repo_of(spec, demo)
-    hub = HubSource(spec, fetch(REPO, None, [Subset()]), Subset())
-    np.testing.assert_array_equal(hub.rows("test").targets, demo.rows("test").targets)

@@ -9,7 +9,7 @@ import pytest
 from marsbench.config import SourceName, parse_subset
 from marsbench.data.catalog import TASKS
 from marsbench.data.sources import hub_files, open_source, web, zenodo
-from marsbench.data.sources.transfer import TransferError
+from marsbench.data.sources.web import TransferError
 
 pytestmark = pytest.mark.network
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import marsbench
-from marsbench.config import SourceName
+from marsbench.config import SourceName, parse_subset
 from marsbench.data import decode
 from marsbench.data.catalog import TASKS
 from marsbench.data.convert import convert
 from marsbench.data.rows import Raw, Source
-from marsbench.data.sources import open_source, zenodo
+from marsbench.data.sources import open_source, web, zenodo
 from marsbench.data.sources.demo import DemoSource
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.spec import Decode, TaskSpec
@@ -139,9 +139,9 @@ def test_auto_looks_here_then_there(
     del server.repos[str(spec.hub_id)]
     assert open_source(spec).name is SourceName.ZENODO
     publish(server, spec, folder)
-    # What is downloaded comes before the hub.
+    # What is downloaded comes before the hub, and is called what it is.
     server.forget()
-    assert open_source(spec).name is SourceName.LOCAL
+    assert open_source(spec).name is SourceName.ZENODO
     assert server.seen() == []
     monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "other"))
     assert open_source(spec).name is SourceName.HUGGINGFACE
@@ -151,6 +151,47 @@ def test_auto_looks_here_then_there(
     # And a local folder before all.
     (tmp_path / "data").symlink_to(tmp_path / "made")
     assert open_source(spec).where.startswith("data")
+
+
+def test_auto_stays_with_the_hub_once_it_is_there(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bad minute must not move the runs of a study to data of another revision."""
+    spec = TASKS["frost_cls"]
+    publish(server, spec, folder_of(spec, tmp_path / "made"))
+    monkeypatch.setattr(web, "WAITS", ())
+    open_source(spec, subset=parse_subset("few_shot_1"))
+    server.fail("/datasets/", 99, status=503)
+    with pytest.raises(web.UnreachableError):
+        open_source(spec)
+    assert not server.seen("/api/records")
+    assert open_source(spec, subset=parse_subset("few_shot_1")).name is SourceName.HUGGINGFACE
+
+
+def test_auto_goes_on_where_the_hub_cannot_be_reached(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spec = TASKS["frost_cls"]
+    publish(server, spec, folder_of(spec, tmp_path / "made"))
+    monkeypatch.setattr(web, "WAITS", ())
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert open_source(spec).name is SourceName.ZENODO
+    assert "127.0.0.1:9" in capsys.readouterr().err  # not silently
+
+
+@pytest.mark.parametrize("how", [{"corrupt": True}, {"status": 400}], ids=["checksum", "refused"])
+def test_auto_hides_no_fault_of_the_hub(
+    server: Server, tmp_path: Path, how: dict[str, Any]
+) -> None:
+    spec = TASKS["frost_cls"]
+    publish(server, spec, folder_of(spec, tmp_path / "made"))
+    server.fail("/datasets/" if "status" in how else "parquet", 99, **how)
+    with pytest.raises(web.TransferError):
+        open_source(spec)
+    assert not server.seen("/api/records")
 
 
 def test_auto_without_leave_to_download(server: Server, tmp_path: Path) -> None:
@@ -200,6 +241,16 @@ def test_a_root_may_be_an_archive_or_a_url(server: Server, tmp_path: Path) -> No
     server.forget()
     assert open_source(spec, root=f"{server.url}/frost.zip").revision == local.revision
     assert server.seen() == []
+
+
+def test_what_is_secret_in_a_root_is_in_no_record(server: Server, tmp_path: Path) -> None:
+    spec = TASKS["frost_cls"]
+    server.files["/frost.zip"] = zip_of(folder_of(spec, tmp_path / "made"))
+    root = f"{server.url}/frost.zip?token=SECRET"
+    record = marsbench.run(task="frost_cls", root=root, store=tmp_path / "runs", **RUN)
+    assert record.config["root"] == f"{server.url}/frost.zip"
+    for path in (tmp_path / "runs").rglob("*"):
+        assert path.is_dir() or b"SECRET" not in path.read_bytes()
 
 
 WORKER = """

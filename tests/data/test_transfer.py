@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from marsbench.data.sources import transfer, web
-from marsbench.data.sources.transfer import Remote, TransferError, download, get_json
+from marsbench.data.sources import web
+from marsbench.data.sources.transfer import Remote, download
+from marsbench.data.sources.web import TransferError, get_json
 from marsbench.errors import DataError
 from tests.server import Server
 
@@ -418,13 +419,13 @@ def test_offline(remote: Remote, server: Server, tmp_path: Path) -> None:
         for value in ("1", "True", "YES", "on"):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv(variable, value)
-                assert transfer.offline()
+                assert web.offline()
                 refused(remote, tmp_path, variable, "marsbench data download TASK")
                 with pytest.raises(TransferError, match=variable):
                     get_json(remote.url)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(variable, "0")
-            assert not transfer.offline()
+            assert not web.offline()
     assert server.seen() == []
 
 

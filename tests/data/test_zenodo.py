@@ -12,7 +12,7 @@ import pytest
 
 from marsbench.data.sources import web, zenodo
 from marsbench.data.sources.local import LocalSource
-from marsbench.data.sources.transfer import TransferError
+from marsbench.data.sources.web import TransferError
 from marsbench.errors import DataError, DataNotFoundError
 from tests.fakes import make_spec, write_folder
 from tests.server import PAGE, Record, Server

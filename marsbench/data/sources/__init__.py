@@ -1,6 +1,7 @@
 """Where a task's bytes come from."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from marsbench import paths
@@ -12,10 +13,11 @@ from marsbench.data.sources.demo import DemoSource
 from marsbench.data.sources.hub_files import Listing
 from marsbench.data.sources.huggingface import HubSource
 from marsbench.data.sources.local import ANNOTATIONS, LocalSource, find_folder
-from marsbench.data.sources.web import TransferError
-from marsbench.data.spec import Decode, TaskSpec
+from marsbench.data.sources.web import UnreachableError
+from marsbench.data.spec import SPLITS, Decode, TaskSpec
 from marsbench.demo.recipes import RECIPES
 from marsbench.errors import ConfigError, DataError, DataNotFoundError
+from marsbench.progress import tell
 
 
 def open_source(
@@ -25,6 +27,7 @@ def open_source(
     size: float = 1.0,
     *,
     subset: Subset | None = None,
+    splits: Sequence[str] = SPLITS,
     revision: str | None = None,
     download: bool = True,
 ) -> Source:
@@ -39,6 +42,7 @@ def open_source(
         size: Amount of demo data, as a multiple of the recipe's default.
         subset: Subset of the train split that is wanted; None is the whole split. Where a hub
             publishes it, nothing else of the train split is downloaded.
+        splits: Which of train, val and test are wanted; others need not be downloaded.
         revision: Commit, tag or branch of hub data; None is what is downloaded, else the newest.
         download: Whether data that are not on this machine may be downloaded.
 
@@ -50,18 +54,16 @@ def open_source(
     if spec.decode is Decode.SPECTRUM:
         check_available(spec)
     _check_keys(source, root, revision)
-    subset = Subset() if subset is None else subset
+    hub = _Hub(spec, Subset() if subset is None else subset, splits, revision)
     if source is SourceName.DEMO:
         return DemoSource(spec, size)
-    if source is SourceName.HUGGINGFACE:
-        return _open_hub(spec, subset, revision, download=download)
     if source is SourceName.ZENODO:
         return _open_zenodo(spec, download=download)
     if source is SourceName.LOCAL or root is not None:
-        return LocalSource(spec, find_local(spec, root))
-    if revision is not None:
-        return _open_hub(spec, subset, revision, download=download)
-    return _open_first(spec, subset, download=download)
+        return _open_folder(spec, find_local(spec, root))
+    if source is SourceName.HUGGINGFACE or revision is not None:
+        return hub.open(download=download)
+    return _open_first(hub, download=download)
 
 
 def _check_keys(source: SourceName, root: str | Path | None, revision: str | None) -> None:
@@ -77,22 +79,68 @@ def _check_keys(source: SourceName, root: str | Path | None, revision: str | Non
         )
 
 
-def _open_first(spec: TaskSpec, subset: Subset, *, download: bool) -> Source:
-    """Open the first of: a local folder, a download, the hub, Zenodo."""
+@dataclass(frozen=True)
+class _Hub:
+    """What is wanted of the hub."""
+
+    spec: TaskSpec
+    subset: Subset
+    splits: Sequence[str]
+    revision: str | None
+
+    @property
+    def known(self) -> Listing | None:
+        """The repository as it was when it was last asked."""
+        return hub_files.known_listing(self.spec.hub_id or "", self.revision)
+
+    def open(self, *, download: bool) -> HubSource:
+        """Open what is here, or download it first."""
+        spec = self.spec
+        if spec.hub_id is None:
+            raise DataNotFoundError(
+                f"Task {spec.name} is on no hub: it names no repository.",
+                "Give the hub_id in a task of your own, or choose another source.",
+            )
+        listing = self.known
+        if download:
+            listing = hub_files.fetch(spec.hub_id, self.revision, [self.subset], splits=self.splits)
+        if listing is None or listing.missing(
+            hub_files.wanted(self.subset, listing.splits, self.splits)
+        ):
+            raise DataNotFoundError(
+                f"{spec.hub_id} is not among the downloads, or not all that is wanted of it.",
+                f"Run `marsbench data download {spec.word} --subset {self.subset}`.",
+            )
+        return HubSource(spec, listing, self.subset)
+
+
+def _open_first(hub: _Hub, *, download: bool) -> Source:
+    """Open the first of: a local folder, a download, the hub, Zenodo.
+
+    It goes on to the next only where data cannot be had. Once something of the hub is here it
+    stays with that: a bad minute of the network must not move runs to another revision.
+    """
+    spec = hub.spec
     places = local_places(spec, None)
     if (folder := find_folder(spec, places)) is not None:
-        return LocalSource(spec, folder)
-    ways: list[Callable[[], Source]] = []
-    if spec.hub_id is not None:
-        ways.append(lambda: _open_hub(spec, subset, None, download=download))
-    if spec.zenodo_title is not None and download:
-        ways.append(lambda: _open_zenodo(spec))
+        return _open_folder(spec, folder)
     refused: list[DataError] = []
-    for way in ways:
+    if spec.hub_id is not None:
         try:
-            return way()
-        except (DataNotFoundError, TransferError) as error:
+            return hub.open(download=download)
+        except (DataNotFoundError, UnreachableError) as error:
+            if download and hub.known is not None:
+                raise
             refused.append(error)
+    if spec.zenodo_title is not None and download:
+        try:
+            found = _open_zenodo(spec)
+        except (DataNotFoundError, UnreachableError) as error:
+            refused.append(error)
+        else:
+            if refused:
+                tell(f"{refused[0].problem} Its record on Zenodo is used.")
+            return found
     looked = [f"  {place} ({name})" for name, place in places.items()]
     said = [f"  {error.problem}" for error in refused]
     raise DataNotFoundError(
@@ -102,37 +150,20 @@ def _open_first(spec: TaskSpec, subset: Subset, *, download: bool) -> Source:
     )
 
 
-def _open_hub(
-    spec: TaskSpec, subset: Subset, revision: str | None, *, download: bool = True
-) -> HubSource:
-    if spec.hub_id is None:
-        raise DataNotFoundError(
-            f"Task {spec.name} is on no hub: it names no repository.",
-            "Give the hub_id in a task of your own, or choose another source.",
-        )
-    if download:
-        listing: Listing | None = hub_files.fetch(spec.hub_id, revision, [subset])
-    else:
-        listing = hub_files.known_listing(spec.hub_id, revision)
-    if listing is None or (
-        not download and listing.missing(hub_files.wanted(subset, list(listing.splits)))
-    ):
-        raise DataNotFoundError(
-            f"{spec.hub_id} is not among the downloads.",
-            f"Run `marsbench data download {spec.name}`.",
-        )
-    return HubSource(spec, listing, subset)
+def _open_folder(spec: TaskSpec, folder: Path) -> LocalSource:
+    source = LocalSource(spec, folder)
+    if zenodo.is_ours(folder):
+        source.name = SourceName.ZENODO
+    return source
 
 
 def _open_zenodo(spec: TaskSpec, *, download: bool = True) -> LocalSource:
-    if not download and zenodo.read_manifest(zenodo.folder(spec)) is None:
+    if not download and not zenodo.is_ours(zenodo.folder(spec)):
         raise DataNotFoundError(
             f"The Zenodo record of {spec.name} is not among the downloads.",
-            f"Run `marsbench data download {spec.name} --source zenodo`.",
+            f"Run `marsbench data download {spec.word} --source zenodo`.",
         )
-    source = LocalSource(spec, zenodo.download(spec))
-    source.name = SourceName.ZENODO
-    return source
+    return _open_folder(spec, zenodo.download(spec))
 
 
 def find_local(spec: TaskSpec, root: str | Path | None = None) -> Path:
@@ -171,7 +202,7 @@ def _ways_out(spec: TaskSpec) -> str:
     ways = []
     if spec.hub_id is not None or spec.zenodo_title is not None:
         ways.append(
-            f"- run `marsbench data download {spec.name}` where there is a network, with the same "
+            f"- run `marsbench data download {spec.word}` where there is a network, with the same "
             "MARSBENCH_HOME;"
         )
     ways.append("- add root=FOLDER, the folder that holds the data (or an archive or URL of it);")

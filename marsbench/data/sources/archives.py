@@ -118,9 +118,11 @@ def _fetch_archive(url: str, folder: Path, fetch: Callable[[Path], None]) -> Non
 
     try:
         unpack(archive, folder, pick)
-    finally:
-        # A bad one too: it would be bad the next time.
+    except DataError:
+        # It would be bad the next time too. (One that was only interrupted is kept.)
         shutil.rmtree(archive.parent, ignore_errors=True)
+        raise
+    shutil.rmtree(archive.parent, ignore_errors=True)
 
 
 def _mark(folder: Path, url: str) -> None:

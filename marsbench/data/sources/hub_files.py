@@ -14,16 +14,21 @@ import fnmatch
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from marsbench import paths
 from marsbench.config import Subset
 from marsbench.data.sources import transfer, web
 from marsbench.data.sources.archives import locked
-from marsbench.errors import DataError, DataNotFoundError
+from marsbench.data.sources.transfer import writing
+from marsbench.data.sources.unpacking import safe_name
+from marsbench.data.sources.web import shown
+from marsbench.data.spec import SPLITS
+from marsbench.errors import ConfigError, DataError, DataNotFoundError, some
 from marsbench.progress import bar
 
 if TYPE_CHECKING:
@@ -34,6 +39,7 @@ MAPPING = "mapping.json"
 """Class names, where a repository has them in a file of their own."""
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+MAIN = "main"
 
 _SPELLINGS = {"validation": "val", "valid": "val", "dev": "val"}
 """What other repositories call the splits."""
@@ -41,10 +47,10 @@ _SPELLINGS = {"validation": "val", "valid": "val", "dev": "val"}
 
 @dataclass(frozen=True)
 class HubFile:
-    """One file: its path in the repository, bytes, and checksum as `transfer` takes it."""
+    """One file: its path in the repository, bytes and checksum (as of `Remote`) where stated."""
 
     path: str
-    size: int
+    size: int | None
     digest: str | None
 
 
@@ -81,7 +87,7 @@ class Listing:
     def has(self, file: HubFile) -> bool:
         """Whether a file is here; one that is has been checked when it came."""
         try:
-            return (self.folder / file.path).stat().st_size == file.size
+            return (self.folder / file.path).stat().st_size == file.size or file.size is None
         except OSError:
             return False
 
@@ -104,27 +110,44 @@ def split_name(subset: Subset, splits: Iterable[str]) -> str | None:
     return next((name for name in names if name in set(splits)), None)
 
 
-def wanted(subset: Subset, splits: Sequence[str]) -> list[str]:
-    """Splits that a run on a subset needs: its own part of train, or all of it, val and test."""
-    return [split_name(subset, splits) or "train", "val", "test"]
+def wanted(subset: Subset, published: Collection[str], splits: Iterable[str]) -> list[str]:
+    """Published splits behind train, val and test: of train a subset's own part where there is one.
+
+    Args:
+        subset: The subset.
+        published: All splits of the repository.
+        splits: Which of train, val and test are wanted.
+    """
+    train = split_name(subset, published) or "train"
+    return [train if split == "train" else split for split in splits]
 
 
 def known_listing(repo: str, revision: str | None) -> Listing | None:
     """The listing of a repository as it was when it was last resolved; makes no request."""
     folder = repo_folder(repo)
-    commit = revision or "main"
+    commit = revision or MAIN
     try:
         if not COMMIT.fullmatch(commit):
             commit = (folder / "refs" / _ref(commit)).read_text().strip()
         values = json.loads((folder / commit / LISTING).read_text())
-        return Listing(
-            repo,
-            commit,
-            {name: tuple(HubFile(**f) for f in files) for name, files in values["splits"].items()},
-            HubFile(**values["mapping"]) if values["mapping"] else None,
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # not there, or half-written by something else: it is made anew
+        splits = {name: tuple(map(_file, files)) for name, files in values["splits"].items()}
+        mapping = values["mapping"]
+        return Listing(repo, commit, splits, _file(mapping) if mapping else None)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # not there, or changed by something else: it is made anew
+
+
+def _file(values: Mapping[str, Any]) -> HubFile:
+    """Read one file of a listing; ValueError if it is not what `_resolve` writes."""
+    file = HubFile(values["path"], values["size"], values["digest"])
+    if not _is_plain(file.path) or not isinstance(file.size, int | None):
+        raise ValueError(file.path)
+    return file
+
+
+def _is_plain(name: object) -> bool:
+    """Whether a name leads to a file below the commit's folder, and to no other of ours."""
+    return isinstance(name, str) and safe_name(name) == name and not name.endswith(".part")
 
 
 def fetch(
@@ -132,6 +155,7 @@ def fetch(
     revision: str | None,
     subsets: Sequence[Subset],
     *,
+    splits: Sequence[str] = SPLITS,
     update: bool = False,
     every_split: bool = False,
 ) -> Listing:
@@ -142,31 +166,35 @@ def fetch(
     Args:
         repo: ``ORG/NAME``.
         revision: Commit, tag or branch; None is the commit that is here, else that of main.
-        subsets: Subsets of the train split wanted, val and test included.
-        update: Whether to resolve the revision anew.
-        every_split: Whether all splits are wanted.
+        subsets: Subsets of the train split wanted.
+        splits: Which of train, val and test are wanted.
+        update: Whether to resolve the revision anew, and to bring what is here of the old commit.
+        every_split: Whether all published splits are wanted.
 
     Raises:
         DataNotFoundError: If there is no such repository or revision, or it has no such data.
         TransferError: If it cannot be reached, or what came is not what was promised.
     """
 
-    def missing(listing: Listing) -> list[HubFile]:
+    def missing(listing: Listing, more: Iterable[str] = ()) -> list[HubFile]:
         names = list(listing.splits)
-        splits = names if every_split else [s for one in subsets for s in wanted(one, names)]
-        return listing.missing(dict.fromkeys(splits))
+        chosen = names if every_split else [s for u in subsets for s in wanted(u, names, splits)]
+        return listing.missing(dict.fromkeys([*chosen, *more]))
 
-    if not update:
-        # Without the lock, which a cache that is shared and read-only could not have.
-        listing = known_listing(repo, revision)
-        if listing is not None and not missing(listing):
-            return listing
+    old = known_listing(repo, revision)
+    # Without the lock, which a cache that is shared and read-only could not have.
+    if old is not None and not update and not missing(old):
+        return old
     with locked(repo_folder(repo)):
-        listing = None if update else known_listing(repo, revision)
-        if listing is None:
-            listing = _resolve(repo, revision)
-        if files := missing(listing):
+        old = known_listing(repo, revision)
+        listing = _resolve(repo, revision) if old is None or update else old
+        here = [] if old is None else [name for name in old.splits if not old.missing([name])]
+        if files := missing(listing, here):
             _download(listing, files)
+        # Last: until all is here, the old commit is the one that works.
+        ref = _ref(revision or MAIN)
+        if not COMMIT.fullmatch(ref) and (old is None or old.revision != listing.revision):
+            _write(repo_folder(repo) / "refs" / ref, listing.revision)
     return listing
 
 
@@ -174,7 +202,7 @@ def _download(listing: Listing, files: Sequence[HubFile]) -> None:
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    with bar(listing.repo, sum(file.size for file in files)) as advance:
+    with bar(listing.repo, sum(file.size or 0 for file in files)) as advance:
         for file in files:
             url = hf_hub_url(
                 listing.repo,
@@ -195,14 +223,15 @@ def _download(listing: Listing, files: Sequence[HubFile]) -> None:
                         raise
 
 
-def _tokens() -> tuple[bool, ...]:
+def _tokens() -> tuple[bool | None, ...]:
     """Ways to ask, in turn: with the user's token if there is one, then as anybody.
 
     An old token that the hub refuses must not stand between a user and public data.
     """
     from huggingface_hub import get_token
 
-    return (False,) if get_token() is None else (True, False)
+    # None, not True: a user may forbid that a token is sent unasked.
+    return (False,) if get_token() is None else (None, False)
 
 
 def _endpoint() -> str:
@@ -215,11 +244,17 @@ def _resolve(repo: str, revision: str | None) -> Listing:
     """Ask the hub which commit a revision is and what it holds, and write that down."""
     info = _ask(repo, revision)
     if info.sha is None or not COMMIT.fullmatch(info.sha):
-        raise DataError(f"{_endpoint()} names no commit of {repo}.", "Try again later.")
+        raise DataError(f"{shown(_endpoint())} names no commit of {repo}.", "Try again later.")
     files = {
-        sibling.rfilename: HubFile(sibling.rfilename, sibling.size or 0, _digest(sibling))
+        sibling.rfilename: HubFile(sibling.rfilename, sibling.size, _digest(sibling))
         for sibling in info.siblings or ()
+        if sibling.rfilename.endswith(".parquet") or sibling.rfilename == MAPPING
     }
+    if odd := [name for name in files if not _is_plain(name)]:
+        raise DataError(
+            f"{repo} at {info.sha[:8]} holds files that would be written elsewhere: {some(odd)}.",
+            "Do not use this repository, or this mirror of it.",
+        )
     splits = _splits(sorted(files), info.card_data)
     if not splits:
         raise DataNotFoundError(
@@ -238,21 +273,20 @@ def _resolve(repo: str, revision: str | None) -> Listing:
         "mapping": None if listing.mapping is None else asdict(listing.mapping),
     }
     _write(listing.folder / LISTING, json.dumps(values, indent=1))
-    if not COMMIT.fullmatch(revision or "main"):
-        _write(repo_folder(repo) / "refs" / _ref(revision or "main"), listing.revision)
     return listing
 
 
 def _ref(name: str) -> str:
     """File name of a branch or tag, such as ``refs/pr/1``."""
-    return name.replace("/", "--")
+    return quote(name, safe="").replace(".", "%2E")
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_text(text)
-    partial.replace(path)
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.part")
+        partial.write_text(text)
+        partial.replace(path)
 
 
 def _digest(sibling: Any) -> str | None:
@@ -277,7 +311,13 @@ def _splits(names: Sequence[str], card: Any) -> dict[str, list[str]]:
             match = re.search(r"(?:^|/)([^/]+?)(?:-\d{5}-of-\d{5}(?:-\w+)?|/\d{4})\.parquet$", name)
             if match:
                 found.setdefault(match[1], []).append(name)
-    return {_SPELLINGS.get(name, name): files for name, files in found.items() if files}
+    renamed = {name: _SPELLINGS.get(name, name) for name in found}
+    return {
+        # A repository that has both calls something else validation.
+        name if renamed[name] in found else renamed[name]: list(dict.fromkeys(files))
+        for name, files in found.items()
+        if files
+    }
 
 
 def _card_files(card: Any) -> list[dict[str, Any]]:
@@ -294,13 +334,17 @@ def _ask(repo: str, revision: str | None) -> "DatasetInfo":
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repo):
+        raise ConfigError(f"'{repo}' is no repository of the hub.", "Its hub_id is ORG/NAME.")
+    if revision is not None and (".." in revision or not re.fullmatch(r"\w[\w./-]*", revision)):
+        raise ConfigError(f"'{revision}' is no revision.", "Name a commit, a tag or a branch.")
     if web.offline():
         raise DataNotFoundError(
             f"{repo} is not on this machine, and HF_HUB_OFFLINE keeps it from being downloaded.",
             "Run `marsbench data download TASK` once where there is a network, with the same "
             "MARSBENCH_HOME, or unset HF_HUB_OFFLINE.",
         )
-    api = HfApi(endpoint=_endpoint(), library_name="marsbench")
+    api, address = HfApi(endpoint=_endpoint(), library_name="marsbench"), shown(_endpoint())
     tokens = list(_tokens())
 
     def attempt() -> "DatasetInfo":
@@ -317,20 +361,30 @@ def _ask(repo: str, revision: str | None) -> "DatasetInfo":
             if status in web.RETRIED:
                 wait = web.retry_after(error.response.headers)
                 raise web.Passing(f"HTTP {status}", wait, status) from error
+            if status not in (401, 403, 404):
+                raise web.TransferError(
+                    f"{address} does not list {repo}: HTTP {status}.", "Try again later.", status
+                ) from error
             if len(tokens) > 1:
                 tokens.pop(0)
                 return attempt()
             raise DataNotFoundError(
-                f"{_endpoint()} shows no dataset {repo} (HTTP {status}): there is none, or it "
-                "is not public.",
+                f"{address} shows no dataset {repo} (HTTP {status}): there is none, or it is not "
+                "public.",
                 "Check its name. For a private one set HF_TOKEN to a token that may read it.",
             ) from error
         except Exception as error:
-            if not _is_network(error):
-                raise
-            raise web.Passing(str(error) or type(error).__name__) from error
+            if _is_network(error):
+                raise web.Passing(str(error) or type(error).__name__) from error
+            if isinstance(error, (ValueError, KeyError, TypeError)):
+                # The client expects a listing of what is a proxy's page, or not the hub's.
+                raise web.TransferError(
+                    f"The answer of {address} for {repo} is no listing: {error}.",
+                    "Does a proxy or login page stand between? Is HF_ENDPOINT a hub?",
+                ) from error
+            raise
 
-    return web.patiently(f"{_endpoint()}/datasets/{repo}", attempt)
+    return web.patiently(f"{address}/datasets/{repo}", attempt)
 
 
 def _is_network(error: Exception) -> bool:

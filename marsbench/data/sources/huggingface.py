@@ -6,10 +6,12 @@ and the images' names alone, so neither its time nor its memory grows with the i
 is one read of its row group. (`datasets` would copy all of them into a second format first.)
 """
 
+import contextlib
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ from marsbench.data.rows import Raw, Rows, class_order, code_notes
 from marsbench.data.sources.hub_files import Listing, split_name
 from marsbench.data.sources.local import read_mapping
 from marsbench.data.spec import SPLITS, Decode, TaskSpec
-from marsbench.errors import DataError
+from marsbench.errors import DataError, DataNotFoundError
 from marsbench.kinds import Kind
 
 if TYPE_CHECKING:
@@ -37,13 +39,13 @@ COLUMNS = {
 }
 """Columns without which samples cannot be read."""
 
-ANNOTATIONS = ("coco_annotation", "yolo_annotation", "pascal_voc_annotation")
+ANNOTATIONS = tuple(boxes._COLUMNS.values())
 """Columns of boxes, the same boxes in each; one is enough."""
 
 _NOT_META = {"image", "label", "mask", "class_labels", "width", "height", *ANNOTATIONS}
 
-_GROUPS = 4
-"""Row groups kept in memory: of the published files each holds some hundred images."""
+_KEPT = 256 << 20
+"""Bytes of row groups kept in memory, the one in use aside; as published each is some megabytes."""
 
 _RED = 2.0
 """Mean level of red up to which an image passes for a composite of two."""
@@ -68,17 +70,21 @@ class HubSource:
         own = split_name(subset, listing.splits)
         self.holds = subset if own is not None else Subset()
         self._split = {"train": own or "train", "val": "val", "test": "test"}
-        self.splits = tuple(s for s in SPLITS if self._split[s] in listing.splits)
-        if not self.splits:
+        published = [s for s in SPLITS if self._split[s] in listing.splits]
+        if not published:
             raise DataError(
                 f"{listing.repo} has none of the splits {', '.join(SPLITS)} "
                 f"(only {', '.join(listing.splits)}).",
                 "Name its splits so.",
             )
+        self.splits = tuple(s for s in published if not listing.missing([self._split[s]]))
         self.revision = f"hub:{listing.revision}"
         self._tables: dict[str, _Table] = {}
         self._rows: dict[str, Rows] = {}
-        self.class_names, self.notes = self._classes()
+        self.class_names, notes = self._classes()
+        unnamed = [s for s in self.splits if not self._table(self._split[s]).is_named]
+        note = f"Images of {', '.join(unnamed)} have no names of their own: they are numbered."
+        self.notes = (*notes, *([note] if unnamed else []))
 
     @property
     def where(self) -> str:
@@ -88,18 +94,21 @@ class HubSource:
     def rows(self, split: str) -> Rows:
         """Index of a split; labels and names are read, images are not."""
         if split not in self._rows:
-            if split not in self.splits:
+            name = self._split.get(split, split)
+            if name not in self.listing.splits:
                 raise DataError(
-                    f"{self.where} has no split '{self._split.get(split, split)}' "
-                    f"(only {', '.join(self.listing.splits)}).",
+                    f"{self.where} has no split '{name}' (only {', '.join(self.listing.splits)}).",
                     "Choose another revision=, or another source.",
                 )
-            table = self._table(split)
-            ids = table.sample_ids(split)
+            if split not in self.splits:
+                raise self._not_here(name)
+            table = self._table(name)
+            ids = table.sample_ids
             # As in a folder, samples are in the order of their ids wherever they come from.
             table.order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
-            files = self.listing.splits[self._split[split]]
-            content = [self.listing.revision, self._split[split], *(str(f.digest) for f in files)]
+            files = self.listing.splits[name]
+            # Not the commit, where it can be helped: one that mends the card changes no image.
+            content = [name, *(file.digest or self.listing.revision for file in files)]
             self._rows[split] = Rows(
                 split,
                 [ids[i] for i in table.order],
@@ -111,7 +120,7 @@ class HubSource:
 
     def read(self, split: str, index: int) -> Raw:
         """Bytes of one sample, with its mask or boxes."""
-        rows, table = self.rows(split), self._table(split)
+        rows, table = self.rows(split), self._table(self._split[split])
         row = table.row(int(table.order[index]))
         where = f"{self.where} {self._split[split]}/{rows.sample_ids[index]}"
         image = _image(row["image"], where)
@@ -130,18 +139,39 @@ class HubSource:
         return Raw(image, where, meta=meta)
 
     def subset_ids(self, subset: Subset) -> list[str] | None:
-        """Train ids of the published subset that was opened."""
-        return list(self.rows("train").sample_ids) if subset == self.holds else None
+        """Train ids of a published subset.
 
-    def _table(self, split: str) -> "_Table":
-        if split not in self._tables:
-            name = self._split[split]
+        Raises:
+            DataError: If it is published but not here, or its images have no names to know them by.
+        """
+        name = split_name(subset, self.listing.splits)
+        if subset == Subset() or name is None:
+            return None
+        if self.listing.missing([name]):
+            raise self._not_here(name)
+        table = self._table(name)
+        if not table.is_named:
+            raise DataError(
+                f"The images of {table.where} have no names, so it is not known which of the "
+                "train split they are.",
+                f"Open the subset by itself: subset={subset}.",
+            )
+        return list(table.sample_ids)
+
+    def _not_here(self, name: str) -> DataError:
+        return DataNotFoundError(
+            f"The split '{name}' of {self.where} is not downloaded.",
+            f"Run `marsbench data download {self.spec.word}` with its --subset, or --all-subsets.",
+        )
+
+    def _table(self, name: str) -> "_Table":
+        """The files of a published split."""
+        if name not in self._tables:
             files = self.listing.splits[name]
-            paths = [self.listing.folder / file.path for file in files]
-            table = _Table(paths, f"{self.where} {name}")
+            table = _Table([self.listing.folder / file.path for file in files], self.where, name)
             table.check_columns(self.spec)
-            self._tables[split] = table
-        return self._tables[split]
+            self._tables[name] = table
+        return self._tables[name]
 
     def _targets(self, table: "_Table") -> NDArray[np.integer]:
         if not self.spec.kind.is_classification:
@@ -158,9 +188,16 @@ class HubSource:
         if spec.kind is Kind.DETECTION:
             # Ids of the annotations follow the task's own order, the background not counted.
             return spec.class_names, ()
-        table = self._table(self.splits[0])
         column = "label" if spec.kind.is_classification else "class_labels"
-        if names := _feature_names(table.features.get(column)):
+        tables = [self._table(self._split[split]) for split in self.splits]
+        found = {table.where: table.class_names(column) for table in tables}
+        if len({tuple(names) for names in found.values()}) > 1:
+            said = "; ".join(f"{where}: {', '.join(names)}" for where, names in found.items())
+            raise DataError(
+                f"Splits of {self.where} give the classes other ids: {said}.",
+                "Choose another revision=, or another source.",
+            )
+        if names := next(iter(found.values()), []):
             mapping = {i: [name] for i, name in enumerate(names)}
             order, codes = class_order(spec, mapping, f"{self.where}, column {column}")
             return tuple(order), code_notes(codes)
@@ -180,29 +217,25 @@ class HubSource:
 
 
 class _Table:
-    """The parquet files of one split.
+    """The parquet files of one published split.
 
     Attributes:
         num_rows: Rows of all files.
-        features: What `datasets` noted of the columns.
         order: Row of each sample of the index, shape (N,).
     """
 
-    def __init__(self, paths: Sequence[Path], where: str) -> None:
+    def __init__(self, paths: Sequence[Path], where: str, split: str) -> None:
         import pyarrow.parquet as pq
 
-        self.paths, self.where = paths, where
-        self.features: dict[str, Any] = {}
-        self.columns: list[str] = []
+        self.paths, self.split, self.where = paths, split, f"{where} {split}"
         self.order: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._schemas: list[pa.Schema] = []
         ends: list[int] = []
         self._places: list[tuple[Path, int]] = []
         for path in paths:
             with _readable(path):
-                schema = pq.read_schema(path)
                 metadata = pq.read_metadata(path)
-            self.features |= _features(schema)
-            self.columns = list(schema.names)
+                self._schemas.append(pq.read_schema(path))
             for group in range(metadata.num_row_groups):
                 ends.append((ends[-1] if ends else 0) + metadata.row_group(group).num_rows)
                 self._places.append((path, group))
@@ -219,16 +252,35 @@ class _Table:
         self.__dict__.update(state, _lock=Lock())
 
     def check_columns(self, spec: TaskSpec) -> None:
-        """Raise if a column that the task needs is not there."""
-        missing = [name for name in COLUMNS[spec.decode] if name not in self.columns]
-        if spec.decode is Decode.IMAGE_BOXES and not set(ANNOTATIONS) & set(self.columns):
-            missing.append(f"{' or '.join(ANNOTATIONS)}")
-        if missing:
+        """Raise if a file lacks a column that the task needs, or has it of another type."""
+        for path, schema in zip(self.paths, self._schemas, strict=True):
+            missing = [name for name in COLUMNS[spec.decode] if name not in schema.names]
+            if spec.decode is Decode.IMAGE_BOXES and not set(ANNOTATIONS) & set(schema.names):
+                missing.append(" or ".join(ANNOTATIONS))
+            if missing:
+                raise DataError(
+                    f"{self.where} has no column {', '.join(missing)} in {path.name} (its columns "
+                    f"are: {', '.join(schema.names)}).",
+                    "Choose another revision=, or another source.",
+                )
+            for name in COLUMNS[spec.decode]:
+                first, other = self._schemas[0].field(name).type, schema.field(name).type
+                if first != other:
+                    raise DataError(
+                        f"{self.where}: column {name} is {first} in {self.paths[0].name} and "
+                        f"{other} in {path.name}.",
+                        "Choose another revision=, or another source.",
+                    )
+
+    def class_names(self, column: str) -> list[str]:
+        """Class names that `datasets` noted of a column; none where it noted none."""
+        found = [_feature_names(_features(schema).get(column)) for schema in self._schemas]
+        if any(names != found[0] for names in found):
             raise DataError(
-                f"{self.where} has no column {', '.join(missing)} (its columns are: "
-                f"{', '.join(self.columns)}).",
+                f"Files of {self.where} give the classes other ids.",
                 "Choose another revision=, or another source.",
             )
+        return found[0] if found else []
 
     def column(self, name: str) -> "pa.ChunkedArray":
         """One column of all rows; of a nested one a part, such as ``image.path``."""
@@ -239,24 +291,38 @@ class _Table:
         for path in self.paths:
             with _readable(path):
                 # Not read_table(), which reads the images to give their names.
-                table = pq.ParquetFile(path).read(columns=[name])
-            found = table.column(0)
+                found = pq.ParquetFile(path).read(columns=[name]).column(0)
             if pa.types.is_struct(found.type):
                 found = pa.chunked_array([chunk.field(0) for chunk in found.chunks])
             chunks.extend(found.chunks)
         return pa.chunked_array(chunks)
 
-    def sample_ids(self, split: str) -> list[str]:
-        """File names of the images; where they have none, or one twice, the number of the row."""
-        names: list[str | None] = []
-        if self.num_rows:
-            names = [
-                None if path is None else path.replace("\\", "/").rpartition("/")[2]
-                for path in self.column("image.path").to_pylist()
-            ]
-        if all(names) and len(set(names)) == len(names):
-            return [str(name) for name in names]
-        return [f"{split}_{i:06d}" for i in range(self.num_rows)]
+    @property
+    def is_named(self) -> bool:
+        """Whether every image has a name, and no two the same."""
+        return self._names is not None
+
+    @cached_property
+    def _names(self) -> list[str] | None:
+        import pyarrow as pa
+
+        kind = self._schemas[0].field("image").type
+        if not pa.types.is_struct(kind) or kind.get_field_index("path") < 0 or not self.num_rows:
+            return [] if not self.num_rows else None
+        found = self.column("image.path").to_pylist()
+        if not all(found):
+            return None
+        whole = [str(path).replace("\\", "/") for path in found]
+        # Without folders, as in annotation.csv; with them where that is no name.
+        for names in ([path.rpartition("/")[2] for path in whole], whole):
+            if len(set(names)) == len(names):
+                return names
+        return None
+
+    @property
+    def sample_ids(self) -> Sequence[str]:
+        """Names of the images; where they have none, the split's own and the number of the row."""
+        return self._names or [f"{self.split}_{i:06d}" for i in range(self.num_rows)]
 
     def row(self, index: int) -> dict[str, Any]:
         """All columns of one row."""
@@ -275,27 +341,22 @@ class _Table:
                 path, number = self._places[group]
                 with _readable(path):
                     self._groups[group] = pq.ParquetFile(path).read_row_group(number)
-                if len(self._groups) > _GROUPS:
-                    self._groups.popitem(last=False)
+                held = sum(table.nbytes for table in self._groups.values())
+                while len(self._groups) > 1 and held > _KEPT:
+                    held -= self._groups.popitem(last=False)[1].nbytes
             return self._groups[group]
 
 
-class _readable:  # noqa: N801
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
     """Turn what pyarrow says of a damaged or missing file into one message."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        # pyarrow's errors derive from these.
-        if isinstance(error, (OSError, ValueError, KeyError)):
-            raise DataError(
-                f"{self.path} cannot be read: {str(error).splitlines()[0]}.",
-                "Remove it with `marsbench data clean TASK` and download the data again.",
-            ) from error
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:  # pyarrow's derive from these
+        raise DataError(
+            f"{path} cannot be read: {str(error).splitlines()[0]}.",
+            "Remove it with `marsbench data clean TASK` and download the data again.",
+        ) from error
 
 
 def _features(schema: "pa.Schema") -> dict[str, Any]:

@@ -18,23 +18,17 @@ from typing import Any
 
 from marsbench import paths
 from marsbench.data.sources.web import (
-    RETRIED,
     Passing,
     TransferError,
     check_online,
-    get_json,
     is_page,
     network,
-    offline,
     page_came,
     patiently,
-    retry_after,
     send,
     shown,
 )
 from marsbench.errors import DataError
-
-__all__ = ["RETRIED", "Remote", "TransferError", "download", "get_json", "offline", "retry_after"]
 
 CHUNK = 1 << 20
 """Most bytes read at once."""
@@ -56,7 +50,7 @@ class Remote:
     url: str
     size: int | None
     digest: str | None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def _ignore(_: int) -> None:

@@ -51,6 +51,10 @@ class TransferError(DataError):
         self.status = status
 
 
+class UnreachableError(TransferError):
+    """Nobody there answers, or not now: another source may have the same."""
+
+
 def get_json(url: str, headers: Mapping[str, str] | None = None, what: str = "Zenodo") -> Any:
     """Ask for a JSON document.
 
@@ -102,7 +106,7 @@ def check_online(url: str) -> None:
         TransferError: If not.
     """
     if variable := _offline_variable():
-        raise TransferError(
+        raise UnreachableError(
             f"{shown(url)} was not asked for: {variable} is set.",
             "Run `marsbench data download TASK` where there is a network and the same "
             f"MARSBENCH_HOME (now {paths.home()}), or unset {variable}.",
@@ -138,7 +142,7 @@ def patiently(url: str, attempt: Callable[[], T], reached: Callable[[], int] = l
         reached: How far it is; any progress beyond all earlier tries starts the count anew.
 
     Raises:
-        TransferError: If nothing helps.
+        UnreachableError: If nothing helps.
     """
     tries, farthest = 0, reached()
     while True:
@@ -148,7 +152,7 @@ def patiently(url: str, attempt: Callable[[], T], reached: Callable[[], int] = l
             tries = 1 if reached() > farthest else tries + 1
             farthest = max(farthest, reached())
             if tries > len(WAITS):
-                raise TransferError(
+                raise UnreachableError(
                     f"{shown(url)} cannot be had: {failure.reason} (tried {tries} times).",
                     "Check the network and the proxy (https_proxy), or try again later: a download "
                     "goes on where it stopped.",

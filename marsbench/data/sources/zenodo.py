@@ -20,6 +20,7 @@ from marsbench.data.sources import transfer
 from marsbench.data.sources.archives import MARKER, locked, unpack
 from marsbench.data.sources.local import ANNOTATIONS
 from marsbench.data.sources.unpacking import top_folder
+from marsbench.data.sources.web import get_json, shown
 from marsbench.data.spec import TaskSpec
 from marsbench.errors import DataError, DataNotFoundError, some
 from marsbench.progress import bar
@@ -76,6 +77,11 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) else None
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether a folder was downloaded from Zenodo, and is whole."""
+    return (read_manifest(folder) or {}).get("source") == "zenodo"
+
+
 def download(spec: TaskSpec) -> Path:
     """Download a task's data unless they are here, and return their folder.
 
@@ -87,9 +93,9 @@ def download(spec: TaskSpec) -> Path:
         DataError: If the record is not as published, or its archive cannot be unpacked.
     """
     target = folder(spec)
-    if read_manifest(target) is None:
+    if not is_ours(target):
         with locked(paths.home() / "downloads" / target.name):
-            if read_manifest(target) is None:
+            if not is_ours(target):
                 _download(spec, target)
     return target
 
@@ -129,8 +135,12 @@ def _archive(record: RecordInfo, spec: TaskSpec) -> RecordFile:
     raise DataError(
         f"It is not clear which file of record {record.id} ({record.title}) is the data of "
         f"{spec.name}: {files}.",
-        f"Download the right one by hand ({api()}/records/{record.id}) and give root=ARCHIVE.",
+        f"Download the right one by hand ({_record_page(record.id)}) and give root=ARCHIVE.",
     )
+
+
+def _record_page(record_id: str) -> str:
+    return f"{shown(api())}/records/{record_id}"
 
 
 def _stem(name: str) -> str:
@@ -149,7 +159,7 @@ def _with_manifest(spec: TaskSpec, record: RecordInfo, file: RecordFile, unpacke
             f"{file.name}, only {entries}.",
             f"Is it the data of {spec.name}? Else arrange it by hand and give root=FOLDER.",
         )
-    sizes = [path.stat().st_size for path in places[0].rglob("*") if path.is_file()]
+    count, size = measure(places[0])
     manifest = {
         "source": "zenodo",
         "record": record.id,
@@ -158,13 +168,28 @@ def _with_manifest(spec: TaskSpec, record: RecordInfo, file: RecordFile, unpacke
         "file": file.name,
         "md5": (file.digest or "").removeprefix("md5:"),
         "size": file.size,
-        "url": file.url,
-        "files": len(sizes),
-        "bytes": sum(sizes),
+        "url": shown(file.url),
+        "files": count,
+        "bytes": size,
         "downloaded": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     (places[0] / MARKER).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return places[0]
+
+
+def measure(folder: Path) -> tuple[int, int]:
+    """Files and bytes of a task's folder, our own and the lists of subsets left out.
+
+    A user may add lists (`marsbench data subsets`).
+    """
+    count = size = 0
+    for where, names, files in os.walk(folder):
+        if Path(where) == folder:
+            names[:] = [name for name in names if name not in ("few_shot", "partitions")]
+            files = [name for name in files if name != MARKER]
+        count += len(files)
+        size += sum(Path(where, name).lstat().st_size for name in files)
+    return count, size
 
 
 def find_record(title: str) -> RecordInfo:
@@ -184,11 +209,11 @@ def find_record(title: str) -> RecordInfo:
     matches = same or like
     if not matches:
         titles = [found for found, _ in hits]
-        shown = ", ".join(titles[:TITLES_SHOWN]) or "none"
+        listed = ", ".join(titles[:TITLES_SHOWN]) or "none"
         more = f" and {len(titles) - TITLES_SHOWN} more" if len(titles) > TITLES_SHOWN else ""
         raise DataNotFoundError(
-            f"No record of the community {COMMUNITY} on {api()} is titled '{title}'; its records "
-            f"are: {shown}{more}.",
+            f"No record of the community {COMMUNITY} on {shown(api())} is titled '{title}'; its "
+            f"records are: {listed}{more}.",
             "Has it been renamed? Then download it by hand and give root=ARCHIVE.",
         )
     if len(matches) > 1:
@@ -208,7 +233,7 @@ def _hits() -> Iterator[Mapping[str, Any]]:
     visited: set[str] = set()
     while url not in visited and len(visited) < MOST_PAGES:
         visited.add(url)
-        page = transfer.get_json(url)
+        page = get_json(url)
         try:
             yield from page["hits"]["hits"]
             following = page.get("links", {}).get("next")
@@ -231,7 +256,7 @@ def _title(hit: Mapping[str, Any]) -> str:
 def _info(hit: Mapping[str, Any]) -> RecordInfo:
     url = f"{api()}/records/{hit.get('id')}"
     if not hit.get("files"):
-        hit = transfer.get_json(url)
+        hit = get_json(url)
     try:
         files = hit.get("files") or []
         entries = files["entries"].values() if isinstance(files, dict) else files
@@ -254,6 +279,6 @@ def _file(entry: Mapping[str, Any], record_url: str) -> RecordFile:
 
 def _not_understood(url: str) -> DataError:
     return DataError(
-        f"The answer of {url} is not understood.",
+        f"The answer of {shown(url)} is not understood.",
         "Has the service changed? Download the record by hand and give root=ARCHIVE.",
     )

@@ -1,0 +1,293 @@
+"""What repositories of the hub hold: columns, labels, names, images; in whatever form."""
+
+import io
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from marsbench.config import Subset
+from marsbench.data.sources.demo import DemoSource
+from marsbench.data.sources.hub_files import fetch
+from marsbench.data.sources.huggingface import HubSource
+from marsbench.data.spec import Decode
+from marsbench.errors import DataError, DataNotFoundError
+from marsbench.kinds import Kind
+from tests.hub import (
+    CHANGE,
+    NEWER,
+    REPO,
+    hub_spec,
+    known,
+    opened,
+    plain,
+    publish,
+    rewritten,
+    same,
+)
+from tests.hub_data import repo_of
+from tests.server import Repo, Server
+
+
+def test_a_renamed_column(server: Server, tmp_path: Path) -> None:
+    spec, _ = publish(server, tmp_path)
+    rewritten(server.repos[REPO], "val", lambda t: t.rename_columns(["image", "target"]))
+    with pytest.raises(DataError, match=r"val has no column label .*: image, target"):
+        opened(spec)
+
+
+def test_a_missing_split(server: Server, tmp_path: Path) -> None:
+    spec, _ = publish(server, tmp_path)
+    server.repos[REPO].files = {
+        path: content for path, content in server.repos[REPO].files.items() if "val" not in path
+    }
+    source = opened(spec)
+    assert source.splits == ("train", "test")
+    with pytest.raises(DataError, match=r"has no split 'val' \(only test, train\)"):
+        source.rows("val")
+
+
+def test_a_repository_without_data(server: Server) -> None:
+    server.repos[REPO] = Repo({"README.md": b"# nothing\n"})
+    with pytest.raises(DataNotFoundError, match="holds no parquet files"):
+        opened(hub_spec())
+
+
+def test_other_names_of_splits_and_files_named_by_the_card(server: Server, tmp_path: Path) -> None:
+    spec, local = publish(server, tmp_path)
+    repo = server.repos[REPO]
+    repo.files = {p.replace("/val-", "/validation-"): c for p, c in repo.files.items()}
+    same(opened(spec), local, "val")
+
+    repo.files = {
+        p.replace("data/train-00000-of-00001", "a").replace("data/", ""): c
+        for p, c in repo.files.items()
+    }
+    patterns = {"train": "a.parquet", "val": ["validation-*"], "test": "test-*"}
+    files = [{"split": s, "path": p} for s, p in patterns.items()]
+    files.append({"split": "train", "path": "a*.parquet"})  # the same file once more
+    other = [{"split": "train", "path": "test-*"}]
+    repo.card = {
+        "configs": [
+            {"config_name": "other", "data_files": other},
+            {"config_name": "default", "data_files": files},
+        ]
+    }
+    repo.commit = NEWER
+    fetch(REPO, None, [Subset()], update=True)
+    for split in ("train", "val", "test"):
+        same(opened(spec), local, split)
+
+
+def test_workers_read_for_themselves(server: Server, tmp_path: Path) -> None:
+    spec, _ = publish(server, tmp_path)
+    source = opened(spec)
+    first = source.read("train", 0).image
+    assert pickle.loads(pickle.dumps(source)).read("train", 0).image == first
+
+
+def test_splits_whose_ids_mean_other_classes(server: Server, tmp_path: Path) -> None:
+    spec, local = publish(server, tmp_path)
+    turned = repo_of(spec, local, names=local.class_names[::-1])
+    server.repos[REPO].files |= {p: c for p, c in turned.files.items() if "/test-" in p}
+    with pytest.raises(DataError, match="give the classes other ids"):
+        opened(spec)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop_columns(["label"]), "has no column label in train-00001"),
+        (
+            lambda t: t.set_column(1, "label", pa.array(["0"] * len(t))),
+            "label is int64 in .* string",
+        ),
+        (lambda t: t.replace_schema_metadata(None), "give the classes other ids"),
+    ],
+    ids=["column", "type", "names"],
+)
+def test_files_of_a_split_that_differ(
+    server: Server, tmp_path: Path, change: Any, message: str
+) -> None:
+    spec, _ = publish(server, tmp_path, shards=2)
+    rewritten(server.repos[REPO], "train-00001", change)
+    with pytest.raises(DataError, match=message):
+        opened(spec)
+
+
+def test_images_as_plain_bytes(server: Server, tmp_path: Path) -> None:
+    spec, local = publish(server, tmp_path)
+
+    def plain_bytes(table: Any) -> Any:
+        images = pa.array([cell["bytes"] for cell in table["image"].to_pylist()])
+        changed = table.set_column(0, "image", images)
+        return changed.replace_schema_metadata(table.schema.metadata)
+
+    rewritten(server.repos[REPO], "val", plain_bytes)
+    source = opened(spec)
+    assert source.rows("val").sample_ids[0] == "val_000000"
+    assert "val" in source.notes[0]
+    read = {source.read("val", i).image for i in range(9)}
+    assert read == {local.read("val", i).image for i in range(9)}
+
+
+def test_names_in_folders(server: Server, tmp_path: Path) -> None:
+    """Two images of one name in two folders keep the folder in their ids."""
+    spec, _ = publish(server, tmp_path)
+
+    def in_folders(table: Any) -> Any:
+        cells = [
+            {"bytes": cell["bytes"], "path": f"{i % 2}/same_{i // 2}.png"}
+            for i, cell in enumerate(table["image"].to_pylist())
+        ]
+        kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+        changed = table.set_column(0, "image", pa.array(cells, kind))
+        return changed.replace_schema_metadata(table.schema.metadata)
+
+    rewritten(server.repos[REPO], "val", in_folders)
+    assert opened(spec).rows("val").sample_ids[0] == "0/same_0.png"
+
+
+def test_a_damaged_file_is_named(server: Server, tmp_path: Path) -> None:
+    spec, _ = publish(server, tmp_path)
+    opened(spec)
+    path = known(opened(spec)).folder / "data" / "train-00000-of-00001.parquet"
+    path.write_bytes(b"x" * path.stat().st_size)
+    with pytest.raises(DataError, match=r"train-00000.* cannot be read") as caught:
+        opened(spec)
+    assert "data clean" in caught.value.remedy
+
+
+# Labels and class names, in whatever form.
+
+
+def test_codes_of_classes_are_kept(server: Server, tmp_path: Path) -> None:
+    spec, local = publish(server, tmp_path, None, names=["pla", "dun", "cra"])
+    hub = opened(spec)
+    assert hub.class_names == ("pla", "dun", "cra")
+    assert "pla, dun, cra" in hub.notes[0]
+    np.testing.assert_array_equal(hub.rows("test").targets, local.rows("test").targets)
+
+
+def test_class_names_of_another_task(server: Server, tmp_path: Path) -> None:
+    spec, _ = publish(server, tmp_path, None, names=["frost", "ice cap", "dune"])
+    with pytest.raises(DataError, match=r"Only in the data: .*frost.*Only in the task: crater"):
+        opened(spec)
+
+
+def test_numbers_without_names(server: Server, tmp_path: Path) -> None:
+    spec, local = publish(server, tmp_path)
+    for split in ("train", "val", "test"):
+        rewritten(server.repos[REPO], split, plain)
+    hub = opened(spec)
+    assert hub.class_names == ("0", "1", "2")
+    assert "called by their ids" in hub.notes[0]
+    np.testing.assert_array_equal(hub.rows("val").targets, local.rows("val").targets)
+    # A user's own task says which class each id is.
+    assert opened(replace(spec, path=Path("task.yaml"))).class_names == spec.class_names
+    # And so may a file of the repository.
+    names = {str(i): ["c", name] for i, name in enumerate(local.class_names)}
+    server.repos[REPO].files["mapping.json"] = json.dumps(names).encode()
+    fetch(REPO, None, [Subset()], update=True)
+    assert opened(spec).class_names == local.class_names
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ([0, 1, 9] * 3, "has label 9, outside 0..2 "),
+        ([0, None, 1] * 3, "holds no class ids: some are missing"),
+        (["0", "1", "2"] * 3, None),
+        (["a", "b", "c"] * 3, "holds no class ids"),
+        ([0.0, 1.5, 1.0] * 3, "not whole numbers"),
+    ],
+    ids=["outside", "missing", "text", "words", "fractions"],
+)
+def test_labels_of_other_types(
+    server: Server, tmp_path: Path, label: list[Any], message: str | None
+) -> None:
+    spec, _ = publish(server, tmp_path)
+    for split in ("train", "test"):
+        rewritten(server.repos[REPO], split, plain)
+    rewritten(server.repos[REPO], "val", lambda table: plain(table, label))
+    if message is None:
+        assert len(opened(spec).rows("val")) == 9
+        return
+    with pytest.raises(DataError, match=message):
+        opened(spec).rows("val")
+
+
+@pytest.mark.parametrize("form", ["ids", "one_hot", "text"])
+def test_multilabel(server: Server, tmp_path: Path, form: str) -> None:
+    spec, local = publish(server, tmp_path, hub_spec(Kind.MULTILABEL))
+
+    def change(table: Any) -> Any:
+        ids = table.column("label").to_pylist()
+        hot = [[int(k in row) for k in range(3)] for row in ids]
+        return table.set_column(1, "label", [hot if form == "one_hot" else [str(i) for i in ids]])
+
+    if form != "ids":
+        for split in ("train", "val", "test"):
+            metadata = pq.read_schema(
+                io.BytesIO(
+                    next(c for p, c in server.repos[REPO].files.items() if f"/{split}-" in p)
+                )
+            ).metadata
+            rewritten(
+                server.repos[REPO],
+                split,
+                lambda t, m=metadata: change(t).replace_schema_metadata(m),
+            )
+    hub = opened(spec)
+    assert hub.class_names == local.class_names
+    for split in hub.splits:
+        np.testing.assert_array_equal(hub.rows(split).targets, local.rows(split).targets)
+
+
+def test_images_without_names_are_numbered(server: Server, tmp_path: Path) -> None:
+    spec, _ = publish(server, tmp_path)
+
+    def unnamed(table: Any) -> Any:
+        rows = [{"bytes": cell["bytes"], "path": None} for cell in table["image"].to_pylist()]
+        kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+        changed = table.set_column(0, "image", pa.array(rows, kind))
+        return changed.replace_schema_metadata(table.schema.metadata)
+
+    rewritten(server.repos[REPO], "val", unnamed)
+    assert opened(spec).rows("val").sample_ids[0] == "val_000000"
+
+
+def test_the_composite_of_a_pair_is_taken_apart(server: Server, tmp_path: Path) -> None:
+    from marsbench.data import decode
+
+    spec, local = publish(
+        server, tmp_path, hub_spec(Kind.BINARY, classes=CHANGE, decode=Decode.PAIR_LABEL)
+    )
+    hub = opened(spec)
+    for i in range(len(hub.rows("val"))):
+        np.testing.assert_array_equal(
+            decode.decode(spec, hub.read("val", i)), decode.decode(spec, local.read("val", i))
+        )
+
+
+def test_an_image_that_is_no_composite(server: Server, tmp_path: Path) -> None:
+    spec, _ = publish(server, tmp_path, hub_spec(Kind.BINARY, classes=CHANGE, channels=3))
+    pair = replace(spec, decode=Decode.PAIR_LABEL, channels=1)
+    with pytest.raises(DataError, match="not a composite"):
+        opened(pair).read("val", 0)
+
+
+def test_demo_rows_published(server: Server, tmp_path: Path) -> None:
+    from marsbench.data.catalog import TASKS
+
+    spec = replace(TASKS["surface_multi_label_cls"], hub_id=REPO)
+    demo = DemoSource(spec, 0.02)
+    server.repos[REPO] = repo_of(spec, demo)
+    hub = HubSource(spec, fetch(REPO, None, [Subset()]), Subset())
+    np.testing.assert_array_equal(hub.rows("test").targets, demo.rows("test").targets)
