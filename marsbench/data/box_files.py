@@ -11,6 +11,7 @@ from typing import Any
 from marsbench.data.boxes import (
     CORNERS,
     GRID,
+    BoxFormat,
     Reading,
     Size,
     exact,
@@ -39,7 +40,7 @@ def read_yolo(content: bytes | str, size: Size, num_classes: int, where: str) ->
     Raises:
         DataError: If it is no such text, or boxes are bad; names the lines.
     """
-    reading = Reading(where, size)
+    reading = Reading(where, size, BoxFormat.YOLO)
     corners = from_yolo(size)
     for number, line in enumerate(_text(content, where).splitlines(), start=1):
         fields = line.split()
@@ -94,15 +95,26 @@ def read_voc(content: bytes | str, size: Size, spellings: Mapping[str, int], whe
         root = ET.fromstring(text)  # noqa: S314
     except ET.ParseError as error:
         raise DataError(f"{where} is not XML: {error}.", "Unpack the data again.") from error
-    stated = tuple(exact(root.findtext(f"size/{side}", "0")) for side in ("height", "width"))
-    # Zero, too, is written by tools that did not look.
+    for element in root.iter():
+        element.tag = _local_name(element.tag)
+    if root.tag != "annotation":
+        raise DataError(
+            f"{where} is no Pascal VOC file: its root is '{root.tag}', not 'annotation'.",
+            "Unpack the data again.",
+        )
+    stated = (root.findtext("size/height") or None, root.findtext("size/width") or None)
     _check_size(stated, size, where)
-    reading = Reading(where, size)
+    reading = Reading(where, size, BoxFormat.VOC)
     for number, found in enumerate(root.iter("object"), start=1):
         name = found.findtext("name", "")
         values = [found.findtext(f"bndbox/{corner}", "") for corner in CORNERS]
         reading.add(f"box {number}", voc_class(name, spellings), name, values, from_voc)
     return reading.boxes()
+
+
+def _local_name(tag: str) -> str:
+    """Name of an element without its namespace, which stands before it in braces."""
+    return tag.rpartition("}")[2]
 
 
 def voc_text(
@@ -162,8 +174,8 @@ class CocoFile:
             spellings: Class id by normalised name or code.
 
         Raises:
-            DataError: If it lacks an image, names one that is not there, or gives a class another
-                id than its own.
+            DataError: If it lacks an image, names one that is not there, gives a class another id
+                than its own, or has boxes of a category that is no class.
         """
         wanted = set(sample_ids)
         if lacking := sorted(wanted - self.sizes.keys()):
@@ -181,7 +193,12 @@ class CocoFile:
         for category in sorted(used & self.categories.keys()):
             name = self.categories[category]
             class_id = spellings.get(normalise(name))
-            if class_id is not None and exact(category) != class_id + 1:
+            if class_id is None:
+                raise DataError(
+                    f"{self.where}: category {category} is named '{name}', which is no class here.",
+                    "Name it as mapping.json does, or remove its boxes.",
+                )
+            if exact(category) != class_id + 1:
                 raise DataError(
                     f"{self.where}: category {category} is named {name}, which is "
                     f"{class_id + 1} here (0 is the background).",
@@ -195,8 +212,8 @@ class CocoFile:
             DataError: If the file says another size, or boxes are bad.
         """
         where = f"{self.where}, {file_name}"
-        _check_size(tuple(map(exact, self.sizes[file_name])), size, where)
-        reading = Reading(where, size)
+        _check_size(self.sizes[file_name], size, where)
+        reading = Reading(where, size, BoxFormat.COCO)
         for number, (category, box) in enumerate(self.annotations[file_name], start=1):
             label = to_class(category, 1, num_classes)
             values = box if isinstance(box, list) else [box]
@@ -208,25 +225,29 @@ def read_coco(content: bytes | str, where: str) -> CocoFile:
     """Read a COCO file, its boxes unchecked.
 
     Raises:
-        DataError: If it is no such file, lists an image twice or has boxes of no image.
+        DataError: If it is no such file, lists an image twice, gives a category two names, or has
+            boxes of no image or of groups.
     """
     try:
         parsed = json.loads(_text(content, where))
         images = {image["id"]: image for image in parsed["images"]}
         names = [image["file_name"] for image in parsed["images"]]
         sizes = {
-            str(image["file_name"]): (image.get("height", 0), image.get("width", 0))
+            str(image["file_name"]): (image.get("height"), image.get("width"))
             for image in parsed["images"]
         }
         annotations: dict[str, list[tuple[str, Any]]] = {name: [] for name in sizes}
         strays = []
+        crowds: dict[str, None] = {}
         for found in parsed["annotations"]:
             if found["image_id"] not in images:
                 strays.append(str(found["image_id"]))
                 continue
             name = images[found["image_id"]]["file_name"]
-            annotations[name].append((str(found["category_id"]), found["bbox"]))
-        categories = {str(c["id"]): str(c["name"]) for c in parsed.get("categories", [])}
+            annotations[name].append((_category(found["category_id"]), found["bbox"]))
+            if found.get("iscrowd") not in (None, 0, "0"):
+                crowds[name] = None
+        categories = [(_category(c["id"]), str(c["name"])) for c in parsed.get("categories", [])]
     except ValueError as error:
         raise DataError(f"{where} is not JSON: {error}.", "Unpack the data again.") from error
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -245,7 +266,25 @@ def read_coco(content: bytes | str, where: str) -> CocoFile:
         raise DataError(
             f"{where} lists an image, or an id of one, twice.", "Unpack the data again."
         )
-    return CocoFile(where, sizes, annotations, categories)
+    if crowds:
+        raise DataError(
+            f"{where} has annotations with iscrowd: 1 of {len(crowds)} image(s): {some(crowds)}.",
+            "Remove them: their boxes are of groups.",
+        )
+    named: dict[str, str] = {}
+    for category, name in categories:
+        if named.setdefault(category, name) != name:
+            raise DataError(
+                f"{where}: category {category} is named both '{named[category]}' and '{name}'.",
+                "Number each category once.",
+            )
+    return CocoFile(where, sizes, annotations, named)
+
+
+def _category(value: object) -> str:
+    """One spelling of a category's id, which files write as a number or its text."""
+    number = exact(value)
+    return str(value) if number is None else str(number)
 
 
 def coco_text(images: Iterable[tuple[str, Size, Boxes]], class_names: Sequence[str]) -> str:
@@ -284,14 +323,21 @@ def _text(content: bytes | str, where: str) -> str:
         raise DataError(f"{where} is not UTF-8 text.", "Unpack the data again.") from error
 
 
-def _check_size(stated: tuple[Fraction | None, ...], size: Size, where: str) -> None:
-    if all(stated) and list(stated) != list(size):
-        height, width = (f"{float(side or 0):g}" for side in stated)
-        raise DataError(
-            f"{where} is of an image of {height} x {width} pixels, but the image is "
-            f"{size[0]} x {size[1]} (height x width).",
-            "Boxes of a resized image have to be resized with it. Unpack the data again.",
-        )
+def _check_size(stated: tuple[Any, Any], size: Size, where: str) -> None:
+    """Compare the stated height and width, where there is one, with the image's."""
+    for side, value, own in zip(("height", "width"), stated, size, strict=True):
+        number = Fraction(0) if value is None else exact(value)
+        if number is None:
+            raise DataError(
+                f"{where} states the {side} '{value}', which is no number.", "Correct or remove it."
+            )
+        # Zero, too, is written by tools that did not look.
+        if number not in (0, own):
+            raise DataError(
+                f"{where} is of an image of {side} {float(number):g}, but the image is "
+                f"{size[0]} x {size[1]} pixels (height x width).",
+                "Boxes of a resized image have to be resized with it. Unpack the data again.",
+            )
 
 
 def _steps(boxes: Boxes) -> list[list[int]]:

@@ -9,6 +9,7 @@ grid of `GRID` to a pixel. Such corners survive any change of form, as do centre
 to six decimals.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -17,6 +18,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from marsbench.data.rows import Boxes, normalise
 from marsbench.data.spec import TaskSpec
@@ -32,6 +34,9 @@ MARGIN = 1
 Size = tuple[int, int]
 """Height and width of an image in pixels."""
 
+_BLANK = " \t\r\n"
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
 _LARGEST = 10**9
 """Pixels; what is larger lies outside any image and is not worth the digits."""
 
@@ -44,27 +49,62 @@ class BoxFormat(StrEnum):
     VOC = "voc"
 
 
-_TOLERANCE = {BoxFormat.COCO: 0.0, BoxFormat.YOLO: 0.05, BoxFormat.VOC: 1.01}
-"""Pixels by which a form may differ from COCO: YOLO numbers are rounded, to six decimals as a rule,
-and Pascal VOC ones to whole pixels, which some count from 1."""
+_ROUNDING = {BoxFormat.COCO: 0.0, BoxFormat.YOLO: 0.05, BoxFormat.VOC: 1.51}
+"""Pixels by which a form may be off: YOLO numbers are rounded, to six decimals as a rule, and
+Pascal VOC ones to whole pixels, which some count from 1."""
 
-_COLUMNS = {
+_WHOLE = 1.01
+"""Pixels by which COCO boxes may be off that are all of whole pixels: a right side is the sum of
+two rounded numbers."""
+
+_MOST_PAIRS = 10**6
+"""Pairs of boxes near one another that are looked at in one image."""
+
+COLUMNS: dict[BoxFormat, str] = {
     BoxFormat.COCO: "coco_annotation",
     BoxFormat.YOLO: "yolo_annotation",
     BoxFormat.VOC: "pascal_voc_annotation",
 }
+"""Columns of boxes in the hub's data, one for each form."""
+
+
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True)
+class RoundedBoxes(Boxes):
+    """Boxes as they were read.
+
+    Attributes:
+        rounding: Pixels by which a corner may be off for the digits that were written.
+    """
+
+    rounding: float
 
 
 @dataclass
 class Reading:
-    """The boxes of one image while they are read, and what is wrong with them."""
+    """The boxes of one image in one form while they are read, and what is wrong with them.
+
+    Attributes:
+        where: What to call the file.
+        size: Height and width of the image.
+        form: The form.
+        labels: Class ids read so far.
+        corners: Left, top, right and bottom read so far.
+        problems: What is wrong.
+        decimals: The most decimals of any number.
+        whole: Whether all numbers are whole.
+    """
 
     where: str
     size: Size
+    form: BoxFormat
     labels: list[int] = field(default_factory=list)
     corners: list[list[float]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    decimals: int = 0
+    whole: bool = True
 
     def add(
         self,
@@ -106,8 +146,10 @@ class Reading:
         else:
             self.labels.append(label)
             self.corners.append([step / GRID for step in steps])
+            self.decimals = max(self.decimals, *map(_decimals, values))
+            self.whole &= all(n is not None and n.denominator == 1 for n in numbers)
 
-    def boxes(self) -> Boxes:
+    def boxes(self) -> RoundedBoxes:
         """The boxes, in the order in which they were read.
 
         Raises:
@@ -119,16 +161,28 @@ class Reading:
                 "Correct or remove them.",
             )
         xyxy = np.array(self.corners, dtype=np.float64).reshape(-1, 4)
-        return Boxes(xyxy, np.array(self.labels, dtype=np.int64))
+        return RoundedBoxes(xyxy, np.array(self.labels, dtype=np.int64), self._rounding())
+
+    def _rounding(self) -> float:
+        if self.form is BoxFormat.COCO and self.labels and self.whole:
+            return _WHOLE
+        if self.form is BoxFormat.YOLO and self.labels:
+            # Half a unit of the last decimal for the centre, and no more for half of the size.
+            # Zeros at the end may be left out, so the longest number tells which decimal that is.
+            unit = 10.0 ** -min(self.decimals, 20)
+            return max(_ROUNDING[self.form], max(self.size) * unit)
+        return _ROUNDING[self.form]
 
 
 def exact(value: object) -> Fraction | None:
-    """Exact value of a number or its text; None if it is no finite number."""
-    try:
-        number = Decimal(str(value).strip())
-    except InvalidOperation:
+    """Exact value of a number or its text; None if it is no finite number of plain digits."""
+    text = str(value).strip(_BLANK)
+    if not _DECIMAL.fullmatch(text):
         return None
-    if not number.is_finite():
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        # Of an exponent that no number has.
         return None
     if number.copy_abs() > _LARGEST:
         return Fraction(-_LARGEST if number.is_signed() else _LARGEST)
@@ -136,6 +190,12 @@ def exact(value: object) -> Fraction | None:
     exponent = number.as_tuple().exponent
     is_short = isinstance(exponent, int) and exponent > -60
     return Fraction(number) if is_short else Fraction(float(number))
+
+
+def _decimals(value: object) -> int:
+    """How many decimals a finite number is written with."""
+    exponent = Decimal(str(value).strip(_BLANK)).as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 def to_class(value: object, first: int, num_classes: int) -> int | None:
@@ -218,7 +278,7 @@ def cross_check(found: Mapping[BoxFormat, Boxes], where: str) -> Boxes:
     """
     best, *others = [form for form in BoxFormat if form in found]
     for other in others:
-        tolerance = max(_TOLERANCE[best], _TOLERANCE[other])
+        tolerance = max(_rounding(form, found[form]) for form in (best, other))
         if difference := _difference(found[best], found[other], tolerance):
             here, there = difference
             raise DataError(
@@ -228,25 +288,52 @@ def cross_check(found: Mapping[BoxFormat, Boxes], where: str) -> Boxes:
     return found[best]
 
 
+def _rounding(form: BoxFormat, boxes: Boxes) -> float:
+    return boxes.rounding if isinstance(boxes, RoundedBoxes) else _ROUNDING[form]
+
+
 def _difference(one: Boxes, other: Boxes, tolerance: float) -> tuple[str, str] | None:
     """What tells two lists of boxes apart, in each; None if they are the same boxes."""
     if len(one) != len(other):
         return f"{len(one)} box(es)", f"{len(other)}"
-    if len(one) == 0:
+    tolerance += 0.5 / GRID
+    away = np.abs(one.xyxy - other.xyxy).max(axis=1, initial=0.0)
+    left = np.flatnonzero((away > tolerance) | (one.labels != other.labels))
+    if len(left) == 0:
         return None
-    away = np.abs(one.xyxy[:, None] - other.xyxy[None]).max(axis=2)
-    same = (away <= tolerance + 0.5 / GRID) & (one.labels[:, None] == other.labels[None])
-    if same.diagonal().all():
+    unmatched = _unmatched(one, other, left, tolerance)
+    # Rows that look alike may each be wanted by another.
+    if unmatched is None or _unmatched(one, other, np.arange(len(one)), tolerance) is None:
         return None
-    from scipy.optimize import linear_sum_assignment
+    return _shown(one, unmatched[0]), _shown(other, unmatched[1])
 
-    # As many pairs as can be, and of the rest those that are near.
-    cost = np.where(same, 0.0, 1.0 + away / (away.max() + 1.0) / len(one))
-    rows, columns = linear_sum_assignment(cost)
-    for row, column in zip(rows, columns, strict=True):
-        if not same[row, column]:
-            return _shown(one, row), _shown(other, column)
-    return None
+
+def _unmatched(
+    one: Boxes, other: Boxes, rows: NDArray[np.int64], tolerance: float
+) -> tuple[int, int] | None:
+    """A box of each list that has no partner; None if there is a way to pair all of these rows."""
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+    from scipy.spatial import KDTree
+
+    # Classes are an axis of their own, along which they are far apart.
+    here, there = (
+        KDTree(np.column_stack([boxes.xyxy, boxes.labels * (2.0 * tolerance + 1.0)])[rows])
+        for boxes in (one, other)
+    )
+    partners = np.full(len(rows), -1)
+    if here.count_neighbors(there, tolerance, p=np.inf) <= _MOST_PAIRS:
+        near = here.sparse_distance_matrix(there, tolerance, p=np.inf, output_type="ndarray")
+        graph = csr_matrix(
+            (np.ones(len(near), dtype=np.int8), (near["i"], near["j"])), (len(rows), len(rows))
+        )
+        partners = maximum_bipartite_matching(graph, perm_type="column")
+    if (partners >= 0).all():
+        return None
+    first = rows[np.flatnonzero(partners < 0)[0]]
+    free = rows[np.setdiff1d(np.arange(len(rows)), partners)]
+    nearest = np.abs(other.xyxy[free] - one.xyxy[first]).max(axis=1).argmin()
+    return int(first), int(free[nearest])
 
 
 def _shown(boxes: Boxes, index: int) -> str:
@@ -275,10 +362,10 @@ def from_columns(spec: TaskSpec, columns: Mapping[str, Any], size: Size, where: 
     names = spellings(spec, spec.class_names)
     count = len(spec.classes)
     found: dict[BoxFormat, Boxes] = {}
-    for form, column in _COLUMNS.items():
+    for form, column in COLUMNS.items():
         if column not in columns:
             continue
-        reading = Reading(f"{where}, {column}", size)
+        reading = Reading(f"{where}, {column}", size, form)
         try:
             if form is BoxFormat.COCO:
                 structs = _inside(columns[column], "annotations", ("bbox", "category_id"))
@@ -303,7 +390,7 @@ def from_columns(spec: TaskSpec, columns: Mapping[str, Any], size: Size, where: 
         found[form] = reading.boxes()
     if not found:
         raise DataError(
-            f"{where} has no boxes: none of the columns {', '.join(_COLUMNS.values())}.",
+            f"{where} has no boxes: none of the columns {', '.join(COLUMNS.values())}.",
             "Choose another source.",
         )
     return cross_check(found, where)

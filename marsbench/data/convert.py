@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from marsbench.config import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, Subset, parse_subset
-from marsbench.data import box_files, decode
+from marsbench.data import box_files, decode, tiff
 from marsbench.data.boxes import BoxFormat, Size
 from marsbench.data.rows import BACKGROUND, Boxes, Raw, Rows, Source, normalise
 from marsbench.data.sources.annotations import (
@@ -26,7 +27,8 @@ from marsbench.data.sources.annotations import (
     is_name,
     second_of_pair,
 )
-from marsbench.data.sources.layout import COCO_FILE, IMAGES, LABELS, MASKS
+from marsbench.data.sources.layout import COCO_FILE, IMAGES, LABELS, MASKS, subset_file
+from marsbench.data.sources.local import LocalSource
 from marsbench.data.spec import Decode, TaskSpec
 from marsbench.errors import ConfigError, DataError
 from marsbench.kinds import Kind
@@ -35,12 +37,12 @@ from marsbench.progress import track
 _SIGNATURES = {
     b"\x89PNG": ".png",
     b"\xff\xd8\xff": ".jpg",
-    b"II*\0": ".tif",
-    b"MM\0*": ".tif",
-    b"II+\0": ".tif",
-    b"MM\0+": ".tif",
+    **dict.fromkeys(tiff.SIGNATURES, ".tif"),
 }
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".img")
+_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".gif", ".webp"),
+    *(".jp2", ".img", ".pbm", ".pgm", ".ppm", ".pnm"),
+)
 """What ends a sample id that is a file name; the dot of ``ESP_011677.1655`` begins no suffix."""
 
 
@@ -49,9 +51,9 @@ def convert(
 ) -> Path:
     """Write a source as a task's folder; a local source reads the same samples from it.
 
-    Encoded files are written as they are, arrays as PNG. A sample id that is no file name gets
-    the suffix of its image (of a pair, with ``_before``). Lists of published subsets are written
-    where the source has them.
+    Encoded files are written as they are, arrays as PNG. Files of a folder keep their names; of
+    other sources, a sample id that is no file name gets the suffix of its image (of a pair, with
+    ``_before``). Lists of subsets are written where the source has them.
 
     Args:
         spec: The task.
@@ -78,17 +80,19 @@ def convert(
             f"{source.where} is opened for {source.holds}: its train split is not whole.",
             "Open it with subset=full.",
         )
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        partial.mkdir(parents=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(".part", f".{target.name}.", target.parent))
         try:
+            # A folder in it, as only its owner may look into a temporary one.
+            partial = temporary / target.name
+            partial.mkdir()
             _write(spec, source, partial, forms)
             with contextlib.suppress(FileNotFoundError):
                 target.rmdir()
             partial.rename(target)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise DataError(
             f"{target} cannot be written: {error.strerror or error}.",
@@ -122,11 +126,22 @@ def _write(spec: TaskSpec, source: Source, folder: Path, forms: Sequence[BoxForm
         order = range(len(rows)) if rows.reading_order is None else rows.reading_order.tolist()
         for i in track(order, f"Writing {spec.name} {split}", len(rows)):
             raw = source.read(split, i)
-            name = _file_name(spec, rows.sample_ids[i], raw)
+            name = rows.sample_ids[i]
+            _check_name(name, raw)
+            if not isinstance(source, LocalSource):
+                name = _file_name(spec, name, raw)
             label = _label(spec, rows, i, codes)
             meta = {k: _cell(v) for k, v in raw.meta.items() if k not in COLUMNS}
             found[i] = {"file_id": name, "split": split, **label, **meta}
             _write_files(spec, raw, place, name, label.get("feature_name", ""))
+            if spec.decode is Decode.IMAGE_MASK:
+                mask = _needed(raw.mask, raw, "mask")
+                if isinstance(source, LocalSource):
+                    its_masks = source.folder / "data" / split / MASKS
+                    mask_name = str(Path(mask.where).relative_to(its_masks))
+                else:
+                    mask_name = os.path.splitext(name)[0] + _suffix(mask)  # noqa: PTH122
+                _create(place / MASKS / mask_name, _encoded(mask))
             if spec.decode is Decode.IMAGE_BOXES:
                 annotated[i] = _write_boxes(spec, raw, place, name, source.class_names, forms)
             if split == "train":
@@ -179,16 +194,20 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _file_name(spec: TaskSpec, sample_id: str, raw: Raw) -> str:
-    """Name of a sample's image.
-
-    Raises:
-        DataError: If its id would be a file out of the folder, or no suffix is known.
-    """
+def _check_name(sample_id: str, raw: Raw) -> None:
+    """Refuse an id that would be a file out of the folder, or cannot be one's name."""
     if not is_name(sample_id) or not sample_id.isprintable() or sample_id != sample_id.strip():
         raise DataError(
             f"{raw.where}: its id {sample_id!r} cannot be the name of a file.", "Rename it."
         )
+
+
+def _file_name(spec: TaskSpec, sample_id: str, raw: Raw) -> str:
+    """Name for the image of a sample that may have none.
+
+    Raises:
+        DataError: If no suffix is known.
+    """
     stem, suffix = sample_id, ""
     if sample_id.lower().endswith(_SUFFIXES):
         stem, suffix = os.path.splitext(sample_id)  # noqa: PTH122 - ids may hold folders
@@ -210,7 +229,7 @@ def _suffix(raw: Raw) -> str:
 
 
 def _write_files(spec: TaskSpec, raw: Raw, place: Path, name: str, feature: str) -> None:
-    """Write a sample's image, and the second of a pair or the mask beside it."""
+    """Write a sample's image, and the second of a pair beside it."""
     if spec.kind.is_classification:
         path = place / feature / name
         _create(path, _encoded(raw))
@@ -218,10 +237,6 @@ def _write_files(spec: TaskSpec, raw: Raw, place: Path, name: str, feature: str)
             _create(second_of_pair(path), _encoded(_needed(raw.after, raw, "second image")))
         return
     _create(place / IMAGES / name, _encoded(raw))
-    if spec.decode is Decode.IMAGE_MASK:
-        mask = _needed(raw.mask, raw, "mask")
-        stem = os.path.splitext(name)[0]  # noqa: PTH122
-        _create(place / MASKS / f"{stem}{_suffix(mask)}", _encoded(mask))
 
 
 def _write_boxes(
@@ -301,7 +316,7 @@ def _write_subsets(
     """Write the lists of published subsets: their train rows, and all of the other splits."""
     train = {row["file_id"]: row for row in entries.get("train", [])}
     others = [row for split, rows in entries.items() if split != "train" for row in rows]
-    for subset, path in _published():
+    for subset, path in _subsets(source):
         ids = source.subset_ids(subset)
         if ids is None:
             continue
@@ -314,11 +329,13 @@ def _write_subsets(
         _write_table(folder / path, columns, [train[names[i]] for i in ids] + others)
 
 
-def _published() -> Iterator[tuple[Subset, Path]]:
-    for amount in PUBLISHED_SHOTS:
-        yield parse_subset(f"few_shot_{amount}"), Path("few_shot", f"{amount}_shot.csv")
-    for amount in PUBLISHED_PARTITIONS:
-        yield parse_subset(f"partition_{amount}"), Path("partitions", f"{amount}x_partition.csv")
+def _subsets(source: Source) -> Iterator[tuple[Subset, Path]]:
+    """Subsets that a source may have lists of, and the files to write those to."""
+    names = [f"few_shot_{shots}" for shots in PUBLISHED_SHOTS]
+    names += [f"partition_{share}" for share in PUBLISHED_PARTITIONS]
+    for subset in source.subsets if isinstance(source, LocalSource) else map(parse_subset, names):
+        if (path := subset_file(subset)) is not None:
+            yield subset, path
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """From the raw files of one sample to arrays: one function per `Decode`."""
 
 import io
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from marsbench.data import tiff
 from marsbench.data.rows import BACKGROUND, Raw, normalise
 from marsbench.data.spec import Decode, TaskSpec
 from marsbench.errors import DataError, NotAvailableError, some
@@ -18,10 +20,17 @@ VERSION = 1
 IGNORE = 255
 """Id of mask pixels that count neither in training nor in scores."""
 
-_BITS_PER_SAMPLE = 258
-"""Number of a TIFF's tag."""
-
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_DAMAGE = (
+    OSError,
+    ValueError,
+    TypeError,
+    SyntaxError,
+    LookupError,
+    OverflowError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+"""What PIL raises of damaged files."""
 
 _EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
 
@@ -49,6 +58,7 @@ def image(raw: Raw, channels: int) -> NDArray[np.uint8]:
         raise DataError(f"{raw.where} is empty (0 bytes).", "Unpack the data again.")
     try:
         with Image.open(io.BytesIO(raw.image)) as opened:
+            _check_claim(opened, raw.image, raw.where)
             if opened.mode not in _EIGHT_BIT:
                 raise DataError(
                     f"{raw.where}: pixels are of mode {opened.mode}; 8-bit grey or RGB is needed.",
@@ -64,7 +74,7 @@ def image(raw: Raw, channels: int) -> NDArray[np.uint8]:
             pixels = np.asarray(opened.convert("L" if grey else "RGB"))
     except UnidentifiedImageError as error:
         raise DataError(f"{raw.where} is not an image.", "Unpack the data again.") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{raw.where} is damaged: {error}.", "Unpack the data again.") from error
     return _to_channels(pixels if pixels.ndim == 3 else pixels[:, :, None], channels, raw.where)
 
@@ -113,7 +123,7 @@ def _size(pixels: NDArray[np.uint8]) -> str:
 
 
 def image_size(image: bytes | NDArray[np.uint8], where: str) -> tuple[int, int]:
-    """Height and width of an image in pixels; of a PNG or JPEG, its head alone is read.
+    """Height and width of an image in pixels; its pixels are not read.
 
     Args:
         image: Encoded image, or pixels of shape (H, W, C).
@@ -124,14 +134,13 @@ def image_size(image: bytes | NDArray[np.uint8], where: str) -> tuple[int, int]:
     """
     if isinstance(image, np.ndarray):
         return image.shape[0], image.shape[1]
-    if image[:4] in _TIFF:
+    if image[:4] in tiff.SIGNATURES:
         # PIL takes the bands of some TIFFs for their width.
-        height, width, *_ = _tiff(image, where).shape
-        return int(height), int(width)
+        return tiff.size(image, where)
     try:
         with Image.open(io.BytesIO(image)) as opened:
             return opened.height, opened.width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{where} is not an image.", "Unpack the data again.") from error
 
 
@@ -147,8 +156,9 @@ def mask(raw: Raw, num_classes: int) -> NDArray[np.uint8]:
         Class ids of shape (H, W), and `IGNORE`.
 
     Raises:
-        DataError: If there is no mask, it is damaged or no map of class ids, or holds others than
-            0 to num_classes - 1 and `IGNORE`; names the file and the ids.
+        DataError: If there is no mask, it is damaged or no map of class ids, holds others than
+            0 to num_classes - 1 and `IGNORE`, or of two classes `IGNORE` but not 1, as pictures
+            in black and white do; names the file and the ids.
     """
     if raw.mask is None:
         raise DataError(f"{raw.where} has no mask.", "Unpack the data again.")
@@ -162,6 +172,12 @@ def mask(raw: Raw, num_classes: int) -> NDArray[np.uint8]:
             f"{where} is of shape {' x '.join(map(str, values.shape))}, where a mask has one band "
             "of class ids.",
             "Save it with one band.",
+        )
+    if num_classes == 2 and (values == IGNORE).any() and np.isin(values, (0, IGNORE)).all():
+        raise DataError(
+            f"{where} holds {IGNORE} and no 1: it is unclear whether {IGNORE} is the class, or to "
+            "be ignored.",
+            f"Write class ids, 0 and 1, and {IGNORE} for pixels to ignore.",
         )
     bad = ~(((values >= 0) & (values < num_classes)) | (values == IGNORE))
     if values.dtype.kind == "f":
@@ -181,14 +197,16 @@ def _values(encoded: bytes, where: str) -> NDArray[Any]:
     """Numbers of a mask file as they stand in it, of shape (H, W) or (H, W, bands)."""
     if not encoded:
         raise DataError(f"{where} is empty (0 bytes).", "Unpack the data again.")
-    if encoded[:4] in _TIFF:
-        return _tiff(encoded, where)
+    if encoded[:4] in tiff.SIGNATURES:
+        return tiff.numbers(encoded, where)
     try:
         with Image.open(io.BytesIO(encoded)) as opened:
-            if opened.format == "JPEG":
+            if opened.format in ("JPEG", "MPO") or _is_lossy_webp(encoded):
+                kind = "lossy WebP" if opened.format == "WEBP" else "JPEG"
                 raise DataError(
-                    f"{where} is a JPEG, which changes class ids.", "Save masks as PNG or TIFF."
+                    f"{where} is a {kind}, which changes class ids.", "Save masks as PNG or TIFF."
                 )
+            _check_claim(opened, encoded, where)
             values: NDArray[Any] = np.asarray(opened)
             if opened.format == "PNG":
                 bits, colour = encoded[24], encoded[25]
@@ -204,40 +222,27 @@ def _values(encoded: bytes, where: str) -> NDArray[Any]:
                 values = values[:, :, :-1]
     except UnidentifiedImageError as error:
         raise DataError(f"{where} is not an image.", "Unpack the data again.") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{where} is damaged: {error}.", "Unpack the data again.") from error
     return values
 
 
-def _tiff(encoded: bytes, where: str) -> NDArray[Any]:
-    """Numbers of a TIFF as they stand in it, its pages stacked."""
-    import tifffile
-
-    try:
-        pixels: NDArray[Any] = tifffile.imread(io.BytesIO(encoded))
-        if pixels.ndim < 2:
-            # What tifffile makes of a file cut short before its directory.
-            raise ValueError("it holds no pixels")
-    except Exception as error:
-        # Some compressions, such as LZW, tifffile leaves to another package; PIL has them.
-        if "imagecodecs" in str(error) and (found := _tiff_of_pil(encoded)) is not None:
-            return found
-        raise DataError(
-            f"{where} cannot be read: {error}.", "Unpack the data again, or save it as a PNG."
-        ) from error
-    return pixels
+def _is_lossy_webp(encoded: bytes) -> bool:
+    """Whether a file is a WebP that says nowhere that its pixels are exact."""
+    if encoded[:4] != b"RIFF" or encoded[8:12] != b"WEBP":
+        return False
+    at = 12
+    while at + 8 <= len(encoded):
+        if encoded[at : at + 4] == b"VP8L":
+            return False
+        length = int.from_bytes(encoded[at + 4 : at + 8], "little")
+        at += 8 + length + length % 2
+    return True
 
 
-def _tiff_of_pil(encoded: bytes) -> NDArray[Any] | None:
-    """Numbers of a TIFF by PIL; None where it would change them, or cannot read it."""
-    try:
-        with Image.open(io.BytesIO(encoded)) as opened:
-            bits = set(opened.tag_v2.get(_BITS_PER_SAMPLE, (1,)))  # type: ignore[attr-defined]
-            # Grey of 2 or 4 bits is stretched to 8, colours of 16 are cut, further pages left out.
-            whole = bits == {8} or (opened.mode != "RGB" and not bits & {2, 4})
-            return np.asarray(opened) if whole and getattr(opened, "n_frames", 1) == 1 else None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
+def _check_claim(opened: Image.Image, encoded: bytes, where: str) -> None:
+    # Four bytes are the most that PIL has for a pixel.
+    tiff.check_claim(4 * opened.width * opened.height, encoded, where)
 
 
 def is_negative(spec: TaskSpec, raw: Raw) -> bool:

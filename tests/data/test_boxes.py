@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from marsbench.data.box_files import (
     voc_text,
     yolo_text,
 )
-from marsbench.data.boxes import BoxFormat, Size, cross_check, from_columns, spellings
+from marsbench.data.boxes import Size, exact, from_columns, spellings
 from marsbench.data.rows import Boxes
 from marsbench.errors import DataError
 from marsbench.kinds import Kind
@@ -201,9 +202,13 @@ CORNERS = "<xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax>"
         (VOC.format("", "cone", "<xmin>1</xmin>"), ["box 1", "four finite numbers"]),
         (
             VOC.format("<size><width>100</width><height>200</height></size>", "cone", CORNERS),
-            ["200 x 100", "is 100 x 200"],
+            ["height 200", "is 100 x 200"],
         ),
         (b"<annotation>\xff</annotation>", ["UTF-8"]),
+        ("<html><body/></html>", ["no Pascal VOC file", "root is 'html'", "'annotation'"]),
+        ("<h:annotations xmlns:h='urn:a'/>", ["root is 'annotations'"]),
+        (VOC.format("<size><height>200</height></size>", "cone", CORNERS), ["height 200", "100 x"]),
+        (VOC.format("<size><width>wide</width></size>", "cone", CORNERS), ["width 'wide'"]),
     ],
 )
 def test_bad_voc_files_are_named(text: str | bytes, words: list[str]) -> None:
@@ -213,9 +218,30 @@ def test_bad_voc_files_are_named(text: str | bytes, words: list[str]) -> None:
         assert word in str(caught.value)
 
 
-def test_a_size_of_zero_is_no_size() -> None:
-    text = VOC.format("<size><width>0</width><height>0</height></size>", "cone", CORNERS)
+@pytest.mark.parametrize(
+    "size", ["<width>0</width><height>0</height>", "<height>100</height>", "<width/>"]
+)
+def test_a_size_of_zero_is_no_size(size: str) -> None:
+    text = VOC.format(f"<size>{size}</size>", "cone", CORNERS)
     assert len(read_voc(text, SIZE, SPELLINGS, "v")) == 1
+
+
+def test_voc_files_may_name_a_namespace() -> None:
+    text = VOC.format("", "cone", CORNERS).replace("<annotation", "<annotation xmlns='urn:voc'")
+    assert read_voc(text, SIZE, SPELLINGS, "v").labels.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", 1), ("+1.", 1), (" -.5 \n", Fraction(-1, 2)), ("2.5E-1", Fraction(1, 4)), (3, 3),
+        ("1_0", None), ("\u0661", None), ("\uff11", None), ("", None), (".", None), ("1e", None),
+        ("0x1", None), ("NaN", None), ("-inf", None), (None, None), (True, None),
+        ("1\u2003", None), ("1e99999999999999999999", None),
+    ],
+)  # fmt: skip
+def test_numbers_are_plain_decimals(text: object, value: Fraction | None) -> None:
+    assert exact(text) == value
 
 
 IMAGE = {"id": 1, "file_name": "x.png", "height": 100, "width": 200}
@@ -235,7 +261,19 @@ BOX = {"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4]}
         ({"images": [IMAGE], "annotations": [{**BOX, "bbox": None}]}, ["box 1 [None]"]),
         ({"images": [IMAGE], "annotations": [{**BOX, "bbox": [1, 2, 3]}]}, ["[1, 2, 3]"]),
         ({"images": [IMAGE], "annotations": [{**BOX, "bbox": [1, 2, 0, 4]}]}, ["no width"]),
-        ({"images": [{**IMAGE, "width": 100}], "annotations": []}, ["100 x 100"]),
+        ({"images": [{**IMAGE, "width": 100}], "annotations": []}, ["width 100", "100 x 200"]),
+        ({"images": [{**IMAGE, "width": None, "height": 9}], "annotations": []}, ["height 9"]),
+        ({"images": [{**IMAGE, "width": 0, "height": 9}], "annotations": []}, ["height 9"]),
+        ({"images": [{**IMAGE, "height": "tall"}], "annotations": []}, ["height 'tall'"]),
+        ({"images": [IMAGE], "annotations": [{**BOX, "iscrowd": 1}]}, ["1 image(s): x.png"]),
+        (
+            {
+                "images": [IMAGE],
+                "annotations": [],
+                "categories": [{"id": 1, "name": "boulder"}, {"id": "1.0", "name": "cone"}],
+            },
+            ["category 1", "'boulder'", "'cone'"],
+        ),
         ('{"images": ' + "[" * 100_000, ["not "]),
     ],
 )
@@ -247,57 +285,31 @@ def test_bad_coco_files_are_named(content: Any, words: list[str]) -> None:
         assert word in str(caught.value)
 
 
-TWO = make((0, 10, 10, 20, 20), (1, 50, 60, 70, 80))
-
-
-def moved(by: float, order: tuple[int, ...] = (0, 1)) -> Boxes:
-    return Boxes((TWO.xyxy + by)[list(order)], TWO.labels[list(order)])
-
-
-def test_forms_may_be_rounded_and_in_another_order() -> None:
-    found = {
-        BoxFormat.VOC: moved(1, (1, 0)),
-        BoxFormat.YOLO: moved(0.01, (1, 0)),
-        BoxFormat.COCO: TWO,
+@pytest.mark.parametrize("category", [2, "2", 2.0, "2.0"])
+@pytest.mark.parametrize("named", [2, "2", 2.0])
+def test_coco_ids_may_be_written_in_several_ways(category: object, named: object) -> None:
+    content = {
+        "images": [IMAGE],
+        "annotations": [{**BOX, "category_id": category, "iscrowd": 0}],
+        "categories": [{"id": named, "name": "cone"}, {"id": 2, "name": "cone"}],
     }
-    assert cross_check(found, "a.png") is TWO
-    del found[BoxFormat.COCO]
-    assert cross_check(found, "a.png") is found[BoxFormat.YOLO]
-    assert cross_check({BoxFormat.VOC: TWO}, "a.png") is TWO
+    found = read_coco(json.dumps(content), "c")
+    assert found.categories == {"2": "cone"}
+    found.check_images(["x.png"], Path(), SPELLINGS)
+    assert found.boxes("x.png", SIZE, 3).labels.tolist() == [1]
 
 
-@pytest.mark.parametrize(
-    ("form", "other", "words"),
-    [
-        (BoxFormat.YOLO, moved(0.1), ["coco has [10, 10, 20, 20]", "yolo has [10.1, 10.1"]),
-        (BoxFormat.VOC, moved(1.1), ["voc has [11.1"]),
-        (BoxFormat.VOC, make((0, 10, 10, 20, 20)), ["2 box(es), voc has 1"]),
-        (BoxFormat.YOLO, make(), ["2 box(es), yolo has 0"]),
-        (BoxFormat.YOLO, Boxes(TWO.xyxy, np.array([0, 0])), ["of class 1, yolo", "of class 0"]),
-        (
-            BoxFormat.YOLO,
-            make((0, 50, 60, 70, 80), (1, 10, 10, 20, 20)),
-            ["of class 0", "of class 1"],
-        ),
-    ],
-)
-def test_forms_that_differ_are_named(form: BoxFormat, other: Boxes, words: list[str]) -> None:
-    with pytest.raises(DataError) as caught:
-        cross_check({BoxFormat.COCO: TWO, form: other}, "split/a.png")
-    for word in ("split/a.png", *words):
-        assert word in str(caught.value)
-
-
-def test_each_box_has_one_partner() -> None:
-    """Two boxes near one another are not both the same third."""
-    near = make((0, 10, 10, 20, 20), (0, 10.5, 10, 20.5, 20))
-    far = make((0, 10, 10, 20, 20), (0, 90, 10, 99, 20))
-    with pytest.raises(DataError, match=r"10\.5.*90"):
-        cross_check({BoxFormat.COCO: near, BoxFormat.VOC: far}, "a.png")
-    # Greedy partners would leave the last ones out.
-    chain = make((0, 10, 0, 20, 9), (0, 11, 0, 21, 9))
-    shifted = make((0, 11, 0, 21, 9), (0, 12, 0, 22, 9))
-    assert cross_check({BoxFormat.COCO: chain, BoxFormat.VOC: shifted}, "a.png") is chain
+def test_coco_categories_of_no_class() -> None:
+    content: dict[str, Any] = {
+        "images": [IMAGE],
+        "annotations": [BOX],
+        "categories": [{"id": 2, "name": "rover"}],
+    }
+    found = read_coco(json.dumps(content), "c")
+    with pytest.raises(DataError, match="category 2 is named 'rover', which is no class"):
+        found.check_images(["x.png"], Path(), SPELLINGS)
+    content["annotations"] = []
+    read_coco(json.dumps(content), "c").check_images(["x.png"], Path(), SPELLINGS)
 
 
 YOLO_LIST: list[dict[str, Any]] = [

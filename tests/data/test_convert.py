@@ -129,6 +129,74 @@ def test_other_columns_and_subsets_are_kept(tmp_path: Path) -> None:
     assert not (again.folder / "few_shot" / "1_shot.csv").exists()
 
 
+def test_all_lists_are_kept(tmp_path: Path) -> None:
+    spec = SPECS["one label"]
+    folder = write_folder(spec, tmp_path)
+    train = [r for r in read_rows(folder / "annotation.csv") if r[1] == "train"]
+    for name in ("few_shot/3_shot.csv", "few_shot/all_shot.csv", "partitions/0.33x_partition.csv",
+                 "partitions/0.5x_partition.csv"):  # fmt: skip
+        (folder / name).parent.mkdir(exist_ok=True)
+        write_rows(folder / name, train[:9])
+    source = LocalSource(spec, folder)
+    assert [str(s) for s in source.subsets] == ["few_shot_3", "partition_0.33"]
+    again = LocalSource(spec, convert(spec, source, tmp_path / "out"))
+    assert again.subsets == source.subsets
+    for subset in source.subsets:
+        assert again.subset_ids(subset) == source.subset_ids(subset) == [r[0] for r in train[:9]]
+
+
+@pytest.mark.parametrize("name", ["a.pgm", "a.jpe", "a.JFIF", "a", "ESP_011677.1655", "s/a.XYZ"])
+@pytest.mark.parametrize("kind", ["one label", "masks", "boxes"])
+def test_files_keep_their_names(kind: str, name: str, tmp_path: Path) -> None:
+    spec = SPECS[kind]
+    folder = write_folder(spec, tmp_path, sizes={"train": 2})
+    rows = read_rows(folder / "annotation.csv")
+    images = folder / "data" / "train" / (rows[0][2] if kind == "one label" else "images")
+    (images / name).parent.mkdir(exist_ok=True)
+    (images / "train_0000.png").rename(images / name)
+    stem = name.rpartition(".")[0] or name
+    for other in (folder / "data" / "train").rglob("train_0000.*"):
+        moved = other.parent / (stem + other.suffix)
+        moved.parent.mkdir(exist_ok=True)
+        other.rename(moved)
+    coco = folder / "data" / "train" / "coco_annotations.json"
+    if coco.exists():
+        coco.write_text(coco.read_text().replace("train_0000.png", name))
+    header = ("file_id", "split", "feature_name", "label")[: len(rows[0])]
+    write_rows(folder / "annotation.csv", [(name, *rows[0][1:]), *rows[1:]], header)
+    source = LocalSource(spec, folder)
+    again = LocalSource(spec, convert(spec, source, tmp_path / "out"))
+    assert_same(source, again)
+    assert {str(f.relative_to(source.folder)) for f in source.files("train", 0)[1:]} == {
+        str(f.relative_to(again.folder)) for f in again.files("train", 0)[1:]
+    }
+
+
+def test_two_conversions_do_not_meet(tmp_path: Path) -> None:
+    """The second one ends first, as threads of one process may."""
+    spec = SPECS["masks"]
+    outer = Drawn(spec)
+    read = outer.read
+
+    def reading(split: str, index: int) -> Raw:
+        if not (tmp_path / "mb-toy").exists():
+            convert(spec, Drawn(spec), tmp_path)
+        return read(split, index)
+
+    outer.read = reading  # type: ignore[method-assign]
+    with pytest.raises(DataError, match="cannot be written"):
+        convert(spec, outer, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["mb-toy"]
+    assert LocalSource(spec, tmp_path / "mb-toy").splits == ("train", "test")
+
+
+def test_the_folder_is_open_to_others(tmp_path: Path) -> None:
+    spec = SPECS["masks"]
+    (tmp_path / "plain").mkdir()
+    wanted = (tmp_path / "plain").stat().st_mode
+    assert convert(spec, Drawn(spec), tmp_path).stat().st_mode == wanted
+
+
 class Drawn:
     """A source of finished arrays, as a generator is."""
 

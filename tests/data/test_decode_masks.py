@@ -1,4 +1,7 @@
+import contextlib
 import io
+import struct
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from marsbench.data.decode import image_size, is_negative, mask
+from marsbench.data.decode import image, image_size, is_negative, mask
 from marsbench.data.rows import Boxes, Raw
 from marsbench.data.spec import Decode
 from marsbench.errors import DataError
@@ -17,6 +20,7 @@ from tests.fakes import make_spec
 IDS = np.array([[0, 1, 2, 255, 1], [2, 2, 0, 0, 3], [0, 255, 1, 3, 3]], dtype=np.uint8)
 
 
+PLANAR = np.repeat(IDS[None], 3, 0)
 COLOUR = np.arange(72).reshape(6, 4, 3)
 
 
@@ -43,6 +47,15 @@ def tiff(pixels: npt.NDArray[Any], **options: Any) -> Raw:
     return of(file.getvalue())
 
 
+def pages(*arrays: npt.NDArray[Any], preview: bool = False) -> Raw:
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for number, array in enumerate(arrays):
+            kind = int(preview and number > 0)
+            writer.write(array, subfiletype=kind, metadata=None, contiguous=False)
+    return of(file.getvalue())
+
+
 MASKS = {
     "pixels": of(IDS),
     "pixels with a band axis": of(IDS[:, :, None]),
@@ -63,6 +76,15 @@ MASKS = {
     "deflated TIFF": tiff(IDS, compression="zlib"),
     "TIFF of three bands": tiff(np.repeat(IDS[:, :, None], 3, 2), photometric="rgb"),
     "big TIFF": tiff(IDS, bigtiff=True),
+    "TIFF with a page axis": tiff(IDS[None]),
+    "TIFF with a band axis": tiff(IDS[:, :, None], photometric="minisblack"),
+    "planar TIFF": tiff(PLANAR, photometric="rgb", planarconfig="separate"),
+    "deflated planar TIFF": tiff(
+        PLANAR, photometric="minisblack", planarconfig="separate", compression="zlib"
+    ),
+    "TIFF of channels": tiff(PLANAR, imagej=True),
+    "TIFF with a preview": pages(IDS, IDS[:2, :2], preview=True),
+    "lossless WebP": png(np.repeat(IDS[:, :, None], 3, 2), form="WEBP", lossless=True),
 }
 
 
@@ -90,7 +112,6 @@ def test_few_bits(bits: int) -> None:
 
 def colour_of_16_bits() -> bytes:
     """A PNG that PIL cannot write: 1 x 1, RGB of 16 bits each."""
-    import struct
     import zlib
 
     def chunk(name: bytes, data: bytes) -> bytes:
@@ -118,8 +139,17 @@ def colour_of_16_bits() -> bytes:
         (tiff(np.where(IDS == 1, np.nan, 0).astype(np.float32)), ["holds nan"]),
         (tiff(IDS.astype(np.uint32) + 65536), ["65536"]),
         (png(np.dstack([IDS, IDS, IDS + 1])), ["3 x 5 x 3", "one band"]),
-        (png(IDS, form="JPEG"), ["JPEG"]),
+        (png(IDS, form="JPEG"), ["is a JPEG"]),
         (of(colour_of_16_bits()), ["16 bits"]),
+        (tiff(np.stack([IDS] * 4), photometric="minisblack"), ["several pages: 4", "3 x 5"]),
+        (tiff(np.stack([IDS] * 2), truncate=True), ["several pages: 2"]),
+        (pages(IDS, IDS), ["several pages: 2", "3 x 5"]),
+        (pages(IDS, IDS[:2]), ["several pages: 2"]),
+        (
+            tiff(np.stack([IDS, IDS, IDS + 1]), photometric="rgb", planarconfig="separate"),
+            ["3 x 5 x 3", "one band"],
+        ),
+        (png(COLOUR.astype(np.uint8), form="WEBP"), ["lossy WebP"]),
     ],
 )
 def test_bad_masks_name_the_file_and_the_ids(raw: Raw, words: list[str]) -> None:
@@ -130,8 +160,60 @@ def test_bad_masks_name_the_file_and_the_ids(raw: Raw, words: list[str]) -> None
     assert "a.jpg" in str(caught.value) or "masks/a.png" in str(caught.value)
 
 
+@pytest.mark.parametrize("ids", [[0, 255], [255]])
+def test_white_is_no_class(ids: list[int]) -> None:
+    values = np.resize(np.array(ids, np.uint8), (4, 5))
+    for raw in (of(values), png(values)):
+        with pytest.raises(DataError, match=r"masks/a\.png holds 255 and no 1: it is unclear"):
+            mask(raw, 2)
+        assert np.array_equal(mask(raw, 3), values)
+    values[0, 0] = 1
+    assert np.array_equal(mask(of(values), 2), values)
+    assert not mask(of(np.zeros((4, 5), np.uint8)), 2).any()
+
+
+def with_tag(number: int, value: int) -> bytes:
+    """A TIFF in which one tag says another number."""
+    found = tiff(IDS).mask
+    assert found is not None
+    assert isinstance(found.image, bytes)
+    file = io.BytesIO(found.image)
+    with tifffile.TiffFile(file) as opened:
+        offset = opened.pages.first.tags[number].offset
+    content = bytearray(found.image)
+    content[offset + 2 : offset + 12] = struct.pack("<HII", 4, 1, value)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("number", [256, 257, 277])
+def test_a_damaged_tag_does_not_fill_the_memory(number: int) -> None:
+    content = with_tag(number, 2**26)
+    reads: list[Callable[[], object]] = [
+        lambda: image_size(content, "masks/a.png"),
+        lambda: mask(of(content), 4),
+    ]
+    for read in reads:
+        with pytest.raises(DataError, match=r"masks/a\.png is damaged: it claims \d{9,} bytes"):
+            read()
+    with pytest.raises(DataError, match=r"masks/a\.png is (damaged|not an image)"):
+        image(Raw(content, "masks/a.png"), 1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_any_damaged_byte_is_an_error_or_a_number() -> None:
+    found = png(IDS, form="TIFF", compression="tiff_lzw").mask
+    assert found is not None
+    assert isinstance(found.image, bytes)
+    for at in range(len(found.image)):
+        for value in (0, 255):
+            content = found.image[:at] + bytes([value]) + found.image[at + 1 :]
+            for raw in (of(content), Raw(content, "a.tif")):
+                with contextlib.suppress(DataError):
+                    mask(raw, 4) if raw.mask else image(raw, 1)
+
+
 def test_negative_samples() -> None:
-    spec = make_spec(Kind.SEGMENTATION, ("background", "cone"), decode=Decode.IMAGE_MASK)
+    spec = make_spec(Kind.SEGMENTATION, ("background", "cone", "pit"), decode=Decode.IMAGE_MASK)
     empty = np.zeros((4, 4), np.uint8)
     ignored = empty.copy()
     ignored[0] = 255
@@ -155,9 +237,25 @@ def test_negative_images_of_detection() -> None:
 
 def test_image_sizes() -> None:
     assert image_size(np.zeros((3, 5, 1), np.uint8), "x") == (3, 5)
-    for raw in (MASKS["8-bit PNG"], MASKS["float32 TIFF"]):
+    for name, raw in MASKS.items():
         assert raw.mask is not None
+        if name.startswith("pixels"):
+            continue
         assert isinstance(raw.mask.image, bytes)
         assert image_size(raw.mask.image, "x") == (3, 5)
+    seven = np.zeros((12, 11, 7), np.float32)
+    bands_first = np.moveaxis(seven, 2, 0)
+    for raw in (
+        # As mmls has it: a page for each row, seven columns wide.
+        tiff(seven),
+        pages(*seven),
+        tiff(seven, photometric="minisblack", planarconfig="contig"),
+        tiff(bands_first, photometric="minisblack", planarconfig="separate"),
+        tiff(bands_first, photometric="minisblack"),
+        tiff(bands_first, imagej=True),
+    ):
+        assert raw.mask is not None
+        assert isinstance(raw.mask.image, bytes)
+        assert image_size(raw.mask.image, "x") == (12, 11)
     with pytest.raises(DataError, match=r"b\.png is not an image"):
         image_size(b"<html>", "b.png")

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marsbench.config import SourceName
+from marsbench.config import SourceName, parse_subset
 from marsbench.data.sources import open_source
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.spec import ClassInfo, Decode, TaskSpec
+from marsbench.data.subsets import select
 from marsbench.errors import ConfigError, DataError, DataNotFoundError, NotAvailableError
 from marsbench.kinds import Kind
 from tests.fakes import SIZES, make_spec, read_rows, write_folder, write_rows
@@ -40,6 +41,13 @@ def test_index_follows_the_mapping_not_the_spec(spec: TaskSpec, folder: Path) ->
 def test_mapping_may_hold_plain_names_in_another_case(spec: TaskSpec, folder: Path) -> None:
     (folder / "mapping.json").write_text(json.dumps({"0": "DUNE", "1": "Plain", "2": "_crater"}))
     assert LocalSource(spec, folder).class_names == ("dune", "plain", "crater")
+
+
+def test_a_mapping_may_begin_with_a_byte_order_mark(spec: TaskSpec, folder: Path) -> None:
+    path = folder / "mapping.json"
+    before = LocalSource(spec, folder).class_names
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert LocalSource(spec, folder).class_names == before
 
 
 def test_aliases_match(tmp_path: Path) -> None:
@@ -294,6 +302,23 @@ def test_rows_may_list_both_files_of_a_pair(pairs: tuple[TaskSpec, Path]) -> Non
     write_rows(folder / "annotation.csv", both)
     with pytest.raises(DataError, match=r"test_0011_after\.png .*another label"):
         LocalSource(spec, folder)
+
+
+def test_lists_may_hold_both_files_of_a_pair(pairs: tuple[TaskSpec, Path]) -> None:
+    spec, folder = pairs
+    rows = [r for r in read_rows(folder / "annotation.csv") if r[1] == "train"][:6]
+    (folder / "partitions").mkdir()
+    path = folder / "partitions" / "0.25x_partition.csv"
+    both = [(r[0].replace("before", which), *r[1:]) for r in rows for which in ("before", "after")]
+    write_rows(path, both)
+    source = LocalSource(spec, folder)
+    subset = parse_subset("partition_0.25")
+    assert source.subset_ids(subset) == [r[0] for r in rows]
+    assert len(select(source, subset).indices) == 6
+    # One whose first is not listed stands for nothing.
+    write_rows(path, both[1:])
+    with pytest.raises(DataError, match=r"1 sample\(s\).*train_0000_after\.png"):
+        select(source, subset)
 
 
 def test_the_revision_covers_both_files(pairs: tuple[TaskSpec, Path]) -> None:

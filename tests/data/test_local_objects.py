@@ -90,6 +90,14 @@ def test_two_masks_of_an_image_are_an_error(masks: Path) -> None:
         LocalSource(SEGMENTATION, masks)
 
 
+@pytest.mark.parametrize("name", ["background", "_Background", ["bg", "background"]])
+def test_the_background_is_class_0(name: object, masks: Path) -> None:
+    mapping = {"0": "dune", "1": "crater", "2": name}
+    (masks / "mapping.json").write_text(json.dumps(mapping))
+    with pytest.raises(DataError, match=r"mapping\.json says that class 2 is the background"):
+        LocalSource(SEGMENTATION, masks)
+
+
 @pytest.mark.parametrize(
     ("spec", "file"),
     [
@@ -248,7 +256,7 @@ def set_box(content: dict[str, Any]) -> None:
 BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "another size": (
         lambda p: Image.new("L", (16, 16)).save(p / "images" / "train_0000.png"),
-        ["coco_annotations.json, train_0000.png", "32 x 32", "16 x 16"],
+        ["coco_annotations.json, train_0000.png", "height 32", "16 x 16"],
     ),
     "no image": (
         lambda p: (p / "images" / "train_0000.png").write_bytes(b"<html>"),
@@ -273,6 +281,18 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "json numbers classes from 0": (
         coco(lambda c: c.update(categories=[{"id": 1, "name": "cone"}])),
         ["category 1 is named cone", "which is 2 here"],
+    ),
+    "json names another class": (
+        coco(lambda c: c.update(categories=[{"id": "1", "name": "rover"}])),
+        ["category 1 is named 'rover', which is no class"],
+    ),
+    "json has groups": (
+        coco(lambda c: c["annotations"][0].update(iscrowd=1)),
+        ["iscrowd: 1 of 1 image(s): train_0000.png"],
+    ),
+    "a web page": (
+        lambda p: (p / "pascal_voc" / "train_0000.xml").write_text("<html></html>"),
+        ["pascal_voc/train_0000.xml is no Pascal VOC file", "html"],
     ),
     "forms differ": (coco(set_box), ["images/train_0000.png", "coco has [1, 2, 4, 6]", "yolo has"]),
     "text": (
@@ -305,6 +325,23 @@ def test_rows_may_be_fewer_than_images(boxes: Path) -> None:
     rows = [r for r in read_rows(boxes / "annotation.csv") if r[0] != "train_0001.png"]
     write_rows(boxes / "annotation.csv", rows, ("file_id", "split"))
     assert len(shown(LocalSource(DETECTION, boxes))) == SIZES["train"] - 1
+
+
+@pytest.mark.parametrize("form", BoxFormat)
+def test_two_images_of_one_label_file(form: BoxFormat, boxes: Path) -> None:
+    only(boxes, form)
+    images = boxes / "data" / "train" / "images"
+    (images / "train_0001.jpg").write_bytes((images / "train_0001.png").read_bytes())
+    rows = [*read_rows(boxes / "annotation.csv"), ("train_0001.jpg", "train")]
+    write_rows(boxes / "annotation.csv", [r[:2] for r in rows], ("file_id", "split"))
+    if form is BoxFormat.COCO:
+        LocalSource(DETECTION, boxes)
+        return
+    with pytest.raises(DataError, match=r"train_0001\.jpg and train_0001\.png have both .*/train_"):
+        LocalSource(DETECTION, boxes)
+    problems: list[DataError] = []
+    LocalSource(DETECTION, boxes, problems)
+    assert len(problems) == 1
 
 
 def test_a_split_without_boxes_is_named(boxes: Path) -> None:

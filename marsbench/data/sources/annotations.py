@@ -3,7 +3,7 @@
 import ast
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from marsbench.data.rows import BACKGROUND, normalise
@@ -62,6 +62,12 @@ def keep_first_of_pairs(index: Index, path: Path) -> None:
         )
 
 
+def without_seconds_of_pairs(names: Sequence[str]) -> list[str]:
+    """Drop names of second images from a list that has the first too."""
+    seconds = {str(second_of_pair(Path(name))) for name in names if BEFORE in Path(name).name}
+    return [name for name in names if name not in seconds or BEFORE in Path(name).name]
+
+
 def read_mapping(path: Path) -> dict[int, list[str]]:
     """Read ``mapping.json``: class id to the names the data use for it.
 
@@ -69,7 +75,7 @@ def read_mapping(path: Path) -> dict[int, list[str]]:
         DataError: If it is missing or not of that form.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(
             f"{path} cannot be read: {error.strerror}.",
@@ -87,6 +93,24 @@ def read_mapping(path: Path) -> dict[int, list[str]]:
             f"{path} does not map class ids to names: {str(content)[:80]}.",
             'Write {"0": "first class", "1": ["acronym", "second class"]}.',
         ) from error
+
+
+def check_background(mapping: dict[int, list[str]], path: Path) -> None:
+    """Refuse a mapping of a segmentation task whose background is not class 0.
+
+    Args:
+        mapping: Names by class id.
+        path: Where it was read from, for messages.
+
+    Raises:
+        DataError: Names the id.
+    """
+    for class_id, names in mapping.items():
+        if class_id != 0 and BACKGROUND in map(normalise, names):
+            raise DataError(
+                f"{path} says that class {class_id} is the {BACKGROUND}, which is 0 in all masks.",
+                "Number the classes so in the file, and in the masks.",
+            )
 
 
 def without_background(mapping: dict[int, list[str]]) -> dict[int, list[str]]:

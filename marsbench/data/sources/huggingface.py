@@ -39,7 +39,7 @@ COLUMNS = {
 }
 """Columns without which samples cannot be read."""
 
-ANNOTATIONS = tuple(boxes._COLUMNS.values())
+ANNOTATIONS = tuple(boxes.COLUMNS.values())
 """Columns of boxes, the same boxes in each; one is enough."""
 
 _NOT_META = {"image", "label", "mask", "class_labels", "width", "height", *ANNOTATIONS}

@@ -10,10 +10,11 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from marsbench.config import Subset, parse_subset
 from marsbench.data.boxes import BoxFormat
 from marsbench.data.sources.annotations import second_of_pair
 from marsbench.data.spec import Decode, TaskSpec
-from marsbench.errors import DataError, some
+from marsbench.errors import ConfigError, DataError, some
 
 IMAGES, MASKS = "images", "masks"
 COCO_FILE = "coco_annotations.json"
@@ -44,6 +45,34 @@ def box_formats(place: Path) -> tuple[BoxFormat, ...]:
             f"{place} has no boxes: neither {COCO_FILE} nor a folder labels (YOLO) or pascal_voc.",
             "Unpack the data again, or add the boxes in one of these forms.",
         )
+    return found
+
+
+def subset_file(subset: Subset) -> Path | None:
+    """Path of a subset's list in a task's folder; None for the full split."""
+    if subset.shots is not None:
+        return Path("few_shot", f"{subset.shots}_shot.csv")
+    if subset.fraction is not None:
+        return Path("partitions", f"{subset.fraction:.2f}x_partition.csv")
+    return None
+
+
+def listed_subsets(folder: Path) -> list[Subset]:
+    """Subsets that a task's folder has lists of, few-shot ones first."""
+    found = []
+    for pattern, name in (
+        ("few_shot/*_shot.csv", "few_shot_{}"),
+        ("partitions/*x_partition.csv", "partition_{}"),
+    ):
+        suffix = pattern.rpartition("*")[2]
+        for path in sorted(folder.glob(pattern)):
+            try:
+                subset = parse_subset(name.format(path.name.removesuffix(suffix)))
+            except ConfigError:
+                continue
+            # Of other spellings, such as 0.1x, none is read.
+            if subset_file(subset) == path.relative_to(folder):
+                found.append(subset)
     return found
 
 

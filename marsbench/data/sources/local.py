@@ -26,14 +26,23 @@ from marsbench.data.sources.annotations import (
     MAPPING,
     Index,
     Meta,
+    check_background,
     csv_rows,
     keep_first_of_pairs,
     read_annotations,
     read_mapping,
     second_of_pair,
     without_background,
+    without_seconds_of_pairs,
 )
-from marsbench.data.sources.layout import COCO_FILE, IMAGES, Files, box_formats
+from marsbench.data.sources.layout import (
+    COCO_FILE,
+    IMAGES,
+    Files,
+    box_formats,
+    listed_subsets,
+    subset_file,
+)
 from marsbench.data.spec import SPLITS, Decode, TaskSpec
 from marsbench.errors import DataError, some
 from marsbench.kinds import Kind
@@ -82,6 +91,8 @@ class LocalSource:
             mapping = read_mapping(folder / MAPPING)
             if spec.decode is Decode.IMAGE_BOXES:
                 mapping = without_background(mapping)
+            if spec.decode is Decode.IMAGE_MASK:
+                check_background(mapping, folder / MAPPING)
             num_classes = len(mapping)
             names, codes = class_order(spec, mapping, str(folder / MAPPING))
             self.class_names, self.notes = tuple(names), code_notes(codes)
@@ -159,11 +170,17 @@ class LocalSource:
         files = Files(self.spec, place, self._formats.get(split, ()))
         self._files[split] = []
         absent = []
+        owners: dict[str, str] = {}
+        shared: list[str] = []
         for sample_id, (relative, label) in entries:
             own: tuple[str, ...] = (f"{place}/{relative}",)
             with _collecting(problems):
                 own = files.of(relative)
             self._files[split].append(own)
+            if self.spec.decode is Decode.IMAGE_BOXES:
+                for file in own[1:]:
+                    if (owner := owners.setdefault(file, sample_id)) != sample_id:
+                        shared.append(f"{owner} and {sample_id} have both {file}")
             for file in own:
                 found = files.stat(file)
                 if found is None:
@@ -171,6 +188,12 @@ class LocalSource:
                     continue
                 fingerprint.update(f"{file}\t{found.st_size}\t{found.st_mtime_ns}\n".encode())
                 content.update(f"{split}\t{sample_id}\t{label}\t{found.st_size}\n".encode())
+        with _collecting(problems):
+            if shared:
+                raise DataError(
+                    f"Label file(s) are of two images of one split: {some(shared, '; ')}.",
+                    "Rename one of the images, and give each its own.",
+                )
         return fingerprint.hexdigest(), absent
 
     @property
@@ -252,19 +275,22 @@ class LocalSource:
         path = self.subset_path(subset)
         if path is None or not path.is_file():
             return None
-        return [
+        ids = [
             row["file_id"]
             for _, row in csv_rows(path, ("file_id", "split"))
             if row["split"] == "train"
         ]
+        return without_seconds_of_pairs(ids) if self.spec.decode is Decode.PAIR_LABEL else ids
+
+    @property
+    def subsets(self) -> tuple[Subset, ...]:
+        """Subsets that the folder has lists of."""
+        return tuple(listed_subsets(self.folder))
 
     def subset_path(self, subset: Subset) -> Path | None:
         """Where a subset's CSV would be; None for the full split."""
-        if subset.shots is not None:
-            return self.folder / "few_shot" / f"{subset.shots}_shot.csv"
-        if subset.fraction is not None:
-            return self.folder / "partitions" / f"{subset.fraction:.2f}x_partition.csv"
-        return None
+        path = subset_file(subset)
+        return None if path is None else self.folder / path
 
 
 def _bytes(path: Path) -> bytes:
