@@ -28,12 +28,11 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from marsbench.data import decode
-from marsbench.data.cache import DirectImages, cached_images
+from marsbench.data.cache import DirectSamples, cached_samples
 from marsbench.data.datamodule import collate
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.spec import ClassInfo, TaskSpec
-from marsbench.data.transforms import resize
 from marsbench.demo import terrain
 from marsbench.kinds import Kind
 
@@ -86,13 +85,13 @@ def main() -> None:
         rows = source.rows("train")
         everything = range(len(rows))
         raws = [source.read("train", i) for i in everything]
-        direct, cache = DirectImages(SPEC, source, rows), cached_images(SPEC, source, rows)
-        data = MarsDataset(SPEC, source, "train", transform=resize(224))
+        direct, cache = DirectSamples(SPEC, source, rows), cached_samples(SPEC, source, rows)
+        data = MarsDataset(SPEC, source, "train", side=224)
         ways: dict[str, Callable[[], object]] = {
             "read": lambda: [source.read("train", i) for i in everything],
             "decode": lambda: [decode.decode(SPEC, raw) for raw in raws],
             "disk": lambda: [direct[i] for i in everything],
-            "cache": lambda: [cache[i].copy() for i in everything],
+            "cache": lambda: [cache[i].pixels.copy() for i in everything],
             "dataset": lambda: [data[i] for i in everything],
         }
         for workers in options.workers:

@@ -4,10 +4,7 @@
 override.
 """
 
-import ast
 import dataclasses
-import inspect
-import itertools
 import json
 import math
 import re
@@ -53,6 +50,8 @@ class Augment(StrEnum):
     NONE = "none"
     HFLIP = "hflip"
     D4 = "d4"
+    SCALE_HFLIP = "scale_hflip"
+    SCALE_D4 = "scale_d4"
 
 
 class Imbalance(StrEnum):
@@ -65,11 +64,30 @@ class Imbalance(StrEnum):
 
 
 class LossName(StrEnum):
-    """Losses of classification."""
+    """Losses: the first three of classification, all but the third of segmentation."""
 
     AUTO = "auto"
     CROSS_ENTROPY = "cross_entropy"
     BINARY_CROSS_ENTROPY = "binary_cross_entropy"
+    GENERALIZED_DICE = "generalized_dice"
+    GENERALIZED_DICE_SIMPLE = "generalized_dice_simple"
+    GENERALIZED_DICE_LINEAR = "generalized_dice_linear"
+    COMBINED = "combined"
+    MODEL = "model"
+
+
+class Bands(StrEnum):
+    """Which bands of images of more than three a model sees."""
+
+    RGB = "rgb"
+    ALL = "all"
+
+
+class Negatives(StrEnum):
+    """Whether a model is trained on images that show no object."""
+
+    INCLUDE = "include"
+    EXCLUDE = "exclude"
 
 
 class OptimName(StrEnum):
@@ -202,14 +220,18 @@ class RunConfig:
     """Commit, tag or branch of hub data; by default what is downloaded, else the newest."""
     protocol: Protocol = Protocol.ONLINE
     """online: images pass through the model in every epoch."""
+    bands: Bands = Bands.RGB
+    """rgb, as the paper, or all, of images of more than three bands."""
+    negatives: Negatives = Negatives.INCLUDE
+    """include or exclude train images whose mask is all background, or without boxes."""
     weights: str | None = None
     """Path of a local checkpoint to start from in place of the zoo entry's weights."""
     augment: Augment = Augment.AUTO
-    """none, hflip, d4 (flips and quarter turns); auto: d4 from orbit, hflip on the ground."""
+    """none, [scale_]hflip, [scale_]d4 (flips, turns); auto: d4 from orbit, hflip on the ground."""
     imbalance: Imbalance = Imbalance.NONE
     """none, undersample, oversample (with augmentation) or loss_weight, for unequal classes."""
     loss: LossName = LossName.AUTO
-    """cross_entropy or binary_cross_entropy; auto: the latter for multilabel tasks."""
+    """cross_entropy, binary_cross_entropy; of masks generalized_dice[_simple|_linear], combined."""
     outputs: int | None = None
     """Output nodes of a binary task: 2, or 1 with binary cross entropy (its default)."""
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -220,6 +242,8 @@ class RunConfig:
     """Folder that collects the records."""
     save_model: bool = True
     """Whether the tested weights are kept beside the record (of a frozen run: the head)."""
+    pictures: bool = False
+    """Whether a small grid of test images, truth and prediction is kept (samples.png)."""
     cache: bool = True
     """Whether decoded images are kept in a memory-mapped cache."""
     workers: int | None = None
@@ -278,28 +302,6 @@ def config_keys() -> dict[str, type]:
         else:
             keys[name] = hint
     return keys
-
-
-def key_notes() -> dict[str, str]:
-    """What each key means: the docstring under its field."""
-    tree = ast.parse(inspect.getsource(inspect.getmodule(RunConfig) or RunConfig))
-    notes: dict[str, str] = {}
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef):
-            for field_node, text in itertools.pairwise(node.body):
-                if (
-                    isinstance(field_node, ast.AnnAssign)
-                    and isinstance(field_node.target, ast.Name)
-                    and isinstance(text, ast.Expr)
-                    and isinstance(text.value, ast.Constant)
-                ):
-                    notes[f"{node.name}.{field_node.target.id}"] = str(text.value.value)
-    hints = typing.get_type_hints(RunConfig)
-    return {
-        key: notes[f"{hints[group].__name__}.{leaf}" if leaf else f"RunConfig.{group}"]
-        for key in config_keys()
-        for group, _, leaf in [key.partition(".")]
-    }
 
 
 def check_key(key: str, extra: tuple[str, ...] = ()) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from marsbench.config import Augment, Imbalance, OptimName, RunConfig, SchedulerName
+from marsbench.config import Augment, Imbalance, Negatives, OptimName, RunConfig, SchedulerName
 
 PIPELINE = 2
 """Raised whenever equal choices come to give other numbers.
@@ -28,6 +28,7 @@ def identity(
     augment: Augment,
     loss: str | None = None,
     outputs: int | None = None,
+    bands: str | None = None,
 ) -> dict[str, Any]:
     """Collect every choice that can move a run's score, beside the five in its name.
 
@@ -45,6 +46,7 @@ def identity(
         augment: Augmentation, resolved.
         loss: Loss, where it is not the one of the kind.
         outputs: Number of output nodes, where it is not the number of classes.
+        bands: Which bands, of images of more than three.
     """
     optim, scheduler, trainer = config.optim, config.scheduler, config.trainer
     is_step, is_plateau = (
@@ -62,6 +64,8 @@ def identity(
         "pipeline": PIPELINE,
         "loss": loss,
         "outputs": outputs,
+        "bands": bands,
+        "negatives": None if config.negatives is Negatives.INCLUDE else config.negatives,
         "imbalance": None if config.imbalance is Imbalance.NONE else config.imbalance,
         "optim": {
             "name": optim.name,

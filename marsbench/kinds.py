@@ -46,9 +46,19 @@ METRICS: dict[str, MetricInfo] = {
     "miou": MetricInfo("mean IoU"),
     "miou_foreground": MetricInfo("mean IoU without background"),
     "iou_per_image": MetricInfo("IoU, mean over images"),
+    "dice": MetricInfo("Dice"),
+    "pixel_accuracy": MetricInfo("pixel accuracy"),
+    "precision": MetricInfo("precision"),
+    "recall": MetricInfo("recall"),
     "map": MetricInfo("mAP@[.5:.95]"),
     "map50": MetricInfo("mAP@.5"),
     "map75": MetricInfo("mAP@.75"),
+    "map_small": MetricInfo("mAP, small objects"),
+    "map_medium": MetricInfo("mAP, medium objects"),
+    "map_large": MetricInfo("mAP, large objects"),
+    "object_precision": MetricInfo("precision of objects"),
+    "object_recall": MetricInfo("recall of objects"),
+    "object_f1": MetricInfo("F1 of objects"),
     "log_loss": MetricInfo("log loss", higher_is_better=False, high=float("inf")),
     "loss": MetricInfo("loss", higher_is_better=False, high=float("inf")),
 }
@@ -71,8 +81,24 @@ class KindInfo:
 
 
 _SINGLE_LABEL = ("f1_weighted", "f1_macro", "accuracy", "auroc", "average_precision")
-_SEGMENTATION = ("miou", "miou_foreground", "iou_per_image")
-_DETECTION = ("map", "map50", "map75")
+_SEGMENTATION: tuple[str, ...] = (
+    "miou",
+    "miou_foreground",
+    "iou_per_image",
+    "dice",
+    "pixel_accuracy",
+)
+_SEGMENTATION += ("precision", "recall")
+_DETECTION: tuple[str, ...] = (
+    "map",
+    "map50",
+    "map75",
+    "map_small",
+    "map_medium",
+    "map_large",
+    "recall",
+)
+_DETECTION += ("object_precision", "object_recall", "object_f1")
 
 
 KINDS: dict[Kind, KindInfo] = {

@@ -11,20 +11,41 @@ from typing import Any
 
 import numpy as np
 
-from marsbench.config import Augment, Imbalance, LossName, Mode, RunConfig, Subset, parse_subset
+from marsbench.config import (
+    Augment,
+    Imbalance,
+    LossName,
+    Mode,
+    Negatives,
+    RunConfig,
+    Subset,
+    parse_subset,
+)
+from marsbench.data.cache import DirectSamples, cached_samples
 from marsbench.data.catalog import get_task
-from marsbench.data.decode import check_available
+from marsbench.data.decode import check_available, image_size
 from marsbench.data.imbalance import Balance, balance, class_counts
-from marsbench.data.rows import Source
+from marsbench.data.rows import BACKGROUND, Source, normalise
 from marsbench.data.sources import open_source
 from marsbench.data.spec import SPLITS, Platform, TaskSpec
 from marsbench.data.subsets import Selection, select
 from marsbench.errors import ConfigError, DataError, NotAvailableError, WeightsError
 from marsbench.files import file_digest
-from marsbench.identity import identity, run_id
+from marsbench.identity import digest, identity, run_id
 from marsbench.kinds import KINDS, Kind
 from marsbench.models.spec import ModelSpec
 from marsbench.models.zoo import get_model
+
+SEGMENTATION_LOSSES = (
+    LossName.CROSS_ENTROPY,
+    LossName.GENERALIZED_DICE,
+    LossName.GENERALIZED_DICE_SIMPLE,
+    LossName.GENERALIZED_DICE_LINEAR,
+    LossName.COMBINED,
+)
+
+HALVED = 32
+"""Sides of segmentation inputs are multiples of this."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +60,7 @@ class Plan:
         model: Its model.
         augment: Augmentation, resolved.
         weights: Name of the weights it starts from; None for random ones.
+        side: Side in pixels to which images are resized.
         balance: How the samples of the subset are drawn and weighed.
         loss: The loss, resolved.
         num_outputs: Output nodes of the model.
@@ -51,6 +73,7 @@ class Plan:
     model: ModelSpec
     augment: Augment
     weights: str | None
+    side: int
     balance: Balance
     loss: LossName
     num_outputs: int
@@ -65,8 +88,9 @@ class Plan:
             subset_digest=self.selection.digest,
             architecture=self.model.architecture,
             weights=self.weights,
-            input_size=self.model.input_size,
+            input_size=self.side,
             augment=self.augment,
+            bands=self.config.bands if self.task.channels > 3 else None,
             loss=None if self.loss == KINDS[self.task.kind].loss else self.loss,
             outputs=None if self.num_outputs == len(self.task.classes) else self.num_outputs,
         )
@@ -87,8 +111,10 @@ class Plan:
 
     @cached_property
     def train_counts(self) -> dict[str, int]:
-        """Train samples of each class in the subset, before any balancing."""
+        """Train samples of each class in the subset, before any balancing; of labels alone."""
         names = self.source.class_names
+        if not self.task.kind.is_classification:
+            return {}
         targets = self.source.rows("train").targets[self.selection.indices]
         return dict(zip(names, class_counts(targets, len(names)).tolist(), strict=True))
 
@@ -115,9 +141,11 @@ def resolve(config: RunConfig) -> Plan:
     )
     for split in SPLITS:
         source.rows(split)  # raises if the split lacks
-    if source.holds == Subset():
+    if source.holds == Subset() and task.kind.is_classification:
         _check_classes(source)
     selection = select(source, subset)
+    if config.negatives is Negatives.EXCLUDE:
+        selection = _without_negatives(config, task, source, selection)
     augment = _augment(config.augment, task.platform)
     if config.imbalance is Imbalance.OVERSAMPLE and augment is Augment.NONE:
         raise ConfigError(
@@ -134,15 +162,64 @@ def resolve(config: RunConfig) -> Plan:
         model=model,
         augment=augment,
         weights=weights,
-        balance=balance(
-            source.rows("train").targets[selection.indices],
-            config.imbalance,
-            config.seed,
-            source.class_names,
-        ),
+        side=_side(task, source, model),
+        balance=_balance(config, task, source, selection),
         loss=loss,
         num_outputs=num_outputs,
     )
+
+
+def _balance(config: RunConfig, task: TaskSpec, source: Source, selection: Selection) -> Balance:
+    """Say how samples are drawn and weighed."""
+    if task.kind.is_classification:
+        targets = source.rows("train").targets[selection.indices]
+        return balance(targets, config.imbalance, config.seed, source.class_names)
+    if config.imbalance is not Imbalance.NONE:
+        raise ConfigError(
+            f"imbalance={config.imbalance} is for tasks with one label per image or several; "
+            f"{task.name} is {task.kind}.",
+            "Leave imbalance out.",
+        )
+    return Balance(np.arange(len(selection.indices)), None)
+
+
+def _without_negatives(
+    config: RunConfig, task: TaskSpec, source: Source, selection: Selection
+) -> Selection:
+    """Leave out train samples that show no object; val and test never change."""
+    if task.kind.is_classification:
+        raise ConfigError(
+            f"negatives=exclude is for masks and boxes; {task.name} is {task.kind}.",
+            "Leave negatives out.",
+        )
+    if task.kind is Kind.SEGMENTATION and normalise(source.class_names[0]) != BACKGROUND:
+        raise ConfigError(
+            f"negatives=exclude needs a class {BACKGROUND}, which {task.name} does not have.",
+            "Leave negatives out.",
+        )
+    rows = source.rows("train")
+    opened = cached_samples if config.cache else DirectSamples
+    samples = opened(task, source, rows, config.bands)
+    kept = [i for i in selection.indices.tolist() if not samples[i].is_negative]
+    if not kept:
+        raise DataError(
+            f"No train sample of {task.name} shows an object.", "Leave negatives=exclude out."
+        )
+    ids = [rows.sample_ids[i] for i in kept]
+    return Selection(np.array(kept), selection.origin, digest(ids)[:16])
+
+
+def _side(task: TaskSpec, source: Source, model: ModelSpec) -> int:
+    """Choose the side to which images are resized.
+
+    A segmentation model takes any: that of the images, up to its own, in whole multiples of what
+    its encoder halves five times.
+    """
+    if task.kind is not Kind.SEGMENTATION or model.fixed_size:
+        return model.input_size
+    raw = source.read("train", 0)
+    largest = max(image_size(raw.image, raw.where))
+    return min(model.input_size, -(-largest // HALVED) * HALVED)
 
 
 def _check_classes(source: Source) -> None:
@@ -158,6 +235,8 @@ def _check_classes(source: Source) -> None:
 
 def _loss(config: RunConfig, task: TaskSpec) -> tuple[LossName, int]:
     """Resolve the loss and the number of output nodes."""
+    if not task.kind.is_classification:
+        return _loss_of_pixels(config, task), len(task.classes)
     cross_entropy, binary = LossName.CROSS_ENTROPY, LossName.BINARY_CROSS_ENTROPY
     loss, outputs = config.loss, config.outputs
     if loss is LossName.AUTO:
@@ -181,6 +260,24 @@ def _loss(config: RunConfig, task: TaskSpec) -> tuple[LossName, int]:
     if task.kind is Kind.BINARY and outputs is None:
         outputs = 1 if loss is binary else 2
     return loss, outputs or len(task.classes)
+
+
+def _loss_of_pixels(config: RunConfig, task: TaskSpec) -> LossName:
+    """Resolve the loss of a segmentation or detection task."""
+    default = LossName(KINDS[task.kind].loss)
+    allowed = {Kind.SEGMENTATION: SEGMENTATION_LOSSES, Kind.DETECTION: (LossName.MODEL,)}
+    loss = default if config.loss is LossName.AUTO else config.loss
+    if loss not in allowed[task.kind]:
+        raise ConfigError(
+            f"loss={loss} is not for {task.kind} tasks such as {task.name}.",
+            f"Choose one of: {', '.join(allowed[task.kind])}.",
+        )
+    if config.outputs is not None:
+        raise ConfigError(
+            f"outputs={config.outputs} is for binary tasks; {task.name} is {task.kind}.",
+            "Leave outputs out.",
+        )
+    return loss
 
 
 def _weights(config: RunConfig, model: ModelSpec) -> str | None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import datasets
 import numpy as np
+import tifffile
 from PIL import Image
 
 from marsbench.config import Subset, parse_subset
 from marsbench.data import decode
-from marsbench.data.rows import Boxes, Raw, Source
+from marsbench.data.rows import Boxes, Pixels, Raw, Source
 from marsbench.data.spec import Decode, TaskSpec
 from marsbench.data.subsets import select
 from marsbench.kinds import Kind
@@ -24,19 +25,16 @@ GROUP = 7
 """Rows of a row group, fewer than a split has, so that reading meets several."""
 
 
-def png(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
-    """Encode pixels of shape (H, W) or (H, W, C)."""
+def png(pixels: Pixels) -> bytes:
+    """Encode pixels of shape (H, W) or (H, W, C); more bands than a PNG's as a TIFF."""
     out = io.BytesIO()
+    if pixels.dtype != np.uint8:
+        tifffile.imwrite(out, pixels, photometric="minisblack", planarconfig="contig")
+        return out.getvalue()
     Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels).save(
         out, "PNG"
     )
     return out.getvalue()
-
-
-def size_of(content: bytes) -> tuple[int, int]:
-    """(height, width) of an encoded image."""
-    with Image.open(io.BytesIO(content)) as opened:
-        return opened.height, opened.width
 
 
 def published(subset: Subset, kind: Kind) -> str:
@@ -123,12 +121,12 @@ def _rows(
             one = spec.kind is not Kind.MULTILABEL
             row["label"] = int(target) if one else np.flatnonzero(target).tolist()
         elif raw.mask is not None:
-            height, width = size_of(content)
+            height, width = decode.image_size(content, "generated")
             mask = raw.mask.image if isinstance(raw.mask.image, bytes) else png(raw.mask.image)
             row |= {"mask": {"bytes": mask, "path": None}, "width": width, "height": height}
             row["class_labels"] = list(range(len(names)))
         elif raw.boxes is not None:
-            row |= box_columns(raw.boxes, size_of(content), names)
+            row |= box_columns(raw.boxes, decode.image_size(content, "generated"), names)
         found.append(row)
     return found
 

@@ -12,10 +12,10 @@ from marsbench.config import (
     RunConfig,
     canonical_subset,
     config_keys,
-    key_notes,
 )
 from marsbench.errors import ConfigError
 from marsbench.identity import identity, run_id, slug
+from marsbench.key_notes import key_notes
 from marsbench.paths import configs
 
 BASE = {"task": "frost_cls", "model": "vit_tiny"}
@@ -28,6 +28,8 @@ HASHED = {
     "weights": None,  # enters as the weights' name
     "size": None,  # enters with the data revision
     "revision": None,  # enters as the commit
+    "bands": None,  # enters resolved, where images have more than three
+    "negatives": "exclude",
     "source": None,
     "loss": None,  # enters resolved
     "outputs": None,  # enters resolved
@@ -59,6 +61,7 @@ NEUTRAL = {
     "root": "/somewhere",
     "store": "elsewhere",
     "save_model": False,
+    "pictures": True,
     "cache": False,
     "workers": 3,
     "logger.csv": False,

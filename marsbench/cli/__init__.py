@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from marsbench import __version__
-from marsbench.cli import complete, data, doctor, downloads, folders, listing, results, run
+from marsbench.cli import complete, data, doctor, downloads, folders, listing, predict, results, run
 
 app = typer.Typer(
     name="marsbench",
@@ -38,6 +38,7 @@ def _root(
 
 
 app.command("run")(run.run)
+app.command("predict")(predict.predict)
 app.command("results")(results.results)
 app.command("doctor")(doctor.doctor)
 app.add_typer(listing.app, name="list")

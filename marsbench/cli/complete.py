@@ -31,7 +31,8 @@ Match = tuple[str, str]
 def run_words(ctx: typer.Context, incomplete: str) -> list[Match]:
     """Complete a word of ``marsbench run``."""
     from marsbench.cli.compose import GROUPS
-    from marsbench.config import config_keys, key_notes
+    from marsbench.config import config_keys
+    from marsbench.key_notes import key_notes
 
     notes = key_notes()
     meanings = {key: notes[key] for key in config_keys()}
@@ -43,7 +44,7 @@ def words_of(keys: Collection[str]) -> Callable[[typer.Context, str], list[Match
     """Make the completion of an argument ``where`` that takes these keys."""
 
     def where_words(ctx: typer.Context, incomplete: str) -> list[Match]:
-        from marsbench.config import key_notes
+        from marsbench.key_notes import key_notes
 
         notes = key_notes()
         return _words(incomplete, {key: notes[key] for key in keys}, _given(ctx, "where"))

@@ -8,8 +8,8 @@ from marsbench import paths
 from marsbench.config import RunConfig, check_key
 from marsbench.errors import ConfigError, unknown_name
 
-GROUPS = ("optim", "scheduler", "trainer", "logger")
-"""Groups of keys for which a YAML can be chosen: ``optim=sgd``."""
+GROUPS = ("optim", "scheduler", "trainer", "logger", "preset")
+"""Groups of keys for which a YAML can be chosen: ``optim=sgd``; a preset may choose any key."""
 
 
 def group_choices(group: str) -> list[str]:

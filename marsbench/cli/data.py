@@ -64,12 +64,9 @@ def info(
 ) -> None:
     """Describe a task, count its data if they are there, and draw samples if asked."""
     from marsbench.data.catalog import get_task
-    from marsbench.data.decode import check_available
     from marsbench.errors import DataNotFoundError, NotAvailableError
 
     spec = get_task(task)
-    if samples is not None:
-        check_available(spec)
     source: Source | None = None
     try:
         # What is not here is downloaded only if somebody asks for its source or for pictures.
@@ -105,7 +102,7 @@ def verify(
     if form.is_json:
         say(json.dumps(report.to_dict()))
     else:
-        say(f"{report.folder}: {report.num_files} images read")
+        say(f"{report.folder}: {report.num_samples} samples, {report.num_files} files read")
         for text in report.notes:
             say(f"note: {text}")
         for text in report.problems:

@@ -19,6 +19,7 @@ def tasks(form: FormatOption = Format.AUTO) -> None:
     from marsbench.data.catalog import TASKS
     from marsbench.data.decode import missing_piece
     from marsbench.demo.recipes import RECIPES
+    from marsbench.demo.scenes import SCENES
 
     rows = []
     for spec in TASKS.values():
@@ -32,7 +33,7 @@ def tasks(form: FormatOption = Format.AUTO) -> None:
                 **{split: spec.sizes.get(split) for split in ("train", "val", "test")},
                 "metric": spec.headline_metric,
                 "runs": "yes" if lacking is None else f"not yet ({lacking})",
-                "demo": "yes" if spec.name in RECIPES else "",
+                "demo": "yes" if spec.name in RECIPES or spec.name in SCENES else "",
             }
         )
     print_rows(rows, form, f"{len(rows)} tasks", right=("classes", "train", "val", "test"))
@@ -74,7 +75,8 @@ def _training_data(weights: "WeightSpec | None") -> str:
 @friendly
 def keys(form: FormatOption = Format.AUTO) -> None:
     """List every key of a run with its default and meaning."""
-    from marsbench.config import RunConfig, key_notes
+    from marsbench.config import RunConfig
+    from marsbench.key_notes import key_notes
 
     defaults = RunConfig().to_dict()
     rows = []

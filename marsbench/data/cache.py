@@ -1,4 +1,4 @@
-"""Decoded images: uint8 pixels in one memory-mapped file per split, written once.
+"""Decoded samples: pixels, masks and boxes in memory-mapped files per split, written once.
 
 Decoding is most of the cost of loading small images; the cache pays it once for all runs.
 Images may differ in size. Several processes may ask for the same split at once: one builds,
@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -21,68 +21,98 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from marsbench import paths
+from marsbench.config import Bands
 from marsbench.data import decode
-from marsbench.data.rows import Rows, Source
-from marsbench.data.spec import TaskSpec
+from marsbench.data.rows import Boxes, Rows, Source
+from marsbench.data.samples import Decoded, decode_sample
+from marsbench.data.spec import Decode, TaskSpec
 from marsbench.errors import DataError
 from marsbench.progress import track
 
 PIXELS = "pixels.u8"
+MASKS = "masks.u8"
 INDEX = "index.npz"
 
 _CHUNK = 256
-"""Images decoded ahead of the write: bounds the memory of a build."""
+"""Samples decoded ahead of the write: bounds the memory of a build."""
 
 
-class Images(Protocol):
-    """The decoded images of one split."""
+class Samples(Protocol):
+    """The decoded samples of one split."""
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Number of samples."""
 
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        """One image, shape (H, W, C)."""
+    def __getitem__(self, index: int) -> Decoded:
+        """One sample."""
 
 
-class DirectImages:
-    """Images decoded anew whenever they are asked for."""
+class DirectSamples:
+    """Samples decoded anew whenever they are asked for."""
 
-    def __init__(self, spec: TaskSpec, source: Source, rows: Rows) -> None:
-        self._spec, self._source, self._rows = spec, source, rows
+    def __init__(
+        self, spec: TaskSpec, source: Source, rows: Rows, bands: Bands = Bands.RGB
+    ) -> None:
+        self._spec, self._source, self._rows, self._bands = spec, source, rows, bands
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        return decode.decode(self._spec, self._source.read(self._rows.split, index))
+    def __getitem__(self, index: int) -> Decoded:
+        raw = self._source.read(self._rows.split, index)
+        return decode_sample(self._spec, raw, self._bands)
 
 
-class CachedImages:
-    """Images in a memory-mapped file; opened anew in each process that uses them.
+class CachedSamples:
+    """Samples in memory-mapped files; opened anew in each process that uses them.
 
     Args:
-        folder: Folder that `cached_images` built.
+        folder: Folder that `cached_samples` built.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         with np.load(folder / INDEX) as index:
-            self._offsets: NDArray[np.int64] = index["offsets"]
-            self._shapes: NDArray[np.int64] = index["shapes"]
-        self._pixels: NDArray[np.uint8] | None = None
+            found: dict[str, NDArray[Any]] = dict(index)
+        self._offsets: NDArray[np.int64] = found["offsets"]
+        self._shapes: NDArray[np.int64] = found["shapes"]
+        # Caches of earlier versions hold 8-bit images alone.
+        self._dtype = np.dtype(str(found.get("dtype", "uint8")))
+        self._mask_offsets: NDArray[np.int64] | None = found.get("mask_offsets")
+        self._box_ends: NDArray[np.int64] | None = found.get("box_ends")
+        self._boxes, self._labels = found.get("boxes"), found.get("labels")
+        self._pixels: NDArray[Any] | None = None
+        self._masks: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self._shapes)
 
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+    def __getitem__(self, index: int) -> Decoded:
         if self._pixels is None:
-            self._pixels = np.memmap(self.folder / PIXELS, dtype=np.uint8, mode="r")
+            self._pixels = np.memmap(self.folder / PIXELS, dtype=self._dtype, mode="r")
         shape, start = self._shapes[index], self._offsets[index]
-        return self._pixels[start : start + shape.prod()].reshape(shape)
+        pixels = self._pixels[start : start + shape.prod()].reshape(shape)
+        return Decoded(pixels, self._mask(index), self._boxes_of(index))
+
+    def _mask(self, index: int) -> NDArray[np.uint8] | None:
+        if self._mask_offsets is None:
+            return None
+        if self._masks is None:
+            self._masks = np.memmap(self.folder / MASKS, dtype=np.uint8, mode="r")
+        height, width = (int(side) for side in self._shapes[index, :2])
+        start = int(self._mask_offsets[index])
+        return self._masks[start : start + height * width].reshape(height, width)
+
+    def _boxes_of(self, index: int) -> Boxes | None:
+        if self._box_ends is None or self._boxes is None or self._labels is None:
+            return None
+        start = int(self._box_ends[index - 1]) if index else 0
+        part = slice(start, int(self._box_ends[index]))
+        return Boxes(self._boxes[part], self._labels[part])
 
     def __getstate__(self) -> dict[str, object]:
         # A memory map pickles as its whole content; workers open the file themselves.
-        return {**self.__dict__, "_pixels": None}
+        return {**self.__dict__, "_pixels": None, "_masks": None}
 
     def odd_size(self, image_size: tuple[int, int]) -> int | None:
         """Position of the first image of another (height, width); None if there is none."""
@@ -91,40 +121,48 @@ class CachedImages:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the pixel file has the length its index says."""
-        return (self.folder / PIXELS).stat().st_size == int(self._shapes.prod(axis=1).sum())
+        """Whether the files have the lengths that the index says."""
+        numbers = int(self._shapes.prod(axis=1).sum())
+        if (self.folder / PIXELS).stat().st_size != numbers * self._dtype.itemsize:
+            return False
+        area = int(self._shapes[:, :2].prod(axis=1).sum())
+        return self._mask_offsets is None or (self.folder / MASKS).stat().st_size == area
 
 
-def cached_images(spec: TaskSpec, source: Source, rows: Rows) -> CachedImages:
+def cached_samples(
+    spec: TaskSpec, source: Source, rows: Rows, bands: Bands = Bands.RGB
+) -> CachedSamples:
     """Open a split's cache, building it first if it is not there.
 
     Raises:
-        DataError: If an image cannot be decoded, or there is no room; names the file.
+        DataError: If a sample cannot be decoded, or there is no room; names the file.
     """
-    key = hashlib.sha256(
-        f"{rows.fingerprint}\t{spec.decode}\t{spec.channels}\t{decode.VERSION}".encode()
-    ).hexdigest()[:16]
+    choices = f"{rows.fingerprint}\t{spec.decode}\t{spec.channels}\t{decode.VERSION}"
+    if spec.decode is Decode.IMAGE_MASK:
+        choices += f"\t{len(spec.classes)}"
+    if spec.channels > 3:
+        choices += f"\t{bands}\t{spec.rgb_bands}"
+    key = hashlib.sha256(choices.encode()).hexdigest()[:16]
     folder = paths.home() / "decoded" / spec.name / f"{rows.split}-{key}"
-    images = _open(folder)
-    if images is None:
-        images = _build_once(spec, source, rows, folder)
+    samples = _open(folder)
+    if samples is None:
+        samples = _build_once(folder, DirectSamples(spec, source, rows, bands), rows, spec)
     # A cache made before the task said what size its images have.
-    if spec.image_size is not None and (odd := images.odd_size(spec.image_size)) is not None:
-        decode.decode(spec, source.read(rows.split, odd))  # raises
-    return images
+    if spec.image_size is not None and (odd := samples.odd_size(spec.image_size)) is not None:
+        decode_sample(spec, source.read(rows.split, odd), bands)  # raises
+    return samples
 
 
-def _build_once(spec: TaskSpec, source: Source, rows: Rows, folder: Path) -> CachedImages:
+def _build_once(folder: Path, samples: DirectSamples, rows: Rows, spec: TaskSpec) -> CachedSamples:
     """Build a cache unless another process does."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             # Another process may have finished while this one waited.
-            images = _open(folder)
-            if images is None:
-                description = f"Decoding {spec.name} {rows.split}"
-                _build(folder, DirectImages(spec, source, rows), rows, description)
-                images = CachedImages(folder)
+            found = _open(folder)
+            if found is None:
+                _build(folder, samples, rows, f"Decoding {spec.name} {rows.split}")
+                found = CachedSamples(folder)
     except OSError as error:
         hint = f"or set MARSBENCH_HOME (now {paths.home()}), or cache=false to go without."
         what = "Make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Mend that"
@@ -132,37 +170,30 @@ def _build_once(spec: TaskSpec, source: Source, rows: Rows, folder: Path) -> Cac
             f"The cache of decoded images {folder} cannot be written: {error.strerror or error}.",
             f"{what}, {hint}",
         ) from error
-    return images
+    return found
 
 
-def _open(folder: Path) -> CachedImages | None:
+def _open(folder: Path) -> CachedSamples | None:
     """Open a cache; None if there is none, or if something outside damaged it."""
     try:
-        images = CachedImages(folder)
-        return images if images.is_whole else None
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        samples = CachedSamples(folder)
+        return samples if samples.is_whole else None
+    except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile):
         return None
 
 
-def _build(folder: Path, images: DirectImages, rows: Rows, description: str) -> None:
+def _build(folder: Path, samples: DirectSamples, rows: Rows, description: str) -> None:
     partial = folder.with_name(f"{folder.name}.part")
     # Leftovers of a build that was killed, or a cache that was damaged.
     for leftover in (partial, folder):
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
-    shapes = np.zeros((len(images), 3), dtype=np.int64)
-    offsets = np.zeros(len(images), dtype=np.int64)
-    order = np.arange(len(images)) if rows.reading_order is None else rows.reading_order
+    order = np.arange(len(samples)) if rows.reading_order is None else rows.reading_order
     try:
-        with (partial / PIXELS).open("wb") as file:
-            decoded = track(_decode_all(images, order), description, len(images))
-            for i, pixels in zip(order, decoded, strict=True):
-                offsets[i], shapes[i] = file.tell(), pixels.shape
-                file.write(pixels.tobytes())
-            file.flush()
-            os.fsync(file.fileno())
+        decoded = track(_decode_all(samples, order), description, len(samples))
+        index = _write(partial, zip(order.tolist(), decoded, strict=True), len(samples))
         with (partial / INDEX).open("wb") as file:
-            np.savez(file, offsets=offsets, shapes=shapes)
+            np.savez(file, **index)  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
         partial.rename(folder)
@@ -172,8 +203,44 @@ def _build(folder: Path, images: DirectImages, rows: Rows, description: str) -> 
         raise
 
 
-def _decode_all(images: DirectImages, order: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+def _write(
+    folder: Path, decoded: Iterator[tuple[int, Decoded]], count: int
+) -> dict[str, NDArray[Any]]:
+    """Write pixels and masks; returns the index, with the boxes."""
+    shapes = np.zeros((count, 3), dtype=np.int64)
+    offsets, mask_offsets = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+    dtype: np.dtype[Any] = np.dtype(np.uint8)
+    boxes: dict[int, Boxes] = {}
+    with (folder / PIXELS).open("wb") as pixels, (folder / MASKS).open("wb") as masks:
+        for i, sample in decoded:
+            dtype = sample.pixels.dtype
+            offsets[i], shapes[i] = pixels.tell() // dtype.itemsize, sample.pixels.shape
+            pixels.write(sample.pixels.tobytes())
+            if sample.mask is not None:
+                mask_offsets[i] = masks.tell()
+                masks.write(sample.mask.tobytes())
+            if sample.boxes is not None:
+                boxes[i] = sample.boxes
+        has_masks = masks.tell() > 0
+        for file in (pixels, masks):
+            file.flush()
+            os.fsync(file.fileno())
+    index: dict[str, NDArray[Any]] = {"offsets": offsets, "shapes": shapes}
+    index["dtype"] = np.array(str(dtype))
+    if has_masks:
+        index["mask_offsets"] = mask_offsets
+    else:
+        (folder / MASKS).unlink()
+    if boxes:
+        ordered = [boxes[i] for i in range(count)]
+        index["box_ends"] = np.cumsum([len(found) for found in ordered])
+        index["boxes"] = np.concatenate([found.xyxy for found in ordered])
+        index["labels"] = np.concatenate([found.labels for found in ordered])
+    return index
+
+
+def _decode_all(samples: DirectSamples, order: NDArray[np.int64]) -> Iterator[Decoded]:
     """Decode on all cores (Pillow releases the interpreter lock), in a given order."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for start in range(0, len(order), _CHUNK):
-            yield from pool.map(images.__getitem__, order[start : start + _CHUNK].tolist())
+            yield from pool.map(samples.__getitem__, order[start : start + _CHUNK].tolist())

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import tifffile
 from PIL import Image
 
 from marsbench.config import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, Subset, parse_subset
 from marsbench.data import box_files, decode, tiff
 from marsbench.data.boxes import BoxFormat, Size
-from marsbench.data.rows import BACKGROUND, Boxes, Raw, Rows, Source, normalise
+from marsbench.data.rows import BACKGROUND, Boxes, Pixels, Raw, Rows, Source, normalise
 from marsbench.data.sources.annotations import (
     ANNOTATIONS,
     BEFORE,
@@ -218,7 +218,7 @@ def _file_name(spec: TaskSpec, sample_id: str, raw: Raw) -> str:
 
 def _suffix(raw: Raw) -> str:
     if isinstance(raw.image, np.ndarray):
-        return ".png"
+        return ".png" if _is_picture(raw.image) else ".tif"
     for signature, suffix in _SIGNATURES.items():
         if raw.image.startswith(signature):
             return suffix
@@ -271,19 +271,18 @@ def _needed(found: Raw | None, raw: Raw, what: str) -> Raw:
 def _encoded(raw: Raw) -> bytes:
     if not isinstance(raw.image, np.ndarray):
         return raw.image
-    return _png(raw.image, raw.where)
-
-
-def _png(pixels: NDArray[np.uint8], where: str) -> bytes:
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    if pixels.ndim == 3 and pixels.shape[2] != 3:
-        raise DataError(
-            f"{where} has {pixels.shape[2]} bands, and a PNG 1 or 3.", "Encode it as a TIFF."
-        )
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
+    if _is_picture(raw.image):
+        pixels = raw.image[:, :, 0] if raw.image.shape[2] == 1 else raw.image
+        Image.fromarray(pixels).save(file, "PNG")
+    else:
+        tifffile.imwrite(file, raw.image, photometric="minisblack", planarconfig="contig")
     return file.getvalue()
+
+
+def _is_picture(pixels: Pixels) -> bool:
+    """Whether pixels are of a PNG's type and number of bands; others become a TIFF."""
+    return pixels.dtype == np.uint8 and pixels.shape[2] in (1, 3)
 
 
 def _create(path: Path, content: bytes) -> None:

@@ -91,6 +91,7 @@ def _spec(reader: "_Reader", file: Path) -> TaskSpec:
         decode=decode,
         sizes=_sizes(reader),
         channels=reader.get("channels", _whole, "a whole number of at least 1", 1),
+        rgb_bands=reader.get("rgb_bands", _bands, "three numbers of bands, from 0", None),
         image_size=reader.get("image_size", _size, "[height, width], two whole numbers", None),
         platform=reader.choice("platform", Platform, Platform.ORBITER),
         mission=reader.text("mission"),
@@ -371,6 +372,14 @@ def _size(value: Any) -> tuple[int, int]:
     if not isinstance(value, list) or len(value) != 2:
         raise TypeError
     return _whole(value[0]), _whole(value[1])
+
+
+def _bands(value: Any) -> tuple[int, int, int]:
+    if not isinstance(value, list) or len(value) != 3:
+        raise TypeError
+    if any(isinstance(v, bool) or not isinstance(v, int) or v < 0 for v in value):
+        raise TypeError
+    return value[0], value[1], value[2]
 
 
 def _share(value: Any) -> float:

@@ -14,7 +14,6 @@ from marsbench.data.dataset import Draw, MarsDataset, Sample
 from marsbench.data.rows import Source
 from marsbench.data.spec import TaskSpec
 from marsbench.data.subsets import Selection
-from marsbench.data.transforms import resize
 from marsbench.environment import usable_cores
 
 
@@ -124,7 +123,8 @@ class MarsDataModule(pl.LightningDataModule):
                 source,
                 split,
                 indices=selection.indices if split == "train" else None,
-                transform=resize(side),
+                side=side,
+                bands=config.bands,
                 cache=config.cache,
             )
             for split in ("train", "val", "test")
@@ -171,15 +171,16 @@ class MarsDataModule(pl.LightningDataModule):
         )
 
 
+STACKED = ("image", "index", "label", "mask", "size")
+"""What has the same shape in every sample, and becomes one tensor."""
+
+
 def collate(samples: list[Sample]) -> dict[str, Any]:
-    """Make a batch; ids and seeds stay lists, in the memory of the host."""
-    batch: dict[str, Any] = {
-        key: default_collate([sample[key] for sample in samples])
-        for key in ("image", "index", "label")
-    }
-    for key in ("sample_id", "seed"):
-        if key in samples[0]:
-            batch[key] = [sample[key] for sample in samples]
+    """Make a batch; what differs in shape stays a list, as do ids and seeds."""
+    batch: dict[str, Any] = {}
+    for key in samples[0]:
+        values = [sample[key] for sample in samples]  # type: ignore[literal-required]
+        batch[key] = default_collate(values) if key in STACKED else values
     return batch
 
 

@@ -1,6 +1,6 @@
 """The one torch Dataset, and the contract of a sample."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from marsbench.data.cache import DirectImages, Images, cached_images
+from marsbench.config import Bands
+from marsbench.data.cache import DirectSamples, Samples, cached_samples
 from marsbench.data.rows import Source
 from marsbench.data.spec import TaskSpec
-from marsbench.data.transforms import to_float
+from marsbench.data.transforms import resize, resize_mask, to_float
 from marsbench.kinds import Kind
 
 
@@ -21,11 +22,19 @@ class Sample(TypedDict):
 
     Attributes:
         image: float32 (C, H, W) in [0, 1], not normalised; while it is on its way to the device,
-            uint8 in [0, 255].
+            uint8 in [0, 255] where the files are of 8 bits.
         sample_id: Id in the task's index.
         index: Position in the dataset.
         label: int64 () class id for binary and multiclass tasks; float32 (K,) of zeros and
             ones for multilabel ones.
+        mask: int64 (H, W) class ids, 255 where pixels are to be ignored, of segmentation tasks;
+            uint8 while it is on its way.
+        truth: uint8, the mask in its own size where the image is resized, for evaluation.
+        boxes: float32 (N, 4) left, top, right and bottom in pixels of the image, of detection
+            tasks; N is 0 where nothing is shown.
+        labels: int64 (N,) class ids of the boxes, from 0.
+        size: int64 (2,) height and width of the image before it was resized, where there are
+            masks or boxes.
         seed: Seed of the random changes to come, where the sample was asked for by a `Draw`.
     """
 
@@ -33,6 +42,11 @@ class Sample(TypedDict):
     sample_id: str
     index: int
     label: NotRequired[Tensor]
+    mask: NotRequired[Tensor]
+    truth: NotRequired[Tensor]
+    boxes: NotRequired[Tensor]
+    labels: NotRequired[Tensor]
+    size: NotRequired[Tensor]
     seed: NotRequired[int]
 
 
@@ -51,14 +65,17 @@ class MarsDataset(Dataset[Sample]):
         source: Its data, opened.
         split: train, val or test.
         indices: Positions in the split to keep, shape (n,); None keeps all.
-        transform: From uint8 (C, H, W) to the image of the sample; by default to float32 in
-            [0, 1].
+        side: Side in pixels to which images are resized, with masks and boxes; 8-bit images then
+            stay so. None keeps each image's size and gives float32 in [0, 1].
+        bands: Of images of more than three bands, which.
         cache: Whether decoded images are kept in the memory-mapped cache.
 
     Attributes:
         class_names: The K class names in the order of their ids.
         sample_ids: The n ids.
-        targets: Class ids (n,), or zeros and ones (n, K) for multilabel tasks.
+        targets: Class ids (n,), or zeros and ones (n, K) for multilabel tasks; (n, 0) where the
+            targets are masks or boxes.
+        samples: What is decoded, by position in the split.
 
     Indexing with an int gives a sample; indexing with a `Draw` gives it with the draw's seed.
     """
@@ -70,35 +87,56 @@ class MarsDataset(Dataset[Sample]):
         split: str,
         *,
         indices: NDArray[np.int64] | None = None,
-        transform: Callable[[Tensor], Tensor] | None = None,
+        side: int | None = None,
+        bands: Bands = Bands.RGB,
         cache: bool = True,
     ) -> None:
         rows = source.rows(split)
-        self.spec, self.split = spec, split
+        self.spec, self.split, self.side = spec, split, side
         self.class_names = source.class_names
-        self.images: Images = (
-            cached_images(spec, source, rows) if cache else DirectImages(spec, source, rows)
-        )
+        opened = cached_samples if cache else DirectSamples
+        self.samples: Samples = opened(spec, source, rows, bands)
         self.indices = np.arange(len(rows)) if indices is None else indices
         self.sample_ids: Sequence[str] = [rows.sample_ids[int(i)] for i in self.indices]
         self.targets = rows.targets[self.indices]
-        self.transform = transform or to_float
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, draw: int | Draw) -> Sample:
         index, seed = draw if isinstance(draw, Draw) else (int(draw), None)
-        pixels = self.images[int(self.indices[index])]
+        decoded = self.samples[int(self.indices[index])]
         # A copy: the cache is read-only and torch tensors are not.
-        image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-        dtype = torch.float32 if self.spec.kind is Kind.MULTILABEL else torch.int64
+        image = torch.from_numpy(decoded.pixels.transpose(2, 0, 1).copy())
         sample: Sample = {
-            "image": self.transform(image),
+            "image": to_float(image) if self.side is None else resize(image, self.side),
             "sample_id": self.sample_ids[index],
             "index": index,
-            "label": torch.as_tensor(self.targets[index], dtype=dtype),
         }
+        if decoded.mask is None and decoded.boxes is None:
+            dtype = torch.float32 if self.spec.kind is Kind.MULTILABEL else torch.int64
+            sample["label"] = torch.as_tensor(self.targets[index], dtype=dtype)
+        else:
+            sample["size"] = torch.tensor(decoded.pixels.shape[:2])
+        if decoded.mask is not None:
+            mask = torch.from_numpy(decoded.mask.copy())
+            if self.side is None:
+                sample["mask"] = mask.long()
+            else:
+                sample["mask"] = resize_mask(mask, self.side)
+                if seed is None:
+                    sample["truth"] = mask
+        if decoded.boxes is not None:
+            height, width = decoded.pixels.shape[:2]
+            limits = np.array([width, height, width, height])
+            # Annotated boxes may stand out of the image by a rounding.
+            boxes = torch.from_numpy(np.clip(decoded.boxes.xyxy, 0, limits)).float()
+            if self.side is not None:
+                boxes *= torch.from_numpy(self.side / limits).float()
+            # One that lies in the rounding alone shows nothing.
+            kept = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+            sample["boxes"] = boxes[kept]
+            sample["labels"] = torch.from_numpy(decoded.boxes.labels.copy())[kept]
         if seed is not None:
             sample["seed"] = seed
         return sample

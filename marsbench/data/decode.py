@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from marsbench.data import tiff
-from marsbench.data.rows import BACKGROUND, Raw, normalise
+from marsbench.data.rows import BACKGROUND, Pixels, Raw, normalise
 from marsbench.data.spec import Decode, TaskSpec
 from marsbench.errors import DataError, NotAvailableError, some
 
@@ -53,7 +53,7 @@ def image(raw: Raw, channels: int) -> NDArray[np.uint8]:
             other bands; names it.
     """
     if isinstance(raw.image, np.ndarray):
-        return _to_channels(raw.image, channels, raw.where)
+        return _to_channels(raw.image.astype(np.uint8, copy=False), channels, raw.where)
     if not raw.image:
         raise DataError(f"{raw.where} is empty (0 bytes).", "Unpack the data again.")
     try:
@@ -122,7 +122,7 @@ def _size(pixels: NDArray[np.uint8]) -> str:
     return f"{pixels.shape[0]} x {pixels.shape[1]}"
 
 
-def image_size(image: bytes | NDArray[np.uint8], where: str) -> tuple[int, int]:
+def image_size(image: bytes | Pixels, where: str) -> tuple[int, int]:
     """Height and width of an image in pixels; its pixels are not read.
 
     Args:
@@ -268,11 +268,11 @@ DECODERS: dict[Decode, Callable[[Raw, int], NDArray[np.uint8]]] = {
     Decode.IMAGE_LABEL: image,
     Decode.PAIR_LABEL: pair,
 }
-"""The decoders this version has."""
+"""How the images of classification tasks are decoded."""
 
 
 def decode(spec: TaskSpec, raw: Raw) -> NDArray[np.uint8]:
-    """Decode one sample of a task.
+    """Decode one sample of a classification task.
 
     Returns:
         Pixels of shape (H, W, C).
@@ -281,26 +281,27 @@ def decode(spec: TaskSpec, raw: Raw) -> NDArray[np.uint8]:
         DataError: If its files are damaged or not what the task says; names the file.
     """
     pixels = DECODERS[spec.decode](raw, spec.channels)
-    if spec.image_size is not None and pixels.shape[:2] != spec.image_size:
-        height, width = spec.image_size
-        raise DataError(
-            f"{raw.where} is {_size(pixels)} pixels, where every image of {spec.name} is "
-            f"{height} x {width} (height x width).",
-            "Correct the image, or image_size in a task of your own.",
-        )
+    check_size(spec, (pixels.shape[0], pixels.shape[1]), raw.where)
     return pixels
 
 
-_LATER = {
-    Decode.IMAGE_MASK: "segmentation masks",
-    Decode.IMAGE_BOXES: "boxes for detection",
-    Decode.SPECTRUM: "mass spectra",
-}
+def check_size(spec: TaskSpec, size: tuple[int, int], where: str) -> None:
+    """Raise if an image is not of the (height, width) that all images of its task have."""
+    if spec.image_size is not None and size != spec.image_size:
+        height, width = spec.image_size
+        raise DataError(
+            f"{where} is {size[0]} x {size[1]} pixels, where every image of {spec.name} is "
+            f"{height} x {width} (height x width).",
+            "Correct the image, or image_size in a task of your own.",
+        )
+
+
+_LATER = {Decode.SPECTRUM: "mass spectra"}
 
 
 def missing_piece(spec: TaskSpec) -> str | None:
     """What this version lacks to read a task's samples; None if it lacks nothing."""
-    return None if spec.decode in DECODERS else _LATER[spec.decode]
+    return _LATER.get(spec.decode)
 
 
 def check_available(spec: TaskSpec) -> None:

@@ -16,6 +16,10 @@ BACKGROUND = "background"
 """What every task calls the pixels of no object: class 0 of masks, and of no box."""
 
 
+Pixels = NDArray[np.uint8] | NDArray[np.float32]
+"""Pixels of shape (H, W, C): 8 bits, or in [0, 1]."""
+
+
 @dataclass(frozen=True)
 class Rows:
     """Index of one split: everything but the images, in the order of the sample ids.
@@ -70,7 +74,7 @@ class Raw:
     """The raw files of one sample, as bytes or, from a generator, as finished arrays.
 
     Attributes:
-        image: Encoded image, or pixels of shape (H, W, C), uint8; of a pair, the one before.
+        image: Encoded image, or its pixels; of a pair, the one before.
         where: What to call the sample in an error message, such as its path.
         after: The later image of a pair, and what to call it; None elsewhere.
         mask: The class-id mask of a segmentation task, as its own raw file; None elsewhere.
@@ -78,7 +82,7 @@ class Raw:
         meta: What else the data say of the sample, such as its region.
     """
 
-    image: bytes | NDArray[np.uint8]
+    image: bytes | Pixels
     where: str
     after: "Raw | None" = None
     mask: "Raw | None" = None

@@ -58,6 +58,7 @@ class TaskSpec:
         classes: The classes, in the order of the source's documentation.
         sizes: Samples per split as published; empty if unknown (custom tasks).
         channels: Bands of an image.
+        rgb_bands: Which bands are red, green and blue, of an image of more than three.
         image_size: (height, width) in pixels where every image has the same, else None.
         platform: Where the instrument was.
         mission: Spacecraft, or campaign of a laboratory.
@@ -81,6 +82,7 @@ class TaskSpec:
     decode: Decode = Decode.IMAGE_LABEL
     sizes: Mapping[str, int] = field(default_factory=dict)
     channels: int = 1
+    rgb_bands: tuple[int, int, int] | None = None
     image_size: tuple[int, int] | None = None
     platform: Platform = Platform.ORBITER
     mission: str = ""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from marsbench.demo import ground, terrain
 from marsbench.demo.ground import Scene
+from marsbench.demo.scene import window
 from marsbench.demo.terrain import Field
 
 
@@ -84,6 +85,25 @@ def relief(
         lumps = np.exp(-(((rho - 1.25) / 0.25) ** 2))
         height += (0.07 * depth * wall + 0.3 * rim * lumps) * spurs * shape.sharpness
     return height, rho
+
+
+def dig(rng: np.random.Generator, height: Field, column: float, row: float, radius: float) -> None:
+    """Add one crater of any freshness to a relief.
+
+    Args:
+        rng: Source of randomness.
+        height: Elevation in pixels, changed in place, (side, side).
+        column: Column of the centre, may lie outside.
+        row: Row of the centre, may lie outside.
+        radius: Mean distance from the centre to the rim in pixels.
+    """
+    part, x, y = window(height.shape[0], column, row, 3.0 * radius)
+    rows, columns = height[part].shape
+    shape = random_shape(rng)
+    if rows and columns:
+        size = max(rows, columns)
+        bowl, _ = relief(rng, size, -float(x[0, 0]), -float(y[0, 0]), radius, shape)
+        height[part] += bowl[:rows, :columns]
 
 
 def crater_scene(rng: np.random.Generator, side: int) -> Scene:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.demo import rover_arm, rover_targets, shapes, terrain
-from marsbench.demo.shapes import BLACK, Place
+from marsbench.demo.shapes import BLACK, Canvas, Place
 from marsbench.demo.terrain import Field
 
 LEAST = 0.17
@@ -92,6 +92,12 @@ def _mastcam(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
 
 def _wheel(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     canvas = shapes.view(rng, side, rng.uniform(0.8, 1.3), turn=30.0, squash=0.85)
+    paint_wheel(canvas, rng)
+    return shapes.lit(canvas, rng, dust=1.4, shadow=0.6)
+
+
+def paint_wheel(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Paint a wheel around the origin of a canvas, its axle to the right and its radius 1."""
     skin = shapes.grey(rng, 0.22, 0.42)
     aside = 1.0 if rng.uniform() < 0.5 else -1.0
     bulge = rng.uniform(0.08, 0.38)
@@ -126,7 +132,6 @@ def _wheel(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     spokes = np.maximum(np.maximum(spokes, outer + 0.04), (0.25 - bore) * bulge)
     canvas.paint(spokes, shapes.darker(skin, 0.9), 0.4, gloss=0.7)
     canvas.paint((bore - 0.28) * bulge, shapes.darker(skin, 0.8), 0.5, bevel=0.05, gloss=0.5)
-    return shapes.lit(canvas, rng, dust=1.4, shadow=0.6)
 
 
 def _wheel_joint(rng: np.random.Generator, side: int) -> NDArray[np.float64]:

@@ -51,10 +51,14 @@ class Classifier(nn.Module):
         adapter: Turns images in [0, 1] into the backbone's input.
         backbone: From (B, 3, S, S) to features (B, num_features).
         head: From features to logits (B, num_classes).
+
+    Attributes:
+        frozen_prefix: What the names of the backbone's tensors begin with.
     """
 
     def __init__(self, adapter: InputAdapter, backbone: nn.Module, head: nn.Module) -> None:
         super().__init__()
+        self.frozen_prefix = "backbone."
         self.adapter, self.backbone, self.head = adapter, backbone, head
         self.is_frozen = False
 

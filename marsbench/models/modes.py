@@ -1,35 +1,73 @@
 """Scratch, frozen, finetune: which weights a run starts from and which it trains."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from torch import nn
 
 from marsbench.config import Mode
+from marsbench.kinds import Kind
 from marsbench.models.build import Classifier, build_classifier
 from marsbench.models.spec import ModelSpec
 
+if TYPE_CHECKING:
+    from marsbench.models.detectors import Detector
+    from marsbench.models.segmenters import Segmenter
+
+Model: TypeAlias = "Classifier | Segmenter | Detector"
+"""What a run trains. All have `is_frozen`, `frozen_prefix` and `freeze_backbone`."""
+
 
 def build_for_mode(
-    spec: ModelSpec, num_classes: int, mode: Mode, checkpoint: Path | None = None
-) -> Classifier:
-    """Build a classifier as a mode wants it.
+    spec: ModelSpec,
+    kind: Kind,
+    num_outputs: int,
+    mode: Mode,
+    *,
+    side: int,
+    colors: tuple[int | None, ...] | None = None,
+    checkpoint: Path | None = None,
+) -> Model:
+    """Build a model as a mode wants it.
 
     - scratch: random weights, all trained.
-    - frozen: a pre-trained backbone of which no parameter and no buffer moves; the head trains.
-    - finetune: a pre-trained backbone, all trained.
+    - frozen: a pre-trained backbone of which no parameter and no buffer moves; the head, decoder
+      or detector's neck and heads train.
+    - finetune: pre-trained weights, all trained.
 
     Args:
         spec: The zoo entry.
-        num_classes: Number of outputs.
+        kind: Kind of the task.
+        num_outputs: Number of output nodes, or of classes.
         mode: The mode.
+        side: Side of the input in pixels.
+        colors: Of images of more than three bands, which colour each is: 0 red, 1 green, 2 blue,
+            None another.
         checkpoint: Local weights in place of the entry's own.
 
     Raises:
         WeightsError: If the mode needs weights that cannot be had; random ones never stand in.
     """
-    model = build_classifier(
-        spec, num_classes, pretrained=mode is not Mode.SCRATCH, checkpoint=checkpoint
-    )
+    pretrained = mode is not Mode.SCRATCH
+    model: Model
+    if kind is Kind.SEGMENTATION:
+        from marsbench.models.segmenters import build_segmenter
+
+        model = build_segmenter(
+            spec,
+            num_outputs,
+            pretrained=pretrained,
+            checkpoint=checkpoint,
+            color_of_band=colors,
+        )
+    elif kind is Kind.DETECTION:
+        from marsbench.models.detectors import build_detector
+
+        model = build_detector(
+            spec, num_outputs, pretrained=pretrained, side=side, checkpoint=checkpoint
+        )
+    else:
+        model = build_classifier(spec, num_outputs, pretrained=pretrained, checkpoint=checkpoint)
     if mode is Mode.FROZEN:
         model.freeze_backbone()
     return model

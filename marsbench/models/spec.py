@@ -6,6 +6,8 @@ from enum import StrEnum
 from marsbench.kinds import Kind
 
 CLASSIFICATION = frozenset({Kind.BINARY, Kind.MULTICLASS, Kind.MULTILABEL})
+SEGMENTATION = frozenset({Kind.SEGMENTATION})
+DETECTION = frozenset({Kind.DETECTION})
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -17,6 +19,8 @@ class Library(StrEnum):
 
     TIMM = "timm"
     TORCHVISION = "torchvision"
+    SMP = "smp"
+    ULTRALYTICS = "ultralytics"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +50,14 @@ class ModelSpec:
         name: The one name, in commands, files and plots.
         library: Who implements it.
         id: Its name there; for timm with the weights' tag.
+        encoder: Of a segmentation model, its encoder as segmentation-models-pytorch calls it.
         aliases: Other names it is found by.
         weights: The one default set of weights, or None if there are none.
         mean: Mean of each input channel the weights expect, of values in [0, 1].
         std: Standard deviation, likewise.
-        input_size: Side of its input in pixels.
+        input_size: Side of its input in pixels; of a segmentation model the largest, unless
+            `fixed_size`.
+        fixed_size: Whether a segmentation model takes inputs of `input_size` alone.
         kinds: Kinds of task it serves.
         parameters: Number of parameters with the published classifier, in millions.
     """
@@ -58,15 +65,18 @@ class ModelSpec:
     name: str
     library: Library
     id: str
+    encoder: str | None = None
     aliases: tuple[str, ...] = ()
     weights: WeightSpec | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     input_size: int = 224
+    fixed_size: bool = False
     kinds: frozenset[Kind] = CLASSIFICATION
     parameters: float | None = None
 
     @property
     def architecture(self) -> str:
-        """Library and id: what is built, whatever the weights."""
-        return f"{self.library}:{self.id}"
+        """Library, id and encoder: what is built, whatever the weights."""
+        encoder = "" if self.encoder is None else f"/{self.encoder}"
+        return f"{self.library}:{self.id}{encoder}"

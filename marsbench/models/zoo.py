@@ -1,6 +1,7 @@
 """Every model as one entry, and the way from a name to it."""
 
-from marsbench.errors import NotAvailableError, unknown_name
+from marsbench.errors import unknown_name
+from marsbench.models import zoo_detection, zoo_segmentation
 from marsbench.models.spec import HALF, Library, ModelSpec, WeightSpec
 
 _IMAGENET_1K = 1_281_167
@@ -121,28 +122,28 @@ _ENTRIES = (
     ),
 )
 
-MODELS: dict[str, ModelSpec] = {entry.name: entry for entry in _ENTRIES}
-"""Every zoo entry by its name."""
+_ALL = (*_ENTRIES, *zoo_segmentation.ENTRIES, *zoo_detection.ENTRIES)
 
-ALIASES: dict[str, str] = {alias: entry.name for entry in _ENTRIES for alias in entry.aliases}
+MODELS: dict[str, ModelSpec] = {entry.name: entry for entry in _ALL}
+"""Every zoo entry by its name: of classification, segmentation, detection."""
+
+ALIASES: dict[str, str] = {alias: entry.name for entry in _ALL for alias in entry.aliases}
 """Other names, each with the entry it stands for."""
 
 
 def get_model(name: str) -> ModelSpec:
-    """Find a model by name, alias, ``timm:NAME`` or ``torchvision:NAME``.
+    """Find a model by name, alias, ``timm:NAME``, ``torchvision:NAME`` or ``smp:ARCH/ENCODER``.
 
     Raises:
         UnknownNameError: If there is none; suggests close matches.
     """
     library, separator, model_id = name.partition(":")
     if separator:
-        if library == "smp":
-            raise NotAvailableError(
-                f"Model {name} cannot be run yet: this version has no segmentation models.",
-                "`marsbench list models` shows what there is.",
-            )
-        if library not in [entry.value for entry in Library]:
-            raise unknown_name("library", library, [entry.value for entry in Library])
+        if library == Library.SMP:
+            return zoo_segmentation.smp_spec(model_id)
+        if library == Library.ULTRALYTICS or library not in [entry.value for entry in Library]:
+            known = [entry.value for entry in Library if entry is not Library.ULTRALYTICS]
+            raise unknown_name("library", library, known)
         # Only here is the library itself asked, which loads torch.
         from marsbench.models.library import library_spec
 
@@ -155,5 +156,5 @@ def get_model(name: str) -> ModelSpec:
         "model",
         name,
         [*MODELS, *ALIASES],
-        "`marsbench list models` shows all; any other is timm:NAME or torchvision:NAME.",
+        "`marsbench list models` shows all; then timm:NAME, torchvision:NAME, smp:ARCH/ENCODER.",
     )

@@ -1,34 +1,49 @@
 """Score a split with the chosen weights, and keep its predictions."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
+import torch
 from numpy.typing import NDArray
+from PIL import Image
 
-from marsbench import metrics
+from marsbench import metrics, metrics_segmentation
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.dataset import MarsDataset
+from marsbench.data.rows import Boxes
 from marsbench.results.store import PREDICTIONS
+from marsbench.training.losses import Objective
 from marsbench.training.module import MarsModule
+from marsbench.training.objectives import Found, MaskObjective, Observed
 from marsbench.training.trainer import interruptible
 
+MAPS = "maps"
+"""Folder of a run with the predicted class maps of the test split, a PNG per sample."""
 
-class Predictions(NamedTuple):
+
+NO_BOXES = Boxes(np.zeros((0, 4)), np.zeros(0, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Predictions:
     """A split's predictions and what they score.
 
     Attributes:
         sample_ids: N ids.
-        targets: Class ids (N,), or zeros and ones (N, K).
-        scores: Probabilities (N, K), float32, as stored.
+        columns: What is stored of every sample, by column: N entries each. Of labels ``target``
+            and ``scores``, probabilities (K,) as float32; of masks ``confusion``, pixels by class
+            in the truth (rows) and the prediction, (K * K,); of boxes ``target_boxes``,
+            ``target_labels``, ``boxes``, ``scores`` and ``labels``. Re-scoring them gives the
+            metrics.
         metrics: Metric name to value.
     """
 
     sample_ids: list[str]
-    targets: NDArray[np.integer]
-    scores: NDArray[np.float32]
+    columns: dict[str, list[Any]]
     metrics: dict[str, float]
 
 
@@ -37,6 +52,7 @@ def evaluate(
     module: MarsModule,
     data: MarsDataModule,
     dataset: MarsDataset,
+    folder: Path | None = None,
 ) -> Predictions:
     """Predict a split and score it.
 
@@ -45,33 +61,66 @@ def evaluate(
         module: The model, with the weights to test.
         data: Gives the loader.
         dataset: The split.
+        folder: The run's folder, to keep the class maps of the test split in; None keeps none.
     """
     # It is not attached to a trainer that is handed a loader.
     data.trainer = trainer
+    objective = module.objective
+    if isinstance(objective, MaskObjective) and folder is not None and dataset.split == "test":
+        objective.keep = _map_writer(folder / MAPS)
     interruptible(
         trainer,
         lambda: trainer.predict(module, data.ordered(dataset), return_predictions=False),
     )
     outputs = module.take_outputs()
-    objective = module.objective
-    # Scored from the float32 that is stored, so that re-scoring gives the same numbers.
-    scores = objective.probabilities(outputs["logits"]).cpu().numpy().astype(np.float32)
-    found = metrics.score(objective.kind, dataset.targets, scores, dataset.class_names)
-    found["loss"] = float(objective.plain(outputs["logits"], outputs["label"]).mean())
-    return Predictions(list(dataset.sample_ids), dataset.targets, scores, found)
+    columns, found = _scored(objective, dataset, outputs)
+    found["loss"] = float(objective.val_loss(outputs))
+    if isinstance(objective, MaskObjective):
+        objective.keep = None
+    return Predictions(list(dataset.sample_ids), columns, found)
+
+
+def _scored(
+    objective: Any, dataset: MarsDataset, outputs: Observed
+) -> tuple[dict[str, list[Any]], dict[str, float]]:
+    names = dataset.class_names
+    if isinstance(objective, Objective):
+        # Scored from the float32 that is stored, so that re-scoring gives the same numbers.
+        logits = torch.as_tensor(outputs["logits"])
+        scores = objective.probabilities(logits).cpu().numpy().astype(np.float32)
+        values = metrics.score(objective.kind, dataset.targets, scores, names)
+        return {"target": list(dataset.targets), "scores": list(scores)}, values
+    if isinstance(objective, MaskObjective):
+        confusions = torch.as_tensor(outputs["confusion"]).cpu().numpy()
+        values = metrics_segmentation.score(confusions, names)
+        return {"confusion": list(confusions.reshape(len(confusions), -1))}, values
+    from marsbench import metrics_detection
+
+    truths = [dataset.samples[int(i)].boxes or NO_BOXES for i in dataset.indices]
+    found: list[Found] = list(outputs["detections"])
+    columns = {
+        "target_boxes": [truth.xyxy.tolist() for truth in truths],
+        "target_labels": [truth.labels.tolist() for truth in truths],
+        **{name: [getattr(one, name).tolist() for one in found] for name in Found._fields},
+    }
+    return columns, metrics_detection.score(truths, found, names)
+
+
+def _map_writer(folder: Path) -> Any:
+    """Make what writes class maps: their pixels are class ids."""
+
+    def write(sample_id: str, classes: NDArray[np.uint8]) -> None:
+        path = folder / f"{sample_id}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(classes).save(path)
+
+    return write
 
 
 def save_predictions(folder: Path, scored: dict[str, Predictions]) -> None:
     """Write the predictions of the splits into a run's folder."""
     frames = [
-        pd.DataFrame(
-            {
-                "split": split,
-                "sample_id": predictions.sample_ids,
-                "target": list(predictions.targets),
-                "scores": list(predictions.scores),
-            }
-        )
+        pd.DataFrame({"split": split, "sample_id": predictions.sample_ids, **predictions.columns})
         for split, predictions in scored.items()
     ]
     partial = folder / f".{PREDICTIONS}.part"

@@ -1,5 +1,7 @@
 """What a classifier's outputs mean: the loss they are trained by, and probabilities."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -71,6 +73,20 @@ class Objective(nn.Module):
             return torch.cat([1.0 - chances, chances], dim=1)
         # The sigmoids, scaled to add up to one; their ratios survive where they underflow.
         return torch.softmax(functional.logsigmoid(logits), dim=1)
+
+    def train_losses(self, model: nn.Module, batch: dict[str, Any]) -> Tensor:
+        """Loss of every sample of a batch, (B,)."""
+        losses: Tensor = self(model(batch["image"]), batch["label"])
+        return losses
+
+    def observe(self, model: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor | list[Any]]:
+        """Predict a batch; keep logits and labels."""
+        return {"logits": model(batch["image"]), "label": batch["label"]}
+
+    def val_loss(self, outputs: dict[str, Tensor | list[Any]]) -> Tensor:
+        """Mean loss of a split, all classes alike, also where training weighs them."""
+        logits, label = torch.as_tensor(outputs["logits"]), torch.as_tensor(outputs["label"])
+        return self.plain(logits, label).mean()
 
     def _losses(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
         if self.kind is Kind.MULTILABEL:

@@ -1,7 +1,6 @@
 """The one LightningModule: optimises a model by its kind's loss and collects predictions."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,9 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 from marsbench.config import Augment, OptimName, Precision, RunConfig, SchedulerName
 from marsbench.data.transforms import finish_batch
 from marsbench.errors import TrainingError
-from marsbench.models.build import Classifier
+from marsbench.models.modes import Model
 from marsbench.training.losses import Objective
+from marsbench.training.objectives import BoxObjective, MaskObjective, Observed
 
 MONITOR = "val/loss"
 """What early stopping, the choice of checkpoint and the plateau schedule watch (paper, C.4)."""
@@ -26,11 +26,11 @@ _PLATEAU = "plateau_schedule"
 
 
 class MarsModule(pl.LightningModule):
-    """Trains a classifier.
+    """Trains a model.
 
     Args:
         model: The model, in its mode.
-        objective: What its outputs mean: gives the loss.
+        objective: What the kind of task asks of it: gives the loss, and what evaluation keeps.
         config: The run: gives optimiser and schedule.
         augment: Changes of train images, resolved.
         num_draws: Train samples drawn in an epoch, by all devices together.
@@ -38,8 +38,8 @@ class MarsModule(pl.LightningModule):
 
     def __init__(
         self,
-        model: Classifier,
-        objective: Objective,
+        model: Model,
+        objective: Objective | MaskObjective | BoxObjective,
         config: RunConfig,
         *,
         augment: Augment,
@@ -55,7 +55,8 @@ class MarsModule(pl.LightningModule):
         self.strict_loading = not model.is_frozen
         self._plateau: lr_scheduler.ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
-        self._outputs: dict[str, list[Tensor]] = {"index": [], "logits": [], "label": []}
+        self._outputs: list[Observed] = []
+        self._num_dropped = 0
         self._unchecked: list[tuple[int, Tensor]] = []
         self._sum_of_losses = 0.0
 
@@ -76,7 +77,8 @@ class MarsModule(pl.LightningModule):
         # random numbers before.
         place = [self.config.seed, self.current_epoch, batch_idx, self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
-        losses = self.objective(self.model(batch["image"]), batch["label"])
+        losses = self.objective.train_losses(self.model, batch)
+        self._num_dropped += batch.get("dropped", 0)
         num_mine, share = self._share(batch_idx)
         losses = losses[:num_mine]
         loss: Tensor = losses.sum() * share
@@ -129,6 +131,7 @@ class MarsModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Begin the sum of the epoch's losses."""
         self._sum_of_losses = 0.0
+        self._num_dropped = 0
         self._unchecked.clear()
 
     def on_train_epoch_end(self) -> None:
@@ -139,16 +142,17 @@ class MarsModule(pl.LightningModule):
         if self.trainer.world_size > 1:
             total = self.trainer.strategy.reduce(total.float().to(self.device), reduce_op="sum")
         self.log("train/loss", float(total) / self.num_draws)
+        if self._num_dropped:
+            # Boxes of which the blown-up part of the image showed too little.
+            self.log("train/boxes_dropped", float(self._num_dropped))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Collect logits; the loss is taken over the whole split at once."""
+        """Collect outputs; the loss is taken over the whole split at once."""
         self._collect(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean loss over all validation samples, whatever the batch size."""
-        outputs = self.take_outputs()
-        # All classes alike, also where training weighs them: what is compared is one quantity.
-        loss = self.objective.plain(outputs["logits"], outputs["label"]).mean()
+        loss = self.objective.val_loss(self.take_outputs())
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"The validation loss became {loss.item()} in epoch {self.current_epoch}.",
@@ -161,28 +165,25 @@ class MarsModule(pl.LightningModule):
             self._plateau.step(float(loss))
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Collect logits for `take_outputs`."""
+        """Collect outputs for `take_outputs`."""
         self._collect(batch)
 
-    def _collect(self, batch: Mapping[str, Any]) -> None:
-        self._outputs["index"].append(batch["index"])
-        self._outputs["logits"].append(self.model(batch["image"]))
-        self._outputs["label"].append(batch["label"])
+    def _collect(self, batch: dict[str, Any]) -> None:
+        observed = self.objective.observe(self.model, batch)
+        self._outputs.append({"index": batch["index"], **observed})
 
-    def take_outputs(self) -> dict[str, Tensor]:
+    def take_outputs(self) -> Observed:
         """Hand over what evaluation collected, in the order of the split.
 
         Returns:
-            index (N,), logits (N, outputs) and label (N,) or (N, K), on this device, of the
-            samples of all devices.
+            ``index`` (N,) and what the objective observes of the samples of all devices: tensors
+            (N, ...), on this device, or lists of N.
         """
-        outputs = {name: torch.cat(parts) for name, parts in self._outputs.items()}
-        for parts in self._outputs.values():
-            parts.clear()
+        outputs = _joined(self._outputs)
+        self._outputs.clear()
         if self.trainer.world_size > 1:
             outputs = _gathered(outputs, self.device)
-        order = outputs["index"].argsort()
-        return {name: values[order] for name, values in outputs.items()}
+        return _taken(outputs, torch.as_tensor(outputs["index"]).argsort())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave a frozen backbone out: it is where it came from, unchanged."""
@@ -192,7 +193,7 @@ class MarsModule(pl.LightningModule):
             checkpoint["state_dict"] = {
                 k: v
                 for k, v in checkpoint["state_dict"].items()
-                if not k.startswith("model.backbone.")
+                if not k.removeprefix("model.").startswith(self.model.frozen_prefix)
             }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -239,10 +240,32 @@ class MarsModule(pl.LightningModule):
                 return {}
 
 
-def _gathered(outputs: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+def _joined(parts: list[Observed]) -> Observed:
+    """Put batches together."""
+    joined: Observed = {}
+    for name, first in parts[0].items():
+        values: list[Any] = [part[name] for part in parts]
+        is_tensor = isinstance(first, Tensor)
+        joined[name] = torch.cat(values) if is_tensor else [v for part in values for v in part]
+    return joined
+
+
+def _taken(outputs: Observed, order: Tensor) -> Observed:
+    """Choose samples."""
+    return {
+        name: values[order.to(values.device)]
+        if isinstance(values, Tensor)
+        else [values[i] for i in order.tolist()]
+        for name, values in outputs.items()
+    }
+
+
+def _gathered(outputs: Observed, device: torch.device) -> Observed:
     """Collect what every device has of a split; a sample that two have counts once."""
     parts: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(parts, {name: t.cpu() for name, t in outputs.items()})
-    whole = {name: torch.cat([part[name] for part in parts]) for name in outputs}
-    _, first = np.unique(whole["index"].numpy(), return_index=True)
-    return {name: values[torch.from_numpy(first)].to(device) for name, values in whole.items()}
+    mine = {n: v.cpu() if isinstance(v, Tensor) else v for n, v in outputs.items()}
+    distributed.all_gather_object(parts, mine)
+    whole = _joined(parts)
+    _, first = np.unique(torch.as_tensor(whole["index"]).numpy(), return_index=True)
+    chosen = _taken(whole, torch.from_numpy(first))
+    return {n: v.to(device) if isinstance(v, Tensor) else v for n, v in chosen.items()}

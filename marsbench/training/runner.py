@@ -10,15 +10,14 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from safetensors.torch import save_file
-from torch import nn
 
 from marsbench import environment
-from marsbench.config import RunConfig
+from marsbench.config import Bands, RunConfig
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.sources.web import shown
 from marsbench.errors import MarsbenchError
-from marsbench.models.build import Classifier
-from marsbench.models.modes import build_for_mode, count_parameters
+from marsbench.kinds import Kind
+from marsbench.models.modes import Model, build_for_mode, count_parameters
 from marsbench.plan import Plan
 from marsbench.results.record import Outcome, RunRecord
 from marsbench.results.store import CONFIG, MODEL, Store, now, write_atomically
@@ -26,8 +25,10 @@ from marsbench.training.allocator import keep_freed_memory
 from marsbench.training.evaluation import evaluate, save_predictions
 from marsbench.training.failures import explain, forget_words, leave_word, word_of_others
 from marsbench.training.fitting import fit, load_best
+from marsbench.training.gallery import gallery
 from marsbench.training.losses import Objective
 from marsbench.training.module import MarsModule
+from marsbench.training.objectives import BoxObjective, MaskObjective
 from marsbench.training.trainer import (
     device_name,
     leave_group,
@@ -113,7 +114,7 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
             plan.source,
             plan.selection,
             draws=plan.balance.draws,
-            side=plan.model.input_size,
+            side=plan.side,
         )
         data_s = time.perf_counter() - started
 
@@ -131,11 +132,13 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
         started = time.perf_counter()
         checkpoint = load_best(module, folder)
         scored = {
-            split: evaluate(trainer, module, data, dataset)
+            split: evaluate(trainer, module, data, dataset, folder)
             for split, dataset in (("val", data.val), ("test", data.test))
         }
         eval_s = time.perf_counter() - started
     save_predictions(folder, scored)
+    if config.pictures:
+        gallery(data.test, scored["test"], folder)
     if config.save_model:
         _save_model(module, folder)
     timing = {"data": data_s, "train": train_s, "eval": eval_s}
@@ -191,31 +194,50 @@ def build_module(plan: Plan) -> MarsModule:
     config = plan.config
     model = build_for_mode(
         plan.model,
+        plan.task.kind,
         plan.num_outputs,
         config.mode,
-        Path(config.weights).expanduser() if config.weights else None,
+        side=plan.side,
+        colors=_colors(plan),
+        checkpoint=Path(config.weights).expanduser() if config.weights else None,
     )
     if config.channels_last:
         model.to(memory_format=torch.channels_last)
     if config.compile:
         model.compile()
-    objective = Objective(
-        plan.task.kind,
-        plan.loss,
-        len(plan.source.class_names),
-        plan.num_outputs,
-        plan.balance.class_weights,
-    )
     return MarsModule(
-        model, objective, config, augment=plan.augment, num_draws=len(plan.balance.draws)
+        model,
+        _objective(plan),
+        config,
+        augment=plan.augment,
+        num_draws=len(plan.balance.draws),
     )
 
 
-def _describe_weights(plan: Plan, model: Classifier) -> dict[str, Any] | None:
+def _objective(plan: Plan) -> Objective | MaskObjective | BoxObjective:
+    num_classes = len(plan.source.class_names)
+    if plan.task.kind is Kind.SEGMENTATION:
+        return MaskObjective(plan.loss, num_classes)
+    if plan.task.kind is Kind.DETECTION:
+        return BoxObjective()
+    return Objective(
+        plan.task.kind, plan.loss, num_classes, plan.num_outputs, plan.balance.class_weights
+    )
+
+
+def _colors(plan: Plan) -> tuple[int | None, ...] | None:
+    """Say which colour each band is, where a model sees more than three."""
+    if plan.task.channels <= 3 or plan.config.bands is Bands.RGB:
+        return None
+    rgb = plan.task.rgb_bands or ()
+    return tuple(rgb.index(i) if i in rgb else None for i in range(plan.task.channels))
+
+
+def _describe_weights(plan: Plan, model: Model) -> dict[str, Any] | None:
     """Say what training starts from, down to the digest of the backbone's tensors."""
     if plan.weights is None:
         return None
-    described: dict[str, Any] = {"name": plan.weights, "sha256": _digest(model.backbone)}
+    described: dict[str, Any] = {"name": plan.weights, "sha256": _digest(model)}
     if plan.config.weights is not None or plan.model.weights is None:
         return described | {"path": plan.config.weights}
     published = plan.model.weights
@@ -226,11 +248,15 @@ def _describe_weights(plan: Plan, model: Classifier) -> dict[str, Any] | None:
     }
 
 
-def _digest(module: nn.Module) -> str:
+def _digest(model: Model) -> str:
+    """SHA-256 of the backbone's tensors, by their names within it."""
     content = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        content.update(f"{name} {tuple(tensor.shape)}".encode())
-        content.update(np.ascontiguousarray(tensor.numpy()).data)
+    prefix = model.frozen_prefix
+    for name, tensor in model.state_dict().items():
+        if name.startswith(prefix):
+            name = name.removeprefix(prefix) if isinstance(prefix, str) else name
+            content.update(f"{name} {tuple(tensor.shape)}".encode())
+            content.update(np.ascontiguousarray(tensor.numpy()).data)
     return content.hexdigest()
 
 
@@ -239,7 +265,7 @@ def _save_model(module: MarsModule, folder: Path) -> None:
     state = {
         name: tensor.contiguous()
         for name, tensor in module.model.state_dict().items()
-        if not (module.model.is_frozen and name.startswith("backbone."))
+        if not (module.model.is_frozen and name.startswith(module.model.frozen_prefix))
     }
     partial = folder / f".{MODEL}.part"
     save_file(state, partial)

@@ -69,7 +69,7 @@ def test_lists() -> None:
     assert "optim.lr" in {row["key"] for row in lines(marsbench("list", "keys"))}
     table = marsbench("list", "tasks", "--format", "table").stdout
     assert "domars16k" in table
-    assert "not yet (segmentation masks)" in table
+    assert "not yet (mass spectra)" in table
 
 
 def test_dry_run_names_the_run_and_trains_nothing(toy: str, place: Path) -> None:
@@ -161,7 +161,7 @@ BAD = {
     "word without value": (["run", "frost_cls"], ["frost_cls", "key=value"]),
     "bad number": (["run", "task={toy}", *RUN, "optim.lr=fast"], ["optim.lr", "fast"]),
     "bad subset": (["run", "task={toy}", *RUN, "subset=half"], ["half", "partition_P"]),
-    "kind to come": (["run", "task=mmls", "model=vit"], ["mmls", "segmentation masks"]),
+    "model of another kind": (["run", "task=mmls", "model=vit"], ["vit_l_16", "mmls"]),
     "spectra to come": (["run", "task=ega_ms", "model=vit"], ["ega_ms", "mass spectra"]),
     "zenodo offline": (
         ["run", "task=frost_cls", *RUN, "source=zenodo"],

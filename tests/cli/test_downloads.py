@@ -199,7 +199,6 @@ def test_negatives_are_counted(tmp_path: Path) -> None:
     (facts,) = lines(marsbench("data", "info", task, f"root={folder}", "--negatives"))
     assert facts["negative samples"]["train"] == empty > 0
     assert marsbench("data", "info", "frost_cls", "source=demo", "--negatives").returncode == 2
-    assert marsbench("data", "info", task, f"root={folder}", "--samples", "x.png").returncode == 2
 
 
 def test_interrupted_download(server: Server, frost: LocalSource) -> None:

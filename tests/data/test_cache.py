@@ -9,7 +9,7 @@ import pytest
 
 from marsbench import paths
 from marsbench.data import cache
-from marsbench.data.cache import DirectImages, cached_images
+from marsbench.data.cache import DirectSamples, cached_samples
 from marsbench.data.sources.local import LocalSource
 from marsbench.errors import DataError
 from tests.fakes import make_spec, write_folder
@@ -23,12 +23,12 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalSource:
 
 def test_cache_equals_the_files(source: LocalSource) -> None:
     rows = source.rows("train")
-    cached = cached_images(make_spec(), source, rows)
-    direct = DirectImages(make_spec(), source, rows)
+    cached = cached_samples(make_spec(), source, rows)
+    direct = DirectSamples(make_spec(), source, rows)
     assert len(cached) == len(direct) == len(rows)
     for i in range(len(rows)):
-        assert (cached[i] == direct[i]).all()
-        assert cached[i].dtype == np.uint8
+        assert (cached[i].pixels == direct[i].pixels).all()
+        assert cached[i].pixels.dtype == np.uint8
 
 
 def test_images_may_differ_in_size(source: LocalSource) -> None:
@@ -37,41 +37,41 @@ def test_images_may_differ_in_size(source: LocalSource) -> None:
     path = source.path("train", 4)
     Image.fromarray(np.full((9, 13), 7, np.uint8)).save(path)
     again = LocalSource(make_spec(), source.folder)
-    images = cached_images(make_spec(), again, again.rows("train"))
-    assert images[4].shape == (9, 13, 1)
-    assert images[5].shape == (32, 32, 1)
+    images = cached_samples(make_spec(), again, again.rows("train"))
+    assert images[4].pixels.shape == (9, 13, 1)
+    assert images[5].pixels.shape == (32, 32, 1)
 
 
 def test_it_is_built_once(source: LocalSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = cached_images(make_spec(), source, source.rows("val"))
+    first = cached_samples(make_spec(), source, source.rows("val"))
     monkeypatch.setattr(cache, "_build", lambda *_: pytest.fail("built again"))
-    second = cached_images(make_spec(), source, source.rows("val"))
+    second = cached_samples(make_spec(), source, source.rows("val"))
     assert first.folder == second.folder
 
 
 def test_a_changed_file_is_another_cache(source: LocalSource) -> None:
-    first = cached_images(make_spec(), source, source.rows("val"))
+    first = cached_samples(make_spec(), source, source.rows("val"))
     path = source.path("val", 0)
     os.utime(path, ns=(1, 1))
     again = LocalSource(make_spec(), source.folder)
-    assert cached_images(make_spec(), again, again.rows("val")).folder != first.folder
+    assert cached_samples(make_spec(), again, again.rows("val")).folder != first.folder
 
 
 @pytest.mark.parametrize("keep", [0, -5], ids=["emptied", "cut"])
 @pytest.mark.parametrize("name", [cache.PIXELS, cache.INDEX])
 def test_a_damaged_cache_is_built_again(source: LocalSource, name: str, keep: int) -> None:
     rows = source.rows("val")
-    folder = cached_images(make_spec(), source, rows).folder
+    folder = cached_samples(make_spec(), source, rows).folder
     path = folder / name
     path.write_bytes(path.read_bytes()[:keep])
-    images = cached_images(make_spec(), source, rows)
-    assert (images[0] == DirectImages(make_spec(), source, rows)[0]).all()
+    images = cached_samples(make_spec(), source, rows)
+    assert (images[0].pixels == DirectSamples(make_spec(), source, rows)[0].pixels).all()
 
 
 def test_a_bad_image_leaves_nothing_half_built(source: LocalSource) -> None:
     source.path("val", 3).write_bytes(b"")
     with pytest.raises(DataError, match="val_0003"):
-        cached_images(make_spec(), source, source.rows("val"))
+        cached_samples(make_spec(), source, source.rows("val"))
     left = [p for p in (paths.home() / "decoded").rglob("*") if p.is_dir()]
     assert [p.name for p in left] == ["toy"]
 
@@ -82,23 +82,23 @@ def test_an_unwritable_cache_says_so(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "file" / "home"))
     with pytest.raises(DataError) as caught:
-        cached_images(make_spec(), source, source.rows("val"))
+        cached_samples(make_spec(), source, source.rows("val"))
     assert "MARSBENCH_HOME" in str(caught.value)
     assert "cache=false" in str(caught.value)
 
 
 def test_it_travels_without_its_pixels(source: LocalSource) -> None:
-    images = cached_images(make_spec(), source, source.rows("train"))
+    images = cached_samples(make_spec(), source, source.rows("train"))
     images[0]
     assert len(pickle.dumps(images)) < 5000
-    assert (pickle.loads(pickle.dumps(images))[1] == images[1]).all()
+    assert (pickle.loads(pickle.dumps(images))[1].pixels == images[1].pixels).all()
 
 
 def _open(folder: Path, barrier: Any, queue: Any) -> None:
     source = LocalSource(make_spec(), folder)
     barrier.wait()
-    images = cached_images(make_spec(), source, source.rows("train"))
-    queue.put(sum(int(images[i].sum()) for i in range(len(images))))
+    images = cached_samples(make_spec(), source, source.rows("train"))
+    queue.put(sum(int(images[i].pixels.sum()) for i in range(len(images))))
 
 
 def test_processes_that_build_at_once_agree(source: LocalSource) -> None:
@@ -112,5 +112,5 @@ def test_processes_that_build_at_once_agree(source: LocalSource) -> None:
     sums = [queue.get(timeout=60) for _ in workers]
     for worker in workers:
         worker.join()
-    images = DirectImages(make_spec(), source, source.rows("train"))
-    assert set(sums) == {sum(int(images[i].sum()) for i in range(len(images)))}
+    images = DirectSamples(make_spec(), source, source.rows("train"))
+    assert set(sums) == {sum(int(images[i].pixels.sum()) for i in range(len(images)))}

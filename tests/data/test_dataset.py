@@ -9,7 +9,6 @@ import marsbench
 from marsbench.data.datamodule import EpochSampler, ShareSampler
 from marsbench.data.dataset import Draw, MarsDataset
 from marsbench.data.sources.local import LocalSource
-from marsbench.data.transforms import resize, to_float
 from marsbench.errors import ConfigError, UnknownNameError
 from marsbench.kinds import Kind
 from tests.fakes import make_spec, write_folder, write_spec
@@ -21,11 +20,9 @@ from tests.fakes import make_spec, write_folder, write_spec
 def test_samples_keep_the_contract(kind: Kind, channels: int, cache: bool, tmp_path: Path) -> None:
     spec = make_spec(kind, channels=channels)
     source = LocalSource(spec, write_folder(spec, tmp_path))
-    data = MarsDataset(
-        spec, source, "val", transform=lambda image: to_float(resize(20)(image)), cache=cache
-    )
+    data = MarsDataset(spec, source, "val", cache=cache)
     sample = data[4]
-    assert sample["image"].shape == (channels, 20, 20)
+    assert sample["image"].shape == (channels, 32, 32)
     assert sample["image"].dtype == torch.float32
     assert 0 <= sample["image"].min() < sample["image"].max() <= 1
     assert sample["sample_id"] == data.sample_ids[4]
@@ -43,7 +40,7 @@ def test_samples_keep_the_contract(kind: Kind, channels: int, cache: bool, tmp_p
 def data(tmp_path: Path) -> MarsDataset:
     spec = make_spec()
     source = LocalSource(spec, write_folder(spec, tmp_path))
-    return MarsDataset(spec, source, "train", transform=resize(32))
+    return MarsDataset(spec, source, "train", side=20)
 
 
 def test_a_draw_carries_its_seed_to_the_device(data: MarsDataset) -> None:

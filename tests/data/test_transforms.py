@@ -56,9 +56,9 @@ def test_hflip_keeps_the_sky_up() -> None:
 
 
 def test_resizing_one_by_one_or_together_is_the_same(images: torch.Tensor) -> None:
-    together = resize(9)(images)
+    together = resize(images, 9)
     assert together.dtype == torch.uint8
-    assert torch.equal(together, torch.stack([resize(9)(image) for image in images]))
+    assert torch.equal(together, torch.stack([resize(image, 9) for image in images]))
 
 
 def test_to_float(images: torch.Tensor) -> None:

@@ -211,8 +211,9 @@ def test_a_stopped_run_resumes_and_ends_as_if_never_stopped(
     same_result(resumed, undisturbed, tmp_path / "cut", tmp_path / "whole")
 
 
-def with_dropout(*args: Any) -> Classifier:
-    model = build_for_mode(*args)
+def with_dropout(*args: Any, **options: Any) -> Classifier:
+    model = build_for_mode(*args, **options)
+    assert isinstance(model, Classifier)
     model.head = torch.nn.Sequential(torch.nn.Dropout(0.5), model.head)
     return model
 
@@ -253,8 +254,9 @@ def test_a_frozen_run_leaves_the_backbone_as_it_was(
     """Through the whole loop: training, validation in between, reloading, testing."""
     built: list[tuple[Classifier, dict[str, torch.Tensor]]] = []
 
-    def remembered(*args: Any) -> Classifier:
-        model = build_for_mode(*args)
+    def remembered(*args: Any, **options: Any) -> Classifier:
+        model = build_for_mode(*args, **options)
+        assert isinstance(model, Classifier)
         built.append((model, {k: v.clone() for k, v in model.state_dict().items()}))
         return model
 

@@ -9,13 +9,12 @@ from marsbench.config import SourceName, Subset
 from marsbench.data.decode import check_available
 from marsbench.data.rows import Source
 from marsbench.data.sources import archives, hub_files, zenodo
-from marsbench.data.sources.demo import DemoSource
+from marsbench.data.sources.demo import DEMO_TASKS, open_demo
 from marsbench.data.sources.hub_files import Listing
 from marsbench.data.sources.huggingface import HubSource
 from marsbench.data.sources.local import ANNOTATIONS, LocalSource, find_folder
 from marsbench.data.sources.web import UnreachableError
 from marsbench.data.spec import SPLITS, Decode, TaskSpec
-from marsbench.demo.recipes import RECIPES
 from marsbench.errors import ConfigError, DataError, DataNotFoundError
 from marsbench.progress import tell
 
@@ -56,7 +55,7 @@ def open_source(
     _check_keys(source, root, revision)
     hub = _Hub(spec, Subset() if subset is None else subset, splits, revision)
     if source is SourceName.DEMO:
-        return DemoSource(spec, size)
+        return open_demo(spec, size)
     if source is SourceName.ZENODO:
         return _open_zenodo(spec, download=download)
     if source is SourceName.LOCAL or root is not None:
@@ -206,8 +205,10 @@ def _ways_out(spec: TaskSpec) -> str:
             "MARSBENCH_HOME;"
         )
     ways.append("- add root=FOLDER, the folder that holds the data (or an archive or URL of it);")
-    if spec.name in RECIPES:
+    if spec.name in DEMO_TASKS:
         ways.append("- or try the benchmark on built-in demo data: add source=demo.")
     else:
-        ways.append(f"- or try a task that has demo data, with source=demo: {', '.join(RECIPES)}.")
+        ways.append(
+            f"- or try a task that has demo data, with source=demo: {', '.join(DEMO_TASKS)}."
+        )
     return "Ways out:\n" + "\n".join(ways)

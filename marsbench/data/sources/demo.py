@@ -4,14 +4,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.config import SourceName, Subset
-from marsbench.data.rows import Raw, Rows
+from marsbench.data.rows import Boxes, Raw, Rows, Source
 from marsbench.data.spec import SPLITS, Decode, TaskSpec
-from marsbench.demo import recipes
+from marsbench.demo import recipes, scenes
 from marsbench.errors import NotAvailableError
 
+DEMO_TASKS = sorted([*recipes.RECIPES, *scenes.SCENES])
+"""Tasks that have demo data."""
 
-class DemoSource:
-    """Procedural samples of a task: seeded, with exact labels.
+
+def open_demo(spec: TaskSpec, size: float) -> Source:
+    """Open the demo data of a task.
+
+    Args:
+        spec: The task.
+        size: Amount of data, as a multiple of the recipe's default.
+
+    Raises:
+        NotAvailableError: If the task has no recipe.
+    """
+    if spec.name in scenes.SCENES:
+        return SceneSource(spec, size)
+    return DemoSource(spec, size)
+
+
+class _Generated:
+    """What all demo sources share."""
+
+    name = SourceName.DEMO
+    splits = SPLITS
+    holds = Subset()
+    notes: tuple[str, ...] = ()
+    revision: str
+
+    @property
+    def where(self) -> str:
+        """What stands for a place."""
+        return f"generated ({self.revision})"
+
+    def subset_ids(self, subset: Subset) -> None:
+        """Nothing is published of demo data."""
+        return
+
+
+class DemoSource(_Generated):
+    """Procedural samples of a classification task: seeded, with exact labels.
 
     Args:
         spec: The task.
@@ -21,27 +58,17 @@ class DemoSource:
         NotAvailableError: If the task has no recipe.
     """
 
-    name = SourceName.DEMO
-    splits = SPLITS
-    holds = Subset()
-    notes: tuple[str, ...] = ()
-
     def __init__(self, spec: TaskSpec, size: float) -> None:
         if spec.name not in recipes.RECIPES:
             raise NotAvailableError(
                 f"There are no demo data of {spec.name} yet.",
-                f"Demo data exist of: {', '.join(sorted(recipes.RECIPES))}.",
+                f"Demo data exist of: {', '.join(DEMO_TASKS)}.",
             )
         self.recipe = recipes.RECIPES[spec.name]
         self.class_names = spec.class_names
         self._paired = spec.decode is Decode.PAIR_LABEL
         self.revision = f"demo:v{self.recipe.version}:size={size:g}"
         self._labels = {split: recipes.labels(self.recipe, split, size) for split in SPLITS}
-
-    @property
-    def where(self) -> str:
-        """What stands for a place."""
-        return f"generated ({self.revision})"
 
     def rows(self, split: str) -> Rows:
         """Index of a split."""
@@ -53,17 +80,48 @@ class DemoSource:
             targets = np.array(
                 [[name in names for name in self.class_names] for names in labels], dtype=np.uint8
             )
-        ids = [f"demo_{split}_{i:06d}" for i in range(len(labels))]
-        return Rows(split, ids, targets, self.revision)
+        return Rows(split, _ids(split, len(labels)), targets, self.revision)
 
     def read(self, split: str, index: int) -> Raw:
         """Draw one sample; each has a random stream of its own."""
         image = recipes.render(self.recipe, split, index, self._labels[split][index])
         where = f"demo sample {split} {index}"
         if self._paired:
-            return Raw(image[:, :, :1], f"{where}, before", Raw(image[:, :, 1:], f"{where}, after"))
+            after = Raw(image[:, :, 1:], f"{where}, after")
+            return Raw(image[:, :, :1], f"{where}, before", after)
         return Raw(image, where)
 
-    def subset_ids(self, subset: Subset) -> None:
-        """Nothing is published of demo data."""
-        return
+
+class SceneSource(_Generated):
+    """Procedural samples of a segmentation or detection task: exact masks and boxes.
+
+    Args:
+        spec: The task.
+        size: Amount of data, as a multiple of the recipe's default.
+    """
+
+    def __init__(self, spec: TaskSpec, size: float) -> None:
+        self.recipe = scenes.SCENES[spec.name]
+        self.class_names = spec.class_names
+        self.revision = f"demo:v{self.recipe.version}:size={size:g}"
+        self._counts = {s: max(round(self.recipe.sizes[s] * size), 2) for s in SPLITS}
+
+    def rows(self, split: str) -> Rows:
+        """Index of a split."""
+        count = self._counts[split]
+        targets = np.zeros((count, 0), dtype=np.uint8)
+        return Rows(split, _ids(split, count), targets, self.revision)
+
+    def read(self, split: str, index: int) -> Raw:
+        """Draw one sample."""
+        scene = scenes.draw_scene(self.recipe, split, index)
+        where = f"demo sample {split} {index}"
+        mask = None if scene.mask is None else Raw(scene.mask[:, :, None], f"{where}, mask")
+        boxes = None
+        if scene.boxes is not None and scene.labels is not None:
+            boxes = Boxes(scene.boxes, scene.labels)
+        return Raw(scene.image, where, mask=mask, boxes=boxes)
+
+
+def _ids(split: str, count: int) -> list[str]:
+    return [f"demo_{split}_{i:06d}" for i in range(count)]

@@ -157,6 +157,7 @@ TASKS: tuple[TaskSpec, ...] = (
         ),
         sizes={"train": 275, "val": 31, "test": 256},
         channels=7,
+        rgb_bands=(2, 1, 0),
         image_size=(128, 128),
         mission="Mars Reconnaissance Orbiter",
         sensor="CTX, with elevation, thermal inertia and slope",
@@ -169,7 +170,7 @@ TASKS: tuple[TaskSpec, ...] = (
             (
                 "Bands: blue, green, red, elevation, thermal inertia, slope, grey. The order is "
                 "from looking at the data, as the source does not state it; the paper uses RGB, "
-                "which is bands=[2,1,0]."
+                "which is bands=rgb, the default."
             ),
             (
                 "Float TIFFs already in [0, 1]: tifffile reads them, PIL does not, and a cast to "

@@ -1,0 +1,112 @@
+"""``marsbench predict``: a finished model on new images."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marsbench.cli import complete
+from marsbench.cli.output import Format, FormatOption, friendly, note, say
+
+
+@friendly
+def predict(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="Id or hash of a finished run, its folder, a checkpoint file, or ORG/NAME of the "
+            "hub.",
+        ),
+    ],
+    images: Annotated[list[Path], typer.Argument(help="Images, and folders of images.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write into.")],
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            help="Of a checkpoint: the task it was trained on.",
+            autocompletion=complete.task_names,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Of a checkpoint: the model it is of.")
+    ] = None,
+    store: Annotated[Path, typer.Option("--store", help="Folder of records.")] = Path("runs"),
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", help="Images or tiles given to the model at a time.")
+    ] = 8,
+    overlap: Annotated[
+        float, typer.Option("--overlap", help="Share of a tile that the next one covers again.")
+    ] = 0.25,
+    threshold: Annotated[
+        float,
+        typer.Option("--threshold", help="Least score of a box, or of a label of several."),
+    ] = 0.5,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            "--tile",
+            help="Side of a tile in pixels of the image; 0 never tiles. By default images more "
+            "than twice the size of those trained on are tiled.",
+        ),
+    ] = None,
+    overlay: Annotated[
+        bool, typer.Option("--overlay/--no-overlay", help="Draw classes or boxes over images.")
+    ] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Predict again what is there, and begin anew.")
+    ] = False,
+    device: Annotated[
+        str, typer.Option("--device", help="auto (a GPU if there is one), cpu, cuda or cuda:1.")
+    ] = "auto",
+    form: FormatOption = Format.AUTO,
+) -> None:
+    """Predict new images with a finished run or a checkpoint.
+
+    For example: marsbench predict 3f2a91c04d images/ --out predicted
+
+    Labels go to predictions.csv; class maps, overlays and the share of each class beside it; boxes
+    to predictions.json in COCO's form. Images that are done already are skipped.
+    """
+    from marsbench.predict.inputs import find_images
+    from marsbench.predict.load import load
+    from marsbench.predict.run import Options
+    from marsbench.predict.run import predict as carry_out
+
+    options = Options(
+        batch_size=batch_size,
+        overlap=overlap,
+        threshold=threshold,
+        tile=tile,
+        overlay=overlay,
+        overwrite=overwrite,
+        device=device,
+    )
+    missing = next((path for path in images if not path.exists()), None)
+    if missing is not None:
+        from marsbench.errors import DataError
+
+        # Before the model is loaded, which takes longer.
+        raise DataError(f"There is no file or folder {missing}.", "Correct the path.")
+    predictor = load(run, store, task, model)
+    for text in predictor.notes:
+        note(text)
+    items = find_images(images, predictor.task, out)
+    summary = carry_out(
+        predictor,
+        items,
+        out,
+        options,
+        (lambda line: say(json.dumps(line))) if form.is_json else (lambda _: None),
+    )
+    if not form.is_json:
+        skipped = f", {summary.skipped} there already" if summary.skipped else ""
+        say(f"{summary.done} images predicted{skipped}: {out}")
+    for file, error in summary.failed:
+        text = error.problem if file in error.problem else f"{file}: {error.problem}"
+        note(f"Error: {text}" + (f"\n{error.remedy}" if error.remedy else ""))
+    if summary.failed:
+        note(f"{len(summary.failed)} of {len(items)} not predicted.")
+        raise SystemExit(2)

@@ -1,0 +1,240 @@
+"""What pictures of samples are made of: colours of classes, masks over images, boxes, legends."""
+
+import colorsys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.patches import Patch, Rectangle
+from numpy.typing import NDArray
+from PIL import Image
+
+from marsbench.data.decode import IGNORE
+from marsbench.data.rows import BACKGROUND, Boxes, Pixels, normalise
+from marsbench.errors import DataError
+
+PALETTE = (
+    "#56B4E9",
+    "#E69F00",
+    "#009E73",
+    "#F0E442",
+    "#CC79A7",
+    "#D55E00",
+    "#0072B2",
+    "#882255",
+    "#FFFFFF",
+    "#000000",
+)
+"""Colours that are told apart with any colour vision: those of Okabe and Ito
+(https://jfly.uni-koeln.de/color/), sky blue first since Mars is orange, with a wine red and white;
+black last, since shadows are black."""
+
+MOST_PIXELS = 512
+"""Longest side of an image as it is drawn: more does not show on a contact sheet."""
+
+_ALPHA = 0.45
+"""How much of a mask's colour covers the image."""
+
+_STRIPES = (40, 230)
+"""Greys that cover half of the image in turns where pixels are to be ignored: one of the two
+shows on any ground."""
+
+RGB = NDArray[np.uint8]
+"""Pixels of shape (H, W, 3)."""
+
+
+def class_colors(names: Sequence[str]) -> list[str | None]:
+    """Colours by class id; None of the background, which is left as it is.
+
+    Args:
+        names: Class names by id.
+    """
+    colors: list[str | None] = []
+    for name in names:
+        shown = sum(color is not None for color in colors)
+        if not colors and normalise(name) == BACKGROUND:
+            colors.append(None)
+        elif shown < len(PALETTE):
+            colors.append(PALETTE[shown])
+        else:
+            # No list tells so many apart; turns of the golden ratio are never alike.
+            red, green, blue = colorsys.hsv_to_rgb(shown * 0.618 % 1, 0.6, 0.9)
+            colors.append(f"#{round(255 * red):02X}{round(255 * green):02X}{round(255 * blue):02X}")
+    return colors
+
+
+def to_rgb(pixels: Pixels, rgb_bands: tuple[int, int, int] | None = None) -> RGB:
+    """Make an image that can be shown of one of any bands.
+
+    Args:
+        pixels: Image of shape (H, W, C), uint8, or float in [0, 1].
+        rgb_bands: Which bands are red, green and blue, of more than three; without, the first
+            is shown in grey.
+    """
+    if pixels.shape[2] > 3 and rgb_bands is not None:
+        pixels = pixels[:, :, list(rgb_bands)]
+    if pixels.shape[2] != 3:
+        pixels = pixels[:, :, [0, 0, 0]]
+    if pixels.dtype == np.uint8:
+        return np.ascontiguousarray(pixels, dtype=np.uint8)
+    shown: RGB = np.round(255 * pixels.clip(0, 1)).astype(np.uint8)
+    return shown
+
+
+def paint_mask(image: RGB, mask: NDArray[np.uint8], names: Sequence[str]) -> RGB:
+    """Lay a mask over its image: classes half transparent with an outline, ignored pixels striped.
+
+    Args:
+        image: Image.
+        mask: Class ids of shape (H, W), `IGNORE` where pixels are to be ignored.
+        names: Class names by id.
+    """
+    image, mask = _fit(image, mask)
+    painted = image.astype(np.float64)
+    lines = max(1, max(mask.shape) // 160)
+    edges = _edges(mask, lines)
+    for class_id, color in enumerate(class_colors(names)):
+        if color is None:
+            continue
+        tint = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
+        inside = mask == class_id
+        painted[inside] = (1 - _ALPHA) * painted[inside] + _ALPHA * tint
+        painted[inside & edges] = tint
+    y, x = np.indices(mask.shape)
+    stripe = max(2, max(mask.shape) // 40)
+    for turn, grey in enumerate(_STRIPES):
+        hatched = (mask == IGNORE) & ((x + y) // stripe % 2 == turn)
+        painted[hatched] = 0.5 * painted[hatched] + 0.5 * grey
+    return painted.round().astype(np.uint8)
+
+
+def _fit(image: RGB, mask: NDArray[np.uint8]) -> tuple[RGB, NDArray[np.uint8]]:
+    """Make an image and its mask small enough to be drawn."""
+    height, width = mask.shape
+    shrink = max(height, width) / MOST_PIXELS
+    if shrink <= 1:
+        return image, mask
+    size = max(1, round(width / shrink)), max(1, round(height / shrink))
+    return (
+        np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX)),
+        np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)),
+    )
+
+
+def _edges(mask: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
+    """Pixels less than so many from one of another class, inside of the image."""
+    edges = np.zeros(mask.shape, dtype=bool)
+    for step in range(1, width + 1):
+        down, right = mask[step:] != mask[:-step], mask[:, step:] != mask[:, :-step]
+        edges[step:] |= down
+        edges[:-step] |= down
+        edges[:, step:] |= right
+        edges[:, :-step] |= right
+    return edges
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Start a picture of a width and height in inches, which needs no screen."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def show(
+    axis: Axes,
+    pixels: RGB,
+    title: str = "",
+    size: tuple[int, int] | None = None,
+    color: str = "black",
+) -> None:
+    """Show an image.
+
+    Args:
+        axis: Where.
+        pixels: Image.
+        title: A line above it.
+        size: Height and width in pixels that it stands for, where it was made smaller.
+        color: Of the title.
+    """
+    height, width = pixels.shape[:2] if size is None else size
+    small, _ = _fit(pixels, np.zeros(pixels.shape[:2], dtype=np.uint8))
+    # Coordinates count from the image's corner, as those of boxes do.
+    axis.imshow(small, extent=(0, width, height, 0))
+    axis.set_title(title, fontsize=7, loc="left", pad=2, color=color)
+
+
+def show_boxes(
+    axis: Axes, boxes: Boxes, names: Sequence[str], scores: NDArray[np.float64] | None = None
+) -> None:
+    """Draw boxes over an image that is shown already.
+
+    Args:
+        axis: Where.
+        boxes: Boxes in pixels.
+        names: Class names by id.
+        scores: Confidence of each box (N,), written beside it.
+    """
+    colors = class_colors(names)
+    for i, (left, top, right, bottom) in enumerate(boxes.xyxy):
+        color = colors[int(boxes.labels[i])]
+        # A dark line around a bright one is seen on any ground.
+        for line, width in (("black", 2.2), (color, 1.1)):
+            axis.add_patch(
+                Rectangle(
+                    (left, top),
+                    right - left,
+                    bottom - top,
+                    fill=False,
+                    edgecolor=line,
+                    linewidth=width,
+                )
+            )
+        if scores is not None:
+            height = axis.get_ylim()[0]
+            axis.text(
+                max(left, 0.0),
+                max(top, 0.0),
+                f"{scores[i]:.2f}",
+                fontsize=5,
+                color="black",
+                # Where there is no room above the box, within it.
+                va="bottom" if top > 0.06 * height else "top",
+                clip_on=True,
+                bbox={"facecolor": color, "edgecolor": "none", "pad": 0.6},
+            )
+
+
+def add_legend(figure: Figure | SubFigure, names: Sequence[str], *, ignored: bool = False) -> None:
+    """Write below a picture which colour is which class.
+
+    Args:
+        figure: The picture.
+        names: Class names by id.
+        ignored: Whether it shows pixels to ignore.
+    """
+    handles = [
+        Patch(facecolor="none" if color is None else color, edgecolor="black", label=name)
+        for name, color in zip(names, class_colors(names), strict=True)
+    ]
+    if ignored:
+        handles.append(Patch(facecolor="white", edgecolor="0.4", hatch="////", label="ignored"))
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(len(handles), 6), fontsize=8
+    )
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    try:
+        figure.savefig(path, dpi=110)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be written: {error}.", "Name a PNG in a folder that exists."
+        ) from error

@@ -1,0 +1,109 @@
+"""Whole samples as arrays: the image, and its mask or boxes."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.config import Bands
+from marsbench.data import decode, tiff
+from marsbench.data.rows import Boxes, Pixels, Raw
+from marsbench.data.spec import Decode, TaskSpec
+from marsbench.errors import DataError
+
+T = TypeVar("T")
+
+SMALLEST = 2
+"""Least height and width in pixels: with less there is nothing to resize."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One sample as arrays.
+
+    Attributes:
+        pixels: Image of shape (H, W, C), uint8, or float32 in [0, 1].
+        mask: Class ids of shape (H, W), uint8, 255 where pixels are to be ignored; of
+            segmentation tasks.
+        boxes: Boxes; of detection tasks.
+    """
+
+    pixels: Pixels
+    mask: NDArray[np.uint8] | None = None
+    boxes: Boxes | None = None
+
+    @property
+    def is_negative(self) -> bool:
+        """Whether it shows no object: no boxes, or nothing but background, whose id is 0."""
+        if self.boxes is not None:
+            return len(self.boxes) == 0
+        if self.mask is None:
+            return False
+        nothing = self.mask == 0
+        return bool(nothing.any() and (nothing | (self.mask == decode.IGNORE)).all())
+
+
+def decode_sample(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Decoded:
+    """Decode one sample of a task.
+
+    Args:
+        spec: The task.
+        raw: Its raw files.
+        bands: Of images of more than three bands, which.
+
+    Raises:
+        DataError: If its files are damaged, contradict each other or are not what the task says;
+            names the file.
+    """
+    if spec.decode in decode.DECODERS:
+        return Decoded(decode.decode(spec, raw))
+    pixels = _bands(spec, raw, bands) if spec.channels > 3 else decode.image(raw, spec.channels)
+    size = pixels.shape[0], pixels.shape[1]
+    if not isinstance(raw.image, np.ndarray):  # what is generated has a size of its own
+        decode.check_size(spec, size, raw.where)
+    if min(size) < SMALLEST:
+        raise DataError(
+            f"{raw.where} is {size[0]} x {size[1]} pixels, too small to learn from.",
+            "Remove it.",
+        )
+    if spec.decode is Decode.IMAGE_BOXES:
+        return Decoded(pixels, boxes=_needed(raw.boxes, raw, "boxes"))
+    found = _needed(raw.mask, raw, "mask")
+    mask = decode.mask(raw, len(spec.classes))
+    if mask.shape != size:
+        raise DataError(
+            f"{found.where} is {mask.shape[0]} x {mask.shape[1]} pixels, its image {raw.where} "
+            f"{size[0]} x {size[1]} (height x width).",
+            "Give the image a mask of its own size.",
+        )
+    return Decoded(pixels, mask=mask)
+
+
+def _bands(spec: TaskSpec, raw: Raw, bands: Bands) -> Pixels:
+    """Read an image of more than three bands, or its colours, in [0, 1]."""
+    values = raw.image if isinstance(raw.image, np.ndarray) else tiff.numbers(raw.image, raw.where)
+    if values.ndim != 3 or values.shape[2] != spec.channels:
+        found = values.shape[2] if values.ndim == 3 else 1
+        raise DataError(
+            f"{raw.where} has {found} band(s), where the task has {spec.channels}.",
+            "Correct the image, or channels in a task of your own.",
+        )
+    if bands is Bands.RGB and spec.rgb_bands is not None:
+        values = values[:, :, list(spec.rgb_bands)]
+    if values.dtype == np.uint8:
+        return np.ascontiguousarray(values)
+    numbers = values.astype(np.float32)
+    if not np.isfinite(numbers).all() or numbers.min() < 0 or numbers.max() > 1:
+        raise DataError(
+            f"{raw.where} holds numbers outside 0..1, or none: {numbers.min():g} to "
+            f"{numbers.max():g}.",
+            "Scale the image to 0..1, or save it with 8 bits per band.",
+        )
+    return np.ascontiguousarray(numbers)
+
+
+def _needed(found: T | None, raw: Raw, what: str) -> T:
+    if found is None:
+        raise DataError(f"{raw.where} has no {what}.", "Unpack the data again.")
+    return found

@@ -1,0 +1,142 @@
+"""One sample of a segmentation or detection task, and how objects get their place and box.
+
+Every object is known by its own pixels, and masks and boxes are made from these pixels alone, so
+they are exact by construction.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Field = NDArray[np.float64]
+Pixels = NDArray[np.bool_]
+Window = tuple[slice, slice]
+
+SMALLEST = 4
+"""Least extent of an object in either direction, in pixels; nothing smaller is drawn."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A drawn sample.
+
+    Attributes:
+        image: Pixels, (H, W, C); uint8, or float32 in [0, 1] of measured bands.
+        mask: Class ids, (H, W); 255 is to be ignored. None in a detection task.
+        boxes: Left, top, right and bottom of every object in pixels from the image's corner,
+            (N, 4); tight around the pixels that show of it. None in a segmentation task.
+        labels: Class ids of the objects from 0, background not counted, (N,).
+    """
+
+    image: NDArray[np.uint8] | NDArray[np.float32]
+    mask: NDArray[np.uint8] | None = None
+    boxes: NDArray[np.float64] | None = None
+    labels: NDArray[np.int64] | None = None
+
+
+def window(side: int, column: float, row: float, reach: float) -> tuple[Window, Field, Field]:
+    """The part of a picture around a point.
+
+    Args:
+        side: Side of the picture in pixels.
+        column: Column of the point, may lie outside.
+        row: Row of the point, may lie outside.
+        reach: Distance from the point that the part covers at least, in pixels.
+
+    Returns:
+        The part's rows and columns; and the distance of its pixels to the right of the point,
+        (1, columns), and below it, (rows, 1), in pixels. Empty where nothing lies inside.
+    """
+    top, left = (int(np.clip(np.floor(x - reach), 0, side)) for x in (row, column))
+    bottom, right = (int(np.clip(np.ceil(x + reach) + 1, 0, side)) for x in (row, column))
+    south = np.arange(top, bottom, dtype=np.float64)[:, None] - row
+    east = np.arange(left, right, dtype=np.float64)[None, :] - column
+    return (slice(top, bottom), slice(left, right)), east, south
+
+
+def placed(
+    rng: np.random.Generator,
+    side: int,
+    radii: NDArray[np.float64],
+    *,
+    overhang: float = 0.3,
+    chance: Field | None = None,
+    tries: int = 12,
+) -> NDArray[np.float64]:
+    """Places for discs that do not overlap.
+
+    Args:
+        rng: Source of randomness.
+        side: Side of the picture in pixels.
+        radii: Radii of the discs in pixels, (count,).
+        overhang: How far a centre may lie outside, as a share of the radius.
+        chance: Relative chance of every pixel to be a centre, (side, side); None for anywhere.
+        tries: How often a place is sought before a disc is given up.
+
+    Returns:
+        Column and row of every disc, (count, 2); not a number where none was found.
+    """
+    count = len(radii)
+    if chance is None:
+        spread = side + 2.0 * overhang * radii[:, None, None]
+        where = rng.uniform(size=(count, tries, 2)) * spread - overhang * radii[:, None, None] - 0.5
+    else:
+        steps = np.cumsum(chance.ravel())
+        cells = np.searchsorted(steps, rng.uniform(0.0, steps[-1], (count, tries)), side="right")
+        cells = np.minimum(cells, chance.size - 1)
+        where = np.stack([cells % side, cells // side], axis=2) + rng.uniform(
+            -0.5, 0.5, (count, tries, 2)
+        )
+    found = np.full((count, 2), np.nan)
+    # Large ones first, or they would find no room.
+    for i in np.argsort(-radii, kind="stable"):
+        apart = np.hypot(*(where[i][:, None] - found[None]).transpose(2, 0, 1))
+        clear = (np.nan_to_num(apart, nan=np.inf) >= radii[i] + radii).all(axis=1)
+        if clear.any():
+            found[i] = where[i, int(np.argmax(clear))]
+    return found
+
+
+def shows(inside: Pixels, radius: float = 0.0) -> bool:
+    """Whether enough of an object lies in the picture for it to be known and counted as one.
+
+    Args:
+        inside: Its pixels in the picture, (rows, columns).
+        radius: Radius of the object in pixels: of a disc of that size a third must show.
+    """
+    if inside.sum() < np.pi * radius * radius / 3.0:
+        return False
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    if not rows.size:
+        return False
+    return bool(min(np.ptp(rows), np.ptp(columns)) + 1 >= SMALLEST)
+
+
+def tight_boxes(owner: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Boxes around objects, from the pixels that each of them owns.
+
+    Args:
+        owner: Number of the object that shows in every pixel, from 1, (H, W); 0 for none.
+
+    Returns:
+        Left, top, right and bottom in pixels from the image's corner, (N, 4), in the order of
+        the numbers: the last column and row that belong to the object lie inside.
+    """
+    boxes = [
+        (columns.start, rows.start, columns.stop, rows.stop)
+        for rows, columns in (found for found in ndimage.find_objects(owner) if found is not None)
+    ]
+    return np.array(boxes, np.float64).reshape(-1, 4)
+
+
+def segmented(image: NDArray[np.uint8], owner: NDArray[np.int32]) -> Scene:
+    """A sample with the mask of objects of one class, (H, W), from 1."""
+    return Scene(image, mask=(owner > 0).astype(np.uint8))
+
+
+def detected(image: NDArray[np.uint8], owner: NDArray[np.int32]) -> Scene:
+    """A sample with the boxes of objects of one class."""
+    boxes = tight_boxes(owner)
+    return Scene(image, boxes=boxes, labels=np.zeros(len(boxes), np.int64))

@@ -1,0 +1,251 @@
+"""Score detections: numpy and one COCO evaluator, for every detector and for re-scoring alike.
+
+Average precision is COCO's (https://cocodataset.org/#detection-eval), computed by
+faster-coco-eval (https://github.com/MiXaiLL76/faster_coco_eval), a C++ port of pycocotools whose
+numbers are the same.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+IOU = 0.5
+"""Overlap from which an object counts as found, in the object-level figures."""
+
+_MATCH_TIE = 1 - 1e-10
+"""COCO's bound on a wanted overlap, so that an overlap of 1 passes in spite of rounding."""
+
+
+class TargetBoxes(Protocol):
+    """What is in one image; `marsbench.data.rows.Boxes` is one."""
+
+    @property
+    def xyxy(self) -> ArrayLike:
+        """Left, top, right and bottom in pixels, (N, 4)."""
+
+    @property
+    def labels(self) -> ArrayLike:
+        """Class ids from 0, (N,)."""
+
+
+class PredictedBoxes(Protocol):
+    """What was found in one image, in any order."""
+
+    @property
+    def boxes(self) -> ArrayLike:
+        """Left, top, right and bottom in pixels, (M, 4)."""
+
+    @property
+    def scores(self) -> ArrayLike:
+        """Confidence of each box, (M,)."""
+
+    @property
+    def labels(self) -> ArrayLike:
+        """Class ids from 0, (M,)."""
+
+
+class _Image:
+    """The boxes of one image as checked arrays, the predicted ones by falling score.
+
+    The sort is stable: among equal scores the order given stays.
+    """
+
+    def __init__(self, target: TargetBoxes, prediction: PredictedBoxes, num_classes: int) -> None:
+        self.xyxy = _boxes(target.xyxy)
+        self.labels = _labels(target.labels, len(self.xyxy), num_classes)
+        boxes = _boxes(prediction.boxes)
+        labels = _labels(prediction.labels, len(boxes), num_classes)
+        scores = np.asarray(prediction.scores, dtype=np.float64).reshape(-1)
+        if len(scores) != len(boxes):
+            raise ValueError(f"{len(boxes)} boxes have {len(scores)} scores")
+        if not np.isfinite(scores).all():
+            raise ValueError("scores hold NaN or inf")
+        order = np.argsort(-scores, kind="stable")
+        self.found_xyxy, self.found_labels = boxes[order], labels[order]
+        self.scores = scores[order]
+
+
+def _boxes(values: ArrayLike) -> Floats:
+    boxes: Floats = np.asarray(values, dtype=np.float64)
+    if boxes.size == 0:
+        return np.zeros((0, 4))
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes of shape {boxes.shape} are not (N, 4)")
+    if not np.isfinite(boxes).all() or (boxes[:, 2:] < boxes[:, :2]).any():
+        raise ValueError("boxes hold NaN, inf or a negative size")
+    return boxes
+
+
+def _labels(values: ArrayLike, number: int, num_classes: int) -> Ints:
+    labels: Ints = np.asarray(values, dtype=np.int64).reshape(-1)
+    if len(labels) != number:
+        raise ValueError(f"{number} boxes have {len(labels)} labels")
+    if number and not 0 <= labels.min() <= labels.max() < num_classes:
+        raise ValueError(f"labels {labels.min()} to {labels.max()} of {num_classes} classes")
+    return labels
+
+
+def score(
+    targets: Sequence[TargetBoxes],
+    predictions: Sequence[PredictedBoxes],
+    classes: Sequence[str],
+    *,
+    confidence: float = 0.5,
+) -> dict[str, float]:
+    """Compute every metric of detection.
+
+    Boxes are in pixels of the original images: COCO's sizes are areas in them (small up to 32 x
+    32, large from 96 x 96 pixels). Images without boxes count: what is found in them is wrong.
+
+    Args:
+        targets: What is in each image.
+        predictions: What was found in each, in the same order.
+        classes: The class names, in the order of their ids.
+        confidence: Score from which a detection counts in the object-level figures, and in no
+            other.
+
+    Returns:
+        Metric name to value:
+
+        - ``map``, ``map50``, ``map75``: average precision, mean over the classes and, of the
+          first, over overlaps of 0.50, 0.55 to 0.95;
+        - ``map_small``, ``map_medium``, ``map_large``: likewise, among objects of that size;
+        - ``recall``: largest recall with the 100 best detections of each class and image, mean
+          over classes and overlaps;
+        - ``ap/CLASS``: average precision of a class over all overlaps;
+        - ``object_precision``, ``object_recall``, ``object_f1``: shares of detections that are
+          right and of objects that are found, at an overlap of `IOU`, all classes together.
+
+        What is undefined is left out: average precision and recall of a class or size without
+        targets, precision without a detection.
+
+    Raises:
+        ValueError: If shapes do not fit, or a number is not finite.
+    """
+    if len(targets) != len(predictions):
+        raise ValueError(f"{len(targets)} images have {len(predictions)} predictions")
+    images = [
+        _Image(target, prediction, len(classes))
+        for target, prediction in zip(targets, predictions, strict=True)
+    ]
+    return _coco(images, classes) | _objects(images, confidence)
+
+
+def _coco(images: Sequence[_Image], classes: Sequence[str]) -> dict[str, float]:
+    if not any(len(image.labels) for image in images):
+        return {}  # nothing is defined
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    evaluation: Any = COCOeval_faster(
+        COCO(_dataset([(i.xyxy, i.labels, None) for i in images], len(classes))),
+        COCO(_dataset([(i.found_xyxy, i.found_labels, i.scores) for i in images], len(classes))),
+        "bbox",
+        print_function=_say_nothing,
+    )
+    evaluation.evaluate()
+    evaluation.accumulate()
+    # Of the dimensions overlap, recall, class, size and number of detections (the last being
+    # 100); -1 stands for undefined.
+    shape = (10, 101, len(classes), 4, 3)
+    precision: Floats = np.asarray(evaluation.eval["precision"]).reshape(shape)[..., -1]
+    recall: Floats = np.asarray(evaluation.eval["recall"]).reshape(10, len(classes), 4, 3)[..., -1]
+    parts = {
+        "map": precision[:, :, :, 0],
+        "map50": precision[0, :, :, 0],
+        "map75": precision[5, :, :, 0],
+        "map_small": precision[:, :, :, 1],
+        "map_medium": precision[:, :, :, 2],
+        "map_large": precision[:, :, :, 3],
+        "recall": recall[:, :, 0],
+    }
+    parts |= {f"ap/{name}": precision[:, :, i, 0] for i, name in enumerate(classes)}
+    return {
+        name: float(values[values > -1].mean())
+        for name, values in parts.items()
+        if (values > -1).any()
+    }
+
+
+def _say_nothing(*_args: object) -> None: ...
+
+
+def _dataset(
+    images: Sequence[tuple[Floats, Ints, Floats | None]], num_classes: int
+) -> dict[str, list[dict[str, Any]]]:
+    annotations: list[dict[str, Any]] = []
+    for image_id, (xyxy, labels, scores) in enumerate(images, 1):
+        sizes = xyxy[:, 2:] - xyxy[:, :2]
+        boxes = np.concatenate([xyxy[:, :2], sizes], axis=1).tolist()
+        for i, (box, area) in enumerate(zip(boxes, sizes.prod(axis=1).tolist(), strict=True)):
+            annotation = {
+                "id": len(annotations) + 1,  # 0 would mean unmatched
+                "image_id": image_id,
+                "category_id": int(labels[i]) + 1,
+                "bbox": box,
+                "area": area,
+                "iscrowd": 0,
+            }
+            if scores is not None:
+                annotation["score"] = float(scores[i])
+            annotations.append(annotation)
+    return {
+        "images": [{"id": i} for i in range(1, len(images) + 1)],
+        "categories": [{"id": i} for i in range(1, num_classes + 1)],
+        "annotations": annotations,
+    }
+
+
+def _objects(images: Sequence[_Image], confidence: float) -> dict[str, float]:
+    found = right = objects = 0
+    for image in images:
+        kept = image.scores >= confidence
+        found += int(kept.sum())
+        objects += len(image.labels)
+        for class_id in np.intersect1d(image.labels, image.found_labels[kept]):
+            overlaps = _iou(
+                image.found_xyxy[kept & (image.found_labels == class_id)],
+                image.xyxy[image.labels == class_id],
+            )
+            right += _count_matches(overlaps)
+    metrics = {}
+    if found:
+        metrics["object_precision"] = right / found
+    if objects:
+        metrics["object_recall"] = right / objects
+    if found or objects:
+        metrics["object_f1"] = 2 * right / (found + objects)
+    return metrics
+
+
+def _count_matches(overlaps: Floats) -> int:
+    """Match greedily, as COCO does: each detection in turn takes the best object still free.
+
+    Args:
+        overlaps: Of detections by falling score with objects, (M, N).
+    """
+    free, matches = np.ones(overlaps.shape[1], dtype=bool), 0
+    for row in overlaps:
+        left = np.where(free, row, -1.0)
+        best = left.max()
+        if best >= min(IOU, _MATCH_TIE):
+            # Of equally good objects COCO takes the last.
+            free[np.flatnonzero(left == best)[-1]] = False
+            matches += 1
+    return matches
+
+
+def _iou(a: Floats, b: Floats) -> Floats:
+    """Overlaps of boxes (M, 4) with boxes (N, 4), intersection over union: (M, N)."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = (high - low).clip(min=0).prod(axis=2)
+    areas_a = (a[:, 2:] - a[:, :2]).prod(axis=1)
+    areas_b = (b[:, 2:] - b[:, :2]).prod(axis=1)
+    union = areas_a[:, None] + areas_b[None, :] - shared
+    overlaps: Floats = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return overlaps

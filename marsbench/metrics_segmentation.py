@@ -1,0 +1,133 @@
+"""Score masks from confusion matrices: numpy only, so that a leaderboard can re-score.
+
+One matrix per image is kept; the dataset-level scores come from their sum. Classes that occur
+neither in the targets nor in the predictions count nowhere: an absent class has no IoU, and a
+zero or a one in its place would make the mean depend on the list of classes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+IGNORE = 255
+"""The value of mask pixels that count nowhere."""
+
+BACKGROUND = "background"
+"""Name of the class that `miou_foreground` leaves out."""
+
+Counts = NDArray[np.int64]
+
+
+def confusion(
+    target: NDArray[np.integer],
+    predicted: NDArray[np.integer],
+    num_classes: int,
+    ignore: int = IGNORE,
+) -> Counts:
+    """Count the pixels of every pair of true and predicted class.
+
+    Args:
+        target: True class ids, shape (H, W).
+        predicted: Predicted class ids, shape (H, W).
+        num_classes: K.
+        ignore: Pixels of this target are left out.
+
+    Returns:
+        Shape (K, K); rows are the true classes, columns the predicted ones.
+
+    Raises:
+        ValueError: If the shapes differ or a counted pixel has a class outside 0..K-1.
+    """
+    target, predicted = np.asarray(target), np.asarray(predicted)
+    if target.shape != predicted.shape:
+        raise ValueError(f"a target of shape {target.shape} and a prediction of {predicted.shape}")
+    counted = target != ignore
+    rows = target[counted].astype(np.int64)
+    columns = predicted[counted].astype(np.int64)
+    for what, ids in (("target", rows), ("prediction", columns)):
+        if ids.size and (ids.min() < 0 or ids.max() >= num_classes):
+            outside = np.unique(ids[(ids < 0) | (ids >= num_classes)])
+            raise ValueError(
+                f"the {what} holds class {', '.join(map(str, outside[:5]))} of {num_classes}"
+            )
+    counts = np.bincount(rows * num_classes + columns, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes).astype(np.int64)
+
+
+def score(confusions: Counts, classes: Sequence[str]) -> dict[str, float]:
+    """Compute every metric of segmentation.
+
+    Args:
+        confusions: As `confusion` gives them, shape (N, K, K): one per image.
+        classes: The K class names, in the order of their ids.
+
+    Returns:
+        Metric name to value. From the sum of the matrices:
+
+        - ``miou``, ``dice``: means over the classes that occur in the targets or the predictions.
+        - ``miou_foreground``: ``miou`` without the class named background; only where the task
+          has such a class.
+        - ``precision``, ``recall``: means over the classes that are predicted, that are there.
+        - ``pixel_accuracy``; and ``iou/CLASS``, ``dice/CLASS`` of the classes that occur,
+          ``recall/CLASS`` of those that are there.
+
+        ``iou_per_image`` is the mean over images of the mean over the classes that occur in the
+        image's target or prediction. What is nowhere defined is left out; images of which every
+        pixel is ignored count nowhere.
+
+    Raises:
+        ValueError: If the shape does not fit the classes.
+    """
+    confusions = np.asarray(confusions, dtype=np.int64)
+    names = list(classes)
+    if confusions.ndim != 3 or confusions.shape[1:] != (len(names), len(names)):
+        raise ValueError(
+            f"confusion matrices of shape {confusions.shape} do not fit {len(names)} classes"
+        )
+    total: Counts = confusions.sum(axis=0)
+    if not total.any():
+        return {}
+    hits, true, predicted = _counts(total)
+    occurs = true + predicted > 0
+    iou, dice = _ratio(hits, true + predicted - hits), _ratio(2 * hits, true + predicted)
+    precision, recall = _ratio(hits, predicted), _ratio(hits, true)
+    foreground = occurs & np.array([name.lower() != BACKGROUND for name in names])
+    result = {
+        "miou": float(iou[occurs].mean()),
+        "iou_per_image": _iou_per_image(confusions),
+        "dice": float(dice[occurs].mean()),
+        "pixel_accuracy": float(hits.sum() / total.sum()),
+        "precision": float(precision[predicted > 0].mean()),
+        "recall": float(recall[true > 0].mean()),
+    }
+    if foreground.any() and BACKGROUND in (name.lower() for name in names):
+        result["miou_foreground"] = float(iou[foreground].mean())
+    for metric, values, defined in (
+        ("iou", iou, occurs),
+        ("dice", dice, occurs),
+        ("recall", recall, true > 0),
+    ):
+        result |= {f"{metric}/{names[k]}": float(values[k]) for k in np.flatnonzero(defined)}
+    return result
+
+
+def _iou_per_image(confusions: Counts) -> float:
+    """Mean over images of the mean over each image's classes; some pixel must count."""
+    hits, true, predicted = _counts(confusions)
+    occurs = true + predicted > 0
+    iou = np.where(occurs, _ratio(hits, true + predicted - hits), 0.0)
+    counted = occurs.any(axis=1)
+    means = iou[counted].sum(axis=1) / occurs[counted].sum(axis=1)
+    return float(means.mean())
+
+
+def _counts(confusions: Counts) -> tuple[Counts, Counts, Counts]:
+    """Pixels of each class that are hit, that are there, that are predicted: (..., K) each."""
+    hits = np.diagonal(confusions, axis1=-2, axis2=-1)
+    return hits, confusions.sum(axis=-1), confusions.sum(axis=-2)
+
+
+def _ratio(part: Counts, whole: Counts) -> NDArray[np.float64]:
+    """Divide; 0 where the whole is 0, which callers leave out."""
+    return np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)

@@ -1,0 +1,98 @@
+"""A model ready to predict: fed with images in [0, 1], read as probabilities or boxes."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from marsbench.config import Bands, LossName
+from marsbench.data.spec import TaskSpec
+from marsbench.kinds import Kind
+from marsbench.predict.tiles import Found
+from marsbench.training.losses import Objective
+
+
+class Network(Protocol):
+    """What a `Predictor` runs."""
+
+    def __call__(self, image: Tensor) -> Any:
+        """Give logits, or detections, of images (B, C, side, side) in [0, 1]."""
+
+    def eval(self) -> Any:
+        """Switch to evaluation."""
+
+    def to(self, device: torch.device) -> Any:
+        """Move to a device."""
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model, and what has to be known to feed it and to read its outputs.
+
+    Attributes:
+        model: In evaluation.
+        task: The task it was trained on.
+        classes: K class names by id.
+        side: Side of its input in pixels.
+        origin: The run's id, or the checkpoint, for people.
+        bands: Of images of more than three bands, which.
+        objective: Turns a classifier's logits into probabilities; None of other kinds.
+        version: Changes with the weights.
+        notes: What a user should know of it.
+    """
+
+    model: Network
+    task: TaskSpec
+    classes: tuple[str, ...]
+    side: int
+    origin: str
+    version: str = ""
+    bands: Bands = Bands.RGB
+    objective: Objective | None = None
+    notes: tuple[str, ...] = ()
+
+    def label(self, image: Tensor) -> Tensor:
+        """Class probabilities (B, K) of images (B, C, side, side) in [0, 1]."""
+        if self.objective is None:
+            raise TypeError(f"{self.task.name} has no labels")
+        return self.objective.probabilities(self.model(image))
+
+    def segment(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """Class probabilities of pixels (B, K, *size) of images (B, C, side, side) in [0, 1].
+
+        Logits are brought to the size, and not probabilities, as in evaluation.
+        """
+        logits: Tensor = self.model(image).float()
+        if logits.shape[-2:] != size:
+            logits = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        return torch.softmax(logits, dim=1)
+
+    def detect(self, image: Tensor) -> list[Found]:
+        """Objects in images (B, C, side, side) in [0, 1], in pixels of the model's input."""
+        return [
+            Found(
+                found.boxes.detach().cpu().double().numpy(),
+                found.scores.detach().cpu().double().numpy(),
+                found.labels.detach().cpu().numpy(),
+            )
+            for found in self.model(image)
+        ]
+
+
+def colors_of(spec: TaskSpec, bands: Bands) -> tuple[int | None, ...] | None:
+    """Say which colour each band is, where a model sees more than three."""
+    if spec.channels <= 3 or bands is Bands.RGB:
+        return None
+    rgb = spec.rgb_bands or ()
+    return tuple(rgb.index(i) if i in rgb else None for i in range(spec.channels))
+
+
+def objective_of(
+    kind: Kind, loss: LossName, num_classes: int, num_outputs: int
+) -> Objective | None:
+    """Say how a classifier's logits become probabilities; None of other kinds."""
+    if not kind.is_classification:
+        return None
+    return Objective(kind, loss, num_classes, num_outputs)

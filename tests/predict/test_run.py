@@ -1,0 +1,305 @@
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+
+from marsbench.errors import ConfigError, StoreError
+from marsbench.kinds import Kind
+from marsbench.predict import outputs, run
+from marsbench.predict.inputs import Item
+from marsbench.predict.predictor import Predictor
+from marsbench.predict.run import Options, Summary, predict
+from tests.predict.stubs import predictor
+
+SCALE = (33550, 12, 3, (2.0, 2.0, 0.0), True)
+TIE = (33922, 12, 6, (0.0, 0.0, 0.0, 1000.0, 5000.0, 0.0), True)
+KEYS = (34735, 3, 8, (1, 1, 0, 1, 1025, 0, 1, 1), True)
+NAME = (34737, 2, 6, "Mars|", True)
+GEO = [SCALE, TIE, KEYS, NAME]
+
+
+def noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+
+
+def item(path: Path, pixels: np.ndarray, **options: Any) -> Item:
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, pixels, **options)
+    else:
+        Image.fromarray(pixels).save(path)
+    return Item(path, path.name)
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    with (out / outputs.TABLE).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def go(
+    model: Predictor, items: list[Item], out: Path, **options: Any
+) -> tuple[Summary, list[dict[str, Any]]]:
+    told: list[dict[str, Any]] = []
+    return predict(model, items, out, Options(device="cpu", **options), told.append), told
+
+
+def expected(pixels: np.ndarray) -> np.ndarray:
+    """The classes of `Pointwise`."""
+    values = torch.from_numpy(pixels.astype(np.float32) / np.float32(255))[None, None]
+    with torch.inference_mode():
+        found: np.ndarray = predictor(Kind.SEGMENTATION).model(values)[0].argmax(dim=0).numpy()
+    return found
+
+
+def test_labels(tmp_path: Path) -> None:
+    items = [
+        item(tmp_path / f"{value}.png", np.full((20, 30), value, np.uint8))
+        for value in (0, 128, 255)
+    ]
+    summary, told = go(predictor(Kind.MULTICLASS), items, tmp_path / "out", batch_size=2)
+    assert (summary.done, summary.skipped, summary.failed) == (3, 0, [])
+    assert [line["label"] for line in told] == ["crater", "dune", "plain"]
+    rows = {Path(row["file"]).name: row for row in rows_of(tmp_path / "out")}
+    assert list(rows["0.png"])[:3] == ["file", "label", "probability/crater"]
+    assert rows["0.png"]["label"] == "crater"
+    numbers = [float(rows["128.png"][f"probability/{n}"]) for n in ("crater", "dune", "plain")]
+    assert sum(numbers) == pytest.approx(1)
+    assert rows["128.png"]["scaling"] == "8 bits"
+    about = json.loads((tmp_path / "out" / "about.json").read_text())
+    assert about["model"] == "stub"
+
+
+def test_several_labels_above_a_threshold(tmp_path: Path) -> None:
+    one = item(tmp_path / "a.png", np.full((9, 9), 64, np.uint8))
+    go(predictor(Kind.MULTILABEL), [one], tmp_path / "out", threshold=0.1)
+    assert rows_of(tmp_path / "out")[0]["label"] == "crater;dune"
+    go(predictor(Kind.MULTILABEL), [one], tmp_path / "none", threshold=0.99)
+    assert rows_of(tmp_path / "none")[0]["label"] == ""
+
+
+@pytest.mark.parametrize("size", [(100, 131), (20, 90), (65, 65)])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.6])
+def test_tiles_give_what_the_whole_gives(
+    size: tuple[int, int], overlap: float, tmp_path: Path
+) -> None:
+    pixels = noise(*size)
+    one = item(tmp_path / "large.png", pixels)
+    out = tmp_path / "out"
+    _, told = go(predictor(Kind.SEGMENTATION), [one], out, overlap=overlap, batch_size=3)
+    assert told[0]["tiles"] > 1
+    found = np.asarray(Image.open(out / "maps" / "large.png"))
+    np.testing.assert_array_equal(found, expected(pixels))
+    counts = np.bincount(found.ravel(), minlength=3)
+    row = rows_of(out)[0]
+    for name, count in zip(("background", "crater", "dune"), counts, strict=True):
+        assert float(row[f"share/{name}"]) == pytest.approx(count / found.size)
+    assert row["map"] == "maps/large.png"
+    assert (out / "legend.png").exists()
+
+
+def test_a_map_on_disk_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_IN_MEMORY", 0)
+    pixels = noise(90, 100)
+    go(predictor(Kind.SEGMENTATION), [item(tmp_path / "a.png", pixels)], tmp_path / "out")
+    found = np.asarray(Image.open(tmp_path / "out" / "maps" / "a.png"))
+    np.testing.assert_array_equal(found, expected(pixels))
+    assert not list((tmp_path / "out").glob("tmp*"))
+
+
+def test_small_images_are_seen_as_a_whole_at_the_models_size(tmp_path: Path) -> None:
+    pixels = np.kron(noise(16, 16), np.ones((3, 3))).astype(np.uint8)
+    out = tmp_path / "out"
+    small = [item(tmp_path / "small.png", pixels), item(tmp_path / "same.png", noise(32, 32))]
+    _, told = go(predictor(Kind.SEGMENTATION), small, out)
+    assert [line["tiles"] for line in told] == [1, 1]
+    assert np.asarray(Image.open(out / "maps" / "small.png")).shape == (48, 48)
+    same = np.asarray(Image.open(out / "maps" / "same.png"))
+    np.testing.assert_array_equal(same, expected(noise(32, 32)))
+    # Tiles of another size, on demand.
+    _, told = go(predictor(Kind.SEGMENTATION), small[:1], tmp_path / "tiles", tile=20)
+    assert told[0]["tiles"] == 9
+    large = [item(tmp_path / "large.png", noise(100, 100))]
+    _, told = go(predictor(Kind.SEGMENTATION), large, tmp_path / "whole", tile=0)
+    assert told[0]["tiles"] == 1
+
+
+def test_tiles_cover_what_a_training_image_covered(tmp_path: Path) -> None:
+    model = predictor(Kind.SEGMENTATION)
+    model = replace(model, task=replace(model.task, image_size=(64, 64)))
+    pixels = np.kron(noise(40, 40), np.ones((4, 4))).astype(np.uint8)
+    _, told = go(model, [item(tmp_path / "a.png", pixels)], tmp_path / "out", overlap=0)
+    assert told[0]["tiles"] == 9
+    found = np.asarray(Image.open(tmp_path / "out" / "maps" / "a.png"))
+    assert (found == expected(pixels)).mean() > 0.5
+
+
+def test_overlays_show_classes_but_not_the_background(tmp_path: Path) -> None:
+    pixels = np.zeros((32, 32), np.uint8)
+    pixels[:, 16:] = 255
+    one = item(tmp_path / "a.png", pixels)
+    go(predictor(Kind.SEGMENTATION), [one], tmp_path / "out")
+    drawn = np.asarray(Image.open(tmp_path / "out" / "overlays" / "a.png"))
+    assert not drawn[:, :16].any()
+    color = outputs.palette(("background", "crater", "dune"))[2]
+    np.testing.assert_array_equal(drawn[5, 20], (255 + color.astype(int)) // 2)
+    summary, _ = go(predictor(Kind.SEGMENTATION), [one], tmp_path / "plain", overlay=False)
+    assert summary.done == 1
+    assert not (tmp_path / "plain" / "overlays").exists()
+    # The overlay that lacks is made later.
+    assert go(predictor(Kind.SEGMENTATION), [one], tmp_path / "plain")[0].done == 1
+
+
+def test_class_maps_keep_the_place_of_their_image(tmp_path: Path) -> None:
+    pixels = noise(80, 90).astype(np.float32)
+    pixels[:10] = -1
+    nodata = (42113, 2, 3, "-1", True)
+    one = item(tmp_path / "strip.tif", pixels, extratags=[*GEO, nodata])
+    go(predictor(Kind.SEGMENTATION), [one], tmp_path / "out")
+    with tifffile.TiffFile(tmp_path / "out" / "maps" / "strip.tif") as file:
+        page = file.pages.first
+        found = page.asarray()
+        for code, kind, _, value, _ in GEO:
+            assert page.tags[code].value == value
+            assert page.tags[code].dtype == kind
+        assert page.tags[42113].value == "255"
+    assert found.dtype == np.uint8
+    assert (found[:10] == 255).all()
+    assert (found[10:] < 3).all()
+    row = rows_of(tmp_path / "out")[0]
+    assert sum(float(row[f"share/{n}"]) for n in ("background", "crater", "dune")) == 1
+    assert row["scaling"].startswith("percentiles")
+
+
+def boxes_of(out: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((out / outputs.BOXES).read_text())
+    return content
+
+
+def test_boxes_in_coco_form(tmp_path: Path) -> None:
+    pixels = np.zeros((48, 64), np.uint8)
+    pixels[12:24, 20:40] = 255
+    items = [
+        item(tmp_path / "a.png", pixels),
+        item(tmp_path / "b.tif", pixels, extratags=GEO),
+        item(tmp_path / "c.png", np.zeros((40, 40), np.uint8)),
+    ]
+    go(predictor(Kind.DETECTION), items, tmp_path / "out")
+    content = boxes_of(tmp_path / "out")
+    assert content["categories"] == [{"id": 1, "name": "crater"}, {"id": 2, "name": "rock"}]
+    assert [(i["width"], i["height"]) for i in content["images"]] == [(64, 48), (64, 48), (40, 40)]
+    first, second = content["annotations"]
+    assert first["bbox"] == pytest.approx([20, 12, 20, 12], abs=2.1)
+    assert (first["image_id"], second["image_id"]) == (1, 2)
+    assert first["category_id"] == 2
+    assert first["score"] == pytest.approx(0.9)
+    assert "geo_bbox" not in first
+    left, top, width, height = second["bbox"]
+    assert second["geo_bbox"] == pytest.approx(
+        [1000 + 2 * left, 5000 - 2 * (top + height), 1000 + 2 * (left + width), 5000 - 2 * top]
+    )
+    assert {p.name for p in (tmp_path / "out" / "overlays").iterdir()} == {
+        "a.png",
+        "b.png",
+        "c.png",
+    }
+    go(predictor(Kind.DETECTION), items[:1], tmp_path / "low", threshold=0.05)
+    assert len(boxes_of(tmp_path / "low")["annotations"]) == 2
+
+
+def test_boxes_of_large_images(tmp_path: Path) -> None:
+    pixels = np.zeros((100, 150), np.uint8)
+    pixels[20:26, 28:34] = 255  # within the overlap of tiles, or cut by one's border
+    pixels[70:78, 100:110] = 255
+    one = item(tmp_path / "a.png", pixels)
+    _, told = go(predictor(Kind.DETECTION), [one], tmp_path / "out", overlap=0.5)
+    assert told[0]["tiles"] > 4
+    assert told[0]["boxes"] == 2
+    found = sorted(a["bbox"] for a in boxes_of(tmp_path / "out")["annotations"])
+    assert found == [[28, 20, 6, 6], [100, 70, 10, 8]]
+
+
+def test_what_is_there_is_skipped(tmp_path: Path) -> None:
+    model, out = predictor(Kind.SEGMENTATION), tmp_path / "out"
+    items = [item(tmp_path / f"{i}.png", noise(20, 20, seed=i)) for i in range(3)]
+    go(model, items[:2], out)
+    # As if killed: half a line.
+    journal = out / ".journal.jsonl"
+    journal.write_text(journal.read_text() + '{"source": "hal')
+    summary, told = go(model, items, out)
+    assert (summary.done, summary.skipped) == (1, 2)
+    assert [line["status"] for line in told] == ["skipped", "skipped", "done"]
+    assert len(rows_of(out)) == 3
+    (out / "maps" / "1.png").unlink()
+    item(items[0].path, noise(25, 25))
+    assert go(model, items, out)[0].done == 2
+    assert rows_of(out)[0]["height"] == "25"
+    assert go(model, items, out, overwrite=True)[0].done == 3
+    with pytest.raises(StoreError, match="made otherwise: model differ"):
+        go(replace(model, origin="another"), items, out)
+    with pytest.raises(StoreError, match="overlap"):
+        go(model, items, out, overlap=0.1)
+    assert not list(out.rglob("*.part"))
+
+
+def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
+    journal = outputs.Journal(tmp_path / "out", {}, overwrite=False)
+    try:
+        with pytest.raises(StoreError, match="Another process"):
+            outputs.Journal(tmp_path / "out", {}, overwrite=False)
+    finally:
+        journal.close()
+
+
+def test_a_bad_image_does_not_stop_the_others(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_text("nothing")
+    items = [
+        item(tmp_path / "a.png", noise(20, 20)),
+        Item(bad, "bad.png"),
+        item(tmp_path / "one.png", noise(1, 1)),
+        item(tmp_path / "z.png", noise(20, 20)),
+    ]
+    summary, told = go(predictor(Kind.MULTICLASS), items, tmp_path / "out")
+    assert summary.done == 2
+    assert [Path(file).name for file, _ in summary.failed] == ["bad.png", "one.png"]
+    assert sorted(line["status"] for line in told) == ["done", "done", "failed", "failed"]
+    assert len(rows_of(tmp_path / "out")) == 2
+    assert go(predictor(Kind.MULTICLASS), items, tmp_path / "out")[0].skipped == 2
+
+
+def test_images_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    items = [
+        item(tmp_path / "a.png", noise(20, 20)),
+        item(tmp_path / "a.tif", noise(20, 20)),
+        item(tmp_path / "other" / "a.png", noise(20, 20)),
+    ]
+    out = tmp_path / "out"
+    go(predictor(Kind.SEGMENTATION), items, out)
+    assert sorted(p.name for p in (out / "maps").iterdir()) == ["a.png", "a_png.png", "a_tif.png"]
+    assert go(predictor(Kind.SEGMENTATION), items, out)[0].skipped == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("batch_size", 0), ("overlap", 1.0), ("threshold", -0.1), ("tile", 3)]
+)
+def test_options_that_cannot_be(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=name.replace("_", "-")):
+        Options(**{name: value})  # type: ignore[arg-type]
+
+
+def test_a_device_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--device nothing"):
+        predict(predictor(Kind.MULTICLASS), [], tmp_path, Options(device="nothing"))
+
+
+def test_more_classes_than_colours() -> None:
+    names = [f"class {i}" for i in range(40)]
+    assert outputs.palette(names).shape == (40, 3)
+    assert len({tuple(c) for c in outputs.palette(names)[:16].tolist()}) == 16

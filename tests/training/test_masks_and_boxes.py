@@ -1,0 +1,247 @@
+"""Segmentation and detection through the whole loop, with the smallest of models."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import timm
+import torch
+from PIL import Image
+
+import marsbench
+from marsbench import metrics_detection, metrics_segmentation
+from marsbench.config import RunConfig
+from marsbench.data.dataset import MarsDataset
+from marsbench.data.rows import Boxes
+from marsbench.data.sources.local import LocalSource
+from marsbench.data.spec import Decode, TaskSpec
+from marsbench.errors import ConfigError, DataError
+from marsbench.kinds import Kind
+from marsbench.models.modes import build_for_mode
+from marsbench.models.segmenters import Segmenter
+from marsbench.plan import resolve
+from marsbench.results.record import RunRecord
+from marsbench.results.store import Store
+from marsbench.training import runner
+from marsbench.training.callbacks import ProgressBar
+from marsbench.training.objectives import Found, confusion
+from tests.fakes import make_spec, write_folder, write_spec
+
+MASKS = "smp:unet/tu-test_resnet"
+CLASSES = ("background", "crater", "dune")
+
+
+def keys(task: str, store: Path, **more: Any) -> dict[str, Any]:
+    return {
+        "task": task,
+        "model": MASKS,
+        "mode": "scratch",
+        "store": str(store),
+        "workers": 0,
+        "optim.batch_size": 8,
+        "trainer.max_epochs": 2,
+        **more,
+    }
+
+
+def spec_of(kind: Kind) -> TaskSpec:
+    if kind is Kind.DETECTION:
+        return make_spec(kind, CLASSES[1:], decode=Decode.IMAGE_BOXES)
+    return make_spec(kind, CLASSES, decode=Decode.IMAGE_MASK)
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Kind], str]:
+    """Write the folder of a task; returns the path of its YAML."""
+
+    def written(kind: Kind) -> str:
+        folder = write_folder(spec_of(kind), tmp_path_factory.mktemp(kind), side=40)
+        return str(write_spec(spec_of(kind), folder / "task.yaml"))
+
+    return written
+
+
+@pytest.fixture(scope="module")
+def masks(make: Callable[[Kind], str]) -> str:
+    return make(Kind.SEGMENTATION)
+
+
+@pytest.fixture(scope="module")
+def boxes(make: Callable[[Kind], str]) -> str:
+    return make(Kind.DETECTION)
+
+
+@pytest.fixture(scope="module")
+def finished(masks: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunRecord, Path]:
+    store = tmp_path_factory.mktemp("runs")
+    return marsbench.run(**keys(masks, store)), store
+
+
+def stored(record: RunRecord, store: Path) -> pd.DataFrame:
+    return Store(store).predictions(record.run_id)
+
+
+def test_stored_confusions_give_the_metrics(finished: tuple[RunRecord, Path]) -> None:
+    record, store = finished
+    names = record.data["classes"]
+    for split, table in stored(record, store).groupby("split"):
+        counts = np.stack(table["confusion"].tolist()).reshape(-1, len(names), len(names))
+        again = metrics_segmentation.score(counts, names)
+        assert again == {k: v for k, v in record.metrics[str(split)].items() if k != "loss"}
+    assert record.metrics["test"]["miou"] == record.score
+
+
+def test_class_maps_are_kept_in_the_size_of_the_masks(
+    finished: tuple[RunRecord, Path], masks: str
+) -> None:
+    record, store = finished
+    spec = spec_of(Kind.SEGMENTATION)
+    data = MarsDataset(spec, LocalSource(spec, Path(masks).parent), "test")
+    table = stored(record, store)
+    table = table[table["split"] == "test"]
+    for i, (_, row) in enumerate(table.iterrows()):
+        sample = data[i]
+        assert sample["sample_id"] == row["sample_id"]
+        with Image.open(store / record.run_id / "maps" / f"{row['sample_id']}.png") as opened:
+            classes = np.array(opened)
+        truth = sample["mask"].numpy()
+        assert classes.shape == truth.shape == (40, 40)
+        again = metrics_segmentation.confusion(truth, classes, 3)
+        np.testing.assert_array_equal(again.ravel(), row["confusion"])
+
+
+def test_inputs_are_of_the_images_size(masks: str, tmp_path: Path) -> None:
+    plan = resolve(RunConfig.from_dict(keys(masks, tmp_path)))
+    assert plan.side == 64  # 40 pixels, in multiples of 32
+    assert plan.train_counts == {}
+
+
+def test_confusion_equals_numpy() -> None:
+    rng = np.random.default_rng(0)
+    truth, classes = rng.integers(0, 4, (9, 11)), rng.integers(0, 4, (9, 11))
+    truth[:2] = 255
+    ours = confusion(torch.from_numpy(truth), torch.from_numpy(classes), 4).numpy()
+    np.testing.assert_array_equal(ours, metrics_segmentation.confusion(truth, classes, 4))
+    empty = confusion(torch.full((3, 3), 255), torch.zeros(3, 3, dtype=torch.int64), 2)
+    assert empty.sum() == 0
+
+
+@pytest.mark.parametrize(
+    "loss", ["cross_entropy", "generalized_dice_simple", "generalized_dice_linear", "combined"]
+)
+def test_every_loss_trains(loss: str, masks: str, tmp_path: Path) -> None:
+    record = marsbench.run(**keys(masks, tmp_path, loss=loss, **{"trainer.max_epochs": 1}))
+    assert np.isfinite(record.metrics["val"]["loss"])
+    assert record.identity["loss"] == loss
+
+
+@pytest.mark.parametrize("kind", [Kind.SEGMENTATION, Kind.DETECTION])
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"loss": "binary_cross_entropy"}, "loss=binary_cross_entropy is not for"),
+        ({"imbalance": "oversample"}, "imbalance=oversample is for tasks with one label"),
+        ({"outputs": 1}, "outputs=1 is for binary tasks"),
+        ({"subset": "few_shot_1"}, "few_shot_1 needs a class for every image"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(
+    kind: Kind,
+    more: dict[str, Any],
+    message: str,
+    make: Callable[[Kind], str],
+    tmp_path: Path,
+) -> None:
+    model = MASKS if kind is Kind.SEGMENTATION else "ssdlite"
+    with pytest.raises((ConfigError, DataError), match=message):
+        resolve(RunConfig.from_dict(keys(make(kind), tmp_path, model=model, **more)))
+
+
+@pytest.mark.parametrize("task", ["masks", "boxes"])
+def test_negatives_are_left_out_of_training_alone(
+    task: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    model = MASKS if task == "masks" else "ssdlite"
+    path = request.getfixturevalue(task)
+    plans = [
+        resolve(RunConfig.from_dict(keys(path, tmp_path, model=model, negatives=choice)))
+        for choice in ("include", "exclude")
+    ]
+    assert plans[1].num_samples["train"] < plans[0].num_samples["train"]
+    assert plans[1].num_samples["test"] == plans[0].num_samples["test"]
+    assert plans[0].run_id != plans[1].run_id
+
+
+@pytest.mark.parametrize("mode", ["scratch", "frozen"])
+def test_a_cut_run_ends_as_the_whole_one(
+    mode: str, masks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tmp_path / "encoder.pth"
+    torch.save(timm.create_model("test_resnet").state_dict(), checkpoint)
+    values = keys(masks, tmp_path / "cut", mode=mode, **{"trainer.max_epochs": 4})
+    if mode == "frozen":
+        values["weights"] = str(checkpoint)
+
+    def cut(self: ProgressBar, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressBar, "on_train_epoch_start", cut, raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            marsbench.run(**values)
+    resumed = marsbench.run(**values)
+    assert resumed.timing["resumed_from_epoch"] == 2
+    whole = marsbench.run(**{**values, "store": str(tmp_path / "whole")})
+    assert resumed.metrics == whole.metrics
+
+
+def test_a_frozen_encoder_stays_as_it_was(
+    masks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tmp_path / "encoder.pth"
+    torch.save(timm.create_model("test_resnet").state_dict(), checkpoint)
+    built: list[tuple[Segmenter, dict[str, torch.Tensor]]] = []
+
+    def remembered(*args: Any, **options: Any) -> Any:
+        model = build_for_mode(*args, **options)
+        assert isinstance(model, Segmenter)
+        built.append((model, {k: v.clone() for k, v in model.state_dict().items()}))
+        return model
+
+    monkeypatch.setattr(runner, "build_for_mode", remembered)
+    record = marsbench.run(**keys(masks, tmp_path / "runs", mode="frozen", weights=str(checkpoint)))
+    ((model, before),) = built
+    for name, tensor in model.state_dict().items():
+        if name.startswith(model.frozen_prefix):
+            assert torch.equal(tensor, before[name]), name
+    assert any(not torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert record.parameters["trained"] < record.parameters["total"]
+
+
+def test_a_detector_through_the_whole_loop(boxes: str, tmp_path: Path) -> None:
+    values = keys(boxes, tmp_path, model="ssdlite", **{"trainer.max_epochs": 1})
+    record = marsbench.run(**values, augment="scale_d4")
+    table = stored(record, tmp_path)
+    for split, part in table.groupby("split"):
+        truths = [
+            Boxes(np.array([*row]).reshape(-1, 4), np.array(labels))
+            if len(row)
+            else Boxes(np.zeros((0, 4)), np.zeros(0, dtype=np.int64))
+            for row, labels in zip(
+                [[list(b) for b in r] for r in part["target_boxes"]],
+                part["target_labels"],
+                strict=True,
+            )
+        ]
+        found = [
+            Found(np.array([list(b) for b in row]).reshape(-1, 4), np.array(s), np.array(labels))
+            for row, s, labels in zip(part["boxes"], part["scores"], part["labels"], strict=True)
+        ]
+        again = metrics_detection.score(truths, found, record.data["classes"])
+        assert again == {k: v for k, v in record.metrics[str(split)].items() if k != "loss"}
+    assert "map50" in record.metrics["test"]
