@@ -220,6 +220,8 @@ class RunConfig:
     """Commit, tag or branch of hub data; by default what is downloaded, else the newest."""
     protocol: Protocol = Protocol.ONLINE
     """online: images pass through the model in every epoch."""
+    side: int | None = None
+    """Side in pixels to which images with masks or boxes are resized; by default the model's."""
     bands: Bands = Bands.RGB
     """rgb, as the paper, or all, of images of more than three bands."""
     negatives: Negatives = Negatives.INCLUDE
@@ -258,8 +260,7 @@ class RunConfig:
         """Build a config from plain values, nested or with dotted keys.
 
         Args:
-            values: For example ``{"task": "frost_cls", "optim": {"lr": 1e-3}}`` or
-                ``{"task": "frost_cls", "optim.lr": 1e-3}``.
+            values: For example ``{"task": "frost_cls", "optim.lr": 1e-3}``, or groups nested.
 
         Raises:
             ConfigError: If a key is unknown or a value cannot be used; names all of them.
@@ -417,6 +418,7 @@ def _problems(config: RunConfig) -> list[str]:
         "trainer.devices": (config.trainer.devices, 1),
         "trainer.num_nodes": (config.trainer.num_nodes, 1),
         "workers": (config.workers, 0),
+        "side": (config.side, 32),
     }
     for key, (number, low) in at_least.items():
         if number is not None and number < low:
@@ -430,11 +432,8 @@ def _problems(config: RunConfig) -> list[str]:
     for key, value in above_zero.items():
         if value is not None and value <= 0:
             problems.append(f"'{key}' is {value}; it must be above 0.")
-    for key, text in {
-        "root": config.root,
-        "weights": config.weights,
-        "store": config.store,
-    }.items():
+    texts = {"root": config.root, "weights": config.weights, "store": config.store}
+    for key, text in texts.items():
         if text is not None and not text.strip():
             problems.append(f"'{key}' is empty.")
     if config.outputs not in (None, 1, 2):

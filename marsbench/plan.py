@@ -162,7 +162,7 @@ def resolve(config: RunConfig) -> Plan:
         model=model,
         augment=augment,
         weights=weights,
-        side=_side(task, source, model),
+        side=_side(config, task, source, model),
         balance=_balance(config, task, source, selection),
         loss=loss,
         num_outputs=num_outputs,
@@ -209,12 +209,20 @@ def _without_negatives(
     return Selection(np.array(kept), selection.origin, digest(ids)[:16])
 
 
-def _side(task: TaskSpec, source: Source, model: ModelSpec) -> int:
-    """Choose the side to which images are resized.
+def _side(config: RunConfig, task: TaskSpec, source: Source, model: ModelSpec) -> int:
+    """Choose the side to which images are resized: the one given, else the model's.
 
     A segmentation model takes any: that of the images, up to its own, in whole multiples of what
     its encoder halves five times.
     """
+    if config.side is not None:
+        if task.kind.is_classification or model.fixed_size:
+            raise ConfigError(
+                f"side={config.side} cannot be chosen: {model.name} takes images of "
+                f"{model.input_size} x {model.input_size} pixels.",
+                "Leave side out.",
+            )
+        return config.side
     if task.kind is not Kind.SEGMENTATION or model.fixed_size:
         return model.input_size
     raw = source.read("train", 0)

@@ -29,6 +29,7 @@ HASHED = {
     "size": None,  # enters with the data revision
     "revision": None,  # enters as the commit
     "bands": None,  # enters resolved, where images have more than three
+    "side": None,  # enters as the input's size
     "negatives": "exclude",
     "source": None,
     "loss": None,  # enters resolved

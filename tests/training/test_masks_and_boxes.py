@@ -120,6 +120,19 @@ def test_inputs_are_of_the_images_size(masks: str, tmp_path: Path) -> None:
     assert plan.train_counts == {}
 
 
+def test_a_side_of_ones_own(masks: str, boxes: str, tmp_path: Path) -> None:
+    for task, model in ((masks, MASKS), (boxes, "ssdlite")):
+        plans = [
+            resolve(RunConfig.from_dict(keys(task, tmp_path, model=model, side=side)))
+            for side in (None, 96)
+        ]
+        assert plans[1].side == 96
+        assert plans[0].run_id != plans[1].run_id
+    values = keys("frost_cls", tmp_path, model="timm:test_resnet", source="demo", side=96)
+    with pytest.raises(ConfigError, match="side=96 cannot be chosen: timm:test_resnet takes"):
+        resolve(RunConfig.from_dict(values))
+
+
 def test_confusion_equals_numpy() -> None:
     rng = np.random.default_rng(0)
     truth, classes = rng.integers(0, 4, (9, 11)), rng.integers(0, 4, (9, 11))
