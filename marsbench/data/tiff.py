@@ -48,7 +48,7 @@ def size(encoded: bytes, where: str) -> tuple[int, int]:
         DataError: If it is damaged; names it.
     """
     with _opened(encoded, where) as (series, _):
-        lengths = dict(zip(*_axes(series), strict=True))
+        lengths = dict(zip(*axes_of(series), strict=True))
         return lengths["Y"], lengths["X"]
 
 
@@ -59,7 +59,7 @@ def numbers(encoded: bytes, where: str) -> NDArray[Any]:
         DataError: If it is damaged, or of several pages that are no bands; names it.
     """
     with _opened(encoded, where) as (series, others):
-        axes, shape = _axes(series)
+        axes, shape = axes_of(series)
         if others or set(axes) - set(f"YX{_BANDS}"):
             pages = math.prod(n for axis, n in zip(axes, shape, strict=True) if axis not in "YXSC")
             raise DataError(
@@ -71,7 +71,7 @@ def numbers(encoded: bytes, where: str) -> NDArray[Any]:
             values: NDArray[Any] = series.asarray().reshape(shape)
         except Exception as error:
             # Some compressions, such as LZW, tifffile leaves to another package; PIL has them.
-            if "imagecodecs" not in str(error) or (found := _by_pil(encoded)) is None:
+            if "imagecodecs" not in str(error) or (found := by_pil(encoded)) is None:
                 raise
             if found.shape[:2] != (shape[axes.index("Y")], shape[axes.index("X")]):
                 raise
@@ -91,12 +91,12 @@ def _opened(encoded: bytes, where: str) -> Iterator[tuple["tifffile.TiffPageSeri
     try:
         with tifffile.TiffFile(io.BytesIO(encoded)) as file:
             first = file.pages.first
-            check_claim(_claimed(first.shape, first.dtype), encoded, where)
+            check_claim(claimed_bytes(first.shape, first.dtype), encoded, where)
             found = [s for s in file.series if len(s.shape) >= 2 and not s.keyframe.is_reduced]
             if not found:
                 # What tifffile makes of a file cut short before its directory.
                 raise ValueError("it holds no pixels")
-            check_claim(sum(_claimed(s.shape, s.dtype) for s in found), encoded, where)
+            check_claim(sum(claimed_bytes(s.shape, s.dtype) for s in found), encoded, where)
             yield found[0], len(found) - 1
     except DataError:
         raise
@@ -107,11 +107,12 @@ def _opened(encoded: bytes, where: str) -> Iterator[tuple["tifffile.TiffPageSeri
         ) from error
 
 
-def _claimed(shape: tuple[int, ...], dtype: "np.dtype[Any] | None") -> int:
+def claimed_bytes(shape: tuple[int, ...], dtype: "np.dtype[Any] | None") -> int:
+    """Bytes of numbers of a shape and type."""
     return math.prod(map(int, shape)) * (8 if dtype is None else dtype.itemsize)
 
 
-def _axes(series: "tifffile.TiffPageSeries") -> tuple[str, tuple[int, ...]]:
+def axes_of(series: "tifffile.TiffPageSeries") -> tuple[str, tuple[int, ...]]:
     """Names and lengths of the axes that are rows, columns or longer than 1."""
     kept = [
         (axis, int(n))
@@ -126,7 +127,7 @@ def _axes(series: "tifffile.TiffPageSeries") -> tuple[str, tuple[int, ...]]:
     return axes, shape
 
 
-def _by_pil(encoded: bytes) -> NDArray[Any] | None:
+def by_pil(encoded: bytes) -> NDArray[Any] | None:
     """Numbers of a TIFF by PIL; None where it would change them, or cannot read it."""
     try:
         with Image.open(io.BytesIO(encoded)) as opened:

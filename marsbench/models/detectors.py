@@ -390,13 +390,13 @@ def build_detector(
         state, origin = weights.read_checkpoint(checkpoint), f"weights={checkpoint}"
     else:
         state, origin = download(weights.download, spec), spec.name
-    state = {_present_name(name): tensor for name, tensor in state.items()}
+    state = {present_name(name): tensor for name, tensor in state.items()}
     predictor = re.compile(detector.family.predictor)
     load_but(detector.model, state, lambda name: predictor.match(name) is not None, origin)
     return detector
 
 
-def _present_name(name: str) -> str:
+def present_name(name: str) -> str:
     """A tensor's name in torchvision today; its published COCO weights bear older ones."""
     name = re.sub(r"(fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2", name)
     name = re.sub(r"(rpn\.head\.conv)\.(weight|bias)$", r"\1.0.0.\2", name)

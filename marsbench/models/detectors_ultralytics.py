@@ -279,7 +279,7 @@ def _fetch(spec: ModelSpec) -> weights.State:
     path = weights._torch_cache(url)
     try:
         if not path.exists():
-            weights._check_reachable(url)
+            weights.check_reachable(url)
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), progress=False)
     except Exception as error:  # urllib and sockets raise different types

@@ -149,7 +149,7 @@ def _from_smp(spec: ModelSpec, encoder: str, name: str) -> State:
     try:
         cached = try_to_load_from_cache(repo, file, revision=revision)
         if not isinstance(cached, str):
-            weights._check_reachable(constants.ENDPOINT)
+            weights.check_reachable(constants.ENDPOINT)
             cached = hf_hub_download(repo, file, revision=revision)
     except Exception as error:  # the hub's client raises types of several libraries
         origin = f"the Hugging Face hub ({repo})"

@@ -196,7 +196,7 @@ def _from_timm(spec: ModelSpec) -> State:
         is_cached = any(isinstance(try_to_load_from_cache(cfg.hf_hub_id, n), str) for n in names)
     try:
         if not is_cached:
-            _check_reachable(host)
+            check_reachable(host)
         # Through timm's own loader, which knows how each file has to be renamed.
         model: nn.Module = timm.create_model(spec.id, pretrained=True)
     except Exception as error:  # the hub's client raises types of several libraries
@@ -209,7 +209,7 @@ def _torch_cache(url: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
 
 
-def _check_reachable(url: str) -> None:
+def check_reachable(url: str) -> None:
     """Fail at once where there is no network; the hub's client would retry for half a minute.
 
     Raises:
@@ -226,7 +226,7 @@ def _from_torchvision(spec: ModelSpec) -> State:
     cached = _torch_cache(weights.url)
     try:
         if not cached.exists():
-            _check_reachable(weights.url)
+            check_reachable(weights.url)
         return dict(weights.get_state_dict(progress=False, check_hash=True))
     except Exception as error:  # urllib, sockets and a wrong hash raise different types
         raise _not_to_be_had(spec, weights.url, str(cached.parent), error) from error

@@ -159,7 +159,7 @@ def _load_dense(
         )
     else:
         if entry.library is Library.TORCHVISION:
-            state = {detectors._present_name(name): value for name, value in state.items()}
+            state = {detectors.present_name(name): value for name, value in state.items()}
         counted = any(name.endswith("num_batches_tracked") for name in state)
         built = detectors.build_detector(
             entry,
@@ -187,7 +187,7 @@ def from_hub(repo: str) -> Path:
         if isinstance(cached, str):
             return Path(cached)
     try:
-        weights._check_reachable(constants.ENDPOINT)
+        weights.check_reachable(constants.ENDPOINT)
         files = list_repo_files(repo)
         known = [name for name in _HUB_FILES if name in files]
         known += sorted(name for name in files if name.endswith(SUFFIXES))

@@ -379,10 +379,10 @@ def _read_tiff(path: Path) -> tuple[NDArray[Any], bool, Georeference | None, flo
             if not found:
                 raise ValueError("it holds no pixels")
             series, page = found[0], found[0].keyframe
-            axes, shape = tiff._axes(series)
+            axes, shape = tiff.axes_of(series)
             if len(found) > 1 or set(axes) - set("YXSC"):
                 raise DataError(f"{path} holds several pages.", "Save it with one page.")
-            claimed = tiff._claimed(series.shape, series.dtype)
+            claimed = tiff.claimed_bytes(series.shape, series.dtype)
             if claimed > 4096 * os.path.getsize(path) + (64 << 20):  # noqa: PTH202
                 raise DataError(f"{path} is damaged: it claims {claimed} bytes.", "Copy it again.")
             values = _values(path, series, shape, claimed)
@@ -417,7 +417,7 @@ def _values(path: Path, series: Any, shape: tuple[int, ...], size: int) -> NDArr
         if "imagecodecs" not in str(error):
             raise
         with _large_images_allowed():
-            found = tiff._by_pil(path.read_bytes())
+            found = tiff.by_pil(path.read_bytes())
         # PIL puts bands last, wherever they stand in the file.
         if found is None or found.shape != shape:
             raise

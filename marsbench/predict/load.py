@@ -196,7 +196,7 @@ def _built(
         model, spec.kind, num_outputs, mode, side=side, colors=colors, checkpoint=checkpoint
     )
     if mode is Mode.FROZEN and record.weights is not None:
-        found = runner._digest(built)
+        found = runner.backbone_digest(built)
         if found != record.weights["sha256"]:
             raise WeightsError(
                 f"The frozen backbone of run {record.run_id} is not the one it was trained on: "

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from marsbench.data.drawing import class_colors
 from marsbench.errors import StoreError
 from marsbench.predict.geo import NODATA, Georeference
 from marsbench.predict.inputs import Item
@@ -32,21 +33,16 @@ TABLE, BOXES, ABOUT, LEGEND = "predictions.csv", "predictions.json", "about.json
 
 _JOURNAL, _LOCK = ".journal.jsonl", ".lock"
 
-# Okabe and Ito 2008 without black, then Tol's muted colours: told apart with all kinds of sight.
-_COLORS = (
-    *("E69F00", "56B4E9", "009E73", "F0E442", "0072B2", "D55E00", "CC79A7"),
-    *("332288", "88CCEE", "44AA99", "117733", "999933", "DDCC77", "CC6677", "882255", "AA4499"),
-)
 _BACKGROUND = (70, 70, 70)
 
 
 def palette(classes: Sequence[str]) -> NDArray[np.uint8]:
     """One colour per class, (K, 3); a first class ``background`` is dark grey."""
-    colors = [tuple(bytes.fromhex(c)) for c in _COLORS]
-    first = [_BACKGROUND] if has_background(classes) else []
-    needed = len(classes) - len(first)
-    chosen = [colors[i % len(colors)] for i in range(needed)]
-    return np.array([*first, *chosen], dtype=np.uint8)
+    chosen = [
+        _BACKGROUND if color is None else tuple(bytes.fromhex(color.removeprefix("#")))
+        for color in class_colors(classes)
+    ]
+    return np.array(chosen, dtype=np.uint8)
 
 
 def has_background(classes: Sequence[str]) -> bool:

@@ -237,7 +237,7 @@ def _describe_weights(plan: Plan, model: Model) -> dict[str, Any] | None:
     """Say what training starts from, down to the digest of the backbone's tensors."""
     if plan.weights is None:
         return None
-    described: dict[str, Any] = {"name": plan.weights, "sha256": _digest(model)}
+    described: dict[str, Any] = {"name": plan.weights, "sha256": backbone_digest(model)}
     if plan.config.weights is not None or plan.model.weights is None:
         return described | {"path": plan.config.weights}
     published = plan.model.weights
@@ -248,7 +248,7 @@ def _describe_weights(plan: Plan, model: Model) -> dict[str, Any] | None:
     }
 
 
-def _digest(model: Model) -> str:
+def backbone_digest(model: Model) -> str:
     """SHA-256 of the backbone's tensors, by their names within it."""
     content = hashlib.sha256()
     prefix = model.frozen_prefix

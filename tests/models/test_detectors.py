@@ -269,7 +269,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def no_network(url: str) -> None:
         raise OSError("no network in tests")
 
-    monkeypatch.setattr(weights, "_check_reachable", no_network)
+    monkeypatch.setattr(weights, "check_reachable", no_network)
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     return folder

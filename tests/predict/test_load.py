@@ -273,7 +273,7 @@ def test_a_checkpoint_of_the_hub(
         assert repo == "org/baseline"
         return str(shutil.copyfile(files[name], tmp_path / name))
 
-    monkeypatch.setattr(weights, "_check_reachable", lambda url: None)
+    monkeypatch.setattr(weights, "check_reachable", lambda url: None)
     monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda repo: list(files))
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
     task = str(place / "labels" / "task.yaml")
