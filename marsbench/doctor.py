@@ -209,6 +209,8 @@ def folders() -> Findings:
     """Folders that are written: size, room, and whether a file can be written."""
     from huggingface_hub import constants
 
+    from marsbench.data.inventory import size_of
+
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     torch = Path(os.environ.get("TORCH_HOME") or f"{cache}/torch")
     places = {
@@ -228,7 +230,7 @@ def folders() -> Findings:
             what = f"Only {fact['free'] / 1e6:.0f} MB are free for {name} ({path})."
             problems.append(Problem(what, f"Make room, or {move}."))
     parts = {"decoded images": "decoded", "downloaded data": "data"}
-    facts["MARSBENCH_HOME"] |= {what: _size(paths.home() / part) for what, part in parts.items()}
+    facts["MARSBENCH_HOME"] |= {what: size_of(paths.home() / part) for what, part in parts.items()}
     shared = Path("/dev/shm")  # noqa: S108
     if shared.is_dir():
         free = shutil.disk_usage(shared).free
@@ -241,7 +243,9 @@ def folders() -> Findings:
 
 
 def _folder(path: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = {"path": str(path), "size": _size(path)}
+    from marsbench.data.inventory import size_of
+
+    facts: dict[str, Any] = {"path": str(path), "size": size_of(path)}
     above = next(p for p in (path, *path.parents) if os.path.lexists(p))
     try:
         # Rights alone do not tell of full or read-only disks.
@@ -250,16 +254,6 @@ def _folder(path: Path) -> dict[str, Any]:
         return {**facts, "writable": True, "free": shutil.disk_usage(above).free}
     except OSError as error:
         return {**facts, "writable": False, "failed": _reason(error)}
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for where, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                # Not of what a link leads to: the hub's cache links each file once or more.
-                total += Path(where, name).lstat().st_size
-    return total
 
 
 def sources(*, offline: bool) -> Findings:

@@ -260,7 +260,11 @@ def is_negative(spec: TaskSpec, raw: Raw) -> bool:
         return False
     if BACKGROUND not in map(normalise, spec.class_names):
         return False
-    ids = mask(raw, len(spec.classes))
+    return is_background(mask(raw, len(spec.classes)))
+
+
+def is_background(ids: NDArray[np.uint8]) -> bool:
+    """Whether class ids (H, W) are background, which is 0, and pixels to ignore alone."""
     return bool((ids == 0).any() and ((ids == 0) | (ids == IGNORE)).all())
 
 

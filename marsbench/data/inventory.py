@@ -1,5 +1,6 @@
 """What lies below ``MARSBENCH_HOME``: downloads, unpacked archives, decoded images."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -190,7 +191,10 @@ def _below(folder: Path) -> list[Path]:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of the files below a folder."""
-    return sum(
-        Path(where, name).lstat().st_size for where, _, names in os.walk(folder) for name in names
-    )
+    """Bytes of the files below a folder, of links their own; 0 where there is none."""
+    total = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += Path(where, name).lstat().st_size
+    return total

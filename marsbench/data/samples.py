@@ -38,10 +38,7 @@ class Decoded:
         """Whether it shows no object: no boxes, or nothing but background, whose id is 0."""
         if self.boxes is not None:
             return len(self.boxes) == 0
-        if self.mask is None:
-            return False
-        nothing = self.mask == 0
-        return bool(nothing.any() and (nothing | (self.mask == decode.IGNORE)).all())
+        return self.mask is not None and decode.is_background(self.mask)
 
 
 def decode_sample(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Decoded:
@@ -107,3 +104,11 @@ def _needed(found: T | None, raw: Raw, what: str) -> T:
     if found is None:
         raise DataError(f"{raw.where} has no {what}.", "Unpack the data again.")
     return found
+
+
+def colors_of(spec: TaskSpec, bands: Bands) -> tuple[int | None, ...] | None:
+    """Say which colour each band is, where a model sees more than three."""
+    if spec.channels <= 3 or bands is Bands.RGB:
+        return None
+    rgb = spec.rgb_bands or ()
+    return tuple(rgb.index(i) if i in rgb else None for i in range(spec.channels))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from marsbench.config import Subset
+from marsbench.data.sources.annotations import csv_rows
 from marsbench.data.sources.local import ANNOTATIONS, LocalSource, second_of_pair
 from marsbench.data.spec import Decode
 from marsbench.data.subsets import generate
@@ -44,7 +45,8 @@ def write_subsets(
         DataError: If the folder cannot be read or written.
     """
     rows = source.rows("train")
-    header, lines = _annotations(source.folder / ANNOTATIONS)
+    lines = [row for _, row in csv_rows(source.folder / ANNOTATIONS, ("file_id", "split"))]
+    header = list(lines[0])
     done = Written()
     for subset in subsets:
         path = source.subset_path(subset)
@@ -64,16 +66,10 @@ def write_subsets(
         if source.spec.decode is Decode.PAIR_LABEL:
             # Files may list the second image of a pair beside the first.
             keep |= {str(second_of_pair(Path(name))) for name in keep}
-        chosen = [r for r in lines if r["split"].strip() != "train" or r["file_id"].strip() in keep]
+        chosen = [r for r in lines if r["split"] != "train" or r["file_id"] in keep]
         _write(path, header, chosen)
         done.files[path] = len(indices)
     return done
-
-
-def _annotations(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        return list(reader.fieldnames or ()), list(reader)
 
 
 def _write(path: Path, header: Sequence[str], rows: Sequence[dict[str, str]]) -> None:

@@ -10,6 +10,7 @@ from marsbench.config import Bands, LossName, Mode
 from marsbench.data.catalog import get_task
 from marsbench.data.decode import check_available
 from marsbench.data.rows import class_order
+from marsbench.data.samples import colors_of
 from marsbench.data.sources.annotations import (
     MAPPING,
     check_background,
@@ -25,7 +26,7 @@ from marsbench.models.build import build_classifier
 from marsbench.models.modes import Model, build_for_mode
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.zoo import get_model
-from marsbench.predict.predictor import Network, Predictor, colors_of, objective_of
+from marsbench.predict.predictor import Network, Predictor, objective_of
 from marsbench.results.store import MODEL
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from marsbench.config import Bands, LossName, Mode
 from marsbench.data.catalog import get_task
 from marsbench.data.decode import check_available
+from marsbench.data.samples import colors_of
 from marsbench.data.spec import TaskSpec
 from marsbench.errors import ConfigError, StoreError, WeightsError, unknown_name
 from marsbench.kinds import KINDS, Kind
@@ -18,7 +19,7 @@ from marsbench.models.modes import Model, build_for_mode
 from marsbench.models.spec import ModelSpec
 from marsbench.models.zoo import get_model
 from marsbench.predict.checkpoints import SUFFIXES, from_hub, of_checkpoint
-from marsbench.predict.predictor import Network, Predictor, colors_of, objective_of
+from marsbench.predict.predictor import Network, Predictor, objective_of
 from marsbench.results.record import RunRecord
 from marsbench.results.store import CONFIG, FAILED, MODEL, RECORD, Store, read_record
 from marsbench.training import runner

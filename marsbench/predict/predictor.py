@@ -81,14 +81,6 @@ class Predictor:
         ]
 
 
-def colors_of(spec: TaskSpec, bands: Bands) -> tuple[int | None, ...] | None:
-    """Say which colour each band is, where a model sees more than three."""
-    if spec.channels <= 3 or bands is Bands.RGB:
-        return None
-    rgb = spec.rgb_bands or ()
-    return tuple(rgb.index(i) if i in rgb else None for i in range(spec.channels))
-
-
 def objective_of(
     kind: Kind, loss: LossName, num_classes: int, num_outputs: int
 ) -> Objective | None:

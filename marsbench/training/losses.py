@@ -52,11 +52,11 @@ class Objective(nn.Module):
         Returns:
             float (B,); their mean is the loss of the batch.
         """
-        return self._losses(_widened(logits), labels, self.weights)
+        return self._losses(widened(logits), labels, self.weights)
 
     def plain(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Give the loss of every sample, all classes alike; shapes as in `forward`."""
-        return self._losses(_widened(logits), labels, None)
+        return self._losses(widened(logits), labels, None)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Turn logits (N, num_outputs) into probabilities (N, K).
@@ -107,6 +107,6 @@ class Objective(nn.Module):
         return losses if weights is None else losses * weights[labels]
 
 
-def _widened(logits: Tensor) -> Tensor:
+def widened(logits: Tensor) -> Tensor:
     """Half precision has too few digits for a loss."""
     return logits if logits.dtype == torch.float64 else logits.float()

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from marsbench.training.losses import widened
+
 IGNORE = 255
 """The value of mask pixels that count nowhere."""
 
@@ -44,7 +46,7 @@ def cross_entropy(
     Returns:
         float (B,); 0 where every pixel is ignored.
     """
-    logits = _widened(logits)
+    logits = widened(logits)
     weights = None if class_weights is None else class_weights.to(logits.dtype)
     losses = functional.cross_entropy(
         logits, masks, weight=weights, ignore_index=ignore, reduction="none"
@@ -74,7 +76,7 @@ def generalized_dice(
     Returns:
         float (B,) in [0, 1]; 0 where every pixel is ignored.
     """
-    logits = _widened(logits)
+    logits = widened(logits)
     num_classes = logits.shape[1]
     counted = masks != ignore
     ids = torch.arange(num_classes, device=masks.device).view(1, -1, 1, 1)
@@ -157,8 +159,3 @@ class SegmentationObjective(nn.Module):
             return cross_entropy(logits, masks, weights) + generalized_dice(logits, masks)
         _, _, kind = self.loss.partition("generalized_dice_")
         return generalized_dice(logits, masks, kind or "square")
-
-
-def _widened(logits: Tensor) -> Tensor:
-    """Half precision has too few digits for a loss."""
-    return logits if logits.dtype == torch.float64 else logits.float()

@@ -12,8 +12,9 @@ import yaml
 from safetensors.torch import save_file
 
 from marsbench import environment
-from marsbench.config import Bands, RunConfig
+from marsbench.config import RunConfig
 from marsbench.data.datamodule import MarsDataModule
+from marsbench.data.samples import colors_of
 from marsbench.data.sources.web import shown
 from marsbench.errors import MarsbenchError
 from marsbench.kinds import Kind
@@ -198,7 +199,7 @@ def build_module(plan: Plan) -> MarsModule:
         plan.num_outputs,
         config.mode,
         side=plan.side,
-        colors=_colors(plan),
+        colors=colors_of(plan.task, config.bands),
         checkpoint=Path(config.weights).expanduser() if config.weights else None,
     )
     if config.channels_last:
@@ -223,14 +224,6 @@ def _objective(plan: Plan) -> Objective | MaskObjective | BoxObjective:
     return Objective(
         plan.task.kind, plan.loss, num_classes, plan.num_outputs, plan.balance.class_weights
     )
-
-
-def _colors(plan: Plan) -> tuple[int | None, ...] | None:
-    """Say which colour each band is, where a model sees more than three."""
-    if plan.task.channels <= 3 or plan.config.bands is Bands.RGB:
-        return None
-    rgb = plan.task.rgb_bands or ()
-    return tuple(rgb.index(i) if i in rgb else None for i in range(plan.task.channels))
 
 
 def _describe_weights(plan: Plan, model: Model) -> dict[str, Any] | None:

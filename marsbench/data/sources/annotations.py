@@ -146,8 +146,9 @@ def read_annotations(
     if labelled:
         columns += ("label",) if multilabel else ("label", "feature_name")
     problems: list[str] = []
-    one_hot = multilabel and _is_one_hot(
-        [row["label"] for _, row in csv_rows(path, columns)], num_classes
+    one_hot = multilabel and is_one_hot(
+        [_cell(row["label"], multilabel=True) or [] for _, row in csv_rows(path, columns)],
+        num_classes,
     )
     for line, row in csv_rows(path, columns):
         split, file_id = row["split"], row["file_id"]
@@ -245,13 +246,12 @@ def _cell(text: str, multilabel: bool) -> list[int] | None:
         return None
 
 
-def _is_one_hot(cells: list[str], num_classes: int) -> bool:
-    """Whether a multilabel file lists zeros and ones rather than class ids.
+def is_one_hot(values: Sequence[Sequence[int]], num_classes: int) -> bool:
+    """Whether multilabel data list zeros and ones rather than class ids.
 
-    Decided once for the whole file: all cells hold one 0 or 1 per class, and some cell repeats a
+    Decided once for all samples of a file: all hold one 0 or 1 per class, and some sample repeats a
     value, which no list of ids does. (With two classes, ``[0, 1]`` alone could be either.)
     """
-    values = [_cell(cell, multilabel=True) or [] for cell in cells]
     return all(len(v) == num_classes and set(v) <= {0, 1} for v in values) and any(
         len(set(v)) < len(v) for v in values
     )

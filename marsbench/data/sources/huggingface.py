@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from marsbench.config import SourceName, Subset
 from marsbench.data import boxes, decode
 from marsbench.data.rows import Raw, Rows, class_order, code_notes
+from marsbench.data.sources.annotations import is_one_hot, read_mapping
 from marsbench.data.sources.hub_files import Listing, split_name
-from marsbench.data.sources.local import read_mapping
 from marsbench.data.spec import SPLITS, Decode, TaskSpec
 from marsbench.errors import DataError, DataNotFoundError
 from marsbench.kinds import Kind
@@ -422,11 +422,7 @@ def _multi_hot(labels: "pa.ChunkedArray", num_classes: int, where: str) -> NDArr
             f"{where}: column label is not a list of class ids in every row.",
             "Choose another revision=, or another source.",
         )
-    # As in a folder: no list of ids repeats one.
-    one_hot = all(len(r) == num_classes and set(r) <= {0, 1} for r in rows) and any(
-        len(set(r)) < len(r) for r in rows
-    )
-    if one_hot:
+    if is_one_hot(rows, num_classes):
         return np.array(rows, dtype=np.uint8)
     place = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
     ids = np.array([i for row in rows for i in row], dtype=np.int64)
