@@ -115,6 +115,35 @@ def towards_sun(sun: Sun, squeeze: float) -> tuple[tuple[float, float], NDArray[
     return (right, ahead), seen
 
 
+def stone_body(
+    rng: np.random.Generator, faces: tuple[int, int], walls: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Draw the sides of a convex stone.
+
+    Args:
+        rng: Source of randomness.
+        faces: Fewest free sides, and one more than the most.
+        walls: Steep sides all round, so that every line of sight ends somewhere.
+
+    Returns:
+        Normals, (count, 3), and distances from the middle, (count,), of all sides, the foot last.
+    """
+    count = int(rng.integers(*faces))
+    normals = rng.standard_normal((count, 3))
+    normals[:, 2] = np.abs(normals[:, 2]) + 0.12
+    # Widest at the foot.
+    turn = rng.uniform(0.0, 2.0 * np.pi) + np.arange(walls) * (2.0 * np.pi / walls)
+    turn += rng.uniform(-0.3, 0.3, walls)
+    around = np.stack([np.cos(turn), np.sin(turn), np.full(walls, 0.12)], axis=1)
+    normals = np.concatenate([normals, around, [[0.0, -1.0, 0.1]]])
+    below = normals[:-1, 1] < 0.0
+    normals[:-1, 1][below] *= 0.35
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    offsets = rng.uniform(0.72, 0.98, len(normals))
+    offsets[-1] = 0.85
+    return normals, offsets
+
+
 def front_faces(
     normals: NDArray[np.float64], offsets: NDArray[np.float64], x: Field, y: Field
 ) -> tuple[NDArray[np.int64], Field]:
@@ -176,19 +205,7 @@ def set_rock(
         gap = np.hypot((x - du) / (1.0 - 0.3 * k), (up - dv) / (0.16 * flat + 0.48 * squeeze))
         dark = 0.7 * (1.0 - terrain.smoothstep(gap, 0.75, 1.0))
         picture *= (1.0 - dark / (1.0 + k))[..., None]
-    faces = int(rng.integers(11, 20))
-    normals = rng.standard_normal((faces, 3))
-    normals[:, 2] = np.abs(normals[:, 2]) + 0.12
-    # Widest at the foot, and walls all round so that every line of sight ends somewhere.
-    turn = rng.uniform(0.0, 2.0 * np.pi) + np.arange(7) * (2.0 * np.pi / 7.0)
-    turn += rng.uniform(-0.3, 0.3, 7)
-    walls = np.stack([np.cos(turn), np.sin(turn), np.full(7, 0.12)], axis=1)
-    normals = np.concatenate([normals, walls, [[0.0, -1.0, 0.1]]])
-    below = normals[:-1, 1] < 0.0
-    normals[:-1, 1][below] *= 0.35
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    offsets = rng.uniform(0.72, 0.98, len(normals))
-    offsets[-1] = 0.85
+    normals, offsets = stone_body(rng, (11, 20), 7)
     grain = noise(rng, 2 * reach, rng.uniform(1.5, 2.2))[: x.shape[0], : x.shape[1]]
     face, front = front_faces(normals, offsets, x, up / flat)
     opacity[:] = np.clip(front * radius * 0.25 + 0.5, 0.0, 1.0)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from marsbench.demo import rover_ground, rover_outdoors, rover_parts, shapes, terrain
 from marsbench.demo.rover_ground import SKYLIGHT, Colour, Sun
@@ -117,7 +116,7 @@ def set_stones(
         if not x.size:
             continue
         _flat, towards = rover_outdoors.towards_sun(frame.sun, stone.squeeze)
-        normals, offsets = _body(rng)
+        normals, offsets = rover_outdoors.stone_body(rng, (7, 13), 6)
         face, front = rover_outdoors.front_faces(normals, offsets, x, up / stone.flat)
         shift = rng.integers(0, side - np.array(x.shape) + 1)
         grain = relief[shift[0] : shift[0] + x.shape[0], shift[1] : shift[1] + x.shape[1]]
@@ -138,24 +137,6 @@ def set_stones(
         light += (body - light) * opacity
         surface.kind[rows, columns][inside > 0.0] = Kind.ROCK
         surface.shadow[rows, columns][inside > 0.0] = 0.0
-
-
-def _body(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sides of a convex body: their normals, (count, 3), and distances, (count,)."""
-    faces = int(rng.integers(7, 13))
-    normals = rng.standard_normal((faces, 3))
-    normals[:, 2] = np.abs(normals[:, 2]) + 0.12
-    # Widest at the foot, and walls all round so that every line of sight ends somewhere.
-    turn = rng.uniform(0.0, 2.0 * np.pi) + np.arange(6) * (2.0 * np.pi / 6.0)
-    turn += rng.uniform(-0.3, 0.3, 6)
-    walls = np.stack([np.cos(turn), np.sin(turn), np.full(6, 0.12)], axis=1)
-    normals = np.concatenate([normals, walls, [[0.0, -1.0, 0.1]]])
-    below = normals[:-1, 1] < 0.0
-    normals[:-1, 1][below] *= 0.35
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    offsets = rng.uniform(0.72, 0.98, len(normals))
-    offsets[-1] = 0.85
-    return normals, offsets
 
 
 # --- the rover's shadow ----------------------------------------------------------------------
