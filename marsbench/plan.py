@@ -134,6 +134,10 @@ def resolve(config: RunConfig) -> Plan:
             f"Model {model.name} does not serve {task.kind} tasks such as {task.name}.",
             "`marsbench list models` shows what each model serves.",
         )
+    if config.compile and task.kind is Kind.DETECTION:
+        raise ConfigError(
+            f"compile=true has no effect on detectors such as {model.name}.", "Leave compile out."
+        )
     weights = _weights(config, model)
     subset = parse_subset(config.subset)
     source = open_source(
@@ -222,6 +226,12 @@ def _side(config: RunConfig, task: TaskSpec, source: Source, model: ModelSpec) -
                 f"{model.input_size} x {model.input_size} pixels.",
                 "Leave side out.",
             )
+        if config.side < model.smallest:
+            raise ConfigError(
+                f"side={config.side} is too small: {model.name} takes images of at least "
+                f"{model.smallest} pixels.",
+                f"Give a side of at least {model.smallest}, best {model.input_size}.",
+            )
         return config.side
     if task.kind is not Kind.SEGMENTATION or model.fixed_size:
         return model.input_size
@@ -254,6 +264,11 @@ def _loss(config: RunConfig, task: TaskSpec) -> tuple[LossName, int]:
             f"outputs={outputs} is for binary tasks; {task.name} is {task.kind}, with one output "
             f"for each of its {len(task.classes)} classes.",
             "Leave outputs out.",
+        )
+    if loss not in (cross_entropy, binary):
+        raise ConfigError(
+            f"loss={loss} is for masks or boxes; {task.name} is {task.kind}.",
+            f"Choose {cross_entropy} or {binary}, or leave loss out.",
         )
     if loss is cross_entropy and task.kind is Kind.MULTILABEL:
         raise ConfigError(

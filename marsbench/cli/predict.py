@@ -70,9 +70,11 @@ def predict(
     Labels go to predictions.csv; class maps, overlays and the share of each class beside it; boxes
     to predictions.json in COCO's form. Images that are done already are skipped.
     """
+    from marsbench.predict.failures import told
     from marsbench.predict.inputs import find_images
+    from marsbench.predict.journal import check_folder
     from marsbench.predict.load import load
-    from marsbench.predict.run import Options
+    from marsbench.predict.run import Options, device_of
     from marsbench.predict.run import predict as carry_out
 
     options = Options(
@@ -88,8 +90,10 @@ def predict(
     if missing is not None:
         from marsbench.errors import DataError
 
-        # Before the model is loaded, which takes longer.
         raise DataError(f"There is no file or folder {missing}.", "Correct the path.")
+    # Before the model is loaded, which takes longer.
+    check_folder(out, images)
+    device_of(device)
     predictor = load(run, store, task, model)
     for text in predictor.notes:
         note(text)
@@ -104,9 +108,8 @@ def predict(
     if not form.is_json:
         skipped = f", {summary.skipped} there already" if summary.skipped else ""
         say(f"{summary.done} images predicted{skipped}: {out}")
-    for file, error in summary.failed:
-        text = error.problem if file in error.problem else f"{file}: {error.problem}"
-        note(f"Error: {text}" + (f"\n{error.remedy}" if error.remedy else ""))
     if summary.failed:
-        note(f"{len(summary.failed)} of {len(items)} not predicted.")
+        note(f"{len(summary.failed)} of {len(items)} not predicted:")
+        for line in told(summary.failed):
+            note(line)
         raise SystemExit(2)

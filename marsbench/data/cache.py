@@ -8,6 +8,7 @@ the others wait, and a build only becomes visible when it is whole.
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -81,6 +82,8 @@ class CachedSamples:
         self._mask_offsets: NDArray[np.int64] | None = found.get("mask_offsets")
         self._box_ends: NDArray[np.int64] | None = found.get("box_ends")
         self._boxes, self._labels = found.get("boxes"), found.get("labels")
+        self._dropped: NDArray[np.int64] | None = found.get("dropped")
+        self._meta: NDArray[np.str_] | None = found.get("meta")
         self._pixels: NDArray[Any] | None = None
         self._masks: NDArray[np.uint8] | None = None
 
@@ -92,7 +95,13 @@ class CachedSamples:
             self._pixels = np.memmap(self.folder / PIXELS, dtype=self._dtype, mode="r")
         shape, start = self._shapes[index], self._offsets[index]
         pixels = self._pixels[start : start + shape.prod()].reshape(shape)
-        return Decoded(pixels, self._mask(index), self._boxes_of(index))
+        return Decoded(
+            pixels,
+            self._mask(index),
+            self._boxes_of(index),
+            0 if self._dropped is None else int(self._dropped[index]),
+            {} if self._meta is None else json.loads(str(self._meta[index])),
+        )
 
     def _mask(self, index: int) -> NDArray[np.uint8] | None:
         if self._mask_offsets is None:
@@ -211,6 +220,8 @@ def _write(
     offsets, mask_offsets = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     dtype: np.dtype[Any] = np.dtype(np.uint8)
     boxes: dict[int, Boxes] = {}
+    dropped = np.zeros(count, dtype=np.int64)
+    meta = ["{}"] * count
     with (folder / PIXELS).open("wb") as pixels, (folder / MASKS).open("wb") as masks:
         for i, sample in decoded:
             dtype = sample.pixels.dtype
@@ -220,7 +231,9 @@ def _write(
                 mask_offsets[i] = masks.tell()
                 masks.write(sample.mask.tobytes())
             if sample.boxes is not None:
-                boxes[i] = sample.boxes
+                boxes[i], dropped[i] = sample.boxes, sample.num_dropped
+            if sample.meta:
+                meta[i] = json.dumps(dict(sample.meta), default=str)
         has_masks = masks.tell() > 0
         for file in (pixels, masks):
             file.flush()
@@ -236,6 +249,9 @@ def _write(
         index["box_ends"] = np.cumsum([len(found) for found in ordered])
         index["boxes"] = np.concatenate([found.xyxy for found in ordered])
         index["labels"] = np.concatenate([found.labels for found in ordered])
+        index["dropped"] = dropped
+    if any(text != "{}" for text in meta):
+        index["meta"] = np.array(meta)
     return index
 
 

@@ -1,13 +1,13 @@
 """Loaders for training and evaluation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
 from pytorch_lightning.accelerators import CUDAAccelerator
-from torch.utils.data import DataLoader, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
 from marsbench.config import RunConfig
 from marsbench.data.dataset import Draw, MarsDataset, Sample
@@ -15,6 +15,8 @@ from marsbench.data.rows import Source
 from marsbench.data.spec import TaskSpec
 from marsbench.data.subsets import Selection
 from marsbench.environment import usable_cores
+from marsbench.errors import DataError, MarsbenchError
+from marsbench.kinds import Kind
 
 
 class EpochSampler(Sampler[Draw]):
@@ -130,6 +132,9 @@ class MarsDataModule(pl.LightningDataModule):
             for split in ("train", "val", "test")
         )
         self.draws = np.arange(len(self.train)) if draws is None else draws
+        if spec.kind is Kind.DETECTION:
+            for dataset in (self.train, self.val):
+                _check_boxes(dataset)
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Shuffled train batches, to be augmented on the device."""
@@ -160,7 +165,7 @@ class MarsDataModule(pl.LightningDataModule):
         if workers is None:
             workers = default_workers(self.config.trainer.devices)
         return DataLoader(
-            dataset,
+            _Speaking(dataset),
             batch_size=self.config.optim.batch_size,
             sampler=sampler,
             collate_fn=collate,
@@ -171,15 +176,60 @@ class MarsDataModule(pl.LightningDataModule):
         )
 
 
+def _check_boxes(dataset: MarsDataset) -> None:
+    """Refuse a split that shows no object: there is nothing to learn, or to choose by."""
+    if all(dataset.samples[int(i)].is_negative for i in dataset.indices):
+        raise DataError(
+            f"No {dataset.split} image of {dataset.spec.name} has a box.",
+            "Add images with boxes, or choose a larger subset.",
+        )
+
+
 STACKED = ("image", "index", "label", "mask", "size")
 """What has the same shape in every sample, and becomes one tensor."""
 
 
-def collate(samples: list[Sample]) -> dict[str, Any]:
+class _Speaking(Dataset[Any]):
+    """Hands what is wrong with a sample over from a worker process, as it is.
+
+    Raised there, it would arrive wrapped in that process's traceback.
+    """
+
+    def __init__(self, dataset: MarsDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, draw: int | Draw) -> Sample | MarsbenchError:
+        try:
+            return self.dataset[draw]
+        except MarsbenchError as error:
+            if get_worker_info() is None:
+                raise
+            return error
+
+
+def check_batch(batch: Mapping[str, Any]) -> None:
+    """Raise what a worker process found wrong with a sample of a batch."""
+    if FAILED in batch:
+        raise batch[FAILED]
+
+
+FAILED = "failed"
+"""Key of a batch that could not be made: what is wrong."""
+
+
+def collate(samples: list[Sample | MarsbenchError]) -> dict[str, Any]:
     """Make a batch; what differs in shape stays a list, as do ids and seeds."""
     batch: dict[str, Any] = {}
-    for key in samples[0]:
-        values = [sample[key] for sample in samples]  # type: ignore[literal-required]
+    good = [sample for sample in samples if not isinstance(sample, MarsbenchError)]
+    if len(good) < len(samples):
+        return {FAILED: next(s for s in samples if isinstance(s, MarsbenchError))}
+    for key in good[0]:
+        if key == "meta":  # of no use to a model
+            continue
+        values = [sample[key] for sample in good]  # type: ignore[literal-required]
         batch[key] = default_collate(values) if key in STACKED else values
     return batch
 

@@ -1,7 +1,7 @@
 """The one torch Dataset, and the contract of a sample."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ class Sample(TypedDict):
         labels: int64 (N,) class ids of the boxes, from 0.
         size: int64 (2,) height and width of the image before it was resized, where there are
             masks or boxes.
+        meta: What else the data say of the sample, such as its region, where they do; it is stored
+            with the predictions.
         seed: Seed of the random changes to come, where the sample was asked for by a `Draw`.
     """
 
@@ -47,6 +49,7 @@ class Sample(TypedDict):
     boxes: NotRequired[Tensor]
     labels: NotRequired[Tensor]
     size: NotRequired[Tensor]
+    meta: NotRequired[dict[str, Any]]
     seed: NotRequired[int]
 
 
@@ -103,6 +106,19 @@ class MarsDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def has_meta(self) -> bool:
+        """Whether the data say more of their samples than label, mask or boxes.
+
+        All samples of a task's data have the same fields, so the first one tells.
+        """
+        return len(self) > 0 and bool(self.samples[int(self.indices[0])].meta)
+
+    @property
+    def num_dropped(self) -> int:
+        """Boxes left out, since of what is in their image they cover nothing."""
+        return sum(self.samples[int(i)].num_dropped for i in self.indices)
+
     def __getitem__(self, draw: int | Draw) -> Sample:
         index, seed = draw if isinstance(draw, Draw) else (int(draw), None)
         decoded = self.samples[int(self.indices[index])]
@@ -129,14 +145,11 @@ class MarsDataset(Dataset[Sample]):
         if decoded.boxes is not None:
             height, width = decoded.pixels.shape[:2]
             limits = np.array([width, height, width, height])
-            # Annotated boxes may stand out of the image by a rounding.
-            boxes = torch.from_numpy(np.clip(decoded.boxes.xyxy, 0, limits)).float()
-            if self.side is not None:
-                boxes *= torch.from_numpy(self.side / limits).float()
-            # One that lies in the rounding alone shows nothing.
-            kept = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
-            sample["boxes"] = boxes[kept]
-            sample["labels"] = torch.from_numpy(decoded.boxes.labels.copy())[kept]
+            scale = 1.0 if self.side is None else self.side / limits
+            sample["boxes"] = torch.from_numpy(decoded.boxes.xyxy * scale).float()
+            sample["labels"] = torch.from_numpy(decoded.boxes.labels.copy())
+        if decoded.meta:
+            sample["meta"] = dict(decoded.meta)
         if seed is not None:
             sample["seed"] = seed
         return sample

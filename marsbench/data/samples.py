@@ -1,7 +1,8 @@
 """Whole samples as arrays: the image, and its mask or boxes."""
 
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from marsbench.data.spec import Decode, TaskSpec
 from marsbench.errors import DataError
 
 T = TypeVar("T")
+
+THINNEST = 0.01
+"""Pixels; what is thinner has no area left once it is scaled and turned in single precision."""
 
 SMALLEST = 2
 """Least height and width in pixels: with less there is nothing to resize."""
@@ -26,12 +30,16 @@ class Decoded:
         pixels: Image of shape (H, W, C), uint8, or float32 in [0, 1].
         mask: Class ids of shape (H, W), uint8, 255 where pixels are to be ignored; of
             segmentation tasks.
-        boxes: Boxes; of detection tasks.
+        boxes: Boxes, none of which stands out of the image; of detection tasks.
+        num_dropped: Boxes left out, since of what is in the image they cover nothing.
+        meta: What else the data say of the sample, such as its region.
     """
 
     pixels: Pixels
     mask: NDArray[np.uint8] | None = None
     boxes: Boxes | None = None
+    num_dropped: int = 0
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_negative(self) -> bool:
@@ -54,7 +62,7 @@ def decode_sample(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Decoded
             names the file.
     """
     if spec.decode in decode.DECODERS:
-        return Decoded(decode.decode(spec, raw))
+        return Decoded(decode.decode(spec, raw), meta=raw.meta)
     pixels = _bands(spec, raw, bands) if spec.channels > 3 else decode.image(raw, spec.channels)
     size = pixels.shape[0], pixels.shape[1]
     if not isinstance(raw.image, np.ndarray):  # what is generated has a size of its own
@@ -65,7 +73,8 @@ def decode_sample(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Decoded
             "Remove it.",
         )
     if spec.decode is Decode.IMAGE_BOXES:
-        return Decoded(pixels, boxes=_needed(raw.boxes, raw, "boxes"))
+        boxes, num_dropped = clipped(_needed(raw.boxes, raw, "boxes"), size)
+        return Decoded(pixels, boxes=boxes, num_dropped=num_dropped, meta=raw.meta)
     found = _needed(raw.mask, raw, "mask")
     mask = decode.mask(raw, len(spec.classes))
     if mask.shape != size:
@@ -74,7 +83,23 @@ def decode_sample(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Decoded
             f"{size[0]} x {size[1]} (height x width).",
             "Give the image a mask of its own size.",
         )
-    return Decoded(pixels, mask=mask)
+    return Decoded(pixels, mask=mask, meta=raw.meta)
+
+
+def clipped(boxes: Boxes, size: tuple[int, int]) -> tuple[Boxes, int]:
+    """Cut boxes to their image, over which annotated ones may stand out by a rounding.
+
+    Args:
+        boxes: The boxes.
+        size: Height and width of the image.
+
+    Returns:
+        Those that cover more than `THINNEST` both ways, and how many do not.
+    """
+    height, width = size
+    xyxy = np.clip(boxes.xyxy, 0, [width, height, width, height])
+    kept = (xyxy[:, 2:] - xyxy[:, :2] > THINNEST).all(axis=1)
+    return Boxes(xyxy[kept], boxes.labels[kept]), int((~kept).sum())
 
 
 def _bands(spec: TaskSpec, raw: Raw, bands: Bands) -> Pixels:

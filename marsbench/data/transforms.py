@@ -137,7 +137,10 @@ def _zoom(batch: dict[str, Any], seeds: Sequence[int]) -> None:
         found = [zoom_boxes(b, w, side) for b, w in zip(batch["boxes"], windows, strict=True)]
         batch["boxes"] = [boxes[kept] for boxes, kept in found]
         batch["labels"] = [v[kept] for v, (_, kept) in zip(batch["labels"], found, strict=True)]
-        batch["dropped"] = sum(int((~kept).sum()) for _, kept in found)
+        # Of those that the window shows in part; what lies outside is not dropped but unseen.
+        batch["dropped"] = sum(
+            int(((boxes[:, 2:] > boxes[:, :2]).all(dim=1) & ~kept).sum()) for boxes, kept in found
+        )
 
 
 def finish_batch(

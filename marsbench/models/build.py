@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from marsbench.errors import NotAvailableError
 from marsbench.models import weights
+from marsbench.models.norms import without_lone_statistics
 from marsbench.models.spec import Library, ModelSpec
 
 
@@ -64,6 +65,10 @@ class Classifier(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Classify a batch of images (B, C, S, S) in [0, 1]; returns logits (B, num_classes)."""
+        if self.training and len(image) == 1:
+            with without_lone_statistics(self.backbone):
+                alone: Tensor = self.head(self.features(image))
+            return alone
         logits: Tensor = self.head(self.features(image))
         return logits
 

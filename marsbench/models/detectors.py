@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marsbench.errors import ConfigError, NotAvailableError, WeightsError
+from marsbench.errors import NotAvailableError, WeightsError
 from marsbench.models import weights
 from marsbench.models.build import InputAdapter
+from marsbench.models.norms import without_lone_statistics
 from marsbench.models.spec import Library, ModelSpec
 
 SCORE_THRESHOLD = 0.001
@@ -101,7 +102,8 @@ class Detector(nn.Module, ABC):
         boxes = [b.reshape(-1, 4).float() for b in boxes]
         labels = [ids.reshape(-1).long() for ids in labels]
         chance = contextlib.nullcontext() if self.training else _fixed_seed(image.device)
-        with self._switched(True), chance:
+        lone = without_lone_statistics(self) if len(image) == 1 else contextlib.nullcontext()
+        with self._switched(True), chance, lone:
             loss = self._loss(self.adapter(image), boxes, labels)
         return loss.expand(len(image))
 
@@ -261,6 +263,8 @@ _FAMILIES: dict[str, _Family] = {
     ),
 }
 
+_HALVES = (torch.float16, torch.bfloat16)
+
 _ZERO_EPS = ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
 """Models whose COCO weights torchvision uses with an epsilon of 0 in normalisation."""
 
@@ -289,15 +293,42 @@ class TorchvisionDetector(Detector):
             tuple(f"model.{name}." for name in family.body),
         )
         self.family = family
+        backbone: Any = self.model.backbone
+        self._encode = backbone.forward
+        # An attribute hides the method, and the names of the tensors stay.
+        backbone.forward = self._features
+        self._mixed: torch.dtype | None = None
+
+    def _features(self, image: Tensor) -> dict[str, Tensor]:
+        """Encode in half precision where that is asked for; what follows is exact."""
+        mixed = self._mixed
+        with torch.autocast(image.device.type, dtype=mixed, enabled=mixed is not None):
+            maps: dict[str, Tensor] = self._encode(image)
+        return {k: v.float() if v.dtype in _HALVES else v for k, v in maps.items()}
+
+    @contextlib.contextmanager
+    def _exact(self, device: str) -> Iterator[None]:
+        """Keep half precision to the backbone: coordinates of 8 bits would be off by pixels.
+
+        Torchvision makes anchors and boxes in the precision of the feature maps.
+        """
+        if torch.is_autocast_enabled(device):
+            self._mixed = torch.get_autocast_dtype(device)
+        try:
+            with torch.autocast(device, enabled=False):
+                yield
+        finally:
+            self._mixed = None
 
     def _switches(self) -> list[nn.Module]:
         return [self.model, *(self.model.get_submodule(name) for name in self.family.switches)]
 
     def _detect(self, image: Tensor) -> list[Detections]:
         first = self.family.first_label
+        with self._exact(image.device.type):
+            output = self.model(image)
         return [
-            Detections(found["boxes"], found["scores"], found["labels"] - first)
-            for found in self.model(image)
+            Detections(found["boxes"], found["scores"], found["labels"] - first) for found in output
         ]
 
     def _loss(self, image: Tensor, boxes: list[Tensor], labels: list[Tensor]) -> Tensor:
@@ -305,7 +336,8 @@ class TorchvisionDetector(Detector):
             {"boxes": b, "labels": ids + self.family.first_label}
             for b, ids in zip(boxes, labels, strict=True)
         ]
-        terms: dict[str, Tensor] = self.model(image, targets)
+        with self._exact(image.device.type):
+            terms: dict[str, Tensor] = self.model(image, targets)
         return torch.stack(list(terms.values())).sum()
 
 
@@ -327,6 +359,12 @@ def _torchvision_model(name: str, num_classes: int, pretrained: bool, side: int)
                 parent, _, child = path.rpartition(".")
                 frozen = FrozenBatchNorm2d(module.num_features, eps=eps)
                 setattr(model.backbone.body.get_submodule(parent), child, frozen)
+    if name.startswith("ssdlite") and not pretrained:
+        # Torchvision's 0.03 is for batches of hundreds: in short runs on few images the running
+        # statistics would stay near where they began, and evaluation would see another network.
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.1
     if name == "ssd300_vgg16":
         old = model.anchor_generator
         model.anchor_generator = DefaultBoxGenerator(
@@ -340,19 +378,12 @@ def _ssd_steps(side: int) -> list[float]:
     """Distances in pixels between the default boxes of SSD's six feature maps.
 
     The last two maps come from convolutions without padding, whose cells the authors spread over
-    the whole image: at a side of 300, 100 and 300 pixels apart.
-
-    Raises:
-        ConfigError: If the images are too small for six maps.
+    the whole image: at a side of 300, 100 and 300 pixels apart. The zoo entry says from which
+    side on there are six maps.
     """
     cells = -(-(side // 4) // 2) // 2  # after three poolings, of which the last rounds up, a fourth
     for _ in range(2):
         cells = -(-cells // 2)
-    if cells < 5:
-        raise ConfigError(
-            f"model=ssd cannot take images of {side} pixels: its last feature map would be empty.",
-            "Give a side of at least 268 pixels, best the 300 it is made for, or model=ssdlite.",
-        )
     return [8, 16, 32, 64, side / (cells - 2), side / (cells - 4)]
 
 
@@ -377,7 +408,6 @@ def build_detector(
     Raises:
         WeightsError: If weights are wanted and cannot be had or do not fit.
         NotAvailableError: If the model's library is not installed.
-        ConfigError: If the model cannot take images of this side.
     """
     if spec.library is Library.ULTRALYTICS:
         from marsbench.models.detectors_ultralytics import build_ultralytics
@@ -392,7 +422,8 @@ def build_detector(
         state, origin = download(weights.download, spec), spec.name
     state = {present_name(name): tensor for name, tensor in state.items()}
     predictor = re.compile(detector.family.predictor)
-    load_but(detector.model, state, lambda name: predictor.match(name) is not None, origin)
+    is_own = checkpoint is not None  # COCO's classes are none of a task's, whatever their number
+    load_but(detector.model, state, lambda n: predictor.match(n) is not None, origin, is_own)
     return detector
 
 
@@ -426,27 +457,36 @@ def download(fetch: Callable[[ModelSpec], weights.State], spec: ModelSpec) -> we
 
 
 def load_but(
-    model: nn.Module, state: weights.State, is_fresh: Callable[[str], bool], origin: str
+    model: nn.Module,
+    state: weights.State,
+    is_fresh: Callable[[str], bool],
+    origin: str,
+    keep_classes: bool,
 ) -> None:
     """Load every tensor but those that depend on the number of classes.
 
     Args:
         model: The library's module.
         state: Tensors by name; what training wrappers put before the names is removed.
-        is_fresh: Whether the tensor of this name keeps its random start.
+        is_fresh: Whether the tensor of this name depends on the classes.
         origin: The checkpoint, for messages.
+        keep_classes: Whether those are loaded too if all of them fit; else they start at random.
 
     Raises:
         WeightsError: If another tensor lacks, is left over or has another shape.
     """
     own = model.state_dict()
     state = weights._strip_prefix(state, own)
+    fresh = [name for name in own if is_fresh(name)]
+    if keep_classes:
+        if all(n in state and state[n].shape == own[n].shape for n in fresh):
+            fresh = []
+        weights.tell_fresh(fresh, origin)
     # A model trained from scratch counts its batches; one with constant statistics does not.
     kept = {
         name: tensor
         for name, tensor in state.items()
-        if not is_fresh(name) and (name in own or not name.endswith("num_batches_tracked"))
+        if (not fresh or not is_fresh(name))
+        and (name in own or not name.endswith("num_batches_tracked"))
     }
-    weights.load_checkpoint(
-        model, kept | {name: t for name, t in own.items() if is_fresh(name)}, (), origin
-    )
+    weights.load_checkpoint(model, kept | {name: own[name] for name in fresh}, (), origin)

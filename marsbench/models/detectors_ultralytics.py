@@ -185,14 +185,11 @@ def build_ultralytics(
         if not name.startswith(classifier):
             return False
         is_last = name.removeprefix(classifier).split(".")[1] == "2"
-        return is_last or name not in state or name not in own or _differ(state[name], own[name])
+        both = name in state and name in own
+        return is_last or (both and state[name].shape != own[name].shape)
 
-    load_but(detector.model, state, is_fresh, origin)
+    load_but(detector.model, state, is_fresh, origin, keep_classes=checkpoint is not None)
     return detector
-
-
-def _differ(a: Tensor, b: Tensor) -> bool:
-    return a.shape != b.shape
 
 
 @functools.cache

@@ -61,7 +61,7 @@ def load(model: Any, state: State, spec: ModelSpec, origin: str, *, is_default: 
                 "Install the versions in constraints.txt.",
             ) from error
     elif _is_whole(state):
-        state = _own_last_layer(_whole_names(model, state), model.state_dict())
+        state = _own_last_layer(_whole_names(model, state), model.state_dict(), origin)
         removed = {f"encoder.model.{name}" for name in _full_names(spec)}
         weights.load_checkpoint(model, state, removed, origin)
     else:
@@ -82,11 +82,13 @@ def _whole_names(model: nn.Module, state: State) -> State:
     return weights._strip_prefix(state, model.state_dict())
 
 
-def _own_last_layer(state: State, own: State) -> State:
+def _own_last_layer(state: State, own: State, origin: str) -> State:
     """Put the model's own last layer in the place of one of other classes."""
     last = [k for k in own if k.startswith("segmentation_head.")][-2:]  # weight and bias
     if all(k in state and state[k].shape[1:] == own[k].shape[1:] for k in last):
-        return state | {k: own[k] for k in last if state[k].shape != own[k].shape}
+        fresh = [k for k in last if state[k].shape != own[k].shape]
+        weights.tell_fresh(fresh, origin)
+        return state | {k: own[k] for k in fresh}
     return state
 
 
@@ -97,7 +99,7 @@ def _encoder_names(encoder: nn.Module, state: State) -> State:
     features (``stages_0`` for ``stages.0``). What training put before the names goes too.
     """
     wanted = {_plain(name): name for name in encoder.state_dict()}
-    longest = max(wanted, key=len)
+    longest = weights.longest_name(wanted)
     ends = f".{longest}"
     prefix = next((k[: 1 - len(ends)] for k in state if _dotted(k).endswith(ends)), "")
     bare = {k.removeprefix(prefix): v for k, v in state.items()}

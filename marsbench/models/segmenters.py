@@ -4,8 +4,7 @@ A segmenter takes images of any size and number of bands, and its encoder starts
 were loaded by name, all of them, or it is not built.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch.nn import functional
 from marsbench.errors import NotAvailableError
 from marsbench.models import weights
 from marsbench.models.build import InputAdapter
+from marsbench.models.norms import without_lone_statistics
 from marsbench.models.segmenter_weights import (
     download,
     encoder_name,
@@ -110,7 +110,7 @@ class Segmenter(nn.Module):
             image = self._padded(image)
         logits: Tensor
         if self.training and len(image) == 1:
-            with _without_lone_statistics(self.model):
+            with without_lone_statistics(self.model):
                 logits = self.model(self.adapter(image))
         else:
             logits = self.model(self.adapter(image))
@@ -142,33 +142,6 @@ class Segmenter(nn.Module):
         if self.is_frozen:
             self.backbone.eval()
         return self
-
-
-@contextmanager
-def _without_lone_statistics(model: nn.Module) -> Iterator[None]:
-    """Let norms of globally pooled features use what they have learnt, for a batch of one image.
-
-    One image pooled to one value per channel has no variance: batch normalisation refuses it,
-    and the last batch of an epoch may be that small. Only DeepLab's and PAN's pooling meet this.
-    """
-    lone = [norm for norm in _pooled_norms(model) if norm.training]
-    for norm in lone:
-        norm.eval()
-    try:
-        yield
-    finally:
-        for norm in lone:
-            norm.train()
-
-
-def _pooled_norms(model: nn.Module) -> Iterator[nn.Module]:
-    """Batch normalisation that follows an average over the whole image."""
-    for block in model.modules():
-        if isinstance(block, nn.Sequential) and any(
-            isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size in (1, (1, 1))
-            for layer in block
-        ):
-            yield from (n for n in block.modules() if isinstance(n, nn.BatchNorm2d))
 
 
 def build_segmenter(

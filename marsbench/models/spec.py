@@ -57,6 +57,7 @@ class ModelSpec:
         std: Standard deviation, likewise.
         input_size: Side of its input in pixels; of a segmentation model the largest, unless
             `fixed_size`.
+        smallest: Least side of its input in pixels.
         fixed_size: Whether a segmentation model takes inputs of `input_size` alone.
         kinds: Kinds of task it serves.
         parameters: Number of parameters with the published classifier, in millions.
@@ -71,6 +72,7 @@ class ModelSpec:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     input_size: int = 224
+    smallest: int = 32
     fixed_size: bool = False
     kinds: frozenset[Kind] = CLASSIFICATION
     parameters: float | None = None

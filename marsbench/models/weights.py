@@ -7,7 +7,7 @@ execute code is refused.
 import importlib.util
 import pickle
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from marsbench.errors import WeightsError
 from marsbench.models.spec import Library, ModelSpec
+from marsbench.progress import tell
 
 State = dict[str, Tensor]
 
@@ -119,12 +120,26 @@ def _strip_prefix(state: State, wanted: Mapping[str, Tensor]) -> State:
 
     The prefix is what stands before the longest wanted name, which occurs nowhere by chance.
     """
-    longest = max(wanted, key=len)
+    longest = longest_name(wanted)
     for name in state:
         if name.endswith(f".{longest}"):
             prefix = name.removesuffix(longest)
             return {k.removeprefix(prefix): v for k, v in state.items()}
     return state
+
+
+def longest_name(wanted: Iterable[str]) -> str:
+    """Find the longest name of a tensor that every checkpoint of the model holds."""
+    return max((n for n in wanted if not n.endswith("num_batches_tracked")), key=len)
+
+
+def tell_fresh(names: Sequence[str], origin: str) -> None:
+    """Say which tensors of a model start at random, since a checkpoint's are of other classes."""
+    if names:
+        tell(
+            f"{origin} is of other classes: {len(names)} tensor(s) that depend on them start at "
+            f"random, such as {names[0]}."
+        )
 
 
 def load_in_order(backbone: nn.Module, state: State, origin: str) -> None:

@@ -65,6 +65,8 @@ ENTRIES: tuple[ModelSpec, ...] = (
         mean=(0.48235, 0.45882, 0.40784),
         std=(1 / 255, 1 / 255, 1 / 255),
         input_size=300,
+        # With less its last feature map would be empty.
+        smallest=268,
         kinds=DETECTION,
         parameters=35.6,
     ),

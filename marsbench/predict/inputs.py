@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from marsbench.config import Bands
 from marsbench.data import decode, tiff
@@ -18,7 +18,7 @@ from marsbench.data.rows import Pixels
 from marsbench.data.samples import SMALLEST
 from marsbench.data.sources.annotations import AFTER, BEFORE, second_of_pair
 from marsbench.data.spec import Decode, TaskSpec
-from marsbench.errors import ConfigError, DataError
+from marsbench.errors import DataError
 from marsbench.predict.geo import Georeference, read_georeference, read_nodata
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".gif", ".webp")
@@ -68,14 +68,13 @@ def find_images(given: Sequence[Path], task: TaskSpec, skip: Path) -> list[Item]
 
     Raises:
         DataError: If a path does not exist, or there is no image.
-        ConfigError: If a folder is the one to write into.
     """
     found: dict[Path, Item] = {}
     for path in given:
         if not path.exists():
             raise DataError(f"There is no file or folder {path}.", "Correct the path.")
         for file in _images_of(path, skip) if path.is_dir() else [path]:
-            name = str(file.relative_to(path)) if path.is_dir() else file.name
+            name = file.relative_to(path).as_posix() if path.is_dir() else file.name
             found.setdefault(file.resolve(), Item(file, name))
     if not found:
         raise DataError(
@@ -95,10 +94,6 @@ def find_images(given: Sequence[Path], task: TaskSpec, skip: Path) -> list[Item]
 
 def _images_of(folder: Path, skip: Path) -> Iterator[Path]:
     skip = skip.resolve()
-    if folder.resolve() == skip:
-        raise ConfigError(
-            f"{folder} is to be read and to be written into.", "Choose another --out."
-        )
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if hidden or path.suffix.lower() not in SUFFIXES or not path.is_file():
@@ -281,7 +276,13 @@ def _choose(
 ) -> tuple[tuple[int, ...], int]:
     """Say which bands the model sees, and how often a grey one is repeated."""
     wanted = task.channels
+    takes = f"was trained on images of {wanted}"
+    remedy = f"Save it with {'one band' if wanted == 1 else f'these {wanted} bands'}."
+    if wanted == 3:
+        remedy = "Save it with three bands, or in grey with one."
     if wanted > 3 and bands is Bands.RGB and task.rgb_bands is not None:
+        takes = "takes three colours"
+        remedy = f"Save it with red, green and blue alone, or with all {wanted} bands of the task."
         if count == wanted:
             return task.rgb_bands, 1
         if count == 3:
@@ -293,10 +294,10 @@ def _choose(
     elif wanted == 1 and count == 3 and _is_grey(values):
         return (0,), 1
     raise DataError(
-        f"{path} has {count} band(s)"
+        f"{path} has {count} band{'' if count == 1 else 's'}"
         + (" that differ" if wanted == 1 and count == 3 else "")
-        + f", where the model was trained on images of {wanted}.",
-        f"Save it with {'one band' if wanted == 1 else f'these {wanted} bands'}.",
+        + f", where the model {takes}.",
+        remedy,
     )
 
 
@@ -358,6 +359,10 @@ def _read_by_pil(path: Path) -> tuple[NDArray[Any], bool]:
                 shown = opened
             values = np.asarray(shown)
             has_alpha = shown.mode in ("LA", "RGBA")
+    except UnidentifiedImageError as error:  # its text adds the path alone
+        raise DataError(
+            f"{path} is damaged or no image.", "Copy it again, or leave it out."
+        ) from error
     except decode._DAMAGE as error:
         raise DataError(
             f"{path} is damaged or no image: {str(error)[:200]}.", "Copy it again, or leave it out."

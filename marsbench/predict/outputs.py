@@ -1,7 +1,4 @@
-"""What is written: class maps, overlays, tables, and the journal by which work is resumed.
-
-Every file appears by rename, and the line of the journal that tells of an image comes last.
-"""
+"""What is written: class maps, overlays and tables. Every file appears by rename."""
 
 import csv
 import json
@@ -12,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from marsbench.data.drawing import class_colors
 from marsbench.errors import StoreError
+from marsbench.kinds import Kind
 from marsbench.predict.geo import NODATA, Georeference
-from marsbench.predict.inputs import Item
 from marsbench.predict.tiles import Found
 
 EMPTY = 255
@@ -30,8 +26,6 @@ OVERLAY_SIDE = 4096
 
 MAPS, OVERLAYS = "maps", "overlays"
 TABLE, BOXES, ABOUT, LEGEND = "predictions.csv", "predictions.json", "about.json", "legend.png"
-
-_JOURNAL, _LOCK = ".journal.jsonl", ".lock"
 
 _BACKGROUND = (70, 70, 70)
 
@@ -177,127 +171,6 @@ def write_legend(path: Path, classes: Sequence[str], colors: NDArray[np.uint8]) 
         image.save(partial, format="PNG")
 
 
-class Journal:
-    """What has been predicted into a folder, a line of JSON per image; held by one process.
-
-    Args:
-        out: The folder.
-        settings: What the predictions depend on, beside the image.
-        overwrite: Whether to forget what is there.
-
-    Attributes:
-        entries: By the image's own path, its line: ``file`` as it was named, ``stamp``,
-            ``outputs`` relative to the folder, and ``result``.
-
-    Raises:
-        StoreError: If the folder cannot be written, another process writes into it, or it holds
-            predictions of another model or with other settings.
-    """
-
-    def __init__(self, out: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
-        self.out, self.path = out, out / _JOURNAL
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(out / _LOCK, timeout=0)
-            self._lock.acquire()
-        except Timeout as error:
-            raise StoreError(
-                f"Another process is writing into {out}.", "Wait for it, or choose another --out."
-            ) from error
-        except OSError as error:
-            raise StoreError(
-                f"{out} cannot be written: {error.strerror or error}.",
-                "Choose a folder you may write with --out.",
-            ) from error
-        try:
-            self.entries = {} if overwrite else self._read(settings)
-            # Written anew: a line that was cut short is dropped, and one per image is kept.
-            with replacing(self.path) as partial:
-                lines = [{"settings": dict(settings)}, *self.entries.values()]
-                partial.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-        except BaseException:
-            self._lock.release()
-            raise
-
-    def close(self) -> None:
-        """Let other processes write into the folder."""
-        self._lock.release()
-
-    def _read(self, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return {}
-        entries: dict[str, dict[str, Any]] = {}
-        for number, text in enumerate(lines):
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue  # cut short when its process was killed
-            if number == 0 and line.get("settings") != json.loads(json.dumps(settings)):
-                before = line.get("settings", {})
-                odd = [k for k in settings if before.get(k) != settings[k]]
-                raise StoreError(
-                    f"{self.out} holds predictions made otherwise: {', '.join(odd)} differ.",
-                    "Choose another --out, or --overwrite to begin anew.",
-                )
-            if "source" in line:
-                entries[line["source"]] = line
-        return entries
-
-    def is_done(self, item: Item, overlay: bool) -> bool:
-        """Whether an image was predicted as it is now, and what was written is there."""
-        entry = self.entries.get(_source(item))
-        if entry is None or entry["stamp"] != _stamp(item) or (overlay and not entry["overlay"]):
-            return False
-        return all((self.out / name).exists() for name in entry["outputs"])
-
-    def stem(self, item: Item) -> str:
-        """What the files of an image are called: as the image, where no other is called so."""
-        known = self.entries.get(_source(item))
-        if known is not None:
-            return str(known["stem"])
-        taken = {entry["stem"] for entry in self.entries.values()}
-        path = Path(item.name)
-        plain = path.with_suffix("").as_posix()
-        stem = plain if plain not in taken else f"{plain}_{path.suffix.removeprefix('.')}"
-        number = 2
-        while stem in taken:
-            stem, number = f"{plain}_{number}", number + 1
-        return stem
-
-    def add(self, item: Item, stem: str, outputs: list[str], result: dict[str, Any]) -> None:
-        """Write down that an image is done."""
-        entry: dict[str, Any] = {
-            "source": _source(item),
-            "file": str(item.path),
-            "stem": stem,
-            "stamp": _stamp(item),
-            "overlay": any(name.startswith(f"{OVERLAYS}/") for name in outputs),
-            "outputs": outputs,
-            "result": result,
-        }
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{json.dumps(entry)}\n")
-        self.entries[entry["source"]] = entry
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """All entries, sorted by file."""
-        return sorted(self.entries.values(), key=lambda entry: str(entry["file"]))
-
-
-def _source(item: Item) -> str:
-    return str(item.path.resolve())
-
-
-def _stamp(item: Item) -> list[int]:
-    """Changes when the files of an image change."""
-    paths = [item.path] if item.after is None else [item.path, item.after]
-    stats = [path.stat() for path in paths if path.exists()]
-    return [number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)]
-
-
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Write a CSV."""
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
@@ -315,7 +188,13 @@ def write_json(path: Path, content: Any) -> None:
 def coco(
     rows: Sequence[Mapping[str, Any]], classes: Sequence[str], info: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Put the boxes of a journal into COCO's form, in which classes count from 1."""
+    """Put the boxes of a journal into COCO's form, in which classes count from 1.
+
+    Args:
+        rows: As `Journal.rows` gives them.
+        classes: Names by class id.
+        info: How they were made.
+    """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for row in rows:
@@ -325,6 +204,7 @@ def coco(
             {
                 "id": len(images) + 1,
                 "file_name": row["file"],
+                "path": row["source"],
                 "height": height,
                 "width": width,
                 "scaling": result["scaling"],
@@ -352,3 +232,43 @@ def coco(
         "annotations": annotations,
         "categories": categories,
     }
+
+
+def write_tables(
+    out: Path,
+    rows: Sequence[Mapping[str, Any]],
+    kind: Kind,
+    classes: Sequence[str],
+    about: Mapping[str, Any],
+) -> None:
+    """Write what tells of all images that are done, those of earlier calls among them.
+
+    Args:
+        out: The folder.
+        rows: As `Journal.rows` gives them.
+        kind: Of the task.
+        classes: Names by class id.
+        about: How they were made.
+    """
+    write_json(out / ABOUT, about)
+    if not rows:
+        return
+    if kind is Kind.DETECTION:
+        write_json(out / BOXES, coco(rows, classes, about))
+    else:
+        what, key = (
+            ("probability", "probabilities") if kind.is_classification else ("share", "shares")
+        )
+        header, more = (["label"], []) if kind.is_classification else ([], ["tiles", "map"])
+        table = []
+        for row in rows:
+            found = row["result"]
+            label = [found["label"]] if kind.is_classification else []
+            made = [] if kind.is_classification else [found["tiles"], row["outputs"][0]]
+            made += [found["scaling"], row["source"]]
+            table.append([row["file"], *label, *found[key], *found["size"], *made])
+        columns = [f"{what}/{name}" for name in classes]
+        columns = ["file", *header, *columns, "height", "width", *more, "scaling", "path"]
+        write_table(out / TABLE, columns, table)
+    if not kind.is_classification:
+        write_legend(out / LEGEND, classes, palette(classes))

@@ -20,7 +20,8 @@ from marsbench.errors import ConfigError, DataError, MarsbenchError
 from marsbench.kinds import Kind
 from marsbench.predict import outputs
 from marsbench.predict.inputs import Item, Picture, open_picture
-from marsbench.predict.outputs import EMPTY, MAPS, OVERLAYS, Journal
+from marsbench.predict.journal import Journal, source_of
+from marsbench.predict.outputs import EMPTY, MAPS, OVERLAYS
 from marsbench.predict.predictor import Predictor
 from marsbench.predict.tiles import Found, Probabilities, Tile, grid, join, stitch
 from marsbench.progress import track
@@ -79,12 +80,12 @@ class Summary:
     Attributes:
         done: Images predicted now.
         skipped: Images that had been predicted before.
-        failed: Files that could not be predicted, each with the reason.
+        failed: Images that could not be predicted, each with the reason.
     """
 
     done: int = 0
     skipped: int = 0
-    failed: list[tuple[str, MarsbenchError]] = field(default_factory=list)
+    failed: list[tuple[Item, MarsbenchError]] = field(default_factory=list)
 
 
 Report = Callable[[dict[str, Any]], None]
@@ -112,7 +113,7 @@ def predict(
     Raises:
         MarsbenchError: If the folder cannot be written or is another model's.
     """
-    device = _device(options.device)
+    device = device_of(options.device)
     predictor.model.eval()
     predictor.model.to(device)
     journal = Journal(out, _settings(predictor, options), options.overwrite)
@@ -122,21 +123,32 @@ def predict(
         for item in items:
             if journal.is_done(item, options.overlay and work.draws):
                 work.summary.skipped += 1
-                report({"file": str(item.path), "status": "skipped"})
+                report(_told(item, "skipped"))
             else:
                 todo.append(item)
+        journal.reserve(todo)
         work.shows_tiles = len(todo) == 1
         with torch.inference_mode():
             for item in todo if work.shows_tiles else track(todo, "predicting", len(todo)):
                 work.take(item)
             work.flush()
-        _write_tables(predictor, options, journal)
+        about = {
+            **_settings(predictor, options),
+            "notes": list(predictor.notes),
+            "environment": environment.versions(),
+        }
+        outputs.write_tables(out, journal.rows, predictor.task.kind, predictor.classes, about)
     finally:
         journal.close()
     return work.summary
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """Find a device by torch's name of it, or ``auto``.
+
+    Raises:
+        ConfigError: If this machine has none such.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -144,7 +156,10 @@ def _device(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except Exception as error:  # torch raises many types on devices that are not there
         lines = str(error).splitlines() or [type(error).__name__]
-        raise ConfigError(f"--device {name} cannot be used: {lines[0]}", "Try cpu.") from error
+        reason = lines[0].rstrip(".")
+        if name.partition(":")[0] == "cuda" and not torch.cuda.is_available():
+            reason = f"this machine has no usable GPU ({reason})"
+        raise ConfigError(f"--device {name} cannot be used: {reason}.", "Try cpu.") from error
     return device
 
 
@@ -232,8 +247,8 @@ class _Work:
         try:
             yield
         except DataError as error:
-            self.summary.failed.append((str(item.path), error))
-            self.report({"file": str(item.path), "status": "failed", "error": str(error)})
+            self.summary.failed.append((item, error))
+            self.report({**_told(item, "failed"), "error": str(error)})
 
     @contextmanager
     def _memory(self) -> Iterator[None]:
@@ -325,7 +340,7 @@ class _Work:
         self, rows: Iterator[Sequence[Tile]], picture: Picture, footprint: tuple[int, int]
     ) -> Found:
         """Detect in tiles."""
-        parts = [(Tile(0, 0, 1, 1), _NOTHING)]
+        parts: list[tuple[Tile, Found]] = []
         size = self.options.batch_size
         for row in rows:
             seen = [tile for tile in row if self._shows(picture, tile)]
@@ -350,7 +365,7 @@ class _Work:
         told = {k: v for k, v in result.items() if k not in _PER_BOX}
         if "boxes" in result:
             told["boxes"] = len(result["boxes"])
-        self.report({"file": str(item.path), "status": "done", **told, "outputs": files})
+        self.report({**_told(item, "done"), **told, "outputs": files})
 
     def _keep_label(self, item: Item, picture: Picture, row: NDArray[np.float32]) -> None:
         names = self.predictor.classes
@@ -423,9 +438,11 @@ class _Work:
         self._keep(item, stem, files, picture, result)
 
 
-_PER_BOX = ("boxes", "geo_boxes", "scores", "labels")
+def _told(item: Item, status: str) -> dict[str, Any]:
+    return {"file": item.name, "path": source_of(item), "status": status}
 
-_NOTHING = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, dtype=np.int64))
+
+_PER_BOX = ("boxes", "geo_boxes", "scores", "labels")
 
 
 def _clipped(found: Found, size: tuple[int, int]) -> Found:
@@ -454,36 +471,3 @@ def _array(size: tuple[int, int], folder: Path) -> Iterator[NDArray[np.uint8]]:
         return
     with tempfile.TemporaryFile(dir=folder) as file:
         yield np.memmap(file, dtype=np.uint8, mode="w+", shape=size)
-
-
-def _write_tables(predictor: Predictor, options: Options, journal: Journal) -> None:
-    """Write the tables of all images that are done, those of earlier calls among them."""
-    out, names, kind = journal.out, predictor.classes, predictor.task.kind
-    about = {
-        **_settings(predictor, options),
-        "notes": list(predictor.notes),
-        "environment": environment.versions(),
-    }
-    outputs.write_json(out / outputs.ABOUT, about)
-    if not journal.rows:
-        return
-    if kind is Kind.DETECTION:
-        found = outputs.coco(journal.rows, names, about)
-        outputs.write_json(out / outputs.BOXES, found)
-    else:
-        what, key = ("share", "shares")
-        header, more = ["file"], ["height", "width", "tiles", "map"]
-        if kind.is_classification:
-            what, key = "probability", "probabilities"
-            header, more = ["file", "label"], ["height", "width"]
-        rows = []
-        for entry in journal.rows:
-            result = entry["result"]
-            tail = list(result["size"])
-            tail += [] if kind.is_classification else [result["tiles"], entry["outputs"][0]]
-            label = [result["label"]] if kind.is_classification else []
-            rows.append([entry["file"], *label, *result[key], *tail, result["scaling"]])
-        columns = [*header, *(f"{what}/{name}" for name in names), *more, "scaling"]
-        outputs.write_table(out / outputs.TABLE, columns, rows)
-    if not kind.is_classification:
-        outputs.write_legend(out / outputs.LEGEND, names, outputs.palette(names))

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 NMS_IOU = 0.5
 """Overlap above which the lower of two boxes of one class is the other's double."""
 
+AGREEMENT = 0.5
+"""Overlap (IoU) along either axis above which boxes of two tiles are parts of one object."""
+
 Probabilities = NDArray[np.float32]
 
 
@@ -161,12 +164,17 @@ class Found:
         return Found(self.boxes[which], self.scores[which], self.labels[which])
 
 
+NOTHING = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, dtype=np.int64))
+"""No object."""
+
+
 def is_own(boxes: NDArray[np.float64], tile: Tile, tolerance: float) -> NDArray[np.bool_]:
     """Tell which boxes of a tile are not the neighbour's, (N,).
 
     A box that touches an inner border may be cut there. It is the neighbour's if that one sees
-    all of the box that this tile sees, and therefore more of the object. An object larger than
-    the overlap no neighbour sees so; it stays.
+    where the box begins, clear of its own border, and therefore more of the object. A box that
+    reaches across the whole overlap, no neighbour sees better; it stays, and `join` looks for
+    its other part.
 
     Args:
         boxes: (N, 4) in pixels of the tile.
@@ -183,36 +191,135 @@ def is_own(boxes: NDArray[np.float64], tile: Tile, tolerance: float) -> NDArray[
         (near_bottom, bottom >= tile.height - tolerance, tile.height - top),
     ):
         if shared is not None:
-            own &= ~(touches & (reach <= shared))
+            # Twice, since two tiles place a box a little apart: neither may leave it to the other.
+            own &= ~(touches & (reach < shared - 2 * tolerance))
     return own
 
 
 def join(parts: Sequence[tuple[Tile, Found]], tolerance: float) -> Found:
     """Put the objects of tiles together: those at inner borders once, doubles not at all.
 
+    Parts of an object that is larger than the overlap become one box with the highest of their
+    scores, through as many tiles as it crosses.
+
     Args:
-        parts: Tiles, and what was found in each, in pixels of the tile.
+        parts: Tiles of one `grid`, and what was found in each, in pixels of the tile.
         tolerance: As of `is_own`.
 
     Returns:
         In pixels of the image, the highest score first.
     """
+    moved: list[tuple[Tile, Found]] = []
+    for tile, found in parts:
+        own = _without_doubles(found.chosen(is_own(found.boxes, tile, tolerance)))
+        offset = np.array([tile.left, tile.top, tile.left, tile.top])
+        moved.append((tile, Found(own.boxes + offset, own.scores, own.labels)))
+    return _without_doubles(_united(moved, tolerance))
+
+
+def _without_doubles(found: Found) -> Found:
     from torchvision.ops import batched_nms
 
-    moved = []
-    for tile, found in parts:
-        own = found.chosen(is_own(found.boxes, tile, tolerance))
-        offset = np.array([tile.left, tile.top, tile.left, tile.top])
-        moved.append(Found(own.boxes + offset, own.scores, own.labels))
-    joined = Found(
-        np.concatenate([m.boxes for m in moved]),
-        np.concatenate([m.scores for m in moved]),
-        np.concatenate([m.labels for m in moved]),
-    )
+    if len(found.scores) < 2:
+        return found
     kept = batched_nms(
-        torch.from_numpy(joined.boxes),
-        torch.from_numpy(joined.scores),
-        torch.from_numpy(joined.labels),
+        torch.from_numpy(found.boxes),
+        torch.from_numpy(found.scores),
+        torch.from_numpy(found.labels),
         NMS_IOU,
     )
-    return joined.chosen(kept.numpy())
+    return found.chosen(kept.numpy())
+
+
+def _united(parts: Sequence[tuple[Tile, Found]], tolerance: float) -> Found:
+    """Unite the parts of objects that go on in the next tile; boxes in pixels of the image."""
+    joined = Found(
+        np.concatenate([NOTHING.boxes, *(f.boxes for _, f in parts)]),
+        np.concatenate([NOTHING.scores, *(f.scores for _, f in parts)]),
+        np.concatenate([NOTHING.labels, *(f.labels for _, f in parts)]),
+    )
+    counts = [len(found.scores) for _, found in parts]
+    starts_at = np.cumsum([0, *counts])
+    at = {(tile.top, tile.left): i for i, (tile, _) in enumerate(parts)}
+    # Each box points to one of the same object, at last to the object's first.
+    first_of = list(range(len(joined.scores)))
+
+    def first(i: int) -> int:
+        while first_of[i] != i:
+            i = first_of[i]
+        return i
+
+    for i, (tile, found) in enumerate(parts):
+        _, _, behind, below = tile.shared
+        for axis, shared in enumerate((behind, below)):
+            if shared is None:
+                continue
+            end = (tile.columns.stop, tile.rows.stop)[axis]
+            place = (tile.top, end - shared) if axis == 0 else (end - shared, tile.left)
+            j = at.get(place)
+            if j is None or not counts[i] or not counts[j]:
+                continue
+            agreement = _agreement(found, parts[j][1], axis, (end - shared, end), tolerance)
+            for a, b in _pairs(agreement):
+                roots = sorted((first(int(starts_at[i]) + a), first(int(starts_at[j]) + b)))
+                first_of[roots[1]] = roots[0]
+    groups: dict[int, list[int]] = {}
+    for i in range(len(first_of)):
+        groups.setdefault(first(i), []).append(i)
+    boxes, scores = joined.boxes.copy(), joined.scores.copy()
+    for i, members in groups.items():
+        boxes[i, :2] = joined.boxes[members, :2].min(axis=0)
+        boxes[i, 2:] = joined.boxes[members, 2:].max(axis=0)
+        scores[i] = joined.scores[members].max()
+    return Found(boxes, scores, joined.labels).chosen(np.array(list(groups), dtype=np.int64))
+
+
+def _agreement(
+    before: Found, behind: Found, axis: int, both: tuple[int, int], tolerance: float
+) -> NDArray[np.float64]:
+    """Tell how well boxes of two neighbours, N and M, fit together as parts of an object.
+
+    Where both tiles see it, parts of one object are alike, however far each goes beyond.
+
+    Args:
+        before: In the left or upper tile, in pixels of the image.
+        behind: In the right or lower tile.
+        axis: 0 where the tiles lie side by side, 1 where one lies above the other.
+        both: First and last pixel along the axis that both see.
+        tolerance: As of `is_own`.
+
+    Returns:
+        (N, M): the lesser of the 1-D IoUs along the axes; 0 of boxes of two classes, and where
+        neither is cut.
+    """
+    across = [1 - axis, 3 - axis]
+    along = [axis, axis + 2]
+    cut_before = before.boxes[:, axis + 2] >= both[1] - tolerance
+    cut_behind = behind.boxes[:, axis] <= both[0] + tolerance
+    a, b = (found.boxes[:, along].clip(*both) for found in (before, behind))
+    # One that goes on, and one that comes from there, agree even if tiles share no pixel.
+    fits = np.where(cut_before[:, None] & cut_behind, 1.0, _iou_1d(a, b))
+    fits = np.minimum(fits, _iou_1d(before.boxes[:, across], behind.boxes[:, across]))
+    may_be = (cut_before[:, None] | cut_behind) & (before.labels[:, None] == behind.labels)
+    return np.where(may_be, fits, 0.0)
+
+
+def _iou_1d(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Overlap of intervals (N, 2) and (M, 2), (N, M)."""
+    shared = np.minimum(a[:, None, 1], b[:, 1]) - np.maximum(a[:, None, 0], b[:, 0])
+    shared = np.maximum(shared, 0.0)
+    whole = (a[:, 1] - a[:, 0])[:, None] + (b[:, 1] - b[:, 0]) - shared
+    found: NDArray[np.float64] = shared / np.maximum(whole, 1e-9)
+    return found
+
+
+def _pairs(agreement: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
+    """Choose pairs of rows and columns, the best first, each row and column at most once."""
+    rows, columns = np.nonzero(agreement > AGREEMENT)
+    free_rows, free_columns = set(rows.tolist()), set(columns.tolist())
+    for k in np.argsort(-agreement[rows, columns], kind="stable"):
+        row, column = int(rows[k]), int(columns[k])
+        if row in free_rows and column in free_columns:
+            free_rows.remove(row)
+            free_columns.remove(column)
+            yield row, column

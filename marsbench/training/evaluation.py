@@ -1,5 +1,6 @@
 """Score a split with the chosen weights, and keep its predictions."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ class Predictions:
         columns: What is stored of every sample, by column: N entries each. Of labels ``target``
             and ``scores``, probabilities (K,) as float32; of masks ``confusion``, pixels by class
             in the truth (rows) and the prediction, (K * K,); of boxes ``target_boxes``,
-            ``target_labels``, ``boxes``, ``scores`` and ``labels``. Re-scoring them gives the
+            ``target_labels``, ``boxes``, ``scores`` and ``labels``; of data that say more of
+            their samples, such as the region, ``meta`` as JSON. Re-scoring them gives the
             metrics.
         metrics: Metric name to value.
     """
@@ -74,6 +76,7 @@ def evaluate(
     )
     outputs = module.take_outputs()
     columns, found = _scored(objective, dataset, outputs)
+    columns |= _meta(dataset)
     found["loss"] = float(objective.val_loss(outputs))
     if isinstance(objective, MaskObjective):
         objective.keep = None
@@ -104,6 +107,14 @@ def _scored(
         **{name: [getattr(one, name).tolist() for one in found] for name in Found._fields},
     }
     return columns, metrics_detection.score(truths, found, names)
+
+
+def _meta(dataset: MarsDataset) -> dict[str, list[Any]]:
+    """What else the data say of the samples, as JSON; no column where they say nothing."""
+    if not dataset.has_meta:
+        return {}
+    found = (dataset.samples[int(i)].meta for i in dataset.indices)
+    return {"meta": [json.dumps(dict(meta), default=str) for meta in found]}
 
 
 def _map_writer(folder: Path) -> Any:

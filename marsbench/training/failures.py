@@ -51,14 +51,17 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
             return StoreError(
                 f"The run cannot write into {folder} ({path.name}): {link.strerror}.", _GO_ON
             )
-        if isinstance(link, torch.OutOfMemoryError):
+        if isinstance(link, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(
+            link
+        ):
             batch, accumulated = config.optim.batch_size, config.trainer.accumulate_grad_batches
             return TrainingError(
                 f"The device has too little memory for {config.model} with "
                 f"optim.batch_size={batch}.",
                 f"Set optim.batch_size={max(batch // 2, 1)} and "
-                f"trainer.accumulate_grad_batches={2 * accumulated}: the run is then the same, and "
-                "goes on where it stopped. Or use trainer.precision=bf16-mixed.",
+                f"trainer.accumulate_grad_batches={2 * accumulated}: the run is then the same, but "
+                "for batch normalisation, and goes on where it stopped. Or use "
+                "trainer.precision=bf16-mixed.",
             )
         # These two write in C++ and Rust and give no error number.
         text = str(link)

@@ -66,7 +66,13 @@ def load_best(module: MarsModule, folder: Path) -> dict[str, Any]:
     best = _read(checkpoints / BEST)
     if best is None:
         raise FileNotFoundError(checkpoints / BEST)
-    module.load_state_dict(best["state_dict"], strict=module.strict_loading)
+    own = module.load_state_dict(best["state_dict"], strict=module.strict_loading)
+    frozen = module.model.frozen_prefix
+    if odd := [k for k in own.missing_keys if not k.removeprefix("model.").startswith(frozen)]:
+        raise StoreError(
+            f"The checkpoint {checkpoints / BEST} lacks {len(odd)} tensor(s), such as {odd[0]}.",
+            "Start this run anew with --force (from Python: force=True).",
+        )
     chosen = next(v for v in best["callbacks"].values() if v.get("monitor") == MONITOR)
     fitted = json.loads((checkpoints / FITTED).read_text())
     return {

@@ -36,6 +36,8 @@ class Objective(nn.Module):
         class_weights: NDArray[np.float64] | None = None,
     ) -> None:
         super().__init__()
+        if loss not in (LossName.CROSS_ENTROPY, LossName.BINARY_CROSS_ENTROPY):
+            raise ValueError(f"{loss} is no loss of labels")
         self.kind, self.loss = kind, loss
         self.num_classes, self.num_outputs = num_classes, num_outputs
         weights = None if class_weights is None else torch.tensor(class_weights).float()

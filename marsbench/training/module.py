@@ -10,6 +10,7 @@ from torch import Tensor, distributed
 from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 
 from marsbench.config import Augment, OptimName, Precision, RunConfig, SchedulerName
+from marsbench.data.datamodule import check_batch
 from marsbench.data.transforms import finish_batch
 from marsbench.errors import TrainingError
 from marsbench.models.modes import Model
@@ -59,6 +60,13 @@ class MarsModule(pl.LightningModule):
         self._num_dropped = 0
         self._unchecked: list[tuple[int, Tensor]] = []
         self._sum_of_losses = 0.0
+
+    def on_before_batch_transfer(
+        self, batch: dict[str, Any], dataloader_idx: int
+    ) -> dict[str, Any]:
+        """Say what is wrong with a sample that a process that loads data could not read."""
+        check_batch(batch)
+        return batch
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Change train images at random and scale all, in batches on the device."""

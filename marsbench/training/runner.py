@@ -169,6 +169,8 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
             "subset_digest": plan.selection.digest,
             "train_counts": plan.train_counts,
             "num_draws": len(plan.balance.draws),
+            "loss": str(plan.loss),
+            **_dropped(plan, data),
         },
         weights=weights,
         checkpoint=checkpoint,
@@ -180,6 +182,14 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
         git=environment.git_state(),
         created=now(),
     )
+
+
+def _dropped(plan: Plan, data: MarsDataModule) -> dict[str, Any]:
+    """Count the boxes of each split that cover nothing of their image and are left out."""
+    if plan.task.kind is not Kind.DETECTION:
+        return {}
+    splits = {"train": data.train, "val": data.val, "test": data.test}
+    return {"boxes_dropped": {name: split.num_dropped for name, split in splits.items()}}
 
 
 def _public(config: RunConfig) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Whole samples: image and mask or boxes, from the files to the cache and the dataset."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,21 +124,44 @@ def test_samples_of_boxes_keep_the_contract(tmp_path: Path) -> None:
     assert [len(b) for b in batch["boxes"]] == [len(v) for v in batch["labels"]]
 
 
-def test_boxes_are_clipped_to_the_image() -> None:
-    spec = box_spec()
+def test_boxes_are_clipped_to_the_image_and_what_is_left_of_none_counted() -> None:
+    pixels = np.zeros((10, 10, 1), np.uint8)
+    rows = [[-0.8, 2.0, 11.0, 9.9], [-0.5, 1, 1e-6, 3], [3, 3, 3.005, 9], [0, 0, 10, 10]]
+    raw = Raw(pixels, "here", boxes=Boxes(np.array(rows), np.array([1, 0, 0, 0])))
+    decoded = decode_sample(box_spec(), raw)
+    assert decoded.boxes is not None
+    assert decoded.boxes.xyxy.tolist() == [[0, 2, 10, 9.9], [0, 0, 10, 10]]
+    assert decoded.boxes.labels.tolist() == [1, 0]
+    assert decoded.num_dropped == 2
+    alone = Raw(pixels, "here", boxes=Boxes(np.array(rows[1:2]), np.array([0])))
+    assert decode_sample(box_spec(), alone).is_negative
 
-    class One:
-        def __len__(self) -> int:
-            return 1
 
-        def __getitem__(self, _: int) -> Decoded:
-            boxes = Boxes(np.array([[-0.8, 2.0, 11.0, 9.9]]), np.array([1]))
-            return Decoded(np.zeros((10, 10, 1), np.uint8), boxes=boxes)
+def test_what_else_the_data_say_goes_through_the_cache(tmp_path: Path) -> None:
+    class Telling:
+        """A folder whose samples have a region, and one box that stands out wholly."""
 
-    data = MarsDataset.__new__(MarsDataset)
-    data.spec, data.side, data.samples = spec, 20, One()
-    data.indices, data.sample_ids = np.arange(1), ["a"]
-    assert data[0]["boxes"].tolist() == [[0.0, 4.0, 20.0, pytest.approx(19.8)]]
+        def __init__(self) -> None:
+            folder = write_folder(box_spec(), tmp_path)
+            self.inner = LocalSource(box_spec(), folder)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+        def read(self, split: str, index: int) -> Raw:
+            raw = self.inner.read(split, index)
+            assert raw.boxes is not None
+            xyxy = np.append(raw.boxes.xyxy, [[-0.5, 1, 1e-6, 3]], axis=0)
+            boxes = Boxes(xyxy, np.append(raw.boxes.labels, 0))
+            return replace(raw, meta={"region": f"Tharsis {index}"}, boxes=boxes)
+
+    source: Any = Telling()
+    for cache in (False, True, True):
+        data = MarsDataset(box_spec(), source, "train", cache=cache, side=64)
+        assert data.has_meta
+        assert data[1]["meta"] == {"region": "Tharsis 1"}
+        assert data.num_dropped == len(data)
+        assert "meta" not in collate([data[0], data[1]])
 
 
 def tiff(values: Any) -> bytes:

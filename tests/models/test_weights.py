@@ -37,8 +37,11 @@ def loads(path: Path, donor: nn.Module) -> bool:
         lambda state: {"state_dict": state, "epoch": 3},
         lambda state: {"model": {f"module.{k}": v for k, v in state.items()}},
         lambda state: {"state_dict": {f"model.backbone.{k}": v for k, v in state.items()}},
+        lambda state: {
+            f"module.{k}": v for k, v in state.items() if not k.endswith("num_batches_tracked")
+        },
     ],
-    ids=["plain", "state_dict", "distributed", "nested prefixes"],
+    ids=["plain", "state_dict", "distributed", "nested prefixes", "without counts"],
 )
 def test_torch_checkpoints(
     wrap: Callable[[dict[str, Any]], dict[str, Any]], donor: nn.Module, tmp_path: Path

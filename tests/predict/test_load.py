@@ -308,10 +308,38 @@ def test_the_command(place: Path, labels: RunRecord, tmp_path: Path) -> None:
     assert code == 2
     assert lines[-1]["status"] == "failed"
     assert "bad.png is damaged or no image" in told
-    assert "1 of 5 not predicted." in told
+    assert told.count("bad.png") == 1
+    assert "1 of 5 not predicted:" in told
+    for i in range(7):
+        (tmp_path / "many" / f"{i}.png").parent.mkdir(exist_ok=True)
+        (tmp_path / "many" / f"{i}.png").write_text("nothing")
+    code, lines, told = invoke(*words, tmp_path / "many")
+    assert [line["status"] for line in lines].count("failed") == 7
+    assert "7 images are damaged or no image (0.png, 1.png," in told
+    assert len(told.splitlines()) == 2
     code, _, told = invoke(*words, tmp_path / "absent.png")
     assert (code, "no file or folder" in told) == (2, True)
     code, _, told = invoke(*words, "--overlap", "2")
     assert (code, "--overlap 2.0" in told) == (2, True)
     code, _, told = invoke("nothing", images, "--store", place / "runs", "--out", tmp_path / "o")
     assert (code, "Unknown run" in told) == (2, True)
+
+
+def test_what_can_be_checked_is_checked_before_the_model_is_loaded(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from marsbench.predict import load as loading
+
+    def never(*_: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(loading, "load", never)
+    images, file = place / "labels" / "data" / "test", tmp_path / "file"
+    file.touch()
+    for out, more, why in (
+        (file, (), f"{file} is a file; --out names a folder."),
+        (images, (), "is to be read and to be written into"),
+        (tmp_path / "out", ("--device", "nothing"), "--device nothing cannot be used"),
+    ):
+        code, _, told = invoke("any", images, "--out", out, *more)
+        assert (code, why in told) == (2, True)

@@ -247,15 +247,6 @@ def test_what_is_there_is_skipped(tmp_path: Path) -> None:
     assert not list(out.rglob("*.part"))
 
 
-def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
-    journal = outputs.Journal(tmp_path / "out", {}, overwrite=False)
-    try:
-        with pytest.raises(StoreError, match="Another process"):
-            outputs.Journal(tmp_path / "out", {}, overwrite=False)
-    finally:
-        journal.close()
-
-
 def test_a_bad_image_does_not_stop_the_others(tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
     bad.write_text("nothing")
@@ -267,23 +258,10 @@ def test_a_bad_image_does_not_stop_the_others(tmp_path: Path) -> None:
     ]
     summary, told = go(predictor(Kind.MULTICLASS), items, tmp_path / "out")
     assert summary.done == 2
-    assert [Path(file).name for file, _ in summary.failed] == ["bad.png", "one.png"]
+    assert [one.name for one, _ in summary.failed] == ["bad.png", "one.png"]
     assert sorted(line["status"] for line in told) == ["done", "done", "failed", "failed"]
     assert len(rows_of(tmp_path / "out")) == 2
     assert go(predictor(Kind.MULTICLASS), items, tmp_path / "out")[0].skipped == 2
-
-
-def test_images_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    items = [
-        item(tmp_path / "a.png", noise(20, 20)),
-        item(tmp_path / "a.tif", noise(20, 20)),
-        item(tmp_path / "other" / "a.png", noise(20, 20)),
-    ]
-    out = tmp_path / "out"
-    go(predictor(Kind.SEGMENTATION), items, out)
-    assert sorted(p.name for p in (out / "maps").iterdir()) == ["a.png", "a_png.png", "a_tif.png"]
-    assert go(predictor(Kind.SEGMENTATION), items, out)[0].skipped == 3
 
 
 @pytest.mark.parametrize(
@@ -297,6 +275,13 @@ def test_options_that_cannot_be(name: str, value: float) -> None:
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--device nothing"):
         predict(predictor(Kind.MULTICLASS), [], tmp_path, Options(device="nothing"))
+
+
+def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch, "zeros", lambda *_, **__: torch.device("torch's own words"))
+    with pytest.raises(ConfigError, match=r"this machine has no usable GPU \(.*own words"):
+        run.device_of("cuda")
 
 
 def test_more_classes_than_colours() -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ LEFT, RIGHT = grid((64, 112), (64, 64), 0.25)[0]
 def test_a_box_cut_by_an_inner_border_is_the_neighbours() -> None:
     boxes = np.array(
         [
-            [50.0, 10, 64, 20],  # cut, and all of it in the neighbour
+            [51.0, 10, 64, 20],  # cut, and all of it in the neighbour
             [30.0, 10, 64, 20],  # cut, but too large for the overlap
             [50.0, 10, 60, 20],  # whole
             [0.0, 0, 10, 10],  # at the image's own border
@@ -79,7 +80,7 @@ def found(*boxes: tuple[float, float, float, float], score: float = 0.9, label: 
     n = len(boxes)
     return Found(
         np.array(boxes, dtype=np.float64).reshape(-1, 4),
-        np.full(n, score),
+        np.full(n, score, dtype=np.float64),
         np.full(n, label, dtype=np.int64),
     )
 
@@ -98,5 +99,95 @@ def test_an_object_in_two_tiles_is_found_once() -> None:
     assert len(other.boxes) == 2
 
 
+def seen(tiles: Sequence[Sequence[Tile]], *objects: Sequence[float]) -> list[tuple[Tile, Found]]:
+    """What a detector without fault finds: of each object, of its own class, what a tile shows."""
+    parts = []
+    for tile in (tile for row in tiles for tile in row):
+        offset = np.array([tile.left, tile.top] * 2)
+        shown = np.clip(
+            np.array(objects, dtype=np.float64) - offset, 0, np.array([tile.width, tile.height] * 2)
+        )
+        (kept,) = np.nonzero((shown[:, 2:] > shown[:, :2]).all(axis=1))
+        parts.append((tile, Found(shown[kept], np.full(len(kept), 0.9), kept)))
+    return parts
+
+
+def check_each_is_found_once(tiles: Sequence[Sequence[Tile]], boxes: np.ndarray, t: float) -> None:
+    joined = join(seen(tiles, *boxes.tolist()), t)
+    order = np.argsort(joined.labels)
+    assert joined.labels[order].tolist() == list(range(len(boxes)))
+    np.testing.assert_array_equal(joined.boxes[order], boxes)
+
+
+@pytest.mark.parametrize("box", [[75.5, 20, 99.5, 44], [75, 20, 100, 44]])
+def test_an_object_that_fills_the_overlap_is_not_left_by_both(box: list[float]) -> None:
+    tiles = grid((100, 175), (100, 100), 0.25)
+    assert join(seen(tiles, box), 1.0).boxes.tolist() == [box]
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.6])
+@pytest.mark.parametrize("tolerance", [0.5, 1.0, 2.5])
+def test_an_object_of_any_width_at_any_place_is_found_once(
+    overlap: float, tolerance: float
+) -> None:
+    tiles = grid((32, 100), (32, 32), overlap)
+    for width in (*range(1, 34), 40, 55, 70, 100):
+        left = np.arange(0, 100 - width + 0.5, 0.5)
+        boxes = np.stack([left, left * 0 + 4, left + width, left * 0 + 20], axis=1)
+        check_each_is_found_once(tiles, boxes, tolerance)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.6])
+def test_an_object_at_the_corner_of_four_tiles_is_found_once(overlap: float) -> None:
+    tiles = grid((56, 56), (32, 32), overlap)
+    for width, height in ((2, 3), (7, 7), (8, 8), (8, 4), (9, 9), (12, 30), (31, 31), (40, 44)):
+        left, top = map(np.ravel, np.mgrid[: 57 - width : 2, : 57 - height])
+        boxes = np.stack([left, top, left + width, top + height], axis=1).astype(np.float64)
+        check_each_is_found_once(tiles, boxes, 1.0)
+
+
+def test_tiles_that_place_a_box_apart_do_not_both_leave_it() -> None:
+    tiles = grid((64, 112), (64, 64), 0.25)
+    rng = np.random.default_rng(0)
+    for left in np.arange(40, 60, 0.5):
+        for width in np.arange(8, 24, 0.5):
+            parts = [
+                (tile, Found(f.boxes + rng.uniform(-0.5, 0.5, f.boxes.shape), f.scores, f.labels))
+                for tile, f in seen(tiles, [left, 10, left + width, 30])
+            ]
+            joined = join(parts, 1.0)
+            assert len(joined.boxes) == 1
+            np.testing.assert_allclose(joined.boxes[0], [left, 10, left + width, 30], atol=1.1)
+
+
+def test_parts_of_an_object_larger_than_the_overlap_become_one_box() -> None:
+    # Columns 46 to 66 of the image: the parts of 18 pixels each are doubles of one another.
+    joined = join([(LEFT, found((46, 10, 64, 30))), (RIGHT, found((0, 11, 18, 30), score=0.7))], 1)
+    assert joined.boxes.tolist() == [[46, 10, 66, 30]]
+    assert joined.scores.tolist() == [0.9]
+    # Through three tiles.
+    tiles = grid((32, 80), (32, 32), 0.25)
+    assert join(seen(tiles, [10, 3, 75, 20]), 1.0).boxes.tolist() == [[10, 3, 75, 20]]
+
+
+def test_objects_side_by_side_stay_apart() -> None:
+    # One above the other, both cut; of another class; and one that ends where another begins.
+    tiles = grid((64, 112), (64, 64), 0.25)
+    two = [[30, 5, 80, 20], [30, 22, 80, 40]]
+    parts = [(tile, replace(f, labels=f.labels * 0)) for tile, f in seen(tiles, *two)]
+    assert sorted(join(parts, 1.0).boxes.tolist()) == two
+    other = join([(LEFT, found((40, 5, 64, 20))), (RIGHT, found((0, 5, 30, 20), label=1))], 1.0)
+    assert len(other.boxes) == 2
+    beside = [[20, 5, 52, 20], [54, 5, 90, 20]]
+    parts = [(tile, replace(f, labels=f.labels * 0)) for tile, f in seen(tiles, *beside)]
+    assert sorted(join(parts, 1.0).boxes.tolist()) == beside
+    # A part fits one part of the neighbour alone: that which is most like it.
+    joined = join(
+        [(LEFT, found((30, 5, 64, 20))), (RIGHT, found((0, 6, 30, 20), (0, 11, 30, 26)))], 1.0
+    )
+    assert sorted(joined.boxes.tolist()) == [[30, 5, 78, 20], [48, 11, 78, 26]]
+
+
 def test_tiles_without_objects() -> None:
+    assert join([], 1.0).boxes.shape == (0, 4)
     assert join([(LEFT, found()), (RIGHT, found())], 1.0).boxes.shape == (0, 4)

@@ -13,6 +13,12 @@ LABELS = torch.tensor([0, 1, 2, 1])
 CE, BCE = LossName.CROSS_ENTROPY, LossName.BINARY_CROSS_ENTROPY
 
 
+@pytest.mark.parametrize("loss", [LossName.GENERALIZED_DICE, LossName.MODEL, LossName.COMBINED])
+def test_losses_of_masks_are_none_of_labels(loss: LossName) -> None:
+    with pytest.raises(ValueError, match=f"{loss} is no loss of labels"):
+        Objective(Kind.BINARY, loss, 2, 2)
+
+
 def test_cross_entropy_is_the_log_loss_of_its_probabilities() -> None:
     objective = Objective(Kind.MULTICLASS, CE, 3, 3)
     chances = objective.probabilities(LOGITS)

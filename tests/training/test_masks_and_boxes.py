@@ -1,5 +1,6 @@
 """Segmentation and detection through the whole loop, with the smallest of models."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import Image
 
 import marsbench
 from marsbench import metrics_detection, metrics_segmentation
-from marsbench.config import RunConfig
+from marsbench.config import Mode, RunConfig
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.rows import Boxes
 from marsbench.data.sources.local import LocalSource
@@ -22,13 +23,14 @@ from marsbench.data.spec import Decode, TaskSpec
 from marsbench.errors import ConfigError, DataError
 from marsbench.kinds import Kind
 from marsbench.models.modes import build_for_mode
+from marsbench.models.zoo import get_model
 from marsbench.models.segmenters import Segmenter
 from marsbench.plan import resolve
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from marsbench.training import runner
 from marsbench.training.callbacks import ProgressBar
-from marsbench.training.objectives import Found, confusion
+from marsbench.training.objectives import BoxObjective, Found, confusion
 from tests.fakes import make_spec, write_folder, write_spec
 
 MASKS = "smp:unet/tu-test_resnet"
@@ -172,6 +174,71 @@ def test_what_has_no_meaning_is_refused(
     model = MASKS if kind is Kind.SEGMENTATION else "ssdlite"
     with pytest.raises((ConfigError, DataError), match=message):
         resolve(RunConfig.from_dict(keys(make(kind), tmp_path, model=model, **more)))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"model": "ssd", "side": 200}, "side=200 is too small: ssd takes .* 268 pixels"),
+        ({"model": "ssdlite", "compile": True}, "compile=true has no effect on detectors"),
+    ],
+)
+def test_what_a_detector_cannot_do_is_refused_before_it_is_built(
+    more: dict[str, Any], message: str, boxes: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve(RunConfig.from_dict(keys(boxes, tmp_path, **more)))
+
+
+def test_a_split_without_boxes_is_refused(tmp_path: Path) -> None:
+    spec = spec_of(Kind.DETECTION)
+    folder = write_folder(spec, tmp_path, side=40)
+    for path in (folder / "data" / "val" / "labels").iterdir():
+        path.write_text("")
+    for other in ("coco_annotations.json", "pascal_voc"):
+        path = folder / "data" / "val" / other
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    task = str(write_spec(spec, folder / "task.yaml"))
+    with pytest.raises(DataError, match="No val image of .* has a box"):
+        marsbench.run(**keys(task, tmp_path / "runs", model="ssdlite"))
+
+
+def test_a_bad_file_in_a_worker_process_is_told_as_elsewhere(tmp_path: Path) -> None:
+    spec = spec_of(Kind.SEGMENTATION)
+    folder = write_folder(spec, tmp_path, side=40)
+    bad = sorted((folder / "data" / "train" / "masks").iterdir())[0]
+    Image.fromarray(np.zeros((7, 9), np.uint8)).save(bad)
+    task = str(write_spec(spec, folder / "task.yaml"))
+    values = keys(task, tmp_path / "runs", cache=False) | {"workers": 1}
+    with pytest.raises(DataError, match=f"{bad.name} is 7 x 9 pixels") as caught:
+        marsbench.run(**values)
+    assert "Traceback" not in str(caught.value)
+    assert caught.value.remedy == "Give the image a mask of its own size."
+
+
+def test_the_loss_of_detectors_does_not_hang_on_the_batch() -> None:
+    torch.manual_seed(0)
+    model = build_for_mode(get_model("ssdlite"), Kind.DETECTION, 2, Mode.SCRATCH, side=64).eval()
+    image = torch.rand(4, 3, 64, 64)
+    boxes = [torch.tensor([[4.0, 4, 40, 40]] * n) for n in (1, 3, 0, 2)]
+    labels = [torch.zeros(len(b), dtype=torch.int64) for b in boxes]
+    size = torch.full((4, 2), 64)
+
+    def loss_of(*parts: slice) -> torch.Tensor:
+        batches = (
+            {"image": image[p], "boxes": boxes[p], "labels": labels[p], "size": size[p]}
+            for p in parts
+        )
+        with torch.no_grad():
+            found = [BoxObjective().observe(model, b)["loss"] for b in batches]
+        return torch.cat([torch.as_tensor(one) for one in found])
+
+    whole = loss_of(slice(0, 4))
+    assert len(set(whole.tolist())) > 1
+    torch.testing.assert_close(whole, loss_of(slice(0, 1), slice(1, 4)))
 
 
 @pytest.mark.parametrize("task", ["masks", "boxes"])

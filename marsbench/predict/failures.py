@@ -1,0 +1,29 @@
+"""Images that could not be predicted, put into few words."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from marsbench.errors import MarsbenchError, some
+from marsbench.predict.inputs import Item
+
+_PLURAL = {"is": "are", "has": "have", "holds": "hold", "says": "say"}
+"""Of the verbs that errors begin with, behind the name of the file."""
+
+
+def told(failed: Sequence[tuple[Item, MarsbenchError]]) -> Iterator[str]:
+    """Tell of images that could not be predicted, a line for each reason, the commonest first."""
+    groups: dict[tuple[str, str], list[tuple[Item, MarsbenchError]]] = {}
+    for item, error in failed:
+        reason = error.problem.removeprefix(f"{item.path} ")
+        groups.setdefault((reason, error.remedy), []).append((item, error))
+    for (reason, remedy), members in sorted(groups.items(), key=lambda group: -len(group[1])):
+        if len(members) == 1:
+            item, error = members[0]
+            name = str(item.path)
+            text = error.problem if name in error.problem else f"{name}: {error.problem}"
+        else:
+            names = some(item.name for item, _ in members)
+            verb, _, rest = reason.removesuffix(".").partition(" ")
+            text = f"{len(members)} images {_PLURAL.get(verb, verb)} {rest} ({names})."
+            remedy = re.sub(r"\bit\b", "them", remedy)
+        yield f"{text} {remedy}".rstrip()

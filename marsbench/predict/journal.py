@@ -1,0 +1,207 @@
+"""What has been predicted into a folder, by which work is resumed.
+
+The line of the journal that tells of an image is written when all its files are there.
+"""
+
+import itertools
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from marsbench.errors import ConfigError, StoreError
+from marsbench.predict.inputs import Item
+from marsbench.predict.outputs import OVERLAYS, replacing
+
+_JOURNAL, _LOCK = ".journal.jsonl", ".lock"
+
+_FIELDS = {
+    "source": str,
+    "file": str,
+    "stem": str,
+    "stamp": list,
+    "overlay": bool,
+    "outputs": list,
+    "result": dict,
+}
+"""What the line of an image holds."""
+
+_CANNOT = "Choose a folder you may write with --out."
+
+
+def check_folder(out: Path, given: Sequence[Path]) -> None:
+    """Check, before anything is written, that a folder can be written into.
+
+    Args:
+        out: The folder; it need not exist.
+        given: The files and folders to be read.
+
+    Raises:
+        StoreError: If it is a file, or may not be written.
+        ConfigError: If it is one of those to be read.
+    """
+    for path in given:
+        if path.is_dir() and path.resolve() == out.resolve():
+            raise ConfigError(
+                f"{path} is to be read and to be written into.", "Choose another --out."
+            )
+    # Unlike `Path.exists`, this takes what may not be looked at for absent.
+    there = next(p for p in (out, *out.absolute().parents) if os.path.exists(p))  # noqa: PTH110
+    if not there.is_dir():
+        raise StoreError(f"{there} is a file; --out names a folder.", "Choose another --out.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise StoreError(f"{out} cannot be written: {there} is not yours to write into.", _CANNOT)
+
+
+class Journal:
+    """What has been predicted into a folder, a line of JSON per image; held by one process.
+
+    Args:
+        out: The folder.
+        settings: What the predictions depend on, beside the image.
+        overwrite: Whether to forget what is there.
+
+    Attributes:
+        entries: By the image's own absolute path (``source``), its line: ``file``, its path below
+            the folder that was named, ``stamp``, ``outputs`` relative to the folder, and
+            ``result``.
+
+    Raises:
+        StoreError: If the folder cannot be written, another process writes into it, or it holds
+            predictions of another model or with other settings.
+    """
+
+    def __init__(self, out: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
+        self.out, self.path = out, out / _JOURNAL
+        check_folder(out, ())
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(out / _LOCK, timeout=0)
+            self._lock.acquire()
+        except Timeout as error:
+            raise StoreError(
+                f"Another process is writing into {out}.", "Wait for it, or choose another --out."
+            ) from error
+        except OSError as error:
+            raise StoreError(
+                f"{out} cannot be written: {error.strerror or error}.", _CANNOT
+            ) from error
+        try:
+            self.entries = {} if overwrite else self._read(settings)
+            # Written anew: a line that was cut short is dropped, and one per image is kept.
+            with replacing(self.path) as partial:
+                lines = [{"settings": dict(settings)}, *self.entries.values()]
+                partial.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        except BaseException:
+            self._lock.release()
+            raise
+        self._stems = {source: str(entry["stem"]) for source, entry in self.entries.items()}
+        # Disks may take Grey.png and grey.png for one file.
+        self._folders = {stem.casefold(): Path(s).parent for s, stem in self._stems.items()}
+
+    def close(self) -> None:
+        """Let other processes write into the folder."""
+        self._lock.release()
+
+    def _read(self, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        try:
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return {}
+        head, *rest = [_parsed(text) for text in lines] or [{}]
+        before = head.get("settings")
+        if not isinstance(before, dict):
+            raise StoreError(
+                f"{self.path} is damaged: it does not say how the predictions beside it were made.",
+                "Choose another --out, or --overwrite to begin anew.",
+            )
+        wanted = json.loads(json.dumps(settings))
+        odd = [k for k in {**wanted, **before} if before.get(k) != wanted.get(k)]
+        if odd:
+            raise StoreError(
+                f"{self.out} holds predictions made otherwise: {', '.join(odd)} differ.",
+                "Choose another --out, or --overwrite to begin anew.",
+            )
+        return {
+            line["source"]: line
+            for line in rest
+            if all(isinstance(line.get(name), kind) for name, kind in _FIELDS.items())
+        }
+
+    def is_done(self, item: Item, overlay: bool) -> bool:
+        """Whether an image was predicted as it is now, and what was written is there."""
+        entry = self.entries.get(source_of(item))
+        if entry is None or entry["stamp"] != _stamp(item) or (overlay and not entry["overlay"]):
+            return False
+        return all((self.out / name).exists() for name in entry["outputs"])
+
+    def reserve(self, items: Iterable[Item]) -> None:
+        """Choose what the files of images are called, whatever order the images come in."""
+        for item in sorted(items, key=source_of):
+            self.stem(item)
+
+    def stem(self, item: Item) -> str:
+        """What the files of an image are called: as the image, where no other is called so.
+
+        An image of another folder then has its own folder's name before its own, and one of the
+        same folder its suffix behind.
+        """
+        source = source_of(item)
+        if source in self._stems:
+            return self._stems[source]
+        plain, folder = Path(item.name).with_suffix(""), Path(source).parent
+        suffix = item.path.suffix.removeprefix(".")
+        below = plain.with_name(f"{folder.name}_{plain.name}")
+        if self._folders.get(plain.as_posix().casefold()) == folder:
+            choices = [plain, plain.with_name(f"{plain.name}_{suffix}")]
+        else:
+            choices = [plain, below, below.with_name(f"{below.name}_{suffix}")]
+        numbered = (plain.with_name(f"{choices[1].name}_{n}") for n in itertools.count(2))
+        names = (path.as_posix() for path in itertools.chain(choices, numbered))
+        name = next(name for name in names if name.casefold() not in self._folders)
+        self._stems[source], self._folders[name.casefold()] = name, folder
+        return name
+
+    def add(self, item: Item, stem: str, outputs: list[str], result: dict[str, Any]) -> None:
+        """Write down that an image is done."""
+        entry: dict[str, Any] = {
+            "source": source_of(item),
+            "file": item.name,
+            "stem": stem,
+            "stamp": _stamp(item),
+            "overlay": any(name.startswith(f"{OVERLAYS}/") for name in outputs),
+            "outputs": outputs,
+            "result": result,
+        }
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{json.dumps(entry)}\n")
+        self.entries[entry["source"]] = entry
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """All entries, sorted by the images' absolute paths."""
+        return [self.entries[source] for source in sorted(self.entries)]
+
+
+def source_of(item: Item) -> str:
+    """Absolute path of an image, by which it is known."""
+    return str(item.path.resolve())
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """Read a line; an empty one if it was cut short when its process was killed."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return {}
+    return line if isinstance(line, dict) else {}
+
+
+def _stamp(item: Item) -> list[int]:
+    """Changes when the files of an image change."""
+    paths = [item.path] if item.after is None else [item.path, item.after]
+    stats = [path.stat() for path in paths if path.exists()]
+    return [number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)]
