@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -230,10 +231,10 @@ def _undone() -> Iterator[None]:
     """Undo what importing ultralytics changes.
 
     It writes settings into the user's folder, looks for a network, installs what it misses, sets
-    variables that child processes inherit, formats for printing, and puts a `torch.load` in place
-    that executes code by default (8.3).
+    variables that child processes inherit, formats for printing, puts a `torch.load` in place
+    that executes code by default (8.3), and an `Image.open` that asks for more packages.
     """
-    before, load, save = dict(os.environ), torch.load, torch.save
+    before, load, save, open_image = dict(os.environ), torch.load, torch.save, Image.open
     printing = np.get_printoptions()
     with tempfile.TemporaryDirectory() as folder:
         os.environ.update(
@@ -247,7 +248,7 @@ def _undone() -> Iterator[None]:
         finally:
             os.environ.clear()
             os.environ.update(before)
-            torch.load, torch.save = load, save
+            torch.load, torch.save, Image.open = load, save, open_image
             torch.set_printoptions(profile="default")  # type: ignore[no-untyped-call]
             np.set_printoptions(**printing)
 

@@ -60,8 +60,8 @@ def test_zooming_keeps_all_three_together(augment: Augment) -> None:
         for box in boxes.tolist():
             kept += 1
             assert np.abs(np.array(box) - tight(mask == 1)).max() <= 1.1
-    assert batch["dropped"] + kept == 400
-    assert batch["dropped"] > 0
+    # What lies outside the window is not dropped but unseen.
+    assert 0 < batch["dropped"] <= 400 - kept
 
 
 def test_a_window_is_a_part_of_the_image() -> None:

@@ -23,8 +23,8 @@ from marsbench.data.spec import Decode, TaskSpec
 from marsbench.errors import ConfigError, DataError
 from marsbench.kinds import Kind
 from marsbench.models.modes import build_for_mode
-from marsbench.models.zoo import get_model
 from marsbench.models.segmenters import Segmenter
+from marsbench.models.zoo import get_model
 from marsbench.plan import resolve
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
@@ -202,7 +202,7 @@ def test_a_split_without_boxes_is_refused(tmp_path: Path) -> None:
         else:
             path.unlink(missing_ok=True)
     task = str(write_spec(spec, folder / "task.yaml"))
-    with pytest.raises(DataError, match="No val image of .* has a box"):
+    with pytest.raises(DataError, match=r"No val image of .* has a box"):
         marsbench.run(**keys(task, tmp_path / "runs", model="ssdlite"))
 
 
