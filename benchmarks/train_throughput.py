@@ -134,7 +134,7 @@ def main() -> None:
         )
         plan = resolve(config)
         side = plan.model.input_size
-        data = MarsDataModule(config, plan.task, plan.source, plan.selection, side=side)
+        data = MarsDataModule(config, plan.task, plan.source, plan.selection.indices, side=side)
         module = build_module(plan)
         trainer = make_trainer(config, folder / "run")
         turns = TakeTurns(options.batches)

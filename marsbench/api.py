@@ -59,6 +59,7 @@ def load_dataset(
     revision: str | None = None,
     subset: str = "full",
     cache: bool = True,
+    raster: str | None = None,
 ) -> "MarsDataset":
     """Open a split of a task as a torch Dataset.
 
@@ -71,6 +72,8 @@ def load_dataset(
         revision: Commit, tag or branch of hub data.
         subset: Subset of the train split.
         cache: Whether decoded images are kept in the memory-mapped cache.
+        raster: Of spectra, how they become images; None takes the task's usual one. Samples carry
+            the points of their spectra too.
 
     Returns:
         A dataset of `marsbench.data.dataset.Sample`.
@@ -80,9 +83,9 @@ def load_dataset(
     """
     from marsbench.data.catalog import get_task
     from marsbench.data.dataset import MarsDataset
-    from marsbench.data.decode import check_available
+    from marsbench.data.rendering import rendering_for
     from marsbench.data.sources import open_source
-    from marsbench.data.spec import SPLITS
+    from marsbench.data.spec import SPLITS, Decode
     from marsbench.data.subsets import select
     from marsbench.errors import ConfigError, unknown_name
 
@@ -107,7 +110,6 @@ def load_dataset(
             "Leave subset out.",
         )
     spec = get_task(task)
-    check_available(spec)
     part = parse_subset(config.subset)
     opened = open_source(
         spec,
@@ -119,7 +121,15 @@ def load_dataset(
         revision=config.revision,
     )
     indices = select(opened, part).indices if split == "train" else None
-    return MarsDataset(spec, opened, split, indices=indices, cache=cache)
+    rendering = None
+    if spec.decode is Decode.SPECTRUM:
+        rendering = rendering_for(spec, raster, points=True)
+    elif raster is not None:
+        raise ConfigError(
+            f"raster={raster} is for spectra; the samples of {spec.name} are images.",
+            "Leave raster out.",
+        )
+    return MarsDataset(spec, opened, split, indices=indices, cache=cache, rendering=rendering)
 
 
 def load_records(store: str | Path = "runs") -> "pd.DataFrame":

@@ -6,16 +6,15 @@ override.
 
 import dataclasses
 import json
-import math
 import re
-import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from marsbench.config_values import build, nest
 from marsbench.errors import ConfigError, unknown_name
 
 
@@ -52,6 +51,7 @@ class Augment(StrEnum):
     D4 = "d4"
     SCALE_HFLIP = "scale_hflip"
     SCALE_D4 = "scale_d4"
+    SPECTRAL = "spectral"
 
 
 class Imbalance(StrEnum):
@@ -81,6 +81,13 @@ class Bands(StrEnum):
 
     RGB = "rgb"
     ALL = "all"
+
+
+class Checkpoint(StrEnum):
+    """Which of a training's epochs is tested."""
+
+    BEST = "best"
+    LAST = "last"
 
 
 class Negatives(StrEnum):
@@ -115,9 +122,6 @@ class Precision(StrEnum):
     BF16_MIXED = "bf16-mixed"
     FP16_MIXED = "16-mixed"
 
-
-_LATER: dict[type, tuple[str, ...]] = {Mode: ("zero_shot",), Protocol: ("cached",)}
-"""Values of the design that this version does not have."""
 
 PUBLISHED_PARTITIONS = ("0.01", "0.02", "0.05", "0.10", "0.20", "0.25", "0.50")
 PUBLISHED_SHOTS = ("1", "2", "5", "10", "15", "20")
@@ -164,6 +168,8 @@ class TrainerConfig:
     """Most epochs to train (paper: 50, 100 or 200)."""
     patience: int | None = 5
     """Epochs without a better validation loss before training stops; null never stops early."""
+    checkpoint: Checkpoint = Checkpoint.BEST
+    """best, the epoch that validation chooses, or last; in folds, last sets nothing aside."""
     precision: Precision = Precision.FLOAT32
     """32-true, bf16-mixed, 16-mixed or 64-true."""
     accumulate_grad_batches: int = 1
@@ -226,10 +232,18 @@ class RunConfig:
     """rgb, as the paper, or all, of images of more than three bands."""
     negatives: Negatives = Negatives.INCLUDE
     """include or exclude train images whose mask is all background, or without boxes."""
+    raster: str | None = None
+    """How spectra become images, such as ega_benchmark; by default the model's, else the task's."""
+    views: int = 1
+    """Of spectra: random drawings of each whose predictions are averaged in the final scoring."""
+    folds: int | None = None
+    """Parts of the train split that are predicted in turn by models of the others."""
+    strict: bool = True
+    """Whether measurements that are listed but absent stop a run; else they are left out."""
     weights: str | None = None
     """Path of a local checkpoint to start from in place of the zoo entry's weights."""
     augment: Augment = Augment.AUTO
-    """none, [scale_]hflip, [scale_]d4 (flips, turns); auto: d4 from orbit, hflip on the ground."""
+    """none, [scale_]hflip, [scale_]d4; auto: d4 from orbit, hflip on the ground, spectral."""
     imbalance: Imbalance = Imbalance.NONE
     """none, undersample, oversample (with augmentation) or loss_weight, for unequal classes."""
     loss: LossName = LossName.AUTO
@@ -266,7 +280,7 @@ class RunConfig:
             ConfigError: If a key is unknown or a value cannot be used; names all of them.
         """
         problems: list[str] = []
-        config: RunConfig = _build(cls, _nest(values), "", problems)
+        config: RunConfig = build(cls, nest(values), problems, check_key)
         if not problems:
             problems = _problems(config)
         if problems:
@@ -321,83 +335,6 @@ def check_key(key: str, extra: tuple[str, ...] = ()) -> None:
         raise unknown_name("key", key, known, hint)
 
 
-def _nest(values: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for key, value in values.items():
-        group, _, leaf = key.partition(".")
-        if not leaf:
-            if isinstance(value, Mapping) and isinstance(nested.get(key), dict):
-                nested[key] |= value
-            else:
-                nested[key] = dict(value) if isinstance(value, Mapping) else value
-            continue
-        inner = nested.setdefault(group, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"'{group}' is given both a value and the key '{key}'.")
-        inner[leaf] = value
-    return nested
-
-
-def _build(cls: type, values: Mapping[str, Any], prefix: str, problems: list[str]) -> Any:
-    hints = typing.get_type_hints(cls)
-    chosen: dict[str, Any] = {}
-    for key, value in values.items():
-        path = f"{prefix}{key}"
-        if key not in hints:
-            try:
-                check_key(path)
-            except ConfigError as error:
-                problems.append(f"{error.problem} {error.remedy.partition('`')[0]}".strip())
-            continue
-        hint = hints[key]
-        if is_dataclass(hint):
-            if isinstance(value, hint):  # type: ignore[arg-type]
-                chosen[key] = value
-            elif isinstance(value, Mapping):
-                chosen[key] = _build(hint, value, f"{path}.", problems)  # type: ignore[arg-type]
-            else:
-                names = ", ".join(f"{path}.{f.name}" for f in fields(hint))
-                problems.append(f"'{path}' is a group of keys, not a value: set {names}.")
-            continue
-        try:
-            chosen[key] = _value(hint, value, path)
-        except ConfigError as error:
-            problems.append(str(error).replace("\n", " "))
-    return cls(**chosen)
-
-
-def _value(hint: Any, value: Any, path: str) -> Any:
-    """Check a value against a field's type; numbers may arrive as text."""
-    if isinstance(hint, types.UnionType):
-        if value is None or value == "null":
-            return None
-        hint = next(t for t in typing.get_args(hint) if t is not type(None))
-    if isinstance(hint, type) and issubclass(hint, StrEnum):
-        if value in _LATER.get(hint, ()):
-            raise ConfigError(f"{path}={value} is not there yet in this version.")
-        if value is None or value not in [m.value for m in hint]:
-            raise unknown_name(path, str(value), [m.value for m in hint])
-        return hint(value)
-    if hint is bool:
-        if isinstance(value, bool):
-            return value
-        if str(value).lower() in ("true", "false"):
-            return str(value).lower() == "true"
-        raise ConfigError(f"'{path}' is true or false, not '{value}'.")
-    if hint is str:
-        if value is None or isinstance(value, bool | Mapping | list | tuple):
-            raise ConfigError(f"'{path}' is one name, not '{value}'.")
-        return str(value)
-    wanted = "a whole number" if hint is int else "a number"
-    try:
-        number = float(value) if not isinstance(value, bool) else math.nan
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number) or (hint is int and number != int(number)):
-        raise ConfigError(f"'{path}' is {wanted}, not '{value}'.")
-    return int(number) if hint is int else number
-
-
 def _problems(config: RunConfig) -> list[str]:
     """Find values of the right type that still make no sense."""
     problems = []
@@ -419,6 +356,8 @@ def _problems(config: RunConfig) -> list[str]:
         "trainer.num_nodes": (config.trainer.num_nodes, 1),
         "workers": (config.workers, 0),
         "side": (config.side, 32),
+        "views": (config.views, 1),
+        "folds": (config.folds, 2),
     }
     for key, (number, low) in at_least.items():
         if number is not None and number < low:
@@ -440,6 +379,16 @@ def _problems(config: RunConfig) -> list[str]:
         problems.append(f"'outputs' is {config.outputs}; a binary task has 1 or 2 output nodes.")
     if config.seed >= 2**32:
         problems.append(f"'seed' is {config.seed}; it must be below 2**32.")
+    if (
+        config.trainer.checkpoint is Checkpoint.LAST
+        and config.scheduler.name is SchedulerName.PLATEAU
+    ):
+        problems.append(
+            "scheduler.name=plateau watches the validation loss, which trainer.checkpoint=last "
+            "does not take: choose another schedule."
+        )
+    if config.folds is not None and config.world_size > 1:
+        problems.append("'folds' trains its models one after the other, on one device.")
     if config.weights is not None and config.mode is Mode.SCRATCH:
         problems.append(
             "mode=scratch starts from random weights, so weights=PATH has no meaning: "

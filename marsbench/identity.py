@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from marsbench.config import Augment, Imbalance, Negatives, OptimName, RunConfig, SchedulerName
+from marsbench.config import (
+    Augment,
+    Checkpoint,
+    Imbalance,
+    Negatives,
+    OptimName,
+    RunConfig,
+    SchedulerName,
+)
 
 PIPELINE = 2
 """Raised whenever equal choices come to give other numbers.
@@ -24,11 +32,12 @@ def identity(
     subset_digest: str,
     architecture: str,
     weights: str | None,
-    input_size: int,
+    input_size: int | None,
     augment: Augment,
     loss: str | None = None,
     outputs: int | None = None,
     bands: str | None = None,
+    spectra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Collect every choice that can move a run's score, beside the five in its name.
 
@@ -42,12 +51,14 @@ def identity(
         subset_digest: Digest of the train samples' ids, in order.
         architecture: Library and id of the model.
         weights: Which weights it starts from, None for random ones.
-        input_size: Side of the model's input in pixels.
+        input_size: Side of the model's input in pixels; None where images are not resized.
         augment: Augmentation, resolved.
         loss: Loss, where it is not the one of the kind.
         outputs: Number of output nodes, where it is not the number of classes.
         bands: Which bands, of images of more than three.
+        spectra: How spectra become what the model sees.
     """
+    is_last = config.trainer.checkpoint is Checkpoint.LAST
     optim, scheduler, trainer = config.optim, config.scheduler, config.trainer
     is_step, is_plateau = (
         scheduler.name is name for name in (SchedulerName.STEP, SchedulerName.PLATEAU)
@@ -65,6 +76,9 @@ def identity(
         "loss": loss,
         "outputs": outputs,
         "bands": bands,
+        "spectra": spectra,
+        "views": None if config.views == 1 else config.views,
+        "folds": config.folds,
         "negatives": None if config.negatives is Negatives.INCLUDE else config.negatives,
         "imbalance": None if config.imbalance is Imbalance.NONE else config.imbalance,
         "optim": {
@@ -82,7 +96,8 @@ def identity(
         },
         "trainer": {
             "max_epochs": trainer.max_epochs,
-            "patience": trainer.patience,
+            "patience": None if is_last else trainer.patience,
+            "checkpoint": "last" if is_last else None,
             "precision": trainer.precision,
             "gradient_clip_val": trainer.gradient_clip_val,
         },

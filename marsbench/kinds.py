@@ -19,6 +19,13 @@ class Kind(StrEnum):
         return self in (Kind.BINARY, Kind.MULTICLASS, Kind.MULTILABEL)
 
 
+class Technique(StrEnum):
+    """How a mass spectrometer measured a sample: evolved gas analysis, or gas chromatography."""
+
+    EGA = "ega"
+    GC = "gc"
+
+
 @dataclass(frozen=True)
 class MetricInfo:
     """What a metric's numbers mean.

@@ -5,7 +5,8 @@ its stored predictions give.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,31 @@ def score(
     if kind in (Kind.BINARY, Kind.MULTICLASS):
         return _single_label(targets, probabilities, classes)
     raise NotAvailableError(f"This version has no metrics for {kind} tasks yet.")
+
+
+def score_labels(
+    kind: Kind, columns: Mapping[str, Sequence[Any]], names: Sequence[str]
+) -> dict[str, float]:
+    """Score the labels of a split, and where several instruments measured it those of each.
+
+    Args:
+        kind: Kind of the task.
+        columns: ``target`` and ``scores`` of every sample, and perhaps ``instrument``.
+        names: The K class names.
+
+    Returns:
+        Metric name to value; of one instrument's samples as ``log_loss/instrument=NAME``.
+    """
+    targets, scores = np.stack(columns["target"]), np.stack(columns["scores"])
+    values = score(kind, targets, scores, names)
+    groups = np.array(columns.get("instrument", []))
+    for group in sorted(set(groups.tolist()) - {""}) if len(set(groups.tolist())) > 1 else []:
+        mine = groups == group
+        part = score(kind, targets[mine], scores[mine], names)
+        for name in ("log_loss", "ap_micro"):
+            if name in part:
+                values[f"{name}/instrument={group}"] = part[name]
+    return values
 
 
 def _single_label(

@@ -23,18 +23,21 @@ from marsbench.config import (
 )
 from marsbench.data.cache import DirectSamples, cached_samples
 from marsbench.data.catalog import get_task
-from marsbench.data.decode import check_available, image_size
+from marsbench.data.decode import image_size
 from marsbench.data.imbalance import Balance, balance, class_counts
+from marsbench.data.rendering import Rendering, rendering_for
 from marsbench.data.rows import BACKGROUND, Source, normalise
 from marsbench.data.sources import open_source
-from marsbench.data.spec import SPLITS, Platform, TaskSpec
+from marsbench.data.spec import SPLITS, Decode, Platform, TaskSpec
 from marsbench.data.subsets import Selection, select
 from marsbench.errors import ConfigError, DataError, NotAvailableError, WeightsError
 from marsbench.files import file_digest
 from marsbench.identity import digest, identity, run_id
 from marsbench.kinds import KINDS, Kind
-from marsbench.models.spec import ModelSpec
+from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.zoo import get_model
+from marsbench.spectra.features import VERSION as FEATURES_VERSION
+from marsbench.spectra.raster import VERSION as RASTER_VERSION
 
 SEGMENTATION_LOSSES = (
     LossName.CROSS_ENTROPY,
@@ -60,10 +63,13 @@ class Plan:
         model: Its model.
         augment: Augmentation, resolved.
         weights: Name of the weights it starts from; None for random ones.
-        side: Side in pixels to which images are resized.
+        side: Side in pixels to which images are resized; None where spectra are drawn at the size
+            of their raster.
         balance: How the samples of the subset are drawn and weighed.
         loss: The loss, resolved.
         num_outputs: Output nodes of the model.
+        rendering: How spectra become images; None where samples are images, or a model takes
+            engineered features.
     """
 
     config: RunConfig
@@ -73,10 +79,11 @@ class Plan:
     model: ModelSpec
     augment: Augment
     weights: str | None
-    side: int
+    side: int | None
     balance: Balance
     loss: LossName
     num_outputs: int
+    rendering: Rendering | None = None
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -93,7 +100,18 @@ class Plan:
             bands=self.config.bands if self.task.channels > 3 else None,
             loss=None if self.loss == KINDS[self.task.kind].loss else self.loss,
             outputs=None if self.num_outputs == len(self.task.classes) else self.num_outputs,
+            spectra=self._spectra,
         )
+
+    @property
+    def _spectra(self) -> dict[str, Any] | None:
+        """What moves the scores of spectra beside the choices of all tasks."""
+        if self.task.decode is not Decode.SPECTRUM:
+            return None
+        if self.rendering is None:
+            return {"features": FEATURES_VERSION}
+        raster = {k: v for k, v in self.rendering.raster.choices.items() if k != "name"}
+        return {"raster": digest(raster)[:16], "raster_version": RASTER_VERSION}
 
     @cached_property
     def run_id(self) -> str:
@@ -106,7 +124,7 @@ class Plan:
     @cached_property
     def num_samples(self) -> dict[str, int]:
         """Samples per split, of train those of the subset."""
-        sizes = {split: len(self.source.rows(split)) for split in SPLITS}
+        sizes = {split: len(self.source.rows(split)) for split in self.source.splits}
         return sizes | {"train": len(self.selection.indices)}
 
     @cached_property
@@ -128,7 +146,12 @@ def resolve(config: RunConfig) -> Plan:
     """
     task = get_task(config.task)
     model = get_model(config.model)
-    check_available(task)
+    is_spectra = task.decode is Decode.SPECTRUM
+    if model.spectra_only and not is_spectra:
+        raise NotAvailableError(
+            f"Model {model.name} is for spectra; the samples of {task.name} are images.",
+            "`marsbench list models` shows what each model serves.",
+        )
     if task.kind not in model.kinds:
         raise NotAvailableError(
             f"Model {model.name} does not serve {task.kind} tasks such as {task.name}.",
@@ -141,16 +164,28 @@ def resolve(config: RunConfig) -> Plan:
     weights = _weights(config, model)
     subset = parse_subset(config.subset)
     source = open_source(
-        task, config.source, config.root, config.size, subset=subset, revision=config.revision
+        task,
+        config.source,
+        config.root,
+        config.size,
+        subset=subset,
+        revision=config.revision,
+        strict=config.strict,
     )
-    for split in SPLITS:
+    for split in SPLITS if config.folds is None else ("train",):
         source.rows(split)  # raises if the split lacks
+    if config.folds is not None and not task.kind.is_classification:
+        raise ConfigError(
+            f"folds={config.folds} is for tasks of labels; {task.name} is {task.kind}.",
+            "Leave folds out.",
+        )
     if source.holds == Subset() and task.kind.is_classification:
         _check_classes(source)
     selection = select(source, subset)
     if config.negatives is Negatives.EXCLUDE:
         selection = _without_negatives(config, task, source, selection)
-    augment = _augment(config.augment, task.platform)
+    augment = augment_of(config.augment, task, model)
+    rendering = rendering_of(config, task, model, augment)
     if config.imbalance is Imbalance.OVERSAMPLE and augment is Augment.NONE:
         raise ConfigError(
             "imbalance=oversample repeats samples, which needs augmentation to make them differ; "
@@ -170,7 +205,35 @@ def resolve(config: RunConfig) -> Plan:
         balance=_balance(config, task, source, selection),
         loss=loss,
         num_outputs=num_outputs,
+        rendering=rendering,
     )
+
+
+def rendering_of(
+    config: RunConfig, task: TaskSpec, model: ModelSpec, augment: Augment
+) -> Rendering | None:
+    """Choose how spectra become images: as the run says, else the model, else as is usual."""
+    if task.decode is not Decode.SPECTRUM:
+        for key, value in (("raster", config.raster), ("views", config.views)):
+            if value not in (None, 1):
+                raise ConfigError(
+                    f"{key}={value} is for spectra; the samples of {task.name} are images.",
+                    f"Leave {key} out.",
+                )
+        return None
+    if model.library is Library.TABULAR and config.views > 1:
+        raise ConfigError(
+            f"views={config.views}: {model.name} draws nothing at random.", "Leave views out."
+        )
+    if model.library is Library.TABULAR and not model.rasters:
+        if config.raster is not None:
+            raise ConfigError(
+                f"raster={config.raster}: {model.name} takes engineered features, not images.",
+                "Leave raster out.",
+            )
+        return None
+    change = augment is Augment.SPECTRAL
+    return rendering_for(task, config.raster, model.rasters, change=change)
 
 
 def _balance(config: RunConfig, task: TaskSpec, source: Source, selection: Selection) -> Balance:
@@ -213,14 +276,17 @@ def _without_negatives(
     return Selection(np.array(kept), selection.origin, digest(ids)[:16])
 
 
-def _side(config: RunConfig, task: TaskSpec, source: Source, model: ModelSpec) -> int:
+def _side(config: RunConfig, task: TaskSpec, source: Source, model: ModelSpec) -> int | None:
     """Choose the side to which images are resized: the one given, else the model's.
 
     A segmentation model takes any: that of the images, up to its own, in whole multiples of what
     its encoder halves five times.
     """
+    is_spectra = task.decode is Decode.SPECTRUM
+    if config.side is None and is_spectra and not model.fixed_size:
+        return None
     if config.side is not None:
-        if task.kind.is_classification or model.fixed_size:
+        if (task.kind.is_classification and not is_spectra) or model.fixed_size:
             raise ConfigError(
                 f"side={config.side} cannot be chosen: {model.name} takes images of "
                 f"{model.input_size} x {model.input_size} pixels.",
@@ -316,9 +382,18 @@ def _weights(config: RunConfig, model: ModelSpec) -> str | None:
     return model.weights.name
 
 
-def _augment(augment: Augment, platform: Platform) -> Augment:
+def augment_of(augment: Augment, task: TaskSpec, model: ModelSpec) -> Augment:
     """Choose changes that leave the label alone: an orbital view has no up, a rover's has."""
-    if augment is not Augment.AUTO:
-        return augment
-    choices = {Platform.ORBITER: Augment.D4, Platform.ROVER: Augment.HFLIP}
-    return choices.get(platform, Augment.NONE)
+    is_spectra = task.decode is Decode.SPECTRUM
+    if augment is Augment.AUTO:
+        if is_spectra:
+            return Augment.NONE if model.library is Library.TABULAR else Augment.SPECTRAL
+        choices = {Platform.ORBITER: Augment.D4, Platform.ROVER: Augment.HFLIP}
+        return choices.get(task.platform, Augment.NONE)
+    fits = (Augment.NONE, Augment.SPECTRAL) if is_spectra else set(Augment) - {Augment.SPECTRAL}
+    if augment not in fits or (augment is not Augment.NONE and model.library is Library.TABULAR):
+        raise ConfigError(
+            f"augment={augment} has no meaning for {task.name} with {model.name}.",
+            "Leave augment out, or set augment=none.",
+        )
+    return augment

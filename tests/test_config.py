@@ -31,6 +31,10 @@ HASHED = {
     "bands": None,  # enters resolved, where images have more than three
     "side": None,  # enters as the input's size
     "negatives": "exclude",
+    "raster": None,  # enters resolved
+    "views": 16,
+    "folds": 4,
+    "strict": None,  # enters with the data revision
     "source": None,
     "loss": None,  # enters resolved
     "outputs": None,  # enters resolved
@@ -46,6 +50,7 @@ HASHED = {
     "scheduler.patience": 9,
     "trainer.max_epochs": 3,
     "trainer.patience": 2,
+    "trainer.checkpoint": "last",
     "trainer.precision": "bf16-mixed",
     "trainer.accumulate_grad_batches": 4,
     "trainer.gradient_clip_val": 1.0,

@@ -11,7 +11,19 @@ from typing import Annotated
 import typer
 
 from marsbench import __version__
-from marsbench.cli import complete, data, doctor, downloads, folders, listing, predict, results, run
+from marsbench.cli import (
+    complete,
+    data,
+    doctor,
+    downloads,
+    ensemble,
+    folders,
+    listing,
+    predict,
+    results,
+    run,
+    spectra,
+)
 
 app = typer.Typer(
     name="marsbench",
@@ -39,10 +51,12 @@ def _root(
 
 app.command("run")(run.run)
 app.command("predict")(predict.predict)
+app.command("ensemble")(ensemble.ensemble)
 app.command("results")(results.results)
 app.command("doctor")(doctor.doctor)
 app.add_typer(listing.app, name="list")
 app.add_typer(data.app, name="data")
+app.add_typer(spectra.app, name="spectra")
 data.app.command("download")(downloads.download)
 data.app.command("status")(downloads.status)
 data.app.command("clean")(downloads.clean)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 CONVERT_KEYS = ("source", "root", "size", "revision")
 """Keys of ``marsbench data convert``."""
 
-INFO_KEYS = (*CONVERT_KEYS, "subset")
+INFO_KEYS = (*CONVERT_KEYS, "subset", "raster", "strict")
 """Keys of ``marsbench data info``."""
 
 VERIFY_KEYS = ("root",)
@@ -82,7 +82,7 @@ def info(
     if samples is not None:
         from marsbench.data.pictures import draw_samples
 
-        draw_samples(spec, source, split, samples)
+        draw_samples(spec, source, split, samples, raster=keys_of(where).get("raster"))
         note(f"Drew {samples}.")
 
 
@@ -143,6 +143,7 @@ def open_where(spec: "TaskSpec", where: list[str] | None, *, download: bool) -> 
         subset=parse_subset(config.subset),
         revision=config.revision,
         download=download,
+        strict=config.strict,
     )
 
 

@@ -15,15 +15,12 @@ app = typer.Typer(no_args_is_help=True, help="List tasks, models or configuratio
 @app.command("tasks")
 @friendly
 def tasks(form: FormatOption = Format.AUTO) -> None:
-    """List every task: its kind, sensor, classes and split sizes, and whether it can be run."""
+    """List every task: its kind, sensor, classes and split sizes."""
     from marsbench.data.catalog import TASKS
-    from marsbench.data.decode import missing_piece
-    from marsbench.demo.recipes import RECIPES
-    from marsbench.demo.scenes import SCENES
+    from marsbench.data.sources.demo import DEMO_TASKS
 
     rows = []
     for spec in TASKS.values():
-        lacking = missing_piece(spec)
         rows.append(
             {
                 "task": spec.name,
@@ -32,8 +29,7 @@ def tasks(form: FormatOption = Format.AUTO) -> None:
                 "classes": len(spec.classes),
                 **{split: spec.sizes.get(split) for split in ("train", "val", "test")},
                 "metric": spec.headline_metric,
-                "runs": "yes" if lacking is None else f"not yet ({lacking})",
-                "demo": "yes" if spec.name in RECIPES or spec.name in SCENES else "",
+                "demo": "yes" if spec.name in DEMO_TASKS else "",
             }
         )
     print_rows(rows, form, f"{len(rows)} tasks", right=("classes", "train", "val", "test"))

@@ -61,9 +61,10 @@ def results(
             "imbalance": record.config.get("imbalance", "none"),
             "seed": record.seed,
             "metric": record.headline,
-            "val": _rounded(record.metrics["val"].get(record.headline)),
+            "val": _rounded(record.metrics.get("val", {}).get(record.headline)),
             "test": _rounded(record.score),
-            "epochs": record.checkpoint["epochs_trained"],
+            "of": record.scored_split,
+            "epochs": record.checkpoint.get("epochs_trained", ""),
             "train s": round(record.timing["train"], 1),
             "run_id": record.run_id,
         }

@@ -1,7 +1,8 @@
 """``marsbench run``: one run, from config to record."""
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -96,7 +97,7 @@ def print_summary(record: "RunRecord", folder: str, form: Format, *, was_done: b
         }
         say(json.dumps(summary))
         return
-    names = [n for n in record.metrics["test"] if "/" not in n]
+    names = [n for n in record.metrics[record.scored_split] if "/" not in n]
     rows = [
         {
             "metric": f"{name} *" if name == record.headline else name,
@@ -108,26 +109,36 @@ def print_summary(record: "RunRecord", folder: str, form: Format, *, was_done: b
         for name in names
     ]
     say(record.run_id)
-    print_rows(rows, Format.TABLE, "", right=("val", "test"))
+    print_rows(rows, Format.TABLE, "", right=tuple(record.metrics))
     data, checkpoint = record.data, record.checkpoint
     weights = "random weights" if record.weights is None else str(record.weights["name"])
     parameters = record.parameters
     say(f"*          headline metric of {record.task} ({record.kind})")
-    say(
-        f"data       {data['revision']} ({data['source']}): "
-        f"{data['num_train']} train, {data['num_val']} val, {data['num_test']} test"
-    )
+    counts = [f"{data[f'num_{s}']} {s}" for s in ("train", "val", "test") if f"num_{s}" in data]
+    say(f"data       {data['revision']} ({data['source']}): {', '.join(counts)}")
+    if record.scored_split != "test":
+        say("           oof: train samples, each predicted by a model of the other folds")
     say(
         f"model      {record.model}, {record.mode}, from {weights}; "
         f"{parameters['trained']:,} of {parameters['total']:,} parameters trained"
     )
-    say(
-        f"training   {checkpoint['epochs_trained']} epochs; tested epoch "
-        f"{checkpoint['epoch'] + 1}, chosen by {checkpoint['chosen_by']} {checkpoint['value']:.4f}"
-    )
+    say(f"training   {_training(checkpoint)}")
     timing = record.timing
     say(
         f"time       data {timing['data']:.1f} s, train {timing['train']:.1f} s, "
         f"eval {timing['eval']:.1f} s on {record.device}"
     )
     say(f"record     {folder}/record.json")
+
+
+def _training(checkpoint: Mapping[str, Any]) -> str:
+    """Say how long was trained and what is tested."""
+    if folds := checkpoint.get("folds"):
+        return f"{len(folds)} models, one for each fold"
+    if "epoch" not in checkpoint:
+        return "fitted at once"
+    chosen = f"chosen by {checkpoint['chosen_by']} {checkpoint.get('value', 0):.4f}"
+    return (
+        f"{checkpoint['epochs_trained']} epochs; tested epoch {checkpoint['epoch'] + 1}, "
+        f"{'the last' if checkpoint['chosen_by'] == 'last' else chosen}"
+    )

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -153,24 +153,41 @@ def cached_samples(
         choices += f"\t{bands}\t{spec.rgb_bands}"
     key = hashlib.sha256(choices.encode()).hexdigest()[:16]
     folder = paths.home() / "decoded" / spec.name / f"{rows.split}-{key}"
-    samples = _open(folder)
-    if samples is None:
-        samples = _build_once(folder, DirectSamples(spec, source, rows, bands), rows, spec)
+    samples = build_cache(
+        folder,
+        lambda: DirectSamples(spec, source, rows, bands),
+        rows,
+        f"Decoding {spec.name} {rows.split}",
+    )
     # A cache made before the task said what size its images have.
     if spec.image_size is not None and (odd := samples.odd_size(spec.image_size)) is not None:
         decode_sample(spec, source.read(rows.split, odd), bands)  # raises
     return samples
 
 
-def _build_once(folder: Path, samples: DirectSamples, rows: Rows, spec: TaskSpec) -> CachedSamples:
-    """Build a cache unless another process does."""
+def build_cache(
+    folder: Path, make: Callable[[], Samples], rows: Rows, description: str
+) -> CachedSamples:
+    """Open a cache, or build it unless another process does.
+
+    Args:
+        folder: Its folder, whose name says all that its content depends on.
+        make: Opens what is to be kept.
+        rows: The index of the split.
+        description: What goes on, for people.
+
+    Raises:
+        DataError: If a sample is bad, or there is no room.
+    """
+    if (there := _open(folder)) is not None:
+        return there
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             # Another process may have finished while this one waited.
             found = _open(folder)
             if found is None:
-                _build(folder, samples, rows, f"Decoding {spec.name} {rows.split}")
+                _build(folder, make(), rows, description)
                 found = CachedSamples(folder)
     except OSError as error:
         hint = f"or set MARSBENCH_HOME (now {paths.home()}), or cache=false to go without."
@@ -191,7 +208,7 @@ def _open(folder: Path) -> CachedSamples | None:
         return None
 
 
-def _build(folder: Path, samples: DirectSamples, rows: Rows, description: str) -> None:
+def _build(folder: Path, samples: Samples, rows: Rows, description: str) -> None:
     partial = folder.with_name(f"{folder.name}.part")
     # Leftovers of a build that was killed, or a cache that was damaged.
     for leftover in (partial, folder):
@@ -255,7 +272,7 @@ def _write(
     return index
 
 
-def _decode_all(samples: DirectSamples, order: NDArray[np.int64]) -> Iterator[Decoded]:
+def _decode_all(samples: Samples, order: NDArray[np.int64]) -> Iterator[Decoded]:
     """Decode on all cores (Pillow releases the interpreter lock), in a given order."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for start in range(0, len(order), _CHUNK):

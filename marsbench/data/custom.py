@@ -17,7 +17,7 @@ from marsbench.data.catalog import TASK_FILE, TASKS
 from marsbench.data.rows import normalise
 from marsbench.data.spec import SPLITS, ClassInfo, Decode, Platform, TaskSpec
 from marsbench.errors import ConfigError, unknown_name
-from marsbench.kinds import KINDS, Kind
+from marsbench.kinds import KINDS, Kind, Technique
 
 REQUIRED = ("name", "kind", "classes")
 FIELDS = tuple(f.name for f in fields(TaskSpec) if f.name != "path")
@@ -92,6 +92,7 @@ def _spec(reader: "_Reader", file: Path) -> TaskSpec:
         sizes=_sizes(reader),
         channels=reader.get("channels", _whole, "a whole number of at least 1", 1),
         rgb_bands=reader.get("rgb_bands", _bands, "three numbers of bands, from 0", None),
+        technique=_technique(reader, decode),
         image_size=reader.get("image_size", _size, "[height, width], two whole numbers", None),
         platform=reader.choice("platform", Platform, Platform.ORBITER),
         mission=reader.text("mission"),
@@ -107,6 +108,15 @@ def _spec(reader: "_Reader", file: Path) -> TaskSpec:
         notes=reader.get("notes", _texts, "a text or a list of texts", ()),
         path=file,
     )
+
+
+def _technique(reader: "_Reader", decode: Decode) -> Technique | None:
+    """How spectra were measured, which only tasks of spectra say."""
+    if decode is Decode.SPECTRUM:
+        return reader.choice("technique", Technique, Technique.EGA)
+    if "technique" in reader.raw:
+        reader.problem("technique", "is for spectra. Leave it out, or set decode: spectrum")
+    return None
 
 
 def _read(file: Path) -> tuple[dict[Any, Any], dict[str, int], list[str]]:

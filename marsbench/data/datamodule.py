@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_
 
 from marsbench.config import RunConfig
 from marsbench.data.dataset import Draw, MarsDataset, Sample
+from marsbench.data.rendering import Rendering
 from marsbench.data.rows import Source
 from marsbench.data.spec import TaskSpec
-from marsbench.data.subsets import Selection
 from marsbench.environment import usable_cores
 from marsbench.errors import DataError, MarsbenchError
 from marsbench.kinds import Kind
@@ -96,15 +96,23 @@ class ShareSampler(Sampler[int]):
 
 
 class MarsDataModule(pl.LightningDataModule):
-    """Train, val and test loaders of one run.
+    """Loaders of one training: of the samples it learns from, and of those it predicts.
 
     Args:
         config: The run.
         spec: Its task.
         source: The task's data, opened.
-        selection: The train samples of the run's subset.
-        draws: Positions in the subset that an epoch draws, with repeats; None draws each once.
-        side: Side of the model's input in pixels.
+        train: Positions of the train samples.
+        val: Samples that choose the checkpoint, as (split, positions or None for all); None where
+            the last one is taken.
+        draws: Positions among the train samples that an epoch draws, with repeats; None draws
+            each once.
+        side: Side of the model's input in pixels; None keeps the size of rasterised spectra.
+        rendering: How spectra become images.
+
+    Attributes:
+        train: The train samples.
+        val: Those that choose the checkpoint, or None.
     """
 
     def __init__(
@@ -112,29 +120,36 @@ class MarsDataModule(pl.LightningDataModule):
         config: RunConfig,
         spec: TaskSpec,
         source: Source,
-        selection: Selection,
+        train: NDArray[np.int64],
+        val: tuple[str, NDArray[np.int64] | None] | None = ("val", None),
         *,
-        side: int,
+        side: int | None,
         draws: NDArray[np.int64] | None = None,
+        rendering: Rendering | None = None,
     ) -> None:
         super().__init__()
-        self.config = config
-        self.train, self.val, self.test = (
-            MarsDataset(
-                spec,
-                source,
-                split,
-                indices=selection.indices if split == "train" else None,
-                side=side,
-                bands=config.bands,
-                cache=config.cache,
-            )
-            for split in ("train", "val", "test")
-        )
+        self.config, self.spec, self.source = config, spec, source
+        self.side, self.rendering = side, rendering
+        self.train = self.dataset("train", train)
+        self.val = None if val is None else self.dataset(*val)
         self.draws = np.arange(len(self.train)) if draws is None else draws
         if spec.kind is Kind.DETECTION:
             for dataset in (self.train, self.val):
-                _check_boxes(dataset)
+                if dataset is not None:
+                    _check_boxes(dataset)
+
+    def dataset(self, split: str, indices: NDArray[np.int64] | None = None) -> MarsDataset:
+        """Open samples of a split, or all of them."""
+        return MarsDataset(
+            self.spec,
+            self.source,
+            split,
+            indices=indices,
+            side=self.side,
+            bands=self.config.bands,
+            cache=self.config.cache,
+            rendering=self.rendering,
+        )
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Shuffled train batches, to be augmented on the device."""
@@ -143,9 +158,9 @@ class MarsDataModule(pl.LightningDataModule):
         )
         return self._loader(self.train, sampler)
 
-    def val_dataloader(self) -> DataLoader[Sample]:
-        """Validation batches in order."""
-        return self.ordered(self.val)
+    def val_dataloader(self) -> Any:
+        """Validation batches in order; none where no checkpoint is chosen."""
+        return [] if self.val is None else self.ordered(self.val)
 
     def ordered(self, dataset: MarsDataset) -> DataLoader[Sample]:
         """Batches of a dataset in order."""
@@ -227,7 +242,7 @@ def collate(samples: list[Sample | MarsbenchError]) -> dict[str, Any]:
     if len(good) < len(samples):
         return {FAILED: next(s for s in samples if isinstance(s, MarsbenchError))}
     for key in good[0]:
-        if key == "meta":  # of no use to a model
+        if key in ("meta", "spectrum"):  # of no use to a model
             continue
         values = [sample[key] for sample in good]  # type: ignore[literal-required]
         batch[key] = default_collate(values) if key in STACKED else values

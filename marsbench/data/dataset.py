@@ -1,6 +1,8 @@
 """The one torch Dataset, and the contract of a sample."""
 
-from collections.abc import Sequence
+import contextlib
+import zlib
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
@@ -11,8 +13,11 @@ from torch.utils.data import Dataset
 
 from marsbench.config import Bands
 from marsbench.data.cache import DirectSamples, Samples, cached_samples
+from marsbench.data.rendering import Rendering
 from marsbench.data.rows import Source
+from marsbench.data.samples import Decoded
 from marsbench.data.spec import TaskSpec
+from marsbench.data.spectra import Spectra, open_spectra, prepared_samples
 from marsbench.data.transforms import resize, resize_mask, to_float
 from marsbench.kinds import Kind
 
@@ -33,6 +38,8 @@ class Sample(TypedDict):
         boxes: float32 (N, 4) left, top, right and bottom in pixels of the image, of detection
             tasks; N is 0 where nothing is shown.
         labels: int64 (N,) class ids of the boxes, from 0.
+        spectrum: float32 (P, 3) temperature in degrees C or time in minutes, m/z, and abundance
+            over its largest magnitude, of spectra, where the points are asked for.
         size: int64 (2,) height and width of the image before it was resized, where there are
             masks or boxes.
         meta: What else the data say of the sample, such as its region, where they do; it is stored
@@ -48,6 +55,7 @@ class Sample(TypedDict):
     truth: NotRequired[Tensor]
     boxes: NotRequired[Tensor]
     labels: NotRequired[Tensor]
+    spectrum: NotRequired[Tensor]
     size: NotRequired[Tensor]
     meta: NotRequired[dict[str, Any]]
     seed: NotRequired[int]
@@ -72,6 +80,8 @@ class MarsDataset(Dataset[Sample]):
             stay so. None keeps each image's size and gives float32 in [0, 1].
         bands: Of images of more than three bands, which.
         cache: Whether decoded images are kept in the memory-mapped cache.
+        rendering: Of spectra, how they become images; with ``side=None`` images keep the size
+            that gives.
 
     Attributes:
         class_names: The K class names in the order of their ids.
@@ -93,18 +103,64 @@ class MarsDataset(Dataset[Sample]):
         side: int | None = None,
         bands: Bands = Bands.RGB,
         cache: bool = True,
+        rendering: Rendering | None = None,
     ) -> None:
         rows = source.rows(split)
         self.spec, self.split, self.side = spec, split, side
         self.class_names = source.class_names
-        opened = cached_samples if cache else DirectSamples
-        self.samples: Samples = opened(spec, source, rows, bands)
+        self.rendering = rendering
+        self._views = 1
+        self._spectra: Spectra | None = None
+        self.samples: Samples
+        if rendering is not None:
+            self.samples = prepared_samples(spec, source, rows, rendering.raster, cache=cache)
+            if rendering.points:
+                self._spectra = open_spectra(spec, source, rows, cache=cache)
+        else:
+            opened = cached_samples if cache else DirectSamples
+            self.samples = opened(spec, source, rows, bands)
         self.indices = np.arange(len(rows)) if indices is None else indices
         self.sample_ids: Sequence[str] = [rows.sample_ids[int(i)] for i in self.indices]
         self.targets = rows.targets[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @contextlib.contextmanager
+    def averaged(self, views: int) -> Iterator[None]:
+        """Give this many drawings of every spectrum, (V, C, H, W), for their mean prediction."""
+        self._views = views if self.rendering is not None else 1
+        try:
+            yield
+        finally:
+            self._views = 1
+
+    def _rendered(self, rendering: Rendering, index: int, seed: int | None) -> Sample:
+        """Draw a spectrum."""
+
+        def read(position: int) -> Decoded:
+            return self.samples[int(self.indices[position])]
+
+        image, label = rendering.draw(read, self.targets, index, seed)
+        if self._views > 1 and seed is None:
+            name = zlib.crc32(self.sample_ids[index].encode())
+            image = np.stack(
+                [rendering.view(read(index), [name, view]) for view in range(self._views)]
+            )
+        pixels = torch.from_numpy(image)
+        sample: Sample = {
+            "image": pixels if self.side is None else resize(pixels, self.side),
+            "sample_id": self.sample_ids[index],
+            "index": index,
+            "label": torch.from_numpy(label),
+        }
+        if self._spectra is not None:
+            spectrum = self._spectra[int(self.indices[index])]
+            sample["spectrum"] = torch.from_numpy(spectrum.points)
+            sample["meta"] = dict(read(index).meta)
+        if seed is not None:
+            sample["seed"] = seed
+        return sample
 
     @property
     def has_meta(self) -> bool:
@@ -121,6 +177,8 @@ class MarsDataset(Dataset[Sample]):
 
     def __getitem__(self, draw: int | Draw) -> Sample:
         index, seed = draw if isinstance(draw, Draw) else (int(draw), None)
+        if self.rendering is not None:
+            return self._rendered(self.rendering, index, seed)
         decoded = self.samples[int(self.indices[index])]
         # A copy: the cache is read-only and torch tensors are not.
         image = torch.from_numpy(decoded.pixels.transpose(2, 0, 1).copy())

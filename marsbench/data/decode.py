@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from marsbench.data import tiff
 from marsbench.data.rows import BACKGROUND, Pixels, Raw, normalise
 from marsbench.data.spec import Decode, TaskSpec
-from marsbench.errors import DataError, NotAvailableError, some
+from marsbench.errors import DataError, some
 
 VERSION = 2
 """Part of the cache's key: raise it whenever a decoder's output changes."""
@@ -297,25 +297,4 @@ def check_size(spec: TaskSpec, size: tuple[int, int], where: str) -> None:
             f"{where} is {size[0]} x {size[1]} pixels, where every image of {spec.name} is "
             f"{height} x {width} (height x width).",
             "Correct the image, or image_size in a task of your own.",
-        )
-
-
-_LATER = {Decode.SPECTRUM: "mass spectra"}
-
-
-def missing_piece(spec: TaskSpec) -> str | None:
-    """What this version lacks to read a task's samples; None if it lacks nothing."""
-    return _LATER.get(spec.decode)
-
-
-def check_available(spec: TaskSpec) -> None:
-    """Raise if this version cannot read a task's samples yet.
-
-    Raises:
-        NotAvailableError: Names the task and what is lacking.
-    """
-    if lacking := missing_piece(spec):
-        raise NotAvailableError(
-            f"Task {spec.name} cannot be run yet: this version does not read {lacking}.",
-            "`marsbench list tasks` shows which tasks can be run.",
         )

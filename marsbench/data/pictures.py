@@ -19,9 +19,10 @@ from marsbench.data.drawing import (
     show_boxes,
     to_rgb,
 )
+from marsbench.data.rendering import rendering_for
 from marsbench.data.rows import Rows, Source
 from marsbench.data.samples import Decoded
-from marsbench.data.spec import SPLITS, TaskSpec
+from marsbench.data.spec import SPLITS, Decode, TaskSpec
 from marsbench.errors import unknown_name
 from marsbench.progress import track
 
@@ -38,13 +39,18 @@ LOOKED_AT = 1000
 
 
 def draw_samples(
-    spec: TaskSpec, source: Source, split: str, path: Path, columns: int = COLUMNS
+    spec: TaskSpec,
+    source: Source,
+    split: str,
+    path: Path,
+    columns: int = COLUMNS,
+    raster: str | None = None,
 ) -> None:
     """Draw samples, evenly spread over the split.
 
     Of classification tasks one row per class; of segmentation tasks each image beside itself
     with its mask, of detection tasks each with its boxes, and of images of more than three bands
-    each band of one.
+    each band of one. Of spectra ion curves beside the image.
 
     Args:
         spec: The task.
@@ -52,6 +58,7 @@ def draw_samples(
         split: train, val or test.
         path: PNG to write.
         columns: Samples per class, of classification tasks.
+        raster: Of spectra, how they become images; None takes the task's usual one.
 
     Raises:
         DataError: If an image cannot be read or the picture cannot be written.
@@ -59,6 +66,11 @@ def draw_samples(
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
     rows = source.rows(split)
+    if spec.decode is Decode.SPECTRUM:
+        from marsbench.data.pictures_spectra import sheet
+
+        save(sheet(spec, source, rows, rendering_for(spec, raster).raster), path)
+        return
     title = f"{spec.name}, {split}: {len(rows)} samples ({source.revision})"
     if spec.kind.is_classification:
         figure = _sheet_of_classes(spec, source, rows, columns)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from marsbench.config import SourceName, Subset
 from marsbench.data.spec import TaskSpec
 from marsbench.errors import DataError
+from marsbench.spectra.spectrum import Spectrum
 
 BACKGROUND = "background"
 """What every task calls the pixels of no object: class 0 of masks, and of no box."""
@@ -33,6 +34,7 @@ class Rows:
         fingerprint: Changes whenever the bytes behind the rows change; keys the cache.
         reading_order: Positions in the order in which reading all samples is fastest, int64 of
             shape (N,); None if any order is as fast.
+        groups: What else folds are stratified by, such as the instrument; None if nothing is.
     """
 
     split: str
@@ -40,6 +42,7 @@ class Rows:
     targets: NDArray[np.integer]
     fingerprint: str
     reading_order: NDArray[np.int64] | None = None
+    groups: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -80,6 +83,7 @@ class Raw:
         mask: The class-id mask of a segmentation task, as its own raw file; None elsewhere.
         boxes: The boxes of a detection task, none of them in an image without; None elsewhere.
         meta: What else the data say of the sample, such as its region.
+        spectrum: A measurement that a generator made; `image` is then empty.
     """
 
     image: bytes | Pixels
@@ -88,6 +92,7 @@ class Raw:
     mask: "Raw | None" = None
     boxes: Boxes | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    spectrum: Spectrum | None = None
 
 
 class Source(Protocol):

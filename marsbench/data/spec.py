@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from marsbench.kinds import KINDS, Kind
+from marsbench.kinds import KINDS, Kind, Technique
 
 SPLITS = ("train", "val", "test")
 
@@ -59,6 +59,7 @@ class TaskSpec:
         sizes: Samples per split as published; empty if unknown (custom tasks).
         channels: Bands of an image.
         rgb_bands: Which bands are red, green and blue, of an image of more than three.
+        technique: How spectra were measured: ega or gc; None where samples are images.
         image_size: (height, width) in pixels where every image has the same, else None.
         platform: Where the instrument was.
         mission: Spacecraft, or campaign of a laboratory.
@@ -83,6 +84,7 @@ class TaskSpec:
     sizes: Mapping[str, int] = field(default_factory=dict)
     channels: int = 1
     rgb_bands: tuple[int, int, int] | None = None
+    technique: Technique | None = None
     image_size: tuple[int, int] | None = None
     platform: Platform = Platform.ORBITER
     mission: str = ""

@@ -179,6 +179,6 @@ def finish_batch(
     if "mask" in batch:
         batch["mask"] = batch["mask"].long()
     image = to_float(batch["image"], dtype)
-    if channels_last:
+    if channels_last and image.ndim == 4:
         image = image.contiguous(memory_format=torch.channels_last)
     return {**batch, "image": image}

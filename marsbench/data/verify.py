@@ -1,7 +1,6 @@
 """Check a local folder file by file and report everything at once."""
 
 import contextlib
-import dataclasses
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from marsbench.config import Bands, Subset, parse_subset
 from marsbench.data import box_files, decode
 from marsbench.data.boxes import BoxFormat, cross_check, spellings
 from marsbench.data.cache import DirectSamples
-from marsbench.data.decode import IGNORE, check_available
+from marsbench.data.decode import IGNORE
 from marsbench.data.rows import BACKGROUND, Boxes, Raw, normalise
 from marsbench.data.samples import Decoded, decode_sample
 from marsbench.data.sources import find_local
@@ -25,34 +24,13 @@ from marsbench.data.sources.layout import COCO_FILE, IMAGES, MASKS, box_formats
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.spec import SPLITS, Decode, TaskSpec
 from marsbench.data.subsets import select
+from marsbench.data.verify_report import Report
+from marsbench.data.verify_spectra import verify_spectra
 from marsbench.errors import ConfigError, DataError, some
 from marsbench.progress import track
 
 _SHOWN_COPIES = 10
 """Groups of equal images that a note names."""
-
-
-@dataclass
-class Report:
-    """What a check found.
-
-    Attributes:
-        folder: The folder checked.
-        num_files: Files read.
-        num_samples: Samples read; a pair has two files.
-        problems: What keeps runs from working or makes their numbers wrong.
-        notes: What a user should know, such as sizes other than published.
-    """
-
-    folder: str
-    num_files: int = 0
-    num_samples: int = 0
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the report as plain values."""
-        return dataclasses.asdict(self)
 
 
 def verify_folder(spec: TaskSpec, root: str | Path | None = None) -> Report:
@@ -65,8 +43,9 @@ def verify_folder(spec: TaskSpec, root: str | Path | None = None) -> Report:
     Raises:
         DataNotFoundError: If there is no folder to check.
     """
-    check_available(spec)
     folder = find_local(spec, root)
+    if spec.decode is Decode.SPECTRUM:
+        return verify_spectra(spec, folder)
     report = Report(str(folder))
     problems: list[DataError] = []
     source = LocalSource(spec, folder, problems)

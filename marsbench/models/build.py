@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from marsbench.errors import NotAvailableError
+from marsbench.errors import ConfigError, NotAvailableError
 from marsbench.models import weights
 from marsbench.models.norms import without_lone_statistics
 from marsbench.models.spec import Library, ModelSpec
@@ -106,7 +106,12 @@ class Built(NamedTuple):
 
 
 def build_classifier(
-    spec: ModelSpec, num_classes: int, *, pretrained: bool, checkpoint: Path | None = None
+    spec: ModelSpec,
+    num_classes: int,
+    *,
+    pretrained: bool,
+    checkpoint: Path | None = None,
+    shape: tuple[int, int] | None = None,
 ) -> Classifier:
     """Build a classifier.
 
@@ -115,11 +120,15 @@ def build_classifier(
         num_classes: Number of outputs.
         pretrained: Whether the backbone starts from weights rather than at random.
         checkpoint: Local weights to start from in place of the entry's own.
+        shape: Rows and columns of rasterised spectra, which networks made for them ask for.
 
     Raises:
         WeightsError: If weights are wanted and cannot be had or do not fit.
     """
-    backbone, num_features, removed = _BUILDERS[spec.library](spec)
+    if spec.library is Library.SPECTRAL:
+        backbone, num_features, removed = _spectral(spec, shape)
+    else:
+        backbone, num_features, removed = _BUILDERS[spec.library](spec)
     if checkpoint is not None:
         state = weights.read_checkpoint(checkpoint)
         weights.load_checkpoint(backbone, state, removed, f"weights={checkpoint}")
@@ -132,6 +141,16 @@ def build_classifier(
     return Classifier(
         InputAdapter(spec.mean, spec.std), backbone, nn.Linear(num_features, num_classes)
     )
+
+
+def _spectral(spec: ModelSpec, shape: tuple[int, int] | None) -> Built:
+    from marsbench.models.spectral import build_spectral
+
+    if shape is None:
+        raise ConfigError(f"{spec.name} is for spectra alone.", "Choose another model.")
+    # Grey rasters are replicated to three channels, as for every classifier.
+    model: Any = build_spectral(spec.id, 3, *shape)
+    return Built(model, int(model.num_features), set())
 
 
 def _timm(spec: ModelSpec) -> Built:

@@ -24,8 +24,9 @@ def build_for_mode(
     num_outputs: int,
     mode: Mode,
     *,
-    side: int,
+    side: int | None,
     colors: tuple[int | None, ...] | None = None,
+    shape: tuple[int, int] | None = None,
     checkpoint: Path | None = None,
 ) -> Model:
     """Build a model as a mode wants it.
@@ -40,9 +41,10 @@ def build_for_mode(
         kind: Kind of the task.
         num_outputs: Number of output nodes, or of classes.
         mode: The mode.
-        side: Side of the input in pixels.
+        side: Side of the input in pixels; None where images keep the size of their raster.
         colors: Of images of more than three bands, which colour each is: 0 red, 1 green, 2 blue,
             None another.
+        shape: Rows and columns of rasterised spectra.
         checkpoint: Local weights in place of the entry's own.
 
     Raises:
@@ -64,10 +66,16 @@ def build_for_mode(
         from marsbench.models.detectors import build_detector
 
         model = build_detector(
-            spec, num_outputs, pretrained=pretrained, side=side, checkpoint=checkpoint
+            spec,
+            num_outputs,
+            pretrained=pretrained,
+            side=side or spec.input_size,
+            checkpoint=checkpoint,
         )
     else:
-        model = build_classifier(spec, num_outputs, pretrained=pretrained, checkpoint=checkpoint)
+        model = build_classifier(
+            spec, num_outputs, pretrained=pretrained, checkpoint=checkpoint, shape=shape
+        )
     if mode is Mode.FROZEN:
         model.freeze_backbone()
     return model

@@ -21,6 +21,15 @@ class Library(StrEnum):
     TORCHVISION = "torchvision"
     SMP = "smp"
     ULTRALYTICS = "ultralytics"
+    SPECTRAL = "spectral"
+    """Networks of ours over rasterised spectra."""
+    TABULAR = "tabular"
+    """Models that are fitted to a table of features at once."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether names of models cannot be taken from it."""
+        return self in (Library.ULTRALYTICS, Library.SPECTRAL, Library.TABULAR)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +67,12 @@ class ModelSpec:
         input_size: Side of its input in pixels; of a segmentation model the largest, unless
             `fixed_size`.
         smallest: Least side of its input in pixels.
-        fixed_size: Whether a segmentation model takes inputs of `input_size` alone.
+        fixed_size: Whether it takes inputs of `input_size` alone; of classifiers, to which images
+            are brought in that size anyway, it matters for spectra.
         kinds: Kinds of task it serves.
+        rasters: Presets by which it wants spectra to become images, at most one per technique; a
+            tabular model without one takes engineered features.
+        spectra_only: Whether it serves spectra alone.
         parameters: Number of parameters with the published classifier, in millions.
     """
 
@@ -75,6 +88,8 @@ class ModelSpec:
     smallest: int = 32
     fixed_size: bool = False
     kinds: frozenset[Kind] = CLASSIFICATION
+    rasters: tuple[str, ...] = ()
+    spectra_only: bool = False
     parameters: float | None = None
 
     @property

@@ -1,7 +1,7 @@
 """Every model as one entry, and the way from a name to it."""
 
 from marsbench.errors import unknown_name
-from marsbench.models import zoo_detection, zoo_segmentation
+from marsbench.models import zoo_detection, zoo_segmentation, zoo_spectra
 from marsbench.models.spec import HALF, Library, ModelSpec, WeightSpec
 
 _IMAGENET_1K = 1_281_167
@@ -53,6 +53,7 @@ _ENTRIES = (
         aliases=("swin", "swin_v2_b"),
         library=Library.TORCHVISION,
         id="swin_v2_b",
+        fixed_size=True,
         weights=_torchvision_weights("swin_v2_b.IMAGENET1K_V1"),
         input_size=256,
         parameters=87.9,
@@ -62,6 +63,7 @@ _ENTRIES = (
         aliases=("vit",),
         library=Library.TORCHVISION,
         id="vit_l_16",
+        fixed_size=True,
         weights=_torchvision_weights("vit_l_16.IMAGENET1K_V1"),
         parameters=304.3,
     ),
@@ -85,6 +87,7 @@ _ENTRIES = (
         name="vit_tiny",
         library=Library.TIMM,
         id="vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+        fixed_size=True,
         weights=WeightSpec(
             name="timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k",
             data="ImageNet-21k, then ImageNet-1k",
@@ -120,12 +123,24 @@ _ENTRIES = (
         ),
         parameters=11.7,
     ),
+    ModelSpec(
+        name="resnet34",
+        library=Library.TIMM,
+        id="resnet34.a1_in1k",
+        weights=WeightSpec(
+            name="timm/resnet34.a1_in1k",
+            data="ImageNet-1k",
+            images=_IMAGENET_1K,
+            licence="Apache-2.0",
+        ),
+        parameters=21.8,
+    ),
 )
 
-_ALL = (*_ENTRIES, *zoo_segmentation.ENTRIES, *zoo_detection.ENTRIES)
+_ALL = (*_ENTRIES, *zoo_segmentation.ENTRIES, *zoo_detection.ENTRIES, *zoo_spectra.ENTRIES)
 
 MODELS: dict[str, ModelSpec] = {entry.name: entry for entry in _ALL}
-"""Every zoo entry by its name: of classification, segmentation, detection."""
+"""Every zoo entry by its name: of classification, segmentation, detection, spectra."""
 
 ALIASES: dict[str, str] = {alias: entry.name for entry in _ALL for alias in entry.aliases}
 """Other names, each with the entry it stands for."""
@@ -141,8 +156,8 @@ def get_model(name: str) -> ModelSpec:
     if separator:
         if library == Library.SMP:
             return zoo_segmentation.smp_spec(model_id)
-        if library == Library.ULTRALYTICS or library not in [entry.value for entry in Library]:
-            known = [entry.value for entry in Library if entry is not Library.ULTRALYTICS]
+        known = [entry.value for entry in Library if not entry.is_ours]
+        if library not in known:
             raise unknown_name("library", library, known)
         # Only here is the library itself asked, which loads torch.
         from marsbench.models.library import library_spec

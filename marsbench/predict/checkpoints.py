@@ -8,7 +8,6 @@ from torch import Tensor
 
 from marsbench.config import Bands, LossName, Mode
 from marsbench.data.catalog import get_task
-from marsbench.data.decode import check_available
 from marsbench.data.rows import class_order
 from marsbench.data.samples import colors_of
 from marsbench.data.sources.annotations import (
@@ -17,7 +16,7 @@ from marsbench.data.sources.annotations import (
     read_mapping,
     without_background,
 )
-from marsbench.data.spec import TaskSpec
+from marsbench.data.spec import Decode, TaskSpec
 from marsbench.errors import NotAvailableError, WeightsError
 from marsbench.files import file_digest
 from marsbench.kinds import KINDS, Kind
@@ -49,7 +48,11 @@ def of_checkpoint(path: Path, task: str, model: str, origin: str | None = None) 
         MarsbenchError: If a name is unknown, or the checkpoint is of another model or task.
     """
     spec, entry = get_task(task), get_model(model)
-    check_available(spec)
+    if spec.decode is Decode.SPECTRUM:
+        raise NotAvailableError(
+            f"{spec.name} takes spectra, not images.",
+            "`marsbench spectra submission` predicts new measurements with a finished run.",
+        )
     if spec.kind not in entry.kinds:
         raise NotAvailableError(
             f"Model {entry.name} does not serve {spec.kind} tasks such as {spec.name}.",

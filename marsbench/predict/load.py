@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from marsbench.config import Bands, LossName, Mode
 from marsbench.data.catalog import get_task
-from marsbench.data.decode import check_available
 from marsbench.data.samples import colors_of
-from marsbench.data.spec import TaskSpec
-from marsbench.errors import ConfigError, StoreError, WeightsError, unknown_name
+from marsbench.data.spec import Decode, TaskSpec
+from marsbench.errors import ConfigError, StoreError, WeightsError
 from marsbench.kinds import KINDS, Kind
 from marsbench.models import weights
 from marsbench.models.modes import Model, build_for_mode
@@ -20,8 +19,9 @@ from marsbench.models.spec import ModelSpec
 from marsbench.models.zoo import get_model
 from marsbench.predict.checkpoints import SUFFIXES, from_hub, of_checkpoint
 from marsbench.predict.predictor import Network, Predictor, objective_of
+from marsbench.results.find import finished_run, in_store, unknown_run
 from marsbench.results.record import RunRecord
-from marsbench.results.store import CONFIG, FAILED, MODEL, RECORD, Store, read_record
+from marsbench.results.store import MODEL, RECORD
 from marsbench.training import runner
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -48,7 +48,7 @@ def load(run: str, store: Path, task: str | None = None, model: str | None = Non
         return _of_folder(path.parent, run, task)
     if path.is_file():
         return of_checkpoint(path, *_named(run, task, model))
-    known = _in_store(run, store)
+    known = in_store(run, store)
     if known is not None:
         return _of_folder(known, run, task)
     if path.suffix in SUFFIXES:
@@ -56,7 +56,7 @@ def load(run: str, store: Path, task: str | None = None, model: str | None = Non
     if _HUB_ID.fullmatch(run) and (task is not None or model is not None):
         task, model = _named(run, task, model)
         return of_checkpoint(from_hub(run), task, model, run)
-    raise _unknown(run, store)
+    raise unknown_run(run, store)
 
 
 def _named(run: str, task: str | None, model: str | None) -> tuple[str, str]:
@@ -68,48 +68,11 @@ def _named(run: str, task: str | None, model: str | None) -> tuple[str, str]:
     return task, model
 
 
-def _in_store(run: str, store: Path) -> Path | None:
-    """Folder of a run by its id, or by the hash that ends it; None if there is none."""
-    opened = Store(store)
-    if (opened.folder(run) / CONFIG).exists() or (opened.folder(run) / RECORD).exists():
-        return opened.folder(run)
-    if not opened.root.is_dir() or not re.fullmatch(r"[0-9a-f]{6,10}", run):
-        return None
-    found = [p.parent for p in opened.paths() if p.parent.name.partition("-")[2].startswith(run)]
-    if len(found) > 1:
-        names = ", ".join(str(p.relative_to(opened.root)) for p in found)
-        raise ConfigError(f"{run} may be one of {names}.", "Give the whole id.")
-    return found[0] if found else None
-
-
-def _unknown(run: str, store: Path) -> ConfigError:
-    opened = Store(store)
-    if not opened.root.is_dir():
-        return ConfigError(
-            f"'{run}' is no folder of a run and no checkpoint, and there is no store {store}.",
-            "Name the store with --store; for a checkpoint of a hub, add --task and --model.",
-        )
-    ids = [p.parent.relative_to(opened.root).as_posix() for p in opened.paths()]
-    hint = f"`marsbench results {store}` lists them; a checkpoint needs --task and --model."
-    return unknown_name(f"run in {store}", run, ids, hint)
-
-
 # Finished runs
 
 
 def _of_folder(folder: Path, run: str, task: str | None) -> Predictor:
-    if not (folder / RECORD).exists():
-        if (folder / CONFIG).exists():
-            how = "has failed" if (folder / FAILED).exists() else "is not finished"
-            raise StoreError(
-                f"The run {run} {how}: there is no {RECORD} in {folder}.",
-                "Run it again: it goes on where it stopped.",
-            )
-        raise StoreError(
-            f"{folder} is no folder of a run: there is no {RECORD}.",
-            "Name the folder of one run, or its id as `marsbench results` prints it.",
-        )
-    return of_record(read_record(folder / RECORD), folder, task)
+    return of_record(finished_run(folder, run), folder, task)
 
 
 def of_record(record: RunRecord, folder: Path, task: str | None = None) -> Predictor:
@@ -162,6 +125,11 @@ def _task_of(record: RunRecord, task: str | None) -> TaskSpec:
             f"The task of run {record.run_id} cannot be had: {error.problem}",
             "Say with --task where its file is now.",
         ) from error
+    if spec.decode is Decode.SPECTRUM:
+        raise ConfigError(
+            f"The run {record.run_id} takes spectra, not images.",
+            "`marsbench spectra submission` predicts new measurements.",
+        )
     if spec.kind != record.kind or len(spec.classes) != len(record.data["classes"]):
         raise ConfigError(
             f"The run {record.run_id} is of a {record.kind} task with "
@@ -169,7 +137,6 @@ def _task_of(record: RunRecord, task: str | None) -> TaskSpec:
             f"{len(spec.classes)}.",
             "Name the task it was trained on with --task.",
         )
-    check_available(spec)
     return spec
 
 

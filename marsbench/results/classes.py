@@ -60,7 +60,8 @@ class ClassTable:
         """Mean of a test metric over the seeds of each strategy; None where none defines it."""
         found = {}
         for strategy, records in self.runs.items():
-            values = [r.metrics["test"][name] for r in records if name in r.metrics["test"]]
+            scored = [r.metrics[r.scored_split] for r in records]
+            values = [metrics[name] for metrics in scored if name in metrics]
             found[strategy] = fmean(values) if values else None
         return found
 

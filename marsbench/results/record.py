@@ -75,8 +75,16 @@ class RunRecord:
 
     @property
     def score(self) -> float | None:
-        """The headline metric on the test split; None where the split leaves it undefined."""
-        return self.metrics["test"].get(self.headline)
+        """The headline metric on the scored split; None where the split leaves it undefined."""
+        return self.metrics[self.scored_split].get(self.headline)
+
+    @property
+    def scored_split(self) -> str:
+        """The split that counts: test, or oof where it lacks and folds stand in for it.
+
+        ``oof`` is the train split, each part predicted by the model of the other parts.
+        """
+        return str(self.data.get("scored_split", "test"))
 
     def to_json(self) -> str:
         """Write the record as JSON.

@@ -104,7 +104,8 @@ class Store:
             raise StoreError(f"{record.run_id} has a record already; records are never changed.")
         write_atomically(folder / RECORD, record.to_json())
         (folder / FAILED).unlink(missing_ok=True)
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        for place in (folder, *folder.glob("fold_*")):
+            shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)
 
     def fail(self, run_id: str, error: BaseException) -> None:
         """Leave word of an attempt that failed; a later success supersedes it."""
@@ -235,7 +236,7 @@ def table_row(record: RunRecord) -> dict[str, Any]:
     # The epoch a run resumed from stands among the timings, but is no number of seconds.
     row |= {f"{name}_s": record.timing.get(name) for name in ("data", "train", "eval")}
     row |= {f"parameters_{name}": value for name, value in record.parameters.items()}
-    row |= {"num_train": record.data["num_train"], "epoch": record.checkpoint["epoch"]}
+    row |= {"num_train": record.data["num_train"], "epoch": record.checkpoint.get("epoch")}
     return row | {"device": record.device, "created": record.created}
 
 

@@ -70,10 +70,11 @@ def evaluate(
     objective = module.objective
     if isinstance(objective, MaskObjective) and folder is not None and dataset.split == "test":
         objective.keep = _map_writer(folder / MAPS)
-    interruptible(
-        trainer,
-        lambda: trainer.predict(module, data.ordered(dataset), return_predictions=False),
-    )
+    with dataset.averaged(module.config.views):
+        interruptible(
+            trainer,
+            lambda: trainer.predict(module, data.ordered(dataset), return_predictions=False),
+        )
     outputs = module.take_outputs()
     columns, found = _scored(objective, dataset, outputs)
     columns |= _meta(dataset)
@@ -91,8 +92,12 @@ def _scored(
         # Scored from the float32 that is stored, so that re-scoring gives the same numbers.
         logits = torch.as_tensor(outputs["logits"])
         scores = objective.probabilities(logits).cpu().numpy().astype(np.float32)
-        values = metrics.score(objective.kind, dataset.targets, scores, names)
-        return {"target": list(dataset.targets), "scores": list(scores)}, values
+        labels: dict[str, list[Any]] = {"target": list(dataset.targets), "scores": list(scores)}
+        if dataset.rendering is not None:
+            labels["instrument"] = [
+                str(dataset.samples[int(i)].meta.get("instrument", "")) for i in dataset.indices
+            ]
+        return labels, metrics.score_labels(objective.kind, labels, names)
     if isinstance(objective, MaskObjective):
         confusions = torch.as_tensor(outputs["confusion"]).cpu().numpy()
         values = metrics_segmentation.score(confusions, names)
@@ -111,7 +116,7 @@ def _scored(
 
 def _meta(dataset: MarsDataset) -> dict[str, list[Any]]:
     """What else the data say of the samples, as JSON; no column where they say nothing."""
-    if not dataset.has_meta:
+    if not dataset.has_meta or dataset.rendering is not None:
         return {}
     found = (dataset.samples[int(i)].meta for i in dataset.indices)
     return {"meta": [json.dumps(dict(meta), default=str) for meta in found]}

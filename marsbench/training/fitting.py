@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from marsbench.config import Checkpoint
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.errors import StoreError
 from marsbench.results.store import CHECKPOINTS, write_atomically
@@ -60,21 +61,25 @@ def _has_stopped(state: dict[str, Any]) -> bool:
     )
 
 
-def load_best(module: MarsModule, folder: Path) -> dict[str, Any]:
-    """Load the checkpoint that validation chose; returns what the record says of it."""
+def load_chosen(module: MarsModule, folder: Path) -> dict[str, Any]:
+    """Load the checkpoint that validation chose, or the last; says which."""
     checkpoints = folder / CHECKPOINTS
-    best = _read(checkpoints / BEST)
+    is_last = module.config.trainer.checkpoint is Checkpoint.LAST
+    path = checkpoints / (LAST if is_last else BEST)
+    best = _read(path)
     if best is None:
-        raise FileNotFoundError(checkpoints / BEST)
+        raise FileNotFoundError(path)
     own = module.load_state_dict(best["state_dict"], strict=module.strict_loading)
     frozen = module.model.frozen_prefix
     if odd := [k for k in own.missing_keys if not k.removeprefix("model.").startswith(frozen)]:
         raise StoreError(
-            f"The checkpoint {checkpoints / BEST} lacks {len(odd)} tensor(s), such as {odd[0]}.",
+            f"The checkpoint {path} lacks {len(odd)} tensor(s), such as {odd[0]}.",
             "Start this run anew with --force (from Python: force=True).",
         )
-    chosen = next(v for v in best["callbacks"].values() if v.get("monitor") == MONITOR)
     fitted = json.loads((checkpoints / FITTED).read_text())
+    if is_last:
+        return {"chosen_by": "last", "epoch": int(best["epoch"]), **fitted}
+    chosen = next(v for v in best["callbacks"].values() if v.get("monitor") == MONITOR)
     return {
         "chosen_by": MONITOR,
         "epoch": int(best["epoch"]),

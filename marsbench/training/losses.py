@@ -83,7 +83,12 @@ class Objective(nn.Module):
 
     def observe(self, model: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor | list[Any]]:
         """Predict a batch; keep logits and labels."""
-        return {"logits": model(batch["image"]), "label": batch["label"]}
+        image = batch["image"]
+        if image.ndim == 5:  # several drawings of each sample
+            drawn = self.probabilities(model(image.flatten(0, 1)))
+            mean = drawn.view(*image.shape[:2], -1).mean(dim=1)
+            return {"logits": torch.logit(mean.double(), eps=1e-12), "label": batch["label"]}
+        return {"logits": model(image), "label": batch["label"]}
 
     def val_loss(self, outputs: dict[str, Tensor | list[Any]]) -> Tensor:
         """Mean loss of a split, all classes alike, also where training weighs them."""

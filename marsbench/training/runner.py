@@ -2,6 +2,8 @@
 
 import hashlib
 import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,22 +16,28 @@ from safetensors.torch import save_file
 from marsbench import environment
 from marsbench.config import RunConfig
 from marsbench.data.datamodule import MarsDataModule
+from marsbench.data.dataset import MarsDataset
+from marsbench.data.imbalance import Balance
 from marsbench.data.samples import colors_of
 from marsbench.data.sources.web import shown
 from marsbench.errors import MarsbenchError
 from marsbench.kinds import Kind
 from marsbench.models.modes import Model, build_for_mode, count_parameters
+from marsbench.models.spec import Library
 from marsbench.plan import Plan
 from marsbench.results.record import Outcome, RunRecord
 from marsbench.results.store import CONFIG, MODEL, Store, now, write_atomically
 from marsbench.training.allocator import keep_freed_memory
 from marsbench.training.evaluation import evaluate, save_predictions
 from marsbench.training.failures import explain, forget_words, leave_word, word_of_others
-from marsbench.training.fitting import fit, load_best
+from marsbench.training.fitting import fit, load_chosen
 from marsbench.training.gallery import gallery
 from marsbench.training.losses import Objective
 from marsbench.training.module import MarsModule
 from marsbench.training.objectives import BoxObjective, MaskObjective
+from marsbench.training.parts import Part, parts_of
+from marsbench.training.tabular import train_table
+from marsbench.training.trained import Trained, finished, open_split, together
 from marsbench.training.trainer import (
     device_name,
     leave_group,
@@ -101,50 +109,14 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
         forget_words(folder)
         write_atomically(folder / CONFIG, yaml.safe_dump(_public(config), sort_keys=False))
     keep_freed_memory()
+    parts = parts_of(plan)
     with quiet(), restored():
-        # First, since what it refuses is quickly told.
-        trainer = make_trainer(config, folder)
-        # Everything random before the first epoch: the head, or all weights from scratch.
-        pl.seed_everything(config.seed, workers=True, verbose=False)
-        module = build_module(plan)
-        weights = _describe_weights(plan, module.model)
-        started = time.perf_counter()
-        data = MarsDataModule(
-            config,
-            plan.task,
-            plan.source,
-            plan.selection,
-            draws=plan.balance.draws,
-            side=plan.side,
-        )
-        data_s = time.perf_counter() - started
-
-        started = time.perf_counter()
-        resumed_from = fit(trainer, module, data, folder)
-        train_s = time.perf_counter() - started
-        memory, device = peak_memory(trainer), device_name(trainer)
-        if config.world_size > 1:
-            leave_group()
-            if not is_first:
-                raise SystemExit(0)
-            # One device sees every sample once; several would pad the last batch.
-            trainer = make_trainer(config, folder, alone=True)
-
-        started = time.perf_counter()
-        checkpoint = load_best(module, folder)
-        scored = {
-            split: evaluate(trainer, module, data, dataset, folder)
-            for split, dataset in (("val", data.val), ("test", data.test))
-        }
-        eval_s = time.perf_counter() - started
-    save_predictions(folder, scored)
+        train = train_table if plan.model.library is Library.TABULAR else _train_network
+        trained = [finished(part, folder, partial(train, plan, part, folder)) for part in parts]
+    one = together(plan, trained)
+    save_predictions(folder, one.scored)
     if config.pictures:
-        gallery(data.test, scored["test"], folder)
-    if config.save_model:
-        _save_model(module, folder)
-    timing = {"data": data_s, "train": train_s, "eval": eval_s}
-    if resumed_from is not None:
-        timing["resumed_from_epoch"] = float(resumed_from)
+        gallery(open_split(plan, "test"), one.scored["test"], folder)
     return RunRecord(
         run_id=plan.run_id,
         task=plan.task.name,
@@ -155,41 +127,95 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
         seed=config.seed,
         protocol=config.protocol,
         headline=plan.task.headline_metric,
-        metrics={split: predictions.metrics for split, predictions in scored.items()},
+        metrics={name: predictions.metrics for name, predictions in one.scored.items()},
         config=_public(config),
         identity=plan.identity,
         data={
             "source": str(plan.source.name),
             "revision": plan.source.revision,
             "classes": list(plan.source.class_names),
-            "num_train": plan.num_samples["train"],
-            "num_val": plan.num_samples["val"],
-            "num_test": plan.num_samples["test"],
+            **{f"num_{split}": count for split, count in plan.num_samples.items()},
             "subset_origin": plan.selection.origin,
             "subset_digest": plan.selection.digest,
             "train_counts": plan.train_counts,
             "num_draws": len(plan.balance.draws),
             "loss": str(plan.loss),
-            **_dropped(plan, data),
+            **one.data,
         },
-        weights=weights,
-        checkpoint=checkpoint,
-        timing=timing,
-        peak_memory=memory,
-        parameters=count_parameters(module.model),
-        device=device,
+        weights=one.weights,
+        checkpoint=one.checkpoint,
+        timing=one.timing,
+        peak_memory=one.peak_memory,
+        parameters=one.parameters,
+        device=one.device,
         environment=environment.versions(),
         git=environment.git_state(),
         created=now(),
     )
 
 
-def _dropped(plan: Plan, data: MarsDataModule) -> dict[str, Any]:
+def _train_network(plan: Plan, part: Part, run_folder: Path) -> Trained:
+    """Train one model, or go on with it, and predict what it is scored on."""
+    config, folder = plan.config, part.folder(run_folder)
+    is_first = process_rank(config) == 0
+    # First, since what it refuses is quickly told.
+    trainer = make_trainer(config, folder)
+    # Everything random before the first epoch: the head, or all weights from scratch.
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    module = build_module(plan, part)
+    weights = _describe_weights(plan, module.model)
+    started = time.perf_counter()
+    data = MarsDataModule(
+        config,
+        plan.task,
+        plan.source,
+        np.arange(0) if part.train.indices is None else part.train.indices,
+        None if part.val is None else (part.val.split, part.val.indices),
+        draws=part.balance.draws,
+        side=plan.side,
+        rendering=plan.rendering,
+    )
+    timing = {"data": time.perf_counter() - started}
+
+    started = time.perf_counter()
+    resumed_from = fit(trainer, module, data, folder)
+    timing["train"] = time.perf_counter() - started
+    memory, device = peak_memory(trainer), device_name(trainer)
+    if config.world_size > 1:
+        leave_group()
+        if not is_first:
+            raise SystemExit(0)
+        # One device sees every sample once; several would pad the last batch.
+        trainer = make_trainer(config, folder, alone=True)
+
+    started = time.perf_counter()
+    checkpoint = load_chosen(module, folder)
+    sets = {name: data.dataset(s.split, s.indices) for name, s in part.scored.items()}
+    scored = {
+        name: evaluate(trainer, module, data, dataset, folder) for name, dataset in sets.items()
+    }
+    timing["eval"] = time.perf_counter() - started
+    if config.save_model:
+        _save_model(module, folder)
+    if resumed_from is not None:
+        timing["resumed_from_epoch"] = float(resumed_from)
+    return Trained(
+        scored=scored,
+        weights=weights,
+        checkpoint=checkpoint,
+        timing=timing,
+        peak_memory=memory,
+        parameters=count_parameters(module.model),
+        device=device,
+        data=_dropped(plan, {"train": data.train, **sets}),
+    )
+
+
+def _dropped(plan: Plan, sets: Mapping[str, MarsDataset]) -> dict[str, Any]:
     """Count the boxes of each split that cover nothing of their image and are left out."""
     if plan.task.kind is not Kind.DETECTION:
         return {}
-    splits = {"train": data.train, "val": data.val, "test": data.test}
-    return {"boxes_dropped": {name: split.num_dropped for name, split in splits.items()}}
+    return {"boxes_dropped": {name: found.num_dropped for name, found in sets.items()}}
 
 
 def _public(config: RunConfig) -> dict[str, Any]:
@@ -200,9 +226,16 @@ def _public(config: RunConfig) -> dict[str, Any]:
     return values
 
 
-def build_module(plan: Plan) -> MarsModule:
-    """Build what a run trains: the model in its mode and layout, its loss, its optimiser."""
+def build_module(plan: Plan, part: Part | None = None) -> MarsModule:
+    """Build what a run trains: the model in its mode and layout, its loss, its optimiser.
+
+    Args:
+        plan: The run.
+        part: Which of its trainings; None where it has but one.
+    """
     config = plan.config
+    balance = plan.balance if part is None else part.balance
+    raster = None if plan.rendering is None else plan.rendering.raster
     model = build_for_mode(
         plan.model,
         plan.task.kind,
@@ -210,29 +243,44 @@ def build_module(plan: Plan) -> MarsModule:
         config.mode,
         side=plan.side,
         colors=colors_of(plan.task, config.bands),
+        shape=None if raster is None else (raster.rows, raster.columns),
         checkpoint=Path(config.weights).expanduser() if config.weights else None,
     )
+    if raster is not None:
+        # Of spectra most labels are rare: the head begins at what is known without a look.
+        start_at_frequencies(model, plan, part)
     if config.channels_last:
         model.to(memory_format=torch.channels_last)
     if config.compile:
         model.compile()
     return MarsModule(
         model,
-        _objective(plan),
+        _objective(plan, balance),
         config,
         augment=plan.augment,
-        num_draws=len(plan.balance.draws),
+        num_draws=len(balance.draws),
     )
 
 
-def _objective(plan: Plan) -> Objective | MaskObjective | BoxObjective:
+def start_at_frequencies(model: Model, plan: Plan, part: Part | None) -> None:
+    """Set the bias of a multilabel head to the log odds of each label in the train samples."""
+    indices = plan.selection.indices if part is None else part.train.indices
+    targets = plan.source.rows("train").targets
+    counts = (targets if indices is None else targets[indices]).sum(axis=0)
+    shares = (counts + 0.5) / (len(targets if indices is None else indices) + 1)
+    head: Any = model.get_submodule("head")
+    with torch.no_grad():
+        head.bias.copy_(torch.from_numpy(np.log(shares / (1 - shares))).to(head.bias))
+
+
+def _objective(plan: Plan, balance: Balance) -> Objective | MaskObjective | BoxObjective:
     num_classes = len(plan.source.class_names)
     if plan.task.kind is Kind.SEGMENTATION:
         return MaskObjective(plan.loss, num_classes)
     if plan.task.kind is Kind.DETECTION:
         return BoxObjective()
     return Objective(
-        plan.task.kind, plan.loss, num_classes, plan.num_outputs, plan.balance.class_weights
+        plan.task.kind, plan.loss, num_classes, plan.num_outputs, balance.class_weights
     )
 
 
@@ -270,6 +318,6 @@ def _save_model(module: MarsModule, folder: Path) -> None:
         for name, tensor in module.model.state_dict().items()
         if not (module.model.is_frozen and name.startswith(module.model.frozen_prefix))
     }
-    partial = folder / f".{MODEL}.part"
-    save_file(state, partial)
-    partial.replace(folder / MODEL)
+    unfinished = folder / f".{MODEL}.part"
+    save_file(state, unfinished)
+    unfinished.replace(folder / MODEL)

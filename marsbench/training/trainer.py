@@ -20,7 +20,7 @@ from torch import distributed
 from torch.utils import deterministic as deterministic_options
 
 from marsbench import environment
-from marsbench.config import RunConfig
+from marsbench.config import Checkpoint, RunConfig
 from marsbench.errors import ConfigError
 from marsbench.results.store import CHECKPOINTS, LOGS
 from marsbench.training.callbacks import AtomicCheckpointIO, ProgressBar
@@ -46,6 +46,7 @@ def make_trainer(config: RunConfig, folder: Path, *, alone: bool = False) -> pl.
         ConfigError: If its options cannot be used here.
     """
     options = config.trainer
+    chooses = options.checkpoint is Checkpoint.BEST
     callbacks: list[pl.Callback] = []
     if not alone:
         callbacks += [
@@ -59,10 +60,10 @@ def make_trainer(config: RunConfig, folder: Path, *, alone: bool = False) -> pl.
                     monitor=monitor,
                     enable_version_counter=False,
                 )
-                for name, monitor in ((BEST, MONITOR), (LAST, None))
+                for name, monitor in (((BEST, MONITOR),) if chooses else ()) + ((LAST, None),)
             ),
         ]
-        if options.patience is not None:
+        if options.patience is not None and chooses:
             callbacks.append(EarlyStopping(MONITOR, patience=options.patience))
     try:
         return pl.Trainer(

@@ -9,7 +9,8 @@ from PIL import Image
 
 from marsbench.data.catalog import get_task
 from marsbench.data.spec import Decode
-from marsbench.data.verify import Report, verify_folder
+from marsbench.data.verify import verify_folder
+from marsbench.data.verify_report import Report
 from marsbench.kinds import Kind
 from tests.fakes import make_spec, read_rows, write_folder, write_rows
 

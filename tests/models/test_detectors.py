@@ -372,7 +372,7 @@ def test_a_last_batch_of_one_image(name: str) -> None:
     model = build(name, side=32 if name != "yolo11n" else 96).train()
     batch = batch_of(name, 32 if name != "yolo11n" else 96)
     loss = model.losses(batch.image[:1], batch.boxes[:1], batch.labels[:1])
-    loss.sum().backward()
+    loss.sum().backward()  # type: ignore[no-untyped-call]
     assert torch.isfinite(loss).all()
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     assert all(m.training and not m._forward_pre_hooks for m in norms)

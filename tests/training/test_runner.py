@@ -313,7 +313,7 @@ def test_a_run_cut_between_training_and_testing_only_tests(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "load_best", cut)
+        patch.setattr(runner, "load_chosen", cut)
         with pytest.raises(KeyboardInterrupt):
             marsbench.run(**values)
     monkeypatch.setattr(pl.Trainer, "fit", lambda *_, **__: pytest.fail("trained again"))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from marsbench import paths
 from marsbench.config import SourceName, Subset
-from marsbench.data.decode import check_available
 from marsbench.data.rows import Source
 from marsbench.data.sources import archives, hub_files, zenodo
+from marsbench.data.sources.challenge import METADATA, ChallengeSource
 from marsbench.data.sources.demo import DEMO_TASKS, open_demo
 from marsbench.data.sources.hub_files import Listing
 from marsbench.data.sources.huggingface import HubSource
@@ -29,6 +29,7 @@ def open_source(
     splits: Sequence[str] = SPLITS,
     revision: str | None = None,
     download: bool = True,
+    strict: bool = True,
 ) -> Source:
     """Open a task's data: the index is read, the images are not.
 
@@ -44,15 +45,16 @@ def open_source(
         splits: Which of train, val and test are wanted; others need not be downloaded.
         revision: Commit, tag or branch of hub data; None is what is downloaded, else the newest.
         download: Whether data that are not on this machine may be downloaded.
+        strict: Whether measurements that are listed but absent are an error.
 
     Raises:
         DataNotFoundError: If the data are in none of the places searched.
         DataError: If the data found contradict the task or themselves.
         NotAvailableError: If this version cannot read such data yet.
     """
-    if spec.decode is Decode.SPECTRUM:
-        check_available(spec)
     _check_keys(source, root, revision)
+    if spec.decode is Decode.SPECTRUM:
+        return _open_spectra(spec, source, root, size, strict=strict)
     hub = _Hub(spec, Subset() if subset is None else subset, splits, revision)
     if source is SourceName.DEMO:
         return open_demo(spec, size)
@@ -63,6 +65,21 @@ def open_source(
     if source is SourceName.HUGGINGFACE or revision is not None:
         return hub.open(download=download)
     return _open_first(hub, download=download)
+
+
+def _open_spectra(
+    spec: TaskSpec, source: SourceName, root: str | Path | None, size: float, *, strict: bool
+) -> Source:
+    """Open the data of a task of spectra, which are in folders or generated."""
+    if source is SourceName.DEMO:
+        return open_demo(spec, size)
+    if source not in (SourceName.AUTO, SourceName.LOCAL):
+        raise DataNotFoundError(
+            f"{spec.name} is neither on the hub nor on Zenodo: the challenge's site gives its data "
+            "to those who log in.",
+            "Download it there, and add root=FOLDER (or an archive or URL of it).",
+        )
+    return ChallengeSource(spec, find_local(spec, root), strict=strict)
 
 
 def _check_keys(source: SourceName, root: str | Path | None, revision: str | None) -> None:
@@ -173,11 +190,12 @@ def find_local(spec: TaskSpec, root: str | Path | None = None) -> Path:
         DataError: If an archive or URL cannot be read.
     """
     places = local_places(spec, root)
-    folder = find_folder(spec, places)
+    table = METADATA if spec.decode is Decode.SPECTRUM else ANNOTATIONS
+    folder = find_folder(spec, places, table)
     if folder is None:
         looked = "\n".join(f"  {place} ({name})" for name, place in places.items())
         raise DataNotFoundError(
-            f"No data of {spec.name} found: no {ANNOTATIONS} in any of these folders, "
+            f"No data of {spec.name} found: no {table} in any of these folders, "
             f"nor in {spec.folder}/ below them:\n{looked}",
             _ways_out(spec),
         )

@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 from marsbench.config import SourceName, Subset
 from marsbench.data.rows import Boxes, Raw, Rows, Source
 from marsbench.data.spec import SPLITS, Decode, TaskSpec
-from marsbench.demo import recipes, scenes
+from marsbench.demo import recipes, scenes, spectra
 from marsbench.errors import NotAvailableError
 
-DEMO_TASKS = sorted([*recipes.RECIPES, *scenes.SCENES])
+DEMO_TASKS = sorted([*recipes.RECIPES, *scenes.SCENES, *spectra.SPECTRA])
 """Tasks that have demo data."""
 
 
@@ -25,6 +25,8 @@ def open_demo(spec: TaskSpec, size: float) -> Source:
     """
     if spec.name in scenes.SCENES:
         return SceneSource(spec, size)
+    if spec.name in spectra.SPECTRA:
+        return SpectrumSource(spec, size)
     return DemoSource(spec, size)
 
 
@@ -121,6 +123,31 @@ class SceneSource(_Generated):
         if scene.boxes is not None and scene.labels is not None:
             boxes = Boxes(scene.boxes, scene.labels)
         return Raw(scene.image, where, mask=mask, boxes=boxes)
+
+
+class SpectrumSource(_Generated):
+    """Procedural spectra: exact labels.
+
+    Args:
+        spec: The task.
+        size: Amount of data, as a multiple of the recipe's default.
+    """
+
+    def __init__(self, spec: TaskSpec, size: float) -> None:
+        self.recipe = spectra.SPECTRA[spec.name]
+        self.class_names = spec.class_names
+        self.revision = f"demo:v{self.recipe.version}:size={size:g}"
+        self._labels = {s: spectra.label_sets(self.recipe, s, size) for s in SPLITS}
+
+    def rows(self, split: str) -> Rows:
+        """Index of a split."""
+        labels = self._labels[split]
+        return Rows(split, _ids(split, len(labels)), labels, self.revision)
+
+    def read(self, split: str, index: int) -> Raw:
+        """Draw one sample."""
+        spectrum = spectra.draw_spectrum(self.recipe, split, index, self._labels[split][index])
+        return Raw(b"", f"demo sample {split} {index}", spectrum=spectrum)
 
 
 def _ids(split: str, count: int) -> list[str]:

@@ -323,10 +323,12 @@ def _targets(kind: Kind, labels: list[tuple[int, ...]], num_classes: int) -> NDA
     return targets
 
 
-def find_folder(spec: TaskSpec, places: Mapping[str, Path]) -> Path | None:
-    """Find a task's folder in or below one of the places, first come first."""
+def find_folder(
+    spec: TaskSpec, places: Mapping[str, Path], table: str = ANNOTATIONS
+) -> Path | None:
+    """Find a task's folder, which holds a table, in or below the places, first come first."""
     for place in places.values():
         for folder in (place, place / spec.folder, place / spec.name):
-            if os.path.lexists(folder / ANNOTATIONS):
+            if os.path.lexists(folder / table):
                 return folder
     return None

@@ -4,7 +4,7 @@ The labels are in the order of the challenges' files. A sample may have none.
 """
 
 from marsbench.data.spec import ClassInfo, Decode, Platform, TaskSpec
-from marsbench.kinds import Kind
+from marsbench.kinds import Kind, Technique
 
 TASKS: tuple[TaskSpec, ...] = (
     TaskSpec(
@@ -12,6 +12,7 @@ TASKS: tuple[TaskSpec, ...] = (
         title="Minerals in evolved-gas mass spectra",
         kind=Kind.MULTILABEL,
         decode=Decode.SPECTRUM,
+        technique=Technique.EGA,
         classes=(
             ClassInfo("basalt", "Dark volcanic rock, poor in silica, rich in iron and magnesium."),
             ClassInfo("carbonate", "Salt of the carbonate ion; gives off CO2 (m/z 44) on heating."),
@@ -51,6 +52,7 @@ TASKS: tuple[TaskSpec, ...] = (
         title="Organic compounds in gas-chromatography mass spectra",
         kind=Kind.MULTILABEL,
         decode=Decode.SPECTRUM,
+        technique=Technique.GC,
         classes=(
             ClassInfo("aromatic", "Unsaturated compound with one or more flat rings of atoms."),
             ClassInfo("hydrocarbon", "Straight or branched chain of carbon and hydrogen only."),

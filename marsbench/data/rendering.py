@@ -1,0 +1,107 @@
+"""How the samples of a spectra task become images at each visit."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.data.samples import Decoded
+from marsbench.data.spec import TaskSpec
+from marsbench.data.spectra import technique_of
+from marsbench.errors import ConfigError
+from marsbench.spectra import raster
+from marsbench.spectra.presets import DEFAULTS, PRESETS, RasterSpec, get_preset
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How spectra become images.
+
+    Attributes:
+        raster: The rasteriser's parameters.
+        change: Whether training images are changed at random, as the raster says.
+        points: Whether samples carry the points of their spectra too.
+    """
+
+    raster: RasterSpec
+    change: bool = True
+    points: bool = False
+
+    def draw(
+        self,
+        read: Callable[[int], Decoded],
+        targets: NDArray[np.integer],
+        index: int,
+        seed: int | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Draw a sample: by chance if there is a seed, and perhaps mixed with another.
+
+        Args:
+            read: Gives what was prepared of a sample by its position.
+            targets: Labels of all samples, (n, K).
+            index: Position of the sample.
+            seed: Seed of a visit in training; None in evaluation.
+
+        Returns:
+            Image (C, M, T) in [0, 1] and label (K,); of a mixture, the labels of both.
+        """
+        decoded = read(index)
+        label = targets[index].astype(np.float32)
+        if seed is None or not self.change:
+            return self._image(decoded, None, None), label
+        rng = np.random.default_rng(seed)
+        other = None
+        if rng.random() < self.raster.change.mix:
+            second = int(rng.integers(len(targets)))
+            other = read(second)
+            label = np.maximum(label, targets[second]).astype(np.float32)
+        return self._image(decoded, rng, other), label
+
+    def view(self, decoded: Decoded, seed: Sequence[int]) -> NDArray[np.float32]:
+        """Draw one of the views that evaluation averages: changed by chance, never mixed."""
+        return self._image(decoded, np.random.default_rng(seed), None)
+
+    def _image(
+        self, decoded: Decoded, rng: np.random.Generator | None, other: Decoded | None
+    ) -> NDArray[np.float32]:
+        told = decoded.meta.get("derivatized")
+        return raster.draw(
+            decoded.pixels[:, :, 0],
+            self.raster,
+            rng,
+            None if other is None else other.pixels[:, :, 0],
+            derivatized=None if told is None else told == "1",
+        )
+
+
+def rendering_for(
+    spec: TaskSpec,
+    raster: str | None = None,
+    own: Sequence[str] = (),
+    *,
+    change: bool = True,
+    points: bool = False,
+) -> Rendering:
+    """Choose how the spectra of a task become images.
+
+    Args:
+        spec: The task.
+        raster: Name of a preset; None takes the model's, else the usual one.
+        own: Presets that the model wants, at most one per technique.
+        change: Whether training images are changed at random.
+        points: Whether samples carry the points of their spectra too.
+
+    Raises:
+        ConfigError: If there is no such preset, or it is for other measurements.
+    """
+    technique = technique_of(spec)
+    fitting = [name for name in own if PRESETS[name].technique is technique]
+    chosen = get_preset(raster or (fitting or [DEFAULTS[technique]])[0])
+    if chosen.technique is not technique:
+        known = [p.name for p in PRESETS.values() if p.technique is technique]
+        raise ConfigError(
+            f"raster={chosen.name} is for {chosen.technique}; {spec.name} is {technique}.",
+            f"Choose one of: {', '.join(known)}.",
+        )
+    return Rendering(chosen, change=change, points=points)

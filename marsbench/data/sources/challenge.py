@@ -1,0 +1,224 @@
+"""A folder in the layout of the mass-spectrometry challenges.
+
+``metadata.csv`` (sample_id, split, features_path, and instrument_type or derivatized), the labels
+of a split in ``{split}_labels.csv``, and one CSV per measurement. The labels of the test split
+were never published with the features: a split without labels is no split of the task, but its
+measurements can be read for a submission.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.config import SourceName, Subset
+from marsbench.data.rows import Raw, Rows
+from marsbench.data.sources.annotations import csv_rows, is_name
+from marsbench.data.spec import SPLITS, TaskSpec
+from marsbench.errors import DataError, some
+from marsbench.spectra.spectrum import Instrument
+
+METADATA = "metadata.csv"
+
+SUBMISSION = "submission_format.csv"
+
+
+class ChallengeSource:
+    """One challenge's folder, opened.
+
+    Args:
+        spec: The task.
+        folder: The folder that holds ``metadata.csv``.
+        strict: Whether a measurement that is listed but absent is an error; else it is left out,
+            and `notes` says so.
+
+    Attributes:
+        meta: Of every sample that is listed and there, what ``metadata.csv`` says, by id.
+        unlabelled: Of splits without labels, the ids.
+
+    Raises:
+        DataError: If the tables contradict the task, each other or the files; names them.
+    """
+
+    name = SourceName.LOCAL
+    holds = Subset()
+
+    def __init__(self, spec: TaskSpec, folder: Path, *, strict: bool = True) -> None:
+        self.spec, self.folder = spec, folder
+        self.notes: tuple[str, ...] = ()
+        self.meta: dict[str, dict[str, str]] = {}
+        self._files: dict[str, Path] = {}
+        split_of = self._read_metadata(strict)
+        self.class_names = spec.class_names
+        self._rows: dict[str, Rows] = {}
+        self.unlabelled: dict[str, list[str]] = {}
+        content = hashlib.sha256(json.dumps(self.class_names).encode())
+        for split in SPLITS:
+            ids = sorted(i for i, s in split_of.items() if s == split)
+            if not ids:
+                continue
+            path = folder / f"{split}_labels.csv"
+            if not path.is_file():
+                self.unlabelled[split] = ids
+                continue
+            labels = self._read_labels(path, split_of, split)
+            targets = np.array([labels[i] for i in ids], dtype=np.uint8)
+            fingerprint = hashlib.sha256()
+            for sample_id, row in zip(ids, targets, strict=True):
+                found = self._files[sample_id].stat()
+                told = sorted(self._told(sample_id).items())
+                content.update(
+                    f"{split}\t{sample_id}\t{row.tolist()}\t{found.st_size}\t{told}\n".encode()
+                )
+                # What the metadata say is stored with the points.
+                file = f"{self._files[sample_id]}\t{found.st_size}\t{found.st_mtime_ns}"
+                fingerprint.update(f"{file}\t{told}\n".encode())
+            groups = [self.meta[i].get("instrument_type", "") for i in ids]
+            self._rows[split] = Rows(
+                split, ids, targets, fingerprint.hexdigest(), groups=groups if any(groups) else None
+            )
+        self.revision = f"folder:{content.hexdigest()[:16]}"
+
+    def _read_metadata(self, strict: bool) -> dict[str, str]:
+        """Read ``metadata.csv``; returns the split of each sample whose file is there."""
+        table = self.folder / METADATA
+        split_of: dict[str, str] = {}
+        bad: list[str] = []
+        absent: list[str] = []
+        known = {str(one) for one in Instrument}
+        for line, row in csv_rows(table, ("sample_id", "split", "features_path")):
+            sample_id = row["sample_id"]
+            if sample_id in split_of or sample_id in self.meta:
+                bad.append(f"line {line}: {sample_id} is listed twice")
+            elif row["split"] not in SPLITS:
+                bad.append(f"line {line}: split is '{row['split']}', not one of {SPLITS}")
+            elif not is_name(row["features_path"]):
+                bad.append(f"line {line}: '{row['features_path']}' is no file of this folder")
+            elif row.get("instrument_type", "commercial") not in known:
+                bad.append(
+                    f"line {line}: instrument_type is '{row['instrument_type']}', not one of "
+                    f"{', '.join(sorted(known))}"
+                )
+            elif row.get("derivatized", "") not in ("", "0", "1", "0.0", "1.0"):
+                bad.append(f"line {line}: derivatized is '{row['derivatized']}', not 0 or 1")
+            elif not (self.folder / row["features_path"]).is_file():
+                absent.append(row["features_path"])
+            else:
+                split_of[sample_id] = row["split"]
+                self.meta[sample_id] = row
+                self._files[sample_id] = self.folder / row["features_path"]
+        if bad:
+            raise DataError(f"{table}: {len(bad)} bad row(s): {some(bad, '; ')}.", "Correct them.")
+        if absent and strict:
+            raise DataError(
+                f"{table} lists {len(absent)} measurement(s) that are not there: {some(absent)}.",
+                "Unpack the data again, remove those rows, or add strict=false to leave them out.",
+            )
+        if absent:
+            self.notes += (
+                f"{len(absent)} listed measurement(s) are absent and left out: {some(absent)}.",
+            )
+        return split_of
+
+    def _read_labels(
+        self, path: Path, split_of: Mapping[str, str], split: str
+    ) -> dict[str, NDArray[np.uint8]]:
+        """Read the labels of a split, in the order of the task's classes."""
+        names = self.spec.class_names
+        labels: dict[str, NDArray[np.uint8]] = {}
+        bad: list[str] = []
+        left_out = {
+            row["sample_id"]
+            for _, row in csv_rows(self.folder / METADATA, ("sample_id",))
+            if row["sample_id"] not in split_of
+        }
+        for line, row in csv_rows(path, ("sample_id", *names)):
+            if extra := [c for c in row if c not in ("sample_id", *names)]:
+                raise DataError(
+                    f"{path} has columns that are no class of {self.spec.name}: {some(extra)}.",
+                    "Remove them, or describe the data as a task of your own.",
+                )
+            sample_id = row["sample_id"]
+            values = [row[name] for name in names]
+            if odd := [v for v in values if v not in ("0", "1", "0.0", "1.0")]:
+                bad.append(f"line {line}: '{odd[0]}' is not 0 or 1")
+            elif sample_id in labels:
+                bad.append(f"line {line}: {sample_id} is labelled twice")
+            elif sample_id in left_out:
+                continue
+            elif split_of.get(sample_id) != split:
+                bad.append(f"line {line}: {sample_id} is no {split} sample of {METADATA}")
+            else:
+                labels[sample_id] = np.array([float(v) for v in values]).astype(np.uint8)
+        if lacking := [i for i, s in split_of.items() if s == split and i not in labels]:
+            bad.append(f"no row of {len(lacking)} sample(s): {some(sorted(lacking))}")
+        if bad:
+            raise DataError(
+                f"{path}: {len(bad)} problem(s): {some(bad, '; ')}.", "Correct the tables."
+            )
+        return labels
+
+    @property
+    def where(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits with labels."""
+        return tuple(self._rows)
+
+    def rows(self, split: str) -> Rows:
+        """Index of a split."""
+        if split not in self._rows:
+            has = ", ".join(self._rows) or "none"
+            what = "no labels" if split in self.unlabelled else "no samples"
+            raise DataError(
+                f"{self.folder} has {what} of the {split} split (with labels: {has}).",
+                "Add them, or add folds=4, which predicts each part of the train split by models "
+                "of the others.",
+            )
+        return self._rows[split]
+
+    def read(self, split: str, index: int) -> Raw:
+        """Raw file of one sample of `rows`."""
+        return self.read_sample(self.rows(split).sample_ids[index])
+
+    def read_sample(self, sample_id: str) -> Raw:
+        """Raw file of one sample, labelled or not.
+
+        Raises:
+            DataError: If it cannot be read.
+        """
+        path = self._files[sample_id]
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"{path} cannot be read: {error.strerror}.", "Unpack the data again."
+            ) from error
+        told = self._told(sample_id)
+        if digest := self.meta[sample_id].get("features_md5_hash", ""):
+            told["md5"] = digest
+        return Raw(content, str(path), meta=told)
+
+    def path(self, sample_id: str) -> Path:
+        """File of one sample."""
+        return self._files[sample_id]
+
+    def _told(self, sample_id: str) -> dict[str, str]:
+        """What the metadata say of a sample that its image depends on."""
+        row = self.meta[sample_id]
+        told = {}
+        if "instrument_type" in row:
+            told["instrument"] = row["instrument_type"]
+        if "derivatized" in row:
+            told["derivatized"] = str(int(float(row["derivatized"] or 0)))
+        return told
+
+    def subset_ids(self, subset: Subset) -> None:
+        """Nothing is published of the challenges."""
+        return

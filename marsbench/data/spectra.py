@@ -1,0 +1,275 @@
+"""Spectra of a split: read once into one Parquet file, prepared once for each raster.
+
+A CSV of text is slow to read; the points of all measurements go, bit by bit as they were, into a
+Parquet file of one row group per sample. What `raster.prepare` makes of them goes into the cache
+of decoded samples, from which images are drawn.
+"""
+
+import hashlib
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+from filelock import FileLock
+
+from marsbench import paths
+from marsbench.data.cache import Samples, build_cache
+from marsbench.data.rows import Raw, Rows, Source
+from marsbench.data.samples import Decoded
+from marsbench.data.spec import TaskSpec
+from marsbench.environment import usable_cores
+from marsbench.errors import DataError, some
+from marsbench.identity import digest
+from marsbench.progress import tell, track
+from marsbench.spectra import raster
+from marsbench.spectra.presets import RasterSpec
+from marsbench.spectra.reading import read_spectrum
+from marsbench.spectra.spectrum import Instrument, Spectrum, Technique
+
+VERSION = 1
+"""Part of the file's key: raise it whenever the points of a spectrum come out otherwise."""
+
+COLUMNS = ("time", "axis", "mz", "abundance")
+"""Columns of the Parquet file: the numbers of a `Spectrum`."""
+
+_AHEAD = 32
+"""Spectra parsed ahead of the write: bounds memory."""
+
+
+class Spectra(Protocol):
+    """The spectra of one split."""
+
+    def __len__(self) -> int:
+        """Number of spectra."""
+
+    def __getitem__(self, index: int) -> Spectrum:
+        """One spectrum."""
+
+
+def to_spectrum(spec: TaskSpec, raw: Raw) -> Spectrum:
+    """Parse one measurement; one from a generator is there already.
+
+    Raises:
+        DataError: If it is damaged; names the file.
+    """
+    if raw.spectrum is not None:
+        return raw.spectrum
+    if not isinstance(raw.image, bytes):
+        raise DataError(f"{raw.where} is no measurement.", "Unpack the data again.")
+    derivatized = raw.meta.get("derivatized")
+    return read_spectrum(
+        raw.image,
+        technique_of(spec),
+        raw.where,
+        instrument=Instrument(raw.meta.get("instrument", Instrument.COMMERCIAL)),
+        derivatized=None if derivatized is None else derivatized == "1",
+    )
+
+
+def technique_of(spec: TaskSpec) -> Technique:
+    """How the samples of a task were measured."""
+    return Technique.EGA if spec.technique is None else spec.technique
+
+
+class DirectSpectra:
+    """Spectra parsed anew whenever they are asked for."""
+
+    def __init__(self, spec: TaskSpec, source: Source, rows: Rows) -> None:
+        self.spec, self.source, self.rows = spec, source, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Spectrum:
+        return to_spectrum(self.spec, self.source.read(self.rows.split, index))
+
+
+class StoredSpectra:
+    """Spectra of a Parquet file with a row group for each; any thread may ask."""
+
+    def __init__(self, path: Path) -> None:
+        from pyarrow import parquet
+
+        self.path = path
+        self._lock = threading.Lock()
+        self._file = parquet.ParquetFile(path, memory_map=True)
+        content: dict[bytes, bytes] = self._file.metadata.metadata
+        self._instruments = content[b"instruments"].decode().split(",")
+        self._derivatized = content[b"derivatized"].decode().split(",")
+        self._places = content[b"places"].decode().split("\n")
+
+    def __reduce__(self) -> tuple[type["StoredSpectra"], tuple[Path]]:
+        # Neither lock nor file can be pickled; worker processes open the file themselves.
+        return StoredSpectra, (self.path,)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Spectrum:
+        try:
+            with self._lock:
+                table = self._file.read_row_group(index, use_threads=False)
+        except (OSError, ValueError) as error:  # Arrow's own are ValueErrors
+            raise DataError(
+                f"The cache of spectra {self.path} is damaged: {error}.",
+                "Delete it; it is made again.",
+            ) from error
+        told = self._derivatized[index]
+        return Spectrum(
+            **{name: table.column(name).to_numpy() for name in COLUMNS},
+            instrument=Instrument(self._instruments[index]),
+            derivatized=None if told == "" else told == "1",
+            where=self._places[index],
+        )
+
+
+def open_spectra(spec: TaskSpec, source: Source, rows: Rows, *, cache: bool = True) -> Spectra:
+    """Open the spectra of a split; those of files through the Parquet file, made if need be.
+
+    A file whose MD5 is not the one that ``metadata.csv`` gives is warned of, and read.
+
+    Raises:
+        DataError: If a file is damaged, or the Parquet file cannot be written.
+    """
+    if not cache:
+        return DirectSpectra(spec, source, rows)
+    key = digest([rows.fingerprint, VERSION, technique_of(spec)])[:16]
+    path = paths.home() / "decoded" / spec.name / f"points-{rows.split}-{key}.parquet"
+    if (there := _open(path, len(rows))) is not None:
+        return there
+    if source.read(rows.split, 0).spectrum is not None:  # generated: nothing to read
+        return DirectSpectra(spec, source, rows)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            # Another process may have finished while this one waited.
+            found = _open(path, len(rows))
+            if found is None:
+                _write(path, spec, source, rows)
+                found = StoredSpectra(path)
+    except OSError as error:
+        raise DataError(
+            f"The cache of spectra {path} cannot be written: {error.strerror or error}.",
+            f"Make room, or set MARSBENCH_HOME (now {paths.home()}), or cache=false.",
+        ) from error
+    return found
+
+
+def _open(path: Path, count: int) -> StoredSpectra | None:
+    """Open a file of spectra; None if there is none, or if something outside damaged it."""
+    try:
+        found = StoredSpectra(path)
+    except (OSError, ValueError, KeyError, TypeError):  # Arrow's own are ValueErrors
+        return None
+    return found if len(found) == count else None
+
+
+def _write(path: Path, spec: TaskSpec, source: Source, rows: Rows) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    wrong: list[str] = []
+    partial = path.with_name(f"{path.name}.part")
+
+    def read(index: int) -> Spectrum:
+        raw = source.read(rows.split, index)
+        wanted = raw.meta.get("md5")
+        if wanted and isinstance(raw.image, bytes):
+            found = hashlib.md5(raw.image, usedforsecurity=False).hexdigest()
+            if found != wanted:
+                wrong.append(raw.where)
+        return to_spectrum(spec, raw)
+
+    def all_of_them() -> Iterator[Spectrum]:
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            coming: deque[Future[Spectrum]] = deque()
+            for index in range(len(rows)):
+                coming.append(pool.submit(read, index))
+                if len(coming) == _AHEAD:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
+
+    spectra = track(all_of_them(), f"Reading {spec.name} {rows.split}", len(rows))
+    instruments, derivatized, places = [], [], []
+    writer = None
+    try:
+        schema = pa.schema([(name, pa.float64()) for name in COLUMNS])
+        # What repeats goes into dictionaries; then stronger compression gains a tenth of the size
+        # and takes nearly twice the time. Nobody asks for statistics.
+        writer = parquet.ParquetWriter(
+            partial,
+            schema,
+            compression="snappy",
+            use_dictionary=["time", "axis", "mz"],
+            write_statistics=False,
+        )
+        for spectrum in spectra:
+            writer.write_table(
+                pa.table({name: getattr(spectrum, name) for name in COLUMNS}, schema=schema),
+                row_group_size=max(len(spectrum), 1),
+            )
+            instruments.append(str(spectrum.instrument))
+            derivatized.append("" if spectrum.derivatized is None else str(+spectrum.derivatized))
+            places.append(spectrum.where)
+        writer.add_key_value_metadata(
+            {
+                "instruments": ",".join(instruments),
+                "derivatized": ",".join(derivatized),
+                "places": "\n".join(places),
+            }
+        )
+        writer.close()
+        partial.replace(path)
+    except BaseException:
+        if writer is not None:
+            writer.close()
+        partial.unlink(missing_ok=True)
+        raise
+    if wrong:
+        tell(
+            f"Warning: {len(wrong)} measurement(s) do not have the MD5 that metadata.csv gives: "
+            f"{some(sorted(wrong))}. They are read as they are."
+        )
+
+
+class PreparedSamples:
+    """What `raster.prepare` makes of the spectra of a split, made anew when asked for."""
+
+    def __init__(self, spectra: Spectra, spec: RasterSpec) -> None:
+        self.spectra, self.spec = spectra, spec
+
+    def __len__(self) -> int:
+        return len(self.spectra)
+
+    def __getitem__(self, index: int) -> Decoded:
+        spectrum = self.spectra[index]
+        meta = {"instrument": str(spectrum.instrument)}
+        if spectrum.derivatized is not None:
+            meta["derivatized"] = str(+spectrum.derivatized)
+        return Decoded(raster.prepare(spectrum, self.spec)[:, :, None], meta=meta)
+
+
+def prepared_samples(
+    spec: TaskSpec, source: Source, rows: Rows, chosen: RasterSpec, *, cache: bool = True
+) -> Samples:
+    """Open what a raster makes of a split's spectra, making it first if it is not there."""
+    if not cache:
+        return PreparedSamples(open_spectra(spec, source, rows, cache=False), chosen)
+    # What chance does to an image is no part of what is prepared.
+    choices = {k: v for k, v in chosen.choices.items() if k not in ("name", "change")}
+    key = digest([rows.fingerprint, VERSION, raster.VERSION, choices])[:16]
+    folder = paths.home() / "decoded" / spec.name / f"{rows.split}-{key}"
+
+    def make() -> PreparedSamples:
+        return PreparedSamples(open_spectra(spec, source, rows), chosen)
+
+    return build_cache(folder, make, rows, f"Rasterising {spec.name} {rows.split}")
+
+
+def instruments(samples: Samples) -> Sequence[str]:
+    """Which instrument measured each sample of a split."""
+    return [str(samples[i].meta.get("instrument", "")) for i in range(len(samples))]

@@ -1,0 +1,46 @@
+"""Tables of engineered features in files of their own, written once."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from marsbench import paths
+from marsbench.errors import DataError
+from marsbench.identity import digest
+
+
+def cached_table(
+    task: str, key: Any, compute: Callable[[], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """Read a table, computing it first if it is not there or damaged.
+
+    Args:
+        task: Name of the task.
+        key: Everything the table depends on, as JSON values.
+        compute: Computes it, (N, F).
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    path = paths.home() / "decoded" / task / f"features-{digest(key)[:16]}.npy"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            with contextlib.suppress(OSError, ValueError, EOFError):
+                found: NDArray[np.float32] = np.load(path, allow_pickle=False)
+                return found
+            table = compute()
+            partial = path.with_name(f"{path.name}.part")
+            with partial.open("wb") as file:
+                np.save(file, table, allow_pickle=False)
+            partial.replace(path)
+            return table
+    except OSError as error:
+        raise DataError(
+            f"The cache of features {path} cannot be written: {error.strerror or error}.",
+            f"Make room, or set MARSBENCH_HOME (now {paths.home()}), or cache=false.",
+        ) from error

@@ -1,0 +1,75 @@
+"""Finding finished runs by what people call them."""
+
+import re
+from pathlib import Path
+
+from marsbench.errors import ConfigError, StoreError, unknown_name
+from marsbench.results.record import RunRecord
+from marsbench.results.store import CONFIG, FAILED, RECORD, Store, read_record
+
+
+def find_run(run: str, store: Path) -> tuple[RunRecord, Path]:
+    """Find a finished run.
+
+    Args:
+        run: Its id, the hash that ends it, its folder, or its ``record.json``.
+        store: Folder of records.
+
+    Returns:
+        The record and its folder.
+
+    Raises:
+        MarsbenchError: If there is none, it is unfinished, or several fit.
+    """
+    path = Path(run).expanduser()
+    folder = path if path.is_dir() else path.parent if path.name == RECORD else in_store(run, store)
+    if folder is None:
+        raise unknown_run(run, store)
+    return finished_run(folder, run), folder
+
+
+def finished_run(folder: Path, run: str) -> RunRecord:
+    """Read the record of a run's folder.
+
+    Raises:
+        StoreError: If there is none, and why.
+    """
+    if not (folder / RECORD).exists():
+        if (folder / CONFIG).exists():
+            how = "has failed" if (folder / FAILED).exists() else "is not finished"
+            raise StoreError(
+                f"The run {run} {how}: there is no {RECORD} in {folder}.",
+                "Run it again: it goes on where it stopped.",
+            )
+        raise StoreError(
+            f"{folder} is no folder of a run: there is no {RECORD}.",
+            "Name the folder of one run, or its id as `marsbench results` prints it.",
+        )
+    return read_record(folder / RECORD)
+
+
+def in_store(run: str, store: Path) -> Path | None:
+    """Folder of a run by its id, or by the hash that ends it; None if there is none."""
+    opened = Store(store)
+    if (opened.folder(run) / CONFIG).exists() or (opened.folder(run) / RECORD).exists():
+        return opened.folder(run)
+    if not opened.root.is_dir() or not re.fullmatch(r"[0-9a-f]{6,10}", run):
+        return None
+    found = [p.parent for p in opened.paths() if p.parent.name.partition("-")[2].startswith(run)]
+    if len(found) > 1:
+        names = ", ".join(str(p.relative_to(opened.root)) for p in found)
+        raise ConfigError(f"{run} may be one of {names}.", "Give the whole id.")
+    return found[0] if found else None
+
+
+def unknown_run(run: str, store: Path) -> ConfigError:
+    """Build the error for a run that is not there."""
+    opened = Store(store)
+    if not opened.root.is_dir():
+        return ConfigError(
+            f"'{run}' is no folder of a run and no checkpoint, and there is no store {store}.",
+            "Name the store with --store; for a checkpoint of a hub, add --task and --model.",
+        )
+    ids = [p.parent.relative_to(opened.root).as_posix() for p in opened.paths()]
+    hint = f"`marsbench results {store}` lists them; a checkpoint needs --task and --model."
+    return unknown_name(f"run in {store}", run, ids, hint)

@@ -1,0 +1,1 @@
+"""Mass spectra: reading, background, rasterising to images, engineered features."""

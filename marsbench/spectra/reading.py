@@ -1,0 +1,139 @@
+"""From the CSV of one measurement to a `Spectrum`.
+
+The challenges' columns are ``time,temp,m/z,abundance`` (EGA-MS) and ``time,mass,intensity``
+(GC-MS); others are left aside.
+"""
+
+import numpy as np
+
+from marsbench.errors import DataError
+from marsbench.spectra.spectrum import Floats, Instrument, Spectrum, Technique
+
+COLUMNS: dict[Technique, tuple[str, ...]] = {
+    Technique.EGA: ("time", "temp", "m/z", "abundance"),
+    Technique.GC: ("time", "mass", "intensity"),
+}
+"""Columns of a measurement's CSV, in the order time, (temperature,) m/z, abundance."""
+
+LONGEST_MINUTES = 200.0
+"""A GC run whose time goes beyond is in seconds: a run takes some 25 to 60 minutes."""
+
+MOST_DEGREES = 3000.0
+"""Degrees C; no oven of an evolved-gas analyser gets near."""
+
+
+def read_spectrum(
+    content: bytes,
+    technique: Technique,
+    where: str,
+    *,
+    instrument: Instrument = Instrument.COMMERCIAL,
+    derivatized: bool | None = None,
+) -> Spectrum:
+    """Read one measurement.
+
+    Args:
+        content: Its CSV.
+        technique: Which columns it has.
+        where: Its place, for messages.
+        instrument: Which instrument measured.
+        derivatized: Of GC-MS, whether a derivatisation agent was added.
+
+    Returns:
+        The points in the order of the file. The time of a GC run that is in seconds is given in
+        minutes on `Spectrum.axis`; ``meta["time_unit"]`` says which unit the file has.
+
+    Raises:
+        DataError: If the file is empty or damaged, a column or number lacks, time decreases, an
+            ion is measured twice at one time, or there is but one ion; names the file.
+    """
+    columns = _columns(content, COLUMNS[technique], where)
+    time, abundance = columns[0], columns[-1]
+    mz = columns[-2]
+    _check(time, mz, where)
+    meta: dict[str, str] = {}
+    if technique is Technique.EGA:
+        axis = columns[1]
+        if axis.max() > MOST_DEGREES:
+            raise DataError(
+                f"{where}: temperature goes up to {axis.max():g}, which is not in degrees C.",
+                "Correct the column temp.",
+            )
+    else:
+        in_seconds = bool(time[-1] > LONGEST_MINUTES)
+        meta["time_unit"] = "s" if in_seconds else "min"
+        axis = time / 60.0 if in_seconds else time
+    return Spectrum(time, axis, mz, abundance, instrument, derivatized, where, meta)
+
+
+def _columns(content: bytes, names: tuple[str, ...], where: str) -> list[Floats]:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    if not content.strip():
+        raise DataError(f"{where} is empty.", "Unpack the data again.")
+    first, _, rest = content.partition(b"\n")
+    header = [name.strip('" \r') for name in first.decode("utf-8-sig", "replace").split(",")]
+    if absent := [name for name in names if name not in header]:
+        raise DataError(
+            f"{where} has no column {', '.join(absent)} (only {', '.join(header)}).",
+            f"A measurement has the columns {', '.join(names)}.",
+        )
+    if not rest.strip():
+        raise DataError(f"{where} has a header and no rows.", "Unpack the data again.")
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(content),
+            read_options=csv.ReadOptions(use_threads=False, column_names=header, skip_rows=1),
+            convert_options=csv.ConvertOptions(
+                include_columns=list(names),
+                column_types={name: pa.float64() for name in names},
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{where} is damaged: {error}.", "Unpack the data again.") from error
+    found = []
+    for name in names:
+        column = table.column(name)
+        # What is empty is null to Arrow and NaN to numpy.
+        values: Floats = column.to_numpy().astype(np.float64, copy=False)
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            raise DataError(
+                f"{where}: column {name} has no finite number in {len(bad)} row(s), the first is "
+                f"line {int(bad[0]) + 2}.",
+                "Remove those rows, or unpack the data again.",
+            )
+        found.append(values)
+    return found
+
+
+def _check(time: Floats, mz: Floats, where: str) -> None:
+    falls = np.flatnonzero(np.diff(time) < 0)
+    if len(falls):
+        raise DataError(
+            f"{where}: time decreases in {len(falls)} place(s), the first at line "
+            f"{int(falls[0]) + 3}.",
+            "Sort the rows by time.",
+        )
+    if mz.min() < 0:
+        raise DataError(f"{where}: an m/z is negative ({mz.min():g}).", "Correct the file.")
+    if mz.min() == mz.max():
+        raise DataError(
+            f"{where} measures one ion alone (m/z {mz[0]:g}), which is no spectrum.",
+            "Remove the sample.",
+        )
+    # Within a scan the ions come in rising order, so that most files show at a glance that none
+    # is measured twice.
+    same_time = np.diff(time) == 0
+    if (np.diff(mz)[same_time] > 0).all():
+        return
+    order = np.lexsort((mz, time))
+    twice = (np.diff(time[order]) == 0) & (np.diff(mz[order]) == 0)
+    if twice.any():
+        first = int(order[int(np.flatnonzero(twice)[0]) + 1])
+        raise DataError(
+            f"{where}: {int(twice.sum())} ion(s) are measured twice at one time, the first at line "
+            f"{first + 2} (time {time[first]:g}, m/z {mz[first]:g}).",
+            "Remove the repeated rows.",
+        )

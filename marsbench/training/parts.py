@@ -1,0 +1,98 @@
+"""What a run trains: one model, or with ``folds=K`` one for each part of the train split."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.config import Checkpoint
+from marsbench.data.folds import ASIDE, assign_folds, strata_of
+from marsbench.data.imbalance import Balance, balance
+from marsbench.data.spec import SPLITS
+from marsbench.errors import ConfigError
+from marsbench.models.spec import Library
+from marsbench.plan import Plan
+
+OUT_OF_FOLD = "oof"
+"""The train split, each part of which was predicted by the model of the others."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Samples of a split.
+
+    Attributes:
+        split: train, val or test.
+        indices: Their positions, (n,); None stands for all.
+    """
+
+    split: str
+    indices: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One model's training.
+
+    Attributes:
+        name: Name of its folder within the run's; "" where it is the only one.
+        train: Samples it trains on.
+        balance: How they are drawn and weighed.
+        val: Samples that choose its checkpoint; None where none is chosen.
+        scored: Samples it predicts, by the name under which they are scored.
+    """
+
+    name: str
+    train: Section
+    balance: Balance
+    val: Section | None
+    scored: Mapping[str, Section]
+
+    def folder(self, run: Path) -> Path:
+        """Its folder."""
+        return run / self.name if self.name else run
+
+
+def parts_of(plan: Plan) -> list[Part]:
+    """List the trainings of a run.
+
+    In folds the parts of the train split are the same in every run of the task; a subset limits
+    what is trained on, never what is predicted. Where validation chooses the checkpoint, it does
+    so on samples set aside of the other parts, so that no model has seen what it is scored on.
+
+    Raises:
+        ConfigError: If a fold would have nothing to train on.
+    """
+    chooses = plan.config.trainer.checkpoint is Checkpoint.BEST
+    if plan.model.library is Library.TABULAR:
+        chooses = False
+    beside: dict[str, Section] = {s: Section(s) for s in SPLITS[1:] if s in plan.source.splits}
+    if plan.config.folds is None:
+        train = Section("train", plan.selection.indices)
+        return [Part("", train, plan.balance, Section("val") if chooses else None, beside)]
+    rows = plan.source.rows("train")
+    strata = strata_of(rows.targets, rows.groups)
+    fold_of = assign_folds(strata, plan.config.folds)
+    parts = []
+    for k in range(plan.config.folds):
+        mine = plan.selection.indices[fold_of[plan.selection.indices] != k]
+        aside: NDArray[np.int64] | None = None
+        if chooses:
+            inner = assign_folds([strata[i] for i in mine], min(ASIDE, max(len(mine), 1)), seed=k)
+            aside, mine = mine[inner == 0], mine[inner != 0]
+        if not len(mine):
+            raise ConfigError(
+                f"Fold {k} of {plan.config.folds} leaves no sample of {plan.config.subset} to "
+                "train on.",
+                "Choose a larger subset, or trainer.checkpoint=last.",
+            )
+        targets = rows.targets[mine]
+        names = plan.source.class_names
+        weighed = balance(targets, plan.config.imbalance, plan.config.seed, names)
+        scored = {OUT_OF_FOLD: Section("train", np.flatnonzero(fold_of == k)), **beside}
+        section = Section("train", mine)
+        held = None if aside is None else Section("train", aside)
+        parts.append(Part(f"fold_{k}", section, weighed, held, scored))
+    return parts

@@ -1,0 +1,112 @@
+"""Fit models of tables, beside the loop that trains networks, and end in the same record."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench import environment, metrics
+from marsbench.data.rows import Rows
+from marsbench.data.spectra import open_spectra, prepared_samples, technique_of
+from marsbench.data.tables_cache import cached_table
+from marsbench.models.tabular import KernelLogisticModel, LogisticRegressionModel, TabularModel
+from marsbench.plan import Plan
+from marsbench.progress import track
+from marsbench.spectra import features, raster
+from marsbench.training.evaluation import Predictions
+from marsbench.training.parts import Part, Section
+from marsbench.training.trained import Trained
+
+FOLDER = "model"
+"""Folder of a fitted model within its part's."""
+
+Table = NDArray[np.float32]
+
+
+def make_model(name: str) -> TabularModel:
+    """Make a model of the zoo, not fitted."""
+    model: TabularModel = model_class(name)()
+    return model
+
+
+def model_class(name: str) -> type[Any]:
+    """Find the class of a zoo entry's model."""
+    from marsbench.models import tabular_boosting
+
+    classes: dict[str, type[Any]] = {
+        "logistic_regression": LogisticRegressionModel,
+        "kernel_logistic": KernelLogisticModel,
+        "lightgbm": tabular_boosting.LightGBMModel,
+        "boosted_stack": tabular_boosting.BoostedStackModel,
+    }
+    return classes[name]
+
+
+def train_table(plan: Plan, part: Part, run_folder: Path) -> Trained:
+    """Fit one model, and predict what it is scored on."""
+    started = time.perf_counter()
+    x = rows_of(plan, part.train)
+    y = plan.source.rows("train").targets
+    labels = (y if part.train.indices is None else y[part.train.indices]).astype(np.uint8)
+    timing = {"data": time.perf_counter() - started}
+    started = time.perf_counter()
+    model = make_model(plan.model.id)
+    model.fit(x[part.balance.draws], labels[part.balance.draws], plan.config.seed)
+    timing["train"] = time.perf_counter() - started
+    started = time.perf_counter()
+    scored = {name: _predict(plan, model, section) for name, section in part.scored.items()}
+    timing["eval"] = time.perf_counter() - started
+    if plan.config.save_model:
+        model.save(part.folder(run_folder) / FOLDER)
+    return Trained(
+        scored=scored,
+        weights=None,
+        checkpoint={"chosen_by": "none"},
+        timing=timing,
+        peak_memory={"host": environment.peak_host_memory()},
+        parameters={"total": 0, "trained": 0},
+        device=f"cpu ({environment.usable_cores()} cores)",
+        data={"num_train": len(x), "num_features": x.shape[1]},
+    )
+
+
+def _predict(plan: Plan, model: TabularModel, section: Section) -> Predictions:
+    rows = plan.source.rows(section.split)
+    chosen = np.arange(len(rows)) if section.indices is None else section.indices
+    scores = model.predict(rows_of(plan, section)).astype(np.float32)
+    columns: dict[str, list[Any]] = {
+        "target": list(rows.targets[chosen]),
+        "scores": list(scores),
+    }
+    if rows.groups is not None:
+        columns["instrument"] = [rows.groups[int(i)] for i in chosen]
+    values = metrics.score_labels(plan.task.kind, columns, plan.source.class_names)
+    return Predictions([rows.sample_ids[int(i)] for i in chosen], columns, values)
+
+
+def rows_of(plan: Plan, section: Section) -> Table:
+    """What a model sees of samples: pixels of their images, or engineered features, (n, F)."""
+    rows = plan.source.rows(section.split)
+    table = whole_table(plan, rows)
+    return table if section.indices is None else table[section.indices]
+
+
+def whole_table(plan: Plan, rows: Rows) -> Table:
+    """What a model sees of all samples of a split, (N, F); engineered features are cached."""
+    if plan.rendering is not None:
+        spec = plan.rendering.raster
+        samples = prepared_samples(plan.task, plan.source, rows, spec, cache=plan.config.cache)
+        return np.stack(
+            [raster.draw(samples[i].pixels[:, :, 0], spec).ravel() for i in range(len(rows))]
+        )
+
+    def compute() -> Table:
+        spectra = open_spectra(plan.task, plan.source, rows, cache=plan.config.cache)
+        technique = technique_of(plan.task)
+        order = track(range(len(rows)), f"Features of {plan.task.name} {rows.split}", len(rows))
+        return np.stack([features.engineered(spectra[i], technique) for i in order])
+
+    key = [rows.fingerprint, features.VERSION, rows.split]
+    return cached_table(plan.task.name, key, compute) if plan.config.cache else compute()

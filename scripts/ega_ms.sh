@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# EGA-MS, four folds within the train split: the benchmark, trees, networks, an image CNN, and the
+# mean of all of them.
+#
+#     scripts/ega_ms.sh ROOT [KEY=VALUE ...]      # ROOT holds ega_ms/; e.g. trainer.accelerator=gpu
+#
+# All settings were fixed before: nothing is chosen on what is scored, and the ensemble is the mean
+# of everything but the benchmark. Records go to runs/ega_ms; finished runs are not repeated.
+set -euo pipefail
+root=${1:?the folder that holds ega_ms}
+shift
+store=runs/ega_ms
+
+fold() {
+  marsbench run task=ega_ms root="$root" folds=4 store="$store" "$@"
+}
+network() {
+  fold trainer.checkpoint=last optim.batch_size=16 optim.weight_decay=0.01 \
+    scheduler.name=cosine trainer.gradient_clip_val=1.0 "$@"
+}
+
+fold mode=scratch model=logistic_regression "$@"
+fold mode=scratch model=kernel_logistic "$@"
+fold mode=scratch model=lightgbm "$@"
+for seed in 0 1; do
+  fold mode=scratch model=boosted_stack seed=$seed "$@"
+done
+for seed in 0 1 2; do
+  network mode=scratch model=conv1d_net seed=$seed trainer.max_epochs=40 optim.lr=1e-3 views=5 "$@"
+  network mode=scratch model=gru_net seed=$seed trainer.max_epochs=40 optim.lr=3e-3 views=5 "$@"
+done
+network mode=finetune model=efficientnet_lite0 trainer.max_epochs=40 optim.lr=5e-4 views=16 "$@"
+marsbench ensemble --store "$store" $(cd "$store" && ls -d ega_ms/*/*/full/*/ | grep -v \
+  -e logistic_regression -e /ensemble/ | sed 's,/$,,')
+marsbench results "$store" --format table
