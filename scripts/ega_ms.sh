@@ -22,14 +22,12 @@ network() {
 fold mode=scratch model=logistic_regression "$@"
 fold mode=scratch model=kernel_logistic "$@"
 fold mode=scratch model=lightgbm "$@"
+fold mode=scratch model=boosted_stack "$@"
 for seed in 0 1; do
-  fold mode=scratch model=boosted_stack seed=$seed "$@"
-done
-for seed in 0 1 2; do
   network mode=scratch model=conv1d_net seed=$seed trainer.max_epochs=40 optim.lr=1e-3 views=5 "$@"
   network mode=scratch model=gru_net seed=$seed trainer.max_epochs=40 optim.lr=3e-3 views=5 "$@"
 done
-network mode=finetune model=efficientnet_lite0 trainer.max_epochs=40 optim.lr=5e-4 views=16 "$@"
+network mode=finetune model=efficientnet_lite0 trainer.max_epochs=20 optim.lr=5e-4 views=16 "$@"
 marsbench ensemble --store "$store" $(cd "$store" && ls -d ega_ms/*/*/full/*/ | grep -v \
   -e logistic_regression -e /ensemble/ | sed 's,/$,,')
 marsbench results "$store" --format table

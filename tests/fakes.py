@@ -1,6 +1,7 @@
 """Generated data of any TaskSpec in the published layout."""
 
 import csv
+import importlib.util
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import tifffile
 from PIL import Image
 
@@ -226,3 +228,12 @@ def read_rows(path: Path) -> list[tuple[str, ...]]:
     """Read an annotation CSV without its header."""
     with path.open(newline="") as file:
         return [tuple(row) for row in csv.reader(file)][1:]
+
+
+def needs_ultralytics() -> None:
+    """Skip a test where the package lacks, without importing it as it would like to be.
+
+    It changes a process when it is imported; the package undoes that.
+    """
+    if importlib.util.find_spec("ultralytics") is None:
+        pytest.skip("needs ultralytics")

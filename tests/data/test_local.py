@@ -228,9 +228,9 @@ def test_auto_is_never_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         open_source(get_task("frost_cls"))
 
 
-def test_kinds_to_come_say_so(spec: TaskSpec) -> None:
+def test_spectra_lie_beside_a_table_of_their_own(spec: TaskSpec) -> None:
     spec = make_spec(Kind.MULTILABEL, decode=Decode.SPECTRUM)
-    with pytest.raises(NotAvailableError, match="mass spectra"):
+    with pytest.raises(DataNotFoundError, match=r"no metadata\.csv"):
         open_source(spec, SourceName.LOCAL)
 
 

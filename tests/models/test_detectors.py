@@ -17,6 +17,7 @@ from marsbench.models import detectors, weights
 from marsbench.models.detectors import DETECTIONS_PER_IMAGE, Detector, build_detector
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.zoo_detection import ENTRIES
+from tests.fakes import needs_ultralytics
 
 SPECS = {entry.name: entry for entry in ENTRIES}
 SIDES = {"ssd": 268, "yolo11n": 96}
@@ -68,7 +69,7 @@ def without_boxes(batch: Batch) -> Batch:
 
 def build(name: str, **options: Any) -> Detector:
     if SPECS[name].library is Library.ULTRALYTICS:
-        pytest.importorskip("ultralytics")
+        needs_ultralytics()
     torch.manual_seed(0)
     defaults: dict[str, Any] = {"pretrained": False, "side": side_of(name)}
     model = build_detector(SPECS[name], CLASSES, **(defaults | options))

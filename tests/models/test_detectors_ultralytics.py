@@ -11,6 +11,7 @@ from torch import nn
 
 from marsbench.errors import NotAvailableError, WeightsError
 from marsbench.models.detectors import build_detector
+from tests.fakes import needs_ultralytics
 from tests.models.test_detectors import CLASSES, SIDE, SPECS, build
 
 
@@ -42,7 +43,7 @@ def test_ultralytics_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ultralytics_leaves_the_process_as_it_was() -> None:
-    pytest.importorskip("ultralytics")
+    needs_ultralytics()
     code = (
         "import os, pathlib, torch\n"
         "from marsbench.models.detectors import build_detector\n"
@@ -68,7 +69,7 @@ def test_ultralytics_leaves_the_process_as_it_was() -> None:
 
 def test_yolo_checkpoints(cache: Path) -> None:
     """As ultralytics writes them, a pickled module of 80 classes, and as plain tensors."""
-    pytest.importorskip("ultralytics")
+    needs_ultralytics()
     torch.manual_seed(1)
     donor = build_detector(SPECS["yolo11n"], 80, pretrained=False, side=SIDE).model
     donor.args = {"imgsz": 640}  # type: ignore[assignment]
@@ -96,7 +97,7 @@ class Malicious:
 
 
 def test_a_yolo_checkpoint_that_executes_code_is_refused(cache: Path) -> None:
-    pytest.importorskip("ultralytics")
+    needs_ultralytics()
     donor = build_detector(SPECS["yolo11n"], 2, pretrained=False, side=SIDE).model
     torch.save({"model": donor, "extra": Malicious(cache / "executed")}, cache / "bad.pt")
     with pytest.raises(WeightsError, match="refused"):

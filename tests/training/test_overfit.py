@@ -14,6 +14,7 @@ from marsbench.data.convert import convert
 from marsbench.data.rows import Raw, Rows
 from marsbench.data.sources.demo import open_demo
 from marsbench.data.spec import SPLITS
+from tests.fakes import needs_ultralytics
 
 COUNT = 8
 COPIES = 20
@@ -72,7 +73,7 @@ class Eight:
 @pytest.mark.parametrize("model", HOW)
 def test_eight_images_are_learned_by_heart(model: str, tmp_path: Path) -> None:
     if model.startswith("yolo"):
-        pytest.importorskip("ultralytics")
+        needs_ultralytics()
     folder = convert(TASKS["conequest_det"], Eight(), tmp_path)
     values: dict[str, Any] = {"task": "conequest_det", "root": str(folder), "model": model}
     values |= {"mode": "scratch", "augment": "none", "store": str(tmp_path / "runs")}
