@@ -239,7 +239,7 @@ class RunConfig:
     folds: int | None = None
     """Parts of the train split that are predicted in turn by models of the others."""
     strict: bool = True
-    """Whether measurements that are listed but absent stop a run; else they are left out."""
+    """Whether spectra that are listed but absent or damaged stop a run; else they are left out."""
     weights: str | None = None
     """Path of a local checkpoint to start from in place of the zoo entry's weights."""
     augment: Augment = Augment.AUTO

@@ -37,8 +37,14 @@ def make_ensemble(runs: Sequence[str], store: str | Path = "runs") -> Outcome:
     """
     opened = Store(store)
     found = [find_run(run, Path(store)) for run in runs]
-    records = sorted((record for record, _ in found), key=lambda r: r.run_id)
     folders = {record.run_id: folder for record, folder in found}
+    records = sorted({r.run_id: r for r, _ in found}.values(), key=lambda r: r.run_id)
+    for run_id_, folder in folders.items():
+        if folder.resolve() != opened.folder(run_id_).resolve():
+            raise ConfigError(
+                f"{folder} is not in the store {store}, where the ensemble would go.",
+                "Name runs of one store, and that with --store.",
+            )
     if len(folders) < 2:
         raise ConfigError("An ensemble needs at least two runs.", "Name more of them.")
     first = records[0]

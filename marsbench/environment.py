@@ -78,6 +78,14 @@ def usable_cores() -> int:
     return max(1, min(limits))
 
 
+def usable_threads() -> int:
+    """Threads a library should start: the cores there are, or fewer if OMP_NUM_THREADS says so."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return (
+        min(usable_cores(), int(wanted)) if wanted.isdecimal() and int(wanted) else usable_cores()
+    )
+
+
 def usable_memory() -> int:
     """Bytes of memory, within the limit of this process's groups."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]

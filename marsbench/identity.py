@@ -38,6 +38,7 @@ def identity(
     outputs: int | None = None,
     bands: str | None = None,
     spectra: Mapping[str, Any] | None = None,
+    trains: bool = True,
 ) -> dict[str, Any]:
     """Collect every choice that can move a run's score, beside the five in its name.
 
@@ -57,6 +58,8 @@ def identity(
         outputs: Number of output nodes, where it is not the number of classes.
         bands: Which bands, of images of more than three.
         spectra: How spectra become what the model sees.
+        trains: Whether the model is trained in batches; one that is fitted at once heeds neither
+            optimiser nor schedule.
     """
     is_last = config.trainer.checkpoint is Checkpoint.LAST
     optim, scheduler, trainer = config.optim, config.scheduler, config.trainer
@@ -102,6 +105,8 @@ def identity(
             "gradient_clip_val": trainer.gradient_clip_val,
         },
     }
+    if not trains:
+        choices |= {"optim": None, "scheduler": None, "trainer": None, "loss": None}
     return _without_none(choices)
 
 

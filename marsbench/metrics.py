@@ -77,7 +77,8 @@ def score_labels(
         mine = groups == group
         part = score(kind, targets[mine], scores[mine], names)
         for name in ("log_loss", "ap_micro"):
-            if name in part:
+            # Without a positive there is no precision to average.
+            if name in part and (name == "log_loss" or targets[mine].any()):
                 values[f"{name}/instrument={group}"] = part[name]
     return values
 

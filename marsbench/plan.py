@@ -29,6 +29,7 @@ from marsbench.data.rendering import Rendering, rendering_for
 from marsbench.data.rows import BACKGROUND, Source, normalise
 from marsbench.data.sources import open_source
 from marsbench.data.spec import SPLITS, Decode, Platform, TaskSpec
+from marsbench.data.spectra import VERSION as POINTS_VERSION
 from marsbench.data.subsets import Selection, select
 from marsbench.errors import ConfigError, DataError, NotAvailableError, WeightsError
 from marsbench.files import file_digest
@@ -36,6 +37,7 @@ from marsbench.identity import digest, identity, run_id
 from marsbench.kinds import KINDS, Kind
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.zoo import get_model
+from marsbench.models.zoo_spectra import VERSION as MODELS_VERSION
 from marsbench.spectra.features import VERSION as FEATURES_VERSION
 from marsbench.spectra.raster import VERSION as RASTER_VERSION
 
@@ -101,6 +103,7 @@ class Plan:
             loss=None if self.loss == KINDS[self.task.kind].loss else self.loss,
             outputs=None if self.num_outputs == len(self.task.classes) else self.num_outputs,
             spectra=self._spectra,
+            trains=self.model.library is not Library.TABULAR,
         )
 
     @property
@@ -108,10 +111,13 @@ class Plan:
         """What moves the scores of spectra beside the choices of all tasks."""
         if self.task.decode is not Decode.SPECTRUM:
             return None
+        versions: dict[str, Any] = {"points": POINTS_VERSION}
+        if self.model.spectra_only:
+            versions["models"] = MODELS_VERSION
         if self.rendering is None:
-            return {"features": FEATURES_VERSION}
+            return versions | {"features": FEATURES_VERSION}
         raster = {k: v for k, v in self.rendering.raster.choices.items() if k != "name"}
-        return {"raster": digest(raster)[:16], "raster_version": RASTER_VERSION}
+        return versions | {"raster": digest(raster)[:16], "raster_version": RASTER_VERSION}
 
     @cached_property
     def run_id(self) -> str:
@@ -161,6 +167,7 @@ def resolve(config: RunConfig) -> Plan:
         raise ConfigError(
             f"compile=true has no effect on detectors such as {model.name}.", "Leave compile out."
         )
+    _check_model(config, task, model)
     weights = _weights(config, model)
     subset = parse_subset(config.subset)
     source = open_source(
@@ -201,12 +208,37 @@ def resolve(config: RunConfig) -> Plan:
         model=model,
         augment=augment,
         weights=weights,
-        side=_side(config, task, source, model),
+        side=_side(config, task, source, model, rendering),
         balance=_balance(config, task, source, selection),
         loss=loss,
         num_outputs=num_outputs,
         rendering=rendering,
     )
+
+
+def _check_model(config: RunConfig, task: TaskSpec, model: ModelSpec) -> None:
+    """Refuse what a model would not heed, and would stand in the run's id all the same."""
+    ours = model.library in (Library.SPECTRAL, Library.TABULAR)
+    if ours and config.side is not None:
+        raise ConfigError(
+            f"side={config.side}: {model.name} takes spectra as they are drawn.", "Leave side out."
+        )
+    if model.library is Library.TABULAR:
+        for key, value, kept in (
+            ("mode", config.mode, Mode.SCRATCH),
+            ("imbalance", config.imbalance, config.imbalance),
+            ("trainer.devices", config.world_size, 1),
+        ):
+            if value != kept or value is Imbalance.LOSS_WEIGHT:
+                raise ConfigError(
+                    f"{key}={value} has no meaning for {model.name}, which is fitted at once.",
+                    "Add mode=scratch." if key == "mode" else f"Leave {key} out.",
+                )
+    if config.pictures and (task.decode is Decode.SPECTRUM or config.folds is not None):
+        raise ConfigError(
+            "pictures=true draws the test images of a run without folds.",
+            f"Leave pictures out; `marsbench data info {task.word} --samples FILE` draws samples.",
+        )
 
 
 def rendering_of(
@@ -276,7 +308,13 @@ def _without_negatives(
     return Selection(np.array(kept), selection.origin, digest(ids)[:16])
 
 
-def _side(config: RunConfig, task: TaskSpec, source: Source, model: ModelSpec) -> int | None:
+def _side(
+    config: RunConfig,
+    task: TaskSpec,
+    source: Source,
+    model: ModelSpec,
+    rendering: Rendering | None,
+) -> int | None:
     """Choose the side to which images are resized: the one given, else the model's.
 
     A segmentation model takes any: that of the images, up to its own, in whole multiples of what
@@ -284,6 +322,15 @@ def _side(config: RunConfig, task: TaskSpec, source: Source, model: ModelSpec) -
     """
     is_spectra = task.decode is Decode.SPECTRUM
     if config.side is None and is_spectra and not model.fixed_size:
+        raster = None if rendering is None else rendering.raster
+        if raster is not None and not model.spectra_only:
+            least = min(raster.rows, raster.columns)
+            if least < model.smallest:
+                raise ConfigError(
+                    f"The raster {raster.name} gives images of {raster.rows} x {raster.columns}, "
+                    f"and {model.name} takes {model.smallest} at least.",
+                    f"Add side={model.input_size}, or choose another raster.",
+                )
         return None
     if config.side is not None:
         if (task.kind.is_classification and not is_spectra) or model.fixed_size:

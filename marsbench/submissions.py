@@ -15,6 +15,7 @@ from marsbench.data.spec import SPLITS
 from marsbench.data.spectra import to_spectrum
 from marsbench.errors import DataError, some, unknown_name
 from marsbench.kinds import Kind
+from marsbench.progress import tell
 from marsbench.results.find import find_run
 from marsbench.spectra.spectrum import Spectrum
 
@@ -68,7 +69,8 @@ def write_submission(
     record, folder = find_run(run, store)
     spec = get_task(str(record.config["task"]))
     place = find_local(spec, root)
-    source = ChallengeSource(spec, place)
+    # What is not predicted need not be there.
+    source = ChallengeSource(spec, place, strict=False, check=False)
     names = list(record.data["classes"])
     if template is None and split == "test" and (place / SUBMISSION).is_file():
         template = place / SUBMISSION
@@ -86,6 +88,8 @@ def write_submission(
             f"{len(unknown)} sample(s) of {template} are not in {place}: {some(unknown)}.",
             "Give the folder that holds their measurements.",
         )
+    if "train" in source.splits and set(ids) & set(source.rows("train").sample_ids):
+        tell("Warning: some of these samples may be among those that the run was trained on.")
     scores = predict_spectra(record, folder, _Measurements(source, ids), ids, store)
     table = pd.DataFrame(np.clip(scores, 0.0, 1.0), columns=names)[columns]
     table.insert(0, ID, ids)
@@ -130,6 +134,14 @@ def _read_template(path: Path) -> tuple[list[str], list[str]]:
     return [str(i) for i in table[ID]], [str(c) for c in table.columns if c != ID]
 
 
+def _numbers(table: pd.DataFrame) -> NDArray[np.float64]:
+    """The cells as numbers, NaN where there is none."""
+    numbers: NDArray[np.float64] = table.apply(pd.to_numeric, errors="coerce").to_numpy(
+        dtype=np.float64
+    )
+    return numbers
+
+
 def score_submission(
     predictions: Path, labels: Path, metadata: Path | None = None
 ) -> dict[str, float]:
@@ -154,7 +166,13 @@ def score_submission(
             f"Those are {', '.join(names)}.",
         )
     merged = truth[[ID]].merge(found, on=ID, how="left")
-    scores: NDArray[np.float64] = merged[names].to_numpy(dtype=np.float64)
+    scores: NDArray[np.float64] = _numbers(merged[names])
+    known = _numbers(truth[names])
+    if odd := [str(i) for i in np.asarray(truth[ID])[~np.isin(known, (0, 1)).all(axis=1)]]:
+        raise DataError(
+            f"{labels} has labels other than 0 and 1 of {len(odd)} sample(s): {some(odd)}.",
+            "Correct them.",
+        )
     bad = ~np.isfinite(scores).all(axis=1) | (scores < 0).any(axis=1) | (scores > 1).any(axis=1)
     if bad.any():
         ids = [str(i) for i in np.asarray(merged[ID])[bad]]
@@ -164,7 +182,7 @@ def score_submission(
             "A submission has a row for every sample.",
         )
     columns: dict[str, list[object]] = {
-        "target": list(truth[names].to_numpy(dtype=np.uint8)),
+        "target": list(known.astype(np.uint8)),
         "scores": list(scores),
     }
     if metadata is not None:

@@ -11,8 +11,12 @@ root=${1:?the folder that holds ega_ms}
 shift
 store=runs/ega_ms
 
+runs=()
 fold() {
-  marsbench run task=ega_ms root="$root" folds=4 store="$store" "$@"
+  local line
+  line=$(marsbench run task=ega_ms root="$root" folds=4 store="$store" --format json "$@" | tail -n 1)
+  echo "$line"
+  runs+=("$(sed 's/.*"run_id": "\([^"]*\)".*/\1/' <<< "$line")")
 }
 network() {
   fold trainer.checkpoint=last optim.batch_size=16 optim.weight_decay=0.01 \
@@ -28,6 +32,6 @@ for seed in 0 1; do
   network mode=scratch model=gru_net seed=$seed trainer.max_epochs=40 optim.lr=3e-3 views=5 "$@"
 done
 network mode=finetune model=efficientnet_lite0 trainer.max_epochs=20 optim.lr=5e-4 views=16 "$@"
-marsbench ensemble --store "$store" $(cd "$store" && ls -d ega_ms/*/*/full/*/ | grep -v \
-  -e logistic_regression -e /ensemble/ | sed 's,/$,,')
+# The first is the benchmark.
+marsbench ensemble --store "$store" "${runs[@]:1}"
 marsbench results "$store" --format table

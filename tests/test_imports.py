@@ -57,7 +57,7 @@ ALLOWED = {
     "results": {"results"},
     "doctor": {"data", "environment"},
     "ensemble": {"results", "metrics", "environment"},
-    "submissions": {"data", "metrics", "results", "spectra", "training"},
+    "submissions": {"data", "metrics", "results", "spectra", "training", "progress"},
     "plan": {"data", "models", "files", "spectra"},
     "training": {
         "training",

@@ -24,7 +24,7 @@ from marsbench.environment import usable_cores
 from marsbench.errors import DataError, some
 from marsbench.identity import digest
 from marsbench.progress import tell, track
-from marsbench.spectra import raster
+from marsbench.spectra import background, raster
 from marsbench.spectra.presets import RasterSpec
 from marsbench.spectra.reading import read_spectrum
 from marsbench.spectra.spectrum import Instrument, Spectrum, Technique
@@ -241,6 +241,8 @@ class PreparedSamples:
 
     def __init__(self, spectra: Spectra, spec: RasterSpec) -> None:
         self.spectra, self.spec = spectra, spec
+        if spec.background:
+            background.load()
 
     def __len__(self) -> int:
         return len(self.spectra)

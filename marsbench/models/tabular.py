@@ -56,7 +56,7 @@ class LogisticRegressionModel:
     """One L1-penalised logistic regression per label, the challenges' own benchmark.
 
     Features are taken as they are (the benchmark's raster lies in [0, 1]); NaN counts as 0. A label
-    that is always or never there in the train split is predicted with that frequency.
+    that is always or never there in the train split is predicted with that chance.
 
     Args:
         c: Inverse strength of the penalty; 10 is the benchmark's.
@@ -72,7 +72,7 @@ class LogisticRegressionModel:
         self.weights: Probabilities | None = None
         """Coefficients (K, F)."""
         self.intercepts: Probabilities | None = None
-        """Log odds without any feature, (K,); infinite for a label that never changes."""
+        """Log odds without any feature, (K,)."""
 
     def fit(self, x: Table, y: Labels, seed: int) -> None:
         """Fit to features (N, F) and zeros and ones (N, K)."""
@@ -82,7 +82,7 @@ class LogisticRegressionModel:
         self.intercepts = np.zeros(y.shape[1])
         for k, target in enumerate(y.T):
             if (always := only_frequency(target)) is not None:
-                self.intercepts[k] = np.inf if always else -np.inf
+                self.intercepts[k] = np.log(always / (1 - always))
                 continue
             fitted = _l1_regression(self.c, self.max_iter, seed).fit(x, target)
             self.weights[k] = fitted.coef_[0]
@@ -162,7 +162,7 @@ class KernelLogisticModel:
         weights, intercepts = np.zeros((len(x), y.shape[1])), np.zeros(y.shape[1])
         for k, target in enumerate(y.T):
             if (always := only_frequency(target)) is not None:
-                intercepts[k] = np.inf if always else -np.inf
+                intercepts[k] = np.log(always / (1 - always))
                 continue
             model = LogisticRegression(C=self.c, max_iter=self.max_iter)
             model.fit(vectors * np.sqrt(values), target)
@@ -209,9 +209,13 @@ def _squared_distances(a: Table, b: Table) -> Probabilities:
 
 
 def only_frequency(target: Labels) -> float | None:
-    """Frequency of a label that is always or never there; None of one to learn."""
-    frequency = float(target.mean())
-    return frequency if frequency in (0.0, 1.0) else None
+    """Chance of a label that is always or never there; None of one to learn.
+
+    Half a sample is added for either outcome: what was never seen is not impossible.
+    """
+    if target.min() != target.max():
+        return None
+    return float((target.sum() + 0.5) / (len(target) + 1))
 
 
 def log_odds(p: Probabilities) -> Probabilities:

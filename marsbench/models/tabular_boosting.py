@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.environment import usable_cores
+from marsbench.environment import usable_threads
 from marsbench.errors import NotAvailableError
 from marsbench.models.tabular import (
     KernelLogisticModel,
@@ -82,7 +82,7 @@ class LightGBMModel:
 
     def __init__(self, settings: TreeSettings | None = None, threads: int | None = None) -> None:
         self.settings = settings or TreeSettings()
-        self.threads = threads or usable_cores()
+        self.threads = threads or usable_threads()
         self.features = 0
         self.constants: list[float | None] = []
         """Per label, its frequency if the train split left nothing to learn."""
@@ -216,7 +216,7 @@ class BoostedStackModel:
     ) -> None:
         self.first = first or TreeSettings()
         self.second = second or StackSettings()
-        self.threads = threads or usable_cores()
+        self.threads = threads or usable_threads()
         self.stage: tuple[LightGBMModel, KernelLogisticModel] | None = None
         """The first stage, fitted to the whole train split."""
         self.top: list[int] = []

@@ -6,6 +6,9 @@ None has weights: they start at random, or are fitted to a table at once.
 from marsbench.kinds import Kind
 from marsbench.models.spec import Library, ModelSpec
 
+VERSION = 1
+"""Part of a run's id: raise it whenever a setting of these models changes."""
+
 _MULTILABEL = frozenset({Kind.MULTILABEL})
 _ZERO = (0.0, 0.0, 0.0)
 _ONE = (1.0, 1.0, 1.0)

@@ -23,6 +23,11 @@ SHORTEST = 5
 """Points that second differences need; of a shorter curve the background is its minimum."""
 
 
+def load() -> None:
+    """Import what `estimate` needs: threads that import one package at once may meet half of it."""
+    import pybaselines.whittaker  # noqa: F401
+
+
 def estimate(curves: Floats, smoothness: float = SMOOTHNESS) -> Floats:
     """Estimate the background of every curve.
 

@@ -20,11 +20,13 @@ from marsbench.data.dataset import MarsDataset
 from marsbench.data.imbalance import Balance
 from marsbench.data.samples import colors_of
 from marsbench.data.sources.web import shown
+from marsbench.data.spec import Decode
 from marsbench.errors import MarsbenchError
 from marsbench.kinds import Kind
 from marsbench.models.modes import Model, build_for_mode, count_parameters
 from marsbench.models.spec import Library
 from marsbench.plan import Plan
+from marsbench.progress import tell
 from marsbench.results.record import Outcome, RunRecord
 from marsbench.results.store import CONFIG, MODEL, Store, now, write_atomically
 from marsbench.training.allocator import keep_freed_memory
@@ -109,6 +111,9 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
         forget_words(folder)
         write_atomically(folder / CONFIG, yaml.safe_dump(_public(config), sort_keys=False))
     keep_freed_memory()
+    if plan.task.decode is Decode.SPECTRUM:
+        for note in plan.source.notes:
+            tell(note)
     parts = parts_of(plan)
     with quiet(), restored():
         train = train_table if plan.model.library is Library.TABULAR else _train_network
@@ -140,6 +145,7 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
             "train_counts": plan.train_counts,
             "num_draws": len(plan.balance.draws),
             "loss": str(plan.loss),
+            **({"notes": list(plan.source.notes)} if plan.source.notes else {}),
             **one.data,
         },
         weights=one.weights,

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from marsbench.config import Mode, RunConfig
 from marsbench.data.catalog import get_task
 from marsbench.data.spec import Decode, TaskSpec
+from marsbench.data.spectra import VERSION as POINTS_VERSION
 from marsbench.data.spectra import Spectra, technique_of
 from marsbench.data.transforms import resize
 from marsbench.errors import ConfigError, StoreError
@@ -86,11 +88,16 @@ def predict_spectra(
 
 def _check_version(record: RunRecord, chosen: RasterSpec | None) -> None:
     """Refuse a run whose images this version would draw otherwise."""
-    told = record.identity.get("spectra", {})
-    now = {"features": features.VERSION}
+    told = dict(record.identity.get("spectra", {}))
+    told.pop("models", None)  # what was fitted is in the files
+    now: dict[str, Any] = {"points": POINTS_VERSION, "features": features.VERSION}
     if chosen is not None:
         choices = {k: v for k, v in chosen.choices.items() if k != "name"}
-        now = {"raster": digest(choices)[:16], "raster_version": raster.VERSION}  # type: ignore[dict-item]
+        now = {
+            "points": POINTS_VERSION,
+            "raster": digest(choices)[:16],
+            "raster_version": raster.VERSION,
+        }
     if told != now:
         raise StoreError(
             f"{record.run_id} was made by a version that renders spectra otherwise.",
@@ -111,7 +118,8 @@ def _tables(
         spectrum = spectra[index]
         if chosen is None:
             return features.engineered(spectrum, technique)
-        return raster.draw(raster.prepare(spectrum, chosen), chosen).ravel()
+        prepared = raster.prepare(spectrum, chosen)
+        return raster.draw(prepared, chosen, derivatized=spectrum.derivatized).ravel()
 
     order = track(range(len(spectra)), "Reading spectra", len(spectra))
     x = np.stack([row(i) for i in order])

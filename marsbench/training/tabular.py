@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 
 from marsbench import environment, metrics
 from marsbench.data.rows import Rows
+from marsbench.data.samples import Decoded
+from marsbench.data.spectra import VERSION as POINTS_VERSION
 from marsbench.data.spectra import open_spectra, prepared_samples, technique_of
 from marsbench.data.tables_cache import cached_table
 from marsbench.models.tabular import KernelLogisticModel, LogisticRegressionModel, TabularModel
 from marsbench.plan import Plan
 from marsbench.progress import track
 from marsbench.spectra import features, raster
+from marsbench.spectra.presets import RasterSpec
 from marsbench.training.evaluation import Predictions
 from marsbench.training.parts import Part, Section
 from marsbench.training.trained import Trained
@@ -93,14 +96,19 @@ def rows_of(plan: Plan, section: Section) -> Table:
     return table if section.indices is None else table[section.indices]
 
 
+def _pixels(decoded: Decoded, spec: RasterSpec) -> Table:
+    """The image of a sample as a row of numbers."""
+    told = decoded.meta.get("derivatized")
+    derivatized = None if told is None else told == "1"
+    return raster.draw(decoded.pixels[:, :, 0], spec, derivatized=derivatized).ravel()
+
+
 def whole_table(plan: Plan, rows: Rows) -> Table:
     """What a model sees of all samples of a split, (N, F); engineered features are cached."""
     if plan.rendering is not None:
         spec = plan.rendering.raster
         samples = prepared_samples(plan.task, plan.source, rows, spec, cache=plan.config.cache)
-        return np.stack(
-            [raster.draw(samples[i].pixels[:, :, 0], spec).ravel() for i in range(len(rows))]
-        )
+        return np.stack([_pixels(samples[i], spec) for i in range(len(rows))])
 
     def compute() -> Table:
         spectra = open_spectra(plan.task, plan.source, rows, cache=plan.config.cache)
@@ -108,5 +116,5 @@ def whole_table(plan: Plan, rows: Rows) -> Table:
         order = track(range(len(rows)), f"Features of {plan.task.name} {rows.split}", len(rows))
         return np.stack([features.engineered(spectra[i], technique) for i in order])
 
-    key = [rows.fingerprint, features.VERSION, rows.split]
+    key = [rows.fingerprint, POINTS_VERSION, features.VERSION, rows.split]
     return cached_table(plan.task.name, key, compute) if plan.config.cache else compute()

@@ -97,7 +97,10 @@ def test_labels_that_never_change(name: str, tmp_path: Path) -> None:
         model.save(tmp_path / name)
         for fitted in (model, type(model).load(tmp_path / name)):
             np.testing.assert_allclose(
-                fitted.predict(x)[:, -2:], np.broadcast_to([1.0, 0.0], (40, 2)), atol=1e-5
+                fitted.predict(x)[:, -2:],
+                # Half a sample either way: what was never seen is not impossible.
+                np.broadcast_to([40.5 / 41, 0.5 / 41], (40, 2)),
+                atol=5e-3,
             )
 
 

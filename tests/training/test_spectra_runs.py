@@ -263,7 +263,7 @@ def test_a_missing_split_asks_for_folds(challenge: Path, tmp_path: Path) -> None
         ({"augment": "d4"}, "augment=d4 has no meaning for ega_ms"),
         ({"model": "kernel_logistic", "views": 3}, "views=3: kernel_logistic draws nothing"),
         ({"model": "kernel_logistic", "raster": "ega_benchmark"}, "takes engineered features"),
-        ({"model": "lightgbm", "mode": "frozen"}, "no pre-trained weights of lightgbm"),
+        ({"model": "lightgbm", "mode": "frozen"}, "mode=frozen has no meaning for lightgbm"),
         ({"task": "frost_cls", "model": "timm:test_resnet", "views": 2}, "views=2 is for spectra"),
         ({"task": "frost_cls", "model": "timm:test_resnet", "augment": "spectral"}, "no meaning"),
         ({"task": "frost_cls", "model": "gru_net"}, "does not serve|is for spectra"),
@@ -473,3 +473,77 @@ def test_verifying_a_folder(tmp_path: Path) -> None:
     assert found.exit_code == 2
     assert f"{bad.name} has no column temp" in found.output
     assert "19 measurement(s) do not have the MD5" in found.output
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"model": "gru_net", "side": 64}, "side=64: gru_net takes spectra as they are drawn"),
+        ({"model": "timm:resnet10t", "raster": "ega_benchmark"}, r"takes 32 at least"),
+        ({"model": "kernel_logistic", "mode": "finetune", "weights": __file__}, "mode=finetune"),
+        ({"model": "kernel_logistic", "imbalance": "loss_weight"}, "imbalance=loss_weight"),
+        ({"model": "gru_net", "pictures": True}, "pictures=true draws"),
+    ],
+)
+def test_what_a_model_would_not_heed_is_refused(
+    more: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    values = keys(tmp_path, source="demo", size=0.05, **more)
+    with pytest.raises(ConfigError, match=message):
+        resolve(RunConfig.from_dict(values))
+
+
+def test_what_is_fitted_at_once_has_no_optimiser_in_its_id(tmp_path: Path) -> None:
+    values = keys(tmp_path, source="demo", size=0.05, model="kernel_logistic")
+    one = resolve(RunConfig.from_dict(values)).run_id
+    other = resolve(RunConfig.from_dict(values | {"optim.lr": 0.5, "trainer.max_epochs": 7})).run_id
+    assert one == other
+
+
+def test_a_run_named_twice_counts_once(runs: tuple[Path, list[str]]) -> None:
+    store, ids = runs
+    twice, _ = make_ensemble([ids[0], ids[1], ids[0]], store)
+    once, was_done = make_ensemble(ids[:2], store)
+    assert was_done
+    assert twice == once
+
+
+def test_members_are_of_one_store(runs: tuple[Path, list[str]], tmp_path: Path) -> None:
+    store, ids = runs
+    folders = [str(Store(store).folder(run_id)) for run_id in ids[:2]]
+    with pytest.raises(ConfigError, match="is not in the store"):
+        make_ensemble(folders, tmp_path)
+
+
+def test_bad_measurements_are_left_out_if_that_is_asked_for(tmp_path: Path) -> None:
+    folder = write_challenge(tmp_path / "ega_ms", {"train": 24}, ("train",))
+    (folder / "train_features" / "S0003.csv").unlink()
+    (folder / "train_features" / "S0005.csv").write_text("time,temp,m/z,abundance\n")
+    with (folder / "train_labels.csv").open("a") as file:
+        file.write("S0999" + ",0" * 10 + "\n")
+    values = keys(tmp_path / "runs", root=str(folder), folds=2, model="kernel_logistic")
+    with pytest.raises(DataError, match=r"S0003\.csv"):
+        marsbench.run(**values)
+    record = marsbench.run(**values, strict=False)
+    assert record.data["num_train"] == 22
+    told = " ".join(record.data["notes"])
+    for name in ("S0003", "S0005", "S0999"):
+        assert name in told
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"), [("often", "no probabilities"), ("", "no probabilities")]
+)
+def test_bad_submissions(cell: str, message: str, tmp_path: Path) -> None:
+    table = pd.DataFrame("0.5", index=range(3), columns=NAMES)
+    table.insert(0, "sample_id", ["a", "b", "c"])
+    truth = table.replace("0.5", "1")
+    truth.to_csv(tmp_path / "truth.csv", index=False)
+    table.loc[1, NAMES[2]] = cell
+    table.to_csv(tmp_path / "scores.csv", index=False)
+    with pytest.raises(DataError, match=message):
+        score_submission(tmp_path / "scores.csv", tmp_path / "truth.csv")
+    truth.loc[0, NAMES[0]] = "2"
+    truth.to_csv(tmp_path / "truth.csv", index=False)
+    with pytest.raises(DataError, match="labels other than 0 and 1"):
+        score_submission(tmp_path / "scores.csv", tmp_path / "truth.csv")

@@ -18,8 +18,9 @@ from marsbench.config import SourceName, Subset
 from marsbench.data.rows import Raw, Rows
 from marsbench.data.sources.annotations import csv_rows, is_name
 from marsbench.data.spec import SPLITS, TaskSpec
+from marsbench.data.spectra import technique_of, to_spectrum
 from marsbench.errors import DataError, some
-from marsbench.spectra.spectrum import Instrument
+from marsbench.spectra.spectrum import Instrument, Technique
 
 METADATA = "metadata.csv"
 
@@ -32,8 +33,9 @@ class ChallengeSource:
     Args:
         spec: The task.
         folder: The folder that holds ``metadata.csv``.
-        strict: Whether a measurement that is listed but absent is an error; else it is left out,
-            and `notes` says so.
+        strict: Whether a measurement that is absent or damaged, or a row of labels without one, is
+            an error; else it is left out, and `notes` says so.
+        check: Whether, if not strict, every measurement is read to find the damaged ones.
 
     Attributes:
         meta: Of every sample that is listed and there, what ``metadata.csv`` says, by id.
@@ -46,12 +48,15 @@ class ChallengeSource:
     name = SourceName.LOCAL
     holds = Subset()
 
-    def __init__(self, spec: TaskSpec, folder: Path, *, strict: bool = True) -> None:
+    def __init__(
+        self, spec: TaskSpec, folder: Path, *, strict: bool = True, check: bool = True
+    ) -> None:
         self.spec, self.folder = spec, folder
         self.notes: tuple[str, ...] = ()
         self.meta: dict[str, dict[str, str]] = {}
         self._files: dict[str, Path] = {}
-        split_of = self._read_metadata(strict)
+        split_of = self._read_metadata(strict, check)
+        self._strict = strict
         self.class_names = spec.class_names
         self._rows: dict[str, Rows] = {}
         self.unlabelled: dict[str, list[str]] = {}
@@ -70,8 +75,9 @@ class ChallengeSource:
             for sample_id, row in zip(ids, targets, strict=True):
                 found = self._files[sample_id].stat()
                 told = sorted(self._told(sample_id).items())
+                listed = self.meta[sample_id].get("features_md5_hash", "")
                 content.update(
-                    f"{split}\t{sample_id}\t{row.tolist()}\t{found.st_size}\t{told}\n".encode()
+                    f"{split}\t{sample_id}\t{row.tolist()}\t{found.st_size}\t{told}\t{listed}\n".encode()
                 )
                 # What the metadata say is stored with the points.
                 file = f"{self._files[sample_id]}\t{found.st_size}\t{found.st_mtime_ns}"
@@ -82,14 +88,15 @@ class ChallengeSource:
             )
         self.revision = f"folder:{content.hexdigest()[:16]}"
 
-    def _read_metadata(self, strict: bool) -> dict[str, str]:
+    def _read_metadata(self, strict: bool, check: bool) -> dict[str, str]:
         """Read ``metadata.csv``; returns the split of each sample whose file is there."""
         table = self.folder / METADATA
         split_of: dict[str, str] = {}
         bad: list[str] = []
         absent: list[str] = []
         known = {str(one) for one in Instrument}
-        for line, row in csv_rows(table, ("sample_id", "split", "features_path")):
+        told = "instrument_type" if technique_of(self.spec) is Technique.EGA else "derivatized"
+        for line, row in csv_rows(table, ("sample_id", "split", "features_path", told)):
             sample_id = row["sample_id"]
             if sample_id in split_of or sample_id in self.meta:
                 bad.append(f"line {line}: {sample_id} is listed twice")
@@ -121,7 +128,21 @@ class ChallengeSource:
             self.notes += (
                 f"{len(absent)} listed measurement(s) are absent and left out: {some(absent)}.",
             )
+        if not strict and check:
+            self._leave_out_bad(split_of)
         return split_of
+
+    def _leave_out_bad(self, split_of: dict[str, str]) -> None:
+        """Leave out measurements that cannot be read; `notes` says which and why."""
+        bad: list[str] = []
+        for sample_id in list(split_of):
+            try:
+                to_spectrum(self.spec, self.read_sample(sample_id))
+            except DataError as error:
+                bad.append(error.problem)
+                del split_of[sample_id]
+        if bad:
+            self.notes += (f"{len(bad)} measurement(s) are left out: {some(bad, ' ')}",)
 
     def _read_labels(
         self, path: Path, split_of: Mapping[str, str], split: str
@@ -149,6 +170,9 @@ class ChallengeSource:
                 bad.append(f"line {line}: {sample_id} is labelled twice")
             elif sample_id in left_out:
                 continue
+            elif sample_id not in split_of and not self._strict:
+                left_out.add(sample_id)
+                self.notes += (f"{sample_id} of {path.name} is not in {METADATA}, and left out.",)
             elif split_of.get(sample_id) != split:
                 bad.append(f"line {line}: {sample_id} is no {split} sample of {METADATA}")
             else:
