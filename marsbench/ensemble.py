@@ -61,7 +61,7 @@ def make_ensemble(runs: Sequence[str], store: str | Path = "runs") -> Outcome:
     with opened.claim(new_id) as folder:
         if (there := opened.find(new_id)) is not None:
             return Outcome(there, was_done=True)
-        tables = [_predictions(folders[record.run_id]) for record in records]
+        tables = [opened.predictions(record.run_id) for record in records]
         table, values = _averaged(records, tables)
         unfinished = folder / f".{PREDICTIONS}.part"
         table.to_parquet(unfinished, index=False)
@@ -92,14 +92,6 @@ def _check(records: Sequence[RunRecord]) -> None:
                     f"{first.run_id} and {other.run_id} differ in {what}: {a} and {b}.",
                     "Name runs of one task and the same data, all with the same folds or none.",
                 )
-
-
-def _predictions(folder: Path) -> pd.DataFrame:
-    path = folder / PREDICTIONS
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read: {error}.", "Run it again.") from error
 
 
 def _averaged(

@@ -111,13 +111,8 @@ class Plan:
         """What moves the scores of spectra beside the choices of all tasks."""
         if self.task.decode is not Decode.SPECTRUM:
             return None
-        versions: dict[str, Any] = {"points": POINTS_VERSION}
-        if self.model.spectra_only:
-            versions["models"] = MODELS_VERSION
-        if self.rendering is None:
-            return versions | {"features": FEATURES_VERSION}
-        raster = {k: v for k, v in self.rendering.raster.choices.items() if k != "name"}
-        return versions | {"raster": digest(raster)[:16], "raster_version": RASTER_VERSION}
+        models = {"models": MODELS_VERSION} if self.model.spectra_only else {}
+        return rendered_by(self.rendering) | models
 
     @cached_property
     def run_id(self) -> str:
@@ -239,6 +234,15 @@ def _check_model(config: RunConfig, task: TaskSpec, model: ModelSpec) -> None:
             "pictures=true draws the test images of a run without folds.",
             f"Leave pictures out; `marsbench data info {task.word} --samples FILE` draws samples.",
         )
+
+
+def rendered_by(rendering: Rendering | None) -> dict[str, Any]:
+    """Say what makes of spectra what a model sees: engineered features where nothing is drawn."""
+    versions: dict[str, Any] = {"points": POINTS_VERSION}
+    if rendering is None:
+        return versions | {"features": FEATURES_VERSION}
+    raster = {k: v for k, v in rendering.raster.choices.items() if k != "name"}
+    return versions | {"raster": digest(raster)[:16], "raster_version": RASTER_VERSION}
 
 
 def rendering_of(

@@ -8,7 +8,7 @@ of decoded samples, from which images are drawn.
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -270,8 +270,3 @@ def prepared_samples(
         return PreparedSamples(open_spectra(spec, source, rows), chosen)
 
     return build_cache(folder, make, rows, f"Rasterising {spec.name} {rows.split}")
-
-
-def instruments(samples: Samples) -> Sequence[str]:
-    """Which instrument measured each sample of a split."""
-    return [str(samples[i].meta.get("instrument", "")) for i in range(len(samples))]

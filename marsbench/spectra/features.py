@@ -18,10 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.spectra.presets import HELIUM
 from marsbench.spectra.spectrum import Floats, Instrument, Spectrum, Technique
-
-HELIUM = 4
-"""The carrier gas, which dwarfs the ions of the sample."""
 
 VERSION = 1
 """Part of a run's id: raise it whenever a feature comes out otherwise."""

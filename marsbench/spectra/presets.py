@@ -13,7 +13,7 @@ from marsbench.errors import unknown_name
 from marsbench.spectra.spectrum import Technique
 
 HELIUM = 4
-"""m/z of the carrier gas."""
+"""m/z of the carrier gas, which dwarfs the ions of the sample."""
 
 
 class Cell(StrEnum):

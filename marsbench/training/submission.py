@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,17 +10,16 @@ from numpy.typing import NDArray
 
 from marsbench.config import Mode, RunConfig
 from marsbench.data.catalog import get_task
+from marsbench.data.rendering import Rendering
 from marsbench.data.spec import Decode, TaskSpec
-from marsbench.data.spectra import VERSION as POINTS_VERSION
 from marsbench.data.spectra import Spectra, technique_of
 from marsbench.data.transforms import resize
 from marsbench.errors import ConfigError, StoreError
-from marsbench.identity import digest
 from marsbench.models import weights
 from marsbench.models.modes import Model, build_for_mode
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.zoo import get_model
-from marsbench.plan import augment_of, rendering_of
+from marsbench.plan import augment_of, rendered_by, rendering_of
 from marsbench.progress import track
 from marsbench.results.find import find_run
 from marsbench.results.record import RunRecord
@@ -78,7 +76,7 @@ def predict_spectra(
         )
     rendering = rendering_of(config, spec, model, augment_of(config.augment, spec, model))
     chosen = None if rendering is None else rendering.raster
-    _check_version(record, chosen)
+    _check_version(record, rendering)
     if model.library is Library.TABULAR:
         return _tables(model, spec, chosen, places, spectra)
     if chosen is None:
@@ -86,19 +84,11 @@ def predict_spectra(
     return _networks(record, config, model, chosen, places, spectra, ids)
 
 
-def _check_version(record: RunRecord, chosen: RasterSpec | None) -> None:
+def _check_version(record: RunRecord, rendering: Rendering | None) -> None:
     """Refuse a run whose images this version would draw otherwise."""
     told = dict(record.identity.get("spectra", {}))
     told.pop("models", None)  # what was fitted is in the files
-    now: dict[str, Any] = {"points": POINTS_VERSION, "features": features.VERSION}
-    if chosen is not None:
-        choices = {k: v for k, v in chosen.choices.items() if k != "name"}
-        now = {
-            "points": POINTS_VERSION,
-            "raster": digest(choices)[:16],
-            "raster_version": raster.VERSION,
-        }
-    if told != now:
+    if told != rendered_by(rendering):
         raise StoreError(
             f"{record.run_id} was made by a version that renders spectra otherwise.",
             "Run it again, or use that version.",

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench import environment, metrics
+from marsbench.data.feature_tables import cached_table
 from marsbench.data.rows import Rows
 from marsbench.data.samples import Decoded
 from marsbench.data.spectra import VERSION as POINTS_VERSION
 from marsbench.data.spectra import open_spectra, prepared_samples, technique_of
-from marsbench.data.tables_cache import cached_table
 from marsbench.models.tabular import KernelLogisticModel, LogisticRegressionModel, TabularModel
 from marsbench.plan import Plan
 from marsbench.progress import track
