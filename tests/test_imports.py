@@ -56,7 +56,8 @@ ALLOWED = {
     },
     "results": {"results"},
     "doctor": {"data", "environment"},
-    "ensemble": {"results", "metrics", "environment"},
+    "ensemble": {"data", "ensemble_weights", "results", "metrics", "environment"},
+    "ensemble_weights": {"data"},
     "submissions": {"data", "metrics", "results", "spectra", "training", "progress"},
     "plan": {"data", "models", "files", "spectra"},
     "training": {
@@ -71,6 +72,7 @@ ALLOWED = {
         "environment",
         "metrics_segmentation",
         "metrics_detection",
+        "ensemble_weights",
     },
 }
 ANYTHING = {"api", "cli", "__init__", "__main__"}

@@ -16,13 +16,20 @@ def ensemble(
     store: Annotated[
         Path, typer.Option("--store", help="Folder of records; the new one goes there.")
     ] = Path("runs"),
+    weights: Annotated[
+        str,
+        typer.Option("--weights", help="equal, or fitted to the validation split or other folds."),
+    ] = "equal",
     form: FormatOption = Format.AUTO,
 ) -> None:
     """Average the predictions of finished runs of one task into a record of its own."""
     from marsbench.cli.run import print_summary
     from marsbench.ensemble import make_ensemble
 
-    record, was_done = make_ensemble(runs, store)
+    record, was_done = make_ensemble(runs, store, weights=weights)
     if not form.is_json:
-        say(f"mean of {len(record.parents)} runs: {', '.join(record.parents)}")
+        counts: dict[str, float] = record.checkpoint.get("weights", {})
+        named = (f"{run} ({counts[run]:.2f})" if run in counts else run for run in record.parents)
+        how = "weighted sum" if counts else "mean"
+        say(f"{how} of {len(record.parents)} runs: {', '.join(named)}")
     print_summary(record, str(store / record.run_id), form, was_done=was_done)

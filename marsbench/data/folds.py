@@ -10,6 +10,9 @@ from marsbench.errors import ConfigError
 FOLD_SEED = 0
 """Seed of the parts. Not the run's: predictions of all runs of a study can be averaged."""
 
+OUT_OF_FOLD = "oof"
+"""The train split, each part of which was predicted by the model of the others."""
+
 ASIDE = 8
 """Of the samples of the other parts, one of so many chooses the checkpoint."""
 

@@ -8,15 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.config import Checkpoint
-from marsbench.data.folds import ASIDE, assign_folds, strata_of
+from marsbench.data.folds import ASIDE, OUT_OF_FOLD, assign_folds, strata_of
 from marsbench.data.imbalance import Balance, balance
 from marsbench.data.spec import SPLITS
 from marsbench.errors import ConfigError
 from marsbench.models.spec import Library
 from marsbench.plan import Plan
-
-OUT_OF_FOLD = "oof"
-"""The train split, each part of which was predicted by the model of the others."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from marsbench.data.rendering import Rendering
 from marsbench.data.spec import Decode, TaskSpec
 from marsbench.data.spectra import Spectra, technique_of
 from marsbench.data.transforms import resize
+from marsbench.ensemble_weights import combine
 from marsbench.errors import ConfigError, StoreError
+from marsbench.kinds import Kind
 from marsbench.models import weights
 from marsbench.models.modes import Model, build_for_mode
 from marsbench.models.spec import Library, ModelSpec
@@ -57,8 +59,12 @@ def predict_spectra(
     """
     if record.parents:
         parts = [find_run(parent, store) for parent in record.parents]
-        found = [predict_spectra(one, place, spectra, ids, store) for one, place in parts]
-        return np.asarray(np.mean(found, axis=0))
+        found = np.stack([predict_spectra(one, place, spectra, ids, store) for one, place in parts])
+        told = record.checkpoint.get("weights")
+        if told is None:
+            return np.asarray(found.mean(axis=0))
+        trusted = np.array([told[parent] for parent in record.parents])
+        return combine(Kind(record.kind), found, trusted)
     spec = get_task(str(record.config["task"]))
     if spec.decode is not Decode.SPECTRUM:
         raise ConfigError(

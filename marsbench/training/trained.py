@@ -12,10 +12,11 @@ import pandas as pd
 
 from marsbench import metrics
 from marsbench.data.dataset import MarsDataset
+from marsbench.data.folds import OUT_OF_FOLD
 from marsbench.plan import Plan
 from marsbench.results.store import PREDICTIONS, write_atomically
 from marsbench.training.evaluation import Predictions, save_predictions
-from marsbench.training.parts import OUT_OF_FOLD, Part
+from marsbench.training.parts import Part
 
 DONE = "part.json"
 """File of a part that is trained and scored."""

@@ -12,7 +12,8 @@ import marsbench
 from marsbench import metrics
 from marsbench.cli import app
 from marsbench.ensemble import make_ensemble
-from marsbench.errors import ConfigError, DataError, StoreError
+from marsbench.ensemble_weights import combine, cross_fitted
+from marsbench.errors import ConfigError, DataError, StoreError, UnknownNameError
 from marsbench.kinds import Kind
 from marsbench.results.store import Store
 from marsbench.submissions import score_submission, write_submission
@@ -60,6 +61,27 @@ def test_an_ensemble_is_the_mean_of_its_runs(runs: tuple[Path, list[str]]) -> No
     assert again == record
 
 
+def test_weights_are_fitted_to_the_other_folds(runs: tuple[Path, list[str]]) -> None:
+    store, ids = runs
+    record, _ = make_ensemble(ids, store, weights="fitted")
+    assert record.run_id != make_ensemble(ids, store)[0].run_id
+    weights = record.checkpoint["weights"]
+    assert set(weights) == set(ids)
+    parts = [stored(store, run_id, "oof") for run_id in sorted(ids)]
+    scores = np.stack([np.stack(list(part["scores"])).astype(np.float64) for part in parts])
+    targets = np.stack(list(parts[0]["target"]))
+    instruments = list(parts[0]["instrument"])
+    expected = cross_fitted(Kind.MULTILABEL, scores, targets, instruments, 2)
+    found = np.stack(list(stored(store, record.run_id, "oof")["scores"]))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_weights_have_a_name(runs: tuple[Path, list[str]]) -> None:
+    store, ids = runs
+    with pytest.raises(UnknownNameError, match="fited"):
+        make_ensemble(ids, store, weights="fited")
+
+
 def test_runs_that_differ_are_not_averaged(runs: tuple[Path, list[str]], tmp_path: Path) -> None:
     store, ids = runs
     with pytest.raises(ConfigError, match="at least two runs"):
@@ -102,6 +124,15 @@ def test_a_submission_of_every_kind_of_model(
         assert table[NAMES].to_numpy().max() <= 1
     mean = np.mean([table[NAMES].to_numpy() for table in tables[:3]], axis=0)
     np.testing.assert_allclose(tables[3][NAMES].to_numpy(), mean, rtol=1e-6, atol=1e-9)
+    fitted, _ = make_ensemble(ids, store, weights="fitted")
+    write_submission(fitted.run_id, str(challenge), tmp_path / "fitted.csv", store=store)
+    weights = np.array([fitted.checkpoint["weights"][run_id] for run_id in ids])
+    stacked = np.stack([table[NAMES].to_numpy() for table in tables[:3]])
+    np.testing.assert_allclose(
+        pd.read_csv(tmp_path / "fitted.csv")[NAMES].to_numpy(),
+        combine(Kind.MULTILABEL, stacked, weights),
+        rtol=1e-4,
+    )
 
 
 def test_a_saved_model_predicts_what_the_run_did(
