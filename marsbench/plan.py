@@ -4,7 +4,8 @@ The same resolution serves a dry run, a sweep's planner and the runner, so an id
 before a run and from its record.
 """
 
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from marsbench.config import (
     Mode,
     Negatives,
     RunConfig,
+    SourceName,
     Subset,
     parse_subset,
 )
@@ -138,14 +140,99 @@ class Plan:
         return dict(zip(names, class_counts(targets, len(names)).tolist(), strict=True))
 
 
-def resolve(config: RunConfig) -> Plan:
+class Resolver:
+    """Resolves many runs: tasks, data, subsets and weights that they share are read once.
+
+    Data that change meanwhile go unnoticed: one resolver serves one command.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, TaskSpec] = {}
+        self._sources: dict[Hashable, Source] = {}
+        self._selections: dict[Hashable, Selection] = {}
+        self._digests: dict[str, str] = {}
+        self._plans: dict[RunConfig, Plan] = {}
+
+    def resolve(self, config: RunConfig) -> Plan:
+        """Find everything a run needs but pixels and tensors; as `resolve`."""
+        return resolve(config, self)
+
+    def run_id(self, config: RunConfig) -> str:
+        """Name a run; runs that differ in nothing but the seed are resolved once.
+
+        Raises:
+            MarsbenchError: As `resolve`.
+        """
+        plan = self.plan_of(config)
+        return run_id(
+            plan.task.name,
+            plan.model.name,
+            config.mode,
+            config.subset,
+            config.seed,
+            plan.identity,
+        )
+
+    def plan_of(self, config: RunConfig) -> Plan:
+        """Resolve a run for seed 0, which is as good as any to see what runs share."""
+        alike = replace(config, seed=0)
+        if alike not in self._plans:
+            self._plans[alike] = resolve(alike, self)
+        return self._plans[alike]
+
+    def task(self, name: str) -> TaskSpec:
+        """Look up a task."""
+        if name not in self._tasks:
+            self._tasks[name] = get_task(name)
+        return self._tasks[name]
+
+    def source(self, config: RunConfig, task: TaskSpec, subset: Subset) -> Source:
+        """Open a run's data."""
+        place = (config.task, config.source, config.root, config.size, config.revision)
+        whole, part = (*place, config.strict), (*place, config.strict, subset)
+        if (found := self._sources.get(whole) or self._sources.get(part)) is not None:
+            return found
+        opened = open_source(
+            task,
+            config.source,
+            config.root,
+            config.size,
+            subset=subset,
+            revision=config.revision,
+            strict=config.strict,
+        )
+        # A hub gives a published subset alone, any other source the whole split.
+        is_whole = opened.name is not SourceName.HUGGINGFACE
+        self._sources[whole if is_whole else part] = opened
+        return opened
+
+    def selection(self, source: Source, subset: Subset) -> Selection:
+        """Find the train samples of a subset."""
+        key = (id(source), subset)
+        if key not in self._selections:
+            self._selections[key] = select(source, subset)
+        return self._selections[key]
+
+    def file_digest(self, path: str) -> str:
+        """SHA-256 of a file of weights."""
+        if path not in self._digests:
+            self._digests[path] = file_digest(Path(path).expanduser())
+        return self._digests[path]
+
+
+def resolve(config: RunConfig, shared: Resolver | None = None) -> Plan:
     """Find everything a run needs but pixels and tensors.
+
+    Args:
+        config: The run.
+        shared: What was read for other runs.
 
     Raises:
         MarsbenchError: If a name is unknown, data cannot be found or do not fit, or this version
             cannot run such a task.
     """
-    task = get_task(config.task)
+    shared = shared or Resolver()
+    task = shared.task(config.task)
     model = get_model(config.model)
     is_spectra = task.decode is Decode.SPECTRUM
     if model.spectra_only and not is_spectra:
@@ -163,17 +250,9 @@ def resolve(config: RunConfig) -> Plan:
             f"compile=true has no effect on detectors such as {model.name}.", "Leave compile out."
         )
     _check_model(config, task, model)
-    weights = _weights(config, model)
+    weights = _weights(config, model, shared)
     subset = parse_subset(config.subset)
-    source = open_source(
-        task,
-        config.source,
-        config.root,
-        config.size,
-        subset=subset,
-        revision=config.revision,
-        strict=config.strict,
-    )
+    source = shared.source(config, task, subset)
     for split in SPLITS if config.folds is None else ("train",):
         source.rows(split)  # raises if the split lacks
     if config.folds is not None and not task.kind.is_classification:
@@ -183,7 +262,7 @@ def resolve(config: RunConfig) -> Plan:
         )
     if source.holds == Subset() and task.kind.is_classification:
         _check_classes(source)
-    selection = select(source, subset)
+    selection = shared.selection(source, subset)
     if config.negatives is Negatives.EXCLUDE:
         selection = _without_negatives(config, task, source, selection)
     augment = augment_of(config.augment, task, model)
@@ -420,11 +499,11 @@ def _loss_of_pixels(config: RunConfig, task: TaskSpec) -> LossName:
     return loss
 
 
-def _weights(config: RunConfig, model: ModelSpec) -> str | None:
+def _weights(config: RunConfig, model: ModelSpec, shared: Resolver) -> str | None:
     if config.mode is Mode.SCRATCH:
         return None
     if config.weights is not None:
-        return file_digest(Path(config.weights).expanduser())
+        return shared.file_digest(config.weights)
     if model.weights is None:
         raise WeightsError(
             f"There are no pre-trained weights of {model.name}, which mode={config.mode} needs.",
