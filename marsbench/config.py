@@ -39,7 +39,15 @@ class SourceName(StrEnum):
 class Protocol(StrEnum):
     """How a run meets its data; reports never mix two protocols."""
 
+    AUTO = "auto"
     ONLINE = "online"
+    CACHED = "cached"
+
+
+class Views(StrEnum):
+    """Which views of an image are encoded, beside the one that is upright."""
+
+    D4 = "d4"
 
 
 class Augment(StrEnum):
@@ -98,11 +106,12 @@ class Negatives(StrEnum):
 
 
 class OptimName(StrEnum):
-    """The optimisers of the paper's grid."""
+    """The optimisers of the paper's grid, and one for heads on cached features."""
 
     ADAM = "adam"
     ADAMW = "adamw"
     SGD = "sgd"
+    LBFGS = "lbfgs"
 
 
 class SchedulerName(StrEnum):
@@ -135,7 +144,7 @@ class OptimConfig:
     """Optimiser."""
 
     name: OptimName = OptimName.ADAMW
-    """adam, adamw or sgd (with Nesterov momentum)."""
+    """adam, adamw, sgd (with Nesterov momentum); on cached features also lbfgs, to convergence."""
     lr: float | None = None
     """Learning rate; by default 1e-3, or 1e-4 when fine-tuning."""
     weight_decay: float = 0.05
@@ -224,8 +233,8 @@ class RunConfig:
     """Amount of demo data, as a multiple of the recipe's default."""
     revision: str | None = None
     """Commit, tag or branch of hub data; by default what is downloaded, else the newest."""
-    protocol: Protocol = Protocol.ONLINE
-    """online: images pass through the model in every epoch."""
+    protocol: Protocol = Protocol.AUTO
+    """online, or cached: heads are fitted on features encoded once; auto: cached where frozen."""
     side: int | None = None
     """Side in pixels to which images with masks or boxes are resized; by default the model's."""
     bands: Bands = Bands.RGB
@@ -234,8 +243,8 @@ class RunConfig:
     """include or exclude train images whose mask is all background, or without boxes."""
     raster: str | None = None
     """How spectra become images, such as ega_benchmark; by default the model's, else the task's."""
-    views: int = 1
-    """Of spectra: random drawings of each whose predictions are averaged in the final scoring."""
+    views: str = "1"
+    """d4: the eight flips and turns are cached too; of spectra how many drawings are averaged."""
     folds: int | None = None
     """Parts of the train split that are predicted in turn by models of the others."""
     strict: bool = True
@@ -298,6 +307,11 @@ class RunConfig:
         return self.optim.batch_size * self.trainer.accumulate_grad_batches * self.world_size
 
     @property
+    def num_views(self) -> int:
+        """Random drawings of a spectrum whose predictions are averaged."""
+        return int(self.views) if self.views.isdecimal() else 1
+
+    @property
     def world_size(self) -> int:
         """Processes that train together, one per device."""
         return self.trainer.devices * self.trainer.num_nodes
@@ -356,7 +370,6 @@ def _problems(config: RunConfig) -> list[str]:
         "trainer.num_nodes": (config.trainer.num_nodes, 1),
         "workers": (config.workers, 0),
         "side": (config.side, 32),
-        "views": (config.views, 1),
         "folds": (config.folds, 2),
     }
     for key, (number, low) in at_least.items():
@@ -371,6 +384,8 @@ def _problems(config: RunConfig) -> list[str]:
     for key, value in above_zero.items():
         if value is not None and value <= 0:
             problems.append(f"'{key}' is {value}; it must be above 0.")
+    if config.views != Views.D4 and not (config.views.isdecimal() and int(config.views) > 0):
+        problems.append(f"'views' is {config.views}; it is d4 or a number of at least 1.")
     texts = {"root": config.root, "weights": config.weights, "store": config.store}
     for key, text in texts.items():
         if text is not None and not text.strip():
@@ -387,6 +402,8 @@ def _problems(config: RunConfig) -> list[str]:
             "scheduler.name=plateau watches the validation loss, which trainer.checkpoint=last "
             "does not take: choose another schedule."
         )
+    if config.optim.name is OptimName.LBFGS and config.scheduler.name is not SchedulerName.NONE:
+        problems.append("optim.name=lbfgs chooses its own steps: leave scheduler.name out.")
     if config.folds is not None and config.world_size > 1:
         problems.append("'folds' trains its models one after the other, on one device.")
     if config.weights is not None and config.mode is Mode.SCRATCH:

@@ -10,7 +10,7 @@ from typing import Any
 
 from marsbench.errors import ConfigError, unknown_name
 
-LATER: dict[str, tuple[str, ...]] = {"mode": ("zero_shot",), "protocol": ("cached",)}
+LATER: dict[str, tuple[str, ...]] = {"mode": ("zero_shot",)}
 """Values of the design that this version does not have, by key."""
 
 

@@ -13,8 +13,10 @@ from marsbench.config import (
     Imbalance,
     Negatives,
     OptimName,
+    Protocol,
     RunConfig,
     SchedulerName,
+    Views,
 )
 
 PIPELINE = 2
@@ -38,6 +40,7 @@ def identity(
     outputs: int | None = None,
     bands: str | None = None,
     spectra: Mapping[str, Any] | None = None,
+    protocol: Protocol = Protocol.ONLINE,
     trains: bool = True,
 ) -> dict[str, Any]:
     """Collect every choice that can move a run's score, beside the five in its name.
@@ -58,6 +61,7 @@ def identity(
         outputs: Number of output nodes, where it is not the number of classes.
         bands: Which bands, of images of more than three.
         spectra: How spectra become what the model sees.
+        protocol: How it meets its data, resolved.
         trains: Whether the model is trained in batches; one that is fitted at once heeds neither
             optimiser nor schedule.
     """
@@ -73,14 +77,14 @@ def identity(
         "architecture": architecture,
         "weights": weights,
         "input_size": input_size,
-        "protocol": config.protocol,
+        "protocol": protocol,
         "augment": augment,
         "pipeline": PIPELINE,
         "loss": loss,
         "outputs": outputs,
         "bands": bands,
         "spectra": spectra,
-        "views": None if config.views == 1 else config.views,
+        "views": config.views if config.views == Views.D4 else _above_one(config.num_views),
         "folds": config.folds,
         "negatives": None if config.negatives is Negatives.INCLUDE else config.negatives,
         "imbalance": None if config.imbalance is Imbalance.NONE else config.imbalance,
@@ -108,6 +112,10 @@ def identity(
     if not trains:
         choices |= {"optim": None, "scheduler": None, "trainer": None, "loss": None}
     return _without_none(choices)
+
+
+def _above_one(number: int) -> int | None:
+    return None if number == 1 else number
 
 
 def _without_none(choices: Mapping[str, Any]) -> dict[str, Any]:

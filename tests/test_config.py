@@ -9,6 +9,7 @@ from marsbench.cli.compose import compose
 from marsbench.config import (
     Augment,
     Mode,
+    Protocol,
     RunConfig,
     canonical_subset,
     config_keys,
@@ -23,7 +24,7 @@ BASE = {"task": "frost_cls", "model": "vit_tiny"}
 # Every key, and a value other than its default. In the id: by name, by hash, or not at all.
 NAMED = {"task": "domars16k", "model": "vit", "mode": "scratch", "subset": "few_shot_5", "seed": 7}
 HASHED = {
-    "protocol": None,  # one value so far
+    "protocol": None,  # enters resolved
     "augment": None,  # enters resolved
     "weights": None,  # enters as the weights' name
     "size": None,  # enters with the data revision
@@ -132,6 +133,7 @@ def test_what_cannot_move_the_score_is_not_in_the_id(key: str) -> None:
         ("augment", Augment.NONE),
         ("loss", "binary_cross_entropy"),
         ("outputs", 1),
+        ("protocol", Protocol.CACHED),
     ],
 )
 def test_facts_from_outside_the_config_are_in_the_id(fact: str, value: Any) -> None:

@@ -59,7 +59,8 @@ ALLOWED = {
     "ensemble": {"data", "ensemble_weights", "results", "metrics", "environment"},
     "ensemble_weights": {"data"},
     "submissions": {"data", "metrics", "results", "spectra", "training", "progress"},
-    "plan": {"data", "models", "files", "spectra"},
+    "plan": {"data", "models", "files", "plan_choices"},
+    "plan_choices": {"data", "models", "spectra"},
     "training": {
         "training",
         "data",
@@ -67,6 +68,7 @@ ALLOWED = {
         "metrics",
         "results",
         "plan",
+        "plan_choices",
         "spectra",
         "progress",
         "environment",

@@ -130,7 +130,7 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
         mode=config.mode,
         subset=config.subset,
         seed=config.seed,
-        protocol=config.protocol,
+        protocol=plan.protocol,
         headline=plan.task.headline_metric,
         metrics={name: predictions.metrics for name, predictions in one.scored.items()},
         config=_public(config),

@@ -21,7 +21,7 @@ from marsbench.models import weights
 from marsbench.models.modes import Model, build_for_mode
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.zoo import get_model
-from marsbench.plan import augment_of, rendered_by, rendering_of
+from marsbench.plan_choices import augment_of, rendered_by, rendering_of
 from marsbench.progress import track
 from marsbench.results.find import find_run
 from marsbench.results.record import RunRecord
@@ -135,7 +135,7 @@ def _networks(
     networks = [_network(record, config, model, chosen, place) for place in places]
     side = config.side or (model.input_size if model.fixed_size else None)
     order = track(range(len(spectra)), f"Predicting with {record.model}", len(spectra))
-    return np.stack([_one(networks, chosen, config.views, side, spectra, ids, i) for i in order])
+    return np.stack([_one(networks, chosen, config.num_views, side, spectra, ids, i) for i in order])
 
 
 def _one(
