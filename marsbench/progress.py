@@ -28,6 +28,27 @@ def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
 
 
 @contextlib.contextmanager
+def steps(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show on standard error how many of so many things are done.
+
+    Args:
+        description: What is going on.
+        total: How many there are.
+
+    Yields:
+        A function to call with each number of things that are done now.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.progress import MofNCompleteColumn
+
+    with _progress(MofNCompleteColumn()) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda amount: progress.advance(task, amount)
+
+
+@contextlib.contextmanager
 def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show on standard error how many of so many bytes are there, how fast and how long yet.
 
@@ -46,6 +67,27 @@ def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
     with _progress(DownloadColumn(), TransferSpeedColumn()) as progress:
         task = progress.add_task(description, total=total or None)
         yield lambda amount: progress.advance(task, amount)
+
+
+@contextlib.contextmanager
+def counter(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show on standard error how many of so many things are done and how long yet.
+
+    Args:
+        description: What is going on.
+        total: How many there are.
+
+    Yields:
+        A function to call with the number of things done so far.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.progress import MofNCompleteColumn
+
+    with _progress(MofNCompleteColumn()) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda done: progress.update(task, completed=done)
 
 
 def _progress(*amounts: "ProgressColumn") -> "Progress":

@@ -59,9 +59,7 @@ class EpochSampler(Sampler[Draw]):
         return max(len(range(self.rank, rest, self.world_size)), 1 if rest else 0)
 
     def __iter__(self) -> Iterator[Draw]:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(len(self.draws))
-        seeds = rng.integers(2**63, size=len(self.draws))
+        order, seeds = epoch_order(len(self.draws), self.seed, self.epoch)
         rest = len(order) % (self.batch_size * self.world_size)
         mine = np.concatenate(
             [
@@ -73,6 +71,24 @@ class EpochSampler(Sampler[Draw]):
             mine = np.append(mine, order[-1])
         for i in mine:
             yield Draw(int(self.draws[i]), int(seeds[i]))
+
+
+def epoch_order(
+    num_draws: int, seed: int, epoch: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Order the draws of an epoch, and give each draw its seed.
+
+    Args:
+        num_draws: Number of draws, m.
+        seed: Seed of the run.
+        epoch: Epoch, from 0.
+
+    Returns:
+        Positions of the draws in order, (m,); and the seed of the draw at each position, (m,).
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(num_draws)
+    return order, rng.integers(2**63, size=num_draws)
 
 
 class ShareSampler(Sampler[int]):

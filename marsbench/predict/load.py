@@ -22,7 +22,7 @@ from marsbench.predict.predictor import Network, Predictor, objective_of
 from marsbench.results.find import finished_run, in_store, unknown_run
 from marsbench.results.record import RunRecord
 from marsbench.results.store import MODEL, RECORD
-from marsbench.training import runner
+from marsbench.training import provenance
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -164,7 +164,7 @@ def _built(
         model, spec.kind, num_outputs, mode, side=side, colors=colors, checkpoint=checkpoint
     )
     if mode is Mode.FROZEN and record.weights is not None:
-        found = runner.backbone_digest(built)
+        found = provenance.backbone_digest(built)
         if found != record.weights["sha256"]:
             raise WeightsError(
                 f"The frozen backbone of run {record.run_id} is not the one it was trained on: "

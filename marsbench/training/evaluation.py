@@ -77,7 +77,7 @@ def evaluate(
         )
     outputs = module.take_outputs()
     columns, found = _scored(objective, dataset, outputs)
-    columns |= _meta(dataset)
+    columns |= meta_of(dataset)
     found["loss"] = float(objective.val_loss(outputs))
     if isinstance(objective, MaskObjective):
         objective.keep = None
@@ -114,7 +114,7 @@ def _scored(
     return columns, metrics_detection.score(truths, found, names)
 
 
-def _meta(dataset: MarsDataset) -> dict[str, list[Any]]:
+def meta_of(dataset: MarsDataset) -> dict[str, list[Any]]:
     """What else the data say of the samples, as JSON; no column where they say nothing."""
     if not dataset.has_meta or dataset.rendering is not None:
         return {}

@@ -1,6 +1,5 @@
 """From a config to a record: data, model, fit, evaluate, save."""
 
-import hashlib
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -10,16 +9,13 @@ from typing import Any, NoReturn
 import numpy as np
 import pytorch_lightning as pl
 import torch
-import yaml
-from safetensors.torch import save_file
 
 from marsbench import environment
-from marsbench.config import RunConfig
+from marsbench.config import Protocol
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.imbalance import Balance
 from marsbench.data.samples import colors_of
-from marsbench.data.sources.web import shown
 from marsbench.data.spec import Decode
 from marsbench.errors import MarsbenchError
 from marsbench.kinds import Kind
@@ -28,8 +24,9 @@ from marsbench.models.spec import Library
 from marsbench.plan import Plan
 from marsbench.progress import tell
 from marsbench.results.record import Outcome, RunRecord
-from marsbench.results.store import CONFIG, MODEL, Store, now, write_atomically
+from marsbench.results.store import CONFIG, Store, write_atomically
 from marsbench.training.allocator import keep_freed_memory
+from marsbench.training.bank import run_alone
 from marsbench.training.evaluation import evaluate, save_predictions
 from marsbench.training.failures import explain, forget_words, leave_word, word_of_others
 from marsbench.training.fitting import fit, load_chosen
@@ -38,6 +35,7 @@ from marsbench.training.losses import Objective
 from marsbench.training.module import MarsModule
 from marsbench.training.objectives import BoxObjective, MaskObjective
 from marsbench.training.parts import Part, parts_of
+from marsbench.training.provenance import config_text, describe_weights, record_of, save_model
 from marsbench.training.tabular import train_table
 from marsbench.training.trained import Trained, finished, open_split, together
 from marsbench.training.trainer import (
@@ -65,6 +63,8 @@ def run(plan: Plan, *, force: bool = False) -> Outcome:
     Raises:
         MarsbenchError: If something the user can mend is in the way.
     """
+    if plan.protocol is Protocol.CACHED:
+        return run_alone(plan, force=force)
     store = Store(plan.config.store)
     if process_rank(plan.config) > 0:
         _assist(plan, store, force)
@@ -109,7 +109,7 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
     is_first = process_rank(config) == 0
     if is_first:
         forget_words(folder)
-        write_atomically(folder / CONFIG, yaml.safe_dump(_public(config), sort_keys=False))
+        write_atomically(folder / CONFIG, config_text(config))
     keep_freed_memory()
     if plan.task.decode is Decode.SPECTRUM:
         for note in plan.source.notes:
@@ -122,42 +122,7 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
     save_predictions(folder, one.scored)
     if config.pictures:
         gallery(open_split(plan, "test"), one.scored["test"], folder)
-    return RunRecord(
-        run_id=plan.run_id,
-        task=plan.task.name,
-        kind=plan.task.kind,
-        model=plan.model.name,
-        mode=config.mode,
-        subset=config.subset,
-        seed=config.seed,
-        protocol=plan.protocol,
-        headline=plan.task.headline_metric,
-        metrics={name: predictions.metrics for name, predictions in one.scored.items()},
-        config=_public(config),
-        identity=plan.identity,
-        data={
-            "source": str(plan.source.name),
-            "revision": plan.source.revision,
-            "classes": list(plan.source.class_names),
-            **{f"num_{split}": count for split, count in plan.num_samples.items()},
-            "subset_origin": plan.selection.origin,
-            "subset_digest": plan.selection.digest,
-            "train_counts": plan.train_counts,
-            "num_draws": len(plan.balance.draws),
-            "loss": str(plan.loss),
-            **({"notes": list(plan.source.notes)} if plan.source.notes else {}),
-            **one.data,
-        },
-        weights=one.weights,
-        checkpoint=one.checkpoint,
-        timing=one.timing,
-        peak_memory=one.peak_memory,
-        parameters=one.parameters,
-        device=one.device,
-        environment=environment.versions(),
-        git=environment.git_state(),
-        created=now(),
-    )
+    return record_of(plan, one)
 
 
 def _train_network(plan: Plan, part: Part, run_folder: Path) -> Trained:
@@ -169,7 +134,7 @@ def _train_network(plan: Plan, part: Part, run_folder: Path) -> Trained:
     # Everything random before the first epoch: the head, or all weights from scratch.
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(plan, part)
-    weights = _describe_weights(plan, module.model)
+    weights = describe_weights(plan, module.model)
     started = time.perf_counter()
     data = MarsDataModule(
         config,
@@ -202,7 +167,7 @@ def _train_network(plan: Plan, part: Part, run_folder: Path) -> Trained:
     }
     timing["eval"] = time.perf_counter() - started
     if config.save_model:
-        _save_model(module, folder)
+        save_model(module.model, folder)
     if resumed_from is not None:
         timing["resumed_from_epoch"] = float(resumed_from)
     return Trained(
@@ -222,14 +187,6 @@ def _dropped(plan: Plan, sets: Mapping[str, MarsDataset]) -> dict[str, Any]:
     if plan.task.kind is not Kind.DETECTION:
         return {}
     return {"boxes_dropped": {name: found.num_dropped for name, found in sets.items()}}
-
-
-def _public(config: RunConfig) -> dict[str, Any]:
-    """Give the config as it is kept and shown: what may be secret in an address is left out."""
-    values = config.to_dict()
-    if config.root is not None and "://" in config.root:
-        values["root"] = shown(config.root)
-    return values
 
 
 def build_module(plan: Plan, part: Part | None = None) -> MarsModule:
@@ -288,42 +245,3 @@ def _objective(plan: Plan, balance: Balance) -> Objective | MaskObjective | BoxO
     return Objective(
         plan.task.kind, plan.loss, num_classes, plan.num_outputs, balance.class_weights
     )
-
-
-def _describe_weights(plan: Plan, model: Model) -> dict[str, Any] | None:
-    """Say what training starts from, down to the digest of the backbone's tensors."""
-    if plan.weights is None:
-        return None
-    described: dict[str, Any] = {"name": plan.weights, "sha256": backbone_digest(model)}
-    if plan.config.weights is not None or plan.model.weights is None:
-        return described | {"path": plan.config.weights}
-    published = plan.model.weights
-    return described | {
-        "data": published.data,
-        "images": published.images,
-        "licence": published.licence,
-    }
-
-
-def backbone_digest(model: Model) -> str:
-    """SHA-256 of the backbone's tensors, by their names within it."""
-    content = hashlib.sha256()
-    prefix = model.frozen_prefix
-    for name, tensor in model.state_dict().items():
-        if name.startswith(prefix):
-            name = name.removeprefix(prefix) if isinstance(prefix, str) else name
-            content.update(f"{name} {tuple(tensor.shape)}".encode())
-            content.update(np.ascontiguousarray(tensor.numpy()).data)
-    return content.hexdigest()
-
-
-def _save_model(module: MarsModule, folder: Path) -> None:
-    """Keep the tested weights; of a frozen backbone nothing, since it is its origin's."""
-    state = {
-        name: tensor.contiguous()
-        for name, tensor in module.model.state_dict().items()
-        if not (module.model.is_frozen and name.startswith(module.model.frozen_prefix))
-    }
-    unfinished = folder / f".{MODEL}.part"
-    save_file(state, unfinished)
-    unfinished.replace(folder / MODEL)

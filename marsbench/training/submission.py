@@ -135,7 +135,8 @@ def _networks(
     networks = [_network(record, config, model, chosen, place) for place in places]
     side = config.side or (model.input_size if model.fixed_size else None)
     order = track(range(len(spectra)), f"Predicting with {record.model}", len(spectra))
-    return np.stack([_one(networks, chosen, config.num_views, side, spectra, ids, i) for i in order])
+    views = config.num_views
+    return np.stack([_one(networks, chosen, views, side, spectra, ids, i) for i in order])
 
 
 def _one(

@@ -1,0 +1,418 @@
+"""Runs with cached features: encode once, fit all their heads together, write a record for each."""
+
+import contextlib
+import csv
+import io
+import math
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from marsbench import environment, metrics
+from marsbench.config import Augment, OptimName, Precision
+from marsbench.errors import MarsbenchError, TrainingError
+from marsbench.identity import digest
+from marsbench.plan import Plan
+from marsbench.progress import steps
+from marsbench.results.record import Outcome
+from marsbench.results.store import CONFIG, LOGS, Store, write_atomically
+from marsbench.training.evaluation import Predictions, save_predictions
+from marsbench.training.failures import explain
+from marsbench.training.features import Encoded, Encoder, name_of
+from marsbench.training.gallery import gallery
+from marsbench.training.head_losses import HeadLoss
+from marsbench.training.heads import (
+    FittedHead,
+    Head,
+    Samples,
+    blocks_of,
+    fit_block,
+    logits_of,
+)
+from marsbench.training.losses import Objective
+from marsbench.training.module import MONITOR
+from marsbench.training.parts import Part, Section, parts_of
+from marsbench.training.provenance import (
+    Surroundings,
+    config_text,
+    describe_weights,
+    record_of,
+    save_tensors,
+    surroundings,
+)
+from marsbench.training.trained import Trained, open_split, together
+
+Result = tuple[Plan, Outcome | MarsbenchError]
+
+
+def run_alone(plan: Plan, *, force: bool = False) -> Outcome:
+    """Carry out one run with cached features.
+
+    Raises:
+        MarsbenchError: If something the user can mend is in the way.
+    """
+    ((_, found),) = run_bank([plan], force=force)
+    if isinstance(found, MarsbenchError):
+        raise found
+    return found
+
+
+def run_bank(plans: Sequence[Plan], *, force: bool = False) -> Iterator[Result]:
+    """Carry out runs with cached features, those that share features together.
+
+    A run that cannot be carried out leaves its error, in the store too, and harms no other. What
+    is done when the caller stops asking, or is interrupted, is kept.
+
+    Args:
+        plans: Runs whose `Plan.protocol` is cached.
+        force: Whether to move finished and unfinished runs aside and start anew.
+
+    Yields:
+        Every run with its record, or with what is in the way, as soon as it is known.
+    """
+    shared: dict[str, list[Plan]] = {}
+    for plan in plans:
+        record = None if force else Store(plan.config.store).find(plan.run_id)
+        if record is not None:
+            yield plan, Outcome(record, was_done=True)
+        else:
+            shared.setdefault(_what_is_shared(plan), []).append(plan)
+    around = surroundings() if shared else None
+    for alike in shared.values():
+        yield from _Bank(alike, force=force, around=around or surroundings()).run()
+
+
+def _what_is_shared(plan: Plan) -> str:
+    """Name what runs share that are carried out together."""
+    encoder = Encoder(plan)
+    keys = [encoder.key(split, 0) for split in plan.source.splits]
+    config = plan.config
+    return digest(
+        [keys, plan.task.name, len(encoder.views), config.trainer.accelerator, plan.num_outputs]
+    )
+
+
+@dataclass(eq=False)
+class _Run:
+    """A run under way."""
+
+    plan: Plan
+    parts: list[Part]
+    store: Store
+    folder: Path | None = None
+    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    fitted: dict[int, FittedHead] = field(default_factory=dict)
+    seconds: float = 0.0
+    together: int = 0
+
+
+class _Bank:
+    """Runs that share features."""
+
+    def __init__(self, plans: Sequence[Plan], *, force: bool, around: Surroundings) -> None:
+        self.plans, self.force, self.around = plans, force, around
+        self.encoder = Encoder(plans[0])
+        is_double = plans[0].config.trainer.precision is Precision.FLOAT64
+        self.dtype = torch.float64 if is_double else torch.float32
+        self.encoded: dict[str, Encoded] = {}
+        self.samples: dict[str, Samples] = {}
+
+    def run(self) -> Iterator[Result]:
+        """Carry them out."""
+        runs: list[_Run] = []
+        for plan in self.plans:
+            try:
+                runs.append(_Run(plan, parts_of(plan), Store(plan.config.store)))
+            except MarsbenchError as error:
+                yield plan, error
+        try:
+            for split in sorted({split for run in runs for split in _splits(run.parts)}):
+                self._open(split)
+        except Exception as error:
+            known = explain(error, self.plans[0].config, Path(self.plans[0].config.store))
+            if known is None and not isinstance(error, MarsbenchError):
+                raise
+            for run in runs:
+                yield run.plan, _failed(run, known or error)
+            return
+        yield from self._fit(runs)
+
+    def _open(self, split: str) -> None:
+        """Encode a split, or open what was encoded, and put it where heads are fitted."""
+        encoded = self.encoder.encode(split)
+        device = self.encoder.device
+        with warnings.catch_warnings():
+            # The file is read-only, which tensors do not know; nothing writes into it.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            features = torch.from_numpy(encoded.features)
+        targets = self.plans[0].source.rows(split).targets
+        labels = targets.astype(np.float32 if targets.ndim == 2 else np.int64)
+        on_device = features if device.type == "cpu" else features.to(device)
+        self.encoded[split] = encoded
+        self.samples[split] = Samples(on_device, torch.from_numpy(labels).to(device))
+
+    def _fit(self, runs: list[_Run]) -> Iterator[Result]:
+        jobs = [(run, k) for run in runs for k in range(len(run.parts))]
+        heads = [_head(run.plan, run.parts[k], self.encoder) for run, k in jobs]
+        num_features = self.encoded["train"].features.shape[2]
+        blocks = blocks_of(heads, num_features, self.plans[0].num_outputs)
+        what = f"Fitting heads, {self.plans[0].task.name} {self.plans[0].model.name}"
+        try:
+            with steps(what, len(heads)) as advance:
+                for block in blocks:
+                    yield from self._claim([jobs[i][0] for i in block])
+                    mine = [i for i in block if jobs[i][0].folder is not None]
+                    started = time.perf_counter()
+                    fitted = self._fit_heads([heads[i] for i in mine])
+                    seconds = (time.perf_counter() - started) / max(len(mine), 1)
+                    ready: dict[int, _Run] = {}
+                    for i, one in zip(mine, fitted, strict=True):
+                        run, k = jobs[i]
+                        run.fitted[k] = one
+                        run.seconds += seconds
+                        run.together = max(run.together, len(mine))
+                        if len(run.fitted) == len(run.parts):
+                            ready[id(run)] = run
+                    for run in ready.values():
+                        yield run.plan, self._finish(run)
+                        advance(len(run.parts))
+        finally:
+            for run in runs:
+                run.held.close()
+
+    def _fit_heads(self, heads: list[Head]) -> list[FittedHead]:
+        """Fit heads; where the device has too little memory, half of them at a time."""
+        if not heads:
+            return []
+        if heads[0].optimizer is OptimName.LBFGS:
+            from marsbench.training.head_lbfgs import fit_to_convergence
+
+            return [fit_to_convergence(head, self.samples, self.dtype) for head in heads]
+        try:
+            return fit_block(heads, self.samples, dtype=self.dtype)
+        except torch.OutOfMemoryError:
+            if len(heads) == 1:
+                raise
+        half = len(heads) // 2
+        return self._fit_heads(heads[:half]) + self._fit_heads(heads[half:])
+
+    def _claim(self, runs: list[_Run]) -> Iterator[Result]:
+        """Hold the runs' folders; those that others hold, or have finished, are left out."""
+        for run in dict.fromkeys(runs):
+            if run.folder is not None:
+                continue
+            plan = run.plan
+            try:
+                folder = run.held.enter_context(run.store.claim(plan.run_id))
+                # Asked under the claim: another process may have finished it just now.
+                record = None if self.force else run.store.find(plan.run_id)
+                if record is not None:
+                    run.held.close()
+                    yield plan, Outcome(record, was_done=True)
+                    continue
+                if self.force:
+                    run.store.clear(plan.run_id)
+                write_atomically(folder / CONFIG, config_text(plan.config))
+            except MarsbenchError as error:
+                run.held.close()
+                yield plan, error
+                continue
+            run.folder = folder
+
+    def _finish(self, run: _Run) -> Outcome | MarsbenchError:
+        """Score a run and write its record."""
+        folder = run.folder
+        if folder is None:
+            raise RuntimeError(f"{run.plan.run_id} is not held")
+        try:
+            _check(run)
+            started = time.perf_counter()
+            trained = [self._trained(run, k) for k in range(len(run.parts))]
+            for one in trained:
+                one.timing["eval"] = (time.perf_counter() - started) / len(trained)
+            one = together(run.plan, trained)
+            save_predictions(folder, one.scored)
+            if run.plan.config.save_model:
+                self._save(run, folder)
+            if run.plan.config.logger.csv:
+                for k, part in enumerate(run.parts):
+                    _write_curve(part.folder(folder), run.fitted[k])
+            if run.plan.config.pictures:
+                gallery(open_split(run.plan, "test"), one.scored["test"], folder)
+            record = record_of(run.plan, one, self.around)
+            run.store.finish(record)
+        except Exception as error:
+            known = explain(error, run.plan.config, folder)
+            run.store.fail(run.plan.run_id, known or error)
+            if known is None and not isinstance(error, MarsbenchError):
+                raise
+            return known or error  # type: ignore[return-value]
+        finally:
+            run.held.close()
+        return Outcome(record, was_done=False)
+
+    def _trained(self, run: _Run, k: int) -> Trained:
+        """Score one head."""
+        plan, part, fitted = run.plan, run.parts[k], run.fitted[k]
+        backbone = self.encoded["train"].backbone
+        scored = {
+            name: self._predict(plan, fitted, section, part)
+            for name, section in part.scored.items()
+        }
+        device = self.encoder.device
+        memory = {"host": environment.peak_host_memory()}
+        if device.type == "cuda":
+            memory["device"] = torch.cuda.max_memory_allocated(device)
+        num_head = fitted.weight.numel() + fitted.bias.numel()
+        splits = sorted(_splits([part]))
+        return Trained(
+            scored=scored,
+            weights=describe_weights(plan, sha256=backbone.sha256),
+            checkpoint=_checkpoint(plan, part, fitted),
+            timing={"data": 0.0, "train": run.seconds / len(run.parts)},
+            peak_memory=memory,
+            parameters={"total": backbone.parameters + num_head, "trained": num_head},
+            device=name_of(device),
+            data={
+                "features": {
+                    # The cost of all runs that share them, whenever it was paid.
+                    "encode_s": sum(self.encoded[split].seconds for split in splits),
+                    "sha256": {split: self.encoded[split].digests[0] for split in splits},
+                    "views": len(self.encoder.views),
+                    "encoded_on": backbone.device,
+                    "heads_together": run.together,
+                },
+                **({"num_train": len(plan.selection.indices)} if part.name else {}),
+            },
+        )
+
+    def _predict(self, plan: Plan, fitted: FittedHead, section: Section, part: Part) -> Predictions:
+        """Predict samples with a head and score it."""
+        rows = plan.source.rows(section.split)
+        chosen = _positions(section, len(rows))
+        samples = self.samples[section.split]
+        at = torch.from_numpy(chosen)
+        features = samples.features[0][at.to(samples.features.device)]
+        logits = logits_of(fitted, features.to(self.encoder.device))
+        labels = samples.labels[at.to(samples.labels.device)]
+        objective = _objective(plan, part).to(self.encoder.device)
+        scores = objective.probabilities(logits).cpu().numpy().astype(np.float32)
+        columns: dict[str, list[Any]] = {
+            "target": list(rows.targets[chosen]),
+            "scores": list(scores),
+        }
+        if rows.groups is not None:
+            columns["instrument"] = [rows.groups[int(i)] for i in chosen]
+        elif (meta := self.encoded[section.split].meta) is not None:
+            columns["meta"] = [meta[int(i)] for i in chosen]
+        values = metrics.score_labels(plan.task.kind, columns, plan.source.class_names)
+        wanted = labels.to(logits.dtype) if labels.is_floating_point() else labels
+        values["loss"] = float(objective.plain(logits, wanted).mean())
+        return Predictions([rows.sample_ids[int(i)] for i in chosen], columns, values)
+
+    def _save(self, run: _Run, folder: Path) -> None:
+        for k, part in enumerate(run.parts):
+            place = part.folder(folder)
+            place.mkdir(exist_ok=True)
+            fitted = run.fitted[k]
+            state: dict[str, Tensor] = {"head.weight": fitted.weight, "head.bias": fitted.bias}
+            save_tensors({name: tensor.cpu() for name, tensor in state.items()}, place)
+
+
+def _head(plan: Plan, part: Part, encoder: Encoder) -> Head:
+    """Say what head a part of a run is."""
+    config = plan.config
+    num_train = len(plan.source.rows("train"))
+    val = None
+    if part.val is not None:
+        val = (part.val.split, _positions(part.val, len(plan.source.rows(part.val.split))))
+    return Head(
+        train=_positions(part.train, num_train),
+        draws=part.balance.draws,
+        val=val,
+        loss=HeadLoss(_objective(plan, part)),
+        seed=config.seed,
+        batch_size=config.effective_batch_size,
+        optimizer=config.optim.name,
+        lr=config.learning_rate,
+        weight_decay=config.optim.weight_decay,
+        momentum=config.optim.momentum,
+        scheduler=config.scheduler,
+        max_epochs=config.trainer.max_epochs,
+        patience=config.trainer.patience,
+        clip=config.trainer.gradient_clip_val,
+        turned=plan.augment is Augment.D4 and len(encoder.views) > 1,
+    )
+
+
+def _objective(plan: Plan, part: Part) -> Objective:
+    return Objective(
+        plan.task.kind,
+        plan.loss,
+        len(plan.source.class_names),
+        plan.num_outputs,
+        part.balance.class_weights,
+    )
+
+
+def _positions(section: Section, length: int) -> NDArray[np.int64]:
+    return np.arange(length) if section.indices is None else section.indices
+
+
+def _splits(parts: Sequence[Part]) -> set[str]:
+    """Splits whose features parts of a run need."""
+    found = {"train"}
+    for part in parts:
+        found |= {section.split for section in (*part.scored.values(), part.val) if section}
+    return found
+
+
+def _check(run: _Run) -> None:
+    """Refuse heads whose loss became no number."""
+    for k, fitted in run.fitted.items():
+        if fitted.broken is not None:
+            name = f" of {run.parts[k].name}" if run.parts[k].name else ""
+            raise TrainingError(
+                f"The loss{name} became no finite number in epoch {fitted.broken}.",
+                f"Lower optim.lr (now {run.plan.config.learning_rate:g}), or set "
+                "trainer.gradient_clip_val=1.0.",
+            )
+
+
+def _checkpoint(plan: Plan, part: Part, fitted: FittedHead) -> dict[str, Any]:
+    """Say which epoch is tested, as for a network."""
+    if plan.config.optim.name is OptimName.LBFGS:
+        return {"chosen_by": "convergence", "iterations": fitted.epochs_trained}
+    told = {"epoch": fitted.epoch, "epochs_trained": fitted.epochs_trained}
+    if part.val is None:
+        return {"chosen_by": "last", **told}
+    return {"chosen_by": MONITOR, "value": fitted.losses[fitted.epoch], **told}
+
+
+def _failed(run: _Run, error: Exception) -> MarsbenchError:
+    """Leave word of what stopped a run before it began."""
+    with contextlib.suppress(MarsbenchError), run.store.claim(run.plan.run_id) as folder:
+        write_atomically(folder / CONFIG, config_text(run.plan.config))
+        run.store.fail(run.plan.run_id, error)
+    return error if isinstance(error, MarsbenchError) else TrainingError(str(error))
+
+
+def _write_curve(folder: Path, fitted: FittedHead) -> None:
+    """Write a head's learning curve as a network's is."""
+    place = folder / LOGS / "attempt_1"
+    place.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["epoch", "lr", MONITOR])
+    for epoch, rate in enumerate(fitted.rates):
+        loss = fitted.losses[epoch] if fitted.losses else math.nan
+        writer.writerow([epoch, rate, "" if math.isnan(loss) else loss])
+    (place / "metrics.csv").write_text(text.getvalue())

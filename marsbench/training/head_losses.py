@@ -1,0 +1,102 @@
+"""Losses of many heads side by side, and their slopes in closed form."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from marsbench.config import LossName
+from marsbench.kinds import Kind
+from marsbench.training.losses import Objective
+
+
+@dataclass(frozen=True, eq=False)
+class HeadLoss:
+    """What heads minimise.
+
+    Attributes:
+        objective: The loss of one head, as in training image by image.
+    """
+
+    objective: Objective
+
+    @property
+    def kind(self) -> Hashable:
+        """What losses whose heads may step together have in common."""
+        one = self.objective
+        return (one.kind, one.loss, one.num_classes, one.num_outputs, one.weights is not None)
+
+    @property
+    def num_outputs(self) -> int:
+        """Output nodes, K."""
+        return self.objective.num_outputs
+
+    @staticmethod
+    def stacked(
+        losses: Sequence["HeadLoss"], device: torch.device, dtype: torch.dtype
+    ) -> Tensor | None:
+        """Class weights of S losses of one kind, (S, classes)."""
+        weights = [loss.objective.weights for loss in losses]
+        known = [weight for weight in weights if weight is not None]
+        return torch.stack(known).to(device, dtype) if known else None
+
+    def slope(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        """Derivative of the loss of every sample by its logits.
+
+        Args:
+            logits: (S, B, G, K) of S groups of G heads; may be overwritten.
+            labels: int64 (S, B), or (S, B, K) of multilabel tasks.
+            weights: Class weights of the groups, (S, classes); None weighs all alike.
+
+        Returns:
+            As the logits.
+        """
+        one = self.objective
+        if one.kind is Kind.MULTILABEL:
+            wanted = labels.to(logits.dtype)[:, :, None, :]
+            chance = torch.sigmoid(logits)
+            if weights is None:
+                return chance.sub_(wanted).div_(one.num_outputs)
+            positive = weights[:, None, None, :] * wanted
+            return (chance * (1 - wanted + positive) - positive).div_(one.num_outputs)
+        if one.loss is LossName.CROSS_ENTROPY:
+            slope = torch.softmax(logits, dim=3)
+            slope -= functional.one_hot(labels, one.num_outputs)[:, :, None, :]
+        else:
+            wanted = labels[:, :, None] if one.num_outputs == 1 else _one_hot(labels, one)
+            slope = torch.sigmoid(logits)
+            slope -= wanted[:, :, None, :]
+            slope /= one.num_outputs
+        if weights is not None:
+            slope *= weights.gather(1, labels)[:, :, None, None]
+        return slope
+
+    def means(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss of every head over all samples, classes weighed alike.
+
+        Args:
+            logits: (N, G, K).
+            labels: (N,), or (N, K) of multilabel tasks.
+
+        Returns:
+            (G,).
+        """
+        heads = logits.shape[1]
+        every = labels.repeat_interleave(heads, dim=0)
+        if every.is_floating_point():
+            every = every.to(logits.dtype)
+        return self.objective.plain(logits.flatten(0, 1), every).view(-1, heads).mean(dim=0)
+
+    def probabilities(self, logits: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        """Turn logits (N, K) into probabilities (N, classes)."""
+        found: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = (
+            self.objective.probabilities(logits).cpu().numpy().astype(np.float32)
+        )
+        return found
+
+
+def _one_hot(labels: Tensor, one: Objective) -> Tensor:
+    return functional.one_hot(labels, one.num_classes)

@@ -1,0 +1,146 @@
+"""What a run leaves: its record, its config, its weights."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor
+
+from marsbench import environment
+from marsbench.config import RunConfig
+from marsbench.data.sources.web import shown
+from marsbench.models.modes import Model
+from marsbench.plan import Plan
+from marsbench.results.record import RunRecord
+from marsbench.results.store import MODEL, now
+from marsbench.training.trained import Trained
+
+Surroundings = tuple[dict[str, str], dict[str, Any] | None]
+"""Versions of packages, and the commit."""
+
+
+def surroundings() -> Surroundings:
+    """What a run ran in; asking git takes longer than fitting a head."""
+    return environment.versions(), environment.git_state()
+
+
+def record_of(plan: Plan, one: Trained, around: Surroundings | None = None) -> RunRecord:
+    """Write the record of a run.
+
+    Args:
+        plan: The run.
+        one: What its training gave, folds put together.
+        around: What it ran in, if that was asked before.
+    """
+    config = plan.config
+    versions, git = around or surroundings()
+    return RunRecord(
+        run_id=plan.run_id,
+        task=plan.task.name,
+        kind=plan.task.kind,
+        model=plan.model.name,
+        mode=config.mode,
+        subset=config.subset,
+        seed=config.seed,
+        protocol=plan.protocol,
+        headline=plan.task.headline_metric,
+        metrics={name: predictions.metrics for name, predictions in one.scored.items()},
+        config=public(config),
+        identity=plan.identity,
+        data={
+            "source": str(plan.source.name),
+            "revision": plan.source.revision,
+            "classes": list(plan.source.class_names),
+            **{f"num_{split}": count for split, count in plan.num_samples.items()},
+            "subset_origin": plan.selection.origin,
+            "subset_digest": plan.selection.digest,
+            "train_counts": plan.train_counts,
+            "num_draws": len(plan.balance.draws),
+            "loss": str(plan.loss),
+            **({"notes": list(plan.source.notes)} if plan.source.notes else {}),
+            **one.data,
+        },
+        weights=one.weights,
+        checkpoint=one.checkpoint,
+        timing=one.timing,
+        peak_memory=one.peak_memory,
+        parameters=one.parameters,
+        device=one.device,
+        environment=versions,
+        git=git,
+        created=now(),
+    )
+
+
+def public(config: RunConfig) -> dict[str, Any]:
+    """Give the config as it is kept and shown: what may be secret in an address is left out."""
+    values = config.to_dict()
+    if config.root is not None and "://" in config.root:
+        values["root"] = shown(config.root)
+    return values
+
+
+def config_text(config: RunConfig) -> str:
+    """Write the config as YAML."""
+    # The writer in C, where the library has it, takes a fifth of the time.
+    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return yaml.dump(public(config), Dumper=dumper, sort_keys=False)
+
+
+def describe_weights(
+    plan: Plan, model: "Model | None" = None, sha256: str | None = None
+) -> dict[str, Any] | None:
+    """Say what training starts from, down to the digest of the backbone's tensors.
+
+    Args:
+        plan: The run.
+        model: The model as it starts, whose digest is taken.
+        sha256: The digest, if it is known.
+    """
+    if plan.weights is None:
+        return None
+    if sha256 is None and model is not None:
+        sha256 = backbone_digest(model)
+    described: dict[str, Any] = {"name": plan.weights, "sha256": sha256}
+    if plan.config.weights is not None or plan.model.weights is None:
+        return described | {"path": plan.config.weights}
+    published = plan.model.weights
+    return described | {
+        "data": published.data,
+        "images": published.images,
+        "licence": published.licence,
+    }
+
+
+def backbone_digest(model: Model) -> str:
+    """SHA-256 of the backbone's tensors, by their names within it."""
+    content = hashlib.sha256()
+    prefix = model.frozen_prefix
+    for name, tensor in model.state_dict().items():
+        if name.startswith(prefix):
+            name = name.removeprefix(prefix) if isinstance(prefix, str) else name
+            content.update(f"{name} {tuple(tensor.shape)}".encode())
+            content.update(np.ascontiguousarray(tensor.numpy(force=True)).data)
+    return content.hexdigest()
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Keep the tested weights; of a frozen backbone nothing, since it is its origin's."""
+    save_tensors(
+        {
+            name: tensor
+            for name, tensor in model.state_dict().items()
+            if not (model.is_frozen and name.startswith(model.frozen_prefix))
+        },
+        folder,
+    )
+
+
+def save_tensors(state: dict[str, Tensor], folder: Path) -> None:
+    """Write weights into a run's folder."""
+    unfinished = folder / f".{MODEL}.part"
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, unfinished)
+    unfinished.replace(folder / MODEL)
