@@ -1,17 +1,14 @@
-"""Score predictions: numpy and scikit-learn only, so that a leaderboard can re-score.
+"""Score predictions: numpy only, so that a leaderboard can re-score.
 
 Training, records and re-scoring all call `score`; a number in a record is the number that
-its stored predictions give.
+its stored predictions give. Tests hold every metric to scikit-learn's.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from marsbench.errors import NotAvailableError
 from marsbench.kinds import Kind
@@ -86,23 +83,14 @@ def score_labels(
 def _single_label(
     targets: NDArray[np.generic], scores: NDArray[np.float64], classes: Sequence[str]
 ) -> dict[str, float]:
-    ids = np.arange(len(classes))
     predicted = scores.argmax(axis=1)
-    # Undefined F1 (a class neither present nor predicted) counts as 0, as in scikit-learn.
-    per_class = f1_score(targets, predicted, labels=ids, average=None, zero_division=0.0)
-    # Macro F1 averages the classes that occur; a class absent from both would add a
-    # meaningless zero to a small test split.
-    seen = np.isin(ids, targets) | np.isin(ids, predicted)
-    one_hot = targets[:, None] == ids[None, :]
+    ids = np.arange(len(classes))
+    one_hot, chosen = targets[:, None] == ids[None, :], predicted[:, None] == ids[None, :]
     return {
-        "f1_weighted": float(
-            f1_score(targets, predicted, labels=ids, average="weighted", zero_division=0.0)
-        ),
-        "f1_macro": float(per_class[seen].mean()),
+        **_f1(one_hot, chosen, classes),
         "accuracy": float((predicted == targets).mean()),
         **_ranking(one_hot, scores),
-        **{f"f1/{name}": float(value) for name, value in zip(classes, per_class, strict=True)},
-        **_recall(one_hot, predicted[:, None] == ids[None, :], classes),
+        **_recall(one_hot, chosen, classes),
     }
 
 
@@ -111,21 +99,34 @@ def _multilabel(
 ) -> dict[str, float]:
     positive = targets.astype(bool)
     predicted = scores >= 0.5
-    per_class = f1_score(positive, predicted, average=None, zero_division=0.0)
-    seen = positive.any(axis=0) | predicted.any(axis=0)
     clipped = np.clip(scores, 1e-7, 1 - 1e-7)
     losses = -np.where(positive, np.log(clipped), np.log1p(-clipped)).mean(axis=0)
+    micro = average_precision(positive.reshape(-1, 1), scores.reshape(-1, 1))
     return {
-        "f1_weighted": float(f1_score(positive, predicted, average="weighted", zero_division=0.0)),
-        "f1_macro": float(per_class[seen].mean()) if seen.any() else 0.0,
+        **_f1(positive, predicted, classes),
         "accuracy": float((positive == predicted).all(axis=1).mean()),
         **_ranking(positive, scores),
-        "ap_micro": float(average_precision_score(positive.ravel(), scores.ravel()))
-        if positive.any()
-        else 0.0,
+        "ap_micro": float(micro[0]) if positive.any() else 0.0,
         "log_loss": float(losses.mean()),
-        **{f"f1/{name}": float(value) for name, value in zip(classes, per_class, strict=True)},
         **_recall(positive, predicted, classes),
+    }
+
+
+def _f1(
+    positive: NDArray[np.bool_], predicted: NDArray[np.bool_], classes: Sequence[str]
+) -> dict[str, float]:
+    """F1 of every class, and its means."""
+    counts, found = positive.sum(axis=0), predicted.sum(axis=0)
+    both = (positive & predicted).sum(axis=0)
+    # Undefined F1 (a class neither present nor predicted) counts as 0, as in scikit-learn.
+    per_class = 2 * both / np.maximum(counts + found, 1)
+    # Macro F1 averages the classes that occur; a class absent from both would add a
+    # meaningless zero to a small test split.
+    seen = (counts > 0) | (found > 0)
+    return {
+        "f1_weighted": float((counts * per_class).sum() / max(counts.sum(), 1)),
+        "f1_macro": float(per_class[seen].mean()) if seen.any() else 0.0,
+        **{f"f1/{name}": float(value) for name, value in zip(classes, per_class, strict=True)},
     }
 
 
@@ -147,9 +148,71 @@ def _ranking(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> dict[s
     if not defined.any():
         return {}
     positive, scores = positive[:, defined], scores[:, defined]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UndefinedMetricWarning)
-        return {
-            "auroc": float(roc_auc_score(positive, scores, average="macro")),
-            "average_precision": float(average_precision_score(positive, scores, average="macro")),
-        }
+    return {
+        "auroc": float(auroc(positive, scores).mean()),
+        "average_precision": float(average_precision(positive, scores).mean()),
+    }
+
+
+def auroc(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Area under the ROC curve of every column: how often a positive is ranked before a negative.
+
+    Ties count half. All columns at once, some fifty times faster than one by one.
+
+    Args:
+        positive: Which samples are positive, (N, K); some, but not all of each column.
+        scores: (N, K).
+
+    Returns:
+        (K,).
+    """
+    ranked = _Ranked(positive, scores)
+    # The mean rank from below of the samples that share a score.
+    ranks = len(scores) - (ranked.first + ranked.last) / 2
+    total, count = (ranks * ranked.positive).sum(axis=0), positive.sum(axis=0)
+    found: NDArray[np.float64] = (total - count * (count + 1) / 2) / (count * (len(scores) - count))
+    return found
+
+
+def average_precision(
+    positive: NDArray[np.bool_], scores: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean over the positives of every column of the precision at their score.
+
+    Samples that share a score come in together, and nothing is interpolated.
+
+    Args:
+        positive: Which samples are positive, (N, K).
+        scores: (N, K).
+
+    Returns:
+        (K,); 0 where there is no positive.
+    """
+    ranked = _Ranked(positive, scores)
+    true = np.take_along_axis(np.cumsum(ranked.positive, axis=0), ranked.last, axis=0)
+    precision = true / (ranked.last + 1)
+    count = np.maximum(positive.sum(axis=0), 1)
+    found: NDArray[np.float64] = (precision * ranked.positive).sum(axis=0) / count
+    return found
+
+
+class _Ranked:
+    """Columns in falling order of their scores.
+
+    Attributes:
+        positive: Which samples are positive, in that order, (N, K).
+        first: Position of the first sample of the same score, (N, K).
+        last: Position of the last one.
+    """
+
+    def __init__(self, positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> None:
+        order = np.argsort(-scores, axis=0, kind="stable")
+        ordered = np.take_along_axis(scores, order, axis=0)
+        self.positive = np.take_along_axis(positive, order, axis=0)
+        place = np.arange(len(scores))[:, None]
+        differs = ordered[1:] != ordered[:-1]
+        edge = np.ones((1, scores.shape[1]), dtype=bool)
+        starts, ends = np.concatenate([edge, differs]), np.concatenate([differs, edge])
+        self.first = np.maximum.accumulate(np.where(starts, place, 0), axis=0)
+        late = np.where(ends, place, len(scores))
+        self.last = np.minimum.accumulate(late[::-1], axis=0)[::-1]

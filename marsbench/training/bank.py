@@ -34,7 +34,7 @@ from marsbench.training.heads import (
     Head,
     Samples,
     blocks_of,
-    fit_block,
+    fit_heads,
     logits_of,
 )
 from marsbench.training.losses import Objective
@@ -197,7 +197,7 @@ class _Bank:
 
             return [fit_to_convergence(head, self.samples, self.dtype) for head in heads]
         try:
-            return fit_block(heads, self.samples, dtype=self.dtype)
+            return fit_heads(heads, self.samples, dtype=self.dtype)
         except torch.OutOfMemoryError:
             if len(heads) == 1:
                 raise
@@ -299,10 +299,11 @@ class _Bank:
         rows = plan.source.rows(section.split)
         chosen = _positions(section, len(rows))
         samples = self.samples[section.split]
-        at = torch.from_numpy(chosen)
-        features = samples.features[0][at.to(samples.features.device)]
-        logits = logits_of(fitted, features.to(self.encoder.device))
-        labels = samples.labels[at.to(samples.labels.device)]
+        features, labels = samples.features[0], samples.labels
+        if section.indices is not None:
+            at = torch.from_numpy(chosen)
+            features, labels = features[at.to(features.device)], labels[at.to(labels.device)]
+        logits = logits_of(fitted, features)
         objective = _objective(plan, part).to(self.encoder.device)
         scores = objective.probabilities(logits).cpu().numpy().astype(np.float32)
         columns: dict[str, list[Any]] = {

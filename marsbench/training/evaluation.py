@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
@@ -135,10 +134,35 @@ def _map_writer(folder: Path) -> Any:
 
 def save_predictions(folder: Path, scored: dict[str, Predictions]) -> None:
     """Write the predictions of the splits into a run's folder."""
-    frames = [
-        pd.DataFrame({"split": split, "sample_id": predictions.sample_ids, **predictions.columns})
-        for split, predictions in scored.items()
-    ]
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    names = list(dict.fromkeys(name for found in scored.values() for name in found.columns))
+    columns: dict[str, Any] = {
+        "split": pa.array([split for split, p in scored.items() for _ in p.sample_ids]),
+        "sample_id": pa.array([i for p in scored.values() for i in p.sample_ids]),
+    }
+    for name in names:
+        columns[name] = _column(
+            [
+                value
+                for found in scored.values()
+                for value in found.columns.get(name, [None] * len(found.sample_ids))
+            ]
+        )
     partial = folder / f".{PREDICTIONS}.part"
-    pd.concat(frames, ignore_index=True).to_parquet(partial, index=False)
+    parquet.write_table(pa.table(columns), partial)
     partial.replace(folder / PREDICTIONS)
+
+
+def _column(values: list[Any]) -> Any:
+    """Make a column; rows of numbers of one length in one go."""
+    import pyarrow as pa
+
+    first = values[0] if values else None
+    if isinstance(first, np.ndarray) and first.ndim == 1:
+        lengths = {len(value) if isinstance(value, np.ndarray) else -1 for value in values}
+        if lengths == {len(first)}:
+            offsets = np.arange(len(values) + 1, dtype=np.int32) * len(first)
+            return pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(values)))
+    return pa.array(values)

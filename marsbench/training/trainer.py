@@ -170,7 +170,8 @@ def quiet() -> Iterator[None]:
         # Its own default is set when it is imported, so a parent's level would not do.
         logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        for module in ("pytorch_lightning", "lightning_fabric"):
+            warnings.filterwarnings("ignore", module=module)
         try:
             yield
         finally:

@@ -186,7 +186,7 @@ def grid(objective: Objective) -> list[Head]:
         SchedulerConfig(name=SchedulerName.STEP, step_size=2, gamma=0.5),
         SchedulerConfig(name=SchedulerName.PLATEAU, gamma=0.3, patience=1),
     ]
-    heads = []
+    heads: list[Head] = []
     for seed, train, lr in itertools.product((0, 7), (np.arange(N), part, few), (0.3, 0.01)):
         for n, optimizer in enumerate((OptimName.ADAM, OptimName.ADAMW, OptimName.SGD)):
             heads.append(

@@ -1,0 +1,236 @@
+"""A frozen sweep: the bank of heads against training run by run.
+
+    python benchmarks/frozen_sweep.py FOLDER [--task YAML] [--seeds 7] [--rounds 1]
+
+FOLDER holds the data of the task (by default the landmark images that configs/tasks describes). The
+sweep is seeds x subsets (full, seven partitions, six few-shot sets) x nine settings (three learning
+rates, three weight decays) of a frozen EfficientNet-Lite0 with ImageNet weights: 882 runs.
+
+Side by side in one process, on an empty store each:
+
+- encoding: one pass over all images, cold, with the decoded cache there;
+- bank: the whole engine from configs to 882 records, encoding included, features cold;
+- (a) loop: the ordinary training loop (protocol=online, no augmentation), image by image in every
+  epoch. A few runs of different subsets are timed, and the sweep's time is what their seconds per
+  sample and epoch make of the epochs that the bank's heads were trained;
+- (b) one head at a time on the same cached features, a sample of the runs;
+- (c) scikit-learn's logistic regression on the same features, a sample of the subsets, times the
+  number of runs.
+
+(a), (b) and (c) are extrapolated from a sample, and said to be. Ratios are to the bank's heads, and
+to the whole engine.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from marsbench.config import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, RunConfig
+from marsbench.environment import usable_cores
+from marsbench.plan import Plan, Resolver
+from marsbench.results.record import Outcome, RunRecord
+from marsbench.training import runner
+from marsbench.training.bank import run_bank
+from marsbench.training.features import Encoder
+from marsbench.training.parts import parts_of
+
+SEEDS = (0, 1, 10, 42, 123, 1000, 1234)
+RATES = (1e-2, 1e-3, 1e-4)
+DECAYS = (0.0, 0.05, 0.5)
+SUBSETS = (
+    "full",
+    *(f"partition_{p}" for p in PUBLISHED_PARTITIONS),
+    *(f"few_shot_{k}" for k in PUBLISHED_SHOTS),
+)
+SAMPLED = ("few_shot_5", "partition_0.10")
+"""Subsets that the ordinary loop is timed on."""
+
+
+class Sweep:
+    """The runs, and where they go."""
+
+    def __init__(self, task: str, folder: str, seeds: Sequence[int], home: Path) -> None:
+        self.home, self.resolver = home, Resolver()
+        base = RunConfig.from_dict(
+            {"task": task, "root": folder, "model": "efficientnet_lite0", "mode": "frozen"}
+        )
+        self.configs = [
+            dataclasses.replace(
+                base,
+                seed=seed,
+                subset=subset,
+                optim=dataclasses.replace(base.optim, lr=lr, weight_decay=decay),
+            )
+            for subset, seed, lr, decay in itertools.product(SUBSETS, seeds, RATES, DECAYS)
+        ]
+
+    def plans(self, store: str, **changes: object) -> list[Plan]:
+        """Resolve all runs into a store of this name."""
+        place = str(self.home / store)
+        return [
+            self.resolver.resolve(dataclasses.replace(config, store=place, **changes))  # type: ignore[arg-type]
+            for config in self.configs
+        ]
+
+    def forget_features(self) -> None:
+        """Delete what is encoded."""
+        shutil.rmtree(self.home / "features", ignore_errors=True)
+
+
+def encoding(sweep: Sweep) -> float:
+    """Seconds of one pass over all images."""
+    sweep.forget_features()
+    encoder = Encoder(sweep.plans("none")[0])
+    started = time.perf_counter()
+    for split in ("train", "val", "test"):
+        encoder.encode(split)
+    return time.perf_counter() - started
+
+
+def bank(sweep: Sweep, store: str) -> tuple[float, list[RunRecord]]:
+    """Seconds from configs to records."""
+    started = time.perf_counter()
+    found = list(run_bank(sweep.plans(store)))
+    seconds = time.perf_counter() - started
+    outcomes = [outcome for _, outcome in found if isinstance(outcome, Outcome)]
+    if len(outcomes) < len(found):
+        raise SystemExit(f"{len(found) - len(outcomes)} runs failed: {found[0][1]}")
+    return seconds, [outcome.record for outcome in outcomes]
+
+
+def loop(sweep: Sweep, records: Sequence[RunRecord]) -> tuple[float, int]:
+    """Seconds the ordinary loop takes for all runs, by those of a few; and how many those are."""
+    rates = []
+    for subset in SAMPLED:
+        config = next(c for c in sweep.configs if c.subset == subset)
+        trainer = dataclasses.replace(config.trainer, max_epochs=2, patience=None)
+        config = RunConfig.from_dict(
+            {
+                **dataclasses.replace(config, trainer=trainer).to_dict(),
+                "protocol": "online",
+                "augment": "none",
+                "store": str(sweep.home / "loop"),
+            }
+        )
+        plan = sweep.resolver.resolve(config)
+        started = time.perf_counter()
+        runner.run(plan)
+        seconds = time.perf_counter() - started
+        rates.append(seconds / _images(plan, epochs=2))
+    by_subset = {c.subset: sweep.resolver.resolve(c) for c in sweep.configs[:: len(RATES)]}
+    total = 0.0
+    for record in records:
+        plan = by_subset[record.subset]
+        total += median(rates) * _images(plan, epochs=record.checkpoint["epochs_trained"])
+    return total, len(SAMPLED)
+
+
+def _images(plan: Plan, epochs: int) -> int:
+    """Images that pass through the backbone: train and val in each epoch, and all at the end."""
+    val, test = plan.num_samples["val"], plan.num_samples["test"]
+    return epochs * (len(plan.selection.indices) + val) + val + test
+
+
+def one_by_one(sweep: Sweep, count: int) -> float:
+    """Seconds of all runs, one head at a time, by those of a sample."""
+    plans = sweep.plans("single")
+    chosen = plans[:: max(1, len(plans) // count)]
+    started = time.perf_counter()
+    for plan in chosen:
+        runner.run(plan)
+    return (time.perf_counter() - started) / len(chosen) * len(plans)
+
+
+def scikit_learn(sweep: Sweep) -> float:
+    """Seconds of logistic regressions on the same features, one for each run."""
+    plans = {plan.config.subset: plan for plan in sweep.plans("none")}
+    seconds = []
+    for subset in ("few_shot_5", "partition_0.10", "full"):
+        plan = plans[subset]
+        x = Encoder(plan).encode("train").features[0]
+        (part,) = parts_of(plan)
+        chosen = plan.selection.indices
+        y = plan.source.rows("train").targets[chosen]
+        started = time.perf_counter()
+        LogisticRegression(max_iter=200).fit(np.asarray(x[chosen]), y)
+        seconds.append(time.perf_counter() - started)
+        del part
+    # Few-shot sets and small partitions, then larger ones, then all of it.
+    small, middle, large = seconds
+    per_seed = 10 * small + 3 * middle + large
+    return per_seed * len(plans_per_subset(sweep))
+
+
+def plans_per_subset(sweep: Sweep) -> list[RunConfig]:
+    """Runs of one subset."""
+    return [config for config in sweep.configs if config.subset == "full"]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="The bank of heads against run by run.")
+    parser.add_argument("folder")
+    parser.add_argument("--task", default="configs/tasks/hirise_landmark_v1.yaml")
+    parser.add_argument("--seeds", type=int, default=len(SEEDS))
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--one-by-one", type=int, default=42, help="runs of the sample of (b)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["MARSBENCH_HOME"] = home
+        sweep = Sweep(options.task, options.folder, SEEDS[: options.seeds], Path(home))
+        runs = len(sweep.configs)
+        print(
+            f"{runs} runs, {usable_cores()} cores, {torch.get_num_threads()} threads, "
+            f"load {os.getloadavg()[0]:.1f}, torch {torch.__version__}"
+        )
+        encoding(sweep)  # decodes the images
+        rows: dict[str, list[float]] = {"encoding": [], "bank": [], "heads": [], "one by one": []}
+        records: list[RunRecord] = []
+        for turn in range(options.rounds):
+            rows["encoding"].append(encoding(sweep))
+            seconds, records = bank(sweep, f"heads{turn}")
+            rows["heads"].append(seconds)
+            sweep.forget_features()
+            rows["bank"].append(bank(sweep, f"bank{turn}")[0])
+            shutil.rmtree(Path(home) / "single", ignore_errors=True)
+            rows["one by one"].append(one_by_one(sweep, options.one_by_one))
+        middle = {name: median(values) for name, values in rows.items()}
+        looped, sampled = loop(sweep, records)
+        learned = scikit_learn(sweep)
+        trained = sum(record.timing["train"] for record in records)
+        told = {
+            "one encoding pass": (middle["encoding"], "measured"),
+            "bank, features there": (middle["heads"], "measured"),
+            "  of which fitting heads": (trained, "measured"),
+            "bank, encoding included": (middle["bank"], "measured"),
+            "(a) ordinary loop": (looped, f"extrapolated from {sampled} runs of 2 epochs"),
+            "(b) one head at a time": (
+                middle["one by one"],
+                f"extrapolated from {options.one_by_one} runs",
+            ),
+            "(c) scikit-learn": (learned, "extrapolated from 3 fits; fits alone"),
+        }
+        print(f"{'':<26}{'seconds':>12}{'of heads':>10}{'of engine':>11}")
+        for name, (seconds, how) in told.items():
+            ratios = f"{seconds / middle['heads']:>9.2f}x{seconds / middle['bank']:>10.2f}x"
+            print(f"{name:<26}{seconds:>12.1f}{ratios}   {how}")
+        overhead = 1000 * (middle["heads"] - trained) / runs
+        print(f"overhead per run (all but encoding and fitting): {overhead:.1f} ms")
+        print(
+            f"epochs trained, mean: {epochs:.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

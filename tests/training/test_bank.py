@@ -1,0 +1,458 @@
+"""Runs with cached features: encoded once, ordinary records, nothing lost."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+import marsbench
+from marsbench import metrics, paths
+from marsbench.config import Protocol, RunConfig
+from marsbench.errors import BusyError, ConfigError, MarsbenchError, TrainingError
+from marsbench.kinds import Kind
+from marsbench.plan import Plan, resolve
+from marsbench.results.record import Outcome, RunRecord
+from marsbench.results.store import Store
+from marsbench.training import bank, features, heads
+from marsbench.training.bank import run_bank
+from marsbench.training.features import Encoder
+from tests.fakes import make_spec, write_folder, write_spec
+
+MODEL = "timm:test_resnet"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Weights of the model, of no use but to have some."""
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    save_file(timm.create_model("test_resnet").state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Collects (split, number of samples) of everything that passes through a backbone."""
+    seen: list[tuple[str, int]] = []
+    batches = Encoder._batches
+
+    def watched(self: Encoder, dataset: Any, start: int, view: int, what: str) -> Iterator[Any]:
+        for found, rows in batches(self, dataset, start, view, what):
+            seen.append((dataset.split, len(found)))
+            yield found, rows
+
+    monkeypatch.setattr(Encoder, "_batches", watched)
+    return seen
+
+
+def config(toy: str, store: Path, weights: str, **more: Any) -> RunConfig:
+    return RunConfig.from_dict(
+        {
+            "task": toy,
+            "model": MODEL,
+            "weights": weights,
+            "store": str(store),
+            "workers": 0,
+            "optim.batch_size": 8,
+            "trainer.max_epochs": 6,
+            **more,
+        }
+    )
+
+
+def run_all(configs: list[RunConfig]) -> list[RunRecord]:
+    found = {plan.run_id: out for plan, out in run_bank([resolve(one) for one in configs])}
+    records = []
+    for one in configs:
+        outcome = found[resolve(one).run_id]
+        assert isinstance(outcome, Outcome), outcome
+        records.append(outcome.record)
+    return records
+
+
+def grid(toy: str, store: Path, weights: str, **more: Any) -> list[RunConfig]:
+    return [
+        config(toy, store, weights, seed=seed, subset=subset, **{"optim.lr": lr}, **more)
+        for seed in (0, 1)
+        for subset in ("full", "few_shot_2", "partition_0.50")
+        for lr in (0.1, 0.001)
+    ]
+
+
+def test_every_run_of_a_bank_is_the_run_alone(
+    toy: str, weights: str, tmp_path: Path, encoded: list[tuple[str, int]]
+) -> None:
+    together = run_all(grid(toy, tmp_path / "bank", weights, **{"trainer.precision": "64-true"}))
+    assert sum(n for _, n in encoded) == 24 + 9 + 12
+    for record in together[::5]:
+        values = {**record.config, "store": str(tmp_path / "alone")}
+        alone = marsbench.run(**values)
+        assert alone.run_id == record.run_id
+        assert alone.checkpoint["epoch"] == record.checkpoint["epoch"]
+        tables = [Store(tmp_path / name).predictions(record.run_id) for name in ("bank", "alone")]
+        first, second = (np.stack(list(table["scores"])) for table in tables)
+        np.testing.assert_allclose(first, second, atol=1e-6)
+    assert sum(n for _, n in encoded) == 24 + 9 + 12
+
+
+def test_records_are_ordinary(toy: str, weights: str, tmp_path: Path) -> None:
+    (record,) = run_all([config(toy, tmp_path, weights)])
+    folder = tmp_path / record.run_id
+    assert {p.name for p in folder.iterdir()} - {".lock"} == {
+        "record.json",
+        "predictions.parquet",
+        "config.yaml",
+        "model.safetensors",
+        "logs",
+    }
+    assert record.protocol == "cached"
+    assert record.mode == "frozen"
+    head = load_file(folder / "model.safetensors")
+    assert set(head) == {"head.weight", "head.bias"}
+    assert record.parameters["trained"] == sum(t.numel() for t in head.values())
+    assert record.parameters["total"] > record.parameters["trained"]
+    table = Store(tmp_path).predictions(record.run_id)
+    assert list(table.columns) == ["split", "sample_id", "target", "scores"]
+    for split in ("val", "test"):
+        part = table[table["split"] == split]
+        again = metrics.score(
+            Kind.MULTICLASS,
+            part["target"].to_numpy(),
+            np.stack(list(part["scores"])),
+            record.data["classes"],
+        )
+        assert {k: v for k, v in record.metrics[split].items() if k != "loss"} == again
+    curve = pd.read_csv(folder / "logs" / "attempt_1" / "metrics.csv")
+    assert len(curve) == record.checkpoint["epochs_trained"]
+    assert curve["val/loss"].min() == pytest.approx(record.checkpoint["value"])
+    assert record.checkpoint["value"] == pytest.approx(record.metrics["val"]["loss"], rel=1e-5)
+    assert Store(tmp_path).find(record.run_id) == record
+
+
+def test_the_online_loop_from_the_same_head_gives_the_same(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same order, same eight turns as augmentation: only where a head begins differs."""
+    from marsbench.training import runner
+
+    build = runner.build_module
+
+    def begun_alike(plan: Plan, part: Any = None) -> Any:
+        module = build(plan, part)
+        rng = torch.Generator().manual_seed(plan.config.seed)
+        linear: Any = module.model.get_submodule("head")
+        size = (linear.in_features + 1, linear.out_features)
+        first = torch.empty(size, dtype=torch.float64)
+        bound = linear.in_features**-0.5
+        first.uniform_(-bound, bound, generator=rng)
+        with torch.no_grad():
+            linear.weight.copy_(first[:-1].T)
+            linear.bias.copy_(first[-1])
+        return module
+
+    monkeypatch.setattr(runner, "build_module", begun_alike)
+    for more in ({}, {"views": "d4"}):
+        base = {"seed": 3, "optim.lr": 0.01, "trainer.precision": "64-true"}
+        cached = marsbench.run(
+            **config(toy, tmp_path, weights, **base, **more).to_dict() | {"store": str(tmp_path)}
+        )
+        online = {"protocol": "online", "augment": "d4" if more else "none"}
+        looped = marsbench.run(**config(toy, tmp_path, weights, **base, **online).to_dict())
+        assert looped.protocol == "online"
+        assert looped.checkpoint["epoch"] == cached.checkpoint["epoch"]
+        scores = [
+            np.stack(list(Store(tmp_path).predictions(record.run_id)["scores"]))
+            for record in (cached, looped)
+        ]
+        # Features are kept in single precision.
+        np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
+
+
+def test_turned_views_are_encoded_once_each(
+    toy: str, weights: str, tmp_path: Path, encoded: list[tuple[str, int]]
+) -> None:
+    plain, turned = run_all(
+        [config(toy, tmp_path, weights), config(toy, tmp_path, weights, views="d4")]
+    )
+    assert plain.run_id != turned.run_id
+    assert turned.identity["augment"] == turned.identity["views"] == "d4"
+    assert turned.data["features"]["views"] == 8
+    # The upright view is shared.
+    counted = {split: sum(n for s, n in encoded if s == split) for split in ("train", "val")}
+    assert counted == {"train": 8 * 24, "val": 9}
+
+
+@pytest.mark.parametrize("kind", [Kind.BINARY, Kind.MULTILABEL])
+def test_other_kinds_of_labels(kind: Kind, weights: str, tmp_path: Path) -> None:
+    spec = make_spec(
+        kind, ("dune", "plain") if kind is Kind.BINARY else ("crater", "dune", "plain")
+    )
+    folder = write_folder(spec, tmp_path / "data")
+    task = str(write_spec(spec, folder / "task.yaml"))
+    choices: list[dict[str, Any]] = [{}, {"imbalance": "loss_weight"}]
+    if kind is Kind.BINARY:
+        choices += [{"outputs": 1}, {"loss": "binary_cross_entropy", "outputs": 2}]
+    records = run_all([config(task, tmp_path, weights, **one) for one in choices])
+    assert len({record.run_id for record in records}) == len(choices)
+    for record in records:
+        assert record.score is not None
+
+
+def test_folds_and_the_last_epoch(toy: str, weights: str, tmp_path: Path) -> None:
+    more = {"folds": 3, "trainer.checkpoint": "last"}
+    (record,) = run_all([config(toy, tmp_path, weights, **more)])
+    assert set(record.metrics) == {"oof", "val", "test"}
+    assert len(Store(tmp_path).predictions(record.run_id).query("split == 'oof'")) == 24
+    assert len(list((tmp_path / record.run_id).glob("fold_*/model.safetensors"))) == 3
+
+
+def test_lbfgs_reaches_the_optimum(toy: str, weights: str, tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    decay = 0.1
+    more = {"optim.name": "lbfgs", "optim.weight_decay": decay, "trainer.max_epochs": 500}
+    (record,) = run_all([config(toy, tmp_path, weights, **more)])
+    assert record.checkpoint["chosen_by"] == "convergence"
+    plan = resolve(config(toy, tmp_path, weights, **more))
+    x = {split: np.asarray(Encoder(plan).encode(split).features[0]) for split in ("train", "test")}
+    model = LogisticRegression(C=1 / (decay * 24), max_iter=5000, tol=1e-10)
+    model.fit(x["train"].astype(np.float64), plan.source.rows("train").targets)
+    table = Store(tmp_path).predictions(record.run_id).query("split == 'test'")
+    expected = model.predict_proba(x["test"].astype(np.float64))
+    np.testing.assert_allclose(np.stack(list(table["scores"])), expected, atol=1e-3)
+
+
+def test_a_run_that_diverges_harms_no_other(toy: str, weights: str, tmp_path: Path) -> None:
+    bad = config(toy, tmp_path, weights, **{"optim.name": "sgd", "optim.lr": 1e300})
+    good = dataclasses.replace(bad, optim=dataclasses.replace(bad.optim, lr=0.01))
+    found = {plan.config.optim.lr: out for plan, out in run_bank([resolve(bad), resolve(good)])}
+    assert isinstance(found[0.01], Outcome)
+    assert isinstance(found[1e300], TrainingError)
+    assert "Lower optim.lr" in str(found[1e300])
+    failed = json.loads((tmp_path / resolve(bad).run_id / "failed.json").read_text())
+    assert "TrainingError" in failed["error"]
+
+
+def test_a_finished_run_is_handed_over_and_force_moves_it_aside(
+    toy: str, weights: str, tmp_path: Path
+) -> None:
+    plan = resolve(config(toy, tmp_path, weights))
+    ((_, first),) = run_bank([plan])
+    ((_, second),) = run_bank([plan])
+    ((_, third),) = run_bank([plan], force=True)
+    assert isinstance(first, Outcome)
+    assert isinstance(second, Outcome)
+    assert isinstance(third, Outcome)
+    assert (first.was_done, second.was_done, third.was_done) == (False, True, False)
+    assert first.record.metrics == third.record.metrics
+    assert len(list((tmp_path / ".replaced").glob("**/record.json"))) == 1
+
+
+def test_a_run_of_another_process_is_left_to_it(toy: str, weights: str, tmp_path: Path) -> None:
+    plans = [resolve(config(toy, tmp_path, weights, seed=seed)) for seed in (0, 1)]
+    with Store(tmp_path).claim(plans[0].run_id):
+        found = {plan.config.seed: outcome for plan, outcome in run_bank(plans)}
+    assert isinstance(found[0], BusyError)
+    assert isinstance(found[1], Outcome)
+
+
+def test_what_is_done_when_interrupted_is_kept(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = grid(toy, tmp_path / "a", weights)
+    calls = []
+
+    def interrupted(*arguments: Any, **more: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return heads.fit_heads(*arguments, **more)
+
+    monkeypatch.setattr(bank, "fit_heads", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_bank([resolve(one) for one in configs]))
+    assert 0 < len(Store(tmp_path / "a").paths()) < len(configs)
+    monkeypatch.undo()
+    monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "home"))
+    resumed = run_all(configs)
+    undisturbed = run_all(grid(toy, tmp_path / "b", weights))
+    assert [r.metrics for r in resumed] == [r.metrics for r in undisturbed]
+
+
+def test_too_little_memory_halves_the_heads(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+
+    def cramped(jobs: Any, *arguments: Any, **more: Any) -> Any:
+        if len(jobs) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(len(jobs))
+        return heads.fit_heads(jobs, *arguments, **more)
+
+    expected = run_all(grid(toy, tmp_path / "a", weights))
+    monkeypatch.setattr(bank, "fit_heads", cramped)
+    found = run_all(grid(toy, tmp_path / "b", weights))
+    assert max(sizes) <= 2
+    assert [r.checkpoint["epoch"] for r in found] == [r.checkpoint["epoch"] for r in expected]
+
+
+def test_damaged_features_are_encoded_again(
+    toy: str, weights: str, tmp_path: Path, encoded: list[tuple[str, int]], capsys: Any
+) -> None:
+    plan = resolve(config(toy, tmp_path, weights))
+    before = np.array(Encoder(plan).encode("test").features)
+    (folder,) = (paths.home() / "features" / "toy").glob("test-*/")
+    content = bytearray((folder / "features.f32").read_bytes())
+    content[40] ^= 1
+    (folder / "features.f32").write_bytes(content)
+    after = Encoder(plan).encode("test").features
+    assert "do not have their checksum" in capsys.readouterr().err
+    np.testing.assert_array_equal(before, after)
+    (folder / "features.json").write_text("{")
+    np.testing.assert_array_equal(before, Encoder(plan).encode("test").features)
+    assert len(encoded) == 3
+
+
+def test_interrupted_encoding_goes_on_where_it_stopped(
+    toy: str,
+    weights: str,
+    tmp_path: Path,
+    encoded: list[tuple[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(features._BATCH, "cpu", 4)
+    monkeypatch.setattr(features, "_SAVED_EVERY", 1)
+    plan = resolve(config(toy, tmp_path, weights))
+    whole = np.array(Encoder(plan).encode("train").features)
+    encoded.clear()
+    (folder,) = (paths.home() / "features" / "toy").glob("train-*/")
+    for path in folder.iterdir():
+        path.unlink()
+    watched = Encoder._batches
+
+    def stops(self: Encoder, *arguments: Any) -> Iterator[Any]:
+        for n, found in enumerate(watched(self, *arguments)):
+            if n == 3:
+                raise KeyboardInterrupt
+            yield found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoder, "_batches", stops)
+        with pytest.raises(KeyboardInterrupt):
+            Encoder(plan).encode("train")
+    encoded.clear()
+    np.testing.assert_array_equal(whole, Encoder(plan).encode("train").features)
+    assert sum(n for _, n in encoded) == 24 - 12
+
+
+def test_processes_share_one_encoding(toy: str, weights: str, tmp_path: Path) -> None:
+    code = (
+        "import sys; from marsbench.config import RunConfig; from marsbench.plan import resolve;"
+        "from marsbench.training.bank import run_alone;"
+        "import marsbench.training.features as f; b = f.Encoder._batches\n"
+        "def w(self, *a):\n"
+        "    for x in b(self, *a):\n"
+        "        print('encoded', flush=True); yield x\n"
+        "f.Encoder._batches = w\n"
+        "run_alone(resolve(RunConfig.from_dict(eval(sys.argv[1]))))"
+    )
+    values = [config(toy, tmp_path, weights, seed=seed).to_dict() for seed in range(3)]
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, repr(one)], stdout=subprocess.PIPE, text=True)
+        for one in values
+    ]
+    told = [process.communicate(timeout=120)[0] for process in running]
+    assert all(process.returncode == 0 for process in running)
+    assert sum(text.count("encoded") for text in told) == 3  # train, val, test: once each
+    assert len(Store(tmp_path).paths()) == 3
+
+
+def test_a_bank_killed_by_force_is_resumed(toy: str, weights: str, tmp_path: Path) -> None:
+    configs = grid(toy, tmp_path / "a", weights, **{"trainer.patience": "null"})
+    code = (
+        "import sys, time; from marsbench.config import RunConfig;"
+        "from marsbench.plan import resolve; from marsbench.training.bank import run_bank\n"
+        "for _ in run_bank([resolve(RunConfig.from_dict(c)) for c in eval(sys.argv[1])]):\n"
+        "    print('done', flush=True); time.sleep(0.2)"
+    )
+    arguments = [sys.executable, "-c", code, repr([one.to_dict() for one in configs])]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "done\n"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = len(Store(tmp_path / "a").paths())
+    assert 0 < finished < len(configs)
+    started = time.time()
+    resumed = run_all(configs)
+    assert time.time() - started < 60
+    undisturbed = run_all(grid(toy, tmp_path / "b", weights, **{"trainer.patience": "null"}))
+    assert [r.metrics for r in resumed] == [r.metrics for r in undisturbed]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"protocol": "cached", "mode": "finetune"}, "trains the backbone"),
+        ({"protocol": "cached", "augment": "d4"}, "views=d4 caches"),
+        ({"protocol": "cached", "trainer.devices": 2}, "one device"),
+        ({"views": "d4", "mode": "finetune"}, "views=d4 is for heads"),
+        ({"views": "d5"}, "'views' is d5"),
+        ({"optim.name": "lbfgs", "mode": "finetune"}, "optim.name=lbfgs is for heads"),
+        ({"optim.name": "lbfgs", "scheduler.name": "cosine"}, "chooses its own steps"),
+    ],
+)
+def test_what_cannot_be_cached(
+    more: dict[str, Any], message: str, toy: str, weights: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve(config(toy, tmp_path, weights, **more))
+
+
+@pytest.mark.parametrize(
+    ("more", "protocol"),
+    [
+        ({}, Protocol.CACHED),
+        ({"augment": "none"}, Protocol.CACHED),
+        ({"augment": "d4"}, Protocol.ONLINE),
+        ({"mode": "finetune"}, Protocol.ONLINE),
+        ({"trainer.devices": 2}, Protocol.ONLINE),
+        ({"protocol": "online"}, Protocol.ONLINE),
+        ({"imbalance": "loss_weight"}, Protocol.CACHED),
+        ({"imbalance": "oversample", "augment": "d4"}, Protocol.ONLINE),
+        ({"imbalance": "oversample", "views": "d4"}, Protocol.CACHED),
+    ],
+)
+def test_the_protocol_that_auto_chooses(
+    more: dict[str, Any], protocol: Protocol, toy: str, weights: str, tmp_path: Path
+) -> None:
+    assert resolve(config(toy, tmp_path, weights, **more)).protocol is protocol
+
+
+def test_bad_weights_are_one_message(toy: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.pt").write_bytes(b"nothing")
+    plan = resolve(config(toy, tmp_path, str(tmp_path / "bad.pt")))
+    ((_, found),) = run_bank([plan])
+    assert isinstance(found, MarsbenchError)
+    assert "bad.pt" in str(found)
+    assert (tmp_path / plan.run_id / "failed.json").exists()
