@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-slow check format clean
+.PHONY: help demo test test-slow test-slurm check format clean
 
 help:
 	@echo "make demo       install, then train and test on built-in demo data"
 	@echo "make test       install, then run the tests (offline, on the CPU)"
 	@echo "make test-slow  the tests that take minutes as well"
+	@echo "make test-slurm sweeps on a SLURM cluster of this host alone, as root (slurm-wlm, munge)"
 	@echo "make check      install, then lint and check types"
 	@echo "make format     format the code"
 	@echo "make clean      remove the environment and caches"
@@ -28,6 +29,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not gpu and not network and not slurm and not browser'
+
+# The cluster is ended however the tests go.
+test-slurm: $(STAMP)
+	tests/slurm/cluster.sh with $(BIN)/python -m pytest -m slurm tests/slurm
 
 check: $(STAMP)
 	$(BIN)/ruff check .

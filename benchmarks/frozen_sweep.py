@@ -227,9 +227,8 @@ def main() -> None:
             print(f"{name:<26}{seconds:>12.1f}{ratios}   {how}")
         overhead = 1000 * (middle["heads"] - trained) / runs
         print(f"overhead per run (all but encoding and fitting): {overhead:.1f} ms")
-        print(
-            f"epochs trained, mean: {epochs:.1f}"
-        )
+        epochs = float(np.mean([r.checkpoint["epochs_trained"] for r in records]))
+        print(f"epochs trained, mean: {epochs:.1f}")
 
 
 if __name__ == "__main__":

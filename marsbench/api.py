@@ -24,7 +24,9 @@ def run(*, force: bool = False, **keys: Any) -> "RunRecord":
     Raises:
         MarsbenchError: If a key or value is wrong, or data or weights cannot be had.
     """
-    return run_config(RunConfig.from_dict(keys), force=force).record
+    from marsbench.hparams import filled
+
+    return run_config(RunConfig.from_dict(filled(keys)), force=force).record
 
 
 def run_config(config: RunConfig, *, force: bool = False) -> "Outcome":

@@ -249,6 +249,8 @@ class RunConfig:
     """Parts of the train split that are predicted in turn by models of the others."""
     strict: bool = True
     """Whether spectra that are listed but absent or damaged stop a run; else they are left out."""
+    hparams: str | None = None
+    """tuned, or a folder of what `marsbench tune` chose; keys that are given go before it."""
     weights: str | None = None
     """Path of a local checkpoint to start from in place of the zoo entry's weights."""
     augment: Augment = Augment.AUTO
@@ -386,7 +388,7 @@ def _problems(config: RunConfig) -> list[str]:
             problems.append(f"'{key}' is {value}; it must be above 0.")
     if config.views != Views.D4 and not (config.views.isdecimal() and int(config.views) > 0):
         problems.append(f"'views' is {config.views}; it is d4 or a number of at least 1.")
-    texts = {"root": config.root, "weights": config.weights, "store": config.store}
+    texts = {name: getattr(config, name) for name in ("root", "weights", "hparams", "store")}
     for key, text in texts.items():
         if text is not None and not text.strip():
             problems.append(f"'{key}' is empty.")

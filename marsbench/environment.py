@@ -23,6 +23,9 @@ PACKAGES = (
 )
 """Packages whose versions can move a number."""
 
+CORES = "MARSBENCH_CORES"
+"""Environment variable that says how many cores a process may use, beside others."""
+
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that matter, and the operating system."""
@@ -67,9 +70,14 @@ def peak_host_memory() -> int:
 
 
 def usable_cores() -> int:
-    """Whole cores this process may use: those it is bound to, within its groups' quota."""
+    """Whole cores this process may use: those it is bound to, within its groups' quota.
+
+    A sweep gives each of its workers a share of them, in ``MARSBENCH_CORES``.
+    """
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limits = [bound or 1]
+    if (share := os.environ.get(CORES, "")).isdecimal():
+        limits.append(int(share))
     for folder in _groups():
         with contextlib.suppress(OSError, ValueError):
             quota, period = (folder / "cpu.max").read_text().split()

@@ -60,6 +60,10 @@ class StoreError(MarsbenchError):
     """A record or store that cannot be read or written."""
 
 
+class BusyError(StoreError):
+    """A run that another process is at."""
+
+
 def unknown_name(what: str, name: str, choices: Iterable[str], hint: str = "") -> UnknownNameError:
     """Build the error for a name that is not among the choices.
 

@@ -22,6 +22,7 @@ from marsbench.config import (
     parse_subset,
 )
 from marsbench.data.catalog import get_task
+from marsbench.data.decode import image_size
 from marsbench.data.imbalance import Balance, class_counts
 from marsbench.data.rendering import Rendering
 from marsbench.data.rows import Source
@@ -142,12 +143,17 @@ class Resolver:
     """Resolves many runs: tasks, data, subsets and weights that they share are read once.
 
     Data that change meanwhile go unnoticed: one resolver serves one command.
+
+    Args:
+        download: Whether data that are not on this machine may be downloaded.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, download: bool = True) -> None:
+        self.download = download
         self._tasks: dict[str, TaskSpec] = {}
         self._sources: dict[Hashable, Source] = {}
         self._selections: dict[Hashable, Selection] = {}
+        self._sides: dict[int, int] = {}
         self._digests: dict[str, str] = {}
         self._plans: dict[RunConfig, Plan] = {}
 
@@ -161,15 +167,14 @@ class Resolver:
         Raises:
             MarsbenchError: As `resolve`.
         """
+        return self.named(config)[1]
+
+    def named(self, config: RunConfig) -> tuple[Plan, str]:
+        """Resolve a run as `plan_of`, and name it as `run_id`."""
         plan = self.plan_of(config)
-        return run_id(
-            plan.task.name,
-            plan.model.name,
-            config.mode,
-            config.subset,
-            config.seed,
-            plan.identity,
-        )
+        # The seed is in no digest, so that ids of other seeds differ in its number alone.
+        head, _, tail = plan.run_id.rpartition("/0-")
+        return plan, f"{head}/{config.seed}-{tail}"
 
     def plan_of(self, config: RunConfig) -> Plan:
         """Resolve a run for seed 0, which is as good as any to see what runs share."""
@@ -197,6 +202,7 @@ class Resolver:
             config.size,
             subset=subset,
             revision=config.revision,
+            download=self.download,
             strict=config.strict,
         )
         # A hub gives a published subset alone, any other source the whole split.
@@ -210,6 +216,13 @@ class Resolver:
         if key not in self._selections:
             self._selections[key] = select(source, subset)
         return self._selections[key]
+
+    def largest_side(self, source: Source) -> int:
+        """Read the larger side of the first train image, in pixels."""
+        if id(source) not in self._sides:
+            raw = source.read("train", 0)
+            self._sides[id(source)] = max(image_size(raw.image, raw.where))
+        return self._sides[id(source)]
 
     def file_digest(self, path: str) -> str:
         """SHA-256 of a file of weights."""
@@ -281,7 +294,7 @@ def resolve(config: RunConfig, shared: Resolver | None = None) -> Plan:
         model=model,
         augment=augment,
         weights=weights,
-        side=side_of(config, task, source, model, rendering),
+        side=side_of(config, task, model, rendering, lambda: shared.largest_side(source)),
         balance=balance_of(config, task, source, selection),
         loss=loss,
         num_outputs=num_outputs,

@@ -16,7 +16,6 @@ from marsbench.config import (
     Views,
 )
 from marsbench.data.cache import DirectSamples, cached_samples
-from marsbench.data.decode import image_size
 from marsbench.data.imbalance import Balance, balance, class_counts
 from marsbench.data.rendering import Rendering, rendering_for
 from marsbench.data.rows import BACKGROUND, Source, normalise
@@ -195,14 +194,14 @@ def without_negatives(
 def side_of(
     config: RunConfig,
     task: TaskSpec,
-    source: Source,
     model: ModelSpec,
     rendering: Rendering | None,
+    largest: Callable[[], int],
 ) -> int | None:
     """Choose the side to which images are resized: the one given, else the model's.
 
     A segmentation model takes any: that of the images, up to its own, in whole multiples of what
-    its encoder halves five times.
+    its encoder halves five times. `largest` reads that of the first image in pixels.
     """
     is_spectra = task.decode is Decode.SPECTRUM
     if config.side is None and is_spectra and not model.fixed_size:
@@ -232,9 +231,7 @@ def side_of(
         return config.side
     if task.kind is not Kind.SEGMENTATION or model.fixed_size:
         return model.input_size
-    raw = source.read("train", 0)
-    largest = max(image_size(raw.image, raw.where))
-    return min(model.input_size, -(-largest // HALVED) * HALVED)
+    return min(model.input_size, -(-largest() // HALVED) * HALVED)
 
 
 def check_classes(source: Source) -> None:

@@ -27,6 +27,7 @@ HASHED = {
     "protocol": None,  # enters resolved
     "augment": None,  # enters resolved
     "weights": None,  # enters as the weights' name
+    "hparams": None,  # enters as what it fills in
     "size": None,  # enters with the data revision
     "revision": None,  # enters as the commit
     "bands": None,  # enters resolved, where images have more than three

@@ -39,6 +39,7 @@ ALLOWED = {
     "metrics_segmentation": {"data"},
     "metrics_detection": {"data"},
     "key_notes": {"config"},
+    "hparams": {"config_values"},
     "data": {"data", "demo", "spectra", "progress", "environment"},
     "demo": {"demo", "spectra"},
     "spectra": {"spectra"},
@@ -59,6 +60,17 @@ ALLOWED = {
     "ensemble": {"data", "ensemble_weights", "results", "metrics", "environment"},
     "ensemble_weights": {"data"},
     "submissions": {"data", "metrics", "results", "spectra", "training", "progress"},
+    "sweep": {
+        "sweep",
+        "config_values",
+        "environment",
+        "hparams",
+        "plan",
+        "plan_choices",
+        "progress",
+        "results",
+        "training",  # in the functions of a worker alone
+    },
     "plan": {"data", "models", "files", "plan_choices"},
     "plan_choices": {"data", "models", "spectra"},
     "training": {

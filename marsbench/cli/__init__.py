@@ -23,6 +23,9 @@ from marsbench.cli import (
     results,
     run,
     spectra,
+    status,
+    sweep,
+    tune,
 )
 
 app = typer.Typer(
@@ -50,6 +53,9 @@ def _root(
 
 
 app.command("run")(run.run)
+app.command("sweep")(sweep.sweep)
+app.command("status")(status.status)
+app.command("tune")(tune.tune)
 app.command("predict")(predict.predict)
 app.command("ensemble")(ensemble.ensemble)
 app.command("results")(results.results)

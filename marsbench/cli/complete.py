@@ -40,6 +40,17 @@ def run_words(ctx: typer.Context, incomplete: str) -> list[Match]:
     return _words(incomplete, meanings, _given(ctx, "words"))
 
 
+def sweep_words(ctx: typer.Context, incomplete: str) -> list[Match]:
+    """Complete a word of ``marsbench sweep`` and ``marsbench status``."""
+    from marsbench.config import config_keys
+    from marsbench.key_notes import key_notes
+
+    notes = key_notes()
+    meanings = {"suite": "Which runs", "launcher": "Who carries them out"}
+    meanings |= {key: notes[key] for key in config_keys()}
+    return _words(incomplete, meanings, _given(ctx, "words"))
+
+
 def words_of(keys: Collection[str]) -> Callable[[typer.Context, str], list[Match]]:
     """Make the completion of an argument ``where`` that takes these keys."""
 
@@ -90,6 +101,8 @@ def _values(key: str, typed: str) -> list[Match]:
         "task": lambda: task_names(""),
         "model": lambda: list(_models(typed)),
         "subset": lambda: list(_subsets()),
+        "suite": lambda: [(name, "") for name in group_choices("suite")],
+        "launcher": lambda: [(name, "") for name in group_choices("launcher")],
     }
     if key in special:
         return special[key]()

@@ -7,6 +7,7 @@ from typing import Any
 from marsbench import paths
 from marsbench.config import RunConfig, check_key
 from marsbench.errors import ConfigError, unknown_name
+from marsbench.hparams import KEYS
 
 GROUPS = ("optim", "scheduler", "trainer", "logger", "preset")
 """Groups of keys for which a YAML can be chosen: ``optim=sgd``; a preset may choose any key."""
@@ -55,7 +56,23 @@ def compose(words: Sequence[str]) -> RunConfig:
             overrides.append(f"{key}={value}")
         else:
             overrides.append(f"{key}={_quoted(value)}")
-    return RunConfig.from_dict(_compose(overrides))
+    composed = _compose(overrides)
+    if "hparams" in seen:
+        from marsbench import hparams
+
+        composed = hparams.filled(_given(composed, seen))
+    return RunConfig.from_dict(composed)
+
+
+def _given(composed: dict[str, Any], seen: set[str]) -> dict[str, Any]:
+    """Leave out of a composed run the keys that nobody gave, which may then be filled in."""
+    values = {**composed, **{group: dict(composed[group]) for group in GROUPS if group in composed}}
+    for key in KEYS:
+        group, _, leaf = key.partition(".")
+        # A group that was chosen by name gives all its keys.
+        if key not in seen and group not in seen and "preset" not in seen:
+            values.get(group, {}).pop(leaf, None)
+    return values
 
 
 def _quoted(value: str) -> str:

@@ -9,7 +9,7 @@ from marsbench.cli.output import Format, FormatOption, friendly, print_rows
 if TYPE_CHECKING:
     from marsbench.models.spec import WeightSpec
 
-app = typer.Typer(no_args_is_help=True, help="List tasks, models or configuration keys.")
+app = typer.Typer(no_args_is_help=True, help="List tasks, models, suites or configuration keys.")
 
 
 @app.command("tasks")
@@ -65,6 +65,19 @@ def _training_data(weights: "WeightSpec | None") -> str:
     if weights is None:
         return ""
     return weights.data + (f" ({weights.images:,} images)" if weights.images else "")
+
+
+@app.command("suites")
+@friendly
+def suites(form: FormatOption = Format.AUTO) -> None:
+    """List every suite, a named set of runs for `marsbench sweep suite=NAME`."""
+    from marsbench.sweep.suites import expand, load_suite, suite_names
+
+    found = [load_suite(name) for name in suite_names()]
+    rows = [
+        {"suite": s.name, "runs": len(expand(s, {})), "description": s.description} for s in found
+    ]
+    print_rows(rows, form, f"{len(rows)} suites", right=("runs",))
 
 
 @app.command("keys")

@@ -5,11 +5,14 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
 from marsbench.errors import MarsbenchError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -87,8 +90,15 @@ def print_rows(
         for row in rows:
             say(json.dumps(row))
         return
-    from rich import box
     from rich.console import Console
+
+    # Off a terminal rich would cut the table at 80 columns.
+    Console(width=None if sys.stdout.isatty() else 160).print(table_of(rows, title, right))
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], title: str, right: Sequence[str] = ()) -> "Table":
+    """Put rows into a table for a terminal; as `print_rows`."""
+    from rich import box
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -97,8 +107,7 @@ def print_rows(
         table.add_column(name, justify=align, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
-    # Off a terminal rich would cut the table at 80 columns.
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    return table
 
 
 def size_text(count: int) -> str:

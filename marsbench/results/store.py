@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from marsbench import __version__
-from marsbench.errors import StoreError
+from marsbench.errors import BusyError, StoreError
 from marsbench.results.record import RunRecord
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class Store:
         """Hold a run's folder, so that no second process works on the same run.
 
         Raises:
-            StoreError: If another process holds it or the store cannot be written.
+            BusyError: If another process holds it.
+            StoreError: If the store cannot be written.
         """
         folder = self.folder(run_id)
         try:
@@ -79,7 +80,7 @@ class Store:
             lock = FileLock(folder / _LOCK, timeout=0)
             lock.acquire()
         except Timeout as error:
-            raise StoreError(
+            raise BusyError(
                 f"{run_id} is being run by another process.",
                 "Wait for it to finish, or give this run another store=FOLDER.",
             ) from error

@@ -22,6 +22,9 @@ from marsbench.results.store import write_atomically
 
 _WORD = ".stopped-"
 
+_NO_MEMORY = ("out of memory", "can't allocate memory", "_status_alloc_failed")
+"""Words of CUDA, of the CPU's allocator, of cuBLAS and cuDNN."""
+
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}
 
 _GO_ON = (
@@ -51,9 +54,7 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
             return StoreError(
                 f"The run cannot write into {folder} ({path.name}): {link.strerror}.", _GO_ON
             )
-        if isinstance(link, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(
-            link
-        ):
+        if isinstance(link, MemoryError) or _is_out_of_memory(link):
             batch, accumulated = config.optim.batch_size, config.trainer.accumulate_grad_batches
             return TrainingError(
                 f"The device has too little memory for {config.model} with "
@@ -79,6 +80,17 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
                 "Leave compile out, or install what it needs (a C++ compiler on a CPU).",
             )
     return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or what it came from, says that memory for tensors did not suffice."""
+    return any(_is_out_of_memory(link) for link in _chain(error))
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # Libraries beside torch's own allocator raise RuntimeError, and say it in words alone.
+    text = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _NO_MEMORY)
 
 
 def leave_word(error: Exception, explained: MarsbenchError | None, folder: Path) -> None:

@@ -32,6 +32,7 @@ from marsbench.training.failures import explain, forget_words, leave_word, word_
 from marsbench.training.fitting import fit, load_chosen
 from marsbench.training.gallery import gallery
 from marsbench.training.losses import Objective
+from marsbench.training.memory import within_memory
 from marsbench.training.module import MarsModule
 from marsbench.training.objectives import BoxObjective, MaskObjective
 from marsbench.training.parts import Part, parts_of
@@ -79,7 +80,7 @@ def run(plan: Plan, *, force: bool = False) -> Outcome:
         if force:
             store.clear(plan.run_id)
         try:
-            record = _execute(plan, folder)
+            record = within_memory(plan, folder, _execute)
             store.finish(record)
         except Exception as error:
             explained = explain(error, plan.config, folder)

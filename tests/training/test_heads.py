@@ -80,9 +80,7 @@ def head_of(objective: Objective, **values: Any) -> Head:
     return Head(**(base | values))
 
 
-def by_torch(
-    head: Head, samples: dict[str, Samples]
-) -> tuple[torch.Tensor, int, int, list[float]]:
+def by_torch(head: Head, samples: dict[str, Samples]) -> tuple[torch.Tensor, int, int, list[float]]:
     """Fit one head with torch's own parts: logits of val, epoch, epochs trained, losses."""
     objective = head.loss.objective
     outputs = objective.num_outputs

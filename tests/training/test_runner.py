@@ -38,6 +38,7 @@ def keys(toy: str, store: Path, **more: Any) -> dict[str, Any]:
         "task": toy,
         "model": MODEL,
         "mode": "scratch",
+        "protocol": "online",
         "store": str(store),
         "workers": 0,
         "optim.batch_size": 8,

@@ -1,5 +1,7 @@
 """Built-in demo data, drawn when asked for."""
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,6 +46,19 @@ class _Generated:
         """What stands for a place."""
         return f"generated ({self.revision})"
 
+    @cached_property
+    def _index(self) -> dict[str, Rows]:
+        return {}
+
+    def rows(self, split: str) -> Rows:
+        """Index of a split."""
+        if split not in self._index:
+            self._index[split] = self._rows(split)
+        return self._index[split]
+
+    def _rows(self, split: str) -> Rows:
+        raise NotImplementedError
+
     def subset_ids(self, subset: Subset) -> None:
         """Nothing is published of demo data."""
         return
@@ -72,8 +87,7 @@ class DemoSource(_Generated):
         self.revision = f"demo:v{self.recipe.version}:size={size:g}"
         self._labels = {split: recipes.labels(self.recipe, split, size) for split in SPLITS}
 
-    def rows(self, split: str) -> Rows:
-        """Index of a split."""
+    def _rows(self, split: str) -> Rows:
         labels = self._labels[split]
         targets: NDArray[np.integer]
         if self.recipe.label_sets is None:
@@ -108,8 +122,7 @@ class SceneSource(_Generated):
         self.revision = f"demo:v{self.recipe.version}:size={size:g}"
         self._counts = {s: max(round(self.recipe.sizes[s] * size), 2) for s in SPLITS}
 
-    def rows(self, split: str) -> Rows:
-        """Index of a split."""
+    def _rows(self, split: str) -> Rows:
         count = self._counts[split]
         targets = np.zeros((count, 0), dtype=np.uint8)
         return Rows(split, _ids(split, count), targets, self.revision)
@@ -139,8 +152,7 @@ class SpectrumSource(_Generated):
         self.revision = f"demo:v{self.recipe.version}:size={size:g}"
         self._labels = {s: spectra.label_sets(self.recipe, s, size) for s in SPLITS}
 
-    def rows(self, split: str) -> Rows:
-        """Index of a split."""
+    def _rows(self, split: str) -> Rows:
         labels = self._labels[split]
         return Rows(split, _ids(split, len(labels)), labels, self.revision)
 

@@ -1,0 +1,114 @@
+"""Whether cached encoder features would pay for frozen segmentation.
+
+    python benchmarks/frozen_segmentation.py [--models unet_lite0 unet] [--side 128]
+        [--batch-size 8] [--rounds 5]
+
+For every model, side by side in one process: a whole training step with a frozen encoder, its
+encoder's forward pass alone, and reading features of such a batch from a memory-mapped file, which
+is what a cache would put in the encoder's place. Printed are medians, how many bytes of features
+an image has beside its pixels, and the most that a cache could gain: the step without its encoder,
+with reading instead. Weights are random, which does not change what anything takes.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from marsbench.config import Mode
+from marsbench.kinds import Kind
+from marsbench.models.modes import build_for_mode
+from marsbench.models.zoo import get_model
+from marsbench.training.allocator import keep_freed_memory
+
+CLASSES = 2
+IMAGES = 64
+"""Images whose features the file holds; batches are drawn at random of them."""
+
+
+def timed(work: Callable[[], object], rounds: int) -> float:
+    """Median seconds of a piece of work, after a first time that does not count."""
+    work()
+    found = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - started)
+    return median(found)
+
+
+def measure(name: str, side: int, batch_size: int, rounds: int, folder: Path) -> None:
+    """Measure one model and print a row."""
+    spec = get_model(name)
+    model = build_for_mode(spec, Kind.SEGMENTATION, CLASSES, Mode.SCRATCH, side=side)
+    model.freeze_backbone()
+    model.train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-3)
+    image = torch.rand(batch_size, 3, side, side).contiguous(memory_format=torch.channels_last)
+    mask = torch.randint(CLASSES, (batch_size, side, side))
+    encoder = model.get_submodule("model.encoder")
+    model.to(memory_format=torch.channels_last)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        functional.cross_entropy(model(image), mask).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    def encode() -> list[torch.Tensor]:
+        with torch.inference_mode():
+            found: list[torch.Tensor] = encoder(image)
+        return found
+
+    # The first of smp's feature maps is the image itself.
+    features = [f for f in encode() if f.shape[1] != 3]
+    numbers = sum(f[0].numel() for f in features)
+    path = folder / f"{spec.name.replace('/', '-')}.f32"
+    stored = np.memmap(path, dtype=np.float32, mode="w+", shape=(IMAGES, numbers))
+    stored[:] = 1.0
+    stored.flush()
+    rng = np.random.default_rng(0)
+
+    def read() -> torch.Tensor:
+        return torch.from_numpy(stored[rng.integers(IMAGES, size=batch_size)])
+
+    whole, encoding, reading = (timed(work, rounds) for work in (step, encode, read))
+    pixels = 3 * side * side
+    gain = whole / max(whole - encoding + reading, 1e-9)
+    print(
+        f"{spec.name:<16}{1e3 * whole:>10.1f}{1e3 * encoding:>12.1f}{encoding / whole:>9.0%}"
+        f"{1e3 * reading:>11.1f}{4 * numbers / 2**20:>12.2f}{4 * numbers / pixels:>13.0f}x"
+        f"{gain:>13.2f}x",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Whether encoder features are worth caching.")
+    parser.add_argument("--models", nargs="+", default=["unet_lite0", "unet", "deeplabv3plus"])
+    parser.add_argument("--side", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    keep_freed_memory()
+    print(
+        f"{options.batch_size} images of {options.side} pixels, {torch.get_num_threads()} threads"
+    )
+    print(
+        f"{'':<16}{'step, ms':>10}{'encoder, ms':>12}{'share':>9}{'read, ms':>11}"
+        f"{'MiB / image':>12}{'of the pixels':>14}{'most gained':>14}"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.models:
+            measure(name, options.side, options.batch_size, options.rounds, Path(folder))
+
+
+if __name__ == "__main__":
+    main()

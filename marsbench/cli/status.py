@@ -1,0 +1,178 @@
+"""``marsbench status``: how far sweeps are."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marsbench.cli.output import Format, FormatOption, friendly, note, print_rows, say
+from marsbench.cli.sweep import WORDS, hours, read_asked
+
+if TYPE_CHECKING:
+    from marsbench.results.store import Store
+    from marsbench.sweep.heartbeat import Heartbeat
+    from marsbench.sweep.status import Progress
+
+EVERY = 5.0
+"""Seconds between two looks with --watch."""
+
+
+@friendly
+def status(
+    words: Annotated[list[str] | None, WORDS] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", help="All runs of this store, in place of a suite."),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again every few seconds, on a terminal.")
+    ] = False,
+    form: FormatOption = Format.AUTO,
+) -> None:
+    """Show how many runs are done, running, failed and to do, how fast they come, and the ETA.
+
+    For example: marsbench status suite=smoke, or: marsbench status --store runs
+    """
+    look = _looker(words or [], store)
+    if watch and not form.is_json:
+        _watch(look)
+        return
+    if watch:
+        note("--watch is for terminals: shown once.")
+    rows, workers = look()
+    if form.is_json:
+        print_rows([{k: v for k, v in row.items() if k != "eta"} for row in rows], form, "")
+        return
+    print_rows(_shown(rows), form, "", right=tuple(rows[0])[1:])
+    for line in _lines(workers):
+        say(line)
+
+
+Look = Callable[[], "tuple[list[dict[str, Any]], list[Heartbeat]]"]
+
+
+def _looker(words: list[str], folder: Path | None) -> Look:
+    """Find out what to look at, once; looking is then quick."""
+    from marsbench.errors import ConfigError
+    from marsbench.results.store import Store
+
+    if any(word.startswith("suite=") for word in words):
+        if folder is not None:
+            words = [*words, f"store={folder}"]
+        return _at_suite(words)
+    if words:
+        raise ConfigError(
+            f"'{words[0]}' narrows no suite.", "Add suite=NAME, or give --store FOLDER alone."
+        )
+    store = Store(folder or "runs")
+    store.paths()  # raises if there is no such store
+
+    def look() -> "tuple[list[dict[str, Any]], list[Heartbeat]]":
+        from marsbench.sweep import status as state
+
+        workers = state.workers_of(store)
+        found = state.sweeps(store)
+        everything = state.ids_on_disk(store).union(*(sweep.ids for sweep in found))
+        rows = [
+            _row("sweep", f"{s.name} ({s.launcher})", store, s.ids, workers) for s in found[-10:]
+        ]
+        return [*rows, _row("sweep", "all runs of the store", store, everything, workers)], workers
+
+    return look
+
+
+def _at_suite(words: list[str]) -> Look:
+    from marsbench.sweep.planner import State, plan_sweep
+
+    asked = read_asked(words)
+    plan = plan_sweep(asked.runs, asked.store, download=False)
+    tasks: dict[str, list[str]] = {}
+    lacking: dict[str, int] = {}
+    for run in plan.runs:
+        ids = tasks.setdefault(run.config.task, [])
+        if run.state is State.LACKING:
+            lacking[run.config.task] = lacking.get(run.config.task, 0) + 1
+        else:
+            ids.append(run.run_id)
+
+    def look() -> "tuple[list[dict[str, Any]], list[Heartbeat]]":
+        from marsbench.sweep import status as state
+
+        workers = state.workers_of(asked.store)
+        rows = [
+            _row("task", task, asked.store, ids, workers, lacking.get(task, 0))
+            for task, ids in tasks.items()
+        ]
+        everything = [run_id for ids in tasks.values() for run_id in ids]
+        name, absent = f"suite {asked.suite.name}", sum(lacking.values())
+        return [*rows, _row("task", name, asked.store, everything, workers, absent)], workers
+
+    return look
+
+
+def _row(
+    what: str,
+    name: str,
+    store: "Store",
+    ids: Any,
+    workers: "list[Heartbeat]",
+    lacking: int = 0,
+) -> dict[str, Any]:
+    from marsbench.sweep.status import progress
+
+    found: Progress = progress(store, ids, workers)
+    return {
+        what: name,
+        "runs": found.runs + lacking,
+        "done": found.done,
+        "running": found.running,
+        "failed": found.failed,
+        "to_do": found.to_do,
+        "lacking": lacking,
+        "per_hour": None if found.per_hour is None else round(found.per_hour, 1),
+        "eta_s": None if found.eta is None else round(found.eta),
+        "eta": "" if found.eta is None else hours(found.eta),
+    }
+
+
+def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out columns that say nothing, and the ETA in seconds."""
+    hidden = {"eta_s"} | {"lacking" for _ in [0] if not any(row["lacking"] for row in rows)}
+    return [{key: value for key, value in row.items() if key not in hidden} for row in rows]
+
+
+def _lines(workers: "list[Heartbeat]") -> list[str]:
+    """A line for each worker; those that fell silent are said to have."""
+    from marsbench.sweep.heartbeat import STALE
+
+    lines = []
+    for beat in workers:
+        at = beat.current or f"{len(beat.ids)} runs together"
+        silent = f": silent for {hours(beat.age)}, perhaps lost" if beat.age > STALE else ""
+        lines.append(f"worker  {beat.host} {beat.pid} at {at}{silent}")
+    return lines
+
+
+def _watch(look: Look) -> None:
+    """Show how far it is until everything is done, or Ctrl-C."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    from marsbench.cli.output import table_of
+
+    def picture() -> tuple[Group, bool]:
+        rows, workers = look()
+        shown = _shown(rows)
+        table = table_of(shown, time.strftime("%H:%M:%S"), right=tuple(shown[0])[1:])
+        is_over = rows[-1]["running"] + rows[-1]["to_do"] == 0
+        return Group(table, *(Text(line) for line in _lines(workers)[:20])), is_over
+
+    shown, is_over = picture()
+    with Live(shown, refresh_per_second=2) as live:
+        while not is_over:
+            time.sleep(EVERY)
+            shown, is_over = picture()
+            live.update(shown)

@@ -1,0 +1,300 @@
+"""``marsbench sweep``: the runs of a suite that are left, handed to a launcher."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marsbench.cli import complete
+from marsbench.cli.output import Format, FormatOption, friendly, note, print_rows, say
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from marsbench.sweep.planner import Run, SweepPlan
+    from marsbench.sweep.words import Asked
+
+_STAND_INS = (("task", "-"), ("model", "-"))
+
+WORDS = typer.Argument(
+    metavar="KEY=VALUE...",
+    help="suite=NAME; task=A,B model= mode= subset= seed= narrow it; launcher=NAME and "
+    "launcher.KEY=VALUE say who works; any other key is set for all runs.",
+    autocompletion=complete.sweep_words,
+)
+
+
+@friendly
+def sweep(
+    words: Annotated[list[str] | None, WORDS] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and what it will cost; start nothing.")
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Only the I-th of N parts of equal cost."),
+    ] = None,
+    print_commands: Annotated[
+        bool,
+        typer.Option("--print-commands", help="Print a command line for each unit; start nothing."),
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Carry out failed runs again.")
+    ] = False,
+    form: FormatOption = Format.AUTO,
+) -> None:
+    """Carry out the runs of a suite that are not finished.
+
+    For example: marsbench sweep suite=smoke
+
+    The same command goes on with what is left, at any time and on any machine that sees the store.
+    """
+    from marsbench.sweep import cost
+    from marsbench.sweep.local import visible_gpus
+    from marsbench.sweep.planner import plan_sweep
+    from marsbench.sweep.words import read_shard
+
+    asked = read_asked(words or [])
+    part = read_shard(shard)
+    settings = asked.settings
+    has_gpus = bool(visible_gpus()) if settings.gpus is None else settings.gpus > 0
+    plan = plan_sweep(
+        asked.runs,
+        asked.store,
+        download=not (dry_run or print_commands),
+        retry_failed=retry_failed,
+        shard=part,
+        speed=cost.SPEED["gpu" if has_gpus else "cpu"],
+        told=note,
+    )
+    if print_commands:
+        _print_commands(plan, asked)
+    elif dry_run:
+        print_plan(plan, asked, form, shard=part)
+    else:
+        _launch(plan, asked, form)
+
+
+def read_asked(words: "list[str]") -> "Asked":
+    """Read the words of a sweep; groups such as ``trainer=quick`` are composed."""
+    from marsbench.cli.compose import GROUPS, compose, split_word
+    from marsbench.sweep.words import differing, read_words
+
+    pairs = [split_word(word) for word in words]
+    groups = [f"{key}={value}" for key, value in pairs if key in GROUPS]
+    chosen: dict[str, Any] = {}
+    if groups:
+        # The names only stand in for those of the suite.
+        composed = differing(compose(["task=-", "model=-", *groups]))
+        chosen = {key: v for key, v in composed.items() if (key, v) not in _STAND_INS}
+    return read_words([pair for pair in pairs if pair[0] not in GROUPS], chosen)
+
+
+def summary_of(plan: "SweepPlan", asked: "Asked") -> dict[str, Any]:
+    """Count the runs of a plan: in all, by grid, by where they stand; and what they will cost."""
+    from marsbench.sweep.planner import State
+
+    grids: dict[str, int] = {}
+    for run in plan.runs:
+        grids[run.grid] = grids.get(run.grid, 0) + 1
+    to_do = [run for unit in plan.units for run in unit.runs]
+    measured = sum(run.is_measured for run in to_do)
+    lacking = plan.lacking
+    return {
+        "suite": asked.suite.name,
+        "runs": len(plan.runs),
+        "grids": grids,
+        **{state.value: plan.count(state) for state in State},
+        "units": len(plan.units),
+        "worker_hours": round(plan.seconds / 3600, 2),
+        "units_lacking": len(lacking),
+        "worker_hours_lacking": round(sum(unit.seconds for unit in lacking) / 3600, 2),
+        "estimated_from_records": measured,
+        "estimated_roughly": len(to_do) - measured,
+    }
+
+
+def print_plan(
+    plan: "SweepPlan", asked: "Asked", form: Format, *, shard: tuple[int, int] = (1, 1)
+) -> None:
+    """Print a plan: a summary, and a row for each task."""
+    summary = summary_of(plan, asked)
+    if shard != (1, 1):
+        summary["shard"] = f"{shard[0]}/{shard[1]}"
+    rows = _rows(plan)
+    if form.is_json:
+        say(json.dumps(summary))
+        print_rows(rows, form, "")
+        return
+    of = f", part {summary['shard']}" if "shard" in summary else ""
+    shown = [{k: v for k, v in row.items() if k != "reasons"} for row in rows]
+    print_rows(
+        shown, form, f"{asked.suite.name}{of}: {asked.suite.description}", right=tuple(shown[0])[1:]
+    )
+    grids = summary["grids"]
+    parts = (
+        f" ({', '.join(f'{n:,} {name}' for name, n in grids.items())})" if len(grids) > 1 else ""
+    )
+    say(
+        f"{summary['runs']:,} runs{parts}: {summary['done']:,} done, {summary['failed']:,} failed, "
+        f"{summary['to_do']:,} to do in {summary['units']:,} units, {summary['lacking']:,} lacking"
+    )
+    say(f"about {hours(plan.seconds)} of one worker's time{_basis(summary)}")
+    if summary["lacking"]:
+        length = hours(summary["worker_hours_lacking"] * 3600)
+        say(
+            f"the {summary['lacking']:,} lacking would be {summary['units_lacking']:,} units, "
+            f"about {length} (a rough guess)"
+        )
+    for row in rows:
+        for reason in row["reasons"]:
+            say(f"lacking  {row['task']}: {reason}")
+    if any(run.lacks_data for run in plan.runs):
+        say(_WAYS)
+
+
+_WAYS = "         root=FOLDER, `marsbench data download TASK` or source=demo give data."
+
+
+def _basis(summary: dict[str, Any]) -> str:
+    measured, rough = summary["estimated_from_records"], summary["estimated_roughly"]
+    if not rough:
+        return " (from the store's records of such runs)" if measured else ""
+    basis = "samples x epochs x parameters, good for proportions only"
+    if not measured:
+        return f" (a rough guess: {basis})"
+    return f" ({measured:,} runs from the store's records, {rough:,} a rough guess: {basis})"
+
+
+def hours(seconds: float) -> str:
+    """Put a time into words."""
+    for unit, size in (("days", 172800.0), ("hours", 5400.0), ("minutes", 90.0)):
+        if seconds >= size:
+            length = {"days": 86400, "hours": 3600, "minutes": 60}[unit]
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _rows(plan: "SweepPlan") -> list[dict[str, Any]]:
+    """A row for each task."""
+    from marsbench.sweep.planner import State
+
+    tasks: dict[str, list[Run]] = {}
+    for run in plan.runs:
+        tasks.setdefault(run.config.task, []).append(run)
+    units: dict[str, list[float]] = {}
+    for unit in plan.units:
+        units.setdefault(unit.runs[0].config.task, []).append(unit.seconds)
+    return [
+        {
+            "task": task,
+            "runs": len(runs),
+            **{state.value: sum(run.state is state for run in runs) for state in State},
+            "units": len(units.get(task, [])),
+            "worker_hours": round(sum(units.get(task, [])) / 3600, 2),
+            "reasons": _reasons(runs),
+        }
+        for task, runs in tasks.items()
+    ]
+
+
+def _reasons(runs: "list[Run]") -> list[str]:
+    """Say once why runs of a task cannot be had."""
+    reasons = list(dict.fromkeys(run.reason for run in runs if run.reason))
+    shown = [reason if len(reason) <= 200 else f"{reason[:197]}..." for reason in reasons[:3]]
+    return [*shown, f"and {len(reasons) - 3} more reasons"] if len(reasons) > 3 else shown
+
+
+def _print_commands(plan: "SweepPlan", asked: "Asked") -> None:
+    """Print a command line for each run, or where runs share features for each unit."""
+    from marsbench.sweep.words import run_command, unit_command
+
+    # Another machine may have the data that lack here.
+    lacking = plan.lacking
+    units = [*plan.units, *lacking]
+    commands = [
+        unit_command([run.config for run in unit.runs], asked)
+        if unit.is_cached
+        else run_command(unit.runs[0].config)
+        for unit in units
+    ]
+    for command in dict.fromkeys(commands):
+        say(command)
+    if lacking:
+        number = sum(len(unit.runs) for unit in lacking)
+        note(f"The data or weights of {number:,} of these runs are not on this machine.")
+
+
+def _launch(plan: "SweepPlan", asked: "Asked", form: Format) -> None:
+    from marsbench.sweep.launchers import get_launcher
+    from marsbench.sweep.planner import State
+    from marsbench.sweep.units import SWEEPS, write_plan
+
+    _note_left(plan)
+    if not plan.units:
+        _print_end(plan, asked, form, None)
+        return
+    launcher = get_launcher(asked.settings.name, asked.settings)
+    folder, files = write_plan(
+        plan, asked.store.root / SWEEPS, asked.suite.name, asked.settings.name, asked.words
+    )
+    note(
+        f"{plan.count(State.TO_DO):,} runs in {len(files):,} units, about "
+        f"{hours(plan.seconds)} of one worker's time; output in {folder}/logs"
+    )
+    try:
+        launcher.launch(folder, files)
+    except KeyboardInterrupt:
+        note("The sweep has stopped, and keeps what is done; the same command goes on.")
+        raise
+    _print_end(plan, asked, form, folder)
+
+
+def _note_left(plan: "SweepPlan") -> None:
+    """Say what is left aside."""
+    for row in _rows(plan):
+        for reason in row["reasons"]:
+            note(f"Left out of {row['task']} ({row['lacking']:,} runs): {reason}")
+    if any(run.lacks_data for run in plan.runs):
+        note(_WAYS.strip())
+
+
+def _print_end(plan: "SweepPlan", asked: "Asked", form: Format, folder: "Path | None") -> None:
+    """Say how a sweep ended; exit code 2 if some of its runs failed or are left."""
+    from marsbench.results.store import FAILED, RECORD
+    from marsbench.sweep.planner import State
+
+    lacking = plan.count(State.LACKING)
+    ids = [run.run_id for run in plan.runs if run.state is not State.LACKING]
+    folders = [asked.store.folder(run_id) for run_id in ids]
+    done = sum((place / RECORD).exists() for place in folders)
+    failed = sum((p / FAILED).exists() and not (p / RECORD).exists() for p in folders)
+    summary = {
+        "suite": asked.suite.name,
+        "runs": len(plan.runs),
+        "done": done,
+        "failed": failed,
+        "left": len(ids) - done - failed,
+        "lacking": lacking,
+        "store": str(asked.store.root),
+        "sweep": None if folder is None else folder.name,
+    }
+    if form.is_json:
+        say(json.dumps(summary))
+    else:
+        say(
+            f"{asked.suite.name}: {done:,} of {len(plan.runs):,} runs are done, {failed:,} failed, "
+            f"{summary['left']:,} left, {lacking:,} lacking"
+        )
+    waits = asked.settings.name == "slurm" and folder is not None
+    if waits:
+        note("`marsbench status` with the same words shows how far it is.")
+    if failed:
+        note(
+            f"{failed:,} runs failed; failed.json in their folders tells why. "
+            "--retry-failed carries them out again."
+        )
+    if summary["left"] and not waits:
+        note(f"{summary['left']:,} runs are left; the same command goes on.")
+    if failed or lacking or (summary["left"] and not waits):
+        raise SystemExit(2)

@@ -1,0 +1,196 @@
+"""``marsbench tune``: choose hyperparameters by validation loss."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from marsbench.cli import complete
+from marsbench.cli.output import Format, FormatOption, friendly, note, print_rows, say
+
+if TYPE_CHECKING:
+    from marsbench.config import RunConfig
+    from marsbench.hparams import Choice
+    from marsbench.plan import Resolver
+    from marsbench.sweep.launchers import LauncherSettings
+    from marsbench.sweep.tune import Tuning
+
+VARIED = ("task", "model", "mode")
+
+
+@friendly
+def tune(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE...",
+            help="task=A,B model=A,B mode=A,B; KEY=A,B of what is tuned replaces the space's "
+            "values; any other key is set for all runs.",
+            autocompletion=complete.run_words,
+        ),
+    ] = None,
+    space: Annotated[
+        str, typer.Option("--space", help="Values to try: paper (648 settings), quick or a YAML.")
+    ] = "paper",
+    search: Annotated[
+        str, typer.Option("--search", help="grid, random (--trials of it) or optuna.")
+    ] = "grid",
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="Settings to try, of random and optuna.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the choices.")] = Path("tuned"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be tried; start nothing.")
+    ] = False,
+    form: FormatOption = Format.AUTO,
+) -> None:
+    """Choose hyperparameters by validation loss, for each task, model and mode.
+
+    For example: marsbench tune task=frost_cls model=efficientnet_lite0 mode=frozen source=demo
+
+    Frozen classification tries all settings together. The choices are small YAML files; `run` and
+    `sweep` take them with hparams=tuned. The same command goes on where it was interrupted.
+    """
+    from marsbench.errors import ConfigError, unknown_name
+    from marsbench.plan import Resolver
+    from marsbench.sweep.tune import Search, choose, search_with_optuna
+
+    if search not in list(Search):
+        raise unknown_name("search", search, list(Search))
+    if (search == Search.GRID) is not (trials is None):
+        raise ConfigError(
+            f"--search {search} with --trials {trials} makes no sense.",
+            "A grid takes all its settings; random and optuna say how many.",
+        )
+    tunings, settings = _read(words or [], space)
+    resolver = Resolver()
+    tried: list[tuple[Tuning, list[RunConfig]]] = []
+    for tuning in tunings:
+        if search == Search.OPTUNA and trials is not None and not dry_run:
+            tried.append((tuning, search_with_optuna(tuning, trials, resolver)))
+        else:
+            tried.append((tuning, [tuning.config(s) for s in tuning.settings(trials)]))
+    if dry_run:
+        _print_plan(tried, resolver, form)
+        return
+    if search != Search.OPTUNA:
+        _carry_out(tried, settings)
+    choices, left = [], 0
+    for tuning, configs in tried:
+        choice, waiting = choose(tuning, configs, resolver)
+        left += waiting
+        if choice is not None and not waiting:
+            path = choice.write(out)
+            choices.append(choice)
+            note(f"{choice.task} {choice.model} {choice.mode}: {path}")
+    _print_choices(choices, form)
+    if left:
+        note(f"{left:,} runs are left; the same command goes on, and chooses when all are there.")
+    if len(choices) < len(tried) and not (left and settings.name == "slurm"):
+        raise SystemExit(2)
+
+
+def _read(words: list[str], space: str) -> "tuple[list[Tuning], LauncherSettings]":
+    """Find what is to be tuned, and who carries it out."""
+    import itertools
+
+    from marsbench.cli.compose import compose, split_word
+    from marsbench.hparams import KEYS
+    from marsbench.sweep.launchers import load_settings
+    from marsbench.sweep.suites import canonical
+    from marsbench.sweep.tune import TRIALS, Tuning, load_space
+
+    pairs = [split_word(word) for word in words]
+    launcher = {k: v for k, v in pairs if k.partition(".")[0] == "launcher"}
+    settings = load_settings(
+        launcher.pop("launcher", "local"), {k.partition(".")[2]: v for k, v in launcher.items()}
+    )
+    rest = [(k, v) for k, v in pairs if k.partition(".")[0] != "launcher"]
+    changes = {key: value.split(",") for key, value in rest if key in KEYS}
+    values = load_space(space, changes)
+    varied = {key: value.split(",") for key, value in rest if key in VARIED}
+    fixed = [f"{key}={value}" for key, value in rest if key not in (*KEYS, *VARIED)]
+    bases = []
+    for chosen in itertools.product(*varied.values()):
+        own = [f"{key}={value}" for key, value in zip(varied, chosen, strict=True)]
+        config = compose([*own, *fixed])
+        bases.append(
+            dataclasses.replace(
+                config,
+                task=canonical("task", config.task)[0],
+                store=str(Path(config.store).expanduser().absolute() / TRIALS),
+                root=_absolute(config.root),
+                weights=_absolute(config.weights),
+                save_model=False,
+                pictures=False,
+                logger=dataclasses.replace(config.logger, csv=False),
+            )
+        )
+    return [Tuning(base, values) for base in dict.fromkeys(bases)], settings
+
+
+def _absolute(place: str | None) -> str | None:
+    """Make a path such as workers elsewhere find it."""
+    if place is None or "://" in place:
+        return place
+    return str(Path(place).expanduser().absolute())
+
+
+def _carry_out(tried: "list[tuple[Tuning, list[RunConfig]]]", settings: "LauncherSettings") -> None:
+    """Hand what is left to the launcher."""
+    from marsbench.results.store import Store
+    from marsbench.sweep.launchers import get_launcher
+    from marsbench.sweep.planner import plan_sweep
+    from marsbench.sweep.units import SWEEPS, write_plan
+
+    for store in dict.fromkeys(tuning.base.store for tuning, _ in tried):
+        runs = {
+            config: f"{tuning.base.task} {tuning.base.model} {tuning.base.mode}"
+            for tuning, configs in tried
+            for config in configs
+            if tuning.base.store == store
+        }
+        plan = plan_sweep(runs, Store(store), told=note)
+        for reason in dict.fromkeys(run.reason for run in plan.runs if run.reason):
+            note(f"Left out: {reason}")
+        if plan.units:
+            folder, files = write_plan(plan, Path(store) / SWEEPS, "tune", settings.name)
+            get_launcher(settings.name, settings).launch(folder, files)
+
+
+def _print_plan(
+    tried: "list[tuple[Tuning, list[RunConfig]]]", resolver: "Resolver", form: Format
+) -> None:
+    rows = [
+        {
+            "task": tuning.base.task,
+            "model": tuning.base.model,
+            "mode": str(tuning.base.mode),
+            "protocol": str(resolver.plan_of(tuning.base).protocol),
+            "settings": len(configs),
+        }
+        for tuning, configs in tried
+    ]
+    print_rows(rows, form, "What would be tried", right=("settings",))
+
+
+def _print_choices(choices: "list[Choice]", form: Format) -> None:
+    if form.is_json:
+        for choice in choices:
+            say(json.dumps(dataclasses.asdict(choice)))
+        return
+    rows = [
+        {
+            "task": choice.task,
+            "model": choice.model,
+            "mode": choice.mode,
+            "val loss": f"{choice.loss:.4f}",
+            "tried": choice.tried,
+            **{key: str(value) for key, value in choice.set.items()},
+        }
+        for choice in choices
+    ]
+    if rows:
+        print_rows(rows, form, "Chosen", right=("val loss", "tried"))

@@ -1,0 +1,176 @@
+"""What a run will cost, in seconds of one worker: from records like it, else roughly.
+
+The rough model counts floating-point operations: so many for each parameter of the model and
+pixel of its input, three times as many where weights are trained, over the samples of half the
+epochs, since training stops early. Only ratios of its seconds mean much.
+"""
+
+import contextlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from statistics import median
+
+from marsbench.config import Mode, Protocol, RunConfig, parse_subset
+from marsbench.data.spec import TaskSpec
+from marsbench.errors import StoreError
+from marsbench.identity import slug
+from marsbench.models.spec import ModelSpec
+from marsbench.plan import Plan
+from marsbench.results.store import RECORD, read_record
+
+OPERATIONS = 340.0
+"""Floating-point operations per parameter and image of 224 x 224 pixels, forward; of the zoo's
+networks from 170 (EfficientNet) to 580 (SqueezeNet)."""
+
+SPEED = {"cpu": 5e10, "gpu": 5e12}
+"""Operations per second that a worker is taken to reach."""
+
+STARTED = 8.0
+"""Seconds for a worker to start."""
+
+HEAD = 0.02
+"""Seconds for one head on cached features."""
+
+RECORDS = 12
+"""Most records that are read of one (task, model, mode)."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much a run has to do.
+
+    Attributes:
+        train: Train samples of its subset.
+        rest: Samples of val and test.
+        whole: Train samples of the whole split.
+        side: Side of the model's input in pixels.
+        parameters: Millions of parameters.
+    """
+
+    train: int
+    rest: int
+    whole: int
+    side: int
+    parameters: float
+
+
+def sizes_of(plan: Plan) -> Sizes:
+    """Take the sizes of a resolved run."""
+    counts = plan.num_samples
+    rest = sum(n for split, n in counts.items() if split != "train")
+    whole = len(plan.source.rows("train"))
+    side = plan.side or plan.model.input_size
+    return Sizes(counts["train"], rest, whole, side, plan.model.parameters or 25.0)
+
+
+def published_sizes(config: RunConfig, task: TaskSpec, model: ModelSpec) -> Sizes:
+    """Guess the sizes of a run whose data are not here from what is published of its task."""
+    whole = task.sizes.get("train") or 1000
+    rest = sum(task.sizes.get(split) or 0 for split in ("val", "test"))
+    subset = parse_subset(config.subset)
+    train = whole
+    if subset.fraction is not None:
+        train = int(subset.fraction * whole)
+    elif subset.shots is not None:
+        train = min(whole, subset.shots * max(len(task.classes), 1))
+    return Sizes(train, rest, whole, model.input_size, model.parameters or 25.0)
+
+
+@lru_cache(maxsize=4096)
+def rough_seconds(sizes: Sizes, epochs: int, mode: Mode, speed: float) -> float:
+    """Estimate a run that trains online."""
+    one = OPERATIONS * sizes.parameters * 1e6 * (sizes.side / 224) ** 2 / speed
+    times = 1 if mode is Mode.FROZEN else 3
+    return one * ((epochs / 2) * (times * sizes.train + sizes.rest / 2) + sizes.rest)
+
+
+def encoding_seconds(sizes: Sizes, speed: float) -> float:
+    """Estimate one pass of all samples through a backbone."""
+    one = OPERATIONS * sizes.parameters * 1e6 * (sizes.side / 224) ** 2 / speed
+    return one * (sizes.whole + sizes.rest)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a record says of its cost: train samples, subset, and seconds."""
+
+    num_train: int
+    subset: str
+    protocol: str
+    train: float
+    rest: float
+
+
+class Measured:
+    """Seconds that runs took, by the records of a store; a few are read of each kind of run.
+
+    Args:
+        root: The store.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._seen: dict[tuple[str, str, str], list[_Seen]] = {}
+        self._tasks: list[str] | None = None
+
+    def seconds(
+        self, task: str, model: str, config: RunConfig, protocol: Protocol, num_train: int
+    ) -> float | None:
+        """Estimate a run by finished ones of its task, model and mode, or its model and mode.
+
+        Returns:
+            Seconds; None where there are none.
+        """
+        near = [s for s in self._of(task, model, config.mode) if s.protocol == protocol]
+        if same := [s for s in near if s.subset == config.subset]:
+            return median(s.train + s.rest for s in same)
+        if near:
+            return median(s.rest + s.train * num_train / max(s.num_train, 1) for s in near)
+        others = [
+            seen
+            for other in self._others()
+            for seen in self._of(other, model, config.mode)
+            if seen.protocol == protocol
+        ]
+        if others:
+            return median((s.train + s.rest) * num_train / max(s.num_train, 1) for s in others)
+        return None
+
+    def _others(self) -> list[str]:
+        if self._tasks is None:
+            self._tasks = _entries(self.root)
+        return self._tasks
+
+    def _of(self, task: str, model: str, mode: Mode) -> list[_Seen]:
+        key = (slug(task), slug(model), str(mode))
+        if key not in self._seen:
+            self._seen[key] = self._read(self.root.joinpath(*key))
+        return self._seen[key]
+
+    def _read(self, folder: Path) -> list[_Seen]:
+        found: list[_Seen] = []
+        subsets = _entries(folder)
+        each = max(1, RECORDS // max(len(subsets), 1))
+        for subset in subsets:
+            had = 0
+            for run in _entries(folder / subset):
+                if had == each:
+                    break
+                with contextlib.suppress(StoreError, KeyError, TypeError):
+                    record = read_record(folder / subset / run / RECORD)
+                    timing = record.timing
+                    if "resumed_from_epoch" in timing:
+                        continue  # its seconds are of the last process alone
+                    rest = timing.get("data", 0.0) + timing.get("eval", 0.0)
+                    train, num_train = timing["train"], record.data["num_train"]
+                    found.append(_Seen(num_train, subset, record.protocol, train, rest))
+                    had += 1
+        return found
+
+
+def _entries(folder: Path) -> list[str]:
+    """Names in a folder that do not begin with a dot, sorted; none where it is not there."""
+    with contextlib.suppress(OSError):
+        return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    return []

@@ -1,0 +1,305 @@
+"""Suites: named sets of runs, written as grids in YAML.
+
+A suite has a ``description``, a list ``grids``, and perhaps ``include`` (other suites) and ``set``
+(keys of all its runs). A grid names values for ``task``, ``model`` and any other key of a run: a
+value, a list, or the name of one in `marsbench.sweep.lists`; ``name`` is what its runs are counted
+under, ``set`` fixes keys, and ``exclude`` lists combinations to leave out.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from marsbench import paths
+from marsbench.config import RunConfig, canonical_subset, check_key
+from marsbench.data.catalog import TASKS, get_task
+from marsbench.errors import ConfigError, MarsbenchError, unknown_name
+from marsbench.hparams import filled
+from marsbench.models.zoo import get_model
+from marsbench.sweep.lists import LISTS
+
+AXES = ("task", "model", "mode", "subset", "seed")
+"""The keys that every grid varies, in the order of a run's id."""
+
+_DEFAULTS: dict[str, tuple[Any, ...]] = {"mode": ("frozen",), "subset": ("full",), "seed": (0,)}
+_REPLACED = ("task", "model", "subset", "seed")
+"""Axes whose values are checked one by one: any of them fits with any other keys."""
+_ALONE = ("store", "name")
+"""Keys that are the same for all runs of a sweep."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every combination of some values, but those excluded.
+
+    Attributes:
+        name: What its runs are counted under.
+        axes: Values by key, spelt canonically.
+        fixed: Keys of all its runs.
+        exclude: Combinations left out: values by key, all of which must hold.
+    """
+
+    name: str
+    axes: Mapping[str, tuple[Any, ...]]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    exclude: tuple[Mapping[str, tuple[Any, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named set of runs.
+
+    Attributes:
+        name: Its name.
+        description: What it is, in one line.
+        grids: Its grids, those of the suites it includes first.
+    """
+
+    name: str
+    description: str
+    grids: tuple[Grid, ...]
+
+    @property
+    def axes(self) -> dict[str, tuple[Any, ...]]:
+        """Every value that occurs, by key."""
+        values: dict[str, dict[Any, None]] = {axis: {} for axis in AXES}
+        for grid in self.grids:
+            for key, found in grid.axes.items():
+                values.setdefault(key, {}).update(dict.fromkeys(found))
+        return {key: tuple(found) for key, found in values.items()}
+
+
+def suite_names() -> list[str]:
+    """Names of the suites that come with marsbench."""
+    return sorted(path.stem for path in (paths.configs() / "suite").glob("*.yaml"))
+
+
+def load_suite(name: str) -> Suite:
+    """Read a suite.
+
+    Args:
+        name: Its name, or the path of a YAML file of one's own.
+
+    Raises:
+        ConfigError: If there is none, or it cannot be used; names all that is wrong.
+    """
+    return _load(name, ())
+
+
+def _load(name: str, within: tuple[str, ...]) -> Suite:
+    if name in within:
+        raise ConfigError(f"Suite {name} includes itself.", "Leave that include out.")
+    path = Path(name).expanduser() if _is_path(name) else None
+    if path is None:
+        if name not in suite_names():
+            raise unknown_name(
+                "suite",
+                name,
+                suite_names(),
+                "`marsbench list suites` shows all; one of your own is a path: suite=./my.yaml.",
+            )
+        path = paths.configs() / "suite" / f"{name}.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"The suite {path} cannot be read: {error}.", "Mend it.") from error
+    problems: list[str] = []
+    if not isinstance(content, Mapping):
+        content = {}
+        problems.append("it holds no keys.")
+    allowed = ("description", "include", "set", "grids")
+    problems += [
+        f"'{k}' is none of its keys, which are {', '.join(allowed)}."
+        for k in content
+        if k not in allowed
+    ]
+    included = [_load(str(other), (*within, name)) for other in _listed(content.get("include"))]
+    entries = _listed(content.get("grids"))
+    if not entries and not included:
+        problems.append("it has neither grids nor include.")
+    shared = _keys(content.get("set"), "set", problems)
+    grids = [grid for suite in included for grid in suite.grids]
+    for number, entry in enumerate(entries):
+        grids.append(_grid(entry, f"{path.stem} {number + 1}", path.stem, shared, problems))
+    if problems:
+        listed = "\n".join(f"- {problem}" for problem in problems)
+        raise ConfigError(f"The suite {path} cannot be used:\n{listed}", "Mend the file.")
+    return Suite(path.stem, str(content.get("description", "")), tuple(grids))
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith((".yaml", ".yml")) or "/" in name
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _keys(values: Any, where: str, problems: list[str]) -> dict[str, Any]:
+    """Read what is the same for all runs, groups dotted."""
+    if not isinstance(values or {}, Mapping):
+        problems.append(f"'{where}' is no mapping of keys to values.")
+        return {}
+    flat: dict[str, Any] = {}
+    for key, value in (values or {}).items():
+        inner = value.items() if isinstance(value, Mapping) else [(None, value)]
+        flat |= {f"{key}.{leaf}" if leaf else str(key): v for leaf, v in inner}
+    for key in flat:
+        _check(lambda key=key: check_key(key), problems)
+        if key in _ALONE:
+            problems.append(f"'{key}' is of the whole sweep: give it on the command line.")
+    return flat
+
+
+def _grid(
+    entry: Any, unnamed: str, suite: str, shared: Mapping[str, Any], problems: list[str]
+) -> Grid:
+    if not isinstance(entry, Mapping):
+        problems.append(f"The grid {entry!r} is no mapping of keys to values.")
+        return Grid(unnamed, {})
+    name = str(entry.get("name", suite))
+    axes: dict[str, tuple[Any, ...]] = dict(_DEFAULTS)
+    for key, value in entry.items():
+        if key in ("name", "set", "exclude"):
+            continue
+        if key in _ALONE or not _check(lambda key=key: check_key(str(key)), problems):
+            continue
+        axes[str(key)] = _values(str(key), _listed(value), problems)
+    problems += [f"The grid {name} names no {key}." for key in ("task", "model") if key not in axes]
+    exclude = []
+    for combination in _listed(entry.get("exclude")):
+        if not isinstance(combination, Mapping) or not set(combination) <= set(axes):
+            problems.append(f"The grid {name} excludes {combination!r}, which it never holds.")
+            continue
+        exclude.append({k: _values(k, _listed(v), problems) for k, v in combination.items()})
+    fixed = {**shared, **_keys(entry.get("set"), f"{name}.set", problems)}
+    # What the grid varies goes before what the suite sets for all.
+    fixed = {key: value for key, value in fixed.items() if key not in axes}
+    ordered = {key: axes[key] for key in (*AXES, *axes) if key in axes}
+    return Grid(name, ordered, fixed, tuple(exclude))
+
+
+def _check(call: Any, problems: list[str]) -> bool:
+    try:
+        call()
+    except ConfigError as error:
+        problems.append(str(error).replace("\n", " "))
+        return False
+    return True
+
+
+def _values(key: str, values: Sequence[Any], problems: list[str]) -> tuple[Any, ...]:
+    """Spell values canonically; names of lists stand for what they hold."""
+    found: dict[Any, None] = {}
+    for value in values:
+        try:
+            found.update(dict.fromkeys(canonical(key, value)))
+        except MarsbenchError as error:
+            problems.append(str(error).replace("\n", " "))
+    return tuple(found)
+
+
+def canonical(key: str, value: Any) -> tuple[Any, ...]:
+    """Spell a value of an axis as runs do; the name of a list gives what it holds.
+
+    Raises:
+        ConfigError: If it is no value of this axis.
+    """
+    if isinstance(value, str) and value in LISTS.get(key, {}):
+        return LISTS[key][value]
+    if key == "task":
+        spec = get_task(str(value))
+        # Of one's own by its place, which workers elsewhere find too.
+        known = spec.path is None and spec.name in TASKS
+        return (spec.name if known else str(Path(str(value)).expanduser().absolute()),)
+    if key == "model":
+        return (get_model(str(value)).name,)
+    if key == "subset":
+        return (canonical_subset(str(value)),)
+    config = RunConfig.from_dict({"task": "-", "model": "-", key: value})
+    group, _, leaf = key.partition(".")
+    plain = getattr(config, group)
+    return (getattr(plain, leaf) if leaf else plain,)
+
+
+def narrowed(suite: Suite, wanted: Mapping[str, Sequence[str]]) -> Suite:
+    """Keep of a suite the runs with given values.
+
+    Args:
+        suite: The suite.
+        wanted: Values by axis, as typed.
+
+    Raises:
+        ConfigError: If the suite has no run with one of them; names what it has.
+    """
+    axes, problems = suite.axes, list[str]()
+    kept: dict[str, tuple[Any, ...]] = {}
+    for key, typed in wanted.items():
+        kept[key] = _values(key, typed, problems)
+        if odd := [str(value) for value in kept[key] if value not in axes[key]]:
+            has = ", ".join(str(value) for value in axes[key])
+            problems.append(f"Suite {suite.name} has no {key}={','.join(odd)}; it has {has}.")
+    if problems:
+        raise ConfigError("\n".join(problems), "Or write a suite of your own: suite=./my.yaml.")
+    grids = []
+    for grid in suite.grids:
+        left = {
+            key: tuple(v for v in values if key not in kept or v in kept[key])
+            for key, values in grid.axes.items()
+        }
+        if all(left.values()) and set(kept) <= set(left):
+            grids.append(replace(grid, axes=left))
+    if not grids:
+        words = " ".join(f"{key}={','.join(map(str, values))}" for key, values in kept.items())
+        raise ConfigError(
+            f"No grid of suite {suite.name} has {words} together.", "Leave one of them out."
+        )
+    return replace(suite, grids=tuple(grids))
+
+
+def expand(suite: Suite, extra: Mapping[str, Any]) -> dict[RunConfig, str]:
+    """List the runs of a suite.
+
+    Args:
+        suite: The suite.
+        extra: Keys of all runs, which go before those of the suite.
+
+    Returns:
+        Each run once, with the name of the first grid that holds it, in the suite's order.
+
+    Raises:
+        ConfigError: If runs cannot be built of its keys.
+    """
+    runs: dict[RunConfig, str] = {}
+    for grid in suite.grids:
+        for config in _expand(grid, extra):
+            runs.setdefault(config, grid.name)
+    if not runs:
+        raise ConfigError(f"Suite {suite.name} has no runs.", "Exclude less.")
+    return runs
+
+
+def _expand(grid: Grid, extra: Mapping[str, Any]) -> Iterator[RunConfig]:
+    """Build the runs of a grid: checked once for each choice of the other keys."""
+    others = [key for key in grid.axes if key not in _REPLACED]
+    first = {key: grid.axes[key][0] for key in _REPLACED}
+    for chosen in itertools.product(*(grid.axes[key] for key in others)):
+        choice = dict(zip(others, chosen, strict=True))
+        values = {**grid.fixed, **choice, **extra}
+        alike = None
+        if "hparams" not in values:
+            alike = RunConfig.from_dict({**first, **values})
+        for task, model in itertools.product(grid.axes["task"], grid.axes["model"]):
+            # What was tuned differs with the task and the model.
+            base = alike or RunConfig.from_dict(filled({**values, "task": task, "model": model}))
+            for subset, seed in itertools.product(grid.axes["subset"], grid.axes["seed"]):
+                at = {"task": task, "model": model, "subset": subset, "seed": seed, **choice}
+                if any(all(at[k] in v for k, v in out.items()) for out in grid.exclude):
+                    continue
+                yield replace(base, task=task, model=model, subset=subset, seed=seed)

@@ -1,0 +1,258 @@
+"""Hyperparameters by validation loss: settings of a grid, or of Optuna's choosing."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from marsbench import paths
+from marsbench.config import Protocol, RunConfig
+from marsbench.config_values import nest
+from marsbench.errors import ConfigError, MarsbenchError, NotAvailableError, unknown_name
+from marsbench.hparams import KEYS, Choice
+from marsbench.plan import Resolver
+from marsbench.progress import steps
+from marsbench.results.record import RunRecord
+from marsbench.results.store import FAILED, Store
+from marsbench.sweep.suites import canonical
+
+TRIALS = ".tuning"
+"""Folder of a store that the runs of a search go to, where no report sees them."""
+
+TOGETHER = 32
+"""Settings that Optuna proposes at a time where they are fitted together."""
+
+
+class Search(StrEnum):
+    """How settings are chosen from a space."""
+
+    GRID = "grid"
+    RANDOM = "random"
+    OPTUNA = "optuna"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The search for one task, model and mode.
+
+    Attributes:
+        base: The run whose settings are searched.
+        space: Values by key.
+    """
+
+    base: RunConfig
+    space: Mapping[str, tuple[Any, ...]]
+
+    def settings(self, trials: int | None = None, seed: int = 0) -> list[dict[str, Any]]:
+        """List the settings of the grid, or draw so many of them at random."""
+        names = list(self.space)
+        grid = [
+            dict(zip(names, values, strict=True))
+            for values in itertools.product(*self.space.values())
+        ]
+        if trials is None or trials >= len(grid):
+            return grid
+        drawn = np.random.default_rng(seed).permutation(len(grid))[:trials]
+        return [grid[int(i)] for i in np.sort(drawn)]
+
+    def config(self, setting: Mapping[str, Any]) -> RunConfig:
+        """Make the run of a setting."""
+        config = self.base
+        for group, values in nest(setting).items():
+            inner = getattr(config, group)
+            config = dataclasses.replace(config, **{group: dataclasses.replace(inner, **values)})
+        return config
+
+
+def space_names() -> list[str]:
+    """Names of the spaces that come with marsbench."""
+    return sorted(path.stem for path in (paths.configs() / "space").glob("*.yaml"))
+
+
+def load_space(name: str, changes: Mapping[str, Sequence[str]]) -> dict[str, tuple[Any, ...]]:
+    """Read a space: values to try, by key.
+
+    Args:
+        name: Its name, or the path of a YAML file of one's own.
+        changes: Values that replace those of a key, or add one, as typed.
+
+    Raises:
+        ConfigError: If there is none, or a value cannot be used.
+    """
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        path = Path(name).expanduser()
+    elif name in space_names():
+        path = paths.configs() / "space" / f"{name}.yaml"
+    else:
+        hint = "One of your own is a path: --space ./my.yaml."
+        raise unknown_name("space", name, space_names(), hint)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = {str(k): list(v) for k, v in content.items() if k != "description"}
+    except (OSError, yaml.YAMLError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"The space {path} cannot be read: {error}.", "It maps keys to lists of values."
+        ) from error
+    values |= {key: list(typed) for key, typed in changes.items()}
+    if odd := [key for key in values if key not in KEYS]:
+        raise ConfigError(
+            f"The space {path} has {', '.join(odd)}.", f"What can be tuned: {', '.join(KEYS)}."
+        )
+    space = {}
+    for key, found in values.items():
+        space[key] = tuple(dict.fromkeys(v for one in found for v in canonical(key, one)))
+    if empty := [key for key, found in space.items() if not found]:
+        raise ConfigError(f"The space {path} has no value of {', '.join(empty)}.", "Add some.")
+    return space
+
+
+def carry_out(configs: Sequence[RunConfig], resolver: Resolver) -> Iterator[RunRecord | None]:
+    """Carry out runs in this process; those that share features together.
+
+    Yields:
+        The record of each run in order; None of one that failed, of which the store has word.
+    """
+    from marsbench.training import bank, runner
+
+    plans = [resolver.resolve(config) for config in configs]
+    found: dict[str, RunRecord] = {}
+    together = [plan for plan in plans if plan.protocol is Protocol.CACHED]
+    for plan, outcome in bank.run_bank(together):
+        if not isinstance(outcome, MarsbenchError):
+            found[plan.run_id] = outcome.record
+    for plan in plans:
+        if plan.protocol is not Protocol.CACHED:
+            try:
+                found[plan.run_id] = runner.run(plan).record
+            except MarsbenchError:
+                # Training that diverges is a bad setting; the store has word of what went wrong.
+                if not (Store(plan.config.store).folder(plan.run_id) / FAILED).exists():
+                    raise
+        yield found.get(plan.run_id)
+
+
+def search_with_optuna(tuning: Tuning, trials: int, resolver: Resolver) -> list[RunConfig]:
+    """Let Optuna's tree-structured Parzen estimator choose settings, one after the other.
+
+    The same settings are chosen again when a search is repeated, so that it goes on where it was
+    interrupted.
+
+    Args:
+        tuning: The search.
+        trials: How many settings to try.
+        resolver: Resolves the runs.
+
+    Returns:
+        The runs tried, in order.
+
+    Raises:
+        NotAvailableError: If Optuna is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise NotAvailableError(
+            "--search optuna needs the package optuna, which is not installed.",
+            "Install it with: pip install marsbench[tune]",
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=min(10, trials))
+    study = optuna.create_study(sampler=sampler, direction="minimize")
+    is_cached = resolver.plan_of(tuning.base).protocol is Protocol.CACHED
+    tried: list[RunConfig] = []
+    with steps(f"Tuning {tuning.base.task} {tuning.base.model}", trials) as advance:
+        while len(tried) < trials:
+            count = min(TOGETHER if is_cached else 1, trials - len(tried))
+            asked = [study.ask() for _ in range(count)]
+            configs = [
+                tuning.config(
+                    {
+                        # Optuna keeps plain values alone.
+                        key: values[trial.suggest_int(key, 0, len(values) - 1)]
+                        for key, values in tuning.space.items()
+                    }
+                )
+                for trial in asked
+            ]
+            for trial, record in zip(asked, carry_out(configs, resolver), strict=True):
+                if record is None:
+                    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                else:
+                    study.tell(trial, loss_of(record))
+            tried += configs
+            advance(count)
+    return tried
+
+
+def choose(
+    tuning: Tuning, configs: Iterable[RunConfig], resolver: Resolver
+) -> tuple[Choice | None, int]:
+    """Choose the setting with the lowest validation loss.
+
+    Args:
+        tuning: The search.
+        configs: The runs tried.
+        resolver: Resolves them.
+
+    Returns:
+        The choice, None where no run has finished; and how many runs are neither finished nor
+        failed.
+    """
+    store = Store(tuning.base.store)
+    best: tuple[float, RunConfig, RunRecord] | None = None
+    done = failed = left = 0
+    for config in dict.fromkeys(configs):
+        run_id = resolver.run_id(config)
+        record = store.find(run_id)
+        if record is None:
+            has_failed = (store.folder(run_id) / FAILED).exists()
+            failed, left = failed + has_failed, left + (not has_failed)
+            continue
+        done += 1
+        if best is None or loss_of(record) < best[0]:
+            best = (loss_of(record), config, record)
+    if best is None:
+        return None, left
+    loss, config, record = best
+    plain = config.to_dict()
+    return Choice(
+        task=record.task,
+        model=record.model,
+        mode=record.mode,
+        set={key: _of(plain, key) for key in tuning.space},
+        loss=loss,
+        tried=done + failed,
+        failed=failed,
+        protocol=record.protocol,
+        run=record.run_id,
+        searched={key: [_plain(v) for v in values] for key, values in tuning.space.items()},
+    ), left
+
+
+def loss_of(record: RunRecord) -> float:
+    """The validation loss by which a run's setting is judged.
+
+    Raises:
+        ConfigError: If validation chose nothing in this run.
+    """
+    if "value" not in record.checkpoint:
+        raise ConfigError(
+            f"{record.run_id} was not chosen by validation loss.",
+            "Tune with trainer.checkpoint=best, a val split, and an optimiser other than lbfgs.",
+        )
+    return float(record.checkpoint["value"])
+
+
+def _of(plain: Mapping[str, Any], key: str) -> Any:
+    group, _, leaf = key.partition(".")
+    return plain[group][leaf]
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, StrEnum) else value

@@ -1,0 +1,154 @@
+"""What ``marsbench sweep`` and ``marsbench status`` are asked for, in ``key=value`` words."""
+
+import dataclasses
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from marsbench.config import RunConfig, check_key
+from marsbench.errors import ConfigError
+from marsbench.results.store import Store
+from marsbench.sweep.launchers import LauncherSettings, load_settings
+from marsbench.sweep.suites import Suite, expand, load_suite, narrowed
+
+SUITE, LAUNCHER = "suite", "launcher"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A sweep as it was asked for.
+
+    Attributes:
+        suite: The suite, narrowed.
+        runs: Its runs, each with the name of its grid.
+        settings: Who carries them out.
+        store: Where their records go.
+        words: The words, as given.
+        fixed: Keys set for all runs.
+    """
+
+    suite: Suite
+    runs: dict[RunConfig, str]
+    settings: LauncherSettings
+    store: Store
+    words: tuple[str, ...]
+    fixed: Mapping[str, Any]
+
+
+def read_words(pairs: Sequence[tuple[str, str]], groups: Mapping[str, Any]) -> Asked:
+    """Find the runs that words ask for.
+
+    Args:
+        pairs: Keys and values, as typed.
+        groups: Keys that chosen groups such as ``trainer=quick`` set, below those of `pairs`.
+
+    Raises:
+        ConfigError: If a word cannot be used.
+    """
+    given: dict[str, str] = {}
+    for key, value in pairs:
+        if key in given:
+            raise ConfigError(f"'{key}' is given twice.", "Give several values as A,B.")
+        given[key] = value
+    name = given.pop(SUITE, "")
+    if not name:
+        raise ConfigError(
+            "No suite is given: add suite=NAME.", "`marsbench list suites` shows them."
+        )
+    suite = load_suite(name)
+    launcher = {k: given.pop(k) for k in list(given) if k.partition(".")[0] == LAUNCHER}
+    settings = load_settings(
+        launcher.pop(LAUNCHER, "local"), {k.partition(".")[2]: v for k, v in launcher.items()}
+    )
+    axes = suite.axes
+    wanted = {key: given.pop(key).split(",") for key in list(given) if key in axes}
+    for key in given:
+        check_key(key, (SUITE, LAUNCHER))
+    if both := sorted(set(groups) & set(axes)):
+        raise ConfigError(
+            f"The chosen groups set {', '.join(both)}, which suite {suite.name} varies.",
+            f"Leave them out, and narrow the suite: {both[0]}=A,B.",
+        )
+    fixed = {**groups, **given}
+    suite = narrowed(suite, wanted) if wanted else suite
+    store = Store(Path(str(fixed.get("store", RunConfig().store))).expanduser().absolute())
+    runs = expand(suite, {**fixed, **_absolute(fixed), "store": str(store.root)})
+    words = tuple(f"{key}={value}" for key, value in pairs)
+    return Asked(suite, runs, settings, store, words, fixed)
+
+
+def _absolute(fixed: Mapping[str, Any]) -> dict[str, str]:
+    """Make paths such as workers elsewhere find them, whatever folder they start in."""
+    paths = {}
+    for key in ("root", "weights"):
+        value = fixed.get(key)
+        if isinstance(value, str) and value and "://" not in value:
+            paths[key] = str(Path(value).expanduser().absolute())
+    return paths
+
+
+def read_shard(text: str | None) -> tuple[int, int]:
+    """Read ``I/N``; None is all.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    if text is None:
+        return 1, 1
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise ConfigError(
+            f"--shard {text} is no part of a whole.", "For example --shard 2/8, from 1/8 to 8/8."
+        )
+    return int(match[1]), int(match[2])
+
+
+def run_command(config: RunConfig) -> str:
+    """Write the command line that carries out one run."""
+    # Said of every run, though two of them have defaults.
+    named = {key: getattr(config, key) for key in ("task", "model", "mode", "subset", "seed")}
+    words = [f"{key}={_text(value)}" for key, value in {**named, **differing(config)}.items()]
+    return shlex.join(["marsbench", "run", *words])
+
+
+def unit_command(runs: Sequence[RunConfig], asked: Asked) -> str:
+    """Write the command line that carries out runs which share features."""
+    first = runs[0]
+    names = [key for key in asked.suite.axes if key not in ("subset", "seed")]
+    chosen = {key: _values(key, runs) for key in names}
+    given = [word for word in asked.words if word.partition("=")[0] not in names]
+    kept = [word for word in given if word.partition("=")[0].partition(".")[0] != LAUNCHER]
+    words = [f"{key}={','.join(values)}" for key, values in chosen.items()]
+    if not any(word.startswith("store=") for word in kept):
+        words.append(f"store={first.store}")
+    return shlex.join(["marsbench", "sweep", *kept, *words])
+
+
+def _values(key: str, runs: Sequence[RunConfig]) -> list[str]:
+    group, _, leaf = key.partition(".")
+    values = [getattr(run, group) for run in runs]
+    return list(dict.fromkeys(_text(getattr(v, leaf) if leaf else v) for v in values))
+
+
+def differing(config: RunConfig) -> dict[str, Any]:
+    """Keys whose value is not the default, groups dotted."""
+    base = RunConfig()
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(RunConfig):
+        value, default = getattr(config, field.name), getattr(base, field.name)
+        if dataclasses.is_dataclass(value):
+            for leaf in dataclasses.fields(value):
+                inner = getattr(value, leaf.name)
+                if inner != getattr(default, leaf.name):
+                    values[f"{field.name}.{leaf.name}"] = inner
+        elif value != default:
+            values[field.name] = value
+    return values
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

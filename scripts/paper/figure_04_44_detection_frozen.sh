@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Figures 4 and 44: detection, feature extraction of the Mars-Bench paper: 84 runs.
+#
+#     scripts/paper/figure_04_44_detection_frozen.sh root=/data/mars [launcher=slurm ...]
+set -euo pipefail
+marsbench sweep suite=paper_det mode=frozen "$@"
+marsbench status suite=paper_det mode=frozen "$@"

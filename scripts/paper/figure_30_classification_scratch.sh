@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Figure 30: classification, trained from scratch of the Mars-Bench paper: 315 runs.
+#
+#     scripts/paper/figure_30_classification_scratch.sh root=/data/mars [launcher=slurm ...]
+set -euo pipefail
+marsbench sweep suite=paper_cls mode=scratch "$@"
+marsbench status suite=paper_cls mode=scratch "$@"

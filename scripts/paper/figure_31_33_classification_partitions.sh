@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Figures 31 to 33: classification by the size of the train split of the Mars-Bench paper: 6,300 runs.
+#
+#     scripts/paper/figure_31_33_classification_partitions.sh root=/data/mars [launcher=slurm ...]
+set -euo pipefail
+marsbench sweep suite=paper_partitions task=classification "$@"
+marsbench status suite=paper_partitions task=classification "$@"

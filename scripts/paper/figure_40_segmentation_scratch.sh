@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Figure 40: segmentation, trained from scratch of the Mars-Bench paper: 224 runs.
+#
+#     scripts/paper/figure_40_segmentation_scratch.sh root=/data/mars [launcher=slurm ...]
+set -euo pipefail
+marsbench sweep suite=paper_seg mode=scratch "$@"
+marsbench status suite=paper_seg mode=scratch "$@"

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Figures 41 to 43: segmentation by the size of the train split of the Mars-Bench paper: 4,452 runs.
+#
+#     scripts/paper/figure_41_43_segmentation_partitions.sh root=/data/mars [launcher=slurm ...]
+set -euo pipefail
+marsbench sweep suite=paper_partitions task=segmentation "$@"
+marsbench status suite=paper_partitions task=segmentation "$@"

@@ -1,0 +1,155 @@
+"""`marsbench sweep` and `marsbench list suites` as they are typed."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from marsbench.cli import app
+from marsbench.cli.compose import compose
+from marsbench.cli.sweep import hours, read_asked
+from marsbench.plan import Resolver
+from marsbench.results.store import Store
+from tests.sweep.records import finish, record_of
+
+DEMO = ["source=demo", "size=0.05"]
+
+
+def call(*words: str, code: int = 0) -> tuple[list[str], str]:
+    done = CliRunner().invoke(app, list(words))
+    assert done.exit_code == code, done.output
+    return done.stdout.splitlines(), done.stderr
+
+
+def test_the_suites_are_listed() -> None:
+    lines, _ = call("list", "suites")
+    assert {json.loads(line)["suite"]: json.loads(line)["runs"] for line in lines} == {
+        "paper_cls": 945,
+        "paper_det": 252,
+        "paper_few_shot": 5040,
+        "paper_imbalance": 560,
+        "paper_partitions": 10752,
+        "paper_seg": 672,
+        "smoke": 6,
+    }
+
+
+def test_a_plan_is_printed_and_nothing_started(tmp_path: Path) -> None:
+    words = ["sweep", "suite=smoke", f"store={tmp_path}", "--dry-run"]
+    lines, _ = call(*words)
+    summary, *rows = map(json.loads, lines)
+    assert summary["grids"] == {"frozen": 4, "scratch": 2}
+    assert (summary["to_do"], summary["units"], summary["lacking"]) == (6, 4, 0)
+    assert summary["estimated_roughly"] == 6
+    assert [row["task"] for row in rows] == ["frost_cls", "landmark_cls"]
+    text = "\n".join(call(*words, "--format", "table")[0])
+    assert "6 runs (4 frozen, 2 scratch): 0 done, 0 failed, 6 to do in 4 units" in text
+    assert "a rough guess" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_words_narrow_or_set(tmp_path: Path) -> None:
+    words = ["suite=paper_cls", "task=frost_cls,landmark_cls", "model=vit", "seed=0,1"]
+    asked = read_asked([*words, "trainer.max_epochs=2", "optim=sgd", f"store={tmp_path}"])
+    assert len(asked.runs) == 2 * 3 * 2
+    assert {run.trainer.max_epochs for run in asked.runs} == {2}
+    assert {str(run.optim.name) for run in asked.runs} == {"sgd"}
+    assert {run.store for run in asked.runs} == {str(tmp_path)}
+
+
+def test_commands_are_those_of_the_runs(tmp_path: Path) -> None:
+    narrow = ["task=frost_cls,landmark_cls", "model=vit,squeezenet", "seed=0,1"]
+    words = ["suite=paper_cls", *DEMO, f"store={tmp_path}", *narrow]
+    lines, _ = call("sweep", *words, "--print-commands")
+    runs = [line for line in lines if line.startswith("marsbench run ")]
+    units = [line for line in lines if line.startswith("marsbench sweep ")]
+    assert len(lines) == len(runs) + len(units)
+    assert (len(runs), len(units)) == (2 * 2 * 2 * 2, 2 * 2)
+    resolver = Resolver()
+    wanted = {resolver.run_id(run) for run in read_asked(words).runs}
+    named = {resolver.run_id(compose(shlex.split(line)[2:])) for line in runs}
+    for line in units:
+        asked = read_asked(shlex.split(line)[2:])
+        assert asked.store.root == tmp_path
+        named |= {resolver.run_id(run) for run in asked.runs}
+    assert named == wanted
+    parts = [call("sweep", *words, "--shard", f"{i}/3", "--print-commands")[0] for i in (1, 2, 3)]
+    assert sorted(line for part in parts for line in part) == sorted(lines)
+
+
+def test_commands_for_machines_that_have_the_data(tmp_path: Path) -> None:
+    words = ["suite=paper_det", "seed=0", f"root={tmp_path}", f"store={tmp_path}"]
+    lines, said = call("sweep", *words, "--print-commands")
+    assert len(lines) == 36
+    assert "36 of these runs are not on this machine" in said
+
+
+def test_a_finished_suite_starts_nothing(tmp_path: Path) -> None:
+    words = ["suite=smoke", f"store={tmp_path}"]
+    resolver = Resolver()
+    for run in read_asked(words).runs:
+        finish(Store(tmp_path), record_of(run, resolver))
+    lines, _ = call("sweep", *words)
+    assert json.loads(lines[0]) == {
+        "suite": "smoke",
+        "runs": 6,
+        "done": 6,
+        "failed": 0,
+        "left": 0,
+        "lacking": 0,
+        "store": str(tmp_path),
+        "sweep": None,
+    }
+    assert not (tmp_path / ".sweeps").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "No suite is given"),
+        (["suite=paper_clss"], "Did you mean paper_cls"),
+        (["suite=smoke", "suite=smoke"], "'suite' is given twice"),
+        (["suite=smoke", "tsk=frost_cls"], "Unknown key 'tsk'"),
+        (["suite=smoke", "task=vit"], "Unknown task 'vit'"),
+        (["suite=smoke", "launcher=slrum"], "Unknown launcher 'slrum'"),
+        (["suite=smoke", "launcher.job=2"], "launcher.job"),
+        (["suite=smoke", "size=none"], "'size' is a number"),
+        (["suite=smoke", "trainer=quik"], "Unknown choice for trainer 'quik'"),
+        (["suite=smoke", "preset=mmls_unet"], "which suite smoke varies"),
+        (["suite=smoke", "--shard", "3/2"], "--shard 3/2 is no part"),
+        (["suite"], "not of the form key=value"),
+    ],
+)
+def test_what_cannot_be_swept(words: list[str], said: str, tmp_path: Path) -> None:
+    lines, error = call("sweep", *words, "--dry-run", code=2)
+    assert lines == []
+    assert error.startswith("Error: ")
+    assert said in error
+
+
+def test_data_that_lack_are_told_and_end_in_an_error(tmp_path: Path) -> None:
+    words = ["suite=paper_det", "seed=0", f"root={tmp_path}", f"store={tmp_path / 'runs'}"]
+    lines, said = call("sweep", *words, code=2)
+    assert json.loads(lines[-1])["lacking"] == 36
+    assert said.count("Left out of") == 3
+
+
+def test_times_in_words() -> None:
+    assert [hours(s) for s in (5, 100, 7200, 200000)] == [
+        "5 s",
+        "1.7 minutes",
+        "2.0 hours",
+        "2.3 days",
+    ]
+
+
+def test_words_are_completed() -> None:
+    from marsbench.cli.complete import sweep_words
+
+    context = typer.Context(typer.main.get_command(app))
+    assert ("suite=smoke", "") in sweep_words(context, "suite=")
+    assert [word for word, _ in sweep_words(context, "launcher=l")] == ["launcher=local"]
+    assert "task=frost_cls" in [word for word, _ in sweep_words(context, "task=fro")]

@@ -1,0 +1,214 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from marsbench import environment
+from marsbench.cli import app
+from marsbench.errors import ConfigError, MarsbenchError
+from marsbench.results.store import Store
+from marsbench.sweep import local
+from marsbench.sweep.heartbeat import heartbeats
+from marsbench.sweep.launchers import LauncherSettings, get_launcher, load_settings
+from marsbench.sweep.local import LocalLauncher, slots, visible_gpus
+from tests.sweep.records import write_suite
+
+TOP = Path(__file__).parents[2]
+FROZEN = {"task": "frost_cls", "model": "efficientnet_lite0"}
+SCRATCH = {"task": "frost_cls", "model": "resnet10t", "mode": "scratch"}
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that train nothing, and start at once."""
+    monkeypatch.setenv("PYTHONPATH", str(TOP))
+    monkeypatch.setattr(local, "WORKER", (sys.executable, "-m", "tests.sweep.fake_worker"))
+
+
+def sweep(suite: str, store: Path, *words: str) -> tuple[int, dict[str, Any], str]:
+    done = CliRunner().invoke(app, ["sweep", f"suite={suite}", f"store={store}", *words])
+    lines = done.stdout.splitlines()
+    return done.exit_code, json.loads(lines[-1]) if lines else {}, done.stderr
+
+
+def test_a_sweep_and_again(fake: None, tmp_path: Path) -> None:
+    suite = write_suite(
+        tmp_path / "s.yaml", {**FROZEN, "seed": [0, 1]}, {**SCRATCH, "seed": [0, 13]}
+    )
+    store = tmp_path / "runs"
+    code, summary, said = sweep(suite, store, "launcher.jobs=2")
+    assert (code, summary["done"], summary["failed"], summary["left"]) == (2, 3, 1, 0)
+    assert "1 runs failed" in said
+    assert "--retry-failed" in said
+    (folder,) = (store / ".sweeps").iterdir()
+    content = json.loads((folder / "sweep.json").read_text())
+    assert len(content["ids"]) == 4
+    assert content["words"][0] == f"suite={suite}"
+    assert len(list((folder / "units").iterdir())) == 3
+    assert len(list((folder / "logs").iterdir())) == 3
+    assert list(heartbeats(store)) == []
+    # The failed run is left, so there is nothing to start.
+    assert sweep(suite, store)[0] == 2
+    assert len(list((store / ".sweeps").iterdir())) == 1
+    code, summary, _ = sweep(suite, store, "--retry-failed")
+    assert (code, summary["failed"]) == (2, 1)
+    assert len(list((store / ".sweeps").iterdir())) == 2
+    assert sweep(suite, store, "seed=0,1")[0] == 0
+
+
+def test_a_worker_that_is_killed_is_started_once_more(fake: None, tmp_path: Path) -> None:
+    suite = write_suite(tmp_path / "s.yaml", {**FROZEN, "seed": [0, 1, 2]}, size=0.03)
+    code, summary, said = sweep(suite, tmp_path / "runs")
+    assert (code, summary["done"]) == (0, 3)
+    assert "killed by signal 9; it is started once more" in said
+    assert list(heartbeats(tmp_path / "runs")) == []
+
+
+def test_a_worker_that_is_killed_again_leaves_word(fake: None, tmp_path: Path) -> None:
+    suite = write_suite(tmp_path / "s.yaml", {**FROZEN, "seed": [0, 1, 2]}, size=0.04)
+    code, summary, said = sweep(suite, tmp_path / "runs")
+    assert (code, summary["done"], summary["failed"]) == (2, 2, 1)
+    (told,) = (tmp_path / "runs").rglob("failed.json")
+    assert "killed by signal 9, and so it was when tried before" in told.read_text()
+    assert "--retry-failed" in said
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
+def test_a_sweep_that_is_stopped_goes_on(how: signal.Signals, tmp_path: Path) -> None:
+    suite = write_suite(tmp_path / "s.yaml", {**FROZEN, "seed": [0, 1]}, size=0.05)
+    store = tmp_path / "runs"
+    words = ["sweep", f"suite={suite}", f"store={store}"]
+    code = (
+        "import sys; from marsbench.sweep import local\n"
+        "local.WORKER = (sys.executable, '-m', 'tests.sweep.fake_worker')\n"
+        f"sys.argv = ['marsbench', *{words}]\n"
+        "from marsbench.cli import main; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=TOP,
+        env={**os.environ, "PYTHONPATH": str(TOP)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (store.is_dir() and Store(store).paths()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(how)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert "the same command goes on" in said
+    assert len(Store(store).paths()) == 1
+    assert list(heartbeats(store)) == []
+
+
+def test_where_workers_run(fake: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[dict[str, str]] = []
+
+    start = subprocess.Popen
+
+    def remembered(command: Any, **options: Any) -> Any:
+        started.append(options["env"])
+        return start(command, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", remembered)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(environment, "usable_cores", lambda: 8)
+    suite = write_suite(tmp_path / "s.yaml", {**SCRATCH, "seed": [0, 1, 2, 3]})
+    code, *_ = sweep(suite, tmp_path / "runs", "launcher.per_gpu=2")
+    assert code == 0
+    assert [env["CUDA_VISIBLE_DEVICES"] for env in started] == ["4", "5", "4", "5"]
+    assert {env["OMP_NUM_THREADS"] for env in started} == {"2"}
+    assert {env["MARSBENCH_CORES"] for env in started} == {"2"}
+
+
+def test_which_gpus() -> None:
+    gpus = ["0", "1", "2"]
+    assert slots(LauncherSettings(), gpus) == gpus
+    assert slots(LauncherSettings(per_gpu=2), gpus) == gpus * 2
+    assert slots(LauncherSettings(gpus=2), gpus) == ["0,1"]
+    assert slots(LauncherSettings(gpus=0), gpus) == []
+    assert slots(LauncherSettings(), []) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "found"), [("", []), ("0,3", ["0", "3"]), ("-1", []), ("MIG-a", ["MIG-a"])]
+)
+def test_gpus_that_may_be_used(
+    given: str, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    assert visible_gpus() == found
+
+
+def test_gpus_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=None)
+    assert visible_gpus() == []
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 0\necho 1\n")
+    program.chmod(0o755)
+    assert visible_gpus() == ["0", "1"]
+    program.write_text("#!/bin/sh\necho 'no driver'\nexit 9\n")
+    assert visible_gpus() == []
+
+
+def test_settings(tmp_path: Path) -> None:
+    assert load_settings("local", {}) == LauncherSettings()
+    own = tmp_path / "mine.yaml"
+    own.write_text("name: local\njobs: 3\nsetup: |\n  module load cuda\n\n  hostname\n")
+    settings = load_settings(str(own), {"jobs": "4"})
+    assert settings.jobs == 4
+    assert settings.setup_lines == ["module load cuda", "hostname"]
+    assert LocalLauncher(settings).jobs == 4
+    assert isinstance(get_launcher("local", settings), LocalLauncher)
+
+
+@pytest.mark.parametrize(
+    ("choice", "changes", "match"),
+    [
+        ("loacl", {}, "Did you mean local"),
+        ("local", {"job": "2"}, "launcher.job"),
+        ("local", {"jobs": "0"}, "at least 1"),
+        ("local", {"jobs": "two"}, "whole number"),
+        ("local", {"name": "pbs"}, "'launcher.name' is pbs"),
+        ("local", {"mem_gb": "-1"}, "above 0"),
+        ("./nothing.yaml", {}, "cannot be read"),
+    ],
+)
+def test_settings_that_cannot_be_used(choice: str, changes: dict[str, str], match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        load_settings(choice, changes)
+
+
+def test_an_engine_that_does_not_exist() -> None:
+    with pytest.raises(MarsbenchError, match="Unknown launcher"):
+        get_launcher("pbs", LauncherSettings())
+
+
+def test_the_real_thing(tmp_path: Path) -> None:
+    """Online and cached runs, in processes of their own, on demo data."""
+    suite = write_suite(
+        tmp_path / "s.yaml",
+        {**FROZEN, "seed": [0, 1]},
+        {**SCRATCH, "model": "timm:test_resnet", "optim.lr": [0.001, 1e30]},
+        **{"trainer.max_epochs": 2},
+    )
+    store = tmp_path / "runs"
+    code, summary, said = sweep(suite, store, "launcher.jobs=2")
+    log = "".join(path.read_text() for path in store.glob(".sweeps/*/logs/*"))
+    # A learning rate that no loss survives: a user's error, which stops no other run.
+    assert (code, summary["done"], summary["failed"]) == (2, 3, 1), log
+    assert "--retry-failed" in said
+    table, bad = Store(store).table()
+    assert bad == []
+    assert sorted(table["protocol"]) == ["cached", "cached", "online"]

@@ -1,0 +1,268 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from marsbench.config import RunConfig
+from marsbench.errors import (
+    ConfigError,
+    DataNotFoundError,
+    MarsbenchError,
+    StoreError,
+    TrainingError,
+)
+from marsbench.plan import Plan, Resolver
+from marsbench.results.record import Outcome
+from marsbench.results.store import Store
+from marsbench.sweep.heartbeat import Heartbeat, heartbeats
+from marsbench.sweep.units import UnitFile, write_sweep
+from marsbench.sweep.worker import INTERRUPTED, SIGNALS, interruptible, main, run_unit
+from marsbench.training import bank, runner
+from tests.sweep.records import TINY, finish, record_of
+
+ONLINE = {**TINY, "task": "frost_cls", "model": "resnet10t", "mode": "scratch"}
+CACHED = {**TINY, "task": "frost_cls", "model": "efficientnet_lite0"}
+
+
+def make_unit(store: Path, values: dict[str, Any], seeds: Sequence[int] = (0, 1, 2)) -> Path:
+    """Write a sweep of one unit: the same run with several seeds."""
+    resolver = Resolver()
+    runs = [RunConfig.from_dict({**values, "seed": s, "store": str(store)}) for s in seeds]
+    unit = UnitFile(tuple(runs), tuple(resolver.run_id(run) for run in runs))
+    (path,) = write_sweep(store / ".sweeps" / "test", {"suite": "test"}, [unit])
+    return path
+
+
+def ids(unit: Path) -> list[str]:
+    return list(json.loads(unit.read_text())["ids"])
+
+
+class Runs:
+    """Stands in for training: makes a record at once, or does what is asked for a seed."""
+
+    def __init__(self, **asked: Any) -> None:
+        self.asked = {int(key[1:]): what for key, what in asked.items()}
+        self.seeds: list[int] = []
+        self.beats: list[Heartbeat] = []
+
+    def run(self, plan: Plan, *, force: bool = False) -> Outcome:
+        self.seeds.append(plan.config.seed)
+        self.beats += heartbeats(Path(plan.config.store))
+        store = Store(plan.config.store)
+        with store.claim(plan.run_id):
+            if error := self.asked.get(plan.config.seed):
+                if isinstance(error, Exception):
+                    store.fail(plan.run_id, error)
+                raise error
+            record = record_of(plan.config, Resolver())
+            store.finish(record)
+        return Outcome(record, was_done=False)
+
+    def run_bank(
+        self, plans: Sequence[Plan], *, force: bool = False
+    ) -> Iterator[tuple[Plan, Outcome | MarsbenchError]]:
+        for plan in plans:
+            try:
+                outcome: Outcome | MarsbenchError = self.run(plan, force=force)
+            except MarsbenchError as error:
+                outcome = error
+            yield plan, outcome
+
+
+@pytest.fixture(params=["online", "cached"])
+def keys(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return ONLINE if request.param == "online" else CACHED
+
+
+def use(monkeypatch: pytest.MonkeyPatch, **asked: Any) -> Runs:
+    runs = Runs(**asked)
+    monkeypatch.setattr(runner, "run", runs.run)
+    monkeypatch.setattr(bank, "run_bank", runs.run_bank)
+    return runs
+
+
+def test_a_unit_is_carried_out_once(
+    keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit, runs = make_unit(tmp_path, keys), use(monkeypatch)
+    finish(Store(tmp_path), record_of(RunConfig.from_dict({**keys, "seed": 1}), Resolver()))
+    assert run_unit(unit) == 0
+    assert runs.seeds == [0, 2]
+    assert run_unit(unit) == 0
+    assert runs.seeds == [0, 2]
+    beat = runs.beats[0]
+    assert (beat.pid, beat.unit, list(beat.ids)) == (os.getpid(), "00000.json", ids(unit))
+    assert beat.current == (ids(unit)[0] if keys is ONLINE else None)
+    assert list(heartbeats(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    "error", [TrainingError("The loss became no number."), ConfigError("No such device.")]
+)
+def test_a_run_that_fails_stops_no_other(
+    keys: dict[str, Any], error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit, runs = make_unit(tmp_path, keys), use(monkeypatch, s1=error)
+    assert run_unit(unit) == 0
+    assert runs.seeds == [0, 1, 2]
+    told = json.loads((tmp_path / ids(unit)[1] / "failed.json").read_text())
+    assert str(error) in told["error"]
+    assert len(Store(tmp_path).paths()) == 2
+    # Started again, as after preemption, it leaves the failed one alone.
+    assert run_unit(unit) == 0
+    assert runs.seeds == [0, 1, 2]
+
+
+def test_a_fault_of_ours_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit, runs = make_unit(tmp_path, ONLINE), use(monkeypatch, s0=ZeroDivisionError("ours"))
+    assert run_unit(unit) == 0
+    assert runs.seeds == [0, 1, 2]
+    assert "ours" in (tmp_path / ids(unit)[0] / "failed.json").read_text()
+
+
+def test_what_stops_all_that_share_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit, runs = make_unit(tmp_path, CACHED), use(monkeypatch, s1=ZeroDivisionError("ours"))
+    assert run_unit(unit) == 0
+    assert runs.seeds == [0, 1]
+    failed = [(tmp_path / run_id / "failed.json").exists() for run_id in ids(unit)]
+    assert failed == [False, True, True]
+
+
+def test_a_run_of_another_process_is_left_to_it(
+    keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = make_unit(tmp_path, keys)
+    use(monkeypatch)
+    with Store(tmp_path).claim(ids(unit)[1]):
+        assert run_unit(unit) == 0
+    assert len(Store(tmp_path).paths()) == 2
+    assert not (tmp_path / ids(unit)[1] / "failed.json").exists()
+    assert run_unit(unit) == 0
+    assert len(Store(tmp_path).paths()) == 3
+
+
+def test_data_that_lack_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit, runs = make_unit(tmp_path, ONLINE), use(monkeypatch)
+    content = json.loads(unit.read_text())
+    content["runs"][0] |= {"source": "local", "root": str(tmp_path)}
+    content["runs"][1]["size"] = 0.03
+    unit.write_text(json.dumps(content))
+    assert run_unit(unit) == 0
+    assert runs.seeds == [2]
+    told = [(tmp_path / run_id / "failed.json") for run_id in ids(unit)]
+    assert "DataNotFoundError" in told[0].read_text()
+    assert "no longer those the sweep was planned for" in told[1].read_text()
+
+
+def test_data_that_lack_are_searched_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit, searched = make_unit(tmp_path, ONLINE), list[str]()
+
+    def nothing(spec: Any, *_: object, **__: object) -> None:
+        searched.append(spec.name)
+        raise DataNotFoundError("Far and wide nothing.")
+
+    monkeypatch.setattr("marsbench.plan.open_source", nothing)
+    assert run_unit(unit) == 0
+    assert searched == ["frost_cls"]
+    assert len(list(tmp_path.rglob("failed.json"))) == 3
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(143)], ids=["int", "term"])
+def test_an_interrupted_unit_goes_on(
+    stop: BaseException, keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit, runs = make_unit(tmp_path, keys), use(monkeypatch, s1=stop)
+    assert run_unit(unit) == INTERRUPTED
+    assert list(heartbeats(tmp_path)) == []
+    assert len(Store(tmp_path).paths()) == 1
+    del runs.asked[1]
+    assert run_unit(unit) == 0
+    assert runs.seeds == [0, 1, 1, 2]
+
+
+def test_a_unit_halts_between_runs(
+    keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit, runs = make_unit(tmp_path, keys), use(monkeypatch)
+    assert run_unit(unit, halt=lambda: len(runs.seeds) == 2) == INTERRUPTED
+    assert runs.seeds == [0, 1]
+    assert run_unit(unit) == 0
+    assert runs.seeds == [0, 1, 2]
+
+
+def test_what_is_no_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(StoreError, match="cannot be read"):
+        run_unit(tmp_path / "nothing.json")
+    assert main([str(tmp_path / "nothing.json")]) == 2
+    assert main([]) == 2
+    assert "Usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", SIGNALS, ids=lambda how: how.name)
+def test_the_first_signal_alone_counts(how: signal.Signals) -> None:
+    before = [signal.getsignal(one) for one in SIGNALS]
+
+    def work() -> None:
+        with interruptible():
+            try:
+                signal.raise_signal(how)
+            finally:
+                for one in SIGNALS:
+                    signal.raise_signal(one)
+
+    with pytest.raises(KeyboardInterrupt, match=how.name):
+        work()
+    assert [signal.getsignal(one) for one in SIGNALS] == before
+
+
+def test_a_stopped_process_ends_as_if_never_stopped(tmp_path: Path) -> None:
+    """The real thing: a worker stopped in the midst of training, and started again."""
+    values = {**ONLINE, "model": "timm:test_resnet", "trainer.max_epochs": 12}
+    values |= {"trainer.patience": "null", "logger.csv": True}
+    unit = make_unit(tmp_path / "cut", values, seeds=(0, 1))
+    command = [sys.executable, "-m", "marsbench.sweep.worker", str(unit)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    folder = tmp_path / "cut" / ids(unit)[1]
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoints" / "last.ckpt").exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED, said
+    assert list(heartbeats(tmp_path / "cut")) == []
+    assert len(Store(tmp_path / "cut").paths()) == 1
+    assert run_unit(unit) == 0
+    whole = make_unit(tmp_path / "whole", values, seeds=(0, 1))
+    assert run_unit(whole) == 0
+    for run_id in ids(whole):
+        cut, not_cut = (Store(tmp_path / name).find(run_id) for name in ("cut", "whole"))
+        assert cut is not None
+        assert not_cut is not None
+        assert cut.metrics == not_cut.metrics
+        one, other = (Store(tmp_path / name).predictions(run_id) for name in ("cut", "whole"))
+        pd.testing.assert_frame_equal(one, other)
+    resumed = Store(tmp_path / "cut").find(ids(unit)[1])
+    assert resumed is not None
+    assert "resumed_from_epoch" in resumed.timing
+
+
+def test_a_heartbeat_that_stopped_is_old() -> None:
+    beat = Heartbeat(
+        "h", 1, "u", (), None, "2026-01-01T00:00:00+00:00", "2026-01-01T00:00:00+00:00"
+    )
+    assert beat.age > 86400
+    assert dataclasses.replace(beat, updated="2999-01-01T00:00:00+00:00").age < 0
