@@ -8,7 +8,7 @@ import sys
 from marsbench.results.store import Store
 
 HEAD = (
-    "| model | mode | seed | folds | views | log loss | micro AP | SAM log loss | minutes |",
+    "| model | mode | seed | raster | views | log loss | micro AP | SAM log loss | minutes |",
     "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
 )
 
@@ -22,11 +22,12 @@ def main() -> None:
     for record in sorted(records, key=lambda r: (r.score is None, r.score or 0.0)):
         found = record.metrics[record.scored_split]
         sam = found.get("log_loss/instrument=sam_testbed")
-        of = f" of {len(record.parents)} runs" if record.parents else ""
+        how = "weighed, " if "weights" in record.checkpoint else "mean "
+        of = f", {how}of {len(record.parents)} runs" if record.parents else ""
         minutes = (record.timing["train"] + record.timing["eval"]) / 60
         sys.stdout.write(
             f"| {record.model}{of} | {record.mode} | {'' if of else record.seed} | "
-            f"{record.config.get('folds')} | {record.config.get('views', '')} | "
+            f"{record.config.get('raster') or ''} | {record.config.get('views', '')} | "
             f"{found['log_loss']:.4f} | {found['ap_micro']:.4f} | "
             f"{'' if sam is None else f'{sam:.3f}'} | {minutes:.1f} |\n"
         )
