@@ -14,13 +14,13 @@ import shlex
 import shutil
 import signal
 import subprocess
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from marsbench import environment
 from marsbench.environment import CORES
 from marsbench.errors import ConfigError, MarsbenchError, NotAvailableError, some
 from marsbench.progress import tell
@@ -67,10 +67,10 @@ class Task:
         # By this name Lightning leaves devices and signals to us; else it takes each of the
         # scheduler's tasks, of which there is one, for a device.
         os.environ["SLURM_JOB_NAME"] = "interactive"
-        warnings.filterwarnings("ignore", message=".*`srun` command is available")
         with _signals() as stop:
             code = _carry_out(self.units)
-        if code == INTERRUPTED and not stop.is_settled and _is_running():
+        is_open = not stop.is_settled and not environment.helps_another()
+        if code == INTERRUPTED and is_open and _is_running():
             # A job that is cancelled or out of time is no longer said to run: this one is to
             # make room for another, and has not been queued again yet.
             tell("stopped; it is queued again")
@@ -106,8 +106,9 @@ def _carry_out(units: Sequence[str]) -> int:
 
 
 class _Stop:
-    """Whether it is settled already what becomes of a task that was stopped."""
+    """Whether a task is being stopped, and whether it is settled what then becomes of it."""
 
+    has_begun = False
     is_settled = False
 
 
@@ -125,17 +126,15 @@ def _signals() -> Iterator[_Stop]:
 
     def end(number: int, _: FrameType | None) -> None:
         # The scheduler signals every process of a task; those that load data are ours to end.
-        if os.getpid() == process:
-            for one in stops:
-                signal.signal(one, signal.SIG_IGN)
+        if os.getpid() == process and not stop.has_begun:
+            stop.has_begun = True
             raise KeyboardInterrupt(signal.Signals(number).name)
 
     def queue_again(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != process:
+        # Of the processes that train a run on several devices the first speaks for all.
+        if os.getpid() != process or stop.is_settled or environment.helps_another():
             return
-        stop.is_settled = True
-        for one in stops:
-            signal.signal(one, signal.SIG_IGN)
+        stop.has_begun = stop.is_settled = True
         try:
             if callable(theirs):
                 theirs(number, frame)
@@ -246,10 +245,10 @@ class SlurmLauncher:
             said = {"submitted": now(), "jobs": list(jobs), "units": jobs}
             # After each array: if the next is refused, it is known what runs.
             write_atomically(folder / JOBS, json.dumps(said) + "\n")
-        tasks = sum(map(len, arrays))
         tell(
-            f"Submitted {len(units)} units as {tasks} tasks: SLURM {_named(list(jobs))}. Output: "
-            f"{folder / FOLDER}. `scancel {' '.join(jobs)}` ends them."
+            f"Submitted as SLURM {_named(list(jobs))}: {len(units)} units, array tasks "
+            f"{sum(map(len, arrays))}. Output: {folder / FOLDER}. To end it: "
+            f"scancel {' '.join(jobs)}"
         )
 
     def _tell_of_earlier(self, folder: Path) -> None:

@@ -146,7 +146,7 @@ def test_launch(
     assert said["jobs"] == ["7", "8"]
     dealt = [unit for tasks in said["units"].values() for task in tasks for unit in task]
     assert sorted(dealt) == [f"{i:05d}.json" for i in range(8)]
-    assert "8 units as 4 tasks: SLURM jobs 7, 8." in capsys.readouterr().err
+    assert "Submitted as SLURM jobs 7, 8: 8 units, array tasks 4." in capsys.readouterr().err
 
     script = (cluster / "7.sh").read_text()
     options = dict(re.findall(r"#SBATCH --([\w-]+)=?(.*)", script))

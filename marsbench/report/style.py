@@ -1,0 +1,128 @@
+"""How figures look: sizes of print, a palette for the colour-blind, files that come out the same.
+
+Colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/), without black and yellow, and then
+those of Tol's muted scheme (https://personal.sron.nl/~pault/); a marker goes with each colour, so
+that nothing is told by colour alone.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMN = 3.4
+"""Width of a column of a journal's page, in inches."""
+
+PAGE = 7.0
+"""Width of the whole page, in inches."""
+
+DPI = 220
+
+INK = "#222222"
+FAINT = "#8a8a8a"
+GRID = "#e3e3e3"
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MORE = ("#882255", "#999933", "#332288", "#44AA99", "#AA4499", "#6B6B6B")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h", "d")
+_DASHES = ("-", "--", "-.", ":")
+
+_SETTINGS: Mapping[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.edgecolor": FAINT,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.axisbelow": True,
+    "axes.grid": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "pdf.fonttype": 42,  # whole TrueType fonts, which publishers ask for
+    "ps.fonttype": 42,
+    "pdf.compression": 6,
+    "image.interpolation": "nearest",
+    # Names of tasks and classes may hold what would be read as mathematics.
+    "text.parse_math": False,
+}
+
+
+@contextlib.contextmanager
+def drawing() -> Iterator[None]:
+    """Draw in the style of the reports, whatever the user's own settings are."""
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
+        yield
+
+
+def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Give each name its colour, marker and line style, the same in every figure of a report.
+
+    Args:
+        names: What is told apart, in the order of importance.
+
+    Returns:
+        Keywords of matplotlib's ``plot`` by name.
+    """
+    colours = (*_COLOURS, *_MORE)
+    return {
+        name: {
+            "color": colours[i % len(colours)],
+            "marker": _MARKERS[i % len(_MARKERS)],
+            "linestyle": _DASHES[(i // len(_COLOURS)) % len(_DASHES)],
+        }
+        for i, name in enumerate(dict.fromkeys(names))
+    }
+
+
+def canvas(width: float, height: float) -> "Figure":
+    """Open an empty figure of that many inches whose parts make room for each other."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: "Figure", folder: Path, name: str) -> tuple[Path, Path]:
+    """Write a figure as PDF and PNG; equal figures give equal bytes.
+
+    Returns:
+        The PDF and the PNG.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pdf, png = folder / f"{name}.pdf", folder / f"{name}.png"
+    # Without a date and versions, which would make every file another.
+    figure.savefig(pdf, metadata={"CreationDate": None, "Producer": None, "Creator": "marsbench"})
+    figure.savefig(png, dpi=DPI, metadata={"Software": None})
+    return pdf, png
+
+
+def shorten(name: str, length: int = 26) -> str:
+    """Cut a long name in its middle, so that its beginning and its end can be read."""
+    if len(name) <= length:
+        return name
+    head = (length - 1) * 2 // 3
+    return f"{name[:head]}\N{HORIZONTAL ELLIPSIS}{name[-(length - 1 - head) :]}"
