@@ -109,6 +109,10 @@ def identity(
             "gradient_clip_val": trainer.gradient_clip_val,
         },
     }
+    if optim.name is OptimName.LBFGS:
+        # It heeds nothing else: all samples at once, to the optimum.
+        choices["optim"] = {"name": optim.name, "weight_decay": optim.weight_decay}
+        choices["trainer"], choices["scheduler"] = {"precision": trainer.precision}, None
     if not trains:
         choices |= {"optim": None, "scheduler": None, "trainer": None, "loss": None}
     return _without_none(choices)

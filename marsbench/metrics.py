@@ -54,9 +54,7 @@ def score(
     raise NotAvailableError(f"This version has no metrics for {kind} tasks yet.")
 
 
-def score_labels(
-    kind: Kind, columns: Mapping[str, Sequence[Any]], names: Sequence[str]
-) -> dict[str, float]:
+def score_labels(kind: Kind, columns: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
     """Score the labels of a split, and where several instruments measured it those of each.
 
     Args:
@@ -67,7 +65,7 @@ def score_labels(
     Returns:
         Metric name to value; of one instrument's samples as ``log_loss/instrument=NAME``.
     """
-    targets, scores = np.stack(columns["target"]), np.stack(columns["scores"])
+    targets, scores = (_stacked(columns[name]) for name in ("target", "scores"))
     values = score(kind, targets, scores, names)
     groups = np.array(columns.get("instrument", []))
     for group in sorted(set(groups.tolist()) - {""}) if len(set(groups.tolist())) > 1 else []:
@@ -78,6 +76,10 @@ def score_labels(
             if name in part and (name == "log_loss" or targets[mine].any()):
                 values[f"{name}/instrument={group}"] = part[name]
     return values
+
+
+def _stacked(column: Any) -> NDArray[Any]:
+    return column if isinstance(column, np.ndarray) else np.stack(column)
 
 
 def _single_label(

@@ -283,7 +283,9 @@ def resolve(config: RunConfig, shared: Resolver | None = None) -> Plan:
         raise ConfigError(
             "imbalance=oversample repeats samples, which needs augmentation to make them differ; "
             f"augment={config.augment} makes none on {task.name}.",
-            "Set augment=d4 or augment=hflip, or choose another imbalance.",
+            "Set views=d4, or choose another imbalance."
+            if protocol is Protocol.CACHED
+            else "Set augment=d4 or augment=hflip, or choose another imbalance.",
         )
     loss, num_outputs = loss_of(config, task)
     return Plan(

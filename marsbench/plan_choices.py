@@ -56,12 +56,11 @@ def protocol_of(config: RunConfig, task: TaskSpec) -> Protocol:
         f"augment={config.augment} changes images at random (views=d4 caches the eight flips and "
         "turns)": config.augment not in (Augment.AUTO, Augment.NONE),
         "it fits heads on one device": config.world_size > 1,
-        "the only curves it writes are CSV": config.logger.wandb or config.logger.tensorboard,
     }
     if config.protocol is Protocol.CACHED:
         reasons |= {
             f"views={config.views} draws spectra at random": config.num_views > 1,
-            "turned spectra are none": task.decode is Decode.SPECTRUM and config.views == Views.D4,
+            "spectra are not turned": task.decode is Decode.SPECTRUM and config.views == Views.D4,
         }
         if stands := [reason for reason, holds in reasons.items() if holds]:
             raise ConfigError(
@@ -69,6 +68,7 @@ def protocol_of(config: RunConfig, task: TaskSpec) -> Protocol:
                 f"{stands[0]}.",
                 "Leave out one of the two, or set protocol=online.",
             )
+        _check_cached(config)
         return Protocol.CACHED
     is_cached = (
         config.protocol is Protocol.AUTO
@@ -86,7 +86,31 @@ def protocol_of(config: RunConfig, task: TaskSpec) -> Protocol:
                     f"{key}={wanted} is for heads on cached features (protocol=cached).",
                     f"Choose another {key}, or mode=frozen on a task of labels.",
                 )
-    return Protocol.CACHED if is_cached else Protocol.ONLINE
+        return Protocol.ONLINE
+    _check_cached(config)
+    return Protocol.CACHED
+
+
+def _check_cached(config: RunConfig) -> None:
+    """Refuse what cached features, or one of their optimisers, would not heed."""
+    for name in ("wandb", "tensorboard"):
+        if getattr(config.logger, name):
+            raise ConfigError(
+                f"logger.{name}=true: heads on cached features write their curves as CSV alone.",
+                "Leave it out, or set protocol=online.",
+            )
+    if config.optim.name is OptimName.LBFGS:
+        for key, is_given in (
+            ("views", config.views != "1"),
+            ("optim.lr", config.optim.lr is not None),
+            ("trainer.gradient_clip_val", config.trainer.gradient_clip_val is not None),
+        ):
+            if is_given:
+                raise ConfigError(
+                    f"{key} has no meaning for optim.name=lbfgs, which finds the optimum over "
+                    "all samples at once.",
+                    f"Leave {key} out.",
+                )
 
 
 def check_model(config: RunConfig, task: TaskSpec, model: ModelSpec) -> None:

@@ -2,7 +2,8 @@
 # The README's table: EfficientNet-Lite0 on the HiRISE landmark set, version 1, five epochs in each
 # mode, frozen with every way of dealing with unequal classes too, and frozen on two published
 # subsets (five shots are one batch, so they get fifty epochs).
-# Within the hour on two cores.
+# Online, with augmentation; on cached features, `marsbench sweep suite=frozen_landmarks root=ROOT`
+# has seeds, subsets and settings. Within the hour on two cores.
 #
 #   scripts/hirise_landmark_v1.sh ROOT [STORE]
 #
@@ -14,7 +15,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 
 run() {
   marsbench run task="$here/configs/tasks/hirise_landmark_v1.yaml" source=local root="$root" \
-    store="$store" model=efficientnet_lite0 trainer.patience=null "$@"
+    store="$store" model=efficientnet_lite0 trainer.patience=null protocol=online "$@"
 }
 
 for imbalance in none loss_weight undersample oversample; do

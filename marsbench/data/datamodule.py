@@ -196,7 +196,7 @@ class MarsDataModule(pl.LightningDataModule):
         if workers is None:
             workers = default_workers(self.config.trainer.devices)
         return DataLoader(
-            _Speaking(dataset),
+            Speaking(dataset),
             batch_size=self.config.optim.batch_size,
             sampler=sampler,
             collate_fn=collate,
@@ -220,7 +220,7 @@ STACKED = ("image", "index", "label", "mask", "size")
 """What has the same shape in every sample, and becomes one tensor."""
 
 
-class _Speaking(Dataset[Any]):
+class Speaking(Dataset[Any]):
     """Hands what is wrong with a sample over from a worker process, as it is.
 
     Raised there, it would arrive wrapped in that process's traceback.

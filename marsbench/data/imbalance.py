@@ -12,6 +12,7 @@ this package's reading of it.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -63,7 +64,7 @@ def balance(
         ConfigError: If the strategy has no meaning for such targets.
         DataError: If a class has no sample, which nothing can balance.
     """
-    everything = np.arange(len(targets))
+    everything = _everything(len(targets))
     if strategy is Imbalance.NONE:
         return Balance(everything, None)
     counts = class_counts(targets, len(classes))
@@ -94,6 +95,14 @@ def balance(
         # Whole rounds first, so that no sample is drawn two times more often than another.
         draws.append(np.resize(members, wanted))
     return Balance(np.sort(np.concatenate(draws)), None)
+
+
+@lru_cache(maxsize=32)
+def _everything(count: int) -> NDArray[np.int64]:
+    """Every position once; shared by all runs of a sweep."""
+    positions = np.arange(count)
+    positions.flags.writeable = False
+    return positions
 
 
 def _level(counts: NDArray[np.int64], strategy: Imbalance) -> int:

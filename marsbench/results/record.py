@@ -12,6 +12,8 @@ from marsbench.identity import digest
 
 SCHEMA_VERSION = 1
 
+IMPORTED = "imported"
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
@@ -42,7 +44,7 @@ class RunRecord:
         environment: Versions of Python and packages, operating system.
         git: Commit of the code and whether it had uncommitted changes; None outside a checkout.
         created: When the record was written, UTC, ISO 8601.
-        record_type: run; later ensemble and evaluation.
+        record_type: run, ensemble, imported (from another code base), or evaluation.
         parents: Ids of the records this one was made from.
         schema_version: Version of this layout.
     """
@@ -93,7 +95,7 @@ class RunRecord:
             StoreError: If a number is not finite.
         """
         try:
-            return json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False) + "\n"
+            return json.dumps(vars(self), indent=2, allow_nan=False) + "\n"
         except ValueError as error:
             raise StoreError(f"The record of {self.run_id} holds NaN or infinity.") from error
 

@@ -6,7 +6,8 @@ import io
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ from marsbench.identity import digest
 from marsbench.plan import Plan
 from marsbench.progress import steps
 from marsbench.results.record import Outcome
-from marsbench.results.store import CONFIG, LOGS, Store, write_atomically
+from marsbench.results.store import CONFIG, LOGS, Store
 from marsbench.training.evaluation import Predictions, save_predictions
-from marsbench.training.failures import explain
+from marsbench.training.failures import explain, is_out_of_memory
 from marsbench.training.features import Encoded, Encoder, name_of
 from marsbench.training.gallery import gallery
 from marsbench.training.head_losses import HeadLoss
@@ -93,23 +94,29 @@ def run_bank(plans: Sequence[Plan], *, force: bool = False) -> Iterator[Result]:
 def _what_is_shared(plan: Plan) -> str:
     """Name what runs share that are carried out together."""
     encoder = Encoder(plan)
-    keys = [encoder.key(split, 0) for split in plan.source.splits]
-    config = plan.config
-    return digest(
-        [keys, plan.task.name, len(encoder.views), config.trainer.accelerator, plan.num_outputs]
-    )
+    keys = [encoder.key(split) for split in plan.source.splits]
+    return digest([keys, plan.task.name, plan.config.trainer.accelerator, plan.num_outputs])
+
+
+MOST_HELD = 128
+"""Runs whose folders one process holds at a time; each is an open file."""
 
 
 @dataclass(eq=False)
 class _Run:
-    """A run under way."""
+    """A run under way.
+
+    Attributes:
+        folder: Its folder, while it is held.
+        fitted: The heads of its parts, or what is in their way.
+    """
 
     plan: Plan
     parts: list[Part]
     store: Store
     folder: Path | None = None
     held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-    fitted: dict[int, FittedHead] = field(default_factory=dict)
+    fitted: dict[int, FittedHead | Exception] = field(default_factory=dict)
     seconds: float = 0.0
     together: int = 0
 
@@ -129,21 +136,39 @@ class _Bank:
         """Carry them out."""
         runs: list[_Run] = []
         for plan in self.plans:
+            store = Store(plan.config.store)
             try:
-                runs.append(_Run(plan, parts_of(plan), Store(plan.config.store)))
+                runs.append(_Run(plan, parts_of(plan), store))
             except MarsbenchError as error:
-                yield plan, error
+                yield plan, _failed(plan, store, error)
         try:
             for split in sorted({split for run in runs for split in _splits(run.parts)}):
                 self._open(split)
         except Exception as error:
-            known = explain(error, self.plans[0].config, Path(self.plans[0].config.store))
-            if known is None and not isinstance(error, MarsbenchError):
-                raise
             for run in runs:
-                yield run.plan, _failed(run, known or error)
+                yield run.plan, _failed(run.plan, run.store, error)
             return
-        yield from self._fit(runs)
+        self.encoder.release()
+        for some in self._in_turn(runs):
+            yield from self._fit(some)
+
+    def _in_turn(self, runs: list[_Run]) -> Iterator[list[_Run]]:
+        """Take so many runs at a time as may be held, those whose heads step together first."""
+        heads = {id(run): _head(run.plan, run.parts[0]) for run in runs}
+        places: dict[Hashable, int] = {}
+        for head in heads.values():
+            places.setdefault(head.block, len(places))
+            places.setdefault(head.group, len(places))
+        runs = sorted(
+            runs,
+            key=lambda run: (
+                len(heads[id(run)].draws),
+                places[heads[id(run)].block],
+                places[heads[id(run)].group],
+            ),
+        )
+        for start in range(0, len(runs), MOST_HELD):
+            yield runs[start : start + MOST_HELD]
 
     def _open(self, split: str) -> None:
         """Encode a split, or open what was encoded, and put it where heads are fitted."""
@@ -160,108 +185,128 @@ class _Bank:
         self.samples[split] = Samples(on_device, torch.from_numpy(labels).to(device))
 
     def _fit(self, runs: list[_Run]) -> Iterator[Result]:
+        """Fit the heads of runs, block by block; what is fitted is scored meanwhile."""
         jobs = [(run, k) for run in runs for k in range(len(run.parts))]
-        heads = [_head(run.plan, run.parts[k], self.encoder) for run, k in jobs]
+        heads = [_head(run.plan, run.parts[k]) for run, k in jobs]
         num_features = self.encoded["train"].features.shape[2]
         blocks = blocks_of(heads, num_features, self.plans[0].num_outputs)
         what = f"Fitting heads, {self.plans[0].task.name} {self.plans[0].model.name}"
+        scorer = ThreadPoolExecutor(1)
+        waiting: dict[Future[Outcome | MarsbenchError], _Run] = {}
         try:
             with steps(what, len(heads)) as advance:
+                for run in runs:
+                    if (known := self._claim(run)) is not None:
+                        yield run.plan, known
                 for block in blocks:
-                    yield from self._claim([jobs[i][0] for i in block])
                     mine = [i for i in block if jobs[i][0].folder is not None]
-                    started = time.perf_counter()
-                    fitted = self._fit_heads([heads[i] for i in mine])
-                    seconds = (time.perf_counter() - started) / max(len(mine), 1)
-                    ready: dict[int, _Run] = {}
-                    for i, one in zip(mine, fitted, strict=True):
-                        run, k = jobs[i]
-                        run.fitted[k] = one
-                        run.seconds += seconds
-                        run.together = max(run.together, len(mine))
-                        if len(run.fitted) == len(run.parts):
-                            ready[id(run)] = run
-                    for run in ready.values():
-                        yield run.plan, self._finish(run)
-                        advance(len(run.parts))
+                    for run in self._fit_block([jobs[i] for i in mine], [heads[i] for i in mine]):
+                        waiting[scorer.submit(self._finish, run)] = run
+                    advance(len(block))
+                    for future in [future for future in waiting if future.done()]:
+                        yield self._result(waiting.pop(future), future)
+                while waiting:
+                    future = next(iter(waiting))
+                    yield self._result(waiting.pop(future), future)
         finally:
+            scorer.shutdown(cancel_futures=True)
             for run in runs:
                 run.held.close()
 
-    def _fit_heads(self, heads: list[Head]) -> list[FittedHead]:
-        """Fit heads; where the device has too little memory, half of them at a time."""
+    def _fit_block(self, jobs: list[tuple[_Run, int]], heads: list[Head]) -> list[_Run]:
+        """Fit the heads of a block; gives the runs that are whole by that."""
+        started = time.perf_counter()
+        fitted = self._fit_heads(heads)
+        seconds = (time.perf_counter() - started) / max(len(jobs), 1)
+        whole = []
+        for (run, k), one in zip(jobs, fitted, strict=True):
+            run.fitted[k] = one
+            run.seconds += seconds
+            run.together = max(run.together, len(jobs))
+            if len(run.fitted) == len(run.parts):
+                whole.append(run)
+        return whole
+
+    def _fit_heads(self, heads: list[Head]) -> list[FittedHead | Exception]:
+        """Fit heads; where that fails, such as for lack of memory, half of them at a time."""
         if not heads:
             return []
-        if heads[0].optimizer is OptimName.LBFGS:
-            from marsbench.training.head_lbfgs import fit_to_convergence
-
-            return [fit_to_convergence(head, self.samples, self.dtype) for head in heads]
         try:
-            return fit_heads(heads, self.samples, dtype=self.dtype)
-        except torch.OutOfMemoryError:
+            if heads[0].optimizer is OptimName.LBFGS:
+                from marsbench.training.head_lbfgs import fit_to_convergence
+
+                return [fit_to_convergence(head, self.samples, self.dtype) for head in heads]
+            return list(fit_heads(heads, self.samples, dtype=self.dtype))
+        except Exception as error:
             if len(heads) == 1:
-                raise
+                return [error]
         half = len(heads) // 2
         return self._fit_heads(heads[:half]) + self._fit_heads(heads[half:])
 
-    def _claim(self, runs: list[_Run]) -> Iterator[Result]:
-        """Hold the runs' folders; those that others hold, or have finished, are left out."""
-        for run in dict.fromkeys(runs):
-            if run.folder is not None:
-                continue
-            plan = run.plan
-            try:
-                folder = run.held.enter_context(run.store.claim(plan.run_id))
-                # Asked under the claim: another process may have finished it just now.
-                record = None if self.force else run.store.find(plan.run_id)
-                if record is not None:
-                    run.held.close()
-                    yield plan, Outcome(record, was_done=True)
-                    continue
-                if self.force:
-                    run.store.clear(plan.run_id)
-                write_atomically(folder / CONFIG, config_text(plan.config))
-            except MarsbenchError as error:
+    def _claim(self, run: _Run) -> Outcome | MarsbenchError | None:
+        """Hold a run's folder; gives what is known if others hold it, or have finished it."""
+        plan = run.plan
+        try:
+            folder = run.held.enter_context(run.store.claim(plan.run_id))
+            # Asked under the claim: another process may have finished it just now.
+            record = None if self.force else run.store.find(plan.run_id)
+            if record is not None:
                 run.held.close()
-                yield plan, error
-                continue
-            run.folder = folder
+                return Outcome(record, was_done=True)
+            if self.force:
+                run.store.clear(plan.run_id)
+            # Not waiting for the disk: the config says what was begun, and nothing rests on it.
+            (folder / CONFIG).write_text(config_text(plan.config), encoding="utf-8")
+        except (MarsbenchError, OSError) as error:
+            run.held.close()
+            known = explain(error, plan.config, run.store.folder(plan.run_id))
+            return known or _told(error)
+        run.folder = folder
+        return None
+
+    def _result(self, run: _Run, future: "Future[Outcome | MarsbenchError]") -> Result:
+        """Let go of a run that is scored."""
+        found = future.result()
+        # Locks belong to the thread that took them.
+        run.held.close()
+        run.folder = None
+        return run.plan, found
 
     def _finish(self, run: _Run) -> Outcome | MarsbenchError:
-        """Score a run and write its record."""
+        """Score a run and write its record; whatever goes wrong is of this run alone."""
         folder = run.folder
         if folder is None:
             raise RuntimeError(f"{run.plan.run_id} is not held")
         try:
-            _check(run)
+            fitted = _checked(run)
             started = time.perf_counter()
-            trained = [self._trained(run, k) for k in range(len(run.parts))]
+            trained = [self._trained(run, k, one) for k, one in fitted.items()]
             for one in trained:
                 one.timing["eval"] = (time.perf_counter() - started) / len(trained)
-            one = together(run.plan, trained)
-            save_predictions(folder, one.scored)
-            if run.plan.config.save_model:
-                self._save(run, folder)
-            if run.plan.config.logger.csv:
-                for k, part in enumerate(run.parts):
-                    _write_curve(part.folder(folder), run.fitted[k])
+            whole = together(run.plan, trained)
+            save_predictions(folder, whole.scored)
+            for k, part in enumerate(run.parts):
+                place = part.folder(folder)
+                place.mkdir(exist_ok=True)
+                if run.plan.config.save_model:
+                    _save_head(fitted[k], place)
+                if run.plan.config.logger.csv:
+                    _write_curve(place, fitted[k])
             if run.plan.config.pictures:
-                gallery(open_split(run.plan, "test"), one.scored["test"], folder)
-            record = record_of(run.plan, one, self.around)
+                gallery(open_split(run.plan, "test"), whole.scored["test"], folder)
+            record = record_of(run.plan, whole, self.around)
             run.store.finish(record)
         except Exception as error:
-            known = explain(error, run.plan.config, folder)
-            run.store.fail(run.plan.run_id, known or error)
-            if known is None and not isinstance(error, MarsbenchError):
-                raise
-            return known or error  # type: ignore[return-value]
+            known = explain(error, run.plan.config, folder) or _told(error)
+            run.store.fail(run.plan.run_id, known if known is error else error)
+            return known
         finally:
-            run.held.close()
+            run.fitted.clear()
         return Outcome(record, was_done=False)
 
-    def _trained(self, run: _Run, k: int) -> Trained:
+    def _trained(self, run: _Run, k: int, fitted: FittedHead) -> Trained:
         """Score one head."""
-        plan, part, fitted = run.plan, run.parts[k], run.fitted[k]
+        plan, part = run.plan, run.parts[k]
         backbone = self.encoded["train"].backbone
         scored = {
             name: self._predict(plan, fitted, section, part)
@@ -273,6 +318,7 @@ class _Bank:
             memory["device"] = torch.cuda.max_memory_allocated(device)
         num_head = fitted.weight.numel() + fitted.bias.numel()
         splits = sorted(_splits([part]))
+        num_train = len(_positions(part.train, len(plan.source.rows("train"))))
         return Trained(
             scored=scored,
             weights=describe_weights(plan, sha256=backbone.sha256),
@@ -285,12 +331,12 @@ class _Bank:
                 "features": {
                     # The cost of all runs that share them, whenever it was paid.
                     "encode_s": sum(self.encoded[split].seconds for split in splits),
-                    "sha256": {split: self.encoded[split].digests[0] for split in splits},
-                    "views": len(self.encoder.views),
+                    "sha256": {split: self.encoded[split].sha256 for split in splits},
+                    "views": self.encoder.views("train"),
                     "encoded_on": backbone.device,
                     "heads_together": run.together,
                 },
-                **({"num_train": len(plan.selection.indices)} if part.name else {}),
+                **({"num_train": num_train} if part.name else {}),
             },
         )
 
@@ -306,10 +352,7 @@ class _Bank:
         logits = logits_of(fitted, features)
         objective = _objective(plan, part).to(self.encoder.device)
         scores = objective.probabilities(logits).cpu().numpy().astype(np.float32)
-        columns: dict[str, list[Any]] = {
-            "target": list(rows.targets[chosen]),
-            "scores": list(scores),
-        }
+        columns: dict[str, Any] = {"target": rows.targets[chosen], "scores": scores}
         if rows.groups is not None:
             columns["instrument"] = [rows.groups[int(i)] for i in chosen]
         elif (meta := self.encoded[section.split].meta) is not None:
@@ -319,16 +362,8 @@ class _Bank:
         values["loss"] = float(objective.plain(logits, wanted).mean())
         return Predictions([rows.sample_ids[int(i)] for i in chosen], columns, values)
 
-    def _save(self, run: _Run, folder: Path) -> None:
-        for k, part in enumerate(run.parts):
-            place = part.folder(folder)
-            place.mkdir(exist_ok=True)
-            fitted = run.fitted[k]
-            state: dict[str, Tensor] = {"head.weight": fitted.weight, "head.bias": fitted.bias}
-            save_tensors({name: tensor.cpu() for name, tensor in state.items()}, place)
 
-
-def _head(plan: Plan, part: Part, encoder: Encoder) -> Head:
+def _head(plan: Plan, part: Part) -> Head:
     """Say what head a part of a run is."""
     config = plan.config
     num_train = len(plan.source.rows("train"))
@@ -350,7 +385,7 @@ def _head(plan: Plan, part: Part, encoder: Encoder) -> Head:
         max_epochs=config.trainer.max_epochs,
         patience=config.trainer.patience,
         clip=config.trainer.gradient_clip_val,
-        turned=plan.augment is Augment.D4 and len(encoder.views) > 1,
+        turned=plan.augment is Augment.D4,
     )
 
 
@@ -376,9 +411,17 @@ def _splits(parts: Sequence[Part]) -> set[str]:
     return found
 
 
-def _check(run: _Run) -> None:
-    """Refuse heads whose loss became no number."""
-    for k, fitted in run.fitted.items():
+def _checked(run: _Run) -> dict[int, FittedHead]:
+    """Refuse heads that could not be fitted, or whose loss became no number."""
+    good: dict[int, FittedHead] = {}
+    for k, fitted in sorted(run.fitted.items()):
+        if isinstance(fitted, Exception):
+            if is_out_of_memory(fitted):
+                raise TrainingError(
+                    f"The device has too little memory for one head of {run.plan.model.name}.",
+                    "Add trainer.accelerator=cpu.",
+                ) from fitted
+            raise fitted
         if fitted.broken is not None:
             name = f" of {run.parts[k].name}" if run.parts[k].name else ""
             raise TrainingError(
@@ -386,6 +429,13 @@ def _check(run: _Run) -> None:
                 f"Lower optim.lr (now {run.plan.config.learning_rate:g}), or set "
                 "trainer.gradient_clip_val=1.0.",
             )
+        if not fitted.converged:
+            raise TrainingError(
+                f"The head did not converge in {fitted.epochs_trained} iterations.",
+                f"Raise optim.weight_decay (now {run.plan.config.optim.weight_decay:g}).",
+            )
+        good[k] = fitted
+    return good
 
 
 def _checkpoint(plan: Plan, part: Part, fitted: FittedHead) -> dict[str, Any]:
@@ -398,16 +448,36 @@ def _checkpoint(plan: Plan, part: Part, fitted: FittedHead) -> dict[str, Any]:
     return {"chosen_by": MONITOR, "value": fitted.losses[fitted.epoch], **told}
 
 
-def _failed(run: _Run, error: Exception) -> MarsbenchError:
+def _failed(plan: Plan, store: Store, error: Exception) -> MarsbenchError:
     """Leave word of what stopped a run before it began."""
-    with contextlib.suppress(MarsbenchError), run.store.claim(run.plan.run_id) as folder:
-        write_atomically(folder / CONFIG, config_text(run.plan.config))
-        run.store.fail(run.plan.run_id, error)
-    return error if isinstance(error, MarsbenchError) else TrainingError(str(error))
+    known = explain(error, plan.config, store.folder(plan.run_id)) or _told(error)
+    with contextlib.suppress(MarsbenchError, OSError), store.claim(plan.run_id) as folder:
+        (folder / CONFIG).write_text(config_text(plan.config), encoding="utf-8")
+        store.fail(plan.run_id, known if known is error else error)
+    return known
+
+
+def _told(error: Exception) -> MarsbenchError:
+    """Put what nobody foresaw into words; `failed.json` has its traceback."""
+    if isinstance(error, MarsbenchError):
+        return error
+    told = TrainingError(
+        f"The run stopped on {type(error).__name__}: {error}.",
+        "failed.json in its folder tells where; if nothing is wrong with your data, report it.",
+    )
+    told.__cause__ = error
+    return told
+
+
+def _save_head(fitted: FittedHead, place: Path) -> None:
+    state: dict[str, Tensor] = {"head.weight": fitted.weight, "head.bias": fitted.bias}
+    save_tensors({name: tensor.cpu() for name, tensor in state.items()}, place)
 
 
 def _write_curve(folder: Path, fitted: FittedHead) -> None:
     """Write a head's learning curve as a network's is."""
+    if not fitted.rates:
+        return
     place = folder / LOGS / "attempt_1"
     place.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()

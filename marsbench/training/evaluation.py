@@ -34,9 +34,9 @@ class Predictions:
 
     Attributes:
         sample_ids: N ids.
-        columns: What is stored of every sample, by column: N entries each. Of labels ``target``
-            and ``scores``, probabilities (K,) as float32; of masks ``confusion``, pixels by class
-            in the truth (rows) and the prediction, (K * K,); of boxes ``target_boxes``,
+        columns: What is stored of every sample, by column: lists, or arrays, of N. Of labels
+            ``target`` and ``scores``, probabilities (K,) as float32; of masks ``confusion``, pixels
+            by class in the truth (rows) and the prediction, (K * K,); of boxes ``target_boxes``,
             ``target_labels``, ``boxes``, ``scores`` and ``labels``; of data that say more of
             their samples, such as the region, ``meta`` as JSON. Re-scoring them gives the
             metrics.
@@ -44,7 +44,7 @@ class Predictions:
     """
 
     sample_ids: list[str]
-    columns: dict[str, list[Any]]
+    columns: dict[str, Any]
     metrics: dict[str, float]
 
 
@@ -144,25 +144,27 @@ def save_predictions(folder: Path, scored: dict[str, Predictions]) -> None:
     }
     for name in names:
         columns[name] = _column(
-            [
-                value
-                for found in scored.values()
-                for value in found.columns.get(name, [None] * len(found.sample_ids))
-            ]
+            [p.columns.get(name, [None] * len(p.sample_ids)) for p in scored.values()]
         )
     partial = folder / f".{PREDICTIONS}.part"
     parquet.write_table(pa.table(columns), partial)
     partial.replace(folder / PREDICTIONS)
 
 
-def _column(values: list[Any]) -> Any:
-    """Make a column; rows of numbers of one length in one go."""
+def _column(splits: list[Any]) -> Any:
+    """Make a column of what each split has; rows of numbers of one length in one go."""
     import pyarrow as pa
 
-    first = values[0] if values else None
-    if isinstance(first, np.ndarray) and first.ndim == 1:
-        lengths = {len(value) if isinstance(value, np.ndarray) else -1 for value in values}
-        if lengths == {len(first)}:
-            offsets = np.arange(len(values) + 1, dtype=np.int32) * len(first)
-            return pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(values)))
-    return pa.array(values)
+    if not all(isinstance(split, np.ndarray) for split in splits):
+        values = [value for split in splits for value in split]
+        first = values[0] if values else None
+        if not isinstance(first, np.ndarray) or any(
+            not isinstance(value, np.ndarray) or value.shape != first.shape for value in values
+        ):
+            return pa.array(values)
+        splits = [np.stack(values)]
+    whole = np.concatenate(splits)
+    if whole.ndim == 1:
+        return pa.array(whole)
+    offsets = np.arange(len(whole) + 1, dtype=np.int32) * whole.shape[1]
+    return pa.ListArray.from_arrays(offsets, pa.array(whole.reshape(-1)))

@@ -1,7 +1,7 @@
 """What a frozen backbone makes of the images of a split: encoded once, in memory-mapped files.
 
 ``MARSBENCH_HOME/features/TASK/KEY/`` holds ``features.f32``, the vectors of all samples of one
-split and one view, and ``features.json``, written last, with the file's SHA-256 and what the
+split in all its views, and ``features.json``, written last, with the file's SHA-256 and what the
 records of heads say of the backbone. KEY covers everything that changes a feature. Several
 processes may ask for the same features at once: one encodes, the others wait; encoding that was
 interrupted goes on where it stopped.
@@ -10,6 +10,7 @@ interrupted goes on where it stopped.
 import contextlib
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,24 +22,27 @@ import numpy as np
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from marsbench import environment, paths
 from marsbench.config import Augment, Mode, Precision, RunConfig, Views
 from marsbench.data import decode
-from marsbench.data.datamodule import check_batch, collate, default_workers
+from marsbench.data.datamodule import Speaking, check_batch, collate, default_workers
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.samples import colors_of
 from marsbench.data.spec import Decode
 from marsbench.data.transforms import augment_batch, finish_batch
-from marsbench.errors import ConfigError, DataError
+from marsbench.errors import ConfigError, DataError, TrainingError
 from marsbench.identity import PIPELINE, digest
 from marsbench.models.build import Classifier
 from marsbench.models.modes import build_for_mode
 from marsbench.plan import Plan
-from marsbench.progress import tell, track
+from marsbench.progress import steps, tell
 from marsbench.results.store import write_atomically
+from marsbench.training.allocator import keep_freed_memory
 from marsbench.training.evaluation import meta_of
+from marsbench.training.failures import is_out_of_memory
 from marsbench.training.provenance import backbone_digest
 
 VERSION = 1
@@ -54,6 +58,9 @@ _REACHED = "reached.json"
 
 _BATCH = {"cpu": 32, "cuda": 256}
 """Images encoded at a time; it moves features by rounding alone."""
+
+_BYTES = 4
+"""Of a number in single precision."""
 
 _SAVED_EVERY = 16
 """Batches between two notes of how far encoding is."""
@@ -85,14 +92,14 @@ class Encoded:
     Attributes:
         features: Read-only and memory-mapped, float32 (V, N, F): N samples of the whole split in
             V views, the first of them upright.
-        digests: SHA-256 of each view's file.
+        sha256: Of the file.
         backbone: What encoded them.
         seconds: What encoding took, whenever that was.
         meta: What else the data say of each sample, as JSON; None where they say nothing.
     """
 
     features: Features
-    digests: tuple[str, ...]
+    sha256: str
     backbone: Backbone
     seconds: float
     meta: list[str] | None
@@ -107,57 +114,22 @@ class Encoder:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self._most = _BATCH["cuda"]
 
-    @property
-    def views(self) -> range:
-        """Views of train images that are encoded."""
-        return range(NUM_TURNED if self.plan.config.views == Views.D4 else 1)
+    def views(self, split: str) -> int:
+        """Views that are encoded: beside the upright one, of train images, for augmentation."""
+        turned = self.plan.config.views == Views.D4 and split == "train"
+        return NUM_TURNED if turned else 1
 
     def encode(self, split: str) -> Encoded:
         """Open the features of a split, encoding it first if need be.
 
-        Views beside the upright one are of the train split: they stand for augmentation.
-
         Raises:
             DataError: If an image cannot be read, or the cache cannot be written.
             WeightsError: If the backbone's weights cannot be had.
+            TrainingError: If the device has too little memory for one image.
         """
-        views = self.views if split == "train" else range(1)
-        found = [self._view(split, view) for view in views]
-        if len(found) == 1:
-            features = found[0].features[None]
-        else:
-            # One block of memory, in which a draw is one row.
-            features = np.stack([one.features for one in found])
-        return Encoded(
-            features,
-            tuple(one.sha256 for one in found),
-            found[0].backbone,
-            sum(one.seconds for one in found),
-            found[0].meta,
-        )
-
-    def key(self, split: str, view: int) -> str:
-        """Name what the features of a split depend on."""
-        plan = self.plan
-        choices: dict[str, Any] = {
-            "version": VERSION,
-            "pipeline": PIPELINE,
-            "decode": decode.VERSION,
-            "rows": plan.source.rows(split).fingerprint,
-            "architecture": plan.model.architecture,
-            "weights": plan.weights,
-            "normalise": [plan.model.mean, plan.model.std],
-            "side": plan.side,
-            "bands": plan.config.bands if plan.task.channels > 3 else None,
-            "raster": plan.identity.get("spectra"),
-            "precision": plan.config.trainer.precision,
-            "view": view,
-        }
-        return digest(choices)[:16]
-
-    def _view(self, split: str, view: int) -> "_File":
-        name = f"{split}-{self.key(split, view)}"
+        name = f"{split}-{self.key(split)}"
         folder = paths.home() / "features" / self.plan.task.name / name
         if (there := _open(folder)) is not None:
             return there
@@ -165,9 +137,9 @@ class Encoder:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{folder}.lock"):
                 # Another process may have finished while this one waited.
-                found = _open(folder)
+                found = _open(folder, told=True)
                 if found is None:
-                    self._write(folder, split, view)
+                    self._write(folder, split)
                     found = _open(folder)
         except OSError as error:
             raise DataError(
@@ -180,25 +152,54 @@ class Encoder:
             )
         return found
 
-    def _write(self, folder: Path, split: str, view: int) -> None:
-        """Encode what lacks of a view."""
+    def release(self) -> None:
+        """Forget the backbone, which fitting heads has no use for."""
+        if self.__dict__.pop("_classifier", None) is not None and self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def key(self, split: str) -> str:
+        """Name what the features of a split depend on."""
+        plan, spec = self.plan, self.plan.task
+        choices: dict[str, Any] = {
+            "version": VERSION,
+            "pipeline": PIPELINE,
+            "decode": [decode.VERSION, spec.decode, spec.channels, spec.rgb_bands],
+            "rows": plan.source.rows(split).fingerprint,
+            "architecture": plan.model.architecture,
+            "library": environment.installed(str(plan.model.library)),
+            "weights": plan.weights,
+            "normalise": [plan.model.mean, plan.model.std],
+            "side": plan.side,
+            "bands": plan.config.bands if spec.channels > 3 else None,
+            "raster": plan.identity.get("spectra"),
+            "precision": plan.config.trainer.precision,
+            "views": self.views(split),
+        }
+        return digest(choices)[:16]
+
+    def _write(self, folder: Path, split: str) -> None:
+        """Encode what lacks of a split."""
         started = time.perf_counter()
+        keep_freed_memory()
         dataset = self._dataset(split)
         backbone = self._told
-        shape = (len(dataset), backbone.num_features)
+        shape = (self.views(split), len(dataset), backbone.num_features)
+        rows = shape[0] * shape[1]
         reached, spent = _reached(folder, shape)
+        if not reached:
+            _allocate(folder / _PARTIAL, rows * shape[2] * _BYTES)
         partial: NDArray[np.float32] = np.memmap(
-            folder / _PARTIAL, dtype=np.float32, mode="r+" if reached else "w+", shape=shape
+            folder / _PARTIAL, dtype=np.float32, mode="r+", shape=(rows, shape[2])
         )
-        what = f"Encoding {self.plan.task.name} {split}"
-        what += f", view {view + 1} of {NUM_TURNED}" if len(self.views) > 1 else ""
+        batches = 0
         with self._arithmetic():
-            for batch, rows in self._batches(dataset, reached, view, what):
-                partial[rows.start : rows.stop] = batch
-                if rows.stop == len(dataset) or (rows.stop // len(batch)) % _SAVED_EVERY == 0:
+            for batch, at in self._batches(dataset, reached, rows):
+                partial[at.start : at.stop] = batch
+                batches += 1
+                if at.stop == rows or batches % _SAVED_EVERY == 0:
                     partial.flush()  # type: ignore[attr-defined]
                     seconds = spent + time.perf_counter() - started
-                    _note(folder / _REACHED, shape=list(shape), rows=rows.stop, seconds=seconds)
+                    _note(folder / _REACHED, shape=list(shape), rows=at.stop, seconds=seconds)
         if not np.isfinite(partial).all():
             (folder / _PARTIAL).unlink()
             raise DataError(
@@ -220,35 +221,60 @@ class Encoder:
         (folder / _REACHED).unlink(missing_ok=True)
 
     def _batches(
-        self, dataset: MarsDataset, start: int, view: int, what: str
+        self, dataset: MarsDataset, start: int, rows: int
     ) -> Iterator[tuple[Features, range]]:
-        """Encode samples from a position on; gives features (B, F) and which rows they are."""
-        size = _BATCH.get(self.device.type, _BATCH["cpu"])
-        config = self.plan.config
+        """Encode from a row on, a view after the other; features (B, F) and which rows they are."""
+        config, count = self.plan.config, len(dataset)
         workers = default_workers() if config.workers is None else config.workers
-        loader: DataLoader[Any] = DataLoader(
-            Subset(dataset, range(start, len(dataset))),
-            batch_size=size,
-            collate_fn=collate,
-            num_workers=workers,
-            pin_memory=self.device.type == "cuda",
-        )
-        with torch.inference_mode():
-            for batch in track(loader, what, len(loader)):
-                check_batch(batch)
-                moved = {"image": batch["image"].to(self.device, non_blocking=True)}
-                finished = finish_batch(
-                    moved,
-                    Augment.NONE,
-                    channels_last=config.channels_last,
-                    dtype=self._dtype,
+        what = f"Encoding {self.plan.task.name} {dataset.split}"
+        with steps(what, rows) as advance, torch.inference_mode():
+            advance(start)
+            while start < rows:
+                view, first = divmod(start, count)
+                loader: DataLoader[Any] = DataLoader(
+                    Subset(Speaking(dataset), range(first, count)),
+                    batch_size=_BATCH.get(self.device.type, _BATCH["cpu"]),
+                    collate_fn=collate,
+                    num_workers=workers,
+                    pin_memory=self.device.type == "cuda",
                 )
-                images = finished["image"]
-                if view:
-                    images = augment_batch(images, [view] * len(images), Augment.D4)
-                found = self._classifier.features(images).float().cpu().numpy()
-                yield found, range(start, start + len(found))
-                start += len(found)
+                for batch in loader:
+                    check_batch(batch)
+                    images = self._images(batch["image"], view)
+                    found = self._features(images).float().cpu().numpy()
+                    yield found, range(start, start + len(found))
+                    start += len(found)
+                    advance(len(found))
+
+    def _images(self, images: Tensor, view: int) -> Tensor:
+        """Bring images to the device, ready for the backbone, in a view."""
+        config = self.plan.config
+        moved = {"image": images.to(self.device, non_blocking=True)}
+        finished = finish_batch(
+            moved, Augment.NONE, channels_last=config.channels_last, dtype=self._dtype
+        )
+        ready: Tensor = finished["image"]
+        return augment_batch(ready, [view] * len(ready), Augment.D4) if view else ready
+
+    def _features(self, images: Tensor) -> Tensor:
+        """Encode images; where the device has too little memory, fewer at a time from now on."""
+        parts = []
+        for part in torch.split(images, self._most):
+            try:
+                parts.append(self._classifier.features(part))
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(part) == 1:
+                    raise TrainingError(
+                        f"The device has too little memory to encode one image with "
+                        f"{self.plan.model.name}.",
+                        "Use trainer.precision=bf16-mixed, trainer.accelerator=cpu or a smaller "
+                        "model.",
+                    ) from error
+                self._most = len(part) // 2
+                parts.append(self._features(part))
+        return torch.cat(parts)
 
     @cached_property
     def device(self) -> torch.device:
@@ -289,7 +315,8 @@ class Encoder:
         if config.channels_last:
             built.to(memory_format=torch.channels_last)
         if config.compile:
-            built.compile()
+            # Of the classifier, whose forward pass nobody calls, it would be of no use.
+            built.backbone.compile()
         return built
 
     @cached_property
@@ -313,17 +340,6 @@ class Encoder:
             cache=plan.config.cache or plan.task.decode is Decode.SPECTRUM,
             rendering=plan.rendering,
         )
-
-
-@dataclass(frozen=True)
-class _File:
-    """One view of a split."""
-
-    features: Features
-    sha256: str
-    backbone: Backbone
-    seconds: float
-    meta: list[str] | None
 
 
 def device_of(config: RunConfig) -> torch.device:
@@ -353,35 +369,56 @@ def name_of(device: torch.device) -> str:
     return f"cpu ({torch.get_num_threads()} threads)"
 
 
-def _open(folder: Path) -> _File | None:
-    """Open a view; None if it is not there, or was damaged from outside, which is told."""
+def _open(folder: Path, *, told: bool = False) -> Encoded | None:
+    """Open features; None if they are not there, or were damaged from outside, which is told.
+
+    Args:
+        folder: Their folder.
+        told: Whether that was said already.
+    """
     try:
-        told = json.loads((folder / _TOLD).read_text())
-        shape = tuple(told["shape"])
+        content = json.loads((folder / _TOLD).read_text())
+        shape = tuple(content["shape"])
         features = np.memmap(folder / _FEATURES, dtype=np.float32, mode="r", shape=shape)
-        backbone, sha256 = Backbone(**told["backbone"]), str(told["sha256"])
-        seconds, meta = float(told["seconds"]), told["meta"]
+        found = Encoded(
+            features,
+            str(content["sha256"]),
+            Backbone(**content["backbone"]),
+            float(content["seconds"]),
+            content["meta"],
+        )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
-        tell(f"The features in {folder} are damaged and encoded again.")
+        if not told:
+            tell(f"The features in {folder} are damaged and encoded again.")
         return None
-    if _sha256(folder / _FEATURES) != sha256:
-        tell(f"The features in {folder} do not have their checksum and are encoded again.")
+    if _sha256(folder / _FEATURES) != found.sha256:
+        if not told:
+            tell(f"The features in {folder} do not have their checksum and are encoded again.")
         return None
-    return _File(features, sha256, backbone, seconds, meta)
+    return found
 
 
-def _reached(folder: Path, shape: tuple[int, int]) -> tuple[int, float]:
+def _reached(folder: Path, shape: tuple[int, int, int]) -> tuple[int, float]:
     """Say how many rows are encoded already, and what they took."""
     try:
         told = json.loads((folder / _REACHED).read_text())
-        whole = shape[0] * shape[1] * np.dtype(np.float32).itemsize
+        whole = int(np.prod(shape)) * _BYTES
         if tuple(told["shape"]) == shape and (folder / _PARTIAL).stat().st_size == whole:
             return int(told["rows"]), float(told["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return 0, 0.0
+
+
+def _allocate(path: Path, size: int) -> None:
+    """Make a file of so many bytes on the disk; a full one is an error here, not a crash later."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
 
 
 def _note(path: Path, **values: Any) -> None:

@@ -9,8 +9,14 @@ from torch import Tensor
 
 from marsbench.training.heads import FittedHead, Head, Samples
 
+MOST_ITERATIONS = 10_000
+"""After which a head counts as one that does not converge."""
+
 _TOLERANCE = 1e-9
 """Change of the loss, as a share of it, at which it counts as settled."""
+
+_SMALL = 1e-4
+"""Largest derivative of the loss by a weight at an optimum, where rounding ended the search."""
 
 
 def fit_to_convergence(
@@ -19,8 +25,7 @@ def fit_to_convergence(
     """Fit a head by L-BFGS over all its samples at once.
 
     Minimises the mean loss of the draws plus half the weight decay times the sum of the squared
-    weights, biases left alone. Computed in double precision; `Head.max_epochs` bounds the
-    iterations.
+    weights, biases left alone. Computed in double precision.
 
     Args:
         head: What to fit.
@@ -49,7 +54,7 @@ def fit_to_convergence(
         gradient[-1] = slope.sum(dim=0)
         return float(total), gradient.flatten().cpu().numpy()
 
-    options = {"maxiter": head.max_epochs, "ftol": _TOLERANCE, "gtol": 1e-7}
+    options = {"maxiter": MOST_ITERATIONS, "maxfun": 10 * MOST_ITERATIONS, "ftol": _TOLERANCE}
     start = np.zeros((num_features + 1) * outputs)
     found = minimize(value, start, jac=True, method="L-BFGS-B", options=options)
     both: Tensor = torch.from_numpy(found.x).view(num_features + 1, outputs)
@@ -62,4 +67,6 @@ def fit_to_convergence(
         losses=[],
         rates=[],
         broken=None if math.isfinite(float(found.fun)) else int(found.nit),
+        # The line search also ends where rounding leaves nothing to gain.
+        converged=bool(found.success) or float(np.abs(found.jac).max()) < _SMALL,
     )

@@ -34,51 +34,55 @@ class Optimizer:
         """Change what is remembered as the weights were changed."""
         self._memory = [how(tensor) for tensor in self._memory]
 
-    def step(
-        self, weights: Tensor, gradient: Tensor, rate: Tensor, decay: Tensor, momentum: Tensor
-    ) -> None:
-        """Change the weights (S, F + 1, R) in place.
+    def set(self, rate: Tensor, decay: Tensor, momentum: Tensor) -> None:
+        """Set the numbers of an epoch, one per column of the weights.
 
         Args:
-            weights: The weights.
-            gradient: Their gradient; is overwritten.
-            rate: Learning rates (S, 1, R).
+            rate: Learning rates (S, 1, R); those of heads that have stopped may be 0.
             decay: Weight decays (S, 1, R).
             momentum: Of SGD, (S, 1, R).
         """
+        self._rate, self._decay, self._momentum = rate, decay, momentum
+        self._kept = 1 - rate * decay
+        # Heads that have stopped move on, unseen; nothing divides by zero.
+        self._inverse = 1 / torch.where(rate > 0, rate, 1.0)
+        self._decays = bool((decay != 0).any())
+
+    def step(self, weights: Tensor, gradient: Tensor) -> None:
+        """Change the weights (S, F + 1, R) in place, by their gradient, which is overwritten."""
         self.steps += 1
         if self.name is OptimName.SGD:
-            self._sgd(weights, gradient, rate, decay, momentum)
+            self._sgd(weights, gradient)
         else:
-            self._adam(weights, gradient, rate, decay)
+            self._adam(weights, gradient)
 
-    def _adam(self, weights: Tensor, gradient: Tensor, rate: Tensor, decay: Tensor) -> None:
+    def _adam(self, weights: Tensor, gradient: Tensor) -> None:
         if not self._memory:
             self._memory = [torch.zeros_like(weights), torch.zeros_like(weights)]
         mean, square = self._memory
-        if self.name is OptimName.ADAM:
-            gradient.addcmul_(weights, decay)
-        else:
-            weights.mul_(1 - rate * decay)
+        if self._decays:
+            if self.name is OptimName.ADAM:
+                gradient.addcmul_(weights, self._decay)
+            else:
+                weights.mul_(self._kept)
         first, second = BETAS
         mean.lerp_(gradient, 1 - first)
         square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        corrected = math.sqrt(1 - second**self.steps)
-        # What is left of the gradient's memory holds the divisor.
-        divisor = torch.sqrt(square, out=gradient).div_(corrected).add_(EPS)
-        step = torch.div(mean, divisor, out=divisor)
-        weights.addcmul_(step, rate, value=-1 / (1 - first**self.steps))
+        # The rate is taken into the divisor, which saves going through the weights once more; and
+        # what is left of the gradient's memory holds it.
+        scale = self._inverse / math.sqrt(1 - second**self.steps)
+        root = torch.sqrt(square, out=gradient)
+        divisor = torch.addcmul(EPS * self._inverse, root, scale, out=gradient)
+        weights.addcdiv_(mean, divisor, value=-1 / (1 - first**self.steps))
 
-    def _sgd(
-        self, weights: Tensor, gradient: Tensor, rate: Tensor, decay: Tensor, momentum: Tensor
-    ) -> None:
-        gradient.addcmul_(weights, decay)
+    def _sgd(self, weights: Tensor, gradient: Tensor) -> None:
+        gradient.addcmul_(weights, self._decay)
         if not self._memory:
             self._memory = [gradient.clone()]
         else:
-            self._memory[0].mul_(momentum).add_(gradient)
-        gradient.addcmul_(self._memory[0], momentum)
-        weights.addcmul_(gradient, rate, value=-1)
+            self._memory[0].mul_(self._momentum).add_(gradient)
+        gradient.addcmul_(self._memory[0], self._momentum)
+        weights.addcmul_(gradient, self._rate, value=-1)
 
 
 @dataclass

@@ -9,10 +9,12 @@ stop. A single run is a block of one head.
 What a head comes to does not depend on what is fitted beside it, but for rounding.
 """
 
+import hashlib
 import math
 from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,8 +30,8 @@ from marsbench.training.head_optimizers import LearningRate, Optimizer
 MOST_BYTES = 2**30
 """Of the weights of a block, with all that optimisers keep beside them; bounds memory."""
 
-MOST_HEADS = 256
-"""Heads of a block: so many runs are held by one process at a time."""
+MOST_HEADS = 128
+"""Heads of a block; as many runs are held by one process at a time."""
 
 _COPIES = 6
 """Numbers kept per weight: itself, its best, its gradient and what the optimiser remembers."""
@@ -91,15 +93,15 @@ class Head:
     clip: float | None
     turned: bool
 
-    @property
+    @cached_property
     def group(self) -> Hashable:
         """What heads that share every batch have in common."""
-        return (self.seed, self.train.tobytes(), self.draws.tobytes(), self.block)
+        return (self.seed, _digest(self.train), _digest(self.draws), self.block)
 
-    @property
+    @cached_property
     def block(self) -> Hashable:
         """What heads that step together have in common."""
-        val = None if self.val is None else (self.val[0], self.val[1].tobytes())
+        val = None if self.val is None else (self.val[0], _digest(self.val[1]))
         size = min(self.batch_size, len(self.draws))
         clips = self.clip is not None
         return (len(self.draws), size, self.optimizer, val, self.loss.kind, clips, self.turned)
@@ -117,6 +119,7 @@ class FittedHead:
         losses: Validation loss after each epoch; empty where none chooses.
         rates: Learning rate of each epoch.
         broken: Epoch in which the loss was no number; None if it always was.
+        converged: Whether fitting ended by itself, of what is fitted to convergence.
     """
 
     weight: Tensor
@@ -126,6 +129,12 @@ class FittedHead:
     losses: list[float]
     rates: list[float]
     broken: int | None = None
+    converged: bool = True
+
+
+def _digest(numbers: Indices) -> bytes:
+    """Name positions in a few bytes."""
+    return hashlib.blake2b(np.ascontiguousarray(numbers).data, digest_size=16).digest()
 
 
 def blocks_of(heads: Sequence[Head], num_features: int, num_outputs: int) -> list[list[int]]:
@@ -299,7 +308,7 @@ class _Block:
     def _train(self, epoch: int) -> None:
         """Take the steps of one epoch."""
         head = self.first
-        self.rate = self._rates()
+        self.optimizer.set(self._rates(), self.decay, self.momentum)
         drawn = [
             epoch_order(len(rows), leader.seed, epoch)
             for rows, leader in zip(self.rows, self.leaders, strict=True)
@@ -309,7 +318,8 @@ class _Block:
         where = rows
         if head.turned:
             where = rows + np.stack([seeds[order] & 7 for order, seeds in drawn]) * self.num_rows
-        at, of = torch.from_numpy(where), torch.from_numpy(rows).to(self.device)
+        at = torch.from_numpy(where).to(self.flat.device)
+        of = torch.from_numpy(rows).to(self.device)
         size = min(head.batch_size, rows.shape[1])
         for start in range(0, rows.shape[1], size):
             part = slice(start, start + size)
@@ -317,7 +327,7 @@ class _Block:
 
     def _features(self, rows: Tensor) -> Tensor:
         """Take rows (S, B) of the train split's features: (S, B, F), of the weights' type."""
-        taken = self.flat.index_select(0, rows.flatten().to(self.flat.device))
+        taken = self.flat.index_select(0, rows.flatten())
         return taken.view(*rows.shape, -1).to(self.device, self.dtype)
 
     def _step(self, x: Tensor, labels: Tensor) -> None:
@@ -332,7 +342,7 @@ class _Block:
         torch.sum(slope, dim=1, out=gradient[:, -1])
         if self.first.clip is not None:
             self._clip(gradient)
-        self.optimizer.step(weights, gradient, self.rate, self.decay, self.momentum)
+        self.optimizer.step(weights, gradient)
 
     def _clip(self, gradient: Tensor) -> None:
         """Shorten the gradient of every head to its largest norm, as torch does."""

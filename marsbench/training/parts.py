@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.config import Checkpoint
+from marsbench.config import Checkpoint, OptimName
 from marsbench.data.folds import ASIDE, OUT_OF_FOLD, assign_folds, strata_of
 from marsbench.data.imbalance import Balance, balance
 from marsbench.data.spec import SPLITS
@@ -63,7 +63,7 @@ def parts_of(plan: Plan) -> list[Part]:
         ConfigError: If a fold would have nothing to train on.
     """
     chooses = plan.config.trainer.checkpoint is Checkpoint.BEST
-    if plan.model.library is Library.TABULAR:
+    if plan.model.library is Library.TABULAR or plan.config.optim.name is OptimName.LBFGS:
         chooses = False
     beside: dict[str, Section] = {s: Section(s) for s in SPLITS[1:] if s in plan.source.splits}
     if plan.config.folds is None:

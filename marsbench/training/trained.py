@@ -136,7 +136,10 @@ def together(plan: Plan, trained: list[Trained]) -> Trained:
         },
         parameters=trained[0].parameters,
         device=trained[0].device,
-        data={"scored_split": "test" if "test" in scored else OUT_OF_FOLD},
+        data={
+            "scored_split": "test" if "test" in scored else OUT_OF_FOLD,
+            **{key: value for key, value in trained[0].data.items() if key == "features"},
+        },
     )
 
 

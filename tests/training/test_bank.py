@@ -1,5 +1,6 @@
 """Runs with cached features: encoded once, ordinary records, nothing lost."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -55,10 +56,10 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     seen: list[tuple[str, int]] = []
     batches = Encoder._batches
 
-    def watched(self: Encoder, dataset: Any, start: int, view: int, what: str) -> Iterator[Any]:
-        for found, rows in batches(self, dataset, start, view, what):
+    def watched(self: Encoder, dataset: Any, start: int, rows: int) -> Iterator[Any]:
+        for found, at in batches(self, dataset, start, rows):
             seen.append((dataset.split, len(found)))
-            yield found, rows
+            yield found, at
 
     monkeypatch.setattr(Encoder, "_batches", watched)
     return seen
@@ -196,9 +197,8 @@ def test_turned_views_are_encoded_once_each(
     assert plain.run_id != turned.run_id
     assert turned.identity["augment"] == turned.identity["views"] == "d4"
     assert turned.data["features"]["views"] == 8
-    # The upright view is shared.
     counted = {split: sum(n for s, n in encoded if s == split) for split in ("train", "val")}
-    assert counted == {"train": 8 * 24, "val": 9}
+    assert counted == {"train": (1 + 8) * 24, "val": 9}
 
 
 @pytest.mark.parametrize("kind", [Kind.BINARY, Kind.MULTILABEL])
@@ -229,7 +229,7 @@ def test_lbfgs_reaches_the_optimum(toy: str, weights: str, tmp_path: Path) -> No
     from sklearn.linear_model import LogisticRegression
 
     decay = 0.1
-    more = {"optim.name": "lbfgs", "optim.weight_decay": decay, "trainer.max_epochs": 500}
+    more = {"optim.name": "lbfgs", "optim.weight_decay": decay}
     (record,) = run_all([config(toy, tmp_path, weights, **more)])
     assert record.checkpoint["chosen_by"] == "convergence"
     plan = resolve(config(toy, tmp_path, weights, **more))
@@ -420,6 +420,9 @@ def test_a_bank_killed_by_force_is_resumed(toy: str, weights: str, tmp_path: Pat
         ({"views": "d5"}, "'views' is d5"),
         ({"optim.name": "lbfgs", "mode": "finetune"}, "optim.name=lbfgs is for heads"),
         ({"optim.name": "lbfgs", "scheduler.name": "cosine"}, "chooses its own steps"),
+        ({"optim.name": "lbfgs", "views": "d4"}, "views has no meaning for optim.name=lbfgs"),
+        ({"optim.name": "lbfgs", "optim.lr": 0.1}, "optim.lr has no meaning"),
+        ({"logger.tensorboard": True}, "write their curves as CSV alone"),
     ],
 )
 def test_what_cannot_be_cached(
@@ -456,3 +459,142 @@ def test_bad_weights_are_one_message(toy: str, tmp_path: Path) -> None:
     assert isinstance(found, MarsbenchError)
     assert "bad.pt" in str(found)
     assert (tmp_path / plan.run_id / "failed.json").exists()
+
+
+def test_what_lbfgs_does_not_heed_is_not_in_the_id(toy: str, weights: str, tmp_path: Path) -> None:
+    more = {"optim.name": "lbfgs"}
+    first = resolve(config(toy, tmp_path, weights, **more)).run_id
+    other = {"trainer.max_epochs": 9, "optim.batch_size": 3, "trainer.patience": 1}
+    assert resolve(config(toy, tmp_path, weights, **more, **other)).run_id == first
+    decay = {"optim.weight_decay": 1.0}
+    assert resolve(config(toy, tmp_path, weights, **more, **decay)).run_id != first
+
+
+def test_folds_beside_a_run_of_another_process(toy: str, weights: str, tmp_path: Path) -> None:
+    plans = [resolve(config(toy, tmp_path, weights, seed=seed, folds=3)) for seed in range(3)]
+    with Store(tmp_path).claim(plans[1].run_id):
+        found = [(plan.config.seed, outcome) for plan, outcome in run_bank(plans)]
+    assert sorted(seed for seed, _ in found) == [0, 1, 2]
+    by_seed = dict(found)
+    assert isinstance(by_seed[1], BusyError)
+    assert isinstance(by_seed[0], Outcome)
+    assert isinstance(by_seed[2], Outcome)
+    assert by_seed[0].record.checkpoint["folds"][0]["num_train"] < 24
+    assert by_seed[0].record.data["features"]["views"] == 1
+
+
+def test_a_run_that_cannot_begin_leaves_word(toy: str, weights: str, tmp_path: Path) -> None:
+    small = resolve(config(toy, tmp_path, weights, folds=2, subset="few_shot_2"))
+    whole = resolve(config(toy, tmp_path, weights))
+    found = {plan.run_id: outcome for plan, outcome in run_bank([small, whole])}
+    assert isinstance(found[whole.run_id], Outcome)
+    assert "leaves no sample of few_shot_2" in str(found[small.run_id])
+    assert "ConfigError" in (tmp_path / small.run_id / "failed.json").read_text()
+    # By itself too.
+    with pytest.raises(ConfigError, match="leaves no sample"):
+        bank.run_alone(small)
+
+
+def test_what_nobody_foresaw_in_one_run_harms_no_other(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = [resolve(config(toy, tmp_path, weights, seed=seed)) for seed in range(4)]
+    from marsbench.training.evaluation import save_predictions
+
+    def fails(folder: Path, scored: Any) -> None:
+        if folder.name.startswith("2-"):
+            raise ValueError("odd")
+        save_predictions(folder, scored)
+
+    monkeypatch.setattr(bank, "save_predictions", fails)
+    found = {plan.config.seed: outcome for plan, outcome in run_bank(plans)}
+    assert [isinstance(found[seed], Outcome) for seed in range(4)] == [True, True, False, True]
+    assert "ValueError: odd" in str(found[2])
+    assert "Traceback" in (tmp_path / plans[2].run_id / "failed.json").read_text()
+
+
+def test_encoding_takes_fewer_images_where_memory_is_short(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from marsbench.models.build import Classifier
+
+    encode, sizes = Classifier.features, []
+
+    def cramped(self: Classifier, image: torch.Tensor) -> torch.Tensor:
+        if len(image) > 5:
+            raise RuntimeError("CUDA error: out of memory")
+        sizes.append(len(image))
+        return encode(self, image)
+
+    expected = np.array(Encoder(resolve(config(toy, tmp_path, weights))).encode("train").features)
+    monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "other"))
+    monkeypatch.setattr(Classifier, "features", cramped)
+    found = Encoder(resolve(config(toy, tmp_path, weights))).encode("train").features
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert max(sizes) <= 5
+    monkeypatch.setattr(
+        Classifier, "features", lambda self, image: cramped(self, image.repeat(9, 1, 1, 1))
+    )
+    plan = resolve(config(toy, tmp_path, weights))
+    ((_, failed),) = run_bank([dataclasses.replace(plan)])
+    assert isinstance(failed, TrainingError)
+    assert "too little memory to encode one image" in str(failed)
+
+
+def test_a_damaged_image_is_one_message_from_a_loader_process(weights: str, tmp_path: Path) -> None:
+    folder = write_folder(make_spec(), tmp_path / "data")
+    task = str(write_spec(make_spec(), folder / "task.yaml"))
+    damaged = sorted(folder.glob("data/val/**/*.*"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:20])
+    plan = resolve(config(task, tmp_path, weights, cache=False, workers=1))
+    ((_, found),) = run_bank([plan])
+    assert isinstance(found, MarsbenchError)
+    assert damaged.name in str(found)
+    assert "Traceback" not in str(found)
+
+
+def test_a_full_disk_is_one_message(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    ((_, found),) = run_bank([resolve(config(toy, tmp_path, weights))])
+    assert isinstance(found, MarsbenchError)
+    assert "No space left" in str(found)
+    assert "MARSBENCH_HOME" in str(found)
+
+
+def test_few_runs_are_held_at_a_time(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bank, "MOST_HELD", 2)
+    held: set[str] = set()
+    most = []
+    claim = Store.claim
+
+    @contextlib.contextmanager
+    def counted(self: Store, run_id: str) -> Iterator[Path]:
+        with claim(self, run_id) as folder:
+            held.add(run_id)
+            most.append(len(held))
+            yield folder
+            held.discard(run_id)
+
+    monkeypatch.setattr(Store, "claim", counted)
+    records = run_all(grid(toy, tmp_path, weights, folds=2, **{"trainer.checkpoint": "last"}))
+    assert len(records) == 12
+    assert max(most) <= 2
+
+
+def test_a_bank_that_nobody_reads_to_its_end_lets_go(
+    toy: str, weights: str, tmp_path: Path
+) -> None:
+    plans = [resolve(one) for one in grid(toy, tmp_path, weights)]
+    found = run_bank(plans)
+    next(found)
+    found.close()  # type: ignore[attr-defined]
+    for plan in plans:
+        with Store(tmp_path).claim(plan.run_id):
+            pass
