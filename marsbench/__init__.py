@@ -8,13 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from marsbench.api import load_dataset, load_records, run
+    from marsbench.api import load_dataset, load_records, report, run
 
 __version__ = "0.1.0"
 
-_API = {"run": "api", "load_dataset": "api", "load_records": "api"}
+_API = {"run": "api", "load_dataset": "api", "load_records": "api", "report": "api"}
 
-__all__ = ["__version__", "load_dataset", "load_records", "run"]
+__all__ = ["__version__", "load_dataset", "load_records", "report", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from marsbench.data.dataset import MarsDataset
+    from marsbench.report.build import Report
     from marsbench.results.record import Outcome, RunRecord
 
 
@@ -150,3 +151,24 @@ def load_records(store: str | Path = "runs") -> "pd.DataFrame":
     for error in unreadable:
         warnings.warn(str(error), stacklevel=2)
     return table
+
+
+def report(store: str | Path = "runs", out: str | Path = "report", **options: Any) -> "Report":
+    """Build a report of a store: figures, tables and one page, ``index.html``.
+
+    Args:
+        store: Folder of records.
+        out: Folder to write to.
+        **options: As of `marsbench.report.build.write_report`: ``only=("violins",)``,
+            ``compare="other/runs"``, ``reference=True``, ``tasks``, ``models``, ``modes``,
+            ``normalise``, ``rounds``, ``seed``.
+
+    Returns:
+        Its page (``index``), its files, and the problems it found (``findings``).
+
+    Raises:
+        MarsbenchError: If there is no record that can be read, or a name is unknown.
+    """
+    from marsbench.report.build import write_report
+
+    return write_report(store, out, **options)

@@ -55,6 +55,14 @@ ALLOWED = {
         "files",
         "progress",
     },
+    "report": {
+        "report",
+        "results",
+        "metrics",
+        "metrics_segmentation",
+        "progress",
+        "environment",
+    },
     "results": {"results"},
     "doctor": {"data", "environment"},
     "ensemble": {"data", "ensemble_weights", "results", "metrics", "environment"},
@@ -63,6 +71,7 @@ ALLOWED = {
     "sweep": {
         "sweep",
         "config_values",
+        "data",
         "environment",
         "hparams",
         "plan",

@@ -20,6 +20,7 @@ from marsbench.cli import (
     folders,
     listing,
     predict,
+    report,
     results,
     run,
     spectra,
@@ -58,8 +59,9 @@ app.command("status")(status.status)
 app.command("tune")(tune.tune)
 app.command("predict")(predict.predict)
 app.command("ensemble")(ensemble.ensemble)
-app.command("results")(results.results)
+app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
+app.add_typer(results.app, name="results")
 app.add_typer(listing.app, name="list")
 app.add_typer(data.app, name="data")
 app.add_typer(spectra.app, name="spectra")

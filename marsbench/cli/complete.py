@@ -70,6 +70,12 @@ def task_names(incomplete: str) -> list[Match]:
     return [(name, s.title) for name, s in TASKS.items() if name.startswith(incomplete)]
 
 
+def results_words(incomplete: str) -> list[Match]:
+    """Complete the word behind ``marsbench results``: once begun, its commands; else a folder."""
+    commands = {"import": "Bring results along", "export": "Write one table"}
+    return [word for word in commands.items() if incomplete and word[0].startswith(incomplete)]
+
+
 def _given(ctx: typer.Context, argument: str) -> set[str]:
     """Keys that stand on the command line already."""
     return {word.partition("=")[0] for word in ctx.params.get(argument) or ()}

@@ -1,16 +1,21 @@
 """From ``key=value`` words to a `RunConfig`; the only code that imports hydra."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from marsbench import paths
-from marsbench.config import RunConfig, check_key
+from marsbench.config import RunConfig, check_key, config_keys
+from marsbench.config_values import nest
 from marsbench.errors import ConfigError, unknown_name
 from marsbench.hparams import KEYS
 
 GROUPS = ("optim", "scheduler", "trainer", "logger", "preset")
 """Groups of keys for which a YAML can be chosen: ``optim=sgd``; a preset may choose any key."""
+
+
+_UNSET = "<unset>"
+"""Stands for the value of a key that no YAML sets."""
 
 
 def group_choices(group: str) -> list[str]:
@@ -50,9 +55,7 @@ def compose(words: Sequence[str]) -> RunConfig:
             raise ConfigError(f"'{key}' is given twice.", "Leave one out.")
         seen.add(key)
         if key in GROUPS:
-            choices = group_choices(key)
-            if value not in choices:
-                raise unknown_name(f"choice for {key}", value, choices)
+            _check_choice(key, value)
             overrides.append(f"{key}={value}")
         else:
             overrides.append(f"{key}={_quoted(value)}")
@@ -62,6 +65,35 @@ def compose(words: Sequence[str]) -> RunConfig:
 
         composed = hparams.filled(_given(composed, seen))
     return RunConfig.from_dict(composed)
+
+
+def _check_choice(group: str, name: str) -> None:
+    choices = group_choices(group)
+    if name not in choices:
+        raise unknown_name(f"choice for {group}", name, choices)
+
+
+def set_by_groups(chosen: Mapping[str, str]) -> dict[str, Any]:
+    """Read the keys that the YAMLs of groups set, also those whose value is the default.
+
+    Args:
+        chosen: Names by group, for example ``{"optim": "sgd"}``.
+
+    Returns:
+        Values by key, dotted.
+
+    Raises:
+        ConfigError: If there is no such choice.
+    """
+    for group, name in chosen.items():
+        _check_choice(group, name)
+    base = dict.fromkeys(config_keys(), _UNSET)
+    composed = _compose([f"{group}={name}" for group, name in chosen.items()], nest(base))
+    flat: dict[str, Any] = {}
+    for key, value in composed.items():
+        inner = value.items() if isinstance(value, Mapping) else [("", value)]
+        flat |= {f"{key}.{leaf}" if leaf else key: v for leaf, v in inner if v != _UNSET}
+    return flat
 
 
 def _given(composed: dict[str, Any], seen: set[str]) -> dict[str, Any]:
@@ -85,14 +117,15 @@ def _quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-def _compose(overrides: list[str]) -> dict[str, Any]:
+def _compose(overrides: list[str], defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Compose a run, by default over the defaults of `RunConfig`."""
     import hydra
     from hydra.core.config_store import ConfigStore
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    ConfigStore.instance().store(name="run_defaults", node=RunConfig().to_dict())
+    ConfigStore.instance().store(name="run_defaults", node=dict(defaults or RunConfig().to_dict()))
     try:
         with hydra.initialize_config_dir(str(paths.configs()), version_base="1.3"):
             composed = hydra.compose("run", overrides)

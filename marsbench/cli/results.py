@@ -1,16 +1,44 @@
-"""``marsbench results``: the records of a store."""
+"""``marsbench results``: the records of a store, and numbers in and out of it."""
 
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from marsbench.cli import complete
 from marsbench.cli.output import Format, FormatOption, friendly, note, print_rows, say
 
 if TYPE_CHECKING:
     from marsbench.results.classes import ClassTable
+
+
+LISTING = "(listing)"
+"""Name of the command that a store is listed by, which nobody types."""
+
+HELP = "List a store's finished runs; import others' results, export one's own."
+
+
+class Results(TyperGroup):
+    """``marsbench results [STORE]`` lists; ``import`` and ``export`` in its place are commands.
+
+    A store of such a name is ``./import``.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command that lists in front, where no other command is named."""
+        named = bool(args) and args[0] in self.commands
+        return super().parse_args(ctx, args if named else [LISTING, *args])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; the one that lists has no name in messages and help."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return None if name == LISTING else name, command, rest
+
+
+app = typer.Typer(cls=Results, help=HELP)
 
 
 class PerClass(StrEnum):
@@ -20,9 +48,21 @@ class PerClass(StrEnum):
     F1 = "f1"
 
 
+StoreArgument = Annotated[Path, typer.Argument(help="Folder of records.")]
+
+
+@app.command(
+    LISTING,
+    hidden=True,
+    epilog="To bring numbers along: `marsbench results import`; to take them to other programs: "
+    "`marsbench results export`.",
+)
 @friendly
 def results(
-    store: Annotated[Path, typer.Argument(help="Folder of records.")] = Path("runs"),
+    store: Annotated[
+        Path,
+        typer.Argument(help="Folder of records.", autocompletion=complete.results_words),
+    ] = Path("runs"),
     per_class: Annotated[
         PerClass | None,
         typer.Option(
@@ -65,7 +105,7 @@ def results(
             "test": _rounded(record.score),
             "of": record.scored_split,
             "epochs": record.checkpoint.get("epochs_trained", ""),
-            "train s": round(record.timing["train"], 1),
+            "train s": _rounded(record.timing.get("train"), 1),
             "run_id": record.run_id,
         }
         for record in records
@@ -100,5 +140,70 @@ def _print_classes(tables: "list[ClassTable]", metric: PerClass, form: Format) -
         note("No runs of classification here.")
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+def _rounded(value: float | None, places: int = 4) -> float | None:
+    return None if value is None else round(value, places)
+
+
+@app.command("import")
+@friendly
+def import_results(
+    files: Annotated[list[Path], typer.Argument(help="CSV files of the Mars-Bench code base.")],
+    store: Annotated[Path, typer.Option("--store", help="Folder of records.")] = Path("runs"),
+    mode: Annotated[
+        str | None,
+        typer.Option("--mode", help="Mode of files that lack the column training_type."),
+    ] = None,
+    subset: Annotated[
+        str | None,
+        typer.Option("--subset", help="Subset of rows that do not say it; full if not given."),
+    ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option("--rename", help="NAME=OURS: what a task or model is called here."),
+    ] = None,
+    percent: Annotated[bool, typer.Option("--percent", help="Scores are in percent.")] = False,
+    form: FormatOption = Format.AUTO,
+) -> None:
+    """Bring along results of Mars-Bench's own code: a record for every row of its CSV files.
+
+    Records keep the file, its SHA-256 and the row. They are of protocol `upstream`, which reports
+    never mix with runs of marsbench. All rows are imported, or none.
+    """
+    from marsbench.errors import ConfigError
+    from marsbench.results import importing
+
+    pairs = [text.rpartition("=") for text in rename or ()]
+    for (name, _, ours), text in zip(pairs, rename or (), strict=True):
+        if not name or not ours:
+            raise ConfigError(f"--rename {text} is not NAME=OURS.", "For example DeiT=vit_l_16.")
+    names = {name: ours for name, _, ours in pairs}
+    done = importing.import_results(
+        files, store, mode=mode, subset=subset, rename=names, percent=percent
+    )
+    for text in done.notes:
+        note(text)
+    rows = [{"records": len(done.records), "there_before": done.there, "store": str(store)}]
+    if form.is_json:
+        print_rows(rows, form, "")
+        return
+    say(f"{len(done.records)} records imported into {store}; {done.there} were there before.")
+
+
+@app.command("export")
+@friendly
+def export_results(
+    store: StoreArgument,
+    out: Annotated[Path, typer.Option("--out", help="File to write: .parquet or .csv.")],
+    long: Annotated[
+        bool,
+        typer.Option("--long", help="A row per metric, not a row per run and a column per metric."),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write a store as one table, Parquet or CSV, for other programs."""
+    from marsbench.results.exporting import export_results as export
+
+    rows, unreadable = export(store, out, long=long, replace=force)
+    for error in unreadable:
+        note(f"Left out: {error}")
+    say(f"{rows} rows in {out}")

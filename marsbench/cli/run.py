@@ -55,7 +55,10 @@ def run(
     except (KeyboardInterrupt, SystemExit):
         if environment.helps_another():
             raise  # one of several training processes, of which the first speaks for all
-        note("The run has stopped; the same command goes on from its last whole epoch.")
+        note(
+            "The run has stopped; the same command goes on from its last whole epoch (heads on "
+            "cached features begin anew, in seconds)."
+        )
         raise
     folder = Store(config.store).folder(outcome.record.run_id)
     if outcome.was_done:

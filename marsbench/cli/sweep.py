@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from marsbench.sweep.planner import Run, SweepPlan
     from marsbench.sweep.words import Asked
 
-_STAND_INS = (("task", "-"), ("model", "-"))
-
 WORDS = typer.Argument(
     metavar="KEY=VALUE...",
     help="suite=NAME; task=A,B model= mode= subset= seed= narrow it; launcher=NAME and "
@@ -68,7 +66,7 @@ def sweep(
         told=note,
     )
     if print_commands:
-        _print_commands(plan, asked)
+        _print_commands(plan, asked, retry_failed=retry_failed)
     elif dry_run:
         print_plan(plan, asked, form, shard=part)
     else:
@@ -76,18 +74,13 @@ def sweep(
 
 
 def read_asked(words: "list[str]") -> "Asked":
-    """Read the words of a sweep; groups such as ``trainer=quick`` are composed."""
-    from marsbench.cli.compose import GROUPS, compose, split_word
-    from marsbench.sweep.words import differing, read_words
+    """Read the words of a sweep; groups such as ``trainer=quick`` set the keys of their YAML."""
+    from marsbench.cli.compose import GROUPS, set_by_groups, split_word
+    from marsbench.sweep.words import read_words
 
     pairs = [split_word(word) for word in words]
-    groups = [f"{key}={value}" for key, value in pairs if key in GROUPS]
-    chosen: dict[str, Any] = {}
-    if groups:
-        # The names only stand in for those of the suite.
-        composed = differing(compose(["task=-", "model=-", *groups]))
-        chosen = {key: v for key, v in composed.items() if (key, v) not in _STAND_INS}
-    return read_words([pair for pair in pairs if pair[0] not in GROUPS], chosen)
+    chosen = {key: value for key, value in pairs if key in GROUPS}
+    return read_words(pairs, list(chosen), set_by_groups(chosen) if chosen else {})
 
 
 def summary_of(plan: "SweepPlan", asked: "Asked") -> dict[str, Any]:
@@ -205,7 +198,7 @@ def _reasons(runs: "list[Run]") -> list[str]:
     return [*shown, f"and {len(reasons) - 3} more reasons"] if len(reasons) > 3 else shown
 
 
-def _print_commands(plan: "SweepPlan", asked: "Asked") -> None:
+def _print_commands(plan: "SweepPlan", asked: "Asked", *, retry_failed: bool) -> None:
     """Print a command line for each run, or where runs share features for each unit."""
     from marsbench.sweep.words import run_command, unit_command
 
@@ -213,7 +206,7 @@ def _print_commands(plan: "SweepPlan", asked: "Asked") -> None:
     lacking = plan.lacking
     units = [*plan.units, *lacking]
     commands = [
-        unit_command([run.config for run in unit.runs], asked)
+        unit_command([run.config for run in unit.runs], asked, retry_failed=retry_failed)
         if unit.is_cached
         else run_command(unit.runs[0].config)
         for unit in units

@@ -5,18 +5,18 @@ of the picture, and one seed is drawn as a point. Call them within `style.drawin
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.report.style import COLUMN, FAINT, GRID, INK, PAGE, canvas, looks, shorten
+from marsbench.report.style import COLUMN, FAINT, GRID, INK, PAGE, canvas, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, FigureBase
 
 Floats = NDArray[np.float64]
 Looks = Mapping[str, Mapping[str, Any]]
@@ -26,8 +26,8 @@ _ACROSS = 4
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A number and what is known of its spread.
+class Row:
+    """A number, and what is known of its spread.
 
     Attributes:
         value: The estimate.
@@ -51,12 +51,14 @@ class Panel:
     Attributes:
         title: What it shows.
         axis: What its scores are.
-        rows: Estimate of each model; models may lack.
+        rows: Row of each model; models may lack.
+        lines: Numbers from elsewhere, drawn as dotted lines.
     """
 
     title: str
     axis: str
-    rows: Mapping[str, Estimate]
+    rows: Mapping[str, Row]
+    lines: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,21 +71,24 @@ class CurvePanel:
     """
 
     title: str
-    lines: Mapping[str, Mapping[float, Estimate]]
+    lines: Mapping[str, Mapping[float, Row]]
 
 
-def violins(panels: Sequence[Panel], models: Sequence[str], look: Looks | None = None) -> "Figure":
+def violins(
+    panels: Sequence[Panel], models: Sequence[str], look: Looks, starred: Container[str] = ()
+) -> "Figure":
     """Draw the distribution of each model's estimate in each panel, models from top to bottom.
 
     A violin is the bootstrap distribution, the dot the estimate, the line its interval, and the
     ticks below are single runs. Without a distribution there is no violin.
 
     Args:
-        panels: The first, for all tasks, is set apart by its title's weight.
+        panels: The first has its title in bold.
         models: The best first.
         look: As `style.looks` gives.
+        starred: Models whose names get a star, which the caption explains.
     """
-    look = look or looks(models)
+    labels = [shorten(model) + (" *" if model in starred else "") for model in models]
     across = min(_ACROSS, len(panels))
     down = math.ceil(len(panels) / across)
     width = PAGE if across > 1 else COLUMN
@@ -104,9 +109,11 @@ def violins(panels: Sequence[Panel], models: Sequence[str], look: Looks | None =
                     color=FAINT,
                     fontsize=6,
                 )
+        for number in panel.lines:
+            axes.axvline(number, color=INK, linestyle=":", linewidth=0.8, zorder=0.5)
         axes.set_title(panel.title, fontweight="bold" if panel is panels[0] else "normal")
         axes.set_xlabel(panel.axis)
-        axes.set_yticks(range(len(models)), [shorten(model) for model in models])
+        axes.set_yticks(range(len(models)), labels)
         axes.set_ylim(len(models) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x")
@@ -117,7 +124,7 @@ def violins(panels: Sequence[Panel], models: Sequence[str], look: Looks | None =
     return figure
 
 
-def _violin(axes: "Axes", place: float, row: Estimate, colour: str) -> None:
+def _violin(axes: "Axes", place: float, row: Row, colour: str) -> None:
     shape = _density(row.draws)
     if shape is not None:
         at, height = shape
@@ -134,7 +141,7 @@ def _violin(axes: "Axes", place: float, row: Estimate, colour: str) -> None:
 def _density(draws: Floats) -> tuple[Floats, Floats] | None:
     """Smooth draws into a shape of height 1 over their range; None of too few different ones."""
     draws = draws[np.isfinite(draws)]
-    if len(draws) < 10 or len(np.unique(draws)) < 4 or np.ptp(draws) <= 1e-9:
+    if len(np.unique(draws)) < 20 or np.ptp(draws) <= 1e-9:
         return None
     from scipy.stats import gaussian_kde
 
@@ -144,7 +151,7 @@ def _density(draws: Floats) -> tuple[Floats, Floats] | None:
 
 
 def _interval(
-    axes: "Axes", row: Estimate, place: float, colour: str, *, vertical: bool, width: float = 1.0
+    axes: "Axes", row: Row, place: float, colour: str, *, vertical: bool, width: float = 1.0
 ) -> None:
     if not (math.isfinite(row.low) and math.isfinite(row.high)):
         return
@@ -181,28 +188,29 @@ def curves(
     first, *others = panels
     rows = math.ceil(len(others) / _ACROSS)
     width = PAGE if others or len(shown) > 6 else COLUMN
-    tall = 2.4 if others else 2.6
-    figure = canvas(width, tall + 0.28 * math.ceil(len(shown) / 3) + 1.55 * rows)
-    head, tail = (
-        figure.subfigures(2, 1, height_ratios=[tall, 1.55 * rows]) if rows else (figure, None)
-    )
-    _curve_axes(head.subplots(), first, ticks, look)
-    head.axes[0].set_title(first.title, fontweight="bold")
-    head.axes[0].set_xlabel(label)
-    head.axes[0].set_ylabel(axis)
-    handles, labels = head.axes[0].get_legend_handles_labels()
-    ordered = sorted(zip(labels, handles, strict=True), key=lambda pair: shown.index(pair[0]))
-    figure_legend = {"loc": "outside lower center", "ncols": 3 if width == PAGE else 2}
-    head.legend(
-        [handle for _, handle in ordered], [shorten(name) for name, _ in ordered], **figure_legend
-    )
-    if tail is not None:
+    columns = 4 if width == PAGE else 2
+    tall = 2.3 + 0.16 * math.ceil(len(shown) / columns)
+    figure = canvas(width, tall + 1.5 * rows)
+    head: FigureBase = figure
+    if others:
+        parts: Any = figure.subfigures(2, 1, height_ratios=[tall, 1.5 * rows])
+        head, tail = parts
         grid = tail.subplots(rows, min(_ACROSS, len(others)), squeeze=False)
         for axes, panel in zip(grid.flat, others, strict=False):
-            _curve_axes(axes, panel, _thinned(ticks), look)
+            _curve_axes(axes, panel, _thinned(ticks, 0.24), look)
             axes.set_title(panel.title)
         for axes in list(grid.flat)[len(others) :]:
             axes.set_visible(False)
+    axes = head.subplots()
+    _curve_axes(axes, first, _thinned(ticks, 0.04 if width == PAGE else 0.11), look)
+    axes.set_title(first.title, fontweight="bold")
+    axes.set_xlabel(label)
+    axes.set_ylabel(axis)
+    # Of every model, also of those that only a single task has.
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], **look[name]) for name in shown]
+    head.legend(handles, list(map(shorten, shown)), loc="outside lower center", ncols=columns)
     return figure
 
 
@@ -224,33 +232,40 @@ def _curve_axes(axes: "Axes", panel: CurvePanel, ticks: Mapping[float, str], loo
     axes.set_xlim(low / 1.35, high * 1.35)
 
 
-def _thinned(ticks: Mapping[float, str]) -> dict[float, str]:
-    """Leave out labels that would touch in a small panel; the ticks stay."""
-    kept: dict[float, str] = {}
-    last = -math.inf
+def _thinned(ticks: Mapping[float, str], room: float) -> dict[float, str]:
+    """Leave out labels that would touch; the ticks stay, and the last label does.
+
+    Args:
+        ticks: Positions and labels.
+        room: Least distance of two labels, as a share of the axis.
+    """
     whole = math.log(max(ticks) / min(ticks)) or 1.0
-    for place, text in sorted(ticks.items()):
+    kept: dict[float, str] = {}
+    last = math.inf
+    for place, text in sorted(ticks.items(), reverse=True):
         at = math.log(place / min(ticks)) / whole
-        kept[place] = text if at - last > 0.16 else ""
+        kept[place] = text if last - at > room else ""
         last = at if kept[place] else last
     return kept
 
 
-def profiles(taus: Floats, shares: Mapping[str, tuple[Floats, Floats, Floats]]) -> "Figure":
+def profiles(
+    taus: Floats, shares: Mapping[str, tuple[Floats, Floats, Floats]], look: Looks
+) -> "Figure":
     """Draw which share of runs scores above each threshold.
 
     Args:
         taus: Thresholds on the normalised score, (T,).
         shares: Of each model the share above each and the ends of its interval, (T,) each.
+        look: As `style.looks` gives.
     """
     figure = canvas(COLUMN, 2.5 + 0.14 * math.ceil(len(shares) / 2))
     axes = figure.subplots()
-    for name, look in looks(shares).items():
-        share, low, high = shares[name]
-        line = {key: look[key] for key in ("color", "linestyle")}
+    for name, (share, low, high) in shares.items():
+        line = {key: look[name][key] for key in ("color", "linestyle")}
         axes.step(taus, share, where="post", label=shorten(name), **line)
         axes.fill_between(
-            taus, low, high, step="post", color=look["color"], alpha=0.13, linewidth=0
+            taus, low, high, step="post", color=look[name]["color"], alpha=0.13, linewidth=0
         )
     axes.set_xlabel("normalised score \N{GREEK SMALL LETTER TAU}")
     axes.set_ylabel("share of runs above \N{GREEK SMALL LETTER TAU}")
@@ -262,8 +277,9 @@ def profiles(taus: Floats, shares: Mapping[str, tuple[Floats, Floats, Floats]]) 
 
 
 def ranks(
-    rows: Mapping[str, Estimate],
+    rows: Mapping[str, Row],
     alike: Sequence[Sequence[str]],
+    look: Looks,
     label: str = "mean rank over tasks (1 is best)",
 ) -> "Figure":
     """Draw mean ranks with intervals; bars at the right join models that no test tells apart.
@@ -271,21 +287,22 @@ def ranks(
     Args:
         rows: Mean rank of each model, the best first.
         alike: Groups of names that stand beside each other.
+        look: As `style.looks` gives.
         label: What the axis shows.
     """
+    from matplotlib.ticker import MaxNLocator
+
     names = list(rows)
     figure = canvas(COLUMN, 0.75 + 0.2 * len(names))
     axes = figure.subplots()
-    for place, (name, look) in enumerate(looks(names).items()):
-        _interval(axes, rows[name], place, look["color"], vertical=False, width=2.2)
-        axes.plot(
-            rows[name].value, place, look["marker"], color=look["color"], markeredgecolor=INK,
-            mew=0.5, markersize=5,
-        )  # fmt: skip
+    for place, name in enumerate(names):
+        _interval(axes, rows[name], place, look[name]["color"], vertical=False, width=2.2)
+        _point(axes, rows[name].value, place, look[name])
     axes.set_yticks(range(len(names)), [shorten(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0.8, max(len(names), 2) + 0.2)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     axes.set_xlabel(label)
     axes.grid(axis="x")
     for column, group in enumerate(alike):
@@ -302,14 +319,16 @@ def ranks(
     return figure
 
 
-def cost(panels: Sequence[tuple[str, str, Mapping[str, tuple[float, Estimate]]]]) -> "Figure":
+def cost(
+    panels: Sequence[tuple[str, str, Mapping[str, tuple[float, Row]]]], look: Looks
+) -> "Figure":
     """Draw scores against the seconds of training, on a logarithmic axis.
 
     Args:
         panels: Title, what the scores are, and of each model its seconds and its estimate.
+        look: As `style.looks` gives.
     """
-    names = list(dict.fromkeys(name for *_, rows in panels for name in rows))
-    look = looks(names)
+    names = [name for name in look if any(name in rows for *_, rows in panels)]
     across = min(3, len(panels))
     down = math.ceil(len(panels) / across)
     width = COLUMN if across == 1 else PAGE
@@ -320,12 +339,8 @@ def cost(panels: Sequence[tuple[str, str, Mapping[str, tuple[float, Estimate]]]]
     grid = figure.subplots(down, across, squeeze=False)
     for axes, (title, axis, rows) in zip(grid.flat, panels, strict=False):
         for name, (seconds, row) in rows.items():
-            style = look[name]
-            _interval(axes, row, seconds, style["color"], vertical=True)
-            axes.plot(
-                seconds, row.value, style["marker"], color=style["color"], label=shorten(name),
-                markeredgecolor=INK, mew=0.4, markersize=5,
-            )  # fmt: skip
+            _interval(axes, row, seconds, look[name]["color"], vertical=True)
+            _point(axes, seconds, row.value, look[name])
         axes.set_title(title)
         axes.set_ylabel(axis)
         axes.set_xlabel("training time")
@@ -333,27 +348,33 @@ def cost(panels: Sequence[tuple[str, str, Mapping[str, tuple[float, Estimate]]]]
         axes.grid(axis="both", color=GRID)
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
-    found = {
-        label: handle
-        for axes in grid.flat
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=columns)
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], **{**look[name], "linestyle": ""}) for name in names]
+    figure.legend(handles, list(map(shorten, names)), loc="outside lower center", ncols=columns)
     return figure
+
+
+def _point(axes: "Axes", x: float, y: float, look: Mapping[str, Any]) -> None:
+    axes.plot(x, y, look["marker"], color=look["color"], markeredgecolor=INK, mew=0.5, markersize=5)
 
 
 _TIMES = {0.01: "10 ms", 0.1: "0.1 s", 1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min"}
 _TIMES |= {3600: "1 h", 36000: "10 h", 360000: "100 h"}
+_BETWEEN = {0.03: "30 ms", 0.3: "0.3 s", 3: "3 s", 30: "30 s", 120: "2 min", 300: "5 min"}
+_BETWEEN |= {1200: "20 min", 1800: "30 min", 7200: "2 h", 18000: "5 h", 72000: "20 h"}
 
 
 def _time_axis(axes: "Axes", seconds: Sequence[float]) -> None:
-    low, high = min(seconds), max(seconds)
+    low, high = min(seconds) / 1.6, max(seconds) * 1.6
     axes.set_xscale("log")
-    axes.set_xlim(low / 2, high * 2)
-    shown = {at: text for at, text in _TIMES.items() if low / 2 <= at <= high * 2}
+    axes.set_xlim(low, high)
+    shown = {at: text for at, text in _TIMES.items() if low <= at <= high}
+    if len(shown) < 3:
+        shown |= {at: text for at, text in _BETWEEN.items() if low <= at <= high}
     if not shown:
-        nearest = min(_TIMES, key=lambda at: abs(math.log(at / low)))
-        shown = {nearest: _TIMES[nearest]}
-        axes.set_xlim(min(low, nearest) / 1.5, max(high, nearest) * 1.5)
+        middle = math.sqrt(low * high)
+        shown = {middle: f"{middle:.3g} s"}
+    shown = _thinned(shown, 0.17) if len(shown) > 1 else shown
     axes.set_xticks(list(shown), list(shown.values()))
     axes.minorticks_off()

@@ -64,7 +64,7 @@ def heat_map(
     axes.set_yticks(range(len(models)), [shorten(model) for model in models])
     _bare(axes)
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, label=label)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
     return figure
 
@@ -110,7 +110,7 @@ def confusion(shares: Floats, classes: Sequence[str], title: str) -> "Figure":
     _bare(axes)
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
     bar.set_ticks([0, 0.5, 1], labels=["0 %", "50 %", "100 %"])
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
     return figure
 

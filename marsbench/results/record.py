@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -125,15 +124,15 @@ class RunRecord:
                 f"{SCHEMA_VERSION}.",
                 "Update marsbench.",
             )
-        hints = typing.get_type_hints(cls)
-        if not isinstance(content, Mapping) or set(content) != set(hints):
-            odd = set(content) ^ set(hints) if isinstance(content, Mapping) else {"all"}
+        names = {item.name for item in dataclasses.fields(cls)}
+        if not isinstance(content, Mapping) or set(content) != names:
+            odd = set(content) ^ names if isinstance(content, Mapping) else {"all"}
             raise StoreError(
                 f"{where} is no record: fields {', '.join(sorted(odd))} lack or are unknown.",
                 "Remove its folder and run it again.",
             )
         record = cls(**content)
-        if not record.run_id.endswith(digest(record.identity)[:10]):
+        if not str(record.run_id).endswith(digest(record.identity)[:10]):
             raise StoreError(
                 f"{where} was changed: its run_id does not follow from its identity.",
                 "Remove its folder and run it again.",

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from statistics import median
 
-from marsbench.config import Mode, Protocol, RunConfig, parse_subset
+from marsbench.config import Mode, Protocol, RunConfig, SourceName, parse_subset
 from marsbench.data.spec import TaskSpec
 from marsbench.errors import StoreError
 from marsbench.identity import slug
@@ -65,16 +65,20 @@ def sizes_of(plan: Plan) -> Sizes:
 
 
 def published_sizes(config: RunConfig, task: TaskSpec, model: ModelSpec) -> Sizes:
-    """Guess the sizes of a run whose data are not here from what is published of its task."""
+    """Guess the sizes of a run without its data, from what is published of its task."""
     whole = task.sizes.get("train") or 1000
     rest = sum(task.sizes.get(split) or 0 for split in ("val", "test"))
+    if config.source is SourceName.DEMO:
+        # About as many of every task.
+        whole, rest = int(400 * config.size), int(320 * config.size)
     subset = parse_subset(config.subset)
     train = whole
     if subset.fraction is not None:
         train = int(subset.fraction * whole)
     elif subset.shots is not None:
         train = min(whole, subset.shots * max(len(task.classes), 1))
-    return Sizes(train, rest, whole, model.input_size, model.parameters or 25.0)
+    side = config.side or model.input_size
+    return Sizes(train, rest, whole, side, model.parameters or 25.0)
 
 
 @lru_cache(maxsize=4096)

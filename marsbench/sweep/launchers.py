@@ -1,6 +1,6 @@
 """Who carries out units of work: this machine, SLURM or ray."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,7 +26,7 @@ class LauncherSettings:
     per_gpu: int = 1
     """Workers that share a GPU (local)."""
     throttle: int | None = None
-    """Most tasks of an array that run at once (slurm)."""
+    """Most tasks that run at once, of all arrays together (slurm); each array has one at least."""
     chunk: int = 500
     """Most tasks of one array (slurm)."""
     partition: str | None = None
@@ -156,7 +156,3 @@ def _problems(settings: LauncherSettings) -> list[str]:
     if settings.mem_gb is not None and settings.mem_gb <= 0:
         problems.append(f"'launcher.mem_gb' is {settings.mem_gb:g}; it must be above 0.")
     return problems
-
-
-Halt = Callable[[], bool]
-"""Whether a worker should stop before its next run."""

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marsbench import environment
-from marsbench.errors import BusyError, TrainingError
+from marsbench.errors import BusyError, ConfigError, TrainingError
 from marsbench.progress import counter, tell
 from marsbench.results.store import Store
 from marsbench.sweep.launchers import LauncherSettings
 from marsbench.sweep.units import LOGS, WORKERS, left_of, unit_ids
-from marsbench.sweep.worker import INTERRUPTED
+from marsbench.sweep.worker import FAULT, INTERRUPTED
 
 GPUS = "CUDA_VISIBLE_DEVICES"
 
@@ -132,11 +132,11 @@ class LocalLauncher:
         log = folder / LOGS / f"{worker.unit.stem}.log"
         if not left:
             return False
-        if code == INTERRUPTED or code < 0:
-            how = f"was killed by signal {-code}" if code < 0 else "was stopped"
+        if code < 0:
+            how = f"was killed by signal {-code}"
         else:
-            how = f"ended with exit code {code}"
-        if worker.unit not in self._again and (code < 0 or code == INTERRUPTED):
+            how = "was stopped" if code == INTERRUPTED else f"ended with exit code {code}"
+        if worker.unit not in self._again and (code < 0 or code in (INTERRUPTED, FAULT)):
             self._again.add(worker.unit)
             tell(f"The worker of unit {worker.unit.stem} {how}; it is started once more.")
             return True
@@ -178,8 +178,21 @@ def slots(settings: LauncherSettings, gpus: Sequence[str]) -> list[str]:
 
     Returns:
         A value of CUDA_VISIBLE_DEVICES for each worker; empty where they use none.
+
+    Raises:
+        ConfigError: If a worker is to take a part of a GPU, or more of them than there are.
     """
     each = 1 if settings.gpus is None else int(settings.gpus)
+    if settings.gpus is not None and each != settings.gpus:
+        raise ConfigError(
+            f"launcher.gpus={settings.gpus:g}: launcher=local gives whole GPUs.",
+            "Give a whole number; launcher.per_gpu=2 lets two workers share a GPU.",
+        )
+    if settings.gpus is not None and each > len(gpus):
+        raise ConfigError(
+            f"launcher.gpus={each}: this process sees {len(gpus)} of them.",
+            f"Lower launcher.gpus (0 is the CPU), or see what {GPUS} says.",
+        )
     if each == 0:
         return []
     sets = [",".join(gpus[i : i + each]) for i in range(0, len(gpus) - each + 1, each)]

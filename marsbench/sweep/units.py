@@ -6,6 +6,7 @@ name begins with a dot, so that nobody takes it for the folder of a task.
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marsbench.config import RunConfig
+from marsbench.data.sources.web import shown
 from marsbench.errors import MarsbenchError, StoreError
 from marsbench.identity import slug
 from marsbench.results.store import FAILED, RECORD, now, write_atomically
@@ -52,6 +54,8 @@ def write_unit(path: Path, unit: UnitFile) -> None:
         "ids": list(unit.ids),
         "force": unit.force,
     }
+    # For its owner alone: an address of data may hold a password, which a worker needs.
+    path.touch(mode=0o600)
     # Not by rename: nobody reads it before ``sweep.json`` is there, and a sweep may have thousands.
     path.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
@@ -127,7 +131,7 @@ def write_plan(
         sweeps: ``STORE/.sweeps``.
         name: Name of the suite, with which the sweep's begins.
         launcher: Who is to carry it out.
-        words: What the sweep was asked for with.
+        words: What the sweep was asked for with; passwords in addresses are not kept.
 
     Returns:
         The sweep's folder and its unit files.
@@ -141,13 +145,28 @@ def write_plan(
     ]
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     folder = sweeps / f"{slug(name)}-{stamp}-{os.getpid()}"
-    facts = {"suite": name, "words": list(words), "time": now(), "launcher": launcher}
+    facts = {
+        "suite": name,
+        "words": [_public(word) for word in words],
+        "time": now(),
+        "launcher": launcher,
+    }
     files = write_sweep(folder, facts, units)
     for unit in units:
         for run_id in unit.ids:
             # So that what is left of a unit is known by its records and failures alone.
             (sweeps.parent / run_id / FAILED).unlink(missing_ok=True)
     return folder, files
+
+
+def _public(word: str) -> str:
+    """A word without what may be secret in an address."""
+    key, _, value = word.partition("=")
+    if "://" not in value:
+        return word
+    # Addresses may be chained (zip://FILE::s3://KEY:SECRET@HOST/FOLDER), and secrets hold slashes.
+    parts = [re.sub("://.*@", "://", part) for part in value.split("::")]
+    return f"{key}={'::'.join(shown(part) if '://' in part else part for part in parts)}"
 
 
 def left_of(unit: Path, ids: Iterable[str] | None = None) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from marsbench.config import RunConfig, check_key
 from marsbench.errors import ConfigError
+from marsbench.hparams import KEYS
 from marsbench.results.store import Store
 from marsbench.sweep.launchers import LauncherSettings, load_settings
 from marsbench.sweep.suites import Suite, expand, load_suite, narrowed
@@ -27,7 +28,7 @@ class Asked:
         runs: Its runs, each with the name of its grid.
         settings: Who carries them out.
         store: Where their records go.
-        words: The words, as given.
+        words: The words, as given, those that choose groups too.
         fixed: Keys set for all runs.
     """
 
@@ -39,12 +40,15 @@ class Asked:
     fixed: Mapping[str, Any]
 
 
-def read_words(pairs: Sequence[tuple[str, str]], groups: Mapping[str, Any]) -> Asked:
+def read_words(
+    pairs: Sequence[tuple[str, str]], chosen: Sequence[str], groups: Mapping[str, Any]
+) -> Asked:
     """Find the runs that words ask for.
 
     Args:
         pairs: Keys and values, as typed.
-        groups: Keys that chosen groups such as ``trainer=quick`` set, below those of `pairs`.
+        chosen: Those of the keys that choose groups, such as ``trainer=quick``.
+        groups: Keys that these groups set, below those of `pairs`.
 
     Raises:
         ConfigError: If a word cannot be used.
@@ -54,6 +58,8 @@ def read_words(pairs: Sequence[tuple[str, str]], groups: Mapping[str, Any]) -> A
         if key in given:
             raise ConfigError(f"'{key}' is given twice.", "Give several values as A,B.")
         given[key] = value
+    for key in chosen:
+        del given[key]
     name = given.pop(SUITE, "")
     if not name:
         raise ConfigError(
@@ -111,27 +117,35 @@ def run_command(config: RunConfig) -> str:
     """Write the command line that carries out one run."""
     # Said of every run, though two of them have defaults.
     named = {key: getattr(config, key) for key in ("task", "model", "mode", "subset", "seed")}
-    words = [f"{key}={_text(value)}" for key, value in {**named, **differing(config)}.items()]
+    values = {**named, **differing(config)}
+    if values.pop("hparams", None) is not None:
+        # What was tuned is said in full: left out, a value that is the default would be filled in.
+        values |= {key: _value(config, key) for key in KEYS}
+    words = [f"{key}={_text(value)}" for key, value in values.items()]
     return shlex.join(["marsbench", "run", *words])
 
 
-def unit_command(runs: Sequence[RunConfig], asked: Asked) -> str:
+def unit_command(runs: Sequence[RunConfig], asked: Asked, *, retry_failed: bool = False) -> str:
     """Write the command line that carries out runs which share features."""
     first = runs[0]
-    names = [key for key in asked.suite.axes if key not in ("subset", "seed")]
-    chosen = {key: _values(key, runs) for key in names}
+    # A grid that does not vary a key has no run where the key is narrowed.
+    grids = asked.suite.grids
+    varied = [key for key in asked.suite.axes if all(key in grid.axes for grid in grids)]
+    names = [key for key in varied if key not in ("subset", "seed")]
+    chosen = {key: dict.fromkeys(_text(_value(run, key)) for run in runs) for key in names}
     given = [word for word in asked.words if word.partition("=")[0] not in names]
     kept = [word for word in given if word.partition("=")[0].partition(".")[0] != LAUNCHER]
     words = [f"{key}={','.join(values)}" for key, values in chosen.items()]
     if not any(word.startswith("store=") for word in kept):
         words.append(f"store={first.store}")
-    return shlex.join(["marsbench", "sweep", *kept, *words])
+    options = ["--retry-failed"] if retry_failed else []
+    return shlex.join(["marsbench", "sweep", *kept, *words, *options])
 
 
-def _values(key: str, runs: Sequence[RunConfig]) -> list[str]:
+def _value(config: RunConfig, key: str) -> Any:
     group, _, leaf = key.partition(".")
-    values = [getattr(run, group) for run in runs]
-    return list(dict.fromkeys(_text(getattr(v, leaf) if leaf else v) for v in values))
+    value = getattr(config, group)
+    return getattr(value, leaf) if leaf else value
 
 
 def differing(config: RunConfig) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -35,11 +35,14 @@ if TYPE_CHECKING:
 INTERRUPTED = 75
 """Exit code of a worker that was stopped: EX_TEMPFAIL, try again."""
 
+FAULT = 70
+"""Exit code of a worker that met a fault of ours and left runs: EX_SOFTWARE."""
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """What stops a worker; schedulers send the first and last before a time limit."""
 
 
-def run_unit(path: Path, *, halt: Callable[[], bool] | None = None) -> int:
+def run_unit(path: Path) -> int:
     """Carry out the runs of a unit that have neither a record nor failed.
 
     A run that fails leaves word in its folder and the others go on; one that another process is
@@ -47,10 +50,10 @@ def run_unit(path: Path, *, halt: Callable[[], bool] | None = None) -> int:
 
     Args:
         path: The unit file, below a sweep's folder.
-        halt: Asked between runs whether to stop.
 
     Returns:
-        0 when every run is done, failed or another process's, 75 when interrupted.
+        0 when every run is done, failed or another process's, 75 when interrupted, 70 when a
+        fault of ours left runs that share features undone.
 
     Raises:
         StoreError: If the unit cannot be read.
@@ -59,9 +62,9 @@ def run_unit(path: Path, *, halt: Callable[[], bool] | None = None) -> int:
     # A process that helps another to train on several devices does not speak for it.
     beat = None if environment.helps_another() else beating(sweep_of(path), path, unit.ids)
     with beat or contextlib.nullcontext():
-        work = _Work(unit.force, beat, halt)
+        work = _Work(unit.force, beat)
         try:
-            return 0 if work.carry_out(unit.runs, unit.ids) else INTERRUPTED
+            return 0 if work.carry_out(unit.runs, unit.ids) else FAULT
         except KeyboardInterrupt:
             return INTERRUPTED
         except SystemExit as ended:
@@ -74,10 +77,9 @@ def run_unit(path: Path, *, halt: Callable[[], bool] | None = None) -> int:
 class _Work:
     """The runs of one unit, one after the other or, where they share features, together."""
 
-    def __init__(self, force: bool, beat: Beating | None, halt: Callable[[], bool] | None) -> None:
+    def __init__(self, force: bool, beat: Beating | None) -> None:
         self.force = force
         self.beat = beat
-        self.halt = halt or (lambda: False)
         self.resolver = Resolver()
         self._lacking: dict[Hashable, DataNotFoundError] = {}
 
@@ -85,8 +87,6 @@ class _Work:
         """Carry out runs; says whether it came to their end."""
         together: list[Plan] = []
         for config, run_id in zip(runs, ids, strict=True):
-            if self.halt():
-                return False
             store = Store(config.store)
             if not self.force and _is_settled(store, run_id):
                 continue
@@ -143,7 +143,7 @@ class _Work:
             _told(outcome, time.perf_counter() - started)
 
     def _together(self, plans: "Sequence[Plan]") -> bool:
-        """Carry out runs that share features."""
+        """Carry out runs that share features; says whether it came to their end."""
         if not plans:
             return True
         from marsbench.training import bank
@@ -152,21 +152,24 @@ class _Work:
         started = time.perf_counter()
         try:
             for plan, outcome in bank.run_bank(plans, force=self.force):
-                store = left.pop(plan.run_id)
+                store = left.pop(plan.run_id, None)
+                if store is None:
+                    continue  # told before
                 if isinstance(outcome, BusyError):
                     tell(f"left alone  {outcome.problem}")
                 elif isinstance(outcome, MarsbenchError):
                     leave_word(store, plan.run_id, outcome)
                 else:
                     _told(outcome, time.perf_counter() - started)
-                if left and self.halt():
-                    return False
-        except Exception as error:
-            # What they share cannot be had, or a fault of ours: it stops all that are left.
-            if not isinstance(error, MarsbenchError):
-                traceback.print_exc()
+        except MarsbenchError as error:
+            # What they share cannot be had.
             for run_id, store in left.items():
                 leave_word(store, run_id, error)
+        except Exception:
+            # A fault of ours, which may be of one run alone: then the store has word of it, and
+            # the others can be tried again.
+            traceback.print_exc()
+            return all(_is_settled(store, run_id) for run_id, store in left.items())
         return True
 
     def _at(self, run_id: str) -> None:
@@ -221,18 +224,20 @@ def interruptible() -> Iterator[None]:
         yield
         return
 
-    process = os.getpid()
+    process, has_begun = os.getpid(), False
 
     def stop(number: int, _: FrameType | None) -> None:
+        nonlocal has_begun
         if os.getpid() != process:
             # A forked process that loads data, which knows nothing worth keeping.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
-        # A second signal while the first is heeded must not leave half a clean-up.
-        for one in SIGNALS:
-            signal.signal(one, signal.SIG_IGN)
-        raise KeyboardInterrupt(signal.Signals(number).name)
+        # A second signal while the first is heeded must not leave half a clean-up. Python says
+        # so on stderr where one arrives that was set to be ignored meanwhile; hence a flag.
+        if not has_begun:
+            has_begun = True
+            raise KeyboardInterrupt(signal.Signals(number).name)
 
     before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
@@ -250,17 +255,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     # Advice of Lightning to those who start it by hand.
     warnings.filterwarnings("ignore", message="The `srun` command is available")
+    worst = 0
     with interruptible():
         try:
             for unit in units:
-                if code := run_unit(unit):
+                code = run_unit(unit)
+                if code == INTERRUPTED:
                     return code
+                worst = max(worst, code)
         except KeyboardInterrupt:
             return INTERRUPTED
         except MarsbenchError as error:
             tell(f"Error: {error}")
             return 2
-    return 0
+    return worst
 
 
 if __name__ == "__main__":

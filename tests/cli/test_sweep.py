@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from typer.testing import CliRunner
 
 from marsbench.cli import app
 from marsbench.cli.compose import compose
 from marsbench.cli.sweep import hours, read_asked
+from marsbench.hparams import path_of
 from marsbench.plan import Resolver
 from marsbench.results.store import Store
-from tests.sweep.records import finish, record_of
+from tests.sweep.records import finish, record_of, write_suite
 
 DEMO = ["source=demo", "size=0.05"]
 
@@ -27,6 +29,8 @@ def call(*words: str, code: int = 0) -> tuple[list[str], str]:
 def test_the_suites_are_listed() -> None:
     lines, _ = call("list", "suites")
     assert {json.loads(line)["suite"]: json.loads(line)["runs"] for line in lines} == {
+        "frozen_demo": 791,
+        "frozen_landmarks": 882,
         "paper_cls": 945,
         "paper_det": 252,
         "paper_few_shot": 5040,
@@ -78,6 +82,100 @@ def test_commands_are_those_of_the_runs(tmp_path: Path) -> None:
     assert named == wanted
     parts = [call("sweep", *words, "--shard", f"{i}/3", "--print-commands")[0] for i in (1, 2, 3)]
     assert sorted(line for part in parts for line in part) == sorted(lines)
+
+
+def ids_of(lines: list[str], resolver: Resolver) -> list[str]:
+    """Ids of the runs that printed lines carry out."""
+    found = []
+    for line in lines:
+        _, command, *words = shlex.split(line)
+        options = [word for word in words if word.startswith("--")]
+        assert options in ([], ["--retry-failed"])
+        words = [word for word in words if word not in options]
+        runs = [compose(words)] if command == "run" else read_asked(words).runs
+        found += [resolver.run_id(run) for run in runs]
+    return found
+
+
+CLS = ["suite=paper_cls", "task=frost_cls", "model=vit,squeezenet", "seed=0,1"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["suite=smoke"],
+        ["suite=smoke", "trainer=quick", "optim=sgd", "optim.lr=0.01"],
+        CLS,
+        [*CLS, "trainer=long", "logger=none", "scheduler=cosine", "mode=frozen,finetune"],
+        ["suite=paper_imbalance", "task=surface_cls", "model=vit", "seed=0,1"],
+        ["suite=paper_partitions", *CLS[1:], "subset=partition_0.50", "trainer=quick"],
+        ["suite=frozen_demo", "task=frost_cls", "subset=full,partition_0.10"],
+        ["suite=MIXED"],
+        ["suite=MIXED", "optim.lr=0.1", "optim=adamw"],
+    ],
+    ids=" ".join,
+)
+def test_commands_carry_out_what_was_asked_for(words: list[str], tmp_path: Path) -> None:
+    mixed = write_suite(
+        tmp_path / "mixed.yaml",
+        {"task": "frost_cls", "model": "vit", "optim.lr": [0.1, 0.01], "seed": [0, 1]},
+        {"task": "frost_cls", "model": "vit", "seed": [2, 3]},
+        **{"optim.name": "sgd"},
+    )
+    words = [word.replace("MIXED", mixed) for word in words]
+    demo = [] if words[0].endswith(("frozen_demo", ".yaml")) else DEMO
+    words = [*words, *demo, f"store={tmp_path}"]
+    resolver = Resolver()
+    wanted = {resolver.run_id(run) for run in read_asked(words).runs}
+    lines, _ = call("sweep", *words, "--print-commands", "--retry-failed")
+    assert set(ids_of(lines, resolver)) == wanted
+
+
+def test_commands_of_tuned_runs(tmp_path: Path) -> None:
+    for mode in ("frozen", "finetune"):
+        choice = path_of(tmp_path / "tuned", "frost_cls", "resnet18", mode)
+        choice.parent.mkdir(parents=True, exist_ok=True)
+        chosen = {"optim.name": "sgd", "optim.lr": 0.3, "trainer.max_epochs": 7}
+        choice.write_text(yaml.safe_dump({"set": chosen}))
+    suite = write_suite(
+        tmp_path / "s.yaml",
+        {"task": "frost_cls", "model": "resnet18", "mode": ["frozen", "finetune"], "seed": [0, 1]},
+        hparams=str(tmp_path / "tuned"),
+    )
+    # What is given goes before what was tuned, also where it is the default.
+    for more in ([], ["optim.name=adamw"], ["optim=adamw"], ["trainer.max_epochs=50"]):
+        words = [f"suite={suite}", f"store={tmp_path}", *more]
+        runs = read_asked(words).runs
+        assert {run.optim.lr for run in runs} == {0.3}
+        is_adamw = "adamw" in "".join(more)
+        assert {str(run.optim.name) for run in runs} == {"adamw" if is_adamw else "sgd"}
+        resolver = Resolver()
+        lines, _ = call("sweep", *words, "--print-commands")
+        assert [line.split()[1] for line in lines].count("run") == 2
+        assert set(ids_of(lines, resolver)) == {resolver.run_id(run) for run in runs}
+
+
+def test_a_group_goes_before_the_suite_with_defaults_too(tmp_path: Path) -> None:
+    keys = {"optim.name": "sgd", "logger.wandb": True, "trainer.patience": 9}
+    suite = write_suite(tmp_path / "s.yaml", {"task": "frost_cls", "model": "vit"}, **keys)
+    words = [f"suite={suite}", "optim=adamw", "logger=none", f"store={tmp_path}"]
+    asked = read_asked(words)
+    (run,) = asked.runs
+    assert str(run.optim.name) == "adamw"
+    assert run.logger.wandb is False
+    assert run.trainer.patience == 9
+    assert asked.words == tuple(words)
+
+
+@pytest.mark.parametrize("gpus", [[], ["0", "1"]])
+def test_parts_are_the_same_with_and_without_gpus(
+    gpus: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["sweep", "suite=paper_cls", "task=frost_cls,surface_cls", "seed=0,1", *DEMO]
+    words += [f"store={tmp_path}", "--print-commands", "--shard", "2/3"]
+    usual, _ = call(*words)
+    monkeypatch.setattr("marsbench.sweep.local.visible_gpus", lambda: gpus)
+    assert sorted(call(*words)[0]) == sorted(usual)
 
 
 def test_commands_for_machines_that_have_the_data(tmp_path: Path) -> None:

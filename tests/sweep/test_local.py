@@ -80,6 +80,18 @@ def test_a_worker_that_is_killed_again_leaves_word(fake: None, tmp_path: Path) -
     assert "--retry-failed" in said
 
 
+def test_a_worker_with_a_fault_is_started_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import sys; sys.exit(70)"
+    monkeypatch.setattr(local, "WORKER", (sys.executable, "-c", code))
+    suite = write_suite(tmp_path / "s.yaml", {**FROZEN, "seed": [0, 1]})
+    code_of_sweep, summary, said = sweep(suite, tmp_path / "runs")
+    assert (code_of_sweep, summary["failed"], summary["left"]) == (2, 0, 2)
+    assert "ended with exit code 70; it is started once more" in said
+    assert "2 runs are left (" in said
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
 def test_a_sweep_that_is_stopped_goes_on(how: signal.Signals, tmp_path: Path) -> None:
     suite = write_suite(tmp_path / "s.yaml", {**FROZEN, "seed": [0, 1]}, size=0.05)
@@ -138,6 +150,15 @@ def test_which_gpus() -> None:
     assert slots(LauncherSettings(gpus=2), gpus) == ["0,1"]
     assert slots(LauncherSettings(gpus=0), gpus) == []
     assert slots(LauncherSettings(), []) == []
+    assert slots(LauncherSettings(gpus=0), []) == []
+
+
+@pytest.mark.parametrize(
+    ("gpus", "said"), [(0.5, "whole GPUs"), (1.5, "whole GPUs"), (4, "sees 3 of them")]
+)
+def test_gpus_that_no_worker_can_have(gpus: float, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        slots(LauncherSettings(gpus=gpus), ["0", "1", "2"])
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,22 @@ import itertools
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from marsbench.config import RunConfig
-from marsbench.errors import ConfigError, DataNotFoundError, TrainingError
+from marsbench.config import Imbalance, RunConfig
+from marsbench.data.imbalance import Balance
+from marsbench.data.spec import TaskSpec
+from marsbench.errors import ConfigError, DataError, DataNotFoundError, TrainingError
 from marsbench.plan import Resolver
 from marsbench.results.store import Store
 from marsbench.sweep import planner
-from marsbench.sweep.cost import Measured
+from marsbench.sweep.cost import SPEED, Measured
 from marsbench.sweep.planner import State, SweepPlan, plan_sweep, shards
 from marsbench.sweep.suites import expand, load_suite
-from marsbench.sweep.units import UnitFile, read_unit, write_unit
+from marsbench.sweep.units import UnitFile, read_unit, write_plan, write_unit
 from marsbench.sweep.words import read_shard
-from tests.sweep.records import TINY, finish, record_of
+from tests.sweep.records import TINY, finish, record_of, write_suite
 
 DEMO = {**TINY, "size": 0.05}
 
@@ -96,6 +99,28 @@ def test_shards_do_not_move_as_runs_finish(tmp_path: Path) -> None:
     assert [part - done for part in before] == after
 
 
+def parts_of(
+    runs: dict[RunConfig, str], store: Store, speed: float = SPEED["cpu"]
+) -> list[list[RunConfig]]:
+    plans = [plan_sweep(runs, store, shard=(i, 4), speed=speed) for i in (1, 2, 3, 4)]
+    return [[run.config for run in plan.runs] for plan in plans]
+
+
+def test_shards_are_the_same_on_every_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, runs = Store(tmp_path), runs_of("paper_cls")
+    here = parts_of(runs, store)
+    assert sorted(map(repr, itertools.chain(*here))) == sorted(map(repr, runs))
+    assert parts_of(runs, store, speed=SPEED["gpu"]) == here
+
+    def nothing(spec: object, *_: object, **__: object) -> None:
+        raise DataNotFoundError("No data here.")
+
+    monkeypatch.setattr("marsbench.plan.open_source", nothing)
+    assert parts_of(runs, store) == here
+
+
 def test_more_shards_than_units_leave_some_empty(tmp_path: Path) -> None:
     plan = plan_sweep(runs_of("smoke"), Store(tmp_path))
     parts = shards(plan.units, 9)
@@ -153,6 +178,44 @@ def test_data_that_cannot_be_had_are_searched_for_once(
     assert not any(download for _, download in asked)
 
 
+def test_what_one_choice_makes_of_data_says_nothing_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Undersampling and loss weights need every class; training as it is does not."""
+    drawn: list[Imbalance] = []
+
+    def balance(config: RunConfig, *_: object) -> Balance:
+        drawn.append(config.imbalance)
+        if config.imbalance is Imbalance.UNDERSAMPLE:
+            raise DataError("None of: dust.")
+        return Balance(np.arange(1), None)
+
+    monkeypatch.setattr("marsbench.plan.balance_of", balance)
+    ways: dict[str, object] = {"imbalance": ["undersample", "loss_weight", "none"]}
+    suite = write_suite(
+        tmp_path / "s.yaml", {"task": "frost_cls", "model": "vit", "seed": [0, 1], **ways}
+    )
+    plan = plan_sweep(expand(load_suite(suite), {}), Store(tmp_path))
+    lacking = {run.config.imbalance for run in plan.runs if run.state is State.LACKING}
+    assert lacking == {Imbalance.UNDERSAMPLE}
+    assert plan.count(State.LACKING) == 2
+    # Other seeds are not asked again.
+    assert drawn.count(Imbalance.UNDERSAMPLE) == 1
+
+
+def test_damaged_data_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def damaged(spec: TaskSpec, *_: object, **__: object) -> None:
+        asked.append(spec.name)
+        raise DataError("No such column.")
+
+    monkeypatch.setattr("marsbench.plan.open_source", damaged)
+    plan = plan_sweep(runs_of("paper_cls", source="local"), Store(tmp_path))
+    assert plan.count(State.LACKING) == 945
+    assert max(asked.count(task) for task in asked) <= 2
+
+
 def test_weights_in_a_package_that_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     plan = plan_sweep(runs_of("smoke"), Store(tmp_path))
@@ -168,6 +231,24 @@ def test_units_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert read_unit(tmp_path / "00000.json") == unit
     content = json.loads((tmp_path / "00000.json").read_text())
     assert content["runs"][0] == runs[0].to_dict()
+    # Addresses of data may hold a password.
+    assert (tmp_path / "00000.json").stat().st_mode & 0o777 == 0o600
     (tmp_path / "bad.json").write_text('{"runs": [')
     with pytest.raises(Exception, match=r"bad.json cannot be read"):
         read_unit(tmp_path / "bad.json")
+
+
+def test_passwords_are_not_kept_in_words(tmp_path: Path) -> None:
+    words = [
+        "suite=smoke",
+        "root=s3://KEY:SEC/RET@host/mars?token=SECRET",
+        "weights=zip://w.pt::ftp://me:SECRET@host/w.zip",
+        "store=a@b",
+    ]
+    folder, _ = write_plan(SweepPlan([]), tmp_path, "smoke", "local", words)
+    assert json.loads((folder / "sweep.json").read_text())["words"] == [
+        "suite=smoke",
+        "root=s3://host/mars",
+        "weights=zip://w.pt::ftp://host/w.zip",
+        "store=a@b",
+    ]

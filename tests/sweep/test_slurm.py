@@ -114,6 +114,20 @@ def test_expensive_units_are_dealt_out(tmp_path: Path) -> None:
     assert [Path(unit).stem for unit in second.units] == ["1", "3"]
 
 
+def test_a_unit_with_a_fault_is_tried_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes, asked = [worker.FAULT, 0, worker.FAULT, worker.FAULT, 0], list[str]()
+
+    def run_unit(path: Path) -> int:
+        asked.append(path.name)
+        return codes.pop(0)
+
+    monkeypatch.setattr(worker, "run_unit", run_unit)
+    with pytest.raises(SystemExit) as ended:
+        Task(("a", "b", "c"), str(Path.cwd()))()
+    assert ended.value.code == worker.FAULT
+    assert asked == ["a", "a", "b", "b", "c"]
+
+
 def test_throttles() -> None:
     assert throttles(None, [3, 2]) == [3, 2]
     assert throttles(7, [9, 9, 9]) == [3, 2, 2]

@@ -45,7 +45,7 @@ def test_suites_name_what_exists() -> None:
     for key, lists in LISTS.items():
         for name, values in lists.items():
             assert tuple(v for value in values for v in canonical(key, value)) == values, name
-    assert set(PAPER) | {"smoke"} == set(suite_names())
+    assert set(PAPER) | {"smoke", "frozen_demo", "frozen_landmarks"} == set(suite_names())
 
 
 def test_oversampling_can_be_resolved() -> None:

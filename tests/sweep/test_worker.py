@@ -25,7 +25,7 @@ from marsbench.results.record import Outcome
 from marsbench.results.store import Store
 from marsbench.sweep.heartbeat import Heartbeat, heartbeats
 from marsbench.sweep.units import UnitFile, write_sweep
-from marsbench.sweep.worker import INTERRUPTED, SIGNALS, interruptible, main, run_unit
+from marsbench.sweep.worker import FAULT, INTERRUPTED, SIGNALS, interruptible, main, run_unit
 from marsbench.training import bank, runner
 from tests.sweep.records import TINY, finish, record_of
 
@@ -129,14 +129,40 @@ def test_a_fault_of_ours_stops_no_other(tmp_path: Path, monkeypatch: pytest.Monk
     assert "ours" in (tmp_path / ids(unit)[0] / "failed.json").read_text()
 
 
-def test_what_stops_all_that_share_features(
+def test_a_fault_of_ours_leaves_what_shares_features_to_be_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unit, runs = make_unit(tmp_path, CACHED), use(monkeypatch, s1=ZeroDivisionError("ours"))
-    assert run_unit(unit) == 0
+    assert run_unit(unit) == FAULT
     assert runs.seeds == [0, 1]
     failed = [(tmp_path / run_id / "failed.json").exists() for run_id in ids(unit)]
-    assert failed == [False, True, True]
+    assert failed == [False, True, False]
+    assert main([str(unit)]) == 0
+    assert runs.seeds == [0, 1, 2]
+
+
+def test_what_they_share_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = make_unit(tmp_path, CACHED)
+
+    def nothing(*_: object, **__: object) -> None:
+        raise DataNotFoundError("Far and wide nothing.")
+
+    monkeypatch.setattr(bank, "run_bank", nothing)
+    assert run_unit(unit) == 0
+    assert all((tmp_path / run_id / "failed.json").exists() for run_id in ids(unit))
+
+
+def test_a_run_that_is_told_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit, runs = make_unit(tmp_path, CACHED), use(monkeypatch)
+
+    def twice(plans: Sequence[Plan], *, force: bool = False) -> Iterator[Any]:
+        for found in runs.run_bank(plans, force=force):
+            yield found
+            yield found
+
+    monkeypatch.setattr(bank, "run_bank", twice)
+    assert run_unit(unit) == 0
+    assert len(Store(tmp_path).paths()) == 3
 
 
 def test_a_run_of_another_process_is_left_to_it(
@@ -193,16 +219,6 @@ def test_an_interrupted_unit_goes_on(
     assert runs.seeds == [0, 1, 1, 2]
 
 
-def test_a_unit_halts_between_runs(
-    keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    unit, runs = make_unit(tmp_path, keys), use(monkeypatch)
-    assert run_unit(unit, halt=lambda: len(runs.seeds) == 2) == INTERRUPTED
-    assert runs.seeds == [0, 1]
-    assert run_unit(unit) == 0
-    assert runs.seeds == [0, 1, 2]
-
-
 def test_what_is_no_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(StoreError, match="cannot be read"):
         run_unit(tmp_path / "nothing.json")
@@ -221,6 +237,8 @@ def test_the_first_signal_alone_counts(how: signal.Signals) -> None:
                 signal.raise_signal(how)
             finally:
                 for one in SIGNALS:
+                    # Python complains of one that is under way when it comes to be ignored.
+                    assert callable(signal.getsignal(one))
                     signal.raise_signal(one)
 
     with pytest.raises(KeyboardInterrupt, match=how.name):

@@ -1,0 +1,110 @@
+"""``marsbench report``: what the records of a store say, in figures, tables and one page."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marsbench.cli.output import Format, FormatOption, friendly, note, say
+
+SHOWN = 12
+"""Problems that the terminal shows; the page lists all."""
+
+
+class Normalise(StrEnum):
+    """What scores are normalised by."""
+
+    REFERENCE = "reference"
+    OBSERVED = "observed"
+
+
+@friendly
+def report(
+    store: Annotated[Path, typer.Argument(help="Folder of records.")] = Path("runs"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("report"),
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            help="Parts to build, separated by commas: tables, violins, curves, profiles, ranks, "
+            "heatmap, cost, confusion, imbalance. The page always is.",
+        ),
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option("--compare", help="Folder of other records, to set beside these."),
+    ] = None,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Set the paper's published numbers beside these.")
+    ] = False,
+    task: Annotated[
+        list[str] | None, typer.Option("--task", help="Only runs of these tasks (commas).")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="Only runs of these models (commas).")
+    ] = None,
+    mode: Annotated[
+        list[str] | None, typer.Option("--mode", help="Only runs of these modes (commas).")
+    ] = None,
+    normalise: Annotated[
+        Normalise,
+        typer.Option(
+            "--normalise",
+            help="By reference ranges where a task has one, or by each task's lowest and highest "
+            "score.",
+        ),
+    ] = Normalise.REFERENCE,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
+    form: FormatOption = Format.AUTO,
+) -> None:
+    """Build figures, tables and a page of a store's records.
+
+    For example: marsbench report runs --out report
+    """
+    from marsbench.report.build import write_report
+
+    built = write_report(
+        store,
+        out,
+        only=None if only is None else _names(only),
+        compare=compare,
+        reference=reference,
+        tasks=_names(task),
+        models=_names(model),
+        modes=_names(mode),
+        normalise=normalise.value,
+        seed=seed,
+    )
+    for finding in built.findings[:SHOWN]:
+        note(f"Problem ({finding.what}): {finding.message}")
+    if len(built.findings) > SHOWN:
+        note(f"and {len(built.findings) - SHOWN} more problems, in {built.index}#problems")
+    if form.is_json:
+        say(
+            json.dumps(
+                {
+                    "index": str(built.index),
+                    "runs": built.num_runs,
+                    "figures": [str(path) for path in built.figures],
+                    "tables": [str(path) for path in built.tables],
+                    "problems": [
+                        {"what": f.what, "message": f.message, "run_ids": list(f.run_ids)}
+                        for f in built.findings
+                    ],
+                }
+            )
+        )
+        return
+    for what, files in (("figures", built.figures), ("tables", built.tables)):
+        if files:
+            endings = ", ".join(sorted({path.suffix[1:].upper() for path in files}))
+            number = len({path.stem for path in files})
+            say(f"{number} {what} ({endings}) in {files[0].parent}")
+    say(f"The report of {built.num_runs} runs: {built.index}")
+
+
+def _names(given: list[str] | None) -> tuple[str, ...]:
+    """Take names apart at commas."""
+    return tuple(n for part in given or () for n in map(str.strip, part.split(",")) if n)

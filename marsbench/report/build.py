@@ -1,0 +1,270 @@
+"""Build a report: figures, tables and the page, into one folder."""
+
+import contextlib
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from marsbench import __version__
+from marsbench.errors import ConfigError, StoreError, unknown_name
+from marsbench.progress import steps
+from marsbench.report import figures, style
+from marsbench.report.analysis import (
+    OBSERVED,
+    REFERENCE,
+    Analysis,
+    analyse,
+    open_study,
+)
+from marsbench.report.beside import compared_tables, published_table
+from marsbench.report.html import Drawn, Finding, page
+from marsbench.report.scores import Study
+from marsbench.report.summary import ROUNDS
+from marsbench.report.table_forms import Table
+from marsbench.report.tables import (
+    coverage_tables,
+    missing_table,
+    ranges_table,
+    runs_table,
+    tables,
+)
+from marsbench.results.store import Store, write_atomically
+
+INDEX = "index.html"
+MANIFEST = "report.json"
+TABLES = "tables"
+PARTS = (TABLES, *figures.FAMILIES)
+"""What `only` may name."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was built.
+
+    Attributes:
+        index: The page.
+        figures: PDF and PNG of every figure.
+        tables: CSV, Markdown and LaTeX of every table.
+        findings: What a reader must know.
+        num_runs: Records it is made of.
+    """
+
+    index: Path
+    figures: tuple[Path, ...]
+    tables: tuple[Path, ...]
+    findings: tuple[Finding, ...]
+    num_runs: int
+
+
+def build_report(store: str | Path, out: str | Path, **options: Any) -> Path:
+    """Build a report and return its page; options as of `write_report`."""
+    return write_report(store, out, **options).index
+
+
+def write_report(
+    store: str | Path,
+    out: str | Path,
+    *,
+    only: Collection[str] | None = None,
+    compare: str | Path | None = None,
+    reference: bool = False,
+    tasks: Sequence[str] = (),
+    models: Sequence[str] = (),
+    modes: Sequence[str] = (),
+    normalise: str = REFERENCE,
+    rounds: int = ROUNDS,
+    seed: int = 0,
+) -> Report:
+    """Build a report of a store.
+
+    What cannot be read or drawn is listed among the report's problems; the rest is built. Equal
+    records and options give equal files. Files of an earlier report in the same folder that this
+    one does not have are removed.
+
+    Args:
+        store: Folder of records.
+        out: Folder to write to.
+        only: Parts to build, of `PARTS`; None for all. The page always is.
+        compare: Folder of other records to set beside.
+        reference: Whether published numbers stand beside these.
+        tasks: Only runs of these tasks; all if empty.
+        models: Only runs of these models.
+        modes: Only runs of these modes.
+        normalise: reference, for reference ranges where a task has one, or observed, for the lowest
+            and highest score of each task.
+        rounds: Rounds of the bootstrap.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        StoreError: If there is no store, no record that can be read, or `out` cannot be written.
+        UnknownNameError: If a part, task, model or mode is unknown.
+    """
+    parts = _parts(only)
+    if normalise not in (REFERENCE, OBSERVED):
+        raise unknown_name("normalisation", normalise, (REFERENCE, OBSERVED))
+    if rounds < 1:
+        raise ConfigError(f"rounds={rounds} gives no interval.", f"Ask for {ROUNDS}.")
+    opened = Store(store)
+    study = open_study(opened, tasks, models, modes)
+    other = None if compare is None else open_study(Store(compare), tasks, models, modes)
+    folder = Path(out).expanduser()
+    with _writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _steps(study, other) as step:
+            common: dict[str, Any] = {"rounds": rounds, "normalise": normalise, "step": step}
+            others = () if other is None else tuple(other.groups.values())
+            analysis = analyse(
+                opened, study, others=others, seed=seed, with_published=reference, **common
+            )
+            beside = [published_table(analysis)] if reference else []
+            if compare is not None and other is not None:
+                mine = tuple(study.groups.values())
+                theirs = analyse(Store(compare), other, others=mine, seed=seed + 1, **common)
+                beside += compared_tables(analysis, theirs, str(compare))
+        return _write(analysis, other, folder, parts, beside, normalise, str(store))
+
+
+def _parts(only: Collection[str] | None) -> frozenset[str]:
+    if only is None:
+        return frozenset(PARTS)
+    for name in only:
+        if name not in PARTS:
+            raise unknown_name("part of a report", name, PARTS)
+    return frozenset(only)
+
+
+@contextlib.contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Say what to do where a folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"The report cannot be written to {folder}: {error.strerror or error}.",
+            "Choose a folder you may write, with room, with --out.",
+        ) from error
+
+
+@contextlib.contextmanager
+def _steps(study: Study, other: Study | None) -> Iterator[Callable[[int], None]]:
+    total = len(study.groups) + (0 if other is None else len(other.groups))
+    with steps("Estimating", total) as step:
+        yield step
+
+
+def _write(
+    analysis: Analysis,
+    other: Study | None,
+    folder: Path,
+    parts: Collection[str],
+    beside: list[Table],
+    normalise: str,
+    store: str,
+) -> Report:
+    findings = [Finding(p.trouble, p.message, p.run_ids) for p in analysis.problems]
+    if other is not None:
+        found = (Finding(f"other store: {p.trouble}", p.message, p.run_ids) for p in other.problems)
+        findings += found
+    drawn, failed = _draw(analysis, folder / "figures", parts)
+    findings += failed
+    made = tables(analysis) if TABLES in parts else []
+    written = []
+    if TABLES in parts:
+        extra = [*beside, *coverage_tables(analysis), missing_table(analysis)]
+        for table in [*made, *extra, ranges_table(analysis)]:
+            written += table.write(folder / TABLES)
+        # Thousands of rows are for programs alone.
+        written += runs_table(analysis).write(folder / TABLES, ("csv",))
+    text = page(
+        analysis,
+        f"Report of {Path(store).expanduser().resolve().name}",
+        drawn=drawn,
+        tables=made,
+        beside=beside,
+        findings=findings,
+    )
+    index = folder / INDEX
+    write_atomically(index, text)
+    pictures = [path for one in drawn for path in (one.png.with_suffix(".pdf"), one.png)]
+    report = Report(
+        index, tuple(pictures), tuple(written), tuple(findings), analysis.study.num_records
+    )
+    _leave_word(report, analysis, normalise, store)
+    return report
+
+
+def _draw(
+    analysis: Analysis, folder: Path, parts: Collection[str]
+) -> tuple[list[Drawn], list[Finding]]:
+    """Draw every figure that can be drawn, and say which cannot."""
+    drawn, failed = [], []
+    planned, unplanned = _planned(analysis, parts)
+    failed += unplanned
+    with style.drawing(), steps("Drawing", len(planned)) as step:
+        for picture in planned:
+            try:
+                _, png = style.save(picture.draw(), folder, picture.name)
+                drawn.append(Drawn(picture, png))
+            except OSError:
+                raise  # the disk is full or the folder gone: no figure will do better
+            except Exception as error:
+                failed.append(_not_drawn(picture.title, error))
+            step(1)
+    return drawn, failed
+
+
+def _planned(
+    analysis: Analysis, parts: Collection[str]
+) -> tuple[list[figures.Picture], list[Finding]]:
+    planned, failed = [], []
+    for family in figures.FAMILIES:
+        if family not in parts:
+            continue
+        try:
+            planned += figures.pictures(analysis, (family,))
+        except Exception as error:
+            failed.append(_not_drawn(family, error))
+    return planned, failed
+
+
+def _not_drawn(title: str, error: Exception) -> Finding:
+    text = str(error).replace("\n", " ") or type(error).__name__
+    if not isinstance(error, StoreError):
+        text = f"{type(error).__name__}: {text}"
+    return Finding("figure not drawn", f"{title}. {text}")
+
+
+def _leave_word(report: Report, analysis: Analysis, normalise: str, store: str) -> None:
+    """Write what the report was made of, and remove files of an earlier one."""
+    folder = report.index.parent
+    files = [report.index, *report.figures, *report.tables]
+    names = sorted(path.relative_to(folder).as_posix() for path in files)
+    manifest = folder / MANIFEST
+    for stale in set(_earlier(manifest)) - set(names):
+        path = folder / stale
+        # A manifest that was meddled with must not reach outside.
+        if path.resolve().is_relative_to(folder.resolve()):
+            path.unlink(missing_ok=True)
+    content = {
+        "marsbench": __version__,
+        "store": store,
+        "records": analysis.study.num_records,
+        "normalise": normalise,
+        "ranges": {
+            data: {"source": r.source, "low": dict(r.low), "high": dict(r.high)}
+            for data, r in sorted(analysis.ranges.items())
+        },
+        "rounds": analysis.rounds,
+        "seed": analysis.seed,
+        "problems": [{"what": f.what, "message": f.message} for f in report.findings],
+        "files": names,
+    }
+    write_atomically(manifest, json.dumps(content, indent=2) + "\n")
+
+
+def _earlier(manifest: Path) -> list[str]:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return [str(name) for name in json.loads(manifest.read_text(encoding="utf-8"))["files"]]
+    return []

@@ -1,0 +1,75 @@
+"""A store as one table, for other programs."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from marsbench.errors import ConfigError, StoreError
+from marsbench.results.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIXES = (".parquet", ".csv")
+
+
+def export_results(
+    store: Path | str, out: Path, *, long: bool = False, replace: bool = False
+) -> tuple[int, list[StoreError]]:
+    """Write a store's records to a file.
+
+    Args:
+        store: Folder of records.
+        out: File to write, ``.parquet`` or ``.csv``.
+        long: A row per metric (split, metric, value) instead of a row per record with a column
+            per metric.
+        replace: Whether a file that is there is written anew.
+
+    Returns:
+        Number of rows, and the records that could not be read, which are left out.
+
+    Raises:
+        MarsbenchError: If the store holds nothing, or the file cannot be written.
+    """
+    out = Path(out).expanduser()
+    if out.suffix not in SUFFIXES:
+        raise ConfigError(
+            f"{out} is neither .parquet nor .csv.", "The end of the name says which is written."
+        )
+    if out.exists() and not replace:
+        raise ConfigError(f"{out} is there already.", "Name another file, or add --force.")
+    table, unreadable = Store(store).table()
+    if table.empty:
+        raise StoreError(
+            f"The store {store} holds no finished run that can be read.",
+            "Name the folder that holds the records.",
+        )
+    if long:
+        table = lengthen(table)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        if out.suffix == ".csv":
+            table.to_csv(partial, index=False)
+        else:
+            table.to_parquet(partial, index=False)
+        partial.replace(out)
+    except OSError as error:
+        raise StoreError(
+            f"{out} cannot be written: {error.strerror or error}.", "Name a folder you may write."
+        ) from error
+    return len(table), unreadable
+
+
+def lengthen(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Make a row per metric of a row per record; metrics that a record lacks have no row.
+
+    Args:
+        table: As `Store.table` gives it: columns of metrics are named ``split/metric``.
+    """
+    metrics = [name for name in table.columns if "/" in name]
+    facts = [name for name in table.columns if name not in metrics and name != "score"]
+    long = table.melt(facts, metrics, var_name="name", value_name="value").dropna(subset="value")
+    split = long["name"].str.partition("/")
+    long = long.assign(split=split[0], metric=split[2])
+    columns = [*facts, "split", "metric", "value"]
+    return long[columns].sort_values(["run_id", "split", "metric"], ignore_index=True)

@@ -1,0 +1,152 @@
+"""The page of a report in a real browser, without a network."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from marsbench.report.build import write_report
+from tests.report.browser import Browser, find_chromium
+from tests.report.fake_store import everything, make_store
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    store = make_store(folder / "runs", everything(seeds=(0, 1, 10)))
+    other = make_store(folder / "others", everything(seeds=(0, 1))[:40])
+    parts = ("tables", "violins", "curves", "imbalance")
+    built = write_report(store.root, folder / "out", only=parts, reference=True, compare=other.root)
+    # Alone, to show that the page needs nothing beside it.
+    lone = folder / "lone.html"
+    lone.write_bytes(built.index.read_bytes())
+    return lone
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    with Browser(chromium, tmp_path / "profile") as running:
+        yield running
+
+
+COLUMN = """Array.from(document.querySelectorAll('#scores tbody tr')).filter((row) => !row.hidden)
+    .map((row) => row.cells[%d].dataset.v ?? row.cells[%d].textContent)"""
+
+
+def column(browser: Browser, number: int) -> list[str]:
+    values = browser.evaluate(COLUMN % (number, number))
+    return [str(value) for value in values]
+
+
+def test_everything_is_in_the_file(browser: Browser, index: Path) -> None:
+    browser.open(index, 1400)
+    loaded = browser.evaluate(
+        "Array.from(document.images).map((i) => i.complete && i.naturalWidth > 0)"
+    )
+    assert len(loaded) > 10
+    assert all(loaded)
+    assert browser.messages == []
+    outside = [url for url in browser.requests if not url.startswith(("data:", "file:"))]
+    assert outside == []
+    assert [url for url in browser.requests if url.startswith("file:")] == [index.as_uri()]
+    # Not even a script that somebody smuggles in could ask the network.
+    browser.evaluate("fetch('https://example.org/').catch(() => null)")
+    assert any("Content Security Policy" in message for message in browser.messages)
+
+
+def test_sorting_by_mouse_and_keyboard(browser: Browser, index: Path) -> None:
+    browser.open(index, 1400)
+    header = "#scores th:nth-child(7)"
+    state = f"document.querySelector('{header}').getAttribute('aria-sort')"
+    browser.click(f"{header} button")
+    assert browser.evaluate(state) == "descending"
+    numbers = [float(value) for value in column(browser, 6)]
+    assert numbers == sorted(numbers, reverse=True)
+    assert len(set(numbers)) > 10
+    browser.evaluate(f"document.querySelector('{header} button').focus()")
+    browser.press("Enter", 13, "\r")
+    assert browser.evaluate(state) == "ascending"
+    assert [float(value) for value in column(browser, 6)] == sorted(numbers)
+    browser.press("Tab", 9)
+    browser.press(" ", 32, " ")
+    assert browser.evaluate(state) == "none"
+    assert browser.evaluate("document.querySelectorAll('#scores th[aria-sort=none]').length") == 10
+    browser.click("#scores th:nth-child(2) button")
+    names = column(browser, 1)
+    assert names == sorted(names)
+    assert browser.messages == []
+
+
+def test_filters(browser: Browser, index: Path) -> None:
+    browser.open(index, 1400)
+    every = len(column(browser, 0))
+    browser.evaluate(
+        "(() => { const f = document.forms[0]; f.elements.mode.value = 'finetune';"
+        "f.dispatchEvent(new Event('input')); })()"
+    )
+    modes = column(browser, 2)
+    assert set(modes) == {"finetune"}
+    assert 0 < len(modes) < every
+    assert browser.evaluate("document.getElementById('shown').textContent") == (
+        f"{len(modes)} of {every} rows"
+    )
+    figures = "Array.from(document.querySelectorAll('figure'))"
+    shown = browser.evaluate(f"{figures}.filter((f) => !f.hidden).map((f) => f.dataset.mode)")
+    assert set(shown) == {"finetune"}
+    browser.evaluate("document.querySelector('#filters input').focus()")
+    for letter in "frost":
+        browser.press(letter, ord(letter.upper()), letter)
+    assert set(column(browser, 0)) == {"frost_cls"}
+    browser.click("#filters button")
+    assert len(column(browser, 0)) == every
+    assert browser.messages == []
+
+
+def test_a_number_leads_to_its_runs(browser: Browser, index: Path) -> None:
+    browser.open(index, 1400)
+    broken = browser.evaluate(
+        "Array.from(document.querySelectorAll('a[href^=\"#\"]')).map((a) => a.hash.slice(1))"
+        ".filter((id) => !document.getElementById(decodeURIComponent(id)))"
+    )
+    assert broken == []
+    links = browser.evaluate("document.querySelectorAll('#tables td a, #beside td a').length")
+    assert links > 20
+    browser.evaluate(
+        "(() => { const f = document.forms[0]; f.elements.mode.value = 'scratch';"
+        "f.dispatchEvent(new Event('input'));"
+        "location.hash = '#cell-classification-frozen-cached-full-frost_cls-vit_l_16'; })()"
+    )
+    runs = "document.querySelectorAll('tr:target details[open] li code')"
+    found = browser.evaluate(
+        f"new Promise((done) => setTimeout(() => done(Array.from({runs})"
+        ".map((c) => c.textContent)), 200))"
+    )
+    assert len(found) == 3
+    assert all(run.startswith("frost_cls/vit_l_16/frozen/full/") for run in found)
+
+
+@pytest.mark.parametrize("width", [1400, 768, 390, 320])
+def test_nothing_sticks_out(browser: Browser, index: Path, width: int, tmp_path: Path) -> None:
+    browser.open(index, width, mobile=width < 800)
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    assert browser.evaluate("window.innerWidth") == width
+    browser.screenshot(tmp_path / f"page-{width}.png", whole=True)
+    assert (tmp_path / f"page-{width}.png").stat().st_size > 10_000
+
+
+def test_names_that_mean_something_in_html(browser: Browser, tmp_path: Path) -> None:
+    import dataclasses
+
+    strange = "<img src=x onerror=alert(1)>&\"'"
+    records = [dataclasses.replace(record, device=strange) for record in everything(seeds=(0, 1))]
+    store = make_store(tmp_path / "runs", records[:8])
+    built = write_report(store.root, tmp_path / "out", only=("tables",))
+    browser.open(built.index, 1000)
+    assert browser.evaluate("document.images.length") == 0
+    assert strange in browser.evaluate("document.querySelector('#environment dl').textContent")
+    assert browser.messages == []

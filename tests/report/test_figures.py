@@ -1,0 +1,201 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from marsbench.errors import StoreError
+from marsbench.report import plots, plots_grids, style
+from marsbench.report.analysis import Analysis, analyse, open_study
+from marsbench.report.confusions import confusion_shares
+from marsbench.report.figures import FAMILIES, alike_groups, pictures
+from marsbench.report.plots import Panel, Row
+from marsbench.report.summary import Comparison, Estimate
+from marsbench.results.record import RunRecord
+from tests.report.fake_store import Fake, everything, fake_record, make_store
+
+
+def analysis_of(folder: Path, records: list[RunRecord]) -> Analysis:
+    store = make_store(folder / "runs", records)
+    return analyse(store, open_study(store), rounds=50)
+
+
+@pytest.fixture(scope="module")
+def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+    return analysis_of(tmp_path_factory.mktemp("study"), everything(seeds=(0, 1, 10)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_figure_is_drawn_the_same_twice(
+    family: str, analysis: Analysis, tmp_path: Path
+) -> None:
+    planned = pictures(analysis, (family,))
+    assert planned
+    names = [picture.name for picture in planned]
+    assert len(set(names)) == len(names)
+    picture = planned[0]
+    files = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        with style.drawing():
+            files.append(style.save(picture.draw(), folder, picture.name))
+    for first, second in zip(*files, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+    pdf, png = (path.read_bytes() for path in files[0])
+    assert pdf.startswith(b"%PDF")
+    assert b"CreationDate" not in pdf
+    assert b"/FontFile2" in pdf  # TrueType, embedded
+    assert png.startswith(b"\x89PNG")
+
+
+def test_frozen_comes_first_normalised_and_raw(analysis: Analysis) -> None:
+    names = [picture.name for picture in pictures(analysis, ("violins",))]
+    assert names[:2] == [
+        "violins-normalised-classification-frozen-cached-full",
+        "violins-raw-classification-frozen-cached-full",
+    ]
+    for mode in ("frozen", "finetune", "scratch"):
+        assert f"violins-raw-segmentation-{mode}-online-full" in names
+
+
+ONE = Fake("frost_cls", "vit_l_16")
+PERFECT = {"val": {}, "test": {"f1_weighted": 1.0}}
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [fake_record(ONE)],
+        [fake_record(Fake("frost_cls", "vit_l_16", seed=seed)) for seed in (0, 1)],
+        [fake_record(Fake("frost_cls", m)) for m in ("vit_l_16", "resnet101")],
+        [fake_record(Fake(t, "vit_l_16")) for t in ("frost_cls", "landmark_cls")],
+        [fake_record(Fake("frost_cls", "vit_l_16", subset="few_shot_5"))],
+        [fake_record(Fake("frost_cls", "vit_l_16", subset="partition_0.10"))],
+        [fake_record(Fake("ega_ms", "lightgbm"))],
+        [fake_record(ONE, timing={})],
+        [fake_record(ONE, timing={"train": 0.0})],
+        [
+            fake_record(Fake("frost_cls", "vit_l_16", seed=seed), metrics=PERFECT)
+            for seed in (0, 1, 10)
+        ],
+    ],
+    ids=[
+        "one run",
+        "two seeds",
+        "two models",
+        "two tasks",
+        "few shots",
+        "a part",
+        "a loss",
+        "no time",
+        "no seconds",
+        "equal scores",
+    ],
+)  # fmt: skip
+def test_little_gives_pictures_too(records: list[RunRecord], tmp_path: Path) -> None:
+    planned = pictures(analysis_of(tmp_path, records))
+    assert "violins" in {picture.family for picture in planned}
+    with style.drawing():
+        for picture in planned:
+            style.save(picture.draw(), tmp_path, picture.name)
+
+
+def test_one_seed_is_a_point(analysis: Analysis) -> None:
+    with style.drawing():
+        figure = plots.violins(
+            [Panel("frost_cls", "F1", {"vit": Row(0.9, runs=np.array([0.9]))})],
+            ["vit"],
+            style.looks(["vit"]),
+        )
+    (axes,) = figure.axes
+    assert not axes.collections  # no shape
+    assert [np.asarray(line.get_xdata()).tolist() for line in axes.lines] == [[0.9]]
+
+
+def test_models_without_runs_are_said_to_be() -> None:
+    panels = [Panel("a", "F1", {"x": Row(0.5)}), Panel("b", "F1", {})]
+    with style.drawing():
+        figure = plots.violins(panels, ["x", "y"], style.looks(["x", "y"]), starred={"y"})
+    assert [text.get_text() for text in figure.axes[1].texts] == ["no runs", "no runs"]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["x", "y *"]
+
+
+def test_names_are_not_mathematics(tmp_path: Path) -> None:
+    strange = ["a$b_c$d", "$\\frac{$", "Ünïcode \N{GREEK SMALL LETTER ALPHA}"]
+    with style.drawing():
+        figure = plots_grids.confusion(np.eye(3), strange, "$x")
+        style.save(figure, tmp_path, "strange")
+
+
+def test_users_settings_change_nothing_and_are_left_alone() -> None:
+    import matplotlib as mpl
+
+    with mpl.rc_context({"font.size": 40}):
+        with style.drawing():
+            assert mpl.rcParams["font.size"] < 10
+        assert mpl.rcParams["font.size"] == 40
+
+
+def test_looks_tell_many_models_apart() -> None:
+    found = style.looks(f"model {number}" for number in range(40))
+    assert len({(look["color"], look["marker"]) for look in found.values()}) == 40
+
+
+def compared(first: str, second: str, p: float) -> Comparison:
+    return Comparison(first, second, ("t",), Estimate(0.5, 0.4, 0.6), 7, p, p)
+
+
+def test_bars_join_models_that_no_test_tells_apart() -> None:
+    found = [
+        compared("a", "b", 0.5),
+        compared("a", "c", 0.01),
+        compared("b", "c", 0.2),
+        compared("a", "d", 0.001),
+        compared("b", "d", 0.001),
+        compared("c", "d", math.nan),
+    ]
+    assert alike_groups(["a", "b", "c", "d"], found) == [["a", "b"], ["b", "c"], ["c", "d"]]
+    assert alike_groups(["a", "b", "c"], found[1:2]) == [["a", "b"], ["b", "c"]]
+    assert alike_groups(["a", "b"], [compared("a", "b", 0.0)]) == []
+
+
+def test_confusion_matrices_are_means_over_seeds(tmp_path: Path) -> None:
+    import pandas as pd
+
+    records = [fake_record(Fake("frost_cls", "vit_l_16", seed=seed)) for seed in (0, 1)]
+    store = make_store(tmp_path, records)
+    answers = ([0, 0, 0, 1], [0, 1, 1, 1])  # to targets 0, 0, 1, 1
+    for record, given in zip(records, answers, strict=True):
+        frame = pd.DataFrame(
+            {
+                "split": ["test"] * 4 + ["val"],
+                "target": [0, 0, 1, 1, 1],
+                "scores": list(np.eye(2)[[*given, 0]]),
+            }
+        )
+        frame.to_parquet(store.folder(record.run_id) / "predictions.parquet")
+    shares, classes = confusion_shares(store, records)
+    np.testing.assert_allclose(shares, [[0.75, 0.25], [0.25, 0.75]])
+    assert classes == ["non_frost", "frost"]
+
+
+def test_masks_have_confusion_matrices_too(tmp_path: Path) -> None:
+    records = [fake_record(Fake("mmls", "unet"))]
+    shares, _ = confusion_shares(make_store(tmp_path, records), records)
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("damage", ["absent", "garbage", "columns"])
+def test_predictions_that_cannot_be_read(damage: str, tmp_path: Path) -> None:
+    import pandas as pd
+
+    records = [fake_record(ONE)]
+    store = make_store(tmp_path, records)
+    path = store.folder(records[0].run_id) / "predictions.parquet"
+    if damage == "absent":
+        path.unlink()
+    elif damage == "garbage":
+        path.write_bytes(b"no parquet")
+    else:
+        pd.DataFrame({"split": ["test"]}).to_parquet(path)
+    with pytest.raises(StoreError, match="predictions"):
+        confusion_shares(store, records)

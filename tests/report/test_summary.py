@@ -1,0 +1,186 @@
+"""Estimates of a group: by hand, their intervals, and what cannot be estimated."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from marsbench.report import aggregate
+from marsbench.report.reference import published, reference_ranges
+from marsbench.report.scores import Group, Trouble, study_of
+from marsbench.report.summary import Ranges, compare, observed_ranges, summarise
+from marsbench.results.record import RunRecord
+from tests.report.test_scores import record, whole
+
+
+def group_of(records: list[RunRecord]) -> Group:
+    (group,) = study_of(records).groups.values()
+    return group
+
+
+def random_group(seed: int = 0, models: str = "wxyz", tasks: str = "abc", runs: int = 5) -> Group:
+    rng = np.random.default_rng(seed)
+    return group_of(
+        [
+            record(f"task_{t}", m, s, float(rng.normal(0.5 + 0.1 * i, 0.05)))
+            for t in tasks
+            for i, m in enumerate(models)
+            for s in range(runs)
+        ]
+    )
+
+
+def test_by_hand() -> None:
+    summary = summarise(group_of(whole()))
+    # Of x 0, 0.01, 0.02, of y 0.1 more, of z 0.2 more, in both tasks: observed from 0 to 0.22.
+    assert summary.ranges.low == {"task_a": 0.0, "task_b": 0.0}
+    assert summary.ranges.high == {"task_a": 0.22, "task_b": 0.22}
+    assert list(summary.models) == ["z", "y", "x"]
+    y = summary.models["y"]
+    assert y.iqm.value == y.median.value == y.mean.value == pytest.approx(0.5)
+    assert y.optimality_gap.value == pytest.approx(0.5)
+    assert y.num_runs == 6
+    assert y.rank is not None
+    assert (y.rank.value, y.rank.low, y.rank.high) == (2, 2, 2)
+    one = summary.tasks["task_a", "y"]
+    assert one.iqm.value == one.mean.value == pytest.approx(0.11)
+    assert one.std == pytest.approx(0.01)
+    assert one.normalised_iqm.value == pytest.approx(0.5)
+    assert one.distribution.shape == (1000,)
+    assert np.allclose(one.normalised_distribution * 0.22, one.distribution)
+
+
+def test_aggregates_are_those_of_the_normalised_matrix() -> None:
+    group = random_group()
+    ranges = Ranges("mine", dict.fromkeys(group.tasks, 0.2), dict.fromkeys(group.tasks, 1.0))
+    found = summarise(group, ranges=ranges).models["x"]
+    normal = (group.matrix("x") - 0.2) / 0.8
+    assert found.iqm.value == pytest.approx(scipy.stats.trim_mean(normal, 0.25, axis=None))
+    assert found.mean.value == pytest.approx(normal.mean())
+    drawn = aggregate.stratified_bootstrap(normal, np.random.default_rng(9), 20_000)
+    low, high = aggregate.percentile_interval(drawn)
+    assert (found.iqm.low, found.iqm.high) == pytest.approx((low, high), abs=0.01)
+
+
+def test_equal_seeds_and_no_effect_of_other_models() -> None:
+    group, fewer = random_group(), random_group(models="wxyz")
+    ranges = reference_ranges(dict.fromkeys(group.tasks, "f1_weighted"))
+    first, second = (summarise(g, ranges=ranges).models["x"] for g in (group, fewer))
+    assert first.iqm == second.iqm
+    assert first.iqm != summarise(group, ranges=ranges, seed=1).models["x"].iqm
+    cells = {name: cell for name, cell in group.cells.items() if name[1] in "xy"}
+    alone = summarise(Group(group.key, cells), ranges=ranges)
+    assert alone.models["x"].iqm == first.iqm
+    assert compare(group) == compare(group)
+
+
+def test_lower_is_better() -> None:
+    def losses(model: str, values: list[float]) -> list[RunRecord]:
+        return [
+            record(
+                "ega_ms",
+                model,
+                seed,
+                kind="multilabel",
+                headline="log_loss",
+                metrics={"test": {"log_loss": value}},
+            )
+            for seed, value in enumerate(values)
+        ]
+
+    group = group_of([*losses("good", [0.1, 0.12, 0.14]), *losses("bad", [0.3, 0.32, 0.34])])
+    summary = summarise(group, ranges=reference_ranges())
+    assert list(summary.models) == ["good", "bad"]
+    assert summary.models["good"].iqm.value == pytest.approx(1 - 0.12 / 0.41)
+    one = summary.tasks["ega_ms", "good"]
+    assert one.iqm.low <= one.iqm.value <= one.iqm.high
+    assert one.normalised_iqm.low <= one.normalised_iqm.value <= one.normalised_iqm.high
+    best = summary.models["good"].rank
+    assert best is not None
+    assert best.value == 1
+    (pair,) = compare(group, ranges=reference_ranges())
+    assert (pair.first, pair.probability.value) == ("bad", 0)
+
+
+def test_one_seed_has_no_interval() -> None:
+    summary = summarise(group_of([r for r in whole() if r.seed == 0]))
+    model = summary.models["y"]
+    assert math.isfinite(model.iqm.value)
+    assert math.isnan(model.iqm.low)
+    assert math.isnan(summary.tasks["task_a", "y"].std)
+    assert model.rank is not None
+    assert math.isnan(model.rank.high)
+    assert Trouble.ONE_SEED in {problem.trouble for problem in summary.problems}
+
+
+def test_a_model_that_lacks_a_task_comes_last_and_is_not_ranked() -> None:
+    records = [r for r in whole("abc") if (r.task, r.model) != ("task_c", "z")]
+    summary = summarise(group_of(records))
+    assert list(summary.models) == ["y", "x", "z"]
+    z = summary.models["z"]
+    assert (z.lacks, z.tasks, z.rank) == (("task_c",), ("task_a", "task_b"), None)
+    assert summary.ranked_tasks == ("task_a", "task_b", "task_c")
+    pairs = {(pair.first, pair.second): pair for pair in compare(group_of(records))}
+    assert pairs["x", "z"].tasks == ("task_a", "task_b")
+
+
+def test_ranks_over_what_all_share() -> None:
+    kept = [r for r in whole("abc") if (r.task, r.model) not in {("task_c", "x"), ("task_b", "z")}]
+    summary = summarise(group_of([r for r in kept if r.model != "y"]))
+    assert summary.ranked_tasks == ("task_a",)
+    none = summarise(group_of([r for r in whole() if (r.task == "task_a") == (r.model == "x")]))
+    assert none.ranked_tasks == ()
+    assert any("no ranks" in problem.message for problem in none.problems)
+
+
+def test_a_task_of_one_model_has_no_observed_range() -> None:
+    summary = summarise(group_of([*whole(), *(record("task_c", "x", s, 0.5) for s in range(3))]))
+    assert not summary.ranges.has("task_c")
+    assert summary.models["x"].tasks == ("task_a", "task_b")
+    assert math.isnan(summary.tasks["task_c", "x"].normalised_iqm.value)
+    assert summary.tasks["task_c", "x"].iqm.value == 0.5
+    (problem,) = [p for p in summary.problems if p.trouble is Trouble.RANGE]
+    assert "task_c" in problem.message
+
+
+def test_one_model_alone() -> None:
+    summary = summarise(group_of(whole(models="x")))
+    assert math.isnan(summary.models["x"].iqm.value)
+    assert summary.models["x"].rank is None
+    assert compare(group_of(whole(models="x"))) == []
+
+
+def test_ranges_over_several_groups() -> None:
+    small = [record("task_a", "x", s, 0.05, subset="few_shot_1") for s in range(3)]
+    big = [record("task_a", "x", s, 0.85) for s in range(3)]
+    ranges = observed_ranges(study_of([*small, *big]).groups.values())
+    assert (ranges.low, ranges.high) == ({"task_a": 0.05}, {"task_a": 0.85})
+
+
+def test_comparisons() -> None:
+    group = random_group(runs=7)
+    pairs = compare(group)
+    assert len(pairs) == 6
+    for pair in pairs:
+        assert pair.num_pairs == 21
+        assert pair.p_holm >= pair.p_value
+        assert pair.probability.low <= pair.probability.value <= pair.probability.high
+    clear = next(p for p in pairs if (p.first, p.second) == ("w", "z"))
+    assert clear.probability.value < 0.01
+    assert clear.p_holm < 0.001
+
+
+def test_published_numbers_and_ranges() -> None:
+    numbers = published()
+    assert len(numbers) == 24 + 16 + 12
+    tuned = [n for n in numbers if n.table == "Table 6" and n.task == "frost_cls"]
+    assert [n.value for n in tuned] == [0.96, 0.95, 0.99]
+    assert all(0 < n.value < 1 and "2510.24010" in n.source for n in numbers)
+    recast = {n.task for n in numbers if "recast" in n.note}
+    assert recast == {"crater_multi_seg", "mars_seg_msl"}
+    ranges = reference_ranges()
+    assert "version 1" in ranges.source
+    assert "gcms" not in ranges.low
+    assert (ranges.low["mmls"], ranges.high["mmls"]) == (0, 1)
+    assert reference_ranges({"mine": "map", "odd": "loss"}).high == {"mine": 1.0}

@@ -1,0 +1,190 @@
+"""Result files of the Mars-Bench code base, as it writes them, become records."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from marsbench.cli import app
+from marsbench.cli.complete import results_words
+from marsbench.errors import DataError, MarsbenchError
+from marsbench.report.scores import load_study
+from marsbench.results.importing import Imported, import_results
+from marsbench.results.store import Store
+
+CLASSIFICATION = """\
+run_id,model,dataset,training_type,number_of_samples,random_seed,model_checkpoint,test/loss,\
+test/Accuracy_macro,test/Accuracy_weighted,test/AUROC_macro,test/F1Score_macro,\
+test/F1Score_weighted,test_class/F1Score_ael
+a_1,resnet101,domars16k,feature_extraction,-,0,ckpt_last,0.51,0.77,0.81,0.97,0.76,0.8,0.9
+a_2,resnet101,domars16k,feature_extraction,-,1,ckpt_last,0.52,0.76,0.8,0.96,0.75,0.79,0.91
+a_3,vit,frost_classification,transfer_learning,-,0,ckpt_last,0.1,0.98,0.98,0.99,0.97,0.97,
+"""
+SEGMENTATION = """\
+run_id,model,dataset,training_type,number_of_samples,random_seed,model_checkpoint,test/acc,\
+test/dice,test/iou,test/prec,test/rec
+b_1,deeplab,mmls,scratch_training,-,42,ckpt_last,0.8,0.7,0.6,0.75,0.8
+"""
+DETECTION = """\
+run_id,model,dataset,training_type,number_of_samples,random_seed,model_checkpoint,\
+mean_average_precision,object_iou_mean,object_accuracy_mean,object_precision_mean,object_recall_mean
+c_1,fasterrcnn,dust_devil_detection,transfer_learning,-,10,ckpt_last,0.412345,0.7,0.5,0.6,0.55
+"""
+FEW_SHOT = """\
+model,dataset,seed,test metric,training_type,few_shot
+ViT-L/16,mb-domars16k,0,0.41,feature_extraction,5
+ViT-L/16,mb-domars16k,0,0.61,feature_extraction,10.0
+"""
+PARTITION = """\
+model,dataset,seed,test metric,training_type,partition name
+SwinV2-B,mb-frost_cls,0,0.91,feature_extraction,0.1
+SwinV2-B,mb-frost_cls,0,0.95,feature_extraction,1.0
+"""
+EARTH = """\
+seed,model,dataset,partition name,test metric
+42,SatMAE_ViT-L/16,mb-frost_cls,0.05,0.81
+42,ViT-L/16,mb-frost_cls,1.00x train,0.97
+"""
+
+
+def bring(folder: Path, *texts: str, **options: object) -> Imported:
+    """Import files of these texts."""
+    files = []
+    for number, text in enumerate(texts):
+        files.append(folder / f"results_{number}.csv")
+        files[-1].write_text(text)
+    return import_results(files, folder / "runs", **options)  # type: ignore[arg-type]
+
+
+def test_what_its_tests_write(tmp_path: Path) -> None:
+    done = bring(tmp_path, CLASSIFICATION, SEGMENTATION, DETECTION)
+    records, bad = Store(tmp_path / "runs").records()
+    assert bad == []
+    found = {(r.task, r.model, r.mode, r.seed): (r.headline, r.score) for r in records}
+    assert found == {
+        ("domars16k", "resnet101", "frozen", 0): ("f1_weighted", 0.8),
+        ("domars16k", "resnet101", "frozen", 1): ("f1_weighted", 0.79),
+        ("frost_cls", "vit_l_16", "finetune", 0): ("f1_weighted", 0.97),
+        ("mmls", "deeplabv3plus", "scratch", 42): ("iou_per_image", 0.6),
+        ("dust_devil_det", "faster_rcnn", "finetune", 10): ("map", 0.412345),
+    }
+    first = next(r for r in records if r.seed == 1)
+    assert first.metrics["test"] == {
+        "f1_weighted": 0.79,
+        "f1_macro": 0.75,
+        "accuracy": 0.8,
+        "auroc": 0.96,
+    }
+    assert (first.record_type, first.protocol) == ("imported", "upstream")
+    origin = first.data["imported"]
+    assert (origin["file"], origin["line"], len(origin["sha256"])) == ("results_0.csv", 3, 64)
+    assert origin["row"]["run_id"] == "a_2"
+    assert any("class 1" in note for note in done.notes)
+    assert any("mean over images" in note for note in done.notes)
+    assert "object_iou_mean" in done.notes[-1]
+
+
+def test_tables_of_its_figures(tmp_path: Path) -> None:
+    rename = {"SatMAE_ViT-L/16": "satmae_vit_l"}
+    bring(tmp_path, FEW_SHOT, PARTITION)
+    bring(tmp_path, EARTH, mode="frozen", rename=rename)
+    records, _ = Store(tmp_path / "runs").records()
+    assert {(r.task, r.model, r.subset, r.score) for r in records} == {
+        ("domars16k", "vit_l_16", "few_shot_5", 0.41),
+        ("domars16k", "vit_l_16", "few_shot_10", 0.61),
+        ("frost_cls", "swinv2_b", "partition_0.10", 0.91),
+        ("frost_cls", "swinv2_b", "full", 0.95),
+        ("frost_cls", "satmae_vit_l", "partition_0.05", 0.81),
+        ("frost_cls", "vit_l_16", "full", 0.97),
+    }
+
+
+def test_again_is_nothing_new(tmp_path: Path) -> None:
+    assert len(bring(tmp_path, CLASSIFICATION).records) == 3
+    again = bring(tmp_path, CLASSIFICATION)
+    assert (again.records, again.there) == ([], 3)
+    with pytest.raises(DataError, match="other scores of domars16k/resnet101"):
+        bring(tmp_path, CLASSIFICATION.replace("0.75,0.79", "0.75,0.78"))
+
+
+def test_percent(tmp_path: Path) -> None:
+    text = PARTITION.replace("0.91", "91.0").replace("0.95", "0.9")
+    with pytest.raises(DataError, match="1 scores are above 1") as caught:
+        bring(tmp_path, text)
+    assert "--percent" in caught.value.remedy
+    bring(tmp_path, text, percent=True)
+    scores = [r.score for r in Store(tmp_path / "runs").records()[0]]
+    assert scores == [pytest.approx(0.009), pytest.approx(0.91)]
+    with pytest.raises(DataError, match="hardly in percent"):
+        bring(tmp_path, PARTITION, percent=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("mb-frost_cls,0,0.91", "mb-frost_clz,0,0.91", ["frost_clz", "frost_cls", "line 2"]),
+        ("SwinV2-B,mb-frost_cls,0,0.91", "SwinV3-B,mb-frost_cls,0,0.91", ["SwinV3-B", "--rename"]),
+        ("feature_extraction,0.1", "feature_extractoin,0.1", ["feature_extraction"]),
+        ("feature_extraction,0.1", "feature_extraction,half", ["half", "0.01 to 1"]),
+        ("feature_extraction,0.1", "feature_extraction,0.123", ["0.123"]),
+        (",0,0.91", ",zero,0.91", ["seed 'zero'"]),
+        (",0,0.91", ",0.5,0.91", ["seed '0.5'"]),
+        ("0.91", "nan", ["no score"]),
+        ("0.91", "-0.1", ["no score"]),
+        ("0.91", "much", ["much", "no number"]),
+        ("0.91", "", ["no f1_weighted"]),
+        ("extraction,0.1", "extraction,1", ["second run", "line 2", "Keep one row"]),
+        ("extraction,0.1", "extraction,0.1,7", ["7 cells", "6"]),
+        ("seed", "sed", ["lacks the columns random_seed"]),
+        ("test metric", "metric", ["test metric"]),
+        ("training_type", "training", ["training_type", "--mode"]),
+        ("partition name", "seed", ["column seed twice"]),
+    ],
+)
+def test_bad_files(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
+    with pytest.raises(MarsbenchError) as caught:
+        bring(tmp_path, PARTITION.replace(old, new, 1))
+    for word in words:
+        assert word in str(caught.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_all_or_none(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"results_1.csv, line 3.*\n.*line 4") as caught:
+        bring(tmp_path, CLASSIFICATION, CLASSIFICATION.replace("resnet101", "resnet102"))
+    assert "resnet101" in caught.value.remedy
+    assert not (tmp_path / "runs").exists()
+
+
+def test_no_file_and_no_text(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.csv cannot be read: No such file"):
+        import_results([tmp_path / "nowhere.csv"], tmp_path / "runs")
+    (tmp_path / "picture.csv").write_bytes(b"\x89PNG\xff")
+    with pytest.raises(DataError, match="cannot be read"):
+        import_results([tmp_path / "picture.csv"], tmp_path / "runs")
+    with pytest.raises(DataError, match="it has none"):
+        bring(tmp_path, "")
+
+
+def test_command_and_what_reads_records(tmp_path: Path) -> None:
+    file, store = tmp_path / "benchmark_classification_results.csv", tmp_path / "runs"
+    file.write_text(CLASSIFICATION)
+    done = CliRunner().invoke(app, ["results", "import", str(file), "--store", str(store)])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout.splitlines()[-1])["records"] == 3
+    listed = CliRunner().invoke(app, ["results", str(store), "--task", "frost_cls"])
+    (row,) = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert (row["test"], row["train s"]) == (0.97, None)
+    frame, _ = Store(store).table()
+    assert set(frame["record_type"]) == {"imported"}
+    assert {key.protocol for key in load_study(store).groups} == {"upstream"}
+    wrong = CliRunner().invoke(
+        app, ["results", "import", str(file), "--store", str(store), "--rename", "x"]
+    )
+    assert wrong.exit_code == 2
+
+
+def test_completion_offers_the_commands_once_begun() -> None:
+    assert [word for word, _ in results_words("im")] == ["import"]
+    assert results_words("") == results_words("ru") == []  # the shell completes folders
