@@ -8,13 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from marsbench.api import load_dataset, load_records, report, run
+    from marsbench.api import load_dataset, load_records, make_report, run
 
 __version__ = "0.1.0"
 
-_API = {"run": "api", "load_dataset": "api", "load_records": "api", "report": "api"}
+_API = {"run": "api", "load_dataset": "api", "load_records": "api", "make_report": "api"}
 
-__all__ = ["__version__", "load_dataset", "load_records", "report", "run"]
+__all__ = ["__version__", "load_dataset", "load_records", "make_report", "run"]
 
 
 def __getattr__(name: str) -> Any:

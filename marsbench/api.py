@@ -153,7 +153,7 @@ def load_records(store: str | Path = "runs") -> "pd.DataFrame":
     return table
 
 
-def report(store: str | Path = "runs", out: str | Path = "report", **options: Any) -> "Report":
+def make_report(store: str | Path = "runs", out: str | Path = "report", **options: Any) -> "Report":
     """Build a report of a store: figures, tables and one page, ``index.html``.
 
     Args:

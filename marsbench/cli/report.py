@@ -40,13 +40,16 @@ def report(
         bool, typer.Option("--reference", help="Set the paper's published numbers beside these.")
     ] = False,
     task: Annotated[
-        list[str] | None, typer.Option("--task", help="Only runs of these tasks (commas).")
+        list[str] | None,
+        typer.Option("--task", help="Only these tasks, separated by commas."),
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", help="Only runs of these models (commas).")
+        list[str] | None,
+        typer.Option("--model", help="Only these models, separated by commas."),
     ] = None,
     mode: Annotated[
-        list[str] | None, typer.Option("--mode", help="Only runs of these modes (commas).")
+        list[str] | None,
+        typer.Option("--mode", help="Only these modes, separated by commas."),
     ] = None,
     normalise: Annotated[
         Normalise,

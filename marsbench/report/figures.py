@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from marsbench.config import parse_subset
+from marsbench.identity import slug
 from marsbench.kinds import METRICS, Kind
 from marsbench.report import aggregate, plots, plots_grids
 from marsbench.report.analysis import Analysis, Curve, matching
@@ -405,7 +406,7 @@ def _confusions(analysis: Analysis) -> Iterator[Picture]:
             unit = "pixels" if records[0].kind == Kind.SEGMENTATION else "samples"
             title = f"{task}, {cell.model}"
             yield Picture(
-                f"confusion-{task}-{group.key.slug}",
+                f"confusion-{slug(task)}-{group.key.slug}",
                 "confusion",
                 f"Confusion: {title}, {group.key.title}",
                 f"Of each true class (row) the percentage of {unit} predicted as each class, mean "
@@ -447,7 +448,7 @@ def _imbalances(analysis: Analysis) -> Iterator[Picture]:
             if any(ids & set(cell.run_ids) for cell in group.cells.values())
         ]
         yield Picture(
-            f"imbalance-{number:02d}-{'-'.join(table.title.split())}",
+            f"imbalance-{number:02d}-{slug(table.title)}",
             "imbalance",
             f"Unequal classes: {table.title}",
             "Recall of each class, the rarest on top with its number of train samples, by how "

@@ -126,13 +126,14 @@ def violins(
 
 def _violin(axes: "Axes", place: float, row: Row, colour: str) -> None:
     shape = _density(row.draws)
+    size = 4.0 if shape is None else 2.8
     if shape is not None:
         at, height = shape
         axes.fill_between(
             at, place - 0.36 * height, place + 0.36 * height, color=colour, alpha=0.35, linewidth=0
         )
     _interval(axes, row, place, INK, vertical=False)
-    axes.plot(row.value, place, "o", color=colour, markeredgecolor=INK, markersize=4, mew=0.5)
+    axes.plot(row.value, place, "o", color=colour, markeredgecolor=INK, markersize=size, mew=0.5)
     if len(row.runs) > 1:
         at = row.runs[np.isfinite(row.runs)]
         axes.plot(at, np.full(len(at), place + 0.4), "|", color=colour, markersize=3.5, mew=0.7)
@@ -375,6 +376,6 @@ def _time_axis(axes: "Axes", seconds: Sequence[float]) -> None:
     if not shown:
         middle = math.sqrt(low * high)
         shown = {middle: f"{middle:.3g} s"}
-    shown = _thinned(shown, 0.17) if len(shown) > 1 else shown
+    shown = _thinned(shown, 0.3) if len(shown) > 1 else shown
     axes.set_xticks(list(shown), list(shown.values()))
     axes.minorticks_off()

@@ -215,7 +215,7 @@ def _imbalance_table(table: ClassTable, number: int) -> Table:
         for row in summary
     ]
     return _table(
-        f"imbalance-{number:02d}-{'-'.join(table.title.split())}",
+        f"imbalance-{number:02d}-{slug(table.title)}",
         f"Unequal classes: {table.title}",
         "Test scores by how training deals with unequal classes, means over seeds; minority and "
         "majority are the recall of the rarest and of the most frequent class.",

@@ -121,14 +121,14 @@ def test_from_python_any_number_of_times(tmp_path: Path) -> None:
     # The package has the function's name; both must go on working.
     code = (
         "import marsbench\n"
-        f"for _ in range(2): r = marsbench.report({str(store.root)!r}, {str(tmp_path / 'out')!r}, "
+        f"for _ in range(2): r = marsbench.make_report({str(store.root)!r}, {str(tmp_path / 'out')!r}, "
         "only=('tables',), rounds=10)\n"
         "import marsbench.report.aggregate\n"
         "print(marsbench.report.aggregate.iqm([[1.0]]), r.index.name)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1.0", "index.html"]
-    assert "report" in dir(marsbench)
+    assert "make_report" in dir(marsbench)
 
 
 def test_a_figure_that_fails_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,6 +313,26 @@ def test_other_stores_problems_are_told_too(tmp_path: Path) -> None:
     other = make_store(tmp_path / "others", [r for r in SOME if r.seed == 0])
     report = build(store, tmp_path / "out", compare=other.root)
     assert "other store: one seed" in problems(report)
+
+
+def test_names_that_are_no_file_names(tmp_path: Path) -> None:
+    from marsbench.identity import run_id
+
+    def renamed(record: RunRecord) -> RunRecord:
+        model = f"smp:{record.model}/tu-x y&z"
+        parts = (record.task, model, record.mode, record.subset, record.seed, record.identity)
+        return dataclasses.replace(record, model=model, run_id=run_id(*parts))
+
+    ways = [
+        fake_record(Fake("landmark_cls", model, seed=0, imbalance=way))
+        for model in MODELS
+        for way in ("none", "oversample")
+    ]
+    store = make_store(tmp_path / "runs", map(renamed, ways))
+    report = build(store, tmp_path / "out", only=PARTS)
+    assert "figure not drawn" not in problems(report)
+    assert any(path.name.startswith("imbalance-01-") for path in report.figures)
+    assert {path.parent.name for path in (*report.figures, *report.tables)} == {"figures", "tables"}
 
 
 def test_unfinished_runs_are_counted(tmp_path: Path) -> None:
