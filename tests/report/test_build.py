@@ -118,11 +118,10 @@ def test_observed_ranges(tmp_path: Path) -> None:
 
 def test_from_python_any_number_of_times(tmp_path: Path) -> None:
     store = make_store(tmp_path / "runs", SOME[:3])
-    # The package has the function's name; both must go on working.
     code = (
         "import marsbench\n"
-        f"for _ in range(2): r = marsbench.make_report({str(store.root)!r}, {str(tmp_path / 'out')!r}, "
-        "only=('tables',), rounds=10)\n"
+        f"for _ in range(2): r = marsbench.make_report({str(store.root)!r}, "
+        f"{str(tmp_path / 'out')!r}, only=('tables',), rounds=10)\n"
         "import marsbench.report.aggregate\n"
         "print(marsbench.report.aggregate.iqm([[1.0]]), r.index.name)"
     )
