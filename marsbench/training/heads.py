@@ -36,6 +36,9 @@ MOST_HEADS = 128
 _COPIES = 6
 """Numbers kept per weight: itself, its best, its gradient and what the optimiser remembers."""
 
+_MOST_LOGITS = 2**22
+"""Logits of the validation split computed at a time; bounds memory."""
+
 _WORTH = 0.75
 """Share of the heads at which those that have stopped are taken out of a block."""
 
@@ -369,11 +372,16 @@ class _Block:
         if self.val is None:
             return None
         features, labels = self.val
+        most = max(1, _MOST_LOGITS // (self.width * self.outputs))
         found = []
         for weights in self.weights:
-            logits = torch.addmm(weights[-1], features, weights[:-1])
-            shaped = logits.view(len(logits), -1, self.outputs)
-            found.append(self.first.loss.means(shaped, labels))
+            total = torch.zeros(self.width, dtype=self.dtype, device=self.device)
+            for start in range(0, len(features), most):
+                part = slice(start, start + most)
+                logits = torch.addmm(weights[-1], features[part], weights[:-1])
+                shaped = logits.view(len(logits), -1, self.outputs)
+                total += self.first.loss.means(shaped, labels[part]) * len(logits)
+            found.append(total / len(features))
         losses: list[list[float]] = torch.stack(found).tolist()
         return losses
 

@@ -267,6 +267,7 @@ def test_a_head_that_diverges_harms_no_other() -> None:
 def test_blocks_hold_every_head_once_and_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     heads = grid(objective_of("multiclass"))
     monkeypatch.setattr("marsbench.training.heads.MOST_HEADS", 3)
+    monkeypatch.setattr("marsbench.training.heads._MOST_LOGITS", 50)
     blocks = blocks_of(heads, F, K)
     assert sorted(i for block in blocks for i in block) == list(range(len(heads)))
     assert max(map(len, blocks)) <= 3
