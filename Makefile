@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-slow test-slurm check format clean
+.PHONY: help demo test test-slow test-slurm test-browser check format clean
 
 help:
 	@echo "make demo       install, then train and test on built-in demo data"
 	@echo "make test       install, then run the tests (offline, on the CPU)"
 	@echo "make test-slow  the tests that take minutes as well"
 	@echo "make test-slurm sweeps on a SLURM cluster of this host alone, as root (slurm-wlm, munge)"
+	@echo "make test-browser  the page of reports in a headless Chromium"
 	@echo "make check      install, then lint and check types"
 	@echo "make format     format the code"
 	@echo "make clean      remove the environment and caches"
@@ -33,6 +34,9 @@ test-slow: $(STAMP)
 # The cluster is ended however the tests go.
 test-slurm: $(STAMP)
 	tests/slurm/cluster.sh with $(BIN)/python -m pytest -m slurm tests/slurm
+
+test-browser: $(STAMP)
+	$(BIN)/python -m pytest -m browser
 
 check: $(STAMP)
 	$(BIN)/ruff check .
