@@ -41,6 +41,7 @@ def fit_to_convergence(
     loss, outputs, num_features = head.loss, head.loss.num_outputs, x.shape[1]
     objective = loss.objective.to(x.device).double()
     wanted = labels.double() if labels.is_floating_point() else labels
+    target = loss.wanted(labels).double()[None]
     weights = loss.stacked([loss], x.device, torch.float64)
 
     def value(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -48,7 +49,8 @@ def fit_to_convergence(
         weight, bias = both[:-1], both[-1]
         logits = torch.addmm(bias, x, weight)
         total = objective(logits, wanted).mean() + head.weight_decay / 2 * weight.square().sum()
-        slope = loss.slope(logits[None, :, None, :], labels[None], weights)[0, :, 0] / len(x)
+        slope = loss.slope(logits[None, :, None, :], labels[None], weights, target)[0, :, 0]
+        slope = slope / len(x)
         gradient = torch.empty_like(both)
         gradient[:-1] = x.T @ slope + head.weight_decay * weight
         gradient[-1] = slope.sum(dim=0)

@@ -42,33 +42,41 @@ class HeadLoss:
         known = [weight for weight in weights if weight is not None]
         return torch.stack(known).to(device, dtype) if known else None
 
-    def slope(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    def wanted(self, labels: Tensor) -> Tensor:
+        """What is wanted of the K outputs: zeros and ones, (N, K), of labels (N,) or (N, K)."""
+        one = self.objective
+        if one.kind is Kind.MULTILABEL:
+            return labels
+        if one.num_outputs == 1:
+            return labels[:, None]
+        return functional.one_hot(labels, one.num_outputs)
+
+    def slope(
+        self, logits: Tensor, labels: Tensor, weights: Tensor | None, wanted: Tensor
+    ) -> Tensor:
         """Derivative of the loss of every sample by its logits.
 
         Args:
-            logits: (S, B, G, K) of S groups of G heads; may be overwritten.
+            logits: (S, B, G, K) of S groups of G heads.
             labels: int64 (S, B), or (S, B, K) of multilabel tasks.
             weights: Class weights of the groups, (S, classes); None weighs all alike.
+            wanted: What `wanted` says of the labels, of the logits' type, (S, B, K).
 
         Returns:
             As the logits.
         """
         one = self.objective
+        wanted = wanted[:, :, None, :]
         if one.kind is Kind.MULTILABEL:
-            wanted = labels.to(logits.dtype)[:, :, None, :]
             chance = torch.sigmoid(logits)
             if weights is None:
                 return chance.sub_(wanted).div_(one.num_outputs)
             positive = weights[:, None, None, :] * wanted
             return (chance * (1 - wanted + positive) - positive).div_(one.num_outputs)
         if one.loss is LossName.CROSS_ENTROPY:
-            slope = torch.softmax(logits, dim=3)
-            slope -= functional.one_hot(labels, one.num_outputs)[:, :, None, :]
+            slope = torch.softmax(logits, dim=3).sub_(wanted)
         else:
-            wanted = labels[:, :, None] if one.num_outputs == 1 else _one_hot(labels, one)
-            slope = torch.sigmoid(logits)
-            slope -= wanted[:, :, None, :]
-            slope /= one.num_outputs
+            slope = torch.sigmoid(logits).sub_(wanted).div_(one.num_outputs)
         if weights is not None:
             slope *= weights.gather(1, labels)[:, :, None, None]
         return slope
@@ -94,7 +102,3 @@ class HeadLoss:
         if every.is_floating_point():
             every = every.to(logits.dtype)
         return one.plain(logits.flatten(0, 1), every).view(-1, heads).mean(dim=0)
-
-
-def _one_hot(labels: Tensor, one: Objective) -> Tensor:
-    return functional.one_hot(labels, one.num_classes)

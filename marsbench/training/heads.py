@@ -36,11 +36,11 @@ MOST_HEADS = 128
 _COPIES = 6
 """Numbers kept per weight: itself, its best, its gradient and what the optimiser remembers."""
 
+_SIDE_BY_SIDE = 4
+"""Groups that one core of a CPU steps through together, at most."""
+
 _MOST_LOGITS = 2**22
 """Logits of the validation split computed at a time; bounds memory."""
-
-_WORTH = 0.75
-"""Share of the heads at which those that have stopped are taken out of a block."""
 
 Indices = NDArray[np.int64]
 
@@ -170,9 +170,9 @@ def fit_heads(
 ) -> list[FittedHead]:
     """Fit the heads of a block where it is done fastest.
 
-    A GPU steps through all groups together. A CPU goes through them one by one, on every core
-    another one: the weights of a group then stay in the core's own cache, and products as small
-    as these are not worth being shared out.
+    A GPU steps through all groups together. On a CPU every core takes some of them: products as
+    small as these are not worth being shared out, and with few groups the weights, and all that
+    an optimiser keeps beside them, stay in the core's cache.
 
     Args:
         heads: Heads that have `Head.block` in common.
@@ -185,14 +185,19 @@ def fit_heads(
     if samples["train"].labels.device.type != "cpu" or len(groups) == 1:
         return fit_block(heads, samples, dtype=dtype)
     threads = torch.get_num_threads()
+    some = min(_SIDE_BY_SIDE, -(-len(groups) // threads))
+    every = list(groups.values())
+    tasks = [
+        [i for group in every[n : n + some] for i in group] for n in range(0, len(every), some)
+    ]
     found: dict[int, FittedHead] = {}
     pool = ThreadPoolExecutor(
-        min(threads, len(groups)), initializer=torch.set_num_threads, initargs=(1,)
+        min(threads, len(tasks)), initializer=torch.set_num_threads, initargs=(1,)
     )
     try:
         futures = {
-            pool.submit(fit_block, [heads[i] for i in group], samples, dtype=dtype): group
-            for group in groups.values()
+            pool.submit(fit_block, [heads[i] for i in task], samples, dtype=dtype): task
+            for task in tasks
         }
         for future in as_completed(futures):
             found |= dict(zip(futures[future], future.result(), strict=True))
@@ -242,7 +247,9 @@ class _Block:
         train = samples["train"]
         self.flat = train.features.flatten(0, 1)
         self.num_rows = train.features.shape[1]
-        self.device = train.labels.device
+        self.labels, self.device = train.labels, train.labels.device
+        # What is wanted of every output, (N, K): looked up in every step.
+        self.wanted = heads[0].loss.wanted(train.labels).to(dtype)
         groups: dict[Hashable, list[int]] = {}
         for i, head in enumerate(heads):
             groups.setdefault(head.group, []).append(i)
@@ -317,7 +324,6 @@ class _Block:
             for rows, leader in zip(self.rows, self.leaders, strict=True)
         ]
         rows = np.stack([own[order] for own, (order, _) in zip(self.rows, drawn, strict=True)])
-        labels = self.samples["train"].labels
         where = rows
         if head.turned:
             where = rows + np.stack([seeds[order] & 7 for order, seeds in drawn]) * self.num_rows
@@ -326,19 +332,25 @@ class _Block:
         size = min(head.batch_size, rows.shape[1])
         for start in range(0, rows.shape[1], size):
             part = slice(start, start + size)
-            self._step(self._features(at[:, part]), labels[of[:, part]])
+            self._step(
+                self._features(at[:, part]), self.labels[of[:, part]], self._wanted(of, part)
+            )
+
+    def _wanted(self, rows: Tensor, part: slice) -> Tensor:
+        chosen = rows[:, part]
+        return self.wanted.index_select(0, chosen.flatten()).view(*chosen.shape, -1)
 
     def _features(self, rows: Tensor) -> Tensor:
         """Take rows (S, B) of the train split's features: (S, B, F), of the weights' type."""
         taken = self.flat.index_select(0, rows.flatten())
         return taken.view(*rows.shape, -1).to(self.device, self.dtype)
 
-    def _step(self, x: Tensor, labels: Tensor) -> None:
-        """Take one step on a batch (S, B, F) with labels (S, B) or (S, B, K)."""
+    def _step(self, x: Tensor, labels: Tensor, wanted: Tensor) -> None:
+        """Take one step on a batch (S, B, F) with labels (S, B) or (S, B, K), (S, B, K) wanted."""
         weights = self.weights
         logits = torch.baddbmm(weights[:, -1:], x, weights[:, :-1])
         shaped = logits.view(*logits.shape[:2], -1, self.outputs)
-        slope = self.first.loss.slope(shaped, labels, self.class_weights)
+        slope = self.first.loss.slope(shaped, labels, self.class_weights, wanted)
         slope = slope.flatten(2).div_(x.shape[1])
         gradient = torch.empty_like(weights)
         torch.bmm(x.transpose(1, 2), slope, out=gradient[:, :-1])
@@ -372,17 +384,17 @@ class _Block:
         if self.val is None:
             return None
         features, labels = self.val
-        most = max(1, _MOST_LOGITS // (self.width * self.outputs))
-        found = []
-        for weights in self.weights:
-            total = torch.zeros(self.width, dtype=self.dtype, device=self.device)
-            for start in range(0, len(features), most):
-                part = slice(start, start + most)
-                logits = torch.addmm(weights[-1], features[part], weights[:-1])
-                shaped = logits.view(len(logits), -1, self.outputs)
-                total += self.first.loss.means(shaped, labels[part]) * len(logits)
-            found.append(total / len(features))
-        losses: list[list[float]] = torch.stack(found).tolist()
+        groups = len(self.weights)
+        # All groups in one product: the features are read but once.
+        beside = self.weights.permute(1, 0, 2).flatten(1)
+        most = max(1, _MOST_LOGITS // beside.shape[1])
+        total = torch.zeros(groups * self.width, dtype=self.dtype, device=self.device)
+        for start in range(0, len(features), most):
+            part = slice(start, start + most)
+            logits = torch.addmm(beside[-1], features[part], beside[:-1])
+            shaped = logits.view(len(logits), -1, self.outputs)
+            total += self.first.loss.means(shaped, labels[part]) * len(logits)
+        losses: list[list[float]] = (total / len(features)).view(groups, -1).tolist()
         return losses
 
     def _note(self, i: int, s: int, g: int, epoch: int, loss: float | None) -> None:
@@ -418,8 +430,6 @@ class _Block:
         left = [[-1 if i < 0 or self._is_done(i) else i for i in group] for group in self.members]
         kept = [s for s, group in enumerate(left) if max(group) >= 0]
         width = max((sum(i >= 0 for i in left[s]) for s in kept), default=0)
-        if width > _WORTH * self.width:
-            width = self.width
         if len(kept) == len(left) and width == self.width:
             self.members = left
             return

@@ -98,7 +98,9 @@ def test_a_sweep_that_is_stopped_goes_on(how: signal.Signals, tmp_path: Path) ->
     store = tmp_path / "runs"
     words = ["sweep", f"suite={suite}", f"store={store}"]
     code = (
-        "import sys; from marsbench.sweep import local\n"
+        # Where tests run in the background of a shell, SIGINT is ignored from the start.
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from marsbench.sweep import local\n"
         "local.WORKER = (sys.executable, '-m', 'tests.sweep.fake_worker')\n"
         f"sys.argv = ['marsbench', *{words}]\n"
         "from marsbench.cli import main; main()"
