@@ -7,7 +7,6 @@ import math
 import time
 import warnings
 from collections.abc import Hashable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -185,14 +184,12 @@ class _Bank:
         self.samples[split] = Samples(on_device, torch.from_numpy(labels).to(device))
 
     def _fit(self, runs: list[_Run]) -> Iterator[Result]:
-        """Fit the heads of runs, block by block; what is fitted is scored meanwhile."""
+        """Fit the heads of runs, block by block, and score those that are whole by that."""
         jobs = [(run, k) for run in runs for k in range(len(run.parts))]
         heads = [_head(run.plan, run.parts[k]) for run, k in jobs]
         num_features = self.encoded["train"].features.shape[2]
         blocks = blocks_of(heads, num_features, self.plans[0].num_outputs)
         what = f"Fitting heads, {self.plans[0].task.name} {self.plans[0].model.name}"
-        scorer = ThreadPoolExecutor(1)
-        waiting: dict[Future[Outcome | MarsbenchError], _Run] = {}
         try:
             with steps(what, len(heads)) as advance:
                 for run in runs:
@@ -201,15 +198,9 @@ class _Bank:
                 for block in blocks:
                     mine = [i for i in block if jobs[i][0].folder is not None]
                     for run in self._fit_block([jobs[i] for i in mine], [heads[i] for i in mine]):
-                        waiting[scorer.submit(self._finish, run)] = run
+                        yield run.plan, self._finish(run)
                     advance(len(block))
-                    for future in [future for future in waiting if future.done()]:
-                        yield self._result(waiting.pop(future), future)
-                while waiting:
-                    future = next(iter(waiting))
-                    yield self._result(waiting.pop(future), future)
         finally:
-            scorer.shutdown(cancel_futures=True)
             for run in runs:
                 run.held.close()
 
@@ -264,14 +255,6 @@ class _Bank:
         run.folder = folder
         return None
 
-    def _result(self, run: _Run, future: "Future[Outcome | MarsbenchError]") -> Result:
-        """Let go of a run that is scored."""
-        found = future.result()
-        # Locks belong to the thread that took them.
-        run.held.close()
-        run.folder = None
-        return run.plan, found
-
     def _finish(self, run: _Run) -> Outcome | MarsbenchError:
         """Score a run and write its record; whatever goes wrong is of this run alone."""
         folder = run.folder
@@ -302,6 +285,8 @@ class _Bank:
             return known
         finally:
             run.fitted.clear()
+            run.held.close()
+            run.folder = None
         return Outcome(record, was_done=False)
 
     def _trained(self, run: _Run, k: int, fitted: FittedHead) -> Trained:
