@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +166,7 @@ class Encoder:
             "decode": [decode.VERSION, spec.decode, spec.channels, spec.rgb_bands],
             "rows": plan.source.rows(split).fingerprint,
             "architecture": plan.model.architecture,
-            "library": environment.installed(str(plan.model.library)),
+            "library": _version(str(plan.model.library)),
             "weights": plan.weights,
             "normalise": [plan.model.mean, plan.model.std],
             "side": plan.side,
@@ -419,6 +419,12 @@ def _allocate(path: Path, size: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
         else:
             file.truncate(size)
+
+
+@lru_cache
+def _version(package: str) -> str | None:
+    """Version of a package; looking it up takes longer than all else of a key."""
+    return environment.installed(package)
 
 
 def _note(path: Path, **values: Any) -> None:
