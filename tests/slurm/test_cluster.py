@@ -1,5 +1,6 @@
 """Sweeps on a real scheduler, disturbed in every way it knows: `make test-slurm`."""
 
+import contextlib
 import shutil
 import signal
 import subprocess
@@ -45,9 +46,29 @@ def _restarts(job: str) -> int:
     return int(next((w for w in words if w.startswith("Restarts=")), "Restarts=0")[9:])
 
 
+def _task_at_work(sweep: Sweep) -> str:
+    """Id of an array task that is in the midst of a run."""
+    while True:
+        # A task of seconds may end between two looks at it.
+        with contextlib.suppress(OSError, KeyError):
+            return _job_of(sweep.worker().pid)
+
+
+def _given_notice(sweep: Sweep) -> bool:
+    """Signal a task as before a time limit; says whether it is queued again, or was just done."""
+    job = _task_at_work(sweep)
+    # It delivers the signal at once, but with some versions asks again for half a minute.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(["scancel", "--signal=USR2", job], timeout=2)
+    wait_until(lambda: _restarts(job) > 0 or f"{job} RUNNING" not in _queue(), f"{job} to stop")
+    return _restarts(job) > 0
+
+
 def _preempted() -> bool:
     """Claim the whole node for a moment; says whether a task was queued again for that."""
     running = [line.split()[0] for line in _queue() if line.endswith("RUNNING")]
+    if not running:
+        return False  # else the claims would leave it none
     before = {job: _restarts(job) for job in running}
     subprocess.run(["srun", "--partition=urgent", "--exclusive", "true"], check=True, timeout=300)
     return any(_restarts(job) > count for job, count in before.items())
@@ -80,14 +101,12 @@ def test_disturbed(tmp_path: Path) -> None:
     rough.wait_for_done(3)
 
     # The notice before a time limit: the task is queued again, and later starts anew.
-    late = _job_of(rough.worker().pid)
-    _asked("scancel", "--signal=USR2", late)
-    wait_until(lambda: _restarts(late) == 1, f"{late} to be queued again")
+    wait_until(lambda: _given_notice(rough), "a task that is queued again")
     # What is urgent takes the node: whatever runs makes room, and later starts anew.
     wait_until(_preempted, "a task that makes room")
 
     done = rough.done
-    cancelled = _job_of(rough.worker().pid)
+    cancelled = _task_at_work(rough)
     _asked("scancel", cancelled)
     wait_until(
         lambda: not any(line.startswith(f"{cancelled} ") for line in _queue()),

@@ -1,5 +1,6 @@
 """Sweeps that are disturbed while they run, and what must hold when all is over."""
 
+import contextlib
 import json
 import os
 import signal
@@ -7,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -129,9 +129,12 @@ class Sweep:
 
     def kill_worker(self, number: signal.Signals = signal.SIGKILL) -> int:
         """Send a worker in the midst of a run a signal; returns its process id."""
-        beat = self.worker()
-        os.kill(beat.pid, number)
-        return beat.pid
+        while True:
+            pid = self.worker().pid
+            # It may have ended since it was seen.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+                return pid
 
     def has_workers(self) -> bool:
         """Whether any worker of this sweep is at work."""
@@ -165,7 +168,7 @@ def wait_until(is_so: Callable[[], bool], what: str, seconds: float = 300.0) -> 
         time.sleep(0.2)
 
 
-@contextmanager
+@contextlib.contextmanager
 def ended(process: "subprocess.Popen[str]") -> Iterator["subprocess.Popen[str]"]:
     """End a process, and what it started, however the test goes."""
     try:
