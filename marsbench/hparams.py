@@ -14,9 +14,6 @@ from marsbench.errors import ConfigError
 from marsbench.identity import slug
 from marsbench.models.zoo import get_model
 
-TUNED = "tuned"
-"""Value of the key `hparams` that stands for the usual folder, which is called so."""
-
 KEYS = (
     "optim.name",
     "optim.lr",

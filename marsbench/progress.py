@@ -69,27 +69,6 @@ def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda amount: progress.advance(task, amount)
 
 
-@contextlib.contextmanager
-def counter(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show on standard error how many of so many things are done and how long yet.
-
-    Args:
-        description: What is going on.
-        total: How many there are.
-
-    Yields:
-        A function to call with the number of things done so far.
-    """
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.progress import MofNCompleteColumn
-
-    with _progress(MofNCompleteColumn()) as progress:
-        task = progress.add_task(description, total=total)
-        yield lambda done: progress.update(task, completed=done)
-
-
 def _progress(*amounts: "ProgressColumn") -> "Progress":
     from rich.console import Console
     from rich.progress import (

@@ -5,8 +5,11 @@ from pathlib import Path
 # Before `offline` below: it reads HF_HUB_OFFLINE once, and some tests do use the (local) network.
 import huggingface_hub.constants  # noqa: F401
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
+from tests.fakes import make_spec, write_folder, write_spec
 from tests.server import Server
 
 # Tensors here are tiny: one thread is as fast, and does not fight with other processes over cores.
@@ -21,6 +24,22 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     os.environ["MARSBENCH_HOME"] = str(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Path of a custom task beside its data: 24 train, 9 val and 12 test samples."""
+    folder = write_folder(make_spec(), tmp_path_factory.mktemp("toy"))
+    return str(write_spec(make_spec(), folder / "task.yaml"))
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Path of weights for timm:test_resnet, of no use but to have some."""
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    save_file(timm.create_model("test_resnet").state_dict(), path)
+    return str(path)
 
 
 @pytest.fixture

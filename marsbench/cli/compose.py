@@ -1,7 +1,7 @@
 """From ``key=value`` words to a `RunConfig`; the only code that imports hydra."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from marsbench import paths
@@ -47,7 +47,7 @@ def compose(words: Sequence[str]) -> RunConfig:
     Raises:
         ConfigError: If a key, choice or value cannot be used.
     """
-    overrides, seen = [], set[str]()
+    overrides, seen, chosen = [], set[str](), dict[str, str]()
     for word in words:
         key, value = split_word(word)
         check_key(key, GROUPS)
@@ -56,6 +56,7 @@ def compose(words: Sequence[str]) -> RunConfig:
         seen.add(key)
         if key in GROUPS:
             _check_choice(key, value)
+            chosen[key] = value
             overrides.append(f"{key}={value}")
         else:
             overrides.append(f"{key}={_quoted(value)}")
@@ -63,7 +64,7 @@ def compose(words: Sequence[str]) -> RunConfig:
     if "hparams" in seen:
         from marsbench import hparams
 
-        composed = hparams.filled(_given(composed, seen))
+        composed = hparams.filled(_given(composed, seen | set_by_groups(chosen).keys()))
     return RunConfig.from_dict(composed)
 
 
@@ -96,13 +97,12 @@ def set_by_groups(chosen: Mapping[str, str]) -> dict[str, Any]:
     return flat
 
 
-def _given(composed: dict[str, Any], seen: set[str]) -> dict[str, Any]:
-    """Leave out of a composed run the keys that nobody gave, which may then be filled in."""
+def _given(composed: dict[str, Any], given: Set[str]) -> dict[str, Any]:
+    """Leave out of a composed run what may be tuned and nobody gave, to be filled in."""
     values = {**composed, **{group: dict(composed[group]) for group in GROUPS if group in composed}}
     for key in KEYS:
         group, _, leaf = key.partition(".")
-        # A group that was chosen by name gives all its keys.
-        if key not in seen and group not in seen and "preset" not in seen:
+        if key not in given:
             values.get(group, {}).pop(leaf, None)
     return values
 

@@ -58,11 +58,6 @@ class Report:
     num_runs: int
 
 
-def build_report(store: str | Path = "runs", out: str | Path = "report", **options: Any) -> Path:
-    """Build a report and return its page; options as of `write_report`."""
-    return write_report(store, out, **options).index
-
-
 def write_report(
     store: str | Path = "runs",
     out: str | Path = "report",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from marsbench import environment
 from marsbench.errors import BusyError, ConfigError, TrainingError
-from marsbench.progress import counter, tell
+from marsbench.progress import steps, tell
 from marsbench.results.store import Store
 from marsbench.sweep.launchers import LauncherSettings
 from marsbench.sweep.units import LOGS, WORKERS, left_of, unit_ids
@@ -79,7 +79,8 @@ class LocalLauncher:
             over = sum(map(len, ids.values())) - sum(len(ids[unit]) for unit in waiting)
             return over - sum(len(left_of(w.unit, ids[w.unit])) for w in at_work)
 
-        with _terminated(), counter("runs", sum(map(len, ids.values()))) as show:
+        with _terminated(), steps("runs", sum(map(len, ids.values()))) as advance:
+            shown = 0
             try:
                 while waiting or at_work:
                     while waiting and free:
@@ -90,10 +91,10 @@ class LocalLauncher:
                         if self._ended(folder, worker):
                             waiting.insert(0, worker.unit)
                     if time.monotonic() - looked > _COUNT:
-                        show(count())
-                        looked = time.monotonic()
+                        advance((over := count()) - shown)
+                        shown, looked = over, time.monotonic()
                     time.sleep(_POLL)
-                show(count())
+                advance(count() - shown)
             except KeyboardInterrupt:
                 _stop(folder, at_work)
                 raise

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from marsbench import environment, metrics
+from marsbench import metrics
 from marsbench.config import Augment, OptimName, Precision
 from marsbench.errors import MarsbenchError, TrainingError
 from marsbench.identity import digest
@@ -24,9 +24,10 @@ from marsbench.plan import Plan
 from marsbench.progress import steps
 from marsbench.results.record import Outcome
 from marsbench.results.store import CONFIG, LOGS, Store
+from marsbench.training.devices import device_name, peak_memory
 from marsbench.training.evaluation import Predictions, save_predictions
 from marsbench.training.failures import explain, is_out_of_memory
-from marsbench.training.features import Encoded, Encoder, name_of
+from marsbench.training.features import Encoded, Encoder
 from marsbench.training.gallery import gallery
 from marsbench.training.head_losses import HeadLoss
 from marsbench.training.heads import (
@@ -298,9 +299,6 @@ class _Bank:
             for name, section in part.scored.items()
         }
         device = self.encoder.device
-        memory = {"host": environment.peak_host_memory()}
-        if device.type == "cuda":
-            memory["device"] = torch.cuda.max_memory_allocated(device)
         num_head = fitted.weight.numel() + fitted.bias.numel()
         splits = sorted(_splits([part]))
         num_train = len(_positions(part.train, len(plan.source.rows("train"))))
@@ -309,9 +307,9 @@ class _Bank:
             weights=describe_weights(plan, sha256=backbone.sha256),
             checkpoint=_checkpoint(plan, part, fitted),
             timing={"data": 0.0, "train": run.seconds / len(run.parts)},
-            peak_memory=memory,
+            peak_memory=peak_memory(device),
             parameters={"total": backbone.parameters + num_head, "trained": num_head},
-            device=name_of(device),
+            device=device_name(device),
             data={
                 "features": {
                     # The cost of all runs that share them, whenever it was paid.

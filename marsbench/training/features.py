@@ -26,24 +26,24 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from marsbench import environment, paths
-from marsbench.config import Augment, Mode, Precision, RunConfig, Views
+from marsbench.config import Augment, Mode, Precision, Views
 from marsbench.data import decode
 from marsbench.data.datamodule import Speaking, check_batch, collate, default_workers
 from marsbench.data.dataset import MarsDataset
-from marsbench.data.samples import colors_of
-from marsbench.data.spec import Decode
 from marsbench.data.transforms import augment_batch, finish_batch
-from marsbench.errors import ConfigError, DataError, TrainingError
+from marsbench.errors import DataError, TrainingError
 from marsbench.identity import PIPELINE, digest
 from marsbench.models.build import Classifier
-from marsbench.models.modes import build_for_mode
 from marsbench.plan import Plan
 from marsbench.progress import steps, tell
 from marsbench.results.store import write_atomically
 from marsbench.training.allocator import keep_freed_memory
+from marsbench.training.building import build_network
+from marsbench.training.devices import device_name, device_of
 from marsbench.training.evaluation import meta_of
 from marsbench.training.failures import is_out_of_memory
 from marsbench.training.provenance import backbone_digest
+from marsbench.training.trained import open_split
 
 VERSION = 1
 """Part of the key: raise it whenever features come out otherwise."""
@@ -181,7 +181,7 @@ class Encoder:
         """Encode what lacks of a split."""
         started = time.perf_counter()
         keep_freed_memory()
-        dataset = self._dataset(split)
+        dataset = open_split(self.plan, split)
         backbone = self._told
         shape = (self.views(split), len(dataset), backbone.num_features)
         rows = shape[0] * shape[1]
@@ -296,19 +296,8 @@ class Encoder:
 
     @cached_property
     def _classifier(self) -> Classifier:
-        plan = self.plan
-        raster = None if plan.rendering is None else plan.rendering.raster
-        config = plan.config
-        built = build_for_mode(
-            plan.model,
-            plan.task.kind,
-            plan.num_outputs,
-            Mode.FROZEN,
-            side=plan.side,
-            colors=colors_of(plan.task, config.bands),
-            shape=None if raster is None else (raster.rows, raster.columns),
-            checkpoint=Path(config.weights).expanduser() if config.weights else None,
-        )
+        plan, config = self.plan, self.plan.config
+        built = build_network(plan, Mode.FROZEN)
         if not isinstance(built, Classifier):
             raise TypeError(f"{plan.model.name} is no classifier")
         built.eval().to(self.device, dtype=self._dtype)
@@ -326,47 +315,8 @@ class Encoder:
             sha256=backbone_digest(classifier),
             num_features=int(classifier.head.in_features),  # type: ignore[arg-type]
             parameters=sum(p.numel() for p in classifier.backbone.parameters()),
-            device=name_of(self.device),
+            device=device_name(self.device),
         )
-
-    def _dataset(self, split: str) -> MarsDataset:
-        plan = self.plan
-        return MarsDataset(
-            plan.task,
-            plan.source,
-            split,
-            side=plan.side,
-            bands=plan.config.bands,
-            cache=plan.config.cache or plan.task.decode is Decode.SPECTRUM,
-            rendering=plan.rendering,
-        )
-
-
-def device_of(config: RunConfig) -> torch.device:
-    """Choose where a run with cached features computes.
-
-    Raises:
-        ConfigError: If the device asked for is not here.
-    """
-    wanted = config.trainer.accelerator
-    if wanted in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise ConfigError(
-            f"trainer.accelerator={wanted}: no CUDA device is here.",
-            "Leave it out, or see `marsbench doctor`.",
-        )
-    if wanted not in ("auto", "cpu", "gpu", "cuda"):
-        raise ConfigError(
-            f"trainer.accelerator={wanted} is not for cached features.",
-            "Choose auto, cpu or gpu, or protocol=online.",
-        )
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def name_of(device: torch.device) -> str:
-    """Name a device for people."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"cpu ({torch.get_num_threads()} threads)"
 
 
 def _open(folder: Path, *, told: bool = False) -> Encoded | None:

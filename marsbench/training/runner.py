@@ -15,11 +15,10 @@ from marsbench.config import Protocol
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.imbalance import Balance
-from marsbench.data.samples import colors_of
 from marsbench.data.spec import Decode
 from marsbench.errors import MarsbenchError
 from marsbench.kinds import Kind
-from marsbench.models.modes import Model, build_for_mode, count_parameters
+from marsbench.models.modes import Model, count_parameters
 from marsbench.models.spec import Library
 from marsbench.plan import Plan
 from marsbench.progress import tell
@@ -27,6 +26,8 @@ from marsbench.results.record import Outcome, RunRecord
 from marsbench.results.store import CONFIG, Store, write_atomically
 from marsbench.training.allocator import keep_freed_memory
 from marsbench.training.bank import run_alone
+from marsbench.training.building import build_network
+from marsbench.training.devices import device_name, peak_memory
 from marsbench.training.evaluation import evaluate, save_predictions
 from marsbench.training.failures import explain, forget_words, leave_word, word_of_others
 from marsbench.training.fitting import fit, load_chosen
@@ -40,10 +41,8 @@ from marsbench.training.provenance import config_text, describe_weights, record_
 from marsbench.training.tabular import train_table
 from marsbench.training.trained import Trained, finished, open_split, together
 from marsbench.training.trainer import (
-    device_name,
     leave_group,
     make_trainer,
-    peak_memory,
     process_rank,
     quiet,
     restored,
@@ -152,7 +151,8 @@ def _train_network(plan: Plan, part: Part, run_folder: Path) -> Trained:
     started = time.perf_counter()
     resumed_from = fit(trainer, module, data, folder)
     timing["train"] = time.perf_counter() - started
-    memory, device = peak_memory(trainer), device_name(trainer)
+    root_device = trainer.strategy.root_device
+    memory, device = peak_memory(root_device), device_name(root_device)
     if config.world_size > 1:
         leave_group()
         if not is_first:
@@ -199,18 +199,8 @@ def build_module(plan: Plan, part: Part | None = None) -> MarsModule:
     """
     config = plan.config
     balance = plan.balance if part is None else part.balance
-    raster = None if plan.rendering is None else plan.rendering.raster
-    model = build_for_mode(
-        plan.model,
-        plan.task.kind,
-        plan.num_outputs,
-        config.mode,
-        side=plan.side,
-        colors=colors_of(plan.task, config.bands),
-        shape=None if raster is None else (raster.rows, raster.columns),
-        checkpoint=Path(config.weights).expanduser() if config.weights else None,
-    )
-    if raster is not None:
+    model = build_network(plan, config.mode)
+    if plan.rendering is not None:
         # Of spectra most labels are rare: the head begins at what is known without a look.
         start_at_frequencies(model, plan, part)
     if config.channels_last:

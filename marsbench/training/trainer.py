@@ -19,7 +19,6 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import distributed
 from torch.utils import deterministic as deterministic_options
 
-from marsbench import environment
 from marsbench.config import Checkpoint, RunConfig
 from marsbench.errors import ConfigError
 from marsbench.results.store import CHECKPOINTS, LOGS
@@ -142,23 +141,6 @@ def interruptible(trainer: pl.Trainer, work: Callable[[], object]) -> None:
         # Its subclass for SIGTERM, which carries no exit code: preemption must not look like
         # success.
         raise SystemExit(128 + signal.SIGTERM) from None
-
-
-def device_name(trainer: pl.Trainer) -> str:
-    """Name the device that trains."""
-    device = trainer.strategy.root_device
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} ({torch.get_num_threads()} threads)"
-
-
-def peak_memory(trainer: pl.Trainer) -> dict[str, int]:
-    """Give the peak bytes of the process (host) and of the device."""
-    peak = {"host": environment.peak_host_memory()}
-    device = trainer.strategy.root_device
-    if device.type == "cuda":
-        peak["device"] = torch.cuda.max_memory_allocated(device)
-    return peak
 
 
 @contextlib.contextmanager

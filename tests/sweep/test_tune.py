@@ -5,10 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
-import torch
 import yaml
-from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import marsbench
@@ -21,21 +18,6 @@ from marsbench.plan import Resolver
 from marsbench.results.store import Store
 from marsbench.sweep.suites import expand, load_suite
 from marsbench.sweep.tune import Tuning, carry_out, choose, load_space
-from tests.fakes import make_spec, write_folder, write_spec
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = write_folder(make_spec(), tmp_path_factory.mktemp("toy"))
-    return str(write_spec(make_spec(), folder / "task.yaml"))
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.manual_seed(1)
-    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
-    save_file(timm.create_model("test_resnet").state_dict(), path)
-    return str(path)
 
 
 def words(toy: str, weights: str, store: Path) -> list[str]:
@@ -124,6 +106,15 @@ def test_words_go_before_what_was_tuned(tmp_path: Path) -> None:
     assert compose([*given, "optim.lr=0.5"]).scheduler.name == "cosine"
     assert compose([*given, "scheduler=step"]).scheduler.name == "step"
     assert compose([*given, "scheduler=step"]).optim.lr == 0.25
+
+
+def test_a_group_gives_what_its_yaml_sets_and_no_more(tmp_path: Path) -> None:
+    choice_of(set={"optim.lr": 0.25, "optim.name": "adamw"}).write(tmp_path)
+    given = ["task=frost_cls", "model=vit", f"hparams={tmp_path}"]
+    optim = compose([*given, "optim=sgd"]).optim
+    assert (optim.name, optim.lr) == ("sgd", 0.25)
+    # Also where the YAML says what is the default anyway.
+    assert compose([*given, "optim=adam"]).optim.name == "adam"
 
 
 def test_a_suite_takes_what_was_tuned_for_each_model(tmp_path: Path) -> None:

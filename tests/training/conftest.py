@@ -1,17 +1,11 @@
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from marsbench.training.features import Encoder
 from tests.challenges import write_challenge
-from tests.fakes import make_spec, write_folder, write_spec
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Path of a custom task beside its data: 24 train, 9 val and 12 test samples."""
-    folder = write_folder(make_spec(), tmp_path_factory.mktemp("toy"))
-    return str(write_spec(make_spec(), folder / "task.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +21,25 @@ def challenge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a labelled train split and an unlabelled test split."""
     folder = tmp_path_factory.mktemp("ega_ms")
     return write_challenge(folder, {"train": 48, "test": 8}, ("train",))
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Caches that no other test has seen."""
+    monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Collects (split, number of samples) of everything that passes through a backbone."""
+    seen: list[tuple[str, int]] = []
+    batches = Encoder._batches
+
+    def watched(self: Encoder, dataset: Any, start: int, rows: int) -> Iterator[Any]:
+        for found, at in batches(self, dataset, start, rows):
+            seen.append((dataset.split, len(found)))
+            yield found, at
+
+    monkeypatch.setattr(Encoder, "_batches", watched)
+    return seen

@@ -1,5 +1,6 @@
 """Built-in demo data, drawn when asked for."""
 
+from abc import ABC, abstractmethod
 from functools import cached_property
 
 import numpy as np
@@ -32,7 +33,7 @@ def open_demo(spec: TaskSpec, size: float) -> Source:
     return DemoSource(spec, size)
 
 
-class _Generated:
+class _Generated(ABC):
     """What all demo sources share."""
 
     name = SourceName.DEMO
@@ -56,8 +57,9 @@ class _Generated:
             self._index[split] = self._rows(split)
         return self._index[split]
 
+    @abstractmethod
     def _rows(self, split: str) -> Rows:
-        raise NotImplementedError
+        """Make the index of a split."""
 
     def subset_ids(self, subset: Subset) -> None:
         """Nothing is published of demo data."""

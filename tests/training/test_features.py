@@ -1,0 +1,171 @@
+"""Features: encoded once, whatever happens meanwhile."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from marsbench import paths
+from marsbench.errors import MarsbenchError, TrainingError
+from marsbench.plan import resolve
+from marsbench.results.store import Store
+from marsbench.training import features
+from marsbench.training.bank import run_bank
+from marsbench.training.features import Encoder
+from tests.fakes import make_spec, write_folder, write_spec
+from tests.training.banks import config, run_all
+
+pytestmark = pytest.mark.usefixtures("own_home")
+
+
+def test_turned_views_are_encoded_once_each(
+    toy: str, weights: str, tmp_path: Path, encoded: list[tuple[str, int]]
+) -> None:
+    plain, turned = run_all(
+        [config(toy, tmp_path, weights), config(toy, tmp_path, weights, views="d4")]
+    )
+    assert plain.run_id != turned.run_id
+    assert turned.identity["augment"] == turned.identity["views"] == "d4"
+    assert turned.data["features"]["views"] == 8
+    counted = {split: sum(n for s, n in encoded if s == split) for split in ("train", "val")}
+    assert counted == {"train": (1 + 8) * 24, "val": 9}
+
+
+def test_damaged_features_are_encoded_again(
+    toy: str, weights: str, tmp_path: Path, encoded: list[tuple[str, int]], capsys: Any
+) -> None:
+    plan = resolve(config(toy, tmp_path, weights))
+    before = np.array(Encoder(plan).encode("test").features)
+    (folder,) = (paths.home() / "features" / "toy").glob("test-*/")
+    content = bytearray((folder / "features.f32").read_bytes())
+    content[40] ^= 1
+    (folder / "features.f32").write_bytes(content)
+    after = Encoder(plan).encode("test").features
+    assert "do not have their checksum" in capsys.readouterr().err
+    np.testing.assert_array_equal(before, after)
+    (folder / "features.json").write_text("{")
+    np.testing.assert_array_equal(before, Encoder(plan).encode("test").features)
+    assert len(encoded) == 3
+
+
+def test_interrupted_encoding_goes_on_where_it_stopped(
+    toy: str,
+    weights: str,
+    tmp_path: Path,
+    encoded: list[tuple[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(features._BATCH, "cpu", 4)
+    monkeypatch.setattr(features, "_SAVED_EVERY", 1)
+    plan = resolve(config(toy, tmp_path, weights))
+    whole = np.array(Encoder(plan).encode("train").features)
+    encoded.clear()
+    (folder,) = (paths.home() / "features" / "toy").glob("train-*/")
+    for path in folder.iterdir():
+        path.unlink()
+    watched = Encoder._batches
+
+    def stops(self: Encoder, *arguments: Any) -> Iterator[Any]:
+        for n, found in enumerate(watched(self, *arguments)):
+            if n == 3:
+                raise KeyboardInterrupt
+            yield found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoder, "_batches", stops)
+        with pytest.raises(KeyboardInterrupt):
+            Encoder(plan).encode("train")
+    encoded.clear()
+    np.testing.assert_array_equal(whole, Encoder(plan).encode("train").features)
+    assert sum(n for _, n in encoded) == 24 - 12
+
+
+def test_processes_share_one_encoding(toy: str, weights: str, tmp_path: Path) -> None:
+    code = (
+        "import sys; from marsbench.config import RunConfig; from marsbench.plan import resolve;"
+        "from marsbench.training.bank import run_alone;"
+        "import marsbench.training.features as f; b = f.Encoder._batches\n"
+        "def w(self, *a):\n"
+        "    for x in b(self, *a):\n"
+        "        print('encoded', flush=True); yield x\n"
+        "f.Encoder._batches = w\n"
+        "run_alone(resolve(RunConfig.from_dict(eval(sys.argv[1]))))"
+    )
+    values = [config(toy, tmp_path, weights, seed=seed).to_dict() for seed in range(3)]
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, repr(one)], stdout=subprocess.PIPE, text=True)
+        for one in values
+    ]
+    told = [process.communicate(timeout=120)[0] for process in running]
+    assert all(process.returncode == 0 for process in running)
+    assert sum(text.count("encoded") for text in told) == 3  # train, val, test: once each
+    assert len(Store(tmp_path).paths()) == 3
+
+
+def test_encoding_takes_fewer_images_where_memory_is_short(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from marsbench.models.build import Classifier
+
+    encode, sizes = Classifier.features, []
+
+    def cramped(self: Classifier, image: torch.Tensor) -> torch.Tensor:
+        if len(image) > 5:
+            raise RuntimeError("CUDA error: out of memory")
+        sizes.append(len(image))
+        return encode(self, image)
+
+    expected = np.array(Encoder(resolve(config(toy, tmp_path, weights))).encode("train").features)
+    monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "other"))
+    monkeypatch.setattr(Classifier, "features", cramped)
+    found = Encoder(resolve(config(toy, tmp_path, weights))).encode("train").features
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert max(sizes) <= 5
+    monkeypatch.setattr(
+        Classifier, "features", lambda self, image: cramped(self, image.repeat(9, 1, 1, 1))
+    )
+    plan = resolve(config(toy, tmp_path, weights))
+    ((_, failed),) = run_bank([dataclasses.replace(plan)])
+    assert isinstance(failed, TrainingError)
+    assert "too little memory to encode one image" in str(failed)
+
+
+def test_a_damaged_image_is_one_message_from_a_loader_process(weights: str, tmp_path: Path) -> None:
+    folder = write_folder(make_spec(), tmp_path / "data")
+    task = str(write_spec(make_spec(), folder / "task.yaml"))
+    damaged = sorted(folder.glob("data/val/**/*.*"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:20])
+    plan = resolve(config(task, tmp_path, weights, cache=False, workers=1))
+    ((_, found),) = run_bank([plan])
+    assert isinstance(found, MarsbenchError)
+    assert damaged.name in str(found)
+    assert "Traceback" not in str(found)
+
+
+def test_a_full_disk_is_one_message(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    ((_, found),) = run_bank([resolve(config(toy, tmp_path, weights))])
+    assert isinstance(found, MarsbenchError)
+    assert "No space left" in str(found)
+    assert "MARSBENCH_HOME" in str(found)
+
+
+def test_bad_weights_are_one_message(toy: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.pt").write_bytes(b"nothing")
+    plan = resolve(config(toy, tmp_path, str(tmp_path / "bad.pt")))
+    ((_, found),) = run_bank([plan])
+    assert isinstance(found, MarsbenchError)
+    assert "bad.pt" in str(found)
+    assert (tmp_path / plan.run_id / "failed.json").exists()
