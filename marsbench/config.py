@@ -5,7 +5,6 @@ override.
 """
 
 import dataclasses
-import json
 import re
 import typing
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from marsbench.config_values import build, nest
+from marsbench.config_values import build, nest, plain
 from marsbench.errors import ConfigError, unknown_name
 
 
@@ -300,8 +299,7 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Give the config as plain nested values, as `from_dict` takes them."""
-        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return plain
+        return plain(self)
 
     @property
     def effective_batch_size(self) -> int:

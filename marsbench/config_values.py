@@ -32,6 +32,17 @@ def nest(values: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
+def plain(values: Any) -> dict[str, Any]:
+    """Give a dataclass, and those nested in it, as dictionaries of plain values."""
+    found: dict[str, Any] = {}
+    for item in fields(values):
+        value = getattr(values, item.name)
+        if is_dataclass(value):
+            value = plain(value)
+        found[item.name] = value.value if isinstance(value, StrEnum) else value
+    return found
+
+
 def build(
     cls: type,
     values: Mapping[str, Any],

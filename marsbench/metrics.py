@@ -103,7 +103,7 @@ def _multilabel(
     predicted = scores >= 0.5
     clipped = np.clip(scores, 1e-7, 1 - 1e-7)
     losses = -np.where(positive, np.log(clipped), np.log1p(-clipped)).mean(axis=0)
-    micro = average_precision(positive.reshape(-1, 1), scores.reshape(-1, 1))
+    micro = Ranked(positive.reshape(-1, 1), scores.reshape(-1, 1)).average_precision()
     return {
         **_f1(positive, predicted, classes),
         "accuracy": float((positive == predicted).all(axis=1).mean()),
@@ -149,72 +149,58 @@ def _ranking(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> dict[s
     defined = positive.any(axis=0) & ~positive.all(axis=0)
     if not defined.any():
         return {}
-    positive, scores = positive[:, defined], scores[:, defined]
+    ranked = Ranked(positive[:, defined], scores[:, defined])
     return {
-        "auroc": float(auroc(positive, scores).mean()),
-        "average_precision": float(average_precision(positive, scores).mean()),
+        "auroc": float(ranked.auroc().mean()),
+        "average_precision": float(ranked.average_precision().mean()),
     }
 
 
-def auroc(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Area under the ROC curve of every column: how often a positive is ranked before a negative.
-
-    Ties count half. All columns at once, some fifty times faster than one by one.
-
-    Args:
-        positive: Which samples are positive, (N, K); some, but not all of each column.
-        scores: (N, K).
-
-    Returns:
-        (K,).
-    """
-    ranked = _Ranked(positive, scores)
-    # The mean rank from below of the samples that share a score.
-    ranks = len(scores) - (ranked.first + ranked.last) / 2
-    total, count = (ranks * ranked.positive).sum(axis=0), positive.sum(axis=0)
-    found: NDArray[np.float64] = (total - count * (count + 1) / 2) / (count * (len(scores) - count))
-    return found
-
-
-def average_precision(
-    positive: NDArray[np.bool_], scores: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Mean over the positives of every column of the precision at their score.
-
-    Samples that share a score come in together, and nothing is interpolated.
+class Ranked:
+    """Columns in falling order of their scores, all at once: some fifty times faster than one by one.
 
     Args:
         positive: Which samples are positive, (N, K).
         scores: (N, K).
-
-    Returns:
-        (K,); 0 where there is no positive.
-    """
-    ranked = _Ranked(positive, scores)
-    true = np.take_along_axis(np.cumsum(ranked.positive, axis=0), ranked.last, axis=0)
-    precision = true / (ranked.last + 1)
-    count = np.maximum(positive.sum(axis=0), 1)
-    found: NDArray[np.float64] = (precision * ranked.positive).sum(axis=0) / count
-    return found
-
-
-class _Ranked:
-    """Columns in falling order of their scores.
-
-    Attributes:
-        positive: Which samples are positive, in that order, (N, K).
-        first: Position of the first sample of the same score, (N, K).
-        last: Position of the last one.
     """
 
     def __init__(self, positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> None:
-        order = np.argsort(-scores, axis=0, kind="stable")
-        ordered = np.take_along_axis(scores, order, axis=0)
-        self.positive = np.take_along_axis(positive, order, axis=0)
-        place = np.arange(len(scores))[:, None]
-        differs = ordered[1:] != ordered[:-1]
-        edge = np.ones((1, scores.shape[1]), dtype=bool)
-        starts, ends = np.concatenate([edge, differs]), np.concatenate([differs, edge])
-        self.first = np.maximum.accumulate(np.where(starts, place, 0), axis=0)
-        late = np.where(ends, place, len(scores))
-        self.last = np.minimum.accumulate(late[::-1], axis=0)[::-1]
+        # A row for each column: what is sorted lies in one piece.
+        rows, labels = np.ascontiguousarray(scores.T), np.ascontiguousarray(positive.T)
+        order = np.argsort(-rows, axis=1)
+        ordered = np.take_along_axis(rows, order, axis=1)
+        self._positive = np.take_along_axis(labels, order, axis=1)
+        self._count = np.count_nonzero(labels, axis=1)
+        # Positions of the first and the last sample of the same score: whatever their order, they
+        # come in together.
+        length = rows.shape[1]
+        place = np.arange(length)
+        differs = ordered[:, 1:] != ordered[:, :-1]
+        edge = np.ones((len(rows), 1), dtype=bool)
+        starts, ends = np.hstack([edge, differs]), np.hstack([differs, edge])
+        self._first = np.maximum.accumulate(np.where(starts, place, 0), axis=1)
+        late = np.where(ends, place, length)
+        self._last = np.minimum.accumulate(late[:, ::-1], axis=1)[:, ::-1]
+
+    def auroc(self) -> NDArray[np.float64]:
+        """Area under the ROC curve, (K,): how often a positive is ranked before a negative.
+
+        Ties count half. Some, but not all samples of each column must be positive.
+        """
+        length, count = self._positive.shape[1], self._count
+        # The mean rank from below of the samples that share a score.
+        ranks = length - (self._first + self._last) / 2
+        total = (ranks * self._positive).sum(axis=1)
+        found: NDArray[np.float64] = (total - count * (count + 1) / 2) / (count * (length - count))
+        return found
+
+    def average_precision(self) -> NDArray[np.float64]:
+        """Mean over the positives of the precision at their score, (K,); 0 without a positive.
+
+        Nothing is interpolated.
+        """
+        true = np.take_along_axis(np.cumsum(self._positive, axis=1), self._last, axis=1)
+        precision = true / (self._last + 1)
+        total = (precision * self._positive).sum(axis=1)
+        found: NDArray[np.float64] = total / np.maximum(self._count, 1)
+        return found

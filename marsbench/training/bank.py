@@ -1,20 +1,15 @@
 """Runs with cached features: encode once, fit all their heads together, write a record for each."""
 
-import contextlib
-import csv
-import io
-import math
 import time
 import warnings
+from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from marsbench import metrics
 from marsbench.config import Augment, OptimName, Precision
@@ -23,9 +18,10 @@ from marsbench.identity import digest
 from marsbench.plan import Plan
 from marsbench.progress import steps
 from marsbench.results.record import Outcome
-from marsbench.results.store import CONFIG, LOGS, Store
+from marsbench.results.store import Store
+from marsbench.training.bank_files import HeldRun, begin, keep, refuse, refuse_unbegun, told
 from marsbench.training.devices import device_name, peak_memory
-from marsbench.training.evaluation import Predictions, save_predictions
+from marsbench.training.evaluation import Predictions
 from marsbench.training.failures import explain, is_out_of_memory
 from marsbench.training.features import Encoded, Encoder
 from marsbench.training.gallery import gallery
@@ -43,10 +39,8 @@ from marsbench.training.module import MONITOR
 from marsbench.training.parts import Part, Section, parts_of
 from marsbench.training.provenance import (
     Surroundings,
-    config_text,
     describe_weights,
     record_of,
-    save_tensors,
     surroundings,
 )
 from marsbench.training.trained import Trained, open_split, together
@@ -102,23 +96,13 @@ MOST_HELD = 128
 """Runs whose folders one process holds at a time; each is an open file."""
 
 
-@dataclass(eq=False)
-class _Run:
-    """A run under way.
-
-    Attributes:
-        folder: Its folder, while it is held.
-        fitted: The heads of its parts, or what is in their way.
-    """
-
-    plan: Plan
-    parts: list[Part]
-    store: Store
-    folder: Path | None = None
-    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-    fitted: dict[int, FittedHead | Exception] = field(default_factory=dict)
-    seconds: float = 0.0
-    together: int = 0
+def _let_go(run: HeldRun, kept: "Future[Outcome | MarsbenchError]") -> Result:
+    """Wait until a run's record is written, and let go of its folder."""
+    try:
+        return run.plan, kept.result()
+    finally:
+        run.held.close()
+        run.folder = None
 
 
 class _Bank:
@@ -134,39 +118,37 @@ class _Bank:
 
     def run(self) -> Iterator[Result]:
         """Carry them out."""
-        runs: list[_Run] = []
+        runs: list[HeldRun] = []
         for plan in self.plans:
             store = Store(plan.config.store)
             try:
-                runs.append(_Run(plan, parts_of(plan), store))
+                parts = parts_of(plan)
+                runs.append(HeldRun(plan, parts, [_head(plan, part) for part in parts], store))
             except MarsbenchError as error:
-                yield plan, _failed(plan, store, error)
+                yield plan, refuse_unbegun(plan, store, error)
         try:
             for split in sorted({split for run in runs for split in _splits(run.parts)}):
                 self._open(split)
         except Exception as error:
             for run in runs:
-                yield run.plan, _failed(run.plan, run.store, error)
+                yield run.plan, refuse_unbegun(run.plan, run.store, error)
             return
         self.encoder.release()
         for some in self._in_turn(runs):
             yield from self._fit(some)
 
-    def _in_turn(self, runs: list[_Run]) -> Iterator[list[_Run]]:
+    def _in_turn(self, runs: list[HeldRun]) -> Iterator[list[HeldRun]]:
         """Take so many runs at a time as may be held, those whose heads step together first."""
-        heads = {id(run): _head(run.plan, run.parts[0]) for run in runs}
         places: dict[Hashable, int] = {}
-        for head in heads.values():
-            places.setdefault(head.block, len(places))
-            places.setdefault(head.group, len(places))
-        runs = sorted(
-            runs,
-            key=lambda run: (
-                len(heads[id(run)].draws),
-                places[heads[id(run)].block],
-                places[heads[id(run)].group],
-            ),
-        )
+        for run in runs:
+            places.setdefault(run.heads[0].block, len(places))
+            places.setdefault(run.heads[0].group, len(places))
+
+        def place(run: HeldRun) -> tuple[int, int, int]:
+            head = run.heads[0]
+            return len(head.draws), places[head.block], places[head.group]
+
+        runs = sorted(runs, key=place)
         for start in range(0, len(runs), MOST_HELD):
             yield runs[start : start + MOST_HELD]
 
@@ -184,28 +166,34 @@ class _Bank:
         self.encoded[split] = encoded
         self.samples[split] = Samples(on_device, torch.from_numpy(labels).to(device))
 
-    def _fit(self, runs: list[_Run]) -> Iterator[Result]:
+    def _fit(self, runs: list[HeldRun]) -> Iterator[Result]:
         """Fit the heads of runs, block by block, and score those that are whole by that."""
         jobs = [(run, k) for run in runs for k in range(len(run.parts))]
-        heads = [_head(run.plan, run.parts[k]) for run, k in jobs]
+        heads = [run.heads[k] for run, k in jobs]
         num_features = self.encoded["train"].features.shape[2]
         blocks = blocks_of(heads, num_features, self.plans[0].num_outputs)
         what = f"Fitting heads, {self.plans[0].task.name} {self.plans[0].model.name}"
+        kept: deque[tuple[HeldRun, Future[Outcome | MarsbenchError]]] = deque()
         try:
-            with steps(what, len(heads)) as advance:
+            # A thread of its own waits for the disk, which has a dozen things to do for each run.
+            with steps(what, len(heads)) as advance, ThreadPoolExecutor(1) as disk:
                 for run in runs:
-                    if (known := self._claim(run)) is not None:
+                    if (known := self._claim(run, disk)) is not None:
                         yield run.plan, known
                 for block in blocks:
                     mine = [i for i in block if jobs[i][0].folder is not None]
                     for run in self._fit_block([jobs[i] for i in mine], [heads[i] for i in mine]):
-                        yield run.plan, self._finish(run)
+                        kept.append((run, self._finish(run, disk)))
+                        while kept and kept[0][1].done():
+                            yield _let_go(*kept.popleft())
                     advance(len(block))
+                while kept:
+                    yield _let_go(*kept.popleft())
         finally:
             for run in runs:
                 run.held.close()
 
-    def _fit_block(self, jobs: list[tuple[_Run, int]], heads: list[Head]) -> list[_Run]:
+    def _fit_block(self, jobs: list[tuple[HeldRun, int]], heads: list[Head]) -> list[HeldRun]:
         """Fit the heads of a block; gives the runs that are whole by that."""
         started = time.perf_counter()
         fitted = self._fit_heads(heads)
@@ -235,7 +223,7 @@ class _Bank:
         half = len(heads) // 2
         return self._fit_heads(heads[:half]) + self._fit_heads(heads[half:])
 
-    def _claim(self, run: _Run) -> Outcome | MarsbenchError | None:
+    def _claim(self, run: HeldRun, disk: Executor) -> Outcome | MarsbenchError | None:
         """Hold a run's folder; gives what is known if others hold it, or have finished it."""
         plan = run.plan
         try:
@@ -247,17 +235,16 @@ class _Bank:
                 return Outcome(record, was_done=True)
             if self.force:
                 run.store.clear(plan.run_id)
-            # Not waiting for the disk: the config says what was begun, and nothing rests on it.
-            (folder / CONFIG).write_text(config_text(plan.config), encoding="utf-8")
         except (MarsbenchError, OSError) as error:
             run.held.close()
             known = explain(error, plan.config, run.store.folder(plan.run_id))
-            return known or _told(error)
+            return known or told(error)
         run.folder = folder
+        run.begun = disk.submit(begin, plan, folder)
         return None
 
-    def _finish(self, run: _Run) -> Outcome | MarsbenchError:
-        """Score a run and write its record; whatever goes wrong is of this run alone."""
+    def _finish(self, run: HeldRun, disk: Executor) -> "Future[Outcome | MarsbenchError]":
+        """Score a run and have its record written; whatever goes wrong is of this run alone."""
         folder = run.folder
         if folder is None:
             raise RuntimeError(f"{run.plan.run_id} is not held")
@@ -268,34 +255,21 @@ class _Bank:
             for one in trained:
                 one.timing["eval"] = (time.perf_counter() - started) / len(trained)
             whole = together(run.plan, trained)
-            save_predictions(folder, whole.scored)
-            for k, part in enumerate(run.parts):
-                place = part.folder(folder)
-                place.mkdir(exist_ok=True)
-                if run.plan.config.save_model:
-                    _save_head(fitted[k], place)
-                if run.plan.config.logger.csv:
-                    _write_curve(place, fitted[k])
             if run.plan.config.pictures:
                 gallery(open_split(run.plan, "test"), whole.scored["test"], folder)
             record = record_of(run.plan, whole, self.around)
-            run.store.finish(record)
         except Exception as error:
-            known = explain(error, run.plan.config, folder) or _told(error)
-            run.store.fail(run.plan.run_id, known if known is error else error)
-            return known
+            return disk.submit(refuse, run, folder, error)
         finally:
             run.fitted.clear()
-            run.held.close()
-            run.folder = None
-        return Outcome(record, was_done=False)
+        return disk.submit(keep, run, folder, fitted, whole, record)
 
-    def _trained(self, run: _Run, k: int, fitted: FittedHead) -> Trained:
+    def _trained(self, run: HeldRun, k: int, fitted: FittedHead) -> Trained:
         """Score one head."""
         plan, part = run.plan, run.parts[k]
         backbone = self.encoded["train"].backbone
         scored = {
-            name: self._predict(plan, fitted, section, part)
+            name: self._predict(plan, fitted, section, run.heads[k].loss.objective)
             for name, section in part.scored.items()
         }
         device = self.encoder.device
@@ -323,7 +297,9 @@ class _Bank:
             },
         )
 
-    def _predict(self, plan: Plan, fitted: FittedHead, section: Section, part: Part) -> Predictions:
+    def _predict(
+        self, plan: Plan, fitted: FittedHead, section: Section, objective: Objective
+    ) -> Predictions:
         """Predict samples with a head and score it."""
         rows = plan.source.rows(section.split)
         chosen = _positions(section, len(rows))
@@ -333,7 +309,6 @@ class _Bank:
             at = torch.from_numpy(chosen)
             features, labels = features[at.to(features.device)], labels[at.to(labels.device)]
         logits = logits_of(fitted, features)
-        objective = _objective(plan, part).to(self.encoder.device)
         scores = objective.probabilities(logits).cpu().numpy().astype(np.float32)
         columns: dict[str, Any] = {"target": rows.targets[chosen], "scores": scores}
         if rows.groups is not None:
@@ -343,7 +318,10 @@ class _Bank:
         values = metrics.score_labels(plan.task.kind, columns, plan.source.class_names)
         wanted = labels.to(logits.dtype) if labels.is_floating_point() else labels
         values["loss"] = float(objective.plain(logits, wanted).mean())
-        return Predictions([rows.sample_ids[int(i)] for i in chosen], columns, values)
+        ids = rows.sample_ids
+        if section.indices is not None:
+            ids = [ids[int(i)] for i in chosen]
+        return Predictions(list(ids), columns, values)
 
 
 def _head(plan: Plan, part: Part) -> Head:
@@ -353,11 +331,18 @@ def _head(plan: Plan, part: Part) -> Head:
     val = None
     if part.val is not None:
         val = (part.val.split, _positions(part.val, len(plan.source.rows(part.val.split))))
+    objective = Objective(
+        plan.task.kind,
+        plan.loss,
+        len(plan.source.class_names),
+        plan.num_outputs,
+        part.balance.class_weights,
+    )
     return Head(
         train=_positions(part.train, num_train),
         draws=part.balance.draws,
         val=val,
-        loss=HeadLoss(_objective(plan, part)),
+        loss=HeadLoss(objective),
         seed=config.seed,
         batch_size=config.effective_batch_size,
         optimizer=config.optim.name,
@@ -369,16 +354,6 @@ def _head(plan: Plan, part: Part) -> Head:
         patience=config.trainer.patience,
         clip=config.trainer.gradient_clip_val,
         turned=plan.augment is Augment.D4,
-    )
-
-
-def _objective(plan: Plan, part: Part) -> Objective:
-    return Objective(
-        plan.task.kind,
-        plan.loss,
-        len(plan.source.class_names),
-        plan.num_outputs,
-        part.balance.class_weights,
     )
 
 
@@ -394,7 +369,7 @@ def _splits(parts: Sequence[Part]) -> set[str]:
     return found
 
 
-def _checked(run: _Run) -> dict[int, FittedHead]:
+def _checked(run: HeldRun) -> dict[int, FittedHead]:
     """Refuse heads that could not be fitted, or whose loss became no number."""
     good: dict[int, FittedHead] = {}
     for k, fitted in sorted(run.fitted.items()):
@@ -429,44 +404,3 @@ def _checkpoint(plan: Plan, part: Part, fitted: FittedHead) -> dict[str, Any]:
     if part.val is None:
         return {"chosen_by": "last", **told}
     return {"chosen_by": MONITOR, "value": fitted.losses[fitted.epoch], **told}
-
-
-def _failed(plan: Plan, store: Store, error: Exception) -> MarsbenchError:
-    """Leave word of what stopped a run before it began."""
-    known = explain(error, plan.config, store.folder(plan.run_id)) or _told(error)
-    with contextlib.suppress(MarsbenchError, OSError), store.claim(plan.run_id) as folder:
-        (folder / CONFIG).write_text(config_text(plan.config), encoding="utf-8")
-        store.fail(plan.run_id, known if known is error else error)
-    return known
-
-
-def _told(error: Exception) -> MarsbenchError:
-    """Put what nobody foresaw into words; `failed.json` has its traceback."""
-    if isinstance(error, MarsbenchError):
-        return error
-    told = TrainingError(
-        f"The run stopped on {type(error).__name__}: {error}.",
-        "failed.json in its folder tells where; if nothing is wrong with your data, report it.",
-    )
-    told.__cause__ = error
-    return told
-
-
-def _save_head(fitted: FittedHead, place: Path) -> None:
-    state: dict[str, Tensor] = {"head.weight": fitted.weight, "head.bias": fitted.bias}
-    save_tensors({name: tensor.cpu() for name, tensor in state.items()}, place)
-
-
-def _write_curve(folder: Path, fitted: FittedHead) -> None:
-    """Write a head's learning curve as a network's is."""
-    if not fitted.rates:
-        return
-    place = folder / LOGS / "attempt_1"
-    place.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["epoch", "lr", MONITOR])
-    for epoch, rate in enumerate(fitted.rates):
-        loss = fitted.losses[epoch] if fitted.losses else math.nan
-        writer.writerow([epoch, rate, "" if math.isnan(loss) else loss])
-    (place / "metrics.csv").write_text(text.getvalue())

@@ -26,8 +26,10 @@ from marsbench.kinds import Kind
 from marsbench.plan import Plan, resolve
 from marsbench.results.record import Outcome
 from marsbench.results.store import Store
-from marsbench.training import bank, heads
+from marsbench.training import bank, bank_files, heads
 from marsbench.training.bank import run_bank
+from marsbench.training.bank_files import begin
+from marsbench.training.evaluation import save_predictions
 from marsbench.training.features import Encoder
 from tests.fakes import make_spec, write_folder, write_spec
 from tests.training.banks import config, grid, run_all
@@ -342,18 +344,37 @@ def test_what_nobody_foresaw_in_one_run_harms_no_other(
     toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plans = [resolve(config(toy, tmp_path, weights, seed=seed)) for seed in range(4)]
-    from marsbench.training.evaluation import save_predictions
 
     def fails(folder: Path, scored: Any) -> None:
         if folder.name.startswith("2-"):
             raise ValueError("odd")
         save_predictions(folder, scored)
 
-    monkeypatch.setattr(bank, "save_predictions", fails)
+    monkeypatch.setattr(bank_files, "save_predictions", fails)
     found = {plan.config.seed: outcome for plan, outcome in run_bank(plans)}
     assert [isinstance(found[seed], Outcome) for seed in range(4)] == [True, True, False, True]
     assert "ValueError: odd" in str(found[2])
     assert "Traceback" in (tmp_path / plans[2].run_id / "failed.json").read_text()
+
+
+def test_a_config_that_cannot_be_written_stops_its_run_alone(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = [resolve(config(toy, tmp_path, weights, seed=seed)) for seed in range(3)]
+
+    def full(plan: Plan, folder: Path) -> None:
+        if plan.config.seed == 1:
+            raise OSError(28, "No space left on device")
+        begin(plan, folder)
+
+    monkeypatch.setattr(bank, "begin", full)
+    found = {plan.config.seed: outcome for plan, outcome in run_bank(plans)}
+    assert [isinstance(found[seed], Outcome) for seed in range(3)] == [True, False, True]
+    assert "No space left on device" in str(found[1])
+    assert not (tmp_path / plans[1].run_id / "record.json").exists()
+    # Nothing is held any more.
+    monkeypatch.undo()
+    assert isinstance(bank.run_alone(resolve(plans[1].config)), Outcome)
 
 
 def test_few_runs_are_held_at_a_time(
