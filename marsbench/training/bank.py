@@ -75,7 +75,11 @@ def run_bank(plans: Sequence[Plan], *, force: bool = False) -> Iterator[Result]:
     """
     shared: dict[str, list[Plan]] = {}
     for plan in plans:
-        record = None if force else Store(plan.config.store).find(plan.run_id)
+        try:
+            record = None if force else Store(plan.config.store).find(plan.run_id)
+        except MarsbenchError as error:
+            yield plan, error  # a record that cannot be read; force moves it aside
+            continue
         if record is not None:
             yield plan, Outcome(record, was_done=True)
         else:

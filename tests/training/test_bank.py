@@ -357,6 +357,18 @@ def test_what_nobody_foresaw_in_one_run_harms_no_other(
     assert "Traceback" in (tmp_path / plans[2].run_id / "failed.json").read_text()
 
 
+def test_a_damaged_record_stops_its_run_alone(toy: str, weights: str, tmp_path: Path) -> None:
+    plans = [resolve(config(toy, tmp_path, weights, seed=seed)) for seed in range(2)]
+    damaged = tmp_path / plans[0].run_id / "record.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text('{"run_id": ')
+    found = {plan.config.seed: outcome for plan, outcome in run_bank(plans)}
+    assert isinstance(found[1], Outcome)
+    assert str(damaged) in str(found[0])
+    again = {plan.config.seed: outcome for plan, outcome in run_bank(plans, force=True)}
+    assert isinstance(again[0], Outcome)
+
+
 def test_a_config_that_cannot_be_written_stops_its_run_alone(
     toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
