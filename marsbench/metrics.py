@@ -157,7 +157,9 @@ def _ranking(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> dict[s
 
 
 class Ranked:
-    """Columns in falling order of their scores, all at once: some fifty times faster than one by one.
+    """Columns in falling order of their scores.
+
+    All at once is some fifty times faster than one by one.
 
     Args:
         positive: Which samples are positive, (N, K).

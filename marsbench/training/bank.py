@@ -26,14 +26,8 @@ from marsbench.training.failures import explain, is_out_of_memory
 from marsbench.training.features import Encoded, Encoder
 from marsbench.training.gallery import gallery
 from marsbench.training.head_losses import HeadLoss
-from marsbench.training.heads import (
-    FittedHead,
-    Head,
-    Samples,
-    blocks_of,
-    fit_heads,
-    logits_of,
-)
+from marsbench.training.head_turns import fit_heads, turns_of
+from marsbench.training.heads import FittedHead, Head, Samples, logits_of
 from marsbench.training.losses import Objective
 from marsbench.training.module import MONITOR
 from marsbench.training.parts import Part, Section, parts_of
@@ -171,11 +165,12 @@ class _Bank:
         self.samples[split] = Samples(on_device, torch.from_numpy(labels).to(device))
 
     def _fit(self, runs: list[HeldRun]) -> Iterator[Result]:
-        """Fit the heads of runs, block by block, and score those that are whole by that."""
+        """Fit the heads of runs, turn by turn, and score those that are whole by that."""
         jobs = [(run, k) for run in runs for k in range(len(run.parts))]
         heads = [run.heads[k] for run, k in jobs]
         num_features = self.encoded["train"].features.shape[2]
-        blocks = blocks_of(heads, num_features, self.plans[0].num_outputs)
+        device = self.encoder.device
+        turns = turns_of(heads, num_features, self.plans[0].num_outputs, device)
         what = f"Fitting heads, {self.plans[0].task.name} {self.plans[0].model.name}"
         kept: deque[tuple[HeldRun, Future[Outcome | MarsbenchError]]] = deque()
         try:
@@ -184,28 +179,25 @@ class _Bank:
                 for run in runs:
                     if (known := self._claim(run, disk)) is not None:
                         yield run.plan, known
-                for block in blocks:
-                    mine = [i for i in block if jobs[i][0].folder is not None]
-                    for run in self._fit_block([jobs[i] for i in mine], [heads[i] for i in mine]):
+                for turn in turns:
+                    mine = [i for i in turn if jobs[i][0].folder is not None]
+                    for run in self._fit_turn([jobs[i] for i in mine], [heads[i] for i in mine]):
                         kept.append((run, self._finish(run, disk)))
                         while kept and kept[0][1].done():
                             yield _let_go(*kept.popleft())
-                    advance(len(block))
+                    advance(len(turn))
                 while kept:
                     yield _let_go(*kept.popleft())
         finally:
             for run in runs:
                 run.held.close()
 
-    def _fit_block(self, jobs: list[tuple[HeldRun, int]], heads: list[Head]) -> list[HeldRun]:
-        """Fit the heads of a block; gives the runs that are whole by that."""
-        started = time.perf_counter()
+    def _fit_turn(self, jobs: list[tuple[HeldRun, int]], heads: list[Head]) -> list[HeldRun]:
+        """Fit the heads of a turn; gives the runs that are whole by that."""
         fitted = self._fit_heads(heads)
-        seconds = (time.perf_counter() - started) / max(len(jobs), 1)
         whole = []
         for (run, k), one in zip(jobs, fitted, strict=True):
             run.fitted[k] = one
-            run.seconds += seconds
             run.together = max(run.together, len(jobs))
             if len(run.fitted) == len(run.parts):
                 whole.append(run)
@@ -284,7 +276,7 @@ class _Bank:
             scored=scored,
             weights=describe_weights(plan, sha256=backbone.sha256),
             checkpoint=_checkpoint(plan, part, fitted),
-            timing={"data": 0.0, "train": run.seconds / len(run.parts)},
+            timing={"data": 0.0, "train": fitted.seconds},
             peak_memory=peak_memory(device),
             parameters={"total": backbone.parameters + num_head, "trained": num_head},
             device=device_name(device),

@@ -36,7 +36,6 @@ class HeldRun:
         held: Lets go of the folder.
         begun: Whether its config is written.
         fitted: The heads of its parts, or what is in their way.
-        seconds: Its share of the time of fitting.
         together: Most heads that one of its own was fitted with, itself included.
     """
 
@@ -48,7 +47,6 @@ class HeldRun:
     held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     begun: "Future[None] | None" = None
     fitted: dict[int, FittedHead | Exception] = field(default_factory=dict)
-    seconds: float = 0.0
     together: int = 0
 
 

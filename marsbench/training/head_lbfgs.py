@@ -1,6 +1,7 @@
 """A head fitted to convergence: the optimum of a convex problem, without learning rate or order."""
 
 import math
+import time
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ def fit_to_convergence(
     """
     from scipy.optimize import minimize
 
+    started = time.perf_counter()
     train = samples["train"]
     rows = torch.from_numpy(head.train[head.draws])
     x = train.features[0][rows.to(train.features.device)].to(train.labels.device, torch.float64)
@@ -71,4 +73,5 @@ def fit_to_convergence(
         broken=None if math.isfinite(float(found.fun)) else int(found.nit),
         # The line search also ends where rounding leaves nothing to gain.
         converged=bool(found.success) or float(np.abs(found.jac).max()) < _SMALL,
+        seconds=time.perf_counter() - started,
     )

@@ -11,9 +11,9 @@ What a head comes to does not depend on what is fitted beside it, but for roundi
 
 import hashlib
 import math
+import time
 from collections.abc import Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,18 +26,6 @@ from marsbench.config import OptimName, SchedulerConfig
 from marsbench.data.datamodule import epoch_order
 from marsbench.training.head_losses import HeadLoss
 from marsbench.training.head_optimizers import LearningRate, Optimizer
-
-MOST_BYTES = 2**30
-"""Of the weights of a block, with all that optimisers keep beside them; bounds memory."""
-
-MOST_HEADS = 128
-"""Heads of a block; as many runs are held by one process at a time."""
-
-_COPIES = 6
-"""Numbers kept per weight: itself, its best, its gradient and what the optimiser remembers."""
-
-_SIDE_BY_SIDE = 4
-"""Groups that one core of a CPU steps through together, at most."""
 
 _MOST_LOGITS = 2**22
 """Logits of the validation split computed at a time; bounds memory."""
@@ -123,6 +111,7 @@ class FittedHead:
         rates: Learning rate of each epoch.
         broken: Epoch in which the loss was no number; None if it always was.
         converged: Whether fitting ended by itself, of what is fitted to convergence.
+        seconds: Its share of the time that fitting took.
     """
 
     weight: Tensor
@@ -133,79 +122,12 @@ class FittedHead:
     rates: list[float]
     broken: int | None = None
     converged: bool = True
+    seconds: float = 0.0
 
 
 def _digest(numbers: Indices) -> bytes:
     """Name positions in a few bytes."""
     return hashlib.blake2b(np.ascontiguousarray(numbers).data, digest_size=16).digest()
-
-
-def blocks_of(heads: Sequence[Head], num_features: int, num_outputs: int) -> list[list[int]]:
-    """Put heads into blocks that fit into memory, groups together.
-
-    Returns:
-        Positions of the heads of each block; small blocks, which are done soonest, first.
-    """
-    most = MOST_BYTES // (_COPIES * 8 * (num_features + 1) * num_outputs)
-    most = max(1, min(MOST_HEADS, most))
-    together: dict[Hashable, dict[Hashable, list[int]]] = {}
-    for i, head in enumerate(heads):
-        together.setdefault(head.block, {}).setdefault(head.group, []).append(i)
-    blocks: list[list[int]] = []
-    for groups in together.values():
-        current: list[int] = []
-        for group in groups.values():
-            for start in range(0, len(group), most):
-                part = group[start : start + most]
-                if current and len(current) + len(part) > most:
-                    blocks.append(current)
-                    current = []
-                current = current + part
-        blocks.append(current)
-    return sorted(blocks, key=lambda block: len(heads[block[0]].draws))
-
-
-def fit_heads(
-    heads: Sequence[Head], samples: dict[str, Samples], *, dtype: torch.dtype = torch.float32
-) -> list[FittedHead]:
-    """Fit the heads of a block where it is done fastest.
-
-    A GPU steps through all groups together. On a CPU every core takes some of them: products as
-    small as these are not worth being shared out, and with few groups the weights, and all that
-    an optimiser keeps beside them, stay in the core's cache.
-
-    Args:
-        heads: Heads that have `Head.block` in common.
-        samples: The splits they refer to; ``train`` among them.
-        dtype: Type of the weights.
-    """
-    groups: dict[Hashable, list[int]] = {}
-    for i, head in enumerate(heads):
-        groups.setdefault(head.group, []).append(i)
-    if samples["train"].labels.device.type != "cpu" or len(groups) == 1:
-        return fit_block(heads, samples, dtype=dtype)
-    threads = torch.get_num_threads()
-    some = min(_SIDE_BY_SIDE, -(-len(groups) // threads))
-    every = list(groups.values())
-    tasks = [
-        [i for group in every[n : n + some] for i in group] for n in range(0, len(every), some)
-    ]
-    found: dict[int, FittedHead] = {}
-    pool = ThreadPoolExecutor(
-        min(threads, len(tasks)), initializer=torch.set_num_threads, initargs=(1,)
-    )
-    try:
-        futures = {
-            pool.submit(fit_block, [heads[i] for i in task], samples, dtype=dtype): task
-            for task in tasks
-        }
-        for future in as_completed(futures):
-            found |= dict(zip(futures[future], future.result(), strict=True))
-    finally:
-        pool.shutdown(cancel_futures=True)
-        # Threads begun later would take over the number of the pool's.
-        torch.set_num_threads(threads)
-    return [found[i] for i in range(len(heads))]
 
 
 def fit_block(
@@ -214,8 +136,17 @@ def fit_block(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> list[FittedHead]:
-    """Fit the heads of a block, all groups side by side; arguments as for `fit_heads`."""
-    return _Block(heads, samples, dtype).fit()
+    """Fit the heads of a block, all groups side by side.
+
+    Args:
+        heads: Heads that have `Head.block` in common.
+        samples: The splits they refer to; ``train`` among them.
+        dtype: Type of the weights.
+    """
+    started = time.perf_counter()
+    fitted = _Block(heads, samples, dtype).fit()
+    share = (time.perf_counter() - started) / len(heads)
+    return [replace(one, seconds=share) for one in fitted]
 
 
 @dataclass

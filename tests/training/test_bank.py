@@ -26,11 +26,12 @@ from marsbench.kinds import Kind
 from marsbench.plan import Plan, resolve
 from marsbench.results.record import Outcome
 from marsbench.results.store import Store
-from marsbench.training import bank, bank_files, heads
+from marsbench.training import bank, bank_files
 from marsbench.training.bank import run_bank
 from marsbench.training.bank_files import begin
 from marsbench.training.evaluation import save_predictions
 from marsbench.training.features import Encoder
+from marsbench.training.head_turns import fit_heads
 from tests.fakes import make_spec, write_folder, write_spec
 from tests.training.banks import config, grid, run_all
 
@@ -210,8 +211,9 @@ def test_what_is_done_when_interrupted_is_kept(
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return heads.fit_heads(*arguments, **more)
+        return fit_heads(*arguments, **more)
 
+    monkeypatch.setattr("marsbench.training.head_turns.MOST_HEADS", 4)
     monkeypatch.setattr(bank, "fit_heads", interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(run_bank([resolve(one) for one in configs]))
@@ -232,7 +234,7 @@ def test_too_little_memory_halves_the_heads(
         if len(jobs) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         sizes.append(len(jobs))
-        return heads.fit_heads(jobs, *arguments, **more)
+        return fit_heads(jobs, *arguments, **more)
 
     expected = run_all(grid(toy, tmp_path / "a", weights))
     monkeypatch.setattr(bank, "fit_heads", cramped)

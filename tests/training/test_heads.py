@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,11 @@ from marsbench.config import LossName, OptimName, SchedulerConfig, SchedulerName
 from marsbench.data.datamodule import epoch_order
 from marsbench.kinds import Kind
 from marsbench.training.head_losses import HeadLoss
+from marsbench.training.head_turns import blocks_of, fit_heads, turns_of
 from marsbench.training.heads import (
     FittedHead,
     Head,
     Samples,
-    blocks_of,
     fit_block,
     logits_of,
 )
@@ -266,7 +267,7 @@ def test_a_head_that_diverges_harms_no_other() -> None:
 
 def test_blocks_hold_every_head_once_and_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     heads = grid(objective_of("multiclass"))
-    monkeypatch.setattr("marsbench.training.heads.MOST_HEADS", 3)
+    monkeypatch.setattr("marsbench.training.head_turns.MOST_HEADS", 3)
     monkeypatch.setattr("marsbench.training.heads._MOST_LOGITS", 50)
     blocks = blocks_of(heads, F, K)
     assert sorted(i for block in blocks for i in block) == list(range(len(heads)))
@@ -276,3 +277,34 @@ def test_blocks_hold_every_head_once_and_fit_into_memory(monkeypatch: pytest.Mon
         torch.testing.assert_close(
             val_logits(fitted, samples), by_torch(head, samples)[0], rtol=0, atol=1e-9
         )
+
+
+def test_turns_hold_every_head_once_and_mix_no_optimisers(monkeypatch: pytest.MonkeyPatch) -> None:
+    heads = grid(objective_of("multiclass"))
+    monkeypatch.setattr("marsbench.training.head_turns.MOST_HEADS", 9)
+    turns = turns_of(heads, F, K, torch.device("cpu"))
+    assert sorted(i for turn in turns for i in turn) == list(range(len(heads)))
+    assert len(turns) < len(blocks_of(heads, F, K))
+    assert max(map(len, turns)) <= 9
+    assert all(len({heads[i].optimizer for i in turn}) == 1 for turn in turns)
+    # A GPU takes one block after the other.
+    assert turns_of(heads, F, K, torch.device("cuda")) == blocks_of(heads, F, K)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_cores_share_the_heads_of_several_blocks(threads: int) -> None:
+    heads, samples = grid(objective_of("multiclass")), samples_of("multiclass")
+    expected = fit_all(heads, samples)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        started = time.perf_counter()
+        found = fit_heads(heads, samples, dtype=torch.float64)
+        elapsed = time.perf_counter() - started
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.weight, other.weight, rtol=0, atol=1e-12)
+        assert one.epoch == other.epoch
+    assert 0 < sum(one.seconds for one in found) <= elapsed
