@@ -5,6 +5,7 @@ import warnings
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from marsbench import metrics
-from marsbench.config import Augment, OptimName, Precision
+from marsbench.config import Augment, LossName, OptimName, Precision
 from marsbench.errors import MarsbenchError, TrainingError
 from marsbench.identity import digest
+from marsbench.kinds import Kind
 from marsbench.plan import Plan
 from marsbench.progress import steps
 from marsbench.results.record import Outcome
@@ -90,17 +92,27 @@ def _what_is_shared(plan: Plan) -> str:
     return digest([keys, plan.task.name, plan.config.trainer.accelerator, plan.num_outputs])
 
 
-MOST_HELD = 128
+MOST_HELD = 192
 """Runs whose folders one process holds at a time; each is an open file."""
 
 
-def _let_go(run: HeldRun, kept: "Future[Outcome | MarsbenchError]") -> Result:
-    """Wait until a run's record is written, and let go of its folder."""
-    try:
-        return run.plan, kept.result()
-    finally:
+Kept = deque[tuple[HeldRun, "Future[Outcome | MarsbenchError]"]]
+"""Runs that are being written, with what will be known of them."""
+
+
+def _let_go(kept: Kept, most: int | None = None) -> Iterator[Result]:
+    """Let go of the folders of runs that are written.
+
+    Args:
+        kept: The runs, in the order in which they are written.
+        most: How many may be left; None waits for none.
+    """
+    while kept and (kept[0][1].done() or (most is not None and len(kept) > most)):
+        run, known = kept.popleft()
+        found = known.result()
         run.held.close()
         run.folder = None
+        yield run.plan, found
 
 
 class _Bank:
@@ -132,8 +144,18 @@ class _Bank:
                 yield run.plan, refuse_unbegun(run.plan, run.store, error)
             return
         self.encoder.release()
-        for some in self._in_turn(runs):
-            yield from self._fit(some)
+        try:
+            # A thread of its own waits for the disk, which has a dozen things to do for each run,
+            # while the next ones are fitted.
+            with ThreadPoolExecutor(1) as disk:
+                kept: Kept = deque()
+                for some in self._in_turn(runs):
+                    yield from _let_go(kept, MOST_HELD - len(some))
+                    yield from self._fit(some, disk, kept)
+                yield from _let_go(kept, 0)
+        finally:
+            for run in runs:
+                run.held.close()
 
     def _in_turn(self, runs: list[HeldRun]) -> Iterator[list[HeldRun]]:
         """Take so many runs at a time as may be held, those whose heads step together first."""
@@ -147,8 +169,10 @@ class _Bank:
             return len(head.draws), places[head.block], places[head.group]
 
         runs = sorted(runs, key=place)
-        for start in range(0, len(runs), MOST_HELD):
-            yield runs[start : start + MOST_HELD]
+        # While so many are fitted, the others may still be written.
+        some = max(1, MOST_HELD * 2 // 3)
+        for start in range(0, len(runs), some):
+            yield runs[start : start + some]
 
     def _open(self, split: str) -> None:
         """Encode a split, or open what was encoded, and put it where heads are fitted."""
@@ -164,33 +188,30 @@ class _Bank:
         self.encoded[split] = encoded
         self.samples[split] = Samples(on_device, torch.from_numpy(labels).to(device))
 
-    def _fit(self, runs: list[HeldRun]) -> Iterator[Result]:
-        """Fit the heads of runs, turn by turn, and score those that are whole by that."""
+    def _fit(self, runs: list[HeldRun], disk: Executor, kept: Kept) -> Iterator[Result]:
+        """Fit the heads of runs, turn by turn, score those that are whole by that, and keep them.
+
+        Args:
+            runs: Runs whose folders may be held.
+            disk: Writes what they leave.
+            kept: Collects those that are being written.
+        """
         jobs = [(run, k) for run in runs for k in range(len(run.parts))]
         heads = [run.heads[k] for run, k in jobs]
         num_features = self.encoded["train"].features.shape[2]
         device = self.encoder.device
         turns = turns_of(heads, num_features, self.plans[0].num_outputs, device)
         what = f"Fitting heads, {self.plans[0].task.name} {self.plans[0].model.name}"
-        kept: deque[tuple[HeldRun, Future[Outcome | MarsbenchError]]] = deque()
-        try:
-            # A thread of its own waits for the disk, which has a dozen things to do for each run.
-            with steps(what, len(heads)) as advance, ThreadPoolExecutor(1) as disk:
-                for run in runs:
-                    if (known := self._claim(run, disk)) is not None:
-                        yield run.plan, known
-                for turn in turns:
-                    mine = [i for i in turn if jobs[i][0].folder is not None]
-                    for run in self._fit_turn([jobs[i] for i in mine], [heads[i] for i in mine]):
-                        kept.append((run, self._finish(run, disk)))
-                        while kept and kept[0][1].done():
-                            yield _let_go(*kept.popleft())
-                    advance(len(turn))
-                while kept:
-                    yield _let_go(*kept.popleft())
-        finally:
+        with steps(what, len(heads)) as advance:
             for run in runs:
-                run.held.close()
+                if (known := self._claim(run, disk)) is not None:
+                    yield run.plan, known
+            for turn in turns:
+                mine = [i for i in turn if jobs[i][0].folder is not None]
+                for run in self._fit_turn([jobs[i] for i in mine], [heads[i] for i in mine]):
+                    kept.append((run, self._finish(run, disk)))
+                    yield from _let_go(kept)
+                advance(len(turn))
 
     def _fit_turn(self, jobs: list[tuple[HeldRun, int]], heads: list[Head]) -> list[HeldRun]:
         """Fit the heads of a turn; gives the runs that are whole by that."""
@@ -327,18 +348,11 @@ def _head(plan: Plan, part: Part) -> Head:
     val = None
     if part.val is not None:
         val = (part.val.split, _positions(part.val, len(plan.source.rows(part.val.split))))
-    objective = Objective(
-        plan.task.kind,
-        plan.loss,
-        len(plan.source.class_names),
-        plan.num_outputs,
-        part.balance.class_weights,
-    )
     return Head(
         train=_positions(part.train, num_train),
         draws=part.balance.draws,
         val=val,
-        loss=HeadLoss(objective),
+        loss=HeadLoss(_objective(plan, part)),
         seed=config.seed,
         batch_size=config.effective_batch_size,
         optimizer=config.optim.name,
@@ -351,6 +365,18 @@ def _head(plan: Plan, part: Part) -> Head:
         clip=config.trainer.gradient_clip_val,
         turned=plan.augment is Augment.D4,
     )
+
+
+def _objective(plan: Plan, part: Part) -> Objective:
+    choices = plan.task.kind, plan.loss, len(plan.source.class_names), plan.num_outputs
+    weights = part.balance.class_weights
+    return _unweighted(*choices) if weights is None else Objective(*choices, weights)
+
+
+@lru_cache(maxsize=64)
+def _unweighted(kind: Kind, loss: LossName, num_classes: int, num_outputs: int) -> Objective:
+    """One for all heads of a kind: it holds nothing, and building a module takes its time."""
+    return Objective(kind, loss, num_classes, num_outputs)
 
 
 def _positions(section: Section, length: int) -> NDArray[np.int64]:
