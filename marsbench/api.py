@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from marsbench.data.dataset import MarsDataset
     from marsbench.report.build import Report
+    from marsbench.report.scores import Plan
     from marsbench.results.record import Outcome, RunRecord
 
 
@@ -153,12 +154,20 @@ def load_records(store: str | Path = "runs") -> "pd.DataFrame":
     return table
 
 
-def make_report(store: str | Path = "runs", out: str | Path = "report", **options: Any) -> "Report":
+def make_report(
+    store: str | Path = "runs",
+    out: str | Path = "report",
+    *,
+    suite: str | Path | None = None,
+    **options: Any,
+) -> "Report":
     """Build a report of a store: figures, tables and one page, ``index.html``.
 
     Args:
         store: Folder of records.
         out: Folder to write to.
+        suite: Name of a suite, or its YAML, of whose runs coverage is to be; None for what the
+            records have.
         **options: As of `marsbench.report.build.write_report`: ``only=("violins",)``,
             ``compare="other/runs"``, ``reference=True``, ``tasks``, ``models``, ``modes``,
             ``normalise``, ``rounds``, ``seed``.
@@ -171,4 +180,30 @@ def make_report(store: str | Path = "runs", out: str | Path = "report", **option
     """
     from marsbench.report.build import write_report
 
-    return write_report(store, out, **options)
+    return write_report(store, out, plan=None if suite is None else _plan_of(suite), **options)
+
+
+def _plan_of(suite: str | Path) -> "Plan":
+    """List the runs of a suite as records name them."""
+    from marsbench.data.catalog import get_task
+    from marsbench.report.scores import NONE, Expected, Plan
+    from marsbench.sweep.suites import expand, load_suite
+
+    found = load_suite(str(suite))
+    runs = expand(found, {})
+    tasks = {task: get_task(task).name for task in {config.task for config in runs}}
+    return Plan(
+        f"suite {found.name}",
+        frozenset(
+            Expected(
+                tasks[config.task],
+                config.model,
+                str(config.mode),
+                str(config.subset),
+                config.seed,
+                str(config.imbalance),
+                NONE if config.views == "1" else config.views,
+            )
+            for config in runs
+        ),
+    )

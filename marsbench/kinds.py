@@ -46,6 +46,7 @@ class MetricInfo:
 METRICS: dict[str, MetricInfo] = {
     "f1_weighted": MetricInfo("weighted F1"),
     "f1_macro": MetricInfo("macro F1"),
+    "f1_positive": MetricInfo("F1 of class 1"),
     "accuracy": MetricInfo("accuracy"),
     "auroc": MetricInfo("AUROC"),
     "average_precision": MetricInfo("average precision"),

@@ -70,6 +70,13 @@ def task_names(incomplete: str) -> list[Match]:
     return [(name, s.title) for name, s in TASKS.items() if name.startswith(incomplete)]
 
 
+def suite_names(incomplete: str) -> list[Match]:
+    """Complete the name of a suite."""
+    from marsbench.sweep.suites import suite_names
+
+    return [(name, "") for name in suite_names() if name.startswith(incomplete)]
+
+
 def results_words(incomplete: str) -> list[Match]:
     """Complete the word behind ``marsbench results``: once begun, its commands; else a folder."""
     commands = {"import": "Bring results along", "export": "Write one table"}

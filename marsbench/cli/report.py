@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from marsbench.cli import complete
 from marsbench.cli.output import Format, FormatOption, friendly, note, say
 
 SHOWN = 12
@@ -51,12 +52,20 @@ def report(
         list[str] | None,
         typer.Option("--mode", help="Only these modes, separated by commas."),
     ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            "--suite",
+            help="A suite's name, or its YAML: coverage says which of its runs lack.",
+            autocompletion=complete.suite_names,
+        ),
+    ] = None,
     normalise: Annotated[
         Normalise,
         typer.Option(
             "--normalise",
-            help="By reference ranges where a task has one, or by each task's lowest and highest "
-            "score.",
+            help="By ranges that no record moves where a task has one, or by each task's lowest "
+            "and highest score in runs of one mode.",
         ),
     ] = Normalise.REFERENCE,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
@@ -66,9 +75,9 @@ def report(
 
     For example: marsbench report runs --out report
     """
-    from marsbench.report.build import write_report
+    from marsbench.api import make_report
 
-    built = write_report(
+    built = make_report(
         store,
         out,
         only=None if only is None else _names(only),
@@ -77,6 +86,7 @@ def report(
         tasks=_names(task),
         models=_names(model),
         modes=_names(mode),
+        suite=suite,
         normalise=normalise.value,
         seed=seed,
     )
@@ -100,11 +110,11 @@ def report(
             )
         )
         return
-    for what, files in (("figures", built.figures), ("tables", built.tables)):
+    for what, files in (("figure", built.figures), ("table", built.tables)):
         if files:
             endings = ", ".join(sorted({path.suffix[1:].upper() for path in files}))
             number = len({path.stem for path in files})
-            say(f"{number} {what} ({endings}) in {files[0].parent}")
+            say(f"{number} {what}{'s' * (number != 1)} ({endings}) in {files[0].parent}")
     say(f"The report of {built.num_runs} runs: {built.index}")
 
 

@@ -98,7 +98,7 @@ def results(
             "model": record.model,
             "mode": record.mode,
             "subset": record.subset,
-            "imbalance": record.config.get("imbalance", "none"),
+            "imbalance": record.imbalance,
             "seed": record.seed,
             "metric": record.headline,
             "val": _rounded(record.metrics.get("val", {}).get(record.headline)),
@@ -199,6 +199,7 @@ def export_results(
         typer.Option("--long", help="A row per metric, not a row per run and a column per metric."),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    form: FormatOption = Format.AUTO,
 ) -> None:
     """Write a store as one table, Parquet or CSV, for other programs."""
     from marsbench.results.exporting import export_results as export
@@ -206,4 +207,7 @@ def export_results(
     rows, unreadable = export(store, out, long=long, replace=force)
     for error in unreadable:
         note(f"Left out: {error}")
+    if form.is_json:
+        print_rows([{"rows": rows, "left_out": len(unreadable), "file": str(out)}], form, "")
+        return
     say(f"{rows} rows in {out}")

@@ -2,10 +2,11 @@
 
 Scores have the shape (num_runs, num_tasks), NaN where a task has fewer runs than others; every
 statistic takes any number of axes before these two, and works along them, so that a thousand
-resamples are one call. A task without a run is left out; runs count alike, so that in what goes
-over all runs (`iqm`, `optimality_gap`, `performance_profile`) a task with fewer runs weighs less.
+resamples are one call. A task without a run is left out, and the others count alike: each of a
+task's n runs weighs 1/n, so that no task counts for more by having been run more often.
 
-Aggregates and bootstrap follow Agarwal et al. 2021, https://arxiv.org/abs/2108.13264.
+Aggregates and bootstrap follow Agarwal et al. 2021, https://arxiv.org/abs/2108.13264; where tasks
+have equally many runs they are equal to theirs.
 """
 
 import math
@@ -17,6 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
+
+ALPHA = 0.05
+"""P-values below it count as a difference."""
 
 CHUNK_BYTES = 32 * 2**20
 """How large the resamples that are held at a time may be."""
@@ -42,33 +46,62 @@ def normalise(
     return np.where(higher_is_better, share, 1 - share)
 
 
-def _over_all(scores: ArrayLike) -> Floats:
-    """Put runs and tasks onto one axis."""
-    values = np.asarray(scores, dtype=np.float64)
-    return values.reshape(*values.shape[:-2], values.shape[-2] * values.shape[-1])
-
-
 def iqm(scores: ArrayLike) -> Floats:
     """Interquartile mean: the mean of the middle half of all runs of all tasks.
+
+    Of n runs in all, those that make up the share ``(n // 4) / n`` of the weight are cut from
+    either end, a run that is on the border in part. Where tasks have equally many runs this is
+    ``scipy.stats.trim_mean(scores, 0.25, axis=None)``.
 
     Args:
         scores: Shape (..., num_runs, num_tasks).
 
     Returns:
-        Shape (...): of n scores a quarter, rounded down, is cut from either end, as
-        ``scipy.stats.trim_mean(scores, 0.25, axis=None)``. NaN where there is none.
+        Shape (...); NaN where there is no run.
     """
-    flat = _over_all(scores)
-    lead, size = flat.shape[:-1], flat.shape[-1]
-    ordered = np.sort(flat.reshape(math.prod(lead), size), axis=1)  # NaN come last
-    counts = size - np.isnan(ordered).sum(axis=1)
-    means = np.full(len(ordered), np.nan)
-    present = np.unique(counts)
-    for count in present[present > 0]:
-        rows = slice(None) if len(present) == 1 else counts == count
-        cut = count // 4
-        means[rows] = ordered[rows, cut : count - cut].mean(axis=1)
+    values = np.asarray(scores, dtype=np.float64)
+    *lead, num_runs, num_tasks = values.shape
+    values = values.reshape(math.prod(lead), num_runs, num_tasks)
+    flat = values.reshape(len(values), num_runs * num_tasks)
+    counts = num_runs - np.isnan(values).sum(axis=1)
+    totals = counts.sum(axis=1)
+    most = counts.max(axis=1, initial=0, keepdims=True)
+    equal = ((counts == 0) | (counts == most)).all(axis=1)
+    means = np.full(len(values), np.nan)
+    for total in np.unique(totals[equal]):
+        rows = equal & (totals == total)
+        if total:
+            means[rows] = _trimmed_mean(flat if rows.all() else flat[rows], total)
+    if not equal.all():
+        weights = 1 / np.maximum(counts[~equal], 1)
+        means[~equal] = _weighted_trimmed_mean(
+            flat[~equal], np.tile(weights, num_runs), totals[~equal, None]
+        )
     return means.reshape(lead)
+
+
+def _trimmed_mean(flat: Floats, count: int) -> Floats:
+    """Mean of the middle half of each row's `count` scores; what else it holds is NaN."""
+    ordered = np.sort(flat, axis=1)  # NaN come last
+    cut = count // 4
+    means: Floats = ordered[:, cut : count - cut].mean(axis=1)
+    return means
+
+
+def _weighted_trimmed_mean(flat: Floats, weights: Floats, counts: NDArray[np.intp]) -> Floats:
+    """The same of scores of unequal weights: as many weights as scores, a count for each row."""
+    order = np.argsort(flat, axis=1)
+    ordered = np.take_along_axis(flat, order, axis=1)
+    weight = np.take_along_axis(weights, order, axis=1)
+    weight[np.isnan(ordered)] = 0.0
+    upper = np.cumsum(weight, axis=1)
+    whole = upper[:, -1:]
+    cut = whole * (counts // 4) / counts
+    # What of each score's weight lies between the cuts.
+    kept = np.minimum(upper, whole - cut) - np.maximum(upper - weight, cut)
+    kept = np.where(weight > 0, np.maximum(kept, 0.0), 0.0)
+    means: Floats = (kept * np.nan_to_num(ordered)).sum(axis=1) / kept.sum(axis=1)
+    return means
 
 
 def iqm_per_task(scores: ArrayLike) -> Floats:
@@ -104,7 +137,7 @@ def median(scores: ArrayLike) -> Floats:
 
 
 def optimality_gap(scores: ArrayLike, gamma: float = 1.0) -> Floats:
-    """How far runs fall short of `gamma` on average; what is above counts as `gamma`.
+    """How far runs fall short of `gamma`, mean over tasks; what is above counts as `gamma`.
 
     Args:
         scores: Normalised scores, shape (..., num_runs, num_tasks).
@@ -113,12 +146,11 @@ def optimality_gap(scores: ArrayLike, gamma: float = 1.0) -> Floats:
     Returns:
         Shape (...), lower is better.
     """
-    short = gamma - np.minimum(_over_all(scores), gamma)
-    return mean_per_task(short[..., None])[..., 0]
+    return mean(gamma - np.minimum(np.asarray(scores, dtype=np.float64), gamma))
 
 
 def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> Floats:
-    """Share of runs above each threshold.
+    """Share of a task's runs above each threshold, mean over tasks.
 
     Args:
         scores: Normalised scores, shape (..., num_runs, num_tasks).
@@ -127,12 +159,14 @@ def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> Floats:
     Returns:
         Shape (..., num_thresholds).
     """
-    flat = _over_all(scores)
-    counts = (~np.isnan(flat)).sum(axis=-1)
+    values = np.asarray(scores, dtype=np.float64)
+    counts = (~np.isnan(values)).sum(axis=-2)
+    num_tasks = (counts > 0).sum(axis=-1, keepdims=True)
+    weights = 1 / np.where(counts > 0, counts * num_tasks, np.inf)
+    weights = np.where(num_tasks > 0, weights, np.nan)
     # One threshold at a time: what is held stays as large as the scores.
-    above = [(flat > threshold).sum(axis=-1) for threshold in np.asarray(thresholds)]
-    shares: Floats = np.stack(above, axis=-1) / np.where(counts > 0, counts, np.nan)[..., None]
-    return shares
+    above = [((values > tau).sum(axis=-2) * weights).sum(axis=-1) for tau in np.asarray(thresholds)]
+    return np.stack(above, axis=-1)
 
 
 def probability_of_improvement(first: ArrayLike, second: ArrayLike) -> Floats:
@@ -277,7 +311,8 @@ def improvement_bootstrap(
     pairs = first_counts[:, :1].sum(axis=2) * second_counts[:, :1].sum(axis=2)  # tasks, 1
     # Won pairs, each as often as both of its runs are drawn.
     won = ((first_counts @ wins.astype(np.float32)) * second_counts).sum(axis=2)
-    shares: Floats = (won / np.where(pairs > 0, pairs, np.nan)).astype(np.float64)
+    # Whole and half numbers so far, which single precision holds exactly; shares it does not.
+    shares: Floats = won.astype(np.float64) / np.where(pairs > 0, pairs, np.nan)
     return mean_per_task(shares.T[..., None])[..., 0]
 
 
@@ -296,8 +331,16 @@ def percentile_interval(distribution: ArrayLike, level: float = 0.95) -> tuple[F
     return low, high
 
 
+def least_p_value(num_pairs: int) -> float:
+    """The smallest two-sided p-value that `paired_test` can give: all pairs differ in one way."""
+    return 2.0 ** (1 - num_pairs)
+
+
 def paired_test(
-    first: ArrayLike, second: ArrayLike, over: Literal["runs", "tasks"] = "runs"
+    first: ArrayLike,
+    second: ArrayLike,
+    over: Literal["runs", "tasks"] = "runs",
+    alpha: float = ALPHA,
 ) -> tuple[float, int]:
     """Wilcoxon's signed rank test of paired scores, two-sided.
 
@@ -308,10 +351,12 @@ def paired_test(
             models differ on these tasks; ``tasks`` takes the mean over the shared seeds of each
             task as one pair, and asks whether they would on tasks like these, for which few tasks
             give few pairs.
+        alpha: The p-value below which models count as different.
 
     Returns:
-        The p-value and the number of pairs; 1 if no pair differs, NaN if there is none. Pairs
-        without a difference are dropped. Exact for few pairs without ties.
+        The p-value and the number of pairs. NaN where there are so few pairs that no difference
+        could give a p-value below `alpha` (fewer than 6 for 0.05): there no test is made. 1 if no
+        pair differs; else pairs without a difference are dropped. Exact for few pairs without ties.
     """
     from scipy.stats import wilcoxon
 
@@ -319,8 +364,8 @@ def paired_test(
     if over == "tasks":
         differences = mean_per_task(differences)
     found = differences[~np.isnan(differences)]
-    if not len(found):
-        return float("nan"), 0
+    if least_p_value(len(found)) >= alpha:
+        return float("nan"), len(found)
     if not found.any():
         return 1.0, len(found)
     return float(wilcoxon(found).pvalue), len(found)

@@ -1,15 +1,15 @@
 """Tables that set a report's numbers beside others: those of another store, and published ones."""
 
 import math
-
-import numpy as np
+from statistics import fmean
 
 from marsbench.report import aggregate
-from marsbench.report.analysis import Analysis, matching
-from marsbench.report.reference import PAPER, Published, published
+from marsbench.report.analysis import Analysis
+from marsbench.report.cells import metric_is_up
+from marsbench.report.reference import MEAN_OF_MODELS, PAPER, Published, published
 from marsbench.report.summary import TaskSummary
 from marsbench.report.table_forms import Column, Entry, Score, Table
-from marsbench.report.tables import anchor_of, score_of
+from marsbench.report.tables import THERE, anchor_of, score_of
 
 
 def compared_tables(here: Analysis, there: Analysis, name: str) -> list[Table]:
@@ -49,19 +49,22 @@ def _compared_row(
     task: str, model: str, ours: TaskSummary | None, theirs: TaskSummary | None, level: float
 ) -> tuple[Entry, ...]:
     here = None if ours is None else score_of(ours.iqm, anchor_of(ours.cell))
-    there = None if theirs is None else score_of(theirs.iqm)
+    there = None if theirs is None else score_of(theirs.iqm, anchor_of(theirs.cell, THERE))
     counts = [0 if one is None else len(one.cell.runs) for one in (ours, theirs)]
     runs = f"{counts[0]} and {counts[1]}"
     if ours is None or theirs is None:
         return task, model, here, there, None, runs, f"only {'there' if ours is None else 'here'}"
-    notes = []
+    notes, is_same = [], False
     if ours.cell.runs[0].data != theirs.cell.runs[0].data:
         notes.append("other data, split or metric: not comparable")
     if set(ours.cell.run_ids) == set(theirs.cell.run_ids):
-        notes.append("the same runs")
+        is_same = ours.cell.scores.tolist() == theirs.cell.scores.tolist()
+        notes.append("the same runs" if is_same else "the same run ids, other scores")
     elif ours.cell.setting != theirs.cell.setting:
         notes.append("other settings")
-    return task, model, here, there, _difference(ours, theirs, level), runs, "; ".join(notes)
+    # Of the same runs there is no difference to estimate, and two bootstraps would make one.
+    difference = None if is_same else _difference(ours, theirs, level)
+    return task, model, here, there, difference, runs, "; ".join(notes)
 
 
 def _difference(ours: TaskSummary, theirs: TaskSummary, level: float) -> Score:
@@ -80,7 +83,9 @@ def published_table(analysis: Analysis) -> Table:
     for one in published():
         if tasks and one.task not in tasks:
             continue
-        best = _best_here(analysis, one)
+        here = (
+            _mean_here(analysis, one) if one.model == MEAN_OF_MODELS else _best_here(analysis, one)
+        )
         rows.append(
             (
                 one.table,
@@ -88,10 +93,9 @@ def published_table(analysis: Analysis) -> Table:
                 one.model,
                 one.mode,
                 one.imbalance,
-                one.metric or "not named",
+                one.metric,
                 Score(one.value, digits=2),
-                None if best is None else score_of(best.iqm, anchor_of(best.cell)),
-                "" if best is None else best.cell.model,
+                *here,
                 one.note,
             )
         )
@@ -99,23 +103,50 @@ def published_table(analysis: Analysis) -> Table:
         "published",
         "Published numbers",
         f"Numbers that {PAPER}, gives in its text, for the tasks of this report; and the best "
-        "interquartile mean here of the same task, mode and metric, whatever the protocol. They "
-        "were trained elsewhere: data, settings and seeds may differ.",
+        "interquartile mean here of the same task, mode, imbalance and metric, whatever the "
+        "protocol, or the mean over models where the published number is one. Only headline "
+        "metrics have intervals. Published models were trained elsewhere: data, settings and seeds "
+        "may differ.",
         tuple(map(Column, (*columns, "published", "here", "model here", "note"))),
         tuple(rows),
+        nothing=f"{PAPER}, gives no number for any task of this report.",
     )
 
 
-def _best_here(analysis: Analysis, one: Published) -> TaskSummary | None:
-    found = [
-        summary.tasks[task, model]
-        for key, group in analysis.study.groups.items()
-        if one.task in group.tasks and one in matching(group, one.task)
-        for summary in [analysis.summaries[key]]
-        for task, model in summary.tasks
-        if task == one.task and np.isfinite(summary.tasks[task, model].iqm.value)
-    ]
+def _best_here(analysis: Analysis, one: Published) -> tuple[Score | None, str]:
+    """Give the best score here of what a published number measures, and its model."""
+    found = [pair for scores in _scores_here(analysis, one) for pair in scores.items()]
     if not found:
-        return None
-    sign = 1 if found[0].cell.higher_is_better else -1
-    return max(found, key=lambda summary: sign * summary.iqm.value)
+        return None, ""
+    sign = 1 if metric_is_up(one.metric) else -1
+    model, score = max(found, key=lambda pair: sign * pair[1].value)
+    return score, model
+
+
+def _mean_here(analysis: Analysis, one: Published) -> tuple[Score | None, str]:
+    """Give the mean over the models of the group that has most, and how many these are."""
+    scores = max(_scores_here(analysis, one), key=len, default={})
+    if not scores:
+        return None, ""
+    mean = fmean(score.value for score in scores.values())
+    return Score(mean), f"mean of {len(scores)} models: {', '.join(scores)}"
+
+
+def _scores_here(analysis: Analysis, one: Published) -> list[dict[str, Score]]:
+    """Measure every model of each group that was trained as a published one was, by its metric."""
+    records = {record.run_id: record for record in analysis.study.records}
+    found = []
+    for key, group in analysis.study.groups.items():
+        scores: dict[str, Score] = {}
+        for (task, model), cell in group.cells.items():
+            if task != one.task or not one.is_of(key):
+                continue
+            anchor = anchor_of(cell)
+            measured = [records[run_id].scores for run_id in cell.run_ids]
+            if cell.metric == one.metric:
+                scores[model] = score_of(analysis.summaries[key].tasks[task, model].iqm, anchor)
+            elif all(one.metric in of for of in measured):
+                value = aggregate.iqm([[of[one.metric]] for of in measured])
+                scores[model] = Score(float(value), anchor=anchor)
+        found.append(scores)
+    return found

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,11 @@ from marsbench.report.analysis import (
     REFERENCE,
     Analysis,
     analyse,
-    open_study,
 )
 from marsbench.report.beside import compared_tables, published_table
 from marsbench.report.html import Drawn, Finding, page
-from marsbench.report.scores import Study
+from marsbench.report.picture import Picture
+from marsbench.report.scores import Plan, Study, open_study
 from marsbench.report.summary import ROUNDS
 from marsbench.report.table_forms import Table
 from marsbench.report.tables import (
@@ -68,6 +69,7 @@ def write_report(
     tasks: Sequence[str] = (),
     models: Sequence[str] = (),
     modes: Sequence[str] = (),
+    plan: Plan | None = None,
     normalise: str = REFERENCE,
     rounds: int = ROUNDS,
     seed: int = 0,
@@ -76,7 +78,7 @@ def write_report(
 
     What cannot be read or drawn is listed among the report's problems; the rest is built. Equal
     records and options give equal files. Files of an earlier report in the same folder that this
-    one does not have are removed.
+    one does not have are removed; a page that is no report's is never replaced.
 
     Args:
         store: Folder of records.
@@ -87,6 +89,7 @@ def write_report(
         tasks: Only runs of these tasks; all if empty.
         models: Only runs of these models.
         modes: Only runs of these modes.
+        plan: Runs that there should be, which coverage is of; None for what the records have.
         normalise: reference, for reference ranges where a task has one, or observed, for the lowest
             and highest score of each task.
         rounds: Rounds of the bootstrap.
@@ -94,6 +97,7 @@ def write_report(
 
     Raises:
         StoreError: If there is no store, no record that can be read, or `out` cannot be written.
+        ConfigError: If `out` is within a store, or holds a page that is no report's.
         UnknownNameError: If a part, task, model or mode is unknown.
     """
     parts = _parts(only)
@@ -102,9 +106,10 @@ def write_report(
     if rounds < 1:
         raise ConfigError(f"rounds={rounds} gives no interval.", f"Ask for {ROUNDS}.")
     opened = Store(store)
-    study = open_study(opened, tasks, models, modes)
-    other = None if compare is None else open_study(Store(compare), tasks, models, modes)
     folder = Path(out).expanduser()
+    _check_folder(folder, [opened, *([] if compare is None else [Store(compare)])])
+    study = open_study(opened, tasks, models, modes, plan)
+    other = None if compare is None else open_study(Store(compare), tasks, models, modes)
     with _writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with _steps(study, other) as step:
@@ -113,12 +118,12 @@ def write_report(
             analysis = analyse(
                 opened, study, others=others, seed=seed, with_published=reference, **common
             )
-            beside = [published_table(analysis)] if reference else []
+            beside, theirs = [published_table(analysis)] if reference else [], None
             if compare is not None and other is not None:
                 mine = tuple(study.groups.values())
                 theirs = analyse(Store(compare), other, others=mine, seed=seed + 1, **common)
                 beside += compared_tables(analysis, theirs, str(compare))
-        return _write(analysis, other, folder, parts, beside, normalise, str(store))
+        return _write(analysis, theirs, folder, parts, beside, normalise, str(store))
 
 
 def _parts(only: Collection[str] | None) -> frozenset[str]:
@@ -128,6 +133,27 @@ def _parts(only: Collection[str] | None) -> frozenset[str]:
         if name not in PARTS:
             raise unknown_name("part of a report", name, PARTS)
     return frozenset(only)
+
+
+def _check_folder(folder: Path, stores: Sequence[Store]) -> None:
+    """Refuse a folder whose content is no report's, so that nothing of anyone else is lost.
+
+    Raises:
+        ConfigError: If it is one.
+    """
+    for store in stores:
+        if folder.resolve().is_relative_to(store.root.resolve()):
+            raise ConfigError(
+                f"The folder {folder} lies in the store {store.root}, which is for records alone.",
+                "Choose a folder beside the store with --out.",
+            )
+    earlier = _earlier(folder)
+    for path in (folder / INDEX, folder / MANIFEST):
+        if earlier is None and path.exists():
+            raise ConfigError(
+                f"{path} is there and is no report's: it is not replaced.",
+                "Choose another folder with --out, or move the file away.",
+            )
 
 
 @contextlib.contextmanager
@@ -151,27 +177,31 @@ def _steps(study: Study, other: Study | None) -> Iterator[Callable[[int], None]]
 
 def _write(
     analysis: Analysis,
-    other: Study | None,
+    theirs: Analysis | None,
     folder: Path,
     parts: Collection[str],
     beside: list[Table],
     normalise: str,
     store: str,
 ) -> Report:
-    findings = [Finding(p.trouble, p.message, p.run_ids) for p in analysis.problems]
-    if other is not None:
-        found = (Finding(f"other store: {p.trouble}", p.message, p.run_ids) for p in other.problems)
-        findings += found
     drawn, failed = _draw(analysis, folder / "figures", parts)
-    findings += failed
+    findings = [Finding(p.trouble, p.message, p.run_ids) for p in analysis.problems] + failed
+    if theirs is not None:
+        findings += (
+            Finding(f"other store: {p.trouble}", p.message, p.run_ids)
+            for p in theirs.study.problems
+        )
     made = tables(analysis) if TABLES in parts else []
     written = []
     if TABLES in parts:
-        extra = [*beside, *coverage_tables(analysis), missing_table(analysis)]
+        told = [table for table in beside if table.rows]
+        extra = [*told, *coverage_tables(analysis), missing_table(analysis)]
         for table in [*made, *extra, ranges_table(analysis)]:
             written += table.write(folder / TABLES)
         # Thousands of rows are for programs alone.
         written += runs_table(analysis).write(folder / TABLES, ("csv",))
+        if theirs is not None:
+            written += runs_table(theirs, "runs-there").write(folder / TABLES, ("csv",))
     text = page(
         analysis,
         f"Report of {Path(store).expanduser().resolve().name}",
@@ -179,6 +209,7 @@ def _write(
         tables=made,
         beside=beside,
         findings=findings,
+        there=theirs,
     )
     index = folder / INDEX
     write_atomically(index, text)
@@ -210,9 +241,7 @@ def _draw(
     return drawn, failed
 
 
-def _planned(
-    analysis: Analysis, parts: Collection[str]
-) -> tuple[list[figures.Picture], list[Finding]]:
+def _planned(analysis: Analysis, parts: Collection[str]) -> tuple[list[Picture], list[Finding]]:
     planned, failed = [], []
     for family in figures.FAMILIES:
         if family not in parts:
@@ -237,10 +266,10 @@ def _leave_word(report: Report, analysis: Analysis, normalise: str, store: str) 
     files = [report.index, *report.figures, *report.tables]
     names = sorted(path.relative_to(folder).as_posix() for path in files)
     manifest = folder / MANIFEST
-    for stale in set(_earlier(manifest)) - set(names):
+    for stale in set(_earlier(folder) or ()) - set(names):
         path = folder / stale
-        # A manifest that was meddled with must not reach outside.
-        if path.resolve().is_relative_to(folder.resolve()):
+        # A manifest that was meddled with must reach nothing else.
+        if _PART.fullmatch(stale) and path.resolve().is_relative_to(folder.resolve()):
             path.unlink(missing_ok=True)
     content = {
         "marsbench": __version__,
@@ -248,8 +277,11 @@ def _leave_word(report: Report, analysis: Analysis, normalise: str, store: str) 
         "records": analysis.study.num_records,
         "normalise": normalise,
         "ranges": {
-            data: {"source": r.source, "low": dict(r.low), "high": dict(r.high)}
-            for data, r in sorted(analysis.ranges.items())
+            family.family_title: {
+                "source": ranges.source,
+                "ends": [[*pair, low, ranges.high[pair]] for pair, low in ranges.low.items()],
+            }
+            for family, ranges in analysis.ranges.items()
         },
         "rounds": analysis.rounds,
         "seed": analysis.seed,
@@ -259,7 +291,14 @@ def _leave_word(report: Report, analysis: Analysis, normalise: str, store: str) 
     write_atomically(manifest, json.dumps(content, indent=2) + "\n")
 
 
-def _earlier(manifest: Path) -> list[str]:
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return [str(name) for name in json.loads(manifest.read_text(encoding="utf-8"))["files"]]
-    return []
+_PART = re.compile(r"(figures|tables)/[^/\\]+\.(pdf|png|csv|md|tex)")
+"""What a report writes beside its page."""
+
+
+def _earlier(folder: Path) -> list[str] | None:
+    """Files of the report that is in a folder; None if there is none."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if isinstance(content, dict) and "marsbench" in content:
+            return [str(name) for name in content.get("files", ())]
+    return None

@@ -1,31 +1,37 @@
 """What reports compare: runs, the cells they fill, and groups of cells that may be compared."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.config import parse_subset
 from marsbench.kinds import METRICS
 
 FULL = "full"
 NONE = "none"
+ENSEMBLE = "ensemble"
 
 
 class Trouble(StrEnum):
-    """What can be wrong with what a store holds; none of it stops a report."""
+    """What can be wrong with what a store holds, the gravest first; none of it stops a report."""
 
     UNREADABLE = "unreadable"  # half written, damaged, or of a newer schema
-    NO_SCORE = "no score"  # NaN, infinite, or undefined
     DUPLICATE = "duplicate"  # one run id in several folders
+    NO_SCORE = "no score"  # NaN, infinite, undefined, or beyond what its metric can be
+    REVISIONS = "several data"  # one task, other revisions, splits, metrics or samples
+    SETTINGS = "several settings"  # one model, several hyperparameters
+    RANGE = "range"  # nothing to normalise by
+    MISSING = "missing"  # runs that others have, or that a suite has
+    UNTESTED = "untested pairs"  # too few pairs of runs for a test to tell anything
     ONE_SEED = "one seed"
     ONE_MODEL = "one model"
-    SETTINGS = "several settings"  # one model, several hyperparameters
-    REVISIONS = "several revisions"  # one task, several data
-    MISSING = "missing"  # seeds or tasks that others have
-    RANGE = "range"  # nothing to normalise by
+    NOTE = "note"  # what records say of themselves
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,22 @@ class Problem:
     trouble: Trouble
     message: str
     run_ids: tuple[str, ...] = ()
+
+
+_SEVERITY = {trouble: place for place, trouble in enumerate(Trouble)}
+
+
+def by_severity(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Sort problems, the gravest first; those of one sort stay in their order."""
+    return tuple(sorted(problems, key=lambda problem: _SEVERITY[problem.trouble]))
+
+
+def amount_of(subset: str) -> float:
+    """Order subsets by what they hold: shots, then shares, then everything."""
+    part = parse_subset(subset)
+    if part.shots is not None:
+        return part.shots - 1e6
+    return float(part.fraction) if part.fraction is not None else math.inf
 
 
 @dataclass(frozen=True, order=True)
@@ -68,7 +90,20 @@ class GroupKey:
     @property
     def title(self) -> str:
         """The key in words; what is as usual is left out."""
-        words = [self.category, self.mode, self.protocol, self.subset]
+        return self._in_words(self.subset)
+
+    @property
+    def family(self) -> "GroupKey":
+        """What groups share that differ in their subset alone: the key of the full one."""
+        return replace(self, subset=FULL)
+
+    @property
+    def family_title(self) -> str:
+        """The family in words, without a subset."""
+        return self._in_words()
+
+    def _in_words(self, *subset: str) -> str:
+        words = [self.category, self.mode, self.protocol, *subset]
         words += [f"imbalance={self.imbalance}"] if self.imbalance != NONE else []
         words += [f"views={self.views}"] if self.views != NONE else []
         return " ".join(words + (["demo data"] if self.data == "demo" else []))
@@ -77,6 +112,22 @@ class GroupKey:
     def slug(self) -> str:
         """The key as part of a file's name."""
         return "-".join(self.title.replace("=", "-").split())
+
+
+class Basis(NamedTuple):
+    """What must be equal for two scores on a task to be comparable.
+
+    Attributes:
+        revision: Of the data.
+        split: The one scored.
+        metric: The headline metric.
+        subset_digest: Digest of the samples trained on; empty for the full split, and if unknown.
+    """
+
+    revision: str
+    split: str
+    metric: str
+    subset_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,11 +141,13 @@ class Run:
         model: Its model; of an ensemble, with the models it is of.
         seed: Its seed.
         setting: Digest of every other choice, as it ends the run id.
-        data: What must be equal for two scores on a task to be comparable: data revision, scored
-            split, headline metric.
+        identity: These choices.
+        data: What it was scored on, and trained on.
+        subset_origin: Who drew the subset: published or generated; empty if unknown.
         score: The headline metric on the scored split.
         val_loss: Validation loss of the checkpoint tested; NaN where it has none.
-        train_seconds: Seconds of training; NaN where unknown.
+        train_seconds: Seconds of training; NaN where unknown, as of a run that was resumed.
+        resumed: Whether it was resumed, and only its last part was timed.
         parameters: Number of parameters; 0 where unknown.
         record_type: run, ensemble, imported or evaluation.
     """
@@ -105,10 +158,13 @@ class Run:
     model: str
     seed: int
     setting: str
-    data: tuple[str, str, str]
+    identity: Mapping[str, Any] = field(compare=False, repr=False)
+    data: Basis
+    subset_origin: str
     score: float
     val_loss: float
     train_seconds: float
+    resumed: bool
     parameters: int
     record_type: str
 
@@ -122,14 +178,15 @@ class Cell:
         model: Model.
         key: Its group.
         runs: One run per seed, in the order of the seeds.
-        others: Settings (digests) that the same model was also run with, which are not in `runs`.
+        others: Settings (digests) that the same model was also run with, which are not in `runs`,
+            and how each differs from the one that is, in words.
     """
 
     task: str
     model: str
     key: GroupKey
     runs: tuple[Run, ...]
-    others: tuple[str, ...] = ()
+    others: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
@@ -154,7 +211,12 @@ class Cell:
     @property
     def metric(self) -> str:
         """Name of the headline metric."""
-        return self.runs[0].data[2]
+        return self.runs[0].data.metric
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether its run is an ensemble, which has no seed of its own."""
+        return self.runs[0].record_type == ENSEMBLE
 
     @property
     def higher_is_better(self) -> bool:
@@ -169,17 +231,20 @@ class Group:
     Attributes:
         key: What they share.
         cells: By (task, model); some pairs may lack.
-        problems: What is wrong with this group.
     """
 
     key: GroupKey
     cells: Mapping[tuple[str, str], Cell]
-    problems: tuple[Problem, ...] = ()
 
     @cached_property
     def tasks(self) -> tuple[str, ...]:
         """Tasks, sorted."""
         return tuple(sorted({task for task, _ in self.cells}))
+
+    @cached_property
+    def metrics(self) -> dict[str, str]:
+        """Name of the headline metric by task: all cells of a task have the same."""
+        return {task: cell.metric for (task, _), cell in self.cells.items()}
 
     @cached_property
     def models(self) -> tuple[str, ...]:
@@ -188,22 +253,28 @@ class Group:
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
-        """Every seed that some cell has, sorted."""
-        return tuple(sorted({seed for cell in self.cells.values() for seed in cell.seeds}))
+        """Every seed that some cell has, sorted; an ensemble has none of its own."""
+        cells = [cell for cell in self.cells.values() if not cell.is_ensemble]
+        return tuple(sorted({seed for cell in cells for seed in cell.seeds}))
+
+    @cached_property
+    def rows(self) -> dict[int, int]:
+        """Row of `matrix` by seed, those under which ensembles are filed included."""
+        found = {seed for cell in self.cells.values() for seed in cell.seeds}
+        return {seed: row for row, seed in enumerate(sorted(found))}
 
     def matrix(self, model: str, tasks: Sequence[str] | None = None) -> NDArray[np.float64]:
         """Raw scores of a model, shape (num_seeds, num_tasks), NaN where a run lacks.
 
         Args:
             model: Its name.
-            tasks: Columns; None for all tasks of the group. Rows are the seeds of the group.
+            tasks: Columns; None for all tasks of the group. Rows are as `rows` says.
         """
         columns = self.tasks if tasks is None else tuple(tasks)
-        rows = {seed: number for number, seed in enumerate(self.seeds)}
-        scores = np.full((len(rows), len(columns)), np.nan)
+        scores = np.full((len(self.rows), len(columns)), np.nan)
         for column, task in enumerate(columns):
             if cell := self.cells.get((task, model)):
-                scores[[rows[seed] for seed in cell.seeds], column] = cell.scores
+                scores[[self.rows[seed] for seed in cell.seeds], column] = cell.scores
         return scores
 
 

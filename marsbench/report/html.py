@@ -1,23 +1,28 @@
 """The page of a report: one HTML file that needs nothing else, neither files nor a network."""
 
 import base64
+import io
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from marsbench import __version__
 from marsbench.report.analysis import Analysis
-from marsbench.report.figures import FAMILIES, Picture, metric_label
-from marsbench.report.scores import NONE, Cell, GroupKey
+from marsbench.report.figures import FAMILIES
+from marsbench.report.picture import Picture, metric_label
+from marsbench.report.scores import FULL, NONE, Cell, GroupKey
 from marsbench.report.style import DPI
 from marsbench.report.summary import Summary, TaskSummary
-from marsbench.report.table_forms import Score, Table
+from marsbench.report.table_forms import Link, Score, Table
 from marsbench.report.tables import (
+    THERE,
     anchor_of,
+    coverage_name,
     coverage_tables,
     missing_table,
     ranges_table,
@@ -77,6 +82,7 @@ def page(
     tables: Sequence[Table],
     beside: Sequence[Table],
     findings: Sequence[Finding],
+    there: Analysis | None = None,
 ) -> str:
     """Write the page.
 
@@ -87,6 +93,7 @@ def page(
         tables: Tables of the groups; those over all tasks come first.
         beside: Tables that set the numbers beside others.
         findings: What the reader must know.
+        there: The numbers of another store that `beside` speaks of.
     """
     import jinja2
     from markupsafe import Markup
@@ -98,13 +105,19 @@ def page(
         trim_blocks=False,
     )
     environment.tests["score"] = lambda value: isinstance(value, Score)
+    environment.tests["link"] = lambda value: isinstance(value, Link)
     environment.tests["incomplete"] = _is_incomplete
     environment.filters["words"] = _words
+    environment.filters["sources"] = partial(_sources, analysis.study.groups)
     cells = [
         _cell_row(one, summary)
         for summary in analysis.summaries.values()
         for one in sorted(summary.tasks.values(), key=_best_first)
     ]
+    coverage = coverage_tables(analysis)
+    elsewhere = [] if there is None else _elsewhere(there)
+    anchors = {row["anchor"] for row in [*cells, *elsewhere]}
+    anchors.update(anchor for table in coverage for anchor in table.anchors)
     first = next(iter(analysis.summaries.values()))
     return environment.get_template("index.html.j2").render(
         title=title,
@@ -116,18 +129,16 @@ def page(
         overall=[table for table in tables if table.name.startswith("overall-")],
         tables=[table for table in tables if not table.name.startswith("overall-")],
         cells=cells,
-        anchors={row["anchor"] for row in cells},
+        elsewhere=elsewhere,
+        anchors=anchors,
         families=_families(drawn),
         beside=beside,
         level=f"{100 * first.level:.0f} %",
         rounds=analysis.rounds,
         seed=analysis.seed,
-        normalisation=" ".join(
-            f"By {ranges.source}{' (demo data)' if data == 'demo' else ''}."
-            for data, ranges in sorted(analysis.ranges.items())
-        ),
+        normalisation=analysis.normalisation,
         ranges=ranges_table(analysis),
-        coverage=coverage_tables(analysis),
+        coverage=coverage,
         missing=missing_table(analysis),
         unfinished=_unfinished(analysis),
         environment=_environment(analysis),
@@ -143,12 +154,23 @@ def _best_first(one: TaskSummary) -> tuple[str, bool, float, str]:
 
 def _is_incomplete(value: object) -> bool:
     """Whether an entry says that there are 3/7 of something."""
-    found = re.fullmatch(r"(\d+)/(\d+)", value) if isinstance(value, str) else None
+    found = re.fullmatch(r"(\d+)/(\d+)", str(value))
     return found is not None and int(found[1]) < int(found[2])
 
 
 def _words(keys: Iterable[GroupKey], name: str) -> str:
     return " ".join(dict.fromkeys(getattr(key, name) for key in keys))
+
+
+def _sources(groups: Collection[GroupKey], keys: Iterable[GroupKey]) -> list[Link]:
+    """Where the page lists the cells of those groups it has, each named by what not all share."""
+    found = [key for key in keys if key in groups]
+    titles = [key.title.split() for key in found]
+    shared = set(titles[0]).intersection(*titles) if titles else set()
+    return [
+        Link(" ".join(w for w in words if w not in shared) or key.subset, coverage_name(key))
+        for key, words in zip(found, titles, strict=True)
+    ]
 
 
 def _facts(analysis: Analysis) -> list[tuple[int, str]]:
@@ -194,8 +216,38 @@ def _cell_row(one: TaskSummary, summary: Summary) -> dict[str, Any]:
         "std": Score(one.std),
         "normalised": Score(one.normalised_iqm.value),
         "runs": _runs(cell),
-        "others": ", ".join(cell.others),
+        "origins": _origins(cell),
+        "others": _others(cell),
     }
+
+
+def _elsewhere(there: Analysis) -> list[dict[str, Any]]:
+    """Say which runs the cells of another store are made of."""
+    return [
+        {
+            "anchor": anchor_of(cell, THERE),
+            "keys": (key,),
+            "group": key.title,
+            "task": cell.task,
+            "model": cell.model,
+            "runs": _runs(cell),
+            "origins": _origins(cell),
+            "others": _others(cell),
+        }
+        for key, group in there.study.groups.items()
+        for _, cell in sorted(group.cells.items())
+    ]
+
+
+def _origins(cell: Cell) -> str:
+    """Who drew the subset."""
+    if cell.key.subset == FULL:
+        return ""
+    return ", ".join(sorted({run.subset_origin for run in cell.runs} - {""}))
+
+
+def _others(cell: Cell) -> list[str]:
+    return [f"{setting} ({words})" for setting, words in cell.others.items()]
 
 
 def _runs(cell: Cell) -> list[dict[str, str]]:
@@ -218,18 +270,30 @@ def _families(drawn: Sequence[Drawn]) -> list[dict[str, Any]]:
 
 
 def _figure(one: Drawn) -> dict[str, Any]:
-    content = one.png.read_bytes()
-    # Width and height stand in a PNG's first chunk.
-    width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
+    content, width, height = _webp(one.png)
     return {
         "name": one.picture.name,
         "title": one.picture.title,
         "caption": one.picture.caption,
         "keys": one.picture.keys,
-        "png": base64.b64encode(content).decode(),
+        "webp": base64.b64encode(content).decode(),
         "width": round(width / DPI * CSS_INCH),
         "height": round(height / DPI * CSS_INCH),
     }
+
+
+def _webp(png: Path) -> tuple[bytes, int, int]:
+    """Pack a picture without loss into a third of the bytes; with its width and height in pixels.
+
+    Every browser since 2020 shows WebP. The files beside the page stay PNG, for everything else.
+    """
+    from PIL import Image
+
+    packed = io.BytesIO()
+    with Image.open(png) as image:
+        # Without a channel for transparency, which figures have not.
+        image.convert("RGB").save(packed, "WEBP", lossless=True, quality=80, method=4)
+        return packed.getvalue(), *image.size
 
 
 def _unfinished(analysis: Analysis) -> str:

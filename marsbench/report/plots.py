@@ -215,12 +215,20 @@ def curves(
     return figure
 
 
+_STEP = math.log(1.035)
+"""Between neighbouring models at one place of a curve, on a logarithmic axis, if there is room."""
+
+
 def _curve_axes(axes: "Axes", panel: CurvePanel, ticks: Mapping[float, str], look: Looks) -> None:
     names = [name for name in look if name in panel.lines]
+    # Side by side, so that intervals of models at one place can be told apart, and all of them
+    # within a third of the way to the next place.
+    places = np.log(sorted(ticks))
+    room = np.diff(places).min() / 3 if len(places) > 1 else math.inf
+    step = min(_STEP, room / max(1, len(names) - 1))
     for number, name in enumerate(names):
         line = dict(sorted(panel.lines[name].items()))
-        # Side by side, so that intervals of models at one place can be told apart.
-        shift = 1.0 + 0.035 * (number - (len(names) - 1) / 2)
+        shift = math.exp(step * (number - (len(names) - 1) / 2))
         at = [place * shift for place in line]
         axes.plot(at, [row.value for row in line.values()], label=name, **look[name])
         for place, row in zip(at, line.values(), strict=True):

@@ -140,7 +140,7 @@ def imbalance(
     for number, (way, look) in enumerate(looks(scores).items()):
         values = [scores[way].get(name) for name in names]
         at = [value if value is not None else math.nan for value in values]
-        shift = 0.09 * (number - (len(scores) - 1) / 2)
+        shift = 0.2 * (number - (len(scores) - 1) / 2)
         axes.plot(
             at, np.arange(len(names)) + shift, look["marker"], color=look["color"], label=way,
             markeredgecolor=INK, mew=0.3, markersize=4.5,

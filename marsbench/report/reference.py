@@ -3,7 +3,8 @@
 Purohit et al. 2025, Mars-Bench, https://arxiv.org/abs/2510.24010.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import yaml
@@ -11,9 +12,13 @@ import yaml
 from marsbench import paths
 from marsbench.data.catalog import TASKS
 from marsbench.errors import ConfigError
-from marsbench.report.summary import Ranges
+from marsbench.kinds import METRICS
+from marsbench.report.cells import FULL, GroupKey
+from marsbench.report.summary import Pair, Ranges
 
 PAPER = "Purohit et al. 2025, arXiv:2510.24010"
+
+MEAN_OF_MODELS = "mean of the five classifiers"
 
 
 @dataclass(frozen=True)
@@ -23,9 +28,9 @@ class Published:
     Attributes:
         table: Where it stands, such as "Table 6".
         task: Task.
-        model: Model as published; it may be none of the zoo.
-        mode: scratch, frozen, finetune or zero-shot.
-        metric: Name of the metric as in records; None where the source names none.
+        model: Model as published; it may be none of the zoo, or `MEAN_OF_MODELS`.
+        mode: scratch, frozen, finetune or zero_shot.
+        metric: Name of the metric as in records, as far as the source tells.
         value: The number, in the metric's own scale.
         imbalance: How unequal classes were dealt with.
         note: What else must be said beside the number.
@@ -36,11 +41,16 @@ class Published:
     task: str
     model: str
     mode: str
-    metric: str | None
+    metric: str
     value: float
     imbalance: str = "none"
     note: str = ""
     source: str = PAPER
+
+    def is_of(self, key: GroupKey) -> bool:
+        """Whether the cells of a group were trained so: in whatever protocol, on all real data."""
+        alike = (self.mode, self.imbalance) == (key.mode, key.imbalance)
+        return alike and key.subset == FULL and key.data == "real"
 
 
 _ZERO_SHOT = {
@@ -79,7 +89,7 @@ def published() -> tuple[Published, ...]:
             "Table 2",
             task,
             model,
-            "zero-shot",
+            "zero_shot",
             metric,
             value,
             note=_RECAST if task.endswith(("_seg", "_msl")) else _SAMPLED,
@@ -101,9 +111,9 @@ def published() -> tuple[Published, ...]:
         Published(
             "Table 5",
             task,
-            "mean of the five classifiers",
+            MEAN_OF_MODELS,
             "frozen",
-            None,
+            "accuracy",
             value,
             imbalance=strategy,
             note="the caption names no metric; the text speaks of overall accuracy",
@@ -127,36 +137,56 @@ def published() -> tuple[Published, ...]:
     return (*zero_shot, *imbalance, *tuned)
 
 
-def reference_ranges(metrics: Mapping[str, str] | None = None) -> Ranges:
-    """Read the ranges that come with marsbench.
+def reference_ranges(pairs: Iterable[Pair] | None = None, *, demo: bool = False) -> Ranges:
+    """Take the ranges that no record moves: those that come with marsbench, else a metric's bounds.
 
     Args:
-        metrics: Headline metric by task; None for the tasks of the catalogue. Other tasks, or those
-            judged by another metric, need it.
+        pairs: Tasks and the metrics they are judged by; None for those of the catalogue.
+        demo: Whether the data are drawn: a task's own range is of real data alone.
 
     Returns:
-        Ranges of the tasks that have one, under a name with their version.
+        Ranges of the pairs that have one; a metric without an upper end has no bounds.
 
     Raises:
-        ConfigError: If the table cannot be used.
+        ConfigError: If the table of ranges cannot be used.
     """
+    if pairs is None:
+        pairs = [(spec.name, spec.headline_metric) for spec in TASKS.values()]
+    wanted = list(pairs)
+    version, table = _table_of_ranges()
+    own = {pair: table[pair] for pair in wanted if pair in table and not demo}
+    bounds = {
+        pair: (info.low, info.high)
+        for pair in wanted
+        if pair not in own
+        and (info := METRICS.get(pair[1].partition("/")[0]))
+        and math.isfinite(info.high - info.low)
+    }
+    tasks = ", ".join(sorted({task for task, _ in own}))
+    ends = ", ".join(f"{low:g} to {high:g}" for low, high in sorted(set(bounds.values())))
+    parts = [f"the bounds of each metric ({ends})"] if bounds else []
+    parts += [f"reference ranges, version {version} ({tasks})"] if own else []
+    found = bounds | own
+    return Ranges(
+        "; ".join(parts),
+        {pair: low for pair, (low, _) in found.items()},
+        {pair: high for pair, (_, high) in found.items()},
+    )
+
+
+def _table_of_ranges() -> tuple[str, dict[Pair, tuple[float, float]]]:
+    """Read the version of the ranges that come with marsbench, and their ends."""
     path = paths.configs() / "report" / "ranges.yaml"
-    wanted = metrics or {spec.name: spec.headline_metric for spec in TASKS.values()}
-    low: dict[str, float] = {}
-    high: dict[str, float] = {}
+    found: dict[Pair, tuple[float, float]] = {}
     try:
         table = yaml.safe_load(path.read_text(encoding="utf-8"))
-        version = str(table["version"])
-        for task, metric in wanted.items():
-            entry = table["tasks"].get(task)
-            if entry is None or entry["metric"] != metric:
-                entry = table["metrics"].get(metric)
-            if entry is not None:
-                low[task], high[task] = float(entry["low"]), float(entry["high"])
-                if not low[task] < high[task]:
-                    raise ValueError(f"the range of {task} is empty")
+        for task, entry in table["tasks"].items():
+            low, high = float(entry["low"]), float(entry["high"])
+            if not low < high:
+                raise ValueError(f"the range of {task} is empty")
+            found[task, str(entry["metric"])] = low, high
+        return str(table["version"]), found
     except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"The table of ranges {path} cannot be used: {error}.", "Install marsbench again."
         ) from error
-    return Ranges(f"reference ranges, version {version}", low, high)

@@ -8,127 +8,60 @@ data are never mixed. Whatever is left out, or kept apart, is said in `Study.pro
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
-from marsbench.data.catalog import TASKS
-from marsbench.errors import StoreError, some
-from marsbench.kinds import Kind
+from marsbench.config import parse_subset
+from marsbench.errors import ConfigError, StoreError, some, unknown_name
+from marsbench.kinds import METRICS
+from marsbench.report import troubles
 from marsbench.report.cells import (
+    ENSEMBLE,
     FULL,
     NONE,
+    Basis,
     Cell,
     Group,
     GroupKey,
     Problem,
     Run,
     Trouble,
+    amount_of,
+    by_severity,
     metric_is_up,
 )
+from marsbench.report.study import Expected, Missing, Plan, Study, category_of
 from marsbench.results.record import RunRecord
-from marsbench.results.store import Store
+from marsbench.results.store import DuplicateError, Store
 
 __all__ = [
     "FULL",
     "NONE",
+    "Basis",
     "Cell",
     "Expected",
     "Group",
     "GroupKey",
     "Missing",
+    "Plan",
     "Problem",
     "Run",
     "Study",
     "Trouble",
+    "amount_of",
+    "by_severity",
     "load_study",
     "metric_is_up",
+    "open_study",
     "study_of",
 ]
 
-ENSEMBLE = "ensemble"
 EVALUATION = "evaluation"
 
-Expected = tuple[str, str, str, str, int]
-"""A run that there should be: task, model, mode, subset, seed."""
-
-
-@dataclass(frozen=True)
-class Missing:
-    """Runs that a cell lacks.
-
-    Attributes:
-        key: The group.
-        task: Task.
-        model: Model.
-        seeds: Seeds that lack.
-        found: Seeds that are there.
-    """
-
-    key: GroupKey
-    task: str
-    model: str
-    seeds: tuple[int, ...]
-    found: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Study:
-    """Everything a store has to say.
-
-    Attributes:
-        groups: By key, the largest first within a category.
-        problems: All problems, those of the groups included.
-        num_records: How many records were read.
-    """
-
-    groups: Mapping[GroupKey, Group]
-    problems: tuple[Problem, ...] = ()
-    num_records: int = 0
-    records: tuple[RunRecord, ...] = field(default=(), repr=False)
-
-    def missing(self, expected: Iterable[Expected] | None = None) -> list[Missing]:
-        """List the runs that lack.
-
-        Args:
-            expected: Runs that there should be, such as a suite's. Those of a group of which the
-                store has nothing come with a key of protocol ``any``. None for every seed that
-                some cell of a group has, in every cell of every task and model of the group.
-        """
-        if expected is None:
-            return [gap for group in self.groups.values() for gap in _gaps(group)]
-        have: defaultdict[tuple[str, str, str, str], set[int]] = defaultdict(set)
-        keys: dict[tuple[str, str, str, str], GroupKey] = {}
-        for key, group in self.groups.items():
-            for (task, model), cell in group.cells.items():
-                have[task, model, key.mode, key.subset].update(cell.seeds)
-                keys[task, model, key.mode, key.subset] = key
-        wanted: defaultdict[tuple[str, str, str, str], set[int]] = defaultdict(set)
-        for task, model, mode, subset, seed in expected:
-            wanted[task, model, mode, subset].add(seed)
-        return [
-            Missing(
-                keys.get(name) or GroupKey(category_of(name[0]), name[2], "any", name[3]),
-                *name[:2],
-                tuple(sorted(seeds - have[name])),
-                tuple(sorted(seeds & have[name])),
-            )
-            for name, seeds in sorted(wanted.items())
-            if seeds - have[name]
-        ]
-
-
-def _gaps(group: Group) -> Iterable[Missing]:
-    for task in group.tasks:
-        for model in group.models:
-            cell = group.cells.get((task, model))
-            found = cell.seeds if cell else ()
-            # An ensemble has no seeds of its own.
-            if cell and cell.runs[0].record_type == ENSEMBLE:
-                continue
-            if lack := tuple(seed for seed in group.seeds if seed not in found):
-                yield Missing(group.key, task, model, lack, found)
+ROUNDING = 1e-6
+"""How far beyond its bounds a metric may be: sums of single precision are."""
 
 
 def load_study(store: Path | str) -> Study:
@@ -147,50 +80,150 @@ def load_study(store: Path | str) -> Study:
     return study_of(records, unreadable)
 
 
-def study_of(records: Iterable[RunRecord], unreadable: Iterable[StoreError] = ()) -> Study:
+def open_study(
+    store: Store,
+    tasks: Sequence[str] = (),
+    models: Sequence[str] = (),
+    modes: Sequence[str] = (),
+    plan: Plan | None = None,
+) -> Study:
+    """Read a store and keep some of its records; all of them where nothing is named.
+
+    Args:
+        store: The store.
+        tasks: Tasks to keep.
+        models: Models to keep.
+        modes: Modes to keep.
+        plan: Runs that there should be, of which those of the same tasks, models and modes count.
+
+    Raises:
+        StoreError: If there is no store, or no record that can be read.
+        UnknownNameError: If a name occurs in no record.
+    """
+    study = load_study(store.root)
+    if tasks or models or modes or plan:
+        told = [p for p in study.problems if p.trouble in _OF_RECORDS]
+        records = list(study.records)
+        for what, wanted in (("task", tasks), ("model", models), ("mode", modes)):
+            known = {getattr(record, what) for record in records}
+            for name in wanted:
+                if name not in known:
+                    raise unknown_name(f"{what} in {store.root}", name, known)
+            records = [r for r in records if not wanted or getattr(r, what) in wanted]
+        kept = plan.only(tasks, models, modes) if plan else None
+        study = study_of(records, plan=kept, problems=told)
+    if not study.groups:
+        reasons = some((problem.message for problem in study.problems), " ")
+        raise StoreError(
+            f"No run of {store.root} that was asked for can be reported. {reasons}".strip(),
+            "Run them again, or ask for others.",
+        )
+    return study
+
+
+_OF_RECORDS = (Trouble.UNREADABLE, Trouble.NO_SCORE, Trouble.DUPLICATE)
+"""Troubles of single records, which no choice among the others mends."""
+
+
+def study_of(
+    records: Iterable[RunRecord],
+    unreadable: Iterable[StoreError] = (),
+    *,
+    plan: Plan | None = None,
+    problems: Iterable[Problem] = (),
+) -> Study:
     """Group records.
 
     Args:
-        records: Records of any runs.
+        records: Records of any runs, each once.
         unreadable: What could not be read, to be told of.
+        plan: Runs that there should be.
+        problems: What else is to be told of.
     """
-    problems = [Problem(Trouble.UNREADABLE, f"Left out: {error}") for error in unreadable]
-    runs: dict[str, Run] = {}
+    told = [*problems, *map(_left_out, unreadable)]
+    runs: list[Run] = []
     kept: list[RunRecord] = []
     for record in records:
         try:
             run = run_of(record)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            text = f"Left out: the record of {record.run_id} lacks what a report needs ({error!r})."
-            problems.append(Problem(Trouble.UNREADABLE, text, (record.run_id,)))
+        except ConfigError as error:
+            text = f"Left out: {record.run_id}. {error.problem}"
+            told.append(Problem(Trouble.UNREADABLE, text, (record.run_id,)))
             continue
-        first = runs.get(run.run_id)
-        if first is not None:
-            same = "the same score" if first.score == run.score else "another score"
-            text = f"{run.run_id} stands in the store twice, the second time with {same}."
-            text += " The first is used."
-            problems.append(Problem(Trouble.DUPLICATE, text, (run.run_id,)))
-        elif not math.isfinite(run.score):
-            text = f"Left out: {run.run_id} has no {run.data[2]} on {run.data[1]} that is a number."
-            problems.append(Problem(Trouble.NO_SCORE, text, (run.run_id,)))
+        if why := _no_score(run):
+            told.append(Problem(Trouble.NO_SCORE, f"Left out: {run.run_id} {why}.", (run.run_id,)))
         else:
-            runs[run.run_id] = run
+            runs.append(run)
             kept.append(record)
     grouped: defaultdict[GroupKey, list[Run]] = defaultdict(list)
-    for run in runs.values():
+    for run in _told_apart(runs):
         grouped[run.key].append(run)
-    groups = [_group(key, members) for key, members in grouped.items()]
+    apart = troubles.Kept()
+    groups = [_group(key, members, apart) for key, members in grouped.items()]
     groups.sort(key=lambda g: (g.key.category, -sum(len(c.runs) for c in g.cells.values()), g.key))
-    problems += [problem for group in groups for problem in group.problems]
-    by_key = {group.key: group for group in groups}
-    return Study(by_key, tuple(problems), len(kept), tuple(kept))
+    study = Study({group.key: group for group in groups}, (), len(kept), tuple(kept), plan)
+    told += [*apart.problems(), *_missing_problems(study)]
+    told += [*troubles.of_cells(groups), *troubles.of_records(kept)]
+    return replace(study, problems=by_severity(told))
+
+
+def _left_out(error: StoreError) -> Problem:
+    if isinstance(error, DuplicateError):
+        return Problem(Trouble.DUPLICATE, f"Left out: {error}", (error.run_id,))
+    return Problem(Trouble.UNREADABLE, f"Left out: {error}")
+
+
+def _no_score(run: Run) -> str:
+    """Say why a run's score is none; nothing if it is one."""
+    split, metric = run.data.split, run.data.metric
+    if not math.isfinite(run.score):
+        return f"has no {metric} on {split} that is a number"
+    info = METRICS.get(metric)
+    if info and not info.low - ROUNDING <= run.score <= info.high + ROUNDING:
+        return f"has a {metric} of {run.score:g} on {split}, which is no {info.title}"
+    return ""
+
+
+def _told_apart(runs: Sequence[Run]) -> list[Run]:
+    """Name ensembles of other runs of the same models by their digests too."""
+    settings: defaultdict[tuple[GroupKey, str, str], set[str]] = defaultdict(set)
+    for run in runs:
+        if run.record_type == ENSEMBLE:
+            settings[run.key, run.task, run.model].add(run.setting)
+    return [
+        replace(run, model=f"{run.model} ({run.setting})")
+        if len(settings.get((run.key, run.task, run.model), ())) > 1
+        else run
+        for run in runs
+    ]
+
+
+def _missing_problems(study: Study) -> Iterable[Problem]:
+    gathered: defaultdict[GroupKey, troubles.Gathered] = defaultdict(troubles.Gathered)
+    counts: Counter[GroupKey] = Counter()
+    for gap in study.missing:
+        what = f"{gap.task} {gap.model} (seeds {some(map(str, gap.seeds))})"
+        gathered[gap.key.family].add(what, gap.key.subset)
+        counts[gap.key.family] += len(gap.seeds)
+    who = study.plan.name if study.plan else ""
+    for family, of in gathered.items():
+        lack = "1 run lacks" if counts[family] == 1 else f"{counts[family]} runs lack"
+        text = f"{family.family_title}: {lack} that {f'{who} has' if who else 'others have'}: {of}."
+        # Where others have the task, its numbers are of fewer runs than theirs.
+        text += "" if who else " Each task is resampled from its own runs."
+        yield of.problem(Trouble.MISSING, text)
 
 
 def run_of(record: RunRecord) -> Run:
-    """Take from a record what a report needs."""
+    """Take from a record what a report needs.
+
+    Raises:
+        ConfigError: If its subset is none.
+    """
     score = record.score
     val = record.metrics.get("val", {}).get("loss")
-    seconds = record.timing.get("train")
+    is_full = parse_subset(record.subset) == parse_subset(FULL)
+    resumed = "resumed_from_epoch" in record.timing
     return Run(
         run_id=record.run_id,
         key=GroupKey(
@@ -198,19 +231,27 @@ def run_of(record: RunRecord) -> Run:
             mode=record.mode,
             protocol=record.protocol,
             subset=record.subset,
-            imbalance=str(record.identity.get("imbalance", NONE)),
+            imbalance=record.imbalance,
             views=str(record.identity.get("views", NONE)),
             data="demo" if record.data.get("source") == "demo" else "real",
         ),
         task=record.task,
         model=_model_of(record),
-        seed=int(record.seed),
+        seed=record.seed,
         setting=record.run_id.rpartition("-")[2],
-        data=(str(record.data.get("revision", "")), record.scored_split, record.headline),
-        score=math.nan if score is None else float(score),
-        val_loss=math.nan if val is None else float(val),
-        train_seconds=math.nan if seconds is None else float(seconds),
-        parameters=int(record.parameters.get("total", 0)),
+        identity=record.identity,
+        data=Basis(
+            str(record.data.get("revision", "")),
+            record.scored_split,
+            record.headline,
+            "" if is_full else record.data.get("subset_digest", ""),
+        ),
+        subset_origin=record.data.get("subset_origin", ""),
+        score=math.nan if score is None else score,
+        val_loss=math.nan if val is None else val,
+        train_seconds=math.nan if resumed else record.timing.get("train", math.nan),
+        resumed=resumed,
+        parameters=record.parameters.get("total", 0),
         record_type=record.record_type,
     )
 
@@ -224,95 +265,65 @@ def _model_of(record: RunRecord) -> str:
     return f"{record.model} ({EVALUATION})" if record.record_type == EVALUATION else record.model
 
 
-def category_of(task: str, kind: str | None = None, headline: str = "") -> str:
-    """Say which family of tasks a task is of.
-
-    Args:
-        task: Its name.
-        kind: Its kind; None to look it up.
-        headline: The metric it is judged by, which tells spectra of custom tasks.
-
-    Returns:
-        classification, segmentation, detection or spectra.
-    """
-    spec = TASKS.get(task)
-    if (spec and spec.technique is not None) or headline == "log_loss":
-        return "spectra"
-    found = kind or (spec.kind if spec else "")
-    return str(found) if found in (Kind.SEGMENTATION, Kind.DETECTION) else "classification"
-
-
-def _group(key: GroupKey, runs: Sequence[Run]) -> Group:
-    """Make the cells of a group, and say what is not as it should be."""
-    problems: list[Problem] = []
+def _group(key: GroupKey, runs: Sequence[Run], apart: troubles.Kept) -> Group:
+    """Make the cells of a group, and note what is kept apart."""
     by_task: defaultdict[str, list[Run]] = defaultdict(list)
     for run in runs:
         by_task[run.task].append(run)
     cells: dict[tuple[str, str], Cell] = {}
     for task in sorted(by_task):
         by_model: defaultdict[str, list[Run]] = defaultdict(list)
-        for run in _of_one_data(key, task, by_task[task], problems):
+        for run in _of_one_data(key, task, by_task[task], apart):
             by_model[run.model].append(run)
         for model in sorted(by_model):
-            cells[task, model] = _cell(key, task, model, by_model[model], problems)
-    group = Group(key, cells)
-    lone = [task for task in group.tasks if sum(name == task for name, _ in cells) == 1]
-    single = [f"{task} {model}" for (task, model), cell in cells.items() if len(cell.runs) == 1]
-    if lone:
-        text = f"{key.title}: only one model has {some(lone)}; there is nothing to compare it with."
-        problems.append(Problem(Trouble.ONE_MODEL, text))
-    if single:
-        text = f"{key.title}: one seed only, so no interval, for {some(single)}."
-        problems.append(Problem(Trouble.ONE_SEED, text))
-    if gaps := list(_gaps(group)):
-        named = some(f"{g.task} {g.model} (seeds {some(map(str, g.seeds))})" for g in gaps)
-        count = sum(len(gap.seeds) for gap in gaps)
-        text = f"{key.title}: {count} runs lack that others have: {named}."
-        problems.append(
-            Problem(Trouble.MISSING, text + " Each task is resampled from its own runs.")
-        )
-    return Group(key, cells, tuple(problems))
+            cells[task, model] = _cell(key, task, model, by_model[model], apart)
+    return Group(key, cells)
 
 
 def _of_one_data(
-    key: GroupKey, task: str, runs: Sequence[Run], problems: list[Problem]
+    key: GroupKey, task: str, runs: Sequence[Run], apart: troubles.Kept
 ) -> Sequence[Run]:
     """Keep the runs of the data that most runs of a task are of: others cannot be compared."""
     counts = Counter(run.data for run in runs)
-    if len(counts) == 1:
-        return runs
     chosen = max(counts, key=lambda data: (counts[data], data))
-    out = tuple(run.run_id for run in runs if run.data != chosen)
-    others = some(f"{data} ({number} runs)" for data, number in counts.items() if data != chosen)
-    text = (
-        f"{key.title}: {task} was scored on several data (revision, split, metric). Compared are "
-        f"the {counts[chosen]} runs of {chosen}; kept apart: {others}."
-    )
-    problems.append(Problem(Trouble.REVISIONS, text, out))
+    for data in counts:
+        if data != chosen:
+            out = [run for run in runs if run.data == data]
+            apart.revisions[key.family, task].add(
+                troubles.data_words(data, chosen), key.subset, out
+            )
     return [run for run in runs if run.data == chosen]
 
 
-def _cell(
-    key: GroupKey, task: str, model: str, runs: Sequence[Run], problems: list[Problem]
-) -> Cell:
+def _cell(key: GroupKey, task: str, model: str, runs: Sequence[Run], apart: troubles.Kept) -> Cell:
     """Let one setting stand for a model: the one of most seeds, then of lowest validation loss."""
     settings: defaultdict[str, list[Run]] = defaultdict(list)
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.seed):
         settings[run.setting].append(run)
+    most = max(map(len, settings.values()))
+    tied = sorted(setting for setting, found in settings.items() if len(found) == most)
+    reason, chosen = "the one of most seeds", tied[0]
+    if len(tied) > 1 and len({_loss_of(settings[setting][0]) for setting in tied}) == 1:
+        reason = "of those of most seeds the one of lowest validation loss"
+        chosen = min(tied, key=lambda setting: (_val_loss(settings[setting]), setting))
+    elif len(tied) > 1:
+        reason = "of those of most seeds the first by id, since values of other losses do not "
+        reason += "compare"
+    others = {}
+    for setting in sorted(set(settings) - {chosen}):
+        out = settings[setting]
+        words = troubles.setting_words(out[0].identity, settings[chosen][0].identity)
+        others[setting] = words
+        apart.settings[key.family, task, model].add(words, key.subset, out)
+        apart.reasons[key.family, task, model][reason] = None
+    return Cell(task, model, key, tuple(settings[chosen]), others)
 
-    def order(setting: str) -> tuple[int, float, str]:
-        losses = [run.val_loss for run in settings[setting] if math.isfinite(run.val_loss)]
-        return -len(settings[setting]), fmean(losses) if losses else math.inf, setting
 
-    chosen, *others = sorted(settings, key=order)
-    if others:
-        named = some(f"{setting} (seeds: {len(settings[setting])})" for setting in others)
-        text = (
-            f"{key.title}: {task} {model} was run with {len(settings)} settings. Shown is "
-            f"{chosen} (seeds: {len(settings[chosen])}), which has most seeds, or of as many the "
-            f"lowest validation loss; kept apart: {named}."
-        )
-        out = tuple(run.run_id for setting in others for run in settings[setting])
-        problems.append(Problem(Trouble.SETTINGS, text, out))
-    ordered = sorted(settings[chosen], key=lambda run: run.seed)
-    return Cell(task, model, key, tuple(ordered), tuple(others))
+def _loss_of(run: Run) -> tuple[str, ...]:
+    """What a validation loss is a value of; those of another one are on another scale."""
+    return tuple(str(run.identity.get(name)) for name in ("loss", "outputs"))
+
+
+def _val_loss(runs: Sequence[Run]) -> float:
+    losses = [run.val_loss for run in runs if math.isfinite(run.val_loss)]
+    return fmean(losses) if losses else math.inf

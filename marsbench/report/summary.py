@@ -4,17 +4,19 @@ import hashlib
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.errors import some
 from marsbench.report import aggregate as agg
-from marsbench.report.cells import Cell, Group, GroupKey, Problem, Trouble
+from marsbench.report.cells import Cell, Group, GroupKey, metric_is_up
 
 ROUNDS = 1_000
+
+Pair = tuple[str, str]
+"""A task and the metric it is judged by: what a range is of."""
 
 
 @dataclass(frozen=True)
@@ -37,29 +39,39 @@ class Ranges:
     """What scores are normalised by: `low` becomes 0 and `high` 1, or 1 and 0 if lower is better.
 
     Attributes:
-        source: Where the ranges are from, in words, for captions.
-        low: Lower end by task, in the task's own metric.
-        high: Upper end by task.
+        source: Where the ranges are from, in words that go on from "normalised by".
+        low: Lower end by task and metric, on the metric's scale.
+        high: Upper end by task and metric.
     """
 
     source: str
-    low: Mapping[str, float]
-    high: Mapping[str, float]
+    low: Mapping[Pair, float]
+    high: Mapping[Pair, float]
 
-    def has(self, task: str) -> bool:
-        """Whether a task has a range that is not empty."""
-        return task in self.low and self.low[task] < self.high[task]
+    def has(self, task: str, metric: str) -> bool:
+        """Whether a task has a range of a metric that is not empty."""
+        pair = (task, metric)
+        return pair in self.low and self.low[pair] < self.high[pair]
 
-    def scale(
-        self, tasks: Sequence[str], higher_is_better: Sequence[bool]
-    ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-        """Make the function that normalises scores whose last axis is these tasks.
+    def is_raw(self, pairs: Iterable[Pair]) -> bool:
+        """Whether normalising changes nothing: all ranges are 0 to 1, and higher is better."""
+        return all(
+            (self.low.get(pair), self.high.get(pair)) == (0.0, 1.0) and metric_is_up(pair[1])
+            for pair in pairs
+        )
+
+    def words(self, pairs: Iterable[Pair]) -> str:
+        """Say what normalises the scores of these pairs, and whether that changes anything."""
+        return f"{self.source}{', which leaves them as they are' if self.is_raw(pairs) else ''}"
+
+    def scale(self, pairs: Sequence[Pair]) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+        """Make the function that normalises scores whose last axis is these tasks and metrics.
 
         It gives NaN for a task without a range.
         """
-        low = np.array([self.low.get(task, np.nan) for task in tasks])
-        high = np.array([self.high.get(task, np.nan) for task in tasks])
-        up = np.array(higher_is_better, dtype=bool)
+        low = np.array([self.low.get(pair, np.nan) for pair in pairs])
+        high = np.array([self.high.get(pair, np.nan) for pair in pairs])
+        up = np.array([metric_is_up(metric) for _, metric in pairs], dtype=bool)
         return lambda scores: agg.normalise(scores, low, high, up)
 
 
@@ -124,10 +136,9 @@ class Summary:
         ranges: What normalised it.
         tasks: By (task, model).
         models: By model, the best interquartile mean first, those that lack tasks last.
-        ranked_tasks: Tasks that the ranks are over.
+        ranked_tasks: Tasks that the ranks are over; empty where no model is ranked.
         rounds: Rounds of the bootstrap.
         level: Coverage of the intervals.
-        problems: Those of the group, and what could not be aggregated.
     """
 
     key: GroupKey
@@ -137,7 +148,6 @@ class Summary:
     ranked_tasks: tuple[str, ...]
     rounds: int
     level: float
-    problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True)
@@ -150,8 +160,11 @@ class Comparison:
         tasks: The tasks.
         probability: That a run of `first` beats one of `second`, ties half; mean of tasks.
         num_pairs: Runs of equal task and seed, of which the test is made.
-        p_value: Wilcoxon's signed rank test of the pairs' normalised differences, two-sided.
-        p_holm: The same, by Holm's correction for all pairs of models of the group.
+        p_value: Wilcoxon's signed rank test of the pairs' normalised differences, two-sided; NaN
+            where they are so few that it could not fall below `aggregate.ALPHA`.
+        p_holm: The same, by Holm's correction for all pairs of models of the group that have one.
+        is_tested: Whether `p_holm` could have been below `aggregate.ALPHA`; where it could not,
+            that it is not says nothing.
     """
 
     first: str
@@ -161,24 +174,32 @@ class Comparison:
     num_pairs: int
     p_value: float
     p_holm: float
+    is_tested: bool
 
 
-def observed_ranges(groups: Iterable[Group]) -> Ranges:
-    """Take the lowest and the highest score of each task in some groups, as the paper does.
+def observed_ranges(groups: Iterable[Group], pairs: Container[Pair] | None = None) -> Ranges:
+    """Take the lowest and the highest score of each task and metric in some groups.
 
-    For one picture of one group give that group; for a curve over subsets give all of them, so
-    that they share a scale. A task of a single cell has no range: it would be that of its seeds.
+    The paper does so for each way of training apart: give the groups of one family, so that those
+    of several subsets share a scale. A task of a single cell has no range: it would be that of its
+    seeds.
+
+    Args:
+        groups: Whose scores to look at.
+        pairs: Tasks and metrics that need a range; None for all.
     """
-    scores: defaultdict[str, list[NDArray[np.float64]]] = defaultdict(list)
+    scores: defaultdict[Pair, list[NDArray[np.float64]]] = defaultdict(list)
     for group in groups:
         for (task, _), cell in group.cells.items():
-            scores[task].append(cell.scores)
-    known = {task: np.concatenate(found) for task, found in scores.items() if len(found) > 1}
-    runs = sum(len(found) for found in known.values())
+            if pairs is None or (task, cell.metric) in pairs:
+                scores[task, cell.metric].append(cell.scores)
+    known = {pair: np.concatenate(found) for pair, found in scores.items() if len(found) > 1}
+    runs = sorted({len(found) for found in known.values()})
+    among = f" among its {' to '.join(map(str, dict.fromkeys([*runs[:1], *runs[-1:]])))} runs"
     return Ranges(
-        f"the lowest and highest score of each task among {runs} runs",
-        {task: float(found.min()) for task, found in known.items()},
-        {task: float(found.max()) for task, found in known.items()},
+        f"the lowest and highest score of each task{among if runs else ''}",
+        {pair: float(found.min()) for pair, found in known.items()},
+        {pair: float(found.max()) for pair, found in known.items()},
     )
 
 
@@ -202,12 +223,6 @@ def summarise(
             the store moves no interval of raw scores.
     """
     used = observed_ranges([group]) if ranges is None else ranges
-    problems = list(group.problems)
-    without = [task for task in group.tasks if not used.has(task)]
-    if without:
-        text = f"{group.key.title}: left out of what goes over tasks, since {used.source} gives no "
-        text += f"range for {some(without)}."
-        problems.append(Problem(Trouble.RANGE, text))
     task_summaries: dict[tuple[str, str], TaskSummary] = {}
     over_tasks: dict[str, ModelSummary] = {}
     for model in group.models:
@@ -216,9 +231,6 @@ def summarise(
     ranked, ranked_tasks = _ranked(group)
     if ranked:
         over_tasks |= _with_ranks(over_tasks, task_summaries, ranked, ranked_tasks, level)
-    elif len(group.models) > 1:
-        text = f"{group.key.title}: no ranks, since no task is shared by all models and no two "
-        problems.append(Problem(Trouble.MISSING, text + "models have all tasks."))
 
     def order(model: ModelSummary) -> tuple[bool, bool, float, str]:
         unknown = math.isnan(model.iqm.value)
@@ -233,7 +245,6 @@ def summarise(
         ranked_tasks=ranked_tasks if ranked else (),
         rounds=rounds,
         level=level,
-        problems=tuple(problems),
     )
 
 
@@ -244,8 +255,8 @@ def _model(
     tasks = tuple(task for task in group.tasks if (task, model) in group.cells)
     cells = [group.cells[task, model] for task in tasks]
     scores = group.matrix(model, tasks)
-    scale = ranges.scale(tasks, [cell.higher_is_better for cell in cells])
-    usable = np.flatnonzero([ranges.has(task) for task in tasks])
+    scale = ranges.scale([(cell.task, cell.metric) for cell in cells])
+    usable = np.flatnonzero([ranges.has(cell.task, cell.metric) for cell in cells])
 
     def statistic(samples: NDArray[np.float64]) -> NDArray[np.float64]:
         normal = scale(samples)[..., usable]
@@ -254,7 +265,7 @@ def _model(
         return np.concatenate([np.stack(over, axis=-1), *per_task], axis=-1)
 
     drawn = agg.stratified_bootstrap(
-        scores, _stream(seed, group.key.title, model), rounds, statistic
+        scores, stream(seed, group.key.title, model), rounds, statistic
     )
     value = statistic(scores[None])[0]
     low, high = agg.percentile_interval(drawn, level)
@@ -317,8 +328,9 @@ def _with_ranks(
     values = agg.ranks(np.array([[one.iqm.value for one in row] for row in rows]) * sign)
     drawn = np.array([[one.distribution for one in row] for row in rows])  # models, tasks, rounds
     low, high = agg.percentile_interval(agg.ranks(np.moveaxis(drawn, 2, 0) * sign), level)
-    if all(len(one.cell.runs) == 1 for row in rows for one in row):
-        low, high = np.full_like(low, np.nan), np.full_like(high, np.nan)
+    # Where every cell is one run, what moves in a model's rank is others alone.
+    alone = np.array([all(len(one.cell.runs) == 1 for one in row) for row in rows])
+    low, high = np.where(alone, np.nan, low), np.where(alone, np.nan, high)
     return {
         model: replace(models[model], rank=Estimate(*map(float, found)))
         for model, *found in zip(ranked, values, low, high, strict=True)
@@ -349,7 +361,7 @@ def compare(
     # Drawn once for each model, whatever it is compared with.
     drawn = {
         model: agg.draw_counts(
-            group.matrix(model), _stream(seed, group.key.title, "pairs", model), rounds
+            group.matrix(model), stream(seed, group.key.title, "pairs", model), rounds
         )
         for model in group.models
     }
@@ -358,12 +370,13 @@ def compare(
         tasks = tuple(
             task
             for task in group.tasks
-            if used.has(task) and (task, first) in group.cells and (task, second) in group.cells
+            if used.has(task, group.metrics[task])
+            and (task, first) in group.cells
+            and (task, second) in group.cells
         )
         if not tasks:
             continue
-        up = [group.cells[task, first].higher_is_better for task in tasks]
-        scale = used.scale(tasks, up)
+        scale = used.scale([(task, group.metrics[task]) for task in tasks])
         ours, theirs = (scale(group.matrix(model, tasks)) for model in (first, second))
         columns = [group.tasks.index(task) for task in tasks]
         wins = agg.improvement_bootstrap(
@@ -371,16 +384,25 @@ def compare(
         )
         low, high = agg.percentile_interval(wins, level)
         value = agg.probability_of_improvement(ours, theirs)
-        if all((~np.isnan(scores)).sum(axis=0).max() == 1 for scores in (ours, theirs)):
+        # A model of one run per task is drawn as itself again and again.
+        if any((~np.isnan(scores)).sum(axis=0).max() == 1 for scores in (ours, theirs)):
             low, high = np.array(np.nan), np.array(np.nan)
         p_value, pairs = agg.paired_test(ours, theirs)
         estimate = Estimate(float(value), float(low), float(high))
-        found.append(Comparison(first, second, tasks, estimate, pairs, p_value, math.nan))
+        made = Comparison(first, second, tasks, estimate, pairs, p_value, math.nan, False)
+        found.append(made)
     corrected = agg.holm([one.p_value for one in found])
-    return [replace(one, p_holm=float(p)) for one, p in zip(found, corrected, strict=True)]
+    # By Holm's method no p-value falls where another rises, so these are the least there can be.
+    least = agg.holm(
+        [math.nan if math.isnan(c.p_value) else agg.least_p_value(c.num_pairs) for c in found]
+    )
+    return [
+        replace(one, p_holm=float(p), is_tested=bool(low < agg.ALPHA))
+        for one, p, low in zip(found, corrected, least, strict=True)
+    ]
 
 
-def _stream(seed: int, *names: str) -> np.random.Generator:
+def stream(seed: int, *names: str) -> np.random.Generator:
     """Random numbers that depend on a seed and some names alone."""
     spread = hashlib.sha256("\0".join(names).encode()).digest()
     return np.random.default_rng([seed, *np.frombuffer(spread, dtype=np.uint32).tolist()])

@@ -33,6 +33,7 @@ class Score:
         close: Whether its interval overlaps with that of the best.
         digits: Digits after the point.
         anchor: Where a page says which runs it is made of.
+        words: What is shown in its place, such as ``< 0.001``; it is sorted by its value.
     """
 
     value: float
@@ -42,21 +43,41 @@ class Score:
     close: bool = False
     digits: int = 3
     anchor: str = ""
+    words: str = ""
 
     @property
     def text(self) -> str:
         """The number alone."""
-        return f"{self.value:.{self.digits}f}" if math.isfinite(self.value) else DASH
+        if self.words:
+            return self.words
+        # z: what is rounded to nothing has no sign.
+        return f"{self.value:z.{self.digits}f}" if math.isfinite(self.value) else DASH
 
     @property
     def interval(self) -> str:
         """Its interval in brackets; empty where there is none."""
         if not (math.isfinite(self.low) and math.isfinite(self.high)):
             return ""
-        return f"[{self.low:.{self.digits}f}, {self.high:.{self.digits}f}]"
+        return f"[{self.low:z.{self.digits}f}, {self.high:z.{self.digits}f}]"
 
 
-Entry = str | int | Score | None
+@dataclass(frozen=True)
+class Link:
+    """Text of a table that leads somewhere on a page.
+
+    Attributes:
+        text: The text.
+        anchor: Where a page says which runs it is about.
+    """
+
+    text: str
+    anchor: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Entry = str | int | Score | Link | None
 
 
 @dataclass(frozen=True)
@@ -88,6 +109,8 @@ class Table:
         columns: Its columns.
         rows: An entry per column each.
         keys: Groups it is about; none if it is about no group.
+        anchors: What a page calls each row, for links to it; none if nothing leads there.
+        nothing: What is said where it has no rows.
     """
 
     name: str
@@ -96,6 +119,13 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Entry, ...], ...]
     keys: tuple[GroupKey, ...] = ()
+    anchors: tuple[str, ...] = ()
+    nothing: str = "There is nothing to list."
+
+    @property
+    def text(self) -> str:
+        """Its caption, or what is said in place of rows."""
+        return self.caption if self.rows else self.nothing
 
     def write(self, folder: Path, forms: Sequence[str] = FORMS) -> list[Path]:
         """Write the table in several forms; returns its files."""
@@ -131,7 +161,7 @@ class Table:
         """A table of GitHub's Markdown."""
         right = [self.is_number(i) for i in range(len(self.columns))]
         lines = [
-            f"**{_escape_markdown(self.title)}.** {_escape_markdown(self.caption)}",
+            f"**{_escape_markdown(self.title)}.** {_escape_markdown(self.text)}",
             "",
             _markdown_row([_escape_markdown(column.title) for column in self.columns]),
             _markdown_row(["---:" if numeric else "---" for numeric in right]),
@@ -148,7 +178,7 @@ class Table:
             [
                 r"\begin{table}",
                 r"\centering",
-                rf"\caption{{{escape_latex(self.title)}. {escape_latex(self.caption)}}}",
+                rf"\caption{{{escape_latex(self.title)}. {escape_latex(self.text)}}}",
                 rf"\label{{tab:{self.name}}}",
                 r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
                 rf"\begin{{tabular}}{{{align}}}",
@@ -209,7 +239,8 @@ def _escape_markdown(text: str) -> str:
 def _markdown_cell(entry: Entry) -> str:
     if not isinstance(entry, Score):
         return DASH if entry is None else _escape_markdown(str(entry))
-    number = f"**{entry.text}**" if entry.best else entry.text + (CLOSE if entry.close else "")
+    text = _escape_markdown(entry.text)
+    number = f"**{text}**" if entry.best else text + (CLOSE if entry.close else "")
     return f"{number} {_escape_markdown(entry.interval)}".strip()
 
 
@@ -237,6 +268,10 @@ _LATEX = {
 }
 
 
+_WIDE = 48
+"""Text longer than that is broken into lines in LaTeX."""
+
+
 def escape_latex(text: str) -> str:
     """Write text so that LaTeX sets it as it is."""
     return "".join(_LATEX.get(character, character) for character in text)
@@ -244,7 +279,11 @@ def escape_latex(text: str) -> str:
 
 def _latex_cell(entry: Entry) -> str:
     if not isinstance(entry, Score):
-        return "--" if entry is None else escape_latex(str(entry))
-    number = rf"\textbf{{{entry.text}}}" if entry.best else escape_latex(entry.text)
+        text = "--" if entry is None else escape_latex(str(entry))
+        # In lines of its own, or the whole table would shrink until nobody can read it.
+        wide = len(text) > _WIDE
+        return rf"\parbox[t]{{6cm}}{{\raggedright {text}\strut}}" if wide else text
+    text = escape_latex(entry.text)
+    number = rf"\textbf{{{text}}}" if entry.best else text
     number += r"$^\dagger$" if entry.close else ""
     return rf"{number} {{\scriptsize {entry.interval}}}" if entry.interval else number

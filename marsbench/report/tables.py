@@ -1,15 +1,23 @@
 """The tables of a report."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from marsbench.identity import slug
+from marsbench.report.aggregate import ALPHA
 from marsbench.report.analysis import Analysis
-from marsbench.report.figures import imbalance_tables, metric_label
-from marsbench.report.scores import Cell, Group, GroupKey
+from marsbench.report.imbalance import Ways, compared_ways
+from marsbench.report.picture import metric_label
+from marsbench.report.scores import Cell, Group, GroupKey, metric_is_up, run_of
 from marsbench.report.summary import Estimate, ModelSummary, Summary
-from marsbench.report.table_forms import DOWN, MARKS, UP, Column, Entry, Score, Table, mark
-from marsbench.results.classes import ClassTable
+from marsbench.report.table_forms import DOWN, MARKS, UP, Column, Entry, Link, Score, Table, mark
+
+THERE = "there-"
+"""Begins the anchors of another store's cells."""
+
+AMOUNTS = {"partition": "Partitions of the train split", "few_shot": "Few shots"}
+"""Ways of training on less than everything, in words."""
 
 
 def tables(analysis: Analysis) -> list[Table]:
@@ -19,18 +27,29 @@ def tables(analysis: Analysis) -> list[Table]:
         summary = analysis.summaries[group.key]
         found.append(scores_table(group, summary))
         if len(group.cells) > 1:
-            found.append(overall_table(summary))
+            found.append(overall_table(group, summary))
         if analysis.comparisons.get(group.key):
             found.append(_comparisons_table(analysis, group.key))
     found += _curve_tables(analysis)
-    for number, table in enumerate(imbalance_tables(analysis), start=1):
-        found.append(_imbalance_table(table, number))
+    for number, ways in enumerate(compared_ways(analysis), start=1):
+        found.append(_imbalance_table(analysis, ways, number))
     return [table for table in found if table.rows]
 
 
-def anchor_of(cell: Cell) -> str:
-    """Where the page says which runs a cell is made of."""
-    return f"cell-{slug(cell.key.slug)}-{slug(cell.task)}-{slug(cell.model)}"
+def anchor_of(cell: Cell, store: str = "") -> str:
+    """Where the page says which runs a cell is made of.
+
+    Args:
+        cell: The cell. Its first run is in no other, whereas two models may share a slug.
+        store: What tells cells of another store from those of this one.
+    """
+    return f"{store}cell-{cell.run_ids[0]}"
+
+
+def model_anchor(group: Group, model: str) -> str:
+    """Where the page lists the cells of a model, which what goes over tasks is made of."""
+    first = next(cell for (_, name), cell in sorted(group.cells.items()) if name == model)
+    return f"model-{first.run_ids[0]}"
 
 
 def score_of(estimate: Estimate, anchor: str = "", digits: int = 3) -> Score:
@@ -63,7 +82,7 @@ def _table(
     more = (
         f" {MARKS}" if any(isinstance(e, Score) and e.best for row in marked for e in row) else ""
     )
-    return Table(name, title, f"{caption}{more}", tuple(columns), marked)
+    return Table(name, title, f"{caption}{more}", tuple(columns), marked, tuple(keys))
 
 
 def _percent(summary: Summary) -> str:
@@ -96,7 +115,7 @@ def scores_table(group: Group, summary: Summary) -> Table:
     )
 
 
-def overall_table(summary: Summary) -> Table:
+def overall_table(group: Group, summary: Summary) -> Table:
     """Models over all tasks."""
     columns = [
         Column("model"),
@@ -111,28 +130,30 @@ def overall_table(summary: Summary) -> Table:
     ]
     complete = [model for model in summary.models.values() if not model.lacks]
     partial = [model for model in summary.models.values() if model.lacks]
-    rows = _with_marks(columns, [_overall_row(model) for model in complete])
+    rows = _with_marks(columns, [_overall_row(group, model) for model in complete])
     # What is over fewer tasks takes no part in the contest.
-    rows += [_overall_row(model) for model in partial]
+    rows += [_overall_row(group, model) for model in partial]
     return Table(
         f"overall-{summary.key.slug}",
         f"Over all tasks: {summary.key.title}",
-        f"Normalised scores, by {summary.ranges.source}, with {_percent(summary)} bootstrap "
-        f"intervals. {MARKS} A model that lacks tasks is over those it has, and takes no part.",
+        f"Scores normalised by {summary.ranges.words(group.metrics.items())}; "
+        f"{_percent(summary)} bootstrap intervals. {MARKS} A model that lacks tasks is over those "
+        "it has, and takes no part.",
         tuple(columns),
         tuple(map(tuple, rows)),
         (summary.key,),
     )
 
 
-def _overall_row(model: ModelSummary) -> list[Entry]:
+def _overall_row(group: Group, model: ModelSummary) -> list[Entry]:
+    anchor = model_anchor(group, model.model)
     return [
         model.model,
-        score_of(model.iqm),
-        score_of(model.median),
-        score_of(model.mean),
-        score_of(model.optimality_gap),
-        None if model.rank is None else score_of(model.rank, digits=2),
+        score_of(model.iqm, anchor),
+        score_of(model.median, anchor),
+        score_of(model.mean, anchor),
+        score_of(model.optimality_gap, anchor),
+        None if model.rank is None else score_of(model.rank, anchor, digits=2),
         len(model.tasks),
         model.num_runs,
         ", ".join(model.lacks),
@@ -140,6 +161,7 @@ def _overall_row(model: ModelSummary) -> list[Entry]:
 
 
 def _comparisons_table(analysis: Analysis, key: GroupKey) -> Table:
+    group = analysis.study.groups[key]
     columns = [
         Column("first"),
         Column("second"),
@@ -151,8 +173,8 @@ def _comparisons_table(analysis: Analysis, key: GroupKey) -> Table:
     ]
     rows: list[list[Entry]] = [
         [
-            one.first,
-            one.second,
+            Link(one.first, model_anchor(group, one.first)),
+            Link(one.second, model_anchor(group, one.second)),
             score_of(one.probability),
             len(one.tasks),
             one.num_pairs,
@@ -166,90 +188,126 @@ def _comparisons_table(analysis: Analysis, key: GroupKey) -> Table:
         f"Pairs of models: {key.title}",
         "Probability that a run of the first model beats one of the second on the same task, ties "
         "half, mean over the tasks that both have; and Wilcoxon's signed rank test of runs of "
-        "equal task and seed, two-sided, alone and with Holm's correction for all pairs.",
+        "equal task and seed, two-sided, alone and with Holm's correction for all pairs; none of "
+        f"so few runs that no difference could give a p-value below {ALPHA:g}.",
         columns,
         rows,
         [key],
     )
 
 
-def _p_value(value: float) -> str | None:
+def _p_value(value: float) -> Score | None:
     if math.isnan(value):
         return None
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return Score(value, words="< 0.001" if value < 0.001 else "")
 
 
 def _curve_tables(analysis: Analysis) -> Iterator[Table]:
     for curve in analysis.curves:
-        first = curve.summaries[0]
-        models = dict.fromkeys(m for s in reversed(curve.summaries) for m in s.models)
-        columns = [Column("model"), *(Column(s.key.subset, UP) for s in curve.summaries)]
-        rows: list[list[Entry]] = []
-        for model in models:
-            found = [summary.models.get(model) for summary in curve.summaries]
-            rows.append(
-                [model, *(None if m is None or m.lacks else score_of(m.iqm) for m in found)]
-            )
+        first = analysis.summaries[curve.keys[0]]
+        columns = [Column("model"), *(Column(key.subset, UP) for key in curve.keys)]
+        rows: list[list[Entry]] = [
+            [
+                model,
+                *(
+                    score_of(line[key], model_anchor(analysis.study.groups[key], model))
+                    if key in line
+                    else None
+                    for key in curve.keys
+                ),
+            ]
+            for model, line in curve.over_tasks.items()
+        ]
         yield _table(
             f"curves-{curve.slug}",
-            f"Amounts of training data: {curve.title}",
-            "Normalised interquartile means over the tasks that every amount has "
+            f"{AMOUNTS[curve.what]}: {curve.title}",
+            "Normalised interquartile means over the tasks that all these amounts have "
             f"({', '.join(curve.tasks)}), by {first.ranges.source}, with {_percent(first)} "
             "bootstrap intervals. Models that lack one of these tasks are left out of a column.",
             columns,
             rows,
-            [summary.key for summary in curve.summaries],
+            curve.keys,
         )
 
 
-def _imbalance_table(table: ClassTable, number: int) -> Table:
-    summary = table.summary("recall")
-    names = [name for name in summary[0] if name not in ("imbalance", "seeds")]
-    columns = [Column("imbalance"), Column("seeds"), *(Column(name, UP) for name in names)]
+def _imbalance_table(analysis: Analysis, ways: Ways, number: int) -> Table:
+    table = ways.table
+    rarest, *_, commonest = table.counts
+    headline = next(iter(table.runs.values()))[0].headline
+    shown = {
+        headline: metric_label(headline),
+        "accuracy": metric_label("accuracy"),
+        f"recall/{rarest}": f"minority: {rarest}",
+        f"recall/{commonest}": f"majority: {commonest}",
+    }
+    columns = [Column("imbalance"), Column("seeds")]
+    for metric, title in shown.items():
+        better = UP if metric_is_up(metric) else DOWN
+        columns.append(Column(title.removesuffix(better).strip(), better))
     rows: list[list[Entry]] = [
-        [
-            str(row["imbalance"]),
-            int(row["seeds"]),
-            *(None if row[name] is None else Score(float(row[name])) for name in names),
-        ]
-        for row in summary
+        [way, len(runs), *(_known(ways.mean(way, metric, analysis)) for metric in shown)]
+        for way, runs in table.runs.items()
     ]
+    first = next(iter(analysis.summaries.values()))
     return _table(
-        f"imbalance-{number:02d}-{slug(table.title)}",
-        f"Unequal classes: {table.title}",
-        "Test scores by how training deals with unequal classes, means over seeds; minority and "
-        "majority are the recall of the rarest and of the most frequent class.",
+        f"imbalance-{number:02d}-{slug(ways.title)}",
+        f"Unequal classes: {ways.title}",
+        f"Test scores by how training deals with unequal classes, means {ways.over}, with "
+        f"{_percent(first)} bootstrap intervals; minority and majority are the recall of the "
+        "rarest and of the most frequent class.",
         columns,
         rows,
-        (),
+        ways.keys,
     )
 
 
+def _known(estimate: Estimate) -> Score | None:
+    return None if math.isnan(estimate.value) else score_of(estimate)
+
+
 def coverage_tables(analysis: Analysis) -> list[Table]:
-    """Say for every group how many of the seeds each model has on each task."""
+    """Say for every group how many of the runs that there should be each model has on each task.
+
+    Entries lead to the cells, and rows are where what goes over tasks leads to.
+    """
     found = []
     for group in analysis.study.groups.values():
-        columns = [Column("model"), *(Column(task) for task in group.tasks)]
+        coverage = analysis.study.coverage(group.key)
         rows: list[tuple[Entry, ...]] = []
         for model in group.models:
-            counts = [len(c.runs) if (c := group.cells.get((t, model))) else 0 for t in group.tasks]
-            rows.append((model, *(f"{count}/{len(group.seeds)}" for count in counts)))
+            entries: list[Entry] = []
+            for task in group.tasks:
+                cell, text = group.cells.get((task, model)), coverage[task, model]
+                entries.append(text if cell is None else Link(text, anchor_of(cell)))
+            rows.append((model, *entries))
         found.append(
             Table(
-                f"coverage-{group.key.slug}",
+                coverage_name(group.key),
                 f"Coverage: {group.key.title}",
-                "Runs there are, of the seeds that occur in this group "
-                f"({', '.join(map(str, group.seeds))}).",
-                tuple(columns),
+                f"Runs there are, of those that there should be: {_asked(analysis, group)}.",
+                (Column("model"), *(Column(task) for task in group.tasks)),
                 tuple(rows),
                 (group.key,),
+                tuple(model_anchor(group, model) for model in group.models),
             )
         )
     return found
 
 
+def coverage_name(key: GroupKey) -> str:
+    """Name of the table of a group's coverage, and where the page has it."""
+    return f"coverage-{key.slug}"
+
+
+def _asked(analysis: Analysis, group: Group) -> str:
+    if analysis.study.plan is not None:
+        return f"those of {analysis.study.plan.name}"
+    seeds = ", ".join(map(str, group.seeds))
+    return f"the seeds that occur in this group ({seeds})" if seeds else "none but ensembles"
+
+
 def missing_table(analysis: Analysis) -> Table:
-    """List the runs that lack, against every seed, task and model of each group."""
+    """List the runs that lack of those that there should be."""
     rows: list[tuple[Entry, ...]] = [
         (
             one.key.title,
@@ -258,38 +316,48 @@ def missing_table(analysis: Analysis) -> Table:
             ", ".join(map(str, one.found)) or None,
             ", ".join(map(str, one.seeds)),
         )
-        for one in analysis.study.missing()
+        for one in analysis.study.missing
     ]
     columns = tuple(map(Column, ("group", "task", "model", "seeds found", "seeds missing")))
+    plan = analysis.study.plan
     return Table(
         "missing",
         "Missing runs",
-        "Seeds that other cells of the same group have, and tasks that other models have.",
+        "Seeds that other cells of the same group have, and tasks that other models have."
+        if plan is None
+        else f"Runs of {plan.name} that the store lacks.",
         columns,
         tuple(rows),
+        nothing="Every model of a group has every task of it with every seed."
+        if plan is None
+        else f"The store has every run of {plan.name}.",
     )
 
 
-def runs_table(analysis: Analysis) -> Table:
-    """List every run that a number is made of."""
+def runs_table(analysis: Analysis, name: str = "runs") -> Table:
+    """List every run that a number is made of; another store's under another name."""
+    cells = (cell for group in analysis.study.groups.values() for cell in group.cells.values())
+    runs = {run.run_id: run for cell in cells for run in cell.runs}
+    # Ways of dealing with unequal classes are compared in every setting, not only in the shown.
+    for ways in compared_ways(analysis):
+        for records in ways.table.runs.values():
+            runs |= {r.run_id: run_of(r) for r in records if r.run_id not in runs}
     rows: list[tuple[Entry, ...]] = [
         (
             run.run_id,
-            cell.key.title,
-            cell.task,
-            cell.model,
+            run.key.title,
+            run.task,
+            run.model,
             run.seed,
-            cell.metric,
+            run.data.metric,
             Score(run.score, digits=6),
             run.record_type,
         )
-        for group in analysis.study.groups.values()
-        for cell in group.cells.values()
-        for run in cell.runs
+        for run in runs.values()
     ]
     names = ("run_id", "group", "task", "model", "seed", "metric", "score", "record_type")
     return Table(
-        "runs",
+        name,
         "Runs",
         "Every run that a number of this report is made of.",
         tuple(map(Column, names)),
@@ -298,18 +366,21 @@ def runs_table(analysis: Analysis) -> Table:
 
 
 def ranges_table(analysis: Analysis) -> Table:
-    """List what each task's scores are normalised by."""
-    rows: list[tuple[Entry, ...]] = []
-    for data, ranges in sorted(analysis.ranges.items()):
-        groups = [g for k, g in analysis.study.groups.items() if k.data == data]
-        metrics = {cell.task: cell.metric for group in groups for cell in group.cells.values()}
-        for task, metric in sorted(metrics.items()):
-            low, high = (ends.get(task, math.nan) for ends in (ranges.low, ranges.high))
-            rows.append((task, data, metric_label(metric), Score(low), Score(high)))
+    """List what each task's scores are normalised by, and in which families of groups."""
+    found: defaultdict[tuple[str, str, float, float], list[str]] = defaultdict(list)
+    for family, groups in analysis.families.items():
+        ranges = analysis.ranges[family]
+        for pair in sorted({pair for group in groups for pair in group.metrics.items()}):
+            low, high = (ends.get(pair, math.nan) for ends in (ranges.low, ranges.high))
+            found[*pair, low, high].append(family.family_title)
+    rows: list[tuple[Entry, ...]] = [
+        (task, ", ".join(families), metric_label(metric), Score(low), Score(high))
+        for (task, metric, low, high), families in sorted(found.items())
+    ]
     return Table(
         "ranges",
         "Ranges of the normalisation",
-        " ".join(f"Of {data} data: {r.source}." for data, r in sorted(analysis.ranges.items())),
-        tuple(map(Column, ("task", "data", "metric", "low", "high"))),
+        analysis.normalisation,
+        tuple(map(Column, ("task", "of", "metric", "low", "high"))),
         tuple(rows),
     )

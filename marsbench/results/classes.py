@@ -18,7 +18,7 @@ class ClassTable:
     Attributes:
         title: Task, model, mode and subset.
         counts: Train samples of each class in the subset, the rarest class first.
-        runs: Records by strategy, in the order of `Imbalance`.
+        runs: Records by strategy, those of `Imbalance` first and in its order.
     """
 
     title: str
@@ -60,8 +60,7 @@ class ClassTable:
         """Mean of a test metric over the seeds of each strategy; None where none defines it."""
         found = {}
         for strategy, records in self.runs.items():
-            scored = [r.metrics[r.scored_split] for r in records]
-            values = [metrics[name] for metrics in scored if name in metrics]
+            values = [record.scores[name] for record in records if name in record.scores]
             found[strategy] = fmean(values) if values else None
         return found
 
@@ -73,16 +72,16 @@ def class_tables(records: Iterable[RunRecord]) -> list[ClassTable]:
     """
     groups: defaultdict[tuple[str, ...], list[RunRecord]] = defaultdict(list)
     for record in records:
-        if len(record.data.get("train_counts", ())) < 2:
+        if len(record.data.get("train_counts") or ()) < 2:
             continue
         rest = {k: v for k, v in record.identity.items() if k != "imbalance"}
         named = (record.task, record.model, record.mode, record.subset)
         groups[*named, digest(rest)].append(record)
     tables = []
     for key, group in sorted(groups.items()):
-        runs: dict[str, list[RunRecord]] = {strategy: [] for strategy in map(str, Imbalance)}
-        for record in group:
-            runs[record.config.get("imbalance", "none")].append(record)
+        # A later version may know more strategies.
+        strategies = dict.fromkeys([*map(str, Imbalance), *sorted({r.imbalance for r in group})])
+        runs = {name: [r for r in group if r.imbalance == name] for name in strategies}
         counts = group[0].data["train_counts"]
         tables.append(
             ClassTable(

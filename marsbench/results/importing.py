@@ -8,7 +8,8 @@ tables its figures are made from (``classification_filtered.csv``,
 dataset, seed and ``test metric``, and perhaps training_type, ``partition name`` and few_shot.
 
 What such numbers mean is kept: its IoU is the mean over images, and so its records are judged by
-``iou_per_image``; of binary tasks its F1 is that of class 1, whatever average the name says.
+``iou_per_image``; of binary tasks its F1 is that of class 1, whatever average the name says, and so
+they are judged by ``f1_positive``.
 """
 
 import csv
@@ -79,8 +80,8 @@ MODEL_NAMES = {
 """Its names of models in small letters: those of its configurations and those of its figures."""
 
 METRIC_NAMES: dict[str, tuple[Kind | None, str]] = {
-    "test/F1Score_weighted": (None, "f1_weighted"),
-    "test/F1Score_macro": (None, "f1_macro"),
+    "test/F1Score_weighted": (None, "f1_weighted"),  # of a binary task `POSITIVE`
+    "test/F1Score_macro": (None, "f1_macro"),  # likewise
     "test/Accuracy_weighted": (Kind.MULTICLASS, "accuracy"),  # weighted recall, which is accuracy
     "test/Accuracy_macro": (Kind.BINARY, "accuracy"),  # a binary task has no average
     "test/AUROC_macro": (None, "auroc"),
@@ -94,6 +95,12 @@ METRIC_NAMES: dict[str, tuple[Kind | None, str]] = {
     "object_recall_mean": (Kind.DETECTION, "object_recall"),
 }
 """Its columns, the kind they are of if not any, and our name."""
+
+POSITIVE = "f1_positive"
+"""What its F1 of a binary task is: without an average, that of class 1."""
+
+HEADLINES = {Kind.SEGMENTATION: "iou_per_image", Kind.BINARY: POSITIVE}
+"""What its tasks are judged by, where that is not what ours are."""
 
 HEADLINE = "test metric"
 """The column of its figures' tables."""
@@ -262,7 +269,7 @@ def _record(row: Mapping[str, str], origin: dict[str, Any], reader: _Reader) -> 
     model = _model(_cell(row, _MODEL), reader)
     mode = _mode(_cell(row, _MODE)) if _cell(row, _MODE) else Mode(reader.mode or "")
     subset = _subset(row, reader)
-    headline = "iou_per_image" if task.kind is Kind.SEGMENTATION else task.headline_metric
+    headline = HEADLINES.get(task.kind, task.headline_metric)
     metrics = _metrics(row, task, headline, reader)
     seed_text = _cell(row, _SEED)
     try:
@@ -273,9 +280,15 @@ def _record(row: Mapping[str, str], origin: dict[str, Any], reader: _Reader) -> 
         raise DataError(f"the seed '{seed_text}' is no whole number from 0.") from None
     notes = ["Imported records hold what another code base measured, under its own protocol."]
     if task.kind is Kind.BINARY:
-        notes.append("Of binary tasks, the F1 of imported records is that of class 1.")
+        notes.append(
+            "Of binary tasks, the F1 of imported records is that of class 1, which does not "
+            "compare with the weighted F1 of other records."
+        )
     if task.kind is Kind.SEGMENTATION:
-        notes.append("The IoU of imported records is the mean over images.")
+        notes.append(
+            "The IoU of imported records is the mean over images, which does not compare with that "
+            "of all pixels."
+        )
     # Of the row alone, not of its file: the same run imported twice is one record.
     identity = {"kind": str(task.kind), "protocol": PROTOCOL, "origin": "kerner-lab/Mars-Bench"}
     full = subset == "full"
@@ -376,7 +389,10 @@ def _metrics(
         if not math.isfinite(value) or not 0 <= value <= 100:
             raise DataError(f"{column} is {text}, which is no score.")
         reader.above_one += value > 1
-        values.setdefault(name, value / 100 if reader.percent else value)
+        # Both averages of a binary task are the same number.
+        is_positive = task.kind is Kind.BINARY and name.startswith("f1_")
+        share = value / 100 if reader.percent else value
+        values.setdefault(POSITIVE if is_positive else name, share)
     if headline not in values:
         raise DataError(f"there is no {headline} of {task.name}, a task of {task.kind}.")
     return values

@@ -1,10 +1,12 @@
 """The record of one run: immutable, and enough to repeat it."""
 
-import dataclasses
+import functools
 import json
-from collections.abc import Mapping
+import types
+import typing
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from marsbench.errors import StoreError
 from marsbench.identity import digest
@@ -12,6 +14,27 @@ from marsbench.identity import digest
 SCHEMA_VERSION = 1
 
 IMPORTED = "imported"
+
+
+class DataFields(TypedDict, total=False):
+    """What `RunRecord.data` may say, of what others read; it may say more."""
+
+    source: str
+    revision: str
+    scored_split: str
+    classes: list[str]
+    num_train: int | None
+    train_counts: dict[str, int] | None
+    subset_origin: str
+    subset_digest: str
+    notes: list[str]
+
+
+class CheckpointFields(TypedDict, total=False):
+    """What `RunRecord.checkpoint` may say, of what others read; it may say more."""
+
+    epoch: int
+    epochs_trained: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +98,19 @@ class RunRecord:
     schema_version: int = SCHEMA_VERSION
 
     @property
+    def imbalance(self) -> str:
+        """How unequal classes were dealt with; none if they were left as they are."""
+        return str(self.identity.get("imbalance", "none"))
+
+    @property
     def score(self) -> float | None:
-        """The headline metric on the scored split; None where the split leaves it undefined."""
-        return self.metrics[self.scored_split].get(self.headline)
+        """The headline metric on the scored split; None where it is not defined there."""
+        return self.scores.get(self.headline)
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """All metrics on the scored split."""
+        return self.metrics.get(self.scored_split, {})
 
     @property
     def scored_split(self) -> str:
@@ -107,8 +140,8 @@ class RunRecord:
             where: Its place, for messages.
 
         Raises:
-            StoreError: If it is cut short, of a newer schema, lacks fields, or its id does not
-                follow from its identity.
+            StoreError: If it is cut short, of a newer schema, lacks fields, a field is of another
+                type, or its id does not follow from its identity.
         """
         try:
             content = json.loads(text)
@@ -124,20 +157,65 @@ class RunRecord:
                 f"{SCHEMA_VERSION}.",
                 "Update marsbench.",
             )
-        names = {item.name for item in dataclasses.fields(cls)}
-        if not isinstance(content, Mapping) or set(content) != names:
-            odd = set(content) ^ names if isinstance(content, Mapping) else {"all"}
+        checks = _checks()
+        if not isinstance(content, Mapping) or content.keys() != checks.keys():
+            odd = content.keys() ^ checks.keys() if isinstance(content, Mapping) else {"all"}
             raise StoreError(
                 f"{where} is no record: fields {', '.join(sorted(odd))} lack or are unknown.",
                 "Remove its folder and run it again.",
             )
+        if wrong := [name for name, is_right in checks.items() if not is_right(content[name])]:
+            raise StoreError(
+                f"{where} is no record: {', '.join(wrong)} cannot be what is written there.",
+                "Remove its folder and run it again.",
+            )
         record = cls(**content)
-        if not str(record.run_id).endswith(digest(record.identity)[:10]):
+        if not record.run_id.endswith(digest(record.identity)[:10]):
             raise StoreError(
                 f"{where} was changed: its run_id does not follow from its identity.",
                 "Remove its folder and run it again.",
             )
         return record
+
+
+Check = Callable[[Any], bool]
+
+
+@functools.cache
+def _checks() -> dict[str, Check]:
+    """How to tell whether a value read from JSON can be that of a field, by field."""
+    checks = {name: _check(hint) for name, hint in typing.get_type_hints(RunRecord).items()}
+    return checks | {"data": _check(DataFields), "checkpoint": _check(CheckpointFields)}
+
+
+def _check(hint: Any) -> Check:
+    """Build the check of a type; once for all records, of which there may be tens of thousands."""
+    if typing.is_typeddict(hint):
+        inner = {name: _check(of) for name, of in typing.get_type_hints(hint).items()}
+        return lambda value: (
+            type(value) is dict
+            and all(name not in inner or inner[name](v) for name, v in value.items())
+        )
+    origin, of = typing.get_origin(hint), typing.get_args(hint)
+    if origin is types.UnionType:
+        either = [_check(one) for one in of]
+        return lambda value: any(check(value) for check in either)
+    if origin is None:
+        allowed = _json_types(hint)
+        return lambda value: type(value) in allowed
+    if of[-1] is Any:
+        return lambda value: type(value) is origin
+    values: Callable[[Any], Any] = dict.values if origin is dict else iter
+    if typing.get_origin(of[-1]) is None:
+        leaves = _json_types(of[-1])
+        return lambda value: type(value) is origin and leaves.issuperset(map(type, values(value)))
+    each = _check(of[-1])
+    return lambda value: type(value) is origin and all(map(each, values(value)))
+
+
+def _json_types(hint: type) -> frozenset[type]:
+    """What a plain type may be in JSON, where 1.0 may be written as 1."""
+    return frozenset({int, float}) if hint is float else frozenset({hint})
 
 
 class Outcome(NamedTuple):

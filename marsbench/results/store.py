@@ -12,7 +12,7 @@ import os
 import platform
 import shutil
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,25 @@ _INDEX = f".index-{__version__}.parquet"
 
 _DEPTH = 5
 """Parts of a run id: task, model, mode, subset, seed-HASH."""
+
+
+class DuplicateError(StoreError):
+    """A record that is in the store twice.
+
+    Args:
+        run_id: Its id.
+        used: The file that is read.
+        left_out: The file that is not.
+        is_same: Whether both give the same score.
+    """
+
+    def __init__(self, run_id: str, used: Path, left_out: Path, *, is_same: bool) -> None:
+        self.run_id = run_id
+        super().__init__(
+            f"{left_out} is of {run_id}, which {used} is of too, with "
+            f"{'the same' if is_same else 'another'} score.",
+            "Remove the folder of the one that should not be there.",
+        )
 
 
 class Store:
@@ -161,14 +180,32 @@ class Store:
         return failed, stopped
 
     def records(self) -> tuple[list[RunRecord], list[StoreError]]:
-        """Read every record, and say which could not be read."""
-        good, bad = [], []
+        """Read every record, and say which could not be read, or are copies of another."""
+        found: list[tuple[Path, RunRecord]] = []
+        bad: list[StoreError] = []
         for path in self.paths():
             try:
-                good.append(read_record(path))
+                found.append((path, read_record(path)))
             except StoreError as error:
                 bad.append(error)
-        return good, bad
+        good, copies = self._unique([(path, r.run_id, r.score) for path, r in found])
+        return [record for path, record in found if path in good], [*bad, *copies]
+
+    def _unique(
+        self, found: Iterable[tuple[Path, str, float | None]]
+    ) -> tuple[set[Path], list[DuplicateError]]:
+        """Choose a file for each run id: the one in the run's own folder, else the first."""
+        chosen: dict[str, tuple[Path, float | None]] = {}
+        copies = []
+        for path, run_id, score in sorted(
+            found, key=lambda one: (one[0].parent != self.folder(one[1]), one[0])
+        ):
+            if run_id in chosen:
+                used, of = chosen[run_id]
+                copies.append(DuplicateError(run_id, used, path, is_same=of == score))
+            else:
+                chosen[run_id] = path, score
+        return {path for path, _ in chosen.values()}, copies
 
     def table(self) -> tuple["pd.DataFrame", list[StoreError]]:
         """Put the records into a tidy table, and say which could not be read.
@@ -177,7 +214,8 @@ class Store:
         may be deleted, and records in it are read again if their file changed.
 
         Returns:
-            A row per record, sorted by run id, a column per metric; and the errors.
+            A row per record, sorted by run id, a column per metric; and the errors. Copies of a
+            record are among them.
         """
         import pandas as pd
 
@@ -188,7 +226,7 @@ class Store:
             keys = zip(frame["path"], frame["mtime_ns"], frame["size"], strict=True)
             known = dict(zip(keys, frame["row"], strict=True))
         rows: dict[tuple[str, int, int], str] = {}
-        bad = []
+        bad: list[StoreError] = []
         for path in self.paths():
             try:
                 stat = path.stat()
@@ -200,8 +238,10 @@ class Store:
                 bad.append(error)
         if rows.keys() != known.keys():
             self._write_index(rows)
-        table = pd.DataFrame([json.loads(row) for row in rows.values()])
-        return (table if rows else pd.DataFrame(columns=["run_id", "score"])), bad
+        read = {self.root / name: json.loads(row) for (name, _, _), row in rows.items()}
+        good, copies = self._unique((p, row["run_id"], row["score"]) for p, row in read.items())
+        table = pd.DataFrame([row for path, row in read.items() if path in good])
+        return (table if read else pd.DataFrame(columns=["run_id", "score"])), [*bad, *copies]
 
     def _write_index(self, rows: dict[tuple[str, int, int], str]) -> None:
         import pandas as pd
@@ -237,7 +277,7 @@ def table_row(record: RunRecord) -> dict[str, Any]:
     # The epoch a run resumed from stands among the timings, but is no number of seconds.
     row |= {f"{name}_s": record.timing.get(name) for name in ("data", "train", "eval")}
     row |= {f"parameters_{name}": value for name, value in record.parameters.items()}
-    row |= {"num_train": record.data["num_train"], "epoch": record.checkpoint.get("epoch")}
+    row |= {"num_train": record.data.get("num_train"), "epoch": record.checkpoint.get("epoch")}
     return row | {"device": record.device, "created": record.created}
 
 
@@ -251,6 +291,10 @@ def read_record(path: Path) -> RunRecord:
         return RunRecord.from_json(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise StoreError(
+            f"{path} is no whole record ({error}).", "Remove its folder and run it again."
+        ) from error
 
 
 def write_atomically(path: Path, text: str) -> None:

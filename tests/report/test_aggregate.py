@@ -1,6 +1,8 @@
 """Statistics: by hand, against scipy, and by what must always hold."""
 
+import math
 from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -53,6 +55,19 @@ def test_iqm_by_hand() -> None:
     assert agg.iqm(np.array([[0.0, 1.0, 5.0]])) == 2.0
     assert agg.iqm(np.array([[NAN, 1.0], [3.0, NAN]])) == 2.0
     assert np.isnan(agg.iqm(np.array([[NAN]])))
+    assert agg.iqm(np.empty((3, 0, 2))).shape == agg.iqm(np.empty((3, 2, 0))).shape == (3,)
+
+
+def test_iqm_of_unequal_numbers_of_runs_by_hand() -> None:
+    scores = np.array([[1.0, 10.0], [2.0, NAN], [3.0, NAN], [4.0, NAN]])
+    # Runs weigh 1/4 and 1. Of five one is cut from either end: a fifth of the weight 2, which is
+    # all of 1 and 0.15 of 2, and 0.4 of 10.
+    kept = {2: 0.1, 3: 0.25, 4: 0.25, 10: 0.6}
+    by_hand = sum(score * weight for score, weight in kept.items()) / 1.2
+    assert agg.iqm(scores) == pytest.approx(by_hand, rel=1e-12)
+    # Rows of other counts beside it change nothing.
+    stack = np.stack([scores, scores[::-1], np.arange(8.0).reshape(4, 2), np.full((4, 2), NAN)])
+    assert np.allclose(agg.iqm(stack), [by_hand, by_hand, 3.5, NAN], equal_nan=True)
 
 
 def test_others_by_hand() -> None:
@@ -60,9 +75,10 @@ def test_others_by_hand() -> None:
     assert np.allclose(agg.mean_per_task(scores), [0.5, 0.6, 1.5, 0.2])
     assert agg.mean(scores) == pytest.approx(0.7)
     assert agg.median(scores) == pytest.approx(0.55)
-    # Short of 1 by 1, 0, 0.5, 0.3, 0, 0 and 0.8: what is above 1 makes up for nothing.
-    assert agg.optimality_gap(scores) == pytest.approx(2.6 / 7)
-    assert np.allclose(agg.performance_profile(scores, [0.0, 0.5, 0.99]), [6 / 7, 4 / 7, 3 / 7])
+    # Short of 1 by 1 and 0, 0.5 and 0.3, 0 and 0, and 0.8: what is above 1 makes up for nothing.
+    assert agg.optimality_gap(scores) == pytest.approx((0.5 + 0.4 + 0.0 + 0.8) / 4)
+    shares = [(0.5 + 1 + 1 + 1) / 4, (0.5 + 0.5 + 1 + 0) / 4, (0.5 + 0 + 1 + 0) / 4]
+    assert np.allclose(agg.performance_profile(scores, [0.0, 0.5, 0.99]), shares)
     assert np.isnan(agg.median(np.empty((2, 0))))
 
 
@@ -101,12 +117,24 @@ def test_paired_test() -> None:
     # Six differences of one sign: the exact p is 2 / 2^6.
     assert agg.paired_test(first, np.zeros((3, 2))) == pytest.approx((2 / 64, 6))
     assert agg.paired_test(first, first) == (1.0, 6)
-    assert agg.paired_test(first, np.zeros((3, 2)), over="tasks") == pytest.approx((0.5, 2))
-    gap = np.array([[0.0, NAN], [0.0, 0.0], [NAN, NAN]])
-    assert agg.paired_test(first, gap)[1] == 3
-    p_value, pairs = agg.paired_test([[NAN]], [[1.0]])
-    assert np.isnan(p_value)
-    assert pairs == 0
+    by_task = agg.paired_test(first, np.zeros((3, 2)), over="tasks", alpha=0.6)
+    assert by_task == pytest.approx((0.5, 2))
+
+
+def test_too_few_pairs_are_not_tested() -> None:
+    ours = np.arange(1.0, 11)[:, None]
+    for pairs in range(11):
+        p_value, found = agg.paired_test(ours[:pairs], np.zeros((pairs, 1)))
+        assert found == pairs
+        if pairs < 6:
+            assert np.isnan(p_value)
+        else:
+            assert p_value == pytest.approx(agg.least_p_value(pairs))
+    # Not even where all are equal: that five pairs do not differ says nothing.
+    assert np.isnan(agg.paired_test(np.ones((5, 1)), np.ones((5, 1)))[0])
+    assert agg.paired_test([[NAN]], [[1.0]])[1] == 0
+    gaps = np.array([[0.0, NAN], [0.0, 0.0], [NAN, NAN]])
+    assert agg.paired_test(np.ones((3, 2)), gaps)[1] == 3
 
 
 def test_equal_seeds_give_equal_intervals() -> None:
@@ -150,7 +178,9 @@ def test_counts_are_of_the_same_bootstrap() -> None:
     assert np.allclose(ends[0], ends[1], atol=0.02)
     once = [np.ones((4, 1, len(s)), np.float32) * ~np.isnan(s.T[:, None]) for s in (first, second)]
     exact = agg.improvement_bootstrap(first, second, *once)
-    assert np.allclose(exact, agg.probability_of_improvement(first, second))
+    # To the last digit but one: 2/3 is 0.666666666666667, and no 0.66666669.
+    expected = float(agg.probability_of_improvement(first, second))
+    assert exact[0] == pytest.approx(expected, abs=1e-15)
 
 
 def test_coverage() -> None:
@@ -164,11 +194,28 @@ def test_coverage() -> None:
     assert 0.88 <= held / 200 <= 0.99
 
 
+def weighted_by_repeating(scores: Floats) -> float:
+    """The same number, of every run as often as makes all tasks equally long."""
+    tasks = [scores[~np.isnan(scores[:, task]), task] for task in range(scores.shape[1])]
+    length = math.lcm(*map(len, tasks))
+    repeated = np.sort(np.concatenate([np.repeat(t, length // len(t)) for t in tasks]))
+    count, size = sum(map(len, tasks)), len(repeated)
+    cut = Fraction(count // 4 * size, count)
+    # Of each what lies between the cuts, all of it or a part.
+    kept = [
+        float(max(Fraction(0), min(Fraction(k + 1), size - cut) - max(Fraction(k), cut)))
+        for k in range(size)
+    ]
+    return float(np.average(repeated, weights=kept))
+
+
 @settings(deadline=None)
 @given(matrices())
 def test_iqm_is_the_trimmed_mean(scores: Floats) -> None:
-    found = scores[~np.isnan(scores)]
-    assert agg.iqm(scores) == pytest.approx(scipy.stats.trim_mean(found, 0.25))
+    assert agg.iqm(scores) == pytest.approx(weighted_by_repeating(scores), abs=1e-12)
+    whole = scores[~np.isnan(scores).any(axis=1)]  # a row at least
+    expected = scipy.stats.trim_mean(whole, 0.25, axis=None)
+    assert agg.iqm(whole) == pytest.approx(expected, rel=1e-12)
     for task, value in enumerate(agg.iqm_per_task(scores)):
         mine = scores[:, task][~np.isnan(scores[:, task])]
         assert value == pytest.approx(scipy.stats.trim_mean(mine, 0.25))
@@ -187,6 +234,32 @@ def test_order_of_runs_and_tasks_is_nothing(name: str, scores: Floats, seed: int
         agg.stratified_bootstrap(s, rng(seed), 20, statistic) for s in (scores, shuffled)
     )
     assert np.allclose(first, second)
+
+
+def profile(scores: Floats) -> Floats:
+    return agg.performance_profile(scores, [0.2, 0.5, 0.8])
+
+
+@pytest.mark.parametrize("name", [*STATISTICS, "profile"])
+@settings(deadline=None)
+@given(
+    scores=hnp.arrays(
+        np.float64,
+        st.tuples(st.sampled_from([4, 8]), st.integers(1, 6)),
+        elements=st.integers(0, 1000).map(lambda k: k / 1000),
+    ),
+    times=st.integers(2, 4),
+    data=st.data(),
+)
+def test_a_task_counts_for_no_more_by_being_run_more_often(
+    name: str, scores: Floats, times: int, data: st.DataObject
+) -> None:
+    statistic = STATISTICS.get(name, profile)
+    task = data.draw(st.integers(0, scores.shape[1] - 1))
+    more = np.full((times * len(scores), scores.shape[1]), NAN)
+    more[: len(scores)] = scores
+    more[:, task] = np.tile(scores[:, task], times)
+    assert statistic(more) == pytest.approx(statistic(scores), abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["iqm", "median", "mean"])

@@ -98,6 +98,12 @@ def test_filters(browser: Browser, index: Path) -> None:
     figures = "Array.from(document.querySelectorAll('figure'))"
     shown = browser.evaluate(f"{figures}.filter((f) => !f.hidden).map((f) => f.dataset.mode)")
     assert set(shown) == {"finetune"}
+    parts = "Array.from(document.querySelectorAll('#tables .grouped'))"
+    titles = browser.evaluate(
+        f"{parts}.filter((t) => !t.hidden).map((t) => t.querySelector('summary').textContent)"
+    )
+    assert titles
+    assert all(" finetune " in title for title in titles)
     browser.evaluate("document.querySelector('#filters input').focus()")
     for letter in "frost":
         browser.press(letter, ord(letter.upper()), letter)
@@ -116,18 +122,60 @@ def test_a_number_leads_to_its_runs(browser: Browser, index: Path) -> None:
     assert broken == []
     links = browser.evaluate("document.querySelectorAll('#tables td a, #beside td a').length")
     assert links > 20
+    # A number over tasks leads to the model's row, and that to the runs on each task, though a
+    # filter hides them.
+    first = "document.querySelector('#overall td a')"
     browser.evaluate(
         "(() => { const f = document.forms[0]; f.elements.mode.value = 'scratch';"
-        "f.dispatchEvent(new Event('input'));"
-        "location.hash = '#cell-classification-frozen-cached-full-frost_cls-vit_l_16'; })()"
+        f"f.dispatchEvent(new Event('input')); location.hash = {first}.hash; }})()"
     )
-    runs = "document.querySelectorAll('tr:target details[open] li code')"
-    found = browser.evaluate(
-        f"new Promise((done) => setTimeout(() => done(Array.from({runs})"
-        ".map((c) => c.textContent)), 200))"
-    )
+    row = "document.querySelector('#coverage details[open] tr:target')"
+    assert after_a_moment(browser, f"Array.from({row}.cells).map((c) => c.textContent)") == [
+        "vit_l_16", "3/3", "3/3", "3/3",
+    ]  # fmt: skip
+    browser.evaluate(f"location.hash = {row}.querySelectorAll('a')[1].hash")
+    found = after_a_moment(browser, OPENED)
     assert len(found) == 3
     assert all(run.startswith("frost_cls/vit_l_16/frozen/full/") for run in found)
+    # What stands in the other store has its runs too.
+    browser.evaluate(
+        "location.hash = document.querySelector('#beside td a[href^=\"#there-\"]').hash"
+    )
+    assert len(after_a_moment(browser, OPENED)) in (1, 2)
+    assert browser.messages == []
+
+
+OPENED = """Array.from(document.querySelectorAll('tr:target details[open] li code'))
+    .map((c) => c.textContent)"""
+
+
+def after_a_moment(browser: Browser, expression: str) -> list[str]:
+    """Evaluate once the page has followed a link to itself."""
+    found: list[str] = browser.evaluate(
+        f"new Promise((done) => setTimeout(() => done({expression}), 200))"
+    )
+    return found
+
+
+def test_an_address_that_leads_nowhere(browser: Browser, index: Path) -> None:
+    browser.open(index, 1000)
+    browser.evaluate("location.hash = '#%E0%A4%A'")
+    assert after_a_moment(browser, "[location.hash]") == ["#%E0%A4%A"]
+    assert browser.messages == []
+
+
+def test_p_values_are_sorted_as_numbers(browser: Browser, index: Path) -> None:
+    browser.open(index, 1400)
+    browser.evaluate(
+        "(() => { const t = Array.from(document.querySelectorAll('#tables table')).find((t) =>"
+        "t.rows[0].textContent.includes('Holm') && t.tBodies[0].rows[0].cells[5].dataset.v);"
+        "t.id = 'pairs'; t.closest('details').open = true; })()"
+    )
+    browser.click("#pairs th:nth-child(6) button")
+    values = "Array.from(document.querySelectorAll('#pairs tbody tr')).map((r) => r.cells[5])"
+    found = browser.evaluate(f"{values}.map((c) => c.dataset.v).filter((v) => v !== '')")
+    assert [float(value) for value in found] == sorted(map(float, found), reverse=True)
+    assert "num" in browser.evaluate(f"{values}[0].className")
 
 
 @pytest.mark.parametrize("width", [1400, 768, 390, 320])

@@ -1,47 +1,24 @@
-"""Whole reports, also of stores that are not as they should be."""
+"""Whole reports, and the command that builds them."""
 
+import csv
 import dataclasses
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
 import marsbench
-from marsbench.cli import app
-from marsbench.errors import ConfigError, StoreError, UnknownNameError
+from marsbench.errors import ConfigError, UnknownNameError
+from marsbench.identity import run_id
 from marsbench.report import figures, plots
-from marsbench.report.build import PARTS, Report, write_report
+from marsbench.report.build import write_report
 from marsbench.results.record import RunRecord
-from marsbench.results.store import Store
+from tests.report.building import MODELS, SOME, build, call, problems
 from tests.report.fake_store import Fake, fake_record, make_store
-
-MODELS = ("vit_l_16", "resnet101")
-SOME = [
-    fake_record(Fake(task, model, "frozen", "full", seed))
-    for task in ("frost_cls", "landmark_cls")
-    for model in MODELS
-    for seed in (0, 1, 10)
-]
-
-
-def build(store: Store, out: Path, **options: Any) -> Report:
-    return write_report(store.root, out, rounds=50, **{"only": ("tables", "violins"), **options})
-
-
-def problems(report: Report) -> dict[str, str]:
-    return {finding.what: finding.message for finding in report.findings}
-
-
-def call(*words: str, code: int = 0) -> Result:
-    done = CliRunner().invoke(app, ["report", *words])
-    assert done.exit_code == code, done.output
-    return done
 
 
 def test_everything(tmp_path: Path) -> None:
@@ -60,8 +37,9 @@ def test_everything(tmp_path: Path) -> None:
     assert {path.suffix for path in report.tables} == {".csv", ".md", ".tex"}
     assert all(path.is_file() for path in (*report.figures, *report.tables))
     manifest = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert manifest["ranges"]["real"]["source"].startswith("reference ranges, version")
-    assert manifest["ranges"]["real"]["high"]["frost_cls"] == 1.0
+    ranges = manifest["ranges"]["classification frozen cached"]
+    assert ranges["source"] == "the bounds of each metric (0 to 1)"
+    assert ["frost_cls", "f1_weighted", 0.0, 1.0] in ranges["ends"]
 
 
 def test_equal_records_give_equal_reports(tmp_path: Path) -> None:
@@ -96,6 +74,41 @@ def test_parts(tmp_path: Path) -> None:
         build(store, out, only=("violinz",))
 
 
+def test_what_is_no_reports_is_left_alone(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "runs", SOME)
+    out = tmp_path / "out"
+    (out / "src").mkdir(parents=True)
+    code, page, manifest = out / "src" / "main.py", out / "index.html", out / "report.json"
+    code.write_text("mine")
+    for path, text in ((page, "<p>mine"), (manifest, '{"files": ["src/main.py", "index.html"]}')):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=f"{path.name} is there and is no report's") as caught:
+            build(store, out)
+        assert "--out" in caught.value.remedy
+        assert path.read_text() == text
+        path.unlink()
+    # Nor does a report's own manifest reach what a report does not write.
+    first = build(store, out)
+    content = json.loads(manifest.read_text())
+    (out / "figures" / "notes.txt").write_text("mine")
+    odd = ["src/main.py", "figures/notes.txt", "figures/../src/main.py", str(code)]
+    manifest.write_text(json.dumps({**content, "files": [*content["files"], *odd]}))
+    build(store, out, only=("ranks",))
+    assert not any(path.exists() for path in (*first.figures, *first.tables))
+    assert code.read_text() == (out / "figures" / "notes.txt").read_text() == "mine"
+
+
+def test_a_report_has_no_place_in_a_store(tmp_path: Path) -> None:
+    store, other = (make_store(tmp_path / name, SOME[:6]) for name in ("runs", "others"))
+    for out in (store.root, store.root / "report", other.root / "x"):
+        with pytest.raises(ConfigError, match="lies in the store"):
+            build(store, out, compare=other.root)
+    done = call(str(store.root), "--out", f"{tmp_path}/out/../runs", code=2)
+    assert "--out" in done.stderr
+    assert not list(tmp_path.rglob("index.html"))
+    assert not list(tmp_path.rglob("tables"))
+
+
 def test_some_runs_alone(tmp_path: Path) -> None:
     store = make_store(tmp_path / "runs", SOME)
     report = build(store, tmp_path / "out", tasks=("frost_cls",), models=("vit_l_16",))
@@ -108,10 +121,9 @@ def test_some_runs_alone(tmp_path: Path) -> None:
 def test_observed_ranges(tmp_path: Path) -> None:
     store = make_store(tmp_path / "runs", SOME)
     build(store, tmp_path / "out", normalise="observed")
-    ranges = json.loads((tmp_path / "out" / "report.json").read_text())["ranges"]["real"]
+    (ranges,) = json.loads((tmp_path / "out" / "report.json").read_text())["ranges"].values()
     scores = [r.score for r in SOME if r.task == "frost_cls" and r.score is not None]
-    assert ranges["low"]["frost_cls"] == min(scores)
-    assert ranges["high"]["frost_cls"] == max(scores)
+    assert ["frost_cls", "f1_weighted", min(scores), max(scores)] in ranges["ends"]
     with pytest.raises(ConfigError, match="observd"):
         build(store, tmp_path / "out", normalise="observd")
 
@@ -135,10 +147,10 @@ def test_a_figure_that_fails_stops_nothing(tmp_path: Path, monkeypatch: pytest.M
         raise ZeroDivisionError("no such thing")
 
     monkeypatch.setattr(plots, "ranks", fail)
-    monkeypatch.setattr(figures, "_heat_maps", fail)
+    monkeypatch.setattr(figures, "heat_maps", fail)
     store = make_store(tmp_path / "runs", SOME)
     report = build(store, tmp_path / "out", only=("violins", "ranks", "heatmap"))
-    assert len(report.figures) == 4
+    assert len(report.figures) == 2
     messages = [f.message for f in report.findings if f.what == "figure not drawn"]
     assert len(messages) == 2
     assert all("ZeroDivisionError: no such thing" in message for message in messages)
@@ -153,126 +165,6 @@ def test_predictions_that_lack_are_a_problem(tmp_path: Path) -> None:
     assert "predictions.parquet cannot be read" in problems(report)["figure not drawn"]
 
 
-# What a store may hold that it should not.
-
-
-def test_no_store(tmp_path: Path) -> None:
-    done = call(str(tmp_path / "none"), "--out", str(tmp_path / "out"), code=2)
-    assert "no store" in done.stderr
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_empty_store(tmp_path: Path) -> None:
-    (tmp_path / "runs").mkdir()
-    done = call(str(tmp_path / "runs"), "--out", str(tmp_path / "out"), code=2)
-    assert done.stderr.startswith("Error: ")
-    assert done.stderr.count("Error") == 1
-    assert not (tmp_path / "out").exists()
-
-
-def spoiled(tmp_path: Path, text: str) -> Report:
-    """A report of good records and one whose file holds a text."""
-    store = make_store(tmp_path / "runs", SOME)
-    bad = store.folder("frost_cls/swin_v2_b/frozen/full/0-0123456789")
-    bad.mkdir(parents=True)
-    (bad / "record.json").write_text(text)
-    report = build(store, tmp_path / "out")
-    assert report.num_runs == len(SOME)
-    assert len(report.figures) == 4
-    assert report.tables
-    return report
-
-
-def test_a_record_half_written(tmp_path: Path) -> None:
-    report = spoiled(tmp_path, SOME[0].to_json()[:200])
-    assert "no whole record" in problems(report)["unreadable"]
-    assert "no whole record" in report.index.read_text()
-
-
-def test_a_record_of_a_newer_schema(tmp_path: Path) -> None:
-    text = json.dumps({**json.loads(SOME[0].to_json()), "schema_version": 99})
-    report = spoiled(tmp_path, text)
-    assert "schema version 99" in problems(report)["unreadable"]
-    assert "Update marsbench" in report.index.read_text()
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
-def test_a_score_that_is_no_number(value: float | None, tmp_path: Path) -> None:
-    record = fake_record(Fake("frost_cls", "swin_v2_b"))
-    content = json.loads(record.to_json())
-    content["metrics"]["test"]["f1_weighted"] = value
-    if value is None:
-        del content["metrics"]["test"]["f1_weighted"]
-    store = make_store(tmp_path / "runs", SOME)
-    store.folder(record.run_id).mkdir(parents=True)
-    (store.folder(record.run_id) / "record.json").write_text(json.dumps(content))
-    report = build(store, tmp_path / "out", only=PARTS)
-    assert "no score" in problems(report)
-    (finding,) = (f for f in report.findings if f.what == "no score")
-    assert finding.run_ids == (record.run_id,)
-    assert "nan" not in (tmp_path / "out" / "tables" / "runs.csv").read_text().lower()
-
-
-def test_one_seed_only(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "runs", [r for r in SOME if r.seed == 0])
-    report = build(store, tmp_path / "out", only=PARTS)
-    assert "one seed only" in problems(report)["one seed"]
-    assert "figure not drawn" not in problems(report)
-    text = (tmp_path / "out" / "tables" / "scores-classification-frozen-cached-full.md").read_text()
-    assert "\\[" not in text.splitlines()[-1]  # no interval
-
-
-def test_a_task_with_a_single_model(tmp_path: Path) -> None:
-    report = build(make_store(tmp_path / "runs", SOME[:3]), tmp_path / "out", only=PARTS)
-    assert "only one model" in problems(report)["one model"]
-    assert "figure not drawn" not in problems(report)
-    assert len(report.figures) >= 2
-
-
-def test_a_run_that_is_there_twice(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "runs", SOME)
-    first = store.folder(SOME[0].run_id)
-    shutil.copytree(first, first.with_name("copy-of-it"))
-    report = build(store, tmp_path / "out")
-    assert SOME[0].run_id in problems(report)["duplicate"]
-    assert report.num_runs == len(SOME)
-
-
-def test_nothing_but_bad_records(tmp_path: Path) -> None:
-    bad = tmp_path / "runs" / "frost_cls/vit/frozen/full/0-0123456789"
-    bad.mkdir(parents=True)
-    (bad / "record.json").write_text("{")
-    done = call(str(tmp_path / "runs"), "--out", str(tmp_path / "out"), code=2)
-    assert "record.json" in done.stderr
-
-
-def test_nothing_but_runs_without_a_score(tmp_path: Path) -> None:
-    content = json.loads(SOME[0].to_json())
-    content["metrics"]["test"]["f1_weighted"] = float("nan")
-    folder = tmp_path / "runs" / SOME[0].run_id
-    folder.mkdir(parents=True)
-    (folder / "record.json").write_text(json.dumps(content))
-    done = call(str(tmp_path / "runs"), "--out", str(tmp_path / "out"), code=2)
-    assert "is a number" in done.stderr
-
-
-def test_problems_of_records_outlast_a_choice_of_runs(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "runs", SOME)
-    bad = store.folder("frost_cls/swin_v2_b/frozen/full/0-0123456789")
-    bad.mkdir(parents=True)
-    (bad / "record.json").write_text("{")
-    report = build(store, tmp_path / "out", tasks=("frost_cls",))
-    assert "unreadable" in problems(report)
-
-
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "runs", SOME[:3])
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="cannot be written") as caught:
-        build(store, tmp_path / "file")
-    assert "--out" in caught.value.remedy
-
-
 # The command.
 
 
@@ -284,10 +176,10 @@ def test_the_command_prints_where_everything_is(tmp_path: Path) -> None:
     found = json.loads(line)
     assert Path(found["index"]).is_file()
     assert found["runs"] == 4
-    assert found["problems"][0]["what"] == "one seed"
+    assert "one seed" in {problem["what"] for problem in found["problems"]}
     assert "Problem (one seed)" in done.stderr
     shown = call(*words, "--format", "table").stdout
-    assert f"2 figures (PDF, PNG) in {tmp_path / 'out' / 'figures'}" in shown
+    assert f"1 figure (PDF, PNG) in {tmp_path / 'out' / 'figures'}" in shown
     assert f"The report of 4 runs: {found['index']}" in shown
 
 
@@ -314,26 +206,6 @@ def test_other_stores_problems_are_told_too(tmp_path: Path) -> None:
     assert "other store: one seed" in problems(report)
 
 
-def test_names_that_are_no_file_names(tmp_path: Path) -> None:
-    from marsbench.identity import run_id
-
-    def renamed(record: RunRecord) -> RunRecord:
-        model = f"smp:{record.model}/tu-x y&z"
-        parts = (record.task, model, record.mode, record.subset, record.seed, record.identity)
-        return dataclasses.replace(record, model=model, run_id=run_id(*parts))
-
-    ways = [
-        fake_record(Fake("landmark_cls", model, seed=0, imbalance=way))
-        for model in MODELS
-        for way in ("none", "oversample")
-    ]
-    store = make_store(tmp_path / "runs", map(renamed, ways))
-    report = build(store, tmp_path / "out", only=PARTS)
-    assert "figure not drawn" not in problems(report)
-    assert any(path.name.startswith("imbalance-01-") for path in report.figures)
-    assert {path.parent.name for path in (*report.figures, *report.tables)} == {"figures", "tables"}
-
-
 def test_unfinished_runs_are_counted(tmp_path: Path) -> None:
     store = make_store(tmp_path / "runs", SOME)
     folder = store.folder("frost_cls/vit_l_16/frozen/full/7-0123456789")
@@ -346,11 +218,44 @@ def test_unfinished_runs_are_counted(tmp_path: Path) -> None:
 def test_settings_are_not_mixed(tmp_path: Path) -> None:
     def other(record: RunRecord) -> RunRecord:
         identity = {**record.identity, "optim": {"lr": 1.0}}
-        from marsbench.identity import run_id
-
         name = run_id(record.task, record.model, record.mode, record.subset, record.seed, identity)
         return dataclasses.replace(record, run_id=name, identity=identity)
 
     report = build(make_store(tmp_path / "runs", [*SOME, other(SOME[0])]), tmp_path / "out")
-    assert "run with 2 settings" in problems(report)["several settings"]
-    assert "Kept apart, other settings" in report.index.read_text()
+    words = "optim.lr=1.0 instead of 0.001"
+    assert words in problems(report)["several settings"]
+    assert words in report.index.read_text()
+
+
+def test_a_suites_runs_that_lack(tmp_path: Path) -> None:
+    store, out = make_store(tmp_path / "runs", SOME), tmp_path / "out"
+    suite = tmp_path / "mine.yaml"
+    task = {"task": ["frost_cls", "landmark_cls"], "model": "vit", "seed": [0, 1, 42]}
+    ways = {"task": "frost_cls", "model": "resnet101", "imbalance": ["none", "oversample"]}
+    suite.write_text(json.dumps({"description": "x", "grids": [task, ways]}))
+    words = [str(store.root), "--out", str(out), "--only", "tables"]
+    done = call(*words, "--suite", str(suite), "--task", "frost_cls")
+    (found,) = csv.DictReader(
+        line for line in (out / "tables" / "missing.csv").open() if "oversample" not in line
+    )
+    assert (found["task"], found["model"]) == ("frost_cls", "vit_l_16")
+    assert (found["seeds found"], found["seeds missing"]) == ("0, 1", "42")
+    messages = [p["message"] for p in json.loads(done.stdout)["problems"]]
+    assert sum("that suite mine has" in message for message in messages) == 2
+    assert any("imbalance=oversample: 1 run lacks" in message for message in messages)
+    cells = csv.DictReader((out / "tables/coverage-classification-frozen-cached-full.csv").open())
+    assert {row["model"]: row["frost_cls"] for row in cells} == {
+        "resnet101": "3/3",
+        "vit_l_16": "3/4",
+    }
+    # A suite names a task of one's own by its file, records by its name.
+    done = call(*words, "--suite", "frozen_landmarks")
+    assert any("hirise_landmark_v1 " in p["message"] for p in json.loads(done.stdout)["problems"])
+    assert "Did you mean smoke?" in call(*words, "--suite", "smok", code=2).stderr
+
+
+def test_no_published_number_of_these_tasks(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "runs", [fake_record(Fake("mmls", "unet", seed=0))])
+    report = build(store, tmp_path / "out", reference=True)
+    assert not any(path.stem == "published" for path in report.tables)
+    assert "gives no number for any task" in report.index.read_text()

@@ -1,4 +1,3 @@
-import math
 from pathlib import Path
 
 import numpy as np
@@ -6,11 +5,11 @@ import pytest
 
 from marsbench.errors import StoreError
 from marsbench.report import plots, plots_grids, style
-from marsbench.report.analysis import Analysis, analyse, open_study
+from marsbench.report.analysis import Analysis, analyse
 from marsbench.report.confusions import confusion_shares
-from marsbench.report.figures import FAMILIES, alike_groups, pictures
+from marsbench.report.figures import FAMILIES, pictures
 from marsbench.report.plots import Panel, Row
-from marsbench.report.summary import Comparison, Estimate
+from marsbench.report.scores import open_study
 from marsbench.results.record import RunRecord
 from tests.report.fake_store import Fake, everything, fake_record, make_store
 
@@ -47,14 +46,53 @@ def test_every_figure_is_drawn_the_same_twice(
     assert png.startswith(b"\x89PNG")
 
 
-def test_frozen_comes_first_normalised_and_raw(analysis: Analysis) -> None:
-    names = [picture.name for picture in pictures(analysis, ("violins",))]
-    assert names[:2] == [
-        "violins-normalised-classification-frozen-cached-full",
-        "violins-raw-classification-frozen-cached-full",
-    ]
+def test_frozen_comes_first_and_no_violins_are_drawn_twice(analysis: Analysis) -> None:
+    planned = pictures(analysis, ("violins",))
+    names = [picture.name for picture in planned]
+    assert names[0] == "violins-raw-classification-frozen-cached-full"
+    assert "Normalised scores equal these" in planned[0].caption
     for mode in ("frozen", "finetune", "scratch"):
         assert f"violins-raw-segmentation-{mode}-online-full" in names
+    # Of F1 and IoU normalising changes nothing; of a loss of one task it is another scale alone.
+    assert not any("normalised" in name for name in names)
+
+
+def test_violins_of_observed_ranges_are_normalised_and_raw(tmp_path: Path) -> None:
+    tasks, models = ("frost_cls", "landmark_cls"), ("vit_l_16", "resnet101")
+    records = [fake_record(Fake(t, m, seed=s)) for t in tasks for m in models for s in (0, 1)]
+    store = make_store(tmp_path, records)
+    found = analyse(store, open_study(store), rounds=50, normalise="observed")
+    names = [picture.name for picture in pictures(found, ("violins",))]
+    key = "classification-frozen-cached-full"
+    assert names == [f"violins-normalised-{key}", f"violins-raw-{key}"]
+    assert "equal" not in "".join(p.caption for p in pictures(found, ("violins",)))
+
+
+def test_runs_that_were_resumed_have_no_training_time(tmp_path: Path) -> None:
+    models = ("vit_l_16", "resnet101")
+    times: list[dict[str, float]] = [
+        {"train": 100.0},
+        {"train": 200.0},
+        {"train": 1.0, "resumed_from_epoch": 4.0},
+    ]
+    records = [
+        fake_record(Fake("frost_cls", model, seed=seed), timing=timing)
+        for model in models
+        for seed, timing in enumerate(times)
+    ]
+    found = analysis_of(tmp_path, records)
+    (picture,) = pictures(found, ("cost",))
+    with style.drawing():
+        (axes,) = picture.draw().axes
+    drawn = [line for line in axes.lines if line.get_marker() in ("o", "s")]
+    assert [np.asarray(line.get_xdata()).tolist() for line in drawn] == [[150.0], [150.0]]
+    assert "without 2 runs that were resumed" in picture.caption
+    (problem,) = (p for p in found.problems if "resumed" in p.message)
+    assert set(problem.run_ids) == {r.run_id for r in records if r.seed == 2}
+    # Nothing is said where there are none.
+    whole = analysis_of(tmp_path / "whole", [r for r in records if r.seed != 2])
+    assert "resumed" not in pictures(whole, ("cost",))[0].caption
+    assert not any("resumed" in problem.message for problem in whole.problems)
 
 
 ONE = Fake("frost_cls", "vit_l_16")
@@ -138,24 +176,6 @@ def test_users_settings_change_nothing_and_are_left_alone() -> None:
 def test_looks_tell_many_models_apart() -> None:
     found = style.looks(f"model {number}" for number in range(40))
     assert len({(look["color"], look["marker"]) for look in found.values()}) == 40
-
-
-def compared(first: str, second: str, p: float) -> Comparison:
-    return Comparison(first, second, ("t",), Estimate(0.5, 0.4, 0.6), 7, p, p)
-
-
-def test_bars_join_models_that_no_test_tells_apart() -> None:
-    found = [
-        compared("a", "b", 0.5),
-        compared("a", "c", 0.01),
-        compared("b", "c", 0.2),
-        compared("a", "d", 0.001),
-        compared("b", "d", 0.001),
-        compared("c", "d", math.nan),
-    ]
-    assert alike_groups(["a", "b", "c", "d"], found) == [["a", "b"], ["b", "c"], ["c", "d"]]
-    assert alike_groups(["a", "b", "c"], found[1:2]) == [["a", "b"], ["b", "c"]]
-    assert alike_groups(["a", "b"], [compared("a", "b", 0.0)]) == []
 
 
 def test_confusion_matrices_are_means_over_seeds(tmp_path: Path) -> None:

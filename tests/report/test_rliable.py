@@ -6,13 +6,14 @@ It needs old versions of others, so an environment of its own:
     PYTHONPATH=. rliable/bin/python -m pytest --noconftest -c /dev/null tests/report/test_rliable.py
 """
 
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from marsbench.report import aggregate
+from marsbench.report.aggregate import Statistic
 
 Floats = NDArray[np.float64]
 
@@ -38,82 +39,84 @@ Y = np.array(
         [0.636, 0.950, 0.639, 0.565, 1.000, 0.837],
     ]
 )
-STATISTICS: dict[str, Callable[[Floats], Floats]] = {
+THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8)
+STATISTICS: dict[str, Statistic] = {
     "iqm": aggregate.iqm,
     "median": aggregate.median,
     "mean": aggregate.mean,
     "optimality_gap": aggregate.optimality_gap,
+    "profile": partial(aggregate.performance_profile, thresholds=THRESHOLDS),
 }
 
 # rliable 1.2.0 with arch 7.2.0, 20,000 rounds of X (and Y): value, low, high.
-KNOWN = {
+KNOWN: dict[str, tuple[ArrayLike, ArrayLike, ArrayLike]] = {
     "iqm": (0.7643636363636365, 0.7166363636363638, 0.8052272727272727),
     "median": (0.7350714285714286, 0.6892142857142858, 0.7920714285714285),
     "mean": (0.7443809523809524, 0.7034041666666667, 0.7831690476190474),
     "optimality_gap": (0.25561904761904763, 0.2168309523809524, 0.2965958333333332),
+    "profile": (
+        (1.0, 0.9285714285714286, 0.8095238095238095, 0.6904761904761905, 0.38095238095238093),
+        (1.0, 0.8333333333333334, 0.6904761904761905, 0.5476190476190477, 0.238095238095238),
+        (1.0, 1.0, 0.9285714285714286, 0.8095238095238095, 0.5),
+    ),
 }
 IMPROVEMENT = (0.42346939, 0.29591836734693877, 0.5527210884353742)
-PROFILE = (1.0, 0.9285714285714286, 0.8095238095238095, 0.6904761904761905, 0.38095238095238093)
-PROFILE_LOW = (1.0, 0.8333333333333334, 0.6904761904761905, 0.5476190476190477, 0.238095238095238)
-PROFILE_HIGH = (1.0, 1.0, 0.9285714285714286, 0.8095238095238095, 0.5)
-THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8)
 
 ROUNDS = 20_000
-TOLERANCE = 0.004
-"""Some five standard errors of an end of these intervals in two runs of 20,000 rounds."""
+TOLERANCE = dict.fromkeys(KNOWN, 0.004) | {"profile": 1 / X.size + 1e-9}
+"""Some five standard errors of an end of these intervals in two runs of 20,000 rounds; of a
+profile, whose ends are whole numbers of runs, one run."""
 
 
-def rng() -> np.random.Generator:
-    return np.random.default_rng(3)
+def interval(scores: Floats, statistic: Statistic) -> Floats:
+    """Ends of the interval, the first axis of two."""
+    drawn = aggregate.stratified_bootstrap(
+        scores, np.random.default_rng(3), ROUNDS, statistic, chunk_bytes=2**22
+    )
+    return np.stack(aggregate.percentile_interval(drawn))
 
 
-@pytest.mark.parametrize("name", STATISTICS)
+@pytest.mark.parametrize("name", KNOWN)
 def test_numbers_taken_from_rliable(name: str) -> None:
-    value, low, high = KNOWN[name]
-    assert STATISTICS[name](X) == pytest.approx(value, rel=1e-12)
-    drawn = aggregate.stratified_bootstrap(X, rng(), ROUNDS, STATISTICS[name])
-    ends = aggregate.percentile_interval(drawn)
-    assert np.allclose(ends, (low, high), atol=TOLERANCE)
+    value, *ends = KNOWN[name]
+    assert STATISTICS[name](X) == pytest.approx(np.array(value), rel=1e-12)
+    for ours, theirs in zip(interval(X, STATISTICS[name]), ends, strict=True):
+        assert np.allclose(ours, theirs, atol=TOLERANCE[name])
 
 
 def test_improvement_taken_from_rliable() -> None:
-    value, low, high = IMPROVEMENT
+    value, *ends = IMPROVEMENT
     assert aggregate.probability_of_improvement(X, Y) == pytest.approx(value, abs=1e-8)
-    source = rng()
-    counts = [aggregate.draw_counts(scores, source, ROUNDS) for scores in (X, Y)]
-    ends = aggregate.percentile_interval(aggregate.improvement_bootstrap(X, Y, *counts))
-    assert np.allclose(ends, (low, high), atol=2 * TOLERANCE)
-
-
-def test_profile_taken_from_rliable() -> None:
-    assert np.allclose(aggregate.performance_profile(X, THRESHOLDS), PROFILE)
-    drawn = aggregate.stratified_bootstrap(
-        X, rng(), 2_000, lambda scores: aggregate.performance_profile(scores, THRESHOLDS)
-    )
-    low, high = aggregate.percentile_interval(drawn)
-    one_run = 1 / X.size + 1e-9
-    assert np.allclose(low, PROFILE_LOW, atol=one_run)
-    assert np.allclose(high, PROFILE_HIGH, atol=one_run)
+    rng = np.random.default_rng(3)
+    counts = [aggregate.draw_counts(scores, rng, ROUNDS) for scores in (X, Y)]
+    drawn = aggregate.improvement_bootstrap(X, Y, *counts)
+    assert np.allclose(aggregate.percentile_interval(drawn), ends, atol=0.008)
 
 
 @pytest.mark.parametrize("shape", [(7, 6), (3, 2), (1, 4), (11, 1), (10, 22)])
 def test_side_by_side(shape: tuple[int, int]) -> None:
     metrics = pytest.importorskip("rliable.metrics")
     library = pytest.importorskip("rliable.library")
-    scores = rng().beta(2, 2, shape)
+    rng = np.random.default_rng(3)
+    scores, others = rng.beta(2, 2, shape), rng.beta(2, 2, shape)
     theirs = {
-        "iqm": metrics.aggregate_iqm,
-        "median": metrics.aggregate_median,
-        "mean": metrics.aggregate_mean,
-        "optimality_gap": metrics.aggregate_optimality_gap,
+        "iqm": metrics.aggregate_iqm(scores),
+        "median": metrics.aggregate_median(scores),
+        "mean": metrics.aggregate_mean(scores),
+        "optimality_gap": metrics.aggregate_optimality_gap(scores),
+        "profile": np.array([library.run_score_deviation(scores, tau) for tau in THRESHOLDS]),
     }
-    for name, statistic in STATISTICS.items():
-        assert statistic(scores) == pytest.approx(float(theirs[name](scores)), rel=1e-12), name
+    for name, value in theirs.items():
+        assert STATISTICS[name](scores) == pytest.approx(value, rel=1e-12), name
+    improvement = aggregate.probability_of_improvement(scores, others)
+    assert improvement == pytest.approx(
+        metrics.probability_of_improvement(scores, others), rel=1e-12
+    )
     np.random.seed(0)  # noqa: NPY002 - rliable draws from the global state
     _, ends = library.get_interval_estimates(
         {"model": scores}, lambda s: np.array([metrics.aggregate_iqm(s)]), reps=4_000
     )
-    drawn = aggregate.stratified_bootstrap(scores, rng(), ROUNDS)
-    ours = np.array(aggregate.percentile_interval(drawn))
     # An end of an interval of 4,000 rounds is known to some 5 % of the distribution's width.
-    assert np.allclose(ends["model"][:, 0], ours, atol=0.15 * float(drawn.std()) + 1e-12)
+    width = float(aggregate.stratified_bootstrap(scores, rng, 1_000).std())
+    ours = interval(scores, aggregate.iqm)
+    assert np.allclose(ends["model"][:, 0], ours, atol=0.15 * width + 1e-12)

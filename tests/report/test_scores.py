@@ -7,18 +7,22 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from marsbench.errors import StoreError
+from marsbench.errors import StoreError, UnknownNameError
 from marsbench.identity import run_id
 from marsbench.report.scores import (
+    Expected,
     Group,
     GroupKey,
+    Plan,
     Problem,
     Study,
     Trouble,
     load_study,
     metric_is_up,
+    open_study,
     study_of,
 )
 from marsbench.results.record import SCHEMA_VERSION, RunRecord
@@ -73,7 +77,7 @@ def test_a_whole_group() -> None:
     assert cell.seeds == (0, 1, 2)
     assert cell.run_ids[1].startswith("task_a/z/frozen/full/1-")
     assert cell.higher_is_better
-    assert (study.problems, study.missing(), study.num_records) == ((), [], 18)
+    assert (study.problems, study.missing, study.num_records) == ((), [], 18)
 
 
 @pytest.mark.parametrize(
@@ -103,10 +107,12 @@ def test_settings_are_kept_apart_and_named() -> None:
     study = study_of([*whole(), *lucky])
     cell = only(study).cells["task_a", "x"]
     assert max(cell.scores) < 0.1  # three seeds go before two
-    assert cell.others == (lucky[0].run_id.rpartition("-")[2],)
+    words = "lr=2 instead of the default, optim.lr=the default instead of 0.001"
+    assert cell.others == {lucky[0].run_id.rpartition("-")[2]: words}
     problem = told(study, Trouble.SETTINGS)
-    assert "task_a x was run with 2 settings" in problem.message
-    assert cell.others[0] in problem.message
+    assert "task_a x was run with several settings" in problem.message
+    assert "the one of most seeds" in problem.message
+    assert words in problem.message
     assert problem.run_ids == tuple(one.run_id for one in lucky)
 
 
@@ -116,7 +122,25 @@ def test_of_as_many_seeds_the_lowest_validation_loss() -> None:
         return record("task_a", "x", seed, identity={"lr": lr}, metrics=metrics)
 
     runs = [with_loss(0, 1, 0.5), with_loss(1, 1, 0.5), with_loss(0, 2, 0.1), with_loss(1, 2, 0.3)]
-    assert only(study_of(runs)).cells["task_a", "x"].scores.tolist() == [0.2, 0.2]
+    study = study_of(runs)
+    assert only(study).cells["task_a", "x"].scores.tolist() == [0.2, 0.2]
+    assert "lowest validation loss" in told(study, Trouble.SETTINGS).message
+
+
+def test_values_of_different_losses_choose_nothing() -> None:
+    def with_loss(name: str, value: float) -> RunRecord:
+        metrics = {"val": {"loss": value}, "test": {"f1_weighted": value}}
+        return record("task_a", "x", identity={"loss": name}, metrics=metrics)
+
+    for values in ((0.1, 0.9), (0.9, 0.1)):
+        runs = [
+            with_loss(*one) for one in zip(("combined", "generalized_dice"), values, strict=True)
+        ]
+        study = study_of(runs)
+        first = min(runs, key=lambda run: run.run_id)
+        assert only(study).cells["task_a", "x"].run_ids == (first.run_id,)
+        assert "other losses do not compare" in told(study, Trouble.SETTINGS).message
+        assert "loss=" in told(study, Trouble.SETTINGS).message
 
 
 def test_other_data_of_a_task_are_kept_apart() -> None:
@@ -127,24 +151,72 @@ def test_other_data_of_a_task_are_kept_apart() -> None:
     assert told(study, Trouble.REVISIONS).run_ids == (moved.run_id,)
 
 
+def test_samples_of_a_subset_must_be_the_same() -> None:
+    def drawn(model: str, seed: int, digest: str, origin: str) -> RunRecord:
+        data = {"revision": "r1", "subset_digest": digest, "subset_origin": origin}
+        # The full split has a digest too, which another way to list it changes.
+        kept = record("task_a", model, seed, data=data)
+        return record("task_a", model, seed, subset="few_shot_5", data=data) if seed else kept
+
+    runs = [drawn("x", seed, "d1", "published") for seed in range(3)]
+    runs += [drawn("y", seed, "d2", "generated") for seed in range(2)]
+    study = study_of(runs)
+    assert set(study.groups[FROZEN].models) == {"x", "y"}
+    few = study.groups[dataclasses.replace(FROZEN, subset="few_shot_5")]
+    assert few.models == ("x",)
+    assert few.cells["task_a", "x"].runs[0].subset_origin == "published"
+    problem = told(study, Trouble.REVISIONS)
+    assert "subset digest d2 instead of d1 in few_shot_5" in problem.message
+    assert problem.run_ids == (runs[-1].run_id,)
+
+
 def test_what_has_no_score_is_named() -> None:
     bad = [
         record("task_a", "x", 7, math.nan),
         record("task_a", "x", 8, metrics={"test": {"accuracy": 1.0}}),
         record("task_a", "x", 9, metrics={"val": {"f1_weighted": 1.0}}),
+        record("task_a", "x", 10, 93.0),
+        record("task_a", "x", 11, -0.1),
     ]
     study = study_of([*whole(), *bad])
-    named = {p.run_ids[0] for p in study.problems if p.trouble is Trouble.NO_SCORE}
-    assert named == {bad[0].run_id, bad[1].run_id}
-    assert told(study, Trouble.UNREADABLE).run_ids == (bad[2].run_id,)
+    named = {p.run_ids[0]: p.message for p in study.problems if p.trouble is Trouble.NO_SCORE}
+    assert list(named) == [one.run_id for one in bad]
+    assert "has a f1_weighted of 93 on test, which is no weighted F1" in named[bad[3].run_id]
     assert only(study).cells["task_a", "x"].seeds == (0, 1, 2)
 
 
-def test_twice_the_same_id() -> None:
+def test_a_score_may_be_off_by_rounding() -> None:
+    study = study_of(
+        [record("task_a", "x", seed, score) for seed, score in [(0, 1 + 1e-7), (1, 0)]]
+    )
+    assert only(study).cells["task_a", "x"].seeds == (0, 1)
+
+
+def test_a_subset_that_is_none_stops_nothing() -> None:
+    odd = record("task_a", "x", 7, subset="some")
+    study = study_of([*whole(), odd])
+    assert "Unknown subset 'some'" in told(study, Trouble.UNREADABLE).message
+    assert told(study, Trouble.UNREADABLE).run_ids == (odd.run_id,)
+    assert study.num_records == 18
+
+
+def test_twice_the_same_id(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for one in whole():
+        write(store, one)
+    own = store.folder(whole()[0].run_id)
     again = dataclasses.replace(whole()[0], metrics={"test": {"f1_weighted": 0.9}})
-    study = study_of([*whole(), whole()[1], again])
+    for name, content in (("aaa", again), ("zzz", whole()[0])):
+        copy = tmp_path / "task_a" / name / "frozen" / "full" / own.name
+        copy.mkdir(parents=True)
+        (copy / RECORD).write_text(content.to_json())
+    study = load_study(tmp_path)
     problems = [p for p in study.problems if p.trouble is Trouble.DUPLICATE]
-    assert ["the same score" in p.message for p in problems] == [True, False]
+    assert ["with another score" in p.message for p in problems] == [True, False]
+    for name, problem in zip(("aaa", "zzz"), problems, strict=True):
+        assert str(own / RECORD) in problem.message
+        assert f"{tmp_path}/task_a/{name}" in problem.message
+        assert problem.run_ids == (again.run_id,)
     assert only(study).cells["task_a", "x"].scores[0] == 0.0
 
 
@@ -157,22 +229,88 @@ def test_one_seed_and_one_model() -> None:
 def test_missing_runs() -> None:
     records = [r for r in whole() if (r.task, r.model, r.seed) != ("task_b", "y", 2)]
     study = study_of([r for r in records if (r.task, r.model) != ("task_a", "z")])
-    gaps = {(gap.task, gap.model): (gap.seeds, gap.found) for gap in study.missing()}
+    gaps = {(gap.task, gap.model): (gap.seeds, gap.found) for gap in study.missing}
     assert gaps == {("task_a", "z"): ((0, 1, 2), ()), ("task_b", "y"): ((2,), (0, 1))}
     assert "4 runs lack" in told(study, Trouble.MISSING).message
-    suite = [("task_a", "x", "frozen", "full", seed) for seed in (0, 7)]
-    suite += [("task_a", "x", "scratch", "full", 0)]
-    lacks = study.missing(suite)
-    assert [(gap.key.mode, gap.seeds) for gap in lacks] == [("frozen", (7,)), ("scratch", (0,))]
+
+
+def test_one_problem_for_a_family() -> None:
+    subsets = ("full", "partition_0.50", "few_shot_5")
+    runs = [record("task_a", "x", subset=subset) for subset in subsets]
+    study = study_of([*runs, record("task_a", "x", 0, subset="few_shot_5", identity={"lr": 1})])
+    assert "task_a in few_shot_5, partition_0.50, full" in told(study, Trouble.ONE_MODEL).message
+    assert "task_a x in few_shot_5, partition_0.50, full" in told(study, Trouble.ONE_SEED).message
+    assert told(study, Trouble.SETTINGS).message.endswith("in few_shot_5.")
+    found = [problem.trouble for problem in study.problems]
+    assert found == [Trouble.SETTINGS, Trouble.ONE_SEED, Trouble.ONE_MODEL]
+
+
+def test_runs_that_a_plan_has() -> None:
+    asked = [Expected("task_a", "x", "frozen", "full", seed) for seed in (0, 1, 7)]
+    asked += [Expected("task_a", "y", "scratch", "full", 0)]
+    asked += [Expected("task_a", "x", "frozen", "full", 0, "oversample")]
+    plan = Plan("suite mine", frozenset(asked))
+    study = study_of(whole("a", "xy"), plan=plan)
+    lacks = [(gap.key.mode, gap.key.imbalance, gap.key.protocol) for gap in study.missing]
+    assert lacks == [
+        ("frozen", "none", "online"),
+        ("frozen", "oversample", "any"),
+        ("scratch", "none", "any"),
+    ]
+    assert (study.missing[0].seeds, study.missing[0].found) == ((7,), (0, 1))
+    # Of what nobody asked for there is as much as there is.
+    assert study.coverage(FROZEN) == {("task_a", "x"): "3/4", ("task_a", "y"): "3"}
+    messages = [p.message for p in study.problems if p.trouble is Trouble.MISSING]
+    assert len(messages) == 3
+    assert "classification frozen online: 1 run lacks that suite mine has" in messages[0]
+
+
+def test_a_plan_is_narrowed_as_the_records_are(tmp_path: Path) -> None:
+    for one in whole():
+        write(Store(tmp_path), one)
+    asked = [Expected(f"task_{t}", m, "frozen", "full", 7) for t in "ab" for m in "xy"]
+    plan = Plan("suite mine", frozenset(asked))
+    study = open_study(Store(tmp_path), tasks=["task_a"], models=["x", "z"], plan=plan)
+    assert [(gap.task, gap.model) for gap in study.missing] == [("task_a", "x")]
+    with pytest.raises(UnknownNameError, match=f"Unknown task in {tmp_path} 'task_c'"):
+        open_study(Store(tmp_path), tasks=["task_c"])
+
+
+def ensemble(task: str, parents: list[RunRecord], **fields: Any) -> RunRecord:
+    ids = [one.run_id for one in parents]
+    identity = {"members": ids, "kind": "binary"}
+    return record(
+        task, "ensemble", identity=identity, record_type="ensemble", parents=ids, **fields
+    )
 
 
 def test_ensembles_are_models_of_their_own() -> None:
-    parents = [r.run_id for r in whole()[:4]]
-    identity = {"members": parents, "kind": "binary"}
-    made = record("task_a", "ensemble", identity=identity, record_type="ensemble", parents=parents)
-    study = study_of([*whole(), made])
-    assert only(study).models[0] == "ensemble of x + y"
-    assert all("ensemble" not in gap.model or gap.task == "task_b" for gap in study.missing())
+    records = [r for r in whole() if r.seed]
+    study = study_of([*records, ensemble("task_a", records[:4])])
+    group = only(study)
+    assert group.models[0] == "ensemble of x + y"
+    # It is filed under seed 0, which no run has and so none lacks.
+    assert group.seeds == (1, 2)
+    assert (study.missing, study.problems) == ([], ())
+    assert study.coverage(FROZEN)["task_a", "ensemble of x + y"] == "ensemble"
+    assert np.nanmean(group.matrix("ensemble of x + y", ["task_a"])) == 0.5
+
+
+def test_ensembles_of_other_runs_are_told_apart() -> None:
+    records = whole()
+    both = [ensemble("task_a", [records[i], records[3 + i]]) for i in (0, 1)]
+    study = study_of([*records, *both, ensemble("task_b", [records[9], records[12]])])
+    names = {f"ensemble of x + y ({one.run_id.rpartition('-')[2]})" for one in both}
+    assert set(only(study).models) == {"x", "y", "z", "ensemble of x + y", *names}
+    assert Trouble.SETTINGS not in {problem.trouble for problem in study.problems}
+
+
+def test_what_records_say_of_themselves() -> None:
+    data = {"revision": "r1", "notes": ["Mind the gap."]}
+    runs = [record("task_a", "x", seed, data=data) for seed in range(2)]
+    study = study_of([*runs, record("task_a", "y", 0), record("task_a", "y", 1)])
+    assert told(study, Trouble.NOTE).message == "Mind the gap. (2 runs of task_a)"
+    assert told(study, Trouble.NOTE).run_ids == tuple(run.run_id for run in runs)
 
 
 def test_spectra_are_a_category_and_lower_is_better() -> None:

@@ -10,6 +10,7 @@ from marsbench.report import aggregate
 from marsbench.report.reference import published, reference_ranges
 from marsbench.report.scores import Group, Trouble, study_of
 from marsbench.report.summary import Ranges, compare, observed_ranges, summarise
+from marsbench.report.troubles_of_estimates import of_comparisons, of_summaries
 from marsbench.results.record import RunRecord
 from tests.report.test_scores import record, whole
 
@@ -34,8 +35,9 @@ def random_group(seed: int = 0, models: str = "wxyz", tasks: str = "abc", runs: 
 def test_by_hand() -> None:
     summary = summarise(group_of(whole()))
     # Of x 0, 0.01, 0.02, of y 0.1 more, of z 0.2 more, in both tasks: observed from 0 to 0.22.
-    assert summary.ranges.low == {"task_a": 0.0, "task_b": 0.0}
-    assert summary.ranges.high == {"task_a": 0.22, "task_b": 0.22}
+    pairs = [("task_a", "f1_weighted"), ("task_b", "f1_weighted")]
+    assert summary.ranges.low == dict.fromkeys(pairs, 0.0)
+    assert summary.ranges.high == dict.fromkeys(pairs, 0.22)
     assert list(summary.models) == ["z", "y", "x"]
     y = summary.models["y"]
     assert y.iqm.value == y.median.value == y.mean.value == pytest.approx(0.5)
@@ -53,7 +55,8 @@ def test_by_hand() -> None:
 
 def test_aggregates_are_those_of_the_normalised_matrix() -> None:
     group = random_group()
-    ranges = Ranges("mine", dict.fromkeys(group.tasks, 0.2), dict.fromkeys(group.tasks, 1.0))
+    pairs = list(group.metrics.items())
+    ranges = Ranges("mine", dict.fromkeys(pairs, 0.2), dict.fromkeys(pairs, 1.0))
     found = summarise(group, ranges=ranges).models["x"]
     normal = (group.matrix("x") - 0.2) / 0.8
     assert found.iqm.value == pytest.approx(scipy.stats.trim_mean(normal, 0.25, axis=None))
@@ -65,7 +68,7 @@ def test_aggregates_are_those_of_the_normalised_matrix() -> None:
 
 def test_equal_seeds_and_no_effect_of_other_models() -> None:
     group, fewer = random_group(), random_group(models="wxyz")
-    ranges = reference_ranges(dict.fromkeys(group.tasks, "f1_weighted"))
+    ranges = reference_ranges(group.metrics.items())
     first, second = (summarise(g, ranges=ranges).models["x"] for g in (group, fewer))
     assert first.iqm == second.iqm
     assert first.iqm != summarise(group, ranges=ranges, seed=1).models["x"].iqm
@@ -111,7 +114,35 @@ def test_one_seed_has_no_interval() -> None:
     assert math.isnan(summary.tasks["task_a", "y"].std)
     assert model.rank is not None
     assert math.isnan(model.rank.high)
-    assert Trouble.ONE_SEED in {problem.trouble for problem in summary.problems}
+
+
+def test_a_model_of_single_runs_has_no_interval_beside_others_that_have() -> None:
+    group = group_of([r for r in whole() if r.model != "y" or r.seed == 0])
+    models = summarise(group).models
+    ranks = {name: model.rank for name, model in models.items() if model.rank}
+    assert [math.isnan(ranks[name].low) for name in "xyz"] == [False, True, False]
+    assert ranks["y"].value == 2
+    pairs = {(pair.first, pair.second): pair.probability for pair in compare(group)}
+    assert math.isnan(pairs["x", "y"].low)
+    assert math.isnan(pairs["y", "z"].high)
+    assert (pairs["x", "z"].low, pairs["x", "z"].high) == (0, 0)
+
+
+def test_few_runs_of_a_hard_task_win_nothing() -> None:
+    def runs(model: str, easy: float, hard: float, seeds_of_hard: int) -> list[RunRecord]:
+        return [
+            *(record("easy", model, seed, easy + 0.001 * seed) for seed in range(7)),
+            *(record("hard", model, seed, hard + 0.001 * seed) for seed in range(seeds_of_hard)),
+        ]
+
+    group = group_of([*runs("worse", 0.90, 0.30, 1), *runs("better", 0.91, 0.31, 7)])
+    summary = summarise(group, ranges=reference_ranges(group.metrics.items()))
+    assert list(summary.models) == ["better", "worse"]
+    better, worse = summary.models.values()
+    for one in (better, worse):
+        assert one.iqm.value == pytest.approx(one.mean.value, abs=0.01)
+        assert one.optimality_gap.value == pytest.approx(1 - one.mean.value)
+    assert better.iqm.low > worse.iqm.high
 
 
 def test_a_model_that_lacks_a_task_comes_last_and_is_not_ranked() -> None:
@@ -131,16 +162,18 @@ def test_ranks_over_what_all_share() -> None:
     assert summary.ranked_tasks == ("task_a",)
     none = summarise(group_of([r for r in whole() if (r.task == "task_a") == (r.model == "x")]))
     assert none.ranked_tasks == ()
-    assert any("no ranks" in problem.message for problem in none.problems)
+    (problem,) = [p for p in of_summaries([none]) if p.trouble is Trouble.MISSING]
+    assert "no ranks in full" in problem.message
 
 
 def test_a_task_of_one_model_has_no_observed_range() -> None:
     summary = summarise(group_of([*whole(), *(record("task_c", "x", s, 0.5) for s in range(3))]))
-    assert not summary.ranges.has("task_c")
+    assert not summary.ranges.has("task_c", "f1_weighted")
     assert summary.models["x"].tasks == ("task_a", "task_b")
     assert math.isnan(summary.tasks["task_c", "x"].normalised_iqm.value)
     assert summary.tasks["task_c", "x"].iqm.value == 0.5
-    (problem,) = [p for p in summary.problems if p.trouble is Trouble.RANGE]
+    (problem,) = of_summaries([summary])
+    assert problem.trouble is Trouble.RANGE
     assert "task_c" in problem.message
 
 
@@ -155,7 +188,8 @@ def test_ranges_over_several_groups() -> None:
     small = [record("task_a", "x", s, 0.05, subset="few_shot_1") for s in range(3)]
     big = [record("task_a", "x", s, 0.85) for s in range(3)]
     ranges = observed_ranges(study_of([*small, *big]).groups.values())
-    assert (ranges.low, ranges.high) == ({"task_a": 0.05}, {"task_a": 0.85})
+    pair = ("task_a", "f1_weighted")
+    assert (ranges.low, ranges.high) == ({pair: 0.05}, {pair: 0.85})
 
 
 def test_comparisons() -> None:
@@ -169,6 +203,36 @@ def test_comparisons() -> None:
     clear = next(p for p in pairs if (p.first, p.second) == ("w", "z"))
     assert clear.probability.value < 0.01
     assert clear.p_holm < 0.001
+    assert all(pair.is_tested for pair in pairs)
+    assert of_comparisons({group.key: pairs}) == []
+
+
+def test_pairs_of_too_few_runs_are_not_tested() -> None:
+    few = random_group(models="xyz", tasks="a", runs=5)
+    assert all(math.isnan(pair.p_value) and not pair.is_tested for pair in compare(few))
+    # One pair too few to test leaves Holm's correction to the other two.
+    group = random_group(models="xyz", tasks="a", runs=7)
+    cells = {**group.cells, ("task_a", "z"): few.cells["task_a", "z"]}
+    found = {(p.first, p.second): p for p in compare(Group(group.key, cells))}
+    tested = found["x", "y"]
+    assert tested.is_tested
+    assert tested.p_holm == tested.p_value
+    assert [pair.num_pairs for pair in found.values()] == [7, 5, 5]
+    (problem,) = of_comparisons({group.key: list(found.values())})
+    assert problem.trouble is Trouble.UNTESTED
+    assert f"{group.key.title} (2 of 3 pairs)" in problem.message
+
+
+def test_a_test_that_its_correction_leaves_no_chance_is_none() -> None:
+    # The least p-value of seven pairs is 1 / 64: four times it is above 0.05, three times is not.
+    three, four = (
+        compare(random_group(models=models, tasks="a", runs=7)) for models in ("xyz", "wxyz")
+    )
+    assert len(three) == 3
+    assert all(pair.is_tested for pair in three)
+    assert len(four) == 6
+    assert not any(pair.is_tested for pair in four)
+    assert all(math.isfinite(pair.p_holm) for pair in four)
 
 
 def test_published_numbers_and_ranges() -> None:
@@ -180,7 +244,11 @@ def test_published_numbers_and_ranges() -> None:
     recast = {n.task for n in numbers if "recast" in n.note}
     assert recast == {"crater_multi_seg", "mars_seg_msl"}
     ranges = reference_ranges()
-    assert "version 1" in ranges.source
-    assert "gcms" not in ranges.low
-    assert (ranges.low["mmls"], ranges.high["mmls"]) == (0, 1)
-    assert reference_ranges({"mine": "map", "odd": "loss"}).high == {"mine": 1.0}
+    assert (
+        ranges.source == "the bounds of each metric (0 to 1); reference ranges, version 1 (ega_ms)"
+    )
+    assert not ranges.has("gcms", "log_loss")
+    assert (ranges.low["mmls", "miou"], ranges.high["mmls", "miou"]) == (0, 1)
+    assert ranges.high["ega_ms", "log_loss"] == 0.41
+    mine = reference_ranges([("mine", "map"), ("odd", "loss"), ("ega_ms", "log_loss")], demo=True)
+    assert mine.high == {("mine", "map"): 1.0}

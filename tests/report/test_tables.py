@@ -2,6 +2,8 @@ import csv
 import dataclasses
 import io
 import math
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,17 @@ import pytest
 from marsbench.report.analysis import Analysis, analyse
 from marsbench.report.beside import compared_tables, published_table
 from marsbench.report.scores import GroupKey, study_of
-from marsbench.report.table_forms import CLOSE, DOWN, UP, Column, Score, Table, escape_latex, mark
+from marsbench.report.table_forms import (
+    CLOSE,
+    DOWN,
+    UP,
+    Column,
+    Link,
+    Score,
+    Table,
+    escape_latex,
+    mark,
+)
 from marsbench.report.tables import (
     coverage_tables,
     missing_table,
@@ -84,6 +96,64 @@ def test_latex() -> None:
     assert text.isascii()
 
 
+LATEX = shutil.which("pdflatex")
+
+
+@pytest.mark.skipif(LATEX is None, reason="no pdflatex: apt-get install texlive-latex-recommended")
+def test_every_table_compiles(analysis: Analysis, tmp_path: Path) -> None:
+    strange = "50 % of {A_B} & C#1 \\ ~^$x$ <y> \N{MULTIPLICATION SIGN} \N{HORIZONTAL ELLIPSIS}"
+    lone = Table("strange", strange, strange, (Column(strange, UP),), ((strange,), (strange * 4,)))
+    found = [TABLE, dataclasses.replace(TABLE, rows=()), lone, *tables(analysis)]
+    found += [missing_table(analysis), ranges_table(analysis), *coverage_tables(analysis)]
+    lines = [r"\documentclass{article}", r"\usepackage{booktabs,graphicx}", r"\extrafloats{200}"]
+    lines += [r"\begin{document}", *(table.latex() for table in found), r"\end{document}"]
+    (tmp_path / "all.tex").write_text("\n".join(lines))
+    command = [str(LATEX), "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "Overfull" not in done.stdout  # every table fits its line
+
+
+def test_long_text_is_broken_into_lines_in_latex() -> None:
+    name = "ensemble of boosted_stack + conv1d_net + efficientnet_lite0 + gru_net"
+    text = Table("one", "t", "c", (Column("model"),), ((name,), ("vit_l_16",))).latex()
+    assert rf"\parbox[t]{{6cm}}{{\raggedright {escape_latex(name)}\strut}} \\" in text
+    assert "\nvit\\_l\\_16 \\\\\n" in text
+
+
+def test_a_number_may_be_shown_in_words_and_keeps_its_value() -> None:
+    table = Table(
+        "pairs", "t", "c", (Column("p"),), ((Score(3.2e-5, words="< 0.001"),), (Score(0.0421),))
+    )
+    assert table.csv() == "p\n3.2e-05\n0.0421\n"
+    assert table.is_number(0)
+    assert table.markdown().splitlines()[4:] == ["| \\< 0.001 |", "| 0.042 |"]
+    assert r"\textless{} 0.001 \\" in table.latex()
+
+
+def test_links_are_text_in_files() -> None:
+    table = Table("one", "t", "c", (Column("m"),), ((Link("a_b", "model-a"),),))
+    assert table.csv() == "m\na_b\n"
+    assert table.markdown().splitlines()[-1] == "| a\\_b |"
+    assert "\na\\_b \\\\\n" in table.latex()
+
+
+def test_a_table_without_rows_says_so() -> None:
+    empty = dataclasses.replace(TABLE, rows=(), nothing="No run is & none was.")
+    assert "No run is & none was." in empty.markdown()
+    assert r"No run is \& none was." in empty.latex()
+    assert TABLE.caption not in empty.markdown()
+
+
+def test_p_values_are_numbers(analysis: Analysis) -> None:
+    (table,) = (t for t in tables(analysis) if t.name == f"comparisons-{FROZEN.slug}")
+    found = [row[5] for row in table.rows if row[5] is not None]
+    assert found
+    for one in found:
+        assert isinstance(one, Score)
+        assert one.text == ("< 0.001" if one.value < 0.001 else f"{one.value:.3f}")
+
+
 def test_the_best_is_marked_and_what_overlaps_with_it() -> None:
     scores = [Score(0.9, 0.88, 0.92), Score(0.87, 0.85, 0.89), Score(0.5, 0.4, 0.6), None]
     marked = mark(scores, UP)
@@ -117,7 +187,7 @@ def test_scores_of_a_group(analysis: Analysis) -> None:
     assert isinstance(best, Score)
     assert best.best
     assert best.low <= best.value <= best.high
-    assert best.anchor == "cell-classification-frozen-cached-full-frost_cls-vit_l_16"
+    assert best.anchor == f"cell-{group.cells['frost_cls', 'vit_l_16'].run_ids[0]}"
 
 
 def test_less_is_better_of_a_loss(analysis: Analysis) -> None:
@@ -134,20 +204,24 @@ def test_less_is_better_of_a_loss(analysis: Analysis) -> None:
 
 
 def test_a_model_that_lacks_tasks_wins_nothing(analysis: Analysis) -> None:
-    table = overall_table(analysis.summaries[FROZEN])
+    table = overall_table(analysis.study.groups[FROZEN], analysis.summaries[FROZEN])
     assert table.rows[-1][0] == "squeezenet1_1"
     assert table.rows[-1][-1] == "domars16k"
     assert not any(isinstance(e, Score) and (e.best or e.close) for e in table.rows[-1])
     assert any(isinstance(e, Score) and e.best for e in table.rows[0])
 
 
+def test_what_is_rounded_to_nothing_has_no_sign() -> None:
+    score = Score(-0.0001, -0.0002, 0.0)
+    assert (score.text, score.interval) == ("0.000", "[0.000, 0.000]")
+    assert Score(-0.001).text == "-0.001"
+
+
 def test_curves_are_over_the_tasks_that_every_amount_has(analysis: Analysis) -> None:
     shares, shots = (curve for curve in analysis.curves if curve.family == FROZEN)
     assert shares.tasks == shots.tasks == ("frost_cls", "landmark_cls")
-    assert [s.key.subset for s in shares.summaries][-1] == "full"
-    assert [s.key.subset for s in shots.summaries] == ["few_shot_1", "few_shot_5", "few_shot_20"]
-    full = shares.summaries[-1].models["vit_l_16"]
-    assert full.num_runs == 8  # of two tasks, though the group has three
+    assert [key.subset for key in shares.keys][-1] == "full"
+    assert [key.subset for key in shots.keys] == ["few_shot_1", "few_shot_5", "few_shot_20"]
     (table,) = (
         t for t in tables(analysis) if t.name == "curves-few-shot-classification-frozen-cached"
     )
@@ -161,7 +235,7 @@ def test_curves_are_over_the_tasks_that_every_amount_has(analysis: Analysis) -> 
 
 def test_coverage_and_provenance(analysis: Analysis) -> None:
     (coverage,) = (t for t in coverage_tables(analysis) if t.keys == (FROZEN,))
-    rows = {row[0]: row[1:] for row in coverage.rows}
+    rows = {row[0]: tuple(map(str, row[1:])) for row in coverage.rows}
     assert rows["resnet101"] == ("4/4", "3/4", "4/4")
     assert rows["squeezenet1_1"] == ("0/4", "4/4", "4/4")
     gaps = {
@@ -203,9 +277,15 @@ def test_two_stores_side_by_side() -> None:
     assert difference.value == pytest.approx(0.2)
     assert difference.low <= 0.2 <= difference.high
     assert rows["vit_l_16"][5] == "3 and 3"
-    assert rows["vit_l_16"][6] == "the same runs"
+    assert rows["vit_l_16"][6] == "the same run ids, other scores"
     assert rows["resnet101"][3:5] == (None, None)
     assert rows["resnet101"][6] == "only here"
+
+
+def test_the_same_runs_do_not_differ() -> None:
+    ours = [fake_record(Fake("frost_cls", "vit_l_16", seed=s)) for s in (0, 1, 10)]
+    (table,) = compared_tables(analysis_of(ours), analysis_of(ours, seed=1), "others")
+    assert table.rows[0][4:] == (None, "3 and 3", "the same runs")
 
 
 def test_other_data_are_not_compared_in_silence() -> None:
@@ -227,6 +307,39 @@ def test_published_numbers_beside_ours() -> None:
     assert {row[1] for row in table.rows} == {"frost_cls"}
     # Ours are set beside the same metric and mode alone.
     assert all(row[7] is None for row in table.rows if row[3] != "finetune")
+
+
+def test_published_numbers_of_other_metrics_than_the_headline() -> None:
+    def scored(model: str, seed: int, accuracy: float, way: str = "none") -> RunRecord:
+        one = fake_record(Fake("landmark_cls", model, "frozen", "full", seed, way))
+        return dataclasses.replace(one, metrics={"test": {**one.scores, "accuracy": accuracy}})
+
+    kept = [scored("vit_l_16", s, 0.8) for s in (0, 1)] + [scored("resnet101", 0, 0.6)]
+    more = [scored("vit_l_16", 0, 0.9, "oversample")]
+    table = published_table(analysis_of(kept + more))
+    found = {row[4]: row[6:9] for row in table.rows if row[0] == "Table 5"}
+    assert set(found) == {"none", "oversample", "undersample", "loss_weight"}
+    published, ours, model = found["none"]
+    assert isinstance(published, Score)
+    assert isinstance(ours, Score)
+    assert published.value == 0.84
+    assert ours.value == pytest.approx(0.7)
+    assert model == "mean of 2 models: resnet101, vit_l_16"
+    assert found["oversample"][1] == Score(0.9)
+    assert found["undersample"][1:] == (None, "")
+
+
+def test_published_zero_shot_numbers() -> None:
+    from marsbench.identity import run_id
+
+    one = fake_record(Fake("domars16k", "vit_l_16"))
+    name = run_id(one.task, one.model, "zero_shot", "full", 0, one.identity)
+    record = dataclasses.replace(one, mode="zero_shot", run_id=name)
+    table = published_table(analysis_of([record]))
+    here = {row[5]: row[7] for row in table.rows if row[2] == "GPT-4o mini"}
+    assert here["f1"] is None  # of which average, the paper does not say
+    assert isinstance(here["accuracy"], Score)
+    assert here["accuracy"].value == pytest.approx(record.scores["accuracy"])
 
 
 def test_files(tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ def record(imbalance: str, seed: int, recalls: dict[str, float], **identity: Any
         run_id=run_id(base.task, base.model, base.mode, base.subset, seed, choices),
         seed=seed,
         identity=choices,
-        config={**base.config, "imbalance": imbalance},
         data={**base.data, "train_counts": {"other": 90, "spider": 3, "dune": 20}},
         metrics={"val": test, "test": test | {f"recall/{k}": v for k, v in recalls.items()}},
     )
@@ -53,6 +52,16 @@ def test_rarest_class_first_and_strategies_side_by_side() -> None:
 
 def test_runs_that_differ_in_more_are_kept_apart() -> None:
     assert len(class_tables([*RECORDS, record("none", 0, {}, lr=0.1)])) == 2
+
+
+def test_strategies_of_a_later_version_come_last() -> None:
+    (table,) = class_tables([record("focal", 0, {}), *RECORDS])
+    assert list(table.runs) == ["none", "loss_weight", "focal"]
+
+
+def test_records_that_count_no_classes_are_left_out() -> None:
+    silent = dataclasses.replace(RECORDS[0], data={"train_counts": None})
+    assert class_tables([silent]) == []
 
 
 def test_command(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -71,9 +72,12 @@ def test_command(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     words = ["results", "export", str(store.root), "--out", str(tmp_path / "t.csv"), "--long"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
-    assert "1 rows in" in done.stdout
+    found = json.loads(done.stdout)
+    assert found == {"rows": 1, "left_out": 1, "file": str(tmp_path / "t.csv")}
     assert "Left out" in done.stderr
     assert CliRunner().invoke(app, words).exit_code == 2
+    shown = CliRunner().invoke(app, [*words, "--force", "--format", "table"])
+    assert shown.stdout == f"1 rows in {tmp_path / 't.csv'}\n"
 
 
 @pytest.mark.parametrize("name", ["import", "export"])

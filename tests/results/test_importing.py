@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from marsbench.cli import app
 from marsbench.cli.complete import results_words
 from marsbench.errors import DataError, MarsbenchError
-from marsbench.report.scores import load_study
+from marsbench.report.scores import Trouble, load_study
 from marsbench.results.importing import Imported, import_results
 from marsbench.results.store import Store
 
@@ -65,7 +65,7 @@ def test_what_its_tests_write(tmp_path: Path) -> None:
     assert found == {
         ("domars16k", "resnet101", "frozen", 0): ("f1_weighted", 0.8),
         ("domars16k", "resnet101", "frozen", 1): ("f1_weighted", 0.79),
-        ("frost_cls", "vit_l_16", "finetune", 0): ("f1_weighted", 0.97),
+        ("frost_cls", "vit_l_16", "finetune", 0): ("f1_positive", 0.97),
         ("mmls", "deeplabv3plus", "scratch", 42): ("iou_per_image", 0.6),
         ("dust_devil_det", "faster_rcnn", "finetune", 10): ("map", 0.412345),
     }
@@ -77,6 +77,9 @@ def test_what_its_tests_write(tmp_path: Path) -> None:
         "auroc": 0.96,
     }
     assert (first.record_type, first.protocol) == ("imported", "upstream")
+    # Whatever average its name says, the F1 of a binary task is that of class 1.
+    binary = next(r for r in records if r.kind == "binary")
+    assert binary.metrics["test"] == {"f1_positive": 0.97, "accuracy": 0.98, "auroc": 0.99}
     origin = first.data["imported"]
     assert (origin["file"], origin["line"], len(origin["sha256"])) == ("results_0.csv", 3, 64)
     assert origin["row"]["run_id"] == "a_2"
@@ -133,7 +136,7 @@ def test_percent(tmp_path: Path) -> None:
         ("0.91", "nan", ["no score"]),
         ("0.91", "-0.1", ["no score"]),
         ("0.91", "much", ["much", "no number"]),
-        ("0.91", "", ["no f1_weighted"]),
+        ("0.91", "", ["no f1_positive"]),
         ("extraction,0.1", "extraction,1", ["second run", "line 2", "Keep one row"]),
         ("extraction,0.1", "extraction,0.1,7", ["7 cells", "6"]),
         ("seed", "sed", ["lacks the columns random_seed"]),
@@ -178,7 +181,11 @@ def test_command_and_what_reads_records(tmp_path: Path) -> None:
     assert (row["test"], row["train s"]) == (0.97, None)
     frame, _ = Store(store).table()
     assert set(frame["record_type"]) == {"imported"}
-    assert {key.protocol for key in load_study(store).groups} == {"upstream"}
+    study = load_study(store)
+    assert {key.protocol for key in study.groups} == {"upstream"}
+    (told,) = (p for p in study.problems if "F1 of imported records" in p.message)
+    assert (told.trouble, "(1 run of frost_cls)" in told.message) == (Trouble.NOTE, True)
+    assert told.run_ids == (row["run_id"],)
     wrong = CliRunner().invoke(
         app, ["results", "import", str(file), "--store", str(store), "--rename", "x"]
     )

@@ -11,7 +11,7 @@ import marsbench
 from marsbench.errors import StoreError
 from marsbench.identity import digest
 from marsbench.results.record import SCHEMA_VERSION, RunRecord
-from marsbench.results.store import Store, write_atomically
+from marsbench.results.store import DuplicateError, Store, write_atomically
 
 
 def make_record(seed: int = 0, **fields: Any) -> RunRecord:
@@ -91,6 +91,22 @@ def spoil(text: str, change: Callable[[Any], Any]) -> str:
         (lambda t: spoil(t, lambda c: c.pop("metrics")), "metrics"),
         (lambda t: spoil(t, lambda c: c.update(schema_version=99)), "Update marsbench"),
         (lambda t: spoil(t, lambda c: c["identity"].update(x=1)), "was changed"),
+        *[
+            (lambda t, change=change: spoil(t, lambda c: c.update(change)), f"record: {named} can")
+            for named, change in {
+                "run_id": {"run_id": None},
+                "task": {"task": None},
+                "model": {"model": 3},
+                "seed": {"seed": "x"},
+                "metrics": {"metrics": {"test": {"f1_weighted": "abc"}}},
+                "metrics, config": {"metrics": {"val": None}, "config": None},
+                "data": {"data": {"train_counts": ["a"]}},
+                "checkpoint": {"checkpoint": {"epoch": "last"}},
+                "environment": {"environment": None},
+                "git": {"git": "abc"},
+                "parents": {"parents": [1]},
+            }.items()
+        ],
     ],
 )
 def test_bad_records_are_named_and_the_rest_is_read(
@@ -108,6 +124,55 @@ def test_bad_records_are_named_and_the_rest_is_read(
     assert str(path) in str(bad[0])
     with pytest.warns(UserWarning, match=match):
         assert len(marsbench.load_records(tmp_path)) == 1
+
+
+def test_a_record_that_is_no_text(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write(Store(tmp_path), make_record(seed))
+    path = Store(tmp_path).paths()[0]
+    path.write_bytes(b"\xff\xfe\x00\x81")
+    good, bad = Store(tmp_path).records()
+    assert [r.seed for r in good] == [1]
+    assert f"{path} is no whole record" in str(bad[0])
+    table, errors = Store(tmp_path).table()
+    assert (table["seed"].tolist(), list(map(str, errors))) == ([1], list(map(str, bad)))
+
+
+def test_what_a_record_may_be(tmp_path: Path) -> None:
+    """Whole numbers for floats, nothing where nothing need be, and more than is read here."""
+    record = make_record(
+        metrics={"test": {"f1_weighted": 1}},
+        git={"commit": "abc", "dirty": False},
+        data={"num_train": None, "train_counts": None, "more": [1]},
+    )
+    write(Store(tmp_path), record)
+    assert Store(tmp_path).records() == ([record], [])
+    bare = make_record(1, data={}, checkpoint={}, timing={}, metrics={"val": {}})
+    write(Store(tmp_path), bare)
+    table, bad = Store(tmp_path).table()
+    assert (bad, bare.score) == ([], None)
+    assert table["num_train"].isna().all()
+
+
+def test_of_two_records_with_one_id_the_one_in_its_own_folder(tmp_path: Path) -> None:
+    store, record = Store(tmp_path), make_record(metrics={"test": {"f1_weighted": 0.5}})
+    write(store, make_record())
+    copy = tmp_path / "a" / "m" / "frozen" / "full" / "0-copy"
+    copy.mkdir(parents=True)
+    (copy / "record.json").write_text(record.to_json())
+    good, bad = store.records()
+    assert good == [make_record()]
+    (error,) = bad
+    assert isinstance(error, DuplicateError)
+    assert error.run_id == record.run_id
+    for path in (copy, store.folder(record.run_id)):
+        assert str(path / "record.json") in error.problem
+    # So too in a table, also where its rows come from an index.
+    for _ in range(2):
+        table, errors = store.table()
+        assert (table["score"].tolist(), list(map(str, errors))) == ([0.25], [str(error)])
+    (store.folder(record.run_id) / "record.json").unlink()
+    assert store.records() == ([record], [])
 
 
 def test_table_is_tidy(tmp_path: Path) -> None:

@@ -61,18 +61,27 @@
       part.hidden = !all("figure, .grouped", part).some((element) => !element.hidden);
     });
   }
-  if (form) {
-    form.addEventListener("input", apply);
-    form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("reset", () => setTimeout(apply, 0));
+  function showAll() {
+    form.reset();
     apply();
   }
+  form.addEventListener("input", apply);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.querySelector("button").addEventListener("click", showAll);
+  apply();
 
   // A link to a row that a filter hides, or that is in a closed part, shows it.
+  function named(hash) {
+    try {
+      return document.getElementById(decodeURIComponent(hash));
+    } catch (error) { // a % that encodes nothing
+      return document.getElementById(hash);
+    }
+  }
   function reveal() {
-    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const target = location.hash && named(location.hash.slice(1));
     if (!target) return;
-    if (target.hidden && form) { form.reset(); apply(); }
+    if (target.closest("[hidden]")) showAll();
     for (let part = target; part; part = part.parentElement) {
       if (part.tagName === "DETAILS") part.open = true;
     }

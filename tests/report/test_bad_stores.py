@@ -1,0 +1,200 @@
+"""Reports of stores that hold what they should not: it is named, and the rest is built."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marsbench.errors import StoreError
+from marsbench.identity import run_id
+from marsbench.report import plots
+from marsbench.report.build import PARTS, Report
+from marsbench.report.scores import Trouble
+from marsbench.results.record import RunRecord
+from tests.report.building import MODELS, SOME, build, call, problems
+from tests.report.fake_store import Fake, fake_record, make_store
+
+
+def test_no_store(tmp_path: Path) -> None:
+    done = call(str(tmp_path / "none"), "--out", str(tmp_path / "out"), code=2)
+    assert "no store" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_store(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    done = call(str(tmp_path / "runs"), "--out", str(tmp_path / "out"), code=2)
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("Error") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def spoiled(tmp_path: Path, text: str) -> Report:
+    """A report of good records and one whose file holds a text."""
+    store = make_store(tmp_path / "runs", SOME)
+    bad = store.folder("frost_cls/swin_v2_b/frozen/full/0-0123456789")
+    bad.mkdir(parents=True)
+    (bad / "record.json").write_text(text)
+    report = build(store, tmp_path / "out")
+    assert report.num_runs == len(SOME)
+    assert len(report.figures) == 2
+    assert report.tables
+    return report
+
+
+def test_a_record_half_written(tmp_path: Path) -> None:
+    report = spoiled(tmp_path, SOME[0].to_json()[:200])
+    assert "no whole record" in problems(report)["unreadable"]
+    assert "no whole record" in report.index.read_text()
+
+
+def test_a_record_of_a_newer_schema(tmp_path: Path) -> None:
+    text = json.dumps({**json.loads(SOME[0].to_json()), "schema_version": 99})
+    report = spoiled(tmp_path, text)
+    assert "schema version 99" in problems(report)["unreadable"]
+    assert "Update marsbench" in report.index.read_text()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
+def test_a_score_that_is_no_number(value: float | None, tmp_path: Path) -> None:
+    record = fake_record(Fake("frost_cls", "swin_v2_b"))
+    content = json.loads(record.to_json())
+    content["metrics"]["test"]["f1_weighted"] = value
+    if value is None:
+        del content["metrics"]["test"]["f1_weighted"]
+    store = make_store(tmp_path / "runs", SOME)
+    store.folder(record.run_id).mkdir(parents=True)
+    (store.folder(record.run_id) / "record.json").write_text(json.dumps(content))
+    report = build(store, tmp_path / "out", only=PARTS)
+    assert "no score" in problems(report)
+    (finding,) = (f for f in report.findings if f.what == "no score")
+    assert finding.run_ids == (record.run_id,)
+    assert "nan" not in (tmp_path / "out" / "tables" / "runs.csv").read_text().lower()
+
+
+def test_one_seed_only(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "runs", [r for r in SOME if r.seed == 0])
+    report = build(store, tmp_path / "out", only=PARTS)
+    assert "one seed only" in problems(report)["one seed"]
+    assert "figure not drawn" not in problems(report)
+    text = (tmp_path / "out" / "tables" / "scores-classification-frozen-cached-full.md").read_text()
+    assert "\\[" not in text.splitlines()[-1]  # no interval
+
+
+def test_a_task_with_a_single_model(tmp_path: Path) -> None:
+    report = build(make_store(tmp_path / "runs", SOME[:3]), tmp_path / "out", only=PARTS)
+    assert "only one model" in problems(report)["one model"]
+    assert "figure not drawn" not in problems(report)
+    assert len(report.figures) >= 2
+
+
+def test_a_run_that_is_there_twice(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "runs", SOME)
+    first = store.folder(SOME[0].run_id)
+    shutil.copytree(first, first.with_name("copy-of-it"))
+    report = build(store, tmp_path / "out")
+    assert SOME[0].run_id in problems(report)["duplicate"]
+    assert report.num_runs == len(SOME)
+
+
+def test_nothing_but_bad_records(tmp_path: Path) -> None:
+    bad = tmp_path / "runs" / "frost_cls/vit/frozen/full/0-0123456789"
+    bad.mkdir(parents=True)
+    (bad / "record.json").write_text("{")
+    done = call(str(tmp_path / "runs"), "--out", str(tmp_path / "out"), code=2)
+    assert "record.json" in done.stderr
+
+
+def test_nothing_but_runs_without_a_score(tmp_path: Path) -> None:
+    content = json.loads(SOME[0].to_json())
+    content["metrics"]["test"]["f1_weighted"] = float("nan")
+    folder = tmp_path / "runs" / SOME[0].run_id
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text(json.dumps(content))
+    done = call(str(tmp_path / "runs"), "--out", str(tmp_path / "out"), code=2)
+    assert "is a number" in done.stderr
+
+
+def test_problems_of_records_outlast_a_choice_of_runs(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "runs", SOME)
+    bad = store.folder("frost_cls/swin_v2_b/frozen/full/0-0123456789")
+    bad.mkdir(parents=True)
+    (bad / "record.json").write_text("{")
+    report = build(store, tmp_path / "out", tasks=("frost_cls",))
+    assert "unreadable" in problems(report)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "runs", SOME[:3])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be written") as caught:
+        build(store, tmp_path / "file")
+    assert "--out" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("what", "damage"),
+    [
+        ("unreadable", {"environment": None}),
+        ("unreadable", {"git": "abc"}),
+        ("unreadable", {"config": None}),
+        ("unreadable", {"subset": "weird"}),
+        ("unreadable", {"model": None}),
+        ("unreadable", {"data": {"train_counts": 3}}),
+        ("no score", {"metrics": {"test": {"f1_weighted": 93.0}}}),
+        ("no score", {"metrics": {"val": {}}}),
+        (None, {"config": {"imbalance": "focal"}}),
+        (None, {"data": {"revision": "abc123", "train_counts": None}}),
+        (None, {"device": ""}),
+    ],
+    ids=str,
+)
+def test_an_odd_record_stops_nothing(
+    tmp_path: Path, what: str | None, damage: dict[str, Any]
+) -> None:
+    store = make_store(tmp_path / "runs", SOME)
+    damaged = json.dumps({**vars(SOME[0]), **damage})
+    (store.folder(SOME[0].run_id) / "record.json").write_text(damaged)
+    report = build(store, tmp_path / "out", only=("tables", "imbalance", "cost"))
+    assert {"figure not drawn", "unreadable", "no score"} & set(problems(report)) == {what} - {None}
+    assert report.num_runs == len(SOME) - (what is not None)
+
+
+def test_the_gravest_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("no such thing")
+
+    monkeypatch.setattr(plots, "ranks", fail)
+    records = [r for r in SOME if r.seed == 0 or r.model == "vit_l_16"]
+    store = make_store(tmp_path / "runs", records[:-1])
+    bad = store.folder(SOME[-1].run_id)
+    bad.mkdir(parents=True)
+    (bad / "record.json").write_text("{")
+    report = build(store, tmp_path / "out", only=("ranks",))
+    found = list(dict.fromkeys(finding.what for finding in report.findings))
+    assert found[0] == "unreadable"
+    assert found[-1] == "figure not drawn"
+    assert len(found) > 3
+    order = [str(trouble) for trouble in Trouble]
+    assert found[:-1] == sorted(found[:-1], key=order.index)
+
+
+def test_names_that_are_no_file_names(tmp_path: Path) -> None:
+    def renamed(record: RunRecord) -> RunRecord:
+        model = f"smp:{record.model}/tu-x y&z"
+        parts = (record.task, model, record.mode, record.subset, record.seed, record.identity)
+        return dataclasses.replace(record, model=model, run_id=run_id(*parts))
+
+    ways = [
+        fake_record(Fake("landmark_cls", model, seed=0, imbalance=way))
+        for model in MODELS
+        for way in ("none", "oversample")
+    ]
+    store = make_store(tmp_path / "runs", map(renamed, ways))
+    report = build(store, tmp_path / "out", only=PARTS)
+    assert "figure not drawn" not in problems(report)
+    assert any(path.name.startswith("imbalance-01-") for path in report.figures)
+    assert {path.parent.name for path in (*report.figures, *report.tables)} == {"figures", "tables"}
