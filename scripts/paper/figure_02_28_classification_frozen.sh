@@ -3,5 +3,6 @@
 #
 #     scripts/paper/figure_02_28_classification_frozen.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
-marsbench sweep suite=paper_cls mode=frozen "$@"
-marsbench status suite=paper_cls mode=frozen "$@"
+. "$(dirname "$0")/study.sh"
+study figure_02_28 --suite paper_cls --only violins,ranks,heatmap,tables --mode frozen -- \
+    suite=paper_cls mode=frozen "$@"

@@ -3,5 +3,6 @@
 #
 #     scripts/paper/figure_03_38_segmentation_frozen.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
-marsbench sweep suite=paper_seg mode=frozen "$@"
-marsbench status suite=paper_seg mode=frozen "$@"
+. "$(dirname "$0")/study.sh"
+study figure_03_38 --suite paper_seg --only violins,ranks,heatmap,tables --mode frozen -- \
+    suite=paper_seg mode=frozen "$@"

@@ -3,5 +3,6 @@
 #
 #     scripts/paper/figure_04_44_detection_frozen.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
-marsbench sweep suite=paper_det mode=frozen "$@"
-marsbench status suite=paper_det mode=frozen "$@"
+. "$(dirname "$0")/study.sh"
+study figure_04_44 --suite paper_det --only violins,ranks,heatmap,tables --mode frozen -- \
+    suite=paper_det mode=frozen "$@"

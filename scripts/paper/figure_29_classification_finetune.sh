@@ -3,5 +3,6 @@
 #
 #     scripts/paper/figure_29_classification_finetune.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
-marsbench sweep suite=paper_cls mode=finetune "$@"
-marsbench status suite=paper_cls mode=finetune "$@"
+. "$(dirname "$0")/study.sh"
+study figure_29 --suite paper_cls --only violins,ranks,heatmap,tables --mode finetune -- \
+    suite=paper_cls mode=finetune "$@"

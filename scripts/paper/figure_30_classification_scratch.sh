@@ -3,5 +3,6 @@
 #
 #     scripts/paper/figure_30_classification_scratch.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
-marsbench sweep suite=paper_cls mode=scratch "$@"
-marsbench status suite=paper_cls mode=scratch "$@"
+. "$(dirname "$0")/study.sh"
+study figure_30 --suite paper_cls --only violins,ranks,heatmap,tables --mode scratch -- \
+    suite=paper_cls mode=scratch "$@"

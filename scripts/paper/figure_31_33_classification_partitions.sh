@@ -3,5 +3,6 @@
 #
 #     scripts/paper/figure_31_33_classification_partitions.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
-marsbench sweep suite=paper_partitions task=classification "$@"
-marsbench status suite=paper_partitions task=classification "$@"
+. "$(dirname "$0")/study.sh"
+study figure_31_33 --suite paper_partitions --only curves,tables -- \
+    suite=paper_partitions task=classification "$@"

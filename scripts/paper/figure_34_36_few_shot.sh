@@ -3,5 +3,6 @@
 #
 #     scripts/paper/figure_34_36_few_shot.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
-marsbench sweep suite=paper_few_shot "$@"
-marsbench status suite=paper_few_shot "$@"
+. "$(dirname "$0")/study.sh"
+study figure_34_36 --suite paper_few_shot --only curves,tables -- \
+    suite=paper_few_shot "$@"

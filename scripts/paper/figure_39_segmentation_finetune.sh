@@ -3,5 +3,6 @@
 #
 #     scripts/paper/figure_39_segmentation_finetune.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
-marsbench sweep suite=paper_seg mode=finetune "$@"
-marsbench status suite=paper_seg mode=finetune "$@"
+. "$(dirname "$0")/study.sh"
+study figure_39 --suite paper_seg --only violins,ranks,heatmap,tables --mode finetune -- \
+    suite=paper_seg mode=finetune "$@"

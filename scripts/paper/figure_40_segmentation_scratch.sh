@@ -3,5 +3,6 @@
 #
 #     scripts/paper/figure_40_segmentation_scratch.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
-marsbench sweep suite=paper_seg mode=scratch "$@"
-marsbench status suite=paper_seg mode=scratch "$@"
+. "$(dirname "$0")/study.sh"
+study figure_40 --suite paper_seg --only violins,ranks,heatmap,tables --mode scratch -- \
+    suite=paper_seg mode=scratch "$@"

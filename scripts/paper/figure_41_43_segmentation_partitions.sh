@@ -3,5 +3,6 @@
 #
 #     scripts/paper/figure_41_43_segmentation_partitions.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
-marsbench sweep suite=paper_partitions task=segmentation "$@"
-marsbench status suite=paper_partitions task=segmentation "$@"
+. "$(dirname "$0")/study.sh"
+study figure_41_43 --suite paper_partitions --only curves,tables -- \
+    suite=paper_partitions task=segmentation "$@"

@@ -3,5 +3,6 @@
 #
 #     scripts/paper/figure_45_detection_finetune.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
-marsbench sweep suite=paper_det mode=finetune "$@"
-marsbench status suite=paper_det mode=finetune "$@"
+. "$(dirname "$0")/study.sh"
+study figure_45 --suite paper_det --only violins,ranks,heatmap,tables --mode finetune -- \
+    suite=paper_det mode=finetune "$@"

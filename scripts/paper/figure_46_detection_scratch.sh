@@ -3,5 +3,6 @@
 #
 #     scripts/paper/figure_46_detection_scratch.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
-marsbench sweep suite=paper_det mode=scratch "$@"
-marsbench status suite=paper_det mode=scratch "$@"
+. "$(dirname "$0")/study.sh"
+study figure_46 --suite paper_det --only violins,ranks,heatmap,tables --mode scratch -- \
+    suite=paper_det mode=scratch "$@"

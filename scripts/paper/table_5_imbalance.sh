@@ -3,5 +3,6 @@
 #
 #     scripts/paper/table_5_imbalance.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
-marsbench sweep suite=paper_imbalance "$@"
-marsbench status suite=paper_imbalance "$@"
+. "$(dirname "$0")/study.sh"
+study table_5 --suite paper_imbalance --only imbalance,tables --reference -- \
+    suite=paper_imbalance "$@"
