@@ -93,7 +93,8 @@ def report(
     for finding in built.findings[:SHOWN]:
         note(f"Problem ({finding.what}): {finding.message}")
     if len(built.findings) > SHOWN:
-        note(f"and {len(built.findings) - SHOWN} more problems, in {built.index}#problems")
+        more = len(built.findings) - SHOWN
+        note(f"and {more} more problem{'s' if more > 1 else ''}, in {built.index}#problems")
     if form.is_json:
         say(
             json.dumps(
