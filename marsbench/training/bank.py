@@ -380,7 +380,15 @@ def _unweighted(kind: Kind, loss: LossName, num_classes: int, num_outputs: int) 
 
 
 def _positions(section: Section, length: int) -> NDArray[np.int64]:
-    return np.arange(length) if section.indices is None else section.indices
+    return _every(length) if section.indices is None else section.indices
+
+
+@lru_cache(maxsize=16)
+def _every(length: int) -> NDArray[np.int64]:
+    """All positions, once for the thousands of heads that take them all."""
+    positions = np.arange(length)
+    positions.flags.writeable = False
+    return positions
 
 
 def _splits(parts: Sequence[Part]) -> set[str]:
