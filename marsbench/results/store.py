@@ -124,8 +124,9 @@ class Store:
             raise StoreError(f"{record.run_id} has a record already; records are never changed.")
         write_atomically(folder / RECORD, record.to_json())
         (folder / FAILED).unlink(missing_ok=True)
-        for place in (folder, *folder.glob("fold_*")):
-            shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)
+        for checkpoints in (folder / CHECKPOINTS, *folder.glob(f"fold_*/{CHECKPOINTS}")):
+            if checkpoints.exists():
+                shutil.rmtree(checkpoints, ignore_errors=True)
 
     def fail(self, run_id: str, error: BaseException) -> None:
         """Leave word of an attempt that failed; a later success supersedes it."""

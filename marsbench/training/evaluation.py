@@ -147,8 +147,11 @@ def save_predictions(folder: Path, scored: dict[str, Predictions]) -> None:
             [p.columns.get(name, [None] * len(p.sample_ids)) for p in scored.values()]
         )
     partial = folder / f".{PREDICTIONS}.part"
-    # Numbers and ids that hardly repeat are no smaller by a dictionary, and take twice the time.
-    parquet.write_table(pa.table(columns), partial, use_dictionary=["split"])
+    # Numbers and ids that hardly repeat are no smaller by a dictionary, and take twice the time;
+    # and the writer's many small pieces go to the disk as one.
+    content = pa.BufferOutputStream()
+    parquet.write_table(pa.table(columns), content, use_dictionary=["split"])
+    partial.write_bytes(content.getvalue())
     partial.replace(folder / PREDICTIONS)
 
 
