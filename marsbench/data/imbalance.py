@@ -64,7 +64,7 @@ def balance(
         ConfigError: If the strategy has no meaning for such targets.
         DataError: If a class has no sample, which nothing can balance.
     """
-    everything = _everything(len(targets))
+    everything = every_position(len(targets))
     if strategy is Imbalance.NONE:
         return Balance(everything, None)
     counts = class_counts(targets, len(classes))
@@ -98,7 +98,7 @@ def balance(
 
 
 @lru_cache(maxsize=32)
-def _everything(count: int) -> NDArray[np.int64]:
+def every_position(count: int) -> NDArray[np.int64]:
     """Every position once; shared by all runs of a sweep."""
     positions = np.arange(count)
     positions.flags.writeable = False

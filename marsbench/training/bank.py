@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from marsbench import metrics
 from marsbench.config import Augment, LossName, OptimName, Precision
+from marsbench.data.imbalance import every_position
 from marsbench.errors import MarsbenchError, TrainingError
 from marsbench.identity import digest
 from marsbench.kinds import Kind
@@ -109,7 +110,10 @@ def _let_go(kept: Kept, most: int | None = None) -> Iterator[Result]:
     """
     while kept and (kept[0][1].done() or (most is not None and len(kept) > most)):
         run, known = kept.popleft()
-        found = known.result()
+        try:
+            found = known.result()
+        except Exception as error:
+            found = told(error)  # not even word of it could be left
         run.held.close()
         run.folder = None
         yield run.plan, found
@@ -134,7 +138,7 @@ class _Bank:
             try:
                 parts = parts_of(plan)
                 runs.append(HeldRun(plan, parts, [_head(plan, part) for part in parts], store))
-            except MarsbenchError as error:
+            except Exception as error:
                 yield plan, refuse_unbegun(plan, store, error)
         try:
             for split in sorted({split for run in runs for split in _splits(run.parts)}):
@@ -147,11 +151,13 @@ class _Bank:
         try:
             # A thread of its own waits for the disk, which has a dozen things to do for each run,
             # while the next ones are fitted.
-            with ThreadPoolExecutor(1) as disk:
+            what = f"Fitting heads, {self.plans[0].task.name} {self.plans[0].model.name}"
+            count = sum(len(run.parts) for run in runs)
+            with steps(what, count) as advance, ThreadPoolExecutor(1) as disk:
                 kept: Kept = deque()
                 for some in self._in_turn(runs):
                     yield from _let_go(kept, MOST_HELD - len(some))
-                    yield from self._fit(some, disk, kept)
+                    yield from self._fit(some, disk, kept, advance)
                 yield from _let_go(kept, 0)
         finally:
             for run in runs:
@@ -169,7 +175,7 @@ class _Bank:
             return len(head.draws), places[head.block], places[head.group]
 
         runs = sorted(runs, key=place)
-        # While so many are fitted, the others may still be written.
+        # A turn's worth; while those are fitted, the others may still be written.
         some = max(1, MOST_HELD * 2 // 3)
         for start in range(0, len(runs), some):
             yield runs[start : start + some]
@@ -188,34 +194,48 @@ class _Bank:
         self.encoded[split] = encoded
         self.samples[split] = Samples(on_device, torch.from_numpy(labels).to(device))
 
-    def _fit(self, runs: list[HeldRun], disk: Executor, kept: Kept) -> Iterator[Result]:
+    def _fit(
+        self, runs: list[HeldRun], disk: Executor, kept: Kept, advance: Callable[[int], None]
+    ) -> Iterator[Result]:
         """Fit the heads of runs, turn by turn, score those that are whole by that, and keep them.
 
         Args:
             runs: Runs whose folders may be held.
             disk: Writes what they leave.
             kept: Collects those that are being written.
+            advance: Called with each number of heads that are done now.
         """
         jobs = [(run, k) for run in runs for k in range(len(run.parts))]
         heads = [run.heads[k] for run, k in jobs]
         num_features = self.encoded["train"].features.shape[2]
         device = self.encoder.device
         turns = turns_of(heads, num_features, self.plans[0].num_outputs, device)
-        what = f"Fitting heads, {self.plans[0].task.name} {self.plans[0].model.name}"
-        with steps(what, len(heads)) as advance:
-            for run in runs:
-                if (known := self._claim(run, disk)) is not None:
-                    yield run.plan, known
-            for turn in turns:
-                mine = [i for i in turn if jobs[i][0].folder is not None]
-                for run in self._fit_turn([jobs[i] for i in mine], [heads[i] for i in mine]):
-                    kept.append((run, self._finish(run, disk)))
-                    yield from _let_go(kept)
-                advance(len(turn))
+        for run in runs:
+            if (known := self._claim(run, disk)) is not None:
+                yield run.plan, known
+        for turn in turns:
+            mine = [i for i in turn if jobs[i][0].folder is not None]
+            advance(len(turn) - len(mine))
+            for run in self._fit_turn([jobs[i] for i in mine], [heads[i] for i in mine], advance):
+                kept.append((run, self._finish(run, disk)))
+                yield from _let_go(kept)
 
-    def _fit_turn(self, jobs: list[tuple[HeldRun, int]], heads: list[Head]) -> list[HeldRun]:
+    def _fit_turn(
+        self,
+        jobs: list[tuple[HeldRun, int]],
+        heads: list[Head],
+        advance: Callable[[int], None],
+    ) -> list[HeldRun]:
         """Fit the heads of a turn; gives the runs that are whole by that."""
-        fitted = self._fit_heads(heads)
+        counted = 0
+
+        def count(number: int) -> None:
+            nonlocal counted
+            counted += number
+            advance(number)
+
+        fitted = self._fit_heads(heads, count)
+        advance(len(heads) - counted)  # what had to be fitted anew was counted twice
         whole = []
         for (run, k), one in zip(jobs, fitted, strict=True):
             run.fitted[k] = one
@@ -224,7 +244,9 @@ class _Bank:
                 whole.append(run)
         return whole
 
-    def _fit_heads(self, heads: list[Head]) -> list[FittedHead | Exception]:
+    def _fit_heads(
+        self, heads: list[Head], advance: Callable[[int], None]
+    ) -> list[FittedHead | Exception]:
         """Fit heads; where that fails, such as for lack of memory, half of them at a time."""
         if not heads:
             return []
@@ -233,12 +255,12 @@ class _Bank:
                 from marsbench.training.head_lbfgs import fit_to_convergence
 
                 return [fit_to_convergence(head, self.samples, self.dtype) for head in heads]
-            return list(fit_heads(heads, self.samples, dtype=self.dtype))
+            return list(fit_heads(heads, self.samples, dtype=self.dtype, advance=advance))
         except Exception as error:
             if len(heads) == 1:
                 return [error]
         half = len(heads) // 2
-        return self._fit_heads(heads[:half]) + self._fit_heads(heads[half:])
+        return self._fit_heads(heads[:half], advance) + self._fit_heads(heads[half:], advance)
 
     def _claim(self, run: HeldRun, disk: Executor) -> Outcome | MarsbenchError | None:
         """Hold a run's folder; gives what is known if others hold it, or have finished it."""
@@ -380,15 +402,7 @@ def _unweighted(kind: Kind, loss: LossName, num_classes: int, num_outputs: int) 
 
 
 def _positions(section: Section, length: int) -> NDArray[np.int64]:
-    return _every(length) if section.indices is None else section.indices
-
-
-@lru_cache(maxsize=16)
-def _every(length: int) -> NDArray[np.int64]:
-    """All positions, once for the thousands of heads that take them all."""
-    positions = np.arange(length)
-    positions.flags.writeable = False
-    return positions
+    return every_position(length) if section.indices is None else section.indices
 
 
 def _splits(parts: Sequence[Part]) -> set[str]:

@@ -1,9 +1,10 @@
 """Which heads are fitted at one go, and on which core."""
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from threading import Event
 
 import torch
 
@@ -13,7 +14,7 @@ MOST_BYTES = 2**30
 """Of the weights of a block, with all that optimisers keep beside them; bounds memory."""
 
 MOST_HEADS = 128
-"""Heads of a block; as many runs are held by one process at a time."""
+"""Heads of a block, and of a turn."""
 
 _COPIES = 6
 """Numbers kept per weight: itself, its best, its gradient and what the optimiser remembers."""
@@ -78,7 +79,11 @@ def _most(num_features: int, num_outputs: int) -> int:
 
 
 def fit_heads(
-    heads: Sequence[Head], samples: dict[str, Samples], *, dtype: torch.dtype = torch.float32
+    heads: Sequence[Head],
+    samples: dict[str, Samples],
+    *,
+    dtype: torch.dtype = torch.float32,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> list[FittedHead]:
     """Fit the heads of a turn where it is done fastest.
 
@@ -90,6 +95,7 @@ def fit_heads(
         heads: Heads of any blocks.
         samples: The splits they refer to; ``train`` among them.
         dtype: Type of the weights.
+        advance: Called with each number of heads that are done now.
 
     Returns:
         The heads in their order; their seconds add up to the time this took.
@@ -102,9 +108,12 @@ def fit_heads(
     tasks = [task for groups in blocks.values() for task in _shared_out(groups, threads, on_cpu)]
     started = time.perf_counter()
     if threads == 1 or len(tasks) == 1:
-        found = [fit_block([heads[i] for i in task], samples, dtype=dtype) for task in tasks]
+        found = []
+        for task in tasks:
+            found.append(fit_block([heads[i] for i in task], samples, dtype=dtype))
+            advance(len(task))
     else:
-        found = _fit_beside(tasks, heads, samples, dtype, threads)
+        found = _fit_beside(tasks, heads, samples, dtype, threads, advance)
     seconds = time.perf_counter() - started
     spent = sum(one.seconds for fitted in found for one in fitted)
     by_place = {
@@ -128,8 +137,10 @@ def _fit_beside(
     samples: dict[str, Samples],
     dtype: torch.dtype,
     threads: int,
+    advance: Callable[[int], None],
 ) -> list[list[FittedHead]]:
     """Fit tasks on all cores, the longest first."""
+    stop = Event()
     found: dict[int, list[FittedHead]] = {}
     order = sorted(
         range(len(tasks)), key=lambda n: len(heads[tasks[n][0]].draws) * len(tasks[n]), reverse=True
@@ -139,12 +150,15 @@ def _fit_beside(
     )
     try:
         futures = {
-            pool.submit(fit_block, [heads[i] for i in tasks[n]], samples, dtype=dtype): n
+            pool.submit(fit_block, [heads[i] for i in tasks[n]], samples, dtype=dtype, stop=stop): n
             for n in order
         }
         for future in as_completed(futures):
             found[futures[future]] = future.result()
+            advance(len(tasks[futures[future]]))
     finally:
+        # Whoever interrupts waits for an epoch, not for whole trainings.
+        stop.set()
         pool.shutdown(cancel_futures=True)
         # Threads begun later would take over the number of the pool's.
         torch.set_num_threads(threads)

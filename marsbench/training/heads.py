@@ -13,8 +13,10 @@ import hashlib
 import math
 import time
 from collections.abc import Hashable, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -135,6 +137,7 @@ def fit_block(
     samples: dict[str, Samples],
     *,
     dtype: torch.dtype = torch.float32,
+    stop: Event | None = None,
 ) -> list[FittedHead]:
     """Fit the heads of a block, all groups side by side.
 
@@ -142,9 +145,13 @@ def fit_block(
         heads: Heads that have `Head.block` in common.
         samples: The splits they refer to; ``train`` among them.
         dtype: Type of the weights.
+        stop: Asked after each epoch whether to go on.
+
+    Raises:
+        CancelledError: If it was told to stop.
     """
     started = time.perf_counter()
-    fitted = _Block(heads, samples, dtype).fit()
+    fitted = _Block(heads, samples, dtype).fit(stop)
     share = (time.perf_counter() - started) / len(heads)
     return [replace(one, seconds=share) for one in fitted]
 
@@ -232,10 +239,12 @@ class _Block:
         vector = torch.tensor(rows, dtype=self.dtype, device=self.device)
         return vector.repeat_interleave(self.outputs, dim=1)[:, None, :]
 
-    def fit(self) -> list[FittedHead]:
+    def fit(self, stop: Event | None = None) -> list[FittedHead]:
         """Train until every head has stopped."""
         epoch = 0
         while self.members:
+            if stop is not None and stop.is_set():
+                raise CancelledError
             self._train(epoch)
             losses = self._val_losses()
             for s, members in enumerate(self.members):

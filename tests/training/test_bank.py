@@ -32,6 +32,7 @@ from marsbench.training.bank_files import begin
 from marsbench.training.evaluation import save_predictions
 from marsbench.training.features import Encoder
 from marsbench.training.head_turns import fit_heads
+from marsbench.training.parts import parts_of
 from tests.fakes import make_spec, write_folder, write_spec
 from tests.training.banks import config, grid, run_all
 
@@ -357,6 +358,43 @@ def test_what_nobody_foresaw_in_one_run_harms_no_other(
     assert [isinstance(found[seed], Outcome) for seed in range(4)] == [True, True, False, True]
     assert "ValueError: odd" in str(found[2])
     assert "Traceback" in (tmp_path / plans[2].run_id / "failed.json").read_text()
+
+
+def test_a_run_of_which_no_word_can_be_left_harms_no_other(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = [resolve(config(toy, tmp_path, weights, seed=seed)) for seed in range(3)]
+
+    def fails(folder: Path, scored: Any) -> None:
+        if folder.name.startswith("1-"):
+            raise OSError(5, "Input/output error")
+        save_predictions(folder, scored)
+
+    def fails_too(self: Store, run_id: str, error: BaseException) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(bank_files, "save_predictions", fails)
+    monkeypatch.setattr(Store, "fail", fails_too)
+    found = {plan.config.seed: outcome for plan, outcome in run_bank(plans)}
+    assert [isinstance(found[seed], Outcome) for seed in range(3)] == [True, False, True]
+    assert "Input/output error" in str(found[1])
+
+
+def test_a_fault_before_the_first_epoch_harms_no_other(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = [resolve(config(toy, tmp_path, weights, seed=seed)) for seed in range(2)]
+
+    def odd(plan: Plan) -> Any:
+        if plan.config.seed == 0:
+            raise ValueError("odd")
+        return parts_of(plan)
+
+    monkeypatch.setattr(bank, "parts_of", odd)
+    found = {plan.config.seed: outcome for plan, outcome in run_bank(plans)}
+    assert "ValueError: odd" in str(found[0])
+    assert isinstance(found[1], Outcome)
+    assert "odd" in (tmp_path / plans[0].run_id / "failed.json").read_text()
 
 
 def test_a_damaged_record_stops_its_run_alone(toy: str, weights: str, tmp_path: Path) -> None:

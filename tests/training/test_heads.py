@@ -308,3 +308,22 @@ def test_cores_share_the_heads_of_several_blocks(threads: int) -> None:
         torch.testing.assert_close(one.weight, other.weight, rtol=0, atol=1e-12)
         assert one.epoch == other.epoch
     assert 0 < sum(one.seconds for one in found) <= elapsed
+
+
+def test_whoever_interrupts_waits_for_an_epoch_alone() -> None:
+    objective, samples = objective_of("multiclass"), samples_of("multiclass")
+    endless = head_of(objective, max_epochs=10**7, patience=None, val=None)
+    short = head_of(objective, max_epochs=1, draws=np.arange(8))
+
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        started = time.perf_counter()
+        with pytest.raises(KeyboardInterrupt):
+            fit_heads([endless, short], samples, dtype=torch.float64, advance=interrupted)
+        assert time.perf_counter() - started < 60
+    finally:
+        torch.set_num_threads(before)
