@@ -1,5 +1,6 @@
 """The public Python API."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +159,7 @@ def make_report(
     store: str | Path = "runs",
     out: str | Path = "report",
     *,
-    suite: str | Path | None = None,
+    suite: "str | Path | Plan | None" = None,
     **options: Any,
 ) -> "Report":
     """Build a report of a store: figures, tables and one page, ``index.html``.
@@ -166,8 +167,8 @@ def make_report(
     Args:
         store: Folder of records.
         out: Folder to write to.
-        suite: Name of a suite, or its YAML, of whose runs coverage is to be; None for what the
-            records have.
+        suite: Name of a suite, or its YAML, or what `planned` makes of some of its runs: the report
+            is of their records alone, and coverage of these runs; None for all records.
         **options: As of `marsbench.report.build.write_report`: ``only=("violins",)``,
             ``compare="other/runs"``, ``reference=True``, ``tasks``, ``models``, ``modes``,
             ``normalise``, ``rounds``, ``seed``.
@@ -176,24 +177,33 @@ def make_report(
         Its page (``index``), its files, and the problems it found (``findings``).
 
     Raises:
+        NothingYetError: If no run of the suite has a record.
         MarsbenchError: If there is no record that can be read, or a name is unknown.
     """
     from marsbench.report.build import write_report
 
-    return write_report(store, out, plan=None if suite is None else _plan_of(suite), **options)
+    if isinstance(suite, str | Path):
+        from marsbench.sweep.suites import expand, load_suite
+
+        found = load_suite(str(suite))
+        suite = planned(found.name, expand(found, {}))
+    return write_report(store, out, plan=suite, **options)
 
 
-def _plan_of(suite: str | Path) -> "Plan":
-    """List the runs of a suite as records name them."""
+def planned(suite: str, runs: Iterable[RunConfig]) -> "Plan":
+    """List runs as records name them, for `make_report`.
+
+    Args:
+        suite: Name of the suite they are of.
+        runs: The runs, as `marsbench.sweep.suites.expand` lists them.
+    """
     from marsbench.data.catalog import get_task
     from marsbench.report.scores import NONE, Expected, Plan
-    from marsbench.sweep.suites import expand, load_suite
 
-    found = load_suite(str(suite))
-    runs = expand(found, {})
+    runs = list(runs)
     tasks = {task: get_task(task).name for task in {config.task for config in runs}}
     return Plan(
-        f"suite {found.name}",
+        f"suite {suite}",
         frozenset(
             Expected(
                 tasks[config.task],

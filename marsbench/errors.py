@@ -60,6 +60,10 @@ class StoreError(MarsbenchError):
     """A record or store that cannot be read or written."""
 
 
+class NothingYetError(StoreError):
+    """A store in which no run of a plan has finished yet."""
+
+
 class BusyError(StoreError):
     """A run that another process is at."""
 

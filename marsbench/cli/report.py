@@ -3,12 +3,16 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from marsbench.cli import complete
 from marsbench.cli.output import Format, FormatOption, friendly, note, say
+from marsbench.cli.sweep import read_asked
+
+if TYPE_CHECKING:
+    from marsbench.report.scores import Plan
 
 SHOWN = 12
 """Problems that the terminal shows; the page lists all."""
@@ -24,6 +28,15 @@ class Normalise(StrEnum):
 @friendly
 def report(
     store: Annotated[Path, typer.Argument(help="Folder of records.")] = Path("runs"),
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE...",
+            help="Words of a sweep, which narrow its suite: suite=NAME task=A,B model= mode= "
+            "subset= seed=; launcher= and others that do not are let pass.",
+            autocompletion=complete.sweep_words,
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("report"),
     only: Annotated[
         list[str] | None,
@@ -56,7 +69,8 @@ def report(
         str | None,
         typer.Option(
             "--suite",
-            help="A suite's name, or its YAML: coverage says which of its runs lack.",
+            help="A suite's name, or its YAML: the report is of its runs alone, and coverage says "
+            "which lack.",
             autocompletion=complete.suite_names,
         ),
     ] = None,
@@ -73,23 +87,31 @@ def report(
 ) -> None:
     """Build figures, tables and a page of a store's records.
 
-    For example: marsbench report runs --out report
+    For example: marsbench report runs --out report, or: marsbench report runs suite=smoke seed=0
     """
     from marsbench.api import make_report
+    from marsbench.errors import NothingYetError
 
-    built = make_report(
-        store,
-        out,
-        only=None if only is None else _names(only),
-        compare=compare,
-        reference=reference,
-        tasks=_names(task),
-        models=_names(model),
-        modes=_names(mode),
-        suite=suite,
-        normalise=normalise.value,
-        seed=seed,
-    )
+    try:
+        built = make_report(
+            store,
+            out,
+            only=None if only is None else _names(only),
+            compare=compare,
+            reference=reference,
+            tasks=_names(task),
+            models=_names(model),
+            modes=_names(mode),
+            suite=_plan(store, words or [], suite),
+            normalise=normalise.value,
+            seed=seed,
+        )
+    except NothingYetError as nothing:
+        if nothing.remedy:
+            note(nothing.remedy)
+        told = {"index": None, "runs": 0, "message": nothing.problem}
+        say(json.dumps(told) if form.is_json else nothing.problem)
+        return
     for finding in built.findings[:SHOWN]:
         note(f"Problem ({finding.what}): {finding.message}")
     if len(built.findings) > SHOWN:
@@ -117,6 +139,27 @@ def report(
             number = len({path.stem for path in files})
             say(f"{number} {what}{'s' * (number != 1)} ({endings}) in {files[0].parent}")
     say(f"The report of {built.num_runs} runs: {built.index}")
+
+
+def _plan(store: Path, words: list[str], suite: str | None) -> "Plan | None":
+    """Find the runs that words and a suite ask for; None if neither is given."""
+    from marsbench.api import planned
+    from marsbench.errors import ConfigError
+
+    if "=" in store.name and not store.is_dir():
+        raise ConfigError(
+            f"'{store}' is no folder of records.",
+            "Name it before the words: marsbench report runs suite=NAME KEY=VALUE...",
+        )
+    named = {word.partition("=")[2] for word in words if word.startswith("suite=")}
+    if suite is not None and suite not in named:
+        words = [f"suite={suite}", *words]
+    elif words and not named:
+        raise ConfigError(f"'{words[0]}' narrows no suite.", "Add suite=NAME, or --suite NAME.")
+    if not words:
+        return None
+    asked = read_asked(words)
+    return planned(asked.suite.name, asked.runs)
 
 
 def _names(given: list[str] | None) -> tuple[str, ...]:

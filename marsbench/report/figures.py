@@ -123,10 +123,6 @@ def _task_row(one: TaskSummary, normalised: bool) -> Row:
     return _row(one.iqm, one.distribution, one.cell.scores)
 
 
-def _lines(summary: Summary) -> str:
-    return f"Lines are {100 * summary.level:.0f} % bootstrap intervals."
-
-
 def _costs(analysis: Analysis) -> Iterator[Picture]:
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]

@@ -60,7 +60,7 @@ def confusions(analysis: Analysis) -> Iterator[Picture]:
         for task in group.tasks:
             cell = _best(summary, task).cell
             records = [by_id[i] for i in cell.run_ids if i in by_id]
-            if not records or Kind(records[0].kind) not in KINDS:
+            if not records or records[0].kind not in KINDS:
                 continue
             if not records[0].data.get("classes"):
                 continue  # imported: a number without predictions

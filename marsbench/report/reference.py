@@ -34,7 +34,6 @@ class Published:
         value: The number, in the metric's own scale.
         imbalance: How unequal classes were dealt with.
         note: What else must be said beside the number.
-        source: The publication.
     """
 
     table: str
@@ -45,7 +44,6 @@ class Published:
     value: float
     imbalance: str = "none"
     note: str = ""
-    source: str = PAPER
 
     def is_of(self, key: GroupKey) -> bool:
         """Whether the cells of a group were trained so: in whatever protocol, on all real data."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import fmean
 
 from marsbench.config import parse_subset
-from marsbench.errors import ConfigError, StoreError, some, unknown_name
-from marsbench.kinds import METRICS
+from marsbench.errors import ConfigError, NothingYetError, StoreError, some, unknown_name
+from marsbench.kinds import METRICS, Kind
 from marsbench.report import troubles
 from marsbench.report.cells import (
     ENSEMBLE,
@@ -32,7 +32,7 @@ from marsbench.report.cells import (
     by_severity,
     metric_is_up,
 )
-from marsbench.report.study import Expected, Missing, Plan, Study, category_of
+from marsbench.report.study import CellName, Expected, Missing, Plan, Study, category_of
 from marsbench.results.record import RunRecord
 from marsbench.results.store import DuplicateError, Store
 
@@ -70,14 +70,24 @@ def load_study(store: Path | str) -> Study:
     Raises:
         StoreError: If there is none, or it holds no finished run that can be read.
     """
-    records, unreadable = Store(store).records()
+    return study_of(*_read(Store(store)))
+
+
+def _read(store: Store) -> tuple[list[RunRecord], list[StoreError]]:
+    """Read the records of a store, and what is wrong with those that cannot be read.
+
+    Raises:
+        StoreError: If there is no store, or no record that can be read.
+    """
+    records, unreadable = store.records()
     if not records:
         told = f" {len(unreadable)} could not be read: {some(map(str, unreadable))}"
+        none = f"The store {store.root} holds no finished run that can be read."
         raise StoreError(
-            f"The store {store} holds no finished run that can be read.{told * bool(unreadable)}",
+            none + told * bool(unreadable),
             "Make some with `marsbench run` or `marsbench sweep`, or name another store.",
         )
-    return study_of(records, unreadable)
+    return records, unreadable
 
 
 def open_study(
@@ -94,24 +104,37 @@ def open_study(
         tasks: Tasks to keep.
         models: Models to keep.
         modes: Modes to keep.
-        plan: Runs that there should be, of which those of the same tasks, models and modes count.
+        plan: Runs that there should be, of which those of the same tasks, models and modes count;
+            other records than theirs are left aside.
 
     Raises:
+        NothingYetError: If there is no record of a run of the plan.
         StoreError: If there is no store, or no record that can be read.
-        UnknownNameError: If a name occurs in no record.
+        UnknownNameError: If a name occurs in no record, nor in the plan.
     """
-    study = load_study(store.root)
-    if tasks or models or modes or plan:
+    if plan and not (store.root.is_dir() and store.paths()):
+        raise _nothing_yet(store, plan)
+    found, unreadable = _read(store)
+    choices = (("task", tasks), ("model", models), ("mode", modes))
+    for what, wanted in choices:
+        known = {getattr(one, what) for one in (*found, *(plan.runs if plan else ()))}
+        for name in wanted:
+            if name not in known:
+                raise unknown_name(f"{what} in {store.root}", name, known)
+    if plan:
+        plan = plan.only(tasks, models, modes)
+        found = [record for record in found if _name_of(record) in plan.seeds]
+        if not found:
+            raise _nothing_yet(store, plan, unreadable)
+    study = study_of(found, unreadable, plan=plan)
+    if tasks or models or modes:
         told = [p for p in study.problems if p.trouble in _OF_RECORDS]
-        records = list(study.records)
-        for what, wanted in (("task", tasks), ("model", models), ("mode", modes)):
-            known = {getattr(record, what) for record in records}
-            for name in wanted:
-                if name not in known:
-                    raise unknown_name(f"{what} in {store.root}", name, known)
-            records = [r for r in records if not wanted or getattr(r, what) in wanted]
-        kept = plan.only(tasks, models, modes) if plan else None
-        study = study_of(records, plan=kept, problems=told)
+        records = [
+            record
+            for record in study.records
+            if all(getattr(record, what) in wanted or not wanted for what, wanted in choices)
+        ]
+        study = study_of(records, plan=plan, problems=told)
     if not study.groups:
         reasons = some((problem.message for problem in study.problems), " ")
         raise StoreError(
@@ -119,6 +142,15 @@ def open_study(
             "Run them again, or ask for others.",
         )
     return study
+
+
+def _nothing_yet(
+    store: Store, plan: Plan, unreadable: Iterable[StoreError] = ()
+) -> NothingYetError:
+    return NothingYetError(
+        f"No run of {plan.name} in {store.root} has finished: nothing to report yet.",
+        "\n".join(_left_out(error).message for error in unreadable),
+    )
 
 
 _OF_RECORDS = (Trouble.UNREADABLE, Trouble.NO_SCORE, Trouble.DUPLICATE)
@@ -218,8 +250,10 @@ def run_of(record: RunRecord) -> Run:
     """Take from a record what a report needs.
 
     Raises:
-        ConfigError: If its subset is none.
+        ConfigError: If its subset or its kind is none.
     """
+    if record.kind not in [*Kind]:
+        raise unknown_name("kind", record.kind, Kind)
     score = record.score
     val = record.metrics.get("val", {}).get("loss")
     is_full = parse_subset(record.subset) == parse_subset(FULL)
@@ -254,6 +288,13 @@ def run_of(record: RunRecord) -> Run:
         parameters=record.parameters.get("total", 0),
         record_type=record.record_type,
     )
+
+
+def _name_of(record: RunRecord) -> CellName:
+    """Name the cell that a record is of, as plans do."""
+    views = str(record.identity.get("views", NONE))
+    rest = (record.mode, record.subset, record.imbalance, views)
+    return record.task, _model_of(record), *rest
 
 
 def _model_of(record: RunRecord) -> str:

@@ -15,6 +15,10 @@ ANY = "any"
 """Stands for the protocol of runs that there are none of."""
 
 
+CellName = tuple[str, str, str, str, str, str]
+"""A cell: task, model, mode, subset, imbalance, views."""
+
+
 class Expected(NamedTuple):
     """A run that there should be, by what tells the cells of a report apart."""
 
@@ -50,6 +54,14 @@ class Plan:
             if all(name in wanted or not wanted for name, wanted in named)
         )
         return Plan(self.name, frozenset(kept))
+
+    @cached_property
+    def seeds(self) -> "Mapping[CellName, set[int]]":
+        """The seeds of each cell."""
+        found: defaultdict[CellName, set[int]] = defaultdict(set)
+        for run in self.runs:
+            found[_cell_of(run)].add(run.seed)
+        return dict(found)
 
 
 @dataclass(frozen=True)
@@ -104,41 +116,31 @@ class Study:
         """Say how many of the runs that there should be a group has, for each task and model.
 
         Returns:
-            By (task, model): ``2/3``; how many there are where none are asked for; ``ensemble`` of
-            what has no seeds; nothing where there are none and none should be.
+            By (task, model): ``2/3``, and ``2/3, 4 more`` where there are also runs that a plan
+            does not have; how many there are where none are asked for; ``ensemble`` of what has no
+            seeds; nothing where there are none and none should be.
         """
         group = self.groups[key]
-        lacking: defaultdict[tuple[str, str], int] = defaultdict(int)
-        for gap in self.missing:
-            # What nobody has is of no protocol yet: it lacks in each.
-            if gap.key in (key, _unknown(key)):
-                lacking[gap.task, gap.model] += len(gap.seeds)
-        wanted = {_cell_of(run) for run in self.plan.runs} if self.plan else set()
+        wanted = self.plan.seeds if self.plan else {}
         rest = (key.mode, key.subset, key.imbalance, key.views)
+        ensembles = {model for (_, model), cell in group.cells.items() if cell.is_ensemble}
         found = {}
         for name in ((task, model) for task in group.tasks for model in group.models):
             cell = group.cells.get(name)
-            number = 0 if cell is None else len(cell.runs)
-            if cell is not None and cell.is_ensemble:
-                found[name] = ENSEMBLE
-            elif lacking[name] or self.plan is None or (*name, *rest) in wanted:
-                found[name] = f"{number}/{number + lacking[name]}"
+            seeds = set(cell.seeds) if cell else set()
+            asked = wanted.get((*name, *rest), set()) if self.plan else set(group.seeds)
+            more = len(seeds - asked)
+            if name[1] in ensembles:
+                found[name] = ENSEMBLE if cell else ""
+            elif asked:
+                found[name] = f"{len(seeds & asked)}/{len(asked)}{f', {more} more' if more else ''}"
             else:
-                found[name] = str(number or "")
+                found[name] = str(more or "")
         return found
 
 
-_Name = tuple[str, str, str, str, str, str]
-"""A cell: task, model, mode, subset, imbalance, views."""
-
-
-def _cell_of(run: Expected) -> _Name:
+def _cell_of(run: Expected) -> CellName:
     return run.task, run.model, run.mode, run.subset, run.imbalance, run.views
-
-
-def _unknown(key: GroupKey) -> GroupKey:
-    """The key of runs that may yet come to be a group's: a plan says neither protocol nor data."""
-    return GroupKey(key.category, key.mode, ANY, key.subset, key.imbalance, key.views)
 
 
 def _gaps(group: Group) -> Iterable[Missing]:
@@ -153,8 +155,8 @@ def _gaps(group: Group) -> Iterable[Missing]:
 
 
 def _lacking(plan: Plan, groups: Mapping[GroupKey, Group]) -> list[Missing]:
-    have: defaultdict[_Name, set[int]] = defaultdict(set)
-    keys: dict[_Name, GroupKey] = {}
+    have: defaultdict[CellName, set[int]] = defaultdict(set)
+    keys: dict[CellName, GroupKey] = {}
     categories: dict[str, str] = {}
     for key, group in groups.items():
         categories |= dict.fromkeys(group.tasks, key.category)
@@ -162,9 +164,6 @@ def _lacking(plan: Plan, groups: Mapping[GroupKey, Group]) -> list[Missing]:
             name = (task, model, key.mode, key.subset, key.imbalance, key.views)
             have[name].update(cell.seeds)
             keys[name] = key
-    wanted: defaultdict[_Name, set[int]] = defaultdict(set)
-    for run in plan.runs:
-        wanted[_cell_of(run)].add(run.seed)
     return [
         Missing(
             keys.get(name) or GroupKey(categories.get(task) or category_of(task), mode, ANY, *rest),
@@ -173,7 +172,7 @@ def _lacking(plan: Plan, groups: Mapping[GroupKey, Group]) -> list[Missing]:
             tuple(sorted(seeds - have[name])),
             tuple(sorted(seeds & have[name])),
         )
-        for name, seeds in sorted(wanted.items())
+        for name, seeds in sorted(plan.seeds.items())
         for task, model, mode, *rest in [name]
         if seeds - have[name]
     ]

@@ -163,8 +163,8 @@ class Comparison:
         p_value: Wilcoxon's signed rank test of the pairs' normalised differences, two-sided; NaN
             where they are so few that it could not fall below `aggregate.ALPHA`.
         p_holm: The same, by Holm's correction for all pairs of models of the group that have one.
-        is_tested: Whether `p_holm` could have been below `aggregate.ALPHA`; where it could not,
-            that it is not says nothing.
+        is_tested: Whether `p_holm` could have been below `aggregate.ALPHA`, by the number of pairs
+            that differ, or where none does; where it could not, that it is not says nothing.
     """
 
     first: str
@@ -365,7 +365,8 @@ def compare(
         )
         for model in group.models
     }
-    found = []
+    found: list[Comparison] = []
+    least: list[float] = []
     for first, second in itertools.combinations(group.models, 2):
         tasks = tuple(
             task
@@ -391,14 +392,15 @@ def compare(
         estimate = Estimate(float(value), float(low), float(high))
         made = Comparison(first, second, tasks, estimate, pairs, p_value, math.nan, False)
         found.append(made)
+        # The test drops pairs that do not differ, so they make no p-value lower; where not one
+        # differs, models are alike by any test.
+        differing = int(np.count_nonzero(np.nan_to_num(ours - theirs))) or pairs
+        least.append(math.nan if math.isnan(p_value) else agg.least_p_value(differing))
     corrected = agg.holm([one.p_value for one in found])
     # By Holm's method no p-value falls where another rises, so these are the least there can be.
-    least = agg.holm(
-        [math.nan if math.isnan(c.p_value) else agg.least_p_value(c.num_pairs) for c in found]
-    )
     return [
         replace(one, p_holm=float(p), is_tested=bool(low < agg.ALPHA))
-        for one, p, low in zip(found, corrected, least, strict=True)
+        for one, p, low in zip(found, corrected, agg.holm(least), strict=True)
     ]
 
 

@@ -301,7 +301,7 @@ def coverage_name(key: GroupKey) -> str:
 
 def _asked(analysis: Analysis, group: Group) -> str:
     if analysis.study.plan is not None:
-        return f"those of {analysis.study.plan.name}"
+        return f"those of {analysis.study.plan.name}; runs of other seeds are counted as more"
     seeds = ", ".join(map(str, group.seeds))
     return f"the seeds that occur in this group ({seeds})" if seeds else "none but ensembles"
 

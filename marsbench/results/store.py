@@ -8,6 +8,7 @@ attempt that failed.
 
 import contextlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -203,7 +204,8 @@ class Store:
         ):
             if run_id in chosen:
                 used, of = chosen[run_id]
-                copies.append(DuplicateError(run_id, used, path, is_same=of == score))
+                is_same = of == score or (_is_none(of) and _is_none(score))
+                copies.append(DuplicateError(run_id, used, path, is_same=is_same))
             else:
                 chosen[run_id] = path, score
         return {path for path, _ in chosen.values()}, copies
@@ -280,6 +282,10 @@ def table_row(record: RunRecord) -> dict[str, Any]:
     row |= {f"parameters_{name}": value for name, value in record.parameters.items()}
     row |= {"num_train": record.data.get("num_train"), "epoch": record.checkpoint.get("epoch")}
     return row | {"device": record.device, "created": record.created}
+
+
+def _is_none(score: float | None) -> bool:
+    return score is None or math.isnan(score)
 
 
 def read_record(path: Path) -> RunRecord:

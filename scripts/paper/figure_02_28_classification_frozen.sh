@@ -4,5 +4,5 @@
 #     scripts/paper/figure_02_28_classification_frozen.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
 . "$(dirname "$0")/study.sh"
-study figure_02_28 --suite paper_cls --only violins,ranks,heatmap,tables --mode frozen -- \
+study figure_02_28 --only violins,ranks,heatmap,tables -- \
     suite=paper_cls mode=frozen "$@"

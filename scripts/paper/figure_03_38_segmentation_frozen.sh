@@ -4,5 +4,5 @@
 #     scripts/paper/figure_03_38_segmentation_frozen.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
 . "$(dirname "$0")/study.sh"
-study figure_03_38 --suite paper_seg --only violins,ranks,heatmap,tables --mode frozen -- \
+study figure_03_38 --only violins,ranks,heatmap,tables -- \
     suite=paper_seg mode=frozen "$@"

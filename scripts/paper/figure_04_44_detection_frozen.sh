@@ -4,5 +4,5 @@
 #     scripts/paper/figure_04_44_detection_frozen.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
 . "$(dirname "$0")/study.sh"
-study figure_04_44 --suite paper_det --only violins,ranks,heatmap,tables --mode frozen -- \
+study figure_04_44 --only violins,ranks,heatmap,tables -- \
     suite=paper_det mode=frozen "$@"

@@ -4,5 +4,5 @@
 #     scripts/paper/figure_29_classification_finetune.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
 . "$(dirname "$0")/study.sh"
-study figure_29 --suite paper_cls --only violins,ranks,heatmap,tables --mode finetune -- \
+study figure_29 --only violins,ranks,heatmap,tables -- \
     suite=paper_cls mode=finetune "$@"

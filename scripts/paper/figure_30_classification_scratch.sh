@@ -4,5 +4,5 @@
 #     scripts/paper/figure_30_classification_scratch.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
 . "$(dirname "$0")/study.sh"
-study figure_30 --suite paper_cls --only violins,ranks,heatmap,tables --mode scratch -- \
+study figure_30 --only violins,ranks,heatmap,tables -- \
     suite=paper_cls mode=scratch "$@"

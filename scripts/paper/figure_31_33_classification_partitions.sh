@@ -4,5 +4,5 @@
 #     scripts/paper/figure_31_33_classification_partitions.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
 . "$(dirname "$0")/study.sh"
-study figure_31_33 --suite paper_partitions --only curves,tables -- \
+study figure_31_33 --only curves,tables -- \
     suite=paper_partitions task=classification "$@"

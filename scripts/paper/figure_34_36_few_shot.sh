@@ -4,5 +4,5 @@
 #     scripts/paper/figure_34_36_few_shot.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
 . "$(dirname "$0")/study.sh"
-study figure_34_36 --suite paper_few_shot --only curves,tables -- \
+study figure_34_36 --only curves,tables -- \
     suite=paper_few_shot "$@"

@@ -4,5 +4,5 @@
 #     scripts/paper/figure_39_segmentation_finetune.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
 . "$(dirname "$0")/study.sh"
-study figure_39 --suite paper_seg --only violins,ranks,heatmap,tables --mode finetune -- \
+study figure_39 --only violins,ranks,heatmap,tables -- \
     suite=paper_seg mode=finetune "$@"

@@ -4,5 +4,5 @@
 #     scripts/paper/figure_40_segmentation_scratch.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
 . "$(dirname "$0")/study.sh"
-study figure_40 --suite paper_seg --only violins,ranks,heatmap,tables --mode scratch -- \
+study figure_40 --only violins,ranks,heatmap,tables -- \
     suite=paper_seg mode=scratch "$@"

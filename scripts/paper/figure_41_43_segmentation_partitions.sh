@@ -4,5 +4,5 @@
 #     scripts/paper/figure_41_43_segmentation_partitions.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
 . "$(dirname "$0")/study.sh"
-study figure_41_43 --suite paper_partitions --only curves,tables -- \
+study figure_41_43 --only curves,tables -- \
     suite=paper_partitions task=segmentation "$@"

@@ -4,5 +4,5 @@
 #     scripts/paper/figure_45_detection_finetune.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
 . "$(dirname "$0")/study.sh"
-study figure_45 --suite paper_det --only violins,ranks,heatmap,tables --mode finetune -- \
+study figure_45 --only violins,ranks,heatmap,tables -- \
     suite=paper_det mode=finetune "$@"

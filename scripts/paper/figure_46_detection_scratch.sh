@@ -4,5 +4,5 @@
 #     scripts/paper/figure_46_detection_scratch.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
 . "$(dirname "$0")/study.sh"
-study figure_46 --suite paper_det --only violins,ranks,heatmap,tables --mode scratch -- \
+study figure_46 --only violins,ranks,heatmap,tables -- \
     suite=paper_det mode=scratch "$@"

@@ -2,11 +2,12 @@
 #
 #     study FOLDER [OPTION...] -- WORD...
 #
-# WORDs are those of a sweep; what comes of it is reported in report/FOLDER, with the OPTIONs of
-# `marsbench report`, in scores normalised as in the paper. A scheduler goes on when the sweep is
+# WORDs are those of a sweep; what comes of its runs is reported in report/FOLDER, with the OPTIONs
+# of `marsbench report`, in scores normalised as in the paper. Options among the WORDs, such as
+# --retry-failed or --shard 1/4, are for the sweep alone. A scheduler goes on when the sweep is
 # handed over: then the same command later reports what is done by then, and hands over what is not.
 study() {
-    local folder=$1 store=runs word options=()
+    local folder=$1 store=runs word options=() words=()
     shift
     while [ "$1" != -- ]; do
         options+=("$1")
@@ -17,13 +18,13 @@ study() {
     for word in "$@"; do
         case $word in
             --dry-run | --print-commands) return ;;
+            -*) continue ;;
             store=*) store=${word#store=} ;;
         esac
+        case $word in
+            *=*) words+=("$word") ;;
+        esac
     done
-    marsbench status "$@"
-    if [ -z "$(find "$store" -name record.json -print -quit 2>/dev/null)" ]; then
-        echo "No run of $store has finished: give the same command again for its report." >&2
-        return
-    fi
-    marsbench report "$store" --out "report/$folder" --normalise observed "${options[@]}"
+    marsbench status "${words[@]}"
+    marsbench report "$store" "${words[@]}" --out "report/$folder" --normalise observed "${options[@]}"
 }

@@ -4,5 +4,5 @@
 #     scripts/paper/table_5_imbalance.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail
 . "$(dirname "$0")/study.sh"
-study table_5 --suite paper_imbalance --only imbalance,tables --reference -- \
+study table_5 --only imbalance,tables --reference -- \
     suite=paper_imbalance "$@"

@@ -143,6 +143,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         ("unreadable", {"config": None}),
         ("unreadable", {"subset": "weird"}),
         ("unreadable", {"model": None}),
+        ("unreadable", {"kind": "regression"}),
         ("unreadable", {"data": {"train_counts": 3}}),
         ("no score", {"metrics": {"test": {"f1_weighted": 93.0}}}),
         ("no score", {"metrics": {"val": {}}}),

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 import marsbench
-from marsbench.errors import ConfigError, UnknownNameError
+from marsbench.api import make_report, planned
+from marsbench.errors import ConfigError, NothingYetError, UnknownNameError
 from marsbench.identity import run_id
 from marsbench.report import figures, plots
 from marsbench.report.build import write_report
 from marsbench.results.record import RunRecord
+from marsbench.sweep.suites import expand, load_suite
 from tests.report.building import MODELS, SOME, build, call, problems
 from tests.report.fake_store import Fake, fake_record, make_store
 
@@ -245,13 +247,57 @@ def test_a_suites_runs_that_lack(tmp_path: Path) -> None:
     assert any("imbalance=oversample: 1 run lacks" in message for message in messages)
     cells = csv.DictReader((out / "tables/coverage-classification-frozen-cached-full.csv").open())
     assert {row["model"]: row["frost_cls"] for row in cells} == {
-        "resnet101": "3/3",
-        "vit_l_16": "3/4",
+        "resnet101": "1/1, 2 more",
+        "vit_l_16": "2/3, 1 more",
     }
-    # A suite names a task of one's own by its file, records by its name.
-    done = call(*words, "--suite", "frozen_landmarks")
-    assert any("hirise_landmark_v1 " in p["message"] for p in json.loads(done.stdout)["problems"])
     assert "Did you mean smoke?" in call(*words, "--suite", "smok", code=2).stderr
+    # A suite names a task of one's own by its file, records by its name.
+    landmarks = load_suite("frozen_landmarks")
+    plan = planned("x", expand(landmarks, {}))
+    assert {run.task for run in plan.runs} == {"hirise_landmark_v1"}
+
+
+def test_a_suite_narrowed_by_words(tmp_path: Path) -> None:
+    odd = fake_record(Fake("mmls", "unet", seed=0), metrics={"test": {"miou": 7.0}})
+    store = make_store(tmp_path / "runs", [*SOME, odd])
+    seen = {(r.task, r.model, r.mode, r.subset, r.imbalance) for r in SOME}
+    assert len({name[0] for name in seen}) > 1
+    out = tmp_path / "out"
+    words = [str(store.root), "suite=paper_cls", "task=frost_cls", "seed=0,1", "mode=frozen"]
+    ignored = ["root=/nowhere", "launcher=slurm", "launcher.partition=gpu", "trainer=quick"]
+    rest = ["--out", str(out), "--only", "tables"]
+    done = call(*words, *ignored, *rest)
+    rows = list(csv.DictReader((out / "tables" / "runs.csv").open()))
+    of = {(row["task"], *row["run_id"].split("/")[2:4]) for row in rows}
+    assert of == {("frost_cls", "frozen", "full")}
+    assert json.loads(done.stdout)["runs"] == len(rows)
+    missing = list(csv.DictReader((out / "tables" / "missing.csv").open()))
+    assert {r["seeds missing"] for r in missing} <= {"0", "1", "0, 1"}
+    assert {r["task"] for r in missing} == {"frost_cls"}
+    # Another's problems are not this suite's.
+    assert "mmls" not in done.stdout
+    # The same suite as an option, or twice; another is refused, and so are words without one.
+    assert call(*words, "--suite", "paper_cls", *rest).stdout == done.stdout
+    call(words[0], *words[2:], "--suite", "paper_cls", *rest)
+    assert "'suite' is given twice" in call(*words, "--suite", "paper_seg", *rest, code=2).stderr
+    assert "narrows no suite" in call(words[0], *words[2:], *rest, code=2).stderr
+    assert "Name it before the words" in call(*words[1:], *rest, code=2).stderr
+
+
+def test_a_suite_none_of_whose_runs_has_finished(tmp_path: Path) -> None:
+    store, out = make_store(tmp_path / "runs", SOME), tmp_path / "out"
+    words = ["suite=paper_det", "mode=finetune", "--out", str(out)]
+    told = f"No run of suite paper_det in {store.root} has finished: nothing to report yet."
+    done = call(str(store.root), *words, "--mode", "finetune")
+    assert json.loads(done.stdout) == {"index": None, "runs": 0, "message": told}
+    assert call(str(store.root), *words, "--format", "table").stdout == f"{told}\n"
+    assert json.loads(call(str(tmp_path / "none"), *words).stdout)["runs"] == 0
+    # What cannot be read might be one of them.
+    (store.root / SOME[0].run_id / "record.json").write_text("{")
+    assert SOME[0].run_id in call(str(store.root), *words).stderr
+    assert not out.exists()
+    with pytest.raises(NothingYetError):
+        make_report(store.root, out, suite="paper_det")
 
 
 def test_no_published_number_of_these_tasks(tmp_path: Path) -> None:

@@ -220,6 +220,17 @@ def test_twice_the_same_id(tmp_path: Path) -> None:
     assert only(study).cells["task_a", "x"].scores[0] == 0.0
 
 
+def test_copies_without_a_score_are_the_same(tmp_path: Path) -> None:
+    one = record("task_a", "x", score=0.625)
+    write(Store(tmp_path), one)
+    own = Store(tmp_path).folder(one.run_id)
+    (own / RECORD).write_text(one.to_json().replace("0.625", "NaN"))
+    shutil.copytree(own, tmp_path / "task_a" / "zzz" / "frozen" / "full" / own.name)
+    for errors in (Store(tmp_path).records()[1], Store(tmp_path).table()[1]):
+        (error,) = errors
+        assert "with the same score" in str(error)
+
+
 def test_one_seed_and_one_model() -> None:
     study = study_of([*whole(), record("task_c", "x")])
     assert "task_c x" in told(study, Trouble.ONE_SEED).message
@@ -258,11 +269,32 @@ def test_runs_that_a_plan_has() -> None:
         ("scratch", "none", "any"),
     ]
     assert (study.missing[0].seeds, study.missing[0].found) == ((7,), (0, 1))
-    # Of what nobody asked for there is as much as there is.
-    assert study.coverage(FROZEN) == {("task_a", "x"): "3/4", ("task_a", "y"): "3"}
+    # Seed 2 of x counts for none that was asked for; of y nobody asked for any.
+    assert study.coverage(FROZEN) == {("task_a", "x"): "2/3, 1 more", ("task_a", "y"): "3"}
     messages = [p.message for p in study.problems if p.trouble is Trouble.MISSING]
     assert len(messages) == 3
     assert "classification frozen online: 1 run lacks that suite mine has" in messages[0]
+
+
+def test_coverage_of_a_plan_is_of_its_seeds() -> None:
+    def coverage(plan: Plan | None) -> dict[tuple[str, str], str]:
+        return study_of(records, plan=plan).coverage(FROZEN)
+
+    records = [record("task_a", "x", seed) for seed in (0, 1, 10, 42, 123)]
+    records += [record("task_a", "y", seed) for seed in (0, 1)]
+    records += [record("task_b", "x", 7)]
+    cells = [("task_a", "x"), ("task_a", "y"), ("task_b", "x"), ("task_b", "y")]
+    asked = [
+        Expected(*cell, "frozen", "full", seed) for cell in cells for seed in (0, 1, 1000, 1234)
+    ]
+    words = ("2/4, 3 more", "2/4", "0/4, 1 more", "0/4")
+    assert coverage(Plan("suite mine", frozenset(asked))) == dict(zip(cells, words, strict=True))
+    words = ("2/2, 3 more", "2/2", "1", "")
+    few = frozenset(run for run in asked if run.seed < 2 and run.task == "task_a")
+    assert coverage(Plan("suite mine", few)) == dict(zip(cells, words, strict=True))
+    # Without a plan every cell should have each seed that another has.
+    words = ("5/6", "2/6", "1/6", "0/6")
+    assert coverage(None) == dict(zip(cells, words, strict=True))
 
 
 def test_a_plan_is_narrowed_as_the_records_are(tmp_path: Path) -> None:
@@ -293,6 +325,7 @@ def test_ensembles_are_models_of_their_own() -> None:
     assert group.seeds == (1, 2)
     assert (study.missing, study.problems) == ([], ())
     assert study.coverage(FROZEN)["task_a", "ensemble of x + y"] == "ensemble"
+    assert study.coverage(FROZEN)["task_b", "ensemble of x + y"] == ""
     assert np.nanmean(group.matrix("ensemble of x + y", ["task_a"])) == 0.5
 
 
