@@ -28,7 +28,7 @@ from marsbench.models.zoo import get_model
 from marsbench.plan import resolve
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
-from marsbench.training import runner
+from marsbench.training import building
 from marsbench.training.callbacks import ProgressBar
 from marsbench.training.objectives import BoxObjective, Found, confusion
 from tests.fakes import make_spec, write_folder, write_spec
@@ -293,7 +293,7 @@ def test_a_frozen_encoder_stays_as_it_was(
         built.append((model, {k: v.clone() for k, v in model.state_dict().items()}))
         return model
 
-    monkeypatch.setattr(runner, "build_for_mode", remembered)
+    monkeypatch.setattr(building, "build_for_mode", remembered)
     record = marsbench.run(**keys(masks, tmp_path / "runs", mode="frozen", weights=str(checkpoint)))
     ((model, before),) = built
     for name, tensor in model.state_dict().items():
