@@ -32,9 +32,9 @@ from marsbench.data.cache import DirectSamples, cached_samples
 from marsbench.data.datamodule import collate
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.sources.local import LocalSource
-from marsbench.data.spec import ClassInfo, TaskSpec
-from marsbench.demo import terrain
-from marsbench.kinds import Kind
+from marsbench.demo.art import terrain
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import ClassInfo, TaskSpec
 
 ROUNDS = 5
 SPEC = TaskSpec(

@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marsbench import load_dataset
-from marsbench.data.catalog import get_task
 from marsbench.data.dataset import MarsDataset
-from marsbench.data.spec import SPLITS, Platform
 from marsbench.demo.recipes import RECIPES
-from marsbench.kinds import Kind
-from marsbench.training.allocator import keep_freed_memory
+from marsbench.tasks.catalog import get_task
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import SPLITS, Platform
+from marsbench.training.loop.allocator import keep_freed_memory
 
 STEPS, BATCH = 1500, 64
 

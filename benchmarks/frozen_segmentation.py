@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from marsbench.config import Mode
-from marsbench.kinds import Kind
+from marsbench.config.schema import Mode
 from marsbench.models.modes import build_for_mode
-from marsbench.models.zoo import get_model
-from marsbench.training.allocator import keep_freed_memory
+from marsbench.models.zoo.catalog import get_model
+from marsbench.tasks.kinds import Kind
+from marsbench.training.loop.allocator import keep_freed_memory
 
 CLASSES = 2
 IMAGES = 64

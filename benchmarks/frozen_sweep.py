@@ -36,13 +36,13 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from marsbench.config import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, RunConfig
-from marsbench.environment import usable_cores
-from marsbench.plan import Plan, Resolver
+from marsbench.base.environment import usable_cores
+from marsbench.config.schema import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, RunConfig
+from marsbench.plan.resolve import Plan, Resolver
 from marsbench.results.record import Outcome, RunRecord
 from marsbench.training import runner
-from marsbench.training.bank import run_bank
-from marsbench.training.features import Encoder
+from marsbench.training.frozen.bank import run_bank
+from marsbench.training.frozen.features import Encoder
 from marsbench.training.parts import parts_of
 
 SEEDS = (0, 1, 10, 42, 123, 1000, 1234)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import yaml
 
-from marsbench.plan import Resolver
+from marsbench.plan.resolve import Resolver
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store, now
 from marsbench.sweep.suites import expand, load_suite

@@ -24,10 +24,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import trim_mean
 
-from marsbench.identity import run_id
-from marsbench.report import aggregate
-from marsbench.report.scores import Study, load_study, study_of
-from marsbench.report.summary import compare, observed_ranges, summarise
+from marsbench.config.identity import run_id
+from marsbench.report.statistics import aggregate
+from marsbench.report.statistics.summary import compare, observed_ranges, summarise
+from marsbench.report.study.scores import Study, load_study, study_of
 from marsbench.results.record import RunRecord
 from marsbench.results.store import RECORD, Store
 

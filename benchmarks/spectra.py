@@ -40,16 +40,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv
 
+from marsbench.base.environment import usable_cores
 from marsbench.data.cache import Samples
-from marsbench.data.catalog import get_task
 from marsbench.data.rendering import Rendering
 from marsbench.data.rows import Rows
 from marsbench.data.sources.challenge import ChallengeSource
-from marsbench.data.spec import TaskSpec
 from marsbench.data.spectra import prepared_samples
-from marsbench.environment import usable_cores
-from marsbench.kinds import Technique
 from marsbench.spectra.presets import PRESETS, RasterSpec, get_preset
+from marsbench.tasks.catalog import get_task
+from marsbench.tasks.kinds import Technique
+from marsbench.tasks.spec import TaskSpec
 
 Images = NDArray[np.float32]
 

@@ -26,13 +26,13 @@ import pytorch_lightning as pl
 import torch
 from torch.nn import functional
 
-from marsbench.config import RunConfig
+from marsbench.config.schema import RunConfig
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.demo.recipes import RECIPES
-from marsbench.plan import resolve
-from marsbench.training.allocator import keep_freed_memory
+from marsbench.plan.resolve import resolve
+from marsbench.training.loop.allocator import keep_freed_memory
+from marsbench.training.loop.trainer import make_trainer, quiet
 from marsbench.training.runner import build_module
-from marsbench.training.trainer import make_trainer, quiet
 
 
 class TakeTurns(pl.Callback):

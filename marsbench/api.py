@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marsbench.config import RunConfig, parse_subset
+from marsbench.config.schema import RunConfig, parse_subset
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from marsbench.data.dataset import MarsDataset
     from marsbench.report.build import Report
-    from marsbench.report.scores import Plan
+    from marsbench.report.study.scores import Plan
     from marsbench.results.record import Outcome, RunRecord
 
 
@@ -27,7 +27,7 @@ def run(*, force: bool = False, **keys: Any) -> "RunRecord":
     Raises:
         MarsbenchError: If a key or value is wrong, or data or weights cannot be had.
     """
-    from marsbench.hparams import filled
+    from marsbench.plan.tuned import filled
 
     return run_config(RunConfig.from_dict(filled(keys)), force=force).record
 
@@ -42,7 +42,7 @@ def run_config(config: RunConfig, *, force: bool = False) -> "Outcome":
     Raises:
         MarsbenchError: If data or weights cannot be had, or training cannot go on.
     """
-    from marsbench.plan import resolve
+    from marsbench.plan.resolve import resolve
     from marsbench.results.record import Outcome
     from marsbench.results.store import Store
 
@@ -86,13 +86,13 @@ def load_dataset(
     Raises:
         MarsbenchError: If a name is unknown or the data cannot be had.
     """
-    from marsbench.data.catalog import get_task
+    from marsbench.base.errors import ConfigError, unknown_name
     from marsbench.data.dataset import MarsDataset
     from marsbench.data.rendering import rendering_for
     from marsbench.data.sources import open_source
-    from marsbench.data.spec import SPLITS, Decode
     from marsbench.data.subsets import select
-    from marsbench.errors import ConfigError, unknown_name
+    from marsbench.tasks.catalog import get_task
+    from marsbench.tasks.spec import SPLITS, Decode
 
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
@@ -197,8 +197,8 @@ def planned(suite: str, runs: Iterable[RunConfig]) -> "Plan":
         suite: Name of the suite they are of.
         runs: The runs, as `marsbench.sweep.suites.expand` lists them.
     """
-    from marsbench.data.catalog import get_task
-    from marsbench.report.scores import NONE, Expected, Plan
+    from marsbench.report.study.scores import NONE, Expected, Plan
+    from marsbench.tasks.catalog import get_task
 
     runs = list(runs)
     tasks = {task: get_task(task).name for task in {config.task for config in runs}}

@@ -23,8 +23,9 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from marsbench import __version__, environment, paths
-from marsbench.config import RunConfig
+from marsbench import __version__
+from marsbench.base import environment, paths
+from marsbench.config.schema import RunConfig
 
 LOADING = 180.0
 """Seconds the libraries have to load; from a slow network disk they take minutes."""
@@ -209,7 +210,7 @@ def folders() -> Findings:
     """Folders that are written: size, room, and whether a file can be written."""
     from huggingface_hub import constants
 
-    from marsbench.data.inventory import size_of
+    from marsbench.data.tools.inventory import size_of
 
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     torch = Path(os.environ.get("TORCH_HOME") or f"{cache}/torch")
@@ -243,7 +244,7 @@ def folders() -> Findings:
 
 
 def _folder(path: Path) -> dict[str, Any]:
-    from marsbench.data.inventory import size_of
+    from marsbench.data.tools.inventory import size_of
 
     facts: dict[str, Any] = {"path": str(path), "size": size_of(path)}
     above = next(p for p in (path, *path.parents) if os.path.lexists(p))
@@ -260,7 +261,8 @@ def sources(*, offline: bool) -> Findings:
     """Whether the sources of data and weights answer."""
     from huggingface_hub import constants
 
-    from marsbench.data.sources import web, zenodo
+    from marsbench.data.download import web
+    from marsbench.data.sources import zenodo
 
     urls = {
         "Hugging Face hub": web.shown(constants.ENDPOINT),
@@ -304,9 +306,9 @@ def _ask(url: str, skipped: str | None) -> dict[str, Any]:
 
 def local_data() -> Findings:
     """Which tasks of the catalogue have a folder in the places that are searched."""
-    from marsbench.data.catalog import TASKS
     from marsbench.data.sources import local_places
     from marsbench.data.sources.local import find_folder
+    from marsbench.tasks.catalog import TASKS
 
     facts: dict[str, dict[str, Any]] = {}
     for name, spec in TASKS.items():

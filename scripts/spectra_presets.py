@@ -6,11 +6,11 @@ python scripts/spectra_presets.py ega_ms presets.png [ROOT]      # demo data wit
 import sys
 from pathlib import Path
 
-from marsbench.config import SourceName
-from marsbench.data.catalog import get_task
+from marsbench.config.schema import SourceName
 from marsbench.data.drawing import save
-from marsbench.data.pictures_spectra import preset_sheet
 from marsbench.data.sources import open_source
+from marsbench.data.tools.pictures.spectra import preset_sheet
+from marsbench.tasks.catalog import get_task
 
 
 def main() -> None:

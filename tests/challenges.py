@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from marsbench.data.catalog import TASKS
-from marsbench.demo.spectra import SPECTRA, draw_spectrum, label_sets
+from marsbench.demo.spectrum.recipes import SPECTRA, draw_spectrum, label_sets
 from marsbench.results.store import Store
+from marsbench.tasks.catalog import TASKS
 
 TASK = TASKS["ega_ms"]
 NAMES = list(TASK.class_names)

@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from marsbench.config import SourceName, parse_subset
+from marsbench.config.schema import SourceName, parse_subset
 from marsbench.data.rows import Source
 from marsbench.data.sources import open_source
 from marsbench.data.sources.hub_files import Listing
 from marsbench.data.sources.huggingface import HubSource
 from marsbench.data.sources.local import LocalSource
-from marsbench.data.spec import TaskSpec
-from marsbench.kinds import Kind
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import TaskSpec
 from tests.fakes import make_spec, write_folder
 from tests.hub_data import repo_of
 from tests.server import Repo, Server

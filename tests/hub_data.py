@@ -11,12 +11,12 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from marsbench.config import Subset, parse_subset
+from marsbench.config.schema import Subset, parse_subset
 from marsbench.data import decode
 from marsbench.data.rows import Boxes, Pixels, Raw, Source
-from marsbench.data.spec import Decode, TaskSpec
 from marsbench.data.subsets import select
-from marsbench.kinds import Kind
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import Decode, TaskSpec
 from tests.server import Repo
 
 datasets.disable_progress_bars()

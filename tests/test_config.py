@@ -5,8 +5,12 @@ from typing import Any
 
 import pytest
 
+from marsbench.base.errors import ConfigError
+from marsbench.base.paths import configs
 from marsbench.cli.compose import compose
-from marsbench.config import (
+from marsbench.config.identity import identity, run_id, slug
+from marsbench.config.notes import key_notes
+from marsbench.config.schema import (
     Augment,
     Mode,
     Protocol,
@@ -14,10 +18,6 @@ from marsbench.config import (
     canonical_subset,
     config_keys,
 )
-from marsbench.errors import ConfigError
-from marsbench.identity import identity, run_id, slug
-from marsbench.key_notes import key_notes
-from marsbench.paths import configs
 
 BASE = {"task": "frost_cls", "model": "vit_tiny"}
 

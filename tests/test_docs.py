@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from marsbench.cli.compose import compose
-from marsbench.data.custom import load_task
-from marsbench.data.verify import verify_folder
+from marsbench.data.tools.verify.folder import verify_folder
+from marsbench.tasks.custom import load_task
 from tests.fakes import write_folder
 
 TOP = Path(__file__).parents[1]

@@ -5,8 +5,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from marsbench.data.folds import assign_folds, strata_of
-from marsbench.ensemble_weights import Scores, combine, cross_fitted, fit_weights
-from marsbench.kinds import Kind
+from marsbench.results.ensemble.weights import Scores, combine, cross_fitted, fit_weights
+from marsbench.tasks.kinds import Kind
 
 N, K = 400, 3
 

@@ -154,7 +154,7 @@ HEAVY = ("torch", "hydra", "pandas", "matplotlib", "sklearn", "timm")
             "import sys; sys.argv = ['marsbench', 'list', 'models']\n"
             "from marsbench.cli import main; main()"
         ),
-        "import marsbench.plan",
+        "import marsbench.plan.resolve",
     ],
     ids=["import", "help", "tasks", "models", "plan"],
 )

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from marsbench.errors import NotAvailableError
-from marsbench.kinds import KINDS, METRICS, Kind
-from marsbench.metrics import score
+from marsbench.base.errors import NotAvailableError
+from marsbench.metrics.labels import score
+from marsbench.tasks.kinds import KINDS, METRICS, Kind
 
 
 def softmax(x: npt.NDArray[Any]) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from marsbench.data.rows import Boxes
-from marsbench.metrics_detection import score
+from marsbench.metrics.boxes import score
 
 CLASSES = ("a", "b", "c")
 Floats = NDArray[np.float64]
@@ -286,7 +286,7 @@ def test_figures_by_hand() -> None:
 def test_tensors_are_taken_as_they_are() -> None:
     import torch
 
-    from marsbench.models.detectors import Detections
+    from marsbench.models.detectors.torchvision import Detections
 
     boxes = torch.tensor([SQUARE])
     detections = Detections(boxes, torch.tensor([0.9]), torch.tensor([0]))

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from marsbench.kinds import KINDS, Kind
-from marsbench.metrics_segmentation import confusion, score
+from marsbench.metrics.masks import confusion, score
+from marsbench.tasks.kinds import KINDS, Kind
 
 Masks = list[npt.NDArray[np.uint8]]
 

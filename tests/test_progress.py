@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from marsbench.progress import bar, track
+from marsbench.base.progress import bar, track
 
 
 class Terminal(io.StringIO):

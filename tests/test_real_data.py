@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 import marsbench
-import marsbench.errors
-from marsbench.config import RunConfig
-from marsbench.data.catalog import get_task
-from marsbench.data.verify import verify_folder
-from marsbench.paths import configs
-from marsbench.plan import resolve
+import marsbench.base.errors
+from marsbench.base.paths import configs
+from marsbench.config.schema import RunConfig
+from marsbench.data.tools.verify.folder import verify_folder
+from marsbench.plan.resolve import resolve
+from marsbench.tasks.catalog import get_task
 
 pytestmark = pytest.mark.realdata
 
@@ -47,7 +47,7 @@ def test_published_subsets(root: Path, subset: str, num_train: int) -> None:
 
 
 def test_it_is_not_the_catalogues_task(root: Path) -> None:
-    with pytest.raises(marsbench.errors.DataError, match="custom task"):
+    with pytest.raises(marsbench.base.errors.DataError, match="custom task"):
         marsbench.load_dataset("landmark_cls", root=root)
 
 

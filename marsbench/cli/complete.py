@@ -31,8 +31,8 @@ Match = tuple[str, str]
 def run_words(ctx: typer.Context, incomplete: str) -> list[Match]:
     """Complete a word of ``marsbench run``."""
     from marsbench.cli.compose import GROUPS
-    from marsbench.config import config_keys
-    from marsbench.key_notes import key_notes
+    from marsbench.config.notes import key_notes
+    from marsbench.config.schema import config_keys
 
     notes = key_notes()
     meanings = {key: notes[key] for key in config_keys()}
@@ -42,8 +42,8 @@ def run_words(ctx: typer.Context, incomplete: str) -> list[Match]:
 
 def sweep_words(ctx: typer.Context, incomplete: str) -> list[Match]:
     """Complete a word of ``marsbench sweep`` and ``marsbench status``."""
-    from marsbench.config import config_keys
-    from marsbench.key_notes import key_notes
+    from marsbench.config.notes import key_notes
+    from marsbench.config.schema import config_keys
 
     notes = key_notes()
     meanings = {"suite": "Which runs", "launcher": "Who carries them out"}
@@ -55,7 +55,7 @@ def words_of(keys: Collection[str]) -> Callable[[typer.Context, str], list[Match
     """Make the completion of an argument ``where`` that takes these keys."""
 
     def where_words(ctx: typer.Context, incomplete: str) -> list[Match]:
-        from marsbench.key_notes import key_notes
+        from marsbench.config.notes import key_notes
 
         notes = key_notes()
         return _words(incomplete, {key: notes[key] for key in keys}, _given(ctx, "where"))
@@ -65,7 +65,7 @@ def words_of(keys: Collection[str]) -> Callable[[typer.Context, str], list[Match
 
 def task_names(incomplete: str) -> list[Match]:
     """Complete the name of a task."""
-    from marsbench.data.catalog import TASKS
+    from marsbench.tasks.catalog import TASKS
 
     return [(name, s.title) for name, s in TASKS.items() if name.startswith(incomplete)]
 
@@ -106,7 +106,7 @@ def _words(incomplete: str, meanings: dict[str, str], given: Collection[str]) ->
 def _values(key: str, typed: str) -> list[Match]:
     """What a key can be; of a number its default, of a path nothing."""
     from marsbench.cli.compose import GROUPS, group_choices
-    from marsbench.config import config_keys
+    from marsbench.config.schema import config_keys
 
     if key in _PATHS:
         return []
@@ -132,7 +132,7 @@ def _values(key: str, typed: str) -> list[Match]:
 
 
 def _models(typed: str) -> Iterator[Match]:
-    from marsbench.models.zoo import ALIASES, MODELS
+    from marsbench.models.zoo.catalog import ALIASES, MODELS
 
     for name, spec in MODELS.items():
         yield name, spec.architecture
@@ -145,7 +145,7 @@ def _models(typed: str) -> Iterator[Match]:
 
 
 def _subsets() -> Iterator[Match]:
-    from marsbench.config import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS
+    from marsbench.config.schema import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS
 
     yield "full", "the whole train split"
     for share in PUBLISHED_PARTITIONS:
@@ -155,7 +155,7 @@ def _subsets() -> Iterator[Match]:
 
 
 def _default(key: str) -> str:
-    from marsbench.config import RunConfig
+    from marsbench.config.schema import RunConfig
 
     group, _, leaf = key.partition(".")
     value = RunConfig().to_dict()[group]

@@ -4,11 +4,11 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from marsbench import paths
-from marsbench.config import RunConfig, check_key, config_keys
-from marsbench.config_values import nest
-from marsbench.errors import ConfigError, unknown_name
-from marsbench.hparams import KEYS
+from marsbench.base import paths
+from marsbench.base.errors import ConfigError, unknown_name
+from marsbench.base.values import nest
+from marsbench.config.schema import RunConfig, check_key, config_keys
+from marsbench.plan.tuned import KEYS
 
 GROUPS = ("optim", "scheduler", "trainer", "logger", "preset")
 """Groups of keys for which a YAML can be chosen: ``optim=sgd``; a preset may choose any key."""
@@ -62,7 +62,7 @@ def compose(words: Sequence[str]) -> RunConfig:
             overrides.append(f"{key}={_quoted(value)}")
     composed = _compose(overrides)
     if "hparams" in seen:
-        from marsbench import hparams
+        from marsbench.plan import tuned as hparams
 
         composed = hparams.filled(_given(composed, seen | set_by_groups(chosen).keys()))
     return RunConfig.from_dict(composed)

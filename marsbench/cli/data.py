@@ -11,7 +11,7 @@ from marsbench.cli.output import Format, FormatOption, friendly, note, print_row
 
 if TYPE_CHECKING:
     from marsbench.data.rows import Source
-    from marsbench.data.spec import TaskSpec
+    from marsbench.tasks.spec import TaskSpec
 
 CONVERT_KEYS = ("source", "root", "size", "revision")
 """Keys of ``marsbench data convert``."""
@@ -63,8 +63,8 @@ def info(
     form: FormatOption = Format.AUTO,
 ) -> None:
     """Describe a task, count its data if they are there, and draw samples if asked."""
-    from marsbench.data.catalog import get_task
-    from marsbench.errors import DataNotFoundError, NotAvailableError
+    from marsbench.base.errors import DataNotFoundError, NotAvailableError
+    from marsbench.tasks.catalog import get_task
 
     spec = get_task(task)
     source: Source | None = None
@@ -80,7 +80,7 @@ def info(
         return
     _print_info(spec, source, _negatives(spec, source) if negatives else {}, form)
     if samples is not None:
-        from marsbench.data.pictures import draw_samples
+        from marsbench.data.tools.pictures.images import draw_samples
 
         draw_samples(spec, source, split, samples, raster=keys_of(where).get("raster"))
         note(f"Drew {samples}.")
@@ -94,8 +94,8 @@ def verify(
     form: FormatOption = Format.AUTO,
 ) -> None:
     """Check every file of a local folder and list all problems at once; exit code 2 if any."""
-    from marsbench.data.catalog import get_task
-    from marsbench.data.verify import verify_folder
+    from marsbench.data.tools.verify.folder import verify_folder
+    from marsbench.tasks.catalog import get_task
 
     spec = get_task(task)
     report = verify_folder(spec, keys_of(where, VERIFY_KEYS).get("root"))
@@ -118,8 +118,8 @@ def keys_of(where: list[str] | None, allowed: tuple[str, ...] = INFO_KEYS) -> di
     Raises:
         ConfigError: If one is no key of the command.
     """
+    from marsbench.base.errors import unknown_name
     from marsbench.cli.compose import split_word
-    from marsbench.errors import unknown_name
 
     found = dict(split_word(word) for word in where or [])
     for key in found:
@@ -130,7 +130,7 @@ def keys_of(where: list[str] | None, allowed: tuple[str, ...] = INFO_KEYS) -> di
 
 def open_where(spec: "TaskSpec", where: list[str] | None, *, download: bool) -> "Source":
     """Open a task's data where the words of a command say."""
-    from marsbench.config import RunConfig, parse_subset
+    from marsbench.config.schema import RunConfig, parse_subset
     from marsbench.data.sources import open_source
 
     # Through RunConfig, so that values are checked and worded as for a run.
@@ -194,9 +194,9 @@ def _print_info(
 
 def _negatives(spec: "TaskSpec", source: "Source") -> dict[str, int]:
     """Samples of each split that show no object."""
+    from marsbench.base.errors import ConfigError
+    from marsbench.base.progress import track
     from marsbench.data import decode
-    from marsbench.errors import ConfigError
-    from marsbench.progress import track
 
     if spec.kind.is_classification:
         raise ConfigError(

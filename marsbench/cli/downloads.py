@@ -9,9 +9,9 @@ from marsbench.cli import complete
 from marsbench.cli.output import Format, FormatOption, friendly, note, print_rows, say, size_text
 
 if TYPE_CHECKING:
-    from marsbench.config import Subset
-    from marsbench.data.inventory import Held
-    from marsbench.data.spec import TaskSpec
+    from marsbench.config.schema import Subset
+    from marsbench.data.tools.inventory import Held
+    from marsbench.tasks.spec import TaskSpec
 
 EVERY_TASK = "all"
 """Stands for every task that is published somewhere."""
@@ -58,9 +58,9 @@ def download(
     What is there already is not fetched again. One task's failure does not stop the others; the
     exit code is then 2.
     """
-    from marsbench.config import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, Subset, parse_subset
-    from marsbench.data.catalog import TASKS, get_task
-    from marsbench.errors import ConfigError, MarsbenchError, unknown_name
+    from marsbench.base.errors import ConfigError, MarsbenchError, unknown_name
+    from marsbench.config.schema import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, Subset, parse_subset
+    from marsbench.tasks.catalog import TASKS, get_task
 
     if source not in SOURCES:
         raise unknown_name("source", source, SOURCES)
@@ -104,14 +104,14 @@ def _download(
     every_subset: bool,
 ) -> dict[str, Any]:
     """Download one task and open what came, so that a fault of the data shows now."""
-    from marsbench.data.inventory import size_of
+    from marsbench.base.errors import DataNotFoundError
+    from marsbench.data.download.web import UnreachableError
     from marsbench.data.sources import zenodo
     from marsbench.data.sources.hub_files import fetch
     from marsbench.data.sources.huggingface import HubSource
     from marsbench.data.sources.local import LocalSource
-    from marsbench.data.sources.web import UnreachableError
-    from marsbench.data.spec import SPLITS
-    from marsbench.errors import DataNotFoundError
+    from marsbench.data.tools.inventory import size_of
+    from marsbench.tasks.spec import SPLITS
 
     if source != "zenodo":
         try:
@@ -157,8 +157,8 @@ def status(
 
     The exit code is 2 if something is damaged.
     """
-    from marsbench import paths
-    from marsbench.data.inventory import inventory
+    from marsbench.base import paths
+    from marsbench.data.tools.inventory import inventory
 
     found = inventory(check=check)
     _print(found, form)
@@ -187,9 +187,9 @@ def clean(
     form: FormatOption = Format.AUTO,
 ) -> None:
     """Delete a task's downloads and decoded images; folders of your own stay."""
-    from marsbench.data.catalog import get_task
-    from marsbench.data.inventory import ROOTS
-    from marsbench.data.inventory import clean as delete
+    from marsbench.data.tools.inventory import ROOTS
+    from marsbench.data.tools.inventory import clean as delete
+    from marsbench.tasks.catalog import get_task
 
     found = delete(None if task == ROOTS else get_task(task), dry_run=dry_run)
     _print(found, form)

@@ -24,7 +24,7 @@ def ensemble(
 ) -> None:
     """Average the predictions of finished runs of one task into a record of its own."""
     from marsbench.cli.run import print_summary
-    from marsbench.ensemble import make_ensemble
+    from marsbench.results.ensemble.combine import make_ensemble
 
     record, was_done = make_ensemble(runs, store, weights=weights)
     if not form.is_json:

@@ -41,12 +41,12 @@ def convert(
 
     Boxes are converted between COCO, Pascal VOC and YOLO exactly.
     """
+    from marsbench.base.errors import unknown_name
     from marsbench.data.boxes import BoxFormat
-    from marsbench.data.catalog import get_task
-    from marsbench.data.convert import convert as write
     from marsbench.data.sources.hub_files import fetch
     from marsbench.data.sources.huggingface import HubSource
-    from marsbench.errors import unknown_name
+    from marsbench.data.tools.convert import convert as write
+    from marsbench.tasks.catalog import get_task
 
     formats = [name.strip() for name in boxes.split(",")]
     for name in formats:
@@ -82,13 +82,13 @@ def subsets(
     form: FormatOption = Format.AUTO,
 ) -> None:
     """Write few-shot and partition lists into a folder: nested, seeded, val and test unchanged."""
-    from marsbench.config import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, parse_subset
-    from marsbench.data.catalog import get_task
+    from marsbench.base.errors import ConfigError
+    from marsbench.config.schema import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, parse_subset
     from marsbench.data.sources import find_local
     from marsbench.data.sources.local import LocalSource
     from marsbench.data.sources.zenodo import is_ours
-    from marsbench.data.subset_files import write_subsets
-    from marsbench.errors import ConfigError
+    from marsbench.data.tools.subset_files import write_subsets
+    from marsbench.tasks.catalog import get_task
 
     spec = get_task(task)
     root = keys_of(where, VERIFY_KEYS).get("root")

@@ -16,8 +16,8 @@ app = typer.Typer(no_args_is_help=True, help="List tasks, models, suites or conf
 @friendly
 def tasks(form: FormatOption = Format.AUTO) -> None:
     """List every task: its kind, sensor, classes and split sizes."""
-    from marsbench.data.catalog import TASKS
     from marsbench.data.sources.demo import DEMO_TASKS
+    from marsbench.tasks.catalog import TASKS
 
     rows = []
     for spec in TASKS.values():
@@ -40,7 +40,7 @@ def tasks(form: FormatOption = Format.AUTO) -> None:
 def models(form: FormatOption = Format.AUTO) -> None:
     """List every zoo entry with its weights; any other model is timm:NAME or torchvision:NAME."""
     from marsbench.models.spec import CLASSIFICATION
-    from marsbench.models.zoo import MODELS
+    from marsbench.models.zoo.catalog import MODELS
 
     rows = [
         {
@@ -84,8 +84,8 @@ def suites(form: FormatOption = Format.AUTO) -> None:
 @friendly
 def keys(form: FormatOption = Format.AUTO) -> None:
     """List every key of a run with its default and meaning."""
-    from marsbench.config import RunConfig
-    from marsbench.key_notes import key_notes
+    from marsbench.config.notes import key_notes
+    from marsbench.config.schema import RunConfig
 
     defaults = RunConfig().to_dict()
     rows = []

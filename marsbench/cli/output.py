@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
-from marsbench.errors import MarsbenchError
+from marsbench.base.errors import MarsbenchError
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -88,7 +88,7 @@ def predict(
     )
     missing = next((path for path in images if not path.exists()), None)
     if missing is not None:
-        from marsbench.errors import DataError
+        from marsbench.base.errors import DataError
 
         raise DataError(f"There is no file or folder {missing}.", "Correct the path.")
     # Before the model is loaded, which takes longer.

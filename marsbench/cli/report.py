@@ -12,7 +12,7 @@ from marsbench.cli.output import Format, FormatOption, friendly, note, say
 from marsbench.cli.sweep import read_asked
 
 if TYPE_CHECKING:
-    from marsbench.report.scores import Plan
+    from marsbench.report.study.scores import Plan
 
 SHOWN = 12
 """Problems that the terminal shows; the page lists all."""
@@ -90,7 +90,7 @@ def report(
     For example: marsbench report runs --out report, or: marsbench report runs suite=smoke seed=0
     """
     from marsbench.api import make_report
-    from marsbench.errors import NothingYetError
+    from marsbench.base.errors import NothingYetError
 
     try:
         built = make_report(
@@ -144,7 +144,7 @@ def report(
 def _plan(store: Path, words: list[str], suite: str | None) -> "Plan | None":
     """Find the runs that words and a suite ask for; None if neither is given."""
     from marsbench.api import planned
-    from marsbench.errors import ConfigError
+    from marsbench.base.errors import ConfigError
 
     if "=" in store.name and not store.is_dir():
         raise ConfigError(

@@ -76,7 +76,7 @@ def results(
     form: FormatOption = Format.AUTO,
 ) -> None:
     """List a store's finished runs with their headline scores; name records it cannot read."""
-    from marsbench.errors import unknown_name
+    from marsbench.base.errors import unknown_name
     from marsbench.results.classes import class_tables
     from marsbench.results.store import Store
 
@@ -169,7 +169,7 @@ def import_results(
     Records keep the file, its SHA-256 and the row. They are of protocol `upstream`, which reports
     never mix with runs of marsbench. All rows are imported, or none.
     """
-    from marsbench.errors import ConfigError
+    from marsbench.base.errors import ConfigError
     from marsbench.results import importing
 
     pairs = [text.rpartition("=") for text in rename or ()]

@@ -10,7 +10,7 @@ from marsbench.cli import complete
 from marsbench.cli.output import Format, FormatOption, friendly, note, print_rows, say
 
 if TYPE_CHECKING:
-    from marsbench.plan import Plan
+    from marsbench.plan.resolve import Plan
     from marsbench.results.record import RunRecord
 
 
@@ -42,12 +42,12 @@ def run(
 
     config = compose(words or [])
     if dry_run:
-        from marsbench.plan import resolve
+        from marsbench.plan.resolve import resolve
 
         _print_plan(resolve(config), form)
         return
-    from marsbench import environment
     from marsbench.api import run_config
+    from marsbench.base import environment
     from marsbench.results.store import Store
 
     try:

@@ -33,7 +33,7 @@ def submission(
     store: Annotated[Path, typer.Option("--store", help="Folder of records.")] = Path("runs"),
 ) -> None:
     """Predict a challenge's samples with a finished run, and write the challenge's CSV."""
-    from marsbench.submissions import write_submission
+    from marsbench.predict.submissions import write_submission
 
     count = write_submission(run, root, out, template=template, split=split, store=store)
     note(f"Wrote the probabilities of {count} samples to {out}.")
@@ -51,7 +51,7 @@ def score(
     form: FormatOption = Format.AUTO,
 ) -> None:
     """Score a submission against labels: mean binary log loss, and micro-averaged precision."""
-    from marsbench.submissions import score_submission
+    from marsbench.predict.submissions import score_submission
 
     values = score_submission(predictions, labels, metadata)
     if form.is_json:

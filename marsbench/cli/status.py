@@ -55,7 +55,7 @@ Look = Callable[[], "tuple[list[dict[str, Any]], list[Heartbeat]]"]
 
 def _looker(words: list[str], folder: Path | None) -> Look:
     """Find out what to look at, once; looking is then quick."""
-    from marsbench.errors import ConfigError
+    from marsbench.base.errors import ConfigError
     from marsbench.results.store import Store
 
     if any(word.startswith("suite=") for word in words):

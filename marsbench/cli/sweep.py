@@ -48,7 +48,7 @@ def sweep(
     The same command goes on with what is left, at any time and on any machine that sees the store.
     """
     from marsbench.sweep import cost
-    from marsbench.sweep.local import visible_gpus
+    from marsbench.sweep.launchers.local import visible_gpus
     from marsbench.sweep.planner import plan_sweep
     from marsbench.sweep.words import read_shard
 
@@ -219,7 +219,7 @@ def _print_commands(plan: "SweepPlan", asked: "Asked", *, retry_failed: bool) ->
 
 
 def _launch(plan: "SweepPlan", asked: "Asked", form: Format) -> None:
-    from marsbench.sweep.launchers import get_launcher
+    from marsbench.sweep.launchers.settings import get_launcher
     from marsbench.sweep.planner import State
     from marsbench.sweep.units import SWEEPS, write_plan
 

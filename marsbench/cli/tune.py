@@ -11,10 +11,10 @@ from marsbench.cli import complete
 from marsbench.cli.output import Format, FormatOption, friendly, note, print_rows, say
 
 if TYPE_CHECKING:
-    from marsbench.config import RunConfig
-    from marsbench.hparams import Choice
-    from marsbench.plan import Resolver
-    from marsbench.sweep.launchers import LauncherSettings
+    from marsbench.config.schema import RunConfig
+    from marsbench.plan.resolve import Resolver
+    from marsbench.plan.tuned import Choice
+    from marsbench.sweep.launchers.settings import LauncherSettings
     from marsbench.sweep.tune import Tuning
 
 VARIED = ("task", "model", "mode")
@@ -53,8 +53,8 @@ def tune(
     Frozen classification tries all settings together. The choices are small YAML files; `run` and
     `sweep` take them with hparams=tuned. The same command goes on where it was interrupted.
     """
-    from marsbench.errors import ConfigError, unknown_name
-    from marsbench.plan import Resolver
+    from marsbench.base.errors import ConfigError, unknown_name
+    from marsbench.plan.resolve import Resolver
     from marsbench.sweep.tune import Search, choose, search_with_optuna
 
     if search not in list(Search):
@@ -97,8 +97,8 @@ def _read(words: list[str], space: str) -> "tuple[list[Tuning], LauncherSettings
     import itertools
 
     from marsbench.cli.compose import compose, split_word
-    from marsbench.hparams import KEYS
-    from marsbench.sweep.launchers import load_settings
+    from marsbench.plan.tuned import KEYS
+    from marsbench.sweep.launchers.settings import load_settings
     from marsbench.sweep.suites import canonical
     from marsbench.sweep.tune import TRIALS, Tuning, load_space
 
@@ -141,7 +141,7 @@ def _absolute(place: str | None) -> str | None:
 def _carry_out(tried: "list[tuple[Tuning, list[RunConfig]]]", settings: "LauncherSettings") -> None:
     """Hand what is left to the launcher."""
     from marsbench.results.store import Store
-    from marsbench.sweep.launchers import get_launcher
+    from marsbench.sweep.launchers.settings import get_launcher
     from marsbench.sweep.planner import plan_sweep
     from marsbench.sweep.units import SWEEPS, write_plan
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from marsbench.base.errors import DataError, some
 from marsbench.data.boxes import (
     CORNERS,
     GRID,
@@ -22,7 +23,6 @@ from marsbench.data.boxes import (
     voc_class,
 )
 from marsbench.data.rows import Boxes, normalise
-from marsbench.errors import DataError, some
 
 _RELATIVE_DIGITS = 16
 """Decimals of a relative number: enough to find the grid again in any image."""

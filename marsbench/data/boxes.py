@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.base.errors import DataError, some
 from marsbench.data.rows import Boxes, normalise
-from marsbench.data.spec import TaskSpec
-from marsbench.errors import DataError, some
+from marsbench.tasks.spec import TaskSpec
 
 GRID = 10**8
 """Steps of a coordinate in one pixel: six decimals of a centre and size come to seven of a corner

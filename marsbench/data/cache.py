@@ -21,14 +21,14 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from marsbench import paths
-from marsbench.config import Bands
+from marsbench.base import paths
+from marsbench.base.errors import DataError
+from marsbench.base.progress import track
+from marsbench.config.schema import Bands
 from marsbench.data import decode
 from marsbench.data.rows import Boxes, Rows, Source
 from marsbench.data.samples import Decoded, decode_sample
-from marsbench.data.spec import Decode, TaskSpec
-from marsbench.errors import DataError
-from marsbench.progress import track
+from marsbench.tasks.spec import Decode, TaskSpec
 
 PIXELS = "pixels.u8"
 MASKS = "masks.u8"

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from pytorch_lightning.accelerators import CUDAAccelerator
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
-from marsbench.config import RunConfig
+from marsbench.base.environment import usable_cores
+from marsbench.base.errors import DataError, MarsbenchError
+from marsbench.config.schema import RunConfig
 from marsbench.data.dataset import Draw, MarsDataset, Sample
 from marsbench.data.rendering import Rendering
 from marsbench.data.rows import Source
-from marsbench.data.spec import TaskSpec
-from marsbench.environment import usable_cores
-from marsbench.errors import DataError, MarsbenchError
-from marsbench.kinds import Kind
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import TaskSpec
 
 
 class EpochSampler(Sampler[Draw]):

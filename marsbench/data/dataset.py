@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from marsbench.config import Bands
+from marsbench.config.schema import Bands
 from marsbench.data.cache import DirectSamples, Samples, cached_samples
 from marsbench.data.rendering import Rendering
 from marsbench.data.rows import Source
 from marsbench.data.samples import Decoded
-from marsbench.data.spec import TaskSpec
 from marsbench.data.spectra import Spectra, open_spectra, prepared_samples
 from marsbench.data.transforms import resize, resize_mask, to_float
-from marsbench.kinds import Kind
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import TaskSpec
 
 
 class Sample(TypedDict):

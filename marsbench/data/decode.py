@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from marsbench.base.errors import DataError, some
 from marsbench.data import tiff
 from marsbench.data.rows import BACKGROUND, Pixels, Raw, normalise
-from marsbench.data.spec import Decode, TaskSpec
-from marsbench.errors import DataError, some
+from marsbench.tasks.spec import Decode, TaskSpec
 
 VERSION = 2
 """Part of the cache's key: raise it whenever a decoder's output changes."""

@@ -12,9 +12,9 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
+from marsbench.base.errors import DataError
 from marsbench.data.decode import IGNORE
 from marsbench.data.rows import BACKGROUND, Boxes, Pixels, normalise
-from marsbench.errors import DataError
 
 PALETTE = (
     "#56B4E9",

@@ -8,9 +8,9 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from marsbench import paths
-from marsbench.errors import DataError
-from marsbench.identity import digest
+from marsbench.base import paths
+from marsbench.base.errors import DataError
+from marsbench.config.identity import digest
 
 
 def cached_table(

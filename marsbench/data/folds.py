@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.errors import ConfigError
+from marsbench.base.errors import ConfigError
 
 FOLD_SEED = 0
 """Seed of the parts. Not the run's: predictions of all runs of a study can be averaged."""

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.config import Imbalance
-from marsbench.errors import ConfigError, DataError
+from marsbench.base.errors import ConfigError, DataError
+from marsbench.config.schema import Imbalance
 
 MOST_REPEATS = 10
 """How often oversampling draws one sample in an epoch, at most."""

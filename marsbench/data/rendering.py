@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.base.errors import ConfigError
 from marsbench.data.samples import Decoded
-from marsbench.data.spec import TaskSpec
 from marsbench.data.spectra import technique_of
-from marsbench.errors import ConfigError
 from marsbench.spectra import raster
 from marsbench.spectra.presets import DEFAULTS, PRESETS, RasterSpec, get_preset
+from marsbench.tasks.spec import TaskSpec
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.config import SourceName, Subset
-from marsbench.data.spec import TaskSpec
-from marsbench.errors import DataError
+from marsbench.base.errors import DataError
+from marsbench.config.schema import SourceName, Subset
 from marsbench.spectra.spectrum import Spectrum
+from marsbench.tasks.spec import TaskSpec
 
 BACKGROUND = "background"
 """What every task calls the pixels of no object: class 0 of masks, and of no box."""

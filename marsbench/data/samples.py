@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.config import Bands
+from marsbench.base.errors import DataError
+from marsbench.config.schema import Bands
 from marsbench.data import decode, tiff
 from marsbench.data.rows import Boxes, Pixels, Raw
-from marsbench.data.spec import Decode, TaskSpec
-from marsbench.errors import DataError
+from marsbench.tasks.spec import Decode, TaskSpec
 
 T = TypeVar("T")
 

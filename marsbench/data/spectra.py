@@ -15,19 +15,19 @@ from typing import Protocol
 
 from filelock import FileLock
 
-from marsbench import paths
+from marsbench.base import paths
+from marsbench.base.environment import usable_cores
+from marsbench.base.errors import DataError, some
+from marsbench.base.progress import tell, track
+from marsbench.config.identity import digest
 from marsbench.data.cache import Samples, build_cache
 from marsbench.data.rows import Raw, Rows, Source
 from marsbench.data.samples import Decoded
-from marsbench.data.spec import TaskSpec
-from marsbench.environment import usable_cores
-from marsbench.errors import DataError, some
-from marsbench.identity import digest
-from marsbench.progress import tell, track
 from marsbench.spectra import background, raster
 from marsbench.spectra.presets import RasterSpec
 from marsbench.spectra.reading import read_spectrum
 from marsbench.spectra.spectrum import Instrument, Spectrum, Technique
+from marsbench.tasks.spec import TaskSpec
 
 VERSION = 1
 """Part of the file's key: raise it whenever the points of a spectrum come out otherwise."""

@@ -9,10 +9,10 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.config import Subset
+from marsbench.base.errors import DataError
+from marsbench.config.identity import digest
+from marsbench.config.schema import Subset
 from marsbench.data.rows import Rows, Source
-from marsbench.errors import DataError
-from marsbench.identity import digest
 
 SUBSET_SEED = 0
 """Seed of generated subsets. Not the run's: all seeds of a study train on the same samples."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from marsbench.errors import DataError
+from marsbench.base.errors import DataError
 
 if TYPE_CHECKING:
     import tifffile

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from marsbench.config import Augment
+from marsbench.config.schema import Augment
 
 
 def resize(image: Tensor, side: int) -> Tensor:

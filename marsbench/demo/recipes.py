@@ -14,9 +14,9 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.data.catalog import get_task
-from marsbench.data.spec import SPLITS
-from marsbench.errors import unknown_name
+from marsbench.base.errors import unknown_name
+from marsbench.tasks.catalog import get_task
+from marsbench.tasks.spec import SPLITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +140,7 @@ RECIPES: dict[str, Recipe] = {
             image_size=96,
             sizes={"train": 400, "val": 120, "test": 200},
             class_weights=_DUST,
-            render="marsbench.demo.dust:render_edr",
+            render="marsbench.demo.orbit.atmospheric_dust:render_edr",
         ),
         Recipe(
             task="atmospheric_dust_cls_rdr",
@@ -148,7 +148,7 @@ RECIPES: dict[str, Recipe] = {
             image_size=96,
             sizes={"train": 400, "val": 120, "test": 200},
             class_weights=_DUST,
-            render="marsbench.demo.dust:render_rdr",
+            render="marsbench.demo.orbit.atmospheric_dust:render_rdr",
         ),
         Recipe(
             task="change_cls_ctx",
@@ -156,7 +156,7 @@ RECIPES: dict[str, Recipe] = {
             image_size=96,
             sizes={"train": 240, "val": 80, "test": 120},
             class_weights=_CHANGE,
-            render="marsbench.demo.change:render_ctx",
+            render="marsbench.demo.orbit.change:render_ctx",
         ),
         Recipe(
             task="change_cls_hirise",
@@ -164,7 +164,7 @@ RECIPES: dict[str, Recipe] = {
             image_size=96,
             sizes={"train": 480, "val": 120, "test": 240},
             class_weights=_CHANGE,
-            render="marsbench.demo.change:render_hirise",
+            render="marsbench.demo.orbit.change:render_hirise",
         ),
         Recipe(
             task="domars16k",
@@ -172,7 +172,7 @@ RECIPES: dict[str, Recipe] = {
             image_size=96,
             sizes={"train": 1200, "val": 300, "test": 450},
             class_weights=dict.fromkeys(get_task("domars16k").class_names, 1.0),
-            render="marsbench.demo.landforms:render",
+            render="marsbench.demo.orbit.landforms.classes:render",
         ),
         Recipe(
             task="frost_cls",
@@ -180,7 +180,7 @@ RECIPES: dict[str, Recipe] = {
             image_size=96,
             sizes={"train": 240, "val": 80, "test": 120},
             class_weights={"Frost": 0.48, "Non Frost": 0.52},
-            render="marsbench.demo.frost:render",
+            render="marsbench.demo.orbit.frost:render",
         ),
         Recipe(
             task="landmark_cls",
@@ -188,7 +188,7 @@ RECIPES: dict[str, Recipe] = {
             image_size=96,
             sizes={"train": 1200, "val": 320, "test": 480},
             class_weights=_LANDMARKS,
-            render="marsbench.demo.landmarks:render",
+            render="marsbench.demo.orbit.landmarks:render",
         ),
         Recipe(
             task="surface_cls",
@@ -196,7 +196,7 @@ RECIPES: dict[str, Recipe] = {
             image_size=96,
             sizes={"train": 1920, "val": 480, "test": 640},
             class_weights=_SURFACE,
-            render="marsbench.demo.rover:render",
+            render="marsbench.demo.rover.surface:render",
         ),
         Recipe(
             task="surface_multi_label_cls",
@@ -204,8 +204,8 @@ RECIPES: dict[str, Recipe] = {
             image_size=96,
             sizes={"train": 1400, "val": 300, "test": 450},
             class_weights=_SHOWN,
-            render="marsbench.demo.rover_labels:render",
-            label_sets="marsbench.demo.rover_labels:label_sets",
+            render="marsbench.demo.rover.labels:render",
+            label_sets="marsbench.demo.rover.labels:label_sets",
         ),
     )
 }

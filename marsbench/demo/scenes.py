@@ -10,9 +10,9 @@ from zlib import crc32
 
 import numpy as np
 
-from marsbench.data.spec import SPLITS
-from marsbench.demo.scene import Scene
-from marsbench.errors import unknown_name
+from marsbench.base.errors import unknown_name
+from marsbench.demo.art.scene import Scene
+from marsbench.tasks.spec import SPLITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +44,17 @@ def _recipe(task: str, draw: str, train: int, image_size: int = 128) -> SceneRec
 SCENES: dict[str, SceneRecipe] = {
     recipe.task: recipe
     for recipe in (
-        _recipe("boulder_seg", "boulders:draw_seg", 240),
-        _recipe("conequest_seg", "cones:draw_seg", 240),
-        _recipe("crater_binary_seg", "crater_masks:draw_binary", 240),
-        _recipe("crater_multi_seg", "crater_masks:draw_multi", 600),
-        _recipe("mars_seg_mer", "rover_seg:draw_mer", 360),
-        _recipe("mars_seg_msl", "rover_seg:draw_msl", 360),
-        _recipe("mmls", "landslides:draw", 240),
-        _recipe("s5mars", "rover_seg:draw_s5mars", 480),
-        _recipe("boulder_det", "boulders:draw_det", 300),
-        _recipe("conequest_det", "cones:draw_det", 300),
-        _recipe("dust_devil_det", "dust_devils:draw", 300),
+        _recipe("boulder_seg", "orbit.boulders:draw_seg", 240),
+        _recipe("conequest_seg", "orbit.cones:draw_seg", 240),
+        _recipe("crater_binary_seg", "orbit.crater_masks:draw_binary", 240),
+        _recipe("crater_multi_seg", "orbit.crater_masks:draw_multi", 600),
+        _recipe("mars_seg_mer", "rover.seg.scenes:draw_mer", 360),
+        _recipe("mars_seg_msl", "rover.seg.scenes:draw_msl", 360),
+        _recipe("mmls", "orbit.landslides:draw", 240),
+        _recipe("s5mars", "rover.seg.scenes:draw_s5mars", 480),
+        _recipe("boulder_det", "orbit.boulders:draw_det", 300),
+        _recipe("conequest_det", "orbit.cones:draw_det", 300),
+        _recipe("dust_devil_det", "orbit.dust_devils:draw", 300),
     )
 }
 """Every recipe by the name of its task."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from marsbench.errors import ConfigError, NotAvailableError
+from marsbench.base.errors import ConfigError, NotAvailableError
 from marsbench.models import weights
 from marsbench.models.norms import without_lone_statistics
 from marsbench.models.spec import Library, ModelSpec

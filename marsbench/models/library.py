@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from marsbench.errors import NotAvailableError, unknown_name
+from marsbench.base.errors import NotAvailableError, unknown_name
 from marsbench.models.spec import HALF, Library, ModelSpec, WeightSpec
 
 

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from torch import nn
 
-from marsbench.config import Mode
-from marsbench.kinds import Kind
+from marsbench.config.schema import Mode
 from marsbench.models.build import Classifier, build_classifier
 from marsbench.models.spec import ModelSpec
+from marsbench.tasks.kinds import Kind
 
 if TYPE_CHECKING:
-    from marsbench.models.detectors import Detector
-    from marsbench.models.segmenters import Segmenter
+    from marsbench.models.detectors.torchvision import Detector
+    from marsbench.models.segmenters.smp import Segmenter
 
 Model: TypeAlias = "Classifier | Segmenter | Detector"
 """What a run trains. All have `is_frozen`, `frozen_prefix` and `freeze_backbone`."""
@@ -53,7 +53,7 @@ def build_for_mode(
     pretrained = mode is not Mode.SCRATCH
     model: Model
     if kind is Kind.SEGMENTATION:
-        from marsbench.models.segmenters import build_segmenter
+        from marsbench.models.segmenters.smp import build_segmenter
 
         model = build_segmenter(
             spec,
@@ -63,7 +63,7 @@ def build_for_mode(
             color_of_band=colors,
         )
     elif kind is Kind.DETECTION:
-        from marsbench.models.detectors import build_detector
+        from marsbench.models.detectors.torchvision import build_detector
 
         model = build_detector(
             spec,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from marsbench.kinds import Kind
+from marsbench.tasks.kinds import Kind
 
 CLASSIFICATION = frozenset({Kind.BINARY, Kind.MULTICLASS, Kind.MULTILABEL})
 SEGMENTATION = frozenset({Kind.SEGMENTATION})

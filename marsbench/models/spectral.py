@@ -16,7 +16,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marsbench.errors import unknown_name
+from marsbench.base.errors import unknown_name
 
 DILATIONS = (1, 2, 5, 10, 20, 50, 100)
 """Columns between the taps of the first convolutions: from a peak's flank to a whole ramp."""

@@ -16,9 +16,9 @@ from urllib.request import getproxies
 import torch
 from torch import Tensor, nn
 
-from marsbench.errors import WeightsError
+from marsbench.base.errors import WeightsError
+from marsbench.base.progress import tell
 from marsbench.models.spec import Library, ModelSpec
-from marsbench.progress import tell
 
 State = dict[str, Tensor]
 

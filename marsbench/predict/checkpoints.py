@@ -6,8 +6,9 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from marsbench.config import Bands, LossName, Mode
-from marsbench.data.catalog import get_task
+from marsbench.base.errors import NotAvailableError, WeightsError
+from marsbench.base.files import file_digest
+from marsbench.config.schema import Bands, LossName, Mode
 from marsbench.data.rows import class_order
 from marsbench.data.samples import colors_of
 from marsbench.data.sources.annotations import (
@@ -16,17 +17,17 @@ from marsbench.data.sources.annotations import (
     read_mapping,
     without_background,
 )
-from marsbench.data.spec import Decode, TaskSpec
-from marsbench.errors import NotAvailableError, WeightsError
-from marsbench.files import file_digest
-from marsbench.kinds import KINDS, Kind
-from marsbench.models import detectors, weights
+from marsbench.models import weights
 from marsbench.models.build import build_classifier
+from marsbench.models.detectors import torchvision
 from marsbench.models.modes import Model, build_for_mode
 from marsbench.models.spec import Library, ModelSpec
-from marsbench.models.zoo import get_model
+from marsbench.models.zoo.catalog import get_model
 from marsbench.predict.predictor import Network, Predictor, objective_of
 from marsbench.results.store import MODEL
+from marsbench.tasks.catalog import get_task
+from marsbench.tasks.kinds import KINDS, Kind
+from marsbench.tasks.spec import Decode, TaskSpec
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
@@ -163,9 +164,9 @@ def _load_dense(
         )
     else:
         if entry.library is Library.TORCHVISION:
-            state = {detectors.present_name(name): value for name, value in state.items()}
+            state = {torchvision.present_name(name): value for name, value in state.items()}
         counted = any(name.endswith("num_batches_tracked") for name in state)
-        built = detectors.build_detector(
+        built = torchvision.build_detector(
             entry,
             num_classes,
             # Constant statistics count no batches: which of the two kinds of module it was.

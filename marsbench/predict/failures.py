@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from marsbench.errors import MarsbenchError, some
+from marsbench.base.errors import MarsbenchError, some
 from marsbench.predict.inputs import Item
 
 _PLURAL = {"is": "are", "has": "have", "holds": "hold", "says": "say"}

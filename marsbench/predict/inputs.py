@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from marsbench.config import Bands
+from marsbench.base.errors import DataError
+from marsbench.config.schema import Bands
 from marsbench.data import decode, tiff
 from marsbench.data.rows import Pixels
 from marsbench.data.samples import SMALLEST
 from marsbench.data.sources.annotations import AFTER, BEFORE, second_of_pair
-from marsbench.data.spec import Decode, TaskSpec
-from marsbench.errors import DataError
 from marsbench.predict.geo import Georeference, read_georeference, read_nodata
+from marsbench.tasks.spec import Decode, TaskSpec
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 """What files of a folder are images; a file that is named is opened whatever it is called."""

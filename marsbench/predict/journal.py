@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from marsbench.errors import ConfigError, StoreError
+from marsbench.base.errors import ConfigError, StoreError
 from marsbench.predict.inputs import Item
 from marsbench.predict.outputs import OVERLAYS, replacing
 

@@ -7,21 +7,21 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from marsbench.config import Bands, LossName, Mode
-from marsbench.data.catalog import get_task
+from marsbench.base.errors import ConfigError, StoreError, WeightsError
+from marsbench.config.schema import Bands, LossName, Mode
 from marsbench.data.samples import colors_of
-from marsbench.data.spec import Decode, TaskSpec
-from marsbench.errors import ConfigError, StoreError, WeightsError
-from marsbench.kinds import KINDS, Kind
 from marsbench.models import weights
 from marsbench.models.modes import Model, build_for_mode
 from marsbench.models.spec import ModelSpec
-from marsbench.models.zoo import get_model
+from marsbench.models.zoo.catalog import get_model
 from marsbench.predict.checkpoints import SUFFIXES, from_hub, of_checkpoint
 from marsbench.predict.predictor import Network, Predictor, objective_of
 from marsbench.results.find import finished_run, in_store, unknown_run
 from marsbench.results.record import RunRecord
 from marsbench.results.store import MODEL, RECORD
+from marsbench.tasks.catalog import get_task
+from marsbench.tasks.kinds import KINDS, Kind
+from marsbench.tasks.spec import Decode, TaskSpec
 from marsbench.training import provenance
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")

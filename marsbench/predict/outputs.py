@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from marsbench.base.errors import StoreError
 from marsbench.data.drawing import class_colors
-from marsbench.errors import StoreError
-from marsbench.kinds import Kind
 from marsbench.predict.geo import NODATA, Georeference
 from marsbench.predict.tiles import Found
+from marsbench.tasks.kinds import Kind
 
 EMPTY = 255
 """Class id of pixels of a map where the image holds nothing."""

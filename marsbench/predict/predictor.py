@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marsbench.config import Bands, LossName
-from marsbench.data.spec import TaskSpec
-from marsbench.kinds import Kind
+from marsbench.config.schema import Bands, LossName
 from marsbench.predict.tiles import Found
-from marsbench.training.losses import Objective
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import TaskSpec
+from marsbench.training.loop.losses.labels import Objective
 
 
 class Network(Protocol):

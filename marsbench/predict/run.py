@@ -13,18 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from marsbench import environment
+from marsbench.base import environment
+from marsbench.base.errors import ConfigError, DataError, MarsbenchError
+from marsbench.base.progress import track
 from marsbench.data.rows import Pixels
 from marsbench.data.transforms import resize, to_float
-from marsbench.errors import ConfigError, DataError, MarsbenchError
-from marsbench.kinds import Kind
 from marsbench.predict import outputs
 from marsbench.predict.inputs import Item, Picture, open_picture
 from marsbench.predict.journal import Journal, source_of
 from marsbench.predict.outputs import EMPTY, MAPS, OVERLAYS
 from marsbench.predict.predictor import Predictor
 from marsbench.predict.tiles import Found, Probabilities, Tile, grid, join, stitch
-from marsbench.progress import track
+from marsbench.tasks.kinds import Kind
 
 LARGE = 2
 """Images more than so many times as long as a tile, in either direction, are tiled."""

@@ -9,9 +9,20 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from marsbench.report.curves import Curve, curves_of
-from marsbench.report.reference import Published, published, reference_ranges
-from marsbench.report.scores import (
+from marsbench.report.figures.style import looks
+from marsbench.report.statistics.curves import Curve, curves_of
+from marsbench.report.statistics.problems import of_comparisons, of_summaries
+from marsbench.report.statistics.reference import Published, published, reference_ranges
+from marsbench.report.statistics.summary import (
+    ROUNDS,
+    Comparison,
+    Ranges,
+    Summary,
+    compare,
+    observed_ranges,
+    summarise,
+)
+from marsbench.report.study.scores import (
     FULL,
     NONE,
     Group,
@@ -21,17 +32,6 @@ from marsbench.report.scores import (
     amount_of,
     by_severity,
 )
-from marsbench.report.style import looks
-from marsbench.report.summary import (
-    ROUNDS,
-    Comparison,
-    Ranges,
-    Summary,
-    compare,
-    observed_ranges,
-    summarise,
-)
-from marsbench.report.troubles_of_estimates import of_comparisons, of_summaries
 from marsbench.results.store import Store
 
 REFERENCE = "reference"

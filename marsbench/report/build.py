@@ -9,34 +9,34 @@ from pathlib import Path
 from typing import Any
 
 from marsbench import __version__
-from marsbench.errors import ConfigError, StoreError, unknown_name
-from marsbench.progress import steps
-from marsbench.report import figures, style
+from marsbench.base.errors import ConfigError, StoreError, unknown_name
+from marsbench.base.progress import steps
 from marsbench.report.analysis import (
     OBSERVED,
     REFERENCE,
     Analysis,
     analyse,
 )
-from marsbench.report.beside import compared_tables, published_table
-from marsbench.report.html import Drawn, Finding, page
-from marsbench.report.picture import Picture
-from marsbench.report.scores import Plan, Study, open_study
-from marsbench.report.summary import ROUNDS
-from marsbench.report.table_forms import Table
-from marsbench.report.tables import (
+from marsbench.report.figures import by_task, style
+from marsbench.report.figures.picture import Picture
+from marsbench.report.page.html import Drawn, Finding, page
+from marsbench.report.statistics.summary import ROUNDS
+from marsbench.report.study.scores import Plan, Study, open_study
+from marsbench.report.tables.beside import compared_tables, published_table
+from marsbench.report.tables.build import (
     coverage_tables,
     missing_table,
     ranges_table,
     runs_table,
     tables,
 )
+from marsbench.report.tables.forms import Table
 from marsbench.results.store import Store, write_atomically
 
 INDEX = "index.html"
 MANIFEST = "report.json"
 TABLES = "tables"
-PARTS = (TABLES, *figures.FAMILIES)
+PARTS = (TABLES, *by_task.FAMILIES)
 """What `only` may name."""
 
 
@@ -243,11 +243,11 @@ def _draw(
 
 def _planned(analysis: Analysis, parts: Collection[str]) -> tuple[list[Picture], list[Finding]]:
     planned, failed = [], []
-    for family in figures.FAMILIES:
+    for family in by_task.FAMILIES:
         if family not in parts:
             continue
         try:
-            planned += figures.pictures(analysis, (family,))
+            planned += by_task.pictures(analysis, (family,))
         except Exception as error:
             failed.append(_not_drawn(family, error))
     return planned, failed

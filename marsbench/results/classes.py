@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from marsbench.config import Imbalance
-from marsbench.identity import digest
+from marsbench.config.identity import digest
+from marsbench.config.schema import Imbalance
 from marsbench.results.record import RunRecord
 
 

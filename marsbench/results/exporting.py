@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from marsbench.errors import ConfigError, StoreError
+from marsbench.base.errors import ConfigError, StoreError
 from marsbench.results.store import Store
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from marsbench.errors import ConfigError, StoreError, unknown_name
+from marsbench.base.errors import ConfigError, StoreError, unknown_name
 from marsbench.results.record import RunRecord
 from marsbench.results.store import CONFIG, FAILED, RECORD, Store, read_record
 

@@ -21,15 +21,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from marsbench.config import Mode, parse_subset
-from marsbench.data.catalog import TASKS
-from marsbench.data.spec import TaskSpec
-from marsbench.errors import ConfigError, DataError, MarsbenchError, some, unknown_name
-from marsbench.identity import run_id, slug
-from marsbench.kinds import Kind
-from marsbench.models.zoo import ALIASES, MODELS
+from marsbench.base.errors import ConfigError, DataError, MarsbenchError, some, unknown_name
+from marsbench.config.identity import run_id, slug
+from marsbench.config.schema import Mode, parse_subset
+from marsbench.models.zoo.catalog import ALIASES, MODELS
 from marsbench.results.record import IMPORTED, RunRecord
 from marsbench.results.store import Store, now
+from marsbench.tasks.catalog import TASKS
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import TaskSpec
 
 PROTOCOL = "upstream"
 

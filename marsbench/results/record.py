@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypedDict
 
-from marsbench.errors import StoreError
-from marsbench.identity import digest
+from marsbench.base.errors import StoreError
+from marsbench.config.identity import digest
 
 SCHEMA_VERSION = 1
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from marsbench import __version__
-from marsbench.errors import BusyError, StoreError
+from marsbench.base.errors import BusyError, StoreError
 from marsbench.results.record import RunRecord
 
 if TYPE_CHECKING:

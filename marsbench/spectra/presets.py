@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from marsbench.errors import unknown_name
+from marsbench.base.errors import unknown_name
 from marsbench.spectra.spectrum import Technique
 
 HELIUM = 4

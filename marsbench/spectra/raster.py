@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.errors import DataError
+from marsbench.base.errors import DataError
 from marsbench.spectra import background
 from marsbench.spectra.presets import HELIUM, Cell, RasterSpec, Scale
 from marsbench.spectra.spectrum import Floats, Spectrum

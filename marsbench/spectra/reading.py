@@ -6,7 +6,7 @@ The challenges' columns are ``time,temp,m/z,abundance`` (EGA-MS) and ``time,mass
 
 import numpy as np
 
-from marsbench.errors import DataError
+from marsbench.base.errors import DataError
 from marsbench.spectra.spectrum import Floats, Instrument, Spectrum, Technique
 
 COLUMNS: dict[Technique, tuple[str, ...]] = {

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.kinds import Technique
+from marsbench.tasks.kinds import Technique
 
 __all__ = ["Floats", "Instrument", "Spectrum", "Technique"]
 

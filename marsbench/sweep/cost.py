@@ -11,13 +11,13 @@ from functools import lru_cache
 from pathlib import Path
 from statistics import median
 
-from marsbench.config import Mode, Protocol, RunConfig, SourceName, parse_subset
-from marsbench.data.spec import TaskSpec
-from marsbench.errors import StoreError
-from marsbench.identity import slug
+from marsbench.base.errors import StoreError
+from marsbench.config.identity import slug
+from marsbench.config.schema import Mode, Protocol, RunConfig, SourceName, parse_subset
 from marsbench.models.spec import ModelSpec
-from marsbench.plan import Plan
+from marsbench.plan.resolve import Plan
 from marsbench.results.store import RECORD, read_record
+from marsbench.tasks.spec import TaskSpec
 
 OPERATIONS = 340.0
 """Floating-point operations per parameter and image of 224 x 224 pixels, forward; of the zoo's

@@ -1,7 +1,7 @@
 """Named lists that suites are written with, each a fact of the paper stated once."""
 
-from marsbench.config import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, Mode
-from marsbench.data.tables import classification, detection, segmentation
+from marsbench.config.schema import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, Mode
+from marsbench.tasks.tables import classification, detection, segmentation
 
 LISTS: dict[str, dict[str, tuple[str | int, ...]]] = {
     "task": {

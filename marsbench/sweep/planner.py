@@ -13,16 +13,16 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from marsbench.config import Protocol, RunConfig, parse_subset
-from marsbench.data.spec import SPLITS, TaskSpec
-from marsbench.errors import DataError, DataNotFoundError, MarsbenchError, WeightsError
-from marsbench.models.zoo import get_model
-from marsbench.plan import Plan, Resolver
-from marsbench.plan_choices import protocol_of
+from marsbench.base.errors import DataError, DataNotFoundError, MarsbenchError, WeightsError
+from marsbench.config.schema import Protocol, RunConfig, parse_subset
+from marsbench.models.zoo.catalog import get_model
+from marsbench.plan.choices import protocol_of
+from marsbench.plan.resolve import Plan, Resolver
 from marsbench.results.store import FAILED, RECORD, Store
 from marsbench.sweep import cost
 from marsbench.sweep.cost import Measured
 from marsbench.sweep.units import MOST_RUNS
+from marsbench.tasks.spec import SPLITS, TaskSpec
 
 SHARD_SPEED = cost.SPEED["gpu"]
 """Operations per second by which parts of a suite are weighed, on every machine alike."""

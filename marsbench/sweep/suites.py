@@ -14,13 +14,13 @@ from typing import Any
 
 import yaml
 
-from marsbench import paths
-from marsbench.config import RunConfig, canonical_subset, check_key
-from marsbench.data.catalog import TASKS, get_task
-from marsbench.errors import ConfigError, MarsbenchError, unknown_name
-from marsbench.hparams import filled
-from marsbench.models.zoo import get_model
+from marsbench.base import paths
+from marsbench.base.errors import ConfigError, MarsbenchError, unknown_name
+from marsbench.config.schema import RunConfig, canonical_subset, check_key
+from marsbench.models.zoo.catalog import get_model
+from marsbench.plan.tuned import filled
 from marsbench.sweep.lists import LISTS
+from marsbench.tasks.catalog import TASKS, get_task
 
 AXES = ("task", "model", "mode", "subset", "seed")
 """The keys that every grid varies, in the order of a run's id."""

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from marsbench import paths
-from marsbench.config import Protocol, RunConfig
-from marsbench.config_values import nest
-from marsbench.errors import ConfigError, MarsbenchError, NotAvailableError, unknown_name
-from marsbench.hparams import KEYS, Choice
-from marsbench.plan import Resolver
-from marsbench.progress import steps
+from marsbench.base import paths
+from marsbench.base.errors import ConfigError, MarsbenchError, NotAvailableError, unknown_name
+from marsbench.base.progress import steps
+from marsbench.base.values import nest
+from marsbench.config.schema import Protocol, RunConfig
+from marsbench.plan.resolve import Resolver
+from marsbench.plan.tuned import KEYS, Choice
 from marsbench.results.record import RunRecord
 from marsbench.results.store import FAILED, Store
 from marsbench.sweep.suites import canonical
@@ -118,7 +118,8 @@ def carry_out(configs: Sequence[RunConfig], resolver: Resolver) -> Iterator[RunR
     Yields:
         The record of each run in order; None of one that failed, of which the store has word.
     """
-    from marsbench.training import bank, runner
+    from marsbench.training import runner
+    from marsbench.training.frozen import bank
 
     plans = [resolver.resolve(config) for config in configs]
     found: dict[str, RunRecord] = {}

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marsbench.config import RunConfig
-from marsbench.data.sources.web import shown
-from marsbench.errors import MarsbenchError, StoreError
-from marsbench.identity import slug
+from marsbench.base.errors import MarsbenchError, StoreError
+from marsbench.config.identity import slug
+from marsbench.config.schema import RunConfig
+from marsbench.data.download.web import shown
 from marsbench.results.store import FAILED, RECORD, now, write_atomically
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from marsbench.config import RunConfig, check_key
-from marsbench.errors import ConfigError
-from marsbench.hparams import KEYS
+from marsbench.base.errors import ConfigError
+from marsbench.config.schema import RunConfig, check_key
+from marsbench.plan.tuned import KEYS
 from marsbench.results.store import Store
-from marsbench.sweep.launchers import LauncherSettings, load_settings
+from marsbench.sweep.launchers.settings import LauncherSettings, load_settings
 from marsbench.sweep.suites import Suite, expand, load_suite, narrowed
 
 SUITE, LAUNCHER = "suite", "launcher"

@@ -18,18 +18,18 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from marsbench import environment
-from marsbench.config import Protocol, RunConfig
-from marsbench.errors import BusyError, DataError, DataNotFoundError, MarsbenchError
-from marsbench.plan import Resolver
-from marsbench.progress import tell
+from marsbench.base import environment
+from marsbench.base.errors import BusyError, DataError, DataNotFoundError, MarsbenchError
+from marsbench.base.progress import tell
+from marsbench.config.schema import Protocol, RunConfig
+from marsbench.plan.resolve import Resolver
 from marsbench.results.store import FAILED, RECORD, Store
 from marsbench.sweep.heartbeat import Beating, beating
 from marsbench.sweep.planner import place_of
 from marsbench.sweep.units import read_unit, sweep_of
 
 if TYPE_CHECKING:
-    from marsbench.plan import Plan
+    from marsbench.plan.resolve import Plan
     from marsbench.results.record import Outcome
 
 INTERRUPTED = 75
@@ -146,7 +146,7 @@ class _Work:
         """Carry out runs that share features; says whether it came to their end."""
         if not plans:
             return True
-        from marsbench.training import bank
+        from marsbench.training.frozen import bank
 
         left = {plan.run_id: Store(plan.config.store) for plan in plans}
         started = time.perf_counter()

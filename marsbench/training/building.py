@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from marsbench.config import Mode
+from marsbench.config.schema import Mode
 from marsbench.data.samples import colors_of
 from marsbench.models.modes import Model, build_for_mode
-from marsbench.plan import Plan
+from marsbench.plan.resolve import Plan
 
 
 def build_network(plan: Plan, mode: Mode) -> Model:

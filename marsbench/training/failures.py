@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from marsbench.config import RunConfig
-from marsbench.errors import ConfigError, MarsbenchError, StoreError, TrainingError
+from marsbench.base.errors import ConfigError, MarsbenchError, StoreError, TrainingError
+from marsbench.config.schema import RunConfig
 from marsbench.results.store import write_atomically
 
 _WORD = ".stopped-"

@@ -22,10 +22,10 @@ from marsbench.data.drawing import (
     show_boxes,
     to_rgb,
 )
-from marsbench.data.pictures import short, spread
 from marsbench.data.rows import Boxes, Pixels
-from marsbench.kinds import Kind
-from marsbench.training.evaluation import MAPS, Predictions
+from marsbench.data.tools.pictures.images import short, spread
+from marsbench.tasks.kinds import Kind
+from marsbench.training.loop.evaluation import MAPS, Predictions
 
 SAMPLES = "samples.png"
 

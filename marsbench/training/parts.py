@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.config import Checkpoint, OptimName
+from marsbench.base.errors import ConfigError
+from marsbench.config.schema import Checkpoint, OptimName
 from marsbench.data.folds import ASIDE, OUT_OF_FOLD, assign_folds, strata_of
 from marsbench.data.imbalance import Balance, balance
-from marsbench.data.spec import SPLITS
-from marsbench.errors import ConfigError
 from marsbench.models.spec import Library
-from marsbench.plan import Plan
+from marsbench.plan.resolve import Plan
+from marsbench.tasks.spec import SPLITS
 
 
 @dataclass(frozen=True)

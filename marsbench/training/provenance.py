@@ -9,11 +9,11 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from marsbench import environment
-from marsbench.config import RunConfig
-from marsbench.data.sources.web import shown
+from marsbench.base import environment
+from marsbench.config.schema import RunConfig
+from marsbench.data.download.web import shown
 from marsbench.models.modes import Model
-from marsbench.plan import Plan
+from marsbench.plan.resolve import Plan
 from marsbench.results.record import RunRecord
 from marsbench.results.store import MODEL, now
 from marsbench.training.trained import Trained

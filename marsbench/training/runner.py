@@ -10,43 +10,37 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from marsbench import environment
-from marsbench.config import Protocol
+from marsbench.base import environment
+from marsbench.base.errors import MarsbenchError
+from marsbench.base.progress import tell
+from marsbench.config.schema import Protocol
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.imbalance import Balance
-from marsbench.data.spec import Decode
-from marsbench.errors import MarsbenchError
-from marsbench.kinds import Kind
 from marsbench.models.modes import Model, count_parameters
 from marsbench.models.spec import Library
-from marsbench.plan import Plan
-from marsbench.progress import tell
+from marsbench.plan.resolve import Plan
 from marsbench.results.record import Outcome, RunRecord
 from marsbench.results.store import CONFIG, Store, write_atomically
-from marsbench.training.allocator import keep_freed_memory
-from marsbench.training.bank import run_alone
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import Decode
 from marsbench.training.building import build_network
-from marsbench.training.devices import device_name, peak_memory
-from marsbench.training.evaluation import evaluate, save_predictions
 from marsbench.training.failures import explain, forget_words, leave_word, word_of_others
-from marsbench.training.fitting import fit, load_chosen
+from marsbench.training.frozen.bank import run_alone
 from marsbench.training.gallery import gallery
-from marsbench.training.losses import Objective
-from marsbench.training.memory import within_memory
-from marsbench.training.module import MarsModule
-from marsbench.training.objectives import BoxObjective, MaskObjective
+from marsbench.training.loop.allocator import keep_freed_memory
+from marsbench.training.loop.devices import device_name, peak_memory
+from marsbench.training.loop.evaluation import evaluate, save_predictions
+from marsbench.training.loop.fitting import fit, load_chosen
+from marsbench.training.loop.losses.labels import Objective
+from marsbench.training.loop.memory import within_memory
+from marsbench.training.loop.module import MarsModule
+from marsbench.training.loop.objectives import BoxObjective, MaskObjective
+from marsbench.training.loop.trainer import leave_group, make_trainer, process_rank, quiet, restored
 from marsbench.training.parts import Part, parts_of
 from marsbench.training.provenance import config_text, describe_weights, record_of, save_model
 from marsbench.training.tabular import train_table
 from marsbench.training.trained import Trained, finished, open_split, together
-from marsbench.training.trainer import (
-    leave_group,
-    make_trainer,
-    process_rank,
-    quiet,
-    restored,
-)
 
 
 def run(plan: Plan, *, force: bool = False) -> Outcome:

@@ -7,18 +7,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench import environment, metrics
+from marsbench.base import environment
+from marsbench.base.progress import track
 from marsbench.data.feature_tables import cached_table
 from marsbench.data.rows import Rows
 from marsbench.data.samples import Decoded
 from marsbench.data.spectra import VERSION as POINTS_VERSION
 from marsbench.data.spectra import open_spectra, prepared_samples, technique_of
-from marsbench.models.tabular import KernelLogisticModel, LogisticRegressionModel, TabularModel
-from marsbench.plan import Plan
-from marsbench.progress import track
+from marsbench.metrics import labels as metrics
+from marsbench.models.tables.linear import (
+    KernelLogisticModel,
+    LogisticRegressionModel,
+    TabularModel,
+)
+from marsbench.plan.resolve import Plan
 from marsbench.spectra import features, raster
 from marsbench.spectra.presets import RasterSpec
-from marsbench.training.evaluation import Predictions
+from marsbench.training.loop.evaluation import Predictions
 from marsbench.training.parts import Part, Section
 from marsbench.training.trained import Trained
 
@@ -36,13 +41,13 @@ def make_model(name: str) -> TabularModel:
 
 def model_class(name: str) -> type[Any]:
     """Find the class of a zoo entry's model."""
-    from marsbench.models import tabular_boosting
+    from marsbench.models.tables import boosting
 
     classes: dict[str, type[Any]] = {
         "logistic_regression": LogisticRegressionModel,
         "kernel_logistic": KernelLogisticModel,
-        "lightgbm": tabular_boosting.LightGBMModel,
-        "boosted_stack": tabular_boosting.BoostedStackModel,
+        "lightgbm": boosting.LightGBMModel,
+        "boosted_stack": boosting.BoostedStackModel,
     }
     return classes[name]
 

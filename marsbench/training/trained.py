@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from marsbench import metrics
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.folds import OUT_OF_FOLD
-from marsbench.plan import Plan
+from marsbench.metrics import labels as metrics
+from marsbench.plan.resolve import Plan
 from marsbench.results.store import PREDICTIONS, write_atomically
-from marsbench.training.evaluation import Predictions, save_predictions
+from marsbench.training.loop.evaluation import Predictions, save_predictions
 from marsbench.training.parts import Part
 
 DONE = "part.json"

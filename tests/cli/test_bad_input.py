@@ -20,8 +20,8 @@ import torch
 from PIL import Image
 
 import marsbench
-from marsbench.data.spec import Decode, TaskSpec
-from marsbench.kinds import Kind
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import Decode, TaskSpec
 from tests.fakes import make_spec, read_rows, write_folder, write_rows, write_spec
 from tests.hub_data import zip_of
 

@@ -12,8 +12,8 @@ import yaml
 from PIL import Image
 
 from marsbench import cli
-from marsbench.data.catalog import TASKS
-from marsbench.models.zoo import MODELS
+from marsbench.models.zoo.catalog import MODELS
+from marsbench.tasks.catalog import TASKS
 from tests.fakes import make_spec, read_rows, write_folder, write_rows, write_spec
 
 

@@ -17,9 +17,9 @@ import pytest
 from marsbench import cli
 from marsbench.cli.complete import join_pieces
 from marsbench.cli.data import INFO_KEYS
-from marsbench.config import Mode, SourceName, config_keys, parse_subset
-from marsbench.data.catalog import TASKS
-from marsbench.models.zoo import ALIASES, MODELS
+from marsbench.config.schema import Mode, SourceName, config_keys, parse_subset
+from marsbench.models.zoo.catalog import ALIASES, MODELS
+from marsbench.tasks.catalog import TASKS
 
 BIN = Path(sys.executable).parent
 ENVIRONMENT = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}

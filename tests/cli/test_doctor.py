@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from marsbench import doctor, environment
+from marsbench import doctor
+from marsbench.base import environment
 from marsbench.cli.doctor import words
-from marsbench.data.catalog import TASKS
+from marsbench.tasks.catalog import TASKS
 from tests.cli.test_commands import marsbench, place
 from tests.fakes import write_folder
 

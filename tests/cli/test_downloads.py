@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from marsbench.config import parse_subset
-from marsbench.data.catalog import TASKS
+from marsbench.config.schema import parse_subset
 from marsbench.data.sources.local import LocalSource
-from marsbench.data.spec import Decode
 from marsbench.data.subsets import select
-from marsbench.kinds import Kind
+from marsbench.tasks.catalog import TASKS
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import Decode
 from tests.cli.test_commands import lines, marsbench
 from tests.data.test_sources import folder_of, publish
 from tests.fakes import make_spec, read_rows, write_folder, write_spec

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from marsbench.cli import app
 from marsbench.cli.compose import compose
 from marsbench.cli.sweep import hours, read_asked
-from marsbench.hparams import path_of
-from marsbench.plan import Resolver
+from marsbench.plan.resolve import Resolver
+from marsbench.plan.tuned import path_of
 from marsbench.results.store import Store
 from tests.sweep.records import finish, record_of, write_suite
 
@@ -174,7 +174,7 @@ def test_parts_are_the_same_with_and_without_gpus(
     words = ["sweep", "suite=paper_cls", "task=frost_cls,surface_cls", "seed=0,1", *DEMO]
     words += [f"store={tmp_path}", "--print-commands", "--shard", "2/3"]
     usual, _ = call(*words)
-    monkeypatch.setattr("marsbench.sweep.local.visible_gpus", lambda: gpus)
+    monkeypatch.setattr("marsbench.sweep.launchers.local.visible_gpus", lambda: gpus)
     assert sorted(call(*words)[0]) == sorted(usual)
 
 

@@ -18,10 +18,10 @@ from types import SimpleNamespace
 import fsspec
 import pytest
 
-from marsbench.data.sources import archives, unpacking
-from marsbench.data.sources.archives import fetch_root, unpack
-from marsbench.data.sources.web import TransferError
-from marsbench.errors import DataError, DataNotFoundError
+from marsbench.base.errors import DataError, DataNotFoundError
+from marsbench.data.download import archives, unpacking
+from marsbench.data.download.archives import fetch_root, unpack
+from marsbench.data.download.web import TransferError
 from tests.fakes import make_spec, write_folder
 from tests.server import Server
 
@@ -269,7 +269,7 @@ def test_no_room_while_unpacking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     archive = zipped({"a": bytes(3_000_000)}, tmp_path / "x.zip")
     code = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from marsbench.data.sources.archives import unpack\n"
+        "from marsbench.data.download.archives import unpack\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))\n"
         f"unpack(Path({str(archive)!r}), Path({str(tmp_path / 'out')!r}))\n"
@@ -406,7 +406,7 @@ def test_remote_roots_that_cannot_be(
 def test_several_processes_unpack_once(server: Server, toy: Path, tmp_path: Path) -> None:
     server.files["/toy.zip"] = zipped(tree(toy), tmp_path / "toy.zip").read_bytes()
     code = (
-        "import sys; from marsbench.data.sources.archives import fetch_root\n"
+        "import sys; from marsbench.data.download.archives import fetch_root\n"
         f"print(fetch_root({server.url + '/toy.zip'!r}), fetch_root({str(tmp_path / 'toy.zip')!r}))"
     )
     children = [

@@ -6,10 +6,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from marsbench.base.errors import DataError
 from marsbench.data.box_files import read_yolo, yolo_text
 from marsbench.data.boxes import BoxFormat, cross_check
 from marsbench.data.rows import Boxes
-from marsbench.errors import DataError
 from tests.data.test_boxes import WAYS, make
 
 TWO = make((0, 10, 10, 20, 20), (1, 50, 60, 70, 80))

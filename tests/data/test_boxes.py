@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marsbench.base.errors import DataError
 from marsbench.data.box_files import (
     coco_text,
     read_coco,
@@ -19,8 +20,7 @@ from marsbench.data.box_files import (
 )
 from marsbench.data.boxes import Size, exact, from_columns, spellings
 from marsbench.data.rows import Boxes
-from marsbench.errors import DataError
-from marsbench.kinds import Kind
+from marsbench.tasks.kinds import Kind
 from tests.fakes import make_spec
 
 NAMES = ("boulder", "cone", "dust devil")

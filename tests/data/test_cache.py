@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from marsbench import paths
+from marsbench.base import paths
+from marsbench.base.errors import DataError
 from marsbench.data import cache
 from marsbench.data.cache import DirectSamples, cached_samples
 from marsbench.data.sources.local import LocalSource
-from marsbench.errors import DataError
 from tests.fakes import make_spec, write_folder
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from marsbench.data.catalog import TASKS, _by_name, get_task
+from marsbench.base.errors import ConfigError, UnknownNameError
 from marsbench.data.rows import normalise
-from marsbench.data.spec import SPLITS, Decode, Platform, TaskSpec
-from marsbench.errors import ConfigError, UnknownNameError
-from marsbench.kinds import METRICS, Kind
+from marsbench.tasks.catalog import TASKS, _by_name, get_task
+from marsbench.tasks.kinds import METRICS, Kind
+from marsbench.tasks.spec import SPLITS, Decode, Platform, TaskSpec
 
 # Table 1: kind, classes, train, val, test, bands, platform.
 TABLE_1 = {
@@ -215,9 +215,9 @@ def test_a_path_that_is_not_there_is_called_a_missing_file(name: str) -> None:
 
 
 def test_the_catalogue_is_light_to_import() -> None:
-    heavy = ["torch", "numpy", "yaml", "pandas", "hydra", "marsbench.data.custom"]
+    heavy = ["torch", "numpy", "yaml", "pandas", "hydra", "marsbench.tasks.custom"]
     code = (
-        "import json, sys, marsbench.data.catalog\n"
+        "import json, sys, marsbench.tasks.catalog\n"
         f"print(json.dumps([m for m in {heavy!r} if m in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

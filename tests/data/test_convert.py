@@ -7,17 +7,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from marsbench.config import SourceName, Subset, parse_subset
+from marsbench.base.errors import ConfigError, DataError
+from marsbench.config.schema import SourceName, Subset, parse_subset
 from marsbench.data import decode
 from marsbench.data.boxes import BoxFormat
-from marsbench.data.convert import convert
 from marsbench.data.rows import Boxes, Raw, Rows, Source
 from marsbench.data.sources.demo import DemoSource
 from marsbench.data.sources.local import LocalSource
-from marsbench.data.spec import ClassInfo, Decode, TaskSpec
 from marsbench.data.subsets import select
-from marsbench.errors import ConfigError, DataError
-from marsbench.kinds import Kind
+from marsbench.data.tools.convert import convert
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import ClassInfo, Decode, TaskSpec
 from tests.fakes import make_spec, read_rows, write_folder, write_rows
 
 SPECS = {
@@ -264,7 +264,7 @@ def test_arrays_become_png_files(name: str, tmp_path: Path) -> None:
 
 
 def test_demo_data(tmp_path: Path) -> None:
-    from marsbench.data.catalog import get_task
+    from marsbench.tasks.catalog import get_task
 
     spec = get_task("change_cls_ctx")
     source = DemoSource(spec, 0.1)

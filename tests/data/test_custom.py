@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from marsbench.data.catalog import get_task
-from marsbench.data.custom import load_task
-from marsbench.data.spec import ClassInfo, Decode, Platform, TaskSpec
-from marsbench.errors import ConfigError
-from marsbench.kinds import Kind
+from marsbench.base.errors import ConfigError
+from marsbench.tasks.catalog import get_task
+from marsbench.tasks.custom import load_task
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import ClassInfo, Decode, Platform, TaskSpec
 
 SHIPPED = Path(__file__).parents[2] / "configs" / "tasks" / "hirise_landmark_v1.yaml"
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import marsbench
+from marsbench.base.errors import ConfigError, UnknownNameError
 from marsbench.data.datamodule import EpochSampler, ShareSampler
 from marsbench.data.dataset import Draw, MarsDataset
 from marsbench.data.sources.local import LocalSource
-from marsbench.errors import ConfigError, UnknownNameError
-from marsbench.kinds import Kind
+from marsbench.tasks.kinds import Kind
 from tests.fakes import make_spec, write_folder, write_spec
 
 

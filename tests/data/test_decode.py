@@ -6,10 +6,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from marsbench.base.errors import DataError
 from marsbench.data.decode import decode, image, pair
 from marsbench.data.rows import Raw
-from marsbench.data.spec import Decode
-from marsbench.errors import DataError
+from marsbench.tasks.spec import Decode
 from tests.fakes import make_spec
 
 RNG = np.random.default_rng(0)

@@ -10,11 +10,11 @@ import pytest
 import tifffile
 from PIL import Image
 
+from marsbench.base.errors import DataError
 from marsbench.data.decode import image, image_size, is_negative, mask
 from marsbench.data.rows import Boxes, Raw
-from marsbench.data.spec import Decode
-from marsbench.errors import DataError
-from marsbench.kinds import Kind
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import Decode
 from tests.fakes import make_spec
 
 IDS = np.array([[0, 1, 2, 255, 1], [2, 2, 0, 0, 3], [0, 255, 1, 3, 3]], dtype=np.uint8)

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from marsbench.config import Subset
+from marsbench.base.errors import DataError, DataNotFoundError
+from marsbench.config.schema import Subset
 from marsbench.data.sources.demo import DemoSource
 from marsbench.data.sources.hub_files import fetch
 from marsbench.data.sources.huggingface import HubSource
-from marsbench.data.spec import Decode
-from marsbench.errors import DataError, DataNotFoundError
-from marsbench.kinds import Kind
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import Decode
 from tests.hub import (
     CHANGE,
     NEWER,
@@ -284,7 +284,7 @@ def test_an_image_that_is_no_composite(server: Server, tmp_path: Path) -> None:
 
 
 def test_demo_rows_published(server: Server, tmp_path: Path) -> None:
-    from marsbench.data.catalog import TASKS
+    from marsbench.tasks.catalog import TASKS
 
     spec = replace(TASKS["surface_multi_label_cls"], hub_id=REPO)
     demo = DemoSource(spec, 0.02)

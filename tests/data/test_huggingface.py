@@ -13,13 +13,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from marsbench.config import SourceName, Subset, parse_subset
-from marsbench.data.sources import hub_files, open_source, web
+from marsbench.base.errors import ConfigError, DataError, DataNotFoundError
+from marsbench.config.schema import SourceName, Subset, parse_subset
+from marsbench.data.download import web
+from marsbench.data.download.transfer import Remote
+from marsbench.data.sources import hub_files, open_source
 from marsbench.data.sources.hub_files import fetch
-from marsbench.data.sources.transfer import Remote
 from marsbench.data.subsets import select
-from marsbench.errors import ConfigError, DataError, DataNotFoundError
-from marsbench.kinds import Kind
+from marsbench.tasks.kinds import Kind
 from tests.hub import (
     NEWER,
     PARQUET,

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from marsbench.config import Imbalance
+from marsbench.base.errors import ConfigError, DataError
+from marsbench.config.schema import Imbalance
 from marsbench.data.imbalance import MOST_REPEATS, balance, class_counts
-from marsbench.errors import ConfigError, DataError
 
 CLASSES = ("crater", "dune", "plain")
 TARGETS = np.repeat([0, 1, 2], [4, 30, 200])

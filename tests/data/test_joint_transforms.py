@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from marsbench.config import Augment
+from marsbench.config.schema import Augment
 from marsbench.data.transforms import (
     SMALLEST_PART,
     finish_batch,

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from marsbench.config import SourceName, parse_subset
-from marsbench.data.catalog import TASKS
-from marsbench.data.sources import hub_files, open_source, web, zenodo
-from marsbench.data.sources.web import TransferError
+from marsbench.config.schema import SourceName, parse_subset
+from marsbench.data.download import web
+from marsbench.data.download.web import TransferError
+from marsbench.data.sources import hub_files, open_source, zenodo
+from marsbench.tasks.catalog import TASKS
 
 pytestmark = pytest.mark.network
 

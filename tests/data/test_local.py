@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marsbench.config import SourceName, parse_subset
+from marsbench.base.errors import ConfigError, DataError, DataNotFoundError, NotAvailableError
+from marsbench.config.schema import SourceName, parse_subset
 from marsbench.data.sources import open_source
 from marsbench.data.sources.local import LocalSource
-from marsbench.data.spec import ClassInfo, Decode, TaskSpec
 from marsbench.data.subsets import select
-from marsbench.errors import ConfigError, DataError, DataNotFoundError, NotAvailableError
-from marsbench.kinds import Kind
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import ClassInfo, Decode, TaskSpec
 from tests.fakes import SIZES, make_spec, read_rows, write_folder, write_rows
 
 
@@ -220,7 +220,7 @@ def test_a_root_that_is_given_is_the_only_place(
 
 
 def test_auto_is_never_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from marsbench.data.catalog import get_task
+    from marsbench.tasks.catalog import get_task
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path))
@@ -265,7 +265,7 @@ def test_two_labels_are_read_by_the_whole_file(
 
 
 def test_ways_out_are_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from marsbench.data.catalog import get_task
+    from marsbench.tasks.catalog import get_task
 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataNotFoundError, match="add source=demo"):

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from marsbench.base.errors import DataError
 from marsbench.data import box_files, decode
 from marsbench.data.boxes import BoxFormat
 from marsbench.data.sources.local import LocalSource
-from marsbench.data.spec import Decode, TaskSpec
-from marsbench.errors import DataError
-from marsbench.kinds import Kind
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import Decode, TaskSpec
 from tests.fakes import SIZES, make_spec, read_rows, write_folder, write_rows
 
 SEGMENTATION = make_spec(

@@ -5,14 +5,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from marsbench.data import drawing, pictures
+from marsbench.base.errors import DataError, UnknownNameError
+from marsbench.data import drawing
 from marsbench.data.decode import is_negative
-from marsbench.data.pictures import draw_samples
 from marsbench.data.rows import Boxes
 from marsbench.data.sources.local import LocalSource
-from marsbench.data.spec import Decode, TaskSpec
-from marsbench.errors import DataError, UnknownNameError
-from marsbench.kinds import Kind
+from marsbench.data.tools.pictures import images as pictures
+from marsbench.data.tools.pictures.images import draw_samples
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import Decode, TaskSpec
 from tests.fakes import make_spec, write_folder
 
 NAMES = ("background", "crater", "dune")

@@ -6,12 +6,12 @@ import matplotlib.axes
 import numpy as np
 import pytest
 
-from marsbench.data.catalog import get_task
 from marsbench.data.drawing import save
-from marsbench.data.pictures_spectra import preset_sheet, sheet
 from marsbench.data.sources.challenge import ChallengeSource
 from marsbench.data.sources.demo import SpectrumSource
+from marsbench.data.tools.pictures.spectra import preset_sheet, sheet
 from marsbench.spectra.presets import get_preset
+from marsbench.tasks.catalog import get_task
 from tests.spectra.helpers import write_challenge
 
 EGA, GC = get_task("ega_ms"), get_task("gcms")

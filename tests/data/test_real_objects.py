@@ -7,12 +7,12 @@ import pytest
 
 from marsbench.data import decode
 from marsbench.data.boxes import BoxFormat
-from marsbench.data.catalog import get_task
-from marsbench.data.convert import convert
 from marsbench.data.rows import Boxes
 from marsbench.data.sources.local import LocalSource
-from marsbench.data.spec import SPLITS, Decode, TaskSpec
-from marsbench.kinds import Kind
+from marsbench.data.tools.convert import convert
+from marsbench.tasks.catalog import get_task
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
 from tests.fakes import make_spec
 
 pytestmark = pytest.mark.realdata

@@ -10,19 +10,19 @@ import tifffile
 import torch
 from PIL import Image
 
-from marsbench.config import Bands
+from marsbench.base.errors import DataError
+from marsbench.config.schema import Bands
 from marsbench.data.cache import CachedSamples, DirectSamples, cached_samples
-from marsbench.data.catalog import TASKS
 from marsbench.data.datamodule import collate
 from marsbench.data.dataset import Draw, MarsDataset
 from marsbench.data.rows import Boxes, Raw
 from marsbench.data.samples import Decoded, decode_sample
 from marsbench.data.sources.demo import open_demo
 from marsbench.data.sources.local import LocalSource
-from marsbench.data.spec import Decode, TaskSpec
 from marsbench.demo.scenes import SCENES
-from marsbench.errors import DataError
-from marsbench.kinds import Kind
+from marsbench.tasks.catalog import TASKS
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import Decode, TaskSpec
 from tests.fakes import make_spec, write_folder
 
 

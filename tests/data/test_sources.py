@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 
 import marsbench
-from marsbench.config import SourceName, parse_subset
+from marsbench.base.errors import ConfigError, DataNotFoundError
+from marsbench.config.schema import SourceName, parse_subset
 from marsbench.data import decode
-from marsbench.data.catalog import TASKS
-from marsbench.data.convert import convert
+from marsbench.data.download import web
 from marsbench.data.rows import Raw, Source
-from marsbench.data.sources import open_source, web, zenodo
+from marsbench.data.sources import open_source, zenodo
 from marsbench.data.sources.demo import open_demo
 from marsbench.data.sources.local import LocalSource
-from marsbench.data.spec import Decode, TaskSpec
-from marsbench.errors import ConfigError, DataNotFoundError
-from marsbench.kinds import Kind
+from marsbench.data.tools.convert import convert
+from marsbench.tasks.catalog import TASKS
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import Decode, TaskSpec
 from tests.fakes import write_folder
 from tests.hub_data import repo_of, zip_of
 from tests.server import Record, Server

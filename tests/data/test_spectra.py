@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marsbench import paths
+from marsbench.base import paths
+from marsbench.base.errors import DataError
 from marsbench.data.cache import INDEX, PIXELS, Samples
-from marsbench.data.catalog import get_task
 from marsbench.data.sources.challenge import ChallengeSource
 from marsbench.data.sources.demo import SpectrumSource
 from marsbench.data.spectra import (
@@ -23,10 +23,10 @@ from marsbench.data.spectra import (
     open_spectra,
     prepared_samples,
 )
-from marsbench.errors import DataError
 from marsbench.spectra import raster
 from marsbench.spectra.presets import PRESETS, Change, RasterSpec, get_preset
 from marsbench.spectra.spectrum import Technique
+from marsbench.tasks.catalog import get_task
 from tests.spectra.helpers import write_challenge
 
 EGA = get_task("ega_ms")

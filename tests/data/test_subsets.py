@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marsbench.config import parse_subset
+from marsbench.base.errors import DataError
+from marsbench.config.schema import parse_subset
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.subsets import few_shot, partition, select
-from marsbench.errors import DataError
-from marsbench.kinds import Kind
+from marsbench.tasks.kinds import Kind
 from tests.fakes import make_spec, read_rows, write_folder, write_rows
 
 FRACTIONS = [Fraction(n, 100) for n in (1, 2, 5, 10, 20, 25, 50)]

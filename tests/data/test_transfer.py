@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from marsbench.data.sources import web
-from marsbench.data.sources.transfer import Remote, download
-from marsbench.data.sources.web import TransferError, get_json
-from marsbench.errors import DataError
+from marsbench.base.errors import DataError
+from marsbench.data.download import web
+from marsbench.data.download.transfer import Remote, download
+from marsbench.data.download.web import TransferError, get_json
 from tests.server import Server
 
 CONTENT = random.Random(0).randbytes(3_000_000)
@@ -119,7 +119,7 @@ def test_a_process_that_is_killed_is_followed_by_one_that_resumes(
 ) -> None:
     server.fail("file.bin", stall_after=1_234_567)
     path = tmp_path / "d" / "file.bin"
-    code = "from pathlib import Path; from marsbench.data.sources.transfer import *\n"
+    code = "from pathlib import Path; from marsbench.data.download.transfer import *\n"
     code += (
         f"download(Remote({remote.url!r}, {remote.size}, {remote.digest!r}), Path({str(path)!r}))"
     )

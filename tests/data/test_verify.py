@@ -7,11 +7,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from marsbench.data.catalog import get_task
-from marsbench.data.spec import Decode
-from marsbench.data.verify import verify_folder
-from marsbench.data.verify_report import Report
-from marsbench.kinds import Kind
+from marsbench.data.tools.verify.folder import verify_folder
+from marsbench.data.tools.verify.report import Report
+from marsbench.tasks.catalog import get_task
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import Decode
 from tests.fakes import make_spec, read_rows, write_folder, write_rows
 
 

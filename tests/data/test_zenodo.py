@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from marsbench.data.sources import web, zenodo
+from marsbench.base.errors import DataError, DataNotFoundError
+from marsbench.data.download import web
+from marsbench.data.download.web import TransferError
+from marsbench.data.sources import zenodo
 from marsbench.data.sources.local import LocalSource
-from marsbench.data.sources.web import TransferError
-from marsbench.errors import DataError, DataNotFoundError
 from tests.fakes import make_spec, write_folder
 from tests.server import PAGE, Record, Server
 

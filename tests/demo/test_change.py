@@ -7,8 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from marsbench.demo import change, terrain
-from marsbench.demo.change import CTX, HIRISE, MARGIN, Draw, Event
+from marsbench.demo.art import terrain
+from marsbench.demo.orbit import change
+from marsbench.demo.orbit.change import CTX, HIRISE, MARGIN, Draw, Event
 
 SIZE = 96 + 2 * MARGIN
 EVENTS = tuple(dict.fromkeys((*CTX, *HIRISE)))

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from marsbench.demo import dust, terrain
+from marsbench.demo.art import terrain
+from marsbench.demo.orbit import atmospheric_dust
 
-CLASSES = (dust.DUSTY, "Non dusty")
-RENDERS = (dust.render_edr, dust.render_rdr)
+CLASSES = (atmospheric_dust.DUSTY, "Non dusty")
+RENDERS = (atmospheric_dust.render_edr, atmospheric_dust.render_rdr)
 
 Render = Callable[[np.random.Generator, str, int], NDArray[np.uint8]]
 
@@ -25,11 +26,11 @@ def test_dust_hides_the_ground_but_clear_air_does_not() -> None:
     for depth, found in likeness.items():
         for seed in range(30):
             rng = np.random.default_rng(seed)
-            height = dust.LANDFORMS[seed % len(dust.LANDFORMS)](rng, 96)
+            height = atmospheric_dust.LANDFORMS[seed % len(atmospheric_dust.LANDFORMS)](rng, 96)
             light = terrain.afternoon(rng)
             shade = terrain.hillshade(height, light.azimuth_deg, light.elevation_deg)
-            radiance = dust._through_air(rng, height, np.ones((96, 96)), light, depth)
-            raw = dust._raw(rng, radiance).astype(np.float64)
+            radiance = atmospheric_dust._through_air(rng, height, np.ones((96, 96)), light, depth)
+            raw = atmospheric_dust._raw(rng, radiance).astype(np.float64)
             found.append(abs(float(np.corrcoef(raw.ravel(), shade.ravel())[0, 1])))
     assert np.median(likeness[0.8]) > 0.7
     assert np.percentile(likeness[5.0], 90) < 0.2
@@ -61,7 +62,7 @@ def test_clear_images_have_more_detail_along_a_column(render: Render) -> None:
 def test_only_raw_images_have_columns_and_lost_lines() -> None:
     lost, columns = [], []
     for render in RENDERS:
-        drawn = images(render, dust.DUSTY, 80)
+        drawn = images(render, atmospheric_dust.DUSTY, 80)
         rows = np.diff(drawn.mean(2), axis=1)
         lost.append(np.mean(np.abs(rows).max(1) > 60))
         across = drawn.mean(1) - np.stack([terrain.blur(x, 2.0) for x in drawn]).mean(1)

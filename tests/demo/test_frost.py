@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from marsbench.demo import frost, recipes, terrain
+from marsbench.demo import recipes
+from marsbench.demo.art import terrain
+from marsbench.demo.orbit import frost
 
 RECIPE = recipes.RECIPES["frost_cls"]
 

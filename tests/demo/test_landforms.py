@@ -7,9 +7,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from marsbench.demo import landforms, landforms_base, landforms_ground, recipes, terrain
-from marsbench.demo.ground import Scene
-from marsbench.demo.terrain import Field, Light
+from marsbench.demo import recipes
+from marsbench.demo.art import terrain
+from marsbench.demo.art.ground import Scene
+from marsbench.demo.art.terrain import Field, Light
+from marsbench.demo.orbit.landforms import base, classes
+from marsbench.demo.orbit.landforms import ground as landforms_ground
 
 RECIPE = recipes.RECIPES["domars16k"]
 CLASSES = tuple(RECIPE.class_weights)
@@ -21,8 +24,8 @@ def views(label: str, count: int = 16) -> list[Scene]:
     found = []
     for seed in range(count):
         rng = np.random.default_rng(seed)
-        light = landforms_base.low_sun(rng)
-        found.append(landforms.SCENES[label](rng, SIDE, light))
+        light = base.low_sun(rng)
+        found.append(classes.SCENES[label](rng, SIDE, light))
     return found
 
 
@@ -70,23 +73,23 @@ def test_view_is_physical(label: str) -> None:
 
 def test_shadow_reaches_as_far_as_the_sun_is_low() -> None:
     step = np.where(terrain.coordinates(64)[0] < 20, 10.0, 0.0)
-    lit = landforms_base.sunlit(step, Light(270.0, 45.0, 0.0))[32]
+    lit = base.sunlit(step, Light(270.0, 45.0, 0.0))[32]
     assert (lit[:20] == 1).all()
     assert (lit[20:29] == 0).all()
     assert (lit[31:] == 1).all()
-    assert (landforms_base.sunlit(step, Light(90.0, 45.0, 0.0)) == 1).all()
+    assert (base.sunlit(step, Light(90.0, 45.0, 0.0)) == 1).all()
 
 
 def test_camera_noise_is_what_a_flat_view_shows() -> None:
     flat = Scene(np.zeros((SIDE, SIDE)), np.full((SIDE, SIDE), 0.2), np.zeros((SIDE, SIDE)))
     rng = np.random.default_rng(0)
-    image = landforms_base.photograph(rng, flat, landforms_base.low_sun(rng))[..., 0]
+    image = base.photograph(rng, flat, base.low_sun(rng))[..., 0]
     centred = image - image.mean()
     assert abs(np.corrcoef(centred[:, :-4].ravel(), centred[:, 4:].ravel())[0, 1]) < 0.1
 
 
 def test_wave_phase_grows_by_one_per_wavelength() -> None:
-    phase, strength = landforms_base.wave_train(
+    phase, strength = base.wave_train(
         np.random.default_rng(0), SIDE, 8.0, 90.0, spread_deg=3.0, bandwidth=0.1
     )
     assert strength.mean() == pytest.approx(1.0)
@@ -97,7 +100,7 @@ def test_wave_phase_grows_by_one_per_wavelength() -> None:
 def test_path_gives_true_distances_of_either_sign() -> None:
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        path = landforms_base.winding_path(rng, SIDE, 0.3, 60.0, 90.0 * seed, (50.0, 40.0))
+        path = base.winding_path(rng, SIDE, 0.3, 60.0, 90.0 * seed, (50.0, 40.0))
         assert abs(path.aside[40, 50]) < 1.0
         east, north = terrain.gradient(terrain.blur(path.aside, 0.7))
         near = np.abs(path.aside) < 12

@@ -5,19 +5,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from marsbench.demo import (
-    craters,
-    dunes,
-    ground,
-    landmarks,
-    recipes,
-    slope_streaks,
-    spiders,
-    swiss_cheese,
-    terrain,
-)
-from marsbench.demo.ground import Scene
-from marsbench.demo.terrain import Field
+from marsbench.demo import recipes
+from marsbench.demo.art import ground, terrain
+from marsbench.demo.art.ground import Scene
+from marsbench.demo.art.terrain import Field
+from marsbench.demo.orbit import craters, dunes, landmarks, slope_streaks, spiders, swiss_cheese
 
 RECIPE = recipes.RECIPES["landmark_cls"]
 CLASSES = tuple(RECIPE.class_weights)

@@ -9,13 +9,13 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from marsbench.data.catalog import TASKS, get_task
+from marsbench.base.errors import UnknownNameError
 from marsbench.data.sources.demo import DemoSource
-from marsbench.data.spec import SPLITS, Decode, TaskSpec
 from marsbench.demo import recipes
 from marsbench.demo.recipes import RECIPES, Recipe
-from marsbench.errors import UnknownNameError
-from marsbench.kinds import Kind
+from marsbench.tasks.catalog import TASKS, get_task
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
 
 each_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda r: r.task)
 

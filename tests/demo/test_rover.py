@@ -5,8 +5,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from marsbench.demo import rover, rover_ground, rover_outdoors, terrain
-from marsbench.demo.rover_ground import Plan, Sun, View
+from marsbench.demo.art import terrain
+from marsbench.demo.rover import ground as rover_ground
+from marsbench.demo.rover import outdoors, surface
+from marsbench.demo.rover.ground import Plan, Sun, View
 
 Field = NDArray[np.float64]
 
@@ -29,7 +31,7 @@ def roughness(image: Field) -> Field:
 
 def test_background_is_light_of_the_asked_size() -> None:
     for seed in range(10):
-        light = rover_outdoors.background(rng(seed), 48)
+        light = outdoors.background(rng(seed), 48)
         assert light.shape == (48, 48, 3)
         assert light.min() >= 0.0
         assert light.std() > 0.005
@@ -38,7 +40,7 @@ def test_background_is_light_of_the_asked_size() -> None:
 def test_some_pictures_are_grey_and_hue_varies() -> None:
     warmth, grey = [], 0
     for seed in range(60):
-        image = rover.render(rng(seed), "Ground", 48).astype(np.float64)
+        image = surface.render(rng(seed), "Ground", 48).astype(np.float64)
         red, _green, blue = image.mean((0, 1))
         warmth.append(np.log(red / blue))
         grey += np.abs(image - image.mean(-1, keepdims=True)).mean() < 6.0
@@ -94,7 +96,7 @@ def test_rock_casts_its_shadow_away_from_the_sun() -> None:
     for seed in range(6):
         picture = np.full((96, 96, 3), 0.3)
         white = np.array([0.3, 0.3, 0.3])
-        opacity = rover_outdoors.set_rock(
+        opacity = outdoors.set_rock(
             rng(seed), picture, Sun(90.0, 25.0), (48.0, 48.0), 18.0, 0.6, white
         )
         assert 0.4 < opacity.sum() / 18.0**2 < 4.0
@@ -109,7 +111,7 @@ def test_tracks_change_the_ground_under_them_and_its_edges_only() -> None:
         view = View(-1.5, 1.5)
         picture = np.tile(0.2 + 0.02 * rng(9).standard_normal((96, 96, 1)), 3)
         before = picture.copy()
-        cover = rover_outdoors.press_tracks(rng(seed), picture, view, Sun(40.0, 25.0))
+        cover = outdoors.press_tracks(rng(seed), picture, view, Sun(40.0, 25.0))
         changed = np.abs(picture - before).max(-1)
         outside = ~ndimage.binary_dilation(cover > 0.01, iterations=12)
         assert 0.03 < (cover > 0.5).mean() < 0.7
@@ -124,7 +126,7 @@ def test_tracks_change_the_ground_under_them_and_its_edges_only() -> None:
 def test_horizon_parts_smooth_sky_from_rough_land() -> None:
     right = 0
     for seed in range(20):
-        grey = rover.NATURAL["Horizon"](rng(seed), 96).mean(-1)
+        grey = surface.NATURAL["Horizon"](rng(seed), 96).mean(-1)
         rough = roughness(grey)
         # Hills may reach up to the border in a corner, so the middle of the rows is judged.
         right += bool(rough[:5].mean() < 0.6 * rough[-25:].mean())
@@ -133,13 +135,13 @@ def test_horizon_parts_smooth_sky_from_rough_land() -> None:
 
 def test_distant_landscape_has_no_sky() -> None:
     for seed in range(20):
-        grey = rover.NATURAL["Distant Landscape"](rng(seed), 96).mean(-1)
+        grey = surface.NATURAL["Distant Landscape"](rng(seed), 96).mean(-1)
         assert np.median(roughness(grey)[:8]) > 0.002
 
 
 def test_drilling_makes_a_dark_pit_in_a_pale_ring() -> None:
     for seed in range(12):
-        plan = rover._drilled(rng(seed), flat(116, (0.12, 0.1, 0.08)))
+        plan = surface._drilled(rng(seed), flat(116, (0.12, 0.1, 0.08)))
         grey = plan.colour.mean(-1)
         pit = plan.height < -2.0
         count = ndimage.label(ndimage.binary_opening(pit))[1]
@@ -155,7 +157,7 @@ def test_drilling_makes_a_dark_pit_in_a_pale_ring() -> None:
 def test_brushed_patch_is_darker_and_greyer_than_the_dust_around() -> None:
     for seed in range(12):
         dusty = flat(116, (0.3, 0.18, 0.1))
-        plan = rover._brushed(rng(seed), dusty)
+        plan = surface._brushed(rng(seed), dusty)
         red, _green, blue = np.moveaxis(plan.colour, -1, 0)
         patch = plan.colour.mean(-1) < 0.75 * np.median(plan.colour[:8].mean(-1))
         assert 0.04 < patch.mean() < 0.4
@@ -167,7 +169,7 @@ def test_brushed_patch_is_darker_and_greyer_than_the_dust_around() -> None:
 
 def test_veins_are_thin_and_long() -> None:
     for seed in range(20):
-        veins = rover._veins(rng(seed), 116) > 0.5
+        veins = surface._veins(rng(seed), 116) > 0.5
         assert 0.004 < veins.mean() < 0.35
         assert ndimage.binary_erosion(veins, iterations=5).mean() < 0.01
         parts, count = ndimage.label(veins, np.ones((3, 3)))
@@ -179,7 +181,7 @@ def test_beds_are_parallel() -> None:
     coherence: dict[str, list[float]] = {"Layered Rock": [], "Close-Up Rock": []}
     for name, found in coherence.items():
         for seed in range(16):
-            plan = (rover._bedded if name == "Layered Rock" else rover._face)(rng(seed), 96)
+            plan = (surface._bedded if name == "Layered Rock" else surface._face)(rng(seed), 96)
             tone = ndimage.gaussian_filter(plan.height, 1.0)
             east, north = terrain.gradient(tone - ndimage.gaussian_filter(tone, 10.0))
             xx, yy, xy = (east**2).mean(), (north**2).mean(), (east * north).mean()
@@ -190,7 +192,7 @@ def test_beds_are_parallel() -> None:
 
 def test_sun_is_one_compact_disc() -> None:
     for seed in range(20):
-        light = rover._sun(rng(seed), 96).mean(-1)
+        light = surface._sun(rng(seed), 96).mean(-1)
         bright = light > 0.5 * (np.median(light) + light.max())
         parts, count = ndimage.label(bright)
         assert count <= 2
@@ -201,7 +203,7 @@ def test_sun_is_one_compact_disc() -> None:
 
 def test_night_sky_is_dark_with_points_of_light() -> None:
     for seed in range(12):
-        light = rover._night_sky(rng(seed), 96).mean(-1)
+        light = surface._night_sky(rng(seed), 96).mean(-1)
         assert np.median(light) < 0.2
         bright = light > 0.35
         count = ndimage.label(bright, np.ones((3, 3)))[1]
@@ -212,7 +214,7 @@ def test_night_sky_is_dark_with_points_of_light() -> None:
 def test_lost_blocks_are_rectangles_on_the_block_grid() -> None:
     scene = rng(0).integers(60, 200, (96, 96, 3)).astype(np.uint8)
     for seed in range(10):
-        lost = (rover._lose_blocks(rng(seed), scene) != scene).any(-1)
+        lost = (surface._lose_blocks(rng(seed), scene) != scene).any(-1)
         assert 0.02 < lost.mean() < 0.95
         share = lost.reshape(12, 8, 12, 8).mean((1, 3))
         assert np.all((share == 0.0) | (share > 0.9))
@@ -220,7 +222,7 @@ def test_lost_blocks_are_rectangles_on_the_block_grid() -> None:
 
 def test_float_rock_stands_out_from_its_ground() -> None:
     drawn: list[float] = []
-    place = rover_outdoors.set_rock
+    place = outdoors.set_rock
 
     def watched(*arguments: object) -> Field:
         opacity = place(*arguments)  # type: ignore[arg-type]
@@ -228,9 +230,9 @@ def test_float_rock_stands_out_from_its_ground() -> None:
         return opacity
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rover_outdoors, "set_rock", watched)
+        patch.setattr(outdoors, "set_rock", watched)
         for seed in range(12):
             drawn.clear()
-            rover.NATURAL["Float Rock"](rng(seed), 96)
+            surface.NATURAL["Float Rock"](rng(seed), 96)
             assert 0.015 < drawn[0] < 0.4
             assert all(other < drawn[0] for other in drawn[1:])

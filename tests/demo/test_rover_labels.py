@@ -7,7 +7,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from marsbench.demo import recipes, rover_labels, rover_objects, rover_scene, rover_sky, terrain
+from marsbench.demo import recipes
+from marsbench.demo.art import terrain
+from marsbench.demo.rover import labels as rover_labels
+from marsbench.demo.rover import objects, pancam
+from marsbench.demo.rover import sky as rover_sky
 
 RECIPE = recipes.RECIPES["surface_multi_label_cls"]
 NEAR, SOIL, ROCK = rover_labels.NEAR, rover_labels.SOIL, rover_labels.ROCK
@@ -89,9 +93,9 @@ def test_night_is_dark_but_for_its_stars() -> None:
         assert sky.max() > 0.1
 
 
-def ground(seed: int) -> tuple[NDArray[np.float64], rover_scene.Frame]:
+def ground(seed: int) -> tuple[NDArray[np.float64], pancam.Frame]:
     """Even, flat ground from above, and how it lies."""
-    frame = rover_scene.from_above(np.random.default_rng(seed), 96)
+    frame = pancam.from_above(np.random.default_rng(seed), 96)
     return np.full((96, 96), 0.3), frame
 
 
@@ -99,12 +103,12 @@ def test_brushed_rock_is_darker_and_flat_and_a_hole_has_a_shadow() -> None:
     for seed in range(10):
         rng = np.random.default_rng(seed)
         swept, frame = ground(seed)
-        rover_scene.brushed(rng, swept, frame, 48.0, 48.0)
+        pancam.brushed(rng, swept, frame, 48.0, 48.0)
         assert swept[48, 48] < 0.65 * 0.3
         assert swept.max() <= 0.3 + 1e-9
         assert swept[2, 2] == pytest.approx(0.3)
         holed, frame = ground(seed)
-        rover_scene.abraded(rng, holed, frame, 48.0, 48.0)
+        pancam.abraded(rng, holed, frame, 48.0, 48.0)
         dark = np.argwhere(holed < 0.2)
         assert len(dark) > 15
         # The shadow lies on the side of the sun.
@@ -135,12 +139,12 @@ def test_flaws_leave_no_disc_in_the_sky() -> None:
 def test_tracks_and_trenches_are_where_they_say() -> None:
     for seed in range(10):
         picture, frame = ground(seed)
-        inside = rover_scene.tracks(np.random.default_rng(seed), picture, frame)
+        inside = pancam.tracks(np.random.default_rng(seed), picture, frame)
         assert 0.04 < inside.mean() < 0.7
         changed = np.abs(picture - 0.3)
         assert changed[inside > 0.9].mean() > 3 * changed[inside < 0.01].mean()
         picture, frame = ground(seed)
-        heaped = rover_scene.trench(np.random.default_rng(seed), picture, frame)
+        heaped = pancam.trench(np.random.default_rng(seed), picture, frame)
         assert 0.02 < heaped.mean() < 0.5
         # The furrow is the darkest, the heaps lie around it.
         assert picture[heaped < 0.1].min() < 0.15
@@ -149,17 +153,17 @@ def test_tracks_and_trenches_are_where_they_say() -> None:
 def test_bright_soil_is_much_brighter() -> None:
     for seed in range(10):
         picture, frame = ground(seed)
-        rover_scene.bright_soil(np.random.default_rng(seed), picture, frame, None)
+        pancam.bright_soil(np.random.default_rng(seed), picture, frame, None)
         assert 0.02 < np.mean(picture > 0.5) < 0.6
 
 
 def test_spherules_are_alike_and_clasts_are_not() -> None:
     spread: dict[str, list[float]] = {"spherules": [], "clasts": []}
     for seed in range(8):
-        flat = rover_scene.Plan(np.zeros((120, 120)), np.full((120, 120), 0.3))
+        flat = pancam.Plan(np.zeros((120, 120)), np.full((120, 120), 0.3))
         for name, add in (
-            ("spherules", rover_scene.with_spherules),
-            ("clasts", rover_scene.with_clasts),
+            ("spherules", pancam.with_spherules),
+            ("clasts", pancam.with_clasts),
         ):
             plan = add(np.random.default_rng(seed), flat)
             labels, count = ndimage.label(np.abs(plan.albedo - 0.3) > 0.01)
@@ -172,9 +176,9 @@ def test_spherules_are_alike_and_clasts_are_not() -> None:
 
 def test_sandless_outcrop_is_bare_and_sandy_one_is_not() -> None:
     for seed in range(6):
-        _, bare = rover_scene.bedrock(np.random.default_rng(seed), 96, sandy=False)
+        _, bare = pancam.bedrock(np.random.default_rng(seed), 96, sandy=False)
         assert bare.min() == 1.0
-        _, bare = rover_scene.bedrock(np.random.default_rng(seed), 96, sandy=True)
+        _, bare = pancam.bedrock(np.random.default_rng(seed), 96, sandy=True)
         assert 0.2 < np.mean(bare < 0.5) < 0.75
 
 
@@ -182,7 +186,7 @@ def test_sandless_outcrop_is_bare_and_sandy_one_is_not() -> None:
 def test_hardware_covers_part_of_the_view(name: str) -> None:
     for seed in range(8):
         picture = np.full((96, 96), 0.3)
-        getattr(rover_objects, name)(np.random.default_rng(seed), picture)
+        getattr(objects, name)(np.random.default_rng(seed), picture)
         touched = np.abs(picture - 0.3) > 0.02
         assert 0.06 < touched.mean() < 0.95
         assert picture.min() < 0.1
@@ -191,7 +195,7 @@ def test_hardware_covers_part_of_the_view(name: str) -> None:
 def test_deck_stays_below_its_edge() -> None:
     for seed in range(8):
         picture = np.full((96, 96), 0.3)
-        rover_objects.deck(np.random.default_rng(seed), picture, 0.5)
+        objects.deck(np.random.default_rng(seed), picture, 0.5)
         assert (picture[:28] == 0.3).all()
         assert np.mean(np.abs(picture[70:] - 0.3) > 0.02) > 0.7
 

@@ -8,9 +8,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from marsbench.demo import recipes, rover_parts, shapes
-from marsbench.demo.rover_parts import HARDWARE, part
-from marsbench.demo.shapes import Canvas
+from marsbench.demo import recipes
+from marsbench.demo.art import shapes
+from marsbench.demo.art.shapes import Canvas
+from marsbench.demo.rover import parts as rover_parts
+from marsbench.demo.rover.parts import HARDWARE, part
 
 Layer = NDArray[np.float64]
 SIDE = 96

@@ -7,10 +7,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from marsbench.data.catalog import get_task
-from marsbench.demo import boulders, cones, crater_masks, dust_devils, landslides, scene, terrain
-from marsbench.demo.scene import Scene
-from marsbench.kinds import Kind
+from marsbench.demo.art import scene, terrain
+from marsbench.demo.art.scene import Scene
+from marsbench.demo.orbit import boulders, cones, crater_masks, dust_devils, landslides
+from marsbench.tasks.catalog import get_task
+from marsbench.tasks.kinds import Kind
 
 Draw = Callable[[np.random.Generator, int], Scene]
 

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from marsbench.data.catalog import get_task
-from marsbench.demo import rover_seg, rover_seg_ground, rover_seg_objects
-from marsbench.demo.rover_ground import Sun
-from marsbench.demo.rover_seg import draw_mer, draw_msl, draw_s5mars
-from marsbench.demo.rover_seg_ground import Kind
-from marsbench.demo.scene import Scene
+from marsbench.demo.art.scene import Scene
+from marsbench.demo.rover.ground import Sun
+from marsbench.demo.rover.seg import ground as rover_seg_ground
+from marsbench.demo.rover.seg import objects
+from marsbench.demo.rover.seg import scenes as rover_seg
+from marsbench.demo.rover.seg.ground import Kind
+from marsbench.demo.rover.seg.scenes import draw_mer, draw_msl, draw_s5mars
+from marsbench.tasks.catalog import get_task
 
 Draw = Callable[[np.random.Generator, int], Scene]
 
@@ -157,12 +159,12 @@ def test_shadow_is_darker_than_the_same_ground_beside_it(scenes: dict[str, list[
 
 def test_shadows_of_stones_fall_away_from_the_sun() -> None:
     side = 96
-    stone = rover_seg_objects.Stone(60.0, 48.0, 8.0, 0.8, 0.5)
+    stone = objects.Stone(60.0, 48.0, 8.0, 0.8, 0.5)
     for azimuth, towards_left in ((90.0, True), (270.0, False)):
         rng = np.random.default_rng(2)
         frame = rover_seg_ground.frame(rng, side, Sun(azimuth, 30.0), sky=False)
         surface = rover_seg_ground.ground(rng, frame, 0.0)
-        rover_seg_objects.cast_shadows(surface, frame, [stone])
+        objects.cast_shadows(surface, frame, [stone])
         columns = np.argwhere(surface.shadow > 0.5)[:, 1]
         assert (columns.mean() < 48.0) == towards_left
 
@@ -172,9 +174,9 @@ def test_a_stone_hides_the_ground_where_its_mask_is() -> None:
     frame = rover_seg_ground.frame(rng, 96, Sun(100.0, 40.0), sky=False)
     surface = rover_seg_ground.ground(rng, frame, 0.4)
     before = surface.light.copy()
-    stones = [rover_seg_objects.Stone(50.0, 40.0, 12.0, 0.9, 0.5)]
+    stones = [objects.Stone(50.0, 40.0, 12.0, 0.9, 0.5)]
     shade = np.zeros((96, 96))
-    rover_seg_objects.set_stones(rng, surface, frame, stones, np.full(3, 9.0), shade)
+    objects.set_stones(rng, surface, frame, stones, np.full(3, 9.0), shade)
     rock = surface.kind == Kind.ROCK
     changed = np.any(surface.light != before, axis=-1)
     assert rock.sum() > 100

@@ -11,12 +11,12 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from marsbench.data.catalog import get_task
-from marsbench.data.spec import SPLITS
-from marsbench.demo import spectra_ega, spectra_gc
-from marsbench.demo.spectra import SPECTRA, draw_spectrum, label_sets, peak
-from marsbench.errors import UnknownNameError
+from marsbench.base.errors import UnknownNameError
+from marsbench.demo.spectrum import ega, gc
+from marsbench.demo.spectrum.recipes import SPECTRA, draw_spectrum, label_sets, peak
 from marsbench.spectra.spectrum import Floats, Instrument, Spectrum
+from marsbench.tasks.catalog import get_task
+from marsbench.tasks.spec import SPLITS
 
 Labels = NDArray[np.uint8]
 Drawn = Mapping[str, tuple[list[Spectrum], Labels]]
@@ -87,7 +87,7 @@ def test_every_class_at_every_size(task: str, size: float) -> None:
 def test_mixtures_name_classes(task: str) -> None:
     for mixture in SPECTRA[task].mixtures:
         assert set(mixture) <= set(get_task(task).class_names)
-    table = spectra_ega.RELEASES if task == "ega_ms" else spectra_gc.FAMILIES
+    table = ega.RELEASES if task == "ega_ms" else gc.FAMILIES
     assert set(table) == set(get_task(task).class_names)
 
 
@@ -228,7 +228,7 @@ def test_silylated_acids(drawn: Drawn) -> None:
 
 def test_chlorine_isotopes() -> None:
     # One chlorine in four is two units heavier; two of them make 10 : 6.4 : 1.
-    for compound in spectra_gc.FAMILIES["chlorine_bearing_compound"].single:
+    for compound in gc.FAMILIES["chlorine_bearing_compound"].single:
         ions = compound.ions
         ratios = [ions[mz + 2] / ions[mz] for mz in ions if mz + 2 in ions]
         assert any(abs(ratio - n * 0.32) < 0.02 for ratio in ratios for n in (1, 2, 3))

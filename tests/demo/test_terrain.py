@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from marsbench.demo import terrain
+from marsbench.demo.art import terrain
 
 
 def test_flat_ground_is_lit_by_the_sine_of_the_elevation() -> None:

@@ -9,14 +9,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from marsbench.base.errors import WeightsError
 from marsbench.data.rows import Boxes
-from marsbench.errors import WeightsError
-from marsbench.kinds import Kind
-from marsbench.metrics_detection import score
-from marsbench.models import detectors, weights
-from marsbench.models.detectors import DETECTIONS_PER_IMAGE, Detector, build_detector
+from marsbench.metrics.boxes import score
+from marsbench.models import weights
+from marsbench.models.detectors import torchvision as detectors
+from marsbench.models.detectors.torchvision import DETECTIONS_PER_IMAGE, Detector, build_detector
 from marsbench.models.spec import Library, ModelSpec
-from marsbench.models.zoo_detection import ENTRIES
+from marsbench.models.zoo.detection import ENTRIES
+from marsbench.tasks.kinds import Kind
 from tests.fakes import needs_ultralytics
 
 SPECS = {entry.name: entry for entry in ENTRIES}

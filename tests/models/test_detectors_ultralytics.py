@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from marsbench.errors import NotAvailableError, WeightsError
-from marsbench.models.detectors import build_detector
+from marsbench.base.errors import NotAvailableError, WeightsError
+from marsbench.models.detectors.torchvision import build_detector
 from tests.fakes import needs_ultralytics
 from tests.models.test_detectors import CLASSES, SIDE, SPECS, build
 
@@ -46,8 +46,8 @@ def test_ultralytics_leaves_the_process_as_it_was() -> None:
     needs_ultralytics()
     code = (
         "import os, pathlib, torch\n"
-        "from marsbench.models.detectors import build_detector\n"
-        "from marsbench.models.zoo_detection import ENTRIES\n"
+        "from marsbench.models.detectors.torchvision import build_detector\n"
+        "from marsbench.models.zoo.detection import ENTRIES\n"
         "before = dict(os.environ), torch.load, torch.save\n"
         "spec = {e.name: e for e in ENTRIES}['yolo11n']\n"
         "build_detector(spec, 2, pretrained=False, side=64)\n"

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marsbench.errors import ConfigError, NotAvailableError, UnknownNameError, WeightsError
-from marsbench.kinds import Kind
-from marsbench.models import segmenter_weights
+from marsbench.base.errors import ConfigError, NotAvailableError, UnknownNameError, WeightsError
 from marsbench.models.build import build_classifier
-from marsbench.models.segmenters import Bands, Segmenter, build_segmenter
+from marsbench.models.segmenters import weights as segmenter_weights
+from marsbench.models.segmenters.smp import Bands, Segmenter, build_segmenter
 from marsbench.models.spec import HALF, IMAGENET_MEAN, Library, ModelSpec
-from marsbench.models.zoo import get_model
-from marsbench.models.zoo_segmentation import ENTRIES, smp_spec
+from marsbench.models.zoo.catalog import get_model
+from marsbench.models.zoo.segmentation import ENTRIES, smp_spec
+from marsbench.tasks.kinds import Kind
 
 BY_NAME = {entry.name: entry for entry in ENTRIES}
 MMLS: Bands = (2, 1, 0, None, None, None, None)

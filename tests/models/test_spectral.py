@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marsbench.errors import UnknownNameError
+from marsbench.base.errors import UnknownNameError
 from marsbench.models.spectral import SPECTRAL, Conv1dNet, PatchViT, build_spectral
 
 ROWS = 30

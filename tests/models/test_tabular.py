@@ -5,20 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marsbench.errors import NotAvailableError, TrainingError, WeightsError
-from marsbench.models.tabular import (
-    KernelLogisticModel,
-    Labels,
-    LogisticRegressionModel,
-    Table,
-    TabularModel,
-)
-from marsbench.models.tabular_boosting import (
+from marsbench.base.errors import NotAvailableError, TrainingError, WeightsError
+from marsbench.models.tables.boosting import (
     BoostedStackModel,
     LightGBMModel,
     StackSettings,
     TreeSettings,
     stratified_folds,
+)
+from marsbench.models.tables.linear import (
+    KernelLogisticModel,
+    Labels,
+    LogisticRegressionModel,
+    Table,
+    TabularModel,
 )
 
 TREES = TreeSettings(trees=40, members=2, learning_rate=0.2, feature_fraction=0.5)

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from marsbench.errors import WeightsError
-from marsbench.files import file_digest
+from marsbench.base.errors import WeightsError
+from marsbench.base.files import file_digest
 from marsbench.models.build import build_classifier
 from marsbench.models.weights import read_checkpoint
-from marsbench.models.zoo import get_model
+from marsbench.models.zoo.catalog import get_model
 
 SPEC = get_model("timm:test_resnet")
 

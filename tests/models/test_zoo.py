@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from marsbench.config import Mode
-from marsbench.errors import UnknownNameError, WeightsError
-from marsbench.kinds import Kind
+from marsbench.base.errors import UnknownNameError, WeightsError
+from marsbench.config.schema import Mode
 from marsbench.models.build import Classifier, build_classifier
 from marsbench.models.library import library_spec
 from marsbench.models.modes import build_for_mode, count_parameters
 from marsbench.models.spec import CLASSIFICATION, Library, ModelSpec
-from marsbench.models.zoo import ALIASES, MODELS, get_model
+from marsbench.models.zoo.catalog import ALIASES, MODELS, get_model
+from marsbench.tasks.kinds import Kind
 
 # Segmenters and detectors have tests of their own.
 CLASSIFIERS = [name for name, spec in MODELS.items() if spec.kinds == CLASSIFICATION]

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from marsbench.config import LossName
-from marsbench.data.spec import Decode, TaskSpec
-from marsbench.kinds import Kind
-from marsbench.models.detectors import Detections
+from marsbench.config.schema import LossName
+from marsbench.models.detectors.torchvision import Detections
 from marsbench.predict.predictor import Predictor, objective_of
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import Decode, TaskSpec
 from tests.fakes import make_spec
 
 MASKS = make_spec(

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from marsbench.errors import DataError
+from marsbench.base.errors import DataError
 from marsbench.predict.failures import told
 from marsbench.predict.inputs import Item
 

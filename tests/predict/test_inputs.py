@@ -6,13 +6,13 @@ import pytest
 import tifffile
 from PIL import Image
 
-from marsbench.config import Bands
-from marsbench.data.spec import Decode
-from marsbench.errors import DataError
-from marsbench.kinds import Kind
+from marsbench.base.errors import DataError
+from marsbench.config.schema import Bands
 from marsbench.predict import inputs
 from marsbench.predict.geo import read_georeference
 from marsbench.predict.inputs import Item, Picture, find_images, open_picture
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import Decode
 from tests.fakes import make_spec
 
 GREY = make_spec()

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from marsbench.errors import ConfigError, StoreError
-from marsbench.kinds import Kind
+from marsbench.base.errors import ConfigError, StoreError
 from marsbench.predict.inputs import Item, find_images
 from marsbench.predict.journal import Journal, check_folder
+from marsbench.tasks.kinds import Kind
 from tests.predict.stubs import BOXES, predictor
 from tests.predict.test_run import boxes_of, go, item, noise, rows_of
 

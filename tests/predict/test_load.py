@@ -11,13 +11,11 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import marsbench
+from marsbench.base.errors import ConfigError, MarsbenchError, StoreError, WeightsError
 from marsbench.cli import app
-from marsbench.config import Mode
-from marsbench.data.spec import Decode
-from marsbench.errors import ConfigError, MarsbenchError, StoreError, WeightsError
-from marsbench.kinds import Kind
+from marsbench.config.schema import Mode
 from marsbench.models.modes import build_for_mode
-from marsbench.models.zoo import get_model
+from marsbench.models.zoo.catalog import get_model
 from marsbench.predict.checkpoints import of_checkpoint
 from marsbench.predict.inputs import find_images
 from marsbench.predict.load import load
@@ -25,6 +23,8 @@ from marsbench.predict.predictor import Predictor
 from marsbench.predict.run import Options, predict
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import Decode
 from tests.fakes import make_spec, write_folder, write_spec
 from tests.predict.test_run import rows_of
 

@@ -10,12 +10,12 @@ import tifffile
 import torch
 from PIL import Image
 
-from marsbench.errors import ConfigError, StoreError
-from marsbench.kinds import Kind
+from marsbench.base.errors import ConfigError, StoreError
 from marsbench.predict import outputs, run
 from marsbench.predict.inputs import Item
 from marsbench.predict.predictor import Predictor
 from marsbench.predict.run import Options, Summary, predict
+from marsbench.tasks.kinds import Kind
 from tests.predict.stubs import predictor
 
 SCALE = (33550, 12, 3, (2.0, 2.0, 0.0), True)

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from marsbench.config import parse_subset
-from marsbench.identity import run_id
+from marsbench.config.identity import run_id
+from marsbench.config.schema import parse_subset
 from marsbench.results.record import RunRecord
 from marsbench.results.store import PREDICTIONS, Store
 

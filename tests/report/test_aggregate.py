@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from marsbench.report import aggregate as agg
+from marsbench.report.statistics import aggregate as agg
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from marsbench.report.analysis import OBSERVED, REFERENCE, Analysis, analyse, family_ranges
-from marsbench.report.cells import GroupKey, Trouble
-from marsbench.report.scores import study_of
-from marsbench.report.summary import Ranges
+from marsbench.report.statistics.summary import Ranges
+from marsbench.report.study.cells import GroupKey, Trouble
+from marsbench.report.study.scores import study_of
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from tests.report.fake_store import Fake, fake_record

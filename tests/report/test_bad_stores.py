@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from marsbench.errors import StoreError
-from marsbench.identity import run_id
-from marsbench.report import plots
+from marsbench.base.errors import StoreError
+from marsbench.config.identity import run_id
 from marsbench.report.build import PARTS, Report
-from marsbench.report.scores import Trouble
+from marsbench.report.figures.plots import scores as plots
+from marsbench.report.study.scores import Trouble
 from marsbench.results.record import RunRecord
 from tests.report.building import MODELS, SOME, build, call, problems
 from tests.report.fake_store import Fake, fake_record, make_store

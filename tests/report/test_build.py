@@ -13,10 +13,11 @@ import pytest
 
 import marsbench
 from marsbench.api import make_report, planned
-from marsbench.errors import ConfigError, NothingYetError, UnknownNameError
-from marsbench.identity import run_id
-from marsbench.report import figures, plots
+from marsbench.base.errors import ConfigError, NothingYetError, UnknownNameError
+from marsbench.config.identity import run_id
 from marsbench.report.build import write_report
+from marsbench.report.figures import by_task
+from marsbench.report.figures.plots import scores as plots
 from marsbench.results.record import RunRecord
 from marsbench.sweep.suites import expand, load_suite
 from tests.report.building import MODELS, SOME, build, call, problems
@@ -136,8 +137,8 @@ def test_from_python_any_number_of_times(tmp_path: Path) -> None:
         "import marsbench\n"
         f"for _ in range(2): r = marsbench.make_report({str(store.root)!r}, "
         f"{str(tmp_path / 'out')!r}, only=('tables',), rounds=10)\n"
-        "import marsbench.report.aggregate\n"
-        "print(marsbench.report.aggregate.iqm([[1.0]]), r.index.name)"
+        "import marsbench.report.statistics.aggregate\n"
+        "print(marsbench.report.statistics.aggregate.iqm([[1.0]]), r.index.name)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1.0", "index.html"]
@@ -149,7 +150,7 @@ def test_a_figure_that_fails_stops_nothing(tmp_path: Path, monkeypatch: pytest.M
         raise ZeroDivisionError("no such thing")
 
     monkeypatch.setattr(plots, "ranks", fail)
-    monkeypatch.setattr(figures, "heat_maps", fail)
+    monkeypatch.setattr(by_task, "heat_maps", fail)
     store = make_store(tmp_path / "runs", SOME)
     report = build(store, tmp_path / "out", only=("violins", "ranks", "heatmap"))
     assert len(report.figures) == 2

@@ -3,13 +3,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marsbench.errors import StoreError
-from marsbench.report import plots, plots_grids, style
+from marsbench.base.errors import StoreError
 from marsbench.report.analysis import Analysis, analyse
-from marsbench.report.confusions import confusion_shares
-from marsbench.report.figures import FAMILIES, pictures
-from marsbench.report.plots import Panel, Row
-from marsbench.report.scores import open_study
+from marsbench.report.figures import style
+from marsbench.report.figures.by_task import FAMILIES, pictures
+from marsbench.report.figures.plots import grids
+from marsbench.report.figures.plots import scores as plots
+from marsbench.report.figures.plots.scores import Panel, Row
+from marsbench.report.study.confusions import confusion_shares
+from marsbench.report.study.scores import open_study
 from marsbench.results.record import RunRecord
 from tests.report.fake_store import Fake, everything, fake_record, make_store
 
@@ -160,7 +162,7 @@ def test_models_without_runs_are_said_to_be() -> None:
 def test_names_are_not_mathematics(tmp_path: Path) -> None:
     strange = ["a$b_c$d", "$\\frac{$", "Ünïcode \N{GREEK SMALL LETTER ALPHA}"]
     with style.drawing():
-        figure = plots_grids.confusion(np.eye(3), strange, "$x")
+        figure = grids.confusion(np.eye(3), strange, "$x")
         style.save(figure, tmp_path, "strange")
 
 

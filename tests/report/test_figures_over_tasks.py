@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from marsbench.report import plots, style
 from marsbench.report.analysis import Analysis, analyse
-from marsbench.report.figures import pictures
-from marsbench.report.figures_over_tasks import alike_groups
-from marsbench.report.plots import CurvePanel, Row
-from marsbench.report.scores import study_of
-from marsbench.report.summary import Comparison, Estimate
+from marsbench.report.figures import style
+from marsbench.report.figures.by_task import pictures
+from marsbench.report.figures.over_tasks import alike_groups
+from marsbench.report.figures.plots import scores as plots
+from marsbench.report.figures.plots.scores import CurvePanel, Row
+from marsbench.report.statistics.summary import Comparison, Estimate
+from marsbench.report.study.scores import study_of
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from tests.report.fake_store import CLASSIFIERS, Fake, fake_record

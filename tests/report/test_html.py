@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from marsbench.identity import run_id
+from marsbench.config.identity import run_id
 from marsbench.report.build import write_report
 from marsbench.results.record import RunRecord
 from tests.report.fake_store import Fake, fake_record, make_store

@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
-from marsbench.identity import run_id
+from marsbench.config.identity import run_id
 from marsbench.report.analysis import Analysis, analyse
-from marsbench.report.imbalance import compared_ways
-from marsbench.report.scores import study_of
-from marsbench.report.table_forms import DOWN, UP, Score, Table
-from marsbench.report.tables import runs_table, tables
+from marsbench.report.study.imbalance import compared_ways
+from marsbench.report.study.scores import study_of
+from marsbench.report.tables.build import runs_table, tables
+from marsbench.report.tables.forms import DOWN, UP, Score, Table
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from tests.report.fake_store import Fake, fake_record

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from marsbench.report.analysis import Analysis, analyse
-from marsbench.report.scores import study_of
-from marsbench.report.table_forms import Link, Score, Table
-from marsbench.report.tables import anchor_of, coverage_tables, tables
+from marsbench.report.study.scores import study_of
+from marsbench.report.tables.build import anchor_of, coverage_tables, tables
+from marsbench.report.tables.forms import Link, Score, Table
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from tests.report.fake_store import Fake, everything, fake_record

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike, NDArray
 
-from marsbench.report import aggregate
-from marsbench.report.aggregate import Statistic
+from marsbench.report.statistics import aggregate
+from marsbench.report.statistics.aggregate import Statistic
 
 Floats = NDArray[np.float64]
 

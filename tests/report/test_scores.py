@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from marsbench.errors import StoreError, UnknownNameError
-from marsbench.identity import run_id
-from marsbench.report.scores import (
+from marsbench.base.errors import StoreError, UnknownNameError
+from marsbench.config.identity import run_id
+from marsbench.report.study.scores import (
     Expected,
     Group,
     GroupKey,

@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from marsbench.report import aggregate
-from marsbench.report.reference import published, reference_ranges
-from marsbench.report.scores import Group, Trouble, study_of
-from marsbench.report.summary import Comparison, Ranges, compare, observed_ranges, summarise
-from marsbench.report.troubles_of_estimates import of_comparisons, of_summaries
+from marsbench.report.statistics import aggregate
+from marsbench.report.statistics.problems import of_comparisons, of_summaries
+from marsbench.report.statistics.reference import published, reference_ranges
+from marsbench.report.statistics.summary import (
+    Comparison,
+    Ranges,
+    compare,
+    observed_ranges,
+    summarise,
+)
+from marsbench.report.study.scores import Group, Trouble, study_of
 from marsbench.results.record import RunRecord
 from tests.report.test_scores import record, whole
 

@@ -9,9 +9,18 @@ from pathlib import Path
 import pytest
 
 from marsbench.report.analysis import Analysis, analyse
-from marsbench.report.beside import compared_tables, published_table
-from marsbench.report.scores import GroupKey, study_of
-from marsbench.report.table_forms import (
+from marsbench.report.study.scores import GroupKey, study_of
+from marsbench.report.tables.beside import compared_tables, published_table
+from marsbench.report.tables.build import (
+    coverage_tables,
+    missing_table,
+    overall_table,
+    ranges_table,
+    runs_table,
+    scores_table,
+    tables,
+)
+from marsbench.report.tables.forms import (
     CLOSE,
     DOWN,
     UP,
@@ -21,15 +30,6 @@ from marsbench.report.table_forms import (
     Table,
     escape_latex,
     mark,
-)
-from marsbench.report.tables import (
-    coverage_tables,
-    missing_table,
-    overall_table,
-    ranges_table,
-    runs_table,
-    scores_table,
-    tables,
 )
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
@@ -330,7 +330,7 @@ def test_published_numbers_of_other_metrics_than_the_headline() -> None:
 
 
 def test_published_zero_shot_numbers() -> None:
-    from marsbench.identity import run_id
+    from marsbench.config.identity import run_id
 
     one = fake_record(Fake("domars16k", "vit_l_16"))
     name = run_id(one.task, one.model, "zero_shot", "full", 0, one.identity)

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from marsbench.cli import app
-from marsbench.identity import run_id
+from marsbench.config.identity import run_id
 from marsbench.results.classes import class_tables
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store

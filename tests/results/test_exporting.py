@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from marsbench.base.errors import ConfigError, MarsbenchError, StoreError
 from marsbench.cli import app
-from marsbench.errors import ConfigError, MarsbenchError, StoreError
 from marsbench.results.exporting import export_results
 from marsbench.results.store import Store
 from tests.results.test_store import make_record, write

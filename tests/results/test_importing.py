@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from marsbench.base.errors import DataError, MarsbenchError
 from marsbench.cli import app
 from marsbench.cli.complete import results_words
-from marsbench.errors import DataError, MarsbenchError
-from marsbench.report.scores import Trouble, load_study
+from marsbench.report.study.scores import Trouble, load_study
 from marsbench.results.importing import Imported, import_results
 from marsbench.results.store import Store
 

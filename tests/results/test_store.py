@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 import marsbench
-from marsbench.errors import StoreError
-from marsbench.identity import digest
+from marsbench.base.errors import StoreError
+from marsbench.config.identity import digest
 from marsbench.results.record import SCHEMA_VERSION, RunRecord
 from marsbench.results.store import DuplicateError, Store, write_atomically
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from marsbench.data.catalog import get_task
 from marsbench.spectra.spectrum import Instrument, Spectrum
+from marsbench.tasks.catalog import get_task
 
 EGA_HEADER = "time,temp,m/z,abundance\n"
 GC_HEADER = "time,mass,intensity\n"

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marsbench.data.catalog import get_task
+from marsbench.base.errors import DataError
 from marsbench.data.rows import Rows
 from marsbench.data.sources.challenge import ChallengeSource
 from marsbench.data.spectra import open_spectra, prepared_samples
-from marsbench.errors import DataError
 from marsbench.spectra.presets import get_preset
 from marsbench.spectra.spectrum import Instrument
+from marsbench.tasks.catalog import get_task
 from tests.spectra.helpers import edit, write_challenge
 
 EGA = get_task("ega_ms")

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from marsbench.data.rendering import Rendering
 from marsbench.data.samples import Decoded
-from marsbench.kinds import Technique
 from marsbench.spectra import raster
 from marsbench.spectra.presets import Cell, Change, RasterSpec, Scale, get_preset
+from marsbench.tasks.kinds import Technique
 from tests.spectra.helpers import commercial
 
 ROWS, COLUMNS = 30, 40

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import chisquare
 
-from marsbench.errors import DataError
-from marsbench.kinds import Technique
+from marsbench.base.errors import DataError
 from marsbench.spectra import raster
 from marsbench.spectra.presets import PRESETS, Cell, RasterSpec, Scale, get_preset
 from marsbench.spectra.spectrum import Spectrum
+from marsbench.tasks.kinds import Technique
 from tests.spectra import helpers
 from tests.spectra.helpers import chromatogram, commercial, one_by_one, scaled
 

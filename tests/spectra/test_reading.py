@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from marsbench.errors import DataError
+from marsbench.base.errors import DataError
 from marsbench.spectra.reading import read_spectrum
 from marsbench.spectra.spectrum import Instrument, Spectrum, Technique
 from tests.spectra.helpers import (

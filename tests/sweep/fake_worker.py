@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from marsbench.errors import TrainingError
-from marsbench.plan import Resolver
+from marsbench.base.errors import TrainingError
+from marsbench.plan.resolve import Resolver
 from marsbench.results.store import Store
 from marsbench.sweep.heartbeat import beating
 from marsbench.sweep.units import read_unit, sweep_of

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from marsbench.config import RunConfig
-from marsbench.plan import Resolver
+from marsbench.config.schema import RunConfig
+from marsbench.plan.resolve import Resolver
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store, now
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from marsbench import environment
+from marsbench.base import environment
+from marsbench.base.errors import ConfigError, MarsbenchError
 from marsbench.cli import app
-from marsbench.errors import ConfigError, MarsbenchError
 from marsbench.results.store import Store
-from marsbench.sweep import local
 from marsbench.sweep.heartbeat import heartbeats
-from marsbench.sweep.launchers import LauncherSettings, get_launcher, load_settings
-from marsbench.sweep.local import LocalLauncher, slots, visible_gpus
+from marsbench.sweep.launchers import local
+from marsbench.sweep.launchers.local import LocalLauncher, slots, visible_gpus
+from marsbench.sweep.launchers.settings import LauncherSettings, get_launcher, load_settings
 from tests.sweep.records import write_suite
 
 TOP = Path(__file__).parents[2]

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marsbench.config import Imbalance, RunConfig
+from marsbench.base.errors import ConfigError, DataError, DataNotFoundError, TrainingError
+from marsbench.config.schema import Imbalance, RunConfig
 from marsbench.data.imbalance import Balance
-from marsbench.data.spec import TaskSpec
-from marsbench.errors import ConfigError, DataError, DataNotFoundError, TrainingError
-from marsbench.plan import Resolver
+from marsbench.plan.resolve import Resolver
 from marsbench.results.store import Store
 from marsbench.sweep import planner
 from marsbench.sweep.cost import SPEED, Measured
@@ -17,6 +16,7 @@ from marsbench.sweep.planner import State, SweepPlan, plan_sweep, shards
 from marsbench.sweep.suites import expand, load_suite
 from marsbench.sweep.units import UnitFile, read_unit, write_plan, write_unit
 from marsbench.sweep.words import read_shard
+from marsbench.tasks.spec import TaskSpec
 from tests.sweep.records import TINY, finish, record_of, write_suite
 
 DEMO = {**TINY, "size": 0.05}
@@ -117,7 +117,7 @@ def test_shards_are_the_same_on_every_machine(
     def nothing(spec: object, *_: object, **__: object) -> None:
         raise DataNotFoundError("No data here.")
 
-    monkeypatch.setattr("marsbench.plan.open_source", nothing)
+    monkeypatch.setattr("marsbench.plan.resolve.open_source", nothing)
     assert parts_of(runs, store) == here
 
 
@@ -160,7 +160,7 @@ def test_data_that_cannot_be_had_are_searched_for_once(
         asked.append((spec.name, download))  # type: ignore[attr-defined]
         raise DataNotFoundError(f"No data of {spec.name} found. Far and wide.")  # type: ignore[attr-defined]
 
-    monkeypatch.setattr("marsbench.plan.open_source", nothing)
+    monkeypatch.setattr("marsbench.plan.resolve.open_source", nothing)
     runs = expand(load_suite("paper_cls"), {})
     said: list[str] = []
     plan = plan_sweep(runs, Store(tmp_path), told=said.append)
@@ -190,7 +190,7 @@ def test_what_one_choice_makes_of_data_says_nothing_of_others(
             raise DataError("None of: dust.")
         return Balance(np.arange(1), None)
 
-    monkeypatch.setattr("marsbench.plan.balance_of", balance)
+    monkeypatch.setattr("marsbench.plan.resolve.balance_of", balance)
     ways: dict[str, object] = {"imbalance": ["undersample", "loss_weight", "none"]}
     suite = write_suite(
         tmp_path / "s.yaml", {"task": "frost_cls", "model": "vit", "seed": [0, 1], **ways}
@@ -210,7 +210,7 @@ def test_damaged_data_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         asked.append(spec.name)
         raise DataError("No such column.")
 
-    monkeypatch.setattr("marsbench.plan.open_source", damaged)
+    monkeypatch.setattr("marsbench.plan.resolve.open_source", damaged)
     plan = plan_sweep(runs_of("paper_cls", source="local"), Store(tmp_path))
     assert plan.count(State.LACKING) == 945
     assert max(asked.count(task) for task in asked) <= 2

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from marsbench.errors import ConfigError, NotAvailableError
-from marsbench.sweep.launchers import LauncherSettings, get_launcher, load_settings
-from marsbench.sweep.ray import RayLauncher, WorkerDiedError, carry_out
+from marsbench.base.errors import ConfigError, NotAvailableError
+from marsbench.sweep.launchers.ray import RayLauncher, WorkerDiedError, carry_out
+from marsbench.sweep.launchers.settings import LauncherSettings, get_launcher, load_settings
 from tests.sweep.rough import Sweep, check_same, ended, parent, wait_until, write_suite
 
 SETTINGS = LauncherSettings(name="ray")

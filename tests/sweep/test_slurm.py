@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from marsbench.errors import ConfigError, NotAvailableError, StoreError
+from marsbench.base.errors import ConfigError, NotAvailableError, StoreError
 from marsbench.sweep import worker
-from marsbench.sweep.launchers import LauncherSettings, get_launcher, load_settings
-from marsbench.sweep.slurm import JOBS, SlurmLauncher, Task, make_arrays, throttles
+from marsbench.sweep.launchers.settings import LauncherSettings, get_launcher, load_settings
+from marsbench.sweep.launchers.slurm import JOBS, SlurmLauncher, Task, make_arrays, throttles
 
 submitit = pytest.importorskip("submitit")
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from marsbench.base.errors import TrainingError
 from marsbench.cli import app
-from marsbench.config import RunConfig
-from marsbench.errors import TrainingError
-from marsbench.identity import digest
-from marsbench.plan import Resolver
+from marsbench.config.identity import digest
+from marsbench.config.schema import RunConfig
+from marsbench.plan.resolve import Resolver
 from marsbench.results.store import Store
 from marsbench.sweep.heartbeat import Heartbeat, beating
 from marsbench.sweep.status import progress

@@ -6,9 +6,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from marsbench.base.errors import ConfigError, MarsbenchError
 from marsbench.cli import app
-from marsbench.config import RunConfig
-from marsbench.errors import ConfigError, MarsbenchError
+from marsbench.config.schema import RunConfig
 from marsbench.sweep.lists import LISTS
 from marsbench.sweep.suites import canonical, expand, load_suite, narrowed, suite_names
 from tests.sweep.records import write_suite
@@ -49,7 +49,7 @@ def test_suites_name_what_exists() -> None:
 
 
 def test_oversampling_can_be_resolved() -> None:
-    from marsbench.plan import resolve
+    from marsbench.plan.resolve import resolve
 
     runs = expand(load_suite("paper_imbalance"), {"source": "demo", "size": 0.02})
     protocols = {resolve(run).protocol for run in runs if run.seed == 0 and run.model == "vit_l_16"}

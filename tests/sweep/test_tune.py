@@ -9,12 +9,12 @@ import yaml
 from typer.testing import CliRunner
 
 import marsbench
+from marsbench.base.errors import ConfigError
 from marsbench.cli import app
 from marsbench.cli.compose import compose
-from marsbench.config import RunConfig
-from marsbench.errors import ConfigError
-from marsbench.hparams import KEYS, Choice, filled
-from marsbench.plan import Resolver
+from marsbench.config.schema import RunConfig
+from marsbench.plan.resolve import Resolver
+from marsbench.plan.tuned import KEYS, Choice, filled
 from marsbench.results.store import Store
 from marsbench.sweep.suites import expand, load_suite
 from marsbench.sweep.tune import Tuning, carry_out, choose, load_space

@@ -12,21 +12,22 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from marsbench.config import RunConfig
-from marsbench.errors import (
+from marsbench.base.errors import (
     ConfigError,
     DataNotFoundError,
     MarsbenchError,
     StoreError,
     TrainingError,
 )
-from marsbench.plan import Plan, Resolver
+from marsbench.config.schema import RunConfig
+from marsbench.plan.resolve import Plan, Resolver
 from marsbench.results.record import Outcome
 from marsbench.results.store import Store
 from marsbench.sweep.heartbeat import Heartbeat, heartbeats
 from marsbench.sweep.units import UnitFile, write_sweep
 from marsbench.sweep.worker import FAULT, INTERRUPTED, SIGNALS, interruptible, main, run_unit
-from marsbench.training import bank, runner
+from marsbench.training import runner
+from marsbench.training.frozen import bank
 from tests.sweep.records import TINY, finish, record_of
 
 ONLINE = {**TINY, "task": "frost_cls", "model": "resnet10t", "mode": "scratch"}
@@ -200,7 +201,7 @@ def test_data_that_lack_are_searched_for_once(
         searched.append(spec.name)
         raise DataNotFoundError("Far and wide nothing.")
 
-    monkeypatch.setattr("marsbench.plan.open_source", nothing)
+    monkeypatch.setattr("marsbench.plan.resolve.open_source", nothing)
     assert run_unit(unit) == 0
     assert searched == ["frost_cls"]
     assert len(list(tmp_path.rglob("failed.json"))) == 3

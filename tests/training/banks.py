@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from marsbench.config import RunConfig
-from marsbench.plan import resolve
+from marsbench.config.schema import RunConfig
+from marsbench.plan.resolve import resolve
 from marsbench.results.record import Outcome, RunRecord
-from marsbench.training.bank import run_bank
+from marsbench.training.frozen.bank import run_bank
 
 MODEL = "timm:test_resnet"
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from marsbench.training.features import Encoder
+from marsbench.training.frozen.features import Encoder
 from tests.challenges import write_challenge
 
 

@@ -19,19 +19,20 @@ import torch
 from safetensors.torch import load_file
 
 import marsbench
-from marsbench import metrics
-from marsbench.config import Protocol
-from marsbench.errors import BusyError, ConfigError, TrainingError
-from marsbench.kinds import Kind
-from marsbench.plan import Plan, resolve
+from marsbench.base.errors import BusyError, ConfigError, TrainingError
+from marsbench.config.schema import Protocol
+from marsbench.metrics import labels as metrics
+from marsbench.plan.resolve import Plan, resolve
 from marsbench.results.record import Outcome
 from marsbench.results.store import Store
-from marsbench.training import bank, bank_files
-from marsbench.training.bank import run_bank
-from marsbench.training.bank_files import begin
-from marsbench.training.evaluation import save_predictions
-from marsbench.training.features import Encoder
-from marsbench.training.head_turns import fit_heads
+from marsbench.tasks.kinds import Kind
+from marsbench.training.frozen import bank
+from marsbench.training.frozen import writing as bank_files
+from marsbench.training.frozen.bank import run_bank
+from marsbench.training.frozen.features import Encoder
+from marsbench.training.frozen.turns import fit_heads
+from marsbench.training.frozen.writing import begin
+from marsbench.training.loop.evaluation import save_predictions
 from marsbench.training.parts import parts_of
 from tests.fakes import make_spec, write_folder, write_spec
 from tests.training.banks import config, grid, run_all
@@ -214,7 +215,7 @@ def test_what_is_done_when_interrupted_is_kept(
             raise KeyboardInterrupt
         return fit_heads(*arguments, **more)
 
-    monkeypatch.setattr("marsbench.training.head_turns.MOST_HEADS", 4)
+    monkeypatch.setattr("marsbench.training.frozen.turns.MOST_HEADS", 4)
     monkeypatch.setattr(bank, "fit_heads", interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(run_bank([resolve(one) for one in configs]))
@@ -247,8 +248,9 @@ def test_too_little_memory_halves_the_heads(
 def test_a_bank_killed_by_force_is_resumed(toy: str, weights: str, tmp_path: Path) -> None:
     configs = grid(toy, tmp_path / "a", weights, **{"trainer.patience": "null"})
     code = (
-        "import sys, time; from marsbench.config import RunConfig;"
-        "from marsbench.plan import resolve; from marsbench.training.bank import run_bank\n"
+        "import sys, time; from marsbench.config.schema import RunConfig;"
+        "from marsbench.plan.resolve import resolve;"
+        "from marsbench.training.frozen.bank import run_bank\n"
         "for _ in run_bank([resolve(RunConfig.from_dict(c)) for c in eval(sys.argv[1])]):\n"
         "    print('done', flush=True); time.sleep(0.2)"
     )

@@ -9,14 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 import marsbench
-from marsbench import metrics
+from marsbench.base.errors import ConfigError, DataError, StoreError, UnknownNameError
 from marsbench.cli import app
-from marsbench.ensemble import make_ensemble
-from marsbench.ensemble_weights import combine, cross_fitted
-from marsbench.errors import ConfigError, DataError, StoreError, UnknownNameError
-from marsbench.kinds import Kind
+from marsbench.metrics import labels as metrics
+from marsbench.predict.submissions import score_submission, write_submission
+from marsbench.results.ensemble.combine import make_ensemble
+from marsbench.results.ensemble.weights import combine, cross_fitted
 from marsbench.results.store import Store
-from marsbench.submissions import score_submission, write_submission
+from marsbench.tasks.kinds import Kind
 from tests.challenges import NAMES, keys, stored
 
 pytestmark = pytest.mark.usefixtures("spectra_home")

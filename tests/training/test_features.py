@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from marsbench import paths
-from marsbench.errors import MarsbenchError, TrainingError
-from marsbench.plan import resolve
+from marsbench.base import paths
+from marsbench.base.errors import MarsbenchError, TrainingError
+from marsbench.plan.resolve import resolve
 from marsbench.results.store import Store
-from marsbench.training import features
-from marsbench.training.bank import run_bank
-from marsbench.training.features import Encoder
+from marsbench.training.frozen import features
+from marsbench.training.frozen.bank import run_bank
+from marsbench.training.frozen.features import Encoder
 from tests.fakes import make_spec, write_folder, write_spec
 from tests.training.banks import config, run_all
 
@@ -89,9 +89,10 @@ def test_interrupted_encoding_goes_on_where_it_stopped(
 
 def test_processes_share_one_encoding(toy: str, weights: str, tmp_path: Path) -> None:
     code = (
-        "import sys; from marsbench.config import RunConfig; from marsbench.plan import resolve;"
-        "from marsbench.training.bank import run_alone;"
-        "import marsbench.training.features as f; b = f.Encoder._batches\n"
+        "import sys; from marsbench.config.schema import RunConfig;"
+        "from marsbench.plan.resolve import resolve;"
+        "from marsbench.training.frozen.bank import run_alone;"
+        "import marsbench.training.frozen.features as f; b = f.Encoder._batches\n"
         "def w(self, *a):\n"
         "    for x in b(self, *a):\n"
         "        print('encoded', flush=True); yield x\n"

@@ -8,15 +8,16 @@ import pandas as pd
 import pytest
 
 import marsbench
-from marsbench import metrics
-from marsbench.config import RunConfig
+from marsbench.base.errors import ConfigError, DataError
+from marsbench.config.schema import RunConfig
 from marsbench.data.folds import assign_folds, strata_of
-from marsbench.errors import ConfigError, DataError
-from marsbench.kinds import Kind
-from marsbench.plan import resolve
+from marsbench.metrics import labels as metrics
+from marsbench.plan.resolve import resolve
 from marsbench.results.store import Store
-from marsbench.training import evaluation, trained
-from marsbench.training.callbacks import ProgressBar
+from marsbench.tasks.kinds import Kind
+from marsbench.training import trained
+from marsbench.training.loop import evaluation
+from marsbench.training.loop.callbacks import ProgressBar
 from marsbench.training.parts import parts_of
 from tests.challenges import NAMES, keys, stored, write_challenge
 

@@ -6,16 +6,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from marsbench.config import Bands
+from marsbench.base.errors import DataError
+from marsbench.config.schema import Bands
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.sources.local import LocalSource
-from marsbench.data.spec import Decode, TaskSpec
-from marsbench.errors import DataError
-from marsbench.kinds import Kind
-from marsbench.metrics_segmentation import confusion, score
+from marsbench.metrics.masks import confusion, score
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import Decode, TaskSpec
 from marsbench.training import gallery as module
-from marsbench.training.evaluation import MAPS, Predictions
 from marsbench.training.gallery import FoundBoxes, Item, draw_gallery, gallery, image_iou
+from marsbench.training.loop.evaluation import MAPS, Predictions
 from tests.fakes import make_spec, write_folder
 
 NAMES = ("background", "crater", "dune")

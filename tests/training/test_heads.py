@@ -12,19 +12,13 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, lr_scheduler
 
-from marsbench.config import LossName, OptimName, SchedulerConfig, SchedulerName
+from marsbench.config.schema import LossName, OptimName, SchedulerConfig, SchedulerName
 from marsbench.data.datamodule import epoch_order
-from marsbench.kinds import Kind
-from marsbench.training.head_losses import HeadLoss
-from marsbench.training.head_turns import blocks_of, fit_heads, turns_of
-from marsbench.training.heads import (
-    FittedHead,
-    Head,
-    Samples,
-    fit_block,
-    logits_of,
-)
-from marsbench.training.losses import Objective
+from marsbench.tasks.kinds import Kind
+from marsbench.training.frozen.heads import FittedHead, Head, Samples, fit_block, logits_of
+from marsbench.training.frozen.losses import HeadLoss
+from marsbench.training.frozen.turns import blocks_of, fit_heads, turns_of
+from marsbench.training.loop.losses.labels import Objective
 
 N, F, K = 60, 7, 4
 OBJECTIVES = {
@@ -267,8 +261,8 @@ def test_a_head_that_diverges_harms_no_other() -> None:
 
 def test_blocks_hold_every_head_once_and_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     heads = grid(objective_of("multiclass"))
-    monkeypatch.setattr("marsbench.training.head_turns.MOST_HEADS", 3)
-    monkeypatch.setattr("marsbench.training.heads._MOST_LOGITS", 50)
+    monkeypatch.setattr("marsbench.training.frozen.turns.MOST_HEADS", 3)
+    monkeypatch.setattr("marsbench.training.frozen.heads._MOST_LOGITS", 50)
     blocks = blocks_of(heads, F, K)
     assert sorted(i for block in blocks for i in block) == list(range(len(heads)))
     assert max(map(len, blocks)) <= 3
@@ -281,7 +275,7 @@ def test_blocks_hold_every_head_once_and_fit_into_memory(monkeypatch: pytest.Mon
 
 def test_turns_hold_every_head_once_and_mix_no_optimisers(monkeypatch: pytest.MonkeyPatch) -> None:
     heads = grid(objective_of("multiclass"))
-    monkeypatch.setattr("marsbench.training.head_turns.MOST_HEADS", 9)
+    monkeypatch.setattr("marsbench.training.frozen.turns.MOST_HEADS", 9)
     turns = turns_of(heads, F, K, torch.device("cpu"))
     assert sorted(i for turn in turns for i in turn) == list(range(len(heads)))
     assert len(turns) < len(blocks_of(heads, F, K))

@@ -4,9 +4,9 @@ import torch
 from sklearn.metrics import log_loss
 from torch.nn import functional
 
-from marsbench.config import LossName
-from marsbench.kinds import Kind
-from marsbench.training.losses import Objective
+from marsbench.config.schema import LossName
+from marsbench.tasks.kinds import Kind
+from marsbench.training.loop.losses.labels import Objective
 
 LOGITS = torch.tensor([[1.0, -0.5, 0.2], [0.1, 2.0, -1.0], [0.3, 0.2, 0.1], [-2.0, 0.0, 1.0]])
 LABELS = torch.tensor([0, 1, 2, 1])

@@ -7,7 +7,7 @@ from sklearn.metrics import log_loss
 from torch import Tensor
 from torch.nn import functional
 
-from marsbench.training.losses_segmentation import (
+from marsbench.training.loop.losses.masks import (
     DICE_WEIGHTS,
     LOSSES,
     SMOOTHING,

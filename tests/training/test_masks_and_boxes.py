@@ -14,23 +14,24 @@ import torch
 from PIL import Image
 
 import marsbench
-from marsbench import metrics_detection, metrics_segmentation
-from marsbench.config import Mode, RunConfig
+from marsbench.base.errors import ConfigError, DataError
+from marsbench.config.schema import Mode, RunConfig
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.rows import Boxes
 from marsbench.data.sources.local import LocalSource
-from marsbench.data.spec import Decode, TaskSpec
-from marsbench.errors import ConfigError, DataError
-from marsbench.kinds import Kind
+from marsbench.metrics import boxes as box_metrics
+from marsbench.metrics import masks as mask_metrics
 from marsbench.models.modes import build_for_mode
-from marsbench.models.segmenters import Segmenter
-from marsbench.models.zoo import get_model
-from marsbench.plan import resolve
+from marsbench.models.segmenters.smp import Segmenter
+from marsbench.models.zoo.catalog import get_model
+from marsbench.plan.resolve import resolve
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import Decode, TaskSpec
 from marsbench.training import building
-from marsbench.training.callbacks import ProgressBar
-from marsbench.training.objectives import BoxObjective, Found, confusion
+from marsbench.training.loop.callbacks import ProgressBar
+from marsbench.training.loop.objectives import BoxObjective, Found, confusion
 from tests.fakes import make_spec, write_folder, write_spec
 
 MASKS = "smp:unet/tu-test_resnet"
@@ -92,7 +93,7 @@ def test_stored_confusions_give_the_metrics(finished: tuple[RunRecord, Path]) ->
     names = record.data["classes"]
     for split, table in stored(record, store).groupby("split"):
         counts = np.stack(table["confusion"].tolist()).reshape(-1, len(names), len(names))
-        again = metrics_segmentation.score(counts, names)
+        again = mask_metrics.score(counts, names)
         assert again == {k: v for k, v in record.metrics[str(split)].items() if k != "loss"}
     assert record.metrics["test"]["miou"] == record.score
 
@@ -112,7 +113,7 @@ def test_class_maps_are_kept_in_the_size_of_the_masks(
             classes = np.array(opened)
         truth = sample["mask"].numpy()
         assert classes.shape == truth.shape == (40, 40)
-        again = metrics_segmentation.confusion(truth, classes, 3)
+        again = mask_metrics.confusion(truth, classes, 3)
         np.testing.assert_array_equal(again.ravel(), row["confusion"])
 
 
@@ -140,7 +141,7 @@ def test_confusion_equals_numpy() -> None:
     truth, classes = rng.integers(0, 4, (9, 11)), rng.integers(0, 4, (9, 11))
     truth[:2] = 255
     ours = confusion(torch.from_numpy(truth), torch.from_numpy(classes), 4).numpy()
-    np.testing.assert_array_equal(ours, metrics_segmentation.confusion(truth, classes, 4))
+    np.testing.assert_array_equal(ours, mask_metrics.confusion(truth, classes, 4))
     empty = confusion(torch.full((3, 3), 255), torch.zeros(3, 3, dtype=torch.int64), 2)
     assert empty.sum() == 0
 
@@ -322,6 +323,6 @@ def test_a_detector_through_the_whole_loop(boxes: str, tmp_path: Path) -> None:
             Found(np.array([list(b) for b in row]).reshape(-1, 4), np.array(s), np.array(labels))
             for row, s, labels in zip(part["boxes"], part["scores"], part["labels"], strict=True)
         ]
-        again = metrics_detection.score(truths, found, record.data["classes"])
+        again = box_metrics.score(truths, found, record.data["classes"])
         assert again == {k: v for k, v in record.metrics[str(split)].items() if k != "loss"}
     assert "map50" in record.metrics["test"]

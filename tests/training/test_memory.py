@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import marsbench
-from marsbench.config import RunConfig
-from marsbench.errors import TrainingError
-from marsbench.plan import resolve
+from marsbench.base.errors import TrainingError
+from marsbench.config.schema import RunConfig
+from marsbench.plan.resolve import resolve
 from marsbench.results.store import Store
 from marsbench.training.failures import is_out_of_memory
-from marsbench.training.memory import in_smaller_batches
-from marsbench.training.module import MarsModule
+from marsbench.training.loop.memory import in_smaller_batches
+from marsbench.training.loop.module import MarsModule
 
 # Its layers normalise groups of channels, not batches: the size of a batch changes nothing.
 MODEL = "timm:test_vit"

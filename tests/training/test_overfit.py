@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import marsbench
-from marsbench.config import SourceName, Subset
-from marsbench.data.catalog import TASKS
-from marsbench.data.convert import convert
+from marsbench.config.schema import SourceName, Subset
 from marsbench.data.rows import Raw, Rows
 from marsbench.data.sources.demo import open_demo
-from marsbench.data.spec import SPLITS
+from marsbench.data.tools.convert import convert
+from marsbench.tasks.catalog import TASKS
+from marsbench.tasks.spec import SPLITS
 from tests.fakes import needs_ultralytics
 
 COUNT = 8

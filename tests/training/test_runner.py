@@ -16,18 +16,19 @@ import timm
 import torch
 
 import marsbench
-from marsbench import metrics
 from marsbench.api import run_config
-from marsbench.config import RunConfig
-from marsbench.errors import ConfigError, StoreError, TrainingError, WeightsError
-from marsbench.kinds import Kind
+from marsbench.base.errors import ConfigError, StoreError, TrainingError, WeightsError
+from marsbench.config.schema import RunConfig
+from marsbench.metrics import labels as metrics
 from marsbench.models.build import Classifier
 from marsbench.models.modes import build_for_mode
-from marsbench.plan import resolve
+from marsbench.plan.resolve import resolve
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store, write_atomically
-from marsbench.training import building, fitting, runner
-from marsbench.training.callbacks import ProgressBar
+from marsbench.tasks.kinds import Kind
+from marsbench.training import building, runner
+from marsbench.training.loop import fitting
+from marsbench.training.loop.callbacks import ProgressBar
 from tests.fakes import make_spec, read_rows, write_folder, write_rows, write_spec
 
 MODEL = "timm:test_resnet"

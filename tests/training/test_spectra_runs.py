@@ -9,12 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 import marsbench
-from marsbench import metrics
+from marsbench.base.errors import ConfigError, MarsbenchError, NotAvailableError
 from marsbench.cli import app
-from marsbench.config import RunConfig
-from marsbench.errors import ConfigError, MarsbenchError, NotAvailableError
-from marsbench.kinds import Kind
-from marsbench.plan import resolve
+from marsbench.config.schema import RunConfig
+from marsbench.metrics import labels as metrics
+from marsbench.plan.resolve import resolve
+from marsbench.tasks.kinds import Kind
 from tests.challenges import TASK, keys, stored, write_challenge
 
 pytestmark = pytest.mark.usefixtures("spectra_home")

@@ -4,19 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from marsbench import paths
-from marsbench.config import SourceName, Subset
+from marsbench.base import paths
+from marsbench.base.errors import ConfigError, DataError, DataNotFoundError
+from marsbench.base.progress import tell
+from marsbench.config.schema import SourceName, Subset
+from marsbench.data.download import archives
+from marsbench.data.download.web import UnreachableError
 from marsbench.data.rows import Source
-from marsbench.data.sources import archives, hub_files, zenodo
+from marsbench.data.sources import hub_files, zenodo
 from marsbench.data.sources.challenge import METADATA, ChallengeSource
 from marsbench.data.sources.demo import DEMO_TASKS, open_demo
 from marsbench.data.sources.hub_files import Listing
 from marsbench.data.sources.huggingface import HubSource
 from marsbench.data.sources.local import ANNOTATIONS, LocalSource, find_folder
-from marsbench.data.sources.web import UnreachableError
-from marsbench.data.spec import SPLITS, Decode, TaskSpec
-from marsbench.errors import ConfigError, DataError, DataNotFoundError
-from marsbench.progress import tell
+from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
 
 
 def open_source(

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from marsbench.base.errors import DataError, some
 from marsbench.data.rows import BACKGROUND, normalise
-from marsbench.data.spec import SPLITS, Decode, TaskSpec
-from marsbench.errors import DataError, some
-from marsbench.kinds import Kind
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
 
 ANNOTATIONS = "annotation.csv"
 MAPPING = "mapping.json"

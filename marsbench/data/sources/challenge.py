@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.config import SourceName, Subset
+from marsbench.base.errors import DataError, some
+from marsbench.config.schema import SourceName, Subset
 from marsbench.data.rows import Raw, Rows
 from marsbench.data.sources.annotations import csv_rows, is_name
-from marsbench.data.spec import SPLITS, TaskSpec
 from marsbench.data.spectra import technique_of, to_spectrum
-from marsbench.errors import DataError, some
 from marsbench.spectra.spectrum import Instrument, Technique
+from marsbench.tasks.spec import SPLITS, TaskSpec
 
 METADATA = "metadata.csv"
 

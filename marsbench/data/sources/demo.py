@@ -6,11 +6,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.config import SourceName, Subset
+from marsbench.base.errors import NotAvailableError
+from marsbench.config.schema import SourceName, Subset
 from marsbench.data.rows import Boxes, Raw, Rows, Source
-from marsbench.data.spec import SPLITS, Decode, TaskSpec
-from marsbench.demo import recipes, scenes, spectra
-from marsbench.errors import NotAvailableError
+from marsbench.demo import recipes, scenes
+from marsbench.demo.spectrum import recipes as spectra
+from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
 
 DEMO_TASKS = sorted([*recipes.RECIPES, *scenes.SCENES, *spectra.SPECTRA])
 """Tasks that have demo data."""

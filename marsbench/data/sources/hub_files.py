@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from marsbench import paths
-from marsbench.config import Subset
-from marsbench.data.sources import transfer, web
-from marsbench.data.sources.archives import locked
-from marsbench.data.sources.transfer import writing
-from marsbench.data.sources.unpacking import safe_name
-from marsbench.data.sources.web import shown
-from marsbench.data.spec import SPLITS
-from marsbench.errors import ConfigError, DataError, DataNotFoundError, some
-from marsbench.progress import bar
+from marsbench.base import paths
+from marsbench.base.errors import ConfigError, DataError, DataNotFoundError, some
+from marsbench.base.progress import bar
+from marsbench.config.schema import Subset
+from marsbench.data.download import transfer, web
+from marsbench.data.download.archives import locked
+from marsbench.data.download.transfer import writing
+from marsbench.data.download.unpacking import safe_name
+from marsbench.data.download.web import shown
+from marsbench.tasks.spec import SPLITS
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import DatasetInfo

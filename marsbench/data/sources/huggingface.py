@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.config import SourceName, Subset
+from marsbench.base.errors import DataError, DataNotFoundError
+from marsbench.config.schema import SourceName, Subset
 from marsbench.data import boxes, decode
 from marsbench.data.rows import Raw, Rows, class_order, code_notes
 from marsbench.data.sources.annotations import is_one_hot, read_mapping
 from marsbench.data.sources.hub_files import Listing, split_name
-from marsbench.data.spec import SPLITS, Decode, TaskSpec
-from marsbench.errors import DataError, DataNotFoundError
-from marsbench.kinds import Kind
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa

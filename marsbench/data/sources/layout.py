@@ -10,11 +10,11 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from marsbench.config import Subset, parse_subset
+from marsbench.base.errors import ConfigError, DataError, some
+from marsbench.config.schema import Subset, parse_subset
 from marsbench.data.boxes import BoxFormat
 from marsbench.data.sources.annotations import second_of_pair
-from marsbench.data.spec import Decode, TaskSpec
-from marsbench.errors import ConfigError, DataError, some
+from marsbench.tasks.spec import Decode, TaskSpec
 
 IMAGES, MASKS = "images", "masks"
 COCO_FILE = "coco_annotations.json"

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.config import SourceName, Subset
+from marsbench.base.errors import DataError, some
+from marsbench.config.schema import SourceName, Subset
 from marsbench.data import box_files, decode
 from marsbench.data.boxes import BoxFormat, cross_check, spellings
 from marsbench.data.rows import Boxes, Raw, Rows, class_order, code_notes
@@ -43,9 +44,8 @@ from marsbench.data.sources.layout import (
     listed_subsets,
     subset_file,
 )
-from marsbench.data.spec import SPLITS, Decode, TaskSpec
-from marsbench.errors import DataError, some
-from marsbench.kinds import Kind
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
 
 __all__ = [
     "ANNOTATIONS",

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from marsbench import paths
+from marsbench.base import paths
+from marsbench.base.errors import DataError, DataNotFoundError, some
+from marsbench.base.progress import bar
+from marsbench.data.download import transfer
+from marsbench.data.download.archives import MARKER, locked, unpack
+from marsbench.data.download.unpacking import top_folder
+from marsbench.data.download.web import get_json, shown
 from marsbench.data.rows import normalise
-from marsbench.data.sources import transfer
-from marsbench.data.sources.archives import MARKER, locked, unpack
 from marsbench.data.sources.local import ANNOTATIONS
-from marsbench.data.sources.unpacking import top_folder
-from marsbench.data.sources.web import get_json, shown
-from marsbench.data.spec import TaskSpec
-from marsbench.errors import DataError, DataNotFoundError, some
-from marsbench.progress import bar
+from marsbench.tasks.spec import TaskSpec
 
 API = "https://zenodo.org/api"
 """Address of the service; `MARSBENCH_ZENODO_API` names another, such as a mirror."""

@@ -1,0 +1,1 @@
+"""Errors, files, paths, values and progress: imports nothing else of the package."""

@@ -1,0 +1,114 @@
+"""What a run ran on: versions, commit, cores, memory."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "marsbench",
+    "torch",
+    "torchvision",
+    "timm",
+    "pytorch-lightning",
+    "numpy",
+    "scikit-learn",
+    "pillow",
+    "pandas",
+)
+"""Packages whose versions can move a number."""
+
+CORES = "MARSBENCH_CORES"
+"""Environment variable that says how many cores a process may use, beside others."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter, and the operating system."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    return found | {name: version for name in PACKAGES if (version := installed(name))}
+
+
+def installed(package: str) -> str | None:
+    """Version of a package; None if it is not installed."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return None
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of the checkout this package runs from; None if it is installed elsewhere."""
+    top = Path(__file__).resolve().parent.parent.parent
+    if not (top / ".git").exists():
+        return None
+    try:
+        commit = _git(top, "rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git(top, "status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(top: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(top), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    return done.stdout.strip()
+
+
+def helps_another() -> bool:
+    """Whether Lightning started this process to help another that runs the same program."""
+    return int(os.environ.get("LOCAL_RANK", "0")) > 0
+
+
+def peak_host_memory() -> int:
+    """Peak resident memory of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kibibytes but on macOS
+
+
+def usable_cores() -> int:
+    """Whole cores this process may use: those it is bound to, within its groups' quota.
+
+    A sweep gives each of its workers a share of them, in ``MARSBENCH_CORES``.
+    """
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    limits = [bound or 1]
+    if (share := os.environ.get(CORES, "")).isdecimal():
+        limits.append(int(share))
+    for folder in _groups():
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = (folder / "cpu.max").read_text().split()
+            # Without a quota the file says "max", which is no number.
+            limits.append(int(quota) // int(period))
+    return max(1, min(limits))
+
+
+def usable_threads() -> int:
+    """Threads a library should start: the cores there are, or fewer if OMP_NUM_THREADS says so."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return (
+        min(usable_cores(), int(wanted)) if wanted.isdecimal() and int(wanted) else usable_cores()
+    )
+
+
+def usable_memory() -> int:
+    """Bytes of memory, within the limit of this process's groups."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for folder in _groups():
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int((folder / "memory.max").read_text()))
+    return min(limits)
+
+
+def _groups() -> list[Path]:
+    """Control groups of this process, from the innermost out; schedulers nest them."""
+    top = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            if line.startswith("0::/"):
+                own = top / line.removeprefix("0::/")
+                return [own, *(p for p in own.parents if p.is_relative_to(top))]
+    return [top]

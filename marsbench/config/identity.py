@@ -1,0 +1,161 @@
+"""The identity of a run: every choice that can move its score, and the id made from it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from marsbench.config.schema import (
+    Augment,
+    Checkpoint,
+    Imbalance,
+    Negatives,
+    OptimName,
+    Protocol,
+    RunConfig,
+    SchedulerName,
+    Views,
+)
+
+PIPELINE = 2
+"""Raised whenever equal choices come to give other numbers.
+
+2: the augmentation of a sample is read from the bits of its draw's seed.
+"""
+
+
+def identity(
+    config: RunConfig,
+    *,
+    kind: str,
+    data_revision: str,
+    subset_digest: str,
+    architecture: str,
+    weights: str | None,
+    input_size: int | None,
+    augment: Augment,
+    loss: str | None = None,
+    outputs: int | None = None,
+    bands: str | None = None,
+    spectra: Mapping[str, Any] | None = None,
+    protocol: Protocol = Protocol.ONLINE,
+    trains: bool = True,
+) -> dict[str, Any]:
+    """Collect every choice that can move a run's score, beside the five in its name.
+
+    A field that later versions add must enter as None where it changes nothing, and None is
+    dropped, so that ids of earlier records stay valid.
+
+    Args:
+        config: The run.
+        kind: Kind of the task.
+        data_revision: Which bytes the source serves.
+        subset_digest: Digest of the train samples' ids, in order.
+        architecture: Library and id of the model.
+        weights: Which weights it starts from, None for random ones.
+        input_size: Side of the model's input in pixels; None where images are not resized.
+        augment: Augmentation, resolved.
+        loss: Loss, where it is not the one of the kind.
+        outputs: Number of output nodes, where it is not the number of classes.
+        bands: Which bands, of images of more than three.
+        spectra: How spectra become what the model sees.
+        protocol: How it meets its data, resolved.
+        trains: Whether the model is trained in batches; one that is fitted at once heeds neither
+            optimiser nor schedule.
+    """
+    is_last = config.trainer.checkpoint is Checkpoint.LAST
+    optim, scheduler, trainer = config.optim, config.scheduler, config.trainer
+    is_step, is_plateau = (
+        scheduler.name is name for name in (SchedulerName.STEP, SchedulerName.PLATEAU)
+    )
+    choices: dict[str, Any] = {
+        "kind": kind,
+        "data_revision": data_revision,
+        "subset_digest": subset_digest,
+        "architecture": architecture,
+        "weights": weights,
+        "input_size": input_size,
+        "protocol": protocol,
+        "augment": augment,
+        "pipeline": PIPELINE,
+        "loss": loss,
+        "outputs": outputs,
+        "bands": bands,
+        "spectra": spectra,
+        "views": config.views if config.views == Views.D4 else _above_one(config.num_views),
+        "folds": config.folds,
+        "negatives": None if config.negatives is Negatives.INCLUDE else config.negatives,
+        "imbalance": None if config.imbalance is Imbalance.NONE else config.imbalance,
+        "optim": {
+            "name": optim.name,
+            "lr": config.learning_rate,
+            "weight_decay": optim.weight_decay,
+            "momentum": optim.momentum if optim.name is OptimName.SGD else None,
+            "effective_batch_size": config.effective_batch_size,
+        },
+        "scheduler": {
+            "name": scheduler.name,
+            "step_size": scheduler.step_size if is_step else None,
+            "gamma": scheduler.gamma if is_step or is_plateau else None,
+            "patience": scheduler.patience if is_plateau else None,
+        },
+        "trainer": {
+            "max_epochs": trainer.max_epochs,
+            "patience": None if is_last else trainer.patience,
+            "checkpoint": "last" if is_last else None,
+            "precision": trainer.precision,
+            "gradient_clip_val": trainer.gradient_clip_val,
+        },
+    }
+    if optim.name is OptimName.LBFGS:
+        # It heeds nothing else: all samples at once, to the optimum.
+        choices["optim"] = {"name": optim.name, "weight_decay": optim.weight_decay}
+        choices["trainer"], choices["scheduler"] = {"precision": trainer.precision}, None
+    if not trains:
+        choices |= {"optim": None, "scheduler": None, "trainer": None, "loss": None}
+    return _without_none(choices)
+
+
+def _above_one(number: int) -> int | None:
+    return None if number == 1 else number
+
+
+def _without_none(choices: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else _plain(value)
+        for key, value in choices.items()
+        if value is not None
+    }
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, StrEnum) else value
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, independent of the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def slug(name: str) -> str:
+    """Make a name safe in a path: ``smp:unet/tu-x`` becomes ``smp-unet-tu-x``."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")
+
+
+def run_id(
+    task: str, model: str, mode: str, subset: str, seed: int, choices: Mapping[str, Any]
+) -> str:
+    """Name a run: ``task/model/mode/subset/seed-HASH``.
+
+    Args:
+        task: Name of the task.
+        model: Name of the model, aliases resolved.
+        mode: Mode.
+        subset: Subset, spelt canonically.
+        seed: Seed.
+        choices: What `identity` gave.
+    """
+    return f"{slug(task)}/{slug(model)}/{mode}/{subset}/{seed}-{digest(choices)[:10]}"

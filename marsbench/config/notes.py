@@ -1,0 +1,31 @@
+"""What each key of a run means: the docstring under its field."""
+
+import ast
+import inspect
+import itertools
+import typing
+
+from marsbench.config import schema
+from marsbench.config.schema import RunConfig, config_keys
+
+
+def key_notes() -> dict[str, str]:
+    """Give the meaning of every key, groups dotted."""
+    tree = ast.parse(inspect.getsource(schema))
+    notes: dict[str, str] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            for field_node, text in itertools.pairwise(node.body):
+                if (
+                    isinstance(field_node, ast.AnnAssign)
+                    and isinstance(field_node.target, ast.Name)
+                    and isinstance(text, ast.Expr)
+                    and isinstance(text.value, ast.Constant)
+                ):
+                    notes[f"{node.name}.{field_node.target.id}"] = str(text.value.value)
+    hints = typing.get_type_hints(RunConfig)
+    return {
+        key: notes[f"{hints[group].__name__}.{leaf}" if leaf else f"RunConfig.{group}"]
+        for key in config_keys()
+        for group, _, leaf in [key.partition(".")]
+    }

@@ -1,0 +1,464 @@
+"""The typed configuration of a run.
+
+`RunConfig` is the one place where defaults live: YAML files and command lines only choose and
+override.
+"""
+
+import dataclasses
+import re
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, is_dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from marsbench.base.errors import ConfigError, unknown_name
+from marsbench.base.values import build, nest, plain
+
+
+class Mode(StrEnum):
+    """Which weights a run starts from and which it trains."""
+
+    SCRATCH = "scratch"
+    FROZEN = "frozen"
+    FINETUNE = "finetune"
+
+
+class SourceName(StrEnum):
+    """Where a task's bytes come from."""
+
+    AUTO = "auto"
+    LOCAL = "local"
+    HUGGINGFACE = "huggingface"
+    ZENODO = "zenodo"
+    DEMO = "demo"
+
+
+class Protocol(StrEnum):
+    """How a run meets its data; reports never mix two protocols."""
+
+    AUTO = "auto"
+    ONLINE = "online"
+    CACHED = "cached"
+
+
+class Views(StrEnum):
+    """Which views of an image are encoded, beside the one that is upright."""
+
+    D4 = "d4"
+
+
+class Augment(StrEnum):
+    """Random changes of train images that keep their label."""
+
+    AUTO = "auto"
+    NONE = "none"
+    HFLIP = "hflip"
+    D4 = "d4"
+    SCALE_HFLIP = "scale_hflip"
+    SCALE_D4 = "scale_d4"
+    SPECTRAL = "spectral"
+
+
+class Imbalance(StrEnum):
+    """What is done about classes of unequal frequency (paper, D.1.1)."""
+
+    NONE = "none"
+    UNDERSAMPLE = "undersample"
+    OVERSAMPLE = "oversample"
+    LOSS_WEIGHT = "loss_weight"
+
+
+class LossName(StrEnum):
+    """Losses: the first three of classification, all but the third of segmentation."""
+
+    AUTO = "auto"
+    CROSS_ENTROPY = "cross_entropy"
+    BINARY_CROSS_ENTROPY = "binary_cross_entropy"
+    GENERALIZED_DICE = "generalized_dice"
+    GENERALIZED_DICE_SIMPLE = "generalized_dice_simple"
+    GENERALIZED_DICE_LINEAR = "generalized_dice_linear"
+    COMBINED = "combined"
+    MODEL = "model"
+
+
+class Bands(StrEnum):
+    """Which bands of images of more than three a model sees."""
+
+    RGB = "rgb"
+    ALL = "all"
+
+
+class Checkpoint(StrEnum):
+    """Which of a training's epochs is tested."""
+
+    BEST = "best"
+    LAST = "last"
+
+
+class Negatives(StrEnum):
+    """Whether a model is trained on images that show no object."""
+
+    INCLUDE = "include"
+    EXCLUDE = "exclude"
+
+
+class OptimName(StrEnum):
+    """The optimisers of the paper's grid, and one for heads on cached features."""
+
+    ADAM = "adam"
+    ADAMW = "adamw"
+    SGD = "sgd"
+    LBFGS = "lbfgs"
+
+
+class SchedulerName(StrEnum):
+    """The learning-rate schedules of the paper's grid."""
+
+    NONE = "none"
+    COSINE = "cosine"
+    PLATEAU = "plateau"
+    STEP = "step"
+
+
+class Precision(StrEnum):
+    """Arithmetic of a run, in Lightning's words."""
+
+    FLOAT32 = "32-true"
+    FLOAT64 = "64-true"
+    BF16_MIXED = "bf16-mixed"
+    FP16_MIXED = "16-mixed"
+
+
+PUBLISHED_PARTITIONS = ("0.01", "0.02", "0.05", "0.10", "0.20", "0.25", "0.50")
+PUBLISHED_SHOTS = ("1", "2", "5", "10", "15", "20")
+
+DEFAULT_LR = {Mode.SCRATCH: 1e-3, Mode.FROZEN: 1e-3, Mode.FINETUNE: 1e-4}
+"""Learning rates where none is given; all three are in the paper's grid (Table 3)."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimiser."""
+
+    name: OptimName = OptimName.ADAMW
+    """adam, adamw, sgd (with Nesterov momentum); on cached features also lbfgs, to convergence."""
+    lr: float | None = None
+    """Learning rate; by default 1e-3, or 1e-4 when fine-tuning."""
+    weight_decay: float = 0.05
+    """Weight decay (paper, Table 3)."""
+    momentum: float = 0.9
+    """Momentum of sgd."""
+    batch_size: int = 32
+    """Samples per step and device."""
+
+
+@dataclass(frozen=True)
+class SchedulerConfig:
+    """Learning-rate schedule, stepped once per epoch."""
+
+    name: SchedulerName = SchedulerName.NONE
+    """none, cosine (to zero over max_epochs), plateau (on validation loss) or step."""
+    step_size: int = 10
+    """Epochs between the drops of `step`."""
+    gamma: float = 0.1
+    """Factor of a drop of `step` and `plateau`."""
+    patience: int = 3
+    """Epochs without a better validation loss before `plateau` drops."""
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Training loop; the names are Lightning's own, `patience` is its EarlyStopping's."""
+
+    max_epochs: int = 50
+    """Most epochs to train (paper: 50, 100 or 200)."""
+    patience: int | None = 5
+    """Epochs without a better validation loss before training stops; null never stops early."""
+    checkpoint: Checkpoint = Checkpoint.BEST
+    """best, the epoch that validation chooses, or last; in folds, last sets nothing aside."""
+    precision: Precision = Precision.FLOAT32
+    """32-true, bf16-mixed, 16-mixed or 64-true."""
+    accumulate_grad_batches: int = 1
+    """Batches whose gradients are summed before a step."""
+    gradient_clip_val: float | None = None
+    """Largest gradient norm; null does not clip."""
+    accelerator: str = "auto"
+    """auto, cpu, gpu or another of Lightning's."""
+    devices: int = 1
+    """Devices of each node, a number, since it is in the run's id: a step has so many batches."""
+    num_nodes: int = 1
+    """Nodes; one process per device has to be started on each, as `srun` does."""
+    strategy: str = "auto"
+    """auto (ddp if there are several devices) or another of Lightning's."""
+    deterministic: bool = True
+    """Whether to use deterministic algorithms where there are any; false is faster on GPUs."""
+
+
+@dataclass(frozen=True)
+class LoggerConfig:
+    """Where training curves go."""
+
+    csv: bool = True
+    """A CSV file in the run's folder."""
+    tensorboard: bool = False
+    """TensorBoard events in the run's folder (extra `tensorboard`)."""
+    wandb: bool = False
+    """Weights & Biases (extra `wandb`)."""
+    project: str = "marsbench"
+    """Project in Weights & Biases."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that says what one run is and how it is carried out."""
+
+    task: str = ""
+    """Task name, or path to a custom task's YAML or folder."""
+    model: str = ""
+    """Zoo entry or alias, `timm:NAME` or `torchvision:NAME`."""
+    mode: Mode = Mode.FROZEN
+    """scratch, frozen or finetune."""
+    subset: str = "full"
+    """full, partition_0.01 ... partition_0.50 or few_shot_1 ... few_shot_20: train split only."""
+    seed: int = 0
+    """Seed of weights, order and augmentation."""
+    source: SourceName = SourceName.AUTO
+    """auto, local, huggingface, zenodo or demo; auto is never demo."""
+    root: str | None = None
+    """Folder (the task's own or one that holds it), archive or fsspec URL of a local source."""
+    size: float = 1.0
+    """Amount of demo data, as a multiple of the recipe's default."""
+    revision: str | None = None
+    """Commit, tag or branch of hub data; by default what is downloaded, else the newest."""
+    protocol: Protocol = Protocol.AUTO
+    """online, or cached: heads are fitted on features encoded once; auto: cached where frozen."""
+    side: int | None = None
+    """Side in pixels to which images with masks or boxes are resized; by default the model's."""
+    bands: Bands = Bands.RGB
+    """rgb, as the paper, or all, of images of more than three bands."""
+    negatives: Negatives = Negatives.INCLUDE
+    """include or exclude train images whose mask is all background, or without boxes."""
+    raster: str | None = None
+    """How spectra become images, such as ega_benchmark; by default the model's, else the task's."""
+    views: str = "1"
+    """d4: the eight flips and turns are cached too; of spectra how many drawings are averaged."""
+    folds: int | None = None
+    """Parts of the train split that are predicted in turn by models of the others."""
+    strict: bool = True
+    """Whether spectra that are listed but absent or damaged stop a run; else they are left out."""
+    hparams: str | None = None
+    """tuned, or a folder of what `marsbench tune` chose; keys that are given go before it."""
+    weights: str | None = None
+    """Path of a local checkpoint to start from in place of the zoo entry's weights."""
+    augment: Augment = Augment.AUTO
+    """none, [scale_]hflip, [scale_]d4; auto: d4 from orbit, hflip on the ground, spectral."""
+    imbalance: Imbalance = Imbalance.NONE
+    """none, undersample, oversample (with augmentation) or loss_weight, for unequal classes."""
+    loss: LossName = LossName.AUTO
+    """cross_entropy, binary_cross_entropy; of masks generalized_dice[_simple|_linear], combined."""
+    outputs: int | None = None
+    """Output nodes of a binary task: 2, or 1 with binary cross entropy (its default)."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    store: str = "runs"
+    """Folder that collects the records."""
+    save_model: bool = True
+    """Whether the tested weights are kept beside the record (of a frozen run: the head)."""
+    pictures: bool = False
+    """Whether a small grid of test images, truth and prediction is kept (samples.png)."""
+    cache: bool = True
+    """Whether decoded images are kept in a memory-mapped cache."""
+    workers: int | None = None
+    """Processes that load data; by default none up to two cores, else up to eight."""
+    channels_last: bool = True
+    """Whether images and convolutions are laid out channels last, which is faster."""
+    compile: bool = False
+    """Whether torch.compile translates the model: slow to start, then faster on GPUs."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
+        """Build a config from plain values, nested or with dotted keys.
+
+        Args:
+            values: For example ``{"task": "frost_cls", "optim.lr": 1e-3}``, or groups nested.
+
+        Raises:
+            ConfigError: If a key is unknown or a value cannot be used; names all of them.
+        """
+        problems: list[str] = []
+        config: RunConfig = build(cls, nest(values), problems, check_key)
+        if not problems:
+            problems = _problems(config)
+        if problems:
+            raise ConfigError("\n".join(problems), "`marsbench list keys` shows the keys.")
+        return dataclasses.replace(config, subset=canonical_subset(config.subset))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the config as plain nested values, as `from_dict` takes them."""
+        return plain(self)
+
+    @property
+    def effective_batch_size(self) -> int:
+        """Samples behind one optimiser step."""
+        return self.optim.batch_size * self.trainer.accumulate_grad_batches * self.world_size
+
+    @property
+    def num_views(self) -> int:
+        """Random drawings of a spectrum whose predictions are averaged."""
+        return int(self.views) if self.views.isdecimal() else 1
+
+    @property
+    def world_size(self) -> int:
+        """Processes that train together, one per device."""
+        return self.trainer.devices * self.trainer.num_nodes
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate given, else the mode's default."""
+        return DEFAULT_LR[self.mode] if self.optim.lr is None else self.optim.lr
+
+
+def config_keys() -> dict[str, type]:
+    """Every key of a run, groups dotted (``optim.lr``), with the type of its value."""
+    keys: dict[str, type] = {}
+    for name, hint in typing.get_type_hints(RunConfig).items():
+        if is_dataclass(hint):
+            keys |= {f"{name}.{k}": t for k, t in typing.get_type_hints(hint).items()}
+        else:
+            keys[name] = hint
+    return keys
+
+
+def check_key(key: str, extra: tuple[str, ...] = ()) -> None:
+    """Raise with close matches if no key of a run is called so.
+
+    Args:
+        key: For example ``"optim.lr"``.
+        extra: Further names that are allowed, such as the groups a YAML is chosen for.
+    """
+    known = (*config_keys(), *extra)
+    if key not in known:
+        hint = "`marsbench list keys` shows the keys."
+        leaf = [k for k in known if k.rpartition(".")[2] == key]
+        if leaf:
+            raise ConfigError(f"Unknown key '{key}'.", f"Did you mean {' or '.join(leaf)}? {hint}")
+        raise unknown_name("key", key, known, hint)
+
+
+def _problems(config: RunConfig) -> list[str]:
+    """Find values of the right type that still make no sense."""
+    problems = []
+    if not config.task:
+        problems.append("No task is given: add task=NAME (`marsbench list tasks` shows them).")
+    if not config.model:
+        problems.append("No model is given: add model=NAME (`marsbench list models` shows them).")
+    at_least = {
+        "seed": (config.seed, 0),
+        "optim.batch_size": (config.optim.batch_size, 1),
+        "optim.weight_decay": (config.optim.weight_decay, 0),
+        "optim.momentum": (config.optim.momentum, 0),
+        "scheduler.step_size": (config.scheduler.step_size, 1),
+        "scheduler.patience": (config.scheduler.patience, 0),
+        "trainer.max_epochs": (config.trainer.max_epochs, 1),
+        "trainer.patience": (config.trainer.patience, 1),
+        "trainer.accumulate_grad_batches": (config.trainer.accumulate_grad_batches, 1),
+        "trainer.devices": (config.trainer.devices, 1),
+        "trainer.num_nodes": (config.trainer.num_nodes, 1),
+        "workers": (config.workers, 0),
+        "side": (config.side, 32),
+        "folds": (config.folds, 2),
+    }
+    for key, (number, low) in at_least.items():
+        if number is not None and number < low:
+            problems.append(f"'{key}' is {number}; it must be at least {low}.")
+    above_zero = {
+        "size": config.size,
+        "optim.lr": config.optim.lr,
+        "scheduler.gamma": config.scheduler.gamma,
+        "trainer.gradient_clip_val": config.trainer.gradient_clip_val,
+    }
+    for key, value in above_zero.items():
+        if value is not None and value <= 0:
+            problems.append(f"'{key}' is {value}; it must be above 0.")
+    if config.views != Views.D4 and not (config.views.isdecimal() and int(config.views) > 0):
+        problems.append(f"'views' is {config.views}; it is d4 or a number of at least 1.")
+    texts = {name: getattr(config, name) for name in ("root", "weights", "hparams", "store")}
+    for key, text in texts.items():
+        if text is not None and not text.strip():
+            problems.append(f"'{key}' is empty.")
+    if config.outputs not in (None, 1, 2):
+        problems.append(f"'outputs' is {config.outputs}; a binary task has 1 or 2 output nodes.")
+    if config.seed >= 2**32:
+        problems.append(f"'seed' is {config.seed}; it must be below 2**32.")
+    if (
+        config.trainer.checkpoint is Checkpoint.LAST
+        and config.scheduler.name is SchedulerName.PLATEAU
+    ):
+        problems.append(
+            "scheduler.name=plateau watches the validation loss, which trainer.checkpoint=last "
+            "does not take: choose another schedule."
+        )
+    if config.optim.name is OptimName.LBFGS and config.scheduler.name is not SchedulerName.NONE:
+        problems.append("optim.name=lbfgs chooses its own steps: leave scheduler.name out.")
+    if config.folds is not None and config.world_size > 1:
+        problems.append("'folds' trains its models one after the other, on one device.")
+    if config.weights is not None and config.mode is Mode.SCRATCH:
+        problems.append(
+            "mode=scratch starts from random weights, so weights=PATH has no meaning: "
+            "leave it out, or choose mode=frozen or mode=finetune."
+        )
+    try:
+        parse_subset(config.subset)
+    except ConfigError as error:
+        problems.append(str(error).replace("\n", " "))
+    return problems
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Part of a train split; all of it if neither field is set.
+
+    Attributes:
+        fraction: Share of the train split kept, for a partition.
+        shots: Train samples per class, for a few-shot subset.
+    """
+
+    fraction: Decimal | None = None
+    shots: int | None = None
+
+    def __str__(self) -> str:
+        if self.fraction is not None:
+            return f"partition_{self.fraction:.2f}"
+        return "full" if self.shots is None else f"few_shot_{self.shots}"
+
+
+def parse_subset(name: str) -> Subset:
+    """Read a subset's name.
+
+    Raises:
+        ConfigError: If it is none of full, partition_P with 0 < P < 1 in whole hundredths, or
+            few_shot_K with K >= 1.
+    """
+    if name == "full":
+        return Subset()
+    if match := re.fullmatch(r"partition_(0?\.\d+)", name):
+        fraction = Decimal(match[1])
+        if fraction > 0 and fraction == round(fraction, 2):
+            return Subset(fraction=round(fraction, 2))
+    if match := re.fullmatch(r"few_shot_([1-9]\d*)", name):
+        return Subset(shots=int(match[1]))
+    raise ConfigError(
+        f"Unknown subset '{name}'.",
+        "Choose full, partition_P with P from 0.01 to 0.99 (published: "
+        f"{', '.join(PUBLISHED_PARTITIONS)}) or few_shot_K (published: "
+        f"{', '.join(PUBLISHED_SHOTS)}).",
+    )
+
+
+def canonical_subset(name: str) -> str:
+    """Spell a subset the one way it has in files: ``partition_0.1`` is ``partition_0.10``."""
+    return str(parse_subset(name))

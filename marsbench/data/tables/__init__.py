@@ -1,1 +1,0 @@
-"""The catalogue's entries by kind, as plain data; `marsbench.data.catalog` joins them."""

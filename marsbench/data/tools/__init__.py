@@ -1,0 +1,1 @@
+"""Tools for data sets: verify, convert, take stock, draw samples."""

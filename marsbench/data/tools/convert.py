@@ -1,0 +1,345 @@
+"""Write any opened source as a folder in the layout Mars-Bench publishes."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from marsbench.base.errors import ConfigError, DataError
+from marsbench.base.progress import track
+from marsbench.config.schema import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, Subset, parse_subset
+from marsbench.data import box_files, decode, tiff
+from marsbench.data.boxes import BoxFormat, Size
+from marsbench.data.rows import BACKGROUND, Boxes, Pixels, Raw, Rows, Source, normalise
+from marsbench.data.sources.annotations import (
+    ANNOTATIONS,
+    BEFORE,
+    COLUMNS,
+    MAPPING,
+    is_name,
+    second_of_pair,
+)
+from marsbench.data.sources.layout import COCO_FILE, IMAGES, LABELS, MASKS, subset_file
+from marsbench.data.sources.local import LocalSource
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import Decode, TaskSpec
+
+_SIGNATURES = {
+    b"\x89PNG": ".png",
+    b"\xff\xd8\xff": ".jpg",
+    **dict.fromkeys(tiff.SIGNATURES, ".tif"),
+}
+_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".gif", ".webp"),
+    *(".jp2", ".img", ".pbm", ".pgm", ".ppm", ".pnm"),
+)
+"""What ends a sample id that is a file name; the dot of ``ESP_011677.1655`` begins no suffix."""
+
+
+def convert(
+    spec: TaskSpec, source: Source, out: Path, boxes: Iterable[BoxFormat] = tuple(BoxFormat)
+) -> Path:
+    """Write a source as a task's folder; a local source reads the same samples from it.
+
+    Encoded files are written as they are, arrays as PNG. Files of a folder keep their names; of
+    other sources, a sample id that is no file name gets the suffix of its image (of a pair, with
+    ``_before``). Lists of subsets are written where the source has them.
+
+    Args:
+        spec: The task.
+        source: Its data, opened.
+        out: Folder to write the task's folder into; made if there is none.
+        boxes: The forms in which boxes are written, of a detection task.
+
+    Returns:
+        The task's folder, ``out / spec.folder``.
+
+    Raises:
+        ConfigError: If the folder exists and is not empty, or no form of boxes is chosen.
+        DataError: If a sample cannot be read or be a file of the folder, or the folder cannot be
+            written. Then nothing is left under its name.
+    """
+    target = _target(spec, out)
+    forms = tuple(form for form in BoxFormat if form in set(boxes))
+    if spec.decode is Decode.IMAGE_BOXES and not forms:
+        raise ConfigError(
+            "boxes= names no form in which to write boxes.", f"Choose of: {', '.join(BoxFormat)}."
+        )
+    if source.holds != Subset():
+        raise ConfigError(
+            f"{source.where} is opened for {source.holds}: its train split is not whole.",
+            "Open it with subset=full.",
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(".part", f".{target.name}.", target.parent))
+        try:
+            # A folder in it, as only its owner may look into a temporary one.
+            partial = temporary / target.name
+            partial.mkdir()
+            _write(spec, source, partial, forms)
+            with contextlib.suppress(FileNotFoundError):
+                target.rmdir()
+            partial.rename(target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise DataError(
+            f"{target} cannot be written: {error.strerror or error}.",
+            "Make room, or choose another folder.",
+        ) from error
+    return target
+
+
+def _target(spec: TaskSpec, out: Path) -> Path:
+    name = spec.folder or spec.name
+    if not is_name(name):
+        raise ConfigError(f"folder '{name}' of task {spec.name} is no folder name.", "Correct it.")
+    target = out / name
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError(
+            f"{target} exists already.", "Remove it, or choose another folder to write into."
+        )
+    return target
+
+
+def _write(spec: TaskSpec, source: Source, folder: Path, forms: Sequence[BoxFormat]) -> None:
+    codes = _codes(source.class_names)
+    entries: dict[str, list[dict[str, str]]] = {}
+    names: dict[str, str] = {}
+    for split in source.splits:
+        rows = source.rows(split)
+        place = folder / "data" / split
+        place.mkdir(parents=True)
+        found: dict[int, dict[str, str]] = {}
+        annotated: dict[int, tuple[str, Size, Boxes]] = {}
+        order = range(len(rows)) if rows.reading_order is None else rows.reading_order.tolist()
+        for i in track(order, f"Writing {spec.name} {split}", len(rows)):
+            raw = source.read(split, i)
+            name = rows.sample_ids[i]
+            _check_name(name, raw)
+            if not isinstance(source, LocalSource):
+                name = _file_name(spec, name, raw)
+            label = _label(spec, rows, i, codes)
+            meta = {k: _cell(v) for k, v in raw.meta.items() if k not in COLUMNS}
+            found[i] = {"file_id": name, "split": split, **label, **meta}
+            _write_files(spec, raw, place, name, label.get("feature_name", ""))
+            if spec.decode is Decode.IMAGE_MASK:
+                mask = _needed(raw.mask, raw, "mask")
+                if isinstance(source, LocalSource):
+                    its_masks = source.folder / "data" / split / MASKS
+                    mask_name = str(Path(mask.where).relative_to(its_masks))
+                else:
+                    mask_name = os.path.splitext(name)[0] + _suffix(mask)  # noqa: PTH122
+                _create(place / MASKS / mask_name, _encoded(mask))
+            if spec.decode is Decode.IMAGE_BOXES:
+                annotated[i] = _write_boxes(spec, raw, place, name, source.class_names, forms)
+            if split == "train":
+                names[rows.sample_ids[i]] = name
+        entries[split] = [found[i] for i in sorted(found)]
+        if BoxFormat.COCO in forms and annotated:
+            images = (annotated[i] for i in sorted(annotated))
+            _create(place / COCO_FILE, box_files.coco_text(images, source.class_names).encode())
+    columns = _columns(spec, entries)
+    _write_subsets(source, folder, columns, entries, names)
+    mapping = _mapping(spec, source.class_names, codes)
+    _create(folder / MAPPING, json.dumps(mapping, indent=1, ensure_ascii=False).encode())
+    _write_table(folder / ANNOTATIONS, columns, [row for rows in entries.values() for row in rows])
+
+
+def _codes(class_names: Sequence[str]) -> list[str]:
+    """A folder name for each class, of letters, digits and underscores."""
+    codes: list[str] = []
+    for class_id, name in enumerate(class_names):
+        code = normalise(name).replace(" ", "_")[:60]
+        codes.append(code if code and code not in codes else f"{code}_{class_id}".lstrip("_"))
+    return codes
+
+
+def _mapping(
+    spec: TaskSpec, class_names: Sequence[str], codes: Sequence[str]
+) -> dict[str, list[str]]:
+    entries = [
+        # A class that the data name by a code alone has nothing else.
+        [code, name] if name in spec.class_names else [name]
+        for code, name in zip(codes, class_names, strict=True)
+    ]
+    if spec.decode is Decode.IMAGE_BOXES:
+        entries.insert(0, [BACKGROUND, BACKGROUND])
+    return {str(i): entry for i, entry in enumerate(entries)}
+
+
+def _label(spec: TaskSpec, rows: Rows, index: int, codes: Sequence[str]) -> dict[str, str]:
+    """The columns of a row that say its classes."""
+    if not spec.kind.is_classification:
+        return {}
+    if spec.kind is Kind.MULTILABEL:
+        return {"feature_name": "", "label": str(np.flatnonzero(rows.targets[index]).tolist())}
+    class_id = int(rows.targets[index])
+    return {"feature_name": codes[class_id], "label": str(class_id)}
+
+
+def _cell(value: object) -> str:
+    """Text of what a sample carries beside its labels; of nothing, none."""
+    return "" if value is None else str(value)
+
+
+def _check_name(sample_id: str, raw: Raw) -> None:
+    """Refuse an id that would be a file out of the folder, or cannot be one's name."""
+    if not is_name(sample_id) or not sample_id.isprintable() or sample_id != sample_id.strip():
+        raise DataError(
+            f"{raw.where}: its id {sample_id!r} cannot be the name of a file.", "Rename it."
+        )
+
+
+def _file_name(spec: TaskSpec, sample_id: str, raw: Raw) -> str:
+    """Name for the image of a sample that may have none.
+
+    Raises:
+        DataError: If no suffix is known.
+    """
+    stem, suffix = sample_id, ""
+    if sample_id.lower().endswith(_SUFFIXES):
+        stem, suffix = os.path.splitext(sample_id)  # noqa: PTH122 - ids may hold folders
+    if spec.decode is Decode.PAIR_LABEL and BEFORE not in Path(sample_id).name:
+        stem += f"_{BEFORE}"
+    return stem + (suffix or _suffix(raw))
+
+
+def _suffix(raw: Raw) -> str:
+    if isinstance(raw.image, np.ndarray):
+        return ".png" if _is_picture(raw.image) else ".tif"
+    for signature, suffix in _SIGNATURES.items():
+        if raw.image.startswith(signature):
+            return suffix
+    suffix = Path(raw.where).suffix
+    if suffix.lower() in _SUFFIXES:
+        return suffix
+    raise DataError(f"{raw.where} is no PNG, JPEG or TIFF.", "Convert the image to one of them.")
+
+
+def _write_files(spec: TaskSpec, raw: Raw, place: Path, name: str, feature: str) -> None:
+    """Write a sample's image, and the second of a pair beside it."""
+    if spec.kind.is_classification:
+        path = place / feature / name
+        _create(path, _encoded(raw))
+        if spec.decode is Decode.PAIR_LABEL:
+            _create(second_of_pair(path), _encoded(_needed(raw.after, raw, "second image")))
+        return
+    _create(place / IMAGES / name, _encoded(raw))
+
+
+def _write_boxes(
+    spec: TaskSpec,
+    raw: Raw,
+    place: Path,
+    name: str,
+    class_names: Sequence[str],
+    forms: Sequence[BoxFormat],
+) -> tuple[str, Size, Boxes]:
+    """Write the label files of one image, and return what a COCO file holds of it."""
+    if raw.boxes is None:
+        raise DataError(f"{raw.where} has no list of boxes.", "Is it a detection task?")
+    size = decode.image_size(raw.image, raw.where)
+    texts = {
+        BoxFormat.YOLO: box_files.yolo_text(raw.boxes, size),
+        BoxFormat.VOC: box_files.voc_text(raw.boxes, size, class_names, name, spec.channels),
+    }
+    for form, (folder, suffix) in LABELS.items():
+        if form in forms:
+            stem = os.path.splitext(name)[0]  # noqa: PTH122
+            _create(place / folder / f"{stem}{suffix}", texts[form].encode())
+    return name, size, raw.boxes
+
+
+def _needed(found: Raw | None, raw: Raw, what: str) -> Raw:
+    if found is None:
+        raise DataError(f"{raw.where} has no {what}.", "Is the source of this kind of task?")
+    return found
+
+
+def _encoded(raw: Raw) -> bytes:
+    if not isinstance(raw.image, np.ndarray):
+        return raw.image
+    file = io.BytesIO()
+    if _is_picture(raw.image):
+        pixels = raw.image[:, :, 0] if raw.image.shape[2] == 1 else raw.image
+        Image.fromarray(pixels).save(file, "PNG")
+    else:
+        tifffile.imwrite(file, raw.image, photometric="minisblack", planarconfig="contig")
+    return file.getvalue()
+
+
+def _is_picture(pixels: Pixels) -> bool:
+    """Whether pixels are of a PNG's type and number of bands; others become a TIFF."""
+    return pixels.dtype == np.uint8 and pixels.shape[2] in (1, 3)
+
+
+def _create(path: Path, content: bytes) -> None:
+    """Write a file that is not there yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError as error:
+        raise DataError(
+            f"Two samples would both be written as {path.name} in {path.parent.name}/.",
+            "Their ids may differ by more than suffix and case alone. Rename one.",
+        ) from error
+
+
+def _columns(spec: TaskSpec, entries: dict[str, list[dict[str, str]]]) -> list[str]:
+    """Columns of the annotation file: the published ones, then what samples carry beside."""
+    known = list(COLUMNS) if spec.kind.is_classification else list(COLUMNS[:2])
+    more = {key: None for rows in entries.values() for row in rows for key in row}
+    return known + [key for key in more if key not in known]
+
+
+def _write_subsets(
+    source: Source,
+    folder: Path,
+    columns: Sequence[str],
+    entries: dict[str, list[dict[str, str]]],
+    names: dict[str, str],
+) -> None:
+    """Write the lists of published subsets: their train rows, and all of the other splits."""
+    train = {row["file_id"]: row for row in entries.get("train", [])}
+    others = [row for split, rows in entries.items() if split != "train" for row in rows]
+    for subset, path in _subsets(source):
+        ids = source.subset_ids(subset)
+        if ids is None:
+            continue
+        if unknown := [i for i in ids if i not in names]:
+            raise DataError(
+                f"The published list of {subset} in {source.where} names {len(unknown)} "
+                f"sample(s) that the train split lacks, the first {unknown[0]}.",
+                "Unpack the data again, or remove the list.",
+            )
+        _write_table(folder / path, columns, [train[names[i]] for i in ids] + others)
+
+
+def _subsets(source: Source) -> Iterator[tuple[Subset, Path]]:
+    """Subsets that a source may have lists of, and the files to write those to."""
+    names = [f"few_shot_{shots}" for shots in PUBLISHED_SHOTS]
+    names += [f"partition_{share}" for share in PUBLISHED_PARTITIONS]
+    for subset in source.subsets if isinstance(source, LocalSource) else map(parse_subset, names):
+        if (path := subset_file(subset)) is not None:
+            yield subset, path
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    _create(path, text.getvalue().encode())

@@ -1,0 +1,1 @@
+"""Sample sheets of a data set."""

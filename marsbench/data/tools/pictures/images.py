@@ -1,0 +1,206 @@
+"""Contact sheets of labelled samples."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from numpy.typing import NDArray
+
+from marsbench.base.errors import unknown_name
+from marsbench.base.progress import track
+from marsbench.config.schema import Bands
+from marsbench.data.cache import DirectSamples
+from marsbench.data.decode import IGNORE, is_negative
+from marsbench.data.drawing import (
+    add_legend,
+    new_figure,
+    paint_mask,
+    save,
+    show,
+    show_boxes,
+    to_rgb,
+)
+from marsbench.data.rendering import rendering_for
+from marsbench.data.rows import Rows, Source
+from marsbench.data.samples import Decoded
+from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
+
+COLUMNS = 8
+
+SHOWN = 12
+"""Samples of a segmentation or detection task that are drawn."""
+
+NEGATIVES = 2
+"""How many of them show no object, where there are such."""
+
+LOOKED_AT = 1000
+"""Samples, spread over the split, that are searched for those of no object."""
+
+
+def draw_samples(
+    spec: TaskSpec,
+    source: Source,
+    split: str,
+    path: Path,
+    columns: int = COLUMNS,
+    raster: str | None = None,
+) -> None:
+    """Draw samples, evenly spread over the split.
+
+    Of classification tasks one row per class; of segmentation tasks each image beside itself
+    with its mask, of detection tasks each with its boxes, and of images of more than three bands
+    each band of one. Of spectra ion curves beside the image.
+
+    Args:
+        spec: The task.
+        source: Its data, opened.
+        split: train, val or test.
+        path: PNG to write.
+        columns: Samples per class, of classification tasks.
+        raster: Of spectra, how they become images; None takes the task's usual one.
+
+    Raises:
+        DataError: If an image cannot be read or the picture cannot be written.
+    """
+    if split not in SPLITS:
+        raise unknown_name("split", split, SPLITS)
+    rows = source.rows(split)
+    if spec.decode is Decode.SPECTRUM:
+        from marsbench.data.tools.pictures.spectra import sheet
+
+        save(sheet(spec, source, rows, rendering_for(spec, raster).raster), path)
+        return
+    title = f"{spec.name}, {split}: {len(rows)} samples ({source.revision})"
+    if spec.kind.is_classification:
+        figure = _sheet_of_classes(spec, source, rows, columns)
+    else:
+        figure = _sheet_of_objects(spec, source, rows)
+    figure.suptitle(title, fontsize=10)
+    save(figure, path)
+
+
+def _sheet_of_classes(spec: TaskSpec, source: Source, rows: Rows, columns: int) -> Figure:
+    samples = DirectSamples(spec, source, rows)
+    names = source.class_names
+    figure = new_figure(1.6 * columns, 1.75 * len(names) + 0.4)
+    grid = figure.subplots(len(names), columns, squeeze=False)
+    for class_id, name in enumerate(names):
+        of_class = np.flatnonzero(rows.of_class(class_id))
+        chosen = of_class[spread(len(of_class), columns)]
+        for axis in grid[class_id]:
+            axis.set_axis_off()
+        grid[class_id, 0].set_title(f"{name} ({len(of_class)})", loc="left", fontsize=9)
+        for axis, index in zip(grid[class_id], chosen, strict=False):
+            pixels = samples[int(index)].pixels
+            axis.imshow(
+                pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, cmap="gray", vmin=0, vmax=255
+            )
+    return figure
+
+
+def spread(length: int, count: int) -> NDArray[np.int64]:
+    """At most so many positions of so many, evenly spread, the first and the last among them."""
+    return np.linspace(0, length - 1, min(count, length)).astype(np.int64)
+
+
+def _sheet_of_objects(spec: TaskSpec, source: Source, rows: Rows) -> Figure:
+    samples = DirectSamples(spec, source, rows, Bands.ALL)
+    names = source.class_names
+    chosen = _chosen(spec, source, rows)
+    decoded = [samples[i] for i in chosen]
+    ids = [rows.sample_ids[i] for i in chosen]
+    wide = 2 if decoded and decoded[0].mask is not None else 1
+    across = 3 if wide == 2 else 4
+    down = -(-len(decoded) // across)
+    num_bands = spec.channels if spec.channels > 3 else 0
+    width, height = 2.0 * wide * across, (2.2 if wide == 2 else 2.9) * down
+    of_bands = 1.35 * width / num_bands if num_bands else 0.0
+    figure = new_figure(width if wide == 2 else 2.7 * across, height + of_bands + 0.8)
+    upper: Figure | SubFigure = figure
+    if num_bands:
+        parts = figure.subfigures(2, 1, squeeze=False, height_ratios=[height + 0.5, of_bands])
+        upper, lower = parts[:, 0]
+        _show_bands(spec, lower, decoded, ids)
+    grid = upper.subplots(max(down, 1), wide * across, squeeze=False)
+    for axis in grid.ravel():
+        axis.set_axis_off()
+    for i, (sample, sample_id) in enumerate(zip(decoded, ids, strict=True)):
+        first = wide * (i % across)
+        _show_sample(spec, grid[i // across, first : first + wide], sample, sample_id, names)
+    ignored = any(s.mask is not None and bool((s.mask == IGNORE).any()) for s in decoded)
+    add_legend(upper, names, ignored=ignored)
+    return figure
+
+
+def _chosen(spec: TaskSpec, source: Source, rows: Rows) -> list[int]:
+    """Positions of the samples to draw, spread over the split, some of no object among them."""
+    chosen = spread(len(rows), SHOWN).tolist()
+    looked_at = np.unique(spread(len(rows), LOOKED_AT))
+    if rows.reading_order is not None:
+        # A published file is a sequence: jumping about in it is slow.
+        looked_at = rows.reading_order[np.isin(rows.reading_order, looked_at)]
+    else:
+        # Even the first of them should come from all over the split.
+        looked_at = np.random.default_rng(0).permutation(looked_at)
+    here = [i for i in chosen if is_negative(spec, source.read(rows.split, i))]
+    found: list[int] = []
+    if len(here) < NEGATIVES and len(chosen) < len(rows):
+        for i in track(looked_at.tolist(), "Looking for samples of no object", len(looked_at)):
+            if i not in chosen and is_negative(spec, source.read(rows.split, i)):
+                found.append(i)
+            if len(here) + len(found) == NEGATIVES:
+                break
+    # In the place of those in the middle, so that the ends of the split stay.
+    for i in found:
+        others = [k for k in chosen if k not in here and k not in found]
+        chosen.remove(min(others, key=lambda k: abs(k - i)))
+        chosen.append(i)
+    return sorted(chosen)
+
+
+def _show_sample(
+    spec: TaskSpec,
+    axes: NDArray[np.object_],
+    sample: Decoded,
+    sample_id: str,
+    names: tuple[str, ...],
+) -> None:
+    """Show an image, and its mask or boxes."""
+    image = to_rgb(sample.pixels, spec.rgb_bands)
+    size = image.shape[0], image.shape[1]
+    title = short(sample_id)
+    if sample.mask is not None:
+        show(axes[0], image, title)
+        has_object = bool(((sample.mask != 0) & (sample.mask != IGNORE)).any())
+        show(
+            axes[1], paint_mask(image, sample.mask, names), "" if has_object else "no object", size
+        )
+    elif sample.boxes is not None:
+        count = len(sample.boxes)
+        number = "no object" if count == 0 else f"{count} box{'es' * (count > 1)}"
+        show(axes[0], image, f"{title}: {number}")
+        show_boxes(axes[0], sample.boxes, names)
+
+
+def _show_bands(spec: TaskSpec, figure: SubFigure, decoded: list[Decoded], ids: list[str]) -> None:
+    """Show each band of the first sample that shows an object, stretched to its own range."""
+    index = next((i for i, sample in enumerate(decoded) if not sample.is_negative), 0)
+    colors = dict(zip(spec.rgb_bands or (), ("red", "green", "blue"), strict=False))
+    axes: list[Axes] = list(figure.subplots(1, spec.channels, squeeze=False)[0])
+    for band, axis in enumerate(axes):
+        values = decoded[index].pixels[:, :, band].astype(np.float64)
+        low, high = np.percentile(values, (1, 99))
+        axis.imshow(values, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+        axis.set_axis_off()
+        name = f" ({colors[band]})" if band in colors else ""
+        scale = 255 if decoded[index].pixels.dtype == np.uint8 else 1
+        axis.set_title(
+            f"band {band + 1}{name}\n{low / scale:.2f} to {high / scale:.2f}", fontsize=7, pad=2
+        )
+    figure.suptitle(f"bands of {short(ids[index])}, each stretched", fontsize=8)
+
+
+def short(sample_id: str, length: int = 26) -> str:
+    """End of a long id, which tells more than its beginning."""
+    return sample_id if len(sample_id) <= length else f"...{sample_id[3 - length :]}"

@@ -1,0 +1,85 @@
+"""Few-shot and partition lists of a folder, written in the published layout."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from marsbench.base.errors import ConfigError, DataError
+from marsbench.config.schema import Subset
+from marsbench.data.sources.annotations import csv_rows
+from marsbench.data.sources.local import ANNOTATIONS, LocalSource, second_of_pair
+from marsbench.data.subsets import generate
+from marsbench.tasks.spec import Decode
+
+
+@dataclass
+class Written:
+    """What was done.
+
+    Attributes:
+        files: Lists written, with their number of train samples.
+        skipped: Subsets that cannot be made, and why.
+        kept: Lists that were there and were left alone.
+    """
+
+    files: dict[Path, int] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    kept: list[Path] = field(default_factory=list)
+
+
+def write_subsets(
+    source: LocalSource, subsets: Sequence[Subset], *, overwrite: bool = False
+) -> Written:
+    """Write the lists of subsets: fewer train rows, val and test rows unchanged.
+
+    The samples are those a run on the subset would draw without a list: nested, seeded, the same
+    on every machine. Written down they stay when the folder later grows.
+
+    Args:
+        source: The folder, opened.
+        subsets: Which.
+        overwrite: Whether lists that are there are replaced.
+
+    Raises:
+        DataError: If the folder cannot be read or written.
+    """
+    rows = source.rows("train")
+    lines = [row for _, row in csv_rows(source.folder / ANNOTATIONS, ("file_id", "split"))]
+    header = list(lines[0])
+    done = Written()
+    for subset in subsets:
+        path = source.subset_path(subset)
+        if path is None:
+            raise ConfigError(
+                "The full train split needs no list.", "Name partitions or few-shot subsets."
+            )
+        if path.exists() and not overwrite:
+            done.kept.append(path)
+            continue
+        try:
+            indices = generate(rows.targets, subset, source.class_names)
+        except DataError as error:
+            done.skipped[str(subset)] = str(error).replace("\n", " ")
+            continue
+        keep = {rows.sample_ids[int(i)] for i in indices}
+        if source.spec.decode is Decode.PAIR_LABEL:
+            # Files may list the second image of a pair beside the first.
+            keep |= {str(second_of_pair(Path(name))) for name in keep}
+        chosen = [r for r in lines if r["split"] != "train" or r["file_id"] in keep]
+        _write(path, header, chosen)
+        done.files[path] = len(indices)
+    return done
+
+
+def _write(path: Path, header: Sequence[str], rows: Sequence[dict[str, str]]) -> None:
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, header, extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        partial.replace(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}.", "Mend that.") from error

@@ -1,0 +1,1 @@
+"""Drawing primitives of the demo scenes: terrain, shapes, light."""

@@ -1,0 +1,201 @@
+"""What orbital scenes share: a scene's three layers, how it is photographed, and plain ground.
+
+The modules of ``landmark_cls`` lay their landmark on the plain ground of this one, so that the
+ground itself says little about the class.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from marsbench.demo.art import terrain
+from marsbench.demo.art.terrain import Field, Light
+
+SKY = 0.2
+"""Light from the dusty sky as a share of the sun's; it shows the ground in the shade."""
+
+SOIL = 0.2
+"""Typical albedo of bare ground."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Ground as the camera sees it.
+
+    Attributes:
+        height: Elevation in pixels, (side, side).
+        albedo: Share of the light that the ground reflects, (side, side).
+        mark: Opacity in [0, 1] of what the label is about, (side, side); 0 everywhere if there
+            is nothing of it.
+    """
+
+    height: Field
+    albedo: Field
+    mark: Field
+
+
+def sun(rng: np.random.Generator) -> Light:
+    """Afternoon light at any latitude: the sun somewhere in the western half of the sky."""
+    azimuth = float(rng.uniform(190.0, 350.0))
+    return Light(azimuth, float(rng.uniform(24.0, 48.0)), 0.0 if azimuth < 270.0 else 180.0)
+
+
+def photograph(rng: np.random.Generator, scene: Scene, light: Light) -> NDArray[np.uint8]:
+    """Light a scene and take its picture.
+
+    Args:
+        rng: Source of randomness.
+        scene: What to photograph.
+        light: Where the sun is.
+
+    Returns:
+        Grey values, (side, side, 1).
+    """
+    return terrain.sensor(radiance(scene.height, scene.albedo, light), rng)[:, :, None]
+
+
+def radiance(height: Field, albedo: Field, light: Light) -> Field:
+    """Light that the ground sends up under the sun and the sky, (size, size)."""
+    return albedo * (terrain.hillshade(height, light.azimuth_deg, light.elevation_deg) + SKY)
+
+
+# --- plain ground ----------------------------------------------------------------------------
+
+
+def soil(rng: np.random.Generator, side: int, mottling: float = 0.05) -> Field:
+    """Albedo of bare ground with patchy variation.
+
+    Args:
+        rng: Source of randomness.
+        side: Side of the scene in pixels.
+        mottling: Relative standard deviation of the albedo.
+
+    Returns:
+        Albedo, (side, side).
+    """
+    mottle = terrain.fractal(rng, side, rng.uniform(2.2, 2.9))
+    return SOIL * rng.uniform(0.85, 1.2) * np.clip(1.0 + mottling * mottle, 0.5, 1.6)
+
+
+def plain(rng: np.random.Generator, side: int, roughness: float = 1.0) -> Field:
+    """Relief of gently rolling ground with one of several textures, in pixels.
+
+    Args:
+        rng: Source of randomness.
+        side: Side of the scene in pixels.
+        roughness: Factor on the texture.
+
+    Returns:
+        Height, (side, side).
+    """
+    hills = terrain.fractal(
+        rng, side, rng.uniform(3.6, 4.4), shortest=rng.uniform(0.0, 0.12) * side
+    )
+    rolling = rng.uniform(0.003, 0.014) * side * hills
+    kind = rng.uniform()
+    if kind < 0.55:
+        fine = rng.uniform(0.03, 0.14) * terrain.fractal(rng, side, rng.uniform(1.2, 2.2))
+    elif kind < 0.75:
+        grain = terrain.fractal(
+            rng,
+            side,
+            2.2,
+            longest=0.15 * side,
+            stretch=rng.uniform(1.5, 2.6),
+            azimuth_deg=rng.uniform(0.0, 180.0),
+        )
+        fine = rng.uniform(0.05, 0.16) * grain
+    elif kind < 0.88:
+        fine = 0.06 * terrain.fractal(rng, side, 1.7)
+        fine += 0.5 * terrain.boulders(rng, side, int(rng.integers(side // 2, 2 * side)))
+    else:
+        cell = rng.uniform(0.07, 0.13) * side
+        fine = 0.05 * terrain.fractal(rng, side, 1.7)
+        fine -= rng.uniform(0.03, 0.07) * cell * terrain.polygons(rng, side, cell)
+    return rolling + roughness * fine
+
+
+def pitting(rng: np.random.Generator, side: int, most: int) -> Field:
+    """Relief of up to ``most`` craters too small to be landmarks, in pixels, (side, side)."""
+    height = np.zeros((side, side))
+    for _ in range(int(rng.integers(0, most + 1))):
+        east, south = rng.uniform(0.0, side, 2)
+        radius = rng.uniform(0.008, 0.022) * side
+        height += terrain.crater(side, east, south, radius, freshness=rng.uniform(0.3, 0.8))
+    return height
+
+
+# --- geometry --------------------------------------------------------------------------------
+
+
+def polar(size: int, east: float, south: float) -> tuple[Field, Field]:
+    """Distance in pixels and angle in radians, clockwise from east, seen from a point."""
+    x, y = terrain.offsets(size, east, south)
+    return np.hypot(x, y), np.arctan2(y, x)
+
+
+def polar_noise(
+    rng: np.random.Generator, distance: Field, angle: Field, spokes: float, radial: float
+) -> Field:
+    """Noise drawn out along the radius, seamless around the centre.
+
+    Args:
+        rng: Source of randomness.
+        distance: Distance from the centre in pixels, any shape.
+        angle: Angle around the centre in radians, the same shape.
+        spokes: About how many bright and dark spokes there are around the circle.
+        radial: Length in pixels over which a spoke changes.
+
+    Returns:
+        Noise of about mean 0 and variance 1, the shape of ``distance``.
+    """
+    columns = max(int(3.0 * spokes), 12)
+    rows = int(float(distance.max()) / radial * 2.0) + 4
+    table = rng.standard_normal((rows, columns))
+    table = terrain.standardise(ndimage.gaussian_filter(table, (0.9, 0.8), mode="wrap"))
+    where = np.stack([2.0 * distance / radial, (angle / (2.0 * np.pi) + 0.5) * columns])
+    noise: Field = ndimage.map_coordinates(table, where, order=1, mode="grid-wrap")
+    return noise
+
+
+def outline(rng: np.random.Generator, angle: Field, amount: float) -> Field:
+    """Radius of an irregular closed curve around its centre, 1 on average.
+
+    Args:
+        rng: Source of randomness.
+        angle: Angle around the centre in radians, any shape.
+        amount: Relative departure from a circle.
+
+    Returns:
+        Relative radius, the shape of ``angle``.
+    """
+    radius = np.ones_like(angle)
+    for order in range(2, 8):
+        radius += amount / order * rng.normal() * np.cos(order * angle + rng.uniform(0.0, 6.28))
+    return radius
+
+
+def trails(size: int, points: NDArray[np.float64], widths: NDArray[np.float64]) -> Field:
+    """How deep every pixel lies inside bands around densely spaced points.
+
+    Args:
+        size: Side of the field in pixels.
+        points: Column and row along the bands, (count, 2), at least one; spaced by less than
+            the widths.
+        widths: Half widths of the bands at these points in pixels, (count,).
+
+    Returns:
+        Distance from the bands' edges in pixels, positive inside, (size, size); not below
+        minus twice the greatest half width.
+    """
+    east, north = terrain.coordinates(size)
+    pixels = np.stack([east.ravel(), -north.ravel()], axis=1)
+    reach = 2.0 * float(widths.max())
+    distance, nearest = cKDTree(points).query(pixels, distance_upper_bound=reach)
+    # Pixels out of reach carry an index past the end.
+    width = np.append(widths, 1.0)[nearest]
+    inside: Field = np.maximum(width - distance, -reach).reshape(size, size)
+    return inside

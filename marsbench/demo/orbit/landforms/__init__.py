@@ -1,0 +1,1 @@
+"""Demo scenes of the fifteen landforms of domars16k."""

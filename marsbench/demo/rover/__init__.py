@@ -1,0 +1,1 @@
+"""Demo scenes seen by a rover."""

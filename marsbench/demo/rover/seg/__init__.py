@@ -1,0 +1,1 @@
+"""Demo rover scenes with exact segmentation masks."""

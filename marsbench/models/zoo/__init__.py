@@ -1,0 +1,1 @@
+"""Zoo entries and their lookup by name."""

@@ -1,0 +1,305 @@
+"""From a config to the run it names: task, data, subset, model and run id, without torch.
+
+The same resolution serves a dry run, a sweep's planner and the runner, so an id is the same
+before a run and from its record.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from marsbench.base.errors import ConfigError, NotAvailableError
+from marsbench.base.files import file_digest
+from marsbench.config.identity import identity, run_id
+from marsbench.config.schema import (
+    Augment,
+    Imbalance,
+    LossName,
+    Negatives,
+    Protocol,
+    RunConfig,
+    SourceName,
+    Subset,
+    parse_subset,
+)
+from marsbench.data.decode import image_size
+from marsbench.data.imbalance import Balance, class_counts
+from marsbench.data.rendering import Rendering
+from marsbench.data.rows import Source
+from marsbench.data.sources import open_source
+from marsbench.data.subsets import Selection, select
+from marsbench.models.spec import Library, ModelSpec
+from marsbench.models.zoo.catalog import get_model
+from marsbench.models.zoo.spectra import VERSION as MODELS_VERSION
+from marsbench.plan.choices import (
+    augment_of,
+    balance_of,
+    check_classes,
+    check_model,
+    loss_of,
+    protocol_of,
+    rendered_by,
+    rendering_of,
+    side_of,
+    weights_of,
+    without_negatives,
+)
+from marsbench.tasks.catalog import get_task
+from marsbench.tasks.kinds import KINDS, Kind
+from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, resolved.
+
+    Attributes:
+        config: The config as given.
+        task: Its task.
+        source: The task's data, opened.
+        selection: The train samples of its subset.
+        model: Its model.
+        augment: Augmentation, resolved.
+        weights: Name of the weights it starts from; None for random ones.
+        side: Side in pixels to which images are resized; None where spectra are drawn at the size
+            of their raster.
+        balance: How the samples of the subset are drawn and weighed.
+        loss: The loss, resolved.
+        num_outputs: Output nodes of the model.
+        protocol: How it meets its data, resolved.
+        rendering: How spectra become images; None where samples are images, or a model takes
+            engineered features.
+    """
+
+    config: RunConfig
+    task: TaskSpec
+    source: Source
+    selection: Selection
+    model: ModelSpec
+    augment: Augment
+    weights: str | None
+    side: int | None
+    balance: Balance
+    loss: LossName
+    num_outputs: int
+    protocol: Protocol
+    rendering: Rendering | None = None
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Every choice that can move the score."""
+        return identity(
+            self.config,
+            kind=self.task.kind,
+            data_revision=self.source.revision,
+            subset_digest=self.selection.digest,
+            architecture=self.model.architecture,
+            weights=self.weights,
+            input_size=self.side,
+            augment=self.augment,
+            protocol=self.protocol,
+            bands=self.config.bands if self.task.channels > 3 else None,
+            loss=None if self.loss == KINDS[self.task.kind].loss else self.loss,
+            outputs=None if self.num_outputs == len(self.task.classes) else self.num_outputs,
+            spectra=self._spectra,
+            trains=self.model.library is not Library.TABULAR,
+        )
+
+    @property
+    def _spectra(self) -> dict[str, Any] | None:
+        """What moves the scores of spectra beside the choices of all tasks."""
+        if self.task.decode is not Decode.SPECTRUM:
+            return None
+        models = {"models": MODELS_VERSION} if self.model.spectra_only else {}
+        return rendered_by(self.rendering) | models
+
+    @cached_property
+    def run_id(self) -> str:
+        """``task/model/mode/subset/seed-HASH``."""
+        config = self.config
+        return run_id(
+            self.task.name, self.model.name, config.mode, config.subset, config.seed, self.identity
+        )
+
+    @cached_property
+    def num_samples(self) -> dict[str, int]:
+        """Samples per split, of train those of the subset."""
+        sizes = {split: len(self.source.rows(split)) for split in self.source.splits}
+        return sizes | {"train": len(self.selection.indices)}
+
+    @cached_property
+    def train_counts(self) -> dict[str, int]:
+        """Train samples of each class in the subset, before any balancing; of labels alone."""
+        names = self.source.class_names
+        if not self.task.kind.is_classification:
+            return {}
+        targets = self.source.rows("train").targets[self.selection.indices]
+        return dict(zip(names, class_counts(targets, len(names)).tolist(), strict=True))
+
+
+class Resolver:
+    """Resolves many runs: tasks, data, subsets and weights that they share are read once.
+
+    Data that change meanwhile go unnoticed: one resolver serves one command.
+
+    Args:
+        download: Whether data that are not on this machine may be downloaded.
+    """
+
+    def __init__(self, *, download: bool = True) -> None:
+        self.download = download
+        self._tasks: dict[str, TaskSpec] = {}
+        self._sources: dict[Hashable, Source] = {}
+        self._selections: dict[Hashable, Selection] = {}
+        self._sides: dict[int, int] = {}
+        self._digests: dict[str, str] = {}
+        self._plans: dict[RunConfig, Plan] = {}
+
+    def resolve(self, config: RunConfig) -> Plan:
+        """Find everything a run needs but pixels and tensors; as `resolve`."""
+        return resolve(config, self)
+
+    def run_id(self, config: RunConfig) -> str:
+        """Name a run; runs that differ in nothing but the seed are resolved once.
+
+        Raises:
+            MarsbenchError: As `resolve`.
+        """
+        return self.named(config)[1]
+
+    def named(self, config: RunConfig) -> tuple[Plan, str]:
+        """Resolve a run as `plan_of`, and name it as `run_id`."""
+        plan = self.plan_of(config)
+        # The seed is in no digest, so that ids of other seeds differ in its number alone.
+        head, _, tail = plan.run_id.rpartition("/0-")
+        return plan, f"{head}/{config.seed}-{tail}"
+
+    def plan_of(self, config: RunConfig) -> Plan:
+        """Resolve a run for seed 0, which is as good as any to see what runs share."""
+        alike = replace(config, seed=0)
+        if alike not in self._plans:
+            self._plans[alike] = resolve(alike, self)
+        return self._plans[alike]
+
+    def task(self, name: str) -> TaskSpec:
+        """Look up a task."""
+        if name not in self._tasks:
+            self._tasks[name] = get_task(name)
+        return self._tasks[name]
+
+    def source(self, config: RunConfig, task: TaskSpec, subset: Subset) -> Source:
+        """Open a run's data."""
+        place = (config.task, config.source, config.root, config.size, config.revision)
+        whole, part = (*place, config.strict), (*place, config.strict, subset)
+        if (found := self._sources.get(whole) or self._sources.get(part)) is not None:
+            return found
+        opened = open_source(
+            task,
+            config.source,
+            config.root,
+            config.size,
+            subset=subset,
+            revision=config.revision,
+            download=self.download,
+            strict=config.strict,
+        )
+        # A hub gives a published subset alone, any other source the whole split.
+        is_whole = opened.name is not SourceName.HUGGINGFACE
+        self._sources[whole if is_whole else part] = opened
+        return opened
+
+    def selection(self, source: Source, subset: Subset) -> Selection:
+        """Find the train samples of a subset."""
+        key = (id(source), subset)
+        if key not in self._selections:
+            self._selections[key] = select(source, subset)
+        return self._selections[key]
+
+    def largest_side(self, source: Source) -> int:
+        """Read the larger side of the first train image, in pixels."""
+        if id(source) not in self._sides:
+            raw = source.read("train", 0)
+            self._sides[id(source)] = max(image_size(raw.image, raw.where))
+        return self._sides[id(source)]
+
+    def file_digest(self, path: str) -> str:
+        """SHA-256 of a file of weights."""
+        if path not in self._digests:
+            self._digests[path] = file_digest(Path(path).expanduser())
+        return self._digests[path]
+
+
+def resolve(config: RunConfig, shared: Resolver | None = None) -> Plan:
+    """Find everything a run needs but pixels and tensors.
+
+    Args:
+        config: The run.
+        shared: What was read for other runs.
+
+    Raises:
+        MarsbenchError: If a name is unknown, data cannot be found or do not fit, or this version
+            cannot run such a task.
+    """
+    shared = shared or Resolver()
+    task = shared.task(config.task)
+    model = get_model(config.model)
+    is_spectra = task.decode is Decode.SPECTRUM
+    if model.spectra_only and not is_spectra:
+        raise NotAvailableError(
+            f"Model {model.name} is for spectra; the samples of {task.name} are images.",
+            "`marsbench list models` shows what each model serves.",
+        )
+    if task.kind not in model.kinds:
+        raise NotAvailableError(
+            f"Model {model.name} does not serve {task.kind} tasks such as {task.name}.",
+            "`marsbench list models` shows what each model serves.",
+        )
+    if config.compile and task.kind is Kind.DETECTION:
+        raise ConfigError(
+            f"compile=true has no effect on detectors such as {model.name}.", "Leave compile out."
+        )
+    check_model(config, task, model)
+    protocol = protocol_of(config, task)
+    weights = weights_of(config, model, shared.file_digest)
+    subset = parse_subset(config.subset)
+    source = shared.source(config, task, subset)
+    for split in SPLITS if config.folds is None else ("train",):
+        source.rows(split)  # raises if the split lacks
+    if config.folds is not None and not task.kind.is_classification:
+        raise ConfigError(
+            f"folds={config.folds} is for tasks of labels; {task.name} is {task.kind}.",
+            "Leave folds out.",
+        )
+    if source.holds == Subset() and task.kind.is_classification:
+        check_classes(source)
+    selection = shared.selection(source, subset)
+    if config.negatives is Negatives.EXCLUDE:
+        selection = without_negatives(config, task, source, selection)
+    augment = augment_of(config.augment, task, model, protocol, config.views)
+    rendering = rendering_of(config, task, model, augment)
+    if config.imbalance is Imbalance.OVERSAMPLE and augment is Augment.NONE:
+        raise ConfigError(
+            "imbalance=oversample repeats samples, which needs augmentation to make them differ; "
+            f"augment={config.augment} makes none on {task.name}.",
+            "Set views=d4, or choose another imbalance."
+            if protocol is Protocol.CACHED
+            else "Set augment=d4 or augment=hflip, or choose another imbalance.",
+        )
+    loss, num_outputs = loss_of(config, task)
+    return Plan(
+        config=config,
+        task=task,
+        source=source,
+        selection=selection,
+        model=model,
+        augment=augment,
+        weights=weights,
+        side=side_of(config, task, model, rendering, lambda: shared.largest_side(source)),
+        balance=balance_of(config, task, source, selection),
+        loss=loss,
+        num_outputs=num_outputs,
+        protocol=protocol,
+        rendering=rendering,
+    )

@@ -1,0 +1,207 @@
+"""Predict measurements that were in no run, with the models of finished ones."""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from marsbench.base.errors import ConfigError, StoreError
+from marsbench.base.progress import track
+from marsbench.config.schema import Mode, RunConfig
+from marsbench.data.rendering import Rendering
+from marsbench.data.spectra import Spectra, technique_of
+from marsbench.data.transforms import resize
+from marsbench.models import weights
+from marsbench.models.modes import Model, build_for_mode
+from marsbench.models.spec import Library, ModelSpec
+from marsbench.models.zoo.catalog import get_model
+from marsbench.plan.choices import augment_of, rendered_by, rendering_of
+from marsbench.results.ensemble.weights import combine
+from marsbench.results.find import find_run
+from marsbench.results.record import RunRecord
+from marsbench.results.store import MODEL
+from marsbench.spectra import features, raster
+from marsbench.spectra.presets import RasterSpec
+from marsbench.tasks.catalog import get_task
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.training.tabular import FOLDER, model_class
+
+Scores = NDArray[np.float64]
+
+BATCH = 32
+"""Images given to a network at a time."""
+
+
+def predict_spectra(
+    record: RunRecord, folder: Path, spectra: Spectra, ids: Sequence[str], store: Path
+) -> Scores:
+    """Predict the labels of measurements.
+
+    The models of a run's folds are averaged, and so are the runs of an ensemble, as often drawn
+    at random as ``views`` says.
+
+    Args:
+        record: A finished run of a task of spectra, or an ensemble of such.
+        folder: Its folder.
+        spectra: The measurements.
+        ids: Their ids, which seed what is drawn.
+        store: Folder of records, where an ensemble's runs are found.
+
+    Returns:
+        Probability of each class in the order of the record's, (N, K).
+
+    Raises:
+        MarsbenchError: If the models were not kept, or are of another version.
+    """
+    if record.parents:
+        parts = [find_run(parent, store) for parent in record.parents]
+        found = np.stack([predict_spectra(one, place, spectra, ids, store) for one, place in parts])
+        told = record.checkpoint.get("weights")
+        if told is None:
+            return np.asarray(found.mean(axis=0))
+        trusted = np.array([told[parent] for parent in record.parents])
+        return combine(Kind(record.kind), found, trusted)
+    spec = get_task(str(record.config["task"]))
+    if spec.decode is not Decode.SPECTRUM:
+        raise ConfigError(
+            f"{record.run_id} takes images, not spectra.", "`marsbench predict` predicts images."
+        )
+    config = RunConfig.from_dict(record.config)
+    model = get_model(config.model)
+    folds = config.folds
+    places = [folder] if folds is None else [folder / f"fold_{k}" for k in range(folds)]
+    name = FOLDER if model.library is Library.TABULAR else MODEL
+    if absent := [place for place in places if not (place / name).exists()]:
+        raise StoreError(
+            f"The model of {record.run_id} was not kept: there is no {absent[0] / name}.",
+            "Run it again with save_model=true.",
+        )
+    rendering = rendering_of(config, spec, model, augment_of(config.augment, spec, model))
+    chosen = None if rendering is None else rendering.raster
+    _check_version(record, rendering)
+    if model.library is Library.TABULAR:
+        return _tables(model, spec, chosen, places, spectra)
+    if chosen is None:
+        raise ConfigError(f"{record.run_id} has no raster.", "Run it again.")
+    return _networks(record, config, model, chosen, places, spectra, ids)
+
+
+def _check_version(record: RunRecord, rendering: Rendering | None) -> None:
+    """Refuse a run whose images this version would draw otherwise."""
+    told = dict(record.identity.get("spectra", {}))
+    told.pop("models", None)  # what was fitted is in the files
+    if told != rendered_by(rendering):
+        raise StoreError(
+            f"{record.run_id} was made by a version that renders spectra otherwise.",
+            "Run it again, or use that version.",
+        )
+
+
+def _tables(
+    model: ModelSpec,
+    spec: TaskSpec,
+    chosen: RasterSpec | None,
+    places: list[Path],
+    spectra: Spectra,
+) -> Scores:
+    technique = technique_of(spec)
+
+    def row(index: int) -> NDArray[np.float32]:
+        spectrum = spectra[index]
+        if chosen is None:
+            return features.engineered(spectrum, technique)
+        prepared = raster.prepare(spectrum, chosen)
+        return raster.draw(prepared, chosen, derivatized=spectrum.derivatized).ravel()
+
+    order = track(range(len(spectra)), "Reading spectra", len(spectra))
+    x = np.stack([row(i) for i in order])
+    found = [model_class(model.id).load(place / FOLDER).predict(x) for place in places]
+    return np.asarray(np.mean(found, axis=0), dtype=np.float64)
+
+
+def _networks(
+    record: RunRecord,
+    config: RunConfig,
+    model: ModelSpec,
+    chosen: RasterSpec,
+    places: list[Path],
+    spectra: Spectra,
+    ids: Sequence[str],
+) -> Scores:
+    networks = [_network(record, config, model, chosen, place) for place in places]
+    side = config.side or (model.input_size if model.fixed_size else None)
+    order = track(range(len(spectra)), f"Predicting with {record.model}", len(spectra))
+    views = config.num_views
+    return np.stack([_one(networks, chosen, views, side, spectra, ids, i) for i in order])
+
+
+def _one(
+    networks: list[Model],
+    chosen: RasterSpec,
+    views: int,
+    side: int | None,
+    spectra: Spectra,
+    ids: Sequence[str],
+    index: int,
+) -> Scores:
+    """Probabilities of one measurement, (K,): the mean over models and views."""
+    spectrum = spectra[index]
+    prepared = raster.prepare(spectrum, chosen)
+    seeds: list[list[int] | None] = [None]
+    if views > 1:
+        name = zlib.crc32(ids[index].encode())
+        seeds = [[name, view] for view in range(views)]
+    images = np.stack(
+        [
+            raster.draw(
+                prepared,
+                chosen,
+                None if seed is None else np.random.default_rng(seed),
+                derivatized=spectrum.derivatized,
+            )
+            for seed in seeds
+        ]
+    )
+    with torch.inference_mode():
+        found = [
+            torch.sigmoid(network(batch).float()).double().numpy()
+            for network in networks
+            for batch in _batches(images, side)
+        ]
+    return np.asarray(np.concatenate(found).mean(axis=0))
+
+
+def _batches(images: NDArray[np.float32], side: int | None) -> Iterator[torch.Tensor]:
+    for start in range(0, len(images), BATCH):
+        batch = torch.from_numpy(images[start : start + BATCH])
+        yield batch if side is None else torch.stack([resize(image, side) for image in batch])
+
+
+def _network(
+    record: RunRecord, config: RunConfig, model: ModelSpec, chosen: RasterSpec, place: Path
+) -> Model:
+    kind = get_task(config.task).kind
+    # Of a frozen model the head alone was kept: the backbone is where it came from.
+    frozen = config.mode is Mode.FROZEN
+    built = build_for_mode(
+        model,
+        kind,
+        len(record.data["classes"]),
+        Mode.FROZEN if frozen else Mode.SCRATCH,
+        side=config.side,
+        shape=(chosen.rows, chosen.columns),
+        checkpoint=Path(config.weights).expanduser() if config.weights and frozen else None,
+    )
+    state = weights.read_checkpoint(place / MODEL)
+    told = built.load_state_dict(state, strict=False)
+    lacking = [k for k in told.missing_keys if not (frozen and k.startswith(built.frozen_prefix))]
+    if lacking or told.unexpected_keys:
+        raise StoreError(
+            f"{place / MODEL} does not fit {model.name}: {[*lacking, *told.unexpected_keys][0]}.",
+            "Run it again.",
+        )
+    return built.eval()

@@ -1,0 +1,192 @@
+"""Submissions to the mass-spectrometry challenges: a CSV of probabilities, written and scored."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from marsbench.base.errors import DataError, some, unknown_name
+from marsbench.base.progress import tell
+from marsbench.data.sources import find_local
+from marsbench.data.sources.challenge import SUBMISSION, ChallengeSource
+from marsbench.data.spectra import to_spectrum
+from marsbench.metrics import labels as metrics
+from marsbench.results.find import find_run
+from marsbench.spectra.spectrum import Spectrum
+from marsbench.tasks.catalog import get_task
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import SPLITS
+
+ID = "sample_id"
+
+
+class _Measurements:
+    """Measurements of a challenge's folder, read when asked for."""
+
+    def __init__(self, source: ChallengeSource, ids: Sequence[str]) -> None:
+        self.source, self.ids = source, ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Spectrum:
+        return to_spectrum(self.source.spec, self.source.read_sample(self.ids[index]))
+
+
+def write_submission(
+    run: str,
+    root: str,
+    out: Path,
+    *,
+    template: Path | None = None,
+    split: str = "test",
+    store: Path = Path("runs"),
+) -> int:
+    """Predict a challenge's samples and write its CSV: an id and a probability per label.
+
+    Args:
+        run: Id, hash or folder of a finished run or ensemble.
+        root: The challenge's folder, or an archive or URL of it.
+        out: CSV to write.
+        template: The challenge's ``submission_format.csv``: which samples and labels, in which
+            order; None takes the one in the folder, and where there is none all samples of
+            `split`.
+        split: train, val or test.
+        store: Folder of records.
+
+    Returns:
+        Number of samples.
+
+    Raises:
+        MarsbenchError: If the run or the data are not to be had, or do not fit each other.
+    """
+    from marsbench.predict.spectra import predict_spectra
+
+    if split not in SPLITS:
+        raise unknown_name("split", split, SPLITS)
+    record, folder = find_run(run, store)
+    spec = get_task(str(record.config["task"]))
+    place = find_local(spec, root)
+    # What is not predicted need not be there.
+    source = ChallengeSource(spec, place, strict=False, check=False)
+    names = list(record.data["classes"])
+    if template is None and split == "test" and (place / SUBMISSION).is_file():
+        template = place / SUBMISSION
+    if template is not None:
+        ids, columns = _read_template(template)
+    else:
+        ids, columns = _ids_of(source, split), names
+    if sorted(columns) != sorted(names):
+        raise DataError(
+            f"{template}: its labels are not those of {record.run_id}: {some(columns)}.",
+            f"They are {', '.join(names)}.",
+        )
+    if unknown := [i for i in ids if i not in source.meta]:
+        raise DataError(
+            f"{len(unknown)} sample(s) of {template} are not in {place}: {some(unknown)}.",
+            "Give the folder that holds their measurements.",
+        )
+    if "train" in source.splits and set(ids) & set(source.rows("train").sample_ids):
+        tell("Warning: some of these samples may be among those that the run was trained on.")
+    scores = predict_spectra(record, folder, _Measurements(source, ids), ids, store)
+    table = pd.DataFrame(np.clip(scores, 0.0, 1.0), columns=names)[columns]
+    table.insert(0, ID, ids)
+    unfinished = out.with_name(f".{out.name}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(unfinished, index=False, float_format="%.9g")
+        unfinished.replace(out)
+    except OSError as error:
+        raise DataError(
+            f"{out} cannot be written: {error.strerror or error}.", "Choose another --out."
+        ) from error
+    return len(table)
+
+
+def _ids_of(source: ChallengeSource, split: str) -> list[str]:
+    if split in source.splits:
+        return list(source.rows(split).sample_ids)
+    if split in source.unlabelled:
+        return source.unlabelled[split]
+    raise DataError(
+        f"{source.where} has no sample of the {split} split.", "Choose another with --split."
+    )
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype={ID: str})
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} cannot be read: {reason}.", "Give a CSV file.") from error
+    if ID not in table or table[ID].duplicated().any() or table[ID].isna().any():
+        raise DataError(
+            f"{path} has no column {ID}, or lacks or repeats one of its values.",
+            f"Its first column is {ID}, once for each sample.",
+        )
+    return table
+
+
+def _read_template(path: Path) -> tuple[list[str], list[str]]:
+    table = _read_table(path)
+    return [str(i) for i in table[ID]], [str(c) for c in table.columns if c != ID]
+
+
+def _numbers(table: pd.DataFrame) -> NDArray[np.float64]:
+    """The cells as numbers, NaN where there is none."""
+    numbers: NDArray[np.float64] = table.apply(pd.to_numeric, errors="coerce").to_numpy(
+        dtype=np.float64
+    )
+    return numbers
+
+
+def score_submission(
+    predictions: Path, labels: Path, metadata: Path | None = None
+) -> dict[str, float]:
+    """Score a submission against labels.
+
+    Args:
+        predictions: The submission's CSV.
+        labels: The labels' CSV; samples without a prediction are an error.
+        metadata: ``metadata.csv``, to score each instrument by itself too.
+
+    Returns:
+        Metric name to value, as in a record.
+
+    Raises:
+        DataError: If a file cannot be read, or the two do not fit each other.
+    """
+    found, truth = _read_table(predictions), _read_table(labels)
+    names = [str(c) for c in truth.columns if c != ID]
+    if sorted(str(c) for c in found.columns if c != ID) != sorted(names):
+        raise DataError(
+            f"{predictions} and {labels} have not the same labels.",
+            f"Those are {', '.join(names)}.",
+        )
+    merged = truth[[ID]].merge(found, on=ID, how="left")
+    scores: NDArray[np.float64] = _numbers(merged[names])
+    known = _numbers(truth[names])
+    if odd := [str(i) for i in np.asarray(truth[ID])[~np.isin(known, (0, 1)).all(axis=1)]]:
+        raise DataError(
+            f"{labels} has labels other than 0 and 1 of {len(odd)} sample(s): {some(odd)}.",
+            "Correct them.",
+        )
+    bad = ~np.isfinite(scores).all(axis=1) | (scores < 0).any(axis=1) | (scores > 1).any(axis=1)
+    if bad.any():
+        ids = [str(i) for i in np.asarray(merged[ID])[bad]]
+        raise DataError(
+            f"{predictions} has no probabilities, or some outside 0 to 1, of {len(ids)} sample(s): "
+            f"{some(ids)}.",
+            "A submission has a row for every sample.",
+        )
+    columns: dict[str, list[object]] = {
+        "target": list(known.astype(np.uint8)),
+        "scores": list(scores),
+    }
+    if metadata is not None:
+        told = _read_table(metadata).set_index(ID)
+        if "instrument_type" in told:
+            columns["instrument"] = [str(told["instrument_type"].get(i, "")) for i in truth[ID]]
+    return metrics.score_labels(Kind.MULTILABEL, columns, names)

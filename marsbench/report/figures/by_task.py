@@ -1,0 +1,171 @@
+"""The figures of a report: what each shows, its caption, and how it is drawn.
+
+A figure is planned first and drawn later, so that one that fails leaves the others alone.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.report.analysis import Analysis, matching
+from marsbench.report.figures.grids import confusions, heat_maps, imbalances
+from marsbench.report.figures.over_tasks import curves, profiles, ranks
+from marsbench.report.figures.picture import Picture, metric_label
+from marsbench.report.figures.plots import scores as plots
+from marsbench.report.figures.plots.scores import Panel, Row
+from marsbench.report.statistics.summary import Estimate, Summary, TaskSummary
+from marsbench.report.study.scores import Cell, Group
+
+FAMILIES = ("violins", "curves", "profiles", "ranks", "heatmap", "cost", "confusion", "imbalance")
+"""Kinds of figures, in the order of a report."""
+
+_UNTIMED = " The times are without {} runs that were resumed, whose records lack the first part."
+
+_STAR = " * lacks tasks: its aggregate is over those it has, and cannot be compared with others."
+
+
+def pictures(analysis: Analysis, only: Collection[str] = FAMILIES) -> list[Picture]:
+    """Plan every figure that the records have something to show in.
+
+    Args:
+        analysis: The numbers.
+        only: Families to draw.
+    """
+    makers: dict[str, Callable[[Analysis], Iterator[Picture]]] = {
+        "violins": _violins,
+        "curves": curves,
+        "profiles": profiles,
+        "ranks": ranks,
+        "heatmap": heat_maps,
+        "cost": _costs,
+        "confusion": confusions,
+        "imbalance": imbalances,
+    }
+    return [one for family in FAMILIES if family in only for one in makers[family](analysis)]
+
+
+def _row(estimate: Estimate, draws: NDArray[np.float64], runs: NDArray[np.float64]) -> Row:
+    return Row(estimate.value, estimate.low, estimate.high, draws, runs)
+
+
+_NO_RUNS: NDArray[np.float64] = np.empty(0)
+
+
+def _aggregate_panel(summary: Summary) -> Panel:
+    rows = {
+        name: _row(model.iqm, model.distribution, _NO_RUNS)
+        for name, model in summary.models.items()
+        if np.isfinite(model.iqm.value)
+    }
+    return Panel("All tasks", "normalised IQM \N{UPWARDS ARROW}", rows)
+
+
+def _intervals(summary: Summary) -> str:
+    return (
+        f"Lines are {100 * summary.level:.0f} % percentile intervals and shapes the distribution "
+        f"of {summary.rounds:,} rounds of the stratified bootstrap over seeds."
+    )
+
+
+def _violins(analysis: Analysis) -> Iterator[Picture]:
+    for group in analysis.headline_groups:
+        summary = analysis.summaries[group.key]
+        look, models = analysis.looks(group.key), list(summary.models)
+        starred = {name for name, model in summary.models.items() if model.lacks}
+        star = _STAR if starred else ""
+        equal = summary.ranges.is_raw(group.metrics.items())
+        for normalised in (True, False):
+            if normalised and (equal or len(group.tasks) == 1):
+                continue  # the same picture, of one task at most on another scale
+            panels = _violin_panels(group, summary, normalised, analysis.with_published)
+            if normalised:
+                title, what = "Normalised scores", "normalised scores"
+                more = f"Scores are normalised by {summary.ranges.source}."
+            else:
+                title, what = "Raw scores", "raw scores, on the scale of each task,"
+                more = "Ticks are single runs."
+                more += " Normalised scores equal these: every range is 0 to 1." * equal
+                if any(panel.lines for panel in panels):
+                    more += " Dotted lines are the published numbers listed on the page."
+            yield Picture(
+                f"violins-{'normalised' if normalised else 'raw'}-{group.key.slug}",
+                "violins",
+                f"{title}: {group.key.title}",
+                f"Bootstrapped interquartile mean (IQM) of {what} of every model, the best on top. "
+                f"{_intervals(summary)} {more}{star}",
+                (group.key,),
+                partial(plots.violins, panels, models, look, starred),
+            )
+
+
+def _violin_panels(
+    group: Group, summary: Summary, normalised: bool, with_published: bool
+) -> list[Panel]:
+    panels = [_aggregate_panel(summary)] if len(group.tasks) > 1 else []
+    for task in group.tasks:
+        found = {m: s for (t, m), s in summary.tasks.items() if t == task}
+        metric = next(iter(found.values())).cell.metric
+        rows = {model: _task_row(one, normalised) for model, one in found.items()}
+        rows = {model: row for model, row in rows.items() if np.isfinite(row.value)}
+        label = "normalised" if normalised else metric_label(metric)
+        wanted = with_published and not normalised
+        lines = tuple(one.value for one in matching(group, task)) if wanted else ()
+        panels.append(Panel(task, label, rows, lines))
+    return panels
+
+
+def _task_row(one: TaskSummary, normalised: bool) -> Row:
+    if normalised:
+        return _row(one.normalised_iqm, one.normalised_distribution, _NO_RUNS)
+    return _row(one.iqm, one.distribution, one.cell.scores)
+
+
+def _costs(analysis: Analysis) -> Iterator[Picture]:
+    for group in analysis.headline_groups:
+        summary = analysis.summaries[group.key]
+        panels = []
+        if len(group.models) < 2:
+            continue
+        if len(group.tasks) > 1:
+            rows = {
+                name: (fmean(times), _row(model.iqm, _NO_RUNS, _NO_RUNS))
+                for name, model in summary.models.items()
+                if not model.lacks
+                and np.isfinite(model.iqm.value)
+                and len(times := _times(group, name)) == len(group.tasks)
+            }
+            panels.append(("All tasks, mean per task", "normalised IQM", rows))
+        for task in group.tasks:
+            found = {m: s for (t, m), s in summary.tasks.items() if t == task}
+            rows = {
+                name: (seconds, _task_row(one, False))
+                for name, one in found.items()
+                if (seconds := _seconds(one.cell)) is not None
+            }
+            panels.append((task, metric_label(next(iter(found.values())).cell.metric), rows))
+        panels = [panel for panel in panels if panel[2]]
+        resumed = sum(run.resumed for cell in group.cells.values() for run in cell.runs)
+        if panels:
+            yield Picture(
+                f"cost-{group.key.slug}",
+                "cost",
+                f"Training time and score: {group.key.title}",
+                "Mean seconds of training as recorded, on whatever device each run had (the page "
+                f"names them), against the IQM. Lines are {100 * summary.level:.0f} % bootstrap "
+                f"intervals.{_UNTIMED.format(resumed) if resumed else ''}",
+                (group.key,),
+                partial(plots.cost, panels, analysis.looks(group.key)),
+            )
+
+
+def _seconds(cell: Cell) -> float | None:
+    known = [run.train_seconds for run in cell.runs if run.train_seconds > 0]
+    return fmean(known) if known else None
+
+
+def _times(group: Group, model: str) -> list[float]:
+    cells = (cell for (_, name), cell in group.cells.items() if name == model)
+    return [seconds for cell in cells if (seconds := _seconds(cell)) is not None]

@@ -1,0 +1,108 @@
+"""Figures made of cells or classes: heat maps, confusion matrices, classes of unequal frequency."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from marsbench.config.identity import slug
+from marsbench.report.analysis import Analysis
+from marsbench.report.figures.picture import Picture
+from marsbench.report.figures.plots import grids
+from marsbench.report.statistics.summary import Summary, TaskSummary
+from marsbench.report.study.confusions import KINDS, confusion_shares
+from marsbench.report.study.imbalance import compared_ways
+from marsbench.report.tables.forms import DOWN, UP
+from marsbench.results.record import RunRecord
+from marsbench.results.store import Store
+from marsbench.tasks.kinds import Kind
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def heat_maps(analysis: Analysis) -> Iterator[Picture]:
+    """Models x tasks, of groups with two cells or more."""
+    for group in analysis.headline_groups:
+        summary = analysis.summaries[group.key]
+        models, tasks = list(summary.models), list(group.tasks)
+        if len(group.cells) < 2:
+            continue
+        values = np.full((len(models), len(tasks)), np.nan)
+        shades = values.copy()
+        labels = []
+        for column, task in enumerate(tasks):
+            found = {m: s for (t, m), s in summary.tasks.items() if t == task}
+            up = next(iter(found.values())).cell.higher_is_better
+            labels.append(f"{task} {UP if up else DOWN}")
+            for name, one in found.items():
+                values[models.index(name), column] = one.iqm.value
+                shades[models.index(name), column] = one.normalised_iqm.value
+        # What cannot be normalised is shown in the middle of the scale, with its number.
+        shades = np.where(np.isfinite(values) & ~np.isfinite(shades), 0.5, np.clip(shades, 0, 1))
+        yield Picture(
+            f"heatmap-{group.key.slug}",
+            "heatmap",
+            f"Models and tasks: {group.key.title}",
+            "IQM of the raw headline metric; arrows point to better. Colours are scores normalised "
+            f"by {summary.ranges.words(group.metrics.items())}.",
+            (group.key,),
+            partial(grids.heat_map, values, shades, models, labels, "normalised score"),
+        )
+
+
+def confusions(analysis: Analysis) -> Iterator[Picture]:
+    """Confusion matrix of the best model of each task, where a sample or pixel has one class."""
+    by_id = {record.run_id: record for record in analysis.study.records}
+    for group in analysis.headline_groups:
+        summary = analysis.summaries[group.key]
+        for task in group.tasks:
+            cell = _best(summary, task).cell
+            records = [by_id[i] for i in cell.run_ids if i in by_id]
+            if not records or records[0].kind not in KINDS:
+                continue
+            if not records[0].data.get("classes"):
+                continue  # imported: a number without predictions
+            unit = "pixels" if records[0].kind == Kind.SEGMENTATION else "samples"
+            title = f"{task}, {cell.model}"
+            yield Picture(
+                f"confusion-{slug(task)}-{group.key.slug}",
+                "confusion",
+                f"Confusion: {title}, {group.key.title}",
+                f"Of each true class (row) the percentage of {unit} predicted as each class, mean "
+                f"over {len(records)} seed{'s' if len(records) > 1 else ''}, of the model with the "
+                f"best IQM on the task ({cell.model}), from stored predictions.",
+                (group.key,),
+                partial(_draw_confusion, analysis.store, records, title),
+            )
+
+
+def _draw_confusion(store: Store, records: Sequence[RunRecord], title: str) -> "Figure":
+    shares, classes = confusion_shares(store, records)
+    return grids.confusion(shares, classes, title)
+
+
+def _best(summary: Summary, task: str) -> TaskSummary:
+    found = [one for (t, _), one in summary.tasks.items() if t == task]
+    sign = 1 if found[0].cell.higher_is_better else -1
+    known = [one for one in found if np.isfinite(one.iqm.value)] or found
+    return max(known, key=lambda one: sign * one.iqm.value)
+
+
+def imbalances(analysis: Analysis) -> Iterator[Picture]:
+    """Recall of each class under each way of dealing with unequal classes."""
+    for number, one in enumerate(compared_ways(analysis), start=1):
+        rows = one.table.per_class("recall")
+        ways: Mapping[str, dict[str, float | None]] = {
+            way: {row["class"]: row[way] for row in rows} for way in one.table.runs
+        }
+        yield Picture(
+            f"imbalance-{number:02d}-{slug(one.title)}",
+            "imbalance",
+            f"Unequal classes: {one.title}",
+            "Recall of each class, the rarest on top with its number of train samples, by how "
+            f"training deals with unequal classes; means {one.over}.",
+            one.keys,
+            partial(grids.imbalance, one.table.counts, ways, "recall"),
+        )

@@ -1,0 +1,196 @@
+"""Figures of what goes over tasks: curves over amounts of data, performance profiles, ranks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from marsbench.config.schema import parse_subset
+from marsbench.report.analysis import Analysis
+from marsbench.report.figures.picture import Picture
+from marsbench.report.figures.plots import scores as plots
+from marsbench.report.figures.plots.scores import CurvePanel, Row
+from marsbench.report.statistics import aggregate
+from marsbench.report.statistics.aggregate import ALPHA
+from marsbench.report.statistics.curves import PARTITION, Curve, Line
+from marsbench.report.statistics.summary import Comparison, Summary, stream
+from marsbench.report.study.cells import Group, GroupKey
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_TAUS = np.linspace(0.0, 1.0, 201)
+
+
+def curves(analysis: Analysis) -> Iterator[Picture]:
+    """Scores over the amount of training data: all tasks together, and each."""
+    for curve in analysis.curves:
+        if curve.what == PARTITION:
+            name, label = "Partitions", "share of the train split"
+        else:
+            name, label = "Few shots", "train samples per class"
+        panels = _curve_panels(curve)
+        found = {key for panel in _lines_of(curve) for line in panel.values() for key in line}
+        ticks = {_place(key): _tick(_place(key), curve.what) for key in found}
+        groups = [analysis.study.groups[key] for key in curve.keys]
+        source = analysis.ranges_of(curve.family).words(
+            pair for group in groups for pair in group.metrics.items() if pair[0] in curve.by_task
+        )
+        level = analysis.summaries[curve.keys[0]].level
+        over = ""
+        if len(curve.by_task) > 1 and len(curve.tasks) > 1:
+            over = f"The first panel is over {', '.join(curve.tasks)}, of models that have them "
+            over += "all; the others show single tasks. "
+        yield Picture(
+            f"curves-{curve.slug}",
+            "curves",
+            f"{name}: {curve.title}",
+            f"Normalised IQM over the {label}. {over}Lines are {100 * level:.0f} % bootstrap "
+            "intervals; models stand beside each other at an amount, so that theirs can be told "
+            f"apart. Scores are normalised by {source}.",
+            tuple(sorted(found, key=_place)),
+            partial(
+                plots.curves, panels, ticks, label, "normalised IQM", analysis.looks(curve.family)
+            ),
+        )
+
+
+def _lines_of(curve: Curve) -> list[Mapping[str, Line]]:
+    return [curve.over_tasks, *curve.by_task.values()]
+
+
+def _place(key: GroupKey) -> float:
+    """Where an amount of data stands on the axis: shots, or a share of the train split."""
+    part = parse_subset(key.subset)
+    return float(part.shots or part.fraction or 1)
+
+
+def _tick(place: float, what: str) -> str:
+    return f"{100 * place:.0f} %" if what == PARTITION else f"{place:.0f}"
+
+
+def _curve_panels(curve: Curve) -> list[CurvePanel]:
+    """Tasks together first, if there are several, and then each alone."""
+
+    def panel(title: str, lines: Mapping[str, Line]) -> CurvePanel:
+        return CurvePanel(
+            title,
+            {
+                model: {_place(key): Row(e.value, e.low, e.high) for key, e in line.items()}
+                for model, line in lines.items()
+            },
+        )
+
+    single = {task: panel(task, lines) for task, lines in curve.by_task.items()}
+    if len(curve.tasks) == 1:
+        return [single.pop(curve.tasks[0]), *single.values()]
+    title = "All tasks"
+    if len(curve.tasks) < len(single):
+        title = f"{len(curve.tasks)} of {len(single)} tasks"
+    return [panel(title, curve.over_tasks), *single.values()]
+
+
+def profiles(analysis: Analysis) -> Iterator[Picture]:
+    """Shares of runs above thresholds, of models that have every task."""
+    for group in analysis.headline_groups:
+        summary = analysis.summaries[group.key]
+        models = [name for name, model in summary.models.items() if not model.lacks]
+        if len(models) < 2 or not any(np.isfinite(summary.models[m].iqm.value) for m in models):
+            continue
+        source = summary.ranges.words(group.metrics.items())
+        yield Picture(
+            f"profiles-{group.key.slug}",
+            "profiles",
+            f"Performance profiles: {group.key.title}",
+            "Share of a task's runs whose normalised score is above a threshold, mean over tasks: "
+            "the higher the curve, the better. Bands are "
+            f"{100 * summary.level:.0f} % bootstrap intervals. Models that lack tasks are left "
+            f"out. Scores are normalised by {source}.",
+            (group.key,),
+            partial(_draw_profiles, group, summary, models, analysis),
+        )
+
+
+def _draw_profiles(
+    group: Group, summary: Summary, models: Sequence[str], analysis: Analysis
+) -> "Figure":
+    scale = summary.ranges.scale([(task, group.metrics[task]) for task in group.tasks])
+    shares = {}
+    for name in models:
+        scores = scale(group.matrix(name))
+        rng = stream(analysis.seed, group.key.title, "profile", name)
+        draws = aggregate.stratified_bootstrap(scores, rng, summary.rounds, _profile)
+        low, high = aggregate.percentile_interval(draws, summary.level)
+        shares[name] = (_profile(scores), low, high)
+    return plots.profiles(_TAUS, shares, analysis.looks(group.key))
+
+
+def _profile(scores: ArrayLike) -> NDArray[np.float64]:
+    return aggregate.performance_profile(scores, _TAUS)
+
+
+def ranks(analysis: Analysis) -> Iterator[Picture]:
+    """Mean ranks, and which models no test tells apart."""
+    for group in analysis.headline_groups:
+        summary = analysis.summaries[group.key]
+        ranked = {n: m.rank for n, m in summary.models.items() if m.rank is not None}
+        if len(ranked) < 2:
+            continue
+        rows = {
+            name: Row(rank.value, rank.low, rank.high)
+            for name, rank in sorted(ranked.items(), key=lambda item: item[1].value)
+        }
+        found = [
+            one
+            for one in analysis.comparisons.get(group.key, ())
+            if one.first in rows and one.second in rows
+        ]
+        yield Picture(
+            f"ranks-{group.key.slug}",
+            "ranks",
+            f"Ranks: {group.key.title}",
+            f"Mean rank over {_tasks(len(summary.ranked_tasks))} with {100 * summary.level:.0f} % "
+            f"bootstrap intervals. {_bars(found)}",
+            (group.key,),
+            partial(plots.ranks, rows, alike_groups(list(rows), found), analysis.looks(group.key)),
+        )
+
+
+def _tasks(count: int) -> str:
+    return f"{count} task{'s' if count > 1 else ''}"
+
+
+def _bars(found: Sequence[Comparison]) -> str:
+    """Say what the bars are of, or why there can be none."""
+    test = (
+        f"Wilcoxon's signed rank test of runs of equal task and seed, Holm's correction, {ALPHA:g}"
+    )
+    untested = sum(not one.is_tested for one in found)
+    if untested == len(found):
+        return f"No pair of models has enough runs for a test to tell it apart ({test})."
+    text = f"A bar at the right joins models of which no pair differs: {test}."
+    if untested:
+        text += f" {untested} of {len(found)} pairs have too few runs for it, and are not joined."
+    return text
+
+
+def alike_groups(names: Sequence[str], found: Sequence[Comparison]) -> list[list[str]]:
+    """Runs of neighbouring models of which no pair differs, the longest possible.
+
+    Args:
+        names: Models in the order of their ranks.
+        found: Comparisons; a pair that no test could tell apart is not joined.
+    """
+    alike = {frozenset((c.first, c.second)) for c in found if c.is_tested and c.p_holm >= ALPHA}
+    spans: list[tuple[int, int]] = []
+    for start in range(len(names)):
+        end = start
+        while end + 1 < len(names) and all(
+            frozenset((names[i], names[end + 1])) in alike for i in range(start, end + 1)
+        ):
+            end += 1
+        if end > start and (not spans or end > spans[-1][1]):
+            spans.append((start, end))
+    return [list(names[start : end + 1]) for start, end in spans]

@@ -1,0 +1,1 @@
+"""Plots from plain numbers, without knowledge of records."""

@@ -1,0 +1,389 @@
+"""Pictures of scores and their intervals: violins, curves, profiles, ranks, cost.
+
+Every function takes plain numbers and gives a matplotlib figure; what has no number is left out
+of the picture, and one seed is drawn as a point. Call them within `style.drawing`.
+"""
+
+import math
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.report.figures.style import COLUMN, FAINT, GRID, INK, PAGE, canvas, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, FigureBase
+
+Floats = NDArray[np.float64]
+Looks = Mapping[str, Mapping[str, Any]]
+
+_ACROSS = 4
+"""Panels side by side at most."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A number, and what is known of its spread.
+
+    Attributes:
+        value: The estimate.
+        low: Lower end of its interval; NaN where there is none.
+        high: Upper end.
+        draws: Its bootstrap distribution, (R,); empty where there is none.
+        runs: The single scores behind it, (N,).
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    draws: Floats = field(default_factory=lambda: np.empty(0))
+    runs: Floats = field(default_factory=lambda: np.empty(0))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One part of a figure.
+
+    Attributes:
+        title: What it shows.
+        axis: What its scores are.
+        rows: Row of each model; models may lack.
+        lines: Numbers from elsewhere, drawn as dotted lines.
+    """
+
+    title: str
+    axis: str
+    rows: Mapping[str, Row]
+    lines: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class CurvePanel:
+    """One part of a figure of curves.
+
+    Attributes:
+        title: What it shows.
+        lines: Of each model, estimates by position on the axis.
+    """
+
+    title: str
+    lines: Mapping[str, Mapping[float, Row]]
+
+
+def violins(
+    panels: Sequence[Panel], models: Sequence[str], look: Looks, starred: Container[str] = ()
+) -> "Figure":
+    """Draw the distribution of each model's estimate in each panel, models from top to bottom.
+
+    A violin is the bootstrap distribution, the dot the estimate, the line its interval, and the
+    ticks below are single runs. Without a distribution there is no violin.
+
+    Args:
+        panels: The first has its title in bold.
+        models: The best first.
+        look: As `style.looks` gives.
+        starred: Models whose names get a star, which the caption explains.
+    """
+    labels = [shorten(model) + (" *" if model in starred else "") for model in models]
+    across = min(_ACROSS, len(panels))
+    down = math.ceil(len(panels) / across)
+    width = PAGE if across > 1 else COLUMN
+    figure = canvas(width, down * (0.62 + 0.19 * max(len(models), 2)) + 0.1)
+    grid = figure.subplots(down, across, sharey=True, squeeze=False)
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        for place, model in enumerate(models):
+            if model in panel.rows:
+                _violin(axes, place, panel.rows[model], look[model]["color"])
+            else:
+                axes.text(
+                    0.5,
+                    place,
+                    "no runs",
+                    transform=axes.get_yaxis_transform(),
+                    ha="center",
+                    va="center",
+                    color=FAINT,
+                    fontsize=6,
+                )
+        for number in panel.lines:
+            axes.axvline(number, color=INK, linestyle=":", linewidth=0.8, zorder=0.5)
+        axes.set_title(panel.title, fontweight="bold" if panel is panels[0] else "normal")
+        axes.set_xlabel(panel.axis)
+        axes.set_yticks(range(len(models)), labels)
+        axes.set_ylim(len(models) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x")
+        axes.locator_params(axis="x", nbins=4)
+        _leave_room(axes)
+    for axes in list(grid.flat)[len(panels) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def _violin(axes: "Axes", place: float, row: Row, colour: str) -> None:
+    shape = _density(row.draws)
+    size = 4.0 if shape is None else 2.8
+    if shape is not None:
+        at, height = shape
+        axes.fill_between(
+            at, place - 0.36 * height, place + 0.36 * height, color=colour, alpha=0.35, linewidth=0
+        )
+    _interval(axes, row, place, INK, vertical=False)
+    axes.plot(row.value, place, "o", color=colour, markeredgecolor=INK, markersize=size, mew=0.5)
+    if len(row.runs) > 1:
+        at = row.runs[np.isfinite(row.runs)]
+        axes.plot(at, np.full(len(at), place + 0.4), "|", color=colour, markersize=3.5, mew=0.7)
+
+
+def _density(draws: Floats) -> tuple[Floats, Floats] | None:
+    """Smooth draws into a shape of height 1 over their range; None of too few different ones."""
+    draws = draws[np.isfinite(draws)]
+    if len(np.unique(draws)) < 20 or np.ptp(draws) <= 1e-9:
+        return None
+    from scipy.stats import gaussian_kde
+
+    at = np.linspace(draws.min(), draws.max(), 120)
+    height = gaussian_kde(draws)(at)
+    return at, height / height.max()
+
+
+def _interval(
+    axes: "Axes", row: Row, place: float, colour: str, *, vertical: bool, width: float = 1.0
+) -> None:
+    if not (math.isfinite(row.low) and math.isfinite(row.high)):
+        return
+    ends, fixed = [row.low, row.high], [place, place]
+    x, y = (fixed, ends) if vertical else (ends, fixed)
+    axes.plot(x, y, "-", color=colour, linewidth=width, solid_capstyle="butt", zorder=1.9)
+
+
+def _leave_room(axes: "Axes") -> None:
+    """Keep panels without spread from an axis of no length, and ticks of many digits."""
+    low, high = axes.get_xlim()
+    if high - low < 0.02:
+        middle = (low + high) / 2
+        axes.set_xlim(middle - 0.01, middle + 0.01)
+
+
+def curves(
+    panels: Sequence[CurvePanel],
+    ticks: Mapping[float, str],
+    label: str,
+    axis: str,
+    look: Looks,
+) -> "Figure":
+    """Draw scores over the amount of training data on a logarithmic axis.
+
+    Args:
+        panels: The first is for all tasks together and larger than the others.
+        ticks: Positions on the axis, and what stands there.
+        label: What the axis shows.
+        axis: What the scores are.
+        look: As `style.looks` gives; lends the order of the legend.
+    """
+    shown = [name for name in look if any(name in panel.lines for panel in panels)]
+    first, *others = panels
+    rows = math.ceil(len(others) / _ACROSS)
+    width = PAGE if others or len(shown) > 6 else COLUMN
+    columns = 4 if width == PAGE else 2
+    tall = 2.3 + 0.16 * math.ceil(len(shown) / columns)
+    figure = canvas(width, tall + 1.5 * rows)
+    head: FigureBase = figure
+    if others:
+        parts: Any = figure.subfigures(2, 1, height_ratios=[tall, 1.5 * rows])
+        head, tail = parts
+        grid = tail.subplots(rows, min(_ACROSS, len(others)), squeeze=False)
+        for axes, panel in zip(grid.flat, others, strict=False):
+            _curve_axes(axes, panel, _thinned(ticks, 0.24), look)
+            axes.set_title(panel.title)
+        for axes in list(grid.flat)[len(others) :]:
+            axes.set_visible(False)
+    axes = head.subplots()
+    _curve_axes(axes, first, _thinned(ticks, 0.04 if width == PAGE else 0.11), look)
+    axes.set_title(first.title, fontweight="bold")
+    axes.set_xlabel(label)
+    axes.set_ylabel(axis)
+    # Of every model, also of those that only a single task has.
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], **look[name]) for name in shown]
+    head.legend(handles, list(map(shorten, shown)), loc="outside lower center", ncols=columns)
+    return figure
+
+
+_STEP = math.log(1.035)
+"""Between neighbouring models at one place of a curve, on a logarithmic axis, if there is room."""
+
+
+def _curve_axes(axes: "Axes", panel: CurvePanel, ticks: Mapping[float, str], look: Looks) -> None:
+    names = [name for name in look if name in panel.lines]
+    # Side by side, so that intervals of models at one place can be told apart, and all of them
+    # within a third of the way to the next place.
+    places = np.log(sorted(ticks))
+    room = np.diff(places).min() / 3 if len(places) > 1 else math.inf
+    step = min(_STEP, room / max(1, len(names) - 1))
+    for number, name in enumerate(names):
+        line = dict(sorted(panel.lines[name].items()))
+        shift = math.exp(step * (number - (len(names) - 1) / 2))
+        at = [place * shift for place in line]
+        axes.plot(at, [row.value for row in line.values()], label=name, **look[name])
+        for place, row in zip(at, line.values(), strict=True):
+            _interval(axes, row, place, look[name]["color"], vertical=True, width=0.9)
+    axes.set_xscale("log")
+    axes.set_xticks(list(ticks), list(ticks.values()))
+    axes.minorticks_off()
+    axes.grid(axis="y")
+    low, high = min(ticks), max(ticks)
+    axes.set_xlim(low / 1.35, high * 1.35)
+
+
+def _thinned(ticks: Mapping[float, str], room: float) -> dict[float, str]:
+    """Leave out labels that would touch; the ticks stay, and the last label does.
+
+    Args:
+        ticks: Positions and labels.
+        room: Least distance of two labels, as a share of the axis.
+    """
+    whole = math.log(max(ticks) / min(ticks)) or 1.0
+    kept: dict[float, str] = {}
+    last = math.inf
+    for place, text in sorted(ticks.items(), reverse=True):
+        at = math.log(place / min(ticks)) / whole
+        kept[place] = text if last - at > room else ""
+        last = at if kept[place] else last
+    return kept
+
+
+def profiles(
+    taus: Floats, shares: Mapping[str, tuple[Floats, Floats, Floats]], look: Looks
+) -> "Figure":
+    """Draw which share of runs scores above each threshold.
+
+    Args:
+        taus: Thresholds on the normalised score, (T,).
+        shares: Of each model the share above each and the ends of its interval, (T,) each.
+        look: As `style.looks` gives.
+    """
+    figure = canvas(COLUMN, 2.5 + 0.14 * math.ceil(len(shares) / 2))
+    axes = figure.subplots()
+    for name, (share, low, high) in shares.items():
+        line = {key: look[name][key] for key in ("color", "linestyle")}
+        axes.step(taus, share, where="post", label=shorten(name), **line)
+        axes.fill_between(
+            taus, low, high, step="post", color=look[name]["color"], alpha=0.13, linewidth=0
+        )
+    axes.set_xlabel("normalised score \N{GREEK SMALL LETTER TAU}")
+    axes.set_ylabel("share of runs above \N{GREEK SMALL LETTER TAU}")
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlim(float(taus.min()), float(taus.max()))
+    axes.grid(axis="both")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def ranks(
+    rows: Mapping[str, Row],
+    alike: Sequence[Sequence[str]],
+    look: Looks,
+    label: str = "mean rank over tasks (1 is best)",
+) -> "Figure":
+    """Draw mean ranks with intervals; bars at the right join models that no test tells apart.
+
+    Args:
+        rows: Mean rank of each model, the best first.
+        alike: Groups of names that stand beside each other.
+        look: As `style.looks` gives.
+        label: What the axis shows.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    names = list(rows)
+    figure = canvas(COLUMN, 0.75 + 0.2 * len(names))
+    axes = figure.subplots()
+    for place, name in enumerate(names):
+        _interval(axes, rows[name], place, look[name]["color"], vertical=False, width=2.2)
+        _point(axes, rows[name].value, place, look[name])
+    axes.set_yticks(range(len(names)), [shorten(name) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlim(0.8, max(len(names), 2) + 0.2)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    axes.set_xlabel(label)
+    axes.grid(axis="x")
+    for column, group in enumerate(alike):
+        places = [names.index(name) for name in group]
+        axes.plot(
+            [1.03 + 0.035 * column] * 2,
+            [min(places) - 0.25, max(places) + 0.25],
+            color=INK,
+            linewidth=2.2,
+            solid_capstyle="butt",
+            transform=axes.get_yaxis_transform(),
+            clip_on=False,
+        )
+    return figure
+
+
+def cost(
+    panels: Sequence[tuple[str, str, Mapping[str, tuple[float, Row]]]], look: Looks
+) -> "Figure":
+    """Draw scores against the seconds of training, on a logarithmic axis.
+
+    Args:
+        panels: Title, what the scores are, and of each model its seconds and its estimate.
+        look: As `style.looks` gives.
+    """
+    names = [name for name in look if any(name in rows for *_, rows in panels)]
+    across = min(3, len(panels))
+    down = math.ceil(len(panels) / across)
+    width = COLUMN if across == 1 else PAGE
+    columns = 2 if across == 1 else 4
+    figure = canvas(
+        width, 1.85 * down + 0.6 * (across == 1) + 0.14 * math.ceil(len(names) / columns)
+    )
+    grid = figure.subplots(down, across, squeeze=False)
+    for axes, (title, axis, rows) in zip(grid.flat, panels, strict=False):
+        for name, (seconds, row) in rows.items():
+            _interval(axes, row, seconds, look[name]["color"], vertical=True)
+            _point(axes, seconds, row.value, look[name])
+        axes.set_title(title)
+        axes.set_ylabel(axis)
+        axes.set_xlabel("training time")
+        _time_axis(axes, [seconds for seconds, _ in rows.values()])
+        axes.grid(axis="both", color=GRID)
+    for axes in list(grid.flat)[len(panels) :]:
+        axes.set_visible(False)
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], **{**look[name], "linestyle": ""}) for name in names]
+    figure.legend(handles, list(map(shorten, names)), loc="outside lower center", ncols=columns)
+    return figure
+
+
+def _point(axes: "Axes", x: float, y: float, look: Mapping[str, Any]) -> None:
+    axes.plot(x, y, look["marker"], color=look["color"], markeredgecolor=INK, mew=0.5, markersize=5)
+
+
+_TIMES = {0.01: "10 ms", 0.1: "0.1 s", 1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min"}
+_TIMES |= {3600: "1 h", 36000: "10 h", 360000: "100 h"}
+_BETWEEN = {0.03: "30 ms", 0.3: "0.3 s", 3: "3 s", 30: "30 s", 120: "2 min", 300: "5 min"}
+_BETWEEN |= {1200: "20 min", 1800: "30 min", 7200: "2 h", 18000: "5 h", 72000: "20 h"}
+
+
+def _time_axis(axes: "Axes", seconds: Sequence[float]) -> None:
+    low, high = min(seconds) / 1.6, max(seconds) * 1.6
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    shown = {at: text for at, text in _TIMES.items() if low <= at <= high}
+    if len(shown) < 3:
+        shown |= {at: text for at, text in _BETWEEN.items() if low <= at <= high}
+    if not shown:
+        middle = math.sqrt(low * high)
+        shown = {middle: f"{middle:.3g} s"}
+    shown = _thinned(shown, 0.3) if len(shown) > 1 else shown
+    axes.set_xticks(list(shown), list(shown.values()))
+    axes.minorticks_off()

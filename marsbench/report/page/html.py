@@ -1,0 +1,332 @@
+"""The page of a report: one HTML file that needs nothing else, neither files nor a network."""
+
+import base64
+import io
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from marsbench import __version__
+from marsbench.report.analysis import Analysis
+from marsbench.report.figures.by_task import FAMILIES
+from marsbench.report.figures.picture import Picture, metric_label
+from marsbench.report.figures.style import DPI
+from marsbench.report.statistics.summary import Summary, TaskSummary
+from marsbench.report.study.scores import FULL, NONE, Cell, GroupKey
+from marsbench.report.tables.build import (
+    THERE,
+    anchor_of,
+    coverage_name,
+    coverage_tables,
+    missing_table,
+    ranges_table,
+    score_of,
+)
+from marsbench.report.tables.forms import Link, Score, Table
+
+PAGE = Path(__file__).parent
+
+CSS_INCH = 130
+"""CSS pixels for an inch of a figure: print at 7.5 points is small on a screen."""
+
+TITLES = {
+    "violins": "Scores of each task",
+    "curves": "Amounts of training data",
+    "profiles": "Performance profiles",
+    "ranks": "Ranks",
+    "heatmap": "Models and tasks",
+    "cost": "Training time and score",
+    "confusion": "Confusion matrices",
+    "imbalance": "Unequal classes",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a reader must know.
+
+    Attributes:
+        what: Which sort of problem.
+        message: What it is and what was done about it.
+        run_ids: The runs it is about, where there are some.
+    """
+
+    what: str
+    message: str
+    run_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that was drawn.
+
+    Attributes:
+        picture: What it is.
+        png: Its file.
+    """
+
+    picture: Picture
+    png: Path
+
+
+def page(
+    analysis: Analysis,
+    title: str,
+    *,
+    drawn: Sequence[Drawn],
+    tables: Sequence[Table],
+    beside: Sequence[Table],
+    findings: Sequence[Finding],
+    there: Analysis | None = None,
+) -> str:
+    """Write the page.
+
+    Args:
+        analysis: The numbers.
+        title: Of the page.
+        drawn: Figures, to be held in the page.
+        tables: Tables of the groups; those over all tasks come first.
+        beside: Tables that set the numbers beside others.
+        findings: What the reader must know.
+        there: The numbers of another store that `beside` speaks of.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=False,
+    )
+    environment.tests["score"] = lambda value: isinstance(value, Score)
+    environment.tests["link"] = lambda value: isinstance(value, Link)
+    environment.tests["incomplete"] = _is_incomplete
+    environment.filters["words"] = _words
+    environment.filters["sources"] = partial(_sources, analysis.study.groups)
+    cells = [
+        _cell_row(one, summary)
+        for summary in analysis.summaries.values()
+        for one in sorted(summary.tasks.values(), key=_best_first)
+    ]
+    coverage = coverage_tables(analysis)
+    elsewhere = [] if there is None else _elsewhere(there)
+    anchors = {row["anchor"] for row in [*cells, *elsewhere]}
+    anchors.update(anchor for table in coverage for anchor in table.anchors)
+    first = next(iter(analysis.summaries.values()))
+    return environment.get_template("index.html.j2").render(
+        title=title,
+        version=__version__,
+        css=Markup((PAGE / "style.css").read_text(encoding="utf-8")),  # noqa: S704
+        script=Markup((PAGE / "script.js").read_text(encoding="utf-8")),  # noqa: S704
+        facts=_facts(analysis),
+        filters=_filters(analysis.study.groups),
+        overall=[table for table in tables if table.name.startswith("overall-")],
+        tables=[table for table in tables if not table.name.startswith("overall-")],
+        cells=cells,
+        elsewhere=elsewhere,
+        anchors=anchors,
+        families=_families(drawn),
+        beside=beside,
+        level=f"{100 * first.level:.0f} %",
+        rounds=analysis.rounds,
+        seed=analysis.seed,
+        normalisation=analysis.normalisation,
+        ranges=ranges_table(analysis),
+        coverage=coverage,
+        missing=missing_table(analysis),
+        unfinished=_unfinished(analysis),
+        environment=_environment(analysis),
+        problems=findings,
+    )
+
+
+def _best_first(one: TaskSummary) -> tuple[str, bool, float, str]:
+    value = one.iqm.value if math.isfinite(one.iqm.value) else 0.0
+    sign = -1 if one.cell.higher_is_better else 1
+    return one.cell.task, not math.isfinite(one.iqm.value), sign * value, one.cell.model
+
+
+def _is_incomplete(value: object) -> bool:
+    """Whether an entry says that there are 3/7 of something."""
+    found = re.fullmatch(r"(\d+)/(\d+)", str(value))
+    return found is not None and int(found[1]) < int(found[2])
+
+
+def _words(keys: Iterable[GroupKey], name: str) -> str:
+    return " ".join(dict.fromkeys(getattr(key, name) for key in keys))
+
+
+def _sources(groups: Collection[GroupKey], keys: Iterable[GroupKey]) -> list[Link]:
+    """Where the page lists the cells of those groups it has, each named by what not all share."""
+    found = [key for key in keys if key in groups]
+    titles = [key.title.split() for key in found]
+    shared = set(titles[0]).intersection(*titles) if titles else set()
+    return [
+        Link(" ".join(w for w in words if w not in shared) or key.subset, coverage_name(key))
+        for key, words in zip(found, titles, strict=True)
+    ]
+
+
+def _facts(analysis: Analysis) -> list[tuple[int, str]]:
+    cells = [c for g in analysis.study.groups.values() for c in g.cells.values()]
+    counts = (
+        (sum(len(cell.runs) for cell in cells), "run"),
+        (len({cell.task for cell in cells}), "task"),
+        (len({cell.model for cell in cells}), "model"),
+        (len({cell.key.mode for cell in cells}), "mode"),
+        (len({run.seed for cell in cells for run in cell.runs}), "seed"),
+    )
+    return [(number, word if number == 1 else f"{word}s") for number, word in counts]
+
+
+def _filters(keys: Iterable[GroupKey]) -> list[tuple[str, list[str]]]:
+    found = list(keys)
+    return [
+        (name, list(dict.fromkeys(sorted(getattr(key, name) for key in found))))
+        for name in ("category", "mode", "subset")
+    ]
+
+
+def _cell_row(one: TaskSummary, summary: Summary) -> dict[str, Any]:
+    cell, key = one.cell, summary.key
+    more = [key.protocol]
+    more += [f"imbalance={key.imbalance}"] if key.imbalance != NONE else []
+    more += [f"views={key.views}"] if key.views != NONE else []
+    more += ["demo data"] if key.data == "demo" else []
+    protocol, metric = ", ".join(more), metric_label(cell.metric)
+    shown = (cell.task, cell.model, key.mode, key.subset, protocol, metric, key.category)
+    return {
+        "anchor": anchor_of(cell),
+        "keys": (key,),
+        "task": cell.task,
+        "model": cell.model,
+        "mode": key.mode,
+        "subset": key.subset,
+        "protocol": protocol,
+        "metric": metric,
+        "words": " ".join(shown).lower(),
+        "iqm": score_of(one.iqm),
+        "mean": Score(one.mean.value),
+        "std": Score(one.std),
+        "normalised": Score(one.normalised_iqm.value),
+        "runs": _runs(cell),
+        "origins": _origins(cell),
+        "others": _others(cell),
+    }
+
+
+def _elsewhere(there: Analysis) -> list[dict[str, Any]]:
+    """Say which runs the cells of another store are made of."""
+    return [
+        {
+            "anchor": anchor_of(cell, THERE),
+            "keys": (key,),
+            "group": key.title,
+            "task": cell.task,
+            "model": cell.model,
+            "runs": _runs(cell),
+            "origins": _origins(cell),
+            "others": _others(cell),
+        }
+        for key, group in there.study.groups.items()
+        for _, cell in sorted(group.cells.items())
+    ]
+
+
+def _origins(cell: Cell) -> str:
+    """Who drew the subset."""
+    if cell.key.subset == FULL:
+        return ""
+    return ", ".join(sorted({run.subset_origin for run in cell.runs} - {""}))
+
+
+def _others(cell: Cell) -> list[str]:
+    return [f"{setting} ({words})" for setting, words in cell.others.items()]
+
+
+def _runs(cell: Cell) -> list[dict[str, str]]:
+    return [
+        {
+            "run_id": run.run_id,
+            "text": f"{run.score:.4f}" if math.isfinite(run.score) else "no score",
+        }
+        for run in cell.runs
+    ]
+
+
+def _families(drawn: Sequence[Drawn]) -> list[dict[str, Any]]:
+    found = []
+    for family in FAMILIES:
+        figures = [_figure(one) for one in drawn if one.picture.family == family]
+        if figures:
+            found.append({"title": TITLES[family], "figures": figures})
+    return found
+
+
+def _figure(one: Drawn) -> dict[str, Any]:
+    content, width, height = _webp(one.png)
+    return {
+        "name": one.picture.name,
+        "title": one.picture.title,
+        "caption": one.picture.caption,
+        "keys": one.picture.keys,
+        "webp": base64.b64encode(content).decode(),
+        "width": round(width / DPI * CSS_INCH),
+        "height": round(height / DPI * CSS_INCH),
+    }
+
+
+def _webp(png: Path) -> tuple[bytes, int, int]:
+    """Pack a picture without loss into a third of the bytes; with its width and height in pixels.
+
+    Every browser since 2020 shows WebP. The files beside the page stay PNG, for everything else.
+    """
+    from PIL import Image
+
+    packed = io.BytesIO()
+    with Image.open(png) as image:
+        # Without a channel for transparency, which figures have not.
+        image.convert("RGB").save(packed, "WEBP", lossless=True, quality=80, method=4)
+        return packed.getvalue(), *image.size
+
+
+def _unfinished(analysis: Analysis) -> str:
+    failed, stopped = analysis.store.unfinished()
+    if not failed and not stopped:
+        return "No run of the store failed or stopped halfway."
+    return (
+        f"Besides, the store holds {len(failed)} failed and {len(stopped)} unfinished runs, which "
+        "are in no number here; `marsbench status` counts them."
+    )
+
+
+def _environment(analysis: Analysis) -> list[tuple[str, str]]:
+    records = analysis.study.records
+    commits = Counter(_commit(record.git) for record in records)
+    rows = [("commit of the code", _counted(commits))]
+    rows.append(("device", _counted(Counter(record.device for record in records))))
+    versions: dict[str, Counter[str]] = {}
+    for record in records:
+        for name, version in record.environment.items():
+            versions.setdefault(name, Counter())[str(version)] += 1
+    return rows + [(name, _counted(found)) for name, found in sorted(versions.items())]
+
+
+def _commit(git: Mapping[str, Any] | None) -> str:
+    if not git or not git.get("commit"):
+        return "not recorded"
+    return f"{str(git['commit'])[:12]}{' with uncommitted changes' if git.get('dirty') else ''}"
+
+
+def _counted(found: Counter[str]) -> str:
+    """List values, the most frequent first; with their numbers where there are several."""
+    if len(found) == 1:
+        return next(iter(found))
+    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{value} ({count} runs)" for value, count in ordered)

@@ -1,0 +1,193 @@
+"""Scores over the amount of training data: which tasks and amounts a curve can be over."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from marsbench.base.errors import some
+from marsbench.report.statistics.summary import Estimate, Summary, summarise
+from marsbench.report.study.cells import FULL, Group, GroupKey, Problem, Trouble
+
+PARTITION = "partition"
+FEW_SHOT = "few_shot"
+
+Line = Mapping[GroupKey, Estimate]
+"""Estimates of one model by amount, from little to much."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Normalised interquartile means over the amount of training data.
+
+    Attributes:
+        family: What its groups share, with the full split for a subset.
+        what: partition or few_shot.
+        keys: Amounts of the curve over tasks, from little to much.
+        tasks: The tasks that all of these have; others would move the mean by which they are.
+        over_tasks: Over these tasks, by model, the best at most data first. At each amount only
+            models that have all of them.
+        by_task: Of each task that has two amounts or more, all that it has, by model.
+        left_out: Tasks that `over_tasks` is without.
+        left_out_keys: Amounts that it is without.
+    """
+
+    family: GroupKey
+    what: str
+    keys: tuple[GroupKey, ...]
+    tasks: tuple[str, ...]
+    over_tasks: Mapping[str, Line]
+    by_task: Mapping[str, Mapping[str, Line]]
+    left_out: tuple[str, ...]
+    left_out_keys: tuple[GroupKey, ...]
+
+    @property
+    def title(self) -> str:
+        """Its family in words, without a subset."""
+        return self.family.family_title
+
+    @property
+    def slug(self) -> str:
+        """Its name as part of a file's name."""
+        return f"{self.what.replace('_', '-')}-{self.title.replace('=', '-').replace(' ', '-')}"
+
+    @property
+    def problem(self) -> Problem | None:
+        """What the curve over tasks is without, if it is without something."""
+        subsets = [key.subset for key in self.left_out_keys]
+        if not self.left_out and not subsets:
+            return None
+        text = (
+            f"{self.title}: the curve over {self.what.replace('_', ' ')}s is of "
+            f"{some(self.tasks)} at {', '.join(key.subset for key in self.keys)}, which have the "
+            f"most cells in common. Left out: {some([*self.left_out, *subsets])}."
+        )
+        alone = [task for task in self.left_out if task not in self.by_task]
+        more = f" {some(alone)}: one amount alone, so no curve." if alone else ""
+        return Problem(Trouble.MISSING, f"{text}{more}")
+
+
+def curves_of(
+    families: Mapping[GroupKey, Sequence[Group]], summaries: Mapping[GroupKey, Summary], seed: int
+) -> tuple[Curve, ...]:
+    """Make the curves of some families.
+
+    Args:
+        families: Groups of each family, from little to much data.
+        summaries: Of every group.
+        seed: Seed of the bootstrap, for what goes over fewer tasks than a group has.
+    """
+    found = []
+    for family, groups in families.items():
+        for what in (PARTITION, FEW_SHOT):
+            members = [group for group in groups if group.key.subset.startswith(what)]
+            if members and what == PARTITION:
+                members += [group for group in groups if group.key.subset == FULL]
+            curve = _curve(family, what, members, summaries, seed)
+            found += [curve] if curve else []
+    return tuple(found)
+
+
+def _curve(
+    family: GroupKey,
+    what: str,
+    members: Sequence[Group],
+    summaries: Mapping[GroupKey, Summary],
+    seed: int,
+) -> Curve | None:
+    amounts = _amounts(members, summaries)
+    if not amounts:
+        return None
+    keys, tasks = _widest(members, amounts)
+    kept = [group for group in members if group.key in keys]
+    over_tasks: defaultdict[str, dict[GroupKey, Estimate]] = defaultdict(dict)
+    for group in reversed(kept):
+        found = _over(group, summaries[group.key], tasks, seed)
+        for model in sorted(found, key=lambda name: -found[name].value):
+            over_tasks[model][group.key] = found[model]
+    return Curve(
+        family=family,
+        what=what,
+        keys=tuple(group.key for group in kept),
+        tasks=tasks,
+        over_tasks={model: dict(reversed(line.items())) for model, line in over_tasks.items()},
+        by_task={
+            task: _line(task, [summaries[g.key] for g in members if g.key in amounts[task]])
+            for task in sorted(amounts)
+            if len(amounts[task]) >= min(2, len(keys))
+        },
+        left_out=tuple(sorted(set(amounts) - set(tasks))),
+        left_out_keys=tuple(group.key for group in members if group not in kept),
+    )
+
+
+def _amounts(
+    members: Sequence[Group], summaries: Mapping[GroupKey, Summary]
+) -> dict[str, frozenset[GroupKey]]:
+    """Find the amounts at which each task has scores of one metric that can be normalised."""
+    found: dict[str, frozenset[GroupKey]] = {}
+    for task in sorted({task for group in members for task in group.tasks}):
+        having = [group for group in members if task in group.metrics]
+        (metric, _), *_ = Counter(group.metrics[task] for group in having).most_common(1)
+        keys = frozenset(
+            group.key
+            for group in having
+            if group.metrics[task] == metric and summaries[group.key].ranges.has(task, metric)
+        )
+        if keys:
+            found[task] = keys
+    return found
+
+
+def _widest(
+    members: Sequence[Group], amounts: Mapping[str, frozenset[GroupKey]]
+) -> tuple[frozenset[GroupKey], tuple[str, ...]]:
+    """Choose the amounts, and the tasks that have all of them, with the most cells in common.
+
+    Tried are the amounts of each task and those that each two tasks share, so that one odd run
+    takes no amount from all tasks. Two amounts make a curve, however many cells one has; of as many
+    cells those with more amounts are chosen.
+    """
+    cells = Counter((group.key, task) for group in members for task, _ in group.cells)
+    tried = dict.fromkeys(
+        first & second for first in amounts.values() for second in amounts.values()
+    )
+
+    def tasks_at(keys: frozenset[GroupKey]) -> tuple[str, ...]:
+        return tuple(task for task, known in amounts.items() if keys <= known)
+
+    def worth(keys: frozenset[GroupKey]) -> tuple[bool, int, int]:
+        tasks = tasks_at(keys)
+        shared = sum(cells[key, task] for key in keys for task in tasks)
+        return len(keys) > 1, shared, len(keys)
+
+    best = max(filter(None, tried), key=worth)
+    return best, tasks_at(best)
+
+
+def _over(group: Group, summary: Summary, tasks: Sequence[str], seed: int) -> dict[str, Estimate]:
+    """Estimates over some tasks, of the models that have them all: the group's own if it can be."""
+    if len(tasks) == 1:
+        return {model: line[group.key] for model, line in _line(tasks[0], [summary]).items()}
+    whole = [m.model for m in summary.models.values() if set(tasks) <= set(m.tasks)]
+    over = summary
+    if any(len(summary.models[model].tasks) > len(tasks) for model in whole):
+        cells = {name: cell for name, cell in group.cells.items() if name[0] in tasks}
+        over = summarise(
+            Group(group.key, cells),
+            ranges=summary.ranges,
+            rounds=summary.rounds,
+            level=summary.level,
+            seed=seed,
+        )
+    return {model: over.models[model].iqm for model in whole}
+
+
+def _line(task: str, summaries: Sequence[Summary]) -> dict[str, dict[GroupKey, Estimate]]:
+    """Normalised estimates of a task by model and amount."""
+    found: defaultdict[str, dict[GroupKey, Estimate]] = defaultdict(dict)
+    for summary in summaries:
+        for (name, model), one in summary.tasks.items():
+            if name == task and math.isfinite(one.normalised_iqm.value):
+                found[model][summary.key] = one.normalised_iqm
+    return dict(found)

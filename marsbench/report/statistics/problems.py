@@ -1,0 +1,55 @@
+"""What could not be estimated, in sentences: not one for each subset."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from marsbench.base.errors import some
+from marsbench.report.statistics.summary import Comparison, Summary
+from marsbench.report.study.cells import GroupKey, Problem, Trouble
+
+
+def of_summaries(summaries: Iterable[Summary]) -> list[Problem]:
+    """Tell of tasks that nothing normalises, and of groups without ranks."""
+    unranged: defaultdict[tuple[GroupKey, str], dict[str, None]] = defaultdict(dict)
+    unranked: defaultdict[GroupKey, list[str]] = defaultdict(list)
+    for summary in summaries:
+        family, source = summary.key.family, summary.ranges.source
+        for one in summary.tasks.values():
+            if not summary.ranges.has(one.cell.task, one.cell.metric):
+                unranged[family, source][one.cell.task] = None
+        if len(summary.models) > 1 and not summary.ranked_tasks:
+            unranked[family].append(summary.key.subset)
+    ranges = (
+        Problem(
+            Trouble.RANGE,
+            f"{family.family_title}: left out of what goes over tasks, since {source} gives no "
+            f"range for {some(tasks)}.",
+        )
+        for (family, source), tasks in unranged.items()
+    )
+    ranks = (
+        Problem(
+            Trouble.MISSING,
+            f"{family.family_title}: no ranks in {', '.join(subsets)}, since no task is shared by "
+            "all models and no two models have all tasks.",
+        )
+        for family, subsets in unranked.items()
+    )
+    return [*ranges, *ranks]
+
+
+def of_comparisons(comparisons: Mapping[GroupKey, Sequence[Comparison]]) -> list[Problem]:
+    """Tell how many pairs of models no test could tell apart, in one sentence for all groups."""
+    counts = {key: sum(not one.is_tested for one in found) for key, found in comparisons.items()}
+    untested = [
+        f"{key.title} ({count} of {len(comparisons[key])} pairs)"
+        for key, count in counts.items()
+        if count
+    ]
+    if not untested:
+        return []
+    text = (
+        "Too few runs of equal task and seed for a test, corrected for the number of pairs, to "
+        f"tell models apart, which does not say that they are alike: {some(untested)}."
+    )
+    return [Problem(Trouble.UNTESTED, text)]

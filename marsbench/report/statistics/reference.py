@@ -1,0 +1,190 @@
+"""Numbers from outside a store: ranges to normalise by, and what was published.
+
+Purohit et al. 2025, Mars-Bench, https://arxiv.org/abs/2510.24010.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import yaml
+
+from marsbench.base import paths
+from marsbench.base.errors import ConfigError
+from marsbench.report.statistics.summary import Pair, Ranges
+from marsbench.report.study.cells import FULL, GroupKey
+from marsbench.tasks.catalog import TASKS
+from marsbench.tasks.kinds import METRICS
+
+PAPER = "Purohit et al. 2025, arXiv:2510.24010"
+
+MEAN_OF_MODELS = "mean of the five classifiers"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published number.
+
+    Attributes:
+        table: Where it stands, such as "Table 6".
+        task: Task.
+        model: Model as published; it may be none of the zoo, or `MEAN_OF_MODELS`.
+        mode: scratch, frozen, finetune or zero_shot.
+        metric: Name of the metric as in records, as far as the source tells.
+        value: The number, in the metric's own scale.
+        imbalance: How unequal classes were dealt with.
+        note: What else must be said beside the number.
+    """
+
+    table: str
+    task: str
+    model: str
+    mode: str
+    metric: str
+    value: float
+    imbalance: str = "none"
+    note: str = ""
+
+    def is_of(self, key: GroupKey) -> bool:
+        """Whether the cells of a group were trained so: in whatever protocol, on all real data."""
+        alike = (self.mode, self.imbalance) == (key.mode, key.imbalance)
+        return alike and key.subset == FULL and key.data == "real"
+
+
+_ZERO_SHOT = {
+    # task: Gemini 2.0 Flash accuracy, F1; GPT-4o mini accuracy, F1
+    "domars16k": (0.34, 0.32, 0.36, 0.30),
+    "surface_cls": (0.43, 0.44, 0.42, 0.41),
+    "frost_cls": (0.50, 0.55, 0.43, 0.54),
+    "atmospheric_dust_cls_edr": (0.43, 0.50, 0.68, 0.56),
+    "crater_multi_seg": (0.37, 0.41, 0.49, 0.51),
+    "mars_seg_msl": (0.86, 0.84, 0.79, 0.70),
+}
+
+_IMBALANCE = {
+    # strategy: landmark_cls, surface_cls, change_cls_ctx, change_cls_hirise
+    "none": (0.84, 0.77, 0.78, 0.86),
+    "oversample": (0.60, 0.54, 0.54, 0.76),
+    "undersample": (0.41, 0.34, 0.58, 0.79),
+    "loss_weight": (0.68, 0.58, 0.68, 0.81),
+}
+
+_VISION_LANGUAGE = {
+    # model: domars16k, surface_cls, frost_cls, atmospheric_dust_cls_edr
+    "CLIP ViT-B/16": (0.53, 0.39, 0.96, 0.96),
+    "SigLIP B/16-224": (0.49, 0.30, 0.95, 0.96),
+    "SmolVLM-256M": (0.45, 0.27, 0.99, 0.99),
+}
+
+_SAMPLED = "500 stratified test images"
+_RECAST = f"{_SAMPLED}, segmentation recast as labels of the image"
+
+
+def published() -> tuple[Published, ...]:
+    """List the numbers that the paper's text gives; the values of its violins are not tabulated."""
+    zero_shot = [
+        Published(
+            "Table 2",
+            task,
+            model,
+            "zero_shot",
+            metric,
+            value,
+            note=_RECAST if task.endswith(("_seg", "_msl")) else _SAMPLED,
+        )
+        for task, values in _ZERO_SHOT.items()
+        for (model, metric), value in zip(
+            (
+                ("Gemini 2.0 Flash", "accuracy"),
+                # The table says F1 without its average.
+                ("Gemini 2.0 Flash", "f1"),
+                ("GPT-4o mini", "accuracy"),
+                ("GPT-4o mini", "f1"),
+            ),
+            values,
+            strict=True,
+        )
+    ]
+    imbalance = [
+        Published(
+            "Table 5",
+            task,
+            MEAN_OF_MODELS,
+            "frozen",
+            "accuracy",
+            value,
+            imbalance=strategy,
+            note="the caption names no metric; the text speaks of overall accuracy",
+        )
+        for strategy, values in _IMBALANCE.items()
+        for task, value in zip(
+            ("landmark_cls", "surface_cls", "change_cls_ctx", "change_cls_hirise"),
+            values,
+            strict=True,
+        )
+    ]
+    tuned = [
+        Published("Table 6", task, model, "finetune", "f1_weighted", value)
+        for model, values in _VISION_LANGUAGE.items()
+        for task, value in zip(
+            ("domars16k", "surface_cls", "frost_cls", "atmospheric_dust_cls_edr"),
+            values,
+            strict=True,
+        )
+    ]
+    return (*zero_shot, *imbalance, *tuned)
+
+
+def reference_ranges(pairs: Iterable[Pair] | None = None, *, demo: bool = False) -> Ranges:
+    """Take the ranges that no record moves: those that come with marsbench, else a metric's bounds.
+
+    Args:
+        pairs: Tasks and the metrics they are judged by; None for those of the catalogue.
+        demo: Whether the data are drawn: a task's own range is of real data alone.
+
+    Returns:
+        Ranges of the pairs that have one; a metric without an upper end has no bounds.
+
+    Raises:
+        ConfigError: If the table of ranges cannot be used.
+    """
+    if pairs is None:
+        pairs = [(spec.name, spec.headline_metric) for spec in TASKS.values()]
+    wanted = list(pairs)
+    version, table = _table_of_ranges()
+    own = {pair: table[pair] for pair in wanted if pair in table and not demo}
+    bounds = {
+        pair: (info.low, info.high)
+        for pair in wanted
+        if pair not in own
+        and (info := METRICS.get(pair[1].partition("/")[0]))
+        and math.isfinite(info.high - info.low)
+    }
+    tasks = ", ".join(sorted({task for task, _ in own}))
+    ends = ", ".join(f"{low:g} to {high:g}" for low, high in sorted(set(bounds.values())))
+    parts = [f"the bounds of each metric ({ends})"] if bounds else []
+    parts += [f"reference ranges, version {version} ({tasks})"] if own else []
+    found = bounds | own
+    return Ranges(
+        "; ".join(parts),
+        {pair: low for pair, (low, _) in found.items()},
+        {pair: high for pair, (_, high) in found.items()},
+    )
+
+
+def _table_of_ranges() -> tuple[str, dict[Pair, tuple[float, float]]]:
+    """Read the version of the ranges that come with marsbench, and their ends."""
+    path = paths.configs() / "report" / "ranges.yaml"
+    found: dict[Pair, tuple[float, float]] = {}
+    try:
+        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for task, entry in table["tasks"].items():
+            low, high = float(entry["low"]), float(entry["high"])
+            if not low < high:
+                raise ValueError(f"the range of {task} is empty")
+            found[task, str(entry["metric"])] = low, high
+        return str(table["version"]), found
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"The table of ranges {path} cannot be used: {error}.", "Install marsbench again."
+        ) from error

@@ -1,0 +1,1 @@
+"""Records of a store as comparable groups, and problems with them."""

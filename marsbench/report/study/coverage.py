@@ -1,0 +1,196 @@
+"""What a store has to say: groups of cells, and the runs that there should be and are not."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from marsbench.report.study.cells import ENSEMBLE, NONE, Group, GroupKey, Problem
+from marsbench.results.record import RunRecord
+from marsbench.tasks.catalog import TASKS
+from marsbench.tasks.kinds import Kind
+
+ANY = "any"
+"""Stands for the protocol of runs that there are none of."""
+
+
+CellName = tuple[str, str, str, str, str, str]
+"""A cell: task, model, mode, subset, imbalance, views."""
+
+
+class Expected(NamedTuple):
+    """A run that there should be, by what tells the cells of a report apart."""
+
+    task: str
+    model: str
+    mode: str
+    subset: str
+    seed: int
+    imbalance: str = NONE
+    views: str = NONE
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Runs that there should be.
+
+    Attributes:
+        name: What has them, such as ``suite paper_cls``.
+        runs: The runs, each once.
+    """
+
+    name: str
+    runs: frozenset[Expected]
+
+    def only(
+        self, tasks: Sequence[str] = (), models: Sequence[str] = (), modes: Sequence[str] = ()
+    ) -> "Plan":
+        """Keep the runs of some tasks, models and modes; of all where none is named."""
+        kept = (
+            run
+            for run in self.runs
+            for named in [((run.task, tasks), (run.model, models), (run.mode, modes))]
+            if all(name in wanted or not wanted for name, wanted in named)
+        )
+        return Plan(self.name, frozenset(kept))
+
+    @cached_property
+    def seeds(self) -> "Mapping[CellName, set[int]]":
+        """The seeds of each cell."""
+        found: defaultdict[CellName, set[int]] = defaultdict(set)
+        for run in self.runs:
+            found[_cell_of(run)].add(run.seed)
+        return dict(found)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Runs that a cell lacks.
+
+    Attributes:
+        key: The group.
+        task: Task.
+        model: Model.
+        seeds: Seeds that lack.
+        found: Seeds that are there.
+    """
+
+    key: GroupKey
+    task: str
+    model: str
+    seeds: tuple[int, ...]
+    found: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything a store has to say.
+
+    Attributes:
+        groups: By key, the largest first within a category.
+        problems: All problems, the gravest first.
+        num_records: How many records were read.
+        records: These records.
+        plan: The runs that there should be; None for every seed that some cell of a group has, in
+            every cell of every task and model of the group.
+    """
+
+    groups: Mapping[GroupKey, Group]
+    problems: tuple[Problem, ...] = ()
+    num_records: int = 0
+    records: tuple[RunRecord, ...] = field(default=(), repr=False)
+    plan: Plan | None = None
+
+    @cached_property
+    def missing(self) -> list[Missing]:
+        """The runs that lack.
+
+        Those of a plan of whose group the store has nothing come with a key of protocol ``any``.
+        """
+        if self.plan is None:
+            return [gap for group in self.groups.values() for gap in _gaps(group)]
+        return _lacking(self.plan, self.groups)
+
+    def coverage(self, key: GroupKey) -> dict[tuple[str, str], str]:
+        """Say how many of the runs that there should be a group has, for each task and model.
+
+        Returns:
+            By (task, model): ``2/3``, and ``2/3, 4 more`` where there are also runs that a plan
+            does not have; how many there are where none are asked for; ``ensemble`` of what has no
+            seeds; nothing where there are none and none should be.
+        """
+        group = self.groups[key]
+        wanted = self.plan.seeds if self.plan else {}
+        rest = (key.mode, key.subset, key.imbalance, key.views)
+        ensembles = {model for (_, model), cell in group.cells.items() if cell.is_ensemble}
+        found = {}
+        for name in ((task, model) for task in group.tasks for model in group.models):
+            cell = group.cells.get(name)
+            seeds = set(cell.seeds) if cell else set()
+            asked = wanted.get((*name, *rest), set()) if self.plan else set(group.seeds)
+            more = len(seeds - asked)
+            if name[1] in ensembles:
+                found[name] = ENSEMBLE if cell else ""
+            elif asked:
+                found[name] = f"{len(seeds & asked)}/{len(asked)}{f', {more} more' if more else ''}"
+            else:
+                found[name] = str(more or "")
+        return found
+
+
+def _cell_of(run: Expected) -> CellName:
+    return run.task, run.model, run.mode, run.subset, run.imbalance, run.views
+
+
+def _gaps(group: Group) -> Iterable[Missing]:
+    for task in group.tasks:
+        for model in group.models:
+            cell = group.cells.get((task, model))
+            found = cell.seeds if cell else ()
+            if any(c.is_ensemble for (_, name), c in group.cells.items() if name == model):
+                continue
+            if lack := tuple(seed for seed in group.seeds if seed not in found):
+                yield Missing(group.key, task, model, lack, found)
+
+
+def _lacking(plan: Plan, groups: Mapping[GroupKey, Group]) -> list[Missing]:
+    have: defaultdict[CellName, set[int]] = defaultdict(set)
+    keys: dict[CellName, GroupKey] = {}
+    categories: dict[str, str] = {}
+    for key, group in groups.items():
+        categories |= dict.fromkeys(group.tasks, key.category)
+        for (task, model), cell in group.cells.items():
+            name = (task, model, key.mode, key.subset, key.imbalance, key.views)
+            have[name].update(cell.seeds)
+            keys[name] = key
+    return [
+        Missing(
+            keys.get(name) or GroupKey(categories.get(task) or category_of(task), mode, ANY, *rest),
+            task,
+            model,
+            tuple(sorted(seeds - have[name])),
+            tuple(sorted(seeds & have[name])),
+        )
+        for name, seeds in sorted(plan.seeds.items())
+        for task, model, mode, *rest in [name]
+        if seeds - have[name]
+    ]
+
+
+def category_of(task: str, kind: str | None = None, headline: str = "") -> str:
+    """Say which family of tasks a task is of.
+
+    Args:
+        task: Its name.
+        kind: Its kind; None to look it up.
+        headline: The metric it is judged by, which tells spectra of custom tasks.
+
+    Returns:
+        classification, segmentation, detection or spectra.
+    """
+    spec = TASKS.get(task)
+    if (spec and spec.technique is not None) or headline == "log_loss":
+        return "spectra"
+    found = kind or (spec.kind if spec else "")
+    return str(found) if found in (Kind.SEGMENTATION, Kind.DETECTION) else "classification"

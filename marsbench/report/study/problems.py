@@ -1,0 +1,188 @@
+"""What is wrong with the cells of a study, in sentences: one for a family, not for each subset."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from marsbench.base.errors import some
+from marsbench.report.study.cells import (
+    FULL,
+    Basis,
+    Group,
+    GroupKey,
+    Problem,
+    Run,
+    Trouble,
+    amount_of,
+)
+from marsbench.results.record import RunRecord
+
+
+@dataclass
+class Gathered:
+    """Things of one sort, by what they are and the subsets in which they are so.
+
+    Attributes:
+        subsets: Subsets by what is said of them, in the order found.
+        run_ids: Runs it is about.
+    """
+
+    subsets: dict[str, list[str]] = field(default_factory=dict)
+    run_ids: list[str] = field(default_factory=list)
+
+    def add(self, what: str, subset: str, runs: Iterable[Run] = ()) -> None:
+        """Take note of a thing."""
+        found = self.subsets.setdefault(what, [])
+        if subset not in found:
+            found.append(subset)
+        self.run_ids += (run.run_id for run in runs)
+
+    def __str__(self) -> str:
+        """Name the first of the things, each with its subsets where there is more than the full."""
+        if all(subsets == [FULL] for subsets in self.subsets.values()):
+            return some(self.subsets)
+        return some(
+            f"{what} in {', '.join(sorted(subsets, key=amount_of))}"
+            for what, subsets in self.subsets.items()
+        )
+
+    def problem(self, trouble: Trouble, text: str) -> Problem:
+        """Make the problem that tells of them."""
+        return Problem(trouble, text, tuple(self.run_ids))
+
+
+def of_cells(groups: Sequence[Group]) -> list[Problem]:
+    """Tell which cells stand on one seed, which tasks have one model, and what was resumed."""
+    seeds: defaultdict[GroupKey, Gathered] = defaultdict(Gathered)
+    models: defaultdict[GroupKey, Gathered] = defaultdict(Gathered)
+    for group in groups:
+        family, subset = group.key.family, group.key.subset
+        for (task, model), cell in group.cells.items():
+            if len(cell.runs) == 1 and not cell.is_ensemble:
+                seeds[family].add(f"{task} {model}", subset)
+        for task in group.tasks:
+            if sum(name == task for name, _ in group.cells) == 1:
+                models[family].add(task, subset)
+    lone = (
+        of.problem(
+            Trouble.ONE_MODEL,
+            f"{family.family_title}: only one model has {of}; there is nothing to compare it with.",
+        )
+        for family, of in models.items()
+    )
+    single = (
+        of.problem(
+            Trouble.ONE_SEED, f"{family.family_title}: one seed only, so no interval, for {of}."
+        )
+        for family, of in seeds.items()
+    )
+    return [*single, *lone, *_resumed(groups)]
+
+
+def _resumed(groups: Iterable[Group]) -> list[Problem]:
+    """Tell of which runs only the last part was timed."""
+    found = [
+        run for group in groups for cell in group.cells.values() for run in cell.runs if run.resumed
+    ]
+    if not found:
+        return []
+    text = f"Left out of training times: {len(found)} runs of "
+    text += f"{some(sorted({run.task for run in found}))} were resumed, and their records have the "
+    text += "time of the last part alone."
+    return [Problem(Trouble.NOTE, text, tuple(run.run_id for run in found))]
+
+
+@dataclass
+class Kept:
+    """What was kept apart within cells, and why.
+
+    Attributes:
+        revisions: Runs of other data, by family and task.
+        settings: Runs of other settings, by family, task and model.
+        reasons: Why the settings that are shown were chosen.
+    """
+
+    revisions: defaultdict[tuple[GroupKey, str], Gathered] = field(
+        default_factory=lambda: defaultdict(Gathered)
+    )
+    settings: defaultdict[tuple[GroupKey, str, str], Gathered] = field(
+        default_factory=lambda: defaultdict(Gathered)
+    )
+    reasons: defaultdict[tuple[GroupKey, str, str], dict[str, None]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+
+    def problems(self) -> list[Problem]:
+        """Tell of it."""
+        other_data = (
+            of.problem(
+                Trouble.REVISIONS,
+                f"{family.family_title}: {task} has runs on several data. Compared are the data of "
+                f"most runs; kept apart ({len(of.run_ids)} runs): {of}.",
+            )
+            for (family, task), of in self.revisions.items()
+        )
+        other_settings = (
+            of.problem(
+                Trouble.SETTINGS,
+                f"{name[0].family_title}: {name[1]} {name[2]} was run with several settings. Shown "
+                f"is {' or '.join(self.reasons[name])}; kept apart: {of}.",
+            )
+            for name, of in self.settings.items()
+        )
+        return [*other_data, *other_settings]
+
+
+def data_words(other: Basis, shown: Basis) -> str:
+    """Say in which parts two data differ: ``revision r2 instead of r1``."""
+    words = (
+        f"{name.replace('_', ' ')} {theirs or 'unknown'} instead of {ours or 'unknown'}"
+        for name, theirs, ours in zip(Basis._fields, other, shown, strict=True)
+        if theirs != ours
+    )
+    return " and ".join(words)
+
+
+def setting_words(other: Mapping[str, Any], shown: Mapping[str, Any]) -> str:
+    """Say in which choices two settings differ: ``optim.lr=0.01 instead of 0.001``."""
+    theirs, ours = flat(other), flat(shown)
+    return some(
+        _choice(key, theirs.get(key), ours.get(key))
+        for key in sorted({*theirs, *ours})
+        if theirs.get(key) != ours.get(key)
+    )
+
+
+def _choice(key: str, other: Any, shown: Any) -> str:
+    if isinstance(other, list) or isinstance(shown, list):
+        return f"other {key}"
+    # A choice that is as usual does not stand in an identity.
+    words = ["the default" if value is None else str(value) for value in (other, shown)]
+    return f"{key}={words[0]} instead of {words[1]}"
+
+
+def flat(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Join the keys of nested choices by dots."""
+    found: dict[str, Any] = {}
+    for key, value in choices.items():
+        if isinstance(value, Mapping):
+            found |= {f"{key}.{inner}": leaf for inner, leaf in flat(value).items()}
+        else:
+            found[key] = value
+    return found
+
+
+def of_records(records: Sequence[RunRecord]) -> list[Problem]:
+    """Pass on what records say of themselves, each note once."""
+    by_note: defaultdict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        for note in record.data.get("notes", ()):
+            by_note[note].append(record)
+    told = []
+    for note, found in by_note.items():
+        number = "1 run" if len(found) == 1 else f"{len(found)} runs"
+        tasks = some(sorted({record.task for record in found}))
+        ids = tuple(record.run_id for record in found)
+        told.append(Problem(Trouble.NOTE, f"{note} ({number} of {tasks})", ids))
+    return told

@@ -1,0 +1,370 @@
+"""From a store's records to what may be compared.
+
+`Study` holds the cells of a store in groups; `statistics.summary` turns a `Group` into a
+`Summary`. A cell is one model on one task, with a score per seed. Cells of one group differ in task
+and model alone: modes, protocols, subsets, ways of dealing with unequal classes, views and demo
+data are never mixed. Whatever is left out, or kept apart, is said in `Study.problems`.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+from marsbench.base.errors import ConfigError, NothingYetError, StoreError, some, unknown_name
+from marsbench.config.schema import parse_subset
+from marsbench.report.study import problems as troubles
+from marsbench.report.study.cells import (
+    ENSEMBLE,
+    FULL,
+    NONE,
+    Basis,
+    Cell,
+    Group,
+    GroupKey,
+    Problem,
+    Run,
+    Trouble,
+    amount_of,
+    by_severity,
+    metric_is_up,
+)
+from marsbench.report.study.coverage import CellName, Expected, Missing, Plan, Study, category_of
+from marsbench.results.record import RunRecord
+from marsbench.results.store import DuplicateError, Store
+from marsbench.tasks.kinds import METRICS, Kind
+
+__all__ = [
+    "FULL",
+    "NONE",
+    "Basis",
+    "Cell",
+    "Expected",
+    "Group",
+    "GroupKey",
+    "Missing",
+    "Plan",
+    "Problem",
+    "Run",
+    "Study",
+    "Trouble",
+    "amount_of",
+    "by_severity",
+    "load_study",
+    "metric_is_up",
+    "open_study",
+    "study_of",
+]
+
+EVALUATION = "evaluation"
+
+ROUNDING = 1e-6
+"""How far beyond its bounds a metric may be: sums of single precision are."""
+
+
+def load_study(store: Path | str) -> Study:
+    """Read a store.
+
+    Raises:
+        StoreError: If there is none, or it holds no finished run that can be read.
+    """
+    return study_of(*_read(Store(store)))
+
+
+def _read(store: Store) -> tuple[list[RunRecord], list[StoreError]]:
+    """Read the records of a store, and what is wrong with those that cannot be read.
+
+    Raises:
+        StoreError: If there is no store, or no record that can be read.
+    """
+    records, unreadable = store.records()
+    if not records:
+        told = f" {len(unreadable)} could not be read: {some(map(str, unreadable))}"
+        none = f"The store {store.root} holds no finished run that can be read."
+        raise StoreError(
+            none + told * bool(unreadable),
+            "Make some with `marsbench run` or `marsbench sweep`, or name another store.",
+        )
+    return records, unreadable
+
+
+def open_study(
+    store: Store,
+    tasks: Sequence[str] = (),
+    models: Sequence[str] = (),
+    modes: Sequence[str] = (),
+    plan: Plan | None = None,
+) -> Study:
+    """Read a store and keep some of its records; all of them where nothing is named.
+
+    Args:
+        store: The store.
+        tasks: Tasks to keep.
+        models: Models to keep.
+        modes: Modes to keep.
+        plan: Runs that there should be, of which those of the same tasks, models and modes count;
+            other records than theirs are left aside.
+
+    Raises:
+        NothingYetError: If there is no record of a run of the plan.
+        StoreError: If there is no store, or no record that can be read.
+        UnknownNameError: If a name occurs in no record, nor in the plan.
+    """
+    if plan and not (store.root.is_dir() and store.paths()):
+        raise _nothing_yet(store, plan)
+    found, unreadable = _read(store)
+    choices = (("task", tasks), ("model", models), ("mode", modes))
+    for what, wanted in choices:
+        known = {getattr(one, what) for one in (*found, *(plan.runs if plan else ()))}
+        for name in wanted:
+            if name not in known:
+                raise unknown_name(f"{what} in {store.root}", name, known)
+    if plan:
+        plan = plan.only(tasks, models, modes)
+        found = [record for record in found if _name_of(record) in plan.seeds]
+        if not found:
+            raise _nothing_yet(store, plan, unreadable)
+    study = study_of(found, unreadable, plan=plan)
+    if tasks or models or modes:
+        told = [p for p in study.problems if p.trouble in _OF_RECORDS]
+        records = [
+            record
+            for record in study.records
+            if all(getattr(record, what) in wanted or not wanted for what, wanted in choices)
+        ]
+        study = study_of(records, plan=plan, problems=told)
+    if not study.groups:
+        reasons = some((problem.message for problem in study.problems), " ")
+        raise StoreError(
+            f"No run of {store.root} that was asked for can be reported. {reasons}".strip(),
+            "Run them again, or ask for others.",
+        )
+    return study
+
+
+def _nothing_yet(
+    store: Store, plan: Plan, unreadable: Iterable[StoreError] = ()
+) -> NothingYetError:
+    return NothingYetError(
+        f"No run of {plan.name} in {store.root} has finished: nothing to report yet.",
+        "\n".join(_left_out(error).message for error in unreadable),
+    )
+
+
+_OF_RECORDS = (Trouble.UNREADABLE, Trouble.NO_SCORE, Trouble.DUPLICATE)
+"""Troubles of single records, which no choice among the others mends."""
+
+
+def study_of(
+    records: Iterable[RunRecord],
+    unreadable: Iterable[StoreError] = (),
+    *,
+    plan: Plan | None = None,
+    problems: Iterable[Problem] = (),
+) -> Study:
+    """Group records.
+
+    Args:
+        records: Records of any runs, each once.
+        unreadable: What could not be read, to be told of.
+        plan: Runs that there should be.
+        problems: What else is to be told of.
+    """
+    told = [*problems, *map(_left_out, unreadable)]
+    runs: list[Run] = []
+    kept: list[RunRecord] = []
+    for record in records:
+        try:
+            run = run_of(record)
+        except ConfigError as error:
+            text = f"Left out: {record.run_id}. {error.problem}"
+            told.append(Problem(Trouble.UNREADABLE, text, (record.run_id,)))
+            continue
+        if why := _no_score(run):
+            told.append(Problem(Trouble.NO_SCORE, f"Left out: {run.run_id} {why}.", (run.run_id,)))
+        else:
+            runs.append(run)
+            kept.append(record)
+    grouped: defaultdict[GroupKey, list[Run]] = defaultdict(list)
+    for run in _told_apart(runs):
+        grouped[run.key].append(run)
+    apart = troubles.Kept()
+    groups = [_group(key, members, apart) for key, members in grouped.items()]
+    groups.sort(key=lambda g: (g.key.category, -sum(len(c.runs) for c in g.cells.values()), g.key))
+    study = Study({group.key: group for group in groups}, (), len(kept), tuple(kept), plan)
+    told += [*apart.problems(), *_missing_problems(study)]
+    told += [*troubles.of_cells(groups), *troubles.of_records(kept)]
+    return replace(study, problems=by_severity(told))
+
+
+def _left_out(error: StoreError) -> Problem:
+    if isinstance(error, DuplicateError):
+        return Problem(Trouble.DUPLICATE, f"Left out: {error}", (error.run_id,))
+    return Problem(Trouble.UNREADABLE, f"Left out: {error}")
+
+
+def _no_score(run: Run) -> str:
+    """Say why a run's score is none; nothing if it is one."""
+    split, metric = run.data.split, run.data.metric
+    if not math.isfinite(run.score):
+        return f"has no {metric} on {split} that is a number"
+    info = METRICS.get(metric)
+    if info and not info.low - ROUNDING <= run.score <= info.high + ROUNDING:
+        return f"has a {metric} of {run.score:g} on {split}, which is no {info.title}"
+    return ""
+
+
+def _told_apart(runs: Sequence[Run]) -> list[Run]:
+    """Name ensembles of other runs of the same models by their digests too."""
+    settings: defaultdict[tuple[GroupKey, str, str], set[str]] = defaultdict(set)
+    for run in runs:
+        if run.record_type == ENSEMBLE:
+            settings[run.key, run.task, run.model].add(run.setting)
+    return [
+        replace(run, model=f"{run.model} ({run.setting})")
+        if len(settings.get((run.key, run.task, run.model), ())) > 1
+        else run
+        for run in runs
+    ]
+
+
+def _missing_problems(study: Study) -> Iterable[Problem]:
+    gathered: defaultdict[GroupKey, troubles.Gathered] = defaultdict(troubles.Gathered)
+    counts: Counter[GroupKey] = Counter()
+    for gap in study.missing:
+        what = f"{gap.task} {gap.model} (seeds {some(map(str, gap.seeds))})"
+        gathered[gap.key.family].add(what, gap.key.subset)
+        counts[gap.key.family] += len(gap.seeds)
+    who = study.plan.name if study.plan else ""
+    for family, of in gathered.items():
+        lack = "1 run lacks" if counts[family] == 1 else f"{counts[family]} runs lack"
+        text = f"{family.family_title}: {lack} that {f'{who} has' if who else 'others have'}: {of}."
+        # Where others have the task, its numbers are of fewer runs than theirs.
+        text += "" if who else " Each task is resampled from its own runs."
+        yield of.problem(Trouble.MISSING, text)
+
+
+def run_of(record: RunRecord) -> Run:
+    """Take from a record what a report needs.
+
+    Raises:
+        ConfigError: If its subset or its kind is none.
+    """
+    if record.kind not in [*Kind]:
+        raise unknown_name("kind", record.kind, Kind)
+    score = record.score
+    val = record.metrics.get("val", {}).get("loss")
+    is_full = parse_subset(record.subset) == parse_subset(FULL)
+    resumed = "resumed_from_epoch" in record.timing
+    return Run(
+        run_id=record.run_id,
+        key=GroupKey(
+            category=category_of(record.task, record.kind, record.headline),
+            mode=record.mode,
+            protocol=record.protocol,
+            subset=record.subset,
+            imbalance=record.imbalance,
+            views=str(record.identity.get("views", NONE)),
+            data="demo" if record.data.get("source") == "demo" else "real",
+        ),
+        task=record.task,
+        model=_model_of(record),
+        seed=record.seed,
+        setting=record.run_id.rpartition("-")[2],
+        identity=record.identity,
+        data=Basis(
+            str(record.data.get("revision", "")),
+            record.scored_split,
+            record.headline,
+            "" if is_full else record.data.get("subset_digest", ""),
+        ),
+        subset_origin=record.data.get("subset_origin", ""),
+        score=math.nan if score is None else score,
+        val_loss=math.nan if val is None else val,
+        train_seconds=math.nan if resumed else record.timing.get("train", math.nan),
+        resumed=resumed,
+        parameters=record.parameters.get("total", 0),
+        record_type=record.record_type,
+    )
+
+
+def _name_of(record: RunRecord) -> CellName:
+    """Name the cell that a record is of, as plans do."""
+    views = str(record.identity.get("views", NONE))
+    rest = (record.mode, record.subset, record.imbalance, views)
+    return record.task, _model_of(record), *rest
+
+
+def _model_of(record: RunRecord) -> str:
+    """Name a record's model; an ensemble by the models of its runs, which its id does not tell."""
+    if record.record_type == ENSEMBLE:
+        members = sorted({parent.split("/")[1] for parent in record.parents if "/" in parent})
+        fitted = "fitted " if "weights" in record.identity else ""
+        return f"{fitted}{ENSEMBLE} of {' + '.join(members) or 'runs'}"
+    return f"{record.model} ({EVALUATION})" if record.record_type == EVALUATION else record.model
+
+
+def _group(key: GroupKey, runs: Sequence[Run], apart: troubles.Kept) -> Group:
+    """Make the cells of a group, and note what is kept apart."""
+    by_task: defaultdict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_task[run.task].append(run)
+    cells: dict[tuple[str, str], Cell] = {}
+    for task in sorted(by_task):
+        by_model: defaultdict[str, list[Run]] = defaultdict(list)
+        for run in _of_one_data(key, task, by_task[task], apart):
+            by_model[run.model].append(run)
+        for model in sorted(by_model):
+            cells[task, model] = _cell(key, task, model, by_model[model], apart)
+    return Group(key, cells)
+
+
+def _of_one_data(
+    key: GroupKey, task: str, runs: Sequence[Run], apart: troubles.Kept
+) -> Sequence[Run]:
+    """Keep the runs of the data that most runs of a task are of: others cannot be compared."""
+    counts = Counter(run.data for run in runs)
+    chosen = max(counts, key=lambda data: (counts[data], data))
+    for data in counts:
+        if data != chosen:
+            out = [run for run in runs if run.data == data]
+            apart.revisions[key.family, task].add(
+                troubles.data_words(data, chosen), key.subset, out
+            )
+    return [run for run in runs if run.data == chosen]
+
+
+def _cell(key: GroupKey, task: str, model: str, runs: Sequence[Run], apart: troubles.Kept) -> Cell:
+    """Let one setting stand for a model: the one of most seeds, then of lowest validation loss."""
+    settings: defaultdict[str, list[Run]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: run.seed):
+        settings[run.setting].append(run)
+    most = max(map(len, settings.values()))
+    tied = sorted(setting for setting, found in settings.items() if len(found) == most)
+    reason, chosen = "the one of most seeds", tied[0]
+    if len(tied) > 1 and len({_loss_of(settings[setting][0]) for setting in tied}) == 1:
+        reason = "of those of most seeds the one of lowest validation loss"
+        chosen = min(tied, key=lambda setting: (_val_loss(settings[setting]), setting))
+    elif len(tied) > 1:
+        reason = "of those of most seeds the first by id, since values of other losses do not "
+        reason += "compare"
+    others = {}
+    for setting in sorted(set(settings) - {chosen}):
+        out = settings[setting]
+        words = troubles.setting_words(out[0].identity, settings[chosen][0].identity)
+        others[setting] = words
+        apart.settings[key.family, task, model].add(words, key.subset, out)
+        apart.reasons[key.family, task, model][reason] = None
+    return Cell(task, model, key, tuple(settings[chosen]), others)
+
+
+def _loss_of(run: Run) -> tuple[str, ...]:
+    """What a validation loss is a value of; those of another one are on another scale."""
+    return tuple(str(run.identity.get(name)) for name in ("loss", "outputs"))
+
+
+def _val_loss(runs: Sequence[Run]) -> float:
+    losses = [run.val_loss for run in runs if math.isfinite(run.val_loss)]
+    return fmean(losses) if losses else math.inf

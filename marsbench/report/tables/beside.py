@@ -1,0 +1,152 @@
+"""Tables that set a report's numbers beside others: those of another store, and published ones."""
+
+import math
+from statistics import fmean
+
+from marsbench.report.analysis import Analysis
+from marsbench.report.statistics import aggregate
+from marsbench.report.statistics.reference import MEAN_OF_MODELS, PAPER, Published, published
+from marsbench.report.statistics.summary import TaskSummary
+from marsbench.report.study.cells import metric_is_up
+from marsbench.report.tables.build import THERE, anchor_of, score_of
+from marsbench.report.tables.forms import Column, Entry, Score, Table
+
+
+def compared_tables(here: Analysis, there: Analysis, name: str) -> list[Table]:
+    """Set the cells of two stores side by side, a table for each group that either has.
+
+    Args:
+        here: The numbers of this report.
+        there: Those of the other store, drawn from another stream, so that the two are independent.
+        name: What to call the other store.
+    """
+    columns = tuple(map(Column, ("task", "model", "here", "there", "difference", "runs", "note")))
+    tables = []
+    for key in dict.fromkeys([*here.summaries, *there.summaries]):
+        ours = here.summaries[key].tasks if key in here.summaries else {}
+        theirs = there.summaries[key].tasks if key in there.summaries else {}
+        level = next(iter((*here.summaries.values(), *there.summaries.values()))).level
+        rows = [
+            _compared_row(task, model, ours.get((task, model)), theirs.get((task, model)), level)
+            for task, model in sorted({*ours, *theirs})
+        ]
+        tables.append(
+            Table(
+                f"compared-{key.slug}",
+                f"Beside {name}: {key.title}",
+                f"Interquartile means of the raw headline metric in this store and in {name}, and "
+                f"here minus there, with {100 * level:.0f} % bootstrap intervals; for losses, less "
+                "is better. A difference whose interval holds 0 may be chance.",
+                columns,
+                tuple(rows),
+                (key,),
+            )
+        )
+    return tables
+
+
+def _compared_row(
+    task: str, model: str, ours: TaskSummary | None, theirs: TaskSummary | None, level: float
+) -> tuple[Entry, ...]:
+    here = None if ours is None else score_of(ours.iqm, anchor_of(ours.cell))
+    there = None if theirs is None else score_of(theirs.iqm, anchor_of(theirs.cell, THERE))
+    counts = [0 if one is None else len(one.cell.runs) for one in (ours, theirs)]
+    runs = f"{counts[0]} and {counts[1]}"
+    if ours is None or theirs is None:
+        return task, model, here, there, None, runs, f"only {'there' if ours is None else 'here'}"
+    notes, is_same = [], False
+    if ours.cell.runs[0].data != theirs.cell.runs[0].data:
+        notes.append("other data, split or metric: not comparable")
+    if set(ours.cell.run_ids) == set(theirs.cell.run_ids):
+        is_same = ours.cell.scores.tolist() == theirs.cell.scores.tolist()
+        notes.append("the same runs" if is_same else "the same run ids, other scores")
+    elif ours.cell.setting != theirs.cell.setting:
+        notes.append("other settings")
+    # Of the same runs there is no difference to estimate, and two bootstraps would make one.
+    difference = None if is_same else _difference(ours, theirs, level)
+    return task, model, here, there, difference, runs, "; ".join(notes)
+
+
+def _difference(ours: TaskSummary, theirs: TaskSummary, level: float) -> Score:
+    value = ours.iqm.value - theirs.iqm.value
+    if math.isnan(ours.iqm.low) or math.isnan(theirs.iqm.low):
+        return Score(value)
+    low, high = aggregate.percentile_interval(ours.distribution - theirs.distribution, level)
+    return Score(value, float(low), float(high))
+
+
+def published_table(analysis: Analysis) -> Table:
+    """List published numbers of the tasks there are, with the best of this report beside each."""
+    tasks = {task for group in analysis.study.groups.values() for task in group.tasks}
+    columns = ("where", "task", "model", "mode", "imbalance", "metric")
+    rows: list[tuple[Entry, ...]] = []
+    for one in published():
+        if tasks and one.task not in tasks:
+            continue
+        here = (
+            _mean_here(analysis, one) if one.model == MEAN_OF_MODELS else _best_here(analysis, one)
+        )
+        rows.append(
+            (
+                one.table,
+                one.task,
+                one.model,
+                one.mode,
+                one.imbalance,
+                one.metric,
+                Score(one.value, digits=2),
+                *here,
+                one.note,
+            )
+        )
+    return Table(
+        "published",
+        "Published numbers",
+        f"Numbers that {PAPER}, gives in its text, for the tasks of this report; and the best "
+        "interquartile mean here of the same task, mode, imbalance and metric, whatever the "
+        "protocol, or the mean over models where the published number is one. Only headline "
+        "metrics have intervals. Published models were trained elsewhere: data, settings and seeds "
+        "may differ.",
+        tuple(map(Column, (*columns, "published", "here", "model here", "note"))),
+        tuple(rows),
+        nothing=f"{PAPER}, gives no number for any task of this report.",
+    )
+
+
+def _best_here(analysis: Analysis, one: Published) -> tuple[Score | None, str]:
+    """Give the best score here of what a published number measures, and its model."""
+    found = [pair for scores in _scores_here(analysis, one) for pair in scores.items()]
+    if not found:
+        return None, ""
+    sign = 1 if metric_is_up(one.metric) else -1
+    model, score = max(found, key=lambda pair: sign * pair[1].value)
+    return score, model
+
+
+def _mean_here(analysis: Analysis, one: Published) -> tuple[Score | None, str]:
+    """Give the mean over the models of the group that has most, and how many these are."""
+    scores = max(_scores_here(analysis, one), key=len, default={})
+    if not scores:
+        return None, ""
+    mean = fmean(score.value for score in scores.values())
+    return Score(mean), f"mean of {len(scores)} models: {', '.join(scores)}"
+
+
+def _scores_here(analysis: Analysis, one: Published) -> list[dict[str, Score]]:
+    """Measure every model of each group that was trained as a published one was, by its metric."""
+    records = {record.run_id: record for record in analysis.study.records}
+    found = []
+    for key, group in analysis.study.groups.items():
+        scores: dict[str, Score] = {}
+        for (task, model), cell in group.cells.items():
+            if task != one.task or not one.is_of(key):
+                continue
+            anchor = anchor_of(cell)
+            measured = [records[run_id].scores for run_id in cell.run_ids]
+            if cell.metric == one.metric:
+                scores[model] = score_of(analysis.summaries[key].tasks[task, model].iqm, anchor)
+            elif all(one.metric in of for of in measured):
+                value = aggregate.iqm([[of[one.metric]] for of in measured])
+                scores[model] = Score(float(value), anchor=anchor)
+        found.append(scores)
+    return found

@@ -1,0 +1,289 @@
+"""Tables as CSV for programs, Markdown for pages and LaTeX (booktabs) for papers."""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from marsbench.report.study.scores import GroupKey
+
+UP = "\N{UPWARDS ARROW}"
+DOWN = "\N{DOWNWARDS ARROW}"
+DASH = "\N{EN DASH}"
+CLOSE = "\N{DAGGER}"
+
+FORMS = ("csv", "md", "tex")
+"""Endings of the files a table is written to."""
+
+MARKS = f"Bold: best of its column; {CLOSE}: interval overlaps with that of the best."
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number in a table, with its interval.
+
+    Attributes:
+        value: The number; NaN where there is none.
+        low: Lower end of its interval; NaN where there is none.
+        high: Upper end.
+        best: Whether it is the best of its column.
+        close: Whether its interval overlaps with that of the best.
+        digits: Digits after the point.
+        anchor: Where a page says which runs it is made of.
+        words: What is shown in its place, such as ``< 0.001``; it is sorted by its value.
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    best: bool = False
+    close: bool = False
+    digits: int = 3
+    anchor: str = ""
+    words: str = ""
+
+    @property
+    def text(self) -> str:
+        """The number alone."""
+        if self.words:
+            return self.words
+        # z: what is rounded to nothing has no sign.
+        return f"{self.value:z.{self.digits}f}" if math.isfinite(self.value) else DASH
+
+    @property
+    def interval(self) -> str:
+        """Its interval in brackets; empty where there is none."""
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            return ""
+        return f"[{self.low:z.{self.digits}f}, {self.high:z.{self.digits}f}]"
+
+
+@dataclass(frozen=True)
+class Link:
+    """Text of a table that leads somewhere on a page.
+
+    Attributes:
+        text: The text.
+        anchor: Where a page says which runs it is about.
+    """
+
+    text: str
+    anchor: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Entry = str | int | Score | Link | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: What stands in it.
+        better: `UP`, `DOWN`, or empty where neither is better.
+    """
+
+    name: str
+    better: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its name with the arrow."""
+        return f"{self.name} {self.better}".strip()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        name: Of its files.
+        title: In a few words.
+        caption: What the numbers are.
+        columns: Its columns.
+        rows: An entry per column each.
+        keys: Groups it is about; none if it is about no group.
+        anchors: What a page calls each row, for links to it; none if nothing leads there.
+        nothing: What is said where it has no rows.
+    """
+
+    name: str
+    title: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+    keys: tuple[GroupKey, ...] = ()
+    anchors: tuple[str, ...] = ()
+    nothing: str = "There is nothing to list."
+
+    @property
+    def text(self) -> str:
+        """Its caption, or what is said in place of rows."""
+        return self.caption if self.rows else self.nothing
+
+    def write(self, folder: Path, forms: Sequence[str] = FORMS) -> list[Path]:
+        """Write the table in several forms; returns its files."""
+        folder.mkdir(parents=True, exist_ok=True)
+        makers = {"csv": self.csv, "md": self.markdown, "tex": self.latex}
+        written = []
+        for form in forms:
+            written.append(folder / f"{self.name}.{form}")
+            written[-1].write_text(makers[form](), encoding="utf-8")
+        return written
+
+    def csv(self) -> str:
+        """Every number in full; the ends of intervals in columns of their own."""
+        wide = [
+            any(isinstance(row[i], Score) and row[i].interval for row in self.rows)  # type: ignore[union-attr]
+            for i in range(len(self.columns))
+        ]
+        header: list[str] = []
+        for column, has_interval in zip(self.columns, wide, strict=True):
+            ends = [f"{column.name} low", f"{column.name} high"] if has_interval else []
+            header += [column.name, *ends]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        for row in self.rows:
+            cells: list[str] = []
+            for entry, has_interval in zip(row, wide, strict=True):
+                cells += _csv_cells(entry, has_interval)
+            writer.writerow(cells)
+        return text.getvalue()
+
+    def markdown(self) -> str:
+        """A table of GitHub's Markdown."""
+        right = [self.is_number(i) for i in range(len(self.columns))]
+        lines = [
+            f"**{_escape_markdown(self.title)}.** {_escape_markdown(self.text)}",
+            "",
+            _markdown_row([_escape_markdown(column.title) for column in self.columns]),
+            _markdown_row(["---:" if numeric else "---" for numeric in right]),
+            *(_markdown_row([_markdown_cell(entry) for entry in row]) for row in self.rows),
+        ]
+        return "\n".join(lines) + "\n"
+
+    def latex(self) -> str:
+        """A table environment that needs the packages booktabs and graphicx."""
+        align = "".join("r" if self.is_number(i) else "l" for i in range(len(self.columns)))
+        head = " & ".join(escape_latex(column.title) for column in self.columns)
+        body = [" & ".join(map(_latex_cell, row)) + r" \\" for row in self.rows]
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{escape_latex(self.title)}. {escape_latex(self.text)}}}",
+                rf"\label{{tab:{self.name}}}",
+                r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+                rf"\begin{{tabular}}{{{align}}}",
+                r"\toprule",
+                head + r" \\",
+                r"\midrule",
+                *body,
+                r"\bottomrule",
+                r"\end{tabular}}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+    def is_number(self, column: int) -> bool:
+        """Whether a column holds numbers."""
+        return any(isinstance(row[column], int | Score) for row in self.rows)
+
+
+def mark(scores: Sequence[Score | None], better: str) -> list[Score | None]:
+    """Mark the best of a column, and those whose intervals overlap with its.
+
+    Args:
+        scores: The column; None, and NaN, take no part.
+        better: `UP` or `DOWN`. A column of a single score has no best.
+    """
+    known = [s for s in scores if s is not None and math.isfinite(s.value)]
+    if len(known) < 2:
+        return list(scores)
+    best = (max if better == UP else min)(s.value for s in known)
+    leaders = [s for s in known if s.value == best]
+    marked: list[Score | None] = []
+    for score in scores:
+        if score is None or not math.isfinite(score.value):
+            marked.append(score)
+            continue
+        overlaps = any(score.low <= top.high and top.low <= score.high for top in leaders)
+        is_best = score.value == best
+        marked.append(replace(score, best=is_best, close=overlaps and not is_best))
+    return marked
+
+
+def _csv_cells(entry: Entry, has_interval: bool) -> list[str]:
+    if not isinstance(entry, Score):
+        return ["" if entry is None else str(entry), *["", ""][: 2 * has_interval]]
+    numbers = (entry.value, entry.low, entry.high)[: 3 if has_interval else 1]
+    return [repr(float(number)) if math.isfinite(number) else "" for number in numbers]
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _escape_markdown(text: str) -> str:
+    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text).replace("\n", " ")
+
+
+def _markdown_cell(entry: Entry) -> str:
+    if not isinstance(entry, Score):
+        return DASH if entry is None else _escape_markdown(str(entry))
+    text = _escape_markdown(entry.text)
+    number = f"**{text}**" if entry.best else text + (CLOSE if entry.close else "")
+    return f"{number} {_escape_markdown(entry.interval)}".strip()
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    UP: r"$\uparrow$",
+    DOWN: r"$\downarrow$",
+    DASH: "--",
+    CLOSE: r"$^\dagger$",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
+    "\n": " ",
+}
+
+
+_WIDE = 48
+"""Text longer than that is broken into lines in LaTeX."""
+
+
+def escape_latex(text: str) -> str:
+    """Write text so that LaTeX sets it as it is."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _latex_cell(entry: Entry) -> str:
+    if not isinstance(entry, Score):
+        text = "--" if entry is None else escape_latex(str(entry))
+        # In lines of its own, or the whole table would shrink until nobody can read it.
+        wide = len(text) > _WIDE
+        return rf"\parbox[t]{{6cm}}{{\raggedright {text}\strut}}" if wide else text
+    text = escape_latex(entry.text)
+    number = rf"\textbf{{{text}}}" if entry.best else text
+    number += r"$^\dagger$" if entry.close else ""
+    return rf"{number} {{\scriptsize {entry.interval}}}" if entry.interval else number

@@ -1,0 +1,257 @@
+"""Averages of finished runs: one record made of the predictions of others, without torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from marsbench.base import environment
+from marsbench.base.errors import ConfigError, StoreError, unknown_name
+from marsbench.config.identity import run_id
+from marsbench.data.folds import OUT_OF_FOLD
+from marsbench.metrics import labels as metrics
+from marsbench.results.ensemble import weights as ensemble_weights
+from marsbench.results.find import find_run
+from marsbench.results.record import Outcome, RunRecord
+from marsbench.results.store import PREDICTIONS, Store, now
+from marsbench.tasks.kinds import Kind
+
+ENSEMBLE = "ensemble"
+"""What records call the model of an average, and their type."""
+
+MIXED = "mixed"
+"""Mode, subset or protocol of an average of runs that differ in it."""
+
+
+class Weights(StrEnum):
+    """How much each run counts."""
+
+    EQUAL = "equal"
+    FITTED = "fitted"
+
+
+@dataclass(frozen=True)
+class _Split:
+    """What R runs predicted of a split's N samples."""
+
+    ids: list[str]
+    targets: list[Any]
+    scores: ensemble_weights.Scores
+    instruments: list[str] | None
+
+    @property
+    def stacked(self) -> Any:
+        """Targets, (N,) or (N, K)."""
+        return np.stack(self.targets)
+
+
+def make_ensemble(
+    runs: Sequence[str],
+    store: str | Path = "runs",
+    *,
+    weights: str = Weights.EQUAL,
+) -> Outcome:
+    """Average the predictions of finished runs into a record of its own.
+
+    All splits that every run predicted are averaged. Nothing is fitted to what is scored: weights
+    are fitted to the validation split; of runs in folds each fold's to the other folds, and those
+    for other samples to all folds.
+
+    Args:
+        runs: Their ids, hashes or folders; at least two.
+        store: Folder of records; the new one goes there.
+        weights: ``equal``, the mean of the probabilities; or ``fitted``, the weighted sum of the
+            log odds with the lowest log loss.
+
+    Raises:
+        MarsbenchError: If runs are not of one task, its data and its samples, or not of labels.
+    """
+    if weights not in list(Weights):
+        raise unknown_name("weighting", weights, list(Weights))
+    opened = Store(store)
+    found = [find_run(run, Path(store)) for run in runs]
+    folders = {record.run_id: folder for record, folder in found}
+    records = sorted({r.run_id: r for r, _ in found}.values(), key=lambda r: r.run_id)
+    for run_id_, folder in folders.items():
+        if folder.resolve() != opened.folder(run_id_).resolve():
+            raise ConfigError(
+                f"{folder} is not in the store {store}, where the ensemble would go.",
+                "Name runs of one store, and that with --store.",
+            )
+    if len(folders) < 2:
+        raise ConfigError("An ensemble needs at least two runs.", "Name more of them.")
+    first = records[0]
+    _check(records)
+    choices: dict[str, Any] = {
+        "members": [record.run_id for record in records],
+        "kind": first.kind,
+    }
+    if weights == Weights.FITTED:
+        choices["weights"] = {"how": weights, "version": ensemble_weights.VERSION}
+    new_id = run_id(
+        first.task,
+        ENSEMBLE,
+        _common(records, "mode"),
+        _common(records, "subset"),
+        0,
+        choices,
+    )
+    with opened.claim(new_id) as folder:
+        if (there := opened.find(new_id)) is not None:
+            return Outcome(there, was_done=True)
+        tables = [opened.predictions(record.run_id) for record in records]
+        splits = _splits(records, tables)
+        combined, chosen = _combined(records, splits, Weights(weights))
+        table, values = _scored(records, splits, combined)
+        unfinished = folder / f".{PREDICTIONS}.part"
+        table.to_parquet(unfinished, index=False)
+        unfinished.replace(folder / PREDICTIONS)
+        record = _record(records, new_id, choices, values, chosen)
+        opened.finish(record)
+    return Outcome(record, was_done=False)
+
+
+def _check(records: Sequence[RunRecord]) -> None:
+    """Refuse what cannot be averaged."""
+    first = records[0]
+    if first.kind not in (Kind.BINARY, Kind.MULTICLASS, Kind.MULTILABEL):
+        raise ConfigError(
+            f"Runs of {first.kind} tasks such as {first.task} cannot be averaged.",
+            "Name runs of tasks of labels.",
+        )
+    for other in records[1:]:
+        for what, a, b in (
+            ("task", first.task, other.task),
+            ("data", first.data["revision"], other.data["revision"]),
+            ("classes", first.data["classes"], other.data["classes"]),
+            ("scored split", first.scored_split, other.scored_split),
+            ("folds", first.config.get("folds"), other.config.get("folds")),
+        ):
+            if a != b:
+                raise ConfigError(
+                    f"{first.run_id} and {other.run_id} differ in {what}: {a} and {b}.",
+                    "Name runs of one task and the same data, all with the same folds or none.",
+                )
+
+
+def _splits(records: Sequence[RunRecord], tables: Sequence[pd.DataFrame]) -> dict[str, _Split]:
+    """Gather what the runs predicted of the splits that all of them have."""
+    found = {}
+    for name in records[0].metrics:
+        if not all(name in record.metrics for record in records):
+            continue
+        parts = [table[table["split"] == name].sort_values("sample_id") for table in tables]
+        ids = list(parts[0]["sample_id"])
+        targets = list(parts[0]["target"])
+        for record, part in zip(records, parts, strict=True):
+            same = list(part["sample_id"]) == ids
+            if not same or not np.array_equal(np.stack(list(part["target"])), np.stack(targets)):
+                raise StoreError(
+                    f"{record.run_id} predicted other samples of {name} than "
+                    f"{records[0].run_id}, or knew other labels.",
+                    "Run both again on the same data.",
+                )
+        scores = np.stack([np.stack(list(part["scores"])).astype(np.float64) for part in parts])
+        told = [list(part["instrument"]) for part in parts if "instrument" in part]
+        found[name] = _Split(ids, targets, scores, told[0] if told else None)
+    return found
+
+
+def _combined(
+    records: Sequence[RunRecord], splits: dict[str, _Split], weights: Weights
+) -> tuple[dict[str, ensemble_weights.Scores], dict[str, Any]]:
+    """Combine the runs in every split, (N, K); and say what was chosen how."""
+    if weights is Weights.EQUAL:
+        return {name: split.scores.mean(axis=0) for name, split in splits.items()}, {
+            "chosen_by": "none"
+        }
+    kind, folds = Kind(records[0].kind), records[0].config.get("folds")
+    fitted_to = OUT_OF_FOLD if folds else "val"
+    if fitted_to not in splits:
+        raise ConfigError(
+            f"Weights are fitted to what runs predicted of {fitted_to}, which not all of them did.",
+            "Name other runs, or leave --weights out.",
+        )
+    split = splits[fitted_to]
+    found = ensemble_weights.fit_weights(kind, split.scores, split.stacked)
+    combined = {
+        name: ensemble_weights.combine(kind, other.scores, found)
+        if name != fitted_to
+        else ensemble_weights.cross_fitted(
+            kind, split.scores, split.stacked, split.instruments, folds or ensemble_weights.PARTS
+        )
+        for name, other in splits.items()
+    }
+    told = {record.run_id: float(w) for record, w in zip(records, found, strict=True)}
+    return combined, {"chosen_by": f"log loss of {fitted_to}", "weights": told}
+
+
+def _scored(
+    records: Sequence[RunRecord],
+    splits: dict[str, _Split],
+    combined: dict[str, ensemble_weights.Scores],
+) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
+    """Score every split, and give its predictions as they are kept."""
+    frames, values = [], {}
+    for name, split in splits.items():
+        columns: dict[str, list[Any]] = {
+            "target": split.targets,
+            "scores": list(combined[name].astype(np.float32)),
+        }
+        if split.instruments is not None:
+            columns["instrument"] = split.instruments
+        kind = Kind(records[0].kind)
+        values[name] = metrics.score_labels(kind, columns, records[0].data["classes"])
+        frames.append(pd.DataFrame({"split": name, "sample_id": split.ids, **columns}))
+    return pd.concat(frames, ignore_index=True), values
+
+
+def _common(records: Sequence[RunRecord], name: str) -> str:
+    found = {str(getattr(record, name)) for record in records}
+    return found.pop() if len(found) == 1 else MIXED
+
+
+def _record(
+    records: Sequence[RunRecord],
+    new_id: str,
+    choices: dict[str, Any],
+    values: dict[str, dict[str, float]],
+    chosen: dict[str, Any],
+) -> RunRecord:
+    first = records[0]
+    shared = ("source", "revision", "classes", "scored_split", "num_val", "num_test", "num_train")
+    return RunRecord(
+        run_id=new_id,
+        task=first.task,
+        kind=first.kind,
+        model=ENSEMBLE,
+        mode=_common(records, "mode"),
+        subset=_common(records, "subset"),
+        seed=0,
+        protocol=_common(records, "protocol"),
+        headline=first.headline,
+        metrics=values,
+        config={"folds": first.config.get("folds"), "task": first.config.get("task")},
+        identity=choices,
+        data={name: first.data[name] for name in shared if name in first.data},
+        weights=None,
+        checkpoint=chosen,
+        timing={
+            name: sum(record.timing.get(name, 0.0) for record in records)
+            for name in ("data", "train", "eval")
+        },
+        peak_memory={"host": environment.peak_host_memory()},
+        parameters={
+            name: sum(record.parameters[name] for record in records) for name in first.parameters
+        },
+        device=_common(records, "device"),
+        environment=environment.versions(),
+        git=environment.git_state(),
+        created=now(),
+        record_type=ENSEMBLE,
+        parents=[record.run_id for record in records],
+    )

@@ -1,0 +1,118 @@
+"""How much each run of an ensemble counts: fitted to predictions that no score is taken on.
+
+Probabilities are combined as log odds (of single labels, logarithms that are normalised again), so
+that the weights say how far each run is trusted and their sum how far all of them are. They are
+shared by the classes and never negative: one number for each run, which some hundred samples
+determine. The loss is convex in them.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.data.folds import assign_folds, strata_of
+from marsbench.tasks.kinds import Kind
+
+VERSION = 1
+"""Part of an ensemble's id: raise it whenever other weights are found."""
+
+PARTS = 5
+"""Parts in which the split that weights are fitted to is predicted, where runs have no folds."""
+
+CLIP = 1e-6
+"""Probabilities nearer to 0 or 1 say no more than this one."""
+
+Scores = NDArray[np.float64]
+
+
+def combine(kind: Kind, scores: Scores, weights: Scores) -> Scores:
+    """Combine the predictions of R runs.
+
+    Args:
+        kind: Kind of the task, of labels.
+        scores: Probabilities (R, N, K).
+        weights: Of the runs, (R,).
+
+    Returns:
+        Probabilities (N, K); of a single label they add up to 1.
+    """
+    return _probabilities(kind, np.tensordot(weights, _evidence(kind, scores), axes=1))
+
+
+def fit_weights(kind: Kind, scores: Scores, targets: NDArray[np.integer]) -> Scores:
+    """Find the weights with the lowest log loss.
+
+    Args:
+        kind: Kind of the task, of labels.
+        scores: Probabilities (R, N, K).
+        targets: Class ids (N,), or zeros and ones (N, K).
+
+    Returns:
+        Weights (R,), 0 or more.
+    """
+    from scipy.optimize import minimize
+
+    evidence = _evidence(kind, scores)
+    wanted = _one_hot(targets, scores.shape[2])
+
+    def loss(weights: Scores) -> tuple[float, Scores]:
+        found = _probabilities(kind, np.tensordot(weights, evidence, axes=1))
+        safe = np.clip(found, 1e-12, 1.0)
+        likelihood = wanted * np.log(safe)
+        if kind is Kind.MULTILABEL:
+            likelihood += (1 - wanted) * np.log(np.clip(1 - found, 1e-12, 1.0))
+        gradient = np.tensordot(evidence, found - wanted, axes=2)
+        return -float(likelihood.sum()) / len(wanted), gradient / len(wanted)
+
+    start = np.full(len(scores), 1 / len(scores))
+    bounds = [(0.0, None)] * len(scores)
+    options = {"maxiter": 1000, "ftol": 1e-12, "gtol": 1e-8}
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    return np.asarray(found.x, dtype=np.float64)
+
+
+def cross_fitted(
+    kind: Kind,
+    scores: Scores,
+    targets: NDArray[np.integer],
+    groups: Sequence[str] | None,
+    parts: int,
+) -> Scores:
+    """Combine each part of the samples with weights fitted to the others.
+
+    Args:
+        kind: Kind of the task, of labels.
+        scores: Probabilities (R, N, K).
+        targets: Class ids (N,), or zeros and ones (N, K).
+        groups: Group of each sample, by which parts are stratified beside labels.
+        parts: How many; with a run's own number of folds, its own folds.
+
+    Returns:
+        Probabilities (N, K), none of which depends on its sample's own target.
+    """
+    part = assign_folds(strata_of(targets, groups), parts)
+    combined = np.empty(scores.shape[1:])
+    for k in range(parts):
+        mine = part == k
+        weights = fit_weights(kind, scores[:, ~mine], targets[~mine])
+        combined[mine] = combine(kind, scores[:, mine], weights)
+    return combined
+
+
+def _evidence(kind: Kind, scores: Scores) -> Scores:
+    safe = np.clip(scores, CLIP, 1 - CLIP)
+    return np.log(safe) - np.log1p(-safe) if kind is Kind.MULTILABEL else np.log(safe)
+
+
+def _probabilities(kind: Kind, evidence: Scores) -> Scores:
+    from scipy.special import expit, softmax
+
+    found = expit(evidence) if kind is Kind.MULTILABEL else softmax(evidence, axis=1)
+    return np.asarray(found, dtype=np.float64)
+
+
+def _one_hot(targets: NDArray[np.integer], classes: int) -> Scores:
+    if targets.ndim == 2:
+        return targets.astype(np.float64)
+    return np.asarray(targets[:, None] == np.arange(classes)[None, :], dtype=np.float64)

@@ -1,0 +1,1 @@
+"""Launchers of sweeps: local processes, SLURM, ray."""

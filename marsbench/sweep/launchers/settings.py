@@ -1,0 +1,158 @@
+"""Who carries out units of work: this machine, SLURM or ray."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from marsbench.base import paths
+from marsbench.base.errors import ConfigError, unknown_name
+from marsbench.base.values import build
+
+LAUNCHERS = ("local", "slurm", "ray")
+"""Names of the engines."""
+
+
+@dataclass(frozen=True)
+class LauncherSettings:
+    """How units are carried out; each engine heeds what it knows of."""
+
+    name: str = "local"
+    """local, slurm or ray."""
+    jobs: int | None = None
+    """Worker processes at once (local, ray); by default half the cores, or what the GPUs take."""
+    per_gpu: int = 1
+    """Workers that share a GPU (local)."""
+    throttle: int | None = None
+    """Most tasks that run at once, of all arrays together (slurm); each array has one at least."""
+    chunk: int = 500
+    """Most tasks of one array (slurm)."""
+    partition: str | None = None
+    """Partition of the cluster (slurm)."""
+    time: int = 240
+    """Minutes of one array task (slurm)."""
+    mem_gb: float | None = None
+    """Memory of a worker in GB; by default the engine's own."""
+    cpus: int | None = None
+    """Cores of a worker; by default the engine's own, of local an equal share."""
+    gpus: float | None = None
+    """GPUs of a worker, with ray a fraction too; by default local takes all that it sees."""
+    setup: str = ""
+    """Shell lines that run before the worker, such as `module load` (slurm)."""
+    max_retries: int = 10
+    """Times a unit is queued again after preemption, a time limit or a lost worker."""
+    units_per_job: int = 1
+    """Units that one array task carries out, for many small ones (slurm)."""
+    address: str | None = None
+    """Address of the ray cluster; by default one of this machine's own."""
+
+    @property
+    def setup_lines(self) -> list[str]:
+        """The lines of `setup` that are not empty."""
+        return [line for line in self.setup.splitlines() if line.strip()]
+
+
+class Launcher(Protocol):
+    """An engine that carries out units."""
+
+    def launch(self, folder: Path, units: Sequence[Path]) -> None:
+        """Carry out units, or hand them to a scheduler and return.
+
+        Args:
+            folder: The sweep's folder, ``STORE/.sweeps/NAME``.
+            units: Its unit files, the most expensive first.
+
+        Raises:
+            MarsbenchError: If the engine cannot be had or refuses.
+        """
+
+
+def get_launcher(name: str, settings: LauncherSettings) -> Launcher:
+    """Find an engine by name.
+
+    Raises:
+        UnknownNameError: If there is none of that name.
+        NotAvailableError: If a package that it needs is not installed.
+    """
+    # Each loads packages of its own.
+    if name == "local":
+        from marsbench.sweep.launchers.local import LocalLauncher
+
+        return LocalLauncher(settings)
+    if name == "slurm":
+        from marsbench.sweep.launchers.slurm import SlurmLauncher
+
+        return SlurmLauncher(settings)
+    if name == "ray":
+        from marsbench.sweep.launchers.ray import RayLauncher
+
+        return RayLauncher(settings)
+    raise unknown_name("launcher", name, LAUNCHERS)
+
+
+def load_settings(choice: str, changes: Mapping[str, Any]) -> LauncherSettings:
+    """Read the settings of a launcher.
+
+    Args:
+        choice: Name of a file in configs/launcher, or the path of one's own.
+        changes: Values by key that go before those of the file.
+
+    Raises:
+        ConfigError: If the file or a key or value in it cannot be used; names all of them.
+    """
+    path = Path(choice).expanduser() if choice.endswith((".yaml", ".yml")) else None
+    if path is None:
+        shipped = {file.stem: file for file in (paths.configs() / "launcher").glob("*.yaml")}
+        if choice not in shipped:
+            raise unknown_name(
+                "launcher", choice, shipped, "Or give the path of a YAML file: ./my_cluster.yaml."
+            )
+        path = shipped[choice]
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}.", "Mend the file.") from error
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path} holds no keys with values.", "Write KEY: VALUE lines.")
+    problems: list[str] = []
+    merged = {str(key): value for key, value in {**values, **changes}.items()}
+    settings: LauncherSettings = build(
+        LauncherSettings, merged, problems, _check_key, prefix="launcher."
+    )
+    problems = problems or _problems(settings)
+    if problems:
+        raise ConfigError("\n".join(problems), f"The keys are in {path}.")
+    return replace(settings, setup=settings.setup.replace("\\n", "\n"))
+
+
+def _check_key(key: str) -> None:
+    known = [f"launcher.{field.name}" for field in fields(LauncherSettings)]
+    if key not in known:
+        raise unknown_name("key", key, known)
+
+
+def _problems(settings: LauncherSettings) -> list[str]:
+    """Find values of the right type that still make no sense."""
+    problems = []
+    if settings.name not in LAUNCHERS:
+        problems.append(f"'launcher.name' is {settings.name}; it is {', '.join(LAUNCHERS)}.")
+    at_least: dict[str, float] = {
+        "jobs": 1,
+        "per_gpu": 1,
+        "throttle": 1,
+        "chunk": 1,
+        "time": 1,
+        "cpus": 1,
+        "gpus": 0,
+        "max_retries": 0,
+        "units_per_job": 1,
+    }
+    for key, low in at_least.items():
+        value = getattr(settings, key)
+        if value is not None and value < low:
+            problems.append(f"'launcher.{key}' is {value}; it must be at least {low:g}.")
+    if settings.mem_gb is not None and settings.mem_gb <= 0:
+        problems.append(f"'launcher.mem_gb' is {settings.mem_gb:g}; it must be above 0.")
+    return problems

@@ -1,0 +1,1 @@
+"""Tasks: kinds, specifications, the catalogue and custom tasks, without torch."""

@@ -1,0 +1,91 @@
+"""Every task as one entry: the 20 of Mars-Bench and the two mass-spectrometry challenges.
+
+A fact about a task is stated in its entry under `marsbench.data.tables` and nowhere else.
+Importing this module loads neither torch nor numpy, so that listing tasks is immediate.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from marsbench.base.errors import unknown_name
+from marsbench.tasks.spec import TaskSpec
+from marsbench.tasks.tables import classification, detection, segmentation, spectra
+
+PREFIX = "mb-"
+"""What Mars-Bench puts before a task's name where it publishes the data."""
+
+TASK_FILE = "task.yaml"
+"""Name of the file that makes a data folder a custom task."""
+
+
+def _published(spec: TaskSpec) -> TaskSpec:
+    """Fill in where Mars-Bench publishes a task, which follows from its name."""
+    return replace(
+        spec,
+        folder=f"{PREFIX}{spec.name}",
+        hub_id=f"Mirali33/{PREFIX}{spec.name}",
+        zenodo_title=f"{PREFIX}{spec.name}",
+        licence="CC-BY-4.0",
+    )
+
+
+def _by_name(specs: Iterable[TaskSpec]) -> dict[str, TaskSpec]:
+    """Index tasks by name.
+
+    Raises:
+        ValueError: If two tasks have the same name.
+    """
+    tasks: dict[str, TaskSpec] = {}
+    for spec in specs:
+        if spec.name in tasks:
+            raise ValueError(f"Two tasks of the catalogue are named '{spec.name}'.")
+        tasks[spec.name] = spec
+    return tasks
+
+
+TASKS: dict[str, TaskSpec] = _by_name(
+    (
+        *map(_published, classification.TASKS),
+        *map(_published, segmentation.TASKS),
+        *map(_published, detection.TASKS),
+        *spectra.TASKS,
+    )
+)
+"""Every task of the catalogue by name: classification, segmentation, detection, spectra."""
+
+
+def get_task(name: str) -> TaskSpec:
+    """Look up a task of the catalogue, or read a custom one.
+
+    Args:
+        name: A name in `TASKS`, with or without the published prefix ``mb-``; or the path of a
+            custom task's YAML file, or of a data folder that holds a ``task.yaml``.
+
+    Raises:
+        UnknownNameError: If no task has this name; the message suggests close ones.
+        ConfigError: If the file of a custom task is missing or wrong.
+    """
+    spec = TASKS.get(name.removeprefix(PREFIX))
+    if spec is not None:
+        return spec
+    if _is_path(name):
+        from marsbench.tasks.custom import load_task
+
+        return load_task(Path(name))
+    raise unknown_name(
+        "task",
+        name.removeprefix(PREFIX),
+        TASKS,
+        hint="`marsbench list tasks` shows all; a custom task is a path to its YAML.",
+    )
+
+
+def _is_path(name: str) -> bool:
+    return (
+        name.endswith((".yaml", ".yml"))
+        or "/" in name
+        or os.sep in name
+        or (name != "" and (Path(name) / TASK_FILE).is_file())
+    )

@@ -1,0 +1,116 @@
+"""What a task is: plain data, importable without torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from marsbench.tasks.kinds import KINDS, Kind, Technique
+
+SPLITS = ("train", "val", "test")
+
+
+class Decode(StrEnum):
+    """How the raw files of one sample become arrays; the functions are in `data.decode`."""
+
+    IMAGE_LABEL = "image_label"
+    PAIR_LABEL = "pair_label"
+    IMAGE_MASK = "image_mask"
+    IMAGE_BOXES = "image_boxes"
+    SPECTRUM = "spectrum"
+
+
+class Platform(StrEnum):
+    """Where the instrument was; orbital images have no up, rover images do."""
+
+    ORBITER = "orbiter"
+    ROVER = "rover"
+    LABORATORY = "laboratory"
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """One class of a task.
+
+    Attributes:
+        name: The class's name as published.
+        description: What a geologist looks for, in a sentence.
+        aliases: Other spellings under which published mappings may name it, acronyms included.
+    """
+
+    name: str
+    description: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """One task: a data set with its target and headline metric.
+
+    The set of class names is a fact of the spec; which id each has is a fact of the data
+    (its ``mapping.json`` or features), checked against this set when the data are opened.
+
+    Attributes:
+        name: The one name, in commands, files and plots.
+        title: One line for people.
+        kind: What is asked for.
+        decode: How raw files become arrays.
+        classes: The classes, in the order of the source's documentation.
+        sizes: Samples per split as published; empty if unknown (custom tasks).
+        channels: Bands of an image.
+        rgb_bands: Which bands are red, green and blue, of an image of more than three.
+        technique: How spectra were measured: ega or gc; None where samples are images.
+        image_size: (height, width) in pixels where every image has the same, else None.
+        platform: Where the instrument was.
+        mission: Spacecraft, or campaign of a laboratory.
+        sensor: Instruments.
+        folder: Name of the task's folder in the published layout.
+        hub_id: Repository on the Hugging Face hub, or None.
+        zenodo_title: Title of the Zenodo record, or None.
+        headline: Metric the task is judged by; None takes the kind's.
+        min_partition: Smallest partition published: where the paper's suites begin.
+        few_shot: Whether few-shot subsets are published: whether the paper's suites have them.
+        citation: Paper to cite for the data.
+        licence: Licence of the data.
+        notes: Oddities a user should know.
+        path: File a custom task was read from; None for the catalogue's own.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    classes: tuple[ClassInfo, ...]
+    decode: Decode = Decode.IMAGE_LABEL
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    channels: int = 1
+    rgb_bands: tuple[int, int, int] | None = None
+    technique: Technique | None = None
+    image_size: tuple[int, int] | None = None
+    platform: Platform = Platform.ORBITER
+    mission: str = ""
+    sensor: str = ""
+    folder: str = ""
+    hub_id: str | None = None
+    zenodo_title: str | None = None
+    headline: str | None = None
+    min_partition: float = 0.01
+    few_shot: bool = True
+    citation: str = ""
+    licence: str = ""
+    notes: tuple[str, ...] = ()
+    path: Path | None = None
+
+    @property
+    def headline_metric(self) -> str:
+        """Name of the metric the task is judged by."""
+        return self.headline or KINDS[self.kind].headline
+
+    @property
+    def word(self) -> str:
+        """What names the task on a command line."""
+        return self.name if self.path is None else str(self.path)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in documentation order (not by id)."""
+        return tuple(c.name for c in self.classes)

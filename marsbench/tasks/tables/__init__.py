@@ -1,0 +1,1 @@
+"""The catalogue's entries by kind, as plain data; `marsbench.tasks.catalog` joins them."""

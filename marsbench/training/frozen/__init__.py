@@ -1,0 +1,1 @@
+"""Frozen runs: cached features and banks of linear heads."""

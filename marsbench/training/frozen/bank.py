@@ -1,0 +1,450 @@
+"""Runs with cached features: encode once, fit all their heads together, write a record for each."""
+
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from marsbench.base.errors import MarsbenchError, TrainingError
+from marsbench.base.progress import steps
+from marsbench.config.identity import digest
+from marsbench.config.schema import Augment, LossName, OptimName, Precision
+from marsbench.data.imbalance import every_position
+from marsbench.metrics import labels as metrics
+from marsbench.plan.resolve import Plan
+from marsbench.results.record import Outcome
+from marsbench.results.store import Store
+from marsbench.tasks.kinds import Kind
+from marsbench.training.failures import explain, is_out_of_memory
+from marsbench.training.frozen.features import Encoded, Encoder
+from marsbench.training.frozen.heads import FittedHead, Head, Samples, logits_of
+from marsbench.training.frozen.losses import HeadLoss
+from marsbench.training.frozen.turns import fit_heads, turns_of
+from marsbench.training.frozen.writing import HeldRun, begin, keep, refuse, refuse_unbegun, told
+from marsbench.training.gallery import gallery
+from marsbench.training.loop.devices import device_name, peak_memory
+from marsbench.training.loop.evaluation import Predictions
+from marsbench.training.loop.losses.labels import Objective
+from marsbench.training.loop.module import MONITOR
+from marsbench.training.parts import Part, Section, parts_of
+from marsbench.training.provenance import (
+    Surroundings,
+    describe_weights,
+    record_of,
+    surroundings,
+)
+from marsbench.training.trained import Trained, open_split, together
+
+Result = tuple[Plan, Outcome | MarsbenchError]
+
+
+def run_alone(plan: Plan, *, force: bool = False) -> Outcome:
+    """Carry out one run with cached features.
+
+    Raises:
+        MarsbenchError: If something the user can mend is in the way.
+    """
+    ((_, found),) = run_bank([plan], force=force)
+    if isinstance(found, MarsbenchError):
+        raise found
+    return found
+
+
+def run_bank(plans: Sequence[Plan], *, force: bool = False) -> Iterator[Result]:
+    """Carry out runs with cached features, those that share features together.
+
+    A run that cannot be carried out leaves its error, in the store too, and harms no other. What
+    is done when the caller stops asking, or is interrupted, is kept.
+
+    Args:
+        plans: Runs whose `Plan.protocol` is cached.
+        force: Whether to move finished and unfinished runs aside and start anew.
+
+    Yields:
+        Every run with its record, or with what is in the way, as soon as it is known.
+    """
+    shared: dict[str, list[Plan]] = {}
+    for plan in plans:
+        try:
+            record = None if force else Store(plan.config.store).find(plan.run_id)
+        except MarsbenchError as error:
+            yield plan, error  # a record that cannot be read; force moves it aside
+            continue
+        if record is not None:
+            yield plan, Outcome(record, was_done=True)
+        else:
+            shared.setdefault(_what_is_shared(plan), []).append(plan)
+    around = surroundings() if shared else None
+    for alike in shared.values():
+        yield from _Bank(alike, force=force, around=around or surroundings()).run()
+
+
+def _what_is_shared(plan: Plan) -> str:
+    """Name what runs share that are carried out together."""
+    encoder = Encoder(plan)
+    keys = [encoder.key(split) for split in plan.source.splits]
+    return digest([keys, plan.task.name, plan.config.trainer.accelerator, plan.num_outputs])
+
+
+MOST_HELD = 192
+"""Runs whose folders one process holds at a time; each is an open file."""
+
+
+Kept = deque[tuple[HeldRun, "Future[Outcome | MarsbenchError]"]]
+"""Runs that are being written, with what will be known of them."""
+
+
+def _let_go(kept: Kept, most: int | None = None) -> Iterator[Result]:
+    """Let go of the folders of runs that are written.
+
+    Args:
+        kept: The runs, in the order in which they are written.
+        most: How many may be left; None waits for none.
+    """
+    while kept and (kept[0][1].done() or (most is not None and len(kept) > most)):
+        run, known = kept.popleft()
+        try:
+            found = known.result()
+        except Exception as error:
+            found = told(error)  # not even word of it could be left
+        run.held.close()
+        run.folder = None
+        yield run.plan, found
+
+
+class _Bank:
+    """Runs that share features."""
+
+    def __init__(self, plans: Sequence[Plan], *, force: bool, around: Surroundings) -> None:
+        self.plans, self.force, self.around = plans, force, around
+        self.encoder = Encoder(plans[0])
+        is_double = plans[0].config.trainer.precision is Precision.FLOAT64
+        self.dtype = torch.float64 if is_double else torch.float32
+        self.encoded: dict[str, Encoded] = {}
+        self.samples: dict[str, Samples] = {}
+
+    def run(self) -> Iterator[Result]:
+        """Carry them out."""
+        runs: list[HeldRun] = []
+        for plan in self.plans:
+            store = Store(plan.config.store)
+            try:
+                parts = parts_of(plan)
+                runs.append(HeldRun(plan, parts, [_head(plan, part) for part in parts], store))
+            except Exception as error:
+                yield plan, refuse_unbegun(plan, store, error)
+        try:
+            for split in sorted({split for run in runs for split in _splits(run.parts)}):
+                self._open(split)
+        except Exception as error:
+            for run in runs:
+                yield run.plan, refuse_unbegun(run.plan, run.store, error)
+            return
+        self.encoder.release()
+        try:
+            # A thread of its own waits for the disk, which has a dozen things to do for each run,
+            # while the next ones are fitted.
+            what = f"Fitting heads, {self.plans[0].task.name} {self.plans[0].model.name}"
+            count = sum(len(run.parts) for run in runs)
+            with steps(what, count) as advance, ThreadPoolExecutor(1) as disk:
+                kept: Kept = deque()
+                for some in self._in_turn(runs):
+                    yield from _let_go(kept, MOST_HELD - len(some))
+                    yield from self._fit(some, disk, kept, advance)
+                yield from _let_go(kept, 0)
+        finally:
+            for run in runs:
+                run.held.close()
+
+    def _in_turn(self, runs: list[HeldRun]) -> Iterator[list[HeldRun]]:
+        """Take so many runs at a time as may be held, those whose heads step together first."""
+        places: dict[Hashable, int] = {}
+        for run in runs:
+            places.setdefault(run.heads[0].block, len(places))
+            places.setdefault(run.heads[0].group, len(places))
+
+        def place(run: HeldRun) -> tuple[int, int, int]:
+            head = run.heads[0]
+            return len(head.draws), places[head.block], places[head.group]
+
+        runs = sorted(runs, key=place)
+        # A turn's worth; while those are fitted, the others may still be written.
+        some = max(1, MOST_HELD * 2 // 3)
+        for start in range(0, len(runs), some):
+            yield runs[start : start + some]
+
+    def _open(self, split: str) -> None:
+        """Encode a split, or open what was encoded, and put it where heads are fitted."""
+        encoded = self.encoder.encode(split)
+        device = self.encoder.device
+        with warnings.catch_warnings():
+            # The file is read-only, which tensors do not know; nothing writes into it.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            features = torch.from_numpy(encoded.features)
+        targets = self.plans[0].source.rows(split).targets
+        labels = targets.astype(np.float32 if targets.ndim == 2 else np.int64)
+        on_device = features if device.type == "cpu" else features.to(device)
+        self.encoded[split] = encoded
+        self.samples[split] = Samples(on_device, torch.from_numpy(labels).to(device))
+
+    def _fit(
+        self, runs: list[HeldRun], disk: Executor, kept: Kept, advance: Callable[[int], None]
+    ) -> Iterator[Result]:
+        """Fit the heads of runs, turn by turn, score those that are whole by that, and keep them.
+
+        Args:
+            runs: Runs whose folders may be held.
+            disk: Writes what they leave.
+            kept: Collects those that are being written.
+            advance: Called with each number of heads that are done now.
+        """
+        jobs = [(run, k) for run in runs for k in range(len(run.parts))]
+        heads = [run.heads[k] for run, k in jobs]
+        num_features = self.encoded["train"].features.shape[2]
+        device = self.encoder.device
+        turns = turns_of(heads, num_features, self.plans[0].num_outputs, device)
+        for run in runs:
+            if (known := self._claim(run, disk)) is not None:
+                yield run.plan, known
+        for turn in turns:
+            mine = [i for i in turn if jobs[i][0].folder is not None]
+            advance(len(turn) - len(mine))
+            for run in self._fit_turn([jobs[i] for i in mine], [heads[i] for i in mine], advance):
+                kept.append((run, self._finish(run, disk)))
+                yield from _let_go(kept)
+
+    def _fit_turn(
+        self,
+        jobs: list[tuple[HeldRun, int]],
+        heads: list[Head],
+        advance: Callable[[int], None],
+    ) -> list[HeldRun]:
+        """Fit the heads of a turn; gives the runs that are whole by that."""
+        counted = 0
+
+        def count(number: int) -> None:
+            nonlocal counted
+            counted += number
+            advance(number)
+
+        fitted = self._fit_heads(heads, count)
+        advance(len(heads) - counted)  # what had to be fitted anew was counted twice
+        whole = []
+        for (run, k), one in zip(jobs, fitted, strict=True):
+            run.fitted[k] = one
+            run.together = max(run.together, len(jobs))
+            if len(run.fitted) == len(run.parts):
+                whole.append(run)
+        return whole
+
+    def _fit_heads(
+        self, heads: list[Head], advance: Callable[[int], None]
+    ) -> list[FittedHead | Exception]:
+        """Fit heads; where that fails, such as for lack of memory, half of them at a time."""
+        if not heads:
+            return []
+        try:
+            if heads[0].optimizer is OptimName.LBFGS:
+                from marsbench.training.frozen.lbfgs import fit_to_convergence
+
+                return [fit_to_convergence(head, self.samples, self.dtype) for head in heads]
+            return list(fit_heads(heads, self.samples, dtype=self.dtype, advance=advance))
+        except Exception as error:
+            if len(heads) == 1:
+                return [error]
+        half = len(heads) // 2
+        return self._fit_heads(heads[:half], advance) + self._fit_heads(heads[half:], advance)
+
+    def _claim(self, run: HeldRun, disk: Executor) -> Outcome | MarsbenchError | None:
+        """Hold a run's folder; gives what is known if others hold it, or have finished it."""
+        plan = run.plan
+        try:
+            folder = run.held.enter_context(run.store.claim(plan.run_id))
+            # Asked under the claim: another process may have finished it just now.
+            record = None if self.force else run.store.find(plan.run_id)
+            if record is not None:
+                run.held.close()
+                return Outcome(record, was_done=True)
+            if self.force:
+                run.store.clear(plan.run_id)
+        except (MarsbenchError, OSError) as error:
+            run.held.close()
+            known = explain(error, plan.config, run.store.folder(plan.run_id))
+            return known or told(error)
+        run.folder = folder
+        run.begun = disk.submit(begin, plan, folder)
+        return None
+
+    def _finish(self, run: HeldRun, disk: Executor) -> "Future[Outcome | MarsbenchError]":
+        """Score a run and have its record written; whatever goes wrong is of this run alone."""
+        folder = run.folder
+        if folder is None:
+            raise RuntimeError(f"{run.plan.run_id} is not held")
+        try:
+            fitted = _checked(run)
+            started = time.perf_counter()
+            trained = [self._trained(run, k, one) for k, one in fitted.items()]
+            for one in trained:
+                one.timing["eval"] = (time.perf_counter() - started) / len(trained)
+            whole = together(run.plan, trained)
+            if run.plan.config.pictures:
+                gallery(open_split(run.plan, "test"), whole.scored["test"], folder)
+            record = record_of(run.plan, whole, self.around)
+        except Exception as error:
+            return disk.submit(refuse, run, folder, error)
+        finally:
+            run.fitted.clear()
+        return disk.submit(keep, run, folder, fitted, whole, record)
+
+    def _trained(self, run: HeldRun, k: int, fitted: FittedHead) -> Trained:
+        """Score one head."""
+        plan, part = run.plan, run.parts[k]
+        backbone = self.encoded["train"].backbone
+        scored = {
+            name: self._predict(plan, fitted, section, run.heads[k].loss.objective)
+            for name, section in part.scored.items()
+        }
+        device = self.encoder.device
+        num_head = fitted.weight.numel() + fitted.bias.numel()
+        splits = sorted(_splits([part]))
+        num_train = len(_positions(part.train, len(plan.source.rows("train"))))
+        return Trained(
+            scored=scored,
+            weights=describe_weights(plan, sha256=backbone.sha256),
+            checkpoint=_checkpoint(plan, part, fitted),
+            timing={"data": 0.0, "train": fitted.seconds},
+            peak_memory=peak_memory(device),
+            parameters={"total": backbone.parameters + num_head, "trained": num_head},
+            device=device_name(device),
+            data={
+                "features": {
+                    # The cost of all runs that share them, whenever it was paid.
+                    "encode_s": sum(self.encoded[split].seconds for split in splits),
+                    "sha256": {split: self.encoded[split].sha256 for split in splits},
+                    "views": self.encoder.views("train"),
+                    "encoded_on": backbone.device,
+                    "heads_together": run.together,
+                },
+                **({"num_train": num_train} if part.name else {}),
+            },
+        )
+
+    def _predict(
+        self, plan: Plan, fitted: FittedHead, section: Section, objective: Objective
+    ) -> Predictions:
+        """Predict samples with a head and score it."""
+        rows = plan.source.rows(section.split)
+        chosen = _positions(section, len(rows))
+        samples = self.samples[section.split]
+        features, labels = samples.features[0], samples.labels
+        if section.indices is not None:
+            at = torch.from_numpy(chosen)
+            features, labels = features[at.to(features.device)], labels[at.to(labels.device)]
+        logits = logits_of(fitted, features)
+        scores = objective.probabilities(logits).cpu().numpy().astype(np.float32)
+        columns: dict[str, Any] = {"target": rows.targets[chosen], "scores": scores}
+        if rows.groups is not None:
+            columns["instrument"] = [rows.groups[int(i)] for i in chosen]
+        elif (meta := self.encoded[section.split].meta) is not None:
+            columns["meta"] = [meta[int(i)] for i in chosen]
+        values = metrics.score_labels(plan.task.kind, columns, plan.source.class_names)
+        wanted = labels.to(logits.dtype) if labels.is_floating_point() else labels
+        values["loss"] = float(objective.plain(logits, wanted).mean())
+        ids = rows.sample_ids
+        if section.indices is not None:
+            ids = [ids[int(i)] for i in chosen]
+        return Predictions(list(ids), columns, values)
+
+
+def _head(plan: Plan, part: Part) -> Head:
+    """Say what head a part of a run is."""
+    config = plan.config
+    num_train = len(plan.source.rows("train"))
+    val = None
+    if part.val is not None:
+        val = (part.val.split, _positions(part.val, len(plan.source.rows(part.val.split))))
+    return Head(
+        train=_positions(part.train, num_train),
+        draws=part.balance.draws,
+        val=val,
+        loss=HeadLoss(_objective(plan, part)),
+        seed=config.seed,
+        batch_size=config.effective_batch_size,
+        optimizer=config.optim.name,
+        lr=config.learning_rate,
+        weight_decay=config.optim.weight_decay,
+        momentum=config.optim.momentum,
+        scheduler=config.scheduler,
+        max_epochs=config.trainer.max_epochs,
+        patience=config.trainer.patience,
+        clip=config.trainer.gradient_clip_val,
+        turned=plan.augment is Augment.D4,
+    )
+
+
+def _objective(plan: Plan, part: Part) -> Objective:
+    choices = plan.task.kind, plan.loss, len(plan.source.class_names), plan.num_outputs
+    weights = part.balance.class_weights
+    return _unweighted(*choices) if weights is None else Objective(*choices, weights)
+
+
+@lru_cache(maxsize=64)
+def _unweighted(kind: Kind, loss: LossName, num_classes: int, num_outputs: int) -> Objective:
+    """One for all heads of a kind: it holds nothing, and building a module takes its time."""
+    return Objective(kind, loss, num_classes, num_outputs)
+
+
+def _positions(section: Section, length: int) -> NDArray[np.int64]:
+    return every_position(length) if section.indices is None else section.indices
+
+
+def _splits(parts: Sequence[Part]) -> set[str]:
+    """Splits whose features parts of a run need."""
+    found = {"train"}
+    for part in parts:
+        found |= {section.split for section in (*part.scored.values(), part.val) if section}
+    return found
+
+
+def _checked(run: HeldRun) -> dict[int, FittedHead]:
+    """Refuse heads that could not be fitted, or whose loss became no number."""
+    good: dict[int, FittedHead] = {}
+    for k, fitted in sorted(run.fitted.items()):
+        if isinstance(fitted, Exception):
+            if is_out_of_memory(fitted):
+                raise TrainingError(
+                    f"The device has too little memory for one head of {run.plan.model.name}.",
+                    "Add trainer.accelerator=cpu.",
+                ) from fitted
+            raise fitted
+        if fitted.broken is not None:
+            name = f" of {run.parts[k].name}" if run.parts[k].name else ""
+            raise TrainingError(
+                f"The loss{name} became no finite number in epoch {fitted.broken}.",
+                f"Lower optim.lr (now {run.plan.config.learning_rate:g}), or set "
+                "trainer.gradient_clip_val=1.0.",
+            )
+        if not fitted.converged:
+            raise TrainingError(
+                f"The head did not converge in {fitted.epochs_trained} iterations.",
+                f"Raise optim.weight_decay (now {run.plan.config.optim.weight_decay:g}).",
+            )
+        good[k] = fitted
+    return good
+
+
+def _checkpoint(plan: Plan, part: Part, fitted: FittedHead) -> dict[str, Any]:
+    """Say which epoch is tested, as for a network."""
+    if plan.config.optim.name is OptimName.LBFGS:
+        return {"chosen_by": "convergence", "iterations": fitted.epochs_trained}
+    told = {"epoch": fitted.epoch, "epochs_trained": fitted.epochs_trained}
+    if part.val is None:
+        return {"chosen_by": "last", **told}
+    return {"chosen_by": MONITOR, "value": fitted.losses[fitted.epoch], **told}

@@ -1,0 +1,386 @@
+"""What a frozen backbone makes of the images of a split: encoded once, in memory-mapped files.
+
+``MARSBENCH_HOME/features/TASK/KEY/`` holds ``features.f32``, the vectors of all samples of one
+split in all its views, and ``features.json``, written last, with the file's SHA-256 and what the
+records of heads say of the backbone. KEY covers everything that changes a feature. Several
+processes may ask for the same features at once: one encodes, the others wait; encoding that was
+interrupted goes on where it stopped.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from marsbench.base import environment, paths
+from marsbench.base.errors import DataError, TrainingError
+from marsbench.base.progress import steps, tell
+from marsbench.config.identity import PIPELINE, digest
+from marsbench.config.schema import Augment, Mode, Precision, Views
+from marsbench.data import decode
+from marsbench.data.datamodule import Speaking, check_batch, collate, default_workers
+from marsbench.data.dataset import MarsDataset
+from marsbench.data.transforms import augment_batch, finish_batch
+from marsbench.models.build import Classifier
+from marsbench.plan.resolve import Plan
+from marsbench.results.store import write_atomically
+from marsbench.training.building import build_network
+from marsbench.training.failures import is_out_of_memory
+from marsbench.training.loop.allocator import keep_freed_memory
+from marsbench.training.loop.devices import device_name, device_of
+from marsbench.training.loop.evaluation import meta_of
+from marsbench.training.provenance import backbone_digest
+from marsbench.training.trained import open_split
+
+VERSION = 1
+"""Part of the key: raise it whenever features come out otherwise."""
+
+NUM_TURNED = 8
+"""Views of ``views=d4``: flips and quarter turns, numbered by the three bits of a draw's seed."""
+
+_FEATURES = "features.f32"
+_TOLD = "features.json"
+_PARTIAL = "features.part"
+_REACHED = "reached.json"
+
+_BATCH = {"cpu": 32, "cuda": 256}
+"""Images encoded at a time; it moves features by rounding alone."""
+
+_BYTES = 4
+"""Of a number in single precision."""
+
+_SAVED_EVERY = 16
+"""Batches between two notes of how far encoding is."""
+
+Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What records say of a backbone whose features are used.
+
+    Attributes:
+        sha256: Digest of its tensors.
+        num_features: Length of a feature vector, F.
+        parameters: Number of its parameters.
+        device: What encoded.
+    """
+
+    sha256: str
+    num_features: int
+    parameters: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The features of a split.
+
+    Attributes:
+        features: Read-only and memory-mapped, float32 (V, N, F): N samples of the whole split in
+            V views, the first of them upright.
+        sha256: Of the file.
+        backbone: What encoded them.
+        seconds: What encoding took, whenever that was.
+        meta: What else the data say of each sample, as JSON; None where they say nothing.
+    """
+
+    features: Features
+    sha256: str
+    backbone: Backbone
+    seconds: float
+    meta: list[str] | None
+
+
+class Encoder:
+    """Encodes the splits of a run's task with its backbone, which is built when it is needed.
+
+    Args:
+        plan: The run. Runs that differ in seed, subset or how heads are fitted share features.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._most = _BATCH["cuda"]
+
+    def views(self, split: str) -> int:
+        """Views that are encoded: beside the upright one, of train images, for augmentation."""
+        turned = self.plan.config.views == Views.D4 and split == "train"
+        return NUM_TURNED if turned else 1
+
+    def encode(self, split: str) -> Encoded:
+        """Open the features of a split, encoding it first if need be.
+
+        Raises:
+            DataError: If an image cannot be read, or the cache cannot be written.
+            WeightsError: If the backbone's weights cannot be had.
+            TrainingError: If the device has too little memory for one image.
+        """
+        name = f"{split}-{self.key(split)}"
+        folder = paths.home() / "features" / self.plan.task.name / name
+        if (there := _open(folder)) is not None:
+            return there
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{folder}.lock"):
+                # Another process may have finished while this one waited.
+                found = _open(folder, told=True)
+                if found is None:
+                    self._write(folder, split)
+                    found = _open(folder)
+        except OSError as error:
+            raise DataError(
+                f"The cache of features {folder} cannot be written: {error.strerror or error}.",
+                f"Make room, or set MARSBENCH_HOME (now {paths.home()}), or protocol=online.",
+            ) from error
+        if found is None:
+            raise DataError(
+                f"The features in {folder} changed while they were written.", "Run again."
+            )
+        return found
+
+    def release(self) -> None:
+        """Forget the backbone, which fitting heads has no use for."""
+        if self.__dict__.pop("_classifier", None) is not None and self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def key(self, split: str) -> str:
+        """Name what the features of a split depend on."""
+        plan, spec = self.plan, self.plan.task
+        choices: dict[str, Any] = {
+            "version": VERSION,
+            "pipeline": PIPELINE,
+            "decode": [decode.VERSION, spec.decode, spec.channels, spec.rgb_bands],
+            "rows": plan.source.rows(split).fingerprint,
+            "architecture": plan.model.architecture,
+            "library": _version(str(plan.model.library)),
+            "weights": plan.weights,
+            "normalise": [plan.model.mean, plan.model.std],
+            "side": plan.side,
+            "bands": plan.config.bands if spec.channels > 3 else None,
+            "raster": plan.identity.get("spectra"),
+            "precision": plan.config.trainer.precision,
+            "views": self.views(split),
+        }
+        return digest(choices)[:16]
+
+    def _write(self, folder: Path, split: str) -> None:
+        """Encode what lacks of a split."""
+        started = time.perf_counter()
+        keep_freed_memory()
+        dataset = open_split(self.plan, split)
+        backbone = self._told
+        shape = (self.views(split), len(dataset), backbone.num_features)
+        rows = shape[0] * shape[1]
+        reached, spent = _reached(folder, shape)
+        if not reached:
+            _allocate(folder / _PARTIAL, rows * shape[2] * _BYTES)
+        partial: NDArray[np.float32] = np.memmap(
+            folder / _PARTIAL, dtype=np.float32, mode="r+", shape=(rows, shape[2])
+        )
+        batches = 0
+        with self._arithmetic():
+            for batch, at in self._batches(dataset, reached, rows):
+                partial[at.start : at.stop] = batch
+                batches += 1
+                if at.stop == rows or batches % _SAVED_EVERY == 0:
+                    partial.flush()  # type: ignore[attr-defined]
+                    seconds = spent + time.perf_counter() - started
+                    _note(folder / _REACHED, shape=list(shape), rows=at.stop, seconds=seconds)
+        if not np.isfinite(partial).all():
+            (folder / _PARTIAL).unlink()
+            raise DataError(
+                f"{self.plan.model.name} makes features that are no numbers of "
+                f"{self.plan.task.name} {split}.",
+                f"Use trainer.precision=32-true (now {self.plan.config.trainer.precision}).",
+            )
+        del partial
+        told = {
+            "shape": list(shape),
+            "sha256": _sha256(folder / _PARTIAL),
+            "backbone": vars(backbone),
+            "seconds": spent + time.perf_counter() - started,
+            "meta": meta_of(dataset).get("meta"),
+            "environment": environment.versions(),
+        }
+        (folder / _PARTIAL).replace(folder / _FEATURES)
+        write_atomically(folder / _TOLD, json.dumps(told, indent=2) + "\n")
+        (folder / _REACHED).unlink(missing_ok=True)
+
+    def _batches(
+        self, dataset: MarsDataset, start: int, rows: int
+    ) -> Iterator[tuple[Features, range]]:
+        """Encode from a row on, a view after the other; features (B, F) and which rows they are."""
+        config, count = self.plan.config, len(dataset)
+        workers = default_workers() if config.workers is None else config.workers
+        what = f"Encoding {self.plan.task.name} {dataset.split}"
+        with steps(what, rows) as advance, torch.inference_mode():
+            advance(start)
+            while start < rows:
+                view, first = divmod(start, count)
+                loader: DataLoader[Any] = DataLoader(
+                    Subset(Speaking(dataset), range(first, count)),
+                    batch_size=_BATCH.get(self.device.type, _BATCH["cpu"]),
+                    collate_fn=collate,
+                    num_workers=workers,
+                    pin_memory=self.device.type == "cuda",
+                )
+                for batch in loader:
+                    check_batch(batch)
+                    images = self._images(batch["image"], view)
+                    found = self._features(images).float().cpu().numpy()
+                    yield found, range(start, start + len(found))
+                    start += len(found)
+                    advance(len(found))
+
+    def _images(self, images: Tensor, view: int) -> Tensor:
+        """Bring images to the device, ready for the backbone, in a view."""
+        config = self.plan.config
+        moved = {"image": images.to(self.device, non_blocking=True)}
+        finished = finish_batch(
+            moved, Augment.NONE, channels_last=config.channels_last, dtype=self._dtype
+        )
+        ready: Tensor = finished["image"]
+        return augment_batch(ready, [view] * len(ready), Augment.D4) if view else ready
+
+    def _features(self, images: Tensor) -> Tensor:
+        """Encode images; where the device has too little memory, fewer at a time from now on."""
+        parts = []
+        for part in torch.split(images, self._most):
+            try:
+                parts.append(self._classifier.features(part))
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(part) == 1:
+                    raise TrainingError(
+                        f"The device has too little memory to encode one image with "
+                        f"{self.plan.model.name}.",
+                        "Use trainer.precision=bf16-mixed, trainer.accelerator=cpu or a smaller "
+                        "model.",
+                    ) from error
+                self._most = len(part) // 2
+                parts.append(self._features(part))
+        return torch.cat(parts)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where images are encoded and heads are fitted."""
+        return device_of(self.plan.config)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        is_double = self.plan.config.trainer.precision is Precision.FLOAT64
+        return torch.float64 if is_double else torch.float32
+
+    @contextlib.contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        """Mixed precision where the run asks for it."""
+        mixed = {Precision.BF16_MIXED: torch.bfloat16, Precision.FP16_MIXED: torch.float16}
+        chosen = mixed.get(self.plan.config.trainer.precision)
+        with torch.autocast(self.device.type, dtype=chosen, enabled=chosen is not None):
+            yield
+
+    @cached_property
+    def _classifier(self) -> Classifier:
+        plan, config = self.plan, self.plan.config
+        built = build_network(plan, Mode.FROZEN)
+        if not isinstance(built, Classifier):
+            raise TypeError(f"{plan.model.name} is no classifier")
+        built.eval().to(self.device, dtype=self._dtype)
+        if config.channels_last:
+            built.to(memory_format=torch.channels_last)
+        if config.compile:
+            # Of the classifier, whose forward pass nobody calls, it would be of no use.
+            built.backbone.compile()
+        return built
+
+    @cached_property
+    def _told(self) -> Backbone:
+        classifier = self._classifier
+        return Backbone(
+            sha256=backbone_digest(classifier),
+            num_features=int(classifier.head.in_features),  # type: ignore[arg-type]
+            parameters=sum(p.numel() for p in classifier.backbone.parameters()),
+            device=device_name(self.device),
+        )
+
+
+def _open(folder: Path, *, told: bool = False) -> Encoded | None:
+    """Open features; None if they are not there, or were damaged from outside, which is told.
+
+    Args:
+        folder: Their folder.
+        told: Whether that was said already.
+    """
+    try:
+        content = json.loads((folder / _TOLD).read_text())
+        shape = tuple(content["shape"])
+        features = np.memmap(folder / _FEATURES, dtype=np.float32, mode="r", shape=shape)
+        found = Encoded(
+            features,
+            str(content["sha256"]),
+            Backbone(**content["backbone"]),
+            float(content["seconds"]),
+            content["meta"],
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        if not told:
+            tell(f"The features in {folder} are damaged and encoded again.")
+        return None
+    if _sha256(folder / _FEATURES) != found.sha256:
+        if not told:
+            tell(f"The features in {folder} do not have their checksum and are encoded again.")
+        return None
+    return found
+
+
+def _reached(folder: Path, shape: tuple[int, int, int]) -> tuple[int, float]:
+    """Say how many rows are encoded already, and what they took."""
+    try:
+        told = json.loads((folder / _REACHED).read_text())
+        whole = int(np.prod(shape)) * _BYTES
+        if tuple(told["shape"]) == shape and (folder / _PARTIAL).stat().st_size == whole:
+            return int(told["rows"]), float(told["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return 0, 0.0
+
+
+def _allocate(path: Path, size: int) -> None:
+    """Make a file of so many bytes on the disk; a full one is an error here, not a crash later."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+
+
+@lru_cache
+def _version(package: str) -> str | None:
+    """Version of a package; looking it up takes longer than all else of a key."""
+    return environment.installed(package)
+
+
+def _note(path: Path, **values: Any) -> None:
+    write_atomically(path, json.dumps(values) + "\n")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, hashlib.sha256).hexdigest()

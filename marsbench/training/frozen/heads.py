@@ -1,0 +1,417 @@
+"""Fit many linear heads at once on cached features.
+
+Heads that draw the same samples in the same order (one seed, subset and batch size) are a
+**group**: they share every batch, and their weights stand side by side in one matrix. Groups with
+as many draws and equal batches step together in a **block**, as one batched product. What differs
+between heads of a group is a vector: learning rate, weight decay, schedule, patience, when they
+stop. A single run is a block of one head.
+
+What a head comes to does not depend on what is fitted beside it, but for rounding.
+"""
+
+import hashlib
+import math
+import time
+from collections.abc import Hashable, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from threading import Event
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from marsbench.config.schema import OptimName, SchedulerConfig
+from marsbench.data.datamodule import epoch_order
+from marsbench.training.frozen.losses import HeadLoss
+from marsbench.training.frozen.optimizers import LearningRate, Optimizer
+
+_MOST_LOGITS = 2**22
+"""Logits of the validation split computed at a time; bounds memory."""
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Features and labels of the samples of one split.
+
+    Attributes:
+        features: (V, N, F), of V views; on the device, or memory-mapped.
+        labels: int64 (N,), or float (N, K) of multilabel tasks; on the device.
+    """
+
+    features: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """One head to fit.
+
+    Attributes:
+        train: Positions in the train split it may draw from, int64 (n,).
+        draws: Positions among those that an epoch draws, int64 (m,).
+        val: Samples that choose the epoch, as (split, positions); None takes the last one.
+        loss: What it minimises.
+        seed: Seed of its first weights and of the order of its samples.
+        batch_size: Samples behind a step.
+        optimizer: Adam, AdamW or SGD.
+        lr: Learning rate.
+        weight_decay: Weight decay.
+        momentum: Momentum of SGD.
+        scheduler: Schedule of the learning rate.
+        max_epochs: Most epochs.
+        patience: Epochs without a better validation loss before it stops; None never stops early.
+        clip: Largest norm of its gradient; None does not clip.
+        turned: Whether every visit draws one of the views at random.
+    """
+
+    train: Indices
+    draws: Indices
+    val: tuple[str, Indices] | None
+    loss: HeadLoss
+    seed: int
+    batch_size: int
+    optimizer: OptimName
+    lr: float
+    weight_decay: float
+    momentum: float
+    scheduler: SchedulerConfig
+    max_epochs: int
+    patience: int | None
+    clip: float | None
+    turned: bool
+
+    @cached_property
+    def group(self) -> Hashable:
+        """What heads that share every batch have in common."""
+        return (self.seed, _digest(self.train), _digest(self.draws), self.block)
+
+    @cached_property
+    def block(self) -> Hashable:
+        """What heads that step together have in common."""
+        val = None if self.val is None else (self.val[0], _digest(self.val[1]))
+        size = min(self.batch_size, len(self.draws))
+        clips = self.clip is not None
+        return (len(self.draws), size, self.optimizer, val, self.loss.kind, clips, self.turned)
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """A head, fitted.
+
+    Attributes:
+        weight: (K, F).
+        bias: (K,).
+        epoch: Which epoch's weights these are.
+        epochs_trained: Epochs it was trained.
+        losses: Validation loss after each epoch; empty where none chooses.
+        rates: Learning rate of each epoch.
+        broken: Epoch in which the loss was no number; None if it always was.
+        converged: Whether fitting ended by itself, of what is fitted to convergence.
+        seconds: Its share of the time that fitting took.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    epoch: int
+    epochs_trained: int
+    losses: list[float]
+    rates: list[float]
+    broken: int | None = None
+    converged: bool = True
+    seconds: float = 0.0
+
+
+def _digest(numbers: Indices) -> bytes:
+    """Name positions in a few bytes."""
+    return hashlib.blake2b(np.ascontiguousarray(numbers).data, digest_size=16).digest()
+
+
+def fit_block(
+    heads: Sequence[Head],
+    samples: dict[str, Samples],
+    *,
+    dtype: torch.dtype = torch.float32,
+    stop: Event | None = None,
+) -> list[FittedHead]:
+    """Fit the heads of a block, all groups side by side.
+
+    Args:
+        heads: Heads that have `Head.block` in common.
+        samples: The splits they refer to; ``train`` among them.
+        dtype: Type of the weights.
+        stop: Asked after each epoch whether to go on.
+
+    Raises:
+        CancelledError: If it was told to stop.
+    """
+    started = time.perf_counter()
+    fitted = _Block(heads, samples, dtype).fit(stop)
+    share = (time.perf_counter() - started) / len(heads)
+    return [replace(one, seconds=share) for one in fitted]
+
+
+@dataclass
+class _Progress:
+    """Where a head is."""
+
+    rate: LearningRate
+    best: float = math.inf
+    epoch: int = -1
+    waited: int = 0
+    trained: int = 0
+    broken: int | None = None
+    losses: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+
+
+class _Block:
+    """S groups of at most G heads each, with K outputs.
+
+    The weights are (S, F + 1, G * K), the last of the F + 1 rows the biases. Groups of fewer heads
+    are filled up with heads that nobody asks for.
+    """
+
+    def __init__(
+        self, heads: Sequence[Head], samples: dict[str, Samples], dtype: torch.dtype
+    ) -> None:
+        self.heads, self.samples, self.dtype = heads, samples, dtype
+        self.first = heads[0]
+        train = samples["train"]
+        self.flat = train.features.flatten(0, 1)
+        self.num_rows = train.features.shape[1]
+        self.labels, self.device = train.labels, train.labels.device
+        # What is wanted of every output, (N, K): looked up in every step.
+        self.wanted = heads[0].loss.wanted(train.labels).to(dtype)
+        groups: dict[Hashable, list[int]] = {}
+        for i, head in enumerate(heads):
+            groups.setdefault(head.group, []).append(i)
+        self.width = max(map(len, groups.values()))
+        # Positions of the heads of each group; -1 where there is none, or it has stopped.
+        self.members = [group + [-1] * (self.width - len(group)) for group in groups.values()]
+        self.leaders = [heads[group[0]] for group in groups.values()]
+        self.outputs = self.first.loss.num_outputs
+        self.progress = [_Progress(LearningRate(head.lr, head.scheduler)) for head in heads]
+        self.optimizer = Optimizer(self.first.optimizer)
+        self.weights = self._first_weights()
+        self.chosen: dict[int, Tensor] = {}
+        self.val = None if self.first.val is None else self._opened(*self.first.val)
+        self._gather()
+
+    def _opened(self, split: str, indices: Indices) -> tuple[Tensor, Tensor]:
+        """Features (N, F) and labels of samples that choose the epoch."""
+        whole = self.samples[split]
+        where = torch.from_numpy(indices)
+        upright = whole.features[0]
+        taken = upright[where.to(upright.device)].to(self.device, self.dtype)
+        return taken, whole.labels[where.to(self.device)]
+
+    def _first_weights(self) -> Tensor:
+        """Draw first weights as torch's linear layers do, for every head from its own seed."""
+        num_features = self.flat.shape[1]
+        bound = 1 / math.sqrt(num_features)
+        drawn: dict[int, Tensor] = {}
+        for seed in {leader.seed for leader in self.leaders}:
+            rng = torch.Generator().manual_seed(seed)
+            drawn[seed] = torch.empty(num_features + 1, self.outputs, dtype=torch.float64)
+            drawn[seed].uniform_(-bound, bound, generator=rng)
+        rows = [drawn[leader.seed].repeat(1, self.width) for leader in self.leaders]
+        return torch.stack(rows).to(self.device, self.dtype)
+
+    def _gather(self) -> None:
+        """Put what is per head, or per group, into vectors."""
+        self.rows = [leader.train[leader.draws] for leader in self.leaders]
+        self.class_weights = self.first.loss.stacked(
+            [leader.loss for leader in self.leaders], self.device, self.dtype
+        )
+        self.decay = self._vector([head.weight_decay for head in self.heads])
+        self.momentum = self._vector([head.momentum for head in self.heads])
+        self.clips = self._vector([head.clip or math.inf for head in self.heads])
+
+    def _vector(self, values: Sequence[float]) -> Tensor:
+        """Spread one number per head over its outputs, (S, 1, G * K)."""
+        rows = [[values[i] if i >= 0 else 0.0 for i in group] for group in self.members]
+        vector = torch.tensor(rows, dtype=self.dtype, device=self.device)
+        return vector.repeat_interleave(self.outputs, dim=1)[:, None, :]
+
+    def fit(self, stop: Event | None = None) -> list[FittedHead]:
+        """Train until every head has stopped."""
+        epoch = 0
+        while self.members:
+            if stop is not None and stop.is_set():
+                raise CancelledError
+            self._train(epoch)
+            losses = self._val_losses()
+            for s, members in enumerate(self.members):
+                for g, i in enumerate(members):
+                    if i >= 0:
+                        self._note(i, s, g, epoch, None if losses is None else losses[s][g])
+            self._drop()
+            epoch += 1
+        return [self._fitted(i) for i in range(len(self.heads))]
+
+    def _train(self, epoch: int) -> None:
+        """Take the steps of one epoch."""
+        head = self.first
+        self.optimizer.set(self._rates(), self.decay, self.momentum)
+        drawn = [
+            epoch_order(len(rows), leader.seed, epoch)
+            for rows, leader in zip(self.rows, self.leaders, strict=True)
+        ]
+        rows = np.stack([own[order] for own, (order, _) in zip(self.rows, drawn, strict=True)])
+        where = rows
+        if head.turned:
+            where = rows + np.stack([seeds[order] & 7 for order, seeds in drawn]) * self.num_rows
+        at = torch.from_numpy(where).to(self.flat.device)
+        of = torch.from_numpy(rows).to(self.device)
+        size = min(head.batch_size, rows.shape[1])
+        for start in range(0, rows.shape[1], size):
+            part = slice(start, start + size)
+            self._step(
+                self._features(at[:, part]), self.labels[of[:, part]], self._wanted(of, part)
+            )
+
+    def _wanted(self, rows: Tensor, part: slice) -> Tensor:
+        chosen = rows[:, part]
+        return self.wanted.index_select(0, chosen.flatten()).view(*chosen.shape, -1)
+
+    def _features(self, rows: Tensor) -> Tensor:
+        """Take rows (S, B) of the train split's features: (S, B, F), of the weights' type."""
+        taken = self.flat.index_select(0, rows.flatten())
+        return taken.view(*rows.shape, -1).to(self.device, self.dtype)
+
+    def _step(self, x: Tensor, labels: Tensor, wanted: Tensor) -> None:
+        """Take one step on a batch (S, B, F) with labels (S, B) or (S, B, K), (S, B, K) wanted."""
+        weights = self.weights
+        logits = torch.baddbmm(weights[:, -1:], x, weights[:, :-1])
+        shaped = logits.view(*logits.shape[:2], -1, self.outputs)
+        slope = self.first.loss.slope(shaped, labels, self.class_weights, wanted)
+        slope = slope.flatten(2).div_(x.shape[1])
+        gradient = torch.empty_like(weights)
+        torch.bmm(x.transpose(1, 2), slope, out=gradient[:, :-1])
+        torch.sum(slope, dim=1, out=gradient[:, -1])
+        if self.first.clip is not None:
+            self._clip(gradient)
+        self.optimizer.step(weights, gradient)
+
+    def _clip(self, gradient: Tensor) -> None:
+        """Shorten the gradient of every head to its largest norm, as torch does."""
+        squares = gradient.square().sum(dim=1, keepdim=True)
+        norms = squares.view(len(squares), 1, -1, self.outputs).sum(dim=3).sqrt()
+        norms = norms.repeat_interleave(self.outputs, dim=2)
+        gradient.mul_((self.clips / (norms + 1e-6)).clamp(max=1.0))
+
+    def _rates(self) -> Tensor:
+        """Learning rate of every head in the epoch to come."""
+        rates = [0.0] * len(self.heads)
+        for i in self._left:
+            rates[i] = self.progress[i].rate.now(self.heads[i].max_epochs)
+            self.progress[i].rates.append(rates[i])
+        return self._vector(rates)
+
+    @property
+    def _left(self) -> list[int]:
+        """Heads that still train."""
+        return [i for group in self.members for i in group if i >= 0]
+
+    def _val_losses(self) -> list[list[float]] | None:
+        """Mean validation loss of every head, S lists of G."""
+        if self.val is None:
+            return None
+        features, labels = self.val
+        groups = len(self.weights)
+        # All groups in one product: the features are read but once.
+        beside = self.weights.permute(1, 0, 2).flatten(1)
+        most = max(1, _MOST_LOGITS // beside.shape[1])
+        total = torch.zeros(groups * self.width, dtype=self.dtype, device=self.device)
+        for start in range(0, len(features), most):
+            part = slice(start, start + most)
+            logits = torch.addmm(beside[-1], features[part], beside[:-1])
+            shaped = logits.view(len(logits), -1, self.outputs)
+            total += self.first.loss.means(shaped, labels[part]) * len(logits)
+        losses: list[list[float]] = (total / len(features)).view(groups, -1).tolist()
+        return losses
+
+    def _note(self, i: int, s: int, g: int, epoch: int, loss: float | None) -> None:
+        """Take note of a head's epoch."""
+        now, head = self.progress[i], self.heads[i]
+        now.trained = epoch + 1
+        if loss is None:
+            now.epoch = epoch
+            if now.trained == head.max_epochs:
+                self._keep(i, s, g)
+        else:
+            now.losses.append(loss)
+            if not math.isfinite(loss):
+                now.broken = epoch
+            elif loss < now.best:
+                now.best, now.epoch, now.waited = loss, epoch, 0
+                self._keep(i, s, g)
+            else:
+                now.waited += 1
+        now.rate.step(loss)
+
+    def _keep(self, i: int, s: int, g: int) -> None:
+        columns = slice(g * self.outputs, (g + 1) * self.outputs)
+        self.chosen[i] = self.weights[s, :, columns].clone()
+
+    def _is_done(self, i: int) -> bool:
+        now, head = self.progress[i], self.heads[i]
+        is_patient = head.patience is None or now.waited < head.patience
+        return now.trained >= head.max_epochs or not is_patient or now.broken is not None
+
+    def _drop(self) -> None:
+        """Forget the heads that have stopped, and make the block smaller where that pays."""
+        left = [[-1 if i < 0 or self._is_done(i) else i for i in group] for group in self.members]
+        kept = [s for s, group in enumerate(left) if max(group) >= 0]
+        width = max((sum(i >= 0 for i in left[s]) for s in kept), default=0)
+        if len(kept) == len(left) and width == self.width:
+            self.members = left
+            return
+        if not kept:
+            self.members = []
+            return
+        # Columns of each group that stay; those that have stopped fill up.
+        columns = [sorted(range(self.width), key=lambda g: left[s][g] < 0)[:width] for s in kept]
+        self.members = [[left[s][g] for g in row] for s, row in zip(kept, columns, strict=True)]
+        self.leaders, self.width = [self.leaders[s] for s in kept], width
+        start = torch.tensor(columns, device=self.device)[:, :, None] * self.outputs
+        index = (start + torch.arange(self.outputs, device=self.device)).flatten(1)[:, None, :]
+        groups = torch.tensor(kept, device=self.device)
+
+        def smaller(tensor: Tensor) -> Tensor:
+            part = tensor[groups]
+            return part.gather(2, index.expand(-1, part.shape[1], -1))
+
+        self.weights = smaller(self.weights)
+        self.optimizer.change(smaller)
+        self._gather()
+
+    def _fitted(self, i: int) -> FittedHead:
+        now = self.progress[i]
+        broken = now.broken
+        weights = self.chosen.get(i)
+        if weights is None:
+            weights = torch.full((self.flat.shape[1] + 1, self.outputs), math.nan)
+        if broken is None and not bool(torch.isfinite(weights).all()):
+            broken = max(now.epoch, 0)
+        return FittedHead(
+            weight=weights[:-1].T.contiguous(),
+            bias=weights[-1].clone(),
+            epoch=now.epoch,
+            epochs_trained=now.trained,
+            losses=now.losses,
+            rates=now.rates,
+            broken=broken,
+        )
+
+
+def logits_of(head: FittedHead, features: Tensor) -> Tensor:
+    """Apply a head to features (N, F); gives (N, K)."""
+    weight: Any = head.weight
+    return torch.addmm(head.bias, features.to(weight.device, weight.dtype), weight.T)

@@ -1,0 +1,104 @@
+"""Losses of many heads side by side, and their slopes in closed form."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from marsbench.config.schema import LossName
+from marsbench.tasks.kinds import Kind
+from marsbench.training.loop.losses.labels import Objective
+
+
+@dataclass(frozen=True, eq=False)
+class HeadLoss:
+    """What heads minimise.
+
+    Attributes:
+        objective: The loss of one head, as in training image by image.
+    """
+
+    objective: Objective
+
+    @property
+    def kind(self) -> Hashable:
+        """What losses whose heads may step together have in common."""
+        one = self.objective
+        return (one.kind, one.loss, one.num_classes, one.num_outputs, one.weights is not None)
+
+    @property
+    def num_outputs(self) -> int:
+        """Output nodes, K."""
+        return self.objective.num_outputs
+
+    @staticmethod
+    def stacked(
+        losses: Sequence["HeadLoss"], device: torch.device, dtype: torch.dtype
+    ) -> Tensor | None:
+        """Class weights of S losses of one kind, (S, classes)."""
+        weights = [loss.objective.weights for loss in losses]
+        known = [weight for weight in weights if weight is not None]
+        return torch.stack(known).to(device, dtype) if known else None
+
+    def wanted(self, labels: Tensor) -> Tensor:
+        """What is wanted of the K outputs: zeros and ones, (N, K), of labels (N,) or (N, K)."""
+        one = self.objective
+        if one.kind is Kind.MULTILABEL:
+            return labels
+        if one.num_outputs == 1:
+            return labels[:, None]
+        return functional.one_hot(labels, one.num_outputs)
+
+    def slope(
+        self, logits: Tensor, labels: Tensor, weights: Tensor | None, wanted: Tensor
+    ) -> Tensor:
+        """Derivative of the loss of every sample by its logits.
+
+        Args:
+            logits: (S, B, G, K) of S groups of G heads.
+            labels: int64 (S, B), or (S, B, K) of multilabel tasks.
+            weights: Class weights of the groups, (S, classes); None weighs all alike.
+            wanted: What `wanted` says of the labels, of the logits' type, (S, B, K).
+
+        Returns:
+            As the logits.
+        """
+        one = self.objective
+        wanted = wanted[:, :, None, :]
+        if one.kind is Kind.MULTILABEL:
+            chance = torch.sigmoid(logits)
+            if weights is None:
+                return chance.sub_(wanted).div_(one.num_outputs)
+            positive = weights[:, None, None, :] * wanted
+            return (chance * (1 - wanted + positive) - positive).div_(one.num_outputs)
+        if one.loss is LossName.CROSS_ENTROPY:
+            slope = torch.softmax(logits, dim=3).sub_(wanted)
+        else:
+            slope = torch.sigmoid(logits).sub_(wanted).div_(one.num_outputs)
+        if weights is not None:
+            slope *= weights.gather(1, labels)[:, :, None, None]
+        return slope
+
+    def means(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss of every head over all samples, classes weighed alike.
+
+        Args:
+            logits: (N, G, K).
+            labels: (N,), or (N, K) of multilabel tasks.
+
+        Returns:
+            (G,).
+        """
+        one = self.objective
+        if one.kind is not Kind.MULTILABEL and one.loss is LossName.CROSS_ENTROPY:
+            # Three times as fast as one loss after the other, and the same to rounding.
+            of_label = labels[:, None, None].expand(-1, logits.shape[1], 1)
+            right = logits.gather(2, of_label)[:, :, 0]
+            return (torch.logsumexp(logits, dim=2) - right).mean(dim=0)
+        heads = logits.shape[1]
+        every = labels.repeat_interleave(heads, dim=0)
+        if every.is_floating_point():
+            every = every.to(logits.dtype)
+        return one.plain(logits.flatten(0, 1), every).view(-1, heads).mean(dim=0)

@@ -1,0 +1,128 @@
+"""What runs of a bank leave in their folders, and in what order."""
+
+import contextlib
+import csv
+import io
+import math
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from marsbench.base.errors import MarsbenchError, TrainingError
+from marsbench.plan.resolve import Plan
+from marsbench.results.record import Outcome, RunRecord
+from marsbench.results.store import CONFIG, LOGS, Store
+from marsbench.training.failures import explain
+from marsbench.training.frozen.heads import FittedHead, Head
+from marsbench.training.loop.evaluation import save_predictions
+from marsbench.training.loop.module import MONITOR
+from marsbench.training.parts import Part
+from marsbench.training.provenance import config_text, save_tensors
+from marsbench.training.trained import Trained
+
+
+@dataclass(eq=False)
+class HeldRun:
+    """A run under way.
+
+    Attributes:
+        plan: The run.
+        parts: Its trainings.
+        heads: What each of them fits.
+        store: Where its record goes.
+        folder: Its folder, while it is held.
+        held: Lets go of the folder.
+        begun: Whether its config is written.
+        fitted: The heads of its parts, or what is in their way.
+        together: Most heads that one of its own was fitted with, itself included.
+    """
+
+    plan: Plan
+    parts: list[Part]
+    heads: list[Head]
+    store: Store
+    folder: Path | None = None
+    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    begun: "Future[None] | None" = None
+    fitted: dict[int, FittedHead | Exception] = field(default_factory=dict)
+    together: int = 0
+
+
+def begin(plan: Plan, folder: Path) -> None:
+    """Write what was begun. Nothing rests on it, so it does not wait for the disk."""
+    (folder / CONFIG).write_text(config_text(plan.config), encoding="utf-8")
+
+
+def keep(
+    run: HeldRun, folder: Path, heads: dict[int, FittedHead], whole: Trained, record: RunRecord
+) -> Outcome | MarsbenchError:
+    """Write all a run leaves, its record last; gives what was in the way if anything was."""
+    config = run.plan.config
+    try:
+        if run.begun is not None:
+            run.begun.result()
+        save_predictions(folder, whole.scored)
+        for k, part in enumerate(run.parts):
+            place = part.folder(folder)
+            if part.name:
+                place.mkdir(exist_ok=True)
+            if config.save_model:
+                _save_head(heads[k], place)
+            if config.logger.csv:
+                _write_curve(place, heads[k])
+        run.store.finish(record)
+    except Exception as error:
+        return refuse(run, folder, error)
+    return Outcome(record, was_done=False)
+
+
+def refuse(run: HeldRun, folder: Path, error: Exception) -> MarsbenchError:
+    """Leave word of what stopped a run."""
+    known = explain(error, run.plan.config, folder) or told(error)
+    run.store.fail(run.plan.run_id, known if known is error else error)
+    return known
+
+
+def refuse_unbegun(plan: Plan, store: Store, error: Exception) -> MarsbenchError:
+    """Leave word of what stopped a run before its folder was held."""
+    known = explain(error, plan.config, store.folder(plan.run_id)) or told(error)
+    with contextlib.suppress(MarsbenchError, OSError), store.claim(plan.run_id) as folder:
+        begin(plan, folder)
+        store.fail(plan.run_id, known if known is error else error)
+    return known
+
+
+def told(error: Exception) -> MarsbenchError:
+    """Put what nobody foresaw into words; `failed.json` has its traceback."""
+    if isinstance(error, MarsbenchError):
+        return error
+    told = TrainingError(
+        f"The run stopped on {type(error).__name__}: {error}.",
+        "failed.json in its folder tells where; if nothing is wrong with your data, report it.",
+    )
+    told.__cause__ = error
+    return told
+
+
+def _save_head(fitted: FittedHead, place: Path) -> None:
+    state: dict[str, Tensor] = {"head.weight": fitted.weight, "head.bias": fitted.bias}
+    save_tensors({name: tensor.cpu() for name, tensor in state.items()}, place)
+
+
+def _write_curve(folder: Path, fitted: FittedHead) -> None:
+    """Write a head's learning curve as a network's is."""
+    if not fitted.rates:
+        return
+    logs = folder / LOGS
+    logs.mkdir(exist_ok=True)
+    place = logs / "attempt_1"
+    place.mkdir(exist_ok=True)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["epoch", "lr", MONITOR])
+    for epoch, rate in enumerate(fitted.rates):
+        loss = fitted.losses[epoch] if fitted.losses else math.nan
+        writer.writerow([epoch, rate, "" if math.isnan(loss) else loss])
+    (place / "metrics.csv").write_text(text.getvalue())

@@ -1,0 +1,112 @@
+"""Callbacks: the progress bar and checkpoints that are never half-written."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from marsbench.training.loop.module import MONITOR
+
+
+class ProgressBar(pl.Callback):
+    """One bar for the whole training, with the time it still takes at most.
+
+    Silent when standard error is not a terminal.
+    """
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the bar, at the epoch a resumed run continues from."""
+        if not sys.stderr.isatty() or not trainer.is_global_zero:
+            return
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("ETA at most"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        batches = int(trainer.num_training_batches)
+        epochs = trainer.max_epochs or 1
+        self._task = self._progress.add_task(
+            f"epoch 1/{epochs}",
+            total=batches * epochs,
+            completed=batches * trainer.current_epoch,
+        )
+        self._progress.start()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Advance."""
+        if self._progress is not None:
+            self._progress.advance(self._task)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say which epoch it is and the validation loss so far."""
+        if self._progress is not None:
+            loss = trainer.callback_metrics.get(MONITOR)
+            shown = "" if loss is None else f"  {MONITOR} {float(loss):.4f}"
+            epoch = min(trainer.current_epoch + 2, trainer.max_epochs or 1)
+            self._progress.update(
+                self._task, description=f"epoch {epoch}/{trainer.max_epochs}{shown}"
+            )
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the bar away."""
+        self._stop()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Take the bar away."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it: killed at any moment, the last stays."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint."""
+        final = Path(path)
+        partial = final.with_name(f"{final.name}.part")
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        # Not through Lightning, which writes to the system's temporary folder and moves from there.
+        with partial.open("wb") as file:
+            torch.save(checkpoint, file)
+            # On disk before it replaces the last one, or a machine that dies leaves neither.
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(final)

@@ -1,0 +1,175 @@
+"""Score a split with the chosen weights, and keep its predictions."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from marsbench.data.datamodule import MarsDataModule
+from marsbench.data.dataset import MarsDataset
+from marsbench.data.rows import Boxes
+from marsbench.metrics import labels as metrics
+from marsbench.metrics import masks as mask_metrics
+from marsbench.results.store import PREDICTIONS
+from marsbench.training.loop.losses.labels import Objective
+from marsbench.training.loop.module import MarsModule
+from marsbench.training.loop.objectives import Found, MaskObjective, Observed
+from marsbench.training.loop.trainer import interruptible
+
+MAPS = "maps"
+"""Folder of a run with the predicted class maps of the test split, a PNG per sample."""
+
+
+NO_BOXES = Boxes(np.zeros((0, 4)), np.zeros(0, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A split's predictions and what they score.
+
+    Attributes:
+        sample_ids: N ids.
+        columns: What is stored of every sample, by column: lists, or arrays, of N. Of labels
+            ``target`` and ``scores``, probabilities (K,) as float32; of masks ``confusion``, pixels
+            by class in the truth (rows) and the prediction, (K * K,); of boxes ``target_boxes``,
+            ``target_labels``, ``boxes``, ``scores`` and ``labels``; of data that say more of
+            their samples, such as the region, ``meta`` as JSON. Re-scoring them gives the
+            metrics.
+        metrics: Metric name to value.
+    """
+
+    sample_ids: list[str]
+    columns: dict[str, Any]
+    metrics: dict[str, float]
+
+
+def evaluate(
+    trainer: pl.Trainer,
+    module: MarsModule,
+    data: MarsDataModule,
+    dataset: MarsDataset,
+    folder: Path | None = None,
+) -> Predictions:
+    """Predict a split and score it.
+
+    Args:
+        trainer: Runs the loop.
+        module: The model, with the weights to test.
+        data: Gives the loader.
+        dataset: The split.
+        folder: The run's folder, to keep the class maps of the test split in; None keeps none.
+    """
+    # It is not attached to a trainer that is handed a loader.
+    data.trainer = trainer
+    objective = module.objective
+    if isinstance(objective, MaskObjective) and folder is not None and dataset.split == "test":
+        objective.keep = _map_writer(folder / MAPS)
+    with dataset.averaged(module.config.num_views):
+        interruptible(
+            trainer,
+            lambda: trainer.predict(module, data.ordered(dataset), return_predictions=False),
+        )
+    outputs = module.take_outputs()
+    columns, found = _scored(objective, dataset, outputs)
+    columns |= meta_of(dataset)
+    found["loss"] = float(objective.val_loss(outputs))
+    if isinstance(objective, MaskObjective):
+        objective.keep = None
+    return Predictions(list(dataset.sample_ids), columns, found)
+
+
+def _scored(
+    objective: Any, dataset: MarsDataset, outputs: Observed
+) -> tuple[dict[str, list[Any]], dict[str, float]]:
+    names = dataset.class_names
+    if isinstance(objective, Objective):
+        # Scored from the float32 that is stored, so that re-scoring gives the same numbers.
+        logits = torch.as_tensor(outputs["logits"])
+        scores = objective.probabilities(logits).cpu().numpy().astype(np.float32)
+        labels: dict[str, list[Any]] = {"target": list(dataset.targets), "scores": list(scores)}
+        if dataset.rendering is not None:
+            labels["instrument"] = [
+                str(dataset.samples[int(i)].meta.get("instrument", "")) for i in dataset.indices
+            ]
+        return labels, metrics.score_labels(objective.kind, labels, names)
+    if isinstance(objective, MaskObjective):
+        confusions = torch.as_tensor(outputs["confusion"]).cpu().numpy()
+        values = mask_metrics.score(confusions, names)
+        return {"confusion": list(confusions.reshape(len(confusions), -1))}, values
+    from marsbench.metrics import boxes as box_metrics
+
+    truths = [dataset.samples[int(i)].boxes or NO_BOXES for i in dataset.indices]
+    found: list[Found] = list(outputs["detections"])
+    columns = {
+        "target_boxes": [truth.xyxy.tolist() for truth in truths],
+        "target_labels": [truth.labels.tolist() for truth in truths],
+        **{name: [getattr(one, name).tolist() for one in found] for name in Found._fields},
+    }
+    return columns, box_metrics.score(truths, found, names)
+
+
+def meta_of(dataset: MarsDataset) -> dict[str, list[Any]]:
+    """What else the data say of the samples, as JSON; no column where they say nothing."""
+    if not dataset.has_meta or dataset.rendering is not None:
+        return {}
+    found = (dataset.samples[int(i)].meta for i in dataset.indices)
+    return {"meta": [json.dumps(dict(meta), default=str) for meta in found]}
+
+
+def _map_writer(folder: Path) -> Any:
+    """Make what writes class maps: their pixels are class ids."""
+
+    def write(sample_id: str, classes: NDArray[np.uint8]) -> None:
+        path = folder / f"{sample_id}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(classes).save(path)
+
+    return write
+
+
+def save_predictions(folder: Path, scored: dict[str, Predictions]) -> None:
+    """Write the predictions of the splits into a run's folder."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    names = list(dict.fromkeys(name for found in scored.values() for name in found.columns))
+    columns: dict[str, Any] = {
+        "split": pa.array([split for split, p in scored.items() for _ in p.sample_ids]),
+        "sample_id": pa.array([i for p in scored.values() for i in p.sample_ids]),
+    }
+    for name in names:
+        columns[name] = _column(
+            [p.columns.get(name, [None] * len(p.sample_ids)) for p in scored.values()]
+        )
+    partial = folder / f".{PREDICTIONS}.part"
+    # Numbers and ids that hardly repeat are no smaller by a dictionary, and take twice the time;
+    # and the writer's many small pieces go to the disk as one.
+    content = pa.BufferOutputStream()
+    parquet.write_table(pa.table(columns), content, use_dictionary=["split"])
+    partial.write_bytes(content.getvalue())
+    partial.replace(folder / PREDICTIONS)
+
+
+def _column(splits: list[Any]) -> Any:
+    """Make a column of what each split has; rows of numbers of one length in one go."""
+    import pyarrow as pa
+
+    if not all(isinstance(split, np.ndarray) for split in splits):
+        values = [value for split in splits for value in split]
+        first = values[0] if values else None
+        if not isinstance(first, np.ndarray) or any(
+            not isinstance(value, np.ndarray) or value.shape != first.shape for value in values
+        ):
+            return pa.array(values)
+        splits = [np.stack(values)]
+    whole = np.concatenate(splits)
+    if whole.ndim == 1:
+        return pa.array(whole)
+    offsets = np.arange(len(whole) + 1, dtype=np.int32) * whole.shape[1]
+    return pa.ListArray.from_arrays(offsets, pa.array(whole.reshape(-1)))

@@ -1,0 +1,88 @@
+"""Train, resume, and find the checkpoint that validation chose."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from marsbench.base.errors import StoreError
+from marsbench.config.schema import Checkpoint
+from marsbench.data.datamodule import MarsDataModule
+from marsbench.results.store import CHECKPOINTS, write_atomically
+from marsbench.training.loop.module import MONITOR, MarsModule
+from marsbench.training.loop.trainer import BEST, LAST, interruptible
+
+FITTED = "fitted.json"
+"""Written when training is over: a run interrupted after that only evaluates."""
+
+
+def fit(trainer: pl.Trainer, module: MarsModule, data: MarsDataModule, folder: Path) -> int | None:
+    """Train, or go on from the last whole epoch; returns that epoch if there was one."""
+    checkpoints = folder / CHECKPOINTS
+    if (checkpoints / FITTED).exists():
+        return int(json.loads((checkpoints / FITTED).read_text())["epochs_trained"])
+    last = checkpoints / LAST
+    state = _read(last)
+    resumed_from = None if state is None else int(state["epoch"]) + 1
+    if state is None or not _has_stopped(state):
+        interruptible(
+            trainer, lambda: trainer.fit(module, datamodule=data, ckpt_path=last if state else None)
+        )
+        epochs = trainer.current_epoch
+    else:
+        epochs = int(state["epoch"]) + 1
+    if trainer.is_global_zero:
+        write_atomically(checkpoints / FITTED, json.dumps({"epochs_trained": epochs}) + "\n")
+    return resumed_from
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Read a checkpoint of ours; None if there is none."""
+    if not path.exists():
+        return None
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types on damaged files
+        raise StoreError(
+            f"The checkpoint {path} of the interrupted run is damaged ({type(error).__name__}).",
+            "Start this run anew with --force (from Python: force=True).",
+        ) from error
+    return content
+
+
+def _has_stopped(state: dict[str, Any]) -> bool:
+    """Whether early stopping had ended the training this checkpoint is the last of."""
+    return any(
+        callback.get("stopped_epoch", 0) > 0
+        for name, callback in state["callbacks"].items()
+        if name.startswith("EarlyStopping")
+    )
+
+
+def load_chosen(module: MarsModule, folder: Path) -> dict[str, Any]:
+    """Load the checkpoint that validation chose, or the last; says which."""
+    checkpoints = folder / CHECKPOINTS
+    is_last = module.config.trainer.checkpoint is Checkpoint.LAST
+    path = checkpoints / (LAST if is_last else BEST)
+    best = _read(path)
+    if best is None:
+        raise FileNotFoundError(path)
+    own = module.load_state_dict(best["state_dict"], strict=module.strict_loading)
+    frozen = module.model.frozen_prefix
+    if odd := [k for k in own.missing_keys if not k.removeprefix("model.").startswith(frozen)]:
+        raise StoreError(
+            f"The checkpoint {path} lacks {len(odd)} tensor(s), such as {odd[0]}.",
+            "Start this run anew with --force (from Python: force=True).",
+        )
+    fitted = json.loads((checkpoints / FITTED).read_text())
+    if is_last:
+        return {"chosen_by": "last", "epoch": int(best["epoch"]), **fitted}
+    chosen = next(v for v in best["callbacks"].values() if v.get("monitor") == MONITOR)
+    return {
+        "chosen_by": MONITOR,
+        "epoch": int(best["epoch"]),
+        "value": float(chosen["best_model_score"]),
+        "epochs_trained": fitted["epochs_trained"],
+    }

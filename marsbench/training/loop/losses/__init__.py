@@ -1,0 +1,1 @@
+"""Losses of label and mask tasks."""

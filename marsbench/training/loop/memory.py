@@ -1,0 +1,87 @@
+"""Too little memory: smaller batches, of which a step takes correspondingly more."""
+
+import gc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from marsbench.base.errors import TrainingError
+from marsbench.base.progress import tell
+from marsbench.config.schema import RunConfig
+from marsbench.models.spec import Library
+from marsbench.plan.resolve import Plan
+from marsbench.results.record import RunRecord
+from marsbench.training.failures import is_out_of_memory
+
+
+def within_memory(
+    plan: Plan, folder: Path, execute: Callable[[Plan, Path], RunRecord]
+) -> RunRecord:
+    """Carry out a run; where memory does not suffice, in half the batch and twice the batches.
+
+    A step is the mean over the same samples, so the run and its id stay what they are, but for
+    the statistics of batch normalisation, which are those of one batch; it goes on from the last
+    whole epoch. The record says so.
+
+    Args:
+        plan: The run.
+        folder: Its folder.
+        execute: Carries it out.
+
+    Raises:
+        TrainingError: If memory does not suffice for one sample at a time.
+    """
+    given = plan.config
+    while True:
+        try:
+            record = execute(plan, folder)
+        except Exception as error:
+            # Of several devices one may have enough, and wait for the others.
+            alone = plan.config.world_size == 1 and plan.model.library is not Library.TABULAR
+            if not (alone and is_out_of_memory(error)):
+                raise
+            smaller = in_smaller_batches(plan.config)
+            if smaller is None:
+                raise TrainingError(
+                    f"The device has too little memory for {given.model}, even for one sample at "
+                    "a time.",
+                    "Use trainer.precision=bf16-mixed, a smaller model or another device.",
+                ) from error
+        else:
+            return record if plan.config is given else _noted(record, given)
+        # Out of the handler, whose error holds on to the tensors of every function it passed.
+        plan = replace(plan, config=smaller)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        tell(
+            f"Too little memory: goes on with optim.batch_size={smaller.optim.batch_size} and "
+            f"trainer.accumulate_grad_batches={smaller.trainer.accumulate_grad_batches}."
+        )
+
+
+def in_smaller_batches(config: RunConfig) -> RunConfig | None:
+    """Take half the batch, or the largest part that divides it; None if it is one sample."""
+    batch = config.optim.batch_size
+    parts = next((n for n in range(2, batch + 1) if batch % n == 0), None)
+    if parts is None:
+        return None
+    accumulated = config.trainer.accumulate_grad_batches * parts
+    return replace(
+        config,
+        optim=replace(config.optim, batch_size=batch // parts),
+        trainer=replace(config.trainer, accumulate_grad_batches=accumulated),
+    )
+
+
+def _noted(record: RunRecord, given: RunConfig) -> RunRecord:
+    """Say in a record that its batches are smaller than asked for."""
+    optim, trainer = record.config["optim"], record.config["trainer"]
+    note = (
+        f"Memory did not suffice for optim.batch_size={given.optim.batch_size}: trained with "
+        f"{optim['batch_size']} and trainer.accumulate_grad_batches="
+        f"{trainer['accumulate_grad_batches']}."
+    )
+    return replace(record, data={**record.data, "notes": [*record.data.get("notes", []), note]})

@@ -1,0 +1,279 @@
+"""The one LightningModule: optimises a model by its kind's loss and collects predictions."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, distributed
+from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
+
+from marsbench.base.errors import TrainingError
+from marsbench.config.schema import Augment, OptimName, Precision, RunConfig, SchedulerName
+from marsbench.data.datamodule import check_batch
+from marsbench.data.transforms import finish_batch
+from marsbench.models.modes import Model
+from marsbench.training.loop.losses.labels import Objective
+from marsbench.training.loop.objectives import BoxObjective, MaskObjective, Observed
+
+MONITOR = "val/loss"
+"""What early stopping, the choice of checkpoint and the plateau schedule watch (paper, C.4)."""
+
+CHECK_EVERY = 50
+"""On a GPU, batches between two looks at their losses."""
+
+_PLATEAU = "plateau_schedule"
+
+
+class MarsModule(pl.LightningModule):
+    """Trains a model.
+
+    Args:
+        model: The model, in its mode.
+        objective: What the kind of task asks of it: gives the loss, and what evaluation keeps.
+        config: The run: gives optimiser and schedule.
+        augment: Changes of train images, resolved.
+        num_draws: Train samples drawn in an epoch, by all devices together.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        objective: Objective | MaskObjective | BoxObjective,
+        config: RunConfig,
+        *,
+        augment: Augment,
+        num_draws: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        self.config = config
+        self.augment = augment
+        self.num_draws = num_draws
+        # A frozen backbone is in no checkpoint, so a checkpoint lacks what the model has.
+        self.strict_loading = not model.is_frozen
+        self._plateau: lr_scheduler.ReduceLROnPlateau | None = None
+        self._plateau_state: dict[str, Any] | None = None
+        self._outputs: list[Observed] = []
+        self._num_dropped = 0
+        self._unchecked: list[tuple[int, Tensor]] = []
+        self._sum_of_losses = 0.0
+
+    def on_before_batch_transfer(
+        self, batch: dict[str, Any], dataloader_idx: int
+    ) -> dict[str, Any]:
+        """Say what is wrong with a sample that a process that loads data could not read."""
+        check_batch(batch)
+        return batch
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Change train images at random and scale all, in batches on the device."""
+        # Lightning converted to double what was floating point already; images were not.
+        double = self.config.trainer.precision is Precision.FLOAT64
+        return finish_batch(
+            batch,
+            self.augment,
+            channels_last=self.config.channels_last,
+            dtype=torch.float64 if double else torch.float32,
+        )
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """One batch's share of the loss of its step."""
+        # Seeds dropout: a resumed run is the run that never stopped, whatever else drew
+        # random numbers before.
+        place = [self.config.seed, self.current_epoch, batch_idx, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+        losses = self.objective.train_losses(self.model, batch)
+        self._num_dropped += batch.get("dropped", 0)
+        num_mine, share = self._share(batch_idx)
+        losses = losses[:num_mine]
+        loss: Tensor = losses.sum() * share
+        self._unchecked.append((batch_idx, losses.detach().sum()))
+        # Looking at a loss makes the host wait for a GPU, so there it is not done every time.
+        if losses.device.type == "cpu" or len(self._unchecked) >= CHECK_EVERY:
+            self._check_losses()
+        return loss
+
+    def _share(self, batch_idx: int) -> tuple[int, float]:
+        """Say how a batch's losses enter the mean over all samples of its optimiser step.
+
+        Lightning takes the mean over accumulated batches and over devices, which is the mean over
+        samples only where all are of one size; the last ones of an epoch are not.
+
+        Returns:
+            How many samples of this device's batch count, and the factor of their sum that makes
+            Lightning's mean of means the mean over the samples of the step.
+        """
+        world, accumulated = self.trainer.world_size, self.config.trainer.accumulate_grad_batches
+        together = self.config.optim.batch_size * world
+        start = batch_idx * together
+        in_batch = min(together, self.num_draws - start)
+        first = start // (together * accumulated) * (together * accumulated)
+        in_step = min(together * accumulated, self.num_draws - first)
+        num_mine = len(range(self.global_rank, in_batch, world))
+        return num_mine, accumulated * world / in_step
+
+    def _check_losses(self) -> None:
+        """Raise if one of the last losses is not a number, on all devices together."""
+        sums = torch.stack([loss for _, loss in self._unchecked]).float()
+        bad = ~torch.isfinite(sums)
+        if self.trainer.world_size > 1:
+            bad = self.trainer.strategy.reduce(bad.float(), reduce_op="sum") > 0
+        self._sum_of_losses += float(sums.nan_to_num().sum())
+        if bad.any():
+            batch_idx = self._unchecked[int(bad.nonzero()[0])][0]
+            value = float(sums[bad][0])
+            # Where this device's own is a number, another's is not.
+            became = "no number on another device" if math.isfinite(value) else value
+            raise TrainingError(
+                f"The training loss became {became} in epoch {self.current_epoch}, "
+                f"batch {batch_idx}.",
+                f"Lower optim.lr (now {self.config.learning_rate:g}), set "
+                f"trainer.gradient_clip_val=1.0, or use trainer.precision=32-true "
+                f"(now {self.config.trainer.precision}).",
+            )
+        self._unchecked.clear()
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the sum of the epoch's losses."""
+        self._sum_of_losses = 0.0
+        self._num_dropped = 0
+        self._unchecked.clear()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the mean loss of the epoch's samples."""
+        if self._unchecked:
+            self._check_losses()
+        total = torch.tensor(self._sum_of_losses, dtype=torch.float64, device="cpu")
+        if self.trainer.world_size > 1:
+            total = self.trainer.strategy.reduce(total.float().to(self.device), reduce_op="sum")
+        self.log("train/loss", float(total) / self.num_draws)
+        if self._num_dropped:
+            # Boxes of which the blown-up part of the image showed too little.
+            self.log("train/boxes_dropped", float(self._num_dropped))
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Collect outputs; the loss is taken over the whole split at once."""
+        self._collect(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean loss over all validation samples, whatever the batch size."""
+        loss = self.objective.val_loss(self.take_outputs())
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"The validation loss became {loss.item()} in epoch {self.current_epoch}.",
+                f"Lower optim.lr (now {self.config.learning_rate:g}).",
+            )
+        self.log(MONITOR, loss)
+        if self._plateau is not None:
+            # Here, before the checkpoint is written: Lightning would step it afterwards, and
+            # skip that step when a run resumes.
+            self._plateau.step(float(loss))
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Collect outputs for `take_outputs`."""
+        self._collect(batch)
+
+    def _collect(self, batch: dict[str, Any]) -> None:
+        observed = self.objective.observe(self.model, batch)
+        self._outputs.append({"index": batch["index"], **observed})
+
+    def take_outputs(self) -> Observed:
+        """Hand over what evaluation collected, in the order of the split.
+
+        Returns:
+            ``index`` (N,) and what the objective observes of the samples of all devices: tensors
+            (N, ...), on this device, or lists of N.
+        """
+        outputs = _joined(self._outputs)
+        self._outputs.clear()
+        if self.trainer.world_size > 1:
+            outputs = _gathered(outputs, self.device)
+        return _taken(outputs, torch.as_tensor(outputs["index"]).argsort())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave a frozen backbone out: it is where it came from, unchanged."""
+        if self._plateau is not None:
+            checkpoint[_PLATEAU] = self._plateau.state_dict()
+        if self.model.is_frozen:
+            checkpoint["state_dict"] = {
+                k: v
+                for k, v in checkpoint["state_dict"].items()
+                if not k.removeprefix("model.").startswith(self.model.frozen_prefix)
+            }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the plateau schedule's state until there is an optimiser for it."""
+        self._plateau_state = checkpoint.get(_PLATEAU)
+
+    def configure_optimizers(self) -> Any:
+        """Optimiser over what trains, and the schedule."""
+        optim = self.config.optim
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        lr, decay = self.config.learning_rate, optim.weight_decay
+        optimizer: Optimizer
+        match optim.name:
+            case OptimName.ADAM:
+                optimizer = Adam(parameters, lr=lr, weight_decay=decay)
+            case OptimName.ADAMW:
+                optimizer = AdamW(parameters, lr=lr, weight_decay=decay)
+            case OptimName.SGD:
+                optimizer = SGD(
+                    parameters,
+                    lr=lr,
+                    weight_decay=decay,
+                    momentum=optim.momentum,
+                    nesterov=optim.momentum > 0,
+                )
+        return {"optimizer": optimizer, **self._schedule(optimizer)}
+
+    def _schedule(self, optimizer: Optimizer) -> dict[str, Any]:
+        scheduler, epochs = self.config.scheduler, self.config.trainer.max_epochs
+        match scheduler.name:
+            case SchedulerName.NONE:
+                return {}
+            case SchedulerName.COSINE:
+                return {"lr_scheduler": lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)}
+            case SchedulerName.STEP:
+                step = lr_scheduler.StepLR(optimizer, scheduler.step_size, scheduler.gamma)
+                return {"lr_scheduler": step}
+            case SchedulerName.PLATEAU:
+                self._plateau = lr_scheduler.ReduceLROnPlateau(
+                    optimizer, factor=scheduler.gamma, patience=scheduler.patience
+                )
+                if self._plateau_state is not None:
+                    self._plateau.load_state_dict(self._plateau_state)
+                return {}
+
+
+def _joined(parts: list[Observed]) -> Observed:
+    """Put batches together."""
+    joined: Observed = {}
+    for name, first in parts[0].items():
+        values: list[Any] = [part[name] for part in parts]
+        is_tensor = isinstance(first, Tensor)
+        joined[name] = torch.cat(values) if is_tensor else [v for part in values for v in part]
+    return joined
+
+
+def _taken(outputs: Observed, order: Tensor) -> Observed:
+    """Choose samples."""
+    return {
+        name: values[order.to(values.device)]
+        if isinstance(values, Tensor)
+        else [values[i] for i in order.tolist()]
+        for name, values in outputs.items()
+    }
+
+
+def _gathered(outputs: Observed, device: torch.device) -> Observed:
+    """Collect what every device has of a split; a sample that two have counts once."""
+    parts: list[Any] = [None] * distributed.get_world_size()
+    mine = {n: v.cpu() if isinstance(v, Tensor) else v for n, v in outputs.items()}
+    distributed.all_gather_object(parts, mine)
+    whole = _joined(parts)
+    _, first = np.unique(torch.as_tensor(whole["index"]).numpy(), return_index=True)
+    chosen = _taken(whole, torch.from_numpy(first))
+    return {n: v.to(device) if isinstance(v, Tensor) else v for n, v in chosen.items()}

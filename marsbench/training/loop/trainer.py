@@ -1,0 +1,184 @@
+"""Lightning's trainer as a run wants it: loggers, callbacks, devices, signals."""
+
+import contextlib
+import logging
+import os
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch import distributed
+from torch.utils import deterministic as deterministic_options
+
+from marsbench.base.errors import ConfigError
+from marsbench.config.schema import Checkpoint, RunConfig
+from marsbench.results.store import CHECKPOINTS, LOGS
+from marsbench.training.loop.callbacks import AtomicCheckpointIO, ProgressBar
+from marsbench.training.loop.module import MONITOR
+
+BEST, LAST = "best.ckpt", "last.ckpt"
+
+
+def process_rank(config: RunConfig) -> int:
+    """Which of the processes that train together this is; 0 where there is but one."""
+    return int(getattr(rank_zero_only, "rank", None) or 0) if config.world_size > 1 else 0
+
+
+def make_trainer(config: RunConfig, folder: Path, *, alone: bool = False) -> pl.Trainer:
+    """Build the trainer of a run.
+
+    Args:
+        config: The run.
+        folder: The run's folder.
+        alone: Whether only this process evaluates, whatever the number of devices.
+
+    Raises:
+        ConfigError: If its options cannot be used here.
+    """
+    options = config.trainer
+    chooses = options.checkpoint is Checkpoint.BEST
+    callbacks: list[pl.Callback] = []
+    if not alone:
+        callbacks += [
+            ProgressBar(),
+            # One file each, overwritten in place. The second is written every epoch, which
+            # save_last=True of the first would do only when the loss improves.
+            *(
+                ModelCheckpoint(
+                    folder / CHECKPOINTS,
+                    filename=Path(name).stem,
+                    monitor=monitor,
+                    enable_version_counter=False,
+                )
+                for name, monitor in (((BEST, MONITOR),) if chooses else ()) + ((LAST, None),)
+            ),
+        ]
+        if options.patience is not None and chooses:
+            callbacks.append(EarlyStopping(MONITOR, patience=options.patience))
+    try:
+        return pl.Trainer(
+            max_epochs=options.max_epochs,
+            precision=options.precision.value,
+            accumulate_grad_batches=options.accumulate_grad_batches,
+            gradient_clip_val=options.gradient_clip_val,
+            accelerator=options.accelerator,
+            devices=1 if alone else options.devices,
+            num_nodes=1 if alone else options.num_nodes,
+            strategy="auto" if alone else options.strategy,
+            callbacks=callbacks,
+            logger=_loggers(config, folder) if not alone and process_rank(config) == 0 else False,
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=folder,
+            deterministic="warn" if options.deterministic else False,
+            benchmark=not options.deterministic,
+            # Our samplers share samples out themselves.
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            enable_checkpointing=not alone,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
+        raise ConfigError(
+            f"These trainer options cannot be used here: {error}",
+            "Change trainer.accelerator, trainer.devices, trainer.strategy or trainer.precision.",
+        ) from error
+
+
+def leave_group() -> None:
+    """Part from the processes of the other devices when all are done."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
+def _loggers(config: RunConfig, folder: Path) -> list[Logger]:
+    chosen = config.logger
+    logs = folder / LOGS
+    # A resumed run logs into a folder of its own: Lightning's CSV logger clears an old one.
+    attempt = f"attempt_{1 + len(list(logs.glob('attempt_*')))}"
+    loggers: list[Logger] = []
+    try:
+        if chosen.csv:
+            loggers.append(CSVLogger(logs, name="", version=attempt))
+        if chosen.tensorboard:
+            loggers.append(TensorBoardLogger(logs, name="tensorboard", version=attempt))
+        if chosen.wandb:
+            (logs / attempt).mkdir(parents=True, exist_ok=True)
+            loggers.append(
+                WandbLogger(project=chosen.project, name=folder.name, save_dir=logs / attempt)
+            )
+    except ModuleNotFoundError as error:
+        name = "wandb" if chosen.wandb and "wandb" in str(error) else "tensorboard"
+        raise ConfigError(
+            f"logger.{name}=true needs the package {name}, which is not installed.",
+            f"Install it: pip install 'marsbench[{name}]'.",
+        ) from error
+    return loggers
+
+
+def interruptible(trainer: pl.Trainer, work: Callable[[], object]) -> None:
+    """Let Ctrl-C and SIGTERM reach the caller: Lightning turns them into exit codes 1 and 0."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        work()
+    except SystemExit as ended:
+        signal.signal(signal.SIGINT, handler)
+        if not trainer.interrupted:
+            raise
+        if type(ended) is SystemExit:
+            raise KeyboardInterrupt from None
+        # Its subclass for SIGTERM, which carries no exit code: preemption must not look like
+        # success.
+        raise SystemExit(128 + signal.SIGTERM) from None
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Lightning's advice; errors and our own words remain."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        # Its own default is set when it is imported, so a parent's level would not do.
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        for module in ("pytorch_lightning", "lightning_fabric"):
+            warnings.filterwarnings("ignore", module=module)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def restored() -> Iterator[None]:
+    """Give the caller's process back its random states, choice of algorithms and environment."""
+    # Lightning leaves the ranks of its processes there, which would mislead the next run.
+    variables = dict(os.environ)
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    options: Any = deterministic_options  # its type stub knows no attributes
+    fill = options.fill_uninitialized_memory
+    # It writes every new tensor once more, against programs that read what they never wrote.
+    options.fill_uninitialized_memory = False
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with isolate_rng():
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            options.fill_uninitialized_memory = fill
+            os.environ.clear()
+            os.environ.update(variables)
