@@ -19,7 +19,7 @@ from marsbench.tasks.catalog import TASKS
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import Decode
 from tests.cli.test_commands import lines, marsbench
-from tests.data.test_sources import folder_of, publish
+from tests.data.sources.test_open import folder_of, publish
 from tests.fakes import make_spec, read_rows, write_folder, write_spec
 from tests.hub_data import repo_of, zip_of
 from tests.server import COMMIT, Server

@@ -20,7 +20,7 @@ from marsbench.sweep.launchers.local import LocalLauncher, slots, visible_gpus
 from marsbench.sweep.launchers.settings import LauncherSettings, get_launcher, load_settings
 from tests.sweep.records import write_suite
 
-TOP = Path(__file__).parents[2]
+TOP = Path(__file__).parents[3]
 FROZEN = {"task": "frost_cls", "model": "efficientnet_lite0"}
 SCRATCH = {"task": "frost_cls", "model": "resnet10t", "mode": "scratch"}
 

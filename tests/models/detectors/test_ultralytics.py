@@ -12,7 +12,7 @@ from torch import nn
 from marsbench.base.errors import NotAvailableError, WeightsError
 from marsbench.models.detectors.torchvision import build_detector
 from tests.fakes import needs_ultralytics
-from tests.models.test_detectors import CLASSES, SIDE, SPECS, build
+from tests.models.detectors.test_detectors import CLASSES, SIDE, SPECS, build
 
 
 def test_the_body_of_yolo_ends_before_the_neck() -> None:

@@ -1,6 +1,6 @@
 """Units as tasks of ray. The tests marked slow need ray itself:
 
-pip install 'marsbench[ray]'; pytest -m slow tests/sweep/test_ray.py
+pip install 'marsbench[ray]'; pytest -m slow tests/sweep/launchers/test_ray.py
 """
 
 import os

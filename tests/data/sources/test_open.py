@@ -276,7 +276,7 @@ def test_a_worker_without_network(
     assert not server.seen("/train-")
     server.forget()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     done = subprocess.run(
         [sys.executable, "-c", WORKER], check=True, cwd=tmp_path, capture_output=True, text=True
     )

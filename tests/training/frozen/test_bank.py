@@ -35,7 +35,7 @@ from marsbench.training.frozen.writing import begin
 from marsbench.training.loop.evaluation import save_predictions
 from marsbench.training.parts import parts_of
 from tests.fakes import make_spec, write_folder, write_spec
-from tests.training.banks import config, grid, run_all
+from tests.training.frozen.banks import config, grid, run_all
 
 pytestmark = pytest.mark.usefixtures("own_home")
 

@@ -18,7 +18,7 @@ from marsbench.report.statistics.summary import (
 )
 from marsbench.report.study.scores import Group, Trouble, study_of
 from marsbench.results.record import RunRecord
-from tests.report.test_scores import record, whole
+from tests.report.study.test_scores import record, whole
 
 
 def group_of(records: list[RunRecord]) -> Group:

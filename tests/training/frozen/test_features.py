@@ -20,7 +20,7 @@ from marsbench.training.frozen import features
 from marsbench.training.frozen.bank import run_bank
 from marsbench.training.frozen.features import Encoder
 from tests.fakes import make_spec, write_folder, write_spec
-from tests.training.banks import config, run_all
+from tests.training.frozen.banks import config, run_all
 
 pytestmark = pytest.mark.usefixtures("own_home")
 
