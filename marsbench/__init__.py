@@ -7,10 +7,10 @@ and ``marsbench --help`` load neither torch nor hydra.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from marsbench.base.version import __version__
+
 if TYPE_CHECKING:
     from marsbench.api import load_dataset, load_records, make_report, run
-
-__version__ = "0.1.0"
 
 _API = {"run": "api", "load_dataset": "api", "load_records": "api", "make_report": "api"}
 

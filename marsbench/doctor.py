@@ -23,8 +23,8 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from marsbench import __version__
 from marsbench.base import environment, paths
+from marsbench.base.version import __version__
 from marsbench.config.schema import RunConfig
 
 LOADING = 180.0

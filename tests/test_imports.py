@@ -4,6 +4,8 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,129 +14,88 @@ import marsbench
 
 PACKAGE = Path(marsbench.__file__).parent
 
-PLAIN = {
-    "__version__",
-    "kinds",
-    "config",
-    "identity",
-    "errors",
-    "paths",
-    "data.spec",
-    "data.catalog",
-    "data.tables",
-}
-PLAIN |= {"models.spec", "models.zoo", "results.record"}
-
-# Part -> parts of ours it may import; `PLAIN` is open to every part.
-ALLOWED = {
-    "kinds": set(),
-    "errors": set(),
-    "paths": set(),
-    "progress": set(),
-    "files": {"errors"},
-    "environment": set(),
-    "config": {"errors", "config_values"},
-    "identity": {"config"},
-    "metrics": {"kinds", "errors"},
-    "metrics_segmentation": {"data"},
-    "metrics_detection": {"data"},
-    "key_notes": {"config"},
-    "hparams": {"config_values"},
-    "data": {"data", "demo", "spectra", "progress", "environment"},
-    "demo": {"demo", "spectra"},
-    "spectra": {"spectra"},
-    "config_values": {"errors"},
-    "models": {"models", "progress", "environment"},
-    "predict": {
-        "predict",
-        "data",
-        "models",
-        "results",
-        "training",
-        "environment",
-        "files",
-        "progress",
-    },
-    "report": {
-        "report",
-        "results",
-        "metrics",
-        "metrics_segmentation",
-        "progress",
-        "environment",
-    },
-    "results": {"results"},
-    "doctor": {"data", "environment"},
-    "ensemble": {"data", "ensemble_weights", "results", "metrics", "environment"},
-    "ensemble_weights": {"data"},
-    "submissions": {"data", "metrics", "results", "spectra", "training", "progress"},
-    "sweep": {
-        "sweep",
-        "config_values",
-        "data",
-        "environment",
-        "hparams",
-        "plan",
-        "plan_choices",
-        "progress",
-        "results",
-        "training",  # in the functions of a worker alone
-    },
-    "plan": {"data", "models", "files", "plan_choices"},
-    "plan_choices": {"data", "models", "spectra"},
-    "training": {
-        "training",
-        "data",
-        "models",
-        "metrics",
-        "results",
-        "plan",
-        "plan_choices",
-        "spectra",
-        "progress",
-        "environment",
-        "metrics_segmentation",
-        "metrics_detection",
-        "ensemble_weights",
-    },
-}
-ANYTHING = {"api", "cli", "__init__", "__main__"}
+FLOORS = (
+    {"base"},
+    {"tasks"},
+    {"config", "metrics", "spectra"},
+    {"demo"},
+    {"data", "models"},
+    {"plan", "results"},
+    {"training"},
+    {"predict"},
+    {"evaluate"},
+    {"sweep"},
+    {"report"},
+    {"leaderboard"},
+    {"api", "doctor"},
+    {"cli"},
+    {"__init__", "__main__"},
+)
+"""Folders from the ground up; one imports itself and the floors below, never a neighbour."""
 
 
-def modules() -> Iterator[tuple[str, Path]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        relative = path.relative_to(PACKAGE).with_suffix("")
-        yield ".".join(p for p in relative.parts if p != "__init__") or "__init__", path
+@cache
+def modules() -> dict[str, Path]:
+    paths = {p.relative_to(PACKAGE.parent).with_suffix(""): p for p in PACKAGE.rglob("*.py")}
+    return {".".join(p for p in k.parts if p != "__init__"): v for k, v in sorted(paths.items())}
 
 
 def imports_of(path: Path) -> Iterator[str]:
+    """Modules that a file imports, those inside functions too; of a package the module taken."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            for alias in node.names:
+                module = f"{node.module}.{alias.name}"
+                yield module if module in modules() else node.module
 
 
-@pytest.mark.parametrize(
-    ("name", "path"), list(modules()), ids=lambda v: v if isinstance(v, str) else ""
-)
-def test_parts_import_only_what_they_may(name: str, path: Path) -> None:
-    part = name.partition(".")[0]
-    if part in ANYTHING:
-        return
-    for imported in imports_of(path):
-        if not imported.startswith("marsbench."):
-            continue
-        target = imported.removeprefix("marsbench.")
-        if any(target == plain or target.startswith(f"{plain}.") for plain in PLAIN):
-            continue
-        assert target.partition(".")[0] in ALLOWED[part], f"{name} imports {imported}"
+def floor(module: str) -> int:
+    room = module.split(".")[1] if "." in module else "__init__"
+    return next(i for i, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def graph() -> dict[str, set[str]]:
+    known = modules()
+    return {
+        name: {i for i in imports_of(path) if i in known and i != "marsbench"}
+        for name, path in known.items()
+    }
+
+
+def test_imports_go_down_only() -> None:
+    for name, targets in graph().items():
+        for target in targets:
+            same_room = name.split(".")[1:2] == target.split(".")[1:2]
+            assert same_room or floor(target) < floor(name), f"{name} imports {target}"
+
+
+def test_nothing_imports_the_package_itself() -> None:
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module == "marsbench":
+                rooms = {path.stem for path in PACKAGE.iterdir()}
+                assert all(alias.name in rooms for alias in node.names), name
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    TopologicalSorter(graph()).prepare()  # raises CycleError, which names the circle
+
+
+def test_folders_explain_themselves() -> None:
+    """At the top are entry points and folders; no file repeats its folder's or a sibling's word."""
+    assert {p.stem for p in PACKAGE.glob("*.py")} == {"__init__", "__main__", "api", "doctor"}
+    for path in modules().values():
+        siblings = {p.stem for p in path.parent.iterdir()} - {path.stem} | {path.parent.name}
+        words = path.stem.strip("_").split("_")
+        prefixes = {"_".join(words[:i]) for i in range(1, len(words))}
+        assert not prefixes & siblings, f"{path} repeats {prefixes & siblings}"
 
 
 def test_only_the_command_line_imports_hydra() -> None:
-    for name, path in modules():
-        if not name.startswith("cli"):
+    for name, path in modules().items():
+        if not name.startswith("marsbench.cli"):
             assert not any(i.startswith(("hydra", "omegaconf")) for i in imports_of(path)), name
 
 
@@ -154,7 +115,7 @@ HEAVY = ("torch", "hydra", "pandas", "matplotlib", "sklearn", "timm")
             "import sys; sys.argv = ['marsbench', 'list', 'models']\n"
             "from marsbench.cli import main; main()"
         ),
-        "import marsbench.plan.resolve",
+        "import marsbench.plan.resolve, marsbench.config.notes, marsbench.results.record",
     ],
     ids=["import", "help", "tasks", "models", "plan"],
 )

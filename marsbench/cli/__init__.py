@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from marsbench import __version__
+from marsbench.base.version import __version__
 from marsbench.cli import (
     complete,
     data,

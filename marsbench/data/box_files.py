@@ -22,7 +22,8 @@ from marsbench.data.boxes import (
     to_class,
     voc_class,
 )
-from marsbench.data.rows import Boxes, normalise
+from marsbench.data.rows import Boxes
+from marsbench.tasks.spec import normalise
 
 _RELATIVE_DIGITS = 16
 """Decimals of a relative number: enough to find the grid again in any image."""

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.base.errors import DataError, some
-from marsbench.data.rows import Boxes, normalise
-from marsbench.tasks.spec import TaskSpec
+from marsbench.data.rows import Boxes
+from marsbench.tasks.spec import TaskSpec, normalise
 
 GRID = 10**8
 """Steps of a coordinate in one pixel: six decimals of a centre and size come to seven of a corner

@@ -11,8 +11,8 @@ from PIL import Image, UnidentifiedImageError
 
 from marsbench.base.errors import DataError, some
 from marsbench.data import tiff
-from marsbench.data.rows import BACKGROUND, Pixels, Raw, normalise
-from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.data.rows import Pixels, Raw
+from marsbench.tasks.spec import BACKGROUND, Decode, TaskSpec, normalise
 
 VERSION = 2
 """Part of the cache's key: raise it whenever a decoder's output changes."""

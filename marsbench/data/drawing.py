@@ -14,7 +14,8 @@ from PIL import Image
 
 from marsbench.base.errors import DataError
 from marsbench.data.decode import IGNORE
-from marsbench.data.rows import BACKGROUND, Boxes, Pixels, normalise
+from marsbench.data.rows import Boxes, Pixels
+from marsbench.tasks.spec import BACKGROUND, normalise
 
 PALETTE = (
     "#56B4E9",
@@ -238,3 +239,13 @@ def save(figure: Figure, path: Path) -> None:
         raise DataError(
             f"{path} cannot be written: {error}.", "Name a PNG in a folder that exists."
         ) from error
+
+
+def spread(length: int, count: int) -> NDArray[np.int64]:
+    """At most so many positions of so many, evenly spread, the first and the last among them."""
+    return np.linspace(0, length - 1, min(count, length)).astype(np.int64)
+
+
+def short(sample_id: str, length: int = 26) -> str:
+    """End of a long id, which tells more than its beginning."""
+    return sample_id if len(sample_id) <= length else f"...{sample_id[3 - length :]}"

@@ -11,11 +11,7 @@ from numpy.typing import NDArray
 from marsbench.base.errors import DataError
 from marsbench.config.schema import SourceName, Subset
 from marsbench.spectra.spectrum import Spectrum
-from marsbench.tasks.spec import TaskSpec
-
-BACKGROUND = "background"
-"""What every task calls the pixels of no object: class 0 of masks, and of no box."""
-
+from marsbench.tasks.spec import TaskSpec, normalise
 
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 """Pixels of shape (H, W, C): 8 bits, or in [0, 1]."""
@@ -215,8 +211,3 @@ def code_notes(codes: Sequence[str]) -> tuple[str, ...]:
 def _is_code(names: Sequence[str]) -> bool:
     """Whether data name a class by an acronym alone, such as ``ael``."""
     return len(names) == 1 and re.fullmatch(r"[a-z0-9]{2,4}", names[0]) is not None
-
-
-def normalise(name: str) -> str:
-    """Fold case and punctuation: ``Non Frost`` and ``non_frost`` are one name."""
-    return re.sub(r"[\W_]+", " ", name).strip().casefold()

@@ -4,16 +4,15 @@ Sample ``index`` of a split depends on the recipe, the split, the index and its 
 never on other samples or on how many there are.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from math import floor
-from typing import Any
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.base import lazy
 from marsbench.base.errors import unknown_name
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.spec import SPLITS
@@ -231,7 +230,7 @@ def labels(recipe: Recipe, split: str, size: float) -> list[tuple[str, ...]]:
     names = list(recipe.class_weights)
     count = max(round(recipe.sizes[split] * size), len(names))
     if recipe.label_sets is not None:
-        return list(_function(recipe.label_sets)(rng, count))
+        return list(lazy.load(recipe.label_sets)(rng, count))
     counts = _largest_remainder(list(recipe.class_weights.values()), count)
     ordered = [(name,) for name, n in zip(names, counts, strict=True) for _ in range(n)]
     return [ordered[i] for i in rng.permutation(count)]
@@ -258,14 +257,8 @@ def render(recipe: Recipe, split: str, index: int, names: tuple[str, ...]) -> ND
             raise unknown_name(f"class of {recipe.task}", name, recipe.class_weights)
     rng = np.random.default_rng(_seed(recipe, split, 1, index))
     label = names[0] if recipe.label_sets is None else names
-    image: NDArray[np.uint8] = _function(recipe.render)(rng, label, recipe.image_size)
+    image: NDArray[np.uint8] = lazy.load(recipe.render)(rng, label, recipe.image_size)
     return image
-
-
-def _function(path: str) -> Callable[..., Any]:
-    module, _, name = path.partition(":")
-    found: Callable[..., Any] = getattr(import_module(module), name)
-    return found
 
 
 def _seed(recipe: Recipe, split: str, *stream: int) -> np.random.SeedSequence:

@@ -5,11 +5,11 @@ Sample ``index`` of a split depends on the recipe, the split and the index alone
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from zlib import crc32
 
 import numpy as np
 
+from marsbench.base import lazy
 from marsbench.base.errors import unknown_name
 from marsbench.demo.art.scene import Scene
 from marsbench.tasks.spec import SPLITS
@@ -70,6 +70,5 @@ def draw_scene(recipe: SceneRecipe, split: str, index: int) -> Scene:
         raise unknown_name("split", split, SPLITS)
     entropy = (crc32(recipe.task.encode()), recipe.version, SPLITS.index(split))
     rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(1, index)))
-    module, _, name = recipe.draw.partition(":")
-    scene: Scene = getattr(import_module(module), name)(rng, recipe.image_size)
+    scene: Scene = lazy.load(recipe.draw)(rng, recipe.image_size)
     return scene

@@ -11,7 +11,7 @@ from marsbench.models.spec import ModelSpec
 from marsbench.tasks.kinds import Kind
 
 if TYPE_CHECKING:
-    from marsbench.models.detectors.torchvision import Detector
+    from marsbench.models.detectors.base import Detector
     from marsbench.models.segmenters.smp import Segmenter
 
 Model: TypeAlias = "Classifier | Segmenter | Detector"
@@ -63,7 +63,7 @@ def build_for_mode(
             color_of_band=colors,
         )
     elif kind is Kind.DETECTION:
-        from marsbench.models.detectors.torchvision import build_detector
+        from marsbench.models.detectors.build import build_detector
 
         model = build_detector(
             spec,

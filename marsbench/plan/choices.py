@@ -20,14 +20,14 @@ from marsbench.config.schema import (
 from marsbench.data.cache import DirectSamples, cached_samples
 from marsbench.data.imbalance import Balance, balance, class_counts
 from marsbench.data.rendering import Rendering, rendering_for
-from marsbench.data.rows import BACKGROUND, Source, normalise
+from marsbench.data.rows import Source
 from marsbench.data.spectra import VERSION as POINTS_VERSION
 from marsbench.data.subsets import Selection
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.spectra.features import VERSION as FEATURES_VERSION
 from marsbench.spectra.raster import VERSION as RASTER_VERSION
 from marsbench.tasks.kinds import KINDS, Kind
-from marsbench.tasks.spec import Decode, Platform, TaskSpec
+from marsbench.tasks.spec import BACKGROUND, Decode, Platform, TaskSpec, normalise
 
 SEGMENTATION_LOSSES = (
     LossName.CROSS_ENTROPY,

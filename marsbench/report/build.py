@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from marsbench import __version__
 from marsbench.base.errors import ConfigError, StoreError, unknown_name
 from marsbench.base.progress import steps
+from marsbench.base.version import __version__
 from marsbench.report.analysis import (
     OBSERVED,
     REFERENCE,

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from marsbench import __version__
 from marsbench.base.errors import BusyError, StoreError
+from marsbench.base.version import __version__
 from marsbench.results.record import RunRecord
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ from marsbench.plan.resolve import Plan, Resolver
 from marsbench.results.store import FAILED, RECORD, Store
 from marsbench.sweep import cost
 from marsbench.sweep.cost import Measured
-from marsbench.sweep.units import MOST_RUNS
 from marsbench.tasks.spec import SPLITS, TaskSpec
 
 SHARD_SPEED = cost.SPEED["gpu"]
@@ -376,3 +375,7 @@ def ordered(units: Sequence[Unit]) -> list[Unit]:
         of_task[key] = of_task.get(key, 0.0) + unit.seconds
     rank = {key: i for i, key in enumerate(sorted(of_task, key=lambda key: -of_task[key]))}
     return sorted(units, key=lambda unit: (rank[place_of(unit.runs[0].config)], -unit.seconds))
+
+
+MOST_RUNS = 5000
+"""Most runs of one unit: what a killed worker leaves undone stays small."""

@@ -11,25 +11,20 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from marsbench.base.errors import MarsbenchError, StoreError
 from marsbench.config.identity import slug
 from marsbench.config.schema import RunConfig
 from marsbench.data.download.web import shown
 from marsbench.results.store import FAILED, RECORD, now, write_atomically
-
-if TYPE_CHECKING:
-    from marsbench.sweep.planner import SweepPlan
+from marsbench.sweep.planner import SweepPlan
 
 SWEEPS = ".sweeps"
 SWEEP = "sweep.json"
 UNITS = "units"
 LOGS = "logs"
 WORKERS = "workers"
-
-MOST_RUNS = 5000
-"""Most runs of one unit: what a killed worker leaves undone stays small."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +117,7 @@ def write_sweep(folder: Path, facts: dict[str, Any], units: Sequence[UnitFile]) 
 
 
 def write_plan(
-    plan: "SweepPlan", sweeps: Path, name: str, launcher: str, words: Sequence[str] = ()
+    plan: SweepPlan, sweeps: Path, name: str, launcher: str, words: Sequence[str] = ()
 ) -> tuple[Path, list[Path]]:
     """Write what is left to do as a sweep, and take away the word of failures to be retried.
 

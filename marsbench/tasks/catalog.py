@@ -1,6 +1,6 @@
 """Every task as one entry: the 20 of Mars-Bench and the two mass-spectrometry challenges.
 
-A fact about a task is stated in its entry under `marsbench.data.tables` and nowhere else.
+A fact about a task is stated in its entry under `marsbench.tasks.tables` and nowhere else.
 Importing this module loads neither torch nor numpy, so that listing tasks is immediate.
 """
 
@@ -10,14 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from marsbench.base.errors import unknown_name
-from marsbench.tasks.spec import TaskSpec
+from marsbench.tasks.custom import load_task
+from marsbench.tasks.spec import TASK_FILE, TaskSpec
 from marsbench.tasks.tables import classification, detection, segmentation, spectra
 
 PREFIX = "mb-"
 """What Mars-Bench puts before a task's name where it publishes the data."""
-
-TASK_FILE = "task.yaml"
-"""Name of the file that makes a data folder a custom task."""
 
 
 def _published(spec: TaskSpec) -> TaskSpec:
@@ -71,9 +69,7 @@ def get_task(name: str) -> TaskSpec:
     if spec is not None:
         return spec
     if _is_path(name):
-        from marsbench.tasks.custom import load_task
-
-        return load_task(Path(name))
+        return load_task(Path(name), taken=TASKS)
     raise unknown_name(
         "task",
         name.removeprefix(PREFIX),

@@ -5,7 +5,7 @@ in one message, each with its field, its line, the bad value and what would be r
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -14,10 +14,8 @@ from typing import Any, TypeVar
 import yaml
 
 from marsbench.base.errors import ConfigError, unknown_name
-from marsbench.data.rows import normalise
-from marsbench.tasks.catalog import TASK_FILE, TASKS
 from marsbench.tasks.kinds import KINDS, Kind, Technique
-from marsbench.tasks.spec import SPLITS, ClassInfo, Decode, Platform, TaskSpec
+from marsbench.tasks.spec import SPLITS, TASK_FILE, ClassInfo, Decode, Platform, TaskSpec, normalise
 
 REQUIRED = ("name", "kind", "classes")
 FIELDS = tuple(f.name for f in fields(TaskSpec) if f.name != "path")
@@ -41,7 +39,7 @@ _EXAMPLE = (
 _Name = TypeVar("_Name", bound=StrEnum)
 
 
-def load_task(path: Path) -> TaskSpec:
+def load_task(path: Path, taken: Container[str] = ()) -> TaskSpec:
     """Read a custom task.
 
     ``name``, ``kind`` and ``classes`` are required. The title and folder default to the name,
@@ -51,6 +49,7 @@ def load_task(path: Path) -> TaskSpec:
 
     Args:
         path: The YAML file, or a folder that holds it as ``task.yaml``.
+        taken: Names the task may not have.
 
     Raises:
         ConfigError: If the file is missing, is not YAML or has wrong fields; the message lists
@@ -63,7 +62,7 @@ def load_task(path: Path) -> TaskSpec:
     reader = _Reader(raw, lines)
     for key in repeated:
         reader.problem(key, "is given twice. Keep one of the two")
-    spec = _spec(reader, file)
+    spec = _spec(reader, file, taken)
     if reader.problems:
         count = len(reader.problems)
         raise ConfigError(
@@ -74,7 +73,7 @@ def load_task(path: Path) -> TaskSpec:
     return spec
 
 
-def _spec(reader: "_Reader", file: Path) -> TaskSpec:
+def _spec(reader: "_Reader", file: Path, taken: Container[str]) -> TaskSpec:
     """Build the spec from whatever is usable; only valid if the reader met no problem."""
     reader.unknown_and_missing()
     kind = reader.choice("kind", Kind, Kind.MULTICLASS)
@@ -82,7 +81,7 @@ def _spec(reader: "_Reader", file: Path) -> TaskSpec:
     if reader.usable("kind", "decode") and decode not in _DECODERS[kind]:
         fitting = " or ".join(_DECODERS[kind])
         reader.problem("decode", f"'{decode}' does not fit kind '{kind}'. Use {fitting}")
-    name = _name(reader)
+    name = _name(reader, taken)
     return TaskSpec(
         name=name,
         title=reader.text("title", name),
@@ -234,13 +233,13 @@ class _Reader:
             return default
 
 
-def _name(reader: _Reader) -> str:
+def _name(reader: _Reader, taken: Container[str]) -> str:
     name = reader.text("name")
     if name and not re.fullmatch(r"[a-z0-9_]+", name):
         slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
         better = f", such as '{slug}'" if slug else ""
         reader.problem("name", f"'{name}' should hold only a-z, 0-9 and _{better}")
-    elif name in TASKS:
+    elif name in taken:
         reader.problem(
             "name", f"'{name}' is a task of the catalogue. Choose another, such as '{name}_custom'"
         )

@@ -1,5 +1,6 @@
 """What a task is: plain data, importable without torch."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -114,3 +115,16 @@ class TaskSpec:
     def class_names(self) -> tuple[str, ...]:
         """Class names in documentation order (not by id)."""
         return tuple(c.name for c in self.classes)
+
+
+TASK_FILE = "task.yaml"
+"""Name of the file that makes a data folder a custom task."""
+
+
+BACKGROUND = "background"
+"""What every task calls the pixels of no object: class 0 of masks, and of no box."""
+
+
+def normalise(name: str) -> str:
+    """Fold case and punctuation: ``Non Frost`` and ``non_frost`` are one name."""
+    return re.sub(r"[\W_]+", " ", name).strip().casefold()

@@ -18,12 +18,13 @@ from marsbench.data.drawing import (
     new_figure,
     paint_mask,
     save,
+    short,
     show,
     show_boxes,
+    spread,
     to_rgb,
 )
 from marsbench.data.rows import Boxes, Pixels
-from marsbench.data.tools.pictures.images import short, spread
 from marsbench.tasks.kinds import Kind
 from marsbench.training.loop.evaluation import MAPS, Predictions
 

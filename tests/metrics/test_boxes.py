@@ -286,7 +286,7 @@ def test_figures_by_hand() -> None:
 def test_tensors_are_taken_as_they_are() -> None:
     import torch
 
-    from marsbench.models.detectors.torchvision import Detections
+    from marsbench.models.detectors.base import Detections
 
     boxes = torch.tensor([SQUARE])
     detections = Detections(boxes, torch.tensor([0.9]), torch.tensor([0]))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from marsbench.config.schema import LossName
-from marsbench.models.detectors.torchvision import Detections
+from marsbench.models.detectors.base import Detections
 from marsbench.predict.predictor import Predictor, objective_of
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import Decode, TaskSpec

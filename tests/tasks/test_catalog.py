@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from marsbench.base.errors import ConfigError, UnknownNameError
-from marsbench.data.rows import normalise
 from marsbench.tasks.catalog import TASKS, _by_name, get_task
 from marsbench.tasks.kinds import METRICS, Kind
-from marsbench.tasks.spec import SPLITS, Decode, Platform, TaskSpec
+from marsbench.tasks.spec import SPLITS, Decode, Platform, TaskSpec, normalise
 
 # Table 1: kind, classes, train, val, test, bands, platform.
 TABLE_1 = {

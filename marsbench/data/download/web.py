@@ -17,9 +17,9 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from marsbench import __version__
 from marsbench.base import paths
 from marsbench.base.errors import DataError
+from marsbench.base.version import __version__
 
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between tries without progress; one more try than waits."""

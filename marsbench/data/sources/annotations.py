@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from marsbench.base.errors import DataError, some
-from marsbench.data.rows import BACKGROUND, normalise
 from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
+from marsbench.tasks.spec import BACKGROUND, SPLITS, Decode, TaskSpec, normalise
 
 ANNOTATIONS = "annotation.csv"
 MAPPING = "mapping.json"

@@ -21,9 +21,8 @@ from marsbench.data.download import transfer
 from marsbench.data.download.archives import MARKER, locked, unpack
 from marsbench.data.download.unpacking import top_folder
 from marsbench.data.download.web import get_json, shown
-from marsbench.data.rows import normalise
 from marsbench.data.sources.local import ANNOTATIONS
-from marsbench.tasks.spec import TaskSpec
+from marsbench.tasks.spec import TaskSpec, normalise
 
 API = "https://zenodo.org/api"
 """Address of the service; `MARSBENCH_ZENODO_API` names another, such as a mirror."""

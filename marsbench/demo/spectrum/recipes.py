@@ -6,12 +6,12 @@ never on other samples or on how many there are.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.base import lazy
 from marsbench.base.errors import unknown_name
 from marsbench.spectra.spectrum import Floats, Spectrum
 from marsbench.tasks.catalog import get_task
@@ -177,8 +177,7 @@ def draw_spectrum(
     rng = np.random.default_rng(_seed(recipe, _known(split), (1, index)))
     classes = get_task(recipe.task).class_names
     names = tuple(name for name, held in zip(classes, labels, strict=True) if held)
-    module, _, function = recipe.draw.partition(":")
-    spectrum: Spectrum = getattr(import_module(module), function)(rng, names)
+    spectrum: Spectrum = lazy.load(recipe.draw)(rng, names)
     return replace(spectrum, where=f"demo sample {split} {index}")
 
 

@@ -36,7 +36,7 @@ from marsbench.base.errors import NotAvailableError, WeightsError
 from marsbench.base.progress import tell
 from marsbench.models import weights
 from marsbench.models.build import InputAdapter
-from marsbench.models.detectors.torchvision import (
+from marsbench.models.detectors.base import (
     DETECTIONS_PER_IMAGE,
     SCORE_THRESHOLD,
     Detections,
@@ -167,7 +167,7 @@ def _suppress(decoded: Tensor, height: int, width: int) -> Detections:
 def build_ultralytics(
     spec: ModelSpec, num_classes: int, *, pretrained: bool, checkpoint: Path | None
 ) -> UltralyticsDetector:
-    """Build a YOLO; see `marsbench.models.detectors.torchvision.build_detector`."""
+    """Build a YOLO; see `marsbench.models.detectors.build.build_detector`."""
     detector = UltralyticsDetector(spec, num_classes)
     _name_licence()
     if checkpoint is None and not pretrained:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from marsbench import __version__
+from marsbench.base.version import __version__
 from marsbench.report.analysis import Analysis
 from marsbench.report.figures.by_task import FAMILIES
 from marsbench.report.figures.picture import Picture, metric_label

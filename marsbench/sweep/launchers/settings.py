@@ -7,12 +7,16 @@ from typing import Any, Protocol
 
 import yaml
 
-from marsbench.base import paths
+from marsbench.base import lazy, paths
 from marsbench.base.errors import ConfigError, unknown_name
 from marsbench.base.values import build
 
-LAUNCHERS = ("local", "slurm", "ray")
-"""Names of the engines."""
+LAUNCHERS = {
+    "local": "marsbench.sweep.launchers.local:LocalLauncher",
+    "slurm": "marsbench.sweep.launchers.slurm:SlurmLauncher",
+    "ray": "marsbench.sweep.launchers.ray:RayLauncher",
+}
+"""Launcher classes by name, imported on use since each needs packages of its own."""
 
 
 @dataclass(frozen=True)
@@ -70,26 +74,16 @@ class Launcher(Protocol):
 
 
 def get_launcher(name: str, settings: LauncherSettings) -> Launcher:
-    """Find an engine by name.
+    """Make a launcher by name.
 
     Raises:
-        UnknownNameError: If there is none of that name.
-        NotAvailableError: If a package that it needs is not installed.
+        UnknownNameError: If the name is not in `LAUNCHERS`.
+        NotAvailableError: If a package of the launcher is not installed.
     """
-    # Each loads packages of its own.
-    if name == "local":
-        from marsbench.sweep.launchers.local import LocalLauncher
-
-        return LocalLauncher(settings)
-    if name == "slurm":
-        from marsbench.sweep.launchers.slurm import SlurmLauncher
-
-        return SlurmLauncher(settings)
-    if name == "ray":
-        from marsbench.sweep.launchers.ray import RayLauncher
-
-        return RayLauncher(settings)
-    raise unknown_name("launcher", name, LAUNCHERS)
+    if name not in LAUNCHERS:
+        raise unknown_name("launcher", name, LAUNCHERS)
+    launcher: Launcher = lazy.load(LAUNCHERS[name])(settings)
+    return launcher
 
 
 def load_settings(choice: str, changes: Mapping[str, Any]) -> LauncherSettings:

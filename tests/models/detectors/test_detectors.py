@@ -14,7 +14,8 @@ from marsbench.data.rows import Boxes
 from marsbench.metrics.boxes import score
 from marsbench.models import weights
 from marsbench.models.detectors import torchvision as detectors
-from marsbench.models.detectors.torchvision import DETECTIONS_PER_IMAGE, Detector, build_detector
+from marsbench.models.detectors.base import DETECTIONS_PER_IMAGE, Detector
+from marsbench.models.detectors.build import build_detector
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.zoo.detection import ENTRIES
 from marsbench.tasks.kinds import Kind

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from marsbench.base.errors import NotAvailableError, WeightsError
-from marsbench.models.detectors.torchvision import build_detector
+from marsbench.models.detectors.build import build_detector
 from tests.fakes import needs_ultralytics
 from tests.models.detectors.test_detectors import CLASSES, SIDE, SPECS, build
 

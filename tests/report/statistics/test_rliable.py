@@ -3,7 +3,8 @@
 It needs old versions of others, so an environment of its own:
 
     python -m venv rliable && rliable/bin/pip install rliable "pandas<3" "arch<8" pytest pyyaml
-    PYTHONPATH=. rliable/bin/python -m pytest --noconftest -c /dev/null tests/report/statistics/test_rliable.py
+    PYTHONPATH=. rliable/bin/python -m pytest --noconftest -c /dev/null \
+        tests/report/statistics/test_rliable.py
 """
 
 from functools import partial

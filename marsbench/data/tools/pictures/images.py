@@ -17,8 +17,10 @@ from marsbench.data.drawing import (
     new_figure,
     paint_mask,
     save,
+    short,
     show,
     show_boxes,
+    spread,
     to_rgb,
 )
 from marsbench.data.rendering import rendering_for
@@ -97,11 +99,6 @@ def _sheet_of_classes(spec: TaskSpec, source: Source, rows: Rows, columns: int) 
                 pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, cmap="gray", vmin=0, vmax=255
             )
     return figure
-
-
-def spread(length: int, count: int) -> NDArray[np.int64]:
-    """At most so many positions of so many, evenly spread, the first and the last among them."""
-    return np.linspace(0, length - 1, min(count, length)).astype(np.int64)
 
 
 def _sheet_of_objects(spec: TaskSpec, source: Source, rows: Rows) -> Figure:
@@ -199,8 +196,3 @@ def _show_bands(spec: TaskSpec, figure: SubFigure, decoded: list[Decoded], ids: 
             f"band {band + 1}{name}\n{low / scale:.2f} to {high / scale:.2f}", fontsize=7, pad=2
         )
     figure.suptitle(f"bands of {short(ids[index])}, each stretched", fontsize=8)
-
-
-def short(sample_id: str, length: int = 26) -> str:
-    """End of a long id, which tells more than its beginning."""
-    return sample_id if len(sample_id) <= length else f"...{sample_id[3 - length :]}"

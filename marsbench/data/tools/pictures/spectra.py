@@ -8,10 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from marsbench.data.drawing import PALETTE, new_figure
+from marsbench.data.drawing import PALETTE, new_figure, short, spread
 from marsbench.data.rows import Rows, Source
 from marsbench.data.spectra import DirectSpectra, technique_of
-from marsbench.data.tools.pictures.images import short, spread
 from marsbench.spectra import raster as rasters
 from marsbench.spectra.presets import HELIUM, PRESETS, Cell, RasterSpec, Scale
 from marsbench.spectra.spectrum import Spectrum, Technique

@@ -18,7 +18,7 @@ from marsbench.data import box_files, decode
 from marsbench.data.boxes import BoxFormat, cross_check, spellings
 from marsbench.data.cache import DirectSamples
 from marsbench.data.decode import IGNORE
-from marsbench.data.rows import BACKGROUND, Boxes, Raw, normalise
+from marsbench.data.rows import Boxes, Raw
 from marsbench.data.samples import Decoded, decode_sample
 from marsbench.data.sources import find_local
 from marsbench.data.sources.annotations import MAPPING, read_mapping, without_background
@@ -27,7 +27,7 @@ from marsbench.data.sources.local import LocalSource
 from marsbench.data.subsets import select
 from marsbench.data.tools.verify.report import Report
 from marsbench.data.tools.verify.spectra import verify_spectra
-from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
+from marsbench.tasks.spec import BACKGROUND, SPLITS, Decode, TaskSpec, normalise
 
 _SHOWN_COPIES = 10
 """Groups of equal images that a note names."""
