@@ -1,16 +1,22 @@
-"""Small helpers for files."""
+"""Files: digests, writes by rename, and content built once by one of several processes."""
 
+import contextlib
 import hashlib
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from marsbench.base.errors import WeightsError
 
+_T = TypeVar("_T")
+
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a checkpoint, the part of a run's id that names it.
+    """SHA-256 of a checkpoint, which names it in a run's id.
 
     Raises:
-        WeightsError: If there is no such file.
+        WeightsError: If the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -19,3 +25,51 @@ def file_digest(path: Path) -> str:
         raise WeightsError(
             f"weights={path} cannot be read: {error.strerror}.", "Give the path of a checkpoint."
         ) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file so that readers see the old content or all of the new.
+
+    Yields:
+        Path of a temporary file in the same folder. It is synced and renamed to `path` when the
+        block ends, and removed if the block raises.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text so that readers see the old content or all of the new."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def once(place: Path, open_: Callable[[], _T | None], build: Callable[[], _T]) -> _T:
+    """Open a cached file or folder, or build it under a lock while other processes wait.
+
+    Args:
+        place: The file or folder; its parent is made, and its lock is ``PLACE.lock``.
+        open_: Returns the content, or None if it is missing or damaged. It takes no lock, so a
+            read-only cache serves.
+        build: Builds and returns the content.
+
+    Raises:
+        OSError: If the lock or the folder cannot be made; whatever `build` raises.
+    """
+    from filelock import FileLock
+
+    if (content := open_()) is not None:
+        return content
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{place}.lock"):
+        content = open_()  # another process may have finished while this one waited
+        return build() if content is None else content

@@ -19,7 +19,8 @@ from marsbench.data.sources.annotations import (
 )
 from marsbench.models import weights
 from marsbench.models.build import build_classifier
-from marsbench.models.detectors import torchvision
+from marsbench.models.detectors.build import build_detector
+from marsbench.models.detectors.torchvision import present_name
 from marsbench.models.modes import Model, build_for_mode
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.zoo.catalog import get_model
@@ -164,9 +165,9 @@ def _load_dense(
         )
     else:
         if entry.library is Library.TORCHVISION:
-            state = {torchvision.present_name(name): value for name, value in state.items()}
+            state = {present_name(name): value for name, value in state.items()}
         counted = any(name.endswith("num_batches_tracked") for name in state)
-        built = torchvision.build_detector(
+        built = build_detector(
             entry,
             num_classes,
             # Constant statistics count no batches: which of the two kinds of module it was.

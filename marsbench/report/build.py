@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from marsbench.base.errors import ConfigError, StoreError, unknown_name
+from marsbench.base.files import write_text
 from marsbench.base.progress import steps
 from marsbench.base.version import __version__
 from marsbench.report.analysis import (
@@ -31,7 +32,7 @@ from marsbench.report.tables.build import (
     tables,
 )
 from marsbench.report.tables.forms import Table
-from marsbench.results.store import Store, write_atomically
+from marsbench.results.store import Store
 
 INDEX = "index.html"
 MANIFEST = "report.json"
@@ -212,7 +213,7 @@ def _write(
         there=theirs,
     )
     index = folder / INDEX
-    write_atomically(index, text)
+    write_text(index, text)
     pictures = [path for one in drawn for path in (one.png.with_suffix(".pdf"), one.png)]
     report = Report(
         index, tuple(pictures), tuple(written), tuple(findings), analysis.study.num_records
@@ -288,7 +289,7 @@ def _leave_word(report: Report, analysis: Analysis, normalise: str, store: str) 
         "problems": [{"what": f.what, "message": f.message} for f in report.findings],
         "files": names,
     }
-    write_atomically(manifest, json.dumps(content, indent=2) + "\n")
+    write_text(manifest, json.dumps(content, indent=2) + "\n")
 
 
 _PART = re.compile(r"(figures|tables)/[^/\\]+\.(pdf|png|csv|md|tex)")

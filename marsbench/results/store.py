@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from marsbench.base.errors import BusyError, StoreError
+from marsbench.base.files import write_text
 from marsbench.base.version import __version__
 from marsbench.results.record import RunRecord
 
@@ -123,7 +124,7 @@ class Store:
         folder = self.folder(record.run_id)
         if (folder / RECORD).exists():
             raise StoreError(f"{record.run_id} has a record already; records are never changed.")
-        write_atomically(folder / RECORD, record.to_json())
+        write_text(folder / RECORD, record.to_json())
         (folder / FAILED).unlink(missing_ok=True)
         for checkpoints in (folder / CHECKPOINTS, *folder.glob(f"fold_*/{CHECKPOINTS}")):
             if checkpoints.exists():
@@ -140,7 +141,7 @@ class Store:
         }
         # What stopped the run may stop this too, and must not hide it.
         with contextlib.suppress(OSError):
-            write_atomically(self.folder(run_id) / FAILED, json.dumps(report, indent=2) + "\n")
+            write_text(self.folder(run_id) / FAILED, json.dumps(report, indent=2) + "\n")
 
     def clear(self, run_id: str) -> Path | None:
         """Move what a run's folder holds out of the way; the claim on the folder stays.
@@ -302,16 +303,6 @@ def read_record(path: Path) -> RunRecord:
         raise StoreError(
             f"{path} is no whole record ({error}).", "Remove its folder and run it again."
         ) from error
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader sees all of it or none."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def now() -> str:

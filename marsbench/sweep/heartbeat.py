@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from marsbench.results.store import now, write_atomically
+from marsbench.base.files import write_text
+from marsbench.results.store import now
 from marsbench.sweep.units import WORKERS
 
 EVERY = 20.0
@@ -87,7 +88,7 @@ class Beating:
         with self._lock, contextlib.suppress(OSError):
             # Work that goes on must not stop because nobody can be told.
             self._beat = replace(self._beat, updated=now())
-            write_atomically(self.path, json.dumps(asdict(self._beat)) + "\n")
+            write_text(self.path, json.dumps(asdict(self._beat)) + "\n")
 
 
 def beating(sweep: Path, unit: Path, ids: Sequence[str]) -> Beating:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from marsbench.base.errors import MarsbenchError, StoreError
+from marsbench.base.files import write_text
 from marsbench.config.identity import slug
 from marsbench.config.schema import RunConfig
 from marsbench.data.download.web import shown
-from marsbench.results.store import FAILED, RECORD, now, write_atomically
+from marsbench.results.store import FAILED, RECORD, now
 from marsbench.sweep.planner import SweepPlan
 
 SWEEPS = ".sweeps"
@@ -107,7 +108,7 @@ def write_sweep(folder: Path, facts: dict[str, Any], units: Sequence[UnitFile]) 
         for path, unit in zip(files, units, strict=True):
             write_unit(path, unit)
         ids = [run_id for unit in units for run_id in unit.ids]
-        write_atomically(folder / SWEEP, json.dumps({**facts, "ids": ids}) + "\n")
+        write_text(folder / SWEEP, json.dumps({**facts, "ids": ids}) + "\n")
     except OSError as error:
         raise StoreError(
             f"The sweep cannot be written into {folder}: {error.strerror or error}.",

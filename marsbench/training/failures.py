@@ -17,8 +17,8 @@ import torch
 from torch import distributed
 
 from marsbench.base.errors import ConfigError, MarsbenchError, StoreError, TrainingError
+from marsbench.base.files import write_text
 from marsbench.config.schema import RunConfig
-from marsbench.results.store import write_atomically
 
 _WORD = ".stopped-"
 
@@ -107,9 +107,7 @@ def leave_word(error: Exception, explained: MarsbenchError | None, folder: Path)
         # Mostly an echo: the first process has gone, and this one notices.
         return
     with contextlib.suppress(OSError):
-        write_atomically(
-            folder / f"{_WORD}{os.getpid()}", json.dumps([known.problem, known.remedy])
-        )
+        write_text(folder / f"{_WORD}{os.getpid()}", json.dumps([known.problem, known.remedy]))
     if distributed.is_initialized() and distributed.get_backend() == "nccl":
         # The first process waits for a collective until it is killed: better said twice.
         sys.stderr.write(f"Error: {known}\n")

@@ -12,6 +12,7 @@ import torch
 
 from marsbench.base import environment
 from marsbench.base.errors import MarsbenchError
+from marsbench.base.files import write_text
 from marsbench.base.progress import tell
 from marsbench.config.schema import Protocol
 from marsbench.data.datamodule import MarsDataModule
@@ -21,7 +22,7 @@ from marsbench.models.modes import Model, count_parameters
 from marsbench.models.spec import Library
 from marsbench.plan.resolve import Plan
 from marsbench.results.record import Outcome, RunRecord
-from marsbench.results.store import CONFIG, Store, write_atomically
+from marsbench.results.store import CONFIG, Store
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import Decode
 from marsbench.training.building import build_network
@@ -103,7 +104,7 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
     is_first = process_rank(config) == 0
     if is_first:
         forget_words(folder)
-        write_atomically(folder / CONFIG, config_text(config))
+        write_text(folder / CONFIG, config_text(config))
     keep_freed_memory()
     if plan.task.decode is Decode.SPECTRUM:
         for note in plan.source.notes:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from marsbench.base.files import write_text
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.folds import OUT_OF_FOLD
 from marsbench.metrics import labels as metrics
 from marsbench.plan.resolve import Plan
-from marsbench.results.store import PREDICTIONS, write_atomically
+from marsbench.results.store import PREDICTIONS
 from marsbench.training.loop.evaluation import Predictions, save_predictions
 from marsbench.training.parts import Part
 
@@ -61,7 +62,7 @@ def finished(part: Part, run_folder: Path, train: Callable[[], Trained]) -> Trai
         f.name: getattr(trained, f.name) for f in dataclasses.fields(Trained) if f.name != "scored"
     }
     rest["metrics"] = {name: found.metrics for name, found in trained.scored.items()}
-    write_atomically(folder / DONE, json.dumps(rest, indent=2) + "\n")
+    write_text(folder / DONE, json.dumps(rest, indent=2) + "\n")
     return trained
 
 

@@ -9,9 +9,10 @@ import pytest
 
 import marsbench
 from marsbench.base.errors import StoreError
+from marsbench.base.files import write_text
 from marsbench.config.identity import digest
 from marsbench.results.record import SCHEMA_VERSION, RunRecord
-from marsbench.results.store import DuplicateError, Store, write_atomically
+from marsbench.results.store import DuplicateError, Store
 
 
 def make_record(seed: int = 0, **fields: Any) -> RunRecord:
@@ -219,9 +220,9 @@ def test_schema_version_is_in_the_file(tmp_path: Path) -> None:
 
 def test_atomic_write_leaves_the_old_file_if_it_fails(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    write_atomically(path, "old")
+    write_text(path, "old")
     with pytest.raises(UnicodeEncodeError):
-        write_atomically(path, "new \ud800")
+        write_text(path, "new \ud800")
     assert path.read_text() == "old"
 
 

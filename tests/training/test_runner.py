@@ -18,13 +18,14 @@ import torch
 import marsbench
 from marsbench.api import run_config
 from marsbench.base.errors import ConfigError, StoreError, TrainingError, WeightsError
+from marsbench.base.files import write_text
 from marsbench.config.schema import RunConfig
 from marsbench.metrics import labels as metrics
 from marsbench.models.build import Classifier
 from marsbench.models.modes import build_for_mode
 from marsbench.plan.resolve import resolve
 from marsbench.results.record import RunRecord
-from marsbench.results.store import Store, write_atomically
+from marsbench.results.store import Store
 from marsbench.tasks.kinds import Kind
 from marsbench.training import building, runner
 from marsbench.training.loop import fitting
@@ -329,7 +330,7 @@ def test_early_stopping_that_was_cut_does_not_go_on(
     # A learning rate of next to nothing: validation loss rises or stays, so patience runs out.
     values = keys(toy, tmp_path, **{"trainer.max_epochs": 30, "trainer.patience": 1})
     values["optim.lr"] = 0.3
-    real = write_atomically
+    real = write_text
 
     def cut(path: Path, text: str) -> None:
         if path.name == fitting.FITTED:
@@ -337,7 +338,7 @@ def test_early_stopping_that_was_cut_does_not_go_on(
         real(path, text)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fitting, "write_atomically", cut)
+        patch.setattr(fitting, "write_text", cut)
         with pytest.raises(KeyboardInterrupt):
             marsbench.run(**values)
     record = marsbench.run(**values)

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 from marsbench.base import environment
 from marsbench.base.environment import CORES
 from marsbench.base.errors import ConfigError, MarsbenchError, NotAvailableError, some
+from marsbench.base.files import write_text
 from marsbench.base.progress import tell
-from marsbench.results.store import now, write_atomically
+from marsbench.results.store import now
 from marsbench.sweep.launchers.remote import variables
 from marsbench.sweep.launchers.settings import LauncherSettings
 
@@ -247,7 +248,7 @@ class SlurmLauncher:
             jobs[job] = [[Path(unit).name for unit in task.units] for task in array]
             said = {"submitted": now(), "jobs": list(jobs), "units": jobs}
             # After each array: if the next is refused, it is known what runs.
-            write_atomically(folder / JOBS, json.dumps(said) + "\n")
+            write_text(folder / JOBS, json.dumps(said) + "\n")
         tell(
             f"Submitted as SLURM {_named(list(jobs))}: {len(units)} units, array tasks "
             f"{sum(map(len, arrays))}. Output: {folder / FOLDER}. To end it: "

@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, Subset
 
 from marsbench.base import environment, paths
 from marsbench.base.errors import DataError, TrainingError
+from marsbench.base.files import write_text
 from marsbench.base.progress import steps, tell
 from marsbench.config.identity import PIPELINE, digest
 from marsbench.config.schema import Augment, Mode, Precision, Views
@@ -36,7 +37,6 @@ from marsbench.data.dataset import MarsDataset
 from marsbench.data.transforms import augment_batch, finish_batch
 from marsbench.models.build import Classifier
 from marsbench.plan.resolve import Plan
-from marsbench.results.store import write_atomically
 from marsbench.training.building import build_network
 from marsbench.training.failures import is_out_of_memory
 from marsbench.training.loop.allocator import keep_freed_memory
@@ -217,7 +217,7 @@ class Encoder:
             "environment": environment.versions(),
         }
         (folder / _PARTIAL).replace(folder / _FEATURES)
-        write_atomically(folder / _TOLD, json.dumps(told, indent=2) + "\n")
+        write_text(folder / _TOLD, json.dumps(told, indent=2) + "\n")
         (folder / _REACHED).unlink(missing_ok=True)
 
     def _batches(
@@ -378,7 +378,7 @@ def _version(package: str) -> str | None:
 
 
 def _note(path: Path, **values: Any) -> None:
-    write_atomically(path, json.dumps(values) + "\n")
+    write_text(path, json.dumps(values) + "\n")
 
 
 def _sha256(path: Path) -> str:

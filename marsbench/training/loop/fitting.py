@@ -8,9 +8,10 @@ import pytorch_lightning as pl
 import torch
 
 from marsbench.base.errors import StoreError
+from marsbench.base.files import write_text
 from marsbench.config.schema import Checkpoint
 from marsbench.data.datamodule import MarsDataModule
-from marsbench.results.store import CHECKPOINTS, write_atomically
+from marsbench.results.store import CHECKPOINTS
 from marsbench.training.loop.module import MONITOR, MarsModule
 from marsbench.training.loop.trainer import BEST, LAST, interruptible
 
@@ -34,7 +35,7 @@ def fit(trainer: pl.Trainer, module: MarsModule, data: MarsDataModule, folder: P
     else:
         epochs = int(state["epoch"]) + 1
     if trainer.is_global_zero:
-        write_atomically(checkpoints / FITTED, json.dumps({"epochs_trained": epochs}) + "\n")
+        write_text(checkpoints / FITTED, json.dumps({"epochs_trained": epochs}) + "\n")
     return resumed_from
 
 
