@@ -18,6 +18,7 @@ from marsbench.config.schema import Protocol, RunConfig, parse_subset
 from marsbench.models.zoo.catalog import get_model
 from marsbench.plan.choices import protocol_of
 from marsbench.plan.resolve import Plan, Resolver
+from marsbench.plan.sharing import features_of, place_of
 from marsbench.results.store import FAILED, RECORD, Store
 from marsbench.sweep import cost
 from marsbench.sweep.cost import Measured
@@ -304,28 +305,6 @@ def _first_sentence(text: str) -> str:
     return re.split(r"(?<=\.) (?=[A-Z])|\n", text, maxsplit=1)[0].rstrip(":")
 
 
-def place_of(config: RunConfig) -> tuple[Hashable, ...]:
-    """Where a run's data are: what has it in common shares decoded images."""
-    return (config.task, config.source, config.root, config.size, config.revision, config.strict)
-
-
-def _features(config: RunConfig) -> tuple[Hashable, ...]:
-    """What runs have in common that share features."""
-    trainer = config.trainer
-    return (
-        *place_of(config),
-        config.model,
-        config.weights,
-        config.side,
-        config.bands,
-        config.raster,
-        config.views,
-        config.folds,
-        trainer.precision,
-        trainer.accelerator,
-    )
-
-
 def group(runs: Iterable[Run]) -> list[Unit]:
     """Put runs into units: those that share features together, every other by itself."""
     units: list[Unit] = []
@@ -334,7 +313,7 @@ def group(runs: Iterable[Run]) -> list[Unit]:
         if not run.is_cached:
             units.append(Unit([run], is_cached=False))
             continue
-        key = _features(run.config)
+        key = features_of(run.config)
         unit = sharing.get(key)
         if unit is None or len(unit.runs) >= MOST_RUNS:
             unit = sharing[key] = Unit([], is_cached=True)

@@ -23,9 +23,9 @@ from marsbench.base.errors import BusyError, DataError, DataNotFoundError, Marsb
 from marsbench.base.progress import tell
 from marsbench.config.schema import Protocol, RunConfig
 from marsbench.plan.resolve import Resolver
+from marsbench.plan.sharing import place_of
 from marsbench.results.store import FAILED, RECORD, Store
 from marsbench.sweep.heartbeat import Beating, beating
-from marsbench.sweep.planner import place_of
 from marsbench.sweep.units import read_unit, sweep_of
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from marsbench.base.errors import MarsbenchError, TrainingError
 from marsbench.base.progress import steps
-from marsbench.config.identity import digest
 from marsbench.config.schema import Augment, LossName, OptimName, Precision
 from marsbench.data.imbalance import every_position
 from marsbench.metrics import labels as metrics
 from marsbench.plan.resolve import Plan
+from marsbench.plan.sharing import bank_of
 from marsbench.results.record import Outcome
 from marsbench.results.store import Store
 from marsbench.tasks.kinds import Kind
@@ -70,7 +70,7 @@ def run_bank(plans: Sequence[Plan], *, force: bool = False) -> Iterator[Result]:
     Yields:
         Every run with its record, or with what is in the way, as soon as it is known.
     """
-    shared: dict[str, list[Plan]] = {}
+    shared: dict[Hashable, list[Plan]] = {}
     for plan in plans:
         try:
             record = None if force else Store(plan.config.store).find(plan.run_id)
@@ -80,17 +80,10 @@ def run_bank(plans: Sequence[Plan], *, force: bool = False) -> Iterator[Result]:
         if record is not None:
             yield plan, Outcome(record, was_done=True)
         else:
-            shared.setdefault(_what_is_shared(plan), []).append(plan)
+            shared.setdefault(bank_of(plan), []).append(plan)
     around = surroundings() if shared else None
     for alike in shared.values():
         yield from _Bank(alike, force=force, around=around or surroundings()).run()
-
-
-def _what_is_shared(plan: Plan) -> str:
-    """Name what runs share that are carried out together."""
-    encoder = Encoder(plan)
-    keys = [encoder.key(split) for split in plan.source.splits]
-    return digest([keys, plan.task.name, plan.config.trainer.accelerator, plan.num_outputs])
 
 
 MOST_HELD = 192

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from marsbench.base import paths
 from marsbench.base.errors import MarsbenchError, TrainingError
 from marsbench.plan.resolve import resolve
+from marsbench.plan.sharing import bank_of
 from marsbench.results.store import Store
 from marsbench.training.frozen import features
 from marsbench.training.frozen.bank import run_bank
@@ -170,3 +171,19 @@ def test_bad_weights_are_one_message(toy: str, tmp_path: Path) -> None:
     assert isinstance(found, MarsbenchError)
     assert "bad.pt" in str(found)
     assert (tmp_path / plan.run_id / "failed.json").exists()
+
+
+def test_runs_share_a_bank_if_and_only_if_they_share_features(
+    toy: str, weights: str, tmp_path: Path
+) -> None:
+    def keys(**more: Any) -> tuple[Hashable, list[str]]:
+        plan = resolve(config(toy, tmp_path, weights, **more))
+        return bank_of(plan), [Encoder(plan).key(split) for split in ("train", "val", "test")]
+
+    bank, features = keys()
+    for more in ({"seed": 1}, {"subset": "few_shot_2"}, {"optim.lr": 0.5}):
+        assert keys(**more) == (bank, features)
+    for more in ({"model": "timm:test_vit"}, {"views": "d4"}, {"trainer.precision": "64-true"}):
+        other_bank, other_features = keys(**more)
+        assert other_features != features
+        assert other_bank != bank

@@ -1,0 +1,40 @@
+"""Keys by which runs share work: decoded data, and cached features of a frozen backbone."""
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+from marsbench.config.schema import RunConfig
+
+if TYPE_CHECKING:
+    from marsbench.plan.resolve import Plan
+
+
+def place_of(config: RunConfig) -> tuple[Hashable, ...]:
+    """Key of a run's data; runs with equal keys share decoded images."""
+    return (config.task, config.source, config.root, config.size, config.revision, config.strict)
+
+
+def features_of(config: RunConfig) -> tuple[Hashable, ...]:
+    """Key of a run's features; runs with equal keys and equal data share them."""
+    trainer = config.trainer
+    return (
+        *place_of(config),
+        config.model,
+        config.weights,
+        config.side,
+        config.bands,
+        config.raster,
+        config.views,
+        config.folds,
+        trainer.precision,
+        trainer.accelerator,
+    )
+
+
+def bank_of(plan: "Plan") -> Hashable:
+    """Key of a run's bank; heads of runs with equal keys are fitted together.
+
+    The data are part of it: a hub may give the published subset alone.
+    """
+    prints = [plan.source.rows(split).fingerprint for split in plan.source.splits]
+    return (features_of(plan.config), plan.num_outputs, *prints)
