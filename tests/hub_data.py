@@ -13,8 +13,9 @@ from PIL import Image
 
 from marsbench.config.schema import Subset, parse_subset
 from marsbench.data import decode
-from marsbench.data.rows import Boxes, Pixels, Raw, Source
+from marsbench.data.rows import Pixels, Raw, Source
 from marsbench.data.subsets import select
+from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import Decode, TaskSpec
 from tests.server import Repo

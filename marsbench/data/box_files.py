@@ -22,7 +22,7 @@ from marsbench.data.boxes import (
     to_class,
     voc_class,
 )
-from marsbench.data.rows import Boxes
+from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.spec import normalise
 
 _RELATIVE_DIGITS = 16

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.base.errors import DataError, some
-from marsbench.data.rows import Boxes
+from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.spec import TaskSpec, normalise
 
 GRID = 10**8

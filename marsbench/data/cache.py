@@ -26,8 +26,9 @@ from marsbench.base.errors import DataError
 from marsbench.base.progress import track
 from marsbench.config.schema import Bands
 from marsbench.data import decode
-from marsbench.data.rows import Boxes, Rows, Source
+from marsbench.data.rows import Rows, Source
 from marsbench.data.samples import Decoded, decode_sample
+from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.spec import Decode, TaskSpec
 
 PIXELS = "pixels.u8"

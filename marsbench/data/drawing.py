@@ -14,7 +14,8 @@ from PIL import Image
 
 from marsbench.base.errors import DataError
 from marsbench.data.decode import IGNORE
-from marsbench.data.rows import Boxes, Pixels
+from marsbench.data.rows import Pixels
+from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.spec import BACKGROUND, normalise
 
 PALETTE = (

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from marsbench.base.errors import DataError
 from marsbench.config.schema import SourceName, Subset
+from marsbench.metrics.boxes import Boxes
 from marsbench.spectra.spectrum import Spectrum
 from marsbench.tasks.spec import TaskSpec, normalise
 
@@ -50,22 +51,6 @@ class Rows:
             targets[:, class_id] > 0 if targets.ndim == 2 else targets == class_id
         )
         return has
-
-
-@dataclass(frozen=True)
-class Boxes:
-    """The boxes of one image.
-
-    Attributes:
-        xyxy: Left, top, right and bottom in pixels from the image's corner, float64 (N, 4).
-        labels: Class ids from 0, background not counted, int64 (N,).
-    """
-
-    xyxy: NDArray[np.float64]
-    labels: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @dataclass(frozen=True)

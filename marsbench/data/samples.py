@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from marsbench.base.errors import DataError
 from marsbench.config.schema import Bands
 from marsbench.data import decode, tiff
-from marsbench.data.rows import Boxes, Pixels, Raw
+from marsbench.data.rows import Pixels, Raw
+from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.spec import Decode, TaskSpec
 
 T = TypeVar("T")
@@ -98,8 +99,8 @@ def clipped(boxes: Boxes, size: tuple[int, int]) -> tuple[Boxes, int]:
     """
     height, width = size
     xyxy = np.clip(boxes.xyxy, 0, [width, height, width, height])
-    kept = (xyxy[:, 2:] - xyxy[:, :2] > THINNEST).all(axis=1)
-    return Boxes(xyxy[kept], boxes.labels[kept]), int((~kept).sum())
+    kept = np.all(xyxy[:, 2:] - xyxy[:, :2] > THINNEST, axis=1)
+    return Boxes(xyxy, boxes.labels)[kept], int((~kept).sum())
 
 
 def _bands(spec: TaskSpec, raw: Raw, bands: Bands) -> Pixels:

@@ -6,7 +6,8 @@ numbers are the same.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,32 +22,39 @@ _MATCH_TIE = 1 - 1e-10
 """COCO's bound on a wanted overlap, so that an overlap of 1 passes in spite of rounding."""
 
 
-class TargetBoxes(Protocol):
-    """What is in one image; `marsbench.data.rows.Boxes` is one."""
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes of the objects in one image.
 
-    @property
-    def xyxy(self) -> ArrayLike:
-        """Left, top, right and bottom in pixels, (N, 4)."""
+    Attributes:
+        xyxy: Left, top, right and bottom in pixels from the image's corner, float64 (N, 4).
+        labels: Class ids from 0, background not counted, int64 (N,).
+    """
 
-    @property
-    def labels(self) -> ArrayLike:
-        """Class ids from 0, (N,)."""
+    xyxy: Floats
+    labels: Ints
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, which: NDArray[np.bool_] | Ints) -> Self:
+        """Select boxes by a mask (N,) or by indices."""
+        return type(self)(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
-class PredictedBoxes(Protocol):
-    """What was found in one image, in any order."""
+NO_BOXES = Boxes(np.zeros((0, 4)), np.zeros(0, dtype=np.int64))
+"""Boxes of an image without objects."""
 
-    @property
-    def boxes(self) -> ArrayLike:
-        """Left, top, right and bottom in pixels, (M, 4)."""
 
-    @property
-    def scores(self) -> ArrayLike:
-        """Confidence of each box, (M,)."""
+@dataclass(frozen=True)
+class PredictedBoxes(Boxes):
+    """Boxes predicted in one image, in any order.
 
-    @property
-    def labels(self) -> ArrayLike:
-        """Class ids from 0, (M,)."""
+    Attributes:
+        scores: Confidence of each box in [0, 1], float64 (N,).
+    """
+
+    scores: Floats
 
 
 class _Image:
@@ -55,10 +63,10 @@ class _Image:
     The sort is stable: among equal scores the order given stays.
     """
 
-    def __init__(self, target: TargetBoxes, prediction: PredictedBoxes, num_classes: int) -> None:
+    def __init__(self, target: Boxes, prediction: PredictedBoxes, num_classes: int) -> None:
         self.xyxy = _boxes(target.xyxy)
         self.labels = _labels(target.labels, len(self.xyxy), num_classes)
-        boxes = _boxes(prediction.boxes)
+        boxes = _boxes(prediction.xyxy)
         labels = _labels(prediction.labels, len(boxes), num_classes)
         scores = np.asarray(prediction.scores, dtype=np.float64).reshape(-1)
         if len(scores) != len(boxes):
@@ -91,7 +99,7 @@ def _labels(values: ArrayLike, number: int, num_classes: int) -> Ints:
 
 
 def score(
-    targets: Sequence[TargetBoxes],
+    targets: Sequence[Boxes],
     predictions: Sequence[PredictedBoxes],
     classes: Sequence[str],
     *,

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from marsbench.base.errors import StoreError
 from marsbench.data.drawing import class_colors
+from marsbench.metrics.boxes import PredictedBoxes
 from marsbench.predict.geo import NODATA, Georeference
-from marsbench.predict.tiles import Found
 from marsbench.tasks.kinds import Kind
 
 EMPTY = 255
@@ -133,7 +133,7 @@ def draw_classes(
 def draw_boxes(
     path: Path,
     shown: NDArray[np.uint8],
-    found: Found,
+    found: PredictedBoxes,
     size: tuple[int, int],
     classes: Sequence[str],
     colors: NDArray[np.uint8],
@@ -146,7 +146,7 @@ def draw_boxes(
     width = max(2, min(image.size) // 250)
     # The surest last, so that they lie on top.
     for i in np.argsort(found.scores, kind="stable"):
-        left, top, right, bottom = (found.boxes[i] / step).tolist()
+        left, top, right, bottom = (found.xyxy[i] / step).tolist()
         color = tuple(colors[int(found.labels[i])].tolist())
         draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), None, color, width)
         text = f"{classes[int(found.labels[i])]} {found.scores[i]:.2f}"

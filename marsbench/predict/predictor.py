@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from marsbench.config.schema import Bands, LossName
-from marsbench.predict.tiles import Found
+from marsbench.metrics.boxes import PredictedBoxes
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import TaskSpec
 from marsbench.training.loop.losses.labels import Objective
@@ -69,16 +69,9 @@ class Predictor:
             logits = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
         return torch.softmax(logits, dim=1)
 
-    def detect(self, image: Tensor) -> list[Found]:
+    def detect(self, image: Tensor) -> list[PredictedBoxes]:
         """Objects in images (B, C, side, side) in [0, 1], in pixels of the model's input."""
-        return [
-            Found(
-                found.boxes.detach().cpu().double().numpy(),
-                found.scores.detach().cpu().double().numpy(),
-                found.labels.detach().cpu().numpy(),
-            )
-            for found in self.model(image)
-        ]
+        return [detections.numpy() for detections in self.model(image)]
 
 
 def objective_of(

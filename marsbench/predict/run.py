@@ -4,7 +4,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ from marsbench.base.errors import ConfigError, DataError, MarsbenchError
 from marsbench.base.progress import track
 from marsbench.data.rows import Pixels
 from marsbench.data.transforms import resize, to_float
+from marsbench.metrics.boxes import PredictedBoxes
 from marsbench.predict import outputs
 from marsbench.predict.inputs import Item, Picture, open_picture
 from marsbench.predict.journal import Journal, source_of
 from marsbench.predict.outputs import EMPTY, MAPS, OVERLAYS
 from marsbench.predict.predictor import Predictor
-from marsbench.predict.tiles import Found, Probabilities, Tile, grid, join, stitch
+from marsbench.predict.tiles import Probabilities, Tile, grid, join, stitch
 from marsbench.tasks.kinds import Kind
 
 LARGE = 2
@@ -294,12 +295,12 @@ class _Work:
     def _stacked(self, images: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(images)).to(self.device)
 
-    def _scaled(self, found: Found, size: tuple[int, int]) -> Found:
+    def _scaled(self, found: PredictedBoxes, size: tuple[int, int]) -> PredictedBoxes:
         """From pixels of the input to pixels of what was resized to it; low scores are dropped."""
         height, width = size
         scale = np.array([width, height, width, height]) / self.predictor.side
-        moved = Found(found.boxes * scale, found.scores, found.labels)
-        return moved.chosen(moved.scores >= self.options.threshold)
+        moved = replace(found, xyxy=found.xyxy * scale)
+        return moved[moved.scores >= self.options.threshold]
 
     # Large images
 
@@ -338,9 +339,9 @@ class _Work:
 
     def _joined(
         self, rows: Iterator[Sequence[Tile]], picture: Picture, footprint: tuple[int, int]
-    ) -> Found:
+    ) -> PredictedBoxes:
         """Detect in tiles."""
-        parts: list[tuple[Tile, Found]] = []
+        parts: list[tuple[Tile, PredictedBoxes]] = []
         size = self.options.batch_size
         for row in rows:
             seen = [tile for tile in row if self._shows(picture, tile)]
@@ -411,7 +412,7 @@ class _Work:
         shares = (counts[: len(names)] / total).tolist()
         self._keep(item, stem, files, picture, {"shares": shares, "tiles": tiles})
 
-    def _keep_boxes(self, item: Item, picture: Picture, found: Found, tiles: int) -> None:
+    def _keep_boxes(self, item: Item, picture: Picture, found: PredictedBoxes, tiles: int) -> None:
         stem, files = self.journal.stem(item), []
         found = _clipped(found, picture.size)
         if self.options.overlay:
@@ -424,7 +425,7 @@ class _Work:
                 self.predictor.classes,
                 self.colors,
             )
-        boxes = found.boxes.tolist()
+        boxes = found.xyxy.tolist()
         places = None
         if picture.geo is not None and picture.geo.affine is not None:
             places = [picture.geo.bounds(box) for box in boxes]
@@ -445,12 +446,12 @@ def _told(item: Item, status: str) -> dict[str, Any]:
 _PER_BOX = ("boxes", "geo_boxes", "scores", "labels")
 
 
-def _clipped(found: Found, size: tuple[int, int]) -> Found:
+def _clipped(found: PredictedBoxes, size: tuple[int, int]) -> PredictedBoxes:
     """Cut boxes to an image, and drop those outside it."""
     height, width = size
-    boxes = np.clip(found.boxes, 0, np.array([width, height, width, height]))
+    boxes = np.clip(found.xyxy, 0, np.array([width, height, width, height]))
     kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return Found(boxes, found.scores, found.labels).chosen(kept)
+    return replace(found, xyxy=boxes)[kept]
 
 
 def _continued(pixels: Pixels, size: tuple[int, int]) -> Pixels:

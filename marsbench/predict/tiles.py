@@ -1,12 +1,14 @@
 """Large images in overlapping tiles: where they lie, and how what is found in them is joined."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from marsbench.metrics.boxes import NO_BOXES, PredictedBoxes
 
 NMS_IOU = 0.5
 """Overlap above which the lower of two boxes of one class is the other's double."""
@@ -145,29 +147,6 @@ def stitch(
         totals[height - done :] = 0
 
 
-@dataclass(frozen=True)
-class Found:
-    """Objects found in an image or a tile.
-
-    Attributes:
-        boxes: Left, top, right and bottom in pixels, float64 (N, 4).
-        scores: Confidence in [0, 1], float64 (N,).
-        labels: Class ids from 0, int64 (N,).
-    """
-
-    boxes: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    labels: NDArray[np.int64]
-
-    def chosen(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> "Found":
-        """Keep some of them."""
-        return Found(self.boxes[which], self.scores[which], self.labels[which])
-
-
-NOTHING = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, dtype=np.int64))
-"""No object."""
-
-
 def is_own(boxes: NDArray[np.float64], tile: Tile, tolerance: float) -> NDArray[np.bool_]:
     """Tell which boxes of a tile are not the neighbour's, (N,).
 
@@ -196,7 +175,7 @@ def is_own(boxes: NDArray[np.float64], tile: Tile, tolerance: float) -> NDArray[
     return own
 
 
-def join(parts: Sequence[tuple[Tile, Found]], tolerance: float) -> Found:
+def join(parts: Sequence[tuple[Tile, PredictedBoxes]], tolerance: float) -> PredictedBoxes:
     """Put the objects of tiles together: those at inner borders once, doubles not at all.
 
     Parts of an object that is larger than the overlap become one box with the highest of their
@@ -209,34 +188,34 @@ def join(parts: Sequence[tuple[Tile, Found]], tolerance: float) -> Found:
     Returns:
         In pixels of the image, the highest score first.
     """
-    moved: list[tuple[Tile, Found]] = []
+    moved: list[tuple[Tile, PredictedBoxes]] = []
     for tile, found in parts:
-        own = _without_doubles(found.chosen(is_own(found.boxes, tile, tolerance)))
+        own = _without_doubles(found[is_own(found.xyxy, tile, tolerance)])
         offset = np.array([tile.left, tile.top, tile.left, tile.top])
-        moved.append((tile, Found(own.boxes + offset, own.scores, own.labels)))
+        moved.append((tile, replace(own, xyxy=own.xyxy + offset)))
     return _without_doubles(_united(moved, tolerance))
 
 
-def _without_doubles(found: Found) -> Found:
+def _without_doubles(found: PredictedBoxes) -> PredictedBoxes:
     from torchvision.ops import batched_nms
 
     if len(found.scores) < 2:
         return found
     kept = batched_nms(
-        torch.from_numpy(found.boxes),
+        torch.from_numpy(found.xyxy),
         torch.from_numpy(found.scores),
         torch.from_numpy(found.labels),
         NMS_IOU,
     )
-    return found.chosen(kept.numpy())
+    return found[kept.numpy()]
 
 
-def _united(parts: Sequence[tuple[Tile, Found]], tolerance: float) -> Found:
+def _united(parts: Sequence[tuple[Tile, PredictedBoxes]], tolerance: float) -> PredictedBoxes:
     """Unite the parts of objects that go on in the next tile; boxes in pixels of the image."""
-    joined = Found(
-        np.concatenate([NOTHING.boxes, *(f.boxes for _, f in parts)]),
-        np.concatenate([NOTHING.scores, *(f.scores for _, f in parts)]),
-        np.concatenate([NOTHING.labels, *(f.labels for _, f in parts)]),
+    joined = PredictedBoxes(
+        np.concatenate([NO_BOXES.xyxy, *(f.xyxy for _, f in parts)]),
+        np.concatenate([NO_BOXES.labels, *(f.labels for _, f in parts)]),
+        np.concatenate([np.zeros(0), *(f.scores for _, f in parts)]),
     )
     counts = [len(found.scores) for _, found in parts]
     starts_at = np.cumsum([0, *counts])
@@ -266,16 +245,20 @@ def _united(parts: Sequence[tuple[Tile, Found]], tolerance: float) -> Found:
     groups: dict[int, list[int]] = {}
     for i in range(len(first_of)):
         groups.setdefault(first(i), []).append(i)
-    boxes, scores = joined.boxes.copy(), joined.scores.copy()
+    boxes, scores = joined.xyxy.copy(), joined.scores.copy()
     for i, members in groups.items():
-        boxes[i, :2] = joined.boxes[members, :2].min(axis=0)
-        boxes[i, 2:] = joined.boxes[members, 2:].max(axis=0)
+        boxes[i, :2] = joined.xyxy[members, :2].min(axis=0)
+        boxes[i, 2:] = joined.xyxy[members, 2:].max(axis=0)
         scores[i] = joined.scores[members].max()
-    return Found(boxes, scores, joined.labels).chosen(np.array(list(groups), dtype=np.int64))
+    return PredictedBoxes(boxes, joined.labels, scores)[np.array(list(groups), dtype=np.int64)]
 
 
 def _agreement(
-    before: Found, behind: Found, axis: int, both: tuple[int, int], tolerance: float
+    before: PredictedBoxes,
+    behind: PredictedBoxes,
+    axis: int,
+    both: tuple[int, int],
+    tolerance: float,
 ) -> NDArray[np.float64]:
     """Tell how well boxes of two neighbours, N and M, fit together as parts of an object.
 
@@ -294,12 +277,12 @@ def _agreement(
     """
     across = [1 - axis, 3 - axis]
     along = [axis, axis + 2]
-    cut_before = before.boxes[:, axis + 2] >= both[1] - tolerance
-    cut_behind = behind.boxes[:, axis] <= both[0] + tolerance
-    a, b = (found.boxes[:, along].clip(*both) for found in (before, behind))
+    cut_before = before.xyxy[:, axis + 2] >= both[1] - tolerance
+    cut_behind = behind.xyxy[:, axis] <= both[0] + tolerance
+    a, b = (found.xyxy[:, along].clip(*both) for found in (before, behind))
     # One that goes on, and one that comes from there, agree even if tiles share no pixel.
     fits = np.where(cut_before[:, None] & cut_behind, 1.0, _iou_1d(a, b))
-    fits = np.minimum(fits, _iou_1d(before.boxes[:, across], behind.boxes[:, across]))
+    fits = np.minimum(fits, _iou_1d(before.xyxy[:, across], behind.xyxy[:, across]))
     may_be = (cut_before[:, None] | cut_behind) & (before.labels[:, None] == behind.labels)
     return np.where(may_be, fits, 0.0)
 

@@ -24,7 +24,8 @@ from marsbench.data.drawing import (
     spread,
     to_rgb,
 )
-from marsbench.data.rows import Boxes, Pixels
+from marsbench.data.rows import Pixels
+from marsbench.metrics.boxes import Boxes, PredictedBoxes
 from marsbench.tasks.kinds import Kind
 from marsbench.training.loop.evaluation import MAPS, Predictions
 
@@ -38,17 +39,6 @@ CONFIDENCE = 0.5
 
 _WRONG, _RIGHT = "#B04A00", "#005A8C"
 """Colours of a label's text that are told apart with any colour vision."""
-
-
-@dataclass(frozen=True)
-class FoundBoxes(Boxes):
-    """Boxes that were predicted.
-
-    Attributes:
-        scores: Confidence of each, float64 (N,).
-    """
-
-    scores: NDArray[np.float64]
 
 
 Target = NDArray[np.uint8] | Boxes | str
@@ -166,12 +156,11 @@ def _item(
         truth = sample.boxes
         boxes, scores, labels = (columns[name][index] for name in ("boxes", "scores", "labels"))
         scores = np.asarray(scores, dtype=np.float64)
-        kept = scores >= CONFIDENCE
-        predicted = FoundBoxes(
-            np.asarray(boxes, dtype=np.float64).reshape(-1, 4)[kept],
-            np.asarray(labels, dtype=np.int64)[kept],
-            scores[kept],
-        )
+        predicted = PredictedBoxes(
+            np.asarray(boxes, dtype=np.float64).reshape(-1, 4),
+            np.asarray(labels, dtype=np.int64),
+            scores,
+        )[scores >= CONFIDENCE]
         remark = f"{len(truth)} there, {len(predicted)} found"
     else:
         truth, predicted, is_right = _labels(columns, index, names, dataset.spec.kind)
@@ -253,5 +242,5 @@ def _show_target(axis: Axes, item: Item, target: Target, title: str) -> None:
         show(axis, paint_mask(image, target, item.class_names), title, size)
     elif isinstance(target, Boxes):
         show(axis, image, title)
-        scores = target.scores if isinstance(target, FoundBoxes) else None
+        scores = target.scores if isinstance(target, PredictedBoxes) else None
         show_boxes(axis, target, item.class_names, scores)

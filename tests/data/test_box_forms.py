@@ -9,7 +9,7 @@ import pytest
 from marsbench.base.errors import DataError
 from marsbench.data.box_files import read_yolo, yolo_text
 from marsbench.data.boxes import BoxFormat, cross_check
-from marsbench.data.rows import Boxes
+from marsbench.metrics.boxes import Boxes
 from tests.data.test_boxes import WAYS, make
 
 TWO = make((0, 10, 10, 20, 20), (1, 50, 60, 70, 80))

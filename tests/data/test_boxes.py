@@ -19,7 +19,7 @@ from marsbench.data.box_files import (
     yolo_text,
 )
 from marsbench.data.boxes import Size, exact, from_columns, spellings
-from marsbench.data.rows import Boxes
+from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.kinds import Kind
 from tests.fakes import make_spec
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from marsbench.base.errors import DataError
 from marsbench.data.decode import image, image_size, is_negative, mask
-from marsbench.data.rows import Boxes, Raw
+from marsbench.data.rows import Raw
+from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import Decode
 from tests.fakes import make_spec

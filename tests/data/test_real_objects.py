@@ -7,9 +7,9 @@ import pytest
 
 from marsbench.data import decode
 from marsbench.data.boxes import BoxFormat
-from marsbench.data.rows import Boxes
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.tools.convert import convert
+from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import SPLITS, Decode, TaskSpec

@@ -15,11 +15,12 @@ from marsbench.config.schema import Bands
 from marsbench.data.cache import CachedSamples, DirectSamples, cached_samples
 from marsbench.data.datamodule import collate
 from marsbench.data.dataset import Draw, MarsDataset
-from marsbench.data.rows import Boxes, Raw
+from marsbench.data.rows import Raw
 from marsbench.data.samples import Decoded, decode_sample
 from marsbench.data.sources.demo import open_demo
 from marsbench.data.sources.local import LocalSource
 from marsbench.demo.scenes import SCENES
+from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.catalog import TASKS
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import Decode, TaskSpec

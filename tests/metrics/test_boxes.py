@@ -1,22 +1,15 @@
 import contextlib
 import io
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from marsbench.data.rows import Boxes
-from marsbench.metrics.boxes import score
+from marsbench.metrics.boxes import Boxes, PredictedBoxes, score
 
 CLASSES = ("a", "b", "c")
 Floats = NDArray[np.float64]
-
-
-class Found(NamedTuple):
-    boxes: Floats
-    scores: Floats
-    labels: NDArray[np.int64]
 
 
 def target(rows: list[tuple[float, ...]]) -> Boxes:
@@ -25,10 +18,10 @@ def target(rows: list[tuple[float, ...]]) -> Boxes:
     return Boxes(values[:, :4], values[:, 4].astype(np.int64))
 
 
-def found(rows: list[tuple[float, ...]]) -> Found:
+def found(rows: list[tuple[float, ...]]) -> PredictedBoxes:
     """Rows of left, top, right, bottom, label, score."""
     values = np.array(rows, dtype=np.float64).reshape(-1, 6)
-    return Found(values[:, :4], values[:, 5], values[:, 4].astype(np.int64))
+    return PredictedBoxes(values[:, :4], values[:, 4].astype(np.int64), values[:, 5])
 
 
 def oracle_dataset(images: list[Any], classes: int) -> Any:
@@ -60,14 +53,14 @@ def oracle_dataset(images: list[Any], classes: int) -> Any:
 
 
 def oracle_eval(
-    targets: list[Boxes], predictions: list[Found], classes: int, most: int | None = None
+    targets: list[Boxes], predictions: list[PredictedBoxes], classes: int, most: int | None = None
 ) -> Any:
     from pycocotools.cocoeval import COCOeval
 
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(
             oracle_dataset([(t.xyxy, t.labels, None) for t in targets], classes),
-            oracle_dataset([(p.boxes, p.labels, p.scores) for p in predictions], classes),
+            oracle_dataset([(p.xyxy, p.labels, p.scores) for p in predictions], classes),
             "bbox",
         )
         if most is not None:
@@ -77,7 +70,9 @@ def oracle_eval(
     return evaluation
 
 
-def oracle(targets: list[Boxes], predictions: list[Found], classes: int) -> dict[str, float]:
+def oracle(
+    targets: list[Boxes], predictions: list[PredictedBoxes], classes: int
+) -> dict[str, float]:
     evaluation = oracle_eval(targets, predictions, classes)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation.summarize()
@@ -93,13 +88,9 @@ def oracle(targets: list[Boxes], predictions: list[Found], classes: int) -> dict
 
 
 def oracle_objects(
-    targets: list[Boxes], predictions: list[Found], classes: int, confidence: float
+    targets: list[Boxes], predictions: list[PredictedBoxes], classes: int, confidence: float
 ) -> dict[str, float]:
-    kept = [
-        Found(p.boxes[k], p.scores[k], p.labels[k])
-        for p in predictions
-        for k in [p.scores >= confidence]
-    ]
+    kept = [p[p.scores >= confidence] for p in predictions]
     evaluation = oracle_eval(targets, kept, classes, most=10_000)
     images = [e for e in evaluation.evalImgs if e and e["aRng"] == [0, 1e10]]
     right = sum(int((e["dtMatches"][0] > 0).sum()) for e in images)
@@ -116,7 +107,10 @@ def oracle_objects(
 
 
 def check(
-    targets: list[Boxes], predictions: list[Found], classes: int = 3, confidence: float = 0.5
+    targets: list[Boxes],
+    predictions: list[PredictedBoxes],
+    classes: int = 3,
+    confidence: float = 0.5,
 ) -> dict[str, float]:
     ours = score(targets, predictions, CLASSES[:classes], confidence=confidence)
     wanted = oracle(targets, predictions, classes)
@@ -129,7 +123,7 @@ def check(
 
 def random_case(
     rng: np.random.Generator, images: int = 8, most: int = 12, levels: int | None = None
-) -> tuple[list[Boxes], list[Found]]:
+) -> tuple[list[Boxes], list[PredictedBoxes]]:
     """Targets of every size, and predictions that are shifted targets among false ones."""
     targets, predictions = [], []
     for _ in range(images):
@@ -151,7 +145,9 @@ def random_case(
         scores = rng.random(len(low))
         if levels is not None:
             scores = np.round(scores * levels) / levels
-        predictions.append(Found(np.concatenate([low, low + size], axis=1), scores, guesses))
+        predictions.append(
+            PredictedBoxes(np.concatenate([low, low + size], axis=1), guesses, scores)
+        )
     return targets, predictions
 
 
@@ -173,16 +169,16 @@ def test_more_than_a_hundred_detections() -> None:
     targets, predictions = random_case(rng, images=3, most=400)
     assert max(len(p.scores) for p in predictions) > 300
     check(targets, predictions)
-    one_class = [Found(p.boxes, p.scores, p.labels * 0) for p in predictions]
+    one_class = [PredictedBoxes(p.xyxy, p.labels * 0, p.scores) for p in predictions]
     check([Boxes(t.xyxy, t.labels * 0) for t in targets], one_class, classes=1)
     # The hundred best count, wherever they stand among the others.
-    backwards = [Found(p.boxes[::-1], p.scores[::-1], p.labels[::-1]) for p in predictions]
+    backwards = [p[np.arange(len(p))[::-1]] for p in predictions]
     assert score(targets, predictions, CLASSES) == pytest.approx(score(targets, backwards, CLASSES))
 
 
 SQUARE = (10.0, 10.0, 30.0, 30.0)
 
-CASES: dict[str, tuple[list[Boxes], list[Found]]] = {
+CASES: dict[str, tuple[list[Boxes], list[PredictedBoxes]]] = {
     "nothing": ([target([]), target([])], [found([]), found([])]),
     "no images": ([], []),
     "no targets": ([target([])], [found([(*SQUARE, 0, 0.9)])]),
@@ -283,16 +279,6 @@ def test_figures_by_hand() -> None:
     }
 
 
-def test_tensors_are_taken_as_they_are() -> None:
-    import torch
-
-    from marsbench.models.detectors.base import Detections
-
-    boxes = torch.tensor([SQUARE])
-    detections = Detections(boxes, torch.tensor([0.9]), torch.tensor([0]))
-    assert score([target([(*SQUARE, 0)])], [detections], CLASSES)["map"] == pytest.approx(1.0)
-
-
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -300,12 +286,12 @@ def test_tensors_are_taken_as_they_are() -> None:
         (found([(*SQUARE, -1, 0.9)]), "3 classes"),
         (found([(*SQUARE, 0, float("nan"))]), "NaN"),
         (found([(30, 10, 10, 30, 0, 0.9)]), "negative size"),
-        (Found(np.zeros((1, 4)), np.zeros(2), np.zeros(1, dtype=np.int64)), "2 scores"),
-        (Found(np.zeros((1, 4)), np.zeros(1), np.zeros(0, dtype=np.int64)), "0 labels"),
-        (Found(np.zeros((1, 5)), np.zeros(1), np.zeros(1, dtype=np.int64)), "shape"),
+        (PredictedBoxes(np.zeros((1, 4)), np.zeros(1, dtype=np.int64), np.zeros(2)), "2 scores"),
+        (PredictedBoxes(np.zeros((1, 4)), np.zeros(0, dtype=np.int64), np.zeros(1)), "0 labels"),
+        (PredictedBoxes(np.zeros((1, 5)), np.zeros(1, dtype=np.int64), np.zeros(1)), "shape"),
     ],
 )
-def test_bad_input_is_refused(wrong: Found, message: str) -> None:
+def test_bad_input_is_refused(wrong: PredictedBoxes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         score([target([(*SQUARE, 0)])], [wrong], CLASSES)
     with pytest.raises(ValueError, match="1 images have 2"):

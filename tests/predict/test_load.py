@@ -251,7 +251,7 @@ def test_detectors_of_runs_and_checkpoints(name: str, place: Path, tmp_path: Pat
         path = place / "runs" / record.run_id / "model.safetensors"
         found = of_checkpoint(path, task, name).detect(image)[0]
     np.testing.assert_allclose(found.scores, want.scores, atol=1e-6)
-    np.testing.assert_allclose(found.boxes, want.boxes, atol=1e-3)
+    np.testing.assert_allclose(found.xyxy, want.xyxy, atol=1e-3)
     with pytest.raises(WeightsError, match="another model"):
         of_checkpoint(path, task, "retinanet")
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from marsbench.predict.tiles import Found, Tile, grid, is_own, join, starts, stitch, window
+from marsbench.metrics.boxes import PredictedBoxes
+from marsbench.predict.tiles import Tile, grid, is_own, join, starts, stitch, window
 
 
 @pytest.mark.parametrize("length", [1, 31, 32, 33, 64, 100, 1001])
@@ -76,12 +77,14 @@ def test_a_box_cut_by_an_inner_border_is_the_neighbours() -> None:
     assert is_own(np.array([[0.0, 10, 12, 20]]), RIGHT, 1.0).tolist() == [False]
 
 
-def found(*boxes: tuple[float, float, float, float], score: float = 0.9, label: int = 0) -> Found:
+def found(
+    *boxes: tuple[float, float, float, float], score: float = 0.9, label: int = 0
+) -> PredictedBoxes:
     n = len(boxes)
-    return Found(
+    return PredictedBoxes(
         np.array(boxes, dtype=np.float64).reshape(-1, 4),
-        np.full(n, score, dtype=np.float64),
         np.full(n, label, dtype=np.int64),
+        np.full(n, score, dtype=np.float64),
     )
 
 
@@ -89,17 +92,19 @@ def test_an_object_in_two_tiles_is_found_once() -> None:
     # Columns 52 to 72 of the image: cut in the left tile, whole in the right one.
     cut, whole = found((52, 10, 64, 30)), found((4, 10, 24, 30), score=0.7)
     joined = join([(LEFT, cut), (RIGHT, whole)], 1.0)
-    assert joined.boxes.tolist() == [[52, 10, 72, 30]]
+    assert joined.xyxy.tolist() == [[52, 10, 72, 30]]
     # Whole in both.
     twice = join([(LEFT, found((50, 10, 60, 30))), (RIGHT, found((2, 10, 12, 30), score=1))], 1)
-    assert twice.boxes.tolist() == [[50, 10, 60, 30]]
+    assert twice.xyxy.tolist() == [[50, 10, 60, 30]]
     assert twice.scores.tolist() == [1.0]
     # Of another class it is another object.
     other = join([(LEFT, found((50, 10, 60, 30))), (RIGHT, found((2, 10, 12, 30), label=1))], 1)
-    assert len(other.boxes) == 2
+    assert len(other.xyxy) == 2
 
 
-def seen(tiles: Sequence[Sequence[Tile]], *objects: Sequence[float]) -> list[tuple[Tile, Found]]:
+def seen(
+    tiles: Sequence[Sequence[Tile]], *objects: Sequence[float]
+) -> list[tuple[Tile, PredictedBoxes]]:
     """What a detector without fault finds: of each object, of its own class, what a tile shows."""
     parts = []
     for tile in (tile for row in tiles for tile in row):
@@ -108,7 +113,7 @@ def seen(tiles: Sequence[Sequence[Tile]], *objects: Sequence[float]) -> list[tup
             np.array(objects, dtype=np.float64) - offset, 0, np.array([tile.width, tile.height] * 2)
         )
         (kept,) = np.nonzero((shown[:, 2:] > shown[:, :2]).all(axis=1))
-        parts.append((tile, Found(shown[kept], np.full(len(kept), 0.9), kept)))
+        parts.append((tile, PredictedBoxes(shown[kept], kept, np.full(len(kept), 0.9))))
     return parts
 
 
@@ -116,13 +121,13 @@ def check_each_is_found_once(tiles: Sequence[Sequence[Tile]], boxes: np.ndarray,
     joined = join(seen(tiles, *boxes.tolist()), t)
     order = np.argsort(joined.labels)
     assert joined.labels[order].tolist() == list(range(len(boxes)))
-    np.testing.assert_array_equal(joined.boxes[order], boxes)
+    np.testing.assert_array_equal(joined.xyxy[order], boxes)
 
 
 @pytest.mark.parametrize("box", [[75.5, 20, 99.5, 44], [75, 20, 100, 44]])
 def test_an_object_that_fills_the_overlap_is_not_left_by_both(box: list[float]) -> None:
     tiles = grid((100, 175), (100, 100), 0.25)
-    assert join(seen(tiles, box), 1.0).boxes.tolist() == [box]
+    assert join(seen(tiles, box), 1.0).xyxy.tolist() == [box]
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.6])
@@ -152,22 +157,22 @@ def test_tiles_that_place_a_box_apart_do_not_both_leave_it() -> None:
     for left in np.arange(40, 60, 0.5):
         for width in np.arange(8, 24, 0.5):
             parts = [
-                (tile, Found(f.boxes + rng.uniform(-0.5, 0.5, f.boxes.shape), f.scores, f.labels))
+                (tile, replace(f, xyxy=f.xyxy + rng.uniform(-0.5, 0.5, f.xyxy.shape)))
                 for tile, f in seen(tiles, [left, 10, left + width, 30])
             ]
             joined = join(parts, 1.0)
-            assert len(joined.boxes) == 1
-            np.testing.assert_allclose(joined.boxes[0], [left, 10, left + width, 30], atol=1.1)
+            assert len(joined.xyxy) == 1
+            np.testing.assert_allclose(joined.xyxy[0], [left, 10, left + width, 30], atol=1.1)
 
 
 def test_parts_of_an_object_larger_than_the_overlap_become_one_box() -> None:
     # Columns 46 to 66 of the image: the parts of 18 pixels each are doubles of one another.
     joined = join([(LEFT, found((46, 10, 64, 30))), (RIGHT, found((0, 11, 18, 30), score=0.7))], 1)
-    assert joined.boxes.tolist() == [[46, 10, 66, 30]]
+    assert joined.xyxy.tolist() == [[46, 10, 66, 30]]
     assert joined.scores.tolist() == [0.9]
     # Through three tiles.
     tiles = grid((32, 80), (32, 32), 0.25)
-    assert join(seen(tiles, [10, 3, 75, 20]), 1.0).boxes.tolist() == [[10, 3, 75, 20]]
+    assert join(seen(tiles, [10, 3, 75, 20]), 1.0).xyxy.tolist() == [[10, 3, 75, 20]]
 
 
 def test_objects_side_by_side_stay_apart() -> None:
@@ -175,19 +180,19 @@ def test_objects_side_by_side_stay_apart() -> None:
     tiles = grid((64, 112), (64, 64), 0.25)
     two = [[30, 5, 80, 20], [30, 22, 80, 40]]
     parts = [(tile, replace(f, labels=f.labels * 0)) for tile, f in seen(tiles, *two)]
-    assert sorted(join(parts, 1.0).boxes.tolist()) == two
+    assert sorted(join(parts, 1.0).xyxy.tolist()) == two
     other = join([(LEFT, found((40, 5, 64, 20))), (RIGHT, found((0, 5, 30, 20), label=1))], 1.0)
-    assert len(other.boxes) == 2
+    assert len(other.xyxy) == 2
     beside = [[20, 5, 52, 20], [54, 5, 90, 20]]
     parts = [(tile, replace(f, labels=f.labels * 0)) for tile, f in seen(tiles, *beside)]
-    assert sorted(join(parts, 1.0).boxes.tolist()) == beside
+    assert sorted(join(parts, 1.0).xyxy.tolist()) == beside
     # A part fits one part of the neighbour alone: that which is most like it.
     joined = join(
         [(LEFT, found((30, 5, 64, 20))), (RIGHT, found((0, 6, 30, 20), (0, 11, 30, 26)))], 1.0
     )
-    assert sorted(joined.boxes.tolist()) == [[30, 5, 78, 20], [48, 11, 78, 26]]
+    assert sorted(joined.xyxy.tolist()) == [[30, 5, 78, 20], [48, 11, 78, 26]]
 
 
 def test_tiles_without_objects() -> None:
-    assert join([], 1.0).boxes.shape == (0, 4)
-    assert join([(LEFT, found()), (RIGHT, found())], 1.0).boxes.shape == (0, 4)
+    assert join([], 1.0).xyxy.shape == (0, 4)
+    assert join([(LEFT, found()), (RIGHT, found())], 1.0).xyxy.shape == (0, 4)

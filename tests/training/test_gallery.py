@@ -10,11 +10,12 @@ from marsbench.base.errors import DataError
 from marsbench.config.schema import Bands
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.sources.local import LocalSource
+from marsbench.metrics.boxes import PredictedBoxes
 from marsbench.metrics.masks import confusion, score
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import Decode, TaskSpec
 from marsbench.training import gallery as module
-from marsbench.training.gallery import FoundBoxes, Item, draw_gallery, gallery, image_iou
+from marsbench.training.gallery import Item, draw_gallery, gallery, image_iou
 from marsbench.training.loop.evaluation import MAPS, Predictions
 from tests.fakes import make_spec, write_folder
 
@@ -131,8 +132,8 @@ def test_boxes(tmp_path: Path, drawn: list[Item]) -> None:
     ids = [f"test_{i:04d}.png" for i in (0, 2, 4, 6, 8, 11)]
     assert [item.sample_id for item in drawn] == ids
     first, second = drawn[:2]
-    assert isinstance(first.predicted, FoundBoxes)
-    assert isinstance(second.predicted, FoundBoxes)
+    assert isinstance(first.predicted, PredictedBoxes)
+    assert isinstance(second.predicted, PredictedBoxes)
     assert first.predicted.xyxy.shape == (0, 4)
     assert second.predicted.scores.tolist() == [0.9, 0.5]
     assert second.predicted.labels.tolist() == [0, 1]

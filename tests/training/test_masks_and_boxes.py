@@ -17,10 +17,10 @@ import marsbench
 from marsbench.base.errors import ConfigError, DataError
 from marsbench.config.schema import Mode, RunConfig
 from marsbench.data.dataset import MarsDataset
-from marsbench.data.rows import Boxes
 from marsbench.data.sources.local import LocalSource
 from marsbench.metrics import boxes as box_metrics
 from marsbench.metrics import masks as mask_metrics
+from marsbench.metrics.boxes import Boxes, PredictedBoxes
 from marsbench.models.modes import build_for_mode
 from marsbench.models.segmenters.smp import Segmenter
 from marsbench.models.zoo.catalog import get_model
@@ -31,7 +31,7 @@ from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import Decode, TaskSpec
 from marsbench.training import building
 from marsbench.training.loop.callbacks import ProgressBar
-from marsbench.training.loop.objectives import BoxObjective, Found, confusion
+from marsbench.training.loop.objectives import BoxObjective, confusion
 from tests.fakes import make_spec, write_folder, write_spec
 
 MASKS = "smp:unet/tu-test_resnet"
@@ -320,7 +320,9 @@ def test_a_detector_through_the_whole_loop(boxes: str, tmp_path: Path) -> None:
             )
         ]
         found = [
-            Found(np.array([list(b) for b in row]).reshape(-1, 4), np.array(s), np.array(labels))
+            PredictedBoxes(
+                np.array([list(b) for b in row]).reshape(-1, 4), np.array(labels), np.array(s)
+            )
             for row, s, labels in zip(part["boxes"], part["scores"], part["labels"], strict=True)
         ]
         again = box_metrics.score(truths, found, record.data["classes"])

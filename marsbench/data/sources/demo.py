@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from marsbench.base.errors import NotAvailableError
 from marsbench.config.schema import SourceName, Subset
-from marsbench.data.rows import Boxes, Raw, Rows, Source
+from marsbench.data.rows import Raw, Rows, Source
 from marsbench.demo import recipes, scenes
 from marsbench.demo.spectrum import recipes as spectra
+from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
 
 DEMO_TASKS = sorted([*recipes.RECIPES, *scenes.SCENES, *spectra.SPECTRA])

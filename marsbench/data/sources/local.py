@@ -21,7 +21,7 @@ from marsbench.base.errors import DataError, some
 from marsbench.config.schema import SourceName, Subset
 from marsbench.data import box_files, decode
 from marsbench.data.boxes import BoxFormat, cross_check, spellings
-from marsbench.data.rows import Boxes, Raw, Rows, class_order, code_notes
+from marsbench.data.rows import Raw, Rows, class_order, code_notes
 from marsbench.data.sources.annotations import (
     ANNOTATIONS,
     MAPPING,
@@ -44,6 +44,7 @@ from marsbench.data.sources.layout import (
     listed_subsets,
     subset_file,
 )
+from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
 

@@ -20,7 +20,7 @@ from marsbench.base.progress import track
 from marsbench.config.schema import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, Subset, parse_subset
 from marsbench.data import box_files, decode, tiff
 from marsbench.data.boxes import BoxFormat, Size
-from marsbench.data.rows import Boxes, Pixels, Raw, Rows, Source
+from marsbench.data.rows import Pixels, Raw, Rows, Source
 from marsbench.data.sources.annotations import (
     ANNOTATIONS,
     BEFORE,
@@ -31,6 +31,7 @@ from marsbench.data.sources.annotations import (
 )
 from marsbench.data.sources.layout import COCO_FILE, IMAGES, LABELS, MASKS, subset_file
 from marsbench.data.sources.local import LocalSource
+from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import BACKGROUND, Decode, TaskSpec, normalise
 

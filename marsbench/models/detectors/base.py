@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from marsbench.base.errors import WeightsError
+from marsbench.metrics.boxes import PredictedBoxes
 from marsbench.models import weights
 from marsbench.models.build import InputAdapter
 from marsbench.models.norms import without_lone_statistics
@@ -40,6 +41,11 @@ class Detections(NamedTuple):
     boxes: Tensor
     scores: Tensor
     labels: Tensor
+
+    def numpy(self) -> PredictedBoxes:
+        """Copy to host memory, in double precision."""
+        boxes, scores, labels = (values.detach().cpu() for values in self)
+        return PredictedBoxes(boxes.double().numpy(), labels.numpy(), scores.double().numpy())
 
 
 class Detector(nn.Module, ABC):

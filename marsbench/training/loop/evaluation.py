@@ -13,20 +13,17 @@ from PIL import Image
 
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.dataset import MarsDataset
-from marsbench.data.rows import Boxes
 from marsbench.metrics import labels as metrics
 from marsbench.metrics import masks as mask_metrics
+from marsbench.metrics.boxes import NO_BOXES, PredictedBoxes
 from marsbench.results.store import PREDICTIONS
 from marsbench.training.loop.losses.labels import Objective
 from marsbench.training.loop.module import MarsModule
-from marsbench.training.loop.objectives import Found, MaskObjective, Observed
+from marsbench.training.loop.objectives import MaskObjective, Observed
 from marsbench.training.loop.trainer import interruptible
 
 MAPS = "maps"
 """Folder of a run with the predicted class maps of the test split, a PNG per sample."""
-
-
-NO_BOXES = Boxes(np.zeros((0, 4)), np.zeros(0, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -105,11 +102,13 @@ def _scored(
     from marsbench.metrics import boxes as box_metrics
 
     truths = [dataset.samples[int(i)].boxes or NO_BOXES for i in dataset.indices]
-    found: list[Found] = list(outputs["detections"])
+    found: list[PredictedBoxes] = list(outputs["detections"])
     columns = {
         "target_boxes": [truth.xyxy.tolist() for truth in truths],
         "target_labels": [truth.labels.tolist() for truth in truths],
-        **{name: [getattr(one, name).tolist() for one in found] for name in Found._fields},
+        "boxes": [predicted.xyxy.tolist() for predicted in found],
+        "scores": [predicted.scores.tolist() for predicted in found],
+        "labels": [predicted.labels.tolist() for predicted in found],
     }
     return columns, box_metrics.score(truths, found, names)
 

@@ -4,11 +4,11 @@ Every objective has `train_losses`, `observe` and `val_loss`; `MarsModule` knows
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -78,20 +78,6 @@ def confusion(truth: Tensor, classes: Tensor, num_classes: int, ignore: int = 25
     return counts.scatter_add_(0, pairs, ones).view(num_classes, num_classes)
 
 
-class Found(NamedTuple):
-    """What a detector found in one image.
-
-    Attributes:
-        boxes: Left, top, right and bottom in pixels of the image as it was, float64 (M, 4).
-        scores: Confidence of each, float64 (M,).
-        labels: Class ids from 0, int64 (M,).
-    """
-
-    boxes: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    labels: NDArray[np.int64]
-
-
 class BoxObjective(nn.Module):
     """Trains a detector by its own loss, and keeps what it finds."""
 
@@ -106,10 +92,9 @@ class BoxObjective(nn.Module):
         found = []
         for detections, size in zip(model(batch["image"]), batch["size"].tolist(), strict=True):
             height, width = size
-            scale = torch.tensor([width, height, width, height]) / side
-            boxes = detections.boxes.detach().cpu().double() * scale
-            scores, labels = detections.scores.detach().cpu(), detections.labels.detach().cpu()
-            found.append(Found(boxes.numpy(), scores.double().numpy(), labels.numpy()))
+            scale = np.array([width, height, width, height], np.float32) / np.float32(side)
+            predicted = detections.numpy()
+            found.append(replace(predicted, xyxy=predicted.xyxy * scale))
         # One by one: a detector weighs its terms by what the batch holds, and the choice of a
         # checkpoint must not hang on which images meet in one.
         image, boxes, labels = batch["image"], batch["boxes"], batch["labels"]

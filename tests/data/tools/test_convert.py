@@ -11,11 +11,12 @@ from marsbench.base.errors import ConfigError, DataError
 from marsbench.config.schema import SourceName, Subset, parse_subset
 from marsbench.data import decode
 from marsbench.data.boxes import BoxFormat
-from marsbench.data.rows import Boxes, Raw, Rows, Source
+from marsbench.data.rows import Raw, Rows, Source
 from marsbench.data.sources.demo import DemoSource
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.subsets import select
 from marsbench.data.tools.convert import convert
+from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import ClassInfo, Decode, TaskSpec
 from tests.fakes import make_spec, read_rows, write_folder, write_rows

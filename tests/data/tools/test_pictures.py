@@ -8,10 +8,10 @@ from PIL import Image
 from marsbench.base.errors import DataError, UnknownNameError
 from marsbench.data import drawing
 from marsbench.data.decode import is_negative
-from marsbench.data.rows import Boxes
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.tools.pictures import images as pictures
 from marsbench.data.tools.pictures.images import draw_samples
+from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import Decode, TaskSpec
 from tests.fakes import make_spec, write_folder

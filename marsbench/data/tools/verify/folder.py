@@ -18,7 +18,7 @@ from marsbench.data import box_files, decode
 from marsbench.data.boxes import BoxFormat, cross_check, spellings
 from marsbench.data.cache import DirectSamples
 from marsbench.data.decode import IGNORE
-from marsbench.data.rows import Boxes, Raw
+from marsbench.data.rows import Raw
 from marsbench.data.samples import Decoded, decode_sample
 from marsbench.data.sources import find_local
 from marsbench.data.sources.annotations import MAPPING, read_mapping, without_background
@@ -27,6 +27,7 @@ from marsbench.data.sources.local import LocalSource
 from marsbench.data.subsets import select
 from marsbench.data.tools.verify.report import Report
 from marsbench.data.tools.verify.spectra import verify_spectra
+from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.spec import BACKGROUND, SPLITS, Decode, TaskSpec, normalise
 
 _SHOWN_COPIES = 10
