@@ -57,6 +57,24 @@ class PredictedBoxes(Boxes):
     scores: Floats
 
 
+def read(columns: Any, num_classes: int) -> tuple[list[Boxes], list[PredictedBoxes]]:
+    """Read the stored columns of N images into targets and predictions."""
+    targets = zip(columns["target_boxes"], columns["target_labels"], strict=True)
+    predictions = zip(columns["boxes"], columns["labels"], columns["scores"], strict=True)
+    return (
+        [Boxes(_rows(xyxy), np.asarray(labels)) for xyxy, labels in targets],
+        [
+            PredictedBoxes(_rows(xyxy), np.asarray(labels), np.asarray(scores))
+            for xyxy, labels, scores in predictions
+        ],
+    )
+
+
+def _rows(boxes: Any) -> Floats:
+    """Stack boxes that Parquet gives as arrays within an array, (N, 4)."""
+    return np.array([list(box) for box in boxes], dtype=np.float64).reshape(-1, 4)
+
+
 class _Image:
     """The boxes of one image as checked arrays, the predicted ones by falling score.
 

@@ -1,90 +1,72 @@
-"""Score predictions: numpy only, so that a leaderboard can re-score.
+"""Metrics of labels, from the probabilities of classes: numpy only.
 
-Training, records and re-scoring all call `score`; a number in a record is the number that
-its stored predictions give. Tests hold every metric to scikit-learn's.
+AUROC and average precision are means over the classes, each against the rest, in binary tasks too,
+so that they do not depend on which class has id 1. A metric that the targets leave undefined (AUROC
+of a class with no positive or no negative sample) is averaged over the classes that have it, and is
+left out where none has.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.base.errors import NotAvailableError
-from marsbench.tasks.kinds import Kind
+from marsbench.metrics import masks
 
 
-def score(
-    kind: Kind, targets: NDArray[np.generic], scores: NDArray[np.floating], classes: Sequence[str]
-) -> dict[str, float]:
-    """Compute every metric of a kind.
+def read(columns: Any, num_classes: int) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Read stored columns.
 
     Args:
-        kind: Kind of the task.
-        targets: Class ids, shape (N,), or for multilabel tasks zeros and ones, shape (N, K).
-        scores: Probabilities of the K classes, shape (N, K).
-        classes: The K class names, in the order of their ids.
+        columns: ``target``, class ids or rows of K zeros and ones, and ``scores``, rows of K
+            probabilities; of N samples.
+        num_classes: K.
 
     Returns:
-        Metric name to value; per class as ``f1/CLASS`` and ``recall/CLASS`` (the accuracy within
-        the class; left out of a class without targets). AUROC and average precision are means
-        over the classes, each against the rest, in binary tasks too, so that they do not depend
-        on which class has id 1. Accuracy of multilabel tasks asks for all labels right. A metric
-        that the targets leave undefined (AUROC of a class with no positive or no negative
-        sample) is averaged over the classes that have it, and is left out where none has.
+        Targets, (N,) or (N, K), and scores, (N, K).
 
     Raises:
         ValueError: If shapes do not fit or a score is not finite.
     """
-    targets = np.asarray(targets)
-    probabilities: NDArray[np.float64] = np.asarray(scores, dtype=np.float64)
-    if probabilities.shape != (len(targets), len(classes)):
+    targets, scores = (
+        column if isinstance(column, np.ndarray) else np.stack(list(column))
+        for column in (columns["target"], columns["scores"])
+    )
+    probabilities: NDArray[np.float64] = scores.astype(np.float64)
+    if probabilities.shape != (len(targets), num_classes):
         raise ValueError(
             f"scores of shape {probabilities.shape} do not fit {len(targets)} targets "
-            f"and {len(classes)} classes"
+            f"and {num_classes} classes"
         )
     if not np.isfinite(probabilities).all():
         raise ValueError(
             f"{int((~np.isfinite(probabilities)).any(axis=1).sum())} rows hold NaN or inf"
         )
-    if kind is Kind.MULTILABEL:
-        return _multilabel(targets, probabilities, classes)
-    if kind in (Kind.BINARY, Kind.MULTICLASS):
-        return _single_label(targets, probabilities, classes)
-    raise NotAvailableError(f"This version has no metrics for {kind} tasks yet.")
+    return targets, probabilities
 
 
-def score_labels(kind: Kind, columns: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
-    """Score the labels of a split, and where several instruments measured it those of each.
-
-    Args:
-        kind: Kind of the task.
-        columns: ``target`` and ``scores`` of every sample, and perhaps ``instrument``.
-        names: The K class names.
-
-    Returns:
-        Metric name to value; of one instrument's samples as ``log_loss/instrument=NAME``.
-    """
-    targets, scores = (_stacked(columns[name]) for name in ("target", "scores"))
-    values = score(kind, targets, scores, names)
-    groups = np.array(columns.get("instrument", []))
-    for group in sorted(set(groups.tolist()) - {""}) if len(set(groups.tolist())) > 1 else []:
-        mine = groups == group
-        part = score(kind, targets[mine], scores[mine], names)
-        for name in ("log_loss", "ap_micro"):
-            # Without a positive there is no precision to average.
-            if name in part and (name == "log_loss" or targets[mine].any()):
-                values[f"{name}/instrument={group}"] = part[name]
-    return values
+def confusion(targets: NDArray[np.integer], scores: NDArray[np.float64]) -> masks.Counts:
+    """Count samples by true (row) and predicted class, (K, K)."""
+    # A column of targets is a mask one pixel wide.
+    predicted = scores.argmax(axis=1)[:, None]
+    return masks.confusion(targets[:, None], predicted, scores.shape[1], ignore=-1)
 
 
-def _stacked(column: Any) -> NDArray[Any]:
-    return column if isinstance(column, np.ndarray) else np.stack(column)
-
-
-def _single_label(
+def score_single(
     targets: NDArray[np.generic], scores: NDArray[np.float64], classes: Sequence[str]
 ) -> dict[str, float]:
+    """Compute the metrics of tasks in which a sample has one class.
+
+    Args:
+        targets: Class ids, shape (N,).
+        scores: Probabilities of the K classes, shape (N, K).
+        classes: The K class names, in the order of their ids.
+
+    Returns:
+        Metric name to value; per class as ``f1/CLASS`` and ``recall/CLASS`` (the accuracy within
+        the class; left out of a class without targets).
+    """
     predicted = scores.argmax(axis=1)
     ids = np.arange(len(classes))
     one_hot, chosen = targets[:, None] == ids[None, :], predicted[:, None] == ids[None, :]
@@ -96,9 +78,19 @@ def _single_label(
     }
 
 
-def _multilabel(
+def score_multi(
     targets: NDArray[np.generic], scores: NDArray[np.float64], classes: Sequence[str]
 ) -> dict[str, float]:
+    """Compute the metrics of multilabel tasks; accuracy asks for all labels of a sample right.
+
+    Args:
+        targets: Zeros and ones, shape (N, K).
+        scores: Probabilities of the K classes, shape (N, K).
+        classes: The K class names, in the order of their ids.
+
+    Returns:
+        Metric name to value; per class as `score_single` gives them.
+    """
     positive = targets.astype(bool)
     predicted = scores >= 0.5
     clipped = np.clip(scores, 1e-7, 1 - 1e-7)

@@ -6,6 +6,7 @@ zero or a one in its place would make the mean depend on the list of classes.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,18 @@ def confusion(
     return counts.reshape(num_classes, num_classes).astype(np.int64)
 
 
+def read(columns: Any, num_classes: int) -> tuple[Counts]:
+    """Read the stored column ``confusion``: matrices of N images, shape (N, K, K)."""
+    stacked = np.stack(list(columns["confusion"])).astype(np.int64)
+    return (stacked.reshape(len(stacked), num_classes, num_classes),)
+
+
+def total(confusions: Counts) -> Counts:
+    """Add the matrices of all images, shape (K, K)."""
+    counts: Counts = confusions.sum(axis=0)
+    return counts
+
+
 def score(confusions: Counts, classes: Sequence[str]) -> dict[str, float]:
     """Compute every metric of segmentation.
 
@@ -85,10 +98,10 @@ def score(confusions: Counts, classes: Sequence[str]) -> dict[str, float]:
         raise ValueError(
             f"confusion matrices of shape {confusions.shape} do not fit {len(names)} classes"
         )
-    total: Counts = confusions.sum(axis=0)
-    if not total.any():
+    pixels = total(confusions)
+    if not pixels.any():
         return {}
-    hits, true, predicted = _counts(total)
+    hits, true, predicted = _counts(pixels)
     occurs = true + predicted > 0
     iou, dice = _ratio(hits, true + predicted - hits), _ratio(2 * hits, true + predicted)
     precision, recall = _ratio(hits, predicted), _ratio(hits, true)
@@ -97,7 +110,7 @@ def score(confusions: Counts, classes: Sequence[str]) -> dict[str, float]:
         "miou": float(iou[occurs].mean()),
         "iou_per_image": _iou_per_image(confusions),
         "dice": float(dice[occurs].mean()),
-        "pixel_accuracy": float(hits.sum() / total.sum()),
+        "pixel_accuracy": float(hits.sum() / pixels.sum()),
         "precision": float(precision[predicted > 0].mean()),
         "recall": float(recall[true > 0].mean()),
     }

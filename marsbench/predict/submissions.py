@@ -12,7 +12,7 @@ from marsbench.base.progress import tell
 from marsbench.data.sources import find_local
 from marsbench.data.sources.challenge import SUBMISSION, ChallengeSource
 from marsbench.data.spectra import to_spectrum
-from marsbench.metrics import labels as metrics
+from marsbench.metrics import scoring
 from marsbench.results.find import find_run
 from marsbench.spectra.spectrum import Spectrum
 from marsbench.tasks.catalog import get_task
@@ -189,4 +189,4 @@ def score_submission(
         told = _read_table(metadata).set_index(ID)
         if "instrument_type" in told:
             columns["instrument"] = [str(told["instrument_type"].get(i, "")) for i in truth[ID]]
-    return metrics.score_labels(Kind.MULTILABEL, columns, names)
+    return scoring.score(Kind.MULTILABEL, columns, names)

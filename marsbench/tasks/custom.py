@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import yaml
 
 from marsbench.base.errors import ConfigError, unknown_name
-from marsbench.tasks.kinds import KINDS, Kind, Technique
+from marsbench.tasks.kinds import Kind, Technique, metrics_of
 from marsbench.tasks.spec import SPLITS, TASK_FILE, ClassInfo, Decode, Platform, TaskSpec, normalise
 
 REQUIRED = ("name", "kind", "classes")
@@ -248,7 +248,7 @@ def _name(reader: _Reader, taken: Container[str]) -> str:
 
 def _headline(reader: _Reader, kind: Kind) -> str | None:
     headline = reader.text("headline")
-    known = KINDS[kind].metrics
+    known = metrics_of(kind)
     if headline and headline not in known:
         hint = f"Metrics of {kind} tasks are: {', '.join(known)}."
         reader.problem("headline", _suggest("metric", headline, known, hint))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Kind(StrEnum):
@@ -16,7 +17,7 @@ class Kind(StrEnum):
     @property
     def is_classification(self) -> bool:
         """Whether one image gets labels, rather than pixels or boxes."""
-        return self in (Kind.BINARY, Kind.MULTICLASS, Kind.MULTILABEL)
+        return self in LABELS
 
 
 class Technique(StrEnum):
@@ -26,95 +27,87 @@ class Technique(StrEnum):
     GC = "gc"
 
 
+LABELS = (Kind.BINARY, Kind.MULTICLASS, Kind.MULTILABEL)
+MASKS = (Kind.SEGMENTATION,)
+BOXES = (Kind.DETECTION,)
+
+
 @dataclass(frozen=True)
 class MetricInfo:
-    """What a metric's numbers mean.
+    """Meaning of a metric's numbers.
 
     Attributes:
         title: Name for tables and figures.
+        kinds: Kinds of task that have it, and may name it as headline.
         higher_is_better: Its direction.
         low: Smallest possible value.
         high: Largest possible value; infinite for a loss.
+        function: ``module:name`` of the function that computes it from the arguments of
+            `marsbench.metrics.scoring.Scorer.score`; empty for metrics that are computed together.
     """
 
     title: str
+    kinds: tuple[Kind, ...] = ()
     higher_is_better: bool = True
     low: float = 0.0
     high: float = 1.0
+    function: str = ""
 
+
+_LOSS: dict[str, Any] = {"higher_is_better": False, "high": float("inf")}
 
 METRICS: dict[str, MetricInfo] = {
-    "f1_weighted": MetricInfo("weighted F1"),
-    "f1_macro": MetricInfo("macro F1"),
+    "f1_weighted": MetricInfo("weighted F1", LABELS),
+    "f1_macro": MetricInfo("macro F1", LABELS),
     "f1_positive": MetricInfo("F1 of class 1"),
-    "accuracy": MetricInfo("accuracy"),
-    "auroc": MetricInfo("AUROC"),
-    "average_precision": MetricInfo("average precision"),
-    "ap_micro": MetricInfo("micro AP"),
-    "miou": MetricInfo("mean IoU"),
-    "miou_foreground": MetricInfo("mean IoU without background"),
-    "iou_per_image": MetricInfo("IoU, mean over images"),
-    "dice": MetricInfo("Dice"),
-    "pixel_accuracy": MetricInfo("pixel accuracy"),
-    "precision": MetricInfo("precision"),
-    "recall": MetricInfo("recall"),
-    "map": MetricInfo("mAP@[.5:.95]"),
-    "map50": MetricInfo("mAP@.5"),
-    "map75": MetricInfo("mAP@.75"),
-    "map_small": MetricInfo("mAP, small objects"),
-    "map_medium": MetricInfo("mAP, medium objects"),
-    "map_large": MetricInfo("mAP, large objects"),
-    "object_precision": MetricInfo("precision of objects"),
-    "object_recall": MetricInfo("recall of objects"),
-    "object_f1": MetricInfo("F1 of objects"),
-    "log_loss": MetricInfo("log loss", higher_is_better=False, high=float("inf")),
-    "loss": MetricInfo("loss", higher_is_better=False, high=float("inf")),
+    "accuracy": MetricInfo("accuracy", LABELS),
+    "auroc": MetricInfo("AUROC", LABELS),
+    "average_precision": MetricInfo("average precision", LABELS),
+    "ap_micro": MetricInfo("micro AP", (Kind.MULTILABEL,)),
+    "miou": MetricInfo("mean IoU", MASKS),
+    "miou_foreground": MetricInfo("mean IoU without background", MASKS),
+    "iou_per_image": MetricInfo("IoU, mean over images", MASKS),
+    "dice": MetricInfo("Dice", MASKS),
+    "pixel_accuracy": MetricInfo("pixel accuracy", MASKS),
+    "precision": MetricInfo("precision", MASKS),
+    "recall": MetricInfo("recall", (*MASKS, *BOXES)),
+    "map": MetricInfo("mAP@[.5:.95]", BOXES),
+    "map50": MetricInfo("mAP@.5", BOXES),
+    "map75": MetricInfo("mAP@.75", BOXES),
+    "map_small": MetricInfo("mAP, small objects", BOXES),
+    "map_medium": MetricInfo("mAP, medium objects", BOXES),
+    "map_large": MetricInfo("mAP, large objects", BOXES),
+    "object_precision": MetricInfo("precision of objects", BOXES),
+    "object_recall": MetricInfo("recall of objects", BOXES),
+    "object_f1": MetricInfo("F1 of objects", BOXES),
+    "log_loss": MetricInfo("log loss", (Kind.MULTILABEL,), **_LOSS),
+    "loss": MetricInfo("loss", **_LOSS),
 }
 """Every metric of a record by its name there; per class ``f1/CLASS`` and ``recall/CLASS``."""
 
 
+def metrics_of(kind: Kind) -> tuple[str, ...]:
+    """Names of the metrics that tasks of a kind may be judged by."""
+    return tuple(name for name, info in METRICS.items() if kind in info.kinds)
+
+
 @dataclass(frozen=True)
 class KindInfo:
-    """How tasks of one kind are trained and judged.
+    """Training and judging of tasks of one kind.
 
     Attributes:
         loss: Name of the loss in `marsbench.training.loop.losses.labels`.
         headline: The metric a task of this kind is judged by, unless the task names another.
-        metrics: Every metric of the kind, those per class aside.
     """
 
     loss: str
     headline: str
-    metrics: tuple[str, ...]
-
-
-_SINGLE_LABEL = ("f1_weighted", "f1_macro", "accuracy", "auroc", "average_precision")
-_SEGMENTATION: tuple[str, ...] = (
-    "miou",
-    "miou_foreground",
-    "iou_per_image",
-    "dice",
-    "pixel_accuracy",
-)
-_SEGMENTATION += ("precision", "recall")
-_DETECTION: tuple[str, ...] = (
-    "map",
-    "map50",
-    "map75",
-    "map_small",
-    "map_medium",
-    "map_large",
-    "recall",
-)
-_DETECTION += ("object_precision", "object_recall", "object_f1")
 
 
 KINDS: dict[Kind, KindInfo] = {
-    Kind.BINARY: KindInfo("cross_entropy", "f1_weighted", _SINGLE_LABEL),
-    Kind.MULTICLASS: KindInfo("cross_entropy", "f1_weighted", _SINGLE_LABEL),
-    Kind.MULTILABEL: KindInfo(
-        "binary_cross_entropy", "f1_weighted", (*_SINGLE_LABEL, "ap_micro", "log_loss")
-    ),
-    Kind.SEGMENTATION: KindInfo("generalized_dice", "miou", _SEGMENTATION),
-    Kind.DETECTION: KindInfo("model", "map", _DETECTION),
+    Kind.BINARY: KindInfo("cross_entropy", "f1_weighted"),
+    Kind.MULTICLASS: KindInfo("cross_entropy", "f1_weighted"),
+    Kind.MULTILABEL: KindInfo("binary_cross_entropy", "f1_weighted"),
+    Kind.SEGMENTATION: KindInfo("generalized_dice", "miou"),
+    Kind.DETECTION: KindInfo("model", "map"),
 }

@@ -14,7 +14,7 @@ from marsbench.data.rows import Rows
 from marsbench.data.samples import Decoded
 from marsbench.data.spectra import VERSION as POINTS_VERSION
 from marsbench.data.spectra import open_spectra, prepared_samples, technique_of
-from marsbench.metrics import labels as metrics
+from marsbench.metrics import scoring
 from marsbench.models.tables.linear import (
     KernelLogisticModel,
     LogisticRegressionModel,
@@ -90,7 +90,7 @@ def _predict(plan: Plan, model: TabularModel, section: Section) -> Predictions:
     }
     if rows.groups is not None:
         columns["instrument"] = [rows.groups[int(i)] for i in chosen]
-    values = metrics.score_labels(plan.task.kind, columns, plan.source.class_names)
+    values = scoring.score(plan.task.kind, columns, plan.source.class_names)
     return Predictions([rows.sample_ids[int(i)] for i in chosen], columns, values)
 
 

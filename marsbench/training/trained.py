@@ -13,7 +13,7 @@ import pandas as pd
 from marsbench.base.files import write_text
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.folds import OUT_OF_FOLD
-from marsbench.metrics import labels as metrics
+from marsbench.metrics import scoring
 from marsbench.plan.resolve import Plan
 from marsbench.results.store import PREDICTIONS
 from marsbench.training.loop.evaluation import Predictions, save_predictions
@@ -111,7 +111,7 @@ def together(plan: Plan, trained: list[Trained]) -> Trained:
             ids, columns = first.sample_ids, dict(first.columns)
             scores = np.mean([np.stack(one.scored[name].columns["scores"]) for one in trained], 0)
             columns["scores"] = list(scores.astype(np.float32))
-        values = metrics.score_labels(plan.task.kind, columns, names)
+        values = scoring.score(plan.task.kind, columns, names)
         losses = [one.scored[name].metrics.get("loss") for one in trained]
         known = [loss for loss in losses if loss is not None]
         if known:

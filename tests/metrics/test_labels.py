@@ -7,9 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from marsbench.base.errors import NotAvailableError
-from marsbench.metrics.labels import score
-from marsbench.tasks.kinds import KINDS, METRICS, Kind
+from marsbench.metrics import scoring
+from marsbench.tasks.kinds import KINDS, METRICS, Kind, MetricInfo, metrics_of
+
+
+def score(
+    kind: Kind, targets: npt.NDArray[Any], scores: npt.NDArray[Any], names: list[str]
+) -> dict[str, float]:
+    return scoring.score(kind, {"target": targets, "scores": scores}, names)
 
 
 def softmax(x: npt.NDArray[Any]) -> Any:
@@ -109,6 +114,16 @@ def test_bad_scores(targets: list[int], scores: list[list[float]], match: str) -
         score(Kind.BINARY, np.asarray(targets), np.asarray(scores), ["a", "b"])
 
 
-def test_later_kinds_say_so() -> None:
-    with pytest.raises(NotAvailableError, match="detection"):
-        score(Kind.DETECTION, np.zeros(1), np.zeros((1, 1)), ["a"])
+def entropy(targets: npt.NDArray[Any], scores: npt.NDArray[Any], classes: list[str]) -> float:
+    return float(-(scores * np.log(scores)).sum(axis=1).mean() / np.log(len(classes)))
+
+
+def test_a_new_metric_is_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = MetricInfo("entropy", (Kind.BINARY,), function=f"{__name__}:entropy")
+    monkeypatch.setitem(METRICS, "entropy", entry)
+    scores = np.array([[0.9, 0.1], [0.5, 0.5]])
+    found = score(Kind.BINARY, np.array([0, 1]), scores, ["a", "b"])
+    assert found["entropy"] == entropy(np.array([0, 1]), scores, ["a", "b"])
+    assert "entropy" in metrics_of(Kind.BINARY)
+    three = score(Kind.MULTICLASS, np.array([0, 1]), np.eye(3)[:2], ["a", "b", "c"])
+    assert "entropy" not in three

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from marsbench.metrics.masks import confusion, score
-from marsbench.tasks.kinds import KINDS, Kind
+from marsbench.tasks.kinds import Kind, metrics_of
 
 Masks = list[npt.NDArray[np.uint8]]
 
@@ -208,4 +208,4 @@ def test_large_counts_are_exact() -> None:
 
 def test_the_kinds_metrics_are_there() -> None:
     found = score(np.array([[[3, 1], [1, 3]]]), ["background", "cone"])
-    assert {*KINDS[Kind.SEGMENTATION].metrics} <= set(found)
+    assert {*metrics_of(Kind.SEGMENTATION)} <= set(found)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import marsbench
 from marsbench.base.errors import ConfigError, DataError, StoreError, UnknownNameError
 from marsbench.cli import app
-from marsbench.metrics import labels as metrics
+from marsbench.metrics import scoring
 from marsbench.predict.submissions import score_submission, write_submission
 from marsbench.results.ensemble.combine import make_ensemble
 from marsbench.results.ensemble.weights import combine, cross_fitted
@@ -50,12 +50,7 @@ def test_an_ensemble_is_the_mean_of_its_runs(runs: tuple[Path, list[str]]) -> No
     table = stored(store, record.run_id, "oof")
     np.testing.assert_allclose(np.stack(list(table["scores"])), mean, rtol=1e-6)
     assert record.score is not None
-    assert (
-        record.score
-        == metrics.score_labels(Kind.MULTILABEL, {str(c): list(table[c]) for c in table}, NAMES)[
-            "log_loss"
-        ]
-    )
+    assert record.score == scoring.score(Kind.MULTILABEL, table, NAMES)["log_loss"]
     again, was_done = make_ensemble([ids[1], ids[0]], store)
     assert was_done
     assert again == record

@@ -11,7 +11,7 @@ import marsbench
 from marsbench.base.errors import ConfigError, DataError
 from marsbench.config.schema import RunConfig
 from marsbench.data.folds import assign_folds, strata_of
-from marsbench.metrics import labels as metrics
+from marsbench.metrics import scoring
 from marsbench.plan.resolve import resolve
 from marsbench.results.store import Store
 from marsbench.tasks.kinds import Kind
@@ -78,7 +78,7 @@ def test_out_of_fold_predictions_are_the_scored_split(challenge: Path, tmp_path:
     labels = pd.read_csv(challenge / "train_labels.csv").sort_values("sample_id")
     assert list(table["sample_id"]) == list(labels["sample_id"])
     np.testing.assert_array_equal(np.stack(list(table["target"])), labels[NAMES].to_numpy())
-    again = metrics.score_labels(Kind.MULTILABEL, {str(c): list(table[c]) for c in table}, NAMES)
+    again = scoring.score(Kind.MULTILABEL, table, NAMES)
     found = {k: v for k, v in record.metrics["oof"].items() if k != "loss"}
     assert again == found
     if len(set(table["instrument"])) > 1:

@@ -18,9 +18,8 @@ from marsbench.base.errors import ConfigError, DataError
 from marsbench.config.schema import Mode, RunConfig
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.sources.local import LocalSource
-from marsbench.metrics import boxes as box_metrics
-from marsbench.metrics import masks as mask_metrics
-from marsbench.metrics.boxes import Boxes, PredictedBoxes
+from marsbench.metrics import scoring
+from marsbench.metrics.masks import confusion as count_pixels
 from marsbench.models.modes import build_for_mode
 from marsbench.models.segmenters.smp import Segmenter
 from marsbench.models.zoo.catalog import get_model
@@ -92,8 +91,7 @@ def test_stored_confusions_give_the_metrics(finished: tuple[RunRecord, Path]) ->
     record, store = finished
     names = record.data["classes"]
     for split, table in stored(record, store).groupby("split"):
-        counts = np.stack(table["confusion"].tolist()).reshape(-1, len(names), len(names))
-        again = mask_metrics.score(counts, names)
+        again = scoring.score(Kind.SEGMENTATION, table, names)
         assert again == {k: v for k, v in record.metrics[str(split)].items() if k != "loss"}
     assert record.metrics["test"]["miou"] == record.score
 
@@ -113,7 +111,7 @@ def test_class_maps_are_kept_in_the_size_of_the_masks(
             classes = np.array(opened)
         truth = sample["mask"].numpy()
         assert classes.shape == truth.shape == (40, 40)
-        again = mask_metrics.confusion(truth, classes, 3)
+        again = count_pixels(truth, classes, 3)
         np.testing.assert_array_equal(again.ravel(), row["confusion"])
 
 
@@ -141,7 +139,7 @@ def test_confusion_equals_numpy() -> None:
     truth, classes = rng.integers(0, 4, (9, 11)), rng.integers(0, 4, (9, 11))
     truth[:2] = 255
     ours = confusion(torch.from_numpy(truth), torch.from_numpy(classes), 4).numpy()
-    np.testing.assert_array_equal(ours, mask_metrics.confusion(truth, classes, 4))
+    np.testing.assert_array_equal(ours, count_pixels(truth, classes, 4))
     empty = confusion(torch.full((3, 3), 255), torch.zeros(3, 3, dtype=torch.int64), 2)
     assert empty.sum() == 0
 
@@ -309,22 +307,6 @@ def test_a_detector_through_the_whole_loop(boxes: str, tmp_path: Path) -> None:
     record = marsbench.run(**values, augment="scale_d4")
     table = stored(record, tmp_path)
     for split, part in table.groupby("split"):
-        truths = [
-            Boxes(np.array([*row]).reshape(-1, 4), np.array(labels))
-            if len(row)
-            else Boxes(np.zeros((0, 4)), np.zeros(0, dtype=np.int64))
-            for row, labels in zip(
-                [[list(b) for b in r] for r in part["target_boxes"]],
-                part["target_labels"],
-                strict=True,
-            )
-        ]
-        found = [
-            PredictedBoxes(
-                np.array([list(b) for b in row]).reshape(-1, 4), np.array(labels), np.array(s)
-            )
-            for row, s, labels in zip(part["boxes"], part["scores"], part["labels"], strict=True)
-        ]
-        again = box_metrics.score(truths, found, record.data["classes"])
+        again = scoring.score(Kind.DETECTION, part, record.data["classes"])
         assert again == {k: v for k, v in record.metrics[str(split)].items() if k != "loss"}
     assert "map50" in record.metrics["test"]

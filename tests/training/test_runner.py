@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import pytorch_lightning as pl
@@ -20,7 +19,7 @@ from marsbench.api import run_config
 from marsbench.base.errors import ConfigError, StoreError, TrainingError, WeightsError
 from marsbench.base.files import write_text
 from marsbench.config.schema import RunConfig
-from marsbench.metrics import labels as metrics
+from marsbench.metrics import scoring
 from marsbench.models.build import Classifier
 from marsbench.models.modes import build_for_mode
 from marsbench.plan.resolve import resolve
@@ -99,12 +98,7 @@ def test_rescoring_the_predictions_gives_the_record(
 ) -> None:
     record, store = finished
     frame = predictions(record, store).query("split == @split")
-    found = metrics.score(
-        Kind(record.kind),
-        frame["target"].to_numpy(),
-        np.stack(frame["scores"].to_list()),
-        record.data["classes"],
-    )
+    found = scoring.score(Kind(record.kind), frame, record.data["classes"])
     kept = {k: v for k, v in record.metrics[split].items() if k != "loss"}
     assert found == kept
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -12,7 +11,7 @@ import marsbench
 from marsbench.base.errors import ConfigError, MarsbenchError, NotAvailableError
 from marsbench.cli import app
 from marsbench.config.schema import RunConfig
-from marsbench.metrics import labels as metrics
+from marsbench.metrics import scoring
 from marsbench.plan.resolve import resolve
 from marsbench.tasks.kinds import Kind
 from tests.challenges import TASK, keys, stored, write_challenge
@@ -30,12 +29,7 @@ def test_both_challenges_run_as_any_task(task: str, model: str, tmp_path: Path) 
     assert record.headline == "log_loss"
     assert {"log_loss", "ap_micro"} <= set(record.metrics["test"])
     table = stored(tmp_path, record.run_id, "test")
-    again = metrics.score(
-        Kind.MULTILABEL,
-        np.stack(list(table["target"])),
-        np.stack(list(table["scores"])),
-        record.data["classes"],
-    )
+    again = scoring.score(Kind.MULTILABEL, table, record.data["classes"])
     assert again["log_loss"] == record.metrics["test"]["log_loss"]
 
 

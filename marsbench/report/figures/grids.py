@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from marsbench.config.identity import slug
+from marsbench.metrics.scoring import SCORERS
 from marsbench.report.analysis import Analysis
 from marsbench.report.figures.picture import Picture
 from marsbench.report.figures.plots import grids
 from marsbench.report.statistics.summary import Summary, TaskSummary
-from marsbench.report.study.confusions import KINDS, confusion_shares
+from marsbench.report.study.confusions import confusion_shares
 from marsbench.report.study.imbalance import compared_ways
 from marsbench.report.tables.forms import DOWN, UP
 from marsbench.results.record import RunRecord
@@ -60,7 +61,7 @@ def confusions(analysis: Analysis) -> Iterator[Picture]:
         for task in group.tasks:
             cell = _best(summary, task).cell
             records = [by_id[i] for i in cell.run_ids if i in by_id]
-            if not records or records[0].kind not in KINDS:
+            if not records or SCORERS[Kind(records[0].kind)].confusion is None:
                 continue
             if not records[0].data.get("classes"):
                 continue  # imported: a number without predictions

@@ -6,15 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.base.errors import StoreError
-from marsbench.metrics import masks as mask_metrics
+from marsbench.metrics.scoring import SCORERS
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from marsbench.tasks.kinds import Kind
 
 Floats = NDArray[np.float64]
-
-KINDS = (Kind.BINARY, Kind.MULTICLASS, Kind.SEGMENTATION)
-"""Kinds in which a sample, or a pixel, has one class; others have no such matrix."""
 
 
 def confusion_shares(store: Store, records: Sequence[RunRecord]) -> tuple[Floats, list[str]]:
@@ -48,15 +45,12 @@ def confusion_shares(store: Store, records: Sequence[RunRecord]) -> tuple[Floats
 
 def _counts(store: Store, record: RunRecord, num_classes: int) -> NDArray[np.int64]:
     frame = store.predictions(record.run_id)
+    scorer = SCORERS[Kind(record.kind)]
+    if scorer.confusion is None:
+        raise StoreError(f"{record.kind} tasks such as {record.task} have no confusion matrix.")
     try:
         frame = frame[frame["split"] == record.scored_split]
-        if record.kind == Kind.SEGMENTATION:
-            stacked = np.stack(frame["confusion"].to_list()).sum(axis=0)
-            return np.asarray(stacked, dtype=np.int64).reshape(num_classes, num_classes)
-        target = frame["target"].to_numpy(dtype=np.int64)
-        predicted = np.stack(frame["scores"].to_list()).argmax(axis=1)
-        # A column of targets is a mask one pixel wide.
-        return mask_metrics.confusion(target[:, None], predicted[:, None], num_classes, ignore=-1)
+        return scorer.confusion(*scorer.read(frame, num_classes))
     except (KeyError, ValueError) as error:
         raise StoreError(
             f"The predictions of {record.run_id} give no confusion matrix ({error}).",

@@ -13,7 +13,7 @@ from marsbench.base import environment
 from marsbench.base.errors import ConfigError, StoreError, unknown_name
 from marsbench.config.identity import run_id
 from marsbench.data.folds import OUT_OF_FOLD
-from marsbench.metrics import labels as metrics
+from marsbench.metrics import scoring
 from marsbench.results.ensemble import weights as ensemble_weights
 from marsbench.results.find import find_run
 from marsbench.results.record import Outcome, RunRecord
@@ -205,7 +205,7 @@ def _scored(
         if split.instruments is not None:
             columns["instrument"] = split.instruments
         kind = Kind(records[0].kind)
-        values[name] = metrics.score_labels(kind, columns, records[0].data["classes"])
+        values[name] = scoring.score(kind, columns, records[0].data["classes"])
         frames.append(pd.DataFrame({"split": name, "sample_id": split.ids, **columns}))
     return pd.concat(frames, ignore_index=True), values
 

@@ -16,7 +16,7 @@ from marsbench.base.errors import MarsbenchError, TrainingError
 from marsbench.base.progress import steps
 from marsbench.config.schema import Augment, LossName, OptimName, Precision
 from marsbench.data.imbalance import every_position
-from marsbench.metrics import labels as metrics
+from marsbench.metrics import scoring
 from marsbench.plan.resolve import Plan
 from marsbench.plan.sharing import bank_of
 from marsbench.results.record import Outcome
@@ -347,7 +347,7 @@ class _Bank:
             columns["instrument"] = [rows.groups[int(i)] for i in chosen]
         elif (meta := self.encoded[section.split].meta) is not None:
             columns["meta"] = [meta[int(i)] for i in chosen]
-        values = metrics.score_labels(plan.task.kind, columns, plan.source.class_names)
+        values = scoring.score(plan.task.kind, columns, plan.source.class_names)
         wanted = labels.to(logits.dtype) if labels.is_floating_point() else labels
         values["loss"] = float(objective.plain(logits, wanted).mean())
         ids = rows.sample_ids

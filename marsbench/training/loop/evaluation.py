@@ -13,8 +13,7 @@ from PIL import Image
 
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.dataset import MarsDataset
-from marsbench.metrics import labels as metrics
-from marsbench.metrics import masks as mask_metrics
+from marsbench.metrics import scoring
 from marsbench.metrics.boxes import NO_BOXES, PredictedBoxes
 from marsbench.results.store import PREDICTIONS
 from marsbench.training.loop.losses.labels import Objective
@@ -73,7 +72,8 @@ def evaluate(
             lambda: trainer.predict(module, data.ordered(dataset), return_predictions=False),
         )
     outputs = module.take_outputs()
-    columns, found = _scored(objective, dataset, outputs)
+    columns = _columns(objective, dataset, outputs)
+    found = scoring.score(dataset.spec.kind, columns, dataset.class_names)
     columns |= meta_of(dataset)
     found["loss"] = float(objective.val_loss(outputs))
     if isinstance(objective, MaskObjective):
@@ -81,10 +81,7 @@ def evaluate(
     return Predictions(list(dataset.sample_ids), columns, found)
 
 
-def _scored(
-    objective: Any, dataset: MarsDataset, outputs: Observed
-) -> tuple[dict[str, list[Any]], dict[str, float]]:
-    names = dataset.class_names
+def _columns(objective: Any, dataset: MarsDataset, outputs: Observed) -> dict[str, list[Any]]:
     if isinstance(objective, Objective):
         # Scored from the float32 that is stored, so that re-scoring gives the same numbers.
         logits = torch.as_tensor(outputs["logits"])
@@ -94,23 +91,19 @@ def _scored(
             labels["instrument"] = [
                 str(dataset.samples[int(i)].meta.get("instrument", "")) for i in dataset.indices
             ]
-        return labels, metrics.score_labels(objective.kind, labels, names)
+        return labels
     if isinstance(objective, MaskObjective):
         confusions = torch.as_tensor(outputs["confusion"]).cpu().numpy()
-        values = mask_metrics.score(confusions, names)
-        return {"confusion": list(confusions.reshape(len(confusions), -1))}, values
-    from marsbench.metrics import boxes as box_metrics
-
+        return {"confusion": list(confusions.reshape(len(confusions), -1))}
     truths = [dataset.samples[int(i)].boxes or NO_BOXES for i in dataset.indices]
     found: list[PredictedBoxes] = list(outputs["detections"])
-    columns = {
+    return {
         "target_boxes": [truth.xyxy.tolist() for truth in truths],
         "target_labels": [truth.labels.tolist() for truth in truths],
         "boxes": [predicted.xyxy.tolist() for predicted in found],
         "scores": [predicted.scores.tolist() for predicted in found],
         "labels": [predicted.labels.tolist() for predicted in found],
     }
-    return columns, box_metrics.score(truths, found, names)
 
 
 def meta_of(dataset: MarsDataset) -> dict[str, list[Any]]:

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 import marsbench
 from marsbench.base.errors import BusyError, ConfigError, TrainingError
 from marsbench.config.schema import Protocol
-from marsbench.metrics import labels as metrics
+from marsbench.metrics import scoring
 from marsbench.plan.resolve import Plan, resolve
 from marsbench.results.record import Outcome
 from marsbench.results.store import Store
@@ -76,12 +76,7 @@ def test_records_are_ordinary(toy: str, weights: str, tmp_path: Path) -> None:
     assert list(table.columns) == ["split", "sample_id", "target", "scores"]
     for split in ("val", "test"):
         part = table[table["split"] == split]
-        again = metrics.score(
-            Kind.MULTICLASS,
-            part["target"].to_numpy(),
-            np.stack(list(part["scores"])),
-            record.data["classes"],
-        )
+        again = scoring.score(Kind.MULTICLASS, part, record.data["classes"])
         assert {k: v for k, v in record.metrics[split].items() if k != "loss"} == again
     curve = pd.read_csv(folder / "logs" / "attempt_1" / "metrics.csv")
     assert len(curve) == record.checkpoint["epochs_trained"]

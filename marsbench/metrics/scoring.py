@@ -1,0 +1,75 @@
+"""Metrics of stored predictions, by kind of task.
+
+Training, ensembles, reports and re-scoring all call `score`, so that the metrics of a record are
+those of its stored predictions.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from marsbench.base.lazy import load
+from marsbench.metrics import boxes, labels, masks
+from marsbench.tasks.kinds import METRICS, Kind
+
+Columns = Any
+"""Predictions of N samples: a data frame as stored, or a mapping of column to array or list."""
+
+
+class Scorer(NamedTuple):
+    """Metrics of one kind.
+
+    Attributes:
+        read: Reads the stored columns of K classes into arrays or lists of N samples.
+        score: Computes the metrics from these and the class names.
+        confusion: Counts samples or pixels by true (row) and predicted class, (K, K); None where
+            a sample or pixel has no single class.
+    """
+
+    read: Callable[[Columns, int], tuple[Any, ...]]
+    score: Callable[..., dict[str, float]]
+    confusion: Callable[..., masks.Counts] | None = None
+
+
+_SINGLE_LABEL = Scorer(labels.read, labels.score_single, labels.confusion)
+
+SCORERS: dict[Kind, Scorer] = {
+    Kind.BINARY: _SINGLE_LABEL,
+    Kind.MULTICLASS: _SINGLE_LABEL,
+    Kind.MULTILABEL: Scorer(labels.read, labels.score_multi),
+    Kind.SEGMENTATION: Scorer(masks.read, masks.score, masks.total),
+    Kind.DETECTION: Scorer(boxes.read, boxes.score),
+}
+
+
+def score(kind: Kind, columns: Columns, classes: Sequence[str]) -> dict[str, float]:
+    """Compute every metric of a kind, and where several instruments measured the samples, of each.
+
+    Args:
+        kind: Kind of the task.
+        columns: Stored predictions; of labels perhaps with the ``instrument`` of each sample.
+        classes: The K class names, in the order of their ids.
+
+    Returns:
+        Metric name to value; undefined metrics are left out. Metrics of one instrument's samples
+        are named ``log_loss/instrument=NAME``.
+
+    Raises:
+        ValueError: If shapes do not fit or a number is not finite.
+    """
+    scorer = SCORERS[kind]
+    inputs = scorer.read(columns, len(classes))
+    values = scorer.score(*inputs, classes)
+    for name, info in METRICS.items():
+        if info.function and kind in info.kinds:
+            values[name] = float(load(info.function)(*inputs, classes))
+    instruments = np.array(columns.get("instrument", []))
+    names = set(instruments.tolist())
+    for instrument in sorted(names - {""}) if len(names) > 1 else ():
+        targets, scores = (array[instruments == instrument] for array in inputs)
+        part = scorer.score(targets, scores, classes)
+        # Without a positive there is no precision to average.
+        wanted = ("log_loss", "ap_micro") if targets.any() else ("log_loss",)
+        values |= {f"{n}/instrument={instrument}": part[n] for n in wanted if n in part}
+    return values
