@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--size", type=float, default=1.0)
     options = parser.parse_args()
     keep_freed_memory()
-    names = options.tasks or [t for t in RECIPES if get_task(t).kind.is_classification]
+    names = options.tasks or [name for name, recipe in RECIPES.items() if recipe.class_weights]
     print(f"{'task':<26}{'classes':>8}{'train':>7}{'pixels':>9}{'network':>9}   seconds")
     for name in names:
         spec = get_task(name)

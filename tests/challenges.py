@@ -5,8 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from marsbench.demo.spectrum.recipes import SPECTRA, draw_spectrum, label_sets
+from marsbench.demo import recipes
 from marsbench.results.store import Store
+from marsbench.spectra.spectrum import Spectrum
 from marsbench.tasks.catalog import TASKS
 
 TASK = TASKS["ega_ms"]
@@ -15,15 +16,16 @@ NAMES = list(TASK.class_names)
 
 def write_challenge(folder: Path, splits: dict[str, int], labelled: tuple[str, ...]) -> Path:
     """Write demo spectra in the challenge's layout."""
-    recipe = SPECTRA["ega_ms"]
+    recipe = recipes.RECIPES["ega_ms"]
     table: list[tuple[str, ...]] = []
     for split, count in splits.items():
-        labels = label_sets(recipe, split, count / recipe.sizes[split])
+        labels = recipes.labels(recipe, split, count / recipe.sizes[split])
         place = folder / f"{split}_features"
         place.mkdir(parents=True)
         ids = []
-        for i, row in enumerate(labels):
-            spectrum = draw_spectrum(recipe, split, i, row)
+        for i, names in enumerate(labels):
+            spectrum = recipes.draw(recipe, split, i, names)
+            assert isinstance(spectrum, Spectrum)
             sample_id = f"S{len(table):04d}"
             ids.append(sample_id)
             frame = pd.DataFrame(
@@ -38,7 +40,8 @@ def write_challenge(folder: Path, splits: dict[str, int], labelled: tuple[str, .
             relative = f"{split}_features/{sample_id}.csv"
             table.append((sample_id, split, str(spectrum.instrument), relative, ""))
         if split in labelled:
-            frame = pd.DataFrame(labels, columns=NAMES)
+            held = [[int(name in names) for name in NAMES] for names in labels]
+            frame = pd.DataFrame(held, columns=NAMES)
             frame.insert(0, "sample_id", ids)
             frame.to_csv(folder / f"{split}_labels.csv", index=False)
     columns = ["sample_id", "split", "instrument_type", "features_path", "features_md5_hash"]

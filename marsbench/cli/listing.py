@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="List tasks, models, suites or conf
 @friendly
 def tasks(form: FormatOption = Format.AUTO) -> None:
     """List every task: its kind, sensor, classes and split sizes."""
-    from marsbench.data.sources.demo import DEMO_TASKS
+    from marsbench.demo.recipes import RECIPES
     from marsbench.tasks.catalog import TASKS
 
     rows = []
@@ -29,7 +29,7 @@ def tasks(form: FormatOption = Format.AUTO) -> None:
                 "classes": len(spec.classes),
                 **{split: spec.sizes.get(split) for split in ("train", "val", "test")},
                 "metric": spec.headline_metric,
-                "demo": "yes" if spec.name in DEMO_TASKS else "",
+                "demo": "yes" if spec.name in RECIPES else "",
             }
         )
     print_rows(rows, form, f"{len(rows)} tasks", right=("classes", "train", "val", "test"))

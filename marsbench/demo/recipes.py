@@ -1,49 +1,55 @@
-"""The built-in demo data: which tasks have generated samples, and how a sample is made.
+"""Recipes of the built-in demo data: one table entry per task, drawn by one function.
 
-Sample ``index`` of a split depends on the recipe, the split, the index and its label alone,
-never on other samples or on how many there are.
+A sample depends on its recipe, split, index and labels alone, never on other samples or on their
+number.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import floor
 from zlib import crc32
 
 import numpy as np
-from numpy.typing import NDArray
 
 from marsbench.base import lazy
 from marsbench.base.errors import unknown_name
+from marsbench.demo.scene import Scene
+from marsbench.spectra.spectrum import Spectrum
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.spec import SPLITS
+
+Labels = tuple[str, ...]
+"""Class names of one sample: one, any number (multilabel), or none (masks, boxes)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How the demo data of one task are made.
+    """Demo data of one task.
+
+    Functions are named as ``"module:function"``, so that listing recipes imports nothing heavy.
 
     Attributes:
         task: Name of the task.
-        version: Raised with every change that moves a pixel or a label.
-        image_size: Side of the images in pixels.
+        draw: Function that draws one sample: ``(rng, label, side) -> image`` with a class name, or
+            a tuple of them where there are ``label_sets``; ``(rng, side) -> Scene`` with masks or
+            boxes; ``(rng, names) -> Spectrum``. Images are uint8 (side, side, channels); the two
+            channels of an image pair are before and after.
         sizes: Samples per split at size 1.
-        class_weights: Class name to frequency; they need not sum to 1. Of a multilabel recipe,
-            about the share of images that show the class.
-        render: ``"module:function"`` of the function ``(rng, label, side) -> image`` that draws
-            one sample; a string, so that listing recipes imports nothing heavy. The label is a
-            class name, of a multilabel recipe a tuple of them. The image is uint8 (side, side,
-            channels); of an image pair the two channels are before and after.
-        label_sets: Of a multilabel recipe, ``"module:function"`` of the function
-            ``(rng, count) -> [names, ...]`` that decides what each image shows.
+        class_weights: Class name to relative frequency. In a multilabel recipe, roughly the share
+            of images that show the class.
+        label_sets: Function ``(rng, count) -> [names, ...]`` that chooses the labels of the
+            samples of a multilabel recipe.
+        image_size: Side of the images in pixels; 0 for spectra.
+        version: Raised with every change of a pixel, point or label.
     """
 
     task: str
-    version: int
-    image_size: int
+    draw: str
     sizes: Mapping[str, int]
-    class_weights: Mapping[str, float]
-    render: str
+    class_weights: Mapping[str, float] = field(default_factory=dict)
     label_sets: str | None = None
+    image_size: int = 96
+    version: int = 1
 
 
 _DUST = {"Dusty": 0.5, "Non dusty": 0.5}
@@ -102,7 +108,7 @@ _SURFACE = {
 }
 
 _SHOWN = {
-    # About the share of images that show each; `rover_labels.label_sets` combines them.
+    # About the share of images that show each; `rover.labels.label_sets` combines them.
     "Soil": 0.55,
     "Nearby Surface": 0.5,
     "Rock Outcrops": 0.35,
@@ -130,144 +136,158 @@ _SHOWN = {
     "Other Hardware": 0.03,
 }
 
+_SPECTRA = {"train": 240, "val": 60, "test": 80}
+
+
+def _scenes(task: str, draw: str, train: int) -> Recipe:
+    sizes = {"train": train, "val": train // 4, "test": train // 3}
+    return Recipe(task=task, draw=draw, sizes=sizes, image_size=128)
+
+
 RECIPES: dict[str, Recipe] = {
     recipe.task: recipe
     for recipe in (
         Recipe(
             task="atmospheric_dust_cls_edr",
-            version=1,
-            image_size=96,
+            draw="marsbench.demo.orbit.atmospheric_dust:render_edr",
             sizes={"train": 400, "val": 120, "test": 200},
             class_weights=_DUST,
-            render="marsbench.demo.orbit.atmospheric_dust:render_edr",
         ),
         Recipe(
             task="atmospheric_dust_cls_rdr",
-            version=1,
-            image_size=96,
+            draw="marsbench.demo.orbit.atmospheric_dust:render_rdr",
             sizes={"train": 400, "val": 120, "test": 200},
             class_weights=_DUST,
-            render="marsbench.demo.orbit.atmospheric_dust:render_rdr",
         ),
         Recipe(
             task="change_cls_ctx",
-            version=1,
-            image_size=96,
+            draw="marsbench.demo.orbit.change:render_ctx",
             sizes={"train": 240, "val": 80, "test": 120},
             class_weights=_CHANGE,
-            render="marsbench.demo.orbit.change:render_ctx",
         ),
         Recipe(
             task="change_cls_hirise",
-            version=1,
-            image_size=96,
+            draw="marsbench.demo.orbit.change:render_hirise",
             sizes={"train": 480, "val": 120, "test": 240},
             class_weights=_CHANGE,
-            render="marsbench.demo.orbit.change:render_hirise",
         ),
         Recipe(
             task="domars16k",
-            version=1,
-            image_size=96,
+            draw="marsbench.demo.orbit.landforms.classes:render",
             sizes={"train": 1200, "val": 300, "test": 450},
             class_weights=dict.fromkeys(get_task("domars16k").class_names, 1.0),
-            render="marsbench.demo.orbit.landforms.classes:render",
         ),
         Recipe(
             task="frost_cls",
-            version=1,
-            image_size=96,
+            draw="marsbench.demo.orbit.frost:render",
             sizes={"train": 240, "val": 80, "test": 120},
             class_weights={"Frost": 0.48, "Non Frost": 0.52},
-            render="marsbench.demo.orbit.frost:render",
         ),
         Recipe(
             task="landmark_cls",
-            version=1,
-            image_size=96,
+            draw="marsbench.demo.orbit.landmarks:render",
             sizes={"train": 1200, "val": 320, "test": 480},
             class_weights=_LANDMARKS,
-            render="marsbench.demo.orbit.landmarks:render",
         ),
         Recipe(
             task="surface_cls",
-            version=1,
-            image_size=96,
+            draw="marsbench.demo.rover.surface:render",
             sizes={"train": 1920, "val": 480, "test": 640},
             class_weights=_SURFACE,
-            render="marsbench.demo.rover.surface:render",
         ),
         Recipe(
             task="surface_multi_label_cls",
-            version=1,
-            image_size=96,
+            draw="marsbench.demo.rover.labels:render",
             sizes={"train": 1400, "val": 300, "test": 450},
             class_weights=_SHOWN,
-            render="marsbench.demo.rover.labels:render",
             label_sets="marsbench.demo.rover.labels:label_sets",
+        ),
+        _scenes("boulder_seg", "marsbench.demo.orbit.boulders:draw_seg", 240),
+        _scenes("conequest_seg", "marsbench.demo.orbit.cones:draw_seg", 240),
+        _scenes("crater_binary_seg", "marsbench.demo.orbit.crater_masks:draw_binary", 240),
+        _scenes("crater_multi_seg", "marsbench.demo.orbit.crater_masks:draw_multi", 600),
+        _scenes("mars_seg_mer", "marsbench.demo.rover.seg.scenes:draw_mer", 360),
+        _scenes("mars_seg_msl", "marsbench.demo.rover.seg.scenes:draw_msl", 360),
+        _scenes("mmls", "marsbench.demo.orbit.landslides:draw", 240),
+        _scenes("s5mars", "marsbench.demo.rover.seg.scenes:draw_s5mars", 480),
+        _scenes("boulder_det", "marsbench.demo.orbit.boulders:draw_det", 300),
+        _scenes("conequest_det", "marsbench.demo.orbit.cones:draw_det", 300),
+        _scenes("dust_devil_det", "marsbench.demo.orbit.dust_devils:draw", 300),
+        Recipe(
+            task="ega_ms",
+            draw="marsbench.demo.spectrum.ega:draw",
+            sizes=_SPECTRA,
+            label_sets="marsbench.demo.spectrum.mixtures:minerals",
+            image_size=0,
+        ),
+        Recipe(
+            task="gcms",
+            draw="marsbench.demo.spectrum.gc:draw",
+            sizes=_SPECTRA,
+            label_sets="marsbench.demo.spectrum.mixtures:compounds",
+            image_size=0,
         ),
     )
 }
-"""Every recipe by the name of its task."""
+"""Recipes by task name; a task need not have one."""
 
 
-def labels(recipe: Recipe, split: str, size: float) -> list[tuple[str, ...]]:
-    """Class names of every sample of a split: one each, or any number in a multilabel recipe.
+def labels(recipe: Recipe, split: str, size: float) -> list[Labels]:
+    """Class names of every sample of a split, in the same shuffled order every time.
+
+    Counts of single-label recipes follow the class weights by largest remainder, and every class
+    has at least one sample.
 
     Args:
         recipe: The recipe.
         split: train, val or test.
-        size: Factor on the number of samples; at least one of each class is kept.
-
-    Returns:
-        Class names in the order of the samples, shuffled the same way every time. Single-label
-        counts follow the class weights by largest remainder.
+        size: Factor on the number of samples.
 
     Raises:
-        UnknownNameError: If there is no such split.
+        UnknownNameError: If the split is unknown.
     """
-    rng = np.random.default_rng(_seed(recipe, split, 0))
+    rng = _stream(recipe, split, 0)
     names = list(recipe.class_weights)
-    count = max(round(recipe.sizes[split] * size), len(names))
+    count = max(round(recipe.sizes[split] * size), len(names), 2)
     if recipe.label_sets is not None:
         return list(lazy.load(recipe.label_sets)(rng, count))
+    if not names:
+        return [()] * count
     counts = _largest_remainder(list(recipe.class_weights.values()), count)
     ordered = [(name,) for name, n in zip(names, counts, strict=True) for _ in range(n)]
     return [ordered[i] for i in rng.permutation(count)]
 
 
-def render(recipe: Recipe, split: str, index: int, names: tuple[str, ...]) -> NDArray[np.uint8]:
-    """Draw one sample.
+def draw(recipe: Recipe, split: str, index: int, names: Labels) -> Scene | Spectrum:
+    """Draw one sample from a random stream of its own.
 
     Args:
         recipe: The recipe.
         split: train, val or test.
         index: Position of the sample in its split.
-        names: Its class names, from `labels`.
-
-    Returns:
-        Image of shape (image_size, image_size, channels); of a pair, channels are before and
-        after.
+        names: Class names of the sample, from `labels`.
 
     Raises:
-        UnknownNameError: If there is no such split or class.
+        UnknownNameError: If the split is unknown.
     """
-    for name in names:
-        if name not in recipe.class_weights:
-            raise unknown_name(f"class of {recipe.task}", name, recipe.class_weights)
-    rng = np.random.default_rng(_seed(recipe, split, 1, index))
-    label = names[0] if recipe.label_sets is None else names
-    image: NDArray[np.uint8] = lazy.load(recipe.render)(rng, label, recipe.image_size)
-    return image
+    rng = _stream(recipe, split, 1, index)
+    function = lazy.load(recipe.draw)
+    if not recipe.image_size:
+        spectrum: Spectrum = function(rng, names)
+        return replace(spectrum, where=f"demo sample {split} {index}")
+    if not recipe.class_weights:
+        scene: Scene = function(rng, recipe.image_size)
+        return scene
+    return Scene(function(rng, names if recipe.label_sets else names[0], recipe.image_size))
 
 
-def _seed(recipe: Recipe, split: str, *stream: int) -> np.random.SeedSequence:
-    """Seed of a stream of randomness: (0,) orders the labels, (1, index) draws a sample."""
+def _stream(recipe: Recipe, split: str, *key: int) -> np.random.Generator:
+    """Random stream of a split: key (0,) orders the labels, (1, index) draws a sample."""
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
     # A spawn key, since plain entropy is padded with zeros: (a, b, c) would equal (a, b, c, 0).
     entropy = (crc32(recipe.task.encode()), recipe.version, SPLITS.index(split))
-    return np.random.SeedSequence(entropy, spawn_key=stream)
+    return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=key))
 
 
 def _largest_remainder(weights: list[float], total: int) -> list[int]:

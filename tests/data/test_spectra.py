@@ -15,7 +15,7 @@ from marsbench.base import paths
 from marsbench.base.errors import DataError
 from marsbench.data.cache import INDEX, PIXELS, Samples
 from marsbench.data.sources.challenge import ChallengeSource
-from marsbench.data.sources.demo import SpectrumSource
+from marsbench.data.sources.demo import DemoSource
 from marsbench.data.spectra import (
     DirectSpectra,
     Spectra,
@@ -270,7 +270,7 @@ def test_stored_spectra_travel_to_worker_processes(folder: Path) -> None:
 
 
 def test_demo_spectra_are_drawn_and_not_stored(folder: Path) -> None:
-    source = SpectrumSource(EGA, size=0.03)
+    source = DemoSource(EGA, size=0.03)
     rows = source.rows("train")
     spectra = open_spectra(EGA, source, rows)
     assert isinstance(spectra, DirectSpectra)

@@ -10,7 +10,7 @@ import pytest
 import marsbench
 from marsbench.config.schema import SourceName, Subset
 from marsbench.data.rows import Raw, Rows
-from marsbench.data.sources.demo import open_demo
+from marsbench.data.sources.demo import DemoSource
 from marsbench.data.tools.convert import convert
 from marsbench.tasks.catalog import TASKS
 from marsbench.tasks.spec import SPLITS
@@ -42,7 +42,7 @@ class Eight:
     revision = where = "eight"
 
     def __init__(self) -> None:
-        self._source = open_demo(TASKS["conequest_det"], 1.0)
+        self._source = DemoSource(TASKS["conequest_det"], 1.0)
         self.class_names = self._source.class_names
         self._chosen = list(itertools.islice(filter(self._is_large, itertools.count()), COUNT))
 

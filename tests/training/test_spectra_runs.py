@@ -85,11 +85,11 @@ def test_views_are_the_mean_of_what_is_drawn(tmp_path: Path) -> None:
 
     from marsbench.data.dataset import MarsDataset
     from marsbench.data.rendering import Rendering
-    from marsbench.data.sources.demo import open_demo
+    from marsbench.data.sources.demo import DemoSource
     from marsbench.spectra.presets import PRESETS
 
     rendering = Rendering(PRESETS["ega_first_place"])
-    data = MarsDataset(TASK, open_demo(TASK, 0.05), "val", rendering=rendering)
+    data = MarsDataset(TASK, DemoSource(TASK, 0.05), "val", rendering=rendering)
     one = data[0]["image"]
     assert one.shape == (3, 100, 80)
     torch.testing.assert_close(one, data[0]["image"])

@@ -13,10 +13,11 @@ from marsbench.data.download.web import UnreachableError
 from marsbench.data.rows import Source
 from marsbench.data.sources import hub_files, zenodo
 from marsbench.data.sources.challenge import METADATA, ChallengeSource
-from marsbench.data.sources.demo import DEMO_TASKS, open_demo
+from marsbench.data.sources.demo import DemoSource
 from marsbench.data.sources.hub_files import Listing
 from marsbench.data.sources.huggingface import HubSource
 from marsbench.data.sources.local import ANNOTATIONS, LocalSource, find_folder
+from marsbench.demo.recipes import RECIPES
 from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
 
 
@@ -58,7 +59,7 @@ def open_source(
         return _open_spectra(spec, source, root, size, strict=strict)
     hub = _Hub(spec, Subset() if subset is None else subset, splits, revision)
     if source is SourceName.DEMO:
-        return open_demo(spec, size)
+        return DemoSource(spec, size)
     if source is SourceName.ZENODO:
         return _open_zenodo(spec, download=download)
     if source is SourceName.LOCAL or root is not None:
@@ -73,7 +74,7 @@ def _open_spectra(
 ) -> Source:
     """Open the data of a task of spectra, which are in folders or generated."""
     if source is SourceName.DEMO:
-        return open_demo(spec, size)
+        return DemoSource(spec, size)
     if source not in (SourceName.AUTO, SourceName.LOCAL):
         raise DataNotFoundError(
             f"{spec.name} is neither on the hub nor on Zenodo: the challenge's site gives its data "
@@ -224,10 +225,10 @@ def _ways_out(spec: TaskSpec) -> str:
             "MARSBENCH_HOME;"
         )
     ways.append("- add root=FOLDER, the folder that holds the data (or an archive or URL of it);")
-    if spec.name in DEMO_TASKS:
+    if spec.name in RECIPES:
         ways.append("- or try the benchmark on built-in demo data: add source=demo.")
     else:
         ways.append(
-            f"- or try a task that has demo data, with source=demo: {', '.join(DEMO_TASKS)}."
+            f"- or try a task that has demo data, with source=demo: {', '.join(sorted(RECIPES))}."
         )
     return "Ways out:\n" + "\n".join(ways)

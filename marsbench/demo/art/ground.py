@@ -22,7 +22,7 @@ SOIL = 0.2
 
 
 @dataclass(frozen=True)
-class Scene:
+class Site:
     """Ground as the camera sees it.
 
     Attributes:
@@ -43,7 +43,7 @@ def sun(rng: np.random.Generator) -> Light:
     return Light(azimuth, float(rng.uniform(24.0, 48.0)), 0.0 if azimuth < 270.0 else 180.0)
 
 
-def photograph(rng: np.random.Generator, scene: Scene, light: Light) -> NDArray[np.uint8]:
+def photograph(rng: np.random.Generator, scene: Site, light: Light) -> NDArray[np.uint8]:
     """Light a scene and take its picture.
 
     Args:

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.scene import Scene, placed, shows, window
+from marsbench.demo.art.objects import placed, shows, window
 from marsbench.demo.art.terrain import Field
 from marsbench.demo.orbit.landforms import base
+from marsbench.demo.scene import Scene
 
 OTHER, LAYERED, BURIED, SECONDARY = 1, 2, 3, 4
 
@@ -122,7 +123,7 @@ def _draw(rng: np.random.Generator, side: int) -> tuple[NDArray[np.uint8], NDArr
         else:
             _fresh(rng, canvas, crater, kind)
     light = ground.sun(rng)
-    scene = ground.Scene(canvas.height, canvas.albedo, canvas.albedo)
+    scene = ground.Site(canvas.height, canvas.albedo, canvas.albedo)
     return base.photograph(rng, scene, light), canvas.mask
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.ground import Scene
-from marsbench.demo.art.scene import window
+from marsbench.demo.art.ground import Site
+from marsbench.demo.art.objects import window
 from marsbench.demo.art.terrain import Field
 
 
@@ -106,7 +106,7 @@ def dig(rng: np.random.Generator, height: Field, column: float, row: float, radi
         height[part] += bowl[:rows, :columns]
 
 
-def crater_scene(rng: np.random.Generator, side: int) -> Scene:
+def crater_scene(rng: np.random.Generator, side: int) -> Site:
     """One crater wide enough to show its rim, perhaps with small ones around it.
 
     Args:
@@ -139,7 +139,7 @@ def crater_scene(rng: np.random.Generator, side: int) -> Scene:
         )
     albedo = ground.soil(rng, side, rng.uniform(0.02, 0.08))
     albedo *= 1.0 + rng.uniform(-0.2, 0.2) * (1.0 - terrain.smoothstep(rho, 0.3, 0.9))
-    return Scene(height, albedo, inside)
+    return Site(height, albedo, inside)
 
 
 # --- fresh impacts ---------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def _ray_lengths(rng: np.random.Generator, halo: float, reach: float) -> NDArray
     return length
 
 
-def impact_scene(rng: np.random.Generator, side: int) -> Scene:
+def impact_scene(rng: np.random.Generator, side: int) -> Site:
     """A fresh impact on dusty ground with its ejecta.
 
     Args:
@@ -224,4 +224,4 @@ def impact_scene(rng: np.random.Generator, side: int) -> Scene:
         distance, _angle = ground.polar(side, east, south)
         albedo *= 1.0 + 0.35 * (tone - 1.0) * np.exp(-((distance / (1.6 * halo)) ** 2))
     albedo *= 1.0 + (tone - 1.0) * ejecta
-    return Scene(height * (1.0 - 0.5 * ejecta) + pits, albedo, ejecta)
+    return Site(height * (1.0 - 0.5 * ejecta) + pits, albedo, ejecta)

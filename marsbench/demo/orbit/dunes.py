@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.ground import Scene
+from marsbench.demo.art.ground import Site
 from marsbench.demo.art.terrain import Field
 
 # --- shapes ----------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def _spread(rng: np.random.Generator, size: int, spacing: float) -> NDArray[np.f
 # --- scenes ----------------------------------------------------------------------------------
 
 
-def bright_scene(rng: np.random.Generator, side: int) -> Scene:
+def bright_scene(rng: np.random.Generator, side: int) -> Site:
     """Dunes or ripples brighter than the ground between them.
 
     Args:
@@ -137,10 +137,10 @@ def bright_scene(rng: np.random.Generator, side: int) -> Scene:
     height = floor * (1.0 - 0.7 * sand) + terrain.blur(body, 0.5)
     albedo = ground.soil(rng, side, rng.uniform(0.02, 0.1))
     albedo *= 1.0 + rng.uniform(0.7, 1.4) * sand
-    return Scene(height, albedo, sand)
+    return Site(height, albedo, sand)
 
 
-def dark_scene(rng: np.random.Generator, side: int) -> Scene:
+def dark_scene(rng: np.random.Generator, side: int) -> Site:
     """Dunes of dark sand, sometimes with defrosting spots.
 
     Args:
@@ -173,7 +173,7 @@ def dark_scene(rng: np.random.Generator, side: int) -> Scene:
         tone, spots = rng.uniform(0.25, 0.5), np.zeros((side, side))
     albedo *= 1.0 + (tone - 1.0) * sand
     albedo *= 1.0 - 0.75 * spots
-    return Scene(height, albedo, sand)
+    return Site(height, albedo, sand)
 
 
 def _transverse(rng: np.random.Generator, side: int, wind_deg: float) -> Field:

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.scene import Scene, Window, detected, placed, shows, window
+from marsbench.demo.art.objects import Window, detected, placed, shows, window
 from marsbench.demo.art.terrain import Field, Light
 from marsbench.demo.orbit import craters
+from marsbench.demo.scene import Scene
 
 EMPTY = 0.2
 """Share of the pictures without dust devils."""

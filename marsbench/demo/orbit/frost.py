@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.demo.art import terrain
-from marsbench.demo.art.ground import Scene, photograph
+from marsbench.demo.art.ground import Site, photograph
 from marsbench.demo.art.terrain import Field, Light
 
 FROST = "Frost"
@@ -121,7 +121,7 @@ def _soil(rng: np.random.Generator, side: int) -> Field:
     return rng.uniform(0.16, 0.24) * (1.0 + rng.uniform(0.02, 0.08) * mottle)
 
 
-def _frosted(rng: np.random.Generator, ground: Ground, light: Light) -> Scene:
+def _frosted(rng: np.random.Generator, ground: Ground, light: Light) -> Site:
     """The ground with frost on it."""
     side = ground.coarse.shape[0]
     venting = rng.uniform() < ground.venting
@@ -136,7 +136,7 @@ def _frosted(rng: np.random.Generator, ground: Ground, light: Light) -> Scene:
     if venting:
         vents = _vents(rng, ground, frost)
         albedo += (0.8 * soil - albedo) * 0.95 * vents
-    return Scene(height, albedo, frost)
+    return Site(height, albedo, frost)
 
 
 def _frost_cover(rng: np.random.Generator, ground: Ground, light: Light, fraction: float) -> Field:
@@ -168,7 +168,7 @@ def _vents(rng: np.random.Generator, ground: Ground, frost: Field) -> Field:
     )
 
 
-def _bare(rng: np.random.Generator, ground: Ground) -> Scene:
+def _bare(rng: np.random.Generator, ground: Ground) -> Site:
     """The ground without frost: soil, and mostly something bright."""
     side = ground.coarse.shape[0]
     albedo = _soil(rng, side)
@@ -180,7 +180,7 @@ def _bare(rng: np.random.Generator, ground: Ground) -> Scene:
     else:
         bright = np.zeros((side, side))
     albedo += (rng.uniform(0.34, 0.54) - albedo) * bright
-    return Scene(ground.coarse + ground.fine, albedo, np.zeros((side, side)))
+    return Site(ground.coarse + ground.fine, albedo, np.zeros((side, side)))
 
 
 def _dust(rng: np.random.Generator, side: int) -> Field:

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.ground import Scene
+from marsbench.demo.art.ground import Site
 from marsbench.demo.art.terrain import Field, Light
 from marsbench.demo.orbit import craters, dunes, slope_streaks, spiders, swiss_cheese
 
-Draw = Callable[[np.random.Generator, int], Scene]
+Draw = Callable[[np.random.Generator, int], Site]
 
 
 def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
@@ -34,7 +34,7 @@ def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]
     return ground.photograph(rng, drawn, light)
 
 
-def scene(rng: np.random.Generator, label: str, side: int) -> tuple[Scene, Light]:
+def scene(rng: np.random.Generator, label: str, side: int) -> tuple[Site, Light]:
     """Lay out one image, before light and camera.
 
     Args:
@@ -166,7 +166,7 @@ GROUNDS: tuple[tuple[float, Callable[[np.random.Generator, int], Field]], ...] =
 """Kinds of ground of the class Other and how frequent they are."""
 
 
-def other_scene(rng: np.random.Generator, side: int) -> Scene:
+def other_scene(rng: np.random.Generator, side: int) -> Site:
     """Ground without any of the landmarks.
 
     Args:
@@ -185,7 +185,7 @@ def other_scene(rng: np.random.Generator, side: int) -> Scene:
         shapes = terrain.fractal(rng, side, rng.uniform(2.6, 3.4))
         patch = terrain.cover(shapes, rng.uniform(0.1, 0.9), rng.uniform(0.05, 0.9))
         albedo *= 1.0 + rng.uniform(-0.5, 0.9) * patch
-    return Scene(height, albedo, np.zeros((side, side)))
+    return Site(height, albedo, np.zeros((side, side)))
 
 
 SCENES: dict[str, Draw] = {

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.scene import Scene
 from marsbench.demo.art.terrain import Field
 from marsbench.demo.orbit import craters
 from marsbench.demo.orbit.landforms import base
+from marsbench.demo.scene import Scene
 
 BANDS = ("blue", "green", "red", "elevation", "thermal inertia", "slope", "grey")
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.ground import Scene
+from marsbench.demo.art.ground import Site
 from marsbench.demo.art.terrain import Field, Light
 
 
@@ -152,7 +152,7 @@ def _starts(
     return places[fitting[:count]]
 
 
-def slope_streak_scene(rng: np.random.Generator, side: int, light: Light) -> Scene:
+def slope_streak_scene(rng: np.random.Generator, side: int, light: Light) -> Site:
     """Streaks on a slope that the sun reaches.
 
     Args:
@@ -179,4 +179,4 @@ def slope_streak_scene(rng: np.random.Generator, side: int, light: Light) -> Sce
         albedo *= 1.0 - rng.uniform(0.45, 0.65) * fresh * opacity
     else:
         albedo *= 1.0 + rng.uniform(0.6, 0.9) * fresh * opacity
-    return Scene(height + fine, albedo, opacity)
+    return Site(height + fine, albedo, opacity)

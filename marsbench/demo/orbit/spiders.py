@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.ground import Scene
+from marsbench.demo.art.ground import Site
 from marsbench.demo.art.terrain import Field
 
 Points = NDArray[np.float64]
@@ -69,7 +69,7 @@ def araneiform(
     return np.concatenate(points), np.concatenate(widths)
 
 
-def spider_scene(rng: np.random.Generator, side: int) -> Scene:
+def spider_scene(rng: np.random.Generator, side: int) -> Site:
     """One to a few spiders in polar ground.
 
     Args:
@@ -99,7 +99,7 @@ def spider_scene(rng: np.random.Generator, side: int) -> Scene:
     albedo *= 1.0 + rng.choice([-1.0, -1.0, 1.0]) * rng.uniform(0.15, 0.4) * trough
     if rng.uniform() < 0.35:
         albedo *= 1.0 - rng.uniform(0.3, 0.5) * _fans(rng, side, points, widths)
-    return Scene(height, albedo, trough)
+    return Site(height, albedo, trough)
 
 
 def _centres(rng: np.random.Generator, side: int) -> list[tuple[float, float, float]]:

@@ -9,7 +9,7 @@ https://doi.org/10.1126/science.1080148.
 import numpy as np
 
 from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.ground import Scene
+from marsbench.demo.art.ground import Site
 from marsbench.demo.art.terrain import Field
 
 
@@ -42,7 +42,7 @@ def pits(rng: np.random.Generator, side: int) -> Field:
     return inside + warp
 
 
-def swiss_cheese_scene(rng: np.random.Generator, side: int) -> Scene:
+def swiss_cheese_scene(rng: np.random.Generator, side: int) -> Site:
     """Bright ice with rounded pits.
 
     Args:
@@ -75,4 +75,4 @@ def swiss_cheese_scene(rng: np.random.Generator, side: int) -> Scene:
     albedo = ice * (1.0 - rng.uniform(0.05, 0.35) * floor)
     wall = np.exp(-((inside / scarp) ** 2))
     albedo *= 1.0 - rng.uniform(0.0, 0.3) * wall
-    return Scene(rolling + fine - depth * drop, albedo, floor)
+    return Site(rolling + fine - depth * drop, albedo, floor)

@@ -18,7 +18,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.demo.spectrum.recipes import patterns, peak
+from marsbench.demo.spectrum.peaks import patterns, peak
 from marsbench.spectra.spectrum import Floats, Instrument, Spectrum
 
 GASES: Mapping[str, Mapping[int, float]] = MappingProxyType(

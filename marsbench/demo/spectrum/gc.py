@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from marsbench.demo.spectrum.recipes import patterns, peak
+from marsbench.demo.spectrum.peaks import patterns, peak
 from marsbench.spectra.spectrum import Floats, Spectrum
 
 Ions = Mapping[int, float]

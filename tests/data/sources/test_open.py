@@ -17,7 +17,7 @@ from marsbench.data import decode
 from marsbench.data.download import web
 from marsbench.data.rows import Raw, Source
 from marsbench.data.sources import open_source, zenodo
-from marsbench.data.sources.demo import open_demo
+from marsbench.data.sources.demo import DemoSource
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.tools.convert import convert
 from marsbench.tasks.catalog import TASKS
@@ -36,7 +36,7 @@ def folder_of(spec: TaskSpec, root: Path) -> Path:
     """A small folder of a task: demo samples, or generated ones of the size all have."""
     if spec.image_size is not None and spec.channels == 1:
         return write_folder(spec, root, {"train": 8, "val": 2, "test": 2}, side=spec.image_size[0])
-    return convert(spec, open_demo(spec, 0.03), root)
+    return convert(spec, DemoSource(spec, 0.03), root)
 
 
 def publish(server: Server, spec: TaskSpec, folder: Path, record: int = 1) -> LocalSource:
@@ -259,7 +259,7 @@ def test_what_is_secret_in_a_root_is_in_no_record(server: Server, tmp_path: Path
 
 WORKER = """
 import json, marsbench
-from tests.data.test_sources import RUN
+from tests.data.sources.test_open import RUN
 record = marsbench.run(task="frost_cls", subset="few_shot_1", store="runs", **RUN)
 print(json.dumps(record.metrics["test"]))
 """

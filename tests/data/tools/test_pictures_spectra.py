@@ -8,7 +8,7 @@ import pytest
 
 from marsbench.data.drawing import save
 from marsbench.data.sources.challenge import ChallengeSource
-from marsbench.data.sources.demo import SpectrumSource
+from marsbench.data.sources.demo import DemoSource
 from marsbench.data.tools.pictures.spectra import preset_sheet, sheet
 from marsbench.spectra.presets import get_preset
 from marsbench.tasks.catalog import get_task
@@ -67,7 +67,7 @@ def test_the_rare_instrument_is_shown(tmp_path: Path) -> None:
 
 def test_every_preset_of_five_samples() -> None:
     for spec, panels in ((EGA, 5), (GC, 5)):
-        source = SpectrumSource(spec, size=0.03)
+        source = DemoSource(spec, size=0.03)
         figure = preset_sheet(spec, source, source.rows("train"))
         assert len(figure.get_axes()) == 5 * panels
         for axis in figure.get_axes():
@@ -76,7 +76,7 @@ def test_every_preset_of_five_samples() -> None:
 
 
 def test_a_split_of_two_samples() -> None:
-    source = SpectrumSource(GC, size=0.001)
+    source = DemoSource(GC, size=0.001)
     rows = source.rows("train")
     assert len(rows) == 2
     figure = sheet(GC, source, rows, get_preset("gcms_second_place"))

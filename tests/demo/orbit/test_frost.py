@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from marsbench.demo import recipes
 from marsbench.demo.art import terrain
 from marsbench.demo.orbit import frost
+from marsbench.demo.scene import Scene
 
 RECIPE = recipes.RECIPES["frost_cls"]
 
@@ -24,7 +25,8 @@ def samples() -> Samples:
     splits = {}
     for split in ("train", "test"):
         names = recipes.labels(recipe, split, 1.0)
-        images = [recipes.render(recipe, split, i, name) for i, name in enumerate(names)]
+        source = [recipes.draw(recipe, split, i, name) for i, name in enumerate(names)]
+        images = [drawn.image.astype(np.float64) for drawn in source if isinstance(drawn, Scene)]
         target = np.array([1.0 if name == (frost.FROST,) else -1.0 for name in names])
         splits[split] = (np.stack(images)[..., 0] / 255.0, target)
     return splits

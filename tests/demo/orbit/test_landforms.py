@@ -9,17 +9,18 @@ from scipy import ndimage
 
 from marsbench.demo import recipes
 from marsbench.demo.art import terrain
-from marsbench.demo.art.ground import Scene
+from marsbench.demo.art.ground import Site
 from marsbench.demo.art.terrain import Field, Light
 from marsbench.demo.orbit.landforms import base, classes
 from marsbench.demo.orbit.landforms import ground as landforms_ground
+from marsbench.demo.scene import Scene
 
 RECIPE = recipes.RECIPES["domars16k"]
 CLASSES = tuple(RECIPE.class_weights)
 SIDE = 96
 
 
-def views(label: str, count: int = 16) -> list[Scene]:
+def views(label: str, count: int = 16) -> list[Site]:
     """Scenes of one class before they are photographed."""
     found = []
     for seed in range(count):
@@ -81,7 +82,7 @@ def test_shadow_reaches_as_far_as_the_sun_is_low() -> None:
 
 
 def test_camera_noise_is_what_a_flat_view_shows() -> None:
-    flat = Scene(np.zeros((SIDE, SIDE)), np.full((SIDE, SIDE), 0.2), np.zeros((SIDE, SIDE)))
+    flat = Site(np.zeros((SIDE, SIDE)), np.full((SIDE, SIDE), 0.2), np.zeros((SIDE, SIDE)))
     rng = np.random.default_rng(0)
     image = base.photograph(rng, flat, base.low_sun(rng))[..., 0]
     centred = image - image.mean()
@@ -202,7 +203,7 @@ def test_slope_streaks_run_down_the_slope_and_have_no_relief() -> None:
         assert downslope_error_deg(view) < 15.0
 
 
-def downslope_error_deg(view: Scene) -> float:
+def downslope_error_deg(view: Site) -> float:
     """Angle between the slope of the whole view and the run of its landform."""
     east, north = (component.mean() for component in terrain.gradient(view.height))
     across = 0.5 * np.angle(grain(view.mark))
@@ -220,7 +221,7 @@ def test_relief_orders_rough_textured_and_smooth_ground() -> None:
 
 
 def test_textured_ground_is_the_same_all_over_and_mixed_ground_is_not() -> None:
-    def unevenness(view: Scene) -> float:
+    def unevenness(view: Site) -> float:
         """Ratio of the roughest to the smoothest of sixteen tiles."""
         tiles = view.height.reshape(4, SIDE // 4, 4, SIDE // 4).swapaxes(1, 2)
         slopes = [rms_slope(tile) for row in tiles for tile in row]
@@ -257,7 +258,8 @@ def test_grey_level_and_contrast_do_not_tell_the_class() -> None:
     features, targets = {}, {}
     for split in ("train", "test"):
         names = recipes.labels(recipe, split, 1.0)
-        images = [recipes.render(recipe, split, i, name) for i, name in enumerate(names)]
+        source = [recipes.draw(recipe, split, i, name) for i, name in enumerate(names)]
+        images = [drawn.image for drawn in source if isinstance(drawn, Scene)]
         features[split] = np.array([[image.mean(), image.std()] for image in images])
         targets[split] = np.array([CLASSES.index(name[0]) for name in names])
     scale = features["train"].std(0)

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from marsbench.demo import recipes
 from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.ground import Scene
+from marsbench.demo.art.ground import Site
 from marsbench.demo.art.terrain import Field
 from marsbench.demo.orbit import craters, dunes, landmarks, slope_streaks, spiders, swiss_cheese
 
@@ -16,7 +16,7 @@ CLASSES = tuple(RECIPE.class_weights)
 SIDE = RECIPE.image_size
 
 
-def photographed(label: str, seed: int) -> tuple[Scene, Field]:
+def photographed(label: str, seed: int) -> tuple[Site, Field]:
     """A scene and its picture in grey values."""
     rng = np.random.default_rng(seed)
     scene, light = landmarks.scene(rng, label, SIDE)

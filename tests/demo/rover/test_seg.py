@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from marsbench.demo.art.scene import Scene
 from marsbench.demo.rover.ground import Sun
 from marsbench.demo.rover.seg import ground as rover_seg_ground
 from marsbench.demo.rover.seg import objects
 from marsbench.demo.rover.seg import scenes as rover_seg
 from marsbench.demo.rover.seg.ground import Kind
 from marsbench.demo.rover.seg.scenes import draw_mer, draw_msl, draw_s5mars
+from marsbench.demo.scene import Scene
 from marsbench.tasks.catalog import get_task
 
 Draw = Callable[[np.random.Generator, int], Scene]

@@ -11,12 +11,11 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from marsbench.base.errors import UnknownNameError
-from marsbench.demo.spectrum import ega, gc
-from marsbench.demo.spectrum.recipes import SPECTRA, draw_spectrum, label_sets, peak
+from marsbench.data.sources.demo import DemoSource
+from marsbench.demo.spectrum import ega, gc, mixtures
+from marsbench.demo.spectrum.peaks import peak
 from marsbench.spectra.spectrum import Floats, Instrument, Spectrum
 from marsbench.tasks.catalog import get_task
-from marsbench.tasks.spec import SPLITS
 
 Labels = NDArray[np.uint8]
 Drawn = Mapping[str, tuple[list[Spectrum], Labels]]
@@ -48,70 +47,35 @@ GC_KEYS = {
 }
 
 
-@pytest.fixture(scope="module", params=SPECTRA)
+@pytest.fixture(scope="module", params=["ega_ms", "gcms"])
 def task(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
 
 
-def draw_all(task: str, split: str, size: float = 1.0) -> tuple[list[Spectrum], Labels]:
-    labels = label_sets(SPECTRA[task], split, size)
-    return [draw_spectrum(SPECTRA[task], split, i, row) for i, row in enumerate(labels)], labels
+def draw_all(task: str, split: str) -> tuple[list[Spectrum], Labels]:
+    source = DemoSource(get_task(task), 1.0)
+    targets = source.rows(split).targets.astype(np.uint8)
+    drawn = [source.read(split, i).spectrum for i in range(len(targets))]
+    return [spectrum for spectrum in drawn if spectrum is not None], targets
 
 
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, tuple[list[Spectrum], Labels]]:
-    return {task: draw_all(task, "train") for task in SPECTRA}
+    return {task: draw_all(task, "train") for task in ("ega_ms", "gcms")}
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_label_sets(task: str, split: str) -> None:
-    recipe = SPECTRA[task]
-    labels = label_sets(recipe, split, 1.0)
-    assert labels.shape == (recipe.sizes[split], len(get_task(task).classes))
-    assert labels.dtype == np.uint8
-    np.testing.assert_array_equal(labels, label_sets(recipe, split, 1.0))
+def test_labels(task: str, drawn: Drawn) -> None:
+    labels = drawn[task][1]
     assert {0, 1, 2, 3} <= set(labels.sum(axis=1).tolist())
-    assert (labels.sum(axis=0) > 0).all()
     assert (labels.mean(axis=0) < 0.5).all()
 
 
-@pytest.mark.parametrize("size", [0.001, 0.1, 3.0])
-def test_every_class_at_every_size(task: str, size: float) -> None:
-    for split in SPLITS:
-        labels = label_sets(SPECTRA[task], split, size)
-        assert len(labels) == max(round(SPECTRA[task].sizes[split] * size), 2)
-        assert (labels.sum(axis=0) > 0).all()
-
-
 def test_mixtures_name_classes(task: str) -> None:
-    for mixture in SPECTRA[task].mixtures:
-        assert set(mixture) <= set(get_task(task).class_names)
-    table = ega.RELEASES if task == "ega_ms" else gc.FAMILIES
-    assert set(table) == set(get_task(task).class_names)
-
-
-def test_splits_differ(task: str) -> None:
-    recipe = SPECTRA[task]
-    with pytest.raises(UnknownNameError, match="val"):
-        label_sets(recipe, "vals", 1.0)
-    none = np.zeros(len(get_task(task).classes), dtype=np.uint8)
-    with pytest.raises(UnknownNameError, match="val"):
-        draw_spectrum(recipe, "vals", 0, none)
-    train, val = (draw_spectrum(recipe, split, 0, none) for split in ("train", "val"))
-    assert not np.array_equal(train.abundance, val.abundance)
-
-
-def test_same_index_same_spectrum(task: str, drawn: Drawn) -> None:
-    spectra, labels = drawn[task]
-    # Out of order and alone: no sample depends on those before it.
-    for index in (7, 3, 100):
-        again = draw_spectrum(SPECTRA[task], "train", index, labels[index])
-        for field in ("time", "axis", "mz", "abundance"):
-            np.testing.assert_array_equal(getattr(again, field), getattr(spectra[index], field))
-        assert again.instrument is spectra[index].instrument
-        assert again.where == f"demo sample train {index}"
-    assert len({float(spectrum.abundance.sum()) for spectrum in spectra}) == len(spectra)
+    known = set(get_task(task).class_names)
+    mixtures_of = mixtures.MINERALS if task == "ega_ms" else mixtures.COMPOUNDS
+    assert set().union(*mixtures_of) == known
+    assert set(ega.RELEASES if task == "ega_ms" else gc.FAMILIES) == known
 
 
 def test_points(task: str, drawn: Drawn) -> None:
@@ -128,6 +92,7 @@ def test_points(task: str, drawn: Drawn) -> None:
         pairs = np.round(spectrum.time * 1e4) * 1e4 + np.round(spectrum.mz * 10)
         assert len(np.unique(pairs)) == len(spectrum)
         assert spectrum.points.shape == (len(spectrum), 3)
+        assert spectrum.where.startswith("demo sample train ")
 
 
 def test_both_instruments(drawn: Drawn) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from marsbench.demo.art import terrain
-from marsbench.demo.art.ground import Scene
+from marsbench.demo.art.ground import Site
 from marsbench.demo.art.terrain import Field, Light
 
 SKY = 0.18
@@ -50,7 +50,7 @@ def sunlit(height: Field, light: Light) -> Field:
     return 1.0 - terrain.smoothstep(horizon - height, 0.0, 0.8)
 
 
-def photograph(rng: np.random.Generator, scene: Scene, light: Light) -> NDArray[np.uint8]:
+def photograph(rng: np.random.Generator, scene: Site, light: Light) -> NDArray[np.uint8]:
     """Grey values of a scene, (side, side, 1)."""
     sunlight = terrain.hillshade(scene.height, light.azimuth_deg, light.elevation_deg)
     east, north = terrain.gradient(scene.height)

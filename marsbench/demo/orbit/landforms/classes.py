@@ -13,12 +13,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.demo.art.ground import Scene
+from marsbench.demo.art.ground import Site
 from marsbench.demo.art.terrain import Light
 from marsbench.demo.orbit.landforms import base, lines, slopes
 from marsbench.demo.orbit.landforms import ground as landforms_ground
 
-SCENES: dict[str, Callable[[np.random.Generator, int, Light], Scene]] = {
+SCENES: dict[str, Callable[[np.random.Generator, int, Light], Site]] = {
     "Aeolian Curved": landforms_ground.aeolian_curved,
     "Aeolian Straight": landforms_ground.aeolian_straight,
     "Channel": lines.channel,

@@ -11,14 +11,14 @@ from collections.abc import Callable
 import numpy as np
 
 from marsbench.demo.art import terrain
-from marsbench.demo.art.ground import Scene
+from marsbench.demo.art.ground import Site
 from marsbench.demo.art.terrain import Field, Light
 from marsbench.demo.orbit.landforms import base
 
 # --- aeolian ---------------------------------------------------------------------------------
 
 
-def aeolian_straight(rng: np.random.Generator, side: int, light: Light) -> Scene:
+def aeolian_straight(rng: np.random.Generator, side: int, light: Light) -> Site:
     """Straight parallel crests of ripples or dunes."""
     wind = _across_light(rng, light)
     wavelength = rng.uniform(0.055, 0.13) * side
@@ -28,7 +28,7 @@ def aeolian_straight(rng: np.random.Generator, side: int, light: Light) -> Scene
     return _bedforms(rng, side, wavelength, base.crest_profile(rng, phase), vigour)
 
 
-def aeolian_curved(rng: np.random.Generator, side: int, light: Light) -> Scene:
+def aeolian_curved(rng: np.random.Generator, side: int, light: Light) -> Site:
     """Bent and branching crests, or crescents apart from each other."""
     if rng.uniform() < 0.4:
         return _barchans(rng, side, rng.uniform(0.0, 360.0))
@@ -47,7 +47,7 @@ def _across_light(rng: np.random.Generator, light: Light) -> float:
 
 def _bedforms(
     rng: np.random.Generator, side: int, wavelength: float, profile: Field, vigour: Field
-) -> Scene:
+) -> Site:
     """Sand with the given profile on a plain, all over the view or over most of it."""
     sand = terrain.smoothstep(vigour, 0.0, 0.7)
     if rng.uniform() < 0.4:
@@ -55,10 +55,10 @@ def _bedforms(
     body = base.steepened(profile, rng.uniform(0.17, 0.36)) * sand
     height = base.plain(rng, side, pitted=0.2) + terrain.blur(body, 0.5)
     albedo = base.soil(rng, side) * (1.0 + rng.uniform(-0.12, 0.12) * sand * profile)
-    return Scene(height, albedo, sand * profile)
+    return Site(height, albedo, sand * profile)
 
 
-def _barchans(rng: np.random.Generator, side: int, wind: float) -> Scene:
+def _barchans(rng: np.random.Generator, side: int, wind: float) -> Site:
     """Crescentic dunes whose horns point downwind, apart from or touching each other."""
     ahead, aside = terrain.along(side, wind), terrain.along(side, wind + 90.0)
     wobble = 0.012 * side
@@ -79,7 +79,7 @@ def _barchans(rng: np.random.Generator, side: int, wind: float) -> Scene:
     body = terrain.smoothstep(sand, 0.0, 0.8)
     height = base.plain(rng, side, pitted=0.2) + terrain.blur(sand, 0.6)
     albedo = base.soil(rng, side) * (1.0 + rng.uniform(-0.25, 0.1) * body)
-    return Scene(height, albedo, body)
+    return Site(height, albedo, body)
 
 
 def _barchan(x: Field, y: Field, horns: float) -> Field:
@@ -141,16 +141,16 @@ PATTERNS: tuple[Pattern, ...] = (_polygons, _knobs, _pits, _dimples)
 # --- ground ----------------------------------------------------------------------------------
 
 
-def textured(rng: np.random.Generator, side: int, light: Light) -> Scene:
+def textured(rng: np.random.Generator, side: int, light: Light) -> Site:
     """One fine pattern of cells all over the view."""
     pattern = PATTERNS[int(rng.integers(len(PATTERNS)))]
     cell = rng.uniform(0.055, 0.105) * side
     relief = base.steepened(pattern(rng, side, cell), rng.uniform(0.14, 0.3))
     height = base.plain(rng, side, pitted=0.15) + relief
-    return Scene(height, base.soil(rng, side), np.ones((side, side)))
+    return Site(height, base.soil(rng, side), np.ones((side, side)))
 
 
-def smooth(rng: np.random.Generator, side: int, light: Light) -> Scene:
+def smooth(rng: np.random.Generator, side: int, light: Light) -> Site:
     """Even ground: faint undulation, hardly more than the noise of the camera."""
     waves = terrain.fractal(rng, side, 3.6, shortest=rng.uniform(0.05, 0.2) * side)
     height = base.steepened(waves, rng.uniform(0.002, 0.012))
@@ -160,13 +160,13 @@ def smooth(rng: np.random.Generator, side: int, light: Light) -> Scene:
         height += 0.15 * base.small_craters(rng, side, count, 0.015 * side, 0.03 * side, 0.3)[0]
     albedo = base.soil(rng, side)
     albedo = albedo.mean() + 0.15 * (albedo - albedo.mean())
-    return Scene(height, albedo, np.ones((side, side)))
+    return Site(height, albedo, np.ones((side, side)))
 
 
-def rough(rng: np.random.Generator, side: int, light: Light) -> Scene:
+def rough(rng: np.random.Generator, side: int, light: Light) -> Site:
     """Rugged ground: steep, irregular relief at all scales."""
     height = _rugged(rng, side) + base.plain(rng, side, pitted=0.2)
-    return Scene(height, base.soil(rng, side), np.ones((side, side)))
+    return Site(height, base.soil(rng, side), np.ones((side, side)))
 
 
 def _rugged(rng: np.random.Generator, side: int) -> Field:
@@ -213,7 +213,7 @@ PARTS: tuple[Callable[[np.random.Generator, int], Field], ...] = (
 """Kinds of ground that mixed terrain puts side by side: ``(rng, side) -> height`` in pixels."""
 
 
-def mixed(rng: np.random.Generator, side: int, light: Light) -> Scene:
+def mixed(rng: np.random.Generator, side: int, light: Light) -> Site:
     """Three kinds of ground in one view, each a fifth of it at least."""
     shares = parts_of_view(rng, side)
     kinds = rng.permutation(len(PARTS))[: len(shares)]
@@ -225,7 +225,7 @@ def mixed(rng: np.random.Generator, side: int, light: Light) -> Scene:
         # Level with each other, so that no scarp runs between the parts.
         height = height + share * (part - float(np.average(part, weights=share)))
         albedo = albedo * (1.0 + tone * share)
-    return Scene(height, albedo, shares[0])
+    return Site(height, albedo, shares[0])
 
 
 def parts_of_view(rng: np.random.Generator, side: int) -> tuple[Field, Field, Field]:

@@ -13,14 +13,14 @@ import numpy as np
 from scipy import ndimage
 
 from marsbench.demo.art import terrain
-from marsbench.demo.art.ground import Scene
+from marsbench.demo.art.ground import Site
 from marsbench.demo.art.terrain import Field, Light
 from marsbench.demo.orbit.landforms import base
 
 # --- channel ---------------------------------------------------------------------------------
 
 
-def channel(rng: np.random.Generator, side: int, light: Light) -> Scene:
+def channel(rng: np.random.Generator, side: int, light: Light) -> Site:
     """A winding trough with a floor between two walls, sometimes with a tributary."""
     wavelength = rng.uniform(0.4, 0.8) * side
     half = rng.uniform(0.05, 0.11) * side
@@ -40,7 +40,7 @@ def channel(rng: np.random.Generator, side: int, light: Light) -> Scene:
         phase, _ = base.wave_train(rng, side, rng.uniform(3.5, 5.0), rng.uniform(0, 360), 25, 0.2)
         height += 0.35 * np.sin(2.0 * np.pi * phase) * terrain.smoothstep(cut, 0.8, 1.0)
     albedo = base.soil(rng, side) * (1.0 + rng.uniform(-0.12, 0.12) * cut)
-    return Scene(height, albedo, cut)
+    return Site(height, albedo, cut)
 
 
 def _trough(rng: np.random.Generator, path: base.Path, half: float) -> Field:
@@ -53,7 +53,7 @@ def _trough(rng: np.random.Generator, path: base.Path, half: float) -> Field:
 # --- cliff -----------------------------------------------------------------------------------
 
 
-def cliff(rng: np.random.Generator, side: int, light: Light) -> Scene:
+def cliff(rng: np.random.Generator, side: int, light: Light) -> Site:
     """One scarp across the view, in shadow or in the sun, between high and low ground."""
     towards = light.azimuth_deg + (180.0 if rng.uniform() < 0.5 else 0.0)
     downhill = towards + rng.uniform(-50.0, 50.0)
@@ -80,13 +80,13 @@ def cliff(rng: np.random.Generator, side: int, light: Light) -> Scene:
     height += rougher * base.steepened(terrain.fractal(rng, side, 2.6), rng.uniform(0.02, 0.14))
     albedo = base.soil(rng, side) * (1.0 + rng.uniform(-0.15, 0.15) * wall)
     albedo *= 1.0 + rng.choice([-1.0, 1.0]) * rng.uniform(0.02, 0.12) * low
-    return Scene(height, albedo, wall)
+    return Site(height, albedo, wall)
 
 
 # --- mounds ----------------------------------------------------------------------------------
 
 
-def mounds(rng: np.random.Generator, side: int, light: Light) -> Scene:
+def mounds(rng: np.random.Generator, side: int, light: Light) -> Site:
     """Rounded knobs that stand apart on a plain."""
     largest = rng.uniform(0.07, 0.16)
     wanted = int(rng.uniform(0.18, 0.34) / (largest * largest * 2.2)) + 2
@@ -116,13 +116,13 @@ def mounds(rng: np.random.Generator, side: int, light: Light) -> Scene:
     height = base.plain(rng, side, pitted=0.15) + terrain.blur(domes, 0.7)
     height += rng.uniform(0.03, 0.14) * knobs * terrain.fractal(rng, side, 1.8)
     albedo = base.soil(rng, side) * (1.0 + rng.uniform(-0.12, 0.12) * knobs)
-    return Scene(height, albedo, knobs)
+    return Site(height, albedo, knobs)
 
 
 # --- ridge -----------------------------------------------------------------------------------
 
 
-def ridge(rng: np.random.Generator, side: int, light: Light) -> Scene:
+def ridge(rng: np.random.Generator, side: int, light: Light) -> Site:
     """One narrow crest across the view: a wrinkle ridge, or a sharp one with spurs."""
     # A crest that points at the sun has no shaded side.
     course = light.azimuth_deg + 90.0 + rng.uniform(-60.0, 60.0)
@@ -150,13 +150,13 @@ def ridge(rng: np.random.Generator, side: int, light: Light) -> Scene:
     height = base.plain(rng, side) + terrain.blur(relief, 0.6)
     height += rng.uniform(0.02, 0.1) * raised * terrain.fractal(rng, side, 1.8)
     albedo = base.soil(rng, side) * (1.0 + rng.uniform(-0.08, 0.08) * raised)
-    return Scene(height, albedo, raised)
+    return Site(height, albedo, raised)
 
 
 # --- craters ---------------------------------------------------------------------------------
 
 
-def crater(rng: np.random.Generator, side: int, light: Light) -> Scene:
+def crater(rng: np.random.Generator, side: int, light: Light) -> Site:
     """One crater that fills much of the view: fresh, flat-floored or worn."""
     radius = rng.uniform(0.25, 0.44) * side
     east, south = ((side - 1) / 2 + rng.uniform(-0.12, 0.12, 2) * side).tolist()
@@ -175,17 +175,17 @@ def crater(rng: np.random.Generator, side: int, light: Light) -> Scene:
     height = base.plain(rng, side) + relief + rng.uniform(0.003, 0.012) * radius * wall * slumps
     inside = 1.0 - terrain.smoothstep(rho, 0.9, 1.1)
     albedo = base.soil(rng, side) * (1.0 + rng.uniform(-0.1, 0.1) * inside)
-    return Scene(height, albedo, inside)
+    return Site(height, albedo, inside)
 
 
-def crater_field(rng: np.random.Generator, side: int, light: Light) -> Scene:
+def crater_field(rng: np.random.Generator, side: int, light: Light) -> Site:
     """Many small craters, none of them large."""
     count, smallest = int(rng.integers(24, 50)), rng.uniform(0.02, 0.03) * side
     relief, inside = base.small_craters(
         rng, side, count, smallest, 0.1 * side, rng.uniform(0.35, 0.8)
     )
     height = base.plain(rng, side, pitted=0.0) + relief
-    return Scene(height, base.soil(rng, side), inside)
+    return Site(height, base.soil(rng, side), inside)
 
 
 def _warped(rng: np.random.Generator, field: Field, amount: float, scale: float) -> Field:

@@ -11,14 +11,14 @@ import numpy as np
 from scipy import ndimage
 
 from marsbench.demo.art import terrain
-from marsbench.demo.art.ground import Scene
+from marsbench.demo.art.ground import Site
 from marsbench.demo.art.terrain import Field, Light
 from marsbench.demo.orbit.landforms import base
 
 # --- gullies ---------------------------------------------------------------------------------
 
 
-def gullies(rng: np.random.Generator, side: int, light: Light) -> Scene:
+def gullies(rng: np.random.Generator, side: int, light: Light) -> Site:
     """Alcoves below a rim, each with a channel that leads to an apron."""
     # Lit along the slope, the walls of the channels would show no shade.
     downhill = light.azimuth_deg + rng.choice([-1.0, 1.0]) * rng.uniform(25.0, 125.0)
@@ -50,7 +50,7 @@ def gullies(rng: np.random.Generator, side: int, light: Light) -> Scene:
         * terrain.fractal(rng, side, 2.0, stretch=2.5, azimuth_deg=downhill, longest=0.2 * side)
     )
     albedo = base.soil(rng, side) * (1.0 + rng.uniform(-0.08, 0.08) * fan)
-    return Scene(height, albedo, np.clip(cut, 0.0, 1.0))
+    return Site(height, albedo, np.clip(cut, 0.0, 1.0))
 
 
 def _gully(
@@ -88,7 +88,7 @@ def _gully(
 # --- mass wasting ----------------------------------------------------------------------------
 
 
-def mass_wasting(rng: np.random.Generator, side: int, light: Light) -> Scene:
+def mass_wasting(rng: np.random.Generator, side: int, light: Light) -> Site:
     """A landslide: an arcuate scar in a slope's edge, a lobed hummocky deposit below it."""
     downhill = rng.uniform(0.0, 360.0)
     ragged = terrain.fractal(rng, side, 2.8, longest=0.5 * side, shortest=0.03 * side)
@@ -111,7 +111,7 @@ def mass_wasting(rng: np.random.Generator, side: int, light: Light) -> Scene:
     rough = terrain.smoothstep(deposit, 0.1, 0.6)
     height += rough * _flow_texture(rng, side, across, down)
     albedo = base.soil(rng, side) * (1.0 + rng.uniform(-0.1, 0.1) * rough)
-    return Scene(height, albedo, rough)
+    return Site(height, albedo, rough)
 
 
 def _deposit(rng: np.random.Generator, across: Field, down: Field, radius: float) -> Field:
@@ -161,7 +161,7 @@ def _flow_texture(rng: np.random.Generator, side: int, across: Field, down: Fiel
 # --- slope streaks ---------------------------------------------------------------------------
 
 
-def slope_streaks(rng: np.random.Generator, side: int, light: Light) -> Scene:
+def slope_streaks(rng: np.random.Generator, side: int, light: Light) -> Site:
     """Thin dark or bright fans straight down a dusty slope."""
     # A slope that faces away from the sun would hide its tones.
     downhill = light.azimuth_deg + rng.uniform(-110.0, 110.0)
@@ -195,4 +195,4 @@ def slope_streaks(rng: np.random.Generator, side: int, light: Light) -> Scene:
         np.maximum(streaked, within * rng.uniform(0.55, 1.0), out=streaked)
     contrast = rng.uniform(0.15, 0.32) * (1.0 if rng.uniform() < 0.3 else -1.0)
     albedo = base.soil(rng, side) * (1.0 + contrast * streaked)
-    return Scene(height, albedo, streaked)
+    return Site(height, albedo, streaked)

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from marsbench.demo.art.scene import Scene
 from marsbench.demo.art.terrain import Field
 from marsbench.demo.rover import ground as rover_ground
 from marsbench.demo.rover.ground import SKYLIGHT, Picture, Sun
@@ -29,6 +28,7 @@ from marsbench.demo.rover.seg import ground as rover_seg_ground
 from marsbench.demo.rover.seg import objects
 from marsbench.demo.rover.seg import sky as rover_seg_sky
 from marsbench.demo.rover.seg.ground import Frame, Kind, Surface
+from marsbench.demo.scene import Scene
 from marsbench.tasks.catalog import get_task
 
 _MARGIN = 0.22

@@ -4,11 +4,11 @@ Every object is known by its own pixels, and masks and boxes are made from these
 they are exact by construction.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from marsbench.demo.scene import Scene
 
 Field = NDArray[np.float64]
 Pixels = NDArray[np.bool_]
@@ -16,24 +16,6 @@ Window = tuple[slice, slice]
 
 SMALLEST = 4
 """Least extent of an object in either direction, in pixels; nothing smaller is drawn."""
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A drawn sample.
-
-    Attributes:
-        image: Pixels, (H, W, C); uint8, or float32 in [0, 1] of measured bands.
-        mask: Class ids, (H, W); 255 is to be ignored. None in a detection task.
-        boxes: Left, top, right and bottom of every object in pixels from the image's corner,
-            (N, 4); tight around the pixels that show of it. None in a segmentation task.
-        labels: Class ids of the objects from 0, background not counted, (N,).
-    """
-
-    image: NDArray[np.uint8] | NDArray[np.float32]
-    mask: NDArray[np.uint8] | None = None
-    boxes: NDArray[np.float64] | None = None
-    labels: NDArray[np.int64] | None = None
 
 
 def window(side: int, column: float, row: float, reach: float) -> tuple[Window, Field, Field]:
