@@ -11,7 +11,7 @@ from marsbench.cli.output import Format, FormatOption, friendly, note, print_row
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from marsbench.sweep.planner import Run, SweepPlan
+    from marsbench.sweep.planner import PlannedRun, SweepPlan
     from marsbench.sweep.words import Asked
 
 WORDS = typer.Argument(
@@ -63,7 +63,7 @@ def sweep(
         retry_failed=retry_failed,
         shard=part,
         speed=cost.SPEED["gpu" if has_gpus else "cpu"],
-        told=note,
+        report=note,
     )
     if print_commands:
         _print_commands(plan, asked, retry_failed=retry_failed)
@@ -172,7 +172,7 @@ def _rows(plan: "SweepPlan") -> list[dict[str, Any]]:
     """A row for each task."""
     from marsbench.sweep.planner import State
 
-    tasks: dict[str, list[Run]] = {}
+    tasks: dict[str, list[PlannedRun]] = {}
     for run in plan.runs:
         tasks.setdefault(run.config.task, []).append(run)
     units: dict[str, list[float]] = {}
@@ -191,7 +191,7 @@ def _rows(plan: "SweepPlan") -> list[dict[str, Any]]:
     ]
 
 
-def _reasons(runs: "list[Run]") -> list[str]:
+def _reasons(runs: "list[PlannedRun]") -> list[str]:
     """Say once why runs of a task cannot be had."""
     reasons = list(dict.fromkeys(run.reason for run in runs if run.reason))
     shown = [reason if len(reason) <= 200 else f"{reason[:197]}..." for reason in reasons[:3]]

@@ -152,7 +152,7 @@ def _carry_out(tried: "list[tuple[Tuning, list[RunConfig]]]", settings: "Launche
             for config in configs
             if tuning.base.store == store
         }
-        plan = plan_sweep(runs, Store(store), told=note)
+        plan = plan_sweep(runs, Store(store), report=note)
         for reason in dict.fromkeys(run.reason for run in plan.runs if run.reason):
             note(f"Left out: {reason}")
         if plan.units:

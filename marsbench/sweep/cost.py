@@ -1,8 +1,8 @@
-"""What a run will cost, in seconds of one worker: from records like it, else roughly.
+"""Cost of a run in seconds of one worker: from similar records, or a rough model.
 
-The rough model counts floating-point operations: so many for each parameter of the model and
-pixel of its input, three times as many where weights are trained, over the samples of half the
-epochs, since training stops early. Only ratios of its seconds mean much.
+The rough model counts floating-point operations per parameter and input pixel, threefold for
+trained weights, over half the epochs, since training stops early. Only ratios of its seconds are
+meaningful.
 """
 
 import contextlib
@@ -20,32 +20,32 @@ from marsbench.results.store import RECORD, read_record
 from marsbench.tasks.spec import TaskSpec
 
 OPERATIONS = 340.0
-"""Floating-point operations per parameter and image of 224 x 224 pixels, forward; of the zoo's
-networks from 170 (EfficientNet) to 580 (SqueezeNet)."""
+"""Floating-point operations per parameter in a forward pass of 224 x 224 pixels; between 170
+(EfficientNet) and 580 (SqueezeNet) in the zoo."""
 
 SPEED = {"cpu": 5e10, "gpu": 5e12}
-"""Operations per second that a worker is taken to reach."""
+"""Assumed operations per second of a worker."""
 
 STARTED = 8.0
-"""Seconds for a worker to start."""
+"""Seconds to start a worker."""
 
 HEAD = 0.02
 """Seconds for one head on cached features."""
 
 RECORDS = 12
-"""Most records that are read of one (task, model, mode)."""
+"""Records read per (task, model, mode) at most."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much a run has to do.
+    """Sizes that determine the cost of a run.
 
     Attributes:
-        train: Train samples of its subset.
+        train: Train samples of the subset.
         rest: Samples of val and test.
-        whole: Train samples of the whole split.
+        whole: Samples of the full train split.
         side: Side of the model's input in pixels.
-        parameters: Millions of parameters.
+        parameters: Parameters in millions.
     """
 
     train: int
@@ -56,7 +56,7 @@ class Sizes:
 
 
 def sizes_of(plan: Plan) -> Sizes:
-    """Take the sizes of a resolved run."""
+    """Sizes of a resolved run."""
     counts = plan.num_samples
     rest = sum(n for split, n in counts.items() if split != "train")
     whole = len(plan.source.rows("train"))
@@ -65,11 +65,11 @@ def sizes_of(plan: Plan) -> Sizes:
 
 
 def published_sizes(config: RunConfig, task: TaskSpec, model: ModelSpec) -> Sizes:
-    """Guess the sizes of a run without its data, from what is published of its task."""
+    """Sizes of a run from published figures, without its data."""
     whole = task.sizes.get("train") or 1000
     rest = sum(task.sizes.get(split) or 0 for split in ("val", "test"))
     if config.source is SourceName.DEMO:
-        # About as many of every task.
+        # Demo recipes have about equal sizes.
         whole, rest = int(400 * config.size), int(320 * config.size)
     subset = parse_subset(config.subset)
     train = whole
@@ -83,21 +83,21 @@ def published_sizes(config: RunConfig, task: TaskSpec, model: ModelSpec) -> Size
 
 @lru_cache(maxsize=4096)
 def rough_seconds(sizes: Sizes, epochs: int, mode: Mode, speed: float) -> float:
-    """Estimate a run that trains online."""
+    """Estimate seconds of an online run."""
     one = OPERATIONS * sizes.parameters * 1e6 * (sizes.side / 224) ** 2 / speed
     times = 1 if mode is Mode.FROZEN else 3
     return one * ((epochs / 2) * (times * sizes.train + sizes.rest / 2) + sizes.rest)
 
 
 def encoding_seconds(sizes: Sizes, speed: float) -> float:
-    """Estimate one pass of all samples through a backbone."""
+    """Estimate seconds of encoding all samples once."""
     one = OPERATIONS * sizes.parameters * 1e6 * (sizes.side / 224) ** 2 / speed
     return one * (sizes.whole + sizes.rest)
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a record says of its cost: train samples, subset, and seconds."""
+    """Cost of a finished run: train samples, subset, protocol, and seconds."""
 
     num_train: int
     subset: str
@@ -107,10 +107,10 @@ class _Seen:
 
 
 class Measured:
-    """Seconds that runs took, by the records of a store; a few are read of each kind of run.
+    """Seconds of finished runs; a few records are read per (task, model, mode).
 
     Args:
-        root: The store.
+        root: Folder of the store.
     """
 
     def __init__(self, root: Path) -> None:
@@ -121,10 +121,10 @@ class Measured:
     def seconds(
         self, task: str, model: str, config: RunConfig, protocol: Protocol, num_train: int
     ) -> float | None:
-        """Estimate a run by finished ones of its task, model and mode, or its model and mode.
+        """Estimate a run from finished runs of its task, model and mode, or of model and mode.
 
         Returns:
-            Seconds; None where there are none.
+            Seconds; None without finished runs.
         """
         near = [s for s in self._of(task, model, config.mode) if s.protocol == protocol]
         if same := [s for s in near if s.subset == config.subset]:
@@ -153,7 +153,7 @@ class Measured:
         return self._seen[key]
 
     def _read(self, folder: Path) -> list[_Seen]:
-        found: list[_Seen] = []
+        seen: list[_Seen] = []
         subsets = _entries(folder)
         each = max(1, RECORDS // max(len(subsets), 1))
         for subset in subsets:
@@ -165,16 +165,16 @@ class Measured:
                     record = read_record(folder / subset / run / RECORD)
                     timing = record.timing
                     if "resumed_from_epoch" in timing:
-                        continue  # its seconds are of the last process alone
+                        continue  # its seconds cover the last process alone
                     rest = timing.get("data", 0.0) + timing.get("eval", 0.0)
                     train, num_train = timing["train"], record.data["num_train"]
-                    found.append(_Seen(num_train, subset, record.protocol, train, rest))
+                    seen.append(_Seen(num_train, subset, record.protocol, train, rest))
                     had += 1
-        return found
+        return seen
 
 
 def _entries(folder: Path) -> list[str]:
-    """Names in a folder that do not begin with a dot, sorted; none where it is not there."""
+    """Sorted names in a folder without leading dot; empty if the folder is missing."""
     with contextlib.suppress(OSError):
         return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     return []

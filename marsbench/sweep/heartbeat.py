@@ -1,4 +1,4 @@
-"""What a worker at work leaves word of: a small file, touched while it lives."""
+"""Heartbeat files of running workers."""
 
 import contextlib
 import json
@@ -12,27 +12,27 @@ from pathlib import Path
 
 from marsbench.base.files import write_text
 from marsbench.results.store import now
-from marsbench.sweep.units import WORKERS
+from marsbench.sweep.units import SWEEPS, WORKERS
 
 EVERY = 20.0
 """Seconds between two beats."""
 
 STALE = 180.0
-"""Seconds without a beat after which a worker is taken for lost."""
+"""Seconds without a beat after which a worker counts as lost."""
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """A worker at work.
+    """State of a running worker.
 
     Attributes:
-        host: Its machine.
-        pid: Its process there.
+        host: Host name.
+        pid: Process id.
         unit: Name of the unit file.
         ids: Run ids of the unit.
-        current: The run it is at; None between two, and while runs are carried out together.
-        started: When it took up the unit, UTC, ISO 8601.
-        updated: When it last said so.
+        current: Id of the current run; None between runs and while a bank trains several.
+        started: Start of the unit, UTC, ISO 8601.
+        updated: Time of the last beat, UTC, ISO 8601.
     """
 
     host: str
@@ -50,11 +50,11 @@ class Heartbeat:
 
 
 class Beating:
-    """Keeps a worker's file up to date, from a thread beside the work.
+    """Thread that updates a worker's heartbeat file.
 
     Args:
-        path: The file.
-        beat: What it says at first.
+        path: Heartbeat file.
+        beat: Initial content.
     """
 
     def __init__(self, path: Path, beat: Heartbeat) -> None:
@@ -76,7 +76,7 @@ class Beating:
             self.path.unlink(missing_ok=True)
 
     def at(self, run_id: str | None) -> None:
-        """Say which run the worker is at."""
+        """Set the current run."""
         self._beat = replace(self._beat, current=run_id)
         self._write()
 
@@ -86,13 +86,13 @@ class Beating:
 
     def _write(self) -> None:
         with self._lock, contextlib.suppress(OSError):
-            # Work that goes on must not stop because nobody can be told.
+            # A heartbeat that cannot be written must not stop the work.
             self._beat = replace(self._beat, updated=now())
             write_text(self.path, json.dumps(asdict(self._beat)) + "\n")
 
 
 def beating(sweep: Path, unit: Path, ids: Sequence[str]) -> Beating:
-    """Begin to say that this process works on a unit; used as a context."""
+    """Context manager that beats while this process works on a unit."""
     host, pid = platform.node(), os.getpid()
     folder = sweep / WORKERS
     with contextlib.suppress(OSError):
@@ -102,11 +102,9 @@ def beating(sweep: Path, unit: Path, ids: Sequence[str]) -> Beating:
 
 
 def heartbeats(store: Path) -> Iterator[Heartbeat]:
-    """Read the heartbeats of a store's sweeps."""
-    from marsbench.sweep.units import SWEEPS
-
+    """Yield the heartbeats of a store's sweeps."""
     for path in sorted((store / SWEEPS).glob(f"*/{WORKERS}/*.json")):
-        # A worker may end, and remove its file, at any time.
+        # A worker may end and remove its file at any time.
         with contextlib.suppress(OSError, ValueError, TypeError):
             content = json.loads(path.read_text(encoding="utf-8"))
             yield Heartbeat(**{**content, "ids": tuple(content["ids"])})

@@ -1,6 +1,6 @@
-"""From a suite to what is left to do: runs, minus the finished ones, in units of work.
+"""Planner: the remaining runs of a suite, grouped into units.
 
-Nothing is read of finished runs but whether their record is there.
+Of finished runs only the existence of the record is checked.
 """
 
 import contextlib
@@ -25,34 +25,38 @@ from marsbench.sweep.cost import Measured
 from marsbench.tasks.spec import SPLITS, TaskSpec
 
 SHARD_SPEED = cost.SPEED["gpu"]
-"""Operations per second by which parts of a suite are weighed, on every machine alike."""
+"""Operations per second used to weigh shards, equal on every machine."""
+
+
+MOST_RUNS = 5000
+"""Runs per unit at most, which bounds the loss when a worker is killed."""
 
 
 class State(StrEnum):
-    """Where a run stands."""
+    """State of a run."""
 
     DONE = "done"
     FAILED = "failed"
     TO_DO = "to_do"
     LACKING = "lacking"
-    """Its data or weights cannot be had here."""
+    """Its data or weights are missing on this machine."""
 
 
 @dataclass(slots=True)
-class Run:
-    """One run of a sweep.
+class PlannedRun:
+    """Run of a sweep.
 
     Attributes:
-        config: The run.
-        grid: The grid it is counted under.
-        run_id: Its id; "" where it cannot be known.
-        is_cached: Whether it is carried out together with others that share features.
-        state: Where it stands.
-        reason: Why it cannot be had; "" where it can.
-        lacks_data: Whether that is because its data are not here.
-        seconds: What it will cost; where it is cached, without the encoding.
-        encoding: Seconds to encode what it shares.
-        is_measured: Whether `seconds` follow from records.
+        config: Config of the run.
+        grid: Name of its grid in the suite.
+        run_id: Run id; "" if its data are missing.
+        is_cached: Whether it shares cached features with other runs.
+        state: State of the run.
+        reason: Why data or weights are missing; "" otherwise.
+        lacks_data: Whether its data are missing.
+        seconds: Estimated seconds; without encoding if it is cached.
+        encoding: Estimated seconds to encode the shared features.
+        is_measured: Whether `seconds` come from records.
     """
 
     config: RunConfig
@@ -69,46 +73,46 @@ class Run:
 
 @dataclass
 class Unit:
-    """Runs that one worker carries out.
+    """Runs of one worker.
 
     Attributes:
         runs: The runs.
-        is_cached: Whether they share features.
+        is_cached: Whether they share cached features.
     """
 
-    runs: list[Run]
+    runs: list[PlannedRun]
     is_cached: bool
 
     @property
     def seconds(self) -> float:
-        """What it will cost one worker."""
+        """Estimated seconds of one worker."""
         return cost.STARTED + self.runs[0].encoding + sum(run.seconds for run in self.runs)
 
 
 @dataclass
 class SweepPlan:
-    """A suite, and what is left of it.
+    """Runs of a suite, and the units of its remaining runs.
 
     Attributes:
-        runs: All of its runs, or those of a shard.
-        units: What is to be done, in the order in which it should be.
+        runs: All runs of the suite or shard.
+        units: Units to train, in order of execution.
     """
 
-    runs: list[Run]
+    runs: list[PlannedRun]
     units: list[Unit] = field(default_factory=list)
 
     def count(self, state: State) -> int:
-        """Number of runs that stand so."""
+        """Count the runs in a state."""
         return sum(run.state is state for run in self.runs)
 
     @property
     def seconds(self) -> float:
-        """What is left, in seconds of one worker."""
+        """Estimated seconds of all units on one worker."""
         return sum(unit.seconds for unit in self.units)
 
     @property
     def lacking(self) -> list[Unit]:
-        """Units of the runs that cannot be had here."""
+        """Units of the runs with missing data or weights."""
         return ordered(group(run for run in self.runs if run.state is State.LACKING))
 
 
@@ -120,23 +124,23 @@ def plan_sweep(
     retry_failed: bool = False,
     shard: tuple[int, int] = (1, 1),
     speed: float = cost.SPEED["cpu"],
-    told: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> SweepPlan:
-    """Find what is left of a suite.
+    """Plan the remaining runs of a suite.
 
     Args:
-        runs: The runs, each with the name of its grid.
-        store: Where finished runs are.
-        download: Whether data that are not here may be downloaded.
-        retry_failed: Whether failed runs are carried out again.
-        shard: ``(i, n)``: the i-th of n parts, which `part_of` tells; i counts from 1.
-        speed: Operations per second of a worker, for the rough model.
-        told: Takes what a user should know while this goes on.
+        runs: Configs with the names of their grids.
+        store: Store of finished runs.
+        download: Whether missing data may be downloaded.
+        retry_failed: Whether failed runs are retried.
+        shard: ``(i, n)``: the i-th of n shards, from 1; see `part_of`.
+        speed: Operations per second of a worker, for rough estimates.
+        report: Receives messages for the user.
     """
     if shard != (1, 1):
         runs = part_of(runs, *shard)
     measured = Measured(store.root)
-    resolved = _Resolved(measured, speed, download=download, told=told)
+    resolved = _Resolved(measured, speed, download=download, report=report)
     planned = [resolved.run(config, grid) for config, grid in runs.items()]
     for run in planned:
         _look(run, store.root, retry_failed=retry_failed)
@@ -148,8 +152,8 @@ def plan_sweep(
     return SweepPlan(planned, ordered(left))
 
 
-def _once(runs: Sequence[Run]) -> list[Run]:
-    """Leave out runs whose choices differ in what moves no score: they are one run."""
+def _once(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """Keep one run of each id: configs may differ in keys that move no score."""
     seen: set[str] = set()
     kept = []
     for run in runs:
@@ -160,12 +164,12 @@ def _once(runs: Sequence[Run]) -> list[Run]:
     return kept
 
 
-def _look(run: Run, root: Path, *, retry_failed: bool) -> None:
-    """See where a run stands."""
+def _look(run: PlannedRun, root: Path, *, retry_failed: bool) -> None:
+    """Set the state of a run from the files in its folder."""
     if run.state is State.LACKING:
         return
     folder = f"{root}/{run.run_id}"
-    # Not pathlib, which takes longer than the question itself.
+    # os.path, since pathlib takes longer than the check itself.
     if os.path.exists(f"{folder}/{RECORD}"):  # noqa: PTH110
         run.state = State.DONE
     elif not retry_failed and os.path.exists(f"{folder}/{FAILED}"):  # noqa: PTH110
@@ -173,15 +177,15 @@ def _look(run: Run, root: Path, *, retry_failed: bool) -> None:
 
 
 class _Resolved:
-    """Resolves runs, and remembers what cannot be had, so that it is searched for once."""
+    """Resolver that remembers missing data, so that each place is searched once."""
 
     def __init__(
-        self, measured: Measured, speed: float, *, download: bool, told: Callable[[str], None]
+        self, measured: Measured, speed: float, *, download: bool, report: Callable[[str], None]
     ) -> None:
         self.measured = measured
         self.speed = speed
-        self.told = told
-        # What is here is opened without asking anyone; the rest is then fetched, if it may be.
+        self.report = report
+        # Local data are opened without a request; missing data are downloaded if allowed.
         self.resolver = Resolver(download=False)
         self.may_fetch = download
         self._lacking: dict[Hashable, DataError] = {}
@@ -189,9 +193,9 @@ class _Resolved:
         self._packages: dict[str, bool] = {}
         self._costs: dict[int, tuple[float, float, bool]] = {}
 
-    def run(self, config: RunConfig, grid: str) -> Run:
+    def run(self, config: RunConfig, grid: str) -> PlannedRun:
         """Resolve one run."""
-        run = Run(config, grid)
+        run = PlannedRun(config, grid)
         try:
             plan, run.run_id = self._known(config)
             self._check_weights(plan)
@@ -208,11 +212,11 @@ class _Resolved:
         return run
 
     def _known(self, config: RunConfig) -> tuple[Plan, str]:
-        """Resolve and name a run; looks for data that are not to be had but once."""
+        """Resolve a run and its id; missing data are searched for once."""
         data = (*place_of(config), config.subset, config.folds)
         if data in self._lacking:
             raise self._lacking[data].with_traceback(None)
-        # What one choice makes of the data, such as no sample of a class, says nothing of others.
+        # An error of one choice on good data, such as a class without samples, is not shared.
         alike = replace(config, seed=0) if self._refused else config
         if alike in self._refused:
             raise self._refused[alike].with_traceback(None)
@@ -226,7 +230,7 @@ class _Resolved:
             raise
 
     def _is_open(self, config: RunConfig) -> bool:
-        """Whether the data of a run can be opened, whatever it makes of them."""
+        """Whether the data of a run can be opened."""
         try:
             task = self.resolver.task(config.task)
             source = self.resolver.source(config, task, parse_subset(config.subset))
@@ -242,22 +246,22 @@ class _Resolved:
         except DataNotFoundError:
             if not self.may_fetch:
                 raise
-        self.told(f"Fetching the data of {config.task}, which are not on this machine.")
+        self.report(f"Downloading the data of {config.task}.")
         self.resolver.download = True
         try:
             return self.resolver.named(config)
         except DataNotFoundError as error:
-            # Where one cannot be had the others mostly cannot either, and each would be waited for.
+            # Further downloads would likely fail too, each after a time-out.
             self.may_fetch = False
-            self.told(f"{error.problem}\nData of other tasks are not tried to be fetched.")
+            self.report(f"{error.problem}\nNo further downloads are tried.")
             raise
         finally:
             self.resolver.download = False
 
     def _check_weights(self, plan: Plan) -> None:
-        """Refuse weights that travel as a package which is not installed.
+        """Refuse weights of a package that is not installed.
 
-        Others are downloaded by the libraries when a worker first needs them.
+        Other weights are downloaded when a worker first needs them.
         """
         weights = plan.model.weights
         if plan.weights is None or plan.config.weights is not None or weights is None:
@@ -273,7 +277,7 @@ class _Resolved:
             )
 
     def _cost(self, plan: Plan) -> tuple[float, float, bool]:
-        """Estimate a run: its seconds, those of encoding, whether they are measured."""
+        """Estimate seconds of a run, seconds of encoding, and whether they are measured."""
         config, sizes = plan.config, cost.sizes_of(plan)
         is_cached = plan.protocol is Protocol.CACHED
         rough, encoding = _rough(config, sizes, self.speed, is_cached=is_cached)
@@ -282,8 +286,8 @@ class _Resolved:
         return (rough if seen is None else seen), encoding, seen is not None
 
 
-def _guess(run: Run, task_of: Callable[[str], TaskSpec], speed: float) -> None:
-    """Say of a run what is known without its data."""
+def _guess(run: PlannedRun, task_of: Callable[[str], TaskSpec], speed: float) -> None:
+    """Set protocol and estimates of a run from published sizes, without its data."""
     config = run.config
     with contextlib.suppress(MarsbenchError):
         task, model = task_of(config.task), get_model(config.model)
@@ -295,7 +299,7 @@ def _guess(run: Run, task_of: Callable[[str], TaskSpec], speed: float) -> None:
 def _rough(
     config: RunConfig, sizes: cost.Sizes, speed: float, *, is_cached: bool
 ) -> tuple[float, float]:
-    """Estimate a run, and the encoding of what it shares with others."""
+    """Estimate seconds of a run and of encoding its shared features."""
     if is_cached:
         return cost.HEAD, cost.encoding_seconds(sizes, speed)
     return cost.rough_seconds(sizes, config.trainer.max_epochs, config.mode, speed), 0.0
@@ -305,8 +309,8 @@ def _first_sentence(text: str) -> str:
     return re.split(r"(?<=\.) (?=[A-Z])|\n", text, maxsplit=1)[0].rstrip(":")
 
 
-def group(runs: Iterable[Run]) -> list[Unit]:
-    """Put runs into units: those that share features together, every other by itself."""
+def group(runs: Iterable[PlannedRun]) -> list[Unit]:
+    """Group runs into units: runs with shared features together, every other run alone."""
     units: list[Unit] = []
     sharing: dict[Hashable, Unit] = {}
     for run in runs:
@@ -323,12 +327,12 @@ def group(runs: Iterable[Run]) -> list[Unit]:
 
 
 def part_of(runs: Mapping[RunConfig, str], part: int, number: int) -> dict[RunConfig, str]:
-    """Keep the runs of one of so many parts of about equal cost; `part` counts from 1.
+    """Keep the runs of one of `number` shards of about equal cost; `part` counts from 1.
 
-    Parts follow from the configs and what is published of their tasks, not from what this machine
-    is or has, nor from what is finished: parts planned at different times and places fit together.
+    Shards depend on configs and published sizes alone, not on this machine or on finished runs, so
+    that shards planned at different times and places fit together.
     """
-    resolver, guessed = Resolver(download=False), [Run(*item) for item in runs.items()]
+    resolver, guessed = Resolver(download=False), [PlannedRun(*item) for item in runs.items()]
     for run in guessed:
         _guess(run, resolver.task, SHARD_SPEED)
     kept = {run.config for unit in shards(group(guessed), number)[part - 1] for run in unit.runs}
@@ -336,7 +340,7 @@ def part_of(runs: Mapping[RunConfig, str], part: int, number: int) -> dict[RunCo
 
 
 def shards(units: Sequence[Unit], number: int) -> list[list[Unit]]:
-    """Split units into so many parts of about equal cost; each unit is in one of them."""
+    """Split units into `number` shards of about equal cost."""
     parts: list[list[Unit]] = [[] for _ in range(number)]
     loads = [(0.0, i) for i in range(number)]
     for unit in sorted(units, key=lambda unit: -unit.seconds):
@@ -347,14 +351,10 @@ def shards(units: Sequence[Unit], number: int) -> list[list[Unit]]:
 
 
 def ordered(units: Sequence[Unit]) -> list[Unit]:
-    """Put units in the order to work: a task after the other, the most expensive first."""
+    """Sort units by task, the most expensive task and unit first."""
     of_task: dict[Hashable, float] = {}
     for unit in units:
         key = place_of(unit.runs[0].config)
         of_task[key] = of_task.get(key, 0.0) + unit.seconds
     rank = {key: i for i, key in enumerate(sorted(of_task, key=lambda key: -of_task[key]))}
     return sorted(units, key=lambda unit: (rank[place_of(unit.runs[0].config)], -unit.seconds))
-
-
-MOST_RUNS = 5000
-"""Most runs of one unit: what a killed worker leaves undone stays small."""

@@ -1,4 +1,4 @@
-"""How far sweeps are: by records, words of failures, and heartbeats of workers."""
+"""Progress of sweeps, from records, failures and heartbeats of workers."""
 
 import contextlib
 import json
@@ -13,21 +13,21 @@ from marsbench.sweep.heartbeat import STALE, Heartbeat, heartbeats
 from marsbench.sweep.units import SWEEP, SWEEPS
 
 WINDOW = 3600.0
-"""Seconds of which the throughput is taken."""
+"""Seconds over which throughput is measured."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far some runs are.
+    """Counts of runs by state.
 
     Attributes:
-        runs: How many there are.
-        done: Those with a record.
-        running: Those that a worker is at, or has before it in its unit.
-        failed: Those whose last attempt failed.
-        to_do: The others.
+        runs: All runs.
+        done: Runs with a record.
+        running: Runs in the unit of a live worker.
+        failed: Runs whose last attempt failed.
+        to_do: All other runs.
         recent: Records of the last hour.
-        per_hour: Runs finished per hour, of the last hour; None if none were.
+        per_hour: Throughput of the last hour; None without a recent record.
     """
 
     runs: int
@@ -40,17 +40,17 @@ class Progress:
 
     @property
     def eta(self) -> float | None:
-        """Seconds until all are done, if it goes on like this; None if that cannot be said."""
+        """Seconds to the end at the current throughput; None if unknown."""
         left = self.running + self.to_do
         return left / self.per_hour * 3600 if left and self.per_hour else None
 
 
 def progress(store: Store, ids: Iterable[str], workers: Sequence[Heartbeat]) -> Progress:
-    """See how far runs are.
+    """Count runs by state.
 
     Args:
-        store: Where their records are.
-        ids: Their ids.
+        store: Store of the records.
+        ids: Run ids.
         workers: Heartbeats of the store.
     """
     at_work = {run_id for beat in workers if beat.age < STALE for run_id in beat.ids}
@@ -61,7 +61,7 @@ def progress(store: Store, ids: Iterable[str], workers: Sequence[Heartbeat]) -> 
         runs += 1
         folder = f"{store.root}/{run_id}"
         try:
-            # Records appear by rename, so this is about when one was made.
+            # Records appear by rename, so the modification time is about the creation time.
             if now - os.stat(f"{folder}/{RECORD}").st_mtime < WINDOW:  # noqa: PTH116
                 finished.append(_created(Path(folder, RECORD), now))
             done += 1
@@ -73,7 +73,7 @@ def progress(store: Store, ids: Iterable[str], workers: Sequence[Heartbeat]) -> 
     times = [time for time in finished if now - time < WINDOW]
     per_hour = None
     if times:
-        # A sweep that began ten minutes ago has made its records in ten minutes.
+        # A sweep younger than the window made its records in its own lifetime.
         began = [_time(b.started) for b in workers if b.age < STALE]
         span = now - min(times + [t for t in began if now - t < WINDOW])
         per_hour = len(times) / max(span, 1.0) * 3600
@@ -82,7 +82,7 @@ def progress(store: Store, ids: Iterable[str], workers: Sequence[Heartbeat]) -> 
 
 
 def _created(path: Path, default: float) -> float:
-    """When a record was made, in seconds; copies of records are not counted as made just now."""
+    """Creation time of a record in seconds, from its content: a copied file is newer."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         return _time(json.loads(path.read_text(encoding="utf-8"))["created"])
     return default
@@ -94,14 +94,14 @@ def _time(text: str) -> float:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep that was started.
+    """A started sweep.
 
     Attributes:
-        name: Its name.
-        suite: Its suite.
-        launcher: Its launcher.
-        started: When, UTC, ISO 8601.
-        ids: Ids of its runs.
+        name: Name of its folder.
+        suite: Name of its suite.
+        launcher: Name of its launcher.
+        started: Start time, UTC, ISO 8601.
+        ids: Run ids.
     """
 
     name: str
@@ -112,14 +112,14 @@ class Sweep:
 
 
 def sweeps(store: Store) -> list[Sweep]:
-    """Read what sweeps were started over a store, the oldest first."""
-    found = []
+    """Read the started sweeps of a store, oldest first."""
+    started = []
     for path in sorted((store.root / SWEEPS).glob(f"*/{SWEEP}")):
         with contextlib.suppress(OSError, ValueError, KeyError):
             content = json.loads(path.read_text(encoding="utf-8"))
             suite, launcher, time = (str(content[k]) for k in ("suite", "launcher", "time"))
-            found.append(Sweep(path.parent.name, suite, launcher, time, tuple(content["ids"])))
-    return sorted(found, key=lambda sweep: sweep.started)
+            started.append(Sweep(path.parent.name, suite, launcher, time, tuple(content["ids"])))
+    return sorted(started, key=lambda sweep: sweep.started)
 
 
 def workers_of(store: Store) -> list[Heartbeat]:
@@ -128,7 +128,7 @@ def workers_of(store: Store) -> list[Heartbeat]:
 
 
 def ids_on_disk(store: Store) -> set[str]:
-    """Ids of every run that left a record or word of a failure."""
+    """Ids of all runs with a record or a recorded failure."""
     pattern = "/".join(["[!.]*"] * 5)
     return {
         path.parent.relative_to(store.root).as_posix()

@@ -1,4 +1,4 @@
-"""Hyperparameters by validation loss: settings of a grid, or of Optuna's choosing."""
+"""Hyperparameter search by validation loss: a grid, random settings or Optuna."""
 
 import dataclasses
 import itertools
@@ -23,14 +23,14 @@ from marsbench.results.store import FAILED, Store
 from marsbench.sweep.suites import canonical
 
 TRIALS = ".tuning"
-"""Folder of a store that the runs of a search go to, where no report sees them."""
+"""Folder in a store for the runs of a search, which reports do not read."""
 
 TOGETHER = 32
-"""Settings that Optuna proposes at a time where they are fitted together."""
+"""Settings per Optuna proposal if heads are fitted together."""
 
 
 class Search(StrEnum):
-    """How settings are chosen from a space."""
+    """Search strategy."""
 
     GRID = "grid"
     RANDOM = "random"
@@ -39,18 +39,18 @@ class Search(StrEnum):
 
 @dataclass(frozen=True)
 class Tuning:
-    """The search for one task, model and mode.
+    """Search for one task, model and mode.
 
     Attributes:
-        base: The run whose settings are searched.
-        space: Values by key.
+        base: Config whose settings are searched.
+        space: Values to try, by key.
     """
 
     base: RunConfig
     space: Mapping[str, tuple[Any, ...]]
 
     def settings(self, trials: int | None = None, seed: int = 0) -> list[dict[str, Any]]:
-        """List the settings of the grid, or draw so many of them at random."""
+        """Settings of the grid, or `trials` random ones."""
         names = list(self.space)
         grid = [
             dict(zip(names, values, strict=True))
@@ -62,7 +62,7 @@ class Tuning:
         return [grid[int(i)] for i in np.sort(drawn)]
 
     def config(self, setting: Mapping[str, Any]) -> RunConfig:
-        """Make the run of a setting."""
+        """Config of a setting."""
         config = self.base
         for group, values in nest(setting).items():
             inner = getattr(config, group)
@@ -71,86 +71,92 @@ class Tuning:
 
 
 def space_names() -> list[str]:
-    """Names of the spaces that come with marsbench."""
+    """Names of the shipped spaces."""
     return sorted(path.stem for path in (paths.configs() / "space").glob("*.yaml"))
 
 
 def load_space(name: str, changes: Mapping[str, Sequence[str]]) -> dict[str, tuple[Any, ...]]:
-    """Read a space: values to try, by key.
+    """Read a search space.
 
     Args:
-        name: Its name, or the path of a YAML file of one's own.
-        changes: Values that replace those of a key, or add one, as typed.
+        name: Name of a shipped space, or path of a YAML file.
+        changes: Values by key, as typed; they replace or extend the space.
+
+    Returns:
+        Values to try, by key.
 
     Raises:
-        ConfigError: If there is none, or a value cannot be used.
+        ConfigError: If the space is not found or a value is invalid.
     """
     if name.endswith((".yaml", ".yml")) or "/" in name:
         path = Path(name).expanduser()
     elif name in space_names():
         path = paths.configs() / "space" / f"{name}.yaml"
     else:
-        hint = "One of your own is a path: --space ./my.yaml."
+        hint = "Or give the path of a YAML file: --space ./my.yaml."
         raise unknown_name("space", name, space_names(), hint)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         values = {str(k): list(v) for k, v in content.items() if k != "description"}
     except (OSError, yaml.YAMLError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"The space {path} cannot be read: {error}.", "It maps keys to lists of values."
+            f"The space {path} is invalid: {error}.", "Map keys to lists of values."
         ) from error
     values |= {key: list(typed) for key, typed in changes.items()}
     if odd := [key for key in values if key not in KEYS]:
         raise ConfigError(
-            f"The space {path} has {', '.join(odd)}.", f"What can be tuned: {', '.join(KEYS)}."
+            f"The space {path} has unknown keys: {', '.join(odd)}.",
+            f"Choose from: {', '.join(KEYS)}.",
         )
     space = {}
-    for key, found in values.items():
-        space[key] = tuple(dict.fromkeys(v for one in found for v in canonical(key, one)))
-    if empty := [key for key, found in space.items() if not found]:
-        raise ConfigError(f"The space {path} has no value of {', '.join(empty)}.", "Add some.")
+    for key, typed in values.items():
+        space[key] = tuple(dict.fromkeys(v for text in typed for v in canonical(key, text)))
+    if empty := [key for key, choices in space.items() if not choices]:
+        raise ConfigError(
+            f"The space {path} has no values for {', '.join(empty)}.",
+            "Add values, or remove the keys.",
+        )
     return space
 
 
 def carry_out(configs: Sequence[RunConfig], resolver: Resolver) -> Iterator[RunRecord | None]:
-    """Carry out runs in this process; those that share features together.
+    """Train runs in this process, runs with shared features together.
 
     Yields:
-        The record of each run in order; None of one that failed, of which the store has word.
+        Record of each run in order; None for a failed run, whose failure the store holds.
     """
     from marsbench.training import runner
     from marsbench.training.frozen import bank
 
     plans = [resolver.resolve(config) for config in configs]
-    found: dict[str, RunRecord] = {}
+    records: dict[str, RunRecord] = {}
     together = [plan for plan in plans if plan.protocol is Protocol.CACHED]
     for plan, outcome in bank.run_bank(together):
         if not isinstance(outcome, MarsbenchError):
-            found[plan.run_id] = outcome.record
+            records[plan.run_id] = outcome.record
     for plan in plans:
         if plan.protocol is not Protocol.CACHED:
             try:
-                found[plan.run_id] = runner.run(plan).record
+                records[plan.run_id] = runner.run(plan).record
             except MarsbenchError:
-                # Training that diverges is a bad setting; the store has word of what went wrong.
+                # A bad setting may diverge; the store then holds the failure.
                 if not (Store(plan.config.store).folder(plan.run_id) / FAILED).exists():
                     raise
-        yield found.get(plan.run_id)
+        yield records.get(plan.run_id)
 
 
 def search_with_optuna(tuning: Tuning, trials: int, resolver: Resolver) -> list[RunConfig]:
-    """Let Optuna's tree-structured Parzen estimator choose settings, one after the other.
+    """Search settings with Optuna's tree-structured Parzen estimator.
 
-    The same settings are chosen again when a search is repeated, so that it goes on where it was
-    interrupted.
+    A repeated search proposes the same settings, so that it resumes after an interruption.
 
     Args:
         tuning: The search.
-        trials: How many settings to try.
-        resolver: Resolves the runs.
+        trials: Number of settings to try.
+        resolver: Resolver of the runs.
 
     Returns:
-        The runs tried, in order.
+        Configs tried, in order.
 
     Raises:
         NotAvailableError: If Optuna is not installed.
@@ -174,7 +180,7 @@ def search_with_optuna(tuning: Tuning, trials: int, resolver: Resolver) -> list[
             configs = [
                 tuning.config(
                     {
-                        # Optuna keeps plain values alone.
+                        # Indices, since Optuna stores plain values only.
                         key: values[trial.suggest_int(key, 0, len(values) - 1)]
                         for key, values in tuning.space.items()
                     }
@@ -198,11 +204,11 @@ def choose(
 
     Args:
         tuning: The search.
-        configs: The runs tried.
-        resolver: Resolves them.
+        configs: Configs tried.
+        resolver: Resolver of the runs.
 
     Returns:
-        The choice, None where no run has finished; and how many runs are neither finished nor
+        The choice, None if no run has finished; and the number of runs neither finished nor
         failed.
     """
     store = Store(tuning.base.store)
@@ -237,15 +243,15 @@ def choose(
 
 
 def loss_of(record: RunRecord) -> float:
-    """The validation loss by which a run's setting is judged.
+    """Validation loss of a run's checkpoint.
 
     Raises:
-        ConfigError: If validation chose nothing in this run.
+        ConfigError: If the checkpoint was not chosen on validation.
     """
     if "value" not in record.checkpoint:
         raise ConfigError(
-            f"{record.run_id} was not chosen by validation loss.",
-            "Tune with trainer.checkpoint=best, a val split, and an optimiser other than lbfgs.",
+            f"The checkpoint of {record.run_id} was not chosen on validation.",
+            "Use trainer.checkpoint=best, a val split, and an optimiser other than lbfgs.",
         )
     return float(record.checkpoint["value"])
 

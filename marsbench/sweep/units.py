@@ -1,7 +1,7 @@
-"""Units of work: the runs that one worker carries out, as a file, and where a sweep keeps them.
+"""Unit files: the runs of one worker, and the folder of a sweep.
 
-``STORE/.sweeps/NAME/`` holds ``sweep.json``, ``units/00012.json``, ``logs/`` and ``workers/``. Its
-name begins with a dot, so that nobody takes it for the folder of a task.
+``STORE/.sweeps/NAME/`` holds ``sweep.json``, ``units/00012.json``, ``logs/`` and ``workers/``. The
+leading dot sets it apart from the folders of tasks.
 """
 
 import json
@@ -30,12 +30,12 @@ WORKERS = "workers"
 
 @dataclass(frozen=True)
 class UnitFile:
-    """What a unit file says.
+    """Content of a unit file.
 
     Attributes:
-        runs: The runs, in the order in which they are carried out.
-        ids: Their ids.
-        force: Whether runs that have a record are carried out again.
+        runs: Runs in order of execution.
+        ids: Their run ids.
+        force: Whether finished runs are repeated.
     """
 
     runs: tuple[RunConfig, ...]
@@ -50,9 +50,9 @@ def write_unit(path: Path, unit: UnitFile) -> None:
         "ids": list(unit.ids),
         "force": unit.force,
     }
-    # For its owner alone: an address of data may hold a password, which a worker needs.
+    # Readable by the owner alone: a data URL may hold a password that the worker needs.
     path.touch(mode=0o600)
-    # Not by rename: nobody reads it before ``sweep.json`` is there, and a sweep may have thousands.
+    # Not by rename: units are read after ``sweep.json`` exists, and a sweep may have thousands.
     path.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
@@ -60,7 +60,7 @@ def read_unit(path: Path) -> UnitFile:
     """Read a unit file.
 
     Raises:
-        StoreError: If it cannot be read.
+        StoreError: If the file is unreadable or invalid.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -69,10 +69,13 @@ def read_unit(path: Path) -> UnitFile:
         force = bool(content["force"])
     except (OSError, ValueError, KeyError, TypeError, MarsbenchError) as error:
         raise StoreError(
-            f"The unit {path} cannot be read: {error}.", "Start the sweep again: it plans anew."
+            f"The unit file {path} is invalid: {error}.", "Run the sweep again to plan it anew."
         ) from error
     if len(runs) != len(ids):
-        raise StoreError(f"The unit {path} names other runs than it holds.", "Start again.")
+        raise StoreError(
+            f"The unit file {path} has {len(runs)} runs and {len(ids)} ids.",
+            "Run the sweep again to plan it anew.",
+        )
     return UnitFile(runs, ids, force)
 
 
@@ -83,23 +86,23 @@ def unit_ids(path: Path) -> list[str]:
 
 
 def sweep_of(unit: Path) -> Path:
-    """The folder of the sweep that a unit file belongs to."""
+    """Folder of a unit file's sweep."""
     return unit.absolute().parent.parent
 
 
 def write_sweep(folder: Path, facts: dict[str, Any], units: Sequence[UnitFile]) -> list[Path]:
-    """Make a sweep's folder.
+    """Write a sweep's folder.
 
     Args:
-        folder: ``STORE/.sweeps/NAME``; there must be none yet.
-        facts: What ``sweep.json`` says beside the run ids.
-        units: The units.
+        folder: ``STORE/.sweeps/NAME``; must not exist.
+        facts: Content of ``sweep.json`` beside the run ids.
+        units: Content of the unit files.
 
     Returns:
-        The unit files.
+        Paths of the unit files.
 
     Raises:
-        StoreError: If the store cannot be written.
+        StoreError: If the folder cannot be written.
     """
     try:
         for name in (UNITS, LOGS, WORKERS):
@@ -111,8 +114,8 @@ def write_sweep(folder: Path, facts: dict[str, Any], units: Sequence[UnitFile]) 
         write_text(folder / SWEEP, json.dumps({**facts, "ids": ids}) + "\n")
     except OSError as error:
         raise StoreError(
-            f"The sweep cannot be written into {folder}: {error.strerror or error}.",
-            "Choose a folder you may write with store=FOLDER.",
+            f"{folder} cannot be written: {error.strerror or error}.",
+            "Choose a writable folder with store=FOLDER.",
         ) from error
     return files
 
@@ -120,17 +123,17 @@ def write_sweep(folder: Path, facts: dict[str, Any], units: Sequence[UnitFile]) 
 def write_plan(
     plan: SweepPlan, sweeps: Path, name: str, launcher: str, words: Sequence[str] = ()
 ) -> tuple[Path, list[Path]]:
-    """Write what is left to do as a sweep, and take away the word of failures to be retried.
+    """Write a plan's units as a sweep, and clear the failures of runs to be retried.
 
     Args:
-        plan: What is left to do.
+        plan: The plan.
         sweeps: ``STORE/.sweeps``.
-        name: Name of the suite, with which the sweep's begins.
-        launcher: Who is to carry it out.
-        words: What the sweep was asked for with; passwords in addresses are not kept.
+        name: Name of the suite; the folder's name begins with it.
+        launcher: Name of the launcher.
+        words: Arguments of the command; passwords in URLs are not kept.
 
     Returns:
-        The sweep's folder and its unit files.
+        The sweep's folder and the unit files.
 
     Raises:
         StoreError: If the store cannot be written.
@@ -150,27 +153,27 @@ def write_plan(
     files = write_sweep(folder, facts, units)
     for unit in units:
         for run_id in unit.ids:
-            # So that what is left of a unit is known by its records and failures alone.
+            # Records and failures alone then say which runs of a unit are left.
             (sweeps.parent / run_id / FAILED).unlink(missing_ok=True)
     return folder, files
 
 
 def _public(word: str) -> str:
-    """A word without what may be secret in an address."""
+    """Remove passwords from a URL in ``key=value``."""
     key, _, value = word.partition("=")
     if "://" not in value:
         return word
-    # Addresses may be chained (zip://FILE::s3://KEY:SECRET@HOST/FOLDER), and secrets hold slashes.
+    # URLs may be chained (zip://FILE::s3://KEY:SECRET@HOST/FOLDER), and secrets may hold slashes.
     parts = [re.sub("://.*@", "://", part) for part in value.split("::")]
     return f"{key}={'::'.join(shown(part) if '://' in part else part for part in parts)}"
 
 
 def left_of(unit: Path, ids: Iterable[str] | None = None) -> list[str]:
-    """Runs of a unit that have neither a record nor failed.
+    """Ids of a unit's runs with neither a record nor a failure.
 
     Args:
         unit: The unit file.
-        ids: Their ids, if it was read before.
+        ids: Its run ids, if already read.
     """
     store = sweep_of(unit).parent.parent
     return [

@@ -1,7 +1,7 @@
-"""A process that carries out one unit: ``python -m marsbench.sweep.worker UNIT.json ...``.
+"""Worker process of a sweep: ``python -m marsbench.sweep.worker UNIT.json ...``.
 
-What it did is known by the records it leaves, so it may be stopped and started anywhere, any
-number of times, and several of them may meet at the same unit.
+Records alone say which runs are done, so a worker may be stopped and restarted anywhere, and
+several workers may share a unit.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -33,33 +33,33 @@ if TYPE_CHECKING:
     from marsbench.results.record import Outcome
 
 INTERRUPTED = 75
-"""Exit code of a worker that was stopped: EX_TEMPFAIL, try again."""
+"""Exit code of an interrupted worker: EX_TEMPFAIL, retry."""
 
 FAULT = 70
-"""Exit code of a worker that met a fault of ours and left runs: EX_SOFTWARE."""
+"""Exit code of a worker that left runs undone because of a bug: EX_SOFTWARE."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-"""What stops a worker; schedulers send the first and last before a time limit."""
+"""Signals that stop a worker; schedulers send the first and last before a time limit."""
 
 
 def run_unit(path: Path) -> int:
-    """Carry out the runs of a unit that have neither a record nor failed.
+    """Train the runs of a unit that have neither a record nor a failure.
 
-    A run that fails leaves word in its folder and the others go on; one that another process is
-    at is left to it. An interrupted run resumes from its last whole epoch.
+    A failed run leaves ``failed.json`` and the others continue. A run claimed by another process
+    is skipped. An interrupted run resumes from its last complete epoch.
 
     Args:
-        path: The unit file, below a sweep's folder.
+        path: Unit file below a sweep's folder.
 
     Returns:
-        0 when every run is done, failed or another process's, 75 when interrupted, 70 when a
-        fault of ours left runs that share features undone.
+        0 if every run is done, failed or claimed elsewhere; 75 if interrupted; 70 if a bug left
+        runs with shared features undone.
 
     Raises:
-        StoreError: If the unit cannot be read.
+        StoreError: If the unit file is invalid.
     """
     unit = read_unit(path)
-    # A process that helps another to train on several devices does not speak for it.
+    # Of several processes that train one run, only the first reports.
     beat = None if environment.helps_another() else beating(sweep_of(path), path, unit.ids)
     with beat or contextlib.nullcontext():
         work = _Work(unit.force, beat)
@@ -68,14 +68,14 @@ def run_unit(path: Path) -> int:
         except KeyboardInterrupt:
             return INTERRUPTED
         except SystemExit as ended:
-            # Training turns a signal into its exit code; that of a helper is told to the first.
+            # Training turns a signal into its exit code; the first process reports for the others.
             if environment.helps_another() or ended.code in (0, None):
                 raise
             return INTERRUPTED
 
 
 class _Work:
-    """The runs of one unit, one after the other or, where they share features, together."""
+    """Runs of one unit: trained one by one, or together if they share features."""
 
     def __init__(self, force: bool, beat: Beating | None) -> None:
         self.force = force
@@ -84,7 +84,7 @@ class _Work:
         self._lacking: dict[Hashable, DataNotFoundError] = {}
 
     def carry_out(self, runs: Sequence[RunConfig], ids: Sequence[str]) -> bool:
-        """Carry out runs; says whether it came to their end."""
+        """Train runs; returns whether all were attempted."""
         together: list[Plan] = []
         for config, run_id in zip(runs, ids, strict=True):
             store = Store(config.store)
@@ -100,9 +100,9 @@ class _Work:
         return self._together(together)
 
     def _resolve(self, config: RunConfig, run_id: str, store: Store) -> "Plan | None":
-        """Find what a run needs; None, and word of it in the run's folder, where it cannot be had.
+        """Resolve a run; a failure is recorded in the run's folder and None returned.
 
-        Data or weights that were there when the sweep was planned may be lacking on this machine.
+        Data or weights present at planning time may be missing on this machine.
         """
         place = place_of(config)
         try:
@@ -111,20 +111,19 @@ class _Work:
             plan = self.resolver.resolve(config)
             if plan.run_id != run_id:
                 raise DataError(
-                    f"The data are no longer those the sweep was planned for: {run_id} would now "
-                    f"be {plan.run_id}.",
-                    "Start the sweep again: it plans anew.",
+                    f"The data changed since the sweep was planned: {run_id} is now {plan.run_id}.",
+                    "Run the sweep again to plan it anew.",
                 )
         except MarsbenchError as error:
             if isinstance(error, DataNotFoundError):
-                # Each search may wait for a network that is not there.
+                # Each lookup may wait for a network timeout.
                 self._lacking[place] = error
-            leave_word(store, run_id, error)
+            record_failure(store, run_id, error)
             return None
         return plan
 
     def _alone(self, plan: "Plan", store: Store) -> None:
-        """Carry out one run."""
+        """Train one run."""
         from marsbench.training import runner
 
         self._at(plan.run_id)
@@ -132,18 +131,18 @@ class _Work:
         try:
             outcome = runner.run(plan, force=self.force)
         except BusyError as error:
-            tell(f"left alone  {error.problem}")
+            tell(f"skipped     {error.problem}")
         except MarsbenchError as error:
-            leave_word(store, plan.run_id, error)
+            record_failure(store, plan.run_id, error)
         except Exception as error:
-            # A fault of ours, which the run's failed.json tells in full.
+            # A bug of ours; the run's failed.json holds the traceback.
             traceback.print_exc()
-            leave_word(store, plan.run_id, error)
+            record_failure(store, plan.run_id, error)
         else:
             _told(outcome, time.perf_counter() - started)
 
     def _together(self, plans: "Sequence[Plan]") -> bool:
-        """Carry out runs that share features; says whether it came to their end."""
+        """Train runs that share features; returns whether all were attempted."""
         if not plans:
             return True
         from marsbench.training.frozen import bank
@@ -154,20 +153,20 @@ class _Work:
             for plan, outcome in bank.run_bank(plans, force=self.force):
                 store = left.pop(plan.run_id, None)
                 if store is None:
-                    continue  # told before
+                    continue  # reported before
                 if isinstance(outcome, BusyError):
-                    tell(f"left alone  {outcome.problem}")
+                    tell(f"skipped     {outcome.problem}")
                 elif isinstance(outcome, MarsbenchError):
-                    leave_word(store, plan.run_id, outcome)
+                    record_failure(store, plan.run_id, outcome)
                 else:
                     _told(outcome, time.perf_counter() - started)
         except MarsbenchError as error:
-            # What they share cannot be had.
+            # The shared features are not available.
             for run_id, store in left.items():
-                leave_word(store, run_id, error)
+                record_failure(store, run_id, error)
         except Exception:
-            # A fault of ours, which may be of one run alone: then the store has word of it, and
-            # the others can be tried again.
+            # A bug of ours. If one run caused it, the store holds its failure and the others can
+            # be retried.
             traceback.print_exc()
             return all(_is_settled(store, run_id) for run_id, store in left.items())
         return True
@@ -178,18 +177,18 @@ class _Work:
 
 
 def _is_settled(store: Store, run_id: str) -> bool:
-    """Whether a run has a record, or failed: then a sweep that retries it took the word away."""
+    """Whether a run has a record or a failure; retries delete the failure first."""
     folder = store.folder(run_id)
     return (folder / RECORD).exists() or (folder / FAILED).exists()
 
 
 def is_cached(plan: "Plan") -> bool:
-    """Whether a run is carried out on features that others share."""
+    """Whether a run trains on shared cached features."""
     return plan.protocol is Protocol.CACHED
 
 
-def leave_word(store: Store, run_id: str, error: Exception) -> None:
-    """Say in the log and, unless it is said there already, in its folder, why a run failed."""
+def record_failure(store: Store, run_id: str, error: Exception) -> None:
+    """Report a failed run in the log and, once, in the run's folder."""
     tell(f"failed      {run_id}: {str(error) or type(error).__name__}")
     folder = store.folder(run_id)
     if (folder / RECORD).exists():
@@ -201,7 +200,7 @@ def leave_word(store: Store, run_id: str, error: Exception) -> None:
 
 
 def _said(path: Path, error: Exception) -> bool:
-    """Whether a run's folder tells of this very error."""
+    """Whether ``failed.json`` holds this very error."""
     with contextlib.suppress(OSError, ValueError):
         return bool(json.loads(path.read_text())["error"] == f"{type(error).__name__}: {error}")
     return False
@@ -216,9 +215,9 @@ def _told(outcome: "Outcome", seconds: float) -> None:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Turn the signals that stop a worker into KeyboardInterrupt, the first of them alone.
+    """Turn the first signal of `SIGNALS` into KeyboardInterrupt.
 
-    Only the main thread may: elsewhere nothing is changed.
+    Outside the main thread nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -229,12 +228,12 @@ def interruptible() -> Iterator[None]:
     def stop(number: int, _: FrameType | None) -> None:
         nonlocal has_begun
         if os.getpid() != process:
-            # A forked process that loads data, which knows nothing worth keeping.
+            # A forked data loader has nothing to save.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
-        # A second signal while the first is heeded must not leave half a clean-up. Python says
-        # so on stderr where one arrives that was set to be ignored meanwhile; hence a flag.
+        # A second signal must not interrupt the clean-up. A flag, since Python reports on stderr
+        # a pending signal whose handler has become SIG_IGN.
         if not has_begun:
             has_begun = True
             raise KeyboardInterrupt(signal.Signals(number).name)
@@ -247,28 +246,45 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def run_units(units: Iterable[Path], *, retry_faults: bool = False) -> int:
+    """Train units one after the other.
+
+    Args:
+        units: Unit files.
+        retry_faults: Whether a unit that ends in `FAULT` is tried once more, without the runs
+            that have failed meanwhile.
+
+    Returns:
+        The largest exit code of `run_unit`, or 2 for an invalid unit file; 75 if interrupted.
+    """
+    worst = 0
+    try:
+        for unit in units:
+            try:
+                code = run_unit(unit)
+                if code == FAULT and retry_faults:
+                    code = run_unit(unit)
+            except MarsbenchError as error:
+                tell(f"Error: {error}")
+                code = 2
+            if code == INTERRUPTED:
+                return code
+            worst = max(worst, code)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return worst
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out the units whose files are given, one after the other."""
+    """Train the units named on the command line."""
     units = [Path(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     if not units:
         tell("Usage: python -m marsbench.sweep.worker UNIT.json ...")
         return 2
-    # Advice of Lightning to those who start it by hand.
+    # Lightning's advice for interactive use.
     warnings.filterwarnings("ignore", message="The `srun` command is available")
-    worst = 0
     with interruptible():
-        try:
-            for unit in units:
-                code = run_unit(unit)
-                if code == INTERRUPTED:
-                    return code
-                worst = max(worst, code)
-        except KeyboardInterrupt:
-            return INTERRUPTED
-        except MarsbenchError as error:
-            tell(f"Error: {error}")
-            return 2
-    return worst
+        return run_units(units)
 
 
 if __name__ == "__main__":

@@ -163,13 +163,13 @@ def test_data_that_cannot_be_had_are_searched_for_once(
     monkeypatch.setattr("marsbench.plan.resolve.open_source", nothing)
     runs = expand(load_suite("paper_cls"), {})
     said: list[str] = []
-    plan = plan_sweep(runs, Store(tmp_path), told=said.append)
+    plan = plan_sweep(runs, Store(tmp_path), report=said.append)
     assert plan.count(State.LACKING) == 945
     assert not plan.units
     # One is tried to be fetched; where it cannot be had, others are not waited for.
     assert [name for name, download in asked if download] == ["atmospheric_dust_cls_edr"]
     assert len(asked) == 9 + 1
-    assert "not tried" in said[-1]
+    assert "No further downloads" in said[-1]
     assert {run.reason for run in plan.runs if run.config.task == "frost_cls"} == {
         "No data of frost_cls found."
     }

@@ -1,4 +1,4 @@
-"""Units on this machine: a process each, several at once, on its GPUs in turn."""
+"""Local launcher: a process per unit, several at once, on this machine's GPUs in turn."""
 
 import contextlib
 import os
@@ -23,19 +23,19 @@ from marsbench.sweep.worker import FAULT, INTERRUPTED
 GPUS = "CUDA_VISIBLE_DEVICES"
 
 WORKER = (sys.executable, "-m", "marsbench.sweep.worker")
-"""Command of a worker, to which its unit is added."""
+"""Command of a worker, followed by its unit file."""
 
 PATIENCE = 60.0
-"""Seconds that workers have to end when the sweep is stopped, before they are killed."""
+"""Seconds granted to workers of a stopped sweep before they are killed."""
 
 _POLL = 0.1
 _COUNT = 2.0
-"""Seconds between two looks at the processes, and at the records."""
+"""Seconds between polls of the processes, and of the records."""
 
 
 @dataclass
 class _Worker:
-    """A process at work on a unit."""
+    """Process of a unit."""
 
     unit: Path
     slot: int
@@ -43,10 +43,10 @@ class _Worker:
 
 
 class LocalLauncher:
-    """Carries out units on this machine and waits for them.
+    """Launcher that trains units on this machine and waits for them.
 
     Args:
-        settings: ``jobs``, ``per_gpu``, ``gpus`` and ``cpus`` count.
+        settings: Settings; ``jobs``, ``per_gpu``, ``gpus`` and ``cpus`` are used.
     """
 
     def __init__(self, settings: LauncherSettings) -> None:
@@ -58,9 +58,9 @@ class LocalLauncher:
         self._again: set[Path] = set()
 
     def launch(self, folder: Path, units: Sequence[Path]) -> None:
-        """Carry out units; returns when they are done.
+        """Train units; returns when they are done.
 
-        A worker that was killed is started once more on what it left.
+        The unit of a killed worker is started once more.
 
         Args:
             folder: The sweep's folder.
@@ -75,9 +75,9 @@ class LocalLauncher:
         looked = 0.0
 
         def count() -> int:
-            """Count the runs that are over: all but those waiting and those left of the rest."""
-            over = sum(map(len, ids.values())) - sum(len(ids[unit]) for unit in waiting)
-            return over - sum(len(left_of(w.unit, ids[w.unit])) for w in at_work)
+            """Count finished and failed runs."""
+            started = sum(map(len, ids.values())) - sum(len(ids[unit]) for unit in waiting)
+            return started - sum(len(left_of(w.unit, ids[w.unit])) for w in at_work)
 
         with _terminated(), steps("runs", sum(map(len, ids.values()))) as advance:
             shown = 0
@@ -102,7 +102,7 @@ class LocalLauncher:
     def _start(self, folder: Path, unit: Path, slot: int) -> _Worker:
         variables = dict(os.environ)
         variables[environment.CORES] = str(self.cores)
-        # Where nobody said otherwise: each worker would take all cores, and wait for the others.
+        # Otherwise every worker would use all cores.
         variables.setdefault("OMP_NUM_THREADS", str(self.cores))
         if self.devices:
             variables[GPUS] = self.devices[slot % len(self.devices)]
@@ -111,8 +111,7 @@ class LocalLauncher:
         logs = folder / LOGS
         logs.mkdir(parents=True, exist_ok=True)
         with (logs / f"{unit.stem}.log").open("ab") as log:
-            # In a session of its own, so that Ctrl-C reaches this process alone, which then tells
-            # the workers.
+            # A session of its own: Ctrl-C reaches this process alone, which then stops the workers.
             process = subprocess.Popen(  # noqa: S603
                 [*WORKER, str(unit)],
                 stdin=subprocess.DEVNULL,
@@ -124,7 +123,7 @@ class LocalLauncher:
         return _Worker(unit, slot, process)
 
     def _ended(self, folder: Path, worker: _Worker) -> bool:
-        """See how a worker ended; says whether its unit is to be tried again."""
+        """Handle an ended worker; returns whether to retry its unit."""
         code = worker.process.returncode
         _forget(folder, worker)
         if code == 0:
@@ -136,28 +135,28 @@ class LocalLauncher:
         if code < 0:
             how = f"was killed by signal {-code}"
         else:
-            how = "was stopped" if code == INTERRUPTED else f"ended with exit code {code}"
+            how = "was interrupted" if code == INTERRUPTED else f"ended with exit code {code}"
         if worker.unit not in self._again and (code < 0 or code in (INTERRUPTED, FAULT)):
             self._again.add(worker.unit)
-            tell(f"The worker of unit {worker.unit.stem} {how}; it is started once more.")
+            tell(f"The worker of unit {worker.unit.stem} {how}; retrying once.")
             return True
         tell(f"The worker of unit {worker.unit.stem} {how}; {len(left)} runs are left ({log}).")
         if len(left) == 1:
-            # No doubt which run it was; of several the next sweep finds out.
+            # Only one run can be the cause; with several, the next sweep narrows them down.
             store = Store(folder.parent.parent)
             with contextlib.suppress(BusyError), store.claim(left[0]):
                 store.fail(
                     left[0],
                     TrainingError(
-                        f"The worker {how}, and so it was when tried before.",
-                        f"Perhaps the machine has too little memory; its output is in {log}.",
+                        f"The worker {how} twice.",
+                        f"Check the machine's memory; the worker's output is in {log}.",
                     ),
                 )
         return False
 
 
 def visible_gpus() -> list[str]:
-    """Names of the GPUs this process may use, without loading torch."""
+    """Names of the GPUs visible to this process, without loading torch."""
     if (given := os.environ.get(GPUS)) is not None:
         return [name for name in given.split(",") if name.strip() and name.strip() != "-1"]
     if (program := shutil.which("nvidia-smi")) is None:
@@ -171,46 +170,46 @@ def visible_gpus() -> list[str]:
 
 
 def slots(settings: LauncherSettings, gpus: Sequence[str]) -> list[str]:
-    """Say which GPUs each worker sees, in the order in which workers are started.
+    """GPUs of each worker, in starting order.
 
     Args:
-        settings: ``gpus`` is how many a worker takes, ``per_gpu`` how many workers share them.
-        gpus: Names of those there are.
+        settings: ``gpus`` per worker, and ``per_gpu`` workers that share a GPU.
+        gpus: Names of the visible GPUs.
 
     Returns:
-        A value of CUDA_VISIBLE_DEVICES for each worker; empty where they use none.
+        CUDA_VISIBLE_DEVICES for each worker; empty without GPUs.
 
     Raises:
-        ConfigError: If a worker is to take a part of a GPU, or more of them than there are.
+        ConfigError: If ``gpus`` is a fraction or exceeds the visible GPUs.
     """
     each = 1 if settings.gpus is None else int(settings.gpus)
     if settings.gpus is not None and each != settings.gpus:
         raise ConfigError(
-            f"launcher.gpus={settings.gpus:g}: launcher=local gives whole GPUs.",
-            "Give a whole number; launcher.per_gpu=2 lets two workers share a GPU.",
+            f"launcher.gpus is {settings.gpus:g}; launcher=local expects a whole number.",
+            "Set a whole number; launcher.per_gpu=2 lets two workers share a GPU.",
         )
     if settings.gpus is not None and each > len(gpus):
         raise ConfigError(
-            f"launcher.gpus={each}: this process sees {len(gpus)} of them.",
-            f"Lower launcher.gpus (0 is the CPU), or see what {GPUS} says.",
+            f"launcher.gpus is {each}; {len(gpus)} GPUs are visible.",
+            f"Lower launcher.gpus (0 uses the CPU), or check {GPUS}.",
         )
     if each == 0:
         return []
     sets = [",".join(gpus[i : i + each]) for i in range(0, len(gpus) - each + 1, each)]
-    # In turn, so that the second of a GPU comes after the first of every other.
+    # In turn: no GPU gets a second worker before every GPU has one.
     return sets * settings.per_gpu
 
 
 def _forget(folder: Path, worker: _Worker) -> None:
-    """Remove what a worker that was killed could not."""
+    """Remove the heartbeat of a killed worker."""
     path = folder / WORKERS / f"{platform.node()}-{worker.process.pid}.json"
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
 
 
 def _stop(folder: Path, workers: Sequence[_Worker]) -> None:
-    """Stop workers, and wait until they have put away what they have."""
-    # A second Ctrl-C must not leave them behind.
+    """Stop workers and wait until they have saved their progress."""
+    # A second Ctrl-C must not orphan them.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         for worker in workers:
@@ -221,7 +220,7 @@ def _stop(folder: Path, workers: Sequence[_Worker]) -> None:
                 worker.process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 with contextlib.suppress(OSError):
-                    # With the processes that load its data.
+                    # The group includes its data loaders.
                     os.killpg(worker.process.pid, signal.SIGKILL)
                 worker.process.wait()
             _forget(folder, worker)
@@ -231,7 +230,7 @@ def _stop(folder: Path, workers: Sequence[_Worker]) -> None:
 
 @contextlib.contextmanager
 def _terminated() -> Iterator[None]:
-    """Take SIGTERM for Ctrl-C, so that workers do not outlive a sweep that is told to end."""
+    """Handle SIGTERM like Ctrl-C, so that workers do not outlive a terminated sweep."""
     try:
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     except ValueError:

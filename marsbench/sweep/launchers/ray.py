@@ -1,7 +1,7 @@
-"""Ray: each unit a task that ray places, with a share of a GPU, and starts again if it dies.
+"""Ray launcher: a task per unit, placed by ray with a share of a GPU and retried if it dies.
 
-A task carries out its unit in a process of its own, so that a crash or a kill ends that process
-and not ray's worker, and the next unit begins with a fresh torch.
+A task trains its unit in a child process: a crash ends the child and not ray's worker, and every
+unit starts with a fresh torch.
 """
 
 import os
@@ -20,19 +20,19 @@ from marsbench.sweep.launchers.settings import LauncherSettings
 from marsbench.sweep.units import LOGS
 
 _PATIENCE = 60.0
-"""Seconds that a worker has, when it is told to stop, to leave its run as it may be resumed."""
+"""Seconds granted to a stopped worker to save its run for resuming."""
 
 
 class WorkerDiedError(RuntimeError):
-    """A worker that did not come to the end of its unit; ray starts another."""
+    """Worker that died before the end of its unit; ray retries the task."""
 
 
 class RayLauncher:
-    """Carries out units as tasks of a ray cluster, and waits for them.
+    """Launcher that trains units as tasks of a ray cluster and waits for them.
 
     Args:
-        settings: Address of the cluster; cores, GPUs (a fraction, for workers to share one) and
-            memory of a worker; how often a unit is begun again.
+        settings: Address of the cluster; cores, GPUs (a fraction if workers share one) and memory
+            of a worker; retries of a unit.
 
     Raises:
         NotAvailableError: If ray is not installed.
@@ -49,17 +49,17 @@ class RayLauncher:
         self.settings = settings
 
     def launch(self, folder: Path, units: Sequence[Path]) -> None:
-        """Carry out units; returns when all are done or given up.
+        """Train units; returns when all are done or given up.
 
-        Ctrl-C stops the workers; what they were at is resumed by the next sweep.
+        Ctrl-C stops the workers; the next sweep resumes their runs.
 
         Args:
             folder: The sweep's folder, ``STORE/.sweeps/NAME``.
-            units: Its unit files, the most expensive first.
+            units: Its unit files, most expensive first.
 
         Raises:
             NotAvailableError: If the cluster does not answer.
-            ConfigError: If it cannot give what a worker asks for.
+            ConfigError: If the cluster is too small for a worker.
         """
         import ray
 
@@ -75,12 +75,12 @@ class RayLauncher:
                 ray.shutdown()
         if given_up:
             tell(
-                f"Given up: unit {some(given_up)}; {folder / LOGS} tells why. The same command "
-                "later goes on with what is left."
+                f"Given up: unit {some(given_up)}; see {folder / LOGS}. The same command "
+                "continues with the remaining runs."
             )
 
     def _connect(self) -> None:
-        """Join the cluster at the address given, else start one on this machine."""
+        """Join the cluster at the given address, or start one on this machine."""
         import ray
 
         address = self.settings.address or os.environ.get("RAY_ADDRESS")
@@ -93,42 +93,42 @@ class RayLauncher:
                 ray.init(address=address, runtime_env={"env_vars": variables()}, **quiet)
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
             raise NotAvailableError(
-                f"No ray cluster can be had at {address or 'this machine'}: "
+                f"No ray cluster answers at {address or 'this machine'}: "
                 f"{' '.join(str(error).split())}",
                 "Start one (`ray start --head`) and name it with launcher.address, or leave "
                 "launcher.address out.",
             ) from error
 
     def _options(self, resources: dict[str, float]) -> dict[str, Any]:
-        """What a task asks of ray.
+        """Options of a ray task.
 
         Args:
-            resources: What the cluster has.
+            resources: Resources of the cluster.
         """
         settings = self.settings
         gpus = settings.gpus
         if gpus is None:
             gpus = 1.0 if resources.get("GPU") else 0.0
         cores = settings.cpus or 1
-        # A cluster that others run may grow; one of our own does not, and would wait for ever.
+        # A cluster run by others may grow; our own does not, and the task would wait for ever.
         if settings.address is None:
             for key, name, asked in (("cpus", "CPU", cores), ("gpus", "GPU", gpus)):
                 if asked > resources.get(name, 0):
                     raise ConfigError(
-                        f"launcher.{key}={asked:g}: ray has {resources.get(name, 0):g} here.",
-                        f"Lower launcher.{key}, or name a larger cluster with launcher.address.",
+                        f"launcher.{key} is {asked:g}; ray has {resources.get(name, 0):g} here.",
+                        f"Lower launcher.{key}, or set launcher.address to a larger cluster.",
                     )
         return {
             "num_cpus": cores,
             "num_gpus": gpus,
             **({"memory": int(settings.mem_gb * 2**30)} if settings.mem_gb else {}),
-            # ray's own retries are for workers and nodes of its own that are lost.
+            # Without these, ray retries only after the loss of its own workers and nodes.
             "max_retries": settings.max_retries,
             "retry_exceptions": [WorkerDiedError],
         }
 
     def _given_up(self, task: Any, folder: Path, units: Sequence[Path]) -> Iterator[Path]:
-        """Carry out units and yield those that failed more often than is allowed."""
+        """Train units and yield those out of retries."""
         for unit, error in track(self._results(task, folder, units), "units", len(units)):
             if error is not None:
                 tell(f"unit {unit.stem}: {error}")
@@ -137,7 +137,7 @@ class RayLauncher:
     def _results(
         self, task: Any, folder: Path, units: Sequence[Path]
     ) -> Iterator[tuple[Path, str | None]]:
-        """Carry out units and yield each, when it is done, with what was wrong if anything was."""
+        """Train units and yield each when it ends, with its error if it has one."""
         import ray
 
         waiting, running = deque(units), dict[Any, Path]()
@@ -164,22 +164,22 @@ class RayLauncher:
             for started in running:
                 ray.cancel(started)
             if running:
-                tell("Stopping; the same command goes on with what is left.")
+                tell("Stopping; the same command continues with the remaining runs.")
                 ray.wait(list(running), num_returns=len(running), timeout=_PATIENCE)
             raise
 
 
 def carry_out(unit: str, log: str, directory: str, cores: int) -> int:
-    """Carry out a unit in a process of its own; what ray runs.
+    """Train a unit in a child process; the body of a ray task.
 
     Args:
         unit: Path of the unit file.
-        log: File to which the process's output is added.
-        directory: Folder that relative paths in the unit start from.
-        cores: Cores that the process may use; ray counts them, and binds it to none.
+        log: File to which the output is appended.
+        directory: Working directory, for relative paths in the unit.
+        cores: Cores of the process; ray counts them but does not bind.
 
     Returns:
-        The process's exit code: 0, or 2 if the unit cannot be read.
+        Exit code: 0, or 2 if the unit file is invalid.
 
     Raises:
         WorkerDiedError: If the process was killed, crashed or was interrupted.
@@ -214,7 +214,7 @@ def carry_out(unit: str, log: str, directory: str, cores: int) -> int:
 
 
 def _wait(worker: "subprocess.Popen[bytes]") -> int:
-    """Wait for a process to end; ray's cancelling is noticed between two looks alone."""
+    """Wait for a process in short steps, between which ray can cancel the task."""
     while True:
         try:
             return worker.wait(0.5)

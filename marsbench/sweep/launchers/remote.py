@@ -1,4 +1,4 @@
-"""What a worker on another machine must be told, since it may inherit nothing from here."""
+"""Environment variables for workers on other machines, which may inherit none."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,11 @@ from marsbench.base.environment import CORES
 
 
 def variables() -> dict[str, str]:
-    """Variables of ours, and where Python finds modules that are not installed."""
+    """The package's own variables and PYTHONPATH, with absolute paths."""
     kept = {
         key: value
         for key, value in os.environ.items()
-        if key.startswith("MARSBENCH_") and key != CORES  # those of this machine
+        if key.startswith("MARSBENCH_") and key != CORES  # the cores are this machine's
     }
     if path := os.environ.get("PYTHONPATH"):
         parts = [str(Path(part).absolute()) for part in path.split(os.pathsep) if part]

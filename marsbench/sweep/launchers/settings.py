@@ -1,4 +1,4 @@
-"""Who carries out units of work: this machine, SLURM or ray."""
+"""Launchers and their settings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -21,55 +21,55 @@ LAUNCHERS = {
 
 @dataclass(frozen=True)
 class LauncherSettings:
-    """How units are carried out; each engine heeds what it knows of."""
+    """Settings of a launcher; each launcher reads the ones it knows."""
 
     name: str = "local"
     """local, slurm or ray."""
     jobs: int | None = None
-    """Worker processes at once (local, ray); by default half the cores, or what the GPUs take."""
+    """Concurrent worker processes (local, ray); by default half the cores, or one per GPU."""
     per_gpu: int = 1
-    """Workers that share a GPU (local)."""
+    """Workers per GPU (local)."""
     throttle: int | None = None
-    """Most tasks that run at once, of all arrays together (slurm); each array has one at least."""
+    """Concurrent tasks of all arrays together (slurm); at least one per array."""
     chunk: int = 500
-    """Most tasks of one array (slurm)."""
+    """Tasks per array (slurm)."""
     partition: str | None = None
     """Partition of the cluster (slurm)."""
     time: int = 240
-    """Minutes of one array task (slurm)."""
+    """Time limit of an array task in minutes (slurm)."""
     mem_gb: float | None = None
-    """Memory of a worker in GB; by default the engine's own."""
+    """Memory of a worker in GB; by default the scheduler's."""
     cpus: int | None = None
-    """Cores of a worker; by default the engine's own, of local an equal share."""
+    """Cores of a worker; by default the scheduler's, or an equal share (local)."""
     gpus: float | None = None
-    """GPUs of a worker, with ray a fraction too; by default local takes all that it sees."""
+    """GPUs of a worker, a fraction with ray; by default one each if any is visible (local)."""
     setup: str = ""
-    """Shell lines that run before the worker, such as `module load` (slurm)."""
+    """Shell lines run before the worker, such as `module load` (slurm)."""
     max_retries: int = 10
-    """Times a unit is queued again after preemption, a time limit or a lost worker."""
+    """Retries of a unit after preemption, a time limit or a lost worker."""
     units_per_job: int = 1
-    """Units that one array task carries out, for many small ones (slurm)."""
+    """Units per array task, for many small units (slurm)."""
     address: str | None = None
-    """Address of the ray cluster; by default one of this machine's own."""
+    """Address of the ray cluster; by default a new one on this machine."""
 
     @property
     def setup_lines(self) -> list[str]:
-        """The lines of `setup` that are not empty."""
+        """Non-empty lines of `setup`."""
         return [line for line in self.setup.splitlines() if line.strip()]
 
 
 class Launcher(Protocol):
-    """An engine that carries out units."""
+    """Engine that trains units."""
 
     def launch(self, folder: Path, units: Sequence[Path]) -> None:
-        """Carry out units, or hand them to a scheduler and return.
+        """Train units, or submit them to a scheduler and return.
 
         Args:
             folder: The sweep's folder, ``STORE/.sweeps/NAME``.
-            units: Its unit files, the most expensive first.
+            units: Its unit files, most expensive first.
 
         Raises:
-            MarsbenchError: If the engine cannot be had or refuses.
+            MarsbenchError: If the engine is not available or rejects a unit.
         """
 
 

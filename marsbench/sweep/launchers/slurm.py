@@ -1,8 +1,8 @@
-"""SLURM: units as job arrays, submitted through submitit; the scheduler does the rest.
+"""SLURM launcher: units as job arrays, submitted through submitit.
 
-`SlurmLauncher.launch` returns when the arrays are in the queue. What is done is known by the
-records, so an array task may be cancelled, killed or queued again at any time: the next one skips
-what has a record, leaves alone what another process is at, and resumes what was interrupted.
+`SlurmLauncher.launch` returns when the arrays are queued. Records say which runs are done, so an
+array task may be cancelled, killed or requeued at any time: the next task skips finished runs and
+runs claimed by other processes, and resumes interrupted ones.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from marsbench.base import environment
 from marsbench.base.environment import CORES
-from marsbench.base.errors import ConfigError, MarsbenchError, NotAvailableError, some
+from marsbench.base.errors import ConfigError, NotAvailableError, some
 from marsbench.base.files import write_text
 from marsbench.base.progress import tell
 from marsbench.results.store import now
@@ -33,84 +33,62 @@ if TYPE_CHECKING:
     import submitit
 
 JOBS = "slurm.json"
-"""In a sweep's folder: the jobs it was handed to."""
+"""File in a sweep's folder with the ids of its jobs."""
 
 FOLDER = "slurm"
-"""In a sweep's folder: job scripts, pickled tasks and the output of each task."""
+"""Folder in a sweep's folder with job scripts, pickled tasks and the tasks' output."""
 
 _LEFT_BY_JOBS = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_")
 _LEFT_BY_LIGHTNING = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK")
 _CLIENT = ("SLURM_CONF", "SLURM_CLUSTERS", "SUBMITIT_PREEMPT_SIGNAL")
-"""Variables that say where the scheduler is and how it signals, not what job this is."""
+"""Variables that locate the scheduler and name its signal, rather than identify a job."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one array task does: the units given, one after the other.
+    """Array task: trains its units one after the other.
 
     Attributes:
         units: Paths of the unit files.
-        directory: Folder that relative paths in the units start from.
+        directory: Working directory of the task, for relative paths in the units.
     """
 
     units: tuple[str, ...]
     directory: str
 
     def __call__(self) -> None:
-        """Carry out the units.
+        """Train the units.
 
         Raises:
-            SystemExit: With 75 if it was stopped, 2 if a unit could not be read, and 70 if a fault
-                of ours left runs undone.
+            SystemExit: With 75 if interrupted, 2 if a unit file is invalid, and 70 if a bug left
+                runs undone.
         """
-        from marsbench.sweep.worker import INTERRUPTED
+        from marsbench.sweep.worker import INTERRUPTED, run_units
 
         os.chdir(self.directory)
-        # By this name Lightning leaves devices and signals to us; else it takes each of the
-        # scheduler's tasks, of which there is one, for a device.
+        # With this name Lightning leaves devices and signals to us; otherwise it expects one
+        # scheduler task per device.
         os.environ["SLURM_JOB_NAME"] = "interactive"
         with _signals() as stop:
-            code = _carry_out(self.units)
+            code = run_units(map(Path, self.units), retry_faults=True)
         is_open = not stop.is_settled and not environment.helps_another()
         if code == INTERRUPTED and is_open and _is_running():
-            # A job that is cancelled or out of time is no longer said to run: this one is to
-            # make room for another, and has not been queued again yet.
-            tell("stopped; it is queued again")
+            # A cancelled or timed-out job no longer counts as running; this one was preempted
+            # and has not been requeued yet.
+            tell("stopped; requeued")
             subprocess.run(["scontrol", "requeue", _job_id()], check=False)  # noqa: S603, S607
         if code:
             raise SystemExit(code)
 
     def checkpoint(self) -> "submitit.helpers.DelayedSubmission":
-        """What to run when the task is queued again: itself, since records say what is done."""
+        """Resubmit the task itself; records say which runs are done."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)
 
 
-def _carry_out(units: Sequence[str]) -> int:
-    """Carry out units; gives 0, or the exit code that tells what was in the way."""
-    from marsbench.sweep.worker import FAULT, INTERRUPTED, run_unit
-
-    worst = 0
-    try:
-        for unit in units:
-            try:
-                code = run_unit(Path(unit))
-                if code == FAULT:
-                    code = run_unit(Path(unit))  # without the runs of which there is word now
-            except MarsbenchError as error:
-                tell(f"Error: {error}")
-                code = 2
-            if code == INTERRUPTED:
-                return code
-            worst = max(worst, code)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return worst
-
-
 class _Stop:
-    """Whether a task is being stopped, and whether it is settled what then becomes of it."""
+    """State of a task's stop: begun, and settled once its requeueing is decided."""
 
     has_begun = False
     is_settled = False
@@ -118,10 +96,10 @@ class _Stop:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[_Stop]:
-    """Stop work at a signal, where it is safe to do so; the first signal alone counts.
+    """Handle the first signal of a task.
 
-    SIGTERM and SIGUSR1 stop. The signal that precedes preemption and time limits (SIGUSR2, or
-    as SUBMITIT_PREEMPT_SIGNAL says) goes to submitit, which queues the task again.
+    SIGTERM and SIGUSR1 interrupt it. The signal before preemption and time limits (SIGUSR2, or
+    SUBMITIT_PREEMPT_SIGNAL) goes to submitit, which requeues the task.
     """
     process, stop = os.getpid(), _Stop()
     preempted = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
@@ -129,13 +107,13 @@ def _signals() -> Iterator[_Stop]:
     theirs = signal.getsignal(preempted)
 
     def end(number: int, _: FrameType | None) -> None:
-        # The scheduler signals every process of a task; those that load data are ours to end.
+        # The scheduler signals every process of a task; data loaders are ended by their parent.
         if os.getpid() == process and not stop.has_begun:
             stop.has_begun = True
             raise KeyboardInterrupt(signal.Signals(number).name)
 
     def queue_again(number: int, frame: FrameType | None) -> None:
-        # Of the processes that train a run on several devices the first speaks for all.
+        # Of several processes that train one run, only the first requeues.
         if os.getpid() != process or stop.is_settled or environment.helps_another():
             return
         stop.has_begun = stop.is_settled = True
@@ -143,12 +121,12 @@ def _signals() -> Iterator[_Stop]:
             if callable(theirs):
                 theirs(number, frame)
         except Exception as error:
-            # Out of time once too often, or the scheduler refuses. Raised as it is, it would
-            # look like a fault of the run that is being carried out.
-            tell(f"not queued again: {error}")
+            # Too many time-outs, or the scheduler refuses. Raised here, the error would count as
+            # a failure of the current run.
+            tell(f"not requeued: {error}")
         raise SystemExit(128 + number)
 
-    before = {one: signal.signal(one, end) for one in stops}
+    before = {number: signal.signal(number, end) for number in stops}
     before[preempted] = signal.signal(preempted, queue_again)
     try:
         yield stop
@@ -158,7 +136,7 @@ def _signals() -> Iterator[_Stop]:
 
 
 def _job_id() -> str:
-    """Id of this task as the scheduler's commands take it; an array's own would mean all tasks."""
+    """Id of this task for scheduler commands: the array's id alone would mean all its tasks."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     if array is None:
         return os.environ.get("SLURM_JOB_ID", "")
@@ -166,12 +144,12 @@ def _job_id() -> str:
 
 
 def _is_running() -> bool:
-    """Whether the scheduler still says that this task runs."""
+    """Whether the scheduler lists this task as running."""
     return _squeue(f"--jobs={_job_id()}", "--format=%T") == ["RUNNING"]
 
 
 def _squeue(*options: str) -> list[str]:
-    """Words of squeue, one a job; none where it cannot be asked or knows of none."""
+    """Output of squeue, a word per job; empty if squeue fails."""
     command = ["squeue", "--noheader", *options]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
@@ -181,15 +159,15 @@ def _squeue(*options: str) -> list[str]:
 
 
 class SlurmLauncher:
-    """Hands units to SLURM and returns.
+    """Launcher that submits units to SLURM and returns.
 
     Args:
-        settings: Partition, time, memory, cores and GPUs of a task; how many units a task takes,
-            how many tasks an array holds, and how many run at once.
+        settings: Partition, time, memory, cores and GPUs of a task; units per task, tasks per
+            array, tasks at once.
 
     Raises:
         NotAvailableError: If submitit or SLURM is not installed.
-        ConfigError: If a setting is nothing that SLURM can give.
+        ConfigError: If SLURM cannot provide a setting.
     """
 
     def __init__(self, settings: LauncherSettings) -> None:
@@ -203,25 +181,25 @@ class SlurmLauncher:
         for program in ("sbatch", "srun"):
             if shutil.which(program) is None:
                 raise NotAvailableError(
-                    f"launcher=slurm needs SLURM: there is no {program} on this machine.",
-                    "Start the sweep on a login node of the cluster, or choose launcher=local.",
+                    f"launcher=slurm needs SLURM; {program} was not found on this machine.",
+                    "Run the sweep on a login node of the cluster, or use launcher=local.",
                 )
         if settings.gpus is not None and settings.gpus != int(settings.gpus):
             raise ConfigError(
-                f"launcher.gpus={settings.gpus:g}: SLURM gives whole GPUs.",
-                "Give a whole number, or choose launcher=ray on the nodes that you get.",
+                f"launcher.gpus is {settings.gpus:g}; SLURM expects a whole number.",
+                "Set a whole number, or use launcher=ray inside an allocation.",
             )
         self.settings = settings
 
     def launch(self, folder: Path, units: Sequence[Path]) -> None:
-        """Submit units as job arrays; returns when they are in the queue.
+        """Submit units as job arrays; returns once they are queued.
 
         Args:
             folder: The sweep's folder, ``STORE/.sweeps/NAME``.
             units: Its unit files.
 
         Raises:
-            ConfigError: If the scheduler refuses a job.
+            ConfigError: If the scheduler rejects a job.
         """
         import submitit
 
@@ -231,7 +209,7 @@ class SlurmLauncher:
             return
         self._tell_of_earlier(folder)
         executor = submitit.SlurmExecutor(
-            # No folder for each job: it would have to be there before the job starts.
+            # One folder for all jobs: a folder per job would have to exist before it starts.
             folder=folder / FOLDER,
             max_num_timeout=self.settings.max_retries,
         )
@@ -247,32 +225,32 @@ class SlurmLauncher:
             job = str(submitted[0].job_id).partition("_")[0]
             jobs[job] = [[Path(unit).name for unit in task.units] for task in array]
             said = {"submitted": now(), "jobs": list(jobs), "units": jobs}
-            # After each array: if the next is refused, it is known what runs.
+            # After each array, so that a rejected one leaves the ids of those before it.
             write_text(folder / JOBS, json.dumps(said) + "\n")
         tell(
             f"Submitted as SLURM {_named(list(jobs))}: {len(units)} units, array tasks "
-            f"{sum(map(len, arrays))}. Output: {folder / FOLDER}. To end it: "
+            f"{sum(map(len, arrays))}. Output: {folder / FOLDER}. To cancel: "
             f"scancel {' '.join(jobs)}"
         )
 
     def _tell_of_earlier(self, folder: Path) -> None:
-        """Say which jobs of this store's sweeps are still in the queue."""
+        """Name the jobs of this store's earlier sweeps that are still queued."""
         queued = set(_squeue("--me", "--format=%F"))
         earlier = [job for path in folder.parent.glob(f"*/{JOBS}") for job in _jobs_of(path)]
         known = sorted(queued.intersection(earlier), key=int)
         if known:
             tell(
-                f"Still in the queue from earlier sweeps into this store: {_named(known)}. They "
-                f"do no run twice; `scancel {' '.join(known)}` ends them."
+                f"Still queued from earlier sweeps of this store: {_named(known)}. No run is "
+                f"trained twice; `scancel {' '.join(known)}` cancels them."
             )
 
 
 def make_arrays(units: Sequence[Path], settings: LauncherSettings) -> list[list[Task]]:
-    """Deal units out to tasks, and tasks to arrays, so that each gets of the expensive and cheap.
+    """Deal units to tasks and tasks to arrays, expensive and cheap ones evenly.
 
     Args:
-        units: The unit files, the most expensive first.
-        settings: Units of a task, and most tasks of an array.
+        units: Unit files, most expensive first.
+        settings: Units per task and tasks per array.
     """
     directory = str(Path.cwd())
     paths = [str(unit.absolute()) for unit in units]
@@ -283,10 +261,10 @@ def make_arrays(units: Sequence[Path], settings: LauncherSettings) -> list[list[
 
 
 def throttles(throttle: int | None, sizes: Sequence[int]) -> list[int]:
-    """Share out the tasks that may run at once among arrays; each gets one at least.
+    """Split the limit of concurrent tasks among arrays, at least one each.
 
     Args:
-        throttle: Tasks that may run at once; None for all.
+        throttle: Limit of concurrent tasks; None for no limit.
         sizes: Tasks of each array.
     """
     if throttle is None:
@@ -296,12 +274,12 @@ def throttles(throttle: int | None, sizes: Sequence[int]) -> list[int]:
 
 
 def parameters(name: str, settings: LauncherSettings, at_once: int) -> dict[str, Any]:
-    """What submitit is told of an array.
+    """Parameters of an array for submitit.
 
     Args:
-        name: Name of the sweep, and so of its jobs.
-        settings: The settings.
-        at_once: Most tasks that run at once.
+        name: Name of the sweep and its jobs.
+        settings: Settings of the launcher.
+        at_once: Limit of concurrent tasks.
     """
     asked: dict[str, Any] = {
         "job_name": name,
@@ -317,9 +295,9 @@ def parameters(name: str, settings: LauncherSettings, at_once: int) -> dict[str,
             *settings.setup_lines,
         ],
         "stderr_to_stdout": True,
-        "wckey": None,  # else submitit's own, which a scheduler that keeps account may refuse
+        "wckey": None,  # submitit's own key may be rejected by a scheduler with accounting
         "additional_parameters": {"requeue": True},
-        # Some clusters give a job no variables, and newer schedulers a step but one core.
+        # Some clusters pass no variables to a job, and newer schedulers give a step one core.
         "srun_args": [
             "--export=ALL",
             *([f"--cpus-per-task={settings.cpus}"] if settings.cpus else []),
@@ -330,7 +308,7 @@ def parameters(name: str, settings: LauncherSettings, at_once: int) -> dict[str,
 
 
 def _share(cores: int | None) -> list[str]:
-    """Shell lines that keep a worker to its cores, where the scheduler does not bind it to them."""
+    """Shell lines that limit a worker to its cores on clusters without core binding."""
     if cores is None:
         return []
     threads = f"export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-{cores}}}"
@@ -339,9 +317,9 @@ def _share(cores: int | None) -> list[str]:
 
 @contextlib.contextmanager
 def _as_outside_of_jobs() -> Iterator[None]:
-    """Hide the variables of a job around us, which sbatch would take for options.
+    """Hide the variables of an enclosing job, which sbatch would read as options.
 
-    SBATCH_ACCOUNT, SBATCH_QOS and their like are wishes of the user, and stay.
+    SBATCH_ACCOUNT, SBATCH_QOS and the like are set by the user and stay.
     """
     hidden = {
         key: os.environ.pop(key)
@@ -355,18 +333,18 @@ def _as_outside_of_jobs() -> Iterator[None]:
 
 
 def _refusal(error: RuntimeError, submitted: list[str]) -> ConfigError:
-    """The error for a job that the scheduler refuses, in its words, on one line."""
+    """Error for a rejected job, with the scheduler's message on one line."""
     lines = [re.sub(r"^\w+: (error|fatal): ", "", line) for line in str(error).splitlines()]
     words = "; ".join(line.strip() for line in lines if line.strip()) or type(error).__name__
     running = (
-        f" Already submitted: {_named(submitted)}; the same command later submits what is left."
+        f" Already submitted: {_named(submitted)}; the same command submits the rest later."
         if submitted
         else ""
     )
     return ConfigError(
-        f"SLURM refuses the job: {words}",
+        f"SLURM rejected the job: {words}",
         "Change launcher.partition, time, mem_gb, cpus, gpus or chunk; SBATCH_ACCOUNT and "
-        f"SBATCH_QOS are heeded.{running}",
+        f"SBATCH_QOS are passed on.{running}",
     )
 
 
@@ -375,7 +353,7 @@ def _named(jobs: list[str]) -> str:
 
 
 def _jobs_of(path: Path) -> list[str]:
-    """Job ids that a sweep was handed to."""
+    """Job ids of a sweep."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         return [str(job) for job in json.loads(path.read_text(encoding="utf-8"))["jobs"]]
     return []

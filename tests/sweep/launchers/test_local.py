@@ -67,7 +67,7 @@ def test_a_worker_that_is_killed_is_started_once_more(fake: None, tmp_path: Path
     suite = write_suite(tmp_path / "s.yaml", {**FROZEN, "seed": [0, 1, 2]}, size=0.03)
     code, summary, said = sweep(suite, tmp_path / "runs")
     assert (code, summary["done"]) == (0, 3)
-    assert "killed by signal 9; it is started once more" in said
+    assert "killed by signal 9; retrying once" in said
     assert list(heartbeats(tmp_path / "runs")) == []
 
 
@@ -88,7 +88,7 @@ def test_a_worker_with_a_fault_is_started_once_more(
     suite = write_suite(tmp_path / "s.yaml", {**FROZEN, "seed": [0, 1]})
     code_of_sweep, summary, said = sweep(suite, tmp_path / "runs")
     assert (code_of_sweep, summary["failed"], summary["left"]) == (2, 0, 2)
-    assert "ended with exit code 70; it is started once more" in said
+    assert "ended with exit code 70; retrying once" in said
     assert "2 runs are left (" in said
 
 
@@ -156,7 +156,7 @@ def test_which_gpus() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpus", "said"), [(0.5, "whole GPUs"), (1.5, "whole GPUs"), (4, "sees 3 of them")]
+    ("gpus", "said"), [(0.5, "a whole number"), (1.5, "a whole number"), (4, "3 GPUs are visible")]
 )
 def test_gpus_that_no_worker_can_have(gpus: float, said: str) -> None:
     with pytest.raises(ConfigError, match=said):

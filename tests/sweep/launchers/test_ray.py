@@ -132,12 +132,12 @@ def test_gpus(tmp_path: Path, ray: FakeRay) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "named"),
-    [(replace(SETTINGS, gpus=0.5), "gpus=0.5"), (replace(SETTINGS, cpus=5), "cpus=5")],
+    [(replace(SETTINGS, gpus=0.5), "gpus is 0.5"), (replace(SETTINGS, cpus=5), "cpus is 5")],
 )
 def test_more_than_there_is(
     tmp_path: Path, ray: FakeRay, settings: LauncherSettings, named: str
 ) -> None:
-    with pytest.raises(ConfigError, match=rf"launcher\.{named}: ray has"):
+    with pytest.raises(ConfigError, match=rf"launcher\.{named}; ray has"):
         RayLauncher(settings).launch(tmp_path, [])
     assert not ray.is_initialized()
 

@@ -76,12 +76,12 @@ def test_without_submitit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_slurm(cluster: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     (cluster / program).unlink()
     monkeypatch.setenv("PATH", str(cluster))
-    with pytest.raises(NotAvailableError, match=f"no {program}.*\n.*login node"):
+    with pytest.raises(NotAvailableError, match=f"{program} was not found.*\n.*login node"):
         SlurmLauncher(SETTINGS)
 
 
 def test_gpus_are_whole() -> None:
-    with pytest.raises(ConfigError, match=r"launcher\.gpus=0\.5"):
+    with pytest.raises(ConfigError, match=r"launcher\.gpus is 0\.5"):
         SlurmLauncher(replace(SETTINGS, gpus=0.5))
 
 
@@ -238,7 +238,7 @@ def test_refused(tmp_path: Path, cluster: Path, capfd: pytest.CaptureFixture[str
             tmp_path / "s", make_units(tmp_path / "s", 4)
         )
     assert refused.value.problem == (
-        "SLURM refuses the job: AssocMaxSubmitJobLimit; Batch job submission failed: "
+        "SLURM rejected the job: AssocMaxSubmitJobLimit; Batch job submission failed: "
         "Job violates accounting/QOS policy"
     )
     assert "Already submitted: job 7" in refused.value.remedy
@@ -251,7 +251,7 @@ def test_earlier_jobs_are_named(
 ) -> None:
     launcher = SlurmLauncher(SETTINGS)
     launcher.launch(tmp_path / ".sweeps" / "a", make_units(tmp_path / ".sweeps" / "a", 2))
-    assert "Still in the queue" not in capsys.readouterr().err
+    assert "Still queued" not in capsys.readouterr().err
     (cluster / "queue").write_text("7\n5\n7\n")
     launcher.launch(tmp_path / ".sweeps" / "b", make_units(tmp_path / ".sweeps" / "b", 2))
     told = capsys.readouterr().err
