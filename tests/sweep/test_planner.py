@@ -234,7 +234,7 @@ def test_units_are_read_as_they_were_written(tmp_path: Path) -> None:
     # Addresses of data may hold a password.
     assert (tmp_path / "00000.json").stat().st_mode & 0o777 == 0o600
     (tmp_path / "bad.json").write_text('{"runs": [')
-    with pytest.raises(Exception, match=r"bad.json cannot be read"):
+    with pytest.raises(Exception, match=r"bad.json is invalid"):
         read_unit(tmp_path / "bad.json")
 
 

@@ -46,7 +46,7 @@ def test_ultralytics_leaves_the_process_as_it_was() -> None:
     needs_ultralytics()
     code = (
         "import os, pathlib, torch\n"
-        "from marsbench.models.detectors.torchvision import build_detector\n"
+        "from marsbench.models.detectors.build import build_detector\n"
         "from marsbench.models.zoo.detection import ENTRIES\n"
         "before = dict(os.environ), torch.load, torch.save\n"
         "spec = {e.name: e for e in ENTRIES}['yolo11n']\n"

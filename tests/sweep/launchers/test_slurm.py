@@ -255,7 +255,7 @@ def test_earlier_jobs_are_named(
     (cluster / "queue").write_text("7\n5\n7\n")
     launcher.launch(tmp_path / ".sweeps" / "b", make_units(tmp_path / ".sweeps" / "b", 2))
     told = capsys.readouterr().err
-    assert "earlier sweeps into this store: job 7. " in told
+    assert "earlier sweeps of this store: job 7. " in told
     assert "`scancel 7`" in told
 
 
