@@ -42,7 +42,7 @@ def convert(
     Boxes are converted between COCO, Pascal VOC and YOLO exactly.
     """
     from marsbench.base.errors import unknown_name
-    from marsbench.data.boxes import BoxFormat
+    from marsbench.data.boxes.forms import BoxFormat
     from marsbench.data.sources.hub_files import fetch
     from marsbench.data.sources.huggingface import HubSource
     from marsbench.data.tools.convert import convert as write

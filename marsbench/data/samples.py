@@ -64,15 +64,8 @@ def decode_sample(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Decoded
     """
     if spec.decode in decode.DECODERS:
         return Decoded(decode.decode(spec, raw), meta=raw.meta)
-    pixels = _bands(spec, raw, bands) if spec.channels > 3 else decode.image(raw, spec.channels)
+    pixels = decode_pixels(spec, raw, bands)
     size = pixels.shape[0], pixels.shape[1]
-    if not isinstance(raw.image, np.ndarray):  # what is generated has a size of its own
-        decode.check_size(spec, size, raw.where)
-    if min(size) < SMALLEST:
-        raise DataError(
-            f"{raw.where} is {size[0]} x {size[1]} pixels, too small to learn from.",
-            "Remove it.",
-        )
     if spec.decode is Decode.IMAGE_BOXES:
         boxes, num_dropped = clipped(_needed(raw.boxes, raw, "boxes"), size)
         return Decoded(pixels, boxes=boxes, num_dropped=num_dropped, meta=raw.meta)
@@ -85,6 +78,24 @@ def decode_sample(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Decoded
             "Give the image a mask of its own size.",
         )
     return Decoded(pixels, mask=mask, meta=raw.meta)
+
+
+def decode_pixels(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Pixels:
+    """Decode the image of a segmentation or detection sample, without its mask or boxes.
+
+    Raises:
+        DataError: If the file is damaged or not of the task's bands or size; names it.
+    """
+    pixels = _bands(spec, raw, bands) if spec.channels > 3 else decode.image(raw, spec.channels)
+    size = pixels.shape[0], pixels.shape[1]
+    if not isinstance(raw.image, np.ndarray):  # what is generated has a size of its own
+        decode.check_size(spec, size, raw.where)
+    if min(size) < SMALLEST:
+        raise DataError(
+            f"{raw.where} is {size[0]} x {size[1]} pixels, too small to learn from.",
+            "Remove it.",
+        )
+    return pixels
 
 
 def clipped(boxes: Boxes, size: tuple[int, int]) -> tuple[Boxes, int]:

@@ -34,7 +34,7 @@ def test_cache_equals_the_files(source: LocalSource) -> None:
 def test_images_may_differ_in_size(source: LocalSource) -> None:
     from PIL import Image
 
-    path = source.path("train", 4)
+    path = source.files("train", 4)[0]
     Image.fromarray(np.full((9, 13), 7, np.uint8)).save(path)
     again = LocalSource(make_spec(), source.folder)
     images = cached_samples(make_spec(), again, again.rows("train"))
@@ -51,7 +51,7 @@ def test_it_is_built_once(source: LocalSource, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_changed_file_is_another_cache(source: LocalSource) -> None:
     first = cached_samples(make_spec(), source, source.rows("val"))
-    path = source.path("val", 0)
+    path = source.files("val", 0)[0]
     os.utime(path, ns=(1, 1))
     again = LocalSource(make_spec(), source.folder)
     assert cached_samples(make_spec(), again, again.rows("val")).folder != first.folder
@@ -69,7 +69,7 @@ def test_a_damaged_cache_is_built_again(source: LocalSource, name: str, keep: in
 
 
 def test_a_bad_image_leaves_nothing_half_built(source: LocalSource) -> None:
-    source.path("val", 3).write_bytes(b"")
+    source.files("val", 3)[0].write_bytes(b"")
     with pytest.raises(DataError, match="val_0003"):
         cached_samples(make_spec(), source, source.rows("val"))
     left = [p for p in (paths.home() / "decoded").rglob("*") if p.is_dir()]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from marsbench.data import decode
-from marsbench.data.boxes import BoxFormat
+from marsbench.data.boxes.forms import BoxFormat
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.tools.convert import convert
 from marsbench.metrics.boxes import Boxes

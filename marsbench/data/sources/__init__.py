@@ -12,11 +12,12 @@ from marsbench.data.download import archives
 from marsbench.data.download.web import UnreachableError
 from marsbench.data.rows import Source
 from marsbench.data.sources import hub_files, zenodo
+from marsbench.data.sources.annotations import ANNOTATIONS
 from marsbench.data.sources.challenge import METADATA, ChallengeSource
 from marsbench.data.sources.demo import DemoSource
 from marsbench.data.sources.hub_files import Listing
 from marsbench.data.sources.huggingface import HubSource
-from marsbench.data.sources.local import ANNOTATIONS, LocalSource, find_folder
+from marsbench.data.sources.local import LocalSource, find_folder
 from marsbench.demo.recipes import RECIPES
 from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
 

@@ -225,6 +225,20 @@ def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[s
         raise DataError(f"{path} is not a CSV file: {error}.", "Unpack the data again.") from error
 
 
+def read_bytes(path: Path) -> bytes:
+    """Content of a file.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read: {error.strerror}.", "Unpack the data again."
+        ) from error
+
+
 def is_name(text: str) -> bool:
     """Whether a text is a path that stays below its folder, and not that folder itself."""
     if text in ("", ".", "..") or "\0" in text:

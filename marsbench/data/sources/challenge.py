@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from marsbench.base.errors import DataError, some
 from marsbench.config.schema import SourceName, Subset
 from marsbench.data.rows import Raw, Rows
-from marsbench.data.sources.annotations import csv_rows, is_name
+from marsbench.data.sources.annotations import csv_rows, is_name, read_bytes
 from marsbench.data.spectra import technique_of, to_spectrum
 from marsbench.spectra.spectrum import Instrument, Technique
 from marsbench.tasks.spec import SPLITS, TaskSpec
@@ -218,16 +218,10 @@ class ChallengeSource:
             DataError: If it cannot be read.
         """
         path = self._files[sample_id]
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"{path} cannot be read: {error.strerror}.", "Unpack the data again."
-            ) from error
         told = self._told(sample_id)
         if digest := self.meta[sample_id].get("features_md5_hash", ""):
             told["md5"] = digest
-        return Raw(content, str(path), meta=told)
+        return Raw(read_bytes(path), str(path), meta=told)
 
     def path(self, sample_id: str) -> Path:
         """File of one sample."""

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from marsbench.base.errors import DataError, DataNotFoundError
 from marsbench.config.schema import SourceName, Subset
-from marsbench.data import boxes, decode
+from marsbench.data import decode
+from marsbench.data.boxes import columns as box_columns
 from marsbench.data.rows import Raw, Rows, class_order, code_notes
 from marsbench.data.sources.annotations import is_one_hot, read_mapping
 from marsbench.data.sources.hub_files import Listing, split_name
@@ -39,7 +40,7 @@ COLUMNS = {
 }
 """Columns without which samples cannot be read."""
 
-ANNOTATIONS = tuple(boxes.COLUMNS.values())
+ANNOTATIONS = tuple(box_columns.COLUMNS.values())
 """Columns of boxes, the same boxes in each; one is enough."""
 
 _NOT_META = {"image", "label", "mask", "class_labels", "width", "height", *ANNOTATIONS}
@@ -133,9 +134,8 @@ class HubSource:
         if self.spec.decode is Decode.IMAGE_BOXES:
             columns = {name: row[name] for name in ANNOTATIONS if name in row}
             size = decode.image_size(image, where)
-            return Raw(
-                image, where, boxes=boxes.from_columns(self.spec, columns, size, where), meta=meta
-            )
+            boxes = box_columns.from_columns(self.spec, columns, size, where)
+            return Raw(image, where, boxes=boxes, meta=meta)
         return Raw(image, where, meta=meta)
 
     def subset_ids(self, subset: Subset) -> list[str] | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from marsbench.base.errors import ConfigError, DataError, some
 from marsbench.config.schema import Subset, parse_subset
-from marsbench.data.boxes import BoxFormat
+from marsbench.data.boxes.forms import BoxFormat
 from marsbench.data.sources.annotations import second_of_pair
 from marsbench.tasks.spec import Decode, TaskSpec
 

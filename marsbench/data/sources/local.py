@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from marsbench.base.errors import DataError, some
 from marsbench.config.schema import SourceName, Subset
-from marsbench.data import box_files, decode
-from marsbench.data.boxes import BoxFormat, cross_check, spellings
+from marsbench.data import decode
+from marsbench.data.boxes import files as box_files
+from marsbench.data.boxes.forms import BoxFormat, Size, cross_check, spellings
 from marsbench.data.rows import Raw, Rows, class_order, code_notes
 from marsbench.data.sources.annotations import (
     ANNOTATIONS,
@@ -31,14 +32,15 @@ from marsbench.data.sources.annotations import (
     csv_rows,
     keep_first_of_pairs,
     read_annotations,
+    read_bytes,
     read_mapping,
-    second_of_pair,
     without_background,
     without_seconds_of_pairs,
 )
 from marsbench.data.sources.layout import (
     COCO_FILE,
     IMAGES,
+    LABELS,
     Files,
     box_formats,
     listed_subsets,
@@ -47,16 +49,6 @@ from marsbench.data.sources.layout import (
 from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
-
-__all__ = [
-    "ANNOTATIONS",
-    "MAPPING",
-    "LocalSource",
-    "find_folder",
-    "read_annotations",
-    "read_mapping",
-    "second_of_pair",
-]
 
 _PARSING = threading.Lock()
 """Held while a split's COCO file is parsed, so that threads that read samples parse it once."""
@@ -68,8 +60,8 @@ class LocalSource:
     Args:
         spec: The task.
         folder: The folder that holds ``annotation.csv``.
-        problems: Where to collect problems in place of raising the first, to report all at
-            once; what can still be opened is.
+        problems: List to collect errors in, to report all at once. By default the first error is
+            raised.
 
     Raises:
         DataError: If the folder contradicts the task or itself; the message names the file
@@ -88,7 +80,7 @@ class LocalSource:
         self.class_names: tuple[str, ...] = ()
         num_classes = len(spec.classes)
         self._spellings: dict[str, int] = {}
-        with _collecting(problems):
+        with collecting(problems):
             mapping = read_mapping(folder / MAPPING)
             if spec.decode is Decode.IMAGE_BOXES:
                 mapping = without_background(mapping)
@@ -100,69 +92,54 @@ class LocalSource:
             self._spellings = spellings(spec, self.class_names, mapping)
         index: Index = {}
         self._meta: Meta = {}
-        with _collecting(problems):
+        with collecting(problems):
             read_annotations(spec, folder / ANNOTATIONS, num_classes, index, self._meta)
         if spec.decode is Decode.PAIR_LABEL:
-            with _collecting(problems):
+            with collecting(problems):
                 keep_first_of_pairs(index, folder / ANNOTATIONS)
         self._files: dict[str, list[tuple[str, ...]]] = {}
         self._rows: dict[str, Rows] = {}
         self._formats: dict[str, tuple[BoxFormat, ...]] = {}
-        self._coco: dict[str, box_files.CocoFile] = {}
+        self._coco: dict[str, tuple[box_files.CocoFile | None, list[DataError]]] = {}
         content = hashlib.sha256(json.dumps(self.class_names).encode())
-        absent: list[str] = []
+        missing: list[str] = []
         for split in SPLITS:
             if split not in index:
                 continue
             entries = sorted(index[split].items())
-            fingerprint, missing = self._open_split(split, entries, content, problems)
-            absent += missing
+            fingerprint = self._open_split(split, entries, content, missing, problems)
             targets = _targets(spec.kind, [label for _, (_, label) in entries], num_classes)
             ids = [sample_id for sample_id, _ in entries]
             self._rows[split] = Rows(split, ids, targets, fingerprint)
-        listed = {own[0] for files in self._files.values() for own in files}
-        beside = spec.decode in (Decode.IMAGE_MASK, Decode.IMAGE_BOXES)
-        with _collecting(problems):
-            if images := [file for file in absent if not beside or file in listed]:
-                raise DataError(
-                    f"{folder / ANNOTATIONS} lists {len(images)} file(s) that are not there: "
-                    f"{some(images)}.",
-                    "Unpack the data again, or remove those rows.",
-                )
-        with _collecting(problems):
-            if others := [file for file in absent if beside and file not in listed]:
-                what = "mask" if spec.decode is Decode.IMAGE_MASK else "label file"
-                raise DataError(
-                    f"{len(others)} {what}(s) of images that {folder / ANNOTATIONS} lists are not "
-                    f"there: {some(others)}.",
-                    "Unpack the data again, or remove those rows."
-                    + (" (An image without boxes has an empty label file.)" * (what != "mask")),
-                )
+        self._check_missing(missing, problems)
         self.revision = f"folder:{content.hexdigest()[:16]}"
 
     def _open_split(
         self,
         split: str,
-        entries: list[tuple[str, tuple[str, tuple[int, ...]]]],
+        entries: Sequence[tuple[str, tuple[str, tuple[int, ...]]]],
         content: "hashlib._Hash",
+        missing: list[str],
         problems: list[DataError] | None,
-    ) -> tuple[str, list[str]]:
+    ) -> str:
         """Find the files of a split.
 
         Args:
             split: train, val or test.
             entries: Its rows: sample id, and path below ``data/SPLIT`` and class ids.
-            content: Updated with what the revision covers.
-            problems: Where to collect problems in place of raising them.
+            content: Updated with the part of the revision.
+            missing: Extended by the files that are missing.
+            problems: List to collect errors in; None raises the first.
 
         Returns:
-            The split's fingerprint, and the files that are not there.
+            The split's fingerprint.
         """
         place = self.folder / "data" / split
         fingerprint = hashlib.sha256()
-        if self.spec.decode is Decode.IMAGE_BOXES:
+        has_boxes = self.spec.decode is Decode.IMAGE_BOXES
+        if has_boxes:
             self._formats[split] = ()
-            with _collecting(problems):
+            with collecting(problems):
                 self._formats[split] = box_formats(place)
             if BoxFormat.COCO in self._formats[split]:
                 stat = (place / COCO_FILE).stat()
@@ -170,36 +147,57 @@ class LocalSource:
                 content.update(f"{split}\t{COCO_FILE}\t{stat.st_size}\n".encode())
         files = Files(self.spec, place, self._formats.get(split, ()))
         self._files[split] = []
-        absent = []
         owners: dict[str, str] = {}
         shared: list[str] = []
         for sample_id, (relative, label) in entries:
             own: tuple[str, ...] = (f"{place}/{relative}",)
-            with _collecting(problems):
+            with collecting(problems):
                 own = files.of(relative)
             self._files[split].append(own)
-            if self.spec.decode is Decode.IMAGE_BOXES:
-                for file in own[1:]:
-                    if (owner := owners.setdefault(file, sample_id)) != sample_id:
-                        shared.append(f"{owner} and {sample_id} have both {file}")
+            for file in own[1:] if has_boxes else ():
+                if (owner := owners.setdefault(file, sample_id)) != sample_id:
+                    shared.append(f"{owner} and {sample_id} have both {file}")
             for file in own:
-                found = files.stat(file)
-                if found is None:
-                    absent.append(file)
+                info = files.stat(file)
+                if info is None:
+                    missing.append(file)
                     continue
-                fingerprint.update(f"{file}\t{found.st_size}\t{found.st_mtime_ns}\n".encode())
-                content.update(f"{split}\t{sample_id}\t{label}\t{found.st_size}\n".encode())
-        with _collecting(problems):
+                fingerprint.update(f"{file}\t{info.st_size}\t{info.st_mtime_ns}\n".encode())
+                content.update(f"{split}\t{sample_id}\t{label}\t{info.st_size}\n".encode())
+        with collecting(problems):
             if shared:
                 raise DataError(
                     f"Label file(s) are of two images of one split: {some(shared, '; ')}.",
                     "Rename one of the images, and give each its own.",
                 )
-        return fingerprint.hexdigest(), absent
+        return fingerprint.hexdigest()
+
+    def _check_missing(self, missing: Sequence[str], problems: list[DataError] | None) -> None:
+        """Report missing images, and missing masks or label files apart."""
+        is_boxes = self.spec.decode is Decode.IMAGE_BOXES
+        has_apart = is_boxes or self.spec.decode is Decode.IMAGE_MASK
+        images = {own[0] for files in self._files.values() for own in files}
+        apart = [file for file in missing if has_apart and file not in images]
+        listed = [file for file in missing if not has_apart or file in images]
+        with collecting(problems):
+            if listed:
+                raise DataError(
+                    f"{self.folder / ANNOTATIONS} lists {len(listed)} file(s) that are not there: "
+                    f"{some(listed)}.",
+                    "Unpack the data again, or remove those rows.",
+                )
+        with collecting(problems):
+            if apart:
+                raise DataError(
+                    f"{len(apart)} {'label file' if is_boxes else 'mask'}(s) of images that "
+                    f"{self.folder / ANNOTATIONS} lists are not there: {some(apart)}.",
+                    "Unpack the data again, or remove those rows."
+                    + " (An image without boxes has an empty label file.)" * is_boxes,
+                )
 
     @property
     def where(self) -> str:
-        """The folder."""
+        """Path of the folder."""
         return str(self.folder)
 
     def rows(self, split: str) -> Rows:
@@ -214,17 +212,13 @@ class LocalSource:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Splits the data have."""
+        """Splits of the data."""
         return tuple(self._rows)
 
-    def path(self, split: str, index: int) -> Path:
-        """File of one image."""
-        return Path(self._files[split][index][0])
-
     def files(self, split: str, index: int) -> tuple[Path, ...]:
-        """All files of one sample: its image, that of a pair after it, its mask or boxes.
+        """All files of one sample: its image, the second image of a pair, its mask or labels.
 
-        The COCO file is the split's and left out.
+        The COCO file belongs to the split and is left out.
         """
         return tuple(map(Path, self._files[split][index]))
 
@@ -236,40 +230,77 @@ class LocalSource:
         """
         first, *others = self.files(split, index)
         sample_id = self._rows[split].sample_ids[index]
-        raw = Raw(_bytes(first), str(first), meta=self._meta.get(split, {}).get(sample_id, {}))
+        meta = self._meta.get(split, {}).get(sample_id, {})
+        raw = Raw(read_bytes(first), str(first), meta=meta)
         if self.spec.decode is Decode.IMAGE_BOXES:
-            return replace(raw, boxes=self._boxes(split, sample_id, raw, others))
-        second = Raw(_bytes(others[0]), str(others[0])) if others else None
+            size = decode.image_size(raw.image, raw.where)
+            return replace(raw, boxes=self.boxes(split, index, size))
+        second = Raw(read_bytes(others[0]), str(others[0])) if others else None
         if self.spec.decode is Decode.IMAGE_MASK:
             return replace(raw, mask=second)
         return replace(raw, after=second)
 
-    def _boxes(self, split: str, sample_id: str, raw: Raw, labels: list[Path]) -> Boxes:
-        """Boxes of an image, read in every form there is and compared."""
-        size = decode.image_size(raw.image, raw.where)
-        count = len(self.class_names)
-        found: dict[BoxFormat, Boxes] = {}
-        own = iter(labels)
-        for form in self._formats[split]:
-            if form is BoxFormat.COCO:
-                found[form] = self._coco_file(split).boxes(sample_id, size, count)
-                continue
-            path = next(own)
-            if form is BoxFormat.YOLO:
-                found[form] = box_files.read_yolo(_bytes(path), size, count, str(path))
-            else:
-                found[form] = box_files.read_voc(_bytes(path), size, self._spellings, str(path))
-        return cross_check(found, raw.where)
+    def boxes(
+        self, split: str, index: int, size: Size, problems: list[DataError] | None = None
+    ) -> Boxes | None:
+        """Boxes of one image, read in every form and compared.
 
-    def _coco_file(self, split: str) -> box_files.CocoFile:
-        """The split's COCO file, parsed when first asked for."""
+        Args:
+            split: train, val or test.
+            index: Position of the sample in `rows`.
+            size: Height and width of the image.
+            problems: List to collect errors in; forms with errors, and missing files, are then
+                skipped. By default the first error is raised.
+
+        Returns:
+            The boxes; None if no form could be read.
+        """
+        count = len(self.class_names)
+        image, *labels = self.files(split, index)
+        paths = dict(zip([f for f in self._formats[split] if f in LABELS], labels, strict=True))
+        forms: dict[BoxFormat, Boxes] = {}
+        for form in self._formats[split]:
+            with collecting(problems):
+                path = paths.get(form)
+                if path is None:
+                    coco = self._coco_file(split, problems)
+                    sample_id = self._rows[split].sample_ids[index]
+                    if coco is not None and sample_id in coco.sizes:
+                        forms[form] = coco.boxes(sample_id, size, count)
+                elif problems is not None and not path.exists():
+                    continue
+                elif form is BoxFormat.YOLO:
+                    forms[form] = box_files.read_yolo(read_bytes(path), size, count, str(path))
+                else:
+                    forms[form] = box_files.read_voc(
+                        read_bytes(path), size, self._spellings, str(path)
+                    )
+        with collecting(problems):
+            if forms:
+                return cross_check(forms, str(image))
+        return None
+
+    def _coco_file(self, split: str, problems: list[DataError] | None) -> box_files.CocoFile | None:
+        """The split's COCO file, parsed on first use; None if it is damaged."""
         with _PARSING:
             if split not in self._coco:
-                place = self.folder / "data" / split
-                file = box_files.read_coco(_bytes(place / COCO_FILE), str(place / COCO_FILE))
-                file.check_images(self._rows[split].sample_ids, place / IMAGES, self._spellings)
-                self._coco[split] = file
-        return self._coco[split]
+                self._coco[split] = self._parse_coco(split)
+        coco, errors = self._coco[split]
+        if problems is None and errors:
+            raise errors[0]
+        if problems is not None:
+            problems += errors
+        return coco
+
+    def _parse_coco(self, split: str) -> tuple[box_files.CocoFile | None, list[DataError]]:
+        place = self.folder / "data" / split
+        path = place / COCO_FILE
+        try:
+            coco = box_files.read_coco(read_bytes(path), str(path))
+        except DataError as error:
+            return None, [error]
+        ids = self._rows[split].sample_ids
+        return coco, coco.problems(ids, place / IMAGES, self._spellings)
 
     def subset_ids(self, subset: Subset) -> list[str] | None:
         """Train ids of a published subset, in the order of its CSV."""
@@ -285,26 +316,18 @@ class LocalSource:
 
     @property
     def subsets(self) -> tuple[Subset, ...]:
-        """Subsets that the folder has lists of."""
+        """Subsets with a list in the folder."""
         return tuple(listed_subsets(self.folder))
 
     def subset_path(self, subset: Subset) -> Path | None:
-        """Where a subset's CSV would be; None for the full split."""
+        """Path of a subset's CSV, whether or not it exists; None for the full split."""
         path = subset_file(subset)
         return None if path is None else self.folder / path
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror}.", "Unpack the data again."
-        ) from error
-
-
 @contextlib.contextmanager
-def _collecting(problems: list[DataError] | None) -> Iterator[None]:
+def collecting(problems: list[DataError] | None) -> Iterator[None]:
+    """Append an error of the block to a list; None raises it."""
     try:
         yield
     except DataError as error:

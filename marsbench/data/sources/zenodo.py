@@ -21,7 +21,7 @@ from marsbench.data.download import transfer
 from marsbench.data.download.archives import MARKER, locked, unpack
 from marsbench.data.download.unpacking import top_folder
 from marsbench.data.download.web import get_json, shown
-from marsbench.data.sources.local import ANNOTATIONS
+from marsbench.data.sources.annotations import ANNOTATIONS
 from marsbench.tasks.spec import TaskSpec, normalise
 
 API = "https://zenodo.org/api"

@@ -18,8 +18,9 @@ from PIL import Image
 from marsbench.base.errors import ConfigError, DataError
 from marsbench.base.progress import track
 from marsbench.config.schema import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, Subset, parse_subset
-from marsbench.data import box_files, decode, tiff
-from marsbench.data.boxes import BoxFormat, Size
+from marsbench.data import decode, tiff
+from marsbench.data.boxes.files import coco_text, voc_text, yolo_text
+from marsbench.data.boxes.forms import BoxFormat, Size
 from marsbench.data.rows import Pixels, Raw, Rows, Source
 from marsbench.data.sources.annotations import (
     ANNOTATIONS,
@@ -150,7 +151,7 @@ def _write(spec: TaskSpec, source: Source, folder: Path, forms: Sequence[BoxForm
         entries[split] = [found[i] for i in sorted(found)]
         if BoxFormat.COCO in forms and annotated:
             images = (annotated[i] for i in sorted(annotated))
-            _create(place / COCO_FILE, box_files.coco_text(images, source.class_names).encode())
+            _create(place / COCO_FILE, coco_text(images, source.class_names).encode())
     columns = _columns(spec, entries)
     _write_subsets(source, folder, columns, entries, names)
     mapping = _mapping(spec, source.class_names, codes)
@@ -253,8 +254,8 @@ def _write_boxes(
         raise DataError(f"{raw.where} has no list of boxes.", "Is it a detection task?")
     size = decode.image_size(raw.image, raw.where)
     texts = {
-        BoxFormat.YOLO: box_files.yolo_text(raw.boxes, size),
-        BoxFormat.VOC: box_files.voc_text(raw.boxes, size, class_names, name, spec.channels),
+        BoxFormat.YOLO: yolo_text(raw.boxes, size),
+        BoxFormat.VOC: voc_text(raw.boxes, size, class_names, name, spec.channels),
     }
     for form, (folder, suffix) in LABELS.items():
         if form in forms:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from marsbench.base.errors import ConfigError, DataError
 from marsbench.config.schema import Subset
-from marsbench.data.sources.annotations import csv_rows
-from marsbench.data.sources.local import ANNOTATIONS, LocalSource, second_of_pair
+from marsbench.data.sources.annotations import ANNOTATIONS, csv_rows, second_of_pair
+from marsbench.data.sources.local import LocalSource
 from marsbench.data.subsets import generate
 from marsbench.tasks.spec import Decode
 

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from marsbench.base.errors import DataError
-from marsbench.data import box_files, decode
-from marsbench.data.boxes import BoxFormat
+from marsbench.data import decode
+from marsbench.data.boxes import files as box_files
+from marsbench.data.boxes.forms import BoxFormat
 from marsbench.data.sources.local import LocalSource
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import Decode, TaskSpec
@@ -284,7 +285,7 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "json names another class": (
         coco(lambda c: c.update(categories=[{"id": "1", "name": "rover"}])),
-        ["category 1 is named 'rover', which is no class"],
+        ["category 1 is named 'rover', which is not a class"],
     ),
     "json has groups": (
         coco(lambda c: c["annotations"][0].update(iscrowd=1)),
@@ -292,7 +293,7 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "a web page": (
         lambda p: (p / "pascal_voc" / "train_0000.xml").write_text("<html></html>"),
-        ["pascal_voc/train_0000.xml is no Pascal VOC file", "html"],
+        ["pascal_voc/train_0000.xml is not a Pascal VOC file", "html"],
     ),
     "forms differ": (coco(set_box), ["images/train_0000.png", "coco has [1, 2, 4, 6]", "yolo has"]),
     "text": (

@@ -10,7 +10,7 @@ import pytest
 from marsbench.base.errors import ConfigError, DataError
 from marsbench.config.schema import SourceName, Subset, parse_subset
 from marsbench.data import decode
-from marsbench.data.boxes import BoxFormat
+from marsbench.data.boxes.forms import BoxFormat
 from marsbench.data.rows import Raw, Rows, Source
 from marsbench.data.sources.demo import DemoSource
 from marsbench.data.sources.local import LocalSource

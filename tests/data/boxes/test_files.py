@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marsbench.base.errors import DataError
-from marsbench.data.box_files import (
+from marsbench.data.boxes.files import (
     coco_text,
     read_coco,
     read_voc,
@@ -18,7 +18,7 @@ from marsbench.data.box_files import (
     voc_text,
     yolo_text,
 )
-from marsbench.data.boxes import Size, exact, from_columns, spellings
+from marsbench.data.boxes.forms import Size, number, spellings
 from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.kinds import Kind
 from tests.fakes import make_spec
@@ -49,7 +49,8 @@ WAYS: dict[str, Callable[[Boxes, Size], Boxes]] = {
 
 
 def same(one: Boxes, other: Boxes) -> bool:
-    return np.array_equal(one.xyxy, other.xyxy) and np.array_equal(one.labels, other.labels)
+    close = one.xyxy.shape == other.xyxy.shape and np.allclose(one.xyxy, other.xyxy, 0, 1e-6)
+    return close and np.array_equal(one.labels, other.labels)
 
 
 def make(*rows: tuple[float, ...]) -> Boxes:
@@ -82,7 +83,7 @@ def coco_file(draw: st.DrawFn) -> tuple[str, Size]:
 def test_boxes_survive_any_way_through_the_forms(found: tuple[str, Size], ways: list[str]) -> None:
     text, size = found
     expected = read_coco(text, "c").boxes("x.png", size, 3)
-    boxes = expected
+    boxes: Boxes = expected
     for way in ways:
         boxes = WAYS[way](boxes, size)
     assert same(boxes, expected)
@@ -158,15 +159,15 @@ def test_no_boxes() -> None:
         ("0 0.5 0.5 0 0.1", ["no width"]),
         ("0 0.5 0.5 -0.1 0.1", ["-0.1", "negative"]),
         ("0 0.5 0.5 1e-12 0.1", ["1e-12", "no width"]),
-        ("0 0.5 0.5 1e-99999999 0.1", ["no width"]),
-        ("0 0.5 0.5 1e99999999 0.1", ["stands out", "100 x 200"]),
+        ("0 0.5 0.5 1e-9999 0.1", ["no width"]),
+        ("0 0.5 0.5 1e99 0.1", ["stands out", "100 x 200"]),
         ("0 0.99 0.5 0.1 0.1", ["stands out", "100 x 200"]),
         ("0 50 50 10 10", ["stands out"]),
         ("3 0.5 0.5 0.1 0.1", ["unknown class '3'"]),
         ("-1 0.5 0.5 0.1 0.1", ["unknown class '-1'"]),
         ("0.5 0.5 0.5 0.1 0.1", ["unknown class"]),
         ("cone 0.5 0.5 0.1 0.1", ["unknown class 'cone'"]),
-        ("0 0.5 0.5 0.1", ["line 2 '0 0.5 0.5 0.1'", "four numbers"]),
+        ("0 0.5 0.5 0.1", ["line 2 '0 0.5 0.5 0.1'", "four finite numbers"]),
     ],
 )
 def test_bad_yolo_lines_are_named(line: str, words: list[str]) -> None:
@@ -205,7 +206,7 @@ CORNERS = "<xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax>"
             ["height 200", "is 100 x 200"],
         ),
         (b"<annotation>\xff</annotation>", ["UTF-8"]),
-        ("<html><body/></html>", ["no Pascal VOC file", "root is 'html'", "'annotation'"]),
+        ("<html><body/></html>", ["not a Pascal VOC file", "root is 'html'", "'annotation'"]),
         ("<h:annotations xmlns:h='urn:a'/>", ["root is 'annotations'"]),
         (VOC.format("<size><height>200</height></size>", "cone", CORNERS), ["height 200", "100 x"]),
         (VOC.format("<size><width>wide</width></size>", "cone", CORNERS), ["width 'wide'"]),
@@ -234,14 +235,13 @@ def test_voc_files_may_name_a_namespace() -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("1", 1), ("+1.", 1), (" -.5 \n", Fraction(-1, 2)), ("2.5E-1", Fraction(1, 4)), (3, 3),
+        ("1", 1), ("+1.", 1), (" -.5 \n", -0.5), ("2.5E-1", 0.25), (3, 3),
         ("1_0", None), ("\u0661", None), ("\uff11", None), ("", None), (".", None), ("1e", None),
-        ("0x1", None), ("NaN", None), ("-inf", None), (None, None), (True, None),
-        ("1\u2003", None), ("1e99999999999999999999", None),
+        ("0x1", None), ("NaN", None), ("-inf", None), (None, None), (True, None), ("1e999", None),
     ],
 )  # fmt: skip
-def test_numbers_are_plain_decimals(text: object, value: Fraction | None) -> None:
-    assert exact(text) == value
+def test_numbers_are_plain_decimals(text: object, value: float | None) -> None:
+    assert number(text) == value
 
 
 IMAGE = {"id": 1, "file_name": "x.png", "height": 100, "width": 200}
@@ -295,7 +295,7 @@ def test_coco_ids_may_be_written_in_several_ways(category: object, named: object
     }
     found = read_coco(json.dumps(content), "c")
     assert found.categories == {"2": "cone"}
-    found.check_images(["x.png"], Path(), SPELLINGS)
+    assert found.problems(["x.png"], Path(), SPELLINGS) == []
     assert found.boxes("x.png", SIZE, 3).labels.tolist() == [1]
 
 
@@ -306,101 +306,7 @@ def test_coco_categories_of_no_class() -> None:
         "categories": [{"id": 2, "name": "rover"}],
     }
     found = read_coco(json.dumps(content), "c")
-    with pytest.raises(DataError, match="category 2 is named 'rover', which is no class"):
-        found.check_images(["x.png"], Path(), SPELLINGS)
+    (problem,) = found.problems(["x.png"], Path(), SPELLINGS)
+    assert "category 2 is named 'rover', which is not a class" in problem.problem
     content["annotations"] = []
-    read_coco(json.dumps(content), "c").check_images(["x.png"], Path(), SPELLINGS)
-
-
-YOLO_LIST: list[dict[str, Any]] = [
-    {"bbox": [0.1, 0.3, 0.1, 0.2], "category": 1},
-    {"bbox": [0.5, 0.5, 0.2, 0.2], "category": 0},
-]
-COCO_LIST: list[dict[str, Any]] = [
-    {"bbox": [10, 20, 20, 20], "category_id": 2},
-    {"bbox": [80, 40, 40, 20], "category_id": 1},
-]
-VOC_LIST: list[dict[str, Any]] = [
-    {"bbox": {"xmin": 10, "ymin": 20, "xmax": 30, "ymax": 40}, "name": "cone"},
-    {"bbox": {"xmin": 80, "ymin": 40, "xmax": 120, "ymax": 60}, "name": "boulder"},
-]
-
-
-def of_lists(structs: list[dict[str, Any]]) -> dict[str, Any]:
-    """A struct of lists from a list of structs."""
-    return {name: [struct[name] for struct in structs] for name in structs[0]}
-
-
-COLUMNS: dict[str, dict[str, Any]] = {
-    "lists of structs": {
-        "coco_annotation": {"annotations": COCO_LIST},
-        "yolo_annotation": YOLO_LIST,
-        "pascal_voc_annotation": {"objects": VOC_LIST},
-    },
-    "structs of lists": {
-        "coco_annotation": {"annotations": of_lists(COCO_LIST)},
-        "yolo_annotation": of_lists(YOLO_LIST),
-        "pascal_voc_annotation": {"objects": of_lists(VOC_LIST)},
-    },
-    "structs of lists throughout": {
-        "coco_annotation": [{"annotations": of_lists(COCO_LIST)}],
-        "yolo_annotation": {k: np.array(v) for k, v in of_lists(YOLO_LIST).items()},
-        "pascal_voc_annotation": {
-            "objects": {
-                "bbox": of_lists([v["bbox"] for v in VOC_LIST]),
-                "name": ["cone", "boulder"],
-            }
-        },
-    },
-    "an outer list": {
-        "coco_annotation": [{"annotations": [COCO_LIST[0]]}, {"annotations": [COCO_LIST[1]]}],
-        "pascal_voc_annotation": [{"objects": VOC_LIST[0]}, {"objects": VOC_LIST[1]}],
-    },
-    "one form": {"pascal_voc_annotation": {"objects": VOC_LIST}, "image": b"", "region": "Arabia"},
-}
-
-
-@pytest.mark.parametrize("name", COLUMNS)
-def test_columns_of_the_hub(name: str) -> None:
-    boxes = from_columns(SPEC, COLUMNS[name], SIZE, "row 3")
-    assert same(boxes, make((1, 10, 20, 30, 40), (0, 80, 40, 120, 60)))
-
-
-@pytest.mark.parametrize(
-    "columns",
-    [
-        {"coco_annotation": None, "yolo_annotation": None, "pascal_voc_annotation": None},
-        {"coco_annotation": {"annotations": []}, "yolo_annotation": []},
-        {"coco_annotation": {"annotations": None}, "pascal_voc_annotation": {"objects": None}},
-        {"yolo_annotation": {"bbox": [], "category": []}},
-        {"yolo_annotation": {"bbox": None, "category": None}},
-        {"pascal_voc_annotation": {"objects": {"bbox": {c: [] for c in VOC_LIST[0]["bbox"]},
-                                               "name": []}}},
-        {"pascal_voc_annotation": {"objects": {"bbox": None, "name": []}}},
-    ],
-)  # fmt: skip
-def test_columns_of_an_image_without_boxes(columns: dict[str, Any]) -> None:
-    assert len(from_columns(SPEC, columns, SIZE, "row 3")) == 0
-
-
-@pytest.mark.parametrize(
-    ("columns", "words"),
-    [
-        ({"image": b""}, ["none of the columns"]),
-        ({"coco_annotation": {"boxes": []}}, ["coco_annotation", "annotations"]),
-        ({"yolo_annotation": {"bbox": [[1, 2, 3, 4]], "category": []}}, ["yolo_annotation"]),
-        ({"yolo_annotation": {"bbox": [None], "category": [0]}}, ["yolo_annotation"]),
-        ({"yolo_annotation": "text"}, ["yolo_annotation"]),
-        ({"yolo_annotation": [{"bbox": [0, 0, None, 1], "category": 0}]}, ["box 1", "None"]),
-        ({"coco_annotation": {"annotations": COCO_LIST}, "yolo_annotation": None}, ["yolo has 0"]),
-        (
-            {"yolo_annotation": [YOLO_LIST[0], {**YOLO_LIST[1], "category": 7}]},
-            ["box 2", "unknown class '7'"],
-        ),
-    ],
-)
-def test_bad_columns_are_named(columns: dict[str, Any], words: list[str]) -> None:
-    with pytest.raises(DataError) as caught:
-        from_columns(SPEC, columns, SIZE, "hub train/x")
-    for word in ("hub train/x", *words):
-        assert word in str(caught.value)
+    assert read_coco(json.dumps(content), "c").problems(["x.png"], Path(), SPELLINGS) == []

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from marsbench.base.errors import DataError
-from marsbench.data.box_files import read_yolo, yolo_text
-from marsbench.data.boxes import BoxFormat, cross_check
+from marsbench.data.boxes.files import read_yolo, yolo_text
+from marsbench.data.boxes.forms import BoxFormat, cross_check
 from marsbench.metrics.boxes import Boxes
-from tests.data.test_boxes import WAYS, make
+from tests.data.boxes.test_files import WAYS, make
 
 TWO = make((0, 10, 10, 20, 20), (1, 50, 60, 70, 80))
 

@@ -1,0 +1,341 @@
+"""Files of boxes: YOLO texts, Pascal VOC XML and COCO JSON."""
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from marsbench.base.errors import DataError, some
+from marsbench.data.boxes.forms import (
+    CORNERS,
+    DIGITS,
+    BoxFormat,
+    Entry,
+    ReadBoxes,
+    Size,
+    number,
+    parse,
+    to_class,
+    voc_class,
+)
+from marsbench.metrics.boxes import Boxes
+from marsbench.tasks.spec import normalise
+
+_RELATIVE_DIGITS = 14
+"""Decimals of a relative number: enough to find the corner again in any image."""
+
+
+def read_yolo(content: bytes | str, size: Size, num_classes: int, where: str) -> ReadBoxes:
+    """Read a YOLO text: a line of class, centre and size for each box; none if it is empty.
+
+    Args:
+        content: The text.
+        size: Height and width of the image in pixels.
+        num_classes: Number of classes of the task.
+        where: Name of the file in error messages.
+
+    Raises:
+        DataError: If the text is not of this form, or boxes are bad; names the lines.
+    """
+    entries = []
+    for i, line in enumerate(_text(content, where).splitlines(), start=1):
+        if fields := line.split():
+            label = to_class(fields[0], 0, num_classes)
+            name = f"line {i}" if len(fields) == 5 else f"line {i} '{line[:80]}'"
+            entries.append(Entry(name, label, fields[0], fields[1:]))
+    return parse(BoxFormat.YOLO, entries, size, where)
+
+
+def yolo_text(boxes: Boxes, size: Size) -> str:
+    """Write the boxes of an image, of (height, width) in pixels, as a YOLO text."""
+    rows, columns = size
+    lines = []
+    for label, (left, top, right, bottom) in zip(boxes.labels, boxes.xyxy.tolist(), strict=True):
+        numbers = (
+            (left + right) / 2 / columns,
+            (top + bottom) / 2 / rows,
+            (right - left) / columns,
+            (bottom - top) / rows,
+        )
+        lines.append(f"{label} {' '.join(_decimal(n, _RELATIVE_DIGITS) for n in numbers)}\n")
+    return "".join(lines)
+
+
+def read_voc(
+    content: bytes | str, size: Size, spellings: Mapping[str, int], where: str
+) -> ReadBoxes:
+    """Read a Pascal VOC file.
+
+    Args:
+        content: The XML.
+        size: Height and width of the image in pixels.
+        spellings: Class id by normalised name or code, from `spellings`.
+        where: Name of the file in error messages.
+
+    Raises:
+        DataError: If the file is not of this form or states another image size, or boxes are bad.
+    """
+    text = _text(content, where)
+    # Entities can blow up a small file, or read others; annotations have no use for them.
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise DataError(
+            f"{where} declares a document type or entities.",
+            "Remove those lines: an annotation has none.",
+        )
+    try:
+        root = ET.fromstring(text)  # noqa: S314
+    except ET.ParseError as error:
+        raise DataError(f"{where} is not XML: {error}.", "Unpack the data again.") from error
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]  # without its namespace
+    if root.tag != "annotation":
+        raise DataError(
+            f"{where} is not a Pascal VOC file: its root is '{root.tag}'; expected 'annotation'.",
+            "Unpack the data again.",
+        )
+    _check_size(root.findtext("size/height"), root.findtext("size/width"), size, where)
+    entries = []
+    for i, item in enumerate(root.iter("object"), start=1):
+        name = item.findtext("name", "")
+        values = [item.findtext(f"bndbox/{corner}", "") for corner in CORNERS]
+        entries.append(Entry(f"box {i}", voc_class(name, spellings), name, values))
+    return parse(BoxFormat.VOC, entries, size, where)
+
+
+def voc_text(
+    boxes: Boxes, size: Size, class_names: Sequence[str], file_name: str, channels: int = 3
+) -> str:
+    """Write the boxes of an image as a Pascal VOC file.
+
+    Corners are decimals, not rounded to whole pixels as some readers expect.
+
+    Args:
+        boxes: The boxes.
+        size: Height and width of the image in pixels.
+        class_names: Names by class id.
+        file_name: Name of the image.
+        channels: Its number of bands.
+    """
+    root = ET.Element("annotation")
+    ET.SubElement(root, "folder").text = "images"
+    ET.SubElement(root, "filename").text = file_name
+    image = ET.SubElement(root, "size")
+    for name, side in (("width", size[1]), ("height", size[0]), ("depth", channels)):
+        ET.SubElement(image, name).text = str(side)
+    for label, corners in zip(boxes.labels, boxes.xyxy.tolist(), strict=True):
+        item = ET.SubElement(root, "object")
+        ET.SubElement(item, "name").text = class_names[label]
+        box = ET.SubElement(item, "bndbox")
+        for name, value in zip(CORNERS, corners, strict=True):
+            ET.SubElement(box, name).text = _decimal(value, DIGITS)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode") + "\n"
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """The annotations of one split; the boxes of an image are parsed on request.
+
+    Attributes:
+        where: Path of the file.
+        sizes: (height, width) by file name, as stated.
+        annotations: (category id, [left, top, width, height]) of each box, by file name.
+        categories: Name by category id.
+    """
+
+    where: str
+    sizes: Mapping[str, tuple[Any, Any]]
+    annotations: Mapping[str, Sequence[tuple[str, Any]]]
+    categories: Mapping[str, str]
+
+    def problems(
+        self, sample_ids: Sequence[str], images: Path, spellings: Mapping[str, int]
+    ) -> list[DataError]:
+        """Compare the file with the images and classes of its split.
+
+        Args:
+            sample_ids: Images of the split.
+            images: Their folder, which may hold more.
+            spellings: Class id by normalised name or code.
+
+        Returns:
+            Errors that name images missing in the file or in the folder, and categories that are
+            not classes or have the id of another class.
+        """
+        problems = []
+        wanted = set(sample_ids)
+        if missing := sorted(wanted - self.sizes.keys()):
+            problems.append(
+                DataError(
+                    f"{self.where} lacks {len(missing)} image(s) of the split: {some(missing)}.",
+                    "Unpack the data again. (An image without boxes is listed under `images`.)",
+                )
+            )
+        more = (name for name in self.sizes if name not in wanted)
+        if unknown := [name for name in more if not (images / name).is_file()]:
+            problems.append(
+                DataError(
+                    f"{self.where} names {len(unknown)} image(s) that are not in {images}: "
+                    f"{some(unknown)}.",
+                    "Unpack the data again, or remove them from it.",
+                )
+            )
+        used = {category for boxes in self.annotations.values() for category, _ in boxes}
+        for category in sorted(used & self.categories.keys()):
+            name = self.categories[category]
+            class_id = spellings.get(normalise(name))
+            if class_id is None:
+                problem = f"'{name}', which is not a class of the task"
+            elif number(category) != class_id + 1:
+                problem = f"{name}, which is {class_id + 1} here (0 is the background)"
+            else:
+                continue
+            problems.append(
+                DataError(
+                    f"{self.where}: category {category} is named {problem}.",
+                    "Name and number the categories as mapping.json does, or remove the boxes.",
+                )
+            )
+        return problems
+
+    def boxes(self, file_name: str, size: Size, num_classes: int) -> ReadBoxes:
+        """Boxes of one image of (height, width) in pixels.
+
+        Raises:
+            DataError: If the file states another size, or boxes are bad.
+        """
+        where = f"{self.where}, {file_name}"
+        _check_size(*self.sizes[file_name], size, where)
+        entries = [
+            Entry(
+                f"box {i}",
+                to_class(category, 1, num_classes),
+                category,
+                box if isinstance(box, list) else [box],
+            )
+            for i, (category, box) in enumerate(self.annotations[file_name], start=1)
+        ]
+        return parse(BoxFormat.COCO, entries, size, where)
+
+
+def read_coco(content: bytes | str, where: str) -> CocoFile:
+    """Read a COCO file; its boxes are not checked.
+
+    Raises:
+        DataError: If the file is not of this form, lists an image twice, gives a category two
+            names, or has boxes of unlisted images or of groups.
+    """
+    try:
+        parsed = json.loads(_text(content, where))
+        names = {image["id"]: str(image["file_name"]) for image in parsed["images"]}
+        sizes = {
+            str(image["file_name"]): (image.get("height"), image.get("width"))
+            for image in parsed["images"]
+        }
+        annotations: dict[str, list[tuple[str, Any]]] = {name: [] for name in sizes}
+        boxes = [box for box in parsed["annotations"] if box["image_id"] in names]
+        unlisted = [str(b["image_id"]) for b in parsed["annotations"] if b["image_id"] not in names]
+        for box in boxes:
+            annotations[names[box["image_id"]]].append((_category(box["category_id"]), box["bbox"]))
+        crowds = {names[b["image_id"]]: 0 for b in boxes if b.get("iscrowd") not in (None, 0, "0")}
+        categories = [(_category(c["id"]), str(c["name"])) for c in parsed.get("categories", [])]
+    except ValueError as error:
+        raise DataError(f"{where} is not JSON: {error}.", "Unpack the data again.") from error
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"{where} is not a COCO file: {type(error).__name__} {error}.",
+            "It holds images (id, file_name, height, width) and annotations (image_id, "
+            "category_id, bbox).",
+        ) from error
+    if unlisted:
+        raise DataError(
+            f"{where} has boxes of {len(unlisted)} image(s) it does not list: image_id "
+            f"{some(unlisted)}.",
+            "Unpack the data again.",
+        )
+    if min(len(names), len(sizes)) < len(parsed["images"]):
+        raise DataError(
+            f"{where} lists an image, or an id of one, twice.", "Unpack the data again."
+        )
+    if crowds:
+        raise DataError(
+            f"{where} has annotations with iscrowd: 1 of {len(crowds)} image(s): "
+            f"{some(list(crowds))}.",
+            "Remove them: their boxes are of groups.",
+        )
+    named: dict[str, str] = {}
+    for category, name in categories:
+        if named.setdefault(category, name) != name:
+            raise DataError(
+                f"{where}: category {category} is named both '{named[category]}' and '{name}'.",
+                "Number each category once.",
+            )
+    return CocoFile(where, sizes, annotations, named)
+
+
+def _category(value: object) -> str:
+    """One spelling of a category's id, which files write as a number or its text."""
+    found = number(value)
+    return str(value) if found is None or not found.is_integer() else str(int(found))
+
+
+def coco_text(images: Iterable[tuple[str, Size, Boxes]], class_names: Sequence[str]) -> str:
+    """Write the boxes of a split as a COCO file.
+
+    Args:
+        images: For each image its name, (height, width) in pixels and boxes.
+        class_names: Names by class id.
+    """
+    listed: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for image_id, (name, (rows, columns), boxes) in enumerate(images, start=1):
+        listed.append({"id": image_id, "file_name": name, "width": columns, "height": rows})
+        for label, (left, top, right, bottom) in zip(
+            boxes.labels.tolist(), boxes.xyxy.tolist(), strict=True
+        ):
+            width, height = round(right - left, DIGITS), round(bottom - top, DIGITS)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": label + 1,
+                    "bbox": [round(left, DIGITS), round(top, DIGITS), width, height],
+                    "area": width * height,
+                    "iscrowd": 0,
+                    "segmentation": [],
+                }
+            )
+    categories = [{"id": i, "name": name} for i, name in enumerate(class_names, start=1)]
+    content = {"images": listed, "annotations": annotations, "categories": categories}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _text(content: bytes | str, where: str) -> str:
+    try:
+        return content if isinstance(content, str) else content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where} is not UTF-8 text.", "Unpack the data again.") from error
+
+
+def _check_size(height: object, width: object, size: Size, where: str) -> None:
+    """Compare the stated height and width with the image's; None, "" and 0 state nothing."""
+    for side, value, own in zip(("height", "width"), (height, width), size, strict=True):
+        stated = number(value or 0)
+        if stated is None:
+            raise DataError(
+                f"{where} states the {side} '{value}', which is not a number.",
+                "Correct or remove it.",
+            )
+        if stated not in (0, own):
+            raise DataError(
+                f"{where} is of an image of {side} {stated:g}, but the image is "
+                f"{size[0]} x {size[1]} pixels (height x width).",
+                "Boxes of a resized image have to be resized with it. Unpack the data again.",
+            )
+
+
+def _decimal(value: float, digits: int) -> str:
+    """Text of a number with up to `digits` decimals and no zeros at its end."""
+    return f"{round(value, digits) + 0.0:.{digits}f}".rstrip("0").rstrip(".")
