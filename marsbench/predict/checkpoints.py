@@ -8,7 +8,7 @@ from torch import Tensor
 
 from marsbench.base.errors import NotAvailableError, WeightsError
 from marsbench.base.files import file_digest
-from marsbench.config.schema import Bands, LossName, Mode
+from marsbench.config.schema import Bands, LossName
 from marsbench.data.rows import class_order
 from marsbench.data.samples import colors_of
 from marsbench.data.sources.annotations import (
@@ -18,10 +18,10 @@ from marsbench.data.sources.annotations import (
     without_background,
 )
 from marsbench.models import weights
-from marsbench.models.build import build_classifier
-from marsbench.models.detectors.build import build_detector
+from marsbench.models.base import Model
+from marsbench.models.build import build_model
 from marsbench.models.detectors.torchvision import present_name
-from marsbench.models.modes import Model, build_for_mode
+from marsbench.models.encoders.classifier import build_classifier
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.zoo.catalog import get_model
 from marsbench.predict.predictor import Network, Predictor, objective_of
@@ -155,11 +155,11 @@ def _load_dense(
 ) -> Model:
     """Load a whole segmenter or detector by the library's names."""
     if spec.kind is Kind.SEGMENTATION:
-        built = build_for_mode(
+        built = build_model(
             entry,
             spec.kind,
             num_classes,
-            Mode.SCRATCH,
+            pretrained=False,
             side=_side(entry, spec),
             colors=colors_of(spec, bands),
         )
@@ -167,8 +167,9 @@ def _load_dense(
         if entry.library is Library.TORCHVISION:
             state = {present_name(name): value for name, value in state.items()}
         counted = any(name.endswith("num_batches_tracked") for name in state)
-        built = build_detector(
+        built = build_model(
             entry,
+            spec.kind,
             num_classes,
             # Constant statistics count no batches: which of the two kinds of module it was.
             pretrained=not counted,

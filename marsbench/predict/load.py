@@ -11,7 +11,8 @@ from marsbench.base.errors import ConfigError, StoreError, WeightsError
 from marsbench.config.schema import Bands, LossName, Mode
 from marsbench.data.samples import colors_of
 from marsbench.models import weights
-from marsbench.models.modes import Model, build_for_mode
+from marsbench.models.base import Model
+from marsbench.models.modes import build_for_mode
 from marsbench.models.spec import ModelSpec
 from marsbench.models.zoo.catalog import get_model
 from marsbench.predict.checkpoints import SUFFIXES, from_hub, of_checkpoint

@@ -15,7 +15,8 @@ from marsbench.data.rendering import Rendering
 from marsbench.data.spectra import Spectra, technique_of
 from marsbench.data.transforms import resize
 from marsbench.models import weights
-from marsbench.models.modes import Model, build_for_mode
+from marsbench.models.base import Model
+from marsbench.models.modes import build_for_mode
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.zoo.catalog import get_model
 from marsbench.plan.choices import augment_of, rendered_by, rendering_of

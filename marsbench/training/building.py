@@ -4,7 +4,8 @@ from pathlib import Path
 
 from marsbench.config.schema import Mode
 from marsbench.data.samples import colors_of
-from marsbench.models.modes import Model, build_for_mode
+from marsbench.models.base import Model
+from marsbench.models.modes import build_for_mode
 from marsbench.plan.resolve import Plan
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from marsbench.base import environment
 from marsbench.config.schema import RunConfig
 from marsbench.data.download.web import shown
-from marsbench.models.modes import Model
+from marsbench.models.base import Model
 from marsbench.plan.resolve import Plan
 from marsbench.results.record import RunRecord
 from marsbench.results.store import MODEL, now

@@ -18,7 +18,8 @@ from marsbench.config.schema import Protocol
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.imbalance import Balance
-from marsbench.models.modes import Model, count_parameters
+from marsbench.models.base import Model
+from marsbench.models.build import count_parameters
 from marsbench.models.spec import Library
 from marsbench.plan.resolve import Plan
 from marsbench.results.record import Outcome, RunRecord

@@ -10,7 +10,7 @@ from torch import nn
 
 from marsbench.base.errors import WeightsError
 from marsbench.base.files import file_digest
-from marsbench.models.build import build_classifier
+from marsbench.models.encoders.classifier import build_classifier
 from marsbench.models.weights import read_checkpoint
 from marsbench.models.zoo.catalog import get_model
 

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from marsbench.base.errors import UnknownNameError, WeightsError
 from marsbench.config.schema import Mode
-from marsbench.models.build import Classifier, build_classifier
-from marsbench.models.library import library_spec
-from marsbench.models.modes import build_for_mode, count_parameters
-from marsbench.models.spec import CLASSIFICATION, Library, ModelSpec
+from marsbench.models.build import count_parameters
+from marsbench.models.encoders.classifier import Classifier, build_classifier
+from marsbench.models.modes import build_for_mode
+from marsbench.models.spec import CLASSIFICATION, ModelSpec
 from marsbench.models.zoo.catalog import ALIASES, MODELS, get_model
 from marsbench.tasks.kinds import Kind
 
@@ -25,7 +25,7 @@ EVERY = [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in BIG)]
 def test_entry_agrees_with_its_library(name: str) -> None:
     """The table repeats what the library says; here they are held together."""
     spec = MODELS[name]
-    said = library_spec(spec.library, spec.id)
+    said = get_model(f"{spec.library}:{spec.id}")
     assert spec.architecture == said.architecture
     assert spec.input_size == said.input_size
     assert spec.weights is not None
@@ -145,7 +145,7 @@ def test_any_model_of_a_library(name: str) -> None:
     "model_id", ["alexnet", "densenet121", "efficientnet_b0", "shufflenet_v2_x0_5", "googlenet"]
 )
 def test_torchvision_classifiers_are_found(model_id: str) -> None:
-    spec = library_spec(Library.TORCHVISION, model_id)
+    spec = get_model(f"torchvision:{model_id}")
     model = build_classifier(spec, 4, pretrained=False).eval()
     with torch.inference_mode():
         assert model(torch.rand(1, 3, 224, 224)).shape == (1, 4)

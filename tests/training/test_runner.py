@@ -20,7 +20,7 @@ from marsbench.base.errors import ConfigError, StoreError, TrainingError, Weight
 from marsbench.base.files import write_text
 from marsbench.config.schema import RunConfig
 from marsbench.metrics import scoring
-from marsbench.models.build import Classifier
+from marsbench.models.encoders.classifier import Classifier
 from marsbench.models.modes import build_for_mode
 from marsbench.plan.resolve import resolve
 from marsbench.results.record import RunRecord
@@ -211,7 +211,7 @@ def test_a_stopped_run_resumes_and_ends_as_if_never_stopped(
 def with_dropout(*args: Any, **options: Any) -> Classifier:
     model = build_for_mode(*args, **options)
     assert isinstance(model, Classifier)
-    model.head = torch.nn.Sequential(torch.nn.Dropout(0.5), model.head)
+    model.head = torch.nn.Sequential(torch.nn.Dropout(0.5), model.head)  # type: ignore[assignment]
     return model
 
 

@@ -13,12 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from marsbench.base.errors import WeightsError
 from marsbench.metrics.boxes import PredictedBoxes
 from marsbench.models import weights
-from marsbench.models.build import InputAdapter
-from marsbench.models.norms import without_lone_statistics
-from marsbench.models.spec import ModelSpec
+from marsbench.models.base import InputAdapter, Model, without_lone_statistics
 
 SCORE_THRESHOLD = 0.001
 """Detections that score less are dropped. Average precision wants them low: a threshold cuts the
@@ -48,7 +45,7 @@ class Detections(NamedTuple):
         return PredictedBoxes(boxes.double().numpy(), labels.numpy(), scores.double().numpy())
 
 
-class Detector(nn.Module, ABC):
+class Detector(Model, ABC):
     """A library's detector as the rest of the package sees it.
 
     Args:
@@ -65,7 +62,6 @@ class Detector(nn.Module, ABC):
         super().__init__()
         self.adapter, self.model = adapter, model
         self.frozen_prefix = frozen_prefix
-        self.is_frozen = False
 
     def forward(self, image: Tensor) -> list[Detections]:
         """Detect objects, also when the module is in training mode.
@@ -107,24 +103,6 @@ class Detector(nn.Module, ABC):
         with self._switched(True), chance, lone:
             loss = self._loss(self.adapter(image), boxes, labels)
         return loss.expand(len(image))
-
-    def freeze_backbone(self) -> None:
-        """Keep every tensor of the backbone's body as it is, running statistics included."""
-        self.is_frozen = True
-        for module in self._frozen():
-            module.requires_grad_(False)
-            module.eval()
-
-    def train(self, mode: bool = True) -> "Detector":
-        """Switch to training; a frozen body stays in evaluation, so nothing in it moves."""
-        super().train(mode)
-        if self.is_frozen:
-            for module in self._frozen():
-                module.eval()
-        return self
-
-    def _frozen(self) -> Iterator[nn.Module]:
-        return (self.get_submodule(prefix.rstrip(".")) for prefix in self.frozen_prefix)
 
     @contextlib.contextmanager
     def _switched(self, training: bool) -> Iterator[None]:
@@ -171,24 +149,6 @@ def _fixed_seed(device: torch.device) -> Iterator[None]:
         yield
 
 
-def download(fetch: Callable[[ModelSpec], weights.State], spec: ModelSpec) -> weights.State:
-    """Get a detector's weights, or say what to do without them.
-
-    Raises:
-        WeightsError: If they cannot be had.
-    """
-    try:
-        return fetch(spec)
-    except WeightsError as error:
-        raise WeightsError(
-            error.problem,
-            "Ways out:\n"
-            "- run once where there is a network, and copy that cache here;\n"
-            "- add weights=PATH, a local checkpoint of this model;\n"
-            "- or add mode=scratch, to train from random weights.",
-        ) from error
-
-
 def load_but(
     model: nn.Module,
     state: weights.State,
@@ -209,7 +169,7 @@ def load_but(
         WeightsError: If another tensor lacks, is left over or has another shape.
     """
     own = model.state_dict()
-    state = weights._strip_prefix(state, own)
+    state = weights.strip_prefix(state, own)
     fresh = [name for name in own if is_fresh(name)]
     if keep_classes:
         if all(n in state and state[n].shape == own[n].shape for n in fresh):

@@ -6,6 +6,7 @@ https://docs.pytorch.org/vision/stable/models.html#object-detection
 import contextlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -13,12 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marsbench.base.errors import NotAvailableError
-from marsbench.models.build import InputAdapter
+from marsbench.models import weights
+from marsbench.models.base import InputAdapter
 from marsbench.models.detectors.base import (
     DETECTIONS_PER_IMAGE,
     SCORE_THRESHOLD,
     Detections,
     Detector,
+    load_but,
 )
 from marsbench.models.spec import ModelSpec
 
@@ -192,6 +195,29 @@ class TorchvisionDetector(Detector):
         with self._exact(image.device.type):
             terms: dict[str, Tensor] = self.model(image, targets)
         return torch.stack(list(terms.values())).sum()
+
+
+def build(
+    spec: ModelSpec,
+    num_classes: int,
+    *,
+    pretrained: bool,
+    side: int,
+    checkpoint: Path | None = None,
+) -> TorchvisionDetector:
+    """Build a detector; arguments and errors as in `marsbench.models.build.build_model`."""
+    detector = TorchvisionDetector(spec, num_classes, pretrained=pretrained, side=side)
+    if checkpoint is not None:
+        state, origin = weights.read_checkpoint(checkpoint), f"weights={checkpoint}"
+    elif pretrained:
+        state, origin = weights.download(spec), spec.name
+    else:
+        return detector
+    state = {present_name(name): tensor for name, tensor in state.items()}
+    predictor = re.compile(detector.family.predictor)
+    is_own = checkpoint is not None  # COCO's classes are none of a task's, whatever their number
+    load_but(detector.model, state, lambda n: predictor.match(n) is not None, origin, is_own)
+    return detector
 
 
 def _torchvision_model(name: str, num_classes: int, pretrained: bool, side: int) -> nn.Module:

@@ -35,13 +35,12 @@ from torch.nn import functional
 from marsbench.base.errors import NotAvailableError, WeightsError
 from marsbench.base.progress import tell
 from marsbench.models import weights
-from marsbench.models.build import InputAdapter
+from marsbench.models.base import InputAdapter
 from marsbench.models.detectors.base import (
     DETECTIONS_PER_IMAGE,
     SCORE_THRESHOLD,
     Detections,
     Detector,
-    download,
     load_but,
 )
 from marsbench.models.spec import ModelSpec
@@ -164,20 +163,25 @@ def _suppress(decoded: Tensor, height: int, width: int) -> Detections:
     return Detections(boxes[kept], scores[kept], labels[kept])
 
 
-def build_ultralytics(
-    spec: ModelSpec, num_classes: int, *, pretrained: bool, checkpoint: Path | None
+def build(
+    spec: ModelSpec,
+    num_classes: int,
+    *,
+    pretrained: bool,
+    side: int,
+    checkpoint: Path | None = None,
 ) -> UltralyticsDetector:
-    """Build a YOLO; see `marsbench.models.detectors.build.build_detector`."""
+    """Build a YOLO, which takes any side; see `marsbench.models.build.build_model`."""
     detector = UltralyticsDetector(spec, num_classes)
     _name_licence()
-    if checkpoint is None and not pretrained:
-        return detector
     if checkpoint is not None:
         state, origin = _read(checkpoint), f"weights={checkpoint}"
+    elif pretrained:
+        state, origin = weights.download(spec), spec.name
     else:
-        state, origin = download(_fetch, spec), spec.name
+        return detector
     own = detector.model.state_dict()
-    state = weights._strip_prefix(state, own)
+    state = weights.strip_prefix(state, own)
     # The last layers depend on the number of classes. In the smallest model so does the width of
     # the layers before them; where it differs, ultralytics starts these at random too.
     classifier = f"model.{len(detector.model.get_submodule('model')) - 1}.cv3."  # type: ignore[arg-type]
@@ -272,16 +276,21 @@ def _description(package: Path, name: str, num_classes: int) -> dict[str, Any]:
     return description | {"nc": num_classes, "scale": scale, "yaml_file": f"{name}.yaml"}
 
 
-def _fetch(spec: ModelSpec) -> weights.State:
+def fetch(spec: ModelSpec) -> weights.State:
+    """Get the default weights from the cache or by download.
+
+    Raises:
+        WeightsError: If they are not in the cache and the download fails.
+    """
     url = f"{_ASSETS}/{spec.id}.pt"
-    path = weights._torch_cache(url)
+    path = weights.torch_cache(url)
     try:
         if not path.exists():
             weights.check_reachable(url)
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), progress=False)
     except Exception as error:  # urllib and sockets raise different types
-        raise weights._not_to_be_had(spec, url, str(path.parent), error) from error
+        raise weights.unavailable(spec, url, path.parent, error) from error
     return _read(path)
 
 

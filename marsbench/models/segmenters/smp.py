@@ -15,57 +15,15 @@ from torch.nn import functional
 
 from marsbench.base.errors import NotAvailableError
 from marsbench.models import weights
-from marsbench.models.build import InputAdapter
-from marsbench.models.norms import without_lone_statistics
-from marsbench.models.segmenters.weights import (
-    download,
-    encoder_name,
-    has_bands,
-    load,
-    without_memory,
-)
+from marsbench.models.base import Bands, InputAdapter, Model, without_lone_statistics
+from marsbench.models.segmenters.weights import encoder_name, has_bands, load, without_memory
 from marsbench.models.spec import ModelSpec
-
-Bands = tuple[int | None, ...]
-"""Of each band the colour it is (0 red, 1 green, 2 blue), or None."""
 
 _PAN_SMALLEST = 256
 """PAN halves features of stride 16 three times; this leaves more than one value of them."""
 
 
-class BandAdapter(nn.Module):
-    """Normalise images of any bands.
-
-    A band that is a colour is normalised as the weights expect of that colour, any other one by
-    the means over the three.
-
-    Args:
-        mean: Mean of red, green and blue, of values in [0, 1].
-        std: Standard deviation, likewise.
-        color_of_band: Which colour each band is.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(
-        self,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
-        color_of_band: Bands,
-    ) -> None:
-        super().__init__()
-        for name, values in (("mean", mean), ("std", std)):
-            of_band = [sum(values) / 3 if c is None else values[c] for c in color_of_band]
-            tensor = torch.tensor(of_band).view(1, -1, 1, 1)
-            self.register_buffer(name, tensor, persistent=False)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Normalise float (B, bands, H, W) in [0, 1]; returns the same shape."""
-        return (image - self.mean) / self.std
-
-
-class Segmenter(nn.Module):
+class Segmenter(Model):
     """A segmentation model for images of any size.
 
     Args:
@@ -79,7 +37,6 @@ class Segmenter(nn.Module):
 
     model: Any  # smp is untyped
     frozen_prefix = "model.encoder."
-    """What the names of the encoder's tensors begin with in the state_dict."""
 
     def __init__(
         self,
@@ -92,7 +49,6 @@ class Segmenter(nn.Module):
         super().__init__()
         self.adapter, self.model = adapter, model
         self.multiple, self.smallest, self.fixed_side = multiple, smallest, fixed_side
-        self.is_frozen = False
 
     @property
     def backbone(self) -> nn.Module:
@@ -130,19 +86,6 @@ class Segmenter(nn.Module):
         mode = "reflect" if down < height and right < width else "replicate"
         return functional.pad(image, (0, right, 0, down), mode=mode)
 
-    def freeze_backbone(self) -> None:
-        """Keep every tensor of the encoder as it is, running statistics included."""
-        self.is_frozen = True
-        self.backbone.requires_grad_(False)
-        self.backbone.eval()
-
-    def train(self, mode: bool = True) -> "Segmenter":
-        """Switch to training; a frozen encoder stays in evaluation, so nothing in it moves."""
-        super().train(mode)
-        if self.is_frozen:
-            self.backbone.eval()
-        return self
-
 
 def build_segmenter(
     spec: ModelSpec,
@@ -176,7 +119,7 @@ def build_segmenter(
     if checkpoint is not None:
         state, origin = weights.read_checkpoint(checkpoint), f"weights={checkpoint}"
     elif pretrained:
-        state, origin = download(spec), spec.name
+        state, origin = weights.download(spec), spec.name
     model, fixed_side = _create(spec, num_classes)
     segmenter = Segmenter(
         InputAdapter(spec.mean, spec.std),
@@ -195,7 +138,7 @@ def build_segmenter(
             f"cannot be adapted to {len(color_of_band)} bands.",
             "Choose another encoder, or bands=rgb.",
         )
-    segmenter.adapter = BandAdapter(spec.mean, spec.std, color_of_band)
+    segmenter.adapter = InputAdapter(spec.mean, spec.std, color_of_band)
     if state is None or origin is None:
         _spread(segmenter, first, color_of_band, is_random=True)
     elif has_bands(model, state, first[0], len(color_of_band)):

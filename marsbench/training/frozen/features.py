@@ -35,7 +35,7 @@ from marsbench.data import decode
 from marsbench.data.datamodule import Speaking, check_batch, collate, default_workers
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.transforms import augment_batch, finish_batch
-from marsbench.models.build import Classifier
+from marsbench.models.encoders.classifier import Classifier
 from marsbench.plan.resolve import Plan
 from marsbench.training.building import build_network
 from marsbench.training.failures import is_out_of_memory
@@ -313,7 +313,7 @@ class Encoder:
         classifier = self._classifier
         return Backbone(
             sha256=backbone_digest(classifier),
-            num_features=int(classifier.head.in_features),  # type: ignore[arg-type]
+            num_features=classifier.head.in_features,
             parameters=sum(p.numel() for p in classifier.backbone.parameters()),
             device=device_name(self.device),
         )

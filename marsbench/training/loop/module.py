@@ -13,7 +13,7 @@ from marsbench.base.errors import TrainingError
 from marsbench.config.schema import Augment, OptimName, Precision, RunConfig, SchedulerName
 from marsbench.data.datamodule import check_batch
 from marsbench.data.transforms import finish_batch
-from marsbench.models.modes import Model
+from marsbench.models.base import Model
 from marsbench.training.loop.losses.labels import Objective
 from marsbench.training.loop.objectives import BoxObjective, MaskObjective, Observed
 

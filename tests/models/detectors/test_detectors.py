@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from marsbench.base.errors import WeightsError
 from marsbench.metrics.boxes import Boxes, score
 from marsbench.models import weights
+from marsbench.models.build import build_model
 from marsbench.models.detectors import torchvision as detectors
 from marsbench.models.detectors.base import DETECTIONS_PER_IMAGE, Detector
-from marsbench.models.detectors.build import build_detector
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.zoo.detection import ENTRIES
 from marsbench.tasks.kinds import Kind
@@ -68,12 +68,13 @@ def without_boxes(batch: Batch) -> Batch:
     return Batch(batch.image, none, [torch.zeros(0, dtype=torch.int64)] * len(batch.image))
 
 
-def build(name: str, **options: Any) -> Detector:
+def build(name: str, num_classes: int = CLASSES, seed: int = 0, **options: Any) -> Detector:
     if SPECS[name].library is Library.ULTRALYTICS:
         needs_ultralytics()
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     defaults: dict[str, Any] = {"pretrained": False, "side": side_of(name)}
-    model = build_detector(SPECS[name], CLASSES, **(defaults | options))
+    model = build_model(SPECS[name], Kind.DETECTION, num_classes, **(defaults | options))
+    assert isinstance(model, Detector)
     if "faster_rcnn" in name:
         # Its head looks at 2,000 proposals of each image: fewer do here.
         rpn: Any = model.model.get_submodule("rpn")
@@ -305,8 +306,7 @@ def test_coco_weights_fill_all_but_the_predictor(name: str, hub: Path) -> None:
     from torchvision.models import get_model, get_model_weights
 
     enum = get_model_weights(SPECS[name].id).DEFAULT
-    torch.manual_seed(1)
-    donor = build_detector(SPECS[name], 90, pretrained=False, side=side_of(name)).model
+    donor: Any = build(name, num_classes=90, seed=1).model
     if name == "retinanet":  # torchvision counts a background that is never used
         donor = get_model(SPECS[name].id, weights=None, weights_backbone=None, num_classes=91)
     state = dict(old_names(donor.state_dict()))
@@ -341,9 +341,8 @@ def test_a_checkpoint_of_other_classes_tells_what_starts_at_random(
 ) -> None:
     own = build("ssdlite")
     save_file(own.state_dict(), hub / "x.safetensors")
-    model = build_detector(
-        SPECS["ssdlite"], 2, pretrained=True, side=SIDE, checkpoint=hub / "x.safetensors"
-    )
+    path = hub / "x.safetensors"
+    model = build("ssdlite", num_classes=2, pretrained=True, side=SIDE, checkpoint=path)
     body = "model.backbone.features.0.0.0.weight"
     assert torch.equal(model.state_dict()[body], own.state_dict()[body])
     assert re.search("of other classes: 12 tensor", capsys.readouterr().err)

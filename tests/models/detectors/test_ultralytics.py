@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from marsbench.base.errors import NotAvailableError, WeightsError
-from marsbench.models.detectors.build import build_detector
+from marsbench.models.detectors.ultralytics import build as build_yolo
 from tests.fakes import needs_ultralytics
 from tests.models.detectors.test_detectors import CLASSES, SIDE, SPECS, build
 
@@ -37,7 +37,7 @@ def test_ultralytics_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setattr(sys, "path", [])
     with pytest.raises(NotAvailableError) as caught:
-        build_detector(SPECS["yolo11n"], CLASSES, pretrained=False, side=SIDE)
+        build_yolo(SPECS["yolo11n"], CLASSES, pretrained=False, side=SIDE)
     assert "pip install 'marsbench[yolo]'" in str(caught.value)
     assert "AGPL-3.0" in str(caught.value)
 
@@ -46,12 +46,12 @@ def test_ultralytics_leaves_the_process_as_it_was() -> None:
     needs_ultralytics()
     code = (
         "import os, pathlib, torch\n"
-        "from marsbench.models.detectors.build import build_detector\n"
+        "from marsbench.models.detectors.ultralytics import build\n"
         "from marsbench.models.zoo.detection import ENTRIES\n"
         "before = dict(os.environ), torch.load, torch.save\n"
         "spec = {e.name: e for e in ENTRIES}['yolo11n']\n"
-        "build_detector(spec, 2, pretrained=False, side=64)\n"
-        "build_detector(spec, 2, pretrained=False, side=64)\n"
+        "build(spec, 2, pretrained=False, side=64)\n"
+        "build(spec, 2, pretrained=False, side=64)\n"
         "assert before == (dict(os.environ), torch.load, torch.save)\n"
         "from ultralytics.utils import ONLINE, SETTINGS\n"
         "assert not ONLINE and not SETTINGS['sync']\n"
@@ -71,7 +71,7 @@ def test_yolo_checkpoints(cache: Path) -> None:
     """As ultralytics writes them, a pickled module of 80 classes, and as plain tensors."""
     needs_ultralytics()
     torch.manual_seed(1)
-    donor = build_detector(SPECS["yolo11n"], 80, pretrained=False, side=SIDE).model
+    donor = build_yolo(SPECS["yolo11n"], 80, pretrained=False, side=SIDE).model
     donor.args = {"imgsz": 640}  # type: ignore[assignment]
     whole = {"epoch": -1, "ema": None, "model": donor.half(), "train_args": {"lr0": 0.01}}
     torch.save(whole, cache / "yolo11n.pt")
@@ -98,7 +98,7 @@ class Malicious:
 
 def test_a_yolo_checkpoint_that_executes_code_is_refused(cache: Path) -> None:
     needs_ultralytics()
-    donor = build_detector(SPECS["yolo11n"], 2, pretrained=False, side=SIDE).model
+    donor = build_yolo(SPECS["yolo11n"], 2, pretrained=False, side=SIDE).model
     torch.save({"model": donor, "extra": Malicious(cache / "executed")}, cache / "bad.pt")
     with pytest.raises(WeightsError, match="refused"):
         build("yolo11n", pretrained=True, checkpoint=cache / "bad.pt")

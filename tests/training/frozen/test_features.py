@@ -114,7 +114,7 @@ def test_processes_share_one_encoding(toy: str, weights: str, tmp_path: Path) ->
 def test_encoding_takes_fewer_images_where_memory_is_short(
     toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from marsbench.models.build import Classifier
+    from marsbench.models.encoders.classifier import Classifier
 
     encode, sizes = Classifier.features, []
 

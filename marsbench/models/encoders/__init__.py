@@ -1,0 +1,1 @@
+"""Encoders, and the classifiers that put a linear head on them."""

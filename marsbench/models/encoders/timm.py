@@ -1,0 +1,111 @@
+"""Backbones of timm."""
+
+from typing import Any
+
+from torch import nn
+
+from marsbench.base.errors import NotAvailableError, unknown_name
+from marsbench.models import weights
+from marsbench.models.encoders.classifier import Backbone
+from marsbench.models.spec import Library, ModelSpec, WeightSpec
+
+
+def describe(model_id: str) -> ModelSpec:
+    """Describe a model of timm by its name, with or without the tag of its weights.
+
+    Raises:
+        UnknownNameError: If timm has no such model; suggests close matches.
+        NotAvailableError: If its input is not a square RGB image.
+    """
+    name, weight_spec, cfg = published(model_id, "timm model", "timm weights")
+    bands, height, width = cfg.input_size
+    if bands != 3 or height != width:
+        raise NotAvailableError(
+            f"timm:{model_id} takes inputs of {bands} x {height} x {width}; "
+            "this version feeds square images of three channels.",
+            "Choose another model.",
+        )
+    return ModelSpec(
+        name=f"timm:{model_id}",
+        library=Library.TIMM,
+        id=name,
+        weights=weight_spec,
+        mean=cfg.mean,
+        std=cfg.std,
+        input_size=height,
+    )
+
+
+def published(
+    model_id: str, kind: str, kind_of_weights: str, prefix: str = ""
+) -> tuple[str, WeightSpec | None, Any]:
+    """Look up a model of timm.
+
+    Args:
+        model_id: Its name, with or without the tag of its weights.
+        kind: Description of the model, for messages.
+        kind_of_weights: Description of its weights, for messages.
+        prefix: Prefix of names in messages.
+
+    Returns:
+        Its name with the tag spelt out, so that the id of a run does not depend on timm's default;
+        its weights; and timm's pre-training configuration.
+    """
+    import timm
+
+    architecture, _, tag = model_id.partition(".")
+    if not timm.is_model(architecture):
+        raise unknown_name(kind, prefix + model_id, [prefix + n for n in timm.list_models()])
+    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
+    if tag and tag not in tags:
+        known = [f"{prefix}{architecture}.{t}" for t in tags]
+        raise unknown_name(kind_of_weights, prefix + model_id, known)
+    cfg: Any = timm.get_pretrained_cfg(model_id)
+    name = f"{architecture}.{cfg.tag}" if cfg.tag else architecture
+    if not cfg.has_weights:
+        return name, None, cfg
+    weight_spec = WeightSpec(
+        name=f"timm/{architecture}.{cfg.tag}",
+        data=cfg.tag or "not stated",
+        images=None,
+        licence=cfg.license or "",
+    )
+    return name, weight_spec, cfg
+
+
+def build(spec: ModelSpec, shape: tuple[int, int] | None) -> Backbone:
+    """Build a backbone with random weights."""
+    import timm
+
+    model: Any = timm.create_model(spec.id.partition(".")[0], pretrained=False)
+    names = set(model.state_dict())
+    model.reset_classifier(0)
+    num_features = getattr(model, "head_hidden_size", None) or model.num_features
+    return Backbone(model, int(num_features), names - set(model.state_dict()))
+
+
+def fetch(spec: ModelSpec) -> weights.State:
+    """Get the default weights from the cache or the hub.
+
+    Raises:
+        WeightsError: If they are in no cache and the download fails.
+    """
+    import timm
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    cfg: Any = timm.get_pretrained_cfg(spec.id)
+    origin, host = cfg.url, cfg.url
+    is_cached = bool(cfg.url) and weights.torch_cache(cfg.url).exists()
+    if cfg.hf_hub_id:
+        origin, host = f"the Hugging Face hub ({cfg.hf_hub_id})", constants.ENDPOINT
+        names = (cfg.hf_hub_filename or "model.safetensors", "pytorch_model.bin")
+        is_cached = any(isinstance(try_to_load_from_cache(cfg.hf_hub_id, n), str) for n in names)
+    try:
+        if not is_cached:
+            weights.check_reachable(host)
+        # Through timm's own loader, which knows how each file has to be renamed.
+        model: nn.Module = timm.create_model(spec.id, pretrained=True)
+    except Exception as error:  # the hub's client raises types of several libraries
+        cache = constants.HF_HUB_CACHE if cfg.hf_hub_id else weights.torch_cache(cfg.url).parent
+        raise weights.unavailable(spec, origin, cache, error) from error
+    return dict(model.state_dict())

@@ -1,0 +1,99 @@
+"""Backbones of torchvision."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from marsbench.base.errors import NotAvailableError, unknown_name
+from marsbench.models import weights
+from marsbench.models.encoders.classifier import Backbone
+from marsbench.models.spec import HALF, Library, ModelSpec, WeightSpec
+
+_AUXILIARY = ("inception_v3", "googlenet")
+"""Models with auxiliary classifiers, which are left out. Their inputs are in [-1, 1]."""
+
+
+def describe(model_id: str) -> ModelSpec:
+    """Describe a classifier of torchvision by its name.
+
+    Raises:
+        UnknownNameError: If torchvision has no such model; suggests close matches.
+    """
+    from torchvision import models
+
+    # Detection, segmentation and video models live in modules of their own.
+    names = [n for n in models.list_models(module=models) if not n.startswith("quantized")]
+    if model_id not in names:
+        raise unknown_name("torchvision model", model_id, names)
+    default = models.get_model_weights(model_id).DEFAULT
+    preset = default.transforms()
+    # With weights torchvision rescales the preset's output to [-1, 1] inside the model, which a
+    # model built without them does not.
+    is_half = model_id in _AUXILIARY
+    return ModelSpec(
+        name=f"torchvision:{model_id}",
+        library=Library.TORCHVISION,
+        id=model_id,
+        weights=WeightSpec(
+            name=f"torchvision/{model_id}.{default.name}",
+            data=default.name.lower(),
+            images=None,
+            licence="BSD-3-Clause",
+        ),
+        mean=HALF if is_half else tuple(preset.mean),
+        std=HALF if is_half else tuple(preset.std),
+        input_size=preset.crop_size[0],
+        parameters=default.meta["num_params"] / 1e6,
+    )
+
+
+def build(spec: ModelSpec, shape: tuple[int, int] | None) -> Backbone:
+    """Build a backbone with random weights.
+
+    Raises:
+        NotAvailableError: If the model has no linear classifier.
+    """
+    from torchvision import models
+
+    with torch.device("meta"):
+        # Of the full model only the names of its tensors: checkpoints hold auxiliary
+        # classifiers too.
+        options = {"init_weights": False} if spec.id in _AUXILIARY else {}
+        names = set(models.get_model(spec.id, weights=None, **options).state_dict())
+    options = {"aux_logits": False, "init_weights": True} if spec.id in _AUXILIARY else {}
+    model: Any = models.get_model(spec.id, weights=None, **options)
+    if spec.id.startswith("squeezenet"):
+        # Its classifier is a convolution, ReLU and average. Averaging first and a linear head
+        # is the same but for the ReLU, which would clip the logits at zero.
+        num_features = int(model.classifier[1].in_channels)
+        model.classifier = nn.AdaptiveAvgPool2d(1)
+        return Backbone(model, num_features, names - set(model.state_dict()))
+    # The classifier of every other model is its last linear layer.
+    linear = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear)]
+    if not linear:
+        raise NotAvailableError(
+            f"{spec.name} has no linear classifier to replace.", "Choose another model."
+        )
+    name, layer = linear[-1]
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, nn.Identity())
+    return Backbone(model, layer.in_features, names - set(model.state_dict()))
+
+
+def fetch(spec: ModelSpec) -> weights.State:
+    """Get the default weights, of classifiers and detectors, from the cache or by download.
+
+    Raises:
+        WeightsError: If they are in no cache and the download fails.
+    """
+    from torchvision import models
+
+    default = models.get_model_weights(spec.id).DEFAULT
+    cached = weights.torch_cache(default.url)
+    try:
+        if not cached.exists():
+            weights.check_reachable(default.url)
+        return dict(default.get_state_dict(progress=False, check_hash=True))
+    except Exception as error:  # urllib, sockets and a wrong hash raise different types
+        raise weights.unavailable(spec, default.url, cached.parent, error) from error

@@ -1,0 +1,58 @@
+"""The libraries that implement models: how entries are described, built and given weights.
+
+Functions are named as ``"module:name"``, so that looking up a model imports no library.
+"""
+
+from dataclasses import dataclass
+
+from marsbench.models.spec import Library
+
+
+@dataclass(frozen=True, kw_only=True)
+class LibraryInfo:
+    """Functions of one library; None where it has no such models.
+
+    Attributes:
+        spec: ``(model_id) -> ModelSpec``, for models named ``LIBRARY:MODEL_ID``.
+        backbone: ``(spec, shape) -> Backbone``, the feature extractor of a classifier.
+        segmenter: ``(spec, num_classes, *, pretrained, checkpoint, color_of_band) -> Segmenter``.
+        detector: ``(spec, num_classes, *, pretrained, checkpoint, side) -> Detector``.
+        weights: ``(spec) -> State``, the default weights.
+        trainer: Entry of `marsbench.training.trainers.TRAINERS` that trains its models.
+    """
+
+    spec: str | None = None
+    backbone: str | None = None
+    segmenter: str | None = None
+    detector: str | None = None
+    weights: str | None = None
+    trainer: str = "network"
+
+
+_MODELS = "marsbench.models"
+
+LIBRARIES: dict[Library, LibraryInfo] = {
+    Library.TIMM: LibraryInfo(
+        spec=f"{_MODELS}.encoders.timm:describe",
+        backbone=f"{_MODELS}.encoders.timm:build",
+        weights=f"{_MODELS}.encoders.timm:fetch",
+    ),
+    Library.TORCHVISION: LibraryInfo(
+        spec=f"{_MODELS}.encoders.torchvision:describe",
+        backbone=f"{_MODELS}.encoders.torchvision:build",
+        detector=f"{_MODELS}.detectors.torchvision:build",
+        weights=f"{_MODELS}.encoders.torchvision:fetch",
+    ),
+    Library.SMP: LibraryInfo(
+        spec=f"{_MODELS}.segmenters.spec:describe",
+        segmenter=f"{_MODELS}.segmenters.smp:build_segmenter",
+        weights=f"{_MODELS}.segmenters.weights:fetch",
+    ),
+    Library.ULTRALYTICS: LibraryInfo(
+        detector=f"{_MODELS}.detectors.ultralytics:build",
+        weights=f"{_MODELS}.detectors.ultralytics:fetch",
+    ),
+    Library.SPECTRAL: LibraryInfo(backbone=f"{_MODELS}.encoders.spectral:build"),
+    Library.TABULAR: LibraryInfo(trainer="table"),
+}
+"""Every library; a new one is an entry here and in `Library`, and a module."""

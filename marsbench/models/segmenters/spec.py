@@ -1,0 +1,121 @@
+"""Any architecture of segmentation-models-pytorch (smp) with any encoder, as an entry."""
+
+from typing import Any
+
+from marsbench.base.errors import ConfigError, unknown_name
+from marsbench.models.encoders.timm import published
+from marsbench.models.spec import (
+    HALF,
+    IMAGENET_1K,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    LITE0_WEIGHTS,
+    SEGMENTATION,
+    Library,
+    ModelSpec,
+    WeightSpec,
+)
+from marsbench.models.zoo.segmentation import INPUT_SIZE, LITE0_ENCODER
+
+# Mean and standard deviation of smp's own encoders that are not those of ImageNet, by the start
+# of their names. smp keeps them beside the weights on the hub; this is the table that it was
+# made from (_legacy_pretrained_settings.py of smp 0.4).
+_DPN = ((124 / 255, 117 / 255, 104 / 255), (1 / (0.0167 * 255),) * 3)
+_NORMALISATION = {
+    "dpn": _DPN,
+    "inception": (HALF, HALF),
+    "timm-tf_efficientnet_lite": (HALF, HALF),
+    "xception": (HALF, HALF),
+}
+
+
+def describe(model_id: str) -> ModelSpec:
+    """Describe any architecture of smp with any of its encoders.
+
+    Args:
+        model_id: ``ARCH/ENCODER``, such as ``unet/resnet18`` or ``fpn/tu-convnext_tiny``; a
+            leading ``smp:`` is left aside.
+
+    Returns:
+        An entry named ``smp:ARCH/ENCODER``. The tag of a timm encoder's weights is spelt out in
+        `encoder`, so that the id of a run does not depend on timm's default.
+
+    Raises:
+        ConfigError: If the encoder lacks.
+        UnknownNameError: If smp or timm has no such name; suggests close matches.
+    """
+    import segmentation_models_pytorch as smp
+
+    model_id = model_id.removeprefix("smp:")
+    architecture, _, encoder = model_id.partition("/")
+    architectures = sorted(smp.MODEL_ARCHITECTURES_MAPPING)
+    if architecture not in architectures:
+        raise unknown_name("smp architecture", architecture, architectures)
+    if not encoder:
+        raise ConfigError(
+            f"smp:{model_id} lacks its encoder.",
+            f"Write smp:{architecture}/ENCODER, such as smp:{architecture}/resnet34 or "
+            f"smp:{architecture}/tu-resnet18, where tu- stands before any model of timm.",
+        )
+    facts = _timm_encoder(encoder) if encoder.startswith("tu-") else _smp_encoder(encoder)
+    return ModelSpec(
+        name=f"smp:{model_id}",
+        library=Library.SMP,
+        id=architecture,
+        kinds=SEGMENTATION,
+        **facts,
+    )
+
+
+def _timm_encoder(encoder: str) -> dict[str, Any]:
+    """Fields of an entry with an encoder of timm."""
+    if encoder == LITE0_ENCODER:
+        return {
+            "encoder": encoder,
+            "weights": LITE0_WEIGHTS,
+            "mean": HALF,
+            "std": HALF,
+            "input_size": INPUT_SIZE,
+        }
+    name, weights, cfg = published(encoder.removeprefix("tu-"), "encoder", "encoder", "tu-")
+    return {
+        "encoder": f"tu-{name}",
+        "weights": weights,
+        "mean": tuple(cfg.mean),
+        "std": tuple(cfg.std),
+        "input_size": cfg.input_size[-1] if cfg.fixed_input_size else INPUT_SIZE,
+    }
+
+
+def _smp_encoder(encoder: str) -> dict[str, Any]:
+    """Fields of an entry with an encoder of smp's own."""
+    import timm
+    from segmentation_models_pytorch.encoders import encoders
+
+    if encoder not in encoders:
+        is_timm = timm.is_model(encoder.partition(".")[0])
+        raise unknown_name(
+            "encoder",
+            encoder,
+            # timm's by architecture alone, which is what a user may have left the tu- out of.
+            [*encoders, f"tu-{encoder}"] if is_timm else encoders,
+            "Any model of timm is an encoder too: tu-NAME.",
+        )
+    sets = list(encoders[encoder]["pretrained_settings"])
+    chosen = "imagenet" if "imagenet" in sets else sets[0]
+    mean, std = next(
+        (values for start, values in _NORMALISATION.items() if encoder.startswith(start)),
+        (IMAGENET_MEAN, IMAGENET_STD),
+    )
+    return {
+        "encoder": encoder,
+        "weights": WeightSpec(
+            name=f"smp/{encoder}.{chosen}",
+            data="ImageNet-1k" if chosen == "imagenet" else chosen,
+            images=IMAGENET_1K if chosen == "imagenet" else None,
+            licence="",
+        ),
+        "mean": mean,
+        "std": std,
+        "input_size": INPUT_SIZE,
+    }

@@ -1,0 +1,97 @@
+"""The zoo's classifiers as plain data; any other of timm or torchvision goes by its name there."""
+
+from typing import Any
+
+from marsbench.models.spec import (
+    HALF,
+    IMAGENET_1K,
+    IMAGENET_21K,
+    LITE0_WEIGHTS,
+    Library,
+    ModelSpec,
+    WeightSpec,
+)
+
+
+def _torchvision(
+    name: str, weights: str, parameters: float, model_id: str | None = None, **more: Any
+) -> ModelSpec:
+    model_id = model_id or name
+    published = WeightSpec(
+        name=f"torchvision/{model_id}.{weights}",
+        data="ImageNet-1k",
+        images=IMAGENET_1K,
+        licence="BSD-3-Clause",
+    )
+    return ModelSpec(
+        name=name,
+        library=Library.TORCHVISION,
+        id=model_id,
+        weights=published,
+        parameters=parameters,
+        **more,
+    )
+
+
+def _timm(
+    name: str,
+    model_id: str,
+    parameters: float,
+    data: str = "ImageNet-1k",
+    images: int = IMAGENET_1K,
+    **more: Any,
+) -> ModelSpec:
+    published = WeightSpec(name=f"timm/{model_id}", data=data, images=images, licence="Apache-2.0")
+    facts: dict[str, Any] = {"weights": published} | more
+    return ModelSpec(name=name, library=Library.TIMM, id=model_id, parameters=parameters, **facts)
+
+
+ENTRIES: tuple[ModelSpec, ...] = (
+    # The five of the paper (section 4), with the weights that torchvision calls DEFAULT.
+    _torchvision("resnet101", "IMAGENET1K_V2", 44.5, aliases=("resnet",)),
+    _torchvision("squeezenet1_1", "IMAGENET1K_V1", 1.2, aliases=("squeezenet",)),
+    _torchvision(
+        "inception_v3",
+        "IMAGENET1K_V1",
+        27.2,
+        aliases=("inception",),
+        # The weights were trained on inputs in [-1, 1]; torchvision's own transform rescales
+        # twice to get there.
+        mean=HALF,
+        std=HALF,
+        input_size=299,
+    ),
+    _torchvision(
+        "swinv2_b",
+        "IMAGENET1K_V1",
+        87.9,
+        "swin_v2_b",
+        aliases=("swin", "swin_v2_b"),
+        fixed_size=True,
+        input_size=256,
+    ),
+    _torchvision("vit_l_16", "IMAGENET1K_V1", 304.3, aliases=("vit",), fixed_size=True),
+    # Small ones, for laptops and tests.
+    _timm(
+        "efficientnet_lite0",
+        "tf_efficientnet_lite0.in1k",
+        4.7,
+        weights=LITE0_WEIGHTS,
+        mean=HALF,
+        std=HALF,
+    ),
+    _timm(
+        "vit_tiny",
+        "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+        5.7,
+        "ImageNet-21k, then ImageNet-1k",
+        IMAGENET_21K,
+        fixed_size=True,
+        mean=HALF,
+        std=HALF,
+    ),
+    _timm("resnet10t", "resnet10t.c3_in1k", 5.4, input_size=176),
+    _timm("resnet18", "resnet18.a1_in1k", 11.7),
+    _timm("resnet34", "resnet34.a1_in1k", 21.8),
+)
+"""Every classifier of the zoo, those of spectra aside."""
