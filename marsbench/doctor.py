@@ -1,7 +1,7 @@
-"""What works on this machine, and what is wrong with it.
+"""Checks of this machine: versions, devices, folders, sources and local data.
 
-A broken build of torch may crash or hang on import. It and what is built on it are therefore
-loaded in a process of their own, which runs this module: nothing heavy may stand at its top.
+A broken build of torch may crash or hang on import, so torch and the libraries built on it are
+imported in a child process that runs this module. Nothing heavy may be imported at the top.
 """
 
 import contextlib
@@ -28,22 +28,22 @@ from marsbench.base.version import __version__
 from marsbench.config.schema import RunConfig
 
 LOADING = 180.0
-"""Seconds the libraries have to load; from a slow network disk they take minutes."""
+"""Time limit for importing the libraries, in seconds; a slow network disk needs minutes."""
 
 ANSWERING = 3.0
-"""Seconds a source has to answer, once its name is resolved: that knows no timeout."""
+"""Time limit for an answer of a source, in seconds, after name resolution."""
 
 RUNNER = "marsbench.training.runner"
 MODULES = ("torch", "torchvision", "timm", "pytorch_lightning", RUNNER)
-"""Libraries, and what carries out runs: if that does not load, no run can work."""
+"""Libraries to import, and the runner, without which no run can work."""
 
 WEIGHTS = "https://download.pytorch.org"
-"""Where torch has its weights; the addresses of the other sources the user may choose."""
+"""Host of torch's weights; the URLs of the other sources are configurable."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that will not work, what to do about it, and whether no run at all can work."""
+    """A problem, its remedy, and whether it prevents every run."""
 
     problem: str
     remedy: str
@@ -52,14 +52,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a probe found: facts as plain values, ready for JSON, and what is wrong."""
+    """Result of a probe: facts as plain values, and problems."""
 
     facts: dict[str, Any]
     problems: Sequence[Problem] = ()
 
 
 def examine(*, offline: bool = False) -> dict[str, Findings]:
-    """Look at this machine, and unless offline at the network; findings by subject."""
+    """Run all probes; returns findings by subject. `offline` skips requests."""
     probes: dict[str, Callable[[], Findings]] = {
         "versions": versions,
         "extras": extras,
@@ -76,9 +76,9 @@ def examine(*, offline: bool = False) -> dict[str, Findings]:
 def _tried(name: str, probe: Callable[[], Findings]) -> Findings:
     try:
         return probe()
-    except Exception as error:  # whatever breaks one probe must not hide the others
-        what = f"The probe of {name} broke: {_reason(error)}."
-        remedy = "What it looks at may work all the same; report it, with all of the above."
+    except Exception as error:  # a broken probe must not hide the others
+        what = f"The probe of {name} failed: {_reason(error)}."
+        remedy = "Please report this with the output above; runs may work all the same."
         return Findings({"failed": _reason(error)}, [Problem(what, remedy)])
 
 
@@ -87,32 +87,32 @@ def _reason(error: Exception) -> str:
 
 
 def versions() -> Findings:
-    """Versions, the commit if this is a checkout, and which Python it is."""
+    """Versions of packages, commit of a checkout, and path of the Python executable."""
     facts: dict[str, Any] = {**environment.versions(), "executable": sys.executable}
     return Findings({**facts, "checkout": environment.git_state() or "none"})
 
 
 def extras() -> Findings:
-    """Versions of every extra's packages, or how to install them."""
+    """Versions of the packages of each extra, or the command to install them."""
     facts: dict[str, dict[str, str | None]] = {}
     for line in importlib.metadata.requires("marsbench") or ():
         extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", line)
         package = re.split(r"[^\w.-]", line, maxsplit=1)[0]
-        found = facts.setdefault(extra[1] if extra else "", {})
-        found[package] = environment.installed(package)
+        packages = facts.setdefault(extra[1] if extra else "", {})
+        packages[package] = environment.installed(package)
     missing = [package for package, version in facts.pop("").items() if version is None]
-    facts = {name: found for name, found in facts.items() if name not in ("all", "dev")}
-    for name, found in facts.items():
-        if None in found.values():
-            found["install"] = f"pip install 'marsbench[{name}]'"
+    facts = {name: packages for name, packages in facts.items() if name not in ("all", "dev")}
+    for name, packages in facts.items():
+        if None in packages.values():
+            packages["install"] = f"pip install 'marsbench[{name}]'"
     if not missing:
         return Findings(facts)
-    what = f"Packages that marsbench needs are not installed: {', '.join(missing)}."
+    what = f"Required packages are not installed: {', '.join(missing)}."
     return Findings(facts, [Problem(what, f"pip install {' '.join(missing)}")])
 
 
 def machine() -> Findings:
-    """Processor and memory, as far as this process may use them."""
+    """Processor, cores and memory usable by this process."""
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         line = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
@@ -123,19 +123,18 @@ def machine() -> Findings:
 
 
 def libraries() -> Findings:
-    """Whether torch and what is built on it load, and every CUDA device."""
-    found = ask_libraries()
-    devices = [f"cuda:{i}" for i in range(found.get("cuda", {}).get("devices", 0))]
-    silent = {"failed": "the process that tried it crashed or hung"}
-    facts = {name: found.get(name, silent) for name in (*MODULES, "cuda", *devices)}
+    """Whether torch and its dependents can be imported, and each CUDA device used."""
+    answers = ask_libraries()
+    devices = [f"cuda:{i}" for i in range(answers.get("cuda", {}).get("devices", 0))]
+    silent = {"failed": "the child process crashed or hung"}
+    facts = {name: answers.get(name, silent) for name in (*MODULES, "cuda", *devices)}
     failed = {name: fact["failed"] for name, fact in facts.items() if "failed" in fact}
-    # What stands behind the first that fails may fail for its sake.
+    # Later libraries may fail because of the first.
     first = next(iter(failed), None)
     problems = []
     if first in MODULES:
-        what = f"{first} does not load: {failed[first]}."
-        remedy = "Install again what is named here, torch and torchvision together"
-        remedy = f"{remedy} (tested versions: constraints.txt)."
+        what = f"{first} cannot be imported: {failed[first]}."
+        remedy = "Reinstall it, torch and torchvision together (tested versions: constraints.txt)."
         problems = [Problem(what, remedy, stops_runs=RUNNER in failed)]
     if "torch" not in failed:
         remedy = "Leave it out with CUDA_VISIBLE_DEVICES or trainer.accelerator=cpu, or install a "
@@ -150,13 +149,13 @@ def libraries() -> Findings:
 
 
 def nvidia_is_present() -> bool:
-    """Whether the driver of an NVIDIA device has made its files."""
+    """Whether the NVIDIA driver has created device files."""
     return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def ask_libraries() -> dict[str, dict[str, Any]]:
-    """Ask a process of its own; what it did not come to is missing."""
-    # Its folders are those of this process.
+    """Import the libraries in a child process; unanswered ones are missing from the result."""
+    # The child imports from the same folders.
     folders = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     command = [sys.executable, "-P", "-m", "marsbench.doctor"]
     try:
@@ -167,10 +166,10 @@ def ask_libraries() -> dict[str, dict[str, Any]]:
 
 
 def _answer() -> None:
-    """Print what `ask_libraries` reads."""
+    """Print the answers that `ask_libraries` reads."""
     steps: list[tuple[str, Callable[[str], dict[str, Any]]]] = [(m, _module) for m in MODULES]
     steps.append(("cuda", _cuda))
-    # Libraries may print: their lines go to standard error.
+    # Output of the libraries goes to standard error.
     with os.fdopen(os.dup(1), "w") as out:
         os.dup2(2, 1)
         for name, ask in steps:
@@ -198,16 +197,16 @@ def _cuda(_: str) -> dict[str, Any]:
 def _device(name: str) -> dict[str, Any]:
     import torch
 
-    found = torch.cuda.get_device_properties(name)
+    device = torch.cuda.get_device_properties(name)
     torch.ones(8, 8, device=name).matmul(torch.ones(8, 8, device=name)).sum().item()
     free, memory = torch.cuda.mem_get_info(name)
-    facts = {"name": found.name, "capability": f"sm_{found.major}{found.minor}"}
+    facts = {"name": device.name, "capability": f"sm_{device.major}{device.minor}"}
     # Older devices emulate bfloat16 slowly.
-    return {**facts, "memory": memory, "free": free, "bf16": found.major >= 8}
+    return {**facts, "memory": memory, "free": free, "bf16": device.major >= 8}
 
 
 def folders() -> Findings:
-    """Folders that are written: size, room, and whether a file can be written."""
+    """Folders written by runs: size, free space and permission."""
     from huggingface_hub import constants
 
     from marsbench.data.tools.inventory import size_of
@@ -215,7 +214,10 @@ def folders() -> Findings:
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     torch = Path(os.environ.get("TORCH_HOME") or f"{cache}/torch")
     places = {
-        "MARSBENCH_HOME": (paths.home(), "set MARSBENCH_HOME to another one, or add cache=false"),
+        "MARSBENCH_HOME": (
+            paths.home(),
+            "set MARSBENCH_HOME to another folder, or add cache=false",
+        ),
         "store": (Path(RunConfig().store), "add store=FOLDER"),
         "Hugging Face hub": (Path(constants.HF_HUB_CACHE), "set HF_HOME to another folder"),
         "torch hub": (torch / "hub", "set TORCH_HOME to another folder"),
@@ -226,10 +228,10 @@ def folders() -> Findings:
         facts[name] = fact = _folder(path.expanduser().absolute())
         if not fact["writable"]:
             what = f"Files cannot be written for {name} ({path}): {fact['failed']}."
-            problems.append(Problem(what, f"Mend that, or {move}."))
+            problems.append(Problem(what, f"Fix the permissions, or {move}."))
         elif fact["free"] < 1e9:
             what = f"Only {fact['free'] / 1e6:.0f} MB are free for {name} ({path})."
-            problems.append(Problem(what, f"Make room, or {move}."))
+            problems.append(Problem(what, f"Free space, or {move}."))
     parts = {"decoded images": "decoded", "downloaded data": "data"}
     facts["MARSBENCH_HOME"] |= {what: size_of(paths.home() / part) for what, part in parts.items()}
     shared = Path("/dev/shm")  # noqa: S108
@@ -237,9 +239,9 @@ def folders() -> Findings:
         free = shutil.disk_usage(shared).free
         facts["shared memory"] = {"path": str(shared), "free": free}
         if free < 512e6:  # containers often have 64 MB
-            what = f"Only {free / 1e6:.0f} MB are free in {shared}: processes that load data may "
-            remedy = "Add workers=0, or give the container more (docker run --shm-size=2g)."
-            problems.append(Problem(f"{what}die of it (bus error).", remedy))
+            what = f"Only {free / 1e6:.0f} MB are free in {shared}: data loaders may crash "
+            remedy = "Add workers=0, or enlarge it (docker run --shm-size=2g)."
+            problems.append(Problem(f"{what}(bus error).", remedy))
     return Findings(facts, problems)
 
 
@@ -249,7 +251,7 @@ def _folder(path: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {"path": str(path), "size": size_of(path)}
     above = next(p for p in (path, *path.parents) if os.path.lexists(p))
     try:
-        # Rights alone do not tell of full or read-only disks.
+        # Permissions do not reveal full or read-only disks.
         with tempfile.TemporaryFile(dir=above) as file:
             file.write(b"0")
         return {**facts, "writable": True, "free": shutil.disk_usage(above).free}
@@ -305,7 +307,7 @@ def _ask(url: str, skipped: str | None) -> dict[str, Any]:
 
 
 def local_data() -> Findings:
-    """Which tasks of the catalogue have a folder in the places that are searched."""
+    """Tasks with a folder in the searched places."""
     from marsbench.data.sources import local_places
     from marsbench.data.sources.local import find_folder
     from marsbench.tasks.catalog import TASKS
@@ -313,9 +315,9 @@ def local_data() -> Findings:
     facts: dict[str, dict[str, Any]] = {}
     for name, spec in TASKS.items():
         for what, place in local_places(spec, None).items():
-            found = facts.setdefault(what, {"path": str(place.absolute()), "tasks": []})
+            entry = facts.setdefault(what, {"path": str(place.absolute()), "tasks": []})
             if find_folder(spec, {what: place}) is not None:
-                found["tasks"].append(name)
+                entry["tasks"].append(name)
     return Findings(facts)
 
 

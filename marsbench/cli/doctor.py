@@ -1,4 +1,4 @@
-"""``marsbench doctor``: what will work on this machine."""
+"""``marsbench doctor``: checks of this machine."""
 
 import json
 from dataclasses import asdict
@@ -9,19 +9,19 @@ import typer
 from marsbench.cli.output import Format, FormatOption, friendly, say, size_text
 
 BYTES = ("size", "free", "memory", "decoded images", "downloaded data")
-"""Facts in bytes."""
+"""Names of facts in bytes."""
 
 
 @friendly
 def doctor(
     offline: Annotated[
-        bool, typer.Option("--offline", help="Do not try whether data sources answer.")
+        bool, typer.Option("--offline", help="Send no requests to data sources.")
     ] = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
-    """Show versions, devices, caches, data and sources, and what is wrong with them.
+    """Show versions, devices, caches, data and sources, and problems with them.
 
-    Paste its output into a report of a bug. The exit code is 2 if no run can work here.
+    Paste the output into a bug report. The exit code is 2 if no run can work here.
     """
     from marsbench.doctor import examine
 
@@ -47,7 +47,7 @@ def doctor(
 
 
 def words(name: str, fact: Any) -> str:
-    """Put a fact into words; the name only where it does not speak for itself."""
+    """Format a fact; its name is added unless the value is self-explanatory."""
     if isinstance(fact, dict):
         return ", ".join(words(key, value) for key, value in fact.items())
     if isinstance(fact, list):

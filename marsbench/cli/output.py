@@ -1,4 +1,4 @@
-"""What commands print: tables on a terminal, JSON lines elsewhere; errors in one message."""
+"""Output of commands: tables on a terminal, JSON lines elsewhere, one message per error."""
 
 import functools
 import json
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Format(StrEnum):
-    """How a command prints its result."""
+    """Output format of a command."""
 
     AUTO = "auto"
     TABLE = "table"
@@ -27,7 +27,7 @@ class Format(StrEnum):
 
     @property
     def is_json(self) -> bool:
-        """JSON if asked for, or if nobody is looking."""
+        """Whether to print JSON: on request, or off a terminal."""
         return self is Format.JSON or (self is Format.AUTO and not sys.stdout.isatty())
 
 
@@ -50,7 +50,7 @@ def friendly(command: Callable[P, T]) -> Callable[P, T]:
             note("Interrupted.")
             raise SystemExit(130) from None
         except BrokenPipeError:
-            # The reader, such as `head`, has seen enough.
+            # The reader, such as `head`, has closed the pipe.
             sys.stderr.close()
             raise SystemExit(141) from None
 
@@ -66,12 +66,12 @@ def fail(error: MarsbenchError) -> NoReturn:
 
 
 def note(text: str) -> None:
-    """Print a line to standard error, where it cannot mix with results."""
+    """Print a line to standard error, apart from results."""
     sys.stderr.write(f"{text}\n")
 
 
 def say(text: str) -> None:
-    """Print a line of the result."""
+    """Print a line of the result to standard output."""
     sys.stdout.write(f"{text}\n")
 
 
@@ -81,10 +81,10 @@ def print_rows(
     """Print rows as a table or as JSON lines.
 
     Args:
-        rows: Rows of the same keys.
-        form: How.
+        rows: Rows with equal keys.
+        form: Output format.
         title: Title of the table.
-        right: Columns to align to the right.
+        right: Right-aligned columns.
     """
     if form.is_json:
         for row in rows:
@@ -92,12 +92,12 @@ def print_rows(
         return
     from rich.console import Console
 
-    # Off a terminal rich would cut the table at 80 columns.
+    # Off a terminal rich truncates at 80 columns by default.
     Console(width=None if sys.stdout.isatty() else 160).print(table_of(rows, title, right))
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], title: str, right: Sequence[str] = ()) -> "Table":
-    """Put rows into a table for a terminal; as `print_rows`."""
+    """Build the terminal table of `print_rows`."""
     from rich import box
     from rich.table import Table
 
@@ -111,7 +111,7 @@ def table_of(rows: Sequence[Mapping[str, Any]], title: str, right: Sequence[str]
 
 
 def size_text(count: int) -> str:
-    """Put bytes into words."""
+    """Format a number of bytes."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if count >= size:
             return f"{count / size:.1f} {unit}"

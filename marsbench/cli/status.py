@@ -1,4 +1,4 @@
-"""``marsbench status``: how far sweeps are."""
+"""``marsbench status``: progress of sweeps."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from marsbench.sweep.status import Progress
 
 EVERY = 5.0
-"""Seconds between two looks with --watch."""
+"""Seconds between updates with --watch."""
 
 
 @friendly
@@ -24,14 +24,14 @@ def status(
     words: Annotated[list[str] | None, WORDS] = None,
     store: Annotated[
         Path | None,
-        typer.Option("--store", help="All runs of this store, in place of a suite."),
+        typer.Option("--store", help="Show all runs of this store instead of a suite."),
     ] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Look again every few seconds, on a terminal.")
+        bool, typer.Option("--watch", help="Update every few seconds, on a terminal.")
     ] = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
-    """Show how many runs are done, running, failed and to do, how fast they come, and the ETA.
+    """Show counts of runs by state, throughput, and the ETA.
 
     For example: marsbench status suite=smoke, or: marsbench status --store runs
     """
@@ -40,7 +40,7 @@ def status(
         _watch(look)
         return
     if watch:
-        note("--watch is for terminals: shown once.")
+        note("--watch needs a terminal; shown once.")
     rows, workers = look()
     if form.is_json:
         print_rows([{k: v for k, v in row.items() if k != "eta"} for row in rows], form, "")
@@ -54,7 +54,7 @@ Look = Callable[[], "tuple[list[dict[str, Any]], list[Heartbeat]]"]
 
 
 def _looker(words: list[str], folder: Path | None) -> Look:
-    """Find out what to look at, once; looking is then quick."""
+    """Plan once and return a function that reads the current progress."""
     from marsbench.base.errors import ConfigError
     from marsbench.results.store import Store
 
@@ -64,19 +64,20 @@ def _looker(words: list[str], folder: Path | None) -> Look:
         return _at_suite(words)
     if words:
         raise ConfigError(
-            f"'{words[0]}' narrows no suite.", "Add suite=NAME, or give --store FOLDER alone."
+            f"'{words[0]}' is given without a suite.",
+            "Add suite=NAME, or give --store FOLDER alone.",
         )
     store = Store(folder or "runs")
-    store.paths()  # raises if there is no such store
+    store.paths()  # raises if the store is missing
 
     def look() -> "tuple[list[dict[str, Any]], list[Heartbeat]]":
         from marsbench.sweep import status as state
 
         workers = state.workers_of(store)
-        found = state.sweeps(store)
-        everything = state.ids_on_disk(store).union(*(sweep.ids for sweep in found))
+        sweeps = state.sweeps(store)
+        everything = state.ids_on_disk(store).union(*(sweep.ids for sweep in sweeps))
         rows = [
-            _row("sweep", f"{s.name} ({s.launcher})", store, s.ids, workers) for s in found[-10:]
+            _row("sweep", f"{s.name} ({s.launcher})", store, s.ids, workers) for s in sweeps[-10:]
         ]
         return [*rows, _row("sweep", "all runs of the store", store, everything, workers)], workers
 
@@ -122,18 +123,18 @@ def _row(
 ) -> dict[str, Any]:
     from marsbench.sweep.status import progress
 
-    found: Progress = progress(store, ids, workers)
+    counts: Progress = progress(store, ids, workers)
     return {
         what: name,
-        "runs": found.runs + lacking,
-        "done": found.done,
-        "running": found.running,
-        "failed": found.failed,
-        "to_do": found.to_do,
+        "runs": counts.runs + lacking,
+        "done": counts.done,
+        "running": counts.running,
+        "failed": counts.failed,
+        "to_do": counts.to_do,
         "lacking": lacking,
-        "per_hour": None if found.per_hour is None else round(found.per_hour, 1),
-        "eta_s": None if found.eta is None else round(found.eta),
-        "eta": "" if found.eta is None else hours(found.eta),
+        "per_hour": None if counts.per_hour is None else round(counts.per_hour, 1),
+        "eta_s": None if counts.eta is None else round(counts.eta),
+        "eta": "" if counts.eta is None else hours(counts.eta),
     }
 
 
@@ -144,19 +145,19 @@ def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _lines(workers: "list[Heartbeat]") -> list[str]:
-    """A line for each worker; those that fell silent are said to have."""
+    """Lines about workers; stale ones are marked."""
     from marsbench.sweep.heartbeat import STALE
 
     lines = []
     for beat in workers:
         at = beat.current or f"{len(beat.ids)} runs together"
-        silent = f": silent for {hours(beat.age)}, perhaps lost" if beat.age > STALE else ""
+        silent = f": no heartbeat for {hours(beat.age)}, perhaps lost" if beat.age > STALE else ""
         lines.append(f"worker  {beat.host} {beat.pid} at {at}{silent}")
     return lines
 
 
 def _watch(look: Look) -> None:
-    """Show how far it is until everything is done, or Ctrl-C."""
+    """Update the table until all runs are done, or Ctrl-C."""
     from rich.console import Group
     from rich.live import Live
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""``marsbench sweep``: the runs of a suite that are left, handed to a launcher."""
+"""``marsbench sweep``: the remaining runs of a suite, trained by a launcher."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 WORDS = typer.Argument(
     metavar="KEY=VALUE...",
     help="suite=NAME; task=A,B model= mode= subset= seed= narrow it; launcher=NAME and "
-    "launcher.KEY=VALUE say who works; any other key is set for all runs.",
+    "launcher.KEY=VALUE choose the launcher; any other key is set for all runs.",
     autocompletion=complete.sweep_words,
 )
 
@@ -26,26 +26,27 @@ WORDS = typer.Argument(
 def sweep(
     words: Annotated[list[str] | None, WORDS] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and what it will cost; start nothing.")
+        bool,
+        typer.Option("--dry-run", help="Print the plan and its estimated cost; train nothing."),
     ] = False,
     shard: Annotated[
         str | None,
-        typer.Option("--shard", metavar="I/N", help="Only the I-th of N parts of equal cost."),
+        typer.Option("--shard", metavar="I/N", help="Only the I-th of N shards of equal cost."),
     ] = None,
     print_commands: Annotated[
         bool,
-        typer.Option("--print-commands", help="Print a command line for each unit; start nothing."),
+        typer.Option("--print-commands", help="Print a command line per unit; train nothing."),
     ] = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Carry out failed runs again.")
+        bool, typer.Option("--retry-failed", help="Retry failed runs.")
     ] = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
-    """Carry out the runs of a suite that are not finished.
+    """Train the unfinished runs of a suite.
 
     For example: marsbench sweep suite=smoke
 
-    The same command goes on with what is left, at any time and on any machine that sees the store.
+    The same command continues with the remaining runs, on any machine that shares the store.
     """
     from marsbench.sweep import cost
     from marsbench.sweep.launchers.local import visible_gpus
@@ -74,7 +75,7 @@ def sweep(
 
 
 def read_asked(words: "list[str]") -> "Asked":
-    """Read the words of a sweep; groups such as ``trainer=quick`` set the keys of their YAML."""
+    """Read the arguments of a sweep; groups such as ``trainer=quick`` set the keys of their YAML."""
     from marsbench.cli.compose import GROUPS, set_by_groups, split_word
     from marsbench.sweep.words import read_words
 
@@ -84,7 +85,7 @@ def read_asked(words: "list[str]") -> "Asked":
 
 
 def summary_of(plan: "SweepPlan", asked: "Asked") -> dict[str, Any]:
-    """Count the runs of a plan: in all, by grid, by where they stand; and what they will cost."""
+    """Counts of a plan's runs, in all, by grid and by state, and estimated cost."""
     from marsbench.sweep.planner import State
 
     grids: dict[str, int] = {}
@@ -110,7 +111,7 @@ def summary_of(plan: "SweepPlan", asked: "Asked") -> dict[str, Any]:
 def print_plan(
     plan: "SweepPlan", asked: "Asked", form: Format, *, shard: tuple[int, int] = (1, 1)
 ) -> None:
-    """Print a plan: a summary, and a row for each task."""
+    """Print a plan: a summary, and a row per task."""
     summary = summary_of(plan, asked)
     if shard != (1, 1):
         summary["shard"] = f"{shard[0]}/{shard[1]}"
@@ -130,37 +131,38 @@ def print_plan(
     )
     say(
         f"{summary['runs']:,} runs{parts}: {summary['done']:,} done, {summary['failed']:,} failed, "
-        f"{summary['to_do']:,} to do in {summary['units']:,} units, {summary['lacking']:,} lacking"
+        f"{summary['to_do']:,} to do in {summary['units']:,} units, "
+        f"{summary['lacking']:,} without data or weights"
     )
     say(f"about {hours(plan.seconds)} of one worker's time{_basis(summary)}")
     if summary["lacking"]:
         length = hours(summary["worker_hours_lacking"] * 3600)
         say(
-            f"the {summary['lacking']:,} lacking would be {summary['units_lacking']:,} units, "
-            f"about {length} (a rough guess)"
+            f"the {summary['lacking']:,} without data or weights: "
+            f"{summary['units_lacking']:,} units, about {length} (a rough guess)"
         )
     for row in rows:
         for reason in row["reasons"]:
-            say(f"lacking  {row['task']}: {reason}")
+            say(f"missing  {row['task']}: {reason}")
     if any(run.lacks_data for run in plan.runs):
         say(_WAYS)
 
 
-_WAYS = "         root=FOLDER, `marsbench data download TASK` or source=demo give data."
+_WAYS = "         Fix: add root=FOLDER or source=demo, or run `marsbench data download TASK`."
 
 
 def _basis(summary: dict[str, Any]) -> str:
     measured, rough = summary["estimated_from_records"], summary["estimated_roughly"]
     if not rough:
-        return " (from the store's records of such runs)" if measured else ""
+        return " (from records of similar runs)" if measured else ""
     basis = "samples x epochs x parameters, good for proportions only"
     if not measured:
         return f" (a rough guess: {basis})"
-    return f" ({measured:,} runs from the store's records, {rough:,} a rough guess: {basis})"
+    return f" ({measured:,} runs from records, {rough:,} a rough guess: {basis})"
 
 
 def hours(seconds: float) -> str:
-    """Put a time into words."""
+    """Format a duration."""
     for unit, size in (("days", 172800.0), ("hours", 5400.0), ("minutes", 90.0)):
         if seconds >= size:
             length = {"days": 86400, "hours": 3600, "minutes": 60}[unit]
@@ -169,7 +171,7 @@ def hours(seconds: float) -> str:
 
 
 def _rows(plan: "SweepPlan") -> list[dict[str, Any]]:
-    """A row for each task."""
+    """Rows of the plan's table, one per task."""
     from marsbench.sweep.planner import State
 
     tasks: dict[str, list[PlannedRun]] = {}
@@ -192,17 +194,17 @@ def _rows(plan: "SweepPlan") -> list[dict[str, Any]]:
 
 
 def _reasons(runs: "list[PlannedRun]") -> list[str]:
-    """Say once why runs of a task cannot be had."""
+    """Distinct reasons for missing data or weights, the first three."""
     reasons = list(dict.fromkeys(run.reason for run in runs if run.reason))
     shown = [reason if len(reason) <= 200 else f"{reason[:197]}..." for reason in reasons[:3]]
     return [*shown, f"and {len(reasons) - 3} more reasons"] if len(reasons) > 3 else shown
 
 
 def _print_commands(plan: "SweepPlan", asked: "Asked", *, retry_failed: bool) -> None:
-    """Print a command line for each run, or where runs share features for each unit."""
+    """Print a command line per run, or per unit of runs with shared features."""
     from marsbench.sweep.words import run_command, unit_command
 
-    # Another machine may have the data that lack here.
+    # The missing data may exist on another machine.
     lacking = plan.lacking
     units = [*plan.units, *lacking]
     commands = [
@@ -215,7 +217,7 @@ def _print_commands(plan: "SweepPlan", asked: "Asked", *, retry_failed: bool) ->
         say(command)
     if lacking:
         number = sum(len(unit.runs) for unit in lacking)
-        note(f"The data or weights of {number:,} of these runs are not on this machine.")
+        note(f"Data or weights of {number:,} of these runs are missing on this machine.")
 
 
 def _launch(plan: "SweepPlan", asked: "Asked", form: Format) -> None:
@@ -238,13 +240,13 @@ def _launch(plan: "SweepPlan", asked: "Asked", form: Format) -> None:
     try:
         launcher.launch(folder, files)
     except KeyboardInterrupt:
-        note("The sweep has stopped, and keeps what is done; the same command goes on.")
+        note("The sweep has stopped. Finished runs are kept; the same command continues.")
         raise
     _print_end(plan, asked, form, folder)
 
 
 def _note_left(plan: "SweepPlan") -> None:
-    """Say what is left aside."""
+    """Report runs left out for missing data or weights."""
     for row in _rows(plan):
         for reason in row["reasons"]:
             note(f"Left out of {row['task']} ({row['lacking']:,} runs): {reason}")
@@ -253,7 +255,7 @@ def _note_left(plan: "SweepPlan") -> None:
 
 
 def _print_end(plan: "SweepPlan", asked: "Asked", form: Format, folder: "Path | None") -> None:
-    """Say how a sweep ended; exit code 2 if some of its runs failed or are left."""
+    """Print the end of a sweep; exit code 2 if runs failed or remain."""
     from marsbench.results.store import FAILED, RECORD
     from marsbench.sweep.planner import State
 
@@ -276,18 +278,18 @@ def _print_end(plan: "SweepPlan", asked: "Asked", form: Format, folder: "Path | 
         say(json.dumps(summary))
     else:
         say(
-            f"{asked.suite.name}: {done:,} of {len(plan.runs):,} runs are done, {failed:,} failed, "
-            f"{summary['left']:,} left, {lacking:,} lacking"
+            f"{asked.suite.name}: {done:,} of {len(plan.runs):,} runs done, {failed:,} failed, "
+            f"{summary['left']:,} left, {lacking:,} without data or weights"
         )
     waits = asked.settings.name == "slurm" and folder is not None
     if waits:
-        note("`marsbench status` with the same words shows how far it is.")
+        note("`marsbench status` with the same arguments shows the progress.")
     if failed:
         note(
-            f"{failed:,} runs failed; failed.json in their folders tells why. "
-            "--retry-failed carries them out again."
+            f"{failed:,} runs failed; see failed.json in their folders. Add --retry-failed to "
+            "retry them."
         )
     if summary["left"] and not waits:
-        note(f"{summary['left']:,} runs are left; the same command goes on.")
+        note(f"{summary['left']:,} runs are left; the same command continues.")
     if failed or lacking or (summary["left"] and not waits):
         raise SystemExit(2)

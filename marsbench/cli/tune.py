@@ -26,7 +26,7 @@ def tune(
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE...",
-            help="task=A,B model=A,B mode=A,B; KEY=A,B of what is tuned replaces the space's "
+            help="task=A,B model=A,B mode=A,B; KEY=A,B of a tuned key replaces the space's "
             "values; any other key is set for all runs.",
             autocompletion=complete.run_words,
         ),
@@ -35,14 +35,14 @@ def tune(
         str, typer.Option("--space", help="Values to try: paper (648 settings), quick or a YAML.")
     ] = "paper",
     search: Annotated[
-        str, typer.Option("--search", help="grid, random (--trials of it) or optuna.")
+        str, typer.Option("--search", help="grid, random or optuna (both with --trials).")
     ] = "grid",
     trials: Annotated[
-        int | None, typer.Option("--trials", min=1, help="Settings to try, of random and optuna.")
+        int | None, typer.Option("--trials", min=1, help="Settings to try with random or optuna.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the choices.")] = Path("tuned"),
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be tried; start nothing.")
+        bool, typer.Option("--dry-run", help="Print the number of settings; train nothing.")
     ] = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
@@ -50,8 +50,8 @@ def tune(
 
     For example: marsbench tune task=frost_cls model=efficientnet_lite0 mode=frozen source=demo
 
-    Frozen classification tries all settings together. The choices are small YAML files; `run` and
-    `sweep` take them with hparams=tuned. The same command goes on where it was interrupted.
+    Frozen classification trains all settings together. The choices are small YAML files; `run` and
+    `sweep` read them with hparams=tuned. The same command resumes an interrupted search.
     """
     from marsbench.base.errors import ConfigError, unknown_name
     from marsbench.plan.resolve import Resolver
@@ -61,8 +61,8 @@ def tune(
         raise unknown_name("search", search, list(Search))
     if (search == Search.GRID) is not (trials is None):
         raise ConfigError(
-            f"--search {search} with --trials {trials} makes no sense.",
-            "A grid takes all its settings; random and optuna say how many.",
+            f"--search {search} does not go with --trials {trials}.",
+            "Leave --trials out with grid, which tries all settings; give it with random and optuna.",
         )
     tunings, settings = _read(words or [], space)
     resolver = Resolver()
@@ -87,13 +87,13 @@ def tune(
             note(f"{choice.task} {choice.model} {choice.mode}: {path}")
     _print_choices(choices, form)
     if left:
-        note(f"{left:,} runs are left; the same command goes on, and chooses when all are there.")
+        note(f"{left:,} runs are left; the same command continues, and chooses once all are done.")
     if len(choices) < len(tried) and not (left and settings.name == "slurm"):
         raise SystemExit(2)
 
 
 def _read(words: list[str], space: str) -> "tuple[list[Tuning], LauncherSettings]":
-    """Find what is to be tuned, and who carries it out."""
+    """Read the searches and the launcher's settings from the arguments."""
     import itertools
 
     from marsbench.cli.compose import compose, split_word
@@ -132,14 +132,14 @@ def _read(words: list[str], space: str) -> "tuple[list[Tuning], LauncherSettings
 
 
 def _absolute(place: str | None) -> str | None:
-    """Make a path such as workers elsewhere find it."""
+    """Absolute path for workers with another working directory; URLs stay."""
     if place is None or "://" in place:
         return place
     return str(Path(place).expanduser().absolute())
 
 
 def _carry_out(tried: "list[tuple[Tuning, list[RunConfig]]]", settings: "LauncherSettings") -> None:
-    """Hand what is left to the launcher."""
+    """Train the remaining runs with the launcher."""
     from marsbench.results.store import Store
     from marsbench.sweep.launchers.settings import get_launcher
     from marsbench.sweep.planner import plan_sweep
@@ -173,7 +173,7 @@ def _print_plan(
         }
         for tuning, configs in tried
     ]
-    print_rows(rows, form, "What would be tried", right=("settings",))
+    print_rows(rows, form, "Settings to try", right=("settings",))
 
 
 def _print_choices(choices: "list[Choice]", form: Format) -> None:

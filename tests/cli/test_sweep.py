@@ -182,7 +182,7 @@ def test_commands_for_machines_that_have_the_data(tmp_path: Path) -> None:
     words = ["suite=paper_det", "seed=0", f"root={tmp_path}", f"store={tmp_path}"]
     lines, said = call("sweep", *words, "--print-commands")
     assert len(lines) == 36
-    assert "36 of these runs are not on this machine" in said
+    assert "36 of these runs are missing on this machine" in said
 
 
 def test_a_finished_suite_starts_nothing(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_worker_that_fell_silent_is_not_running(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "node7-1.json").write_text(json.dumps(dataclasses.asdict(beat)))
     shown = CliRunner().invoke(app, ["status", *SMOKE, f"store={tmp_path}", "--format", "table"])
-    assert "silent for 9.0 minutes, perhaps lost" in shown.stdout
+    assert "no heartbeat for 9.0 minutes, perhaps lost" in shown.stdout
     assert "00000" not in shown.stdout
 
 

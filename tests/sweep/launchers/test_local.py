@@ -119,7 +119,7 @@ def test_a_sweep_that_is_stopped_goes_on(how: signal.Signals, tmp_path: Path) ->
     process.send_signal(how)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130, said
-    assert "the same command goes on" in said
+    assert "the same command continues" in said
     assert len(Store(store).paths()) == 1
     assert list(heartbeats(store)) == []
 
