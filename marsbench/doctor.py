@@ -216,7 +216,7 @@ def folders() -> Findings:
     places = {
         "MARSBENCH_HOME": (
             paths.home(),
-            "set MARSBENCH_HOME to another folder, or add cache=false",
+            "set MARSBENCH_HOME elsewhere, or add cache=false",
         ),
         "store": (Path(RunConfig().store), "add store=FOLDER"),
         "Hugging Face hub": (Path(constants.HF_HUB_CACHE), "set HF_HOME to another folder"),

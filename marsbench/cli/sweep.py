@@ -27,7 +27,7 @@ def sweep(
     words: Annotated[list[str] | None, WORDS] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Print the plan and its estimated cost; train nothing."),
+        typer.Option("--dry-run", help="Print the plan and its cost; train nothing."),
     ] = False,
     shard: Annotated[
         str | None,
@@ -75,7 +75,7 @@ def sweep(
 
 
 def read_asked(words: "list[str]") -> "Asked":
-    """Read the arguments of a sweep; groups such as ``trainer=quick`` set the keys of their YAML."""
+    """Read the arguments of a sweep; a group such as ``trainer=quick`` sets its YAML's keys."""
     from marsbench.cli.compose import GROUPS, set_by_groups, split_word
     from marsbench.sweep.words import read_words
 

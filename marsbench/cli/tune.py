@@ -62,7 +62,7 @@ def tune(
     if (search == Search.GRID) is not (trials is None):
         raise ConfigError(
             f"--search {search} does not go with --trials {trials}.",
-            "Leave --trials out with grid, which tries all settings; give it with random and optuna.",
+            "Give --trials with random and optuna; grid tries all settings.",
         )
     tunings, settings = _read(words or [], space)
     resolver = Resolver()
