@@ -1,118 +1,369 @@
-"""Plain values, such as those of a command line, into the fields of dataclasses."""
+"""Plain values of YAML, JSON or a command line, checked and turned into typed dataclasses.
 
+The types of the fields are the only declaration: text, numbers, booleans, `StrEnum`s, further
+dataclasses, tuples, lists and mappings of these, optional or not. Limits stand beside a type, as
+in ``Annotated[int, Limit(low=1)]``. All problems are collected, not only the first.
+"""
+
+import functools
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, NamedTuple, TypeVar
 
-from marsbench.base.errors import ConfigError, unknown_name
+from marsbench.base.errors import unknown_name
+from marsbench.base.keys import unknown_key
 
-LATER: dict[str, tuple[str, ...]] = {"mode": ("zero_shot",)}
-"""Values of the design that this version does not have, by key."""
-
-
-def nest(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nest dotted keys: ``{"optim.lr": 1}`` is ``{"optim": {"lr": 1}}``."""
-    nested: dict[str, Any] = {}
-    for key, value in values.items():
-        group, _, leaf = key.partition(".")
-        if not leaf:
-            if isinstance(value, Mapping) and isinstance(nested.get(key), dict):
-                nested[key] |= value
-            else:
-                nested[key] = dict(value) if isinstance(value, Mapping) else value
-            continue
-        inner = nested.setdefault(group, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"'{group}' is given both a value and the key '{key}'.")
-        inner[leaf] = value
-    return nested
+T = TypeVar("T")
 
 
-def plain(values: Any) -> dict[str, Any]:
-    """Give a dataclass, and those nested in it, as dictionaries of plain values."""
-    found: dict[str, Any] = {}
+class Problem(NamedTuple):
+    """An invalid value.
+
+    Attributes:
+        path: Its key, dotted: ``optim.lr``, or ``classes.2.name`` for the second of a list.
+        message: One sentence or two that name the key.
+    """
+
+    path: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Limits of a number; None is no limit.
+
+    Attributes:
+        low: Smallest value.
+        high: Largest value.
+        above: Largest value that is too small.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+
+    def __str__(self) -> str:
+        if self.low is not None and self.high is not None:
+            return f" from {self.low:.10g} to {self.high:.10g}"
+        low = "" if self.low is None else f" of at least {self.low:g}"
+        above = "" if self.above is None else f" above {self.above:g}"
+        high = "" if self.high is None else f"{' and' if above else ''} up to {self.high:g}"
+        return low + above + high
+
+    def holds(self, value: float) -> bool:
+        """Whether a number is within the limits."""
+        return (
+            (self.low is None or value >= self.low)
+            and (self.high is None or value <= self.high)
+            and (self.above is None or value > self.above)
+        )
+
+
+class NotBlank:
+    """Marks text that holds more than blanks: ``Annotated[str, NotBlank]``."""
+
+
+def to_plain(values: Any) -> dict[str, Any]:
+    """Convert a dataclass and those nested in it to dictionaries of plain values."""
+    plain: dict[str, Any] = {}
     for item in fields(values):
         value = getattr(values, item.name)
         if is_dataclass(value):
-            value = plain(value)
-        found[item.name] = value.value if isinstance(value, StrEnum) else value
-    return found
+            value = to_plain(value)
+        plain[item.name] = value.value if isinstance(value, StrEnum) else value
+    return plain
+
+
+def keys_of(cls: type, prefix: str = "") -> dict[str, type]:
+    """List the dotted keys of a dataclass with the types of their values.
+
+    An optional type is given without its None, a limited one without its limits.
+    """
+    keys: dict[str, type] = {}
+    for name, hint in typing.get_type_hints(cls).items():
+        if is_dataclass(hint):
+            keys |= keys_of(typing.cast(type, hint), f"{prefix}{name}.")
+        else:
+            given = [one for one in typing.get_args(hint) if one is not types.NoneType]
+            keys[prefix + name] = given[0] if _is_union(hint) else hint
+    return keys
 
 
 def build(
-    cls: type,
+    cls: type[T],
     values: Mapping[str, Any],
-    problems: list[str],
-    check_key: Callable[[str], None],
+    problems: list[Problem],
+    *,
+    strict: bool = False,
     prefix: str = "",
-) -> Any:
-    """Build a dataclass, and those nested in it.
+) -> T | None:
+    """Build a dataclass and those nested in it.
 
     Args:
-        cls: The dataclass; its fields are texts, numbers, booleans, `StrEnum`s or dataclasses.
-        values: By field.
-        problems: Collects what is wrong.
-        check_key: Raises if no field is called so.
-        prefix: What stands before the names of the fields.
+        cls: The dataclass.
+        values: Values by field.
+        problems: Receives the problems.
+        strict: Whether a value has to have the type that is declared, as in JSON. By default
+            numbers, booleans and null may be text, as on a command line.
+        prefix: Dotted key of the whole, with a dot at the end, for messages.
+
+    Returns:
+        The dataclass, or None if there was any problem.
     """
-    hints = typing.get_type_hints(cls)
-    chosen: dict[str, Any] = {}
+    before = len(problems)
+    checked = check(cls, values, problems, strict=strict, prefix=prefix)
+    return cls(**checked) if len(problems) == before else None
+
+
+def check(
+    cls: type,
+    values: Mapping[str, Any],
+    problems: list[Problem],
+    *,
+    strict: bool = False,
+    prefix: str = "",
+    omit: Collection[str] = (),
+) -> dict[str, Any]:
+    """Convert values by field; as `build`, for callers that go on after a problem.
+
+    Args:
+        cls: The dataclass.
+        values: Values by field.
+        problems: Receives the problems.
+        strict: As in `build`.
+        prefix: As in `build`.
+        omit: Fields that may not be given.
+
+    Returns:
+        The valid values by field, and no entry for a field that is absent or invalid.
+    """
+    hints = {name: hint for name, hint in _hints(cls).items() if name not in omit}
+    valid: dict[str, Any] = {}
     for key, value in values.items():
         path = f"{prefix}{key}"
         if key not in hints:
-            try:
-                check_key(path)
-            except ConfigError as error:
-                problems.append(f"{error.problem} {error.remedy.partition('`')[0]}".strip())
+            remedy = unknown_key(str(key), [k for k in keys_of(cls) if k not in omit]).remedy
+            problems.append(Problem(path, f"Unknown key '{path}'. {remedy}".strip()))
             continue
-        hint = hints[key]
-        if is_dataclass(hint):
-            if isinstance(value, hint):  # type: ignore[arg-type]
-                chosen[key] = value
-            elif isinstance(value, Mapping):
-                chosen[key] = build(hint, value, problems, check_key, f"{path}.")  # type: ignore[arg-type]
-            else:
-                names = ", ".join(f"{path}.{f.name}" for f in fields(hint))
-                problems.append(f"'{path}' is a group of keys, not a value: set {names}.")
-            continue
-        try:
-            chosen[key] = _value(hint, value, path)
-        except ConfigError as error:
-            problems.append(str(error).replace("\n", " "))
-    return cls(**chosen)
+        before = len(problems)
+        converted = converter(hints[key], strict)(value, path, problems)
+        if len(problems) == before:
+            valid[key] = converted
+    for item in fields(cls):
+        is_required = item.default is MISSING and item.default_factory is MISSING
+        if is_required and item.name not in values and item.name not in omit:
+            problems.append(Problem(f"{prefix}{item.name}", f"'{prefix}{item.name}' is missing."))
+    return valid
 
 
-def _value(hint: Any, value: Any, path: str) -> Any:
-    """Check a value against a field's type; numbers may arrive as text."""
-    if isinstance(hint, types.UnionType):
-        if value is None or value == "null":
-            return None
-        hint = next(t for t in typing.get_args(hint) if t is not type(None))
+Converter = Callable[[Any, str, list[Problem]], Any]
+"""Takes a value, its path and the list of problems; the result counts if no problem was added."""
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {item.name: hints[item.name] for item in fields(cls)}
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (types.UnionType, typing.Union)
+
+
+@functools.cache
+def converter(hint: Any, strict: bool = False) -> Converter:
+    """Build the converter of a type; thousands of records are read with one."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return lambda value, path, problems: value
+    if origin is Annotated:
+        if typing.is_typeddict(args[1]):
+            return _typed_dict(args[1], strict)
+        return _leaf(*_leaf_of(args[0], strict), args[1])
+    if _is_union(hint):
+        inner = converter(next(one for one in args if one is not types.NoneType), strict)
+        none = (None,) if strict else (None, "null")
+        return lambda value, path, problems: None if value in none else inner(value, path, problems)
+    if origin in (tuple, list):
+        return _sequence(origin, args, strict)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return _mapping(args[1], strict)
+    if is_dataclass(hint):
+        return _group(typing.cast(type, hint), strict)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
-        if value in LATER.get(path, ()):
-            raise ConfigError(f"{path}={value} is not there yet in this version.")
-        if value is None or value not in [m.value for m in hint]:
-            raise unknown_name(path, str(value), [m.value for m in hint])
-        return hint(value)
-    if hint is bool:
-        if isinstance(value, bool):
-            return value
-        if str(value).lower() in ("true", "false"):
-            return str(value).lower() == "true"
-        raise ConfigError(f"'{path}' is true or false, not '{value}'.")
+        return _enum(hint)
+    return _leaf(*_leaf_of(hint, strict))
+
+
+def _wrong(path: str, value: Any, wanted: str) -> Problem:
+    return Problem(path, f"'{path}' is {shown(value)}; expected {wanted}.")
+
+
+def shown(value: Any) -> str:
+    """Show a value in a message, in a few words."""
+    if value is None:
+        return "empty"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _leaf(parse: Callable[[Any], Any], wanted: str, limit: Any = None) -> Converter:
+    """Build the converter of a type without parts, from a parser that raises on wrong values."""
+    if isinstance(limit, Limit):
+        wanted += str(limit)
+
+    def convert(value: Any, path: str, problems: list[Problem]) -> Any:
+        try:
+            parsed = parse(value)
+        except (TypeError, ValueError, OverflowError):
+            problems.append(_wrong(path, value, wanted))
+            return None
+        if isinstance(limit, Limit) and not limit.holds(parsed):
+            problems.append(_wrong(path, parsed, wanted))
+        if limit is NotBlank and not parsed.strip():
+            problems.append(Problem(path, f"'{path}' is empty."))
+        return parsed
+
+    return convert
+
+
+def _leaf_of(hint: Any, strict: bool) -> tuple[Callable[[Any], Any], str]:
+    """Look up the parser of a type, and its name for messages."""
+    parse, wanted = {
+        bool: (_bool, "true or false"),
+        str: (_text, "text"),
+        int: (_whole, "a whole number"),
+        float: (_number, "a number"),
+        dict: (lambda value: value, "a mapping"),
+        list: (lambda value: value, "a list"),
+    }[hint]
+    if not strict:
+        return parse, wanted
+    accepted = {int, float} if hint is float else {hint}
     if hint is str:
-        if value is None or isinstance(value, bool | Mapping | list | tuple):
-            raise ConfigError(f"'{path}' is one name, not '{value}'.")
-        return str(value)
-    wanted = "a whole number" if hint is int else "a number"
-    try:
-        number = float(value) if not isinstance(value, bool) else math.nan
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number) or (hint is int and number != int(number)):
-        raise ConfigError(f"'{path}' is {wanted}, not '{value}'.")
-    return int(number) if hint is int else number
+        wanted = "text; put numbers and dates in quotes"
+
+    def exact(value: Any) -> Any:
+        if type(value) not in accepted:
+            raise TypeError
+        return value
+
+    return exact, wanted
+
+
+def _bool(value: Any) -> bool:
+    if not isinstance(value, bool) and str(value).lower() not in ("true", "false"):
+        raise ValueError
+    return str(value).lower() == "true"
+
+
+def _text(value: Any) -> str:
+    if value is None or isinstance(value, bool | Mapping | list | tuple):
+        raise TypeError
+    return str(value)
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _whole(value: Any) -> int:
+    number = _number(value)
+    if number != int(number):
+        raise ValueError
+    return int(number)
+
+
+def _enum(names: type[StrEnum]) -> Converter:
+    known = [member.value for member in names]
+
+    def convert(value: Any, path: str, problems: list[Problem]) -> Any:
+        if value in known:
+            return names(value)
+        error = unknown_name(path, str(value), known)
+        problems.append(Problem(path, f"{error.problem} {error.remedy}"))
+        return None
+
+    return convert
+
+
+def _group(cls: type, strict: bool) -> Converter:
+    """Build the converter of a nested dataclass."""
+
+    def convert(value: Any, path: str, problems: list[Problem]) -> Any:
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, Mapping):
+            return build(cls, value, problems, strict=strict, prefix=f"{path}.")
+        names = ", ".join(keys_of(cls, f"{path}."))
+        problems.append(Problem(path, f"'{path}' is a group of keys, not a value: set {names}."))
+        return None
+
+    return convert
+
+
+def _sequence(origin: Any, args: tuple[Any, ...], strict: bool) -> Converter:
+    """Build the converter of a list, or of a tuple of any or of a fixed length."""
+    each = converter(args[0], strict)
+    plain = frozenset(args) if args[0] in (str, int, bool) else frozenset[type]()
+    length = len(args) if origin is tuple and args[-1] is not Ellipsis else None
+
+    def convert(value: Any, path: str, problems: list[Problem]) -> Any:
+        if not isinstance(value, list | tuple) or length not in (None, len(value)):
+            wanted = "a list" if length is None else f"a list of {length} values"
+            problems.append(_wrong(path, value, wanted))
+            return None
+        if plain.issuperset(map(type, value)):
+            return origin(value)
+        return origin(each(v, f"{path}.{i}", problems) for i, v in enumerate(value, start=1))
+
+    return convert
+
+
+def _mapping(of: Any, strict: bool) -> Converter:
+    """Build the converter of a mapping of text to values of one type."""
+    if of is Any:
+        return _leaf(*_leaf_of(dict, strict=True))
+    each = converter(of, strict)
+    plain = {float: frozenset({int, float})}.get(of, frozenset({of}))
+    is_plain = of in (str, int, float, bool)
+
+    def convert(value: Any, path: str, problems: list[Problem]) -> Any:
+        if not isinstance(value, Mapping):
+            problems.append(_wrong(path, value, "a mapping of names to values"))
+            return None
+        if is_plain and plain.issuperset(map(type, value.values())):
+            return dict(value)
+        return {key: each(v, f"{path}.{key}", problems) for key, v in value.items()}
+
+    return convert
+
+
+def _typed_dict(cls: Any, strict: bool) -> Converter:
+    """Build the converter of a mapping whose known keys have types; others may hold anything."""
+    known = {
+        name: converter(hint, strict)
+        for name, hint in typing.get_type_hints(cls, include_extras=True).items()
+    }
+
+    def convert(value: Any, path: str, problems: list[Problem]) -> Any:
+        if not isinstance(value, Mapping):
+            problems.append(_wrong(path, value, "a mapping of names to values"))
+            return None
+        return {
+            key: known[key](v, f"{path}.{key}", problems) if key in known else v
+            for key, v in value.items()
+        }
+
+    return convert

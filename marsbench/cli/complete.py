@@ -8,14 +8,12 @@ import contextlib
 import io
 import os
 import re
-import types
-import typing
 from collections.abc import Callable, Collection, Iterator
 from enum import StrEnum
-from typing import Any
 
 import typer
 
+from marsbench.base.keys import flatten
 from marsbench.cli.output import say
 
 BASH = ("_MARSBENCH_COMPLETE", "complete_bash")
@@ -121,10 +119,8 @@ def _values(key: str, typed: str) -> list[Match]:
         return special[key]()
     if key in GROUPS:
         return [(choice, "") for choice in group_choices(key)]
-    hint: Any = config_keys()[key]
-    if isinstance(hint, types.UnionType):
-        hint = next(t for t in typing.get_args(hint) if t is not type(None))
-    if isinstance(hint, type) and issubclass(hint, StrEnum):
+    hint = config_keys()[key]
+    if issubclass(hint, StrEnum):
         return [(member.value, "") for member in hint]
     if hint is bool:
         return [("true", ""), ("false", "")]
@@ -157,9 +153,7 @@ def _subsets() -> Iterator[Match]:
 def _default(key: str) -> str:
     from marsbench.config.schema import RunConfig
 
-    group, _, leaf = key.partition(".")
-    value = RunConfig().to_dict()[group]
-    value = value[leaf] if leaf else value
+    value = flatten(RunConfig().to_dict())[key]
     return "null" if value is None else str(value)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from marsbench.base import paths
 from marsbench.base.errors import ConfigError, unknown_name
-from marsbench.base.values import nest
+from marsbench.base.keys import flatten, nest
 from marsbench.config.schema import RunConfig, check_key, config_keys
 from marsbench.plan.tuned import KEYS
 
@@ -90,21 +90,12 @@ def set_by_groups(chosen: Mapping[str, str]) -> dict[str, Any]:
         _check_choice(group, name)
     base = dict.fromkeys(config_keys(), _UNSET)
     composed = _compose([f"{group}={name}" for group, name in chosen.items()], nest(base))
-    flat: dict[str, Any] = {}
-    for key, value in composed.items():
-        inner = value.items() if isinstance(value, Mapping) else [("", value)]
-        flat |= {f"{key}.{leaf}" if leaf else key: v for leaf, v in inner if v != _UNSET}
-    return flat
+    return {key: value for key, value in flatten(composed).items() if value != _UNSET}
 
 
 def _given(composed: dict[str, Any], given: Set[str]) -> dict[str, Any]:
     """Leave out of a composed run what may be tuned and nobody gave, to be filled in."""
-    values = {**composed, **{group: dict(composed[group]) for group in GROUPS if group in composed}}
-    for key in KEYS:
-        group, _, leaf = key.partition(".")
-        if key not in given:
-            values.get(group, {}).pop(leaf, None)
-    return values
+    return nest({k: v for k, v in flatten(composed).items() if k in given or k not in KEYS})
 
 
 def _quoted(value: str) -> str:

@@ -84,13 +84,13 @@ def suites(form: FormatOption = Format.AUTO) -> None:
 @friendly
 def keys(form: FormatOption = Format.AUTO) -> None:
     """List every key of a run with its default and meaning."""
+    from marsbench.base.keys import flatten
     from marsbench.config.notes import key_notes
     from marsbench.config.schema import RunConfig
 
-    defaults = RunConfig().to_dict()
-    rows = []
-    for key, meaning in key_notes().items():
-        group, _, leaf = key.partition(".")
-        default = defaults[group][leaf] if leaf else defaults[group]
-        rows.append({"key": key, "default": default, "meaning": meaning})
+    defaults = flatten(RunConfig().to_dict())
+    rows = [
+        {"key": key, "default": defaults[key], "meaning": meaning}
+        for key, meaning in key_notes().items()
+    ]
     print_rows(rows, form, "Keys of `marsbench run KEY=VALUE ...`")

@@ -96,18 +96,16 @@ def _read(words: list[str], space: str) -> "tuple[list[Tuning], LauncherSettings
     """Read the searches and the launcher's settings from the arguments."""
     import itertools
 
+    from marsbench.base.keys import split
     from marsbench.cli.compose import compose, split_word
     from marsbench.plan.tuned import KEYS
-    from marsbench.sweep.launchers.settings import load_settings
     from marsbench.sweep.suites import canonical
     from marsbench.sweep.tune import TRIALS, Tuning, load_space
+    from marsbench.sweep.words import LAUNCHER, read_launcher
 
     pairs = [split_word(word) for word in words]
-    launcher = {k: v for k, v in pairs if k.partition(".")[0] == "launcher"}
-    settings = load_settings(
-        launcher.pop("launcher", "local"), {k.partition(".")[2]: v for k, v in launcher.items()}
-    )
-    rest = [(k, v) for k, v in pairs if k.partition(".")[0] != "launcher"]
+    settings = read_launcher(dict(pairs))[0]
+    rest = [(key, value) for key, value in pairs if split(key)[0] != LAUNCHER]
     changes = {key: value.split(",") for key, value in rest if key in KEYS}
     values = load_space(space, changes)
     varied = {key: value.split(",") for key, value in rest if key in VARIED}

@@ -5,6 +5,7 @@ import inspect
 import itertools
 import typing
 
+from marsbench.base.keys import split
 from marsbench.config import schema
 from marsbench.config.schema import RunConfig, config_keys
 
@@ -27,5 +28,5 @@ def key_notes() -> dict[str, str]:
     return {
         key: notes[f"{hints[group].__name__}.{leaf}" if leaf else f"RunConfig.{group}"]
         for key in config_keys()
-        for group, _, leaf in [key.partition(".")]
+        for group, leaf in [split(key)]
     }

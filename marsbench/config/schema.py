@@ -6,15 +6,15 @@ override.
 
 import dataclasses
 import re
-import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from marsbench.base.errors import ConfigError, unknown_name
-from marsbench.base.values import build, nest, plain
+from marsbench.base.errors import ConfigError
+from marsbench.base.keys import nest, unknown_key
+from marsbench.base.values import Limit, NotBlank, Problem, build, keys_of, to_plain
 
 
 class Mode(StrEnum):
@@ -138,19 +138,26 @@ DEFAULT_LR = {Mode.SCRATCH: 1e-3, Mode.FROZEN: 1e-3, Mode.FINETUNE: 1e-4}
 """Learning rates where none is given; all three are in the paper's grid (Table 3)."""
 
 
+Positive = Annotated[float, Limit(above=0)]
+NonNegative = Annotated[float, Limit(low=0)]
+Count = Annotated[int, Limit(low=1)]
+CountOrZero = Annotated[int, Limit(low=0)]
+Text = Annotated[str, NotBlank]
+
+
 @dataclass(frozen=True)
 class OptimConfig:
     """Optimiser."""
 
     name: OptimName = OptimName.ADAMW
     """adam, adamw, sgd (with Nesterov momentum); on cached features also lbfgs, to convergence."""
-    lr: float | None = None
+    lr: Positive | None = None
     """Learning rate; by default 1e-3, or 1e-4 when fine-tuning."""
-    weight_decay: float = 0.05
+    weight_decay: NonNegative = 0.05
     """Weight decay (paper, Table 3)."""
-    momentum: float = 0.9
+    momentum: NonNegative = 0.9
     """Momentum of sgd."""
-    batch_size: int = 32
+    batch_size: Count = 32
     """Samples per step and device."""
 
 
@@ -160,11 +167,11 @@ class SchedulerConfig:
 
     name: SchedulerName = SchedulerName.NONE
     """none, cosine (to zero over max_epochs), plateau (on validation loss) or step."""
-    step_size: int = 10
+    step_size: Count = 10
     """Epochs between the drops of `step`."""
-    gamma: float = 0.1
+    gamma: Positive = 0.1
     """Factor of a drop of `step` and `plateau`."""
-    patience: int = 3
+    patience: CountOrZero = 3
     """Epochs without a better validation loss before `plateau` drops."""
 
 
@@ -172,23 +179,23 @@ class SchedulerConfig:
 class TrainerConfig:
     """Training loop; the names are Lightning's own, `patience` is its EarlyStopping's."""
 
-    max_epochs: int = 50
+    max_epochs: Count = 50
     """Most epochs to train (paper: 50, 100 or 200)."""
-    patience: int | None = 5
+    patience: Count | None = 5
     """Epochs without a better validation loss before training stops; null never stops early."""
     checkpoint: Checkpoint = Checkpoint.BEST
     """best, the epoch that validation chooses, or last; in folds, last sets nothing aside."""
     precision: Precision = Precision.FLOAT32
     """32-true, bf16-mixed, 16-mixed or 64-true."""
-    accumulate_grad_batches: int = 1
+    accumulate_grad_batches: Count = 1
     """Batches whose gradients are summed before a step."""
-    gradient_clip_val: float | None = None
+    gradient_clip_val: Positive | None = None
     """Largest gradient norm; null does not clip."""
     accelerator: str = "auto"
     """auto, cpu, gpu or another of Lightning's."""
-    devices: int = 1
+    devices: Count = 1
     """Devices of each node, a number, since it is in the run's id: a step has so many batches."""
-    num_nodes: int = 1
+    num_nodes: Count = 1
     """Nodes; one process per device has to be started on each, as `srun` does."""
     strategy: str = "auto"
     """auto (ddp if there are several devices) or another of Lightning's."""
@@ -222,19 +229,19 @@ class RunConfig:
     """scratch, frozen or finetune."""
     subset: str = "full"
     """full, partition_0.01 ... partition_0.50 or few_shot_1 ... few_shot_20: train split only."""
-    seed: int = 0
+    seed: Annotated[int, Limit(low=0, high=2**32 - 1)] = 0
     """Seed of weights, order and augmentation."""
     source: SourceName = SourceName.AUTO
     """auto, local, huggingface, zenodo or demo; auto is never demo."""
-    root: str | None = None
+    root: Text | None = None
     """Folder (the task's own or one that holds it), archive or fsspec URL of a local source."""
-    size: float = 1.0
+    size: Positive = 1.0
     """Amount of demo data, as a multiple of the recipe's default."""
     revision: str | None = None
     """Commit, tag or branch of hub data; by default what is downloaded, else the newest."""
     protocol: Protocol = Protocol.AUTO
     """online, or cached: heads are fitted on features encoded once; auto: cached where frozen."""
-    side: int | None = None
+    side: Annotated[int, Limit(low=32)] | None = None
     """Side in pixels to which images with masks or boxes are resized; by default the model's."""
     bands: Bands = Bands.RGB
     """rgb, as the paper, or all, of images of more than three bands."""
@@ -244,13 +251,13 @@ class RunConfig:
     """How spectra become images, such as ega_benchmark; by default the model's, else the task's."""
     views: str = "1"
     """d4: the eight flips and turns are cached too; of spectra how many drawings are averaged."""
-    folds: int | None = None
+    folds: Annotated[int, Limit(low=2)] | None = None
     """Parts of the train split that are predicted in turn by models of the others."""
     strict: bool = True
     """Whether spectra that are listed but absent or damaged stop a run; else they are left out."""
-    hparams: str | None = None
+    hparams: Text | None = None
     """tuned, or a folder of what `marsbench tune` chose; keys that are given go before it."""
-    weights: str | None = None
+    weights: Text | None = None
     """Path of a local checkpoint to start from in place of the zoo entry's weights."""
     augment: Augment = Augment.AUTO
     """none, [scale_]hflip, [scale_]d4; auto: d4 from orbit, hflip on the ground, spectral."""
@@ -258,13 +265,13 @@ class RunConfig:
     """none, undersample, oversample (with augmentation) or loss_weight, for unequal classes."""
     loss: LossName = LossName.AUTO
     """cross_entropy, binary_cross_entropy; of masks generalized_dice[_simple|_linear], combined."""
-    outputs: int | None = None
+    outputs: Annotated[int, Limit(low=1, high=2)] | None = None
     """Output nodes of a binary task: 2, or 1 with binary cross entropy (its default)."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
-    store: str = "runs"
+    store: Text = "runs"
     """Folder that collects the records."""
     save_model: bool = True
     """Whether the tested weights are kept beside the record (of a frozen run: the head)."""
@@ -272,7 +279,7 @@ class RunConfig:
     """Whether a small grid of test images, truth and prediction is kept (samples.png)."""
     cache: bool = True
     """Whether decoded images are kept in a memory-mapped cache."""
-    workers: int | None = None
+    workers: CountOrZero | None = None
     """Processes that load data; by default none up to two cores, else up to eight."""
     channels_last: bool = True
     """Whether images and convolutions are laid out channels last, which is faster."""
@@ -289,17 +296,18 @@ class RunConfig:
         Raises:
             ConfigError: If a key is unknown or a value cannot be used; names all of them.
         """
-        problems: list[str] = []
-        config: RunConfig = build(cls, nest(values), problems, check_key)
-        if not problems:
-            problems = _problems(config)
-        if problems:
-            raise ConfigError("\n".join(problems), "`marsbench list keys` shows the keys.")
+        problems: list[Problem] = []
+        config = build(cls, nest(values), problems)
+        messages = (
+            [problem.message for problem in problems] if config is None else _problems(config)
+        )
+        if config is None or messages:
+            raise ConfigError("\n".join(messages), "`marsbench list keys` shows the keys.")
         return dataclasses.replace(config, subset=canonical_subset(config.subset))
 
     def to_dict(self) -> dict[str, Any]:
         """Give the config as plain nested values, as `from_dict` takes them."""
-        return plain(self)
+        return to_plain(self)
 
     @property
     def effective_batch_size(self) -> int:
@@ -324,13 +332,7 @@ class RunConfig:
 
 def config_keys() -> dict[str, type]:
     """Every key of a run, groups dotted (``optim.lr``), with the type of its value."""
-    keys: dict[str, type] = {}
-    for name, hint in typing.get_type_hints(RunConfig).items():
-        if is_dataclass(hint):
-            keys |= {f"{name}.{k}": t for k, t in typing.get_type_hints(hint).items()}
-        else:
-            keys[name] = hint
-    return keys
+    return keys_of(RunConfig)
 
 
 def check_key(key: str, extra: tuple[str, ...] = ()) -> None:
@@ -342,11 +344,7 @@ def check_key(key: str, extra: tuple[str, ...] = ()) -> None:
     """
     known = (*config_keys(), *extra)
     if key not in known:
-        hint = "`marsbench list keys` shows the keys."
-        leaf = [k for k in known if k.rpartition(".")[2] == key]
-        if leaf:
-            raise ConfigError(f"Unknown key '{key}'.", f"Did you mean {' or '.join(leaf)}? {hint}")
-        raise unknown_name("key", key, known, hint)
+        raise unknown_key(key, known, "`marsbench list keys` shows the keys.")
 
 
 def _problems(config: RunConfig) -> list[str]:
@@ -356,44 +354,8 @@ def _problems(config: RunConfig) -> list[str]:
         problems.append("No task is given: add task=NAME (`marsbench list tasks` shows them).")
     if not config.model:
         problems.append("No model is given: add model=NAME (`marsbench list models` shows them).")
-    at_least = {
-        "seed": (config.seed, 0),
-        "optim.batch_size": (config.optim.batch_size, 1),
-        "optim.weight_decay": (config.optim.weight_decay, 0),
-        "optim.momentum": (config.optim.momentum, 0),
-        "scheduler.step_size": (config.scheduler.step_size, 1),
-        "scheduler.patience": (config.scheduler.patience, 0),
-        "trainer.max_epochs": (config.trainer.max_epochs, 1),
-        "trainer.patience": (config.trainer.patience, 1),
-        "trainer.accumulate_grad_batches": (config.trainer.accumulate_grad_batches, 1),
-        "trainer.devices": (config.trainer.devices, 1),
-        "trainer.num_nodes": (config.trainer.num_nodes, 1),
-        "workers": (config.workers, 0),
-        "side": (config.side, 32),
-        "folds": (config.folds, 2),
-    }
-    for key, (number, low) in at_least.items():
-        if number is not None and number < low:
-            problems.append(f"'{key}' is {number}; it must be at least {low}.")
-    above_zero = {
-        "size": config.size,
-        "optim.lr": config.optim.lr,
-        "scheduler.gamma": config.scheduler.gamma,
-        "trainer.gradient_clip_val": config.trainer.gradient_clip_val,
-    }
-    for key, value in above_zero.items():
-        if value is not None and value <= 0:
-            problems.append(f"'{key}' is {value}; it must be above 0.")
     if config.views != Views.D4 and not (config.views.isdecimal() and int(config.views) > 0):
         problems.append(f"'views' is {config.views}; it is d4 or a number of at least 1.")
-    texts = {name: getattr(config, name) for name in ("root", "weights", "hparams", "store")}
-    for key, text in texts.items():
-        if text is not None and not text.strip():
-            problems.append(f"'{key}' is empty.")
-    if config.outputs not in (None, 1, 2):
-        problems.append(f"'outputs' is {config.outputs}; a binary task has 1 or 2 output nodes.")
-    if config.seed >= 2**32:
-        problems.append(f"'seed' is {config.seed}; it must be below 2**32.")
     if (
         config.trainer.checkpoint is Checkpoint.LAST
         and config.scheduler.name is SchedulerName.PLATEAU

@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 
 from marsbench.base.errors import ConfigError
-from marsbench.base.values import nest
+from marsbench.base.files import write_text
+from marsbench.base.keys import flatten, nest
 from marsbench.config.identity import slug
 from marsbench.config.schema import RunConfig
 from marsbench.models.zoo.catalog import get_model
@@ -62,9 +63,7 @@ class Choice:
         """Write the choice into a folder; returns its file."""
         path = path_of(folder, self.task, self.model, self.mode)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.part")
-        partial.write_text(yaml.safe_dump(asdict(self), sort_keys=False))
-        partial.replace(path)
+        write_text(path, yaml.safe_dump(asdict(self), sort_keys=False))
         return path
 
 
@@ -87,8 +86,8 @@ def filled(values: Mapping[str, Any]) -> dict[str, Any]:
     chosen = nested.get("hparams")
     if chosen in (None, "null", ""):
         return nested
-    absent = [key for key in KEYS if not _has(nested, key)]
-    if not absent:  # as in the config of a record
+    given = flatten(nested)
+    if given.keys() >= set(KEYS):  # as in the config of a record
         return nested
     task, model = str(nested.get("task", "")), str(nested.get("model", ""))
     mode = str(nested.get("mode", RunConfig.mode))
@@ -108,13 +107,4 @@ def filled(values: Mapping[str, Any]) -> dict[str, Any]:
         )
     if odd := [key for key in found if key not in KEYS]:
         raise ConfigError(f"{path} sets {', '.join(odd)}, which cannot be tuned.", "Tune again.")
-    for key, value in found.items():
-        if key in absent:
-            group, _, leaf = key.partition(".")
-            nested.setdefault(group, {})[leaf] = value
-    return nested
-
-
-def _has(nested: Mapping[str, Any], key: str) -> bool:
-    group, _, leaf = key.partition(".")
-    return isinstance(nested.get(group), Mapping) and leaf in nested[group]
+    return nest(found | given)

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from marsbench.base import paths
+from marsbench.base import keys, paths
 from marsbench.base.errors import ConfigError, MarsbenchError, unknown_name
 from marsbench.config.schema import RunConfig, canonical_subset, check_key
 from marsbench.models.zoo.catalog import get_model
@@ -146,10 +146,7 @@ def _keys(values: Any, where: str, problems: list[str]) -> dict[str, Any]:
     if not isinstance(values or {}, Mapping):
         problems.append(f"'{where}' is no mapping of keys to values.")
         return {}
-    flat: dict[str, Any] = {}
-    for key, value in (values or {}).items():
-        inner = value.items() if isinstance(value, Mapping) else [(None, value)]
-        flat |= {f"{key}.{leaf}" if leaf else str(key): v for leaf, v in inner}
+    flat = keys.flatten(values or {})
     for key in flat:
         _check(lambda key=key: check_key(key), problems)
         if key in _ALONE:
@@ -223,9 +220,7 @@ def canonical(key: str, value: Any) -> tuple[Any, ...]:
     if key == "subset":
         return (canonical_subset(str(value)),)
     config = RunConfig.from_dict({"task": "-", "model": "-", key: value})
-    group, _, leaf = key.partition(".")
-    plain = getattr(config, group)
-    return (getattr(plain, leaf) if leaf else plain,)
+    return (keys.get(config, key),)
 
 
 def narrowed(suite: Suite, wanted: Mapping[str, Sequence[str]]) -> Suite:

@@ -13,8 +13,8 @@ import yaml
 
 from marsbench.base import paths
 from marsbench.base.errors import ConfigError, MarsbenchError, NotAvailableError, unknown_name
+from marsbench.base.keys import flatten, nest
 from marsbench.base.progress import steps
-from marsbench.base.values import nest
 from marsbench.config.schema import Protocol, RunConfig
 from marsbench.plan.resolve import Resolver
 from marsbench.plan.tuned import KEYS, Choice
@@ -227,12 +227,12 @@ def choose(
     if best is None:
         return None, left
     loss, config, record = best
-    plain = config.to_dict()
+    values = flatten(config.to_dict())
     return Choice(
         task=record.task,
         model=record.model,
         mode=record.mode,
-        set={key: _of(plain, key) for key in tuning.space},
+        set={key: values[key] for key in tuning.space},
         loss=loss,
         tried=done + failed,
         failed=failed,
@@ -254,11 +254,6 @@ def loss_of(record: RunRecord) -> float:
             "Use trainer.checkpoint=best, a val split, and an optimiser other than lbfgs.",
         )
     return float(record.checkpoint["value"])
-
-
-def _of(plain: Mapping[str, Any], key: str) -> Any:
-    group, _, leaf = key.partition(".")
-    return plain[group][leaf]
 
 
 def _plain(value: Any) -> Any:

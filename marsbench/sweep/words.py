@@ -1,6 +1,5 @@
 """What ``marsbench sweep`` and ``marsbench status`` are asked for, in ``key=value`` words."""
 
-import dataclasses
 import json
 import re
 import shlex
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from marsbench.base import keys
 from marsbench.base.errors import ConfigError
 from marsbench.config.schema import RunConfig, check_key
 from marsbench.plan.tuned import KEYS
@@ -66,10 +66,7 @@ def read_words(
             "No suite is given: add suite=NAME.", "`marsbench list suites` shows them."
         )
     suite = load_suite(name)
-    launcher = {k: given.pop(k) for k in list(given) if k.partition(".")[0] == LAUNCHER}
-    settings = load_settings(
-        launcher.pop(LAUNCHER, "local"), {k.partition(".")[2]: v for k, v in launcher.items()}
-    )
+    settings, given = read_launcher(given)
     axes = suite.axes
     wanted = {key: given.pop(key).split(",") for key in list(given) if key in axes}
     for key in given:
@@ -85,6 +82,18 @@ def read_words(
     runs = expand(suite, {**fixed, **_absolute(fixed), "store": str(store.root)})
     words = tuple(f"{key}={value}" for key, value in pairs)
     return Asked(suite, runs, settings, store, words, fixed)
+
+
+def read_launcher(words: Mapping[str, str]) -> tuple[LauncherSettings, dict[str, str]]:
+    """Read the settings that ``launcher=`` and ``launcher.KEY=`` give; returns the other words too.
+
+    Raises:
+        ConfigError: If a setting cannot be used.
+    """
+    given = {key: value for key, value in words.items() if keys.split(key)[0] == LAUNCHER}
+    choice = given.pop(LAUNCHER, "local")
+    settings = load_settings(choice, {keys.split(key)[1]: value for key, value in given.items()})
+    return settings, {k: v for k, v in words.items() if keys.split(k)[0] != LAUNCHER}
 
 
 def _absolute(fixed: Mapping[str, Any]) -> dict[str, str]:
@@ -120,7 +129,7 @@ def run_command(config: RunConfig) -> str:
     values = {**named, **differing(config)}
     if values.pop("hparams", None) is not None:
         # What was tuned is said in full: left out, a value that is the default would be filled in.
-        values |= {key: _value(config, key) for key in KEYS}
+        values |= {key: keys.get(config, key) for key in KEYS}
     words = [f"{key}={_text(value)}" for key, value in values.items()]
     return shlex.join(["marsbench", "run", *words])
 
@@ -132,9 +141,9 @@ def unit_command(runs: Sequence[RunConfig], asked: Asked, *, retry_failed: bool 
     grids = asked.suite.grids
     varied = [key for key in asked.suite.axes if all(key in grid.axes for grid in grids)]
     names = [key for key in varied if key not in ("subset", "seed")]
-    chosen = {key: dict.fromkeys(_text(_value(run, key)) for run in runs) for key in names}
+    chosen = {key: dict.fromkeys(_text(keys.get(run, key)) for run in runs) for key in names}
     given = [word for word in asked.words if word.partition("=")[0] not in names]
-    kept = [word for word in given if word.partition("=")[0].partition(".")[0] != LAUNCHER]
+    kept = [word for word in given if keys.split(word.partition("=")[0])[0] != LAUNCHER]
     words = [f"{key}={','.join(values)}" for key, values in chosen.items()]
     if not any(word.startswith("store=") for word in kept):
         words.append(f"store={first.store}")
@@ -142,26 +151,11 @@ def unit_command(runs: Sequence[RunConfig], asked: Asked, *, retry_failed: bool 
     return shlex.join(["marsbench", "sweep", *kept, *words, *options])
 
 
-def _value(config: RunConfig, key: str) -> Any:
-    group, _, leaf = key.partition(".")
-    value = getattr(config, group)
-    return getattr(value, leaf) if leaf else value
-
-
 def differing(config: RunConfig) -> dict[str, Any]:
     """Keys whose value is not the default, groups dotted."""
-    base = RunConfig()
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(RunConfig):
-        value, default = getattr(config, field.name), getattr(base, field.name)
-        if dataclasses.is_dataclass(value):
-            for leaf in dataclasses.fields(value):
-                inner = getattr(value, leaf.name)
-                if inner != getattr(default, leaf.name):
-                    values[f"{field.name}.{leaf.name}"] = inner
-        elif value != default:
-            values[field.name] = value
-    return values
+    default = keys.flatten(RunConfig().to_dict())
+    values = keys.flatten(config.to_dict())
+    return {key: value for key, value in values.items() if value != default[key]}
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from marsbench.base.errors import unknown_name
-from marsbench.tasks.custom import load_task
 from marsbench.tasks.spec import TASK_FILE, TaskSpec
 from marsbench.tasks.tables import classification, detection, segmentation, spectra
 
@@ -69,6 +68,8 @@ def get_task(name: str) -> TaskSpec:
     if spec is not None:
         return spec
     if _is_path(name):
+        from marsbench.tasks.custom import load_task  # needs yaml
+
         return load_task(Path(name), taken=TASKS)
     raise unknown_name(
         "task",

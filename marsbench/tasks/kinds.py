@@ -98,16 +98,18 @@ class KindInfo:
     Attributes:
         loss: Name of the loss in `marsbench.training.loop.losses.labels`.
         headline: The metric a task of this kind is judged by, unless the task names another.
+        num_classes: Smallest and largest number of classes; None is no limit.
     """
 
     loss: str
     headline: str
+    num_classes: tuple[int, int | None] = (2, None)
 
 
 KINDS: dict[Kind, KindInfo] = {
-    Kind.BINARY: KindInfo("cross_entropy", "f1_weighted"),
+    Kind.BINARY: KindInfo("cross_entropy", "f1_weighted", (2, 2)),
     Kind.MULTICLASS: KindInfo("cross_entropy", "f1_weighted"),
     Kind.MULTILABEL: KindInfo("binary_cross_entropy", "f1_weighted"),
     Kind.SEGMENTATION: KindInfo("generalized_dice", "miou"),
-    Kind.DETECTION: KindInfo("model", "map"),
+    Kind.DETECTION: KindInfo("model", "map", (1, None)),
 }

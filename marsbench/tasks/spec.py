@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
+from marsbench.base.values import Limit
 from marsbench.tasks.kinds import KINDS, Kind, Technique
 
 SPLITS = ("train", "val", "test")
@@ -19,6 +21,18 @@ class Decode(StrEnum):
     IMAGE_MASK = "image_mask"
     IMAGE_BOXES = "image_boxes"
     SPECTRUM = "spectrum"
+
+
+_LABELS = (Decode.IMAGE_LABEL, Decode.PAIR_LABEL, Decode.SPECTRUM)
+
+DECODERS: dict[Kind, tuple[Decode, ...]] = {
+    Kind.BINARY: _LABELS,
+    Kind.MULTICLASS: _LABELS,
+    Kind.MULTILABEL: _LABELS,
+    Kind.SEGMENTATION: (Decode.IMAGE_MASK,),
+    Kind.DETECTION: (Decode.IMAGE_BOXES,),
+}
+"""Decoders that fit a kind; the first is the default."""
 
 
 class Platform(StrEnum):
@@ -42,6 +56,10 @@ class ClassInfo:
     name: str
     description: str = ""
     aliases: tuple[str, ...] = ()
+
+
+Side = Annotated[int, Limit(low=1)]
+Band = Annotated[int, Limit(low=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +96,15 @@ class TaskSpec:
     """
 
     name: str
-    title: str
+    title: str = ""
     kind: Kind
     classes: tuple[ClassInfo, ...]
     decode: Decode = Decode.IMAGE_LABEL
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    channels: int = 1
-    rgb_bands: tuple[int, int, int] | None = None
+    sizes: Mapping[str, Annotated[int, Limit(low=0)]] = field(default_factory=dict)
+    channels: Annotated[int, Limit(low=1)] = 1
+    rgb_bands: tuple[Band, Band, Band] | None = None
     technique: Technique | None = None
-    image_size: tuple[int, int] | None = None
+    image_size: tuple[Side, Side] | None = None
     platform: Platform = Platform.ORBITER
     mission: str = ""
     sensor: str = ""
@@ -94,7 +112,7 @@ class TaskSpec:
     hub_id: str | None = None
     zenodo_title: str | None = None
     headline: str | None = None
-    min_partition: float = 0.01
+    min_partition: Annotated[float, Limit(above=0, high=1)] = 0.01
     few_shot: bool = True
     citation: str = ""
     licence: str = ""

@@ -214,7 +214,7 @@ def test_a_finished_suite_starts_nothing(tmp_path: Path) -> None:
         (["suite=smoke", "task=vit"], "Unknown task 'vit'"),
         (["suite=smoke", "launcher=slrum"], "Unknown launcher 'slrum'"),
         (["suite=smoke", "launcher.job=2"], "launcher.job"),
-        (["suite=smoke", "size=none"], "'size' is a number"),
+        (["suite=smoke", "size=none"], "'size' is 'none'; expected a number"),
         (["suite=smoke", "trainer=quik"], "Unknown choice for trainer 'quik'"),
         (["suite=smoke", "preset=mmls_unet"], "which suite smoke varies"),
         (["suite=smoke", "--shard", "3/2"], "--shard 3/2 is no part"),

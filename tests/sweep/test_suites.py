@@ -124,7 +124,10 @@ def test_a_suite_of_ones_own(tmp_path: Path) -> None:
         ({"grids": [{"task": "frost_cls"}]}, "names no model"),
         ({"grids": [{"task": "frost_clss", "model": "vit"}]}, "Did you mean frost_cls"),
         ({"grids": [{"task": "frost_cls", "model": "vit", "sed": 1}]}, "Unknown key 'sed'"),
-        ({"grids": [{"task": "frost_cls", "model": "vit", "seed": "x"}]}, "'seed' is a whole"),
+        (
+            {"grids": [{"task": "frost_cls", "model": "vit", "seed": "x"}]},
+            "'seed' is 'x'",
+        ),
         ({"grids": [{"task": "frost_cls", "model": "vit", "exclude": {"a": 1}}]}, "never holds"),
         ({"grids": [], "sets": {}}, "'sets' is none of its keys"),
         ({"set": {"store": "x"}, "grids": [{"task": "frost_cls", "model": "vit"}]}, "whole sweep"),

@@ -1,15 +1,15 @@
 """Launchers and their settings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import yaml
 
 from marsbench.base import lazy, paths
 from marsbench.base.errors import ConfigError, unknown_name
-from marsbench.base.values import build
+from marsbench.base.values import Limit, Problem, build
 
 LAUNCHERS = {
     "local": "marsbench.sweep.launchers.local:LocalLauncher",
@@ -19,35 +19,38 @@ LAUNCHERS = {
 """Launcher classes by name, imported on use since each needs packages of its own."""
 
 
+Count = Annotated[int, Limit(low=1)]
+
+
 @dataclass(frozen=True)
 class LauncherSettings:
     """Settings of a launcher; each launcher reads the ones it knows."""
 
     name: str = "local"
     """local, slurm or ray."""
-    jobs: int | None = None
+    jobs: Count | None = None
     """Concurrent worker processes (local, ray); by default half the cores, or one per GPU."""
-    per_gpu: int = 1
+    per_gpu: Count = 1
     """Workers per GPU (local)."""
-    throttle: int | None = None
+    throttle: Count | None = None
     """Concurrent tasks of all arrays together (slurm); at least one per array."""
-    chunk: int = 500
+    chunk: Count = 500
     """Tasks per array (slurm)."""
     partition: str | None = None
     """Partition of the cluster (slurm)."""
-    time: int = 240
+    time: Count = 240
     """Time limit of an array task in minutes (slurm)."""
-    mem_gb: float | None = None
+    mem_gb: Annotated[float, Limit(above=0)] | None = None
     """Memory of a worker in GB; by default the scheduler's."""
-    cpus: int | None = None
+    cpus: Count | None = None
     """Cores of a worker; by default the scheduler's, or an equal share (local)."""
-    gpus: float | None = None
+    gpus: Annotated[float, Limit(low=0)] | None = None
     """GPUs of a worker, a fraction with ray; by default one each if any is visible (local)."""
     setup: str = ""
     """Shell lines run before the worker, such as `module load` (slurm)."""
-    max_retries: int = 10
+    max_retries: Annotated[int, Limit(low=0)] = 10
     """Retries of a unit after preemption, a time limit or a lost worker."""
-    units_per_job: int = 1
+    units_per_job: Count = 1
     """Units per array task, for many small units (slurm)."""
     address: str | None = None
     """Address of the ray cluster; by default a new one on this machine."""
@@ -110,43 +113,11 @@ def load_settings(choice: str, changes: Mapping[str, Any]) -> LauncherSettings:
         raise ConfigError(f"{path} cannot be read: {error}.", "Mend the file.") from error
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path} holds no keys with values.", "Write KEY: VALUE lines.")
-    problems: list[str] = []
     merged = {str(key): value for key, value in {**values, **changes}.items()}
-    settings: LauncherSettings = build(
-        LauncherSettings, merged, problems, _check_key, prefix="launcher."
-    )
-    problems = problems or _problems(settings)
-    if problems:
-        raise ConfigError("\n".join(problems), f"The keys are in {path}.")
-    return replace(settings, setup=settings.setup.replace("\\n", "\n"))
-
-
-def _check_key(key: str) -> None:
-    known = [f"launcher.{field.name}" for field in fields(LauncherSettings)]
-    if key not in known:
-        raise unknown_name("key", key, known)
-
-
-def _problems(settings: LauncherSettings) -> list[str]:
-    """Find values of the right type that still make no sense."""
-    problems = []
+    problems: list[Problem] = []
+    settings = build(LauncherSettings, merged, problems, prefix="launcher.")
+    if settings is None:
+        raise ConfigError("\n".join(p.message for p in problems), f"The keys are in {path}.")
     if settings.name not in LAUNCHERS:
-        problems.append(f"'launcher.name' is {settings.name}; it is {', '.join(LAUNCHERS)}.")
-    at_least: dict[str, float] = {
-        "jobs": 1,
-        "per_gpu": 1,
-        "throttle": 1,
-        "chunk": 1,
-        "time": 1,
-        "cpus": 1,
-        "gpus": 0,
-        "max_retries": 0,
-        "units_per_job": 1,
-    }
-    for key, low in at_least.items():
-        value = getattr(settings, key)
-        if value is not None and value < low:
-            problems.append(f"'launcher.{key}' is {value}; it must be at least {low:g}.")
-    if settings.mem_gb is not None and settings.mem_gb <= 0:
-        problems.append(f"'launcher.mem_gb' is {settings.mem_gb:g}; it must be above 0.")
-    return problems
+        raise unknown_name("launcher.name", settings.name, LAUNCHERS)
+    return replace(settings, setup=settings.setup.replace("\\n", "\n"))

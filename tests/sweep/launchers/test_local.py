@@ -203,7 +203,7 @@ def test_settings(tmp_path: Path) -> None:
         ("local", {"job": "2"}, "launcher.job"),
         ("local", {"jobs": "0"}, "at least 1"),
         ("local", {"jobs": "two"}, "whole number"),
-        ("local", {"name": "pbs"}, "'launcher.name' is pbs"),
+        ("local", {"name": "pbs"}, "Unknown launcher.name 'pbs'"),
         ("local", {"mem_gb": "-1"}, "above 0"),
         ("./nothing.yaml", {}, "cannot be read"),
     ],
