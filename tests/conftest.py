@@ -2,11 +2,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# Before `offline` below: it reads HF_HUB_OFFLINE once, and some tests do use the (local) network.
-import huggingface_hub.constants  # noqa: F401
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from tests.fakes import make_spec, write_folder, write_spec
@@ -57,17 +56,33 @@ def real_data() -> Path:
 def offline(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests off the internet, and the processes they start."""
     if request.node.get_closest_marker("network") is None:
-        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        go_offline(monkeypatch)
+
+
+def go_offline(monkeypatch: pytest.MonkeyPatch, offline: bool = True) -> None:
+    """Forbid downloads, here and in child processes: the client reads the variable once."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1" if offline else "0")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
 
 
 @pytest.fixture
 def server(offline: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A hub and a Zenodo of our own, which this process and its children ask; an empty home."""
-    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HTTP_PROXY", "http_proxy"):
+    for name in ("HF_TOKEN", "TRANSFORMERS_OFFLINE", "HTTP_PROXY", "http_proxy"):
         monkeypatch.delenv(name, raising=False)
+    go_offline(monkeypatch, False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
     monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "home"))
     with Server() as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        use_endpoint(monkeypatch, running.url)
         monkeypatch.setenv("MARSBENCH_ZENODO_API", f"{running.url}/api")
         yield running
+
+
+def use_endpoint(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Let the hub's client ask another address, here and in child processes."""
+    monkeypatch.setenv("HF_ENDPOINT", url)
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    template = "{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{url}/{template}")

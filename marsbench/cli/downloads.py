@@ -129,6 +129,7 @@ def _download(
             folder.rows(split)
         record = (zenodo.read_manifest(folder.folder) or {}).get("record")
         path, found, splits = folder.folder, f"record {record}", list(folder.splits)
+        size = size_of(path)
     else:
         for subset in subsets:
             hub = HubSource(spec, listing, subset)
@@ -136,12 +137,13 @@ def _download(
                 hub.rows(split)
         path, found = listing.folder, listing.revision
         splits = [name for name in listing.splits if not listing.missing([name])]
+        size = listing.size
     return {
         "task": spec.name,
         "source": "zenodo" if source == "zenodo" else "huggingface",
         "revision": found,
         "splits": splits,
-        "size": size_of(path),
+        "size": size,
         "path": str(path),
     }
 

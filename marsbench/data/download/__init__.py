@@ -1,1 +1,1 @@
-"""Transfer of files from the web and safe unpacking of archives."""
+"""Downloads from the web and safe unpacking of archives."""

@@ -8,7 +8,7 @@ from marsbench.base import paths
 from marsbench.base.errors import ConfigError, DataError, DataNotFoundError
 from marsbench.base.progress import tell
 from marsbench.config.schema import SourceName, Subset
-from marsbench.data.download import archives
+from marsbench.data.download.roots import fetch_root
 from marsbench.data.download.web import UnreachableError
 from marsbench.data.rows import Source
 from marsbench.data.sources import hub_files, zenodo
@@ -123,9 +123,7 @@ class _Hub:
         listing = self.known
         if download:
             listing = hub_files.fetch(spec.hub_id, self.revision, [self.subset], splits=self.splits)
-        if listing is None or listing.missing(
-            hub_files.wanted(self.subset, listing.splits, self.splits)
-        ):
+        if listing is None or not listing.serves([self.subset], self.splits):
             raise DataNotFoundError(
                 f"{spec.hub_id} is not among the downloads, or not all that is wanted of it.",
                 f"Run `marsbench data download {spec.word} --subset {self.subset}`.",
@@ -212,7 +210,7 @@ def local_places(spec: TaskSpec, root: str | Path | None) -> dict[str, Path]:
         if not folder.is_dir():
             if "://" not in str(root) and not folder.exists():
                 raise DataNotFoundError(f"root={root} is no folder.", _ways_out(spec))
-            folder = archives.fetch_root(str(root))
+            folder = fetch_root(str(root))
         return {"root": folder}
     places = {"current folder": Path("data"), "download cache": paths.home() / "data"}
     return places if spec.path is None else {"the task's own": spec.path.parent, **places}

@@ -1,53 +1,51 @@
-"""Files of a dataset repository on the Hugging Face hub: listed once, fetched split by split.
+"""Files of a dataset repository on the Hugging Face hub, in the cache of the hub's own client.
 
-A repository is resolved to a commit once and stays there until somebody asks for an update: what
-a study trained on does not change under it, and a run whose files are here makes no request.
-Below ``MARSBENCH_HOME/hub/ORG--NAME`` lie ``refs/main`` (the commit a name stood for), and for
-each commit ``COMMIT/files.json`` (its files by split, with sizes and checksums) and the files
-themselves, which appear by rename and only when their checksum is right.
-
-The hub's own client lists and signs; it does not carry the bytes, since it throws away what an
-interrupted download had.
+The client downloads, locks and stores the files (``HF_HOME``, ``HF_HUB_CACHE``), which other
+tools share. A repository is resolved to a commit once and pinned to it until an update, so that
+data do not change under a study, and a run whose files are present makes no request.
+``MARSBENCH_HOME/hub/ORG--NAME`` holds the pin, ``refs/main``, and for each commit the list of its
+files by split, ``COMMIT.json``.
 """
 
+import contextlib
 import fnmatch
 import json
-import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from marsbench.base import paths
 from marsbench.base.errors import ConfigError, DataError, DataNotFoundError, some
-from marsbench.base.progress import bar
+from marsbench.base.files import once, write_text
+from marsbench.base.version import __version__
 from marsbench.config.schema import Subset
-from marsbench.data.download import transfer, web
-from marsbench.data.download.archives import locked
-from marsbench.data.download.transfer import writing
+from marsbench.data.download.disk import other_digest, writing
 from marsbench.data.download.unpacking import safe_name
-from marsbench.data.download.web import shown
+from marsbench.data.download.web import IDLE, TRANSIENT, UnreachableError, check_online, shown
 from marsbench.tasks.spec import SPLITS
 
-if TYPE_CHECKING:
-    from huggingface_hub.hf_api import DatasetInfo
-
-LISTING = "files.json"
 MAPPING = "mapping.json"
 """Class names, where a repository has them in a file of their own."""
+
+CARD = "README.md"
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 MAIN = "main"
 
+_WEB_LIBRARIES = ("httpx", "httpx2", "requests", "urllib3")
+"""Libraries of the client's versions, whose errors are of the network."""
+
 _SPELLINGS = {"validation": "val", "valid": "val", "dev": "val"}
-"""What other repositories call the splits."""
+"""Other names of the splits."""
 
 
 @dataclass(frozen=True)
 class HubFile:
-    """One file: its path in the repository, bytes and checksum (as of `Remote`) where stated."""
+    """One file: path in the repository, bytes, and ``sha256:HEX`` or ``git-sha1:HEX`` if stated."""
 
     path: str
     size: int | None
@@ -56,44 +54,77 @@ class HubFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a repository holds at one commit.
+    """Files of a repository at one commit.
 
     Attributes:
         repo: ``ORG/NAME``.
         revision: The commit.
         splits: Split to its parquet files, in order.
-        mapping: The file that names the classes, if there is one.
+        mapping: File of the class names, if any.
+        complete: Whether the hub listed the files; else they are those in the client's cache.
     """
 
     repo: str
     revision: str
     splits: Mapping[str, tuple[HubFile, ...]]
     mapping: HubFile | None = None
+    complete: bool = True
 
     @property
     def folder(self) -> Path:
-        """Where the files of this commit lie."""
-        return repo_folder(self.repo) / self.revision
+        """Folder of this commit in the client's cache."""
+        return cache_folder(self.repo) / "snapshots" / self.revision
+
+    @property
+    def size(self) -> int:
+        """Bytes of this commit in the client's cache."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     def files(self, splits: Iterable[str]) -> list[HubFile]:
-        """Files of some splits and the class names; splits that do not exist are left out."""
-        found = [file for split in splits for file in self.splits.get(split, ())]
-        return found if self.mapping is None else [*found, self.mapping]
+        """Files of some splits and the class names; unknown splits are left out."""
+        files = [file for split in splits for file in self.splits.get(split, ())]
+        return files if self.mapping is None else [*files, self.mapping]
 
     def missing(self, splits: Iterable[str]) -> list[HubFile]:
-        """Files of some splits that are not here."""
+        """Files of some splits that are not in the cache."""
         return [file for file in self.files(splits) if not self.has(file)]
 
     def has(self, file: HubFile) -> bool:
-        """Whether a file is here; one that is has been checked when it came."""
+        """Whether a file is in the cache with its stated size."""
         try:
             return (self.folder / file.path).stat().st_size == file.size or file.size is None
         except OSError:
             return False
 
+    def serves(self, subsets: Iterable[Subset], splits: Iterable[str] = SPLITS) -> bool:
+        """Whether all files of some subsets and splits are in the cache.
 
-def repo_folder(repo: str) -> Path:
-    """Where everything of a repository lies."""
+        Without a complete listing, an absent split may be published all the same.
+        """
+        names = [name for subset in subsets for name in wanted(subset, self.splits, splits)]
+        if not self.complete and (
+            any(split_name(subset, self.splits) is None for subset in subsets)
+            or not self.splits.keys() >= set(names)
+        ):
+            return False
+        return not self.missing(names)
+
+
+def cache_folder(repo: str) -> Path:
+    """Folder of a repository in the client's cache."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.file_download import repo_folder_name
+
+    try:
+        name = repo_folder_name(repo_id=repo, repo_type="dataset")
+    except HFValidationError as error:
+        raise ConfigError(f"hub_id {repo} is invalid: {error}", "Give ORG/NAME.") from error
+    return Path(constants.HF_HUB_CACHE).expanduser() / name
+
+
+def pin_folder(repo: str) -> Path:
+    """Folder of a repository's pins and listings."""
     return paths.home() / "hub" / repo.replace("/", "--")
 
 
@@ -111,43 +142,44 @@ def split_name(subset: Subset, splits: Iterable[str]) -> str | None:
 
 
 def wanted(subset: Subset, published: Collection[str], splits: Iterable[str]) -> list[str]:
-    """Published splits behind train, val and test: of train a subset's own part where there is one.
+    """Published splits behind train, val and test.
 
     Args:
-        subset: The subset.
+        subset: Subset of train; its own split replaces the train split where it is published.
         published: All splits of the repository.
-        splits: Which of train, val and test are wanted.
+        splits: Wanted splits of train, val and test.
     """
     train = split_name(subset, published) or "train"
     return [train if split == "train" else split for split in splits]
 
 
 def known_listing(repo: str, revision: str | None) -> Listing | None:
-    """The listing of a repository as it was when it was last resolved; makes no request."""
-    folder = repo_folder(repo)
-    commit = revision or MAIN
-    try:
-        if not COMMIT.fullmatch(commit):
-            commit = (folder / "refs" / _ref(commit)).read_text().strip()
-        values = json.loads((folder / commit / LISTING).read_text())
-        splits = {name: tuple(map(_file, files)) for name, files in values["splits"].items()}
-        mapping = values["mapping"]
-        return Listing(repo, commit, splits, _file(mapping) if mapping else None)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # not there, or changed by something else: it is made anew
+    """Listing of the pinned commit, or of the client's cache; makes no request."""
+    commit = _pinned(repo, revision)
+    return None if commit is None else _read(repo, commit) or _cached(repo, commit)
 
 
-def _file(values: Mapping[str, Any]) -> HubFile:
-    """Read one file of a listing; ValueError if it is not what `_resolve` writes."""
-    file = HubFile(values["path"], values["size"], values["digest"])
-    if not _is_plain(file.path) or not isinstance(file.size, int | None):
-        raise ValueError(file.path)
-    return file
+def held(repo: str) -> list[Listing]:
+    """Listings of all commits in the client's cache."""
+    snapshots = cache_folder(repo) / "snapshots"
+    commits = sorted(p.name for p in snapshots.iterdir()) if snapshots.is_dir() else []
+    listings = [known_listing(repo, commit) for commit in commits if COMMIT.fullmatch(commit)]
+    return [listing for listing in listings if listing is not None]
 
 
-def _is_plain(name: object) -> bool:
-    """Whether a name leads to a file below the commit's folder, and to no other of ours."""
-    return isinstance(name, str) and safe_name(name) == name and not name.endswith(".part")
+def delete(repo: str) -> None:
+    """Delete a repository from the client's cache, and its pins."""
+    from huggingface_hub import scan_cache_dir
+
+    folder = cache_folder(repo)
+    if folder.is_dir():
+        cache = scan_cache_dir()
+        for cached in cache.repos:
+            if cached.repo_path == folder.resolve():
+                cache.delete_revisions(*(r.commit_hash for r in cached.revisions)).execute()
+    for path in (folder, pin_folder(repo)):
+        if path.is_dir():
+            shutil.rmtree(path)
 
 
 def fetch(
@@ -159,134 +191,165 @@ def fetch(
     update: bool = False,
     every_split: bool = False,
 ) -> Listing:
-    """Make sure that the splits of some subsets are here; requests only what is not.
+    """Download the missing files of some subsets, and return the listing of their commit.
 
-    Several processes may ask for the same at once: one works, the others wait.
+    Of several processes one downloads a file and the others wait (the client's locks).
 
     Args:
         repo: ``ORG/NAME``.
-        revision: Commit, tag or branch; None is the commit that is here, else that of main.
-        subsets: Subsets of the train split wanted.
-        splits: Which of train, val and test are wanted.
-        update: Whether to resolve the revision anew, and to bring what is here of the old commit.
-        every_split: Whether all published splits are wanted.
+        revision: Commit, tag or branch; None is the pinned commit, else that of main in the
+            client's cache, else that of main on the hub.
+        subsets: Wanted subsets of the train split.
+        splits: Wanted splits of train, val and test.
+        update: Resolve the revision anew, and download the splits present of the old commit.
+        every_split: Download all published splits.
 
     Raises:
-        DataNotFoundError: If there is no such repository or revision, or it has no such data.
-        TransferError: If it cannot be reached, or what came is not what was promised.
+        DataNotFoundError: If the repository or revision is not found, or has no such data.
+        UnreachableError: If the hub does not answer.
+        DataError: If it refuses, or a file is not as listed.
     """
-
-    def missing(listing: Listing, more: Iterable[str] = ()) -> list[HubFile]:
-        names = list(listing.splits)
-        chosen = names if every_split else [s for u in subsets for s in wanted(u, names, splits)]
-        return listing.missing(dict.fromkeys([*chosen, *more]))
-
     old = known_listing(repo, revision)
-    # Without the lock, which a cache that is shared and read-only could not have.
-    if old is not None and not update and not missing(old):
+    try:
+        listing = _resolve(repo, revision) if update else _listing(repo, revision)
+    except UnreachableError:
+        if update or every_split or old is None or not old.serves(subsets, splits):
+            raise
         return old
-    with locked(repo_folder(repo)):
-        old = known_listing(repo, revision)
-        listing = _resolve(repo, revision) if old is None or update else old
-        here = [] if old is None else [name for name in old.splits if not old.missing([name])]
-        if files := missing(listing, here):
-            _download(listing, files)
-        # Last: until all is here, the old commit is the one that works.
-        ref = _ref(revision or MAIN)
-        if not COMMIT.fullmatch(ref) and (old is None or old.revision != listing.revision):
-            _write(repo_folder(repo) / "refs" / ref, listing.revision)
+    names = list(listing.splits)
+    if not every_split:
+        names = [name for subset in subsets for name in wanted(subset, listing.splits, splits)]
+    if update and old is not None:
+        names += [name for name in old.splits if not old.missing([name])]
+    _download(listing, listing.missing(dict.fromkeys(names)))
+    # Last: until all files are present, the old commit is the one that works.
+    _pin(repo, revision, listing)
     return listing
 
 
-def _download(listing: Listing, files: Sequence[HubFile]) -> None:
-    from huggingface_hub import hf_hub_url
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+def _listing(repo: str, revision: str | None) -> Listing:
+    """Complete listing of the pinned commit; without one, ask the hub and pin."""
 
-    with bar(listing.repo, sum(file.size or 0 for file in files)) as advance:
-        for file in files:
-            url = hf_hub_url(
-                listing.repo,
-                file.path,
-                repo_type="dataset",
-                revision=listing.revision,
-                endpoint=_endpoint(),
-            )
-            path = listing.folder / file.path
+    def read() -> Listing | None:
+        commit = _pinned(repo, revision)
+        return None if commit is None else _read(repo, commit)
+
+    def build() -> Listing:
+        listing = _resolve(repo, _pinned(repo, revision) or revision)
+        _pin(repo, revision, listing)
+        return listing
+
+    if (listing := read()) is not None:
+        return listing
+    check_online(f"hf://datasets/{repo}")
+    with writing(pin_folder(repo)):
+        return once(_pin_path(repo, revision), read, build)
+
+
+def _pinned(repo: str, revision: str | None) -> str | None:
+    """Commit of a revision: pinned, or last resolved by another user of the client's cache."""
+    name = revision or MAIN
+    if COMMIT.fullmatch(name):
+        return name
+    for path in (_pin_path(repo, name), cache_folder(repo) / "refs" / name):
+        with contextlib.suppress(OSError, ValueError):
+            commit = path.read_text(encoding="utf-8").strip()
+            if COMMIT.fullmatch(commit):
+                return commit
+    return None
+
+
+def _pin(repo: str, revision: str | None, listing: Listing) -> None:
+    path = _pin_path(repo, revision)
+    pinned = path.is_file() and path.read_text(encoding="utf-8") == listing.revision
+    if not pinned and not COMMIT.fullmatch(revision or MAIN):
+        with writing(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-            for token in _tokens():
-                remote = transfer.Remote(url, file.size, file.digest, build_hf_headers(token=token))
-                try:
-                    transfer.download(remote, path, advance)
-                    break
-                except web.TransferError as error:
-                    if token is False or error.status not in (401, 403):
-                        raise
+            write_text(path, listing.revision)
 
 
-def _tokens() -> tuple[bool | None, ...]:
-    """Ways to ask, in turn: with the user's token if there is one, then as anybody.
-
-    An old token that the hub refuses must not stand between a user and public data.
-    """
-    from huggingface_hub import get_token
-
-    # None, not True: a user may forbid that a token is sent unasked.
-    return (False,) if get_token() is None else (None, False)
+def _pin_path(repo: str, revision: str | None) -> Path:
+    """File of a branch's or tag's commit; names such as ``refs/pr/1`` are escaped."""
+    return pin_folder(repo) / "refs" / quote(revision or MAIN, safe="").replace(".", "%2E")
 
 
-def _endpoint() -> str:
-    from huggingface_hub import constants
+def _read(repo: str, commit: str) -> Listing | None:
+    """Listing of a commit as the hub gave it; None if it is missing or damaged."""
+    try:
+        values = json.loads((pin_folder(repo) / f"{commit}.json").read_text(encoding="utf-8"))
+        files = {path: HubFile(path, **facts) for path, facts in values["files"].items()}
+        return _build(repo, commit, files, values["splits"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
-    return os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
+
+def _cached(repo: str, commit: str) -> Listing | None:
+    """Listing of the files in the client's cache, which another tool may have downloaded."""
+    from huggingface_hub import DatasetCard
+
+    folder = cache_folder(repo) / "snapshots" / commit
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")]
+    files = {
+        name: HubFile(name, None, _digest_of(folder / name))
+        for name in (*names, MAPPING)
+        if (folder / name).is_file()
+    }
+    card = None
+    with contextlib.suppress(OSError, ValueError):
+        card = DatasetCard.load(folder / CARD).data
+    splits = {name: paths for name, paths in _splits(files, card).items() if _is_whole(paths)}
+    return replace(_build(repo, commit, files, splits), complete=False) if splits else None
+
+
+def _digest_of(path: Path) -> str | None:
+    """Checksum in the name of a cached blob."""
+    name = path.readlink().name if path.is_symlink() else ""
+    return {64: f"sha256:{name}", 40: f"git-sha1:{name}"}.get(len(name))
+
+
+def _is_whole(names: Sequence[str]) -> bool:
+    """Whether a split has as many files as their names say."""
+    count = re.search(r"-of-(\d{5})", names[0])
+    return count is None or int(count[1]) == len(names)
+
+
+def _build(
+    repo: str, commit: str, files: Mapping[str, HubFile], splits: Mapping[str, Sequence[str]]
+) -> Listing:
+    by_split = {name: tuple(files[path] for path in paths) for name, paths in splits.items()}
+    return Listing(repo, commit, by_split, files.get(MAPPING))
 
 
 def _resolve(repo: str, revision: str | None) -> Listing:
-    """Ask the hub which commit a revision is and what it holds, and write that down."""
-    info = _ask(repo, revision)
-    if info.sha is None or not COMMIT.fullmatch(info.sha):
-        raise DataError(f"{shown(_endpoint())} names no commit of {repo}.", "Try again later.")
+    """Ask the hub for the commit of a revision and its files, and write them down."""
+    from huggingface_hub import HfApi
+
+    with _explained(repo, revision):
+        info = HfApi().dataset_info(repo, revision=revision, files_metadata=True, timeout=IDLE)
     files = {
         sibling.rfilename: HubFile(sibling.rfilename, sibling.size, _digest(sibling))
         for sibling in info.siblings or ()
         if sibling.rfilename.endswith(".parquet") or sibling.rfilename == MAPPING
     }
-    if odd := [name for name in files if not _is_plain(name)]:
+    commit = info.sha or ""
+    if bad := [name for name in files if safe_name(name) != name]:
         raise DataError(
-            f"{repo} at {info.sha[:8]} holds files that would be written elsewhere: {some(odd)}.",
+            f"{repo} at {commit[:8]} holds files outside its folder: {some(bad)}.",
             "Do not use this repository, or this mirror of it.",
         )
-    splits = _splits(sorted(files), info.card_data)
-    if not splits:
+    splits = _splits(files, info.card_data)
+    if not splits or not COMMIT.fullmatch(commit):
         raise DataNotFoundError(
-            f"{repo} at {info.sha[:8]} holds no parquet files of a train, val or test split.",
+            f"{repo} at {commit[:8]} holds no parquet files of a train, val or test split.",
             "A hub repository has them as data/SPLIT-00000-of-00001.parquet, which is how "
             "`datasets` writes them (push_to_hub).",
         )
-    listing = Listing(
-        repo,
-        info.sha,
-        {name: tuple(files[path] for path in found) for name, found in splits.items()},
-        files.get(MAPPING),
-    )
-    values = {
-        "splits": {name: [asdict(f) for f in found] for name, found in listing.splits.items()},
-        "mapping": None if listing.mapping is None else asdict(listing.mapping),
-    }
-    _write(listing.folder / LISTING, json.dumps(values, indent=1))
-    return listing
-
-
-def _ref(name: str) -> str:
-    """File name of a branch or tag, such as ``refs/pr/1``."""
-    return quote(name, safe="").replace(".", "%2E")
-
-
-def _write(path: Path, text: str) -> None:
+    facts = {path: {"size": file.size, "digest": file.digest} for path, file in files.items()}
+    path = pin_folder(repo) / f"{commit}.json"
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.part")
-        partial.write_text(text)
-        partial.replace(path)
+        write_text(path, json.dumps({"splits": splits, "files": facts}, indent=1))
+    return _build(repo, commit, files, splits)
 
 
 def _digest(sibling: Any) -> str | None:
@@ -296,12 +359,14 @@ def _digest(sibling: Any) -> str | None:
     return None if sibling.blob_id is None else f"git-sha1:{sibling.blob_id}"
 
 
-def _splits(names: Sequence[str], card: Any) -> dict[str, list[str]]:
+def _splits(names: Iterable[str], card: Any) -> dict[str, list[str]]:
     """Parquet files by split: as the repository's card says, else as their names do."""
-    parquet = [name for name in names if name.endswith(".parquet")]
+    parquet = sorted(name for name in names if name.endswith(".parquet"))
+    configs = (card.to_dict() if card is not None else {}).get("configs") or [{}]
+    default = next((c for c in configs if c.get("config_name") == "default"), configs[0])
     found: dict[str, list[str]] = {}
-    for entry in _card_files(card):
-        patterns = entry.get("path") or []
+    for entry in default.get("data_files") or ():
+        patterns = entry.get("path", ()) if isinstance(entry, dict) else ()
         for pattern in [patterns] if isinstance(patterns, str) else patterns:
             matching = [name for name in parquet if fnmatch.fnmatch(name, pattern)]
             found.setdefault(str(entry.get("split")), []).extend(matching)
@@ -320,74 +385,64 @@ def _splits(names: Sequence[str], card: Any) -> dict[str, list[str]]:
     }
 
 
-def _card_files(card: Any) -> list[dict[str, Any]]:
-    configs = (card.to_dict() if card is not None else {}).get("configs") or []
-    if not isinstance(configs, list) or not configs:
-        return []
-    default = [c for c in configs if c.get("config_name") == "default"] or configs
-    files = default[0].get("data_files") or []
-    return [entry for entry in files if isinstance(entry, dict)] if isinstance(files, list) else []
+def _download(listing: Listing, files: Iterable[HubFile]) -> None:
+    """Download files into the client's cache and compare their checksums."""
+    from huggingface_hub import hf_hub_download
 
-
-def _ask(repo: str, revision: str | None) -> "DatasetInfo":
-    """List a repository, with retries, and as anybody where the user's token is refused."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
-
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repo):
-        raise ConfigError(f"'{repo}' is no repository of the hub.", "Its hub_id is ORG/NAME.")
-    if revision is not None and (".." in revision or not re.fullmatch(r"\w[\w./-]*", revision)):
-        raise ConfigError(f"'{revision}' is no revision.", "Name a commit, a tag or a branch.")
-    if web.offline():
-        raise DataNotFoundError(
-            f"{repo} is not on this machine, and HF_HUB_OFFLINE keeps it from being downloaded.",
-            "Run `marsbench data download TASK` once where there is a network, with the same "
-            "MARSBENCH_HOME, or unset HF_HUB_OFFLINE.",
-        )
-    api, address = HfApi(endpoint=_endpoint(), library_name="marsbench"), shown(_endpoint())
-    tokens = list(_tokens())
-
-    def attempt() -> "DatasetInfo":
-        try:
-            return api.dataset_info(
-                repo, revision=revision, files_metadata=True, token=tokens[0], timeout=web.IDLE
+    for file in files:
+        with _explained(listing.repo, listing.revision):
+            target = hf_hub_download(
+                listing.repo,
+                file.path,
+                repo_type="dataset",
+                revision=listing.revision,
+                library_name="marsbench",
+                library_version=__version__,
+                # A cached file of another size than listed was changed on this machine.
+                force_download=(listing.folder / file.path).exists() and not listing.has(file),
             )
-        except RevisionNotFoundError as error:
+        path = Path(target)
+        if file.digest is not None and (actual := other_digest(path, file.digest)):
+            path.resolve().unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            raise DataError(
+                f"{file.path} of {listing.repo} has the checksum {actual}; expected {file.digest}.",
+                "It was deleted: try again. If it stays, a proxy or mirror changes the file.",
+            )
+
+
+@contextlib.contextmanager
+def _explained(repo: str, revision: str | None) -> Iterator[None]:
+    """Translate errors of the client."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
+
+    try:
+        yield
+    except Exception as error:  # of the client, its web library and the disk
+        cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else None
+        cause = cause or error
+        hub = shown(constants.ENDPOINT)
+        status = getattr(getattr(cause, "response", None), "status_code", None)
+        reason = type(cause).__name__ if status is None else f"HTTP {status}"
+        web_library = type(cause).__module__.partition(".")[0] in _WEB_LIBRARIES
+        if isinstance(cause, RevisionNotFoundError):
             raise DataNotFoundError(
-                f"{repo} has no revision '{revision}'.", "Name a commit, a tag or a branch."
+                f"{repo} has no revision '{revision}'.", "Give a commit, tag or branch."
             ) from error
-        except HfHubHTTPError as error:
-            status = getattr(error.response, "status_code", None)
-            if status in web.RETRIED:
-                wait = web.retry_after(error.response.headers)
-                raise web.Passing(f"HTTP {status}", wait, status) from error
-            if status not in (401, 403, 404):
-                raise web.TransferError(
-                    f"{address} does not list {repo}: HTTP {status}.", "Try again later.", status
-                ) from error
-            if len(tokens) > 1:
-                tokens.pop(0)
-                return attempt()
+        if status in (401, 403, 404):
             raise DataNotFoundError(
-                f"{address} shows no dataset {repo} (HTTP {status}): there is none, or it is not "
-                "public.",
-                "Check its name. For a private one set HF_TOKEN to a token that may read it.",
+                f"Dataset {repo} not found on {hub}, or it is private or gated ({reason}).",
+                f"Check its name. If it is private or gated, accept its terms on "
+                f"{hub}/datasets/{repo} and set HF_TOKEN. An expired token is refused for public "
+                "data too.",
             ) from error
-        except Exception as error:
-            if _is_network(error):
-                raise web.Passing(str(error) or type(error).__name__) from error
-            if isinstance(error, (ValueError, KeyError, TypeError)):
-                # The client expects a listing of what is a proxy's page, or not the hub's.
-                raise web.TransferError(
-                    f"The answer of {address} for {repo} is no listing: {error}.",
-                    "Does a proxy or login page stand between? Is HF_ENDPOINT a hub?",
-                ) from error
-            raise
-
-    return web.patiently(f"{address}/datasets/{repo}", attempt)
-
-
-def _is_network(error: Exception) -> bool:
-    """Whether an error is one of the hub client's web library, which changes between versions."""
-    library = type(error).__module__.partition(".")[0]
-    return isinstance(error, OSError) or library in ("httpx", "httpx2", "requests", "urllib3")
+        if status in TRANSIENT or isinstance(cause, ConnectionError) or web_library:
+            raise UnreachableError(
+                f"{hub} does not answer for {repo}: {reason}.",
+                "Check the network, the proxy (https_proxy) and HF_ENDPOINT, or try again later.",
+            ) from error
+        raise DataError(
+            f"{repo} cannot be downloaded from {hub}: {reason}: {str(cause)[:200]}.",
+            "Check the disk, the proxy, and that HF_ENDPOINT is a hub.",
+        ) from error

@@ -205,6 +205,11 @@ class HubSource:
             path = self.listing.folder / self.listing.mapping.path
             order, codes = class_order(spec, read_mapping(path), str(path))
             return tuple(order), code_notes(codes)
+        if not self.listing.complete:
+            raise DataNotFoundError(
+                f"The class names of {self.where} are not in the cache of the hub's client.",
+                f"Run `marsbench data download {spec.word}` where there is a network.",
+            )
         if spec.path is not None or (spec.kind is Kind.SEGMENTATION and len(spec.classes) == 2):
             # A user's own task lists its classes by id; of two classes the background is 0.
             return spec.class_names, ()

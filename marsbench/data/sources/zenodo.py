@@ -1,25 +1,25 @@
 """Records of the community ``mars-bench`` on Zenodo: one per task, with its folder as an archive.
 
-Their numbers are found by their titles. What was downloaded, and from where, stands in
-``.marsbench.json`` in the task's folder, which is there only when all else is.
+Records are found by their titles. ``.marsbench.json`` in a downloaded folder names the record and
+the archive; it is written last.
 """
 
-import contextlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import urljoin
 
 from marsbench.base import paths
 from marsbench.base.errors import DataError, DataNotFoundError, some
-from marsbench.base.progress import bar
-from marsbench.data.download import transfer
-from marsbench.data.download.archives import MARKER, locked, unpack
-from marsbench.data.download.unpacking import top_folder
+from marsbench.base.files import once
+from marsbench.data.download import web
+from marsbench.data.download.disk import writing
+from marsbench.data.download.unpacking import top_folder, unpack
 from marsbench.data.download.web import get_json, shown
 from marsbench.data.sources.annotations import ANNOTATIONS
 from marsbench.tasks.spec import TaskSpec, normalise
@@ -29,32 +29,26 @@ API = "https://zenodo.org/api"
 
 COMMUNITY = "mars-bench"
 
+MARKER = ".marsbench.json"
+"""Manifest of a downloaded folder."""
+
 MOST_PAGES = 100
 """Pages of a community's list that are read."""
-
-TITLES_SHOWN = 30
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 
 @dataclass(frozen=True)
-class RecordFile:
-    """One file of a record: name, bytes, ``md5:HEX`` and address."""
+class Archive:
+    """Archive of a record: ``digest`` is ``md5:HEX``."""
 
-    name: str
-    size: int
-    digest: str | None
-    url: str
-
-
-@dataclass(frozen=True)
-class RecordInfo:
-    """One record."""
-
-    id: str
+    record: str
     title: str
     doi: str
-    files: tuple[RecordFile, ...]
+    name: str
+    size: int
+    digest: str
+    url: str
 
 
 def api() -> str:
@@ -63,12 +57,12 @@ def api() -> str:
 
 
 def folder(spec: TaskSpec) -> Path:
-    """Where a task's data are once they are downloaded."""
+    """Destination of a task's download."""
     return paths.home() / "data" / (spec.folder or spec.name)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """What is known of a folder that was downloaded; None of any other folder."""
+    """Manifest of a downloaded folder; None of any other folder."""
     try:
         manifest = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -77,97 +71,72 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether a folder was downloaded from Zenodo, and is whole."""
+    """Whether a folder is a complete download from Zenodo."""
     return (read_manifest(folder) or {}).get("source") == "zenodo"
 
 
 def download(spec: TaskSpec) -> Path:
-    """Download a task's data unless they are here, and return their folder.
+    """Download a task's data unless they are present, and return their folder.
 
-    Several processes may ask for the same task at once: one works, the others wait.
+    Of several processes one works and the others wait. An interrupted download starts anew.
 
     Raises:
         DataNotFoundError: If the task has no record.
-        TransferError: If it cannot be downloaded; the same call resumes.
+        UnreachableError: If Zenodo does not answer.
         DataError: If the record is not as published, or its archive cannot be unpacked.
     """
     target = folder(spec)
-    if not is_ours(target):
-        with locked(paths.home() / "downloads" / target.name):
-            if not is_ours(target):
-                _download(spec, target)
-    return target
-
-
-def _download(spec: TaskSpec, target: Path) -> None:
+    if is_ours(target):
+        return target
     if spec.zenodo_title is None:
         raise DataNotFoundError(
             f"Task {spec.name} is not on Zenodo: it names no record.",
             "Give the zenodo_title in a task of your own, or choose another source.",
         )
+    place = paths.home() / "downloads" / target.name
+    with writing(place.parent):
+        return once(
+            place,
+            lambda: target if is_ours(target) else None,
+            lambda: _download(spec, target, place),
+        )
+
+
+def _download(spec: TaskSpec, target: Path, scratch: Path) -> Path:
     if target.exists():
         raise DataError(
             f"{target} was not downloaded by marsbench, and is left as it is.",
             f"Move it away to download the data, or use it: root={target}.",
         )
-    record = find_record(spec.zenodo_title)
-    file = _archive(record, spec)
-    remote = transfer.Remote(file.url, file.size, file.digest)
-    archive = paths.home() / "downloads" / target.name / Path(file.name).name
-    with bar(f"Downloading {archive.name}", file.size) as advance:
-        transfer.download(remote, archive, advance)
-    unpack(archive, target, lambda unpacked: _with_manifest(spec, record, file, unpacked))
-    archive.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        archive.parent.rmdir()  # unless parts of an older record are left in it
+    archive = find_archive(spec)
+    path = scratch / Path(archive.name).name
+    web.download(archive.url, path, archive.digest)
+    unpack(path, target, lambda unpacked: _with_manifest(spec, archive, unpacked))
+    shutil.rmtree(scratch, ignore_errors=True)
+    return target
 
 
-def _archive(record: RecordInfo, spec: TaskSpec) -> RecordFile:
-    """The one archive of a record, or the one of several that is named like the task."""
-    archives = [file for file in record.files if file.name.lower().endswith(ARCHIVES)]
-    names = {normalise(name) for name in (spec.folder, spec.name)}
-    named = [file for file in archives if normalise(_stem(file.name)) in names]
-    for choice in (archives, named):
-        if len(choice) == 1:
-            return choice[0]
-    files = ", ".join(file.name for file in record.files) or "none"
-    raise DataError(
-        f"It is not clear which file of record {record.id} ({record.title}) is the data of "
-        f"{spec.name}: {files}.",
-        f"Download the right one by hand ({_record_page(record.id)}) and give root=ARCHIVE.",
-    )
-
-
-def _record_page(record_id: str) -> str:
-    return f"{shown(api())}/records/{record_id}"
-
-
-def _stem(name: str) -> str:
-    ends = sorted((end for end in ARCHIVES if name.lower().endswith(end)), key=len)
-    return name[: -len(ends[-1])] if ends else name
-
-
-def _with_manifest(spec: TaskSpec, record: RecordInfo, file: RecordFile, unpacked: Path) -> Path:
-    """Find the task's folder in what was unpacked, and write there what it is."""
+def _with_manifest(spec: TaskSpec, archive: Archive, unpacked: Path) -> Path:
+    """Find the task's folder among the unpacked files, and write its manifest."""
     top = top_folder(unpacked)
     places = [p for p in (top, top / folder(spec).name) if (p / ANNOTATIONS).is_file()]
     if not places:
         entries = some(sorted(entry.name for entry in top.iterdir()))
         raise DataError(
-            f"Record {record.id} ({record.title}) holds no published layout: no {ANNOTATIONS} in "
-            f"{file.name}, only {entries}.",
+            f"Record {archive.record} ({archive.title}) holds no published layout: no "
+            f"{ANNOTATIONS} in {archive.name}, only {entries}.",
             f"Is it the data of {spec.name}? Else arrange it by hand and give root=FOLDER.",
         )
     count, size = measure(places[0])
     manifest = {
         "source": "zenodo",
-        "record": record.id,
-        "doi": record.doi,
-        "title": record.title,
-        "file": file.name,
-        "md5": (file.digest or "").removeprefix("md5:"),
-        "size": file.size,
-        "url": shown(file.url),
+        "record": archive.record,
+        "doi": archive.doi,
+        "title": archive.title,
+        "file": archive.name,
+        "md5": archive.digest.removeprefix("md5:"),
+        "size": archive.size,
+        "url": shown(archive.url),
         "files": count,
         "bytes": size,
         "downloaded": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -177,7 +146,7 @@ def _with_manifest(spec: TaskSpec, record: RecordInfo, file: RecordFile, unpacke
 
 
 def measure(folder: Path) -> tuple[int, int]:
-    """Files and bytes of a task's folder, our own and the lists of subsets left out.
+    """Count files and bytes of a task's folder, without the manifest and the lists of subsets.
 
     A user may add lists (`marsbench data subsets`).
     """
@@ -191,47 +160,70 @@ def measure(folder: Path) -> tuple[int, int]:
     return count, size
 
 
-def find_record(title: str) -> RecordInfo:
-    """Find the community's record with a title, or with one that holds it as whole words.
+def find_archive(spec: TaskSpec) -> Archive:
+    """Find a task's archive in the community's record of its title.
 
-    Case and punctuation do not count.
+    The title may hold more words; case and punctuation do not count. Of several archives the one
+    named like the task is taken.
 
     Raises:
-        DataNotFoundError: If there is none; names the titles there are.
-        DataError: If there are several, or the answers are not understood.
-        TransferError: If the service cannot be reached.
+        DataNotFoundError: If no record has the title.
+        DataError: If several have, or the archive is ambiguous.
+        UnreachableError: If Zenodo does not answer.
     """
-    hits = [(_title(hit), hit) for hit in _hits()]
+    title = spec.zenodo_title or ""
+    titles = [(_title(hit), hit) for hit in _hits()]
     wanted = normalise(title)
-    same = [hit for found, hit in hits if normalise(found) == wanted]
-    like = [hit for found, hit in hits if f" {wanted} " in f" {normalise(found)} "]
+    same = [hit for name, hit in titles if normalise(name) == wanted]
+    like = [hit for name, hit in titles if f" {wanted} " in f" {normalise(name)} "]
     matches = same or like
-    if not matches:
-        titles = [found for found, _ in hits]
-        listed = ", ".join(titles[:TITLES_SHOWN]) or "none"
-        more = f" and {len(titles) - TITLES_SHOWN} more" if len(titles) > TITLES_SHOWN else ""
-        raise DataNotFoundError(
-            f"No record of the community {COMMUNITY} on {shown(api())} is titled '{title}'; its "
-            f"records are: {listed}{more}.",
-            "Has it been renamed? Then download it by hand and give root=ARCHIVE.",
-        )
-    if len(matches) > 1:
-        found = ", ".join(f"{hit.get('id')} ({_title(hit)})" for hit in matches)
-        raise DataError(
-            f"{len(matches)} records of the community {COMMUNITY} are titled '{title}': {found}.",
+    if len(matches) != 1:
+        listed = some(f"{hit.get('id')} ({_title(hit)})" for hit in matches)
+        records = f"its records are: {some(name for name, _ in titles) or 'none'}"
+        raise (DataError if matches else DataNotFoundError)(
+            f"{len(matches)} records of the community {COMMUNITY} on {shown(api())} are titled "
+            f"'{title}': {listed or records}.",
             "Download the right one by hand and give root=ARCHIVE.",
         )
-    return _info(matches[0])
+    (hit,) = matches
+    url = f"{api()}/records/{hit.get('id')}"
+    hit = hit if hit.get("files") else get_json(url)
+    try:
+        return _archive(spec, hit)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise _not_understood(url) from error
+
+
+def _archive(spec: TaskSpec, record: Mapping[str, Any]) -> Archive:
+    files = {file["key"]: file for file in record["files"]}
+    archives = [name for name in files if name.lower().endswith(ARCHIVES)]
+    names = {normalise(name) for name in (spec.folder, spec.name)}
+    named = [name for name in archives if normalise(name.partition(".")[0]) in names]
+    choices = archives if len(archives) == 1 else named
+    if len(choices) != 1:
+        raise DataError(
+            f"The archive of {spec.name} in record {record['id']} ({_title(record)}) is "
+            f"ambiguous; its files are: {', '.join(files) or 'none'}.",
+            f"Download the right one by hand ({shown(api())}/records/{record['id']}) and give "
+            "root=ARCHIVE.",
+        )
+    file = files[choices[0]]
+    return Archive(
+        str(record["id"]),
+        _title(record),
+        str(record.get("doi") or ""),
+        file["key"],
+        file["size"],
+        file["checksum"],
+        file["links"]["self"],
+    )
 
 
 def _hits() -> Iterator[Mapping[str, Any]]:
-    """All records of the community, page by page."""
+    """Records of the community, page by page."""
     # As it is: the service has refused other page sizes.
     url = f"{api()}/communities/{COMMUNITY}/records"
-    host = urlsplit(url).netloc
-    visited: set[str] = set()
-    while url not in visited and len(visited) < MOST_PAGES:
-        visited.add(url)
+    for _ in range(MOST_PAGES):
         page = get_json(url)
         try:
             yield from page["hits"]["hits"]
@@ -241,43 +233,14 @@ def _hits() -> Iterator[Mapping[str, Any]]:
         if not following:
             return
         url = urljoin(url, following)
-        if urlsplit(url).netloc != host:
-            raise DataError(
-                f"The list of records on {host} goes on at another host: {url}.",
-                "Set MARSBENCH_ZENODO_API to that host if you trust it.",
-            )
 
 
 def _title(hit: Mapping[str, Any]) -> str:
     return str((hit.get("metadata") or {}).get("title") or hit.get("title") or "")
 
 
-def _info(hit: Mapping[str, Any]) -> RecordInfo:
-    url = f"{api()}/records/{hit.get('id')}"
-    if not hit.get("files"):
-        hit = get_json(url)
-    try:
-        files = hit.get("files") or []
-        entries = files["entries"].values() if isinstance(files, dict) else files
-        return RecordInfo(
-            str(hit["id"]),
-            _title(hit),
-            str(hit.get("doi") or ""),
-            tuple(_file(entry, url) for entry in entries),
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _not_understood(url) from error
-
-
-def _file(entry: Mapping[str, Any], record_url: str) -> RecordFile:
-    name, links = str(entry["key"]), entry.get("links") or {}
-    url = links.get("content") or links.get("self")
-    url = url or f"{record_url}/files/{quote(name, safe='')}/content"
-    return RecordFile(name, int(entry["size"]), entry.get("checksum") or None, str(url))
-
-
 def _not_understood(url: str) -> DataError:
     return DataError(
-        f"The answer of {shown(url)} is not understood.",
+        f"The answer of {shown(url)} has an unknown form.",
         "Has the service changed? Download the record by hand and give root=ARCHIVE.",
     )

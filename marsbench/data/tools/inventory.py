@@ -10,9 +10,8 @@ from typing import Any
 
 from marsbench.base import paths
 from marsbench.base.errors import DataError
-from marsbench.base.progress import bar
-from marsbench.data.download import archives
-from marsbench.data.download.transfer import other_digest
+from marsbench.base.progress import track
+from marsbench.data.download.disk import other_digest
 from marsbench.data.sources import hub_files, zenodo
 from marsbench.data.sources.hub_files import Listing
 from marsbench.tasks.catalog import TASKS
@@ -82,17 +81,12 @@ def clean(spec: TaskSpec | None, *, dry_run: bool = False) -> list[Held]:
     mine = [held for held in found if held.task == name and held.what != OWN]
     if dry_run or not mine:
         return mine
-    hub_id = None if spec is None else spec.hub_id
-    repo = None if hub_id is None else hub_files.repo_folder(hub_id)
     try:
         for held in mine:
             if held.what != "huggingface":
                 _delete(held.path)
-        if repo is not None and repo.is_dir():
-            # With the commit that a name stood for, so that the next download asks anew; a
-            # download that is under way is let finish.
-            with archives.locked(repo):
-                shutil.rmtree(repo)
+        if spec is not None and spec.hub_id is not None:
+            hub_files.delete(spec.hub_id)
     except OSError as error:
         raise DataError(
             f"{error.filename} cannot be deleted: {error.strerror}.", "Mend that, and try again."
@@ -110,14 +104,10 @@ def _delete(folder: Path) -> None:
 
 
 def _hub(specs: Sequence[TaskSpec], *, check: bool) -> Iterator[Held]:
-    tasks = {hub_files.repo_folder(s.hub_id).name: s for s in specs if s.hub_id}
-    for folder in _below(paths.home() / "hub"):
-        spec = tasks.get(folder.name)
-        for commit in _below(folder):
-            repo = spec.hub_id if spec is not None and spec.hub_id else folder.name
-            listing = hub_files.known_listing(repo, commit.name)
-            if listing is None:
-                continue
+    tasks = {spec.hub_id: spec.name for spec in specs if spec.hub_id}
+    pinned = {folder.name.replace("--", "/", 1) for folder in _below(paths.home() / "hub")}
+    for repo in sorted({*tasks, *pinned}):
+        for listing in hub_files.held(repo):
             here = [name for name in listing.splits if not listing.missing([name])]
             problems = [
                 f"{split} is incomplete"
@@ -127,10 +117,10 @@ def _hub(specs: Sequence[TaskSpec], *, check: bool) -> Iterator[Held]:
             if check:
                 problems += _damaged(listing, here)
             yield Held(
-                folder.name if spec is None else spec.name,
+                tasks.get(repo, repo.replace("/", "--")),
                 "huggingface",
-                commit,
-                size_of(commit),
+                listing.folder,
+                listing.size,
                 listing.revision,
                 tuple(here),
                 tuple(problems),
@@ -138,14 +128,11 @@ def _hub(specs: Sequence[TaskSpec], *, check: bool) -> Iterator[Held]:
 
 
 def _damaged(listing: Listing, splits: list[str]) -> list[str]:
-    files = listing.files(splits)
     problems = []
-    with bar(f"Reading {listing.repo}", sum(file.size or 0 for file in files)) as advance:
-        for file in files:
-            path = listing.folder / file.path
-            if file.digest is not None and (found := other_digest(path, file.digest)):
-                problems.append(f"{path} is damaged: {found}, not {file.digest}")
-            advance(file.size or 0)
+    for file in track(files := listing.files(splits), f"Reading {listing.repo}", len(files)):
+        path = listing.folder / file.path
+        if file.digest is not None and (actual := other_digest(path, file.digest)):
+            problems.append(f"{path} is damaged: {actual}, not {file.digest}")
     return problems
 
 

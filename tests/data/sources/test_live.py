@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from marsbench.config.schema import SourceName, parse_subset
-from marsbench.data.download import web
-from marsbench.data.download.web import TransferError
+from marsbench.data.download.web import UnreachableError, get_json
 from marsbench.data.sources import hub_files, open_source, zenodo
 from marsbench.tasks.catalog import TASKS
 
@@ -20,14 +19,10 @@ ON_ZENODO = [name for name, spec in TASKS.items() if spec.zenodo_title is not No
 @pytest.fixture(scope="module")
 def hits() -> list[Mapping[str, Any]]:
     """The community's records on Zenodo, asked for once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(web, "WAITS", (1.0,))
-        try:
-            return list(zenodo._hits())
-        except TransferError as error:
-            if error.status is not None:
-                raise
-            pytest.skip(f"Zenodo cannot be reached: {error.problem}")
+    try:
+        return list(zenodo._hits())
+    except UnreachableError as error:
+        pytest.skip(error.problem)
 
 
 @pytest.mark.parametrize("name", ON_ZENODO)
@@ -37,10 +32,10 @@ def test_zenodo_has_a_record(
     assert len(ON_ZENODO) == 20
     spec = TASKS[name]
     monkeypatch.setattr(zenodo, "_hits", lambda: iter(hits))
-    file = zenodo._archive(zenodo.find_record(spec.zenodo_title or ""), spec)
-    assert file.size > 0
-    assert (file.digest or "").startswith("md5:")
-    assert file.url.startswith("https://")
+    archive = zenodo.find_archive(spec)
+    assert archive.size > 0
+    assert archive.digest.startswith("md5:")
+    assert archive.url.startswith("https://")
 
 
 ON_THE_HUB = [name for name, spec in TASKS.items() if spec.hub_id is not None]
@@ -48,15 +43,12 @@ ON_THE_HUB = [name for name, spec in TASKS.items() if spec.hub_id is not None]
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty home, little patience, and a skip where the hub cannot be reached."""
+    """An empty home, and a skip where the hub cannot be reached."""
     monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path))
-    monkeypatch.setattr(web, "WAITS", (1.0,))
     try:
-        web.get_json("https://huggingface.co/api/datasets?limit=1", what="The hub")
-    except TransferError as error:
-        if error.status is not None:
-            raise
-        pytest.skip(f"The hub cannot be reached: {error.problem}")
+        get_json("https://huggingface.co/api/datasets?limit=1")
+    except UnreachableError as error:
+        pytest.skip(error.problem)
 
 
 @pytest.mark.parametrize("name", ON_THE_HUB)
