@@ -108,7 +108,7 @@ _SURFACE = {
 }
 
 _SHOWN = {
-    # About the share of images that show each; `rover.labels.label_sets` combines them.
+    # About the share of images that show each; `label_sets` combines them.
     "Soil": 0.55,
     "Nearby Surface": 0.5,
     "Rock Outcrops": 0.35,
@@ -173,7 +173,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             task="domars16k",
-            draw="marsbench.demo.orbit.landforms.classes:render",
+            draw="marsbench.demo.orbit.landforms.scenes:render",
             sizes={"train": 1200, "val": 300, "test": 450},
             class_weights=dict.fromkeys(get_task("domars16k").class_names, 1.0),
         ),
@@ -185,31 +185,31 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             task="landmark_cls",
-            draw="marsbench.demo.orbit.landmarks:render",
+            draw="marsbench.demo.orbit.landmarks.scenes:render",
             sizes={"train": 1200, "val": 320, "test": 480},
             class_weights=_LANDMARKS,
         ),
         Recipe(
             task="surface_cls",
-            draw="marsbench.demo.rover.surface:render",
+            draw="marsbench.demo.rover.curiosity.scenes:render",
             sizes={"train": 1920, "val": 480, "test": 640},
             class_weights=_SURFACE,
         ),
         Recipe(
             task="surface_multi_label_cls",
-            draw="marsbench.demo.rover.labels:render",
+            draw="marsbench.demo.rover.pancam.scenes:render",
             sizes={"train": 1400, "val": 300, "test": 450},
             class_weights=_SHOWN,
-            label_sets="marsbench.demo.rover.labels:label_sets",
+            label_sets="marsbench.demo.rover.pancam.labels:label_sets",
         ),
         _scenes("boulder_seg", "marsbench.demo.orbit.boulders:draw_seg", 240),
         _scenes("conequest_seg", "marsbench.demo.orbit.cones:draw_seg", 240),
         _scenes("crater_binary_seg", "marsbench.demo.orbit.crater_masks:draw_binary", 240),
         _scenes("crater_multi_seg", "marsbench.demo.orbit.crater_masks:draw_multi", 600),
-        _scenes("mars_seg_mer", "marsbench.demo.rover.seg.scenes:draw_mer", 360),
-        _scenes("mars_seg_msl", "marsbench.demo.rover.seg.scenes:draw_msl", 360),
+        _scenes("mars_seg_mer", "marsbench.demo.rover.segmentation.scenes:draw_mer", 360),
+        _scenes("mars_seg_msl", "marsbench.demo.rover.segmentation.scenes:draw_msl", 360),
         _scenes("mmls", "marsbench.demo.orbit.landslides:draw", 240),
-        _scenes("s5mars", "marsbench.demo.rover.seg.scenes:draw_s5mars", 480),
+        _scenes("s5mars", "marsbench.demo.rover.segmentation.scenes:draw_s5mars", 480),
         _scenes("boulder_det", "marsbench.demo.orbit.boulders:draw_det", 300),
         _scenes("conequest_det", "marsbench.demo.orbit.cones:draw_det", 300),
         _scenes("dust_devil_det", "marsbench.demo.orbit.dust_devils:draw", 300),

@@ -11,11 +11,10 @@ planetary surfaces from high-resolution satellite images", JGR Planets 128, 2023
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.objects import SMALLEST, detected, placed, segmented, shows, window
+from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field
-from marsbench.demo.orbit import craters
-from marsbench.demo.orbit.landforms import base
+from marsbench.demo.orbit import craters, ground
+from marsbench.demo.orbit.placement import SMALLEST, detected, placed, segmented, shows, window
 from marsbench.demo.scene import Scene
 
 
@@ -78,7 +77,7 @@ def draw(rng: np.random.Generator, side: int) -> tuple[NDArray[np.uint8], NDArra
         middle = (*(side * rng.uniform(0.3, 0.7, 2)).tolist(), 2.0 + SMALLEST / 2)
         _boulder(rng, height, albedo, owner, 1, middle, blocky, tone)
     light = ground.sun(rng)
-    return base.photograph(rng, ground.Site(height, albedo, albedo), light), owner
+    return ground.photograph_shadows(rng, height, albedo, light), owner
 
 
 def _boulder(

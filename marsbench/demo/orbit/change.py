@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from marsbench.demo.art import ground, terrain
+from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field, Light
+from marsbench.demo.orbit import ground
 
 CHANGE = "Change"
 

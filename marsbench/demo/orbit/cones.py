@@ -12,11 +12,10 @@ Geology of Mars, 2007.
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.objects import detected, placed, segmented, shows, window
+from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field
-from marsbench.demo.orbit import craters
-from marsbench.demo.orbit.landforms import base
+from marsbench.demo.orbit import craters, ground
+from marsbench.demo.orbit.placement import detected, placed, segmented, shows, window
 from marsbench.demo.scene import Scene
 
 EMPTY = 1.0 / 3.0
@@ -87,7 +86,7 @@ def draw(
         middle = (*(side * rng.uniform(0.3, 0.7, 2)).tolist(), float(radii[0]))
         _cone(rng, height, albedo, owner, 1, middle, steepness, tone)
     light = ground.sun(rng)
-    return base.photograph(rng, ground.Site(height, albedo, albedo), light), owner
+    return ground.photograph_shadows(rng, height, albedo, light), owner
 
 
 def _cone(

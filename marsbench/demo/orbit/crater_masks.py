@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.objects import placed, shows, window
+from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field
-from marsbench.demo.orbit.landforms import base
+from marsbench.demo.orbit import ground
+from marsbench.demo.orbit.placement import placed, shows, window
 from marsbench.demo.scene import Scene
 
 OTHER, LAYERED, BURIED, SECONDARY = 1, 2, 3, 4
@@ -123,8 +123,7 @@ def _draw(rng: np.random.Generator, side: int) -> tuple[NDArray[np.uint8], NDArr
         else:
             _fresh(rng, canvas, crater, kind)
     light = ground.sun(rng)
-    scene = ground.Site(canvas.height, canvas.albedo, canvas.albedo)
-    return base.photograph(rng, scene, light), canvas.mask
+    return ground.photograph_shadows(rng, canvas.height, canvas.albedo, light), canvas.mask
 
 
 def _company(rng: np.random.Generator, side: int) -> tuple[list[int], NDArray[np.float64]]:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.ground import Site
-from marsbench.demo.art.objects import window
+from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field
+from marsbench.demo.orbit import ground
+from marsbench.demo.orbit.ground import Site
+from marsbench.demo.orbit.placement import window
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.objects import Window, detected, placed, shows, window
+from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field, Light
-from marsbench.demo.orbit import craters
+from marsbench.demo.orbit import craters, ground
+from marsbench.demo.orbit.placement import Window, detected, placed, shows, window
 from marsbench.demo.scene import Scene
 
 EMPTY = 0.2

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.demo.art import terrain
-from marsbench.demo.art.ground import Site, photograph
 from marsbench.demo.art.terrain import Field, Light
+from marsbench.demo.orbit.ground import Site, photograph
 
 FROST = "Frost"
 

@@ -21,10 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from marsbench.demo.art import ground, terrain
+from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field
-from marsbench.demo.orbit import craters
-from marsbench.demo.orbit.landforms import base
+from marsbench.demo.orbit import craters, ground
 from marsbench.demo.scene import Scene
 
 BANDS = ("blue", "green", "red", "elevation", "thermal inertia", "slope", "grey")
@@ -245,7 +244,7 @@ def _bands(rng: np.random.Generator, surface: Surface) -> NDArray[np.float32]:
     inertia += 0.002 * terrain.fractal(rng, side, 1.8) + rng.uniform(-0.015, 0.02)
     light = replace(ground.sun(rng), elevation_deg=float(rng.uniform(30.0, 52.0)))
     bright = 0.8 + 0.35 * surface.dust + 0.04 * terrain.fractal(rng, side, 2.4)
-    shade = base.sunlit(surface.height, light)
+    shade = ground.sunlit(surface.height, light)
     grey = bright * (
         terrain.hillshade(surface.height, light.azimuth_deg, light.elevation_deg) * shade + 0.15
     )

@@ -56,6 +56,43 @@ class View:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """How the ground lies in a picture.
+
+    Attributes:
+        view: Horizon, foreshortening and tilt.
+        sun: Direction of the light.
+        depth: Distance of every pixel as a multiple of the bottom edge's, (side, side).
+        row: Rows in sides from the top along the camera's vertical, (side, side).
+        x: Position on the ground to the right of the middle in pixels, (side, side).
+        y: Position on the ground ahead of the bottom edge in pixels, (side, side).
+    """
+
+    view: View
+    sun: Sun
+    depth: Field
+    row: Field
+    x: Field
+    y: Field
+
+    @property
+    def side(self) -> int:
+        """Side of the picture in pixels."""
+        return len(self.depth)
+
+    @property
+    def ground(self) -> NDArray[np.bool_]:
+        """Pixels below the horizon, (side, side)."""
+        below: NDArray[np.bool_] = self.row > self.view.horizon
+        return below
+
+    def squeeze(self, row: int, column: int) -> float:
+        """Foreshortening of the ground at a pixel: 1 from above, 0 at the horizon."""
+        flat = 1.0 / (self.view.stretch * float(self.depth[row, column]))
+        return min(max(flat, 0.12), 0.95)
+
+
+@dataclass(frozen=True)
 class Plan:
     """A piece of ground from above.
 
@@ -168,6 +205,13 @@ def ground_places(view: View, side: int) -> tuple[Field, Field, Field]:
     depth, _row = magnification(view, side)
     across = (terrain.coordinates(side)[0] - side / 2) * depth
     return depth, across, view.stretch * (1.0 - view.horizon) * side * (depth - 1.0)
+
+
+def framed(view: View, sun: Sun, side: int) -> Frame:
+    """A picture's frame from its view."""
+    _depth, row = magnification(view, side)
+    depth, x, y = ground_places(view, side)
+    return Frame(view, sun, depth, row, x, y)
 
 
 def project(ground: Picture, view: View, side: int, turn_deg: float = 0.0) -> Picture:

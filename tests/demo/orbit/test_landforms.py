@@ -9,10 +9,10 @@ from scipy import ndimage
 
 from marsbench.demo import recipes
 from marsbench.demo.art import terrain
-from marsbench.demo.art.ground import Site
 from marsbench.demo.art.terrain import Field, Light
-from marsbench.demo.orbit.landforms import base, classes
-from marsbench.demo.orbit.landforms import ground as landforms_ground
+from marsbench.demo.orbit import ground as orbit_ground
+from marsbench.demo.orbit.ground import Site
+from marsbench.demo.orbit.landforms import base, ground, scenes
 from marsbench.demo.scene import Scene
 
 RECIPE = recipes.RECIPES["domars16k"]
@@ -26,7 +26,7 @@ def views(label: str, count: int = 16) -> list[Site]:
     for seed in range(count):
         rng = np.random.default_rng(seed)
         light = base.low_sun(rng)
-        found.append(classes.SCENES[label](rng, SIDE, light))
+        found.append(scenes.SCENES[label](rng, SIDE, light))
     return found
 
 
@@ -74,17 +74,18 @@ def test_view_is_physical(label: str) -> None:
 
 def test_shadow_reaches_as_far_as_the_sun_is_low() -> None:
     step = np.where(terrain.coordinates(64)[0] < 20, 10.0, 0.0)
-    lit = base.sunlit(step, Light(270.0, 45.0, 0.0))[32]
+    lit = orbit_ground.sunlit(step, Light(270.0, 45.0, 0.0))[32]
     assert (lit[:20] == 1).all()
     assert (lit[20:29] == 0).all()
     assert (lit[31:] == 1).all()
-    assert (base.sunlit(step, Light(90.0, 45.0, 0.0)) == 1).all()
+    assert (orbit_ground.sunlit(step, Light(90.0, 45.0, 0.0)) == 1).all()
 
 
 def test_camera_noise_is_what_a_flat_view_shows() -> None:
-    flat = Site(np.zeros((SIDE, SIDE)), np.full((SIDE, SIDE), 0.2), np.zeros((SIDE, SIDE)))
     rng = np.random.default_rng(0)
-    image = base.photograph(rng, flat, base.low_sun(rng))[..., 0]
+    light = base.low_sun(rng)
+    flat, albedo = np.zeros((SIDE, SIDE)), np.full((SIDE, SIDE), 0.2)
+    image = orbit_ground.photograph_shadows(rng, flat, albedo, light)[..., 0]
     centred = image - image.mean()
     assert abs(np.corrcoef(centred[:, :-4].ravel(), centred[:, 4:].ravel())[0, 1]) < 0.1
 
@@ -233,7 +234,7 @@ def test_textured_ground_is_the_same_all_over_and_mixed_ground_is_not() -> None:
 
 
 def test_texture_repeats_at_the_scale_of_its_cells() -> None:
-    for pattern in landforms_ground.PATTERNS:
+    for pattern in ground.PATTERNS:
         cell = 8.0
         relief = terrain.standardise(pattern(np.random.default_rng(0), SIDE, cell))
         power = np.abs(np.fft.fft2(relief)) ** 2
@@ -244,7 +245,7 @@ def test_texture_repeats_at_the_scale_of_its_cells() -> None:
 
 def test_parts_of_mixed_ground_share_the_view() -> None:
     for seed in range(24):
-        shares = landforms_ground.parts_of_view(np.random.default_rng(seed), SIDE)
+        shares = ground.parts_of_view(np.random.default_rng(seed), SIDE)
         np.testing.assert_allclose(sum(shares), 1.0)
         assert all(share.mean() > 0.2 for share in shares)
         assert all(share.min() >= 0 for share in shares)

@@ -6,10 +6,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from marsbench.demo import recipes
-from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.ground import Site
+from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field
-from marsbench.demo.orbit import craters, dunes, landmarks, slope_streaks, spiders, swiss_cheese
+from marsbench.demo.orbit import craters, ground
+from marsbench.demo.orbit.ground import Site
+from marsbench.demo.orbit.landmarks import dunes, scenes, slope_streaks, spiders, swiss_cheese
 
 RECIPE = recipes.RECIPES["landmark_cls"]
 CLASSES = tuple(RECIPE.class_weights)
@@ -19,7 +20,7 @@ SIDE = RECIPE.image_size
 def photographed(label: str, seed: int) -> tuple[Site, Field]:
     """A scene and its picture in grey values."""
     rng = np.random.default_rng(seed)
-    scene, light = landmarks.scene(rng, label, SIDE)
+    scene, light = scenes.scene(rng, label, SIDE)
     return scene, ground.photograph(rng, scene, light)[..., 0].astype(np.float64)
 
 
@@ -45,7 +46,7 @@ def arcs(inside: NDArray[np.bool_]) -> int:
 def test_the_landmark_takes_a_fair_share_of_every_image(label: str) -> None:
     least = {"Slope Streak": 0.004, "Spider": 0.01}.get(label, 0.03)
     for seed in range(25):
-        scene, _light = landmarks.scene(np.random.default_rng(seed), label, SIDE)
+        scene, _light = scenes.scene(np.random.default_rng(seed), label, SIDE)
         assert scene.mark.min() >= 0
         assert scene.mark.max() <= 1
         assert least < np.mean(scene.mark > 0.5) < 0.8
@@ -53,7 +54,7 @@ def test_the_landmark_takes_a_fair_share_of_every_image(label: str) -> None:
 
 def test_other_has_no_landmark() -> None:
     for seed in range(10):
-        assert not landmarks.scene(np.random.default_rng(seed), "Other", SIDE)[0].mark.any()
+        assert not scenes.scene(np.random.default_rng(seed), "Other", SIDE)[0].mark.any()
 
 
 # --- what each class shows -------------------------------------------------------------------
@@ -98,7 +99,7 @@ def test_crater_has_a_rim_above_floor_and_plain() -> None:
 def test_crater_is_lit_on_the_wall_that_faces_the_sun() -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        scene, light = landmarks.scene(rng, "Crater", SIDE)
+        scene, light = scenes.scene(rng, "Crater", SIDE)
         shading = terrain.hillshade(scene.height, light.azimuth_deg, light.elevation_deg)
         east, north = terrain.coordinates(SIDE)
         inside = scene.mark > 0.5
@@ -200,7 +201,7 @@ def test_pixels_alone_do_not_tell_the_classes() -> None:
     each, sets = 12, []
     for split in (0, 1):
         images = [
-            landmarks.render(np.random.default_rng([split, seed]), label, SIDE)[::3, ::3].ravel()
+            scenes.render(np.random.default_rng([split, seed]), label, SIDE)[::3, ::3].ravel()
             for label in CLASSES
             for seed in range(each)
         ]

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from marsbench.demo.art import objects, terrain
-from marsbench.demo.orbit import boulders, cones, crater_masks, dust_devils, landslides
+from marsbench.demo.art import terrain
+from marsbench.demo.orbit import boulders, cones, crater_masks, dust_devils, landslides, placement
 from marsbench.demo.scene import Scene
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import Kind
@@ -63,7 +63,7 @@ def test_boxes_lie_inside(name: str, scenes: dict[str, list[Scene]]) -> None:
         assert (drawn.labels == 0).all()
         assert (drawn.boxes >= 0).all()
         assert (drawn.boxes <= 96).all()
-        assert (drawn.boxes[:, 2:] - drawn.boxes[:, :2] >= objects.SMALLEST).all()
+        assert (drawn.boxes[:, 2:] - drawn.boxes[:, :2] >= placement.SMALLEST).all()
 
 
 @pytest.mark.parametrize("module", [boulders, cones])
@@ -88,8 +88,8 @@ def test_tight_boxes_leave_out_what_does_not_show() -> None:
     owner = np.zeros((8, 10), np.int32)
     owner[2:5, 3:9] = 3
     owner[7, 0] = 1
-    assert objects.tight_boxes(owner).tolist() == [[0, 7, 1, 8], [3, 2, 9, 5]]
-    assert objects.tight_boxes(np.zeros((4, 4), np.int32)).shape == (0, 4)
+    assert placement.tight_boxes(owner).tolist() == [[0, 7, 1, 8], [3, 2, 9, 5]]
+    assert placement.tight_boxes(np.zeros((4, 4), np.int32)).shape == (0, 4)
 
 
 def test_placed_discs_do_not_overlap() -> None:
@@ -97,7 +97,7 @@ def test_placed_discs_do_not_overlap() -> None:
     chance = np.ones((100, 100))
     chance[:, :30] = 0.0
     for given in (None, chance):
-        where = objects.placed(np.random.default_rng(1), 100, radii, chance=given)
+        where = placement.placed(np.random.default_rng(1), 100, radii, chance=given)
         kept = np.isfinite(where[:, 0])
         assert 5 < kept.sum() < 40
         apart = np.hypot(*(where[kept][:, None] - where[kept][None]).transpose(2, 0, 1))
@@ -108,10 +108,10 @@ def test_placed_discs_do_not_overlap() -> None:
 
 
 def test_window_is_cut_by_the_border() -> None:
-    part, east, south = objects.window(50, 2.0, 47.5, 5.0)
+    part, east, south = placement.window(50, 2.0, 47.5, 5.0)
     assert part == (slice(42, 50), slice(0, 8))
     assert (east[0, 0], south[0, 0]) == (-2.0, -5.5)
-    (rows, columns), _, _ = objects.window(50, -30.0, 10.0, 5.0)
+    (rows, columns), _, _ = placement.window(50, -30.0, 10.0, 5.0)
     assert rows.stop > rows.start
     assert columns.stop == columns.start
 

@@ -8,19 +8,10 @@ noise of the camera is what shows.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from marsbench.demo.art import terrain
-from marsbench.demo.art.ground import Site
 from marsbench.demo.art.terrain import Field, Light
-
-SKY = 0.18
-"""Light from the dusty sky as a share of the sun's."""
-
-NOISE = 0.005
-"""Camera noise as a share of the radiance of flat ground."""
-
 
 # --- light and camera ------------------------------------------------------------------------
 
@@ -28,38 +19,6 @@ NOISE = 0.005
 def low_sun(rng: np.random.Generator) -> Light:
     """Afternoon light, low enough to bring out relief."""
     return replace(terrain.afternoon(rng), elevation_deg=float(rng.uniform(22.0, 42.0)))
-
-
-def sunlit(height: Field, light: Light) -> Field:
-    """Share of the sun that cast shadows leave, in [0, 1].
-
-    Args:
-        height: Elevation in pixels, (size, size).
-        light: Where the sun stands.
-    """
-    size = height.shape[0]
-    x, y = terrain.direction(light.azimuth_deg)
-    rise = float(np.tan(np.deg2rad(light.elevation_deg)))
-    reach = min(int(np.ptp(height) / rise) + 1, size // 3)
-    padded = np.pad(height, reach, mode="edge")
-    horizon = np.full_like(height, -np.inf)
-    for step in range(1, reach + 1):
-        row, column = reach - round(step * y), reach + round(step * x)
-        ray = padded[row : row + size, column : column + size] - step * rise
-        np.maximum(horizon, ray, out=horizon)
-    return 1.0 - terrain.smoothstep(horizon - height, 0.0, 0.8)
-
-
-def photograph(rng: np.random.Generator, scene: Site, light: Light) -> NDArray[np.uint8]:
-    """Grey values of a scene, (side, side, 1)."""
-    sunlight = terrain.hillshade(scene.height, light.azimuth_deg, light.elevation_deg)
-    east, north = terrain.gradient(scene.height)
-    # A tilted surface sees less of the sky, which is all that models the shadows.
-    sky = SKY / (1.0 + east * east + north * north)
-    radiance = scene.albedo * (sunlight * sunlit(scene.height, light) + sky)
-    flat = float(scene.albedo.mean()) * (np.sin(np.deg2rad(light.elevation_deg)) + SKY)
-    radiance += NOISE * flat * rng.standard_normal(radiance.shape)
-    return terrain.sensor(radiance, rng)[:, :, None]
 
 
 # --- ground ----------------------------------------------------------------------------------

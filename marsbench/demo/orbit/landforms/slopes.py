@@ -11,8 +11,8 @@ import numpy as np
 from scipy import ndimage
 
 from marsbench.demo.art import terrain
-from marsbench.demo.art.ground import Site
 from marsbench.demo.art.terrain import Field, Light
+from marsbench.demo.orbit.ground import Site
 from marsbench.demo.orbit.landforms import base
 
 # --- gullies ---------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ https://doi.org/10.1126/science.1080148.
 
 import numpy as np
 
-from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.ground import Site
+from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field
+from marsbench.demo.orbit import ground
+from marsbench.demo.orbit.ground import Site
 
 
 def pits(rng: np.random.Generator, side: int) -> Field:

@@ -14,9 +14,10 @@ science results", Journal of Geophysical Research 112, 2007.
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.ground import Site
+from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field
+from marsbench.demo.orbit import ground
+from marsbench.demo.orbit.ground import Site
 
 # --- shapes ----------------------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ from scipy import ndimage
 from marsbench.demo import recipes
 from marsbench.demo.art import shapes
 from marsbench.demo.art.shapes import Canvas
-from marsbench.demo.rover import parts as rover_parts
-from marsbench.demo.rover.parts import HARDWARE, part
+from marsbench.demo.rover.curiosity import hardware
+from marsbench.demo.rover.curiosity.hardware import HARDWARE, part
 
 Layer = NDArray[np.float64]
 SIDE = 96
@@ -321,7 +321,7 @@ def test_only_what_hides_a_margin_leaves_the_centre_alone() -> None:
     hidden = 0
     for seed in range(30):
         layer = np.zeros((SIDE, SIDE, 4))
-        rover_parts._hide(layer, np.random.default_rng(seed))
+        hardware._hide(layer, np.random.default_rng(seed))
         assert layer[SIDE // 4 : -SIDE // 4, SIDE // 4 : -SIDE // 4, 3].mean() < 0.05
         hidden += layer[..., 3].mean() > 0.02
     assert hidden > 20

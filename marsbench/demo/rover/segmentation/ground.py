@@ -19,8 +19,8 @@ from scipy import ndimage
 
 from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field
-from marsbench.demo.rover import ground as rover_ground
-from marsbench.demo.rover.ground import SKYLIGHT, Colour, Picture, Sun, View
+from marsbench.demo.rover import ground
+from marsbench.demo.rover.ground import SKYLIGHT, Colour, Frame, Picture, Sun, View
 
 PLAN = 112
 """Side of the plans in pixels: about as fine as a picture of 128 px."""
@@ -45,40 +45,6 @@ Kinds = NDArray[np.uint8]
 
 Places = tuple[Field, Field, Field]
 """Row, column and level of blur at which every pixel looks into a plan, each (side, side)."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """How the ground lies in the picture.
-
-    Attributes:
-        side: Side of the picture in pixels.
-        view: Horizon, foreshortening and tilt.
-        sun: Direction of the light.
-        depth: Distance of every pixel as a multiple of the bottom edge's, (side, side).
-        row: Rows in sides from the top along the camera's vertical, (side, side).
-        x: Position on the ground to the right of the middle in pixels, (side, side).
-        y: Position on the ground ahead of the bottom edge in pixels, (side, side).
-    """
-
-    side: int
-    view: View
-    sun: Sun
-    depth: Field
-    row: Field
-    x: Field
-    y: Field
-
-    @property
-    def ground(self) -> NDArray[np.bool_]:
-        """Pixels below the horizon, (side, side)."""
-        below: NDArray[np.bool_] = self.row > self.view.horizon
-        return below
-
-    def squeeze(self, row: int, column: int) -> float:
-        """How much the ground is foreshortened at a pixel: 1 from above, 0 at the horizon."""
-        flat = 1.0 / (self.view.stretch * float(self.depth[row, column]))
-        return min(max(flat, 0.12), 0.95)
 
 
 @dataclass(frozen=True)
@@ -113,9 +79,7 @@ def frame(rng: np.random.Generator, side: int, sun: Sun, *, sky: bool) -> Frame:
         )
     else:
         view = View(-float(rng.uniform(0.15, 1.6)), float(rng.uniform(1.1, 1.7)))
-    _depth, row = rover_ground.magnification(view, side)
-    depth, x, y = rover_ground.ground_places(view, side)
-    return Frame(side, view, sun, depth, row, x, y)
+    return ground.framed(view, sun, side)
 
 
 # --- looking into plans ----------------------------------------------------------------------
@@ -146,7 +110,7 @@ def look(plan: Field, where: Places) -> Field:
     levels = [plan]
     for sigma in (1.0, 2.2):
         levels.append(ndimage.gaussian_filter(plan, sigma, mode="wrap", truncate=2.0))
-    return rover_ground.look_up(levels, where[2], where[0], where[1])
+    return ground.look_up(levels, where[2], where[0], where[1])
 
 
 # --- materials -------------------------------------------------------------------------------
@@ -154,23 +118,23 @@ def look(plan: Field, where: Places) -> Field:
 
 def soil(rng: np.random.Generator, n: int, sun: Sun, *, ripples: bool) -> Field:
     """Grainy, gravelly or rippled ground from above: its light in full sun, (n, n)."""
-    texture = rover_ground.noise(rng, n, rng.uniform(1.0, 2.0))
+    texture = ground.noise(rng, n, rng.uniform(1.0, 2.0))
     height = rng.uniform(0.16, 0.34) * texture
-    rolling = rover_ground.noise(rng, n, 3.4)
+    rolling = ground.noise(rng, n, 3.4)
     height += rng.uniform(0.004, 0.012) * n * rolling
     tone = 1.0 + 0.05 * rolling + rng.uniform(0.03, 0.08) * texture
     style = rng.uniform()
     if style < 0.3 and ripples:
         wavelength = rng.uniform(0.07, 0.15) * n
-        crest = (0.5 + 0.5 * rover_ground.waves(rng, n, wavelength)) ** 1.4
+        crest = (0.5 + 0.5 * ground.waves(rng, n, wavelength)) ** 1.4
         height += rng.uniform(0.13, 0.2) * wavelength * crest
         tone = tone * (1.0 + rng.uniform(-0.12, 0.15) * crest)
     elif style < 0.7:
-        grains = rover_ground.noise(rng, n, 0.8, longest=9.0, shortest=2.2)
+        grains = ground.noise(rng, n, 0.8, longest=9.0, shortest=2.2)
         gravel = terrain.smoothstep(grains, rng.uniform(0.7, 1.3), 2.1)
         height += rng.uniform(1.0, 1.8) * gravel
         tone = tone * (1.0 + rng.uniform(-0.3, 0.35) * gravel)
-    lit: Field = tone * rover_ground.shade(height, sun)
+    lit: Field = tone * ground.shade(height, sun)
     return lit
 
 
@@ -187,10 +151,10 @@ def bedrock(rng: np.random.Generator, n: int, sun: Sun, *, beds: bool) -> tuple[
         Light in full sun, and the level of the slabs, of about unit variance, each (n, n).
     """
     cell = rng.uniform(0.17, 0.36) * n
-    joints, blocks = rover_ground.fractured(rng, n, cell)
+    joints, blocks = ground.fractured(rng, n, cell)
     # Narrow, or the slabs would look like cobbles.
     cracks = terrain.smoothstep(joints, rng.uniform(0.3, 0.6), 1.0)
-    texture = rover_ground.noise(rng, n, rng.uniform(1.8, 2.6))
+    texture = ground.noise(rng, n, rng.uniform(1.8, 2.6))
     height = rng.uniform(0.02, 0.05) * cell * blocks - rng.uniform(0.06, 0.11) * cell * cracks
     height += rng.uniform(0.06, 0.16) * texture
     tone = 1.0 + rng.uniform(0.05, 0.12) * blocks + 0.03 * texture
@@ -198,7 +162,7 @@ def bedrock(rng: np.random.Generator, n: int, sun: Sun, *, beds: bool) -> tuple[
         count = int(rng.integers(7, 13))
         across = rng.integers(-3, 4)
         east, north = terrain.coordinates(n)
-        bend = rover_ground.noise(rng, n, 3.4, shortest=0.12 * n)
+        bend = ground.noise(rng, n, 3.4, shortest=0.12 * n)
         phase = (across * east + count * north) / n + rng.uniform(0.2, 0.5) * bend
         bed = phase - np.floor(phase)
         # Every bed ends in a ledge that is lit or shaded, and has a tone of its own.
@@ -206,11 +170,11 @@ def bedrock(rng: np.random.Generator, n: int, sun: Sun, *, beds: bool) -> tuple[
         tones = rng.uniform(-0.14, 0.14, count)
         tone = tone + tones[np.floor(phase).astype(np.int64) % count]
     tone = tone * (1.0 - rng.uniform(0.4, 0.7) * cracks)
-    lit: Field = np.maximum(tone, 0.1) * rover_ground.shade(height, sun)
+    lit: Field = np.maximum(tone, 0.1) * ground.shade(height, sun)
     return lit, blocks
 
 
-def ground(rng: np.random.Generator, frame: Frame, share: float) -> Surface:
+def bare_ground(rng: np.random.Generator, frame: Frame, share: float) -> Surface:
     """Soil with patches of bedrock.
 
     Args:
@@ -223,7 +187,7 @@ def ground(rng: np.random.Generator, frame: Frame, share: float) -> Surface:
     """
     side, n = frame.side, PLAN
     dust = rng.uniform(0.45, 1.0)
-    loose = rover_ground.stone_colour(rng, dust) * 1.1
+    loose = ground.stone_colour(rng, dust) * 1.1
     fine = places(frame, n, n / side, 0.35)
     sky = SKYLIGHT * rng.uniform(0.8, 1.3)
     # Ripples and beds are both parallel lines, so a scene has one of them at most.
@@ -235,7 +199,7 @@ def ground(rng: np.random.Generator, frame: Frame, share: float) -> Surface:
         colour = bedrock_colour(rng, loose, dust)
         lit, level = bedrock(rng, n, frame.sun, beds=beds)
         hard = look(lit, fine)
-        patches = rover_ground.noise(rng, 64, 3.8, longest=44.0)
+        patches = ground.noise(rng, 64, 3.8, longest=44.0)
         field = look(patches, places(frame, 64, 28.0 / side, 0.65, 2.0))
         # Edges follow the slabs as far as these can be told apart.
         field += 0.3 * look(level, fine) / np.maximum(frame.depth, 1.0)
@@ -260,7 +224,7 @@ def ground(rng: np.random.Generator, frame: Frame, share: float) -> Surface:
 
 def bedrock_colour(rng: np.random.Generator, loose: Colour, dust: float) -> Colour:
     """Reflectance of bedrock beside soil of a colour: often paler, at times darker."""
-    less = rover_ground.stone_colour(rng, dust * rng.uniform(0.4, 0.9))
+    less = ground.stone_colour(rng, dust * rng.uniform(0.4, 0.9))
     # Never just as bright, or far bedrock without visible joints could not be told.
     sign = 1.0 if rng.uniform() < 0.65 else -1.0
     level = float(loose.mean()) * np.exp(sign * rng.uniform(0.2, 0.5))
@@ -284,7 +248,7 @@ def tracks(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
     s, c = terrain.direction(float(rng.uniform(-42.0, 42.0)))
     bend = rng.uniform(-0.12, 0.12) / side
     slant, chevron = rng.uniform(-0.4, 0.4), rng.choice([0.0, rng.uniform(0.3, 0.8)])
-    ragged = 0.04 * rover_ground.noise(rng, side, 2.0)
+    ragged = 0.04 * ground.noise(rng, side, 2.0)
 
     def across(x: Field, y: Field) -> tuple[Field, Field]:
         x, y = x - frame.x[row, column], y - frame.y[row, column]
@@ -327,10 +291,10 @@ def tracks(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
 def holes(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
     """Drill one to three holes near by, each in a ring of powder."""
     side = frame.side
-    powder = rover_ground.stone_colour(rng, float(rng.uniform(0.25, 0.6)))
+    powder = ground.stone_colour(rng, float(rng.uniform(0.25, 0.6)))
     level = float(surface.light[side // 2 :].mean())
     powder = powder * (level * rng.uniform(1.4, 1.9) / float(powder.mean()))
-    patchy = rover_ground.noise(rng, side, 2.2, longest=0.3 * side)
+    patchy = ground.noise(rng, side, 2.2, longest=0.3 * side)
     count = int(rng.choice([1, 1, 2, 3]))
     rows, columns = rng.uniform(0.55, 0.88, count), rng.uniform(0.15, 0.85, count)
     wide = rng.uniform(0.045, 0.075)

@@ -2,8 +2,8 @@
 
 What tells the classes apart is the shape of the relief or its texture, never the grey value:
 where the sun stands, how the scene lies, its scale and the contrast stretch are random. The
-isolated landforms are in `landforms_lines`, those on slopes in `landforms_slopes`, and those
-that fill the view in `landforms_ground`.
+isolated landforms are in `lines`, those on slopes in `slopes`, and those that fill the
+view in `ground`.
 
 The classes are those of Wilhelm et al. 2020, https://doi.org/10.3390/rs12233981.
 """
@@ -13,14 +13,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.demo.art.ground import Site
 from marsbench.demo.art.terrain import Light
-from marsbench.demo.orbit.landforms import base, lines, slopes
-from marsbench.demo.orbit.landforms import ground as landforms_ground
+from marsbench.demo.orbit.ground import Site, photograph_shadows
+from marsbench.demo.orbit.landforms import base, ground, lines, slopes
 
 SCENES: dict[str, Callable[[np.random.Generator, int, Light], Site]] = {
-    "Aeolian Curved": landforms_ground.aeolian_curved,
-    "Aeolian Straight": landforms_ground.aeolian_straight,
+    "Aeolian Curved": ground.aeolian_curved,
+    "Aeolian Straight": ground.aeolian_straight,
     "Channel": lines.channel,
     "Cliff": lines.cliff,
     "Mounds": lines.mounds,
@@ -30,10 +29,10 @@ SCENES: dict[str, Callable[[np.random.Generator, int, Light], Site]] = {
     "Slope Streaks": slopes.slope_streaks,
     "Crater": lines.crater,
     "Crater Field": lines.crater_field,
-    "Mixed Terrain": landforms_ground.mixed,
-    "Rough Terrain": landforms_ground.rough,
-    "Smooth Terrain": landforms_ground.smooth,
-    "Textured Terrain": landforms_ground.textured,
+    "Mixed Terrain": ground.mixed,
+    "Rough Terrain": ground.rough,
+    "Smooth Terrain": ground.smooth,
+    "Textured Terrain": ground.textured,
 }
 """Every class and the function ``(rng, side, light) -> scene`` that builds its scene."""
 
@@ -50,4 +49,5 @@ def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]
         Grey values, (side, side, 1).
     """
     light = base.low_sun(rng)
-    return base.photograph(rng, SCENES[label](rng, side, light), light)
+    site = SCENES[label](rng, side, light)
+    return photograph_shadows(rng, site.height, site.albedo, light)

@@ -7,11 +7,10 @@ import pytest
 from numpy.typing import NDArray
 
 from marsbench.demo.rover.ground import Sun
-from marsbench.demo.rover.seg import ground as rover_seg_ground
-from marsbench.demo.rover.seg import objects
-from marsbench.demo.rover.seg import scenes as rover_seg
-from marsbench.demo.rover.seg.ground import Kind
-from marsbench.demo.rover.seg.scenes import draw_mer, draw_msl, draw_s5mars
+from marsbench.demo.rover.segmentation import ground, objects
+from marsbench.demo.rover.segmentation import scenes as segmentation
+from marsbench.demo.rover.segmentation.ground import Kind
+from marsbench.demo.rover.segmentation.scenes import draw_mer, draw_msl, draw_s5mars
 from marsbench.demo.scene import Scene
 from marsbench.tasks.catalog import get_task
 
@@ -162,8 +161,8 @@ def test_shadows_of_stones_fall_away_from_the_sun() -> None:
     stone = objects.Stone(60.0, 48.0, 8.0, 0.8, 0.5)
     for azimuth, towards_left in ((90.0, True), (270.0, False)):
         rng = np.random.default_rng(2)
-        frame = rover_seg_ground.frame(rng, side, Sun(azimuth, 30.0), sky=False)
-        surface = rover_seg_ground.ground(rng, frame, 0.0)
+        frame = ground.frame(rng, side, Sun(azimuth, 30.0), sky=False)
+        surface = ground.bare_ground(rng, frame, 0.0)
         objects.cast_shadows(surface, frame, [stone])
         columns = np.argwhere(surface.shadow > 0.5)[:, 1]
         assert (columns.mean() < 48.0) == towards_left
@@ -171,8 +170,8 @@ def test_shadows_of_stones_fall_away_from_the_sun() -> None:
 
 def test_a_stone_hides_the_ground_where_its_mask_is() -> None:
     rng = np.random.default_rng(4)
-    frame = rover_seg_ground.frame(rng, 96, Sun(100.0, 40.0), sky=False)
-    surface = rover_seg_ground.ground(rng, frame, 0.4)
+    frame = ground.frame(rng, 96, Sun(100.0, 40.0), sky=False)
+    surface = ground.bare_ground(rng, frame, 0.4)
     before = surface.light.copy()
     stones = [objects.Stone(50.0, 40.0, 12.0, 0.9, 0.5)]
     shade = np.zeros((96, 96))
@@ -186,11 +185,11 @@ def test_a_stone_hides_the_ground_where_its_mask_is() -> None:
 
 
 def test_tracks_take_soil_and_spare_bedrock() -> None:
-    frame = rover_seg_ground.frame(np.random.default_rng(1), 96, Sun(150.0, 40.0), sky=False)
-    surface = rover_seg_ground.ground(np.random.default_rng(2), frame, 0.4)
+    frame = ground.frame(np.random.default_rng(1), 96, Sun(150.0, 40.0), sky=False)
+    surface = ground.bare_ground(np.random.default_rng(2), frame, 0.4)
     bedrock = surface.kind == Kind.BEDROCK
     before = surface.light.copy()
-    rover_seg_ground.tracks(np.random.default_rng(3), surface, frame)
+    ground.tracks(np.random.default_rng(3), surface, frame)
     assert np.any(surface.kind == Kind.TRACK)
     assert np.all(surface.kind[bedrock] == Kind.BEDROCK)
     np.testing.assert_array_equal(surface.light[bedrock], before[bedrock])
@@ -199,8 +198,8 @@ def test_tracks_take_soil_and_spare_bedrock() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_bedrock_takes_the_asked_share_of_the_ground(share: float) -> None:
     rng = np.random.default_rng(9)
-    frame = rover_seg_ground.frame(rng, 128, Sun(200.0, 40.0), sky=True)
-    surface = rover_seg_ground.ground(rng, frame, share)
+    frame = ground.frame(rng, 128, Sun(200.0, 40.0), sky=True)
+    surface = ground.bare_ground(rng, frame, share)
     found = np.mean(surface.kind[frame.ground] == Kind.BEDROCK)
     assert found == pytest.approx(share, abs=0.01)
 
@@ -208,23 +207,23 @@ def test_bedrock_takes_the_asked_share_of_the_ground(share: float) -> None:
 def test_drilled_holes_are_small_dark_and_in_paler_powder() -> None:
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        frame = rover_seg_ground.frame(rng, 128, Sun(200.0, 40.0), sky=False)
-        surface = rover_seg_ground.ground(rng, frame, 1.0)
-        rover_seg_ground.holes(rng, surface, frame)
+        frame = ground.frame(rng, 128, Sun(200.0, 40.0), sky=False)
+        surface = ground.bare_ground(rng, frame, 1.0)
+        ground.holes(rng, surface, frame)
         hole = surface.kind == Kind.HOLE
         assert 30 < hole.sum() < 900
         assert np.median(surface.light[hole]) < 0.4 * np.median(surface.light[~hole])
 
 
 def test_black_margins_are_background() -> None:
-    surface = rover_seg_ground.Surface(
+    surface = ground.Surface(
         np.full((64, 64, 3), 0.3), np.full((64, 64), Kind.SOIL, np.uint8), np.zeros((64, 64))
     )
-    table = rover_seg._table("s5mars", rover_seg._S5MARS)
+    table = segmentation._table("s5mars", segmentation._S5MARS)
     shares = []
     for seed in range(40):
         image = np.full((64, 64, 3), 200, np.uint8)
-        scene = rover_seg._finish(np.random.default_rng(seed), surface, image, table)
+        scene = segmentation._finish(np.random.default_rng(seed), surface, image, table)
         black = scene.image.max(-1) < 12
         np.testing.assert_array_equal(masks([scene])[0] == 0, black)
         shares.append(black.any())

@@ -22,7 +22,8 @@ from scipy import ndimage
 
 from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field
-from marsbench.demo.rover import ground, outdoors, parts
+from marsbench.demo.rover import ground, outdoors
+from marsbench.demo.rover.curiosity import hardware
 from marsbench.demo.rover.ground import Picture, Plan, Sun, View
 
 BORDER = 10
@@ -53,7 +54,7 @@ def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]
 
 def _hardware(rng: np.random.Generator, label: str, side: int) -> Picture:
     """A part of the rover before whatever lies behind it."""
-    layer = parts.part(rng, label, side)
+    layer = hardware.part(rng, label, side)
     behind = outdoors.background(rng, side)
     kind = rng.uniform()
     if kind < 0.4:

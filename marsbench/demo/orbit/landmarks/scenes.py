@@ -11,10 +11,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.ground import Site
+from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field, Light
-from marsbench.demo.orbit import craters, dunes, slope_streaks, spiders, swiss_cheese
+from marsbench.demo.orbit import craters, ground
+from marsbench.demo.orbit.ground import Site
+from marsbench.demo.orbit.landmarks import dunes, slope_streaks, spiders, swiss_cheese
 
 Draw = Callable[[np.random.Generator, int], Site]
 

@@ -20,35 +20,14 @@ from scipy import ndimage
 
 from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field
-from marsbench.demo.rover import ground as rover_ground
-from marsbench.demo.rover.ground import Sun, View
+from marsbench.demo.rover import ground
+from marsbench.demo.rover.ground import Frame, Sun, View
 
 SKY = 0.28
 """Light from the dusty sky as a share of the sun's."""
 
 Relief = Callable[[Field, Field], Field]
 """Height in pixels as a function of the position on the ground: to the right and ahead."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """How the ground lies in the picture.
-
-    Attributes:
-        view: The horizon and the foreshortening.
-        sun: Direction of the light.
-        depth: Pixels of ground per pixel of picture, 1 at the bottom edge, (side, side).
-        row: Rows in sides from the top along the camera's vertical, (side, side).
-        x: Position on the ground to the right of the middle in pixels, (side, side).
-        y: Position on the ground ahead of the bottom edge in pixels, (side, side).
-    """
-
-    view: View
-    sun: Sun
-    depth: Field
-    row: Field
-    x: Field
-    y: Field
 
 
 @dataclass(frozen=True)
@@ -77,11 +56,9 @@ def frame(rng: np.random.Generator, side: int, horizon: float, stretch: float) -
         stretch: How many times the ground is foreshortened at the bottom edge.
     """
     view = View(horizon, stretch, float(rng.normal(0.0, 0.02)) if horizon > 0 else 0.0)
-    _depth, row = rover_ground.magnification(view, side)
-    depth, x, y = rover_ground.ground_places(view, side)
     # Pictures are mostly taken with the sun behind the camera or beside it.
     sun = Sun(float(rng.uniform(80.0, 280.0)), float(rng.uniform(28.0, 55.0)))
-    return Frame(view, sun, depth, row, x, y)
+    return ground.framed(view, sun, side)
 
 
 def from_above(rng: np.random.Generator, side: int) -> Frame:
@@ -107,12 +84,12 @@ def project(light: Field, frame: Frame) -> Field:
     levels = [light]
     for k in range(int(np.ceil(level.max()))):
         levels.append(ndimage.gaussian_filter(light, 0.8 * 2.0**k, mode="wrap", truncate=2.5))
-    return rover_ground.look_up(levels, level, n - 1 - frame.y, n / 2 + frame.x)
+    return ground.look_up(levels, level, n - 1 - frame.y, n / 2 + frame.x)
 
 
 def lit(plan: Plan, sun: Sun) -> Field:
     """Light that a plan sends up, (n, n)."""
-    return plan.albedo * (rover_ground.shade(plan.height, sun) + SKY)
+    return plan.albedo * (ground.shade(plan.height, sun) + SKY)
 
 
 def press(picture: Field, frame: Frame, relief: Relief) -> None:
@@ -133,8 +110,8 @@ def press(picture: Field, frame: Frame, relief: Relief) -> None:
 
 def soil(rng: np.random.Generator, n: int) -> Plan:
     """Fine-grained soil, smooth but for crumbs."""
-    rolling = rover_ground.noise(rng, n, 3.6)
-    height = rng.uniform(0.05, 0.12) * rover_ground.noise(rng, n, rng.uniform(1.4, 2.0))
+    rolling = ground.noise(rng, n, 3.6)
+    height = rng.uniform(0.05, 0.12) * ground.noise(rng, n, rng.uniform(1.4, 2.0))
     height += rng.uniform(0.004, 0.012) * n * rolling
     return Plan(height, rng.uniform(0.22, 0.3) * (1.0 + rng.uniform(0.02, 0.06) * rolling))
 
@@ -151,18 +128,18 @@ def bedrock(rng: np.random.Generator, n: int, *, sandy: bool) -> tuple[Plan, Fie
         The plan, and the share of bare rock, (n, n).
     """
     cell = rng.uniform(0.2, 0.36) * n
-    cracks, blocks = rover_ground.fractured(rng, n, cell)
-    texture = rover_ground.noise(rng, n, rng.uniform(1.6, 2.2))
+    cracks, blocks = ground.fractured(rng, n, cell)
+    texture = ground.noise(rng, n, rng.uniform(1.6, 2.2))
     level = rng.uniform(0.04, 0.07) * cell * blocks - rng.uniform(0.12, 0.18) * cell * cracks
     rock = level + rng.uniform(0.15, 0.3) * texture
     tone = rng.uniform(0.28, 0.38)
     albedo = tone * (1.0 + 0.07 * texture + 0.08 * blocks) * (1.0 - 0.55 * cracks**2)
     if not sandy:
         return Plan(rock, np.maximum(albedo, 0.02)), np.ones((n, n))
-    drift = level + 0.03 * cell * rover_ground.noise(rng, n, 3.0, longest=2.0 * cell)
+    drift = level + 0.03 * cell * ground.noise(rng, n, 3.0, longest=2.0 * cell)
     filled = float(np.quantile(drift, rng.uniform(0.3, 0.6)))
     bare = terrain.smoothstep(drift, filled - 0.4, filled + 0.4)
-    sand = filled + 0.1 * rover_ground.noise(rng, n, 1.6)
+    sand = filled + 0.1 * ground.noise(rng, n, 1.6)
     fill = tone * (rng.uniform(0.5, 0.72) if rng.uniform() < 0.7 else rng.uniform(1.25, 1.5))
     return Plan(sand + (rock - sand) * bare, fill + (albedo - fill) * bare), bare
 
@@ -173,11 +150,11 @@ def close_up(rng: np.random.Generator, n: int) -> Plan:
     for _ in range(int(rng.integers(3, 7))):
         tilt = rng.uniform(0.2, 0.7) * terrain.along(n, float(rng.uniform(0.0, 360.0)))
         facets = np.minimum(facets, tilt + rng.normal(0.0, 0.05) * n)
-    facets = 0.8 * facets + 0.012 * n * rover_ground.noise(rng, n, 3.2)
-    grain = rover_ground.noise(rng, n, rng.uniform(0.6, 1.5), longest=0.12 * n, shortest=1.5)
+    facets = 0.8 * facets + 0.012 * n * ground.noise(rng, n, 3.2)
+    grain = ground.noise(rng, n, rng.uniform(0.6, 1.5), longest=0.12 * n, shortest=1.5)
     pits = np.minimum(grain + 0.8, 0.0)
     height = facets + rng.uniform(0.15, 0.4) * grain + rng.uniform(0.2, 0.9) * pits
-    speckle = rover_ground.noise(rng, n, 1.0, longest=0.1 * n)
+    speckle = ground.noise(rng, n, 1.0, longest=0.1 * n)
     return Plan(height, rng.uniform(0.26, 0.36) * np.clip(1.0 + 0.12 * speckle, 0.3, 1.7))
 
 
@@ -185,7 +162,7 @@ def rippled(rng: np.random.Generator, plan: Plan) -> Plan:
     """Wind ripples all over a plan."""
     n = plan.height.shape[0]
     wavelength = rng.uniform(0.11, 0.19) * n
-    crest = (0.5 + 0.5 * rover_ground.waves(rng, n, wavelength)) ** 1.5
+    crest = (0.5 + 0.5 * ground.waves(rng, n, wavelength)) ** 1.5
     height = plan.height + rng.uniform(0.15, 0.22) * wavelength * crest
     tone = 1.0 + rng.uniform(-0.12, 0.2) * crest
     return Plan(height, plan.albedo * tone)
@@ -195,9 +172,9 @@ def with_clasts(rng: np.random.Generator, plan: Plan) -> Plan:
     """Angular fragments of all sizes strewn over a plan."""
     n = plan.height.shape[0]
     count = int(rng.integers(60, 95))
-    height, cover = rover_ground.clasts(rng, n, count, 0.024 * n, 0.07 * n)
+    height, cover = ground.clasts(rng, n, count, 0.024 * n, 0.07 * n)
     tone = rng.uniform(1.35, 1.75)
-    stones = plan.albedo.mean() * tone * (1.0 + 0.12 * rover_ground.noise(rng, n, 1.2))
+    stones = plan.albedo.mean() * tone * (1.0 + 0.12 * ground.noise(rng, n, 1.2))
     return Plan(
         plan.height + 1.3 * height, plan.albedo + (np.maximum(stones, 0.03) - plan.albedo) * cover
     )
@@ -209,7 +186,7 @@ def with_spherules(rng: np.random.Generator, plan: Plan) -> Plan:
     radius = rng.uniform(0.016, 0.022) * n
     count = int(rng.uniform(0.16, 0.28) * n * n / (np.pi * radius * radius))
     # They gather here and there.
-    chance = np.exp(0.7 * rover_ground.noise(rng, n, 2.6)).ravel()
+    chance = np.exp(0.7 * ground.noise(rng, n, 2.6)).ravel()
     places = rng.choice(n * n, count, p=chance / chance.sum())
     radii = radius * rng.uniform(0.85, 1.15, count)[:, None, None]
     reach = int(1.2 * radius) + 2
@@ -234,7 +211,7 @@ def with_lines(rng: np.random.Generator, plan: Plan, bare: Field) -> Plan:
     """Parallel beds, or straight veins or fractures, in the bare rock of a plan."""
     n = plan.height.shape[0]
     azimuth = float(rng.uniform(0.0, 180.0))
-    bend = rover_ground.noise(rng, n, 3.4, shortest=0.2 * n)
+    bend = ground.noise(rng, n, 3.4, shortest=0.2 * n)
     if rng.uniform() < 0.75:
         spacing = rng.uniform(0.045, 0.07) * n
         phase = terrain.along(n, azimuth) / spacing + rng.uniform(0.1, 0.35) * bend
@@ -331,7 +308,7 @@ def trench(rng: np.random.Generator, picture: Field, frame: Frame) -> Field:
     right, forward = terrain.direction(float(rng.uniform(0.0, 360.0)))
     half, width = rng.uniform(0.28, 0.4) * scale, rng.uniform(0.11, 0.15) * scale
     spacing = 0.6 * width
-    bumpy = rover_ground.noise(rng, side, 2.2, longest=0.25 * side)
+    bumpy = ground.noise(rng, side, 2.2, longest=0.25 * side)
     ragged = 0.12 * terrain.blur(bumpy, 1.0)
     scraped = rng.uniform(0.0, 0.06)
 
@@ -362,7 +339,7 @@ def bright_soil(
 ) -> None:
     """Churn up bright, cloddy soil, in place: in patches, or along ``where`` if given."""
     side = picture.shape[0]
-    patchy = rover_ground.noise(rng, side, 2.6, longest=0.6 * side)
+    patchy = ground.noise(rng, side, 2.6, longest=0.6 * side)
     if where is None:
         row, column = rng.uniform(0.3, 0.7, 2) * side
         east, north = terrain.coordinates(side)
@@ -370,7 +347,7 @@ def bright_soil(
         share = terrain.smoothstep(1.0 - gap + 0.3 * patchy, 0.0, 0.25)
     else:
         share = where * terrain.smoothstep(patchy, -0.9, -0.4)
-    clods = rover_ground.noise(rng, side, 2.0, longest=0.12 * side)
+    clods = ground.noise(rng, side, 2.0, longest=0.12 * side)
     level = float(np.median(picture)) * rng.uniform(2.0, 2.7)
     x, y = terrain.direction(frame.sun.azimuth_deg)
     slopes = np.gradient(clods)
@@ -390,7 +367,7 @@ def abraded(
     rho = np.hypot(frame.x - x0, frame.y - y0) / radius
     level = float(np.median(picture))
     # Cuttings lie around it, thinner here and thicker there.
-    patchy = rover_ground.noise(rng, side, 2.4, longest=0.3 * side)
+    patchy = ground.noise(rng, side, 2.4, longest=0.3 * side)
     cuttings = 1.0 - terrain.smoothstep(rho + 0.1 * patchy, 1.12, rng.uniform(1.45, 1.65))
     powder = rng.uniform(1.4, 1.65) * level * (1.0 + 0.06 * patchy)
     picture += (powder - picture) * rng.uniform(0.75, 0.95) * cuttings

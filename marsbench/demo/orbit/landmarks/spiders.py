@@ -9,9 +9,10 @@ polar regions: I. Erosion of the surface", Icarus 205, 2010.
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.ground import Site
+from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field
+from marsbench.demo.orbit import ground
+from marsbench.demo.orbit.ground import Site
 
 Points = NDArray[np.float64]
 """Column and row along troughs, (count, 2)."""

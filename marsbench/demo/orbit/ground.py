@@ -17,6 +17,12 @@ from marsbench.demo.art.terrain import Field, Light
 SKY = 0.2
 """Light from the dusty sky as a share of the sun's; it shows the ground in the shade."""
 
+_SHADOW_SKY = 0.18
+"""The same in pictures with cast shadows."""
+
+_NOISE = 0.005
+"""Camera noise there, as a share of the radiance of flat ground."""
+
 SOIL = 0.2
 """Typical albedo of bare ground."""
 
@@ -60,6 +66,40 @@ def photograph(rng: np.random.Generator, scene: Site, light: Light) -> NDArray[n
 def radiance(height: Field, albedo: Field, light: Light) -> Field:
     """Light that the ground sends up under the sun and the sky, (size, size)."""
     return albedo * (terrain.hillshade(height, light.azimuth_deg, light.elevation_deg) + SKY)
+
+
+def sunlit(height: Field, light: Light) -> Field:
+    """Share of the sun that cast shadows leave, in [0, 1].
+
+    Args:
+        height: Elevation in pixels, (size, size).
+        light: Where the sun stands.
+    """
+    size = height.shape[0]
+    x, y = terrain.direction(light.azimuth_deg)
+    rise = float(np.tan(np.deg2rad(light.elevation_deg)))
+    reach = min(int(np.ptp(height) / rise) + 1, size // 3)
+    padded = np.pad(height, reach, mode="edge")
+    horizon = np.full_like(height, -np.inf)
+    for step in range(1, reach + 1):
+        row, column = reach - round(step * y), reach + round(step * x)
+        ray = padded[row : row + size, column : column + size] - step * rise
+        np.maximum(horizon, ray, out=horizon)
+    return 1.0 - terrain.smoothstep(horizon - height, 0.0, 0.8)
+
+
+def photograph_shadows(
+    rng: np.random.Generator, height: Field, albedo: Field, light: Light
+) -> NDArray[np.uint8]:
+    """Grey values of ground with cast shadows, (side, side, 1)."""
+    sunlight = terrain.hillshade(height, light.azimuth_deg, light.elevation_deg)
+    east, north = terrain.gradient(height)
+    # A tilted surface sees less of the sky, the only light in the shadows.
+    sky = _SHADOW_SKY / (1.0 + east * east + north * north)
+    seen = albedo * (sunlight * sunlit(height, light) + sky)
+    flat = float(albedo.mean()) * (np.sin(np.deg2rad(light.elevation_deg)) + _SHADOW_SKY)
+    seen += _NOISE * flat * rng.standard_normal(seen.shape)
+    return terrain.sensor(seen, rng)[:, :, None]
 
 
 # --- plain ground ----------------------------------------------------------------------------

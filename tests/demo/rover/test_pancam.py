@@ -9,17 +9,16 @@ from scipy import ndimage
 
 from marsbench.demo import recipes
 from marsbench.demo.art import terrain
-from marsbench.demo.rover import labels as rover_labels
-from marsbench.demo.rover import objects, pancam
-from marsbench.demo.rover import sky as rover_sky
+from marsbench.demo.rover.ground import Frame
+from marsbench.demo.rover.pancam import ground, labels, objects, scenes, sky
 
 RECIPE = recipes.RECIPES["surface_multi_label_cls"]
-NEAR, SOIL, ROCK = rover_labels.NEAR, rover_labels.SOIL, rover_labels.ROCK
+NEAR, SOIL, ROCK = labels.NEAR, labels.SOIL, labels.ROCK
 
 
 def drawn(seed: int, *names: str) -> NDArray[np.float64]:
     """Grey values of an image, (96, 96)."""
-    image = rover_labels.render(np.random.default_rng(seed), names, 96)
+    image = scenes.render(np.random.default_rng(seed), names, 96)
     return image[:, :, 0].astype(np.float64)
 
 
@@ -34,15 +33,15 @@ def test_every_class_is_shown_often_enough(split: str) -> None:
 
 def test_few_images_show_every_class_too() -> None:
     for seed in range(20):
-        sets = rover_labels.label_sets(np.random.default_rng(seed), 25)
+        sets = labels.label_sets(np.random.default_rng(seed), 25)
         assert len(sets) == 25
-        assert {name for names in sets for name in names} == set(rover_labels.CLASSES)
+        assert {name for names in sets for name in names} == set(labels.CLASSES)
 
 
 def test_sets_are_ordered_and_make_sense() -> None:
-    for names in rover_labels.label_sets(np.random.default_rng(0), 1500):
+    for names in labels.label_sets(np.random.default_rng(0), 1500):
         assert names
-        assert list(names) == sorted(names, key=rover_labels.CLASSES.index)
+        assert list(names) == sorted(names, key=labels.CLASSES.index)
         shown = set(names)
         rock, near = {ROCK, "Close-Up Rock"}, {NEAR}
         for name, place in {
@@ -66,9 +65,9 @@ def test_sets_are_ordered_and_make_sense() -> None:
         assert "Astronomy" not in shown or shown <= {"Astronomy", "Sky", "Artifacts"}
 
 
-@pytest.mark.parametrize("name", rover_labels.CLASSES)
+@pytest.mark.parametrize("name", labels.CLASSES)
 def test_images_of_every_class_have_contrast(name: str) -> None:
-    sets = rover_labels.label_sets(np.random.default_rng(3), 400)
+    sets = labels.label_sets(np.random.default_rng(3), 400)
     for seed, names in enumerate([names for names in sets if name in names][:6]):
         image = drawn(seed, *names)
         # An empty sky is the only thing that is nearly even.
@@ -88,27 +87,27 @@ def test_sky_is_smooth_and_only_there_if_named() -> None:
 
 def test_night_is_dark_but_for_its_stars() -> None:
     for seed in range(10):
-        sky = rover_sky.night(np.random.default_rng(seed), 96)
-        assert np.median(sky) < 0.03
-        assert sky.max() > 0.1
+        night = sky.night(np.random.default_rng(seed), 96)
+        assert np.median(night) < 0.03
+        assert night.max() > 0.1
 
 
-def ground(seed: int) -> tuple[NDArray[np.float64], pancam.Frame]:
+def flat_ground(seed: int) -> tuple[NDArray[np.float64], Frame]:
     """Even, flat ground from above, and how it lies."""
-    frame = pancam.from_above(np.random.default_rng(seed), 96)
+    frame = ground.from_above(np.random.default_rng(seed), 96)
     return np.full((96, 96), 0.3), frame
 
 
 def test_brushed_rock_is_darker_and_flat_and_a_hole_has_a_shadow() -> None:
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        swept, frame = ground(seed)
-        pancam.brushed(rng, swept, frame, 48.0, 48.0)
+        swept, frame = flat_ground(seed)
+        ground.brushed(rng, swept, frame, 48.0, 48.0)
         assert swept[48, 48] < 0.65 * 0.3
         assert swept.max() <= 0.3 + 1e-9
         assert swept[2, 2] == pytest.approx(0.3)
-        holed, frame = ground(seed)
-        pancam.abraded(rng, holed, frame, 48.0, 48.0)
+        holed, frame = flat_ground(seed)
+        ground.abraded(rng, holed, frame, 48.0, 48.0)
         dark = np.argwhere(holed < 0.2)
         assert len(dark) > 15
         # The shadow lies on the side of the sun.
@@ -130,7 +129,7 @@ def test_a_close_up_is_not_darker_along_its_bottom() -> None:
 def test_flaws_leave_no_disc_in_the_sky() -> None:
     even = np.full((96, 96), 120, np.uint8)
     for seed in range(30):
-        flawed = rover_labels._spoiled(np.random.default_rng(seed), even, discs=False)
+        flawed = scenes._spoiled(np.random.default_rng(seed), even, discs=False)
         regions, count = ndimage.label(flawed > 250)
         edges = (regions[0], regions[-1], regions[:, 0], regions[:, -1])
         assert set(np.concatenate(edges)) >= set(range(1, count + 1)), seed
@@ -138,13 +137,13 @@ def test_flaws_leave_no_disc_in_the_sky() -> None:
 
 def test_tracks_and_trenches_are_where_they_say() -> None:
     for seed in range(10):
-        picture, frame = ground(seed)
-        inside = pancam.tracks(np.random.default_rng(seed), picture, frame)
+        picture, frame = flat_ground(seed)
+        inside = ground.tracks(np.random.default_rng(seed), picture, frame)
         assert 0.04 < inside.mean() < 0.7
         changed = np.abs(picture - 0.3)
         assert changed[inside > 0.9].mean() > 3 * changed[inside < 0.01].mean()
-        picture, frame = ground(seed)
-        heaped = pancam.trench(np.random.default_rng(seed), picture, frame)
+        picture, frame = flat_ground(seed)
+        heaped = ground.trench(np.random.default_rng(seed), picture, frame)
         assert 0.02 < heaped.mean() < 0.5
         # The furrow is the darkest, the heaps lie around it.
         assert picture[heaped < 0.1].min() < 0.15
@@ -152,18 +151,18 @@ def test_tracks_and_trenches_are_where_they_say() -> None:
 
 def test_bright_soil_is_much_brighter() -> None:
     for seed in range(10):
-        picture, frame = ground(seed)
-        pancam.bright_soil(np.random.default_rng(seed), picture, frame, None)
+        picture, frame = flat_ground(seed)
+        ground.bright_soil(np.random.default_rng(seed), picture, frame, None)
         assert 0.02 < np.mean(picture > 0.5) < 0.6
 
 
 def test_spherules_are_alike_and_clasts_are_not() -> None:
     spread: dict[str, list[float]] = {"spherules": [], "clasts": []}
     for seed in range(8):
-        flat = pancam.Plan(np.zeros((120, 120)), np.full((120, 120), 0.3))
+        flat = ground.Plan(np.zeros((120, 120)), np.full((120, 120), 0.3))
         for name, add in (
-            ("spherules", pancam.with_spherules),
-            ("clasts", pancam.with_clasts),
+            ("spherules", ground.with_spherules),
+            ("clasts", ground.with_clasts),
         ):
             plan = add(np.random.default_rng(seed), flat)
             labels, count = ndimage.label(np.abs(plan.albedo - 0.3) > 0.01)
@@ -176,9 +175,9 @@ def test_spherules_are_alike_and_clasts_are_not() -> None:
 
 def test_sandless_outcrop_is_bare_and_sandy_one_is_not() -> None:
     for seed in range(6):
-        _, bare = pancam.bedrock(np.random.default_rng(seed), 96, sandy=False)
+        _, bare = ground.bedrock(np.random.default_rng(seed), 96, sandy=False)
         assert bare.min() == 1.0
-        _, bare = pancam.bedrock(np.random.default_rng(seed), 96, sandy=True)
+        _, bare = ground.bedrock(np.random.default_rng(seed), 96, sandy=True)
         assert 0.2 < np.mean(bare < 0.5) < 0.75
 
 

@@ -7,10 +7,9 @@ import numpy as np
 
 from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field
-from marsbench.demo.rover import ground as rover_ground
-from marsbench.demo.rover import outdoors
-from marsbench.demo.rover.ground import SKYLIGHT
-from marsbench.demo.rover.seg.ground import Frame, Kind, Surface
+from marsbench.demo.rover import ground, outdoors
+from marsbench.demo.rover.ground import SKYLIGHT, Frame
+from marsbench.demo.rover.segmentation.ground import Kind, Surface
 
 
 def far_away(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
@@ -29,7 +28,7 @@ def far_away(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
     near = surface.light[frame.ground].mean(0)
     haze = sky[max(int(horizon * side) - 1, 0)].mean(0)
     if rng.uniform() < 0.75:
-        relief = rover_ground.noise(rng, side, 2.8, longest=0.4 * side, shortest=2.0)
+        relief = ground.noise(rng, side, 2.8, longest=0.4 * side, shortest=2.0)
         count = int(rng.integers(1, 4))
         top = rng.uniform(0.03, min(0.16, 0.7 * horizon))
         rough = rng.uniform(2.2, 3.2)
@@ -40,10 +39,10 @@ def far_away(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
             # Hills never sink below the plain that they stand on.
             below = frame.row - np.minimum(line, horizon - 0.012)[None, :]
             shaded = _slopes(rng, relief, below, frame)
-            ground = near * rng.uniform(0.55, 0.95) * shaded[..., None]
+            hill = near * rng.uniform(0.55, 0.95) * shaded[..., None]
             veil = rng.uniform(0.15, 0.35) + 0.4 * (1.0 - nearer)
-            ground = ground + (haze - ground) * veil
-            sky += (ground - sky) * terrain.smoothstep(below * side, -0.7, 0.7)[..., None]
+            hill += (haze - hill) * veil
+            sky += (hill - sky) * terrain.smoothstep(below * side, -0.7, 0.7)[..., None]
             kind[below > 0.0] = Kind.RIDGE
     line = horizon + rng.uniform(0.002, 0.008) * outdoors.skyline(rng, side, 2.2)
     below = frame.row - line[None, :]

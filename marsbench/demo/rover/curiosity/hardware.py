@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from marsbench.demo.art import shapes, terrain
 from marsbench.demo.art.shapes import BLACK, Canvas, Place
 from marsbench.demo.art.terrain import Field
-from marsbench.demo.rover import arm, targets
+from marsbench.demo.rover.curiosity import arm, deck
 
 LEAST = 0.17
 """Share of the frame that a part covers at least."""
@@ -163,22 +163,22 @@ def _wheel_joint(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
 
 _DRAW: dict[str, Callable[[np.random.Generator, int], NDArray[np.float64]]] = {
     "Wheel": _wheel,
-    "Mastcam Calibration Target": targets.mastcam_target,
-    "MAHLI Calibration Target": targets.mahli_target,
-    "Observation Tray": targets.observation_tray,
-    "ChemCam Calibration Target": targets.chemcam_target,
+    "Mastcam Calibration Target": deck.mastcam_target,
+    "MAHLI Calibration Target": deck.mahli_target,
+    "Observation Tray": deck.observation_tray,
+    "ChemCam Calibration Target": deck.chemcam_target,
     "Portion Box": arm.portion_box,
-    "Rover Rear Deck": targets.rear_deck,
-    "Inlet": targets.inlet,
+    "Rover Rear Deck": deck.rear_deck,
+    "Inlet": deck.inlet,
     "Turret": arm.turret,
     "Alpha Particle X-Ray Spectrometer (APXS)": arm.apxs,
     "Portion Tube": arm.portion_tube,
     "MAHLI": arm.mahli,
     "Wheel Joint": _wheel_joint,
     "Drill": arm.drill,
-    "REMS-UV": targets.rems_uv,
-    "APXS Calibration Target": targets.apxs_target,
-    "CheMin Inlet Open": targets.chemin_inlet,
+    "REMS-UV": deck.rems_uv,
+    "APXS Calibration Target": deck.apxs_target,
+    "CheMin Inlet Open": deck.chemin_inlet,
     "Dust Removal Tool (DRT)": arm.brush,
     "Scoop": arm.scoop,
     "Mastcam": _mastcam,

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from marsbench.demo.art import shapes, terrain
 from marsbench.demo.art.terrain import Field
-from marsbench.demo.rover import ground as rover_ground
-from marsbench.demo.rover import outdoors
+from marsbench.demo.rover import ground, outdoors
 from marsbench.demo.rover.ground import Sun
 
 
@@ -165,7 +164,7 @@ def deck(rng: np.random.Generator, picture: Field, edge: float) -> None:
     # Cells differ a little; thin bright lines run between them, broad gaps between panels.
     cell = np.sin(12.9 * np.floor(u) + 78.2 * np.floor(v)) * 43758.5
     tone = rng.uniform(0.06, 0.16)
-    dust = rover_ground.noise(rng, side, 2.4)
+    dust = ground.noise(rng, side, 2.4)
     value = tone * (1.0 + 0.25 * (cell - np.floor(cell) - 0.5)) * (1.0 + 0.15 * dust)
     to_line = np.minimum(np.abs(u - np.round(u)), ratio * np.abs(v - np.round(v)))
     line = np.clip(1.2 - to_line / np.maximum(pixel, 0.02), 0.0, 1.0)
@@ -235,7 +234,7 @@ def sundial(rng: np.random.Generator, picture: Field, largest: float = 0.5) -> N
         lay(shapes.disc(q, 0.15), float(tone))
     for radius, tone in ((0.72, 0.04), (0.69, 0.62), (0.52, 0.28), (0.36, 0.09), (0.2, 0.35)):
         lay(shapes.disc(p, radius), tone)
-    dust = rover_ground.noise(rng, side, 2.2)
+    dust = ground.noise(rng, side, 2.2)
     picture *= 1.0 + 0.06 * dust
     azimuth = rng.uniform(0.0, 6.3)
     for angle, tone, reach in ((azimuth, 0.02, 0.66), (azimuth + rng.uniform(1.0, 5.0), 0.5, 0.5)):
@@ -373,9 +372,7 @@ def wreck(rng: np.random.Generator, picture: Field, row: float) -> None:
 def _lander(rng: np.random.Generator, picture: Field, x: Field, y: Field, size: float) -> None:
     """Petals that lie open on crumpled airbags, one of them standing up behind."""
     tone = rng.uniform(0.45, 0.7)
-    crumpled = rover_ground.noise(
-        rng, picture.shape[0], 2.6, longest=0.6 * size, shortest=0.25 * size
-    )
+    crumpled = ground.noise(rng, picture.shape[0], 2.6, longest=0.6 * size, shortest=0.25 * size)
     folds = np.gradient(crumpled, axis=0)
     back = shapes.trapezium(
         (x + rng.normal(0.0, 0.1) * size, y + 0.55 * size), 0.1 * size, 0.5 * size, 0.4 * size

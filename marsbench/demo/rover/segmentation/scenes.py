@@ -23,11 +23,9 @@ from scipy import ndimage
 
 from marsbench.demo.art.terrain import Field
 from marsbench.demo.rover import ground as rover_ground
-from marsbench.demo.rover.ground import SKYLIGHT, Picture, Sun
-from marsbench.demo.rover.seg import ground as rover_seg_ground
-from marsbench.demo.rover.seg import objects
-from marsbench.demo.rover.seg import sky as rover_seg_sky
-from marsbench.demo.rover.seg.ground import Frame, Kind, Surface
+from marsbench.demo.rover.ground import SKYLIGHT, Frame, Picture, Sun
+from marsbench.demo.rover.segmentation import ground, horizon, objects
+from marsbench.demo.rover.segmentation.ground import Kind, Surface
 from marsbench.demo.scene import Scene
 from marsbench.tasks.catalog import get_task
 
@@ -147,13 +145,13 @@ def _scene(rng: np.random.Generator, side: int, chances: _Chances) -> Surface:
     # Targets of the drill are close by, so the horizon is seldom in view.
     sky = bool(rng.uniform() < (0.3 if drilled else chances.sky))
     sun = objects.behind(rng) if shaded else _sun(rng)
-    frame = rover_seg_ground.frame(rng, side, sun, sky=sky)
+    frame = ground.frame(rng, side, sun, sky=sky)
     share = _bedrock_share(rng, least=0.5 if drilled else 0.0)
-    surface = rover_seg_ground.ground(rng, frame, share)
+    surface = ground.bare_ground(rng, frame, share)
     if share < 0.8 and rng.uniform() < chances.tracks:
-        rover_seg_ground.tracks(rng, surface, frame)
+        ground.tracks(rng, surface, frame)
     if drilled:
-        rover_seg_ground.holes(rng, surface, frame)
+        ground.holes(rng, surface, frame)
     colour = rover_ground.kindred(rng, surface.light.mean((0, 1)), 1.0)
     # Either clearly paler than the ground or clearly darker.
     tone = rng.uniform(1.1, 1.5) if rng.uniform() < 0.6 else rng.uniform(0.45, 0.7)
@@ -166,7 +164,7 @@ def _scene(rng: np.random.Generator, side: int, chances: _Chances) -> Surface:
     np.maximum(surface.shadow, shade, out=surface.shadow)
     objects.darken(rng, surface, frame)
     if sky:
-        rover_seg_sky.far_away(rng, surface, frame)
+        horizon.far_away(rng, surface, frame)
     objects.set_stones(rng, surface, frame, stones, colour, shade)
     if not drilled and rng.uniform() < chances.rover:
         objects.rover(rng, surface)

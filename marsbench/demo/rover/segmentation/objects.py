@@ -14,10 +14,10 @@ import numpy as np
 from marsbench.demo.art import shapes, terrain
 from marsbench.demo.art.shapes import Canvas
 from marsbench.demo.art.terrain import Field
-from marsbench.demo.rover import ground as rover_ground
-from marsbench.demo.rover import outdoors, parts
-from marsbench.demo.rover.ground import SKYLIGHT, Colour, Sun
-from marsbench.demo.rover.seg.ground import Frame, Kind, Surface
+from marsbench.demo.rover import ground, outdoors
+from marsbench.demo.rover.curiosity import hardware
+from marsbench.demo.rover.ground import SKYLIGHT, Colour, Frame, Sun
+from marsbench.demo.rover.segmentation.ground import Kind, Surface
 
 # --- stones ----------------------------------------------------------------------------------
 
@@ -112,7 +112,7 @@ def set_stones(
         shade: Share of the sun that something large keeps off, (side, side).
     """
     side = frame.side
-    relief = rover_ground.noise(rng, side, 1.9, longest=0.2 * side)
+    relief = ground.noise(rng, side, 1.9, longest=0.2 * side)
     for stone in stones:
         rows, columns, x, up = _window(side, stone, 1.1)
         if not x.size:
@@ -132,7 +132,7 @@ def set_stones(
         foot = min(int(stone.row + 0.5 * stone.flat * stone.radius), side - 1)
         in_shade = shade[foot, min(int(stone.column), side - 1)] > 0.5
         sunlit = np.clip((normals @ towards)[face] - rough, 0.0, 1.0) * (0.05 if in_shade else 1.35)
-        own = rover_ground.kindred(rng, colour, 0.4)
+        own = ground.kindred(rng, colour, 0.4)
         tone = 1.0 + rng.uniform(0.04, 0.12) * grain
         light = surface.light[rows, columns]
         body = own * (sunlit[..., None] + 0.7 * SKYLIGHT) * np.maximum(tone, 0.2)[..., None]
@@ -227,7 +227,7 @@ def _wheel(rng: np.random.Generator, side: int) -> Canvas:
     strut = rng.uniform(-0.5, 0.5)
     tube = shapes.rod(canvas.at(), (0.0, 0.0), (2.0 * np.sign(column - 0.5), -0.9 + strut), 0.2)
     canvas.paint(tube, shapes.grey(rng, 0.35, 0.6), -0.3, bevel=0.2, gloss=0.4)
-    parts.paint_wheel(canvas, rng)
+    hardware.paint_wheel(canvas, rng)
     return canvas
 
 

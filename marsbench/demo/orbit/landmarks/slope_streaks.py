@@ -10,9 +10,10 @@ Research 106, 2001.
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.demo.art import ground, terrain
-from marsbench.demo.art.ground import Site
+from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field, Light
+from marsbench.demo.orbit import ground
+from marsbench.demo.orbit.ground import Site
 
 
 def slope(rng: np.random.Generator, side: int, downhill_deg: float) -> Field:

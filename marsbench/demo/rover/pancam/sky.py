@@ -6,9 +6,8 @@ from scipy import ndimage
 
 from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field
-from marsbench.demo.rover import ground as rover_ground
-from marsbench.demo.rover import outdoors
-from marsbench.demo.rover.pancam import Frame
+from marsbench.demo.rover import ground, outdoors
+from marsbench.demo.rover.ground import Frame
 
 # --- far away --------------------------------------------------------------------------------
 
@@ -39,7 +38,7 @@ def hills(
     """
     side = picture.shape[0]
     haze = rng.uniform(0.2, 0.3)
-    relief = rover_ground.noise(rng, side, 3.0)
+    relief = ground.noise(rng, side, 3.0)
     tone = rng.uniform(0.14, 0.24)
     strata = rng.uniform(0.0, 0.15)
     for k in range(count):
@@ -56,10 +55,10 @@ def hills(
         mound = (0.7 + near) * texture - 8.0 * below
         light = terrain.hillshade(mound, frame.sun.azimuth_deg, frame.sun.elevation_deg)
         bands = 1.0 + strata * np.sin(below * rng.uniform(60.0, 120.0) + texture)
-        ground = tone * bands * (1.2 * light + 0.45)
+        slope = tone * bands * (1.2 * light + 0.45)
         veil = np.clip(0.7 * (1.0 - near) + np.maximum(below, 0.0), 0.0, 0.68)
-        ground = ground + (haze - ground) * veil
-        picture += (ground - picture) * terrain.smoothstep(below * side, -0.7, 0.7)
+        slope += (haze - slope) * veil
+        picture += (slope - picture) * terrain.smoothstep(below * side, -0.7, 0.7)
 
 
 def night(rng: np.random.Generator, side: int) -> Field:
@@ -118,7 +117,7 @@ def camera(light: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
         Grey values, (side, side).
     """
     image = np.clip(terrain.blur(light, rng.uniform(0.35, 0.55)), 0.0, 1.5)
-    image = image * (1.0 - rng.uniform(0.0, 0.15) * rover_ground.off_axis(light.shape[0]))
+    image = image * (1.0 - rng.uniform(0.0, 0.15) * ground.off_axis(light.shape[0]))
     # Calibrated radiance, so one exposure fits all but for some tolerance.
     stretched = image * 1.7 * np.exp(rng.normal(0.0, 0.12))
     stretched += rng.uniform(0.004, 0.015) * rng.standard_normal(image.shape)

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from marsbench.demo.art import terrain
-from marsbench.demo.rover import ground as rover_ground
-from marsbench.demo.rover import outdoors, surface
+from marsbench.demo.rover import ground, outdoors
+from marsbench.demo.rover.curiosity import scenes
 from marsbench.demo.rover.ground import Plan, Sun, View
 
 Field = NDArray[np.float64]
@@ -40,7 +40,7 @@ def test_background_is_light_of_the_asked_size() -> None:
 def test_some_pictures_are_grey_and_hue_varies() -> None:
     warmth, grey = [], 0
     for seed in range(60):
-        image = surface.render(rng(seed), "Ground", 48).astype(np.float64)
+        image = scenes.render(rng(seed), "Ground", 48).astype(np.float64)
         red, _green, blue = image.mean((0, 1))
         warmth.append(np.log(red / blue))
         grey += np.abs(image - image.mean(-1, keepdims=True)).mean() < 6.0
@@ -52,7 +52,7 @@ def test_some_pictures_are_grey_and_hue_varies() -> None:
 
 
 def test_plans_wrap_around() -> None:
-    for draw in (rover_ground.soil, rover_ground.outcrop, rover_ground.rippled):
+    for draw in (ground.soil, ground.outcrop, ground.rippled):
         height = draw(rng(1), 96).height
         inner = np.abs(np.diff(height, axis=0)).mean()
         assert np.abs(height[0] - height[-1]).mean() < 2.0 * inner
@@ -62,7 +62,7 @@ def test_plans_wrap_around() -> None:
 def test_shadow_falls_away_from_the_sun() -> None:
     height = np.zeros((48, 48))
     height[:, 23:25] = 4.0
-    light = rover_ground.shade(height, Sun(90.0, 30.0))
+    light = ground.shade(height, Sun(90.0, 30.0))
     assert light[10, 19:22].max() < 0.1
     assert light[10, 28:34].min() > 0.4
 
@@ -70,22 +70,22 @@ def test_shadow_falls_away_from_the_sun() -> None:
 def test_far_ground_is_blurred_and_even_ground_stays_even() -> None:
     view = View(0.0, 2.0)
     noise = rng(0).uniform(0.0, 1.0, (96, 96, 3))
-    seen = rover_ground.project(noise, view, 64)
+    seen = ground.project(noise, view, 64)
     assert seen[6:16].std() < 0.5 * seen[48:].std()
-    np.testing.assert_allclose(rover_ground.project(np.full((96, 96, 3), 0.3), view, 64), 0.3)
+    np.testing.assert_allclose(ground.project(np.full((96, 96, 3), 0.3), view, 64), 0.3)
 
 
 def test_turning_the_plan_turns_what_is_seen() -> None:
     ramp = np.zeros((96, 96, 3))
     ramp[:, 44:52] = 1.0
     view = View(-40.0, 1.0)
-    upright, turned = (rover_ground.project(ramp, view, 64, turn)[..., 0] for turn in (0.0, 90.0))
+    upright, turned = (ground.project(ramp, view, 64, turn)[..., 0] for turn in (0.0, 90.0))
     assert upright.mean(0).std() > 5.0 * upright.mean(1).std()
     assert turned.mean(1).std() > 5.0 * turned.mean(0).std()
 
 
 def test_stones_stay_within_their_cover() -> None:
-    height, cover = rover_ground.clasts(rng(3), 96, 30, 1.5, 8.0)
+    height, cover = ground.clasts(rng(3), 96, 30, 1.5, 8.0)
     assert height[cover == 0.0].max() <= 0.0
     assert 0.02 < (cover > 0.5).mean() < 0.6
     assert 1.0 < height.max() < 8.0
@@ -126,7 +126,7 @@ def test_tracks_change_the_ground_under_them_and_its_edges_only() -> None:
 def test_horizon_parts_smooth_sky_from_rough_land() -> None:
     right = 0
     for seed in range(20):
-        grey = surface.NATURAL["Horizon"](rng(seed), 96).mean(-1)
+        grey = scenes.NATURAL["Horizon"](rng(seed), 96).mean(-1)
         rough = roughness(grey)
         # Hills may reach up to the border in a corner, so the middle of the rows is judged.
         right += bool(rough[:5].mean() < 0.6 * rough[-25:].mean())
@@ -135,13 +135,13 @@ def test_horizon_parts_smooth_sky_from_rough_land() -> None:
 
 def test_distant_landscape_has_no_sky() -> None:
     for seed in range(20):
-        grey = surface.NATURAL["Distant Landscape"](rng(seed), 96).mean(-1)
+        grey = scenes.NATURAL["Distant Landscape"](rng(seed), 96).mean(-1)
         assert np.median(roughness(grey)[:8]) > 0.002
 
 
 def test_drilling_makes_a_dark_pit_in_a_pale_ring() -> None:
     for seed in range(12):
-        plan = surface._drilled(rng(seed), flat(116, (0.12, 0.1, 0.08)))
+        plan = scenes._drilled(rng(seed), flat(116, (0.12, 0.1, 0.08)))
         grey = plan.colour.mean(-1)
         pit = plan.height < -2.0
         count = ndimage.label(ndimage.binary_opening(pit))[1]
@@ -157,7 +157,7 @@ def test_drilling_makes_a_dark_pit_in_a_pale_ring() -> None:
 def test_brushed_patch_is_darker_and_greyer_than_the_dust_around() -> None:
     for seed in range(12):
         dusty = flat(116, (0.3, 0.18, 0.1))
-        plan = surface._brushed(rng(seed), dusty)
+        plan = scenes._brushed(rng(seed), dusty)
         red, _green, blue = np.moveaxis(plan.colour, -1, 0)
         patch = plan.colour.mean(-1) < 0.75 * np.median(plan.colour[:8].mean(-1))
         assert 0.04 < patch.mean() < 0.4
@@ -169,7 +169,7 @@ def test_brushed_patch_is_darker_and_greyer_than_the_dust_around() -> None:
 
 def test_veins_are_thin_and_long() -> None:
     for seed in range(20):
-        veins = surface._veins(rng(seed), 116) > 0.5
+        veins = scenes._veins(rng(seed), 116) > 0.5
         assert 0.004 < veins.mean() < 0.35
         assert ndimage.binary_erosion(veins, iterations=5).mean() < 0.01
         parts, count = ndimage.label(veins, np.ones((3, 3)))
@@ -181,7 +181,7 @@ def test_beds_are_parallel() -> None:
     coherence: dict[str, list[float]] = {"Layered Rock": [], "Close-Up Rock": []}
     for name, found in coherence.items():
         for seed in range(16):
-            plan = (surface._bedded if name == "Layered Rock" else surface._face)(rng(seed), 96)
+            plan = (scenes._bedded if name == "Layered Rock" else scenes._face)(rng(seed), 96)
             tone = ndimage.gaussian_filter(plan.height, 1.0)
             east, north = terrain.gradient(tone - ndimage.gaussian_filter(tone, 10.0))
             xx, yy, xy = (east**2).mean(), (north**2).mean(), (east * north).mean()
@@ -192,7 +192,7 @@ def test_beds_are_parallel() -> None:
 
 def test_sun_is_one_compact_disc() -> None:
     for seed in range(20):
-        light = surface._sun(rng(seed), 96).mean(-1)
+        light = scenes._sun(rng(seed), 96).mean(-1)
         bright = light > 0.5 * (np.median(light) + light.max())
         parts, count = ndimage.label(bright)
         assert count <= 2
@@ -203,7 +203,7 @@ def test_sun_is_one_compact_disc() -> None:
 
 def test_night_sky_is_dark_with_points_of_light() -> None:
     for seed in range(12):
-        light = surface._night_sky(rng(seed), 96).mean(-1)
+        light = scenes._night_sky(rng(seed), 96).mean(-1)
         assert np.median(light) < 0.2
         bright = light > 0.35
         count = ndimage.label(bright, np.ones((3, 3)))[1]
@@ -214,7 +214,7 @@ def test_night_sky_is_dark_with_points_of_light() -> None:
 def test_lost_blocks_are_rectangles_on_the_block_grid() -> None:
     scene = rng(0).integers(60, 200, (96, 96, 3)).astype(np.uint8)
     for seed in range(10):
-        lost = (surface._lose_blocks(rng(seed), scene) != scene).any(-1)
+        lost = (scenes._lose_blocks(rng(seed), scene) != scene).any(-1)
         assert 0.02 < lost.mean() < 0.95
         share = lost.reshape(12, 8, 12, 8).mean((1, 3))
         assert np.all((share == 0.0) | (share > 0.9))
@@ -233,6 +233,6 @@ def test_float_rock_stands_out_from_its_ground() -> None:
         patch.setattr(outdoors, "set_rock", watched)
         for seed in range(12):
             drawn.clear()
-            surface.NATURAL["Float Rock"](rng(seed), 96)
+            scenes.NATURAL["Float Rock"](rng(seed), 96)
             assert 0.015 < drawn[0] < 0.4
             assert all(other < drawn[0] for other in drawn[1:])

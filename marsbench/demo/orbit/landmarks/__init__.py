@@ -1,0 +1,1 @@
+"""Demo scenes of the landmarks of landmark_cls."""

@@ -1,0 +1,1 @@
+"""Demo scenes and hardware of Curiosity for surface_cls."""
