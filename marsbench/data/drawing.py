@@ -1,7 +1,8 @@
-"""What pictures of samples are made of: colours of classes, masks over images, boxes, legends."""
+"""Pictures of samples: colours of classes, masks over images, boxes, legends, sheets."""
 
 import colorsys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 from marsbench.base.errors import DataError
 from marsbench.data.decode import IGNORE
 from marsbench.data.rows import Pixels
-from marsbench.metrics.boxes import Boxes
+from marsbench.metrics.boxes import Boxes, PredictedBoxes
 from marsbench.tasks.spec import BACKGROUND, normalise
 
 PALETTE = (
@@ -36,6 +37,8 @@ black last, since shadows are black."""
 
 MOST_PIXELS = 512
 """Longest side of an image as it is drawn: more does not show on a contact sheet."""
+
+_BACKGROUND = "#464646"
 
 _ALPHA = 0.45
 """How much of a mask's colour covers the image."""
@@ -68,6 +71,12 @@ def class_colors(names: Sequence[str]) -> list[str | None]:
     return colors
 
 
+def palette(names: Sequence[str]) -> NDArray[np.uint8]:
+    """Colours by class id (K, 3) where every class needs one; dark grey for the background."""
+    colors = [color or _BACKGROUND for color in class_colors(names)]
+    return np.array([list(bytes.fromhex(color[1:])) for color in colors], dtype=np.uint8)
+
+
 def to_rgb(pixels: Pixels, rgb_bands: tuple[int, int, int] | None = None) -> RGB:
     """Make an image that can be shown of one of any bands.
 
@@ -96,15 +105,13 @@ def paint_mask(image: RGB, mask: NDArray[np.uint8], names: Sequence[str]) -> RGB
     """
     image, mask = _fit(image, mask)
     painted = image.astype(np.float64)
-    lines = max(1, max(mask.shape) // 160)
-    edges = _edges(mask, lines)
+    edges = _edges(mask, max(1, max(mask.shape) // 160))
+    colors = palette(names)
     for class_id, color in enumerate(class_colors(names)):
-        if color is None:
-            continue
-        tint = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
-        inside = mask == class_id
-        painted[inside] = (1 - _ALPHA) * painted[inside] + _ALPHA * tint
-        painted[inside & edges] = tint
+        if color is not None:
+            inside = mask == class_id
+            painted[inside] = (1 - _ALPHA) * painted[inside] + _ALPHA * colors[class_id]
+            painted[inside & edges] = colors[class_id]
     y, x = np.indices(mask.shape)
     stripe = max(2, max(mask.shape) // 40)
     for turn, grey in enumerate(_STRIPES):
@@ -145,61 +152,86 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def show(
-    axis: Axes,
-    pixels: RGB,
-    title: str = "",
-    size: tuple[int, int] | None = None,
-    color: str = "black",
-) -> None:
-    """Show an image.
+@dataclass(frozen=True)
+class Panel:
+    """One image of a sheet.
 
-    Args:
-        axis: Where.
-        pixels: Image.
-        title: A line above it.
-        size: Height and width in pixels that it stands for, where it was made smaller.
-        color: Of the title.
+    Attributes:
+        image: Image.
+        title: Text above it.
+        target: Mask of class ids (H, W) or boxes to draw over it.
+        color: Colour of the title.
     """
-    height, width = pixels.shape[:2] if size is None else size
-    small, _ = _fit(pixels, np.zeros(pixels.shape[:2], dtype=np.uint8))
-    # Coordinates count from the image's corner, as those of boxes do.
-    axis.imshow(small, extent=(0, width, height, 0))
-    axis.set_title(title, fontsize=7, loc="left", pad=2, color=color)
+
+    image: RGB
+    title: str = ""
+    target: NDArray[np.uint8] | Boxes | None = None
+    color: str = "black"
+
+    def show(self, axis: Axes, names: Sequence[str]) -> None:
+        """Draw the panel, with class names by id."""
+        height, width = self.image.shape[:2]
+        if isinstance(self.target, np.ndarray):
+            image = paint_mask(self.image, self.target, names)
+        else:
+            image, _ = _fit(self.image, np.zeros((height, width), dtype=np.uint8))
+        # Coordinates count from the image's corner, as those of boxes do.
+        axis.imshow(image, extent=(0, width, height, 0))
+        axis.set_title(self.title, fontsize=7, loc="left", pad=2, color=self.color)
+        if isinstance(self.target, Boxes):
+            _show_boxes(axis, self.target, names)
 
 
-def show_boxes(
-    axis: Axes, boxes: Boxes, names: Sequence[str], scores: NDArray[np.float64] | None = None
+def sheet(
+    figure: Figure | SubFigure,
+    groups: Sequence[Sequence[Panel]],
+    names: Sequence[str],
+    across: int,
 ) -> None:
-    """Draw boxes over an image that is shown already.
+    """Draw panels in rows, with a legend if they show masks or boxes.
 
     Args:
-        axis: Where.
-        boxes: Boxes in pixels.
+        figure: An empty figure.
+        groups: The panels of each sample, which stand side by side.
         names: Class names by id.
-        scores: Confidence of each box (N,), written beside it.
+        across: Samples in a row.
     """
+    wide = max(map(len, groups), default=1)
+    axes = grid(figure, max(1, -(-len(groups) // across)), wide * across)
+    for i, panels in enumerate(groups):
+        first = wide * (i % across)
+        for axis, panel in zip(axes[i // across, first:], panels, strict=False):
+            panel.show(axis, names)
+    targets = [panel.target for panels in groups for panel in panels if panel.target is not None]
+    if targets:
+        masks = [target for target in targets if isinstance(target, np.ndarray)]
+        _add_legend(figure, names, ignored=any((mask == IGNORE).any() for mask in masks))
+
+
+def grid(figure: Figure | SubFigure, rows: int, columns: int) -> NDArray[np.object_]:
+    """Add axes without lines or ticks, (rows, columns)."""
+    axes: NDArray[np.object_] = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.ravel():
+        axis.set_axis_off()
+    return axes
+
+
+def _show_boxes(axis: Axes, boxes: Boxes, names: Sequence[str]) -> None:
+    """Draw boxes over an image, with the scores of predicted ones."""
     colors = class_colors(names)
+    height = axis.get_ylim()[0]
     for i, (left, top, right, bottom) in enumerate(boxes.xyxy):
         color = colors[int(boxes.labels[i])]
         # A dark line around a bright one is seen on any ground.
-        for line, width in (("black", 2.2), (color, 1.1)):
-            axis.add_patch(
-                Rectangle(
-                    (left, top),
-                    right - left,
-                    bottom - top,
-                    fill=False,
-                    edgecolor=line,
-                    linewidth=width,
-                )
-            )
-        if scores is not None:
-            height = axis.get_ylim()[0]
+        for line, thickness in (("black", 2.2), (color, 1.1)):
+            frame = Rectangle((left, top), right - left, bottom - top, fill=False)
+            frame.set(edgecolor=line, linewidth=thickness)
+            axis.add_patch(frame)
+        if isinstance(boxes, PredictedBoxes):
             axis.text(
                 max(left, 0.0),
                 max(top, 0.0),
-                f"{scores[i]:.2f}",
+                f"{boxes.scores[i]:.2f}",
                 fontsize=5,
                 color="black",
                 # Where there is no room above the box, within it.
@@ -209,7 +241,7 @@ def show_boxes(
             )
 
 
-def add_legend(figure: Figure | SubFigure, names: Sequence[str], *, ignored: bool = False) -> None:
+def _add_legend(figure: Figure | SubFigure, names: Sequence[str], *, ignored: bool = False) -> None:
     """Write below a picture which colour is which class.
 
     Args:

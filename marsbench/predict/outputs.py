@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from marsbench.base.errors import StoreError
-from marsbench.data.drawing import class_colors
+from marsbench.data.drawing import palette
 from marsbench.metrics.boxes import PredictedBoxes
 from marsbench.predict.geo import NODATA, Georeference
 from marsbench.tasks.kinds import Kind
@@ -26,17 +26,6 @@ OVERLAY_SIDE = 4096
 
 MAPS, OVERLAYS = "maps", "overlays"
 TABLE, BOXES, ABOUT, LEGEND = "predictions.csv", "predictions.json", "about.json", "legend.png"
-
-_BACKGROUND = (70, 70, 70)
-
-
-def palette(classes: Sequence[str]) -> NDArray[np.uint8]:
-    """One colour per class, (K, 3); a first class ``background`` is dark grey."""
-    chosen = [
-        _BACKGROUND if color is None else tuple(bytes.fromhex(color.removeprefix("#")))
-        for color in class_colors(classes)
-    ]
-    return np.array(chosen, dtype=np.uint8)
 
 
 def has_background(classes: Sequence[str]) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor
 from marsbench.base import environment
 from marsbench.base.errors import ConfigError, DataError, MarsbenchError
 from marsbench.base.progress import track
+from marsbench.data.drawing import palette
 from marsbench.data.rows import Pixels
 from marsbench.data.transforms import resize, to_float
 from marsbench.metrics.boxes import PredictedBoxes
@@ -197,7 +198,7 @@ class _Work:
         self.predictor, self.options, self.journal = predictor, options, journal
         self.device, self.report = device, report
         self.kind = predictor.task.kind
-        self.colors = outputs.palette(predictor.classes)
+        self.colors = palette(predictor.classes)
         self.draws = not self.kind.is_classification
         self.shows_tiles = False
         self.summary = Summary()

@@ -7,23 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from PIL import Image
 
 from marsbench.data.dataset import MarsDataset
-from marsbench.data.decode import IGNORE
-from marsbench.data.drawing import (
-    add_legend,
-    new_figure,
-    paint_mask,
-    save,
-    short,
-    show,
-    show_boxes,
-    spread,
-    to_rgb,
-)
+from marsbench.data.drawing import Panel, new_figure, save, sheet, short, spread, to_rgb
 from marsbench.data.rows import Pixels
 from marsbench.metrics.boxes import Boxes, PredictedBoxes
 from marsbench.tasks.kinds import Kind
@@ -199,31 +187,29 @@ def draw_gallery(path: Path, title: str, items: Sequence[Item]) -> None:
     in_words = any(isinstance(item.truth, str) for item in items)
     wide, across = (1, max(1, len(items))) if in_words else (3, 2)
     down = max(1, -(-len(items) // across))
+    groups = [_panels(item) for item in items]
     # Labels of many words need lines of their own.
-    lines = max((_caption(item).count("\n") for item in items), default=0) if in_words else 0
+    lines = max((panels[0].title.count("\n") for panels in groups), default=0)
     figure = new_figure(
         2.2 * wide * across, (2.4 + 0.14 * lines) * down + (0.4 if in_words else 0.9)
     )
-    grid = figure.subplots(down, wide * across, squeeze=False)
-    for axis in grid.ravel():
-        axis.set_axis_off()
-    for i, item in enumerate(items):
-        first = wide * (i % across)
-        axes = grid[i // across, first : first + wide]
-        if in_words:
-            color = {None: "black", True: _RIGHT, False: _WRONG}[item.is_right]
-            show(axes[0], to_rgb(item.image), _caption(item), color=color)
-            continue
-        show(axes[0], to_rgb(item.image), short(item.sample_id))
-        remark = f": {item.remark}" if item.remark else ""
-        _show_target(axes[1], item, item.truth, "truth")
-        _show_target(axes[2], item, item.predicted, f"prediction{remark}")
-    if items and not in_words:
-        masks = [item.truth for item in items if isinstance(item.truth, np.ndarray)]
-        ignored = any(bool((mask == IGNORE).any()) for mask in masks)
-        add_legend(figure, items[0].class_names, ignored=ignored)
+    sheet(figure, groups, items[0].class_names if items else (), across)
     figure.suptitle(title, fontsize=10)
     save(figure, path)
+
+
+def _panels(item: Item) -> list[Panel]:
+    """Image, truth and prediction; an image alone if they are words."""
+    image = to_rgb(item.image)
+    if isinstance(item.truth, str) or isinstance(item.predicted, str):
+        color = {None: "black", True: _RIGHT, False: _WRONG}[item.is_right]
+        return [Panel(image, _caption(item), color=color)]
+    remark = f": {item.remark}" if item.remark else ""
+    return [
+        Panel(image, short(item.sample_id)),
+        Panel(image, "truth", item.truth),
+        Panel(image, f"prediction{remark}", item.predicted),
+    ]
 
 
 def _caption(item: Item) -> str:
@@ -232,15 +218,3 @@ def _caption(item: Item) -> str:
     for text in (f"true: {item.truth}", f"predicted: {item.predicted}"):
         lines += textwrap.wrap(text, 36, subsequent_indent="  ")
     return "\n".join(lines)
-
-
-def _show_target(axis: Axes, item: Item, target: Target, title: str) -> None:
-    """Show an image with a mask or boxes over it."""
-    image = to_rgb(item.image)
-    size = image.shape[0], image.shape[1]
-    if isinstance(target, np.ndarray):
-        show(axis, paint_mask(image, target, item.class_names), title, size)
-    elif isinstance(target, Boxes):
-        show(axis, image, title)
-        scores = target.scores if isinstance(target, PredictedBoxes) else None
-        show_boxes(axis, target, item.class_names, scores)

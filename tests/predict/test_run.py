@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from marsbench.base.errors import ConfigError, StoreError
+from marsbench.data import drawing
 from marsbench.predict import outputs, run
 from marsbench.predict.inputs import Item
 from marsbench.predict.predictor import Predictor
@@ -146,7 +147,7 @@ def test_overlays_show_classes_but_not_the_background(tmp_path: Path) -> None:
     go(predictor(Kind.SEGMENTATION), [one], tmp_path / "out")
     drawn = np.asarray(Image.open(tmp_path / "out" / "overlays" / "a.png"))
     assert not drawn[:, :16].any()
-    color = outputs.palette(("background", "crater", "dune"))[2]
+    color = drawing.palette(("background", "crater", "dune"))[2]
     np.testing.assert_array_equal(drawn[5, 20], (255 + color.astype(int)) // 2)
     summary, _ = go(predictor(Kind.SEGMENTATION), [one], tmp_path / "plain", overlay=False)
     assert summary.done == 1
@@ -286,5 +287,5 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_more_classes_than_colours() -> None:
     names = [f"class {i}" for i in range(40)]
-    assert outputs.palette(names).shape == (40, 3)
-    assert len({tuple(c) for c in outputs.palette(names)[:16].tolist()}) == 16
+    assert drawing.palette(names).shape == (40, 3)
+    assert len({tuple(c) for c in drawing.palette(names)[:16].tolist()}) == 16

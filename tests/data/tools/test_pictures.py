@@ -159,9 +159,9 @@ def test_boxes_stand_where_they_are(tmp_path: Path) -> None:
     figure.set_layout_engine("none")
     axis = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axis.set_axis_off()
-    drawing.show(axis, np.zeros((10, 10, 3), np.uint8))
     boxes = Boxes(np.array([[2.0, 1.0, 5.0, 9.0]]), np.array([1]))
-    drawing.show_boxes(axis, boxes, ("cone", "boulder"))
+    panel = drawing.Panel(np.zeros((10, 10, 3), np.uint8), target=boxes)
+    panel.show(axis, ("cone", "boulder"))
     figure.savefig(tmp_path / "boxes.png", dpi=100)
     with Image.open(tmp_path / "boxes.png") as opened:
         found = np.asarray(opened.convert("RGB")).astype(int)

@@ -3,26 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from numpy.typing import NDArray
 
 from marsbench.base.errors import unknown_name
 from marsbench.base.progress import track
 from marsbench.config.schema import Bands
 from marsbench.data.cache import DirectSamples
 from marsbench.data.decode import IGNORE, is_negative
-from marsbench.data.drawing import (
-    add_legend,
-    new_figure,
-    paint_mask,
-    save,
-    short,
-    show,
-    show_boxes,
-    spread,
-    to_rgb,
-)
+from marsbench.data.drawing import Panel, grid, new_figure, save, sheet, short, spread, to_rgb
 from marsbench.data.rendering import rendering_for
 from marsbench.data.rows import Rows, Source
 from marsbench.data.samples import Decoded
@@ -86,14 +74,12 @@ def _sheet_of_classes(spec: TaskSpec, source: Source, rows: Rows, columns: int) 
     samples = DirectSamples(spec, source, rows)
     names = source.class_names
     figure = new_figure(1.6 * columns, 1.75 * len(names) + 0.4)
-    grid = figure.subplots(len(names), columns, squeeze=False)
+    axes = grid(figure, len(names), columns)
     for class_id, name in enumerate(names):
         of_class = np.flatnonzero(rows.of_class(class_id))
         chosen = of_class[spread(len(of_class), columns)]
-        for axis in grid[class_id]:
-            axis.set_axis_off()
-        grid[class_id, 0].set_title(f"{name} ({len(of_class)})", loc="left", fontsize=9)
-        for axis, index in zip(grid[class_id], chosen, strict=False):
+        axes[class_id, 0].set_title(f"{name} ({len(of_class)})", loc="left", fontsize=9)
+        for axis, index in zip(axes[class_id], chosen, strict=False):
             pixels = samples[int(index)].pixels
             axis.imshow(
                 pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, cmap="gray", vmin=0, vmax=255
@@ -103,31 +89,37 @@ def _sheet_of_classes(spec: TaskSpec, source: Source, rows: Rows, columns: int) 
 
 def _sheet_of_objects(spec: TaskSpec, source: Source, rows: Rows) -> Figure:
     samples = DirectSamples(spec, source, rows, Bands.ALL)
-    names = source.class_names
     chosen = _chosen(spec, source, rows)
     decoded = [samples[i] for i in chosen]
     ids = [rows.sample_ids[i] for i in chosen]
-    wide = 2 if decoded and decoded[0].mask is not None else 1
-    across = 3 if wide == 2 else 4
+    panels = [_panels(spec, *item) for item in zip(decoded, ids, strict=True)]
+    is_masks = spec.decode is Decode.IMAGE_MASK
+    across = 3 if is_masks else 4
     down = -(-len(decoded) // across)
-    num_bands = spec.channels if spec.channels > 3 else 0
-    width, height = 2.0 * wide * across, (2.2 if wide == 2 else 2.9) * down
-    of_bands = 1.35 * width / num_bands if num_bands else 0.0
-    figure = new_figure(width if wide == 2 else 2.7 * across, height + of_bands + 0.8)
-    upper: Figure | SubFigure = figure
-    if num_bands:
-        parts = figure.subfigures(2, 1, squeeze=False, height_ratios=[height + 0.5, of_bands])
-        upper, lower = parts[:, 0]
-        _show_bands(spec, lower, decoded, ids)
-    grid = upper.subplots(max(down, 1), wide * across, squeeze=False)
-    for axis in grid.ravel():
-        axis.set_axis_off()
-    for i, (sample, sample_id) in enumerate(zip(decoded, ids, strict=True)):
-        first = wide * (i % across)
-        _show_sample(spec, grid[i // across, first : first + wide], sample, sample_id, names)
-    ignored = any(s.mask is not None and bool((s.mask == IGNORE).any()) for s in decoded)
-    add_legend(upper, names, ignored=ignored)
+    width, height = (12.0, 2.2 * down) if is_masks else (10.8, 2.9 * down)
+    if spec.channels <= 3:
+        figure = new_figure(width, height + 0.8)
+        sheet(figure, panels, source.class_names, across)
+        return figure
+    of_bands = 1.35 * width / spec.channels
+    figure = new_figure(width, height + of_bands + 0.8)
+    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=[height + 0.5, of_bands])
+    upper, lower = parts[:, 0]
+    sheet(upper, panels, source.class_names, across)
+    _show_bands(spec, lower, decoded, ids)
     return figure
+
+
+def _panels(spec: TaskSpec, sample: Decoded, sample_id: str) -> list[Panel]:
+    """An image, and its mask beside it or its boxes on it."""
+    image = to_rgb(sample.pixels, spec.rgb_bands)
+    title = short(sample_id)
+    if sample.mask is not None:
+        has_object = bool(((sample.mask != 0) & (sample.mask != IGNORE)).any())
+        return [Panel(image, title), Panel(image, "" if has_object else "no object", sample.mask)]
+    count = 0 if sample.boxes is None else len(sample.boxes)
+    number = "no object" if count == 0 else f"{count} box{'es' * (count > 1)}"
+    return [Panel(image, f"{title}: {number}", sample.boxes)]
 
 
 def _chosen(spec: TaskSpec, source: Source, rows: Rows) -> list[int]:
@@ -156,40 +148,14 @@ def _chosen(spec: TaskSpec, source: Source, rows: Rows) -> list[int]:
     return sorted(chosen)
 
 
-def _show_sample(
-    spec: TaskSpec,
-    axes: NDArray[np.object_],
-    sample: Decoded,
-    sample_id: str,
-    names: tuple[str, ...],
-) -> None:
-    """Show an image, and its mask or boxes."""
-    image = to_rgb(sample.pixels, spec.rgb_bands)
-    size = image.shape[0], image.shape[1]
-    title = short(sample_id)
-    if sample.mask is not None:
-        show(axes[0], image, title)
-        has_object = bool(((sample.mask != 0) & (sample.mask != IGNORE)).any())
-        show(
-            axes[1], paint_mask(image, sample.mask, names), "" if has_object else "no object", size
-        )
-    elif sample.boxes is not None:
-        count = len(sample.boxes)
-        number = "no object" if count == 0 else f"{count} box{'es' * (count > 1)}"
-        show(axes[0], image, f"{title}: {number}")
-        show_boxes(axes[0], sample.boxes, names)
-
-
 def _show_bands(spec: TaskSpec, figure: SubFigure, decoded: list[Decoded], ids: list[str]) -> None:
     """Show each band of the first sample that shows an object, stretched to its own range."""
     index = next((i for i, sample in enumerate(decoded) if not sample.is_negative), 0)
     colors = dict(zip(spec.rgb_bands or (), ("red", "green", "blue"), strict=False))
-    axes: list[Axes] = list(figure.subplots(1, spec.channels, squeeze=False)[0])
-    for band, axis in enumerate(axes):
+    for band, axis in enumerate(grid(figure, 1, spec.channels)[0]):
         values = decoded[index].pixels[:, :, band].astype(np.float64)
         low, high = np.percentile(values, (1, 99))
         axis.imshow(values, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
-        axis.set_axis_off()
         name = f" ({colors[band]})" if band in colors else ""
         scale = 255 if decoded[index].pixels.dtype == np.uint8 else 1
         axis.set_title(
