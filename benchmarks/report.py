@@ -27,7 +27,8 @@ from scipy.stats import trim_mean
 from marsbench.config.identity import run_id
 from marsbench.report.statistics import aggregate
 from marsbench.report.statistics.summary import compare, observed_ranges, summarise
-from marsbench.report.study.scores import Study, load_study, study_of
+from marsbench.report.study.coverage import Study
+from marsbench.report.study.scores import load_study, study_of
 from marsbench.results.record import RunRecord
 from marsbench.results.store import RECORD, Store
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from marsbench.data.dataset import MarsDataset
     from marsbench.report.build import Report
-    from marsbench.report.study.scores import Plan
+    from marsbench.report.study.coverage import Plan
     from marsbench.results.record import Outcome, RunRecord
 
 
@@ -174,7 +174,7 @@ def make_report(
             ``normalise``, ``rounds``, ``seed``.
 
     Returns:
-        Its page (``index``), its files, and the problems it found (``findings``).
+        Its page (``index``), its files, and the problems it found (``problems``).
 
     Raises:
         NothingYetError: If no run of the suite has a record.
@@ -197,7 +197,8 @@ def planned(suite: str, runs: Iterable[RunConfig]) -> "Plan":
         suite: Name of the suite they are of.
         runs: The runs, as `marsbench.sweep.suites.expand` lists them.
     """
-    from marsbench.report.study.scores import NONE, Expected, Plan
+    from marsbench.report.study.cells import NONE
+    from marsbench.report.study.coverage import Expected, Plan
     from marsbench.tasks.catalog import get_task
 
     runs = list(runs)

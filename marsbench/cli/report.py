@@ -10,9 +10,10 @@ import typer
 from marsbench.cli import complete
 from marsbench.cli.output import Format, FormatOption, friendly, note, say
 from marsbench.cli.sweep import read_asked
+from marsbench.report.figures.spec import FAMILIES
 
 if TYPE_CHECKING:
-    from marsbench.report.study.scores import Plan
+    from marsbench.report.study.coverage import Plan
 
 SHOWN = 12
 """Problems that the terminal shows; the page lists all."""
@@ -42,8 +43,8 @@ def report(
         list[str] | None,
         typer.Option(
             "--only",
-            help="Parts to build, separated by commas: tables, violins, curves, profiles, ranks, "
-            "heatmap, cost, confusion, imbalance. The page always is.",
+            help=f"Parts to build, separated by commas: tables, {', '.join(FAMILIES)}. The page "
+            "always is.",
         ),
     ] = None,
     compare: Annotated[
@@ -112,10 +113,10 @@ def report(
         told = {"index": None, "runs": 0, "message": nothing.problem}
         say(json.dumps(told) if form.is_json else nothing.problem)
         return
-    for finding in built.findings[:SHOWN]:
-        note(f"Problem ({finding.what}): {finding.message}")
-    if len(built.findings) > SHOWN:
-        more = len(built.findings) - SHOWN
+    for problem in built.problems[:SHOWN]:
+        note(f"Problem ({problem.what}): {problem.message}")
+    if len(built.problems) > SHOWN:
+        more = len(built.problems) - SHOWN
         note(f"and {more} more problem{'s' if more > 1 else ''}, in {built.index}#problems")
     if form.is_json:
         say(
@@ -127,7 +128,7 @@ def report(
                     "tables": [str(path) for path in built.tables],
                     "problems": [
                         {"what": f.what, "message": f.message, "run_ids": list(f.run_ids)}
-                        for f in built.findings
+                        for f in built.problems
                     ],
                 }
             )

@@ -22,16 +22,16 @@ from marsbench.report.statistics.summary import (
     observed_ranges,
     summarise,
 )
-from marsbench.report.study.scores import (
+from marsbench.report.study.cells import (
     FULL,
     NONE,
     Group,
     GroupKey,
     Problem,
-    Study,
     amount_of,
     by_severity,
 )
+from marsbench.report.study.coverage import Study
 from marsbench.results.store import Store
 
 REFERENCE = "reference"

@@ -1,10 +1,12 @@
 """Build a report: figures, tables and the page, into one folder."""
 
 import contextlib
+import itertools
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +14,22 @@ from marsbench.base.errors import ConfigError, StoreError, unknown_name
 from marsbench.base.files import write_text
 from marsbench.base.progress import steps
 from marsbench.base.version import __version__
-from marsbench.report.analysis import (
-    OBSERVED,
-    REFERENCE,
-    Analysis,
-    analyse,
-)
-from marsbench.report.figures import by_task, style
-from marsbench.report.figures.picture import Picture
-from marsbench.report.page.html import Drawn, Finding, page
+from marsbench.report.analysis import OBSERVED, REFERENCE, Analysis, analyse
+from marsbench.report.figures import style
+from marsbench.report.figures.spec import FAMILIES, FigureSpec
+from marsbench.report.page.html import Figures, page
 from marsbench.report.statistics.summary import ROUNDS
-from marsbench.report.study.scores import Plan, Study, open_study
+from marsbench.report.study.cells import Problem, Trouble
+from marsbench.report.study.coverage import Plan
+from marsbench.report.study.scores import open_study
 from marsbench.report.tables.beside import compared_tables, published_table
-from marsbench.report.tables.build import (
-    coverage_tables,
-    missing_table,
-    ranges_table,
-    runs_table,
-    tables,
-)
+from marsbench.report.tables.build import make_tables, runs_table
 from marsbench.report.tables.forms import Table
 from marsbench.results.store import Store
 
 INDEX = "index.html"
 MANIFEST = "report.json"
 TABLES = "tables"
-PARTS = (TABLES, *by_task.FAMILIES)
-"""What `only` may name."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +40,14 @@ class Report:
         index: The page.
         figures: PDF and PNG of every figure.
         tables: CSV, Markdown and LaTeX of every table.
-        findings: What a reader must know.
+        problems: What a reader must know.
         num_runs: Records it is made of.
     """
 
     index: Path
     figures: tuple[Path, ...]
     tables: tuple[Path, ...]
-    findings: tuple[Finding, ...]
+    problems: tuple[Problem, ...]
     num_runs: int
 
 
@@ -84,7 +75,7 @@ def write_report(
     Args:
         store: Folder of records.
         out: Folder to write to.
-        only: Parts to build, of `PARTS`; None for all. The page always is.
+        only: Parts to build, of `part_names`; None for all. The page always is.
         compare: Folder of other records to set beside.
         reference: Whether published numbers stand beside these.
         tasks: Only runs of these tasks; all if empty.
@@ -113,7 +104,8 @@ def write_report(
     other = None if compare is None else open_study(Store(compare), tasks, models, modes)
     with _writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with _steps(study, other) as step:
+        total = len(study.groups) + (0 if other is None else len(other.groups))
+        with steps("Estimating", total) as step:
             common: dict[str, Any] = {"rounds": rounds, "normalise": normalise, "step": step}
             others = () if other is None else tuple(other.groups.values())
             analysis = analyse(
@@ -127,13 +119,16 @@ def write_report(
         return _write(analysis, theirs, folder, parts, beside, normalise, str(store))
 
 
+def part_names() -> tuple[str, ...]:
+    """Names that `only` may hold."""
+    return (TABLES, *FAMILIES)
+
+
 def _parts(only: Collection[str] | None) -> frozenset[str]:
-    if only is None:
-        return frozenset(PARTS)
-    for name in only:
-        if name not in PARTS:
-            raise unknown_name("part of a report", name, PARTS)
-    return frozenset(only)
+    for name in only or ():
+        if name not in part_names():
+            raise unknown_name("part of a report", name, part_names())
+    return frozenset(part_names() if only is None else only)
 
 
 def _check_folder(folder: Path, stores: Sequence[Store]) -> None:
@@ -169,13 +164,6 @@ def _writable(folder: Path) -> Iterator[None]:
         ) from error
 
 
-@contextlib.contextmanager
-def _steps(study: Study, other: Study | None) -> Iterator[Callable[[int], None]]:
-    total = len(study.groups) + (0 if other is None else len(other.groups))
-    with steps("Estimating", total) as step:
-        yield step
-
-
 def _write(
     analysis: Analysis,
     theirs: Analysis | None,
@@ -185,88 +173,74 @@ def _write(
     normalise: str,
     store: str,
 ) -> Report:
-    drawn, failed = _draw(analysis, folder / "figures", parts)
-    findings = [Finding(p.trouble, p.message, p.run_ids) for p in analysis.problems] + failed
+    figures, failed = _draw(analysis, folder / "figures", parts)
+    problems = [*analysis.problems, *failed]
     if theirs is not None:
-        findings += (
-            Finding(f"other store: {p.trouble}", p.message, p.run_ids)
-            for p in theirs.study.problems
-        )
-    made = tables(analysis) if TABLES in parts else []
-    written = []
+        problems += (replace(problem, is_elsewhere=True) for problem in theirs.study.problems)
+    tables = make_tables(analysis, beside, with_groups=TABLES in parts)
+    written: list[Path] = []
     if TABLES in parts:
-        told = [table for table in beside if table.rows]
-        extra = [*told, *coverage_tables(analysis), missing_table(analysis)]
-        for table in [*made, *extra, ranges_table(analysis)]:
+        for table in tables.files:
             written += table.write(folder / TABLES)
         # Thousands of rows are for programs alone.
         written += runs_table(analysis).write(folder / TABLES, ("csv",))
         if theirs is not None:
             written += runs_table(theirs, "runs-there").write(folder / TABLES, ("csv",))
-    text = page(
-        analysis,
-        f"Report of {Path(store).expanduser().resolve().name}",
-        drawn=drawn,
-        tables=made,
-        beside=beside,
-        findings=findings,
-        there=theirs,
-    )
-    index = folder / INDEX
-    write_text(index, text)
-    pictures = [path for one in drawn for path in (one.png.with_suffix(".pdf"), one.png)]
+    title = f"Report of {Path(store).expanduser().resolve().name}"
+    text = page(analysis, title, figures=figures, tables=tables, problems=problems, there=theirs)
+    write_text(folder / INDEX, text)
     report = Report(
-        index, tuple(pictures), tuple(written), tuple(findings), analysis.study.num_records
+        folder / INDEX,
+        tuple(path for _, png in itertools.chain(*figures.values()) for path in (_pdf(png), png)),
+        tuple(written),
+        tuple(problems),
+        analysis.study.num_records,
     )
-    _leave_word(report, analysis, normalise, store)
+    _write_manifest(report, analysis, normalise, store)
     return report
+
+
+def _pdf(png: Path) -> Path:
+    return png.with_suffix(".pdf")
 
 
 def _draw(
     analysis: Analysis, folder: Path, parts: Collection[str]
-) -> tuple[list[Drawn], list[Finding]]:
+) -> tuple[Figures, list[Problem]]:
     """Draw every figure that can be drawn, and say which cannot."""
-    drawn, failed = [], []
-    planned, unplanned = _planned(analysis, parts)
-    failed += unplanned
-    with style.drawing(), steps("Drawing", len(planned)) as step:
-        for picture in planned:
+    planned: list[tuple[str, FigureSpec]] = []
+    failed: list[Problem] = []
+    for name, family in FAMILIES.items():
+        if name in parts:
             try:
-                _, png = style.save(picture.draw(), folder, picture.name)
-                drawn.append(Drawn(picture, png))
+                planned += ((name, figure) for figure in family.plan(analysis))
+            except Exception as error:
+                failed.append(_not_drawn(name, error))
+    drawn: defaultdict[str, list[tuple[FigureSpec, Path]]] = defaultdict(list)
+    with style.drawing(), steps("Drawing", len(planned)) as step:
+        for name, figure in planned:
+            try:
+                drawn[name].append((figure, style.save(figure.draw(), folder, figure.name)))
             except OSError:
                 raise  # the disk is full or the folder gone: no figure will do better
             except Exception as error:
-                failed.append(_not_drawn(picture.title, error))
+                failed.append(_not_drawn(figure.title, error))
             step(1)
     return drawn, failed
 
 
-def _planned(analysis: Analysis, parts: Collection[str]) -> tuple[list[Picture], list[Finding]]:
-    planned, failed = [], []
-    for family in by_task.FAMILIES:
-        if family not in parts:
-            continue
-        try:
-            planned += by_task.pictures(analysis, (family,))
-        except Exception as error:
-            failed.append(_not_drawn(family, error))
-    return planned, failed
-
-
-def _not_drawn(title: str, error: Exception) -> Finding:
+def _not_drawn(title: str, error: Exception) -> Problem:
     text = str(error).replace("\n", " ") or type(error).__name__
     if not isinstance(error, StoreError):
         text = f"{type(error).__name__}: {text}"
-    return Finding("figure not drawn", f"{title}. {text}")
+    return Problem(Trouble.NOT_DRAWN, f"{title}. {text}")
 
 
-def _leave_word(report: Report, analysis: Analysis, normalise: str, store: str) -> None:
+def _write_manifest(report: Report, analysis: Analysis, normalise: str, store: str) -> None:
     """Write what the report was made of, and remove files of an earlier one."""
     folder = report.index.parent
     files = [report.index, *report.figures, *report.tables]
     names = sorted(path.relative_to(folder).as_posix() for path in files)
-    manifest = folder / MANIFEST
     for stale in set(_earlier(folder) or ()) - set(names):
         path = folder / stale
         # A manifest that was meddled with must reach nothing else.
@@ -286,10 +260,10 @@ def _leave_word(report: Report, analysis: Analysis, normalise: str, store: str) 
         },
         "rounds": analysis.rounds,
         "seed": analysis.seed,
-        "problems": [{"what": f.what, "message": f.message} for f in report.findings],
+        "problems": [{"what": p.what, "message": p.message} for p in report.problems],
         "files": names,
     }
-    write_text(manifest, json.dumps(content, indent=2) + "\n")
+    write_text(folder / MANIFEST, json.dumps(content, indent=2) + "\n")
 
 
 _PART = re.compile(r"(figures|tables)/[^/\\]+\.(pdf|png|csv|md|tex)")

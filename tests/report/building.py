@@ -26,7 +26,7 @@ def build(store: Store, out: Path, **options: Any) -> Report:
 
 def problems(report: Report) -> dict[str, str]:
     """Give the last message of each sort."""
-    return {finding.what: finding.message for finding in report.findings}
+    return {finding.what: finding.message for finding in report.problems}
 
 
 def call(*words: str, code: int = 0) -> Result:

@@ -10,9 +10,9 @@ import pytest
 
 from marsbench.base.errors import StoreError
 from marsbench.config.identity import run_id
-from marsbench.report.build import PARTS, Report
+from marsbench.report.build import Report
 from marsbench.report.figures.plots import scores as plots
-from marsbench.report.study.scores import Trouble
+from marsbench.report.study.cells import Trouble
 from marsbench.results.record import RunRecord
 from tests.report.building import MODELS, SOME, build, call, problems
 from tests.report.fake_store import Fake, fake_record, make_store
@@ -68,16 +68,16 @@ def test_a_score_that_is_no_number(value: float | None, tmp_path: Path) -> None:
     store = make_store(tmp_path / "runs", SOME)
     store.folder(record.run_id).mkdir(parents=True)
     (store.folder(record.run_id) / "record.json").write_text(json.dumps(content))
-    report = build(store, tmp_path / "out", only=PARTS)
+    report = build(store, tmp_path / "out", only=None)
     assert "no score" in problems(report)
-    (finding,) = (f for f in report.findings if f.what == "no score")
+    (finding,) = (f for f in report.problems if f.what == "no score")
     assert finding.run_ids == (record.run_id,)
     assert "nan" not in (tmp_path / "out" / "tables" / "runs.csv").read_text().lower()
 
 
 def test_one_seed_only(tmp_path: Path) -> None:
     store = make_store(tmp_path / "runs", [r for r in SOME if r.seed == 0])
-    report = build(store, tmp_path / "out", only=PARTS)
+    report = build(store, tmp_path / "out", only=None)
     assert "one seed only" in problems(report)["one seed"]
     assert "figure not drawn" not in problems(report)
     text = (tmp_path / "out" / "tables" / "scores-classification-frozen-cached-full.md").read_text()
@@ -85,7 +85,7 @@ def test_one_seed_only(tmp_path: Path) -> None:
 
 
 def test_a_task_with_a_single_model(tmp_path: Path) -> None:
-    report = build(make_store(tmp_path / "runs", SOME[:3]), tmp_path / "out", only=PARTS)
+    report = build(make_store(tmp_path / "runs", SOME[:3]), tmp_path / "out", only=None)
     assert "only one model" in problems(report)["one model"]
     assert "figure not drawn" not in problems(report)
     assert len(report.figures) >= 2
@@ -175,7 +175,7 @@ def test_the_gravest_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     bad.mkdir(parents=True)
     (bad / "record.json").write_text("{")
     report = build(store, tmp_path / "out", only=("ranks",))
-    found = list(dict.fromkeys(finding.what for finding in report.findings))
+    found = list(dict.fromkeys(finding.what for finding in report.problems))
     assert found[0] == "unreadable"
     assert found[-1] == "figure not drawn"
     assert len(found) > 3
@@ -195,7 +195,7 @@ def test_names_that_are_no_file_names(tmp_path: Path) -> None:
         for way in ("none", "oversample")
     ]
     store = make_store(tmp_path / "runs", map(renamed, ways))
-    report = build(store, tmp_path / "out", only=PARTS)
+    report = build(store, tmp_path / "out", only=None)
     assert "figure not drawn" not in problems(report)
     assert any(path.name.startswith("imbalance-01-") for path in report.figures)
     assert {path.parent.name for path in (*report.figures, *report.tables)} == {"figures", "tables"}

@@ -6,8 +6,9 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,19 +16,25 @@ import marsbench
 from marsbench.api import make_report, planned
 from marsbench.base.errors import ConfigError, NothingYetError, UnknownNameError
 from marsbench.config.identity import run_id
+from marsbench.report.analysis import Analysis
 from marsbench.report.build import write_report
-from marsbench.report.figures import by_task
+from marsbench.report.figures import grids, style
 from marsbench.report.figures.plots import scores as plots
+from marsbench.report.figures.spec import FAMILIES, Family, FigureSpec
 from marsbench.results.record import RunRecord
 from marsbench.sweep.suites import expand, load_suite
+from marsbench.tasks.kinds import METRICS, MetricInfo
 from tests.report.building import MODELS, SOME, build, call, problems
 from tests.report.fake_store import Fake, fake_record, make_store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def test_everything(tmp_path: Path) -> None:
     store = make_store(tmp_path / "runs", SOME)
     report = write_report(store.root, tmp_path / "out", rounds=50)
-    assert report.findings == ()
+    assert report.problems == ()
     assert report.num_runs == len(SOME)
     page = report.index.read_text()
     for record in SOME:
@@ -150,14 +157,49 @@ def test_a_figure_that_fails_stops_nothing(tmp_path: Path, monkeypatch: pytest.M
         raise ZeroDivisionError("no such thing")
 
     monkeypatch.setattr(plots, "ranks", fail)
-    monkeypatch.setattr(by_task, "heat_maps", fail)
+    monkeypatch.setattr(grids, "heat_maps", fail)
     store = make_store(tmp_path / "runs", SOME)
     report = build(store, tmp_path / "out", only=("violins", "ranks", "heatmap"))
     assert len(report.figures) == 2
-    messages = [f.message for f in report.findings if f.what == "figure not drawn"]
+    messages = [f.message for f in report.problems if f.what == "figure not drawn"]
     assert len(messages) == 2
     assert all("ZeroDivisionError: no such thing" in message for message in messages)
     assert "no such thing" in report.index.read_text()
+
+
+def spirals(analysis: Analysis) -> Iterator[FigureSpec]:
+    (group,) = analysis.headline_groups
+
+    def draw() -> "Figure":
+        figure = style.canvas(2, 2)
+        figure.subplots().plot([0, 1], [1, 0])
+        return figure
+
+    yield FigureSpec("spiral-1", "A spiral", "Two points.", (group.key,), draw)
+
+
+def test_a_new_figure_is_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FAMILIES, "spirals", Family("Spirals of scores", f"{__name__}:spirals"))
+    store, out = make_store(tmp_path / "runs", SOME), str(tmp_path / "out")
+    assert "spirals" in call(str(store.root), "--out", out, "--only", "nonsense", code=2).stderr
+    done = call(str(store.root), "--out", out, "--only", "spirals")
+    names = {Path(path).name for path in json.loads(done.stdout)["figures"]}
+    assert names == {"spiral-1.pdf", "spiral-1.png"}
+    text = (tmp_path / "out" / "index.html").read_text()
+    assert "<h3>Spirals of scores</h3>" in text
+    assert '<figure id="spiral-1"' in text
+
+
+def test_a_new_metric_is_a_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METRICS, "entropy", MetricInfo("Entropy", higher_is_better=False))
+    records = [
+        fake_record(Fake("frost_cls", m), headline="entropy", metrics={"test": {"entropy": score}})
+        for m, score in zip(MODELS, (0.25, 0.5), strict=True)
+    ]
+    build(make_store(tmp_path / "runs", records), tmp_path / "out", only=("tables",))
+    text = (tmp_path / "out/tables/scores-classification-frozen-cached-full.md").read_text()
+    assert "frost\\_cls: Entropy \N{DOWNWARDS ARROW}" in text
+    assert "| vit\\_l\\_16 | **0.250** |" in text
 
 
 def test_predictions_that_lack_are_a_problem(tmp_path: Path) -> None:

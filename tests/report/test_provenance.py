@@ -7,7 +7,7 @@ import pytest
 
 from marsbench.report.analysis import Analysis, analyse
 from marsbench.report.study.scores import study_of
-from marsbench.report.tables.build import anchor_of, coverage_tables, tables
+from marsbench.report.tables.build import anchor_of, coverage_tables, make_tables
 from marsbench.report.tables.forms import Link, Score, Table
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
@@ -36,7 +36,7 @@ def test_what_goes_over_tasks_leads_to_the_cells_of_its_model(analysis: Analysis
     coverage = coverage_tables(analysis)
     places = [anchor for table in coverage for anchor in table.anchors]
     assert len(set(places)) == len(places)
-    found = {table.name: table for table in tables(analysis)}
+    found = {table.name: table for table in make_tables(analysis).groups}
     for name in ("overall", "comparisons"):
         table = found[f"{name}-classification-frozen-cached-full"]
         (listed,) = (t for t in coverage if t.keys == table.keys)
@@ -51,7 +51,7 @@ def test_what_goes_over_tasks_leads_to_the_cells_of_its_model(analysis: Analysis
 
 
 def test_every_table_says_which_groups_it_is_about(analysis: Analysis) -> None:
-    found = tables(analysis)
+    found = make_tables(analysis).groups
     assert {table.name.partition("-")[0] for table in found} == {
         "scores", "overall", "comparisons", "curves", "imbalance",
     }  # fmt: skip
@@ -82,6 +82,6 @@ def test_models_whose_names_look_alike_have_places_of_their_own() -> None:
 
 
 def test_an_anchor_is_one_word(analysis: Analysis, tmp_path: Path) -> None:
-    anchors = [a for table in tables(analysis) for a in anchors_in(table)]
+    anchors = [a for table in make_tables(analysis).groups for a in anchors_in(table)]
     assert anchors
     assert not any(set(anchor) & set(" \t\n\"'<>%#") for anchor in anchors)

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from marsbench.base.errors import DataError, MarsbenchError
 from marsbench.cli import app
 from marsbench.cli.complete import results_words
-from marsbench.report.study.scores import Trouble, load_study
+from marsbench.report.study.cells import Trouble
+from marsbench.report.study.scores import load_study
 from marsbench.results.importing import Imported, import_results
 from marsbench.results.store import Store
 

@@ -1,9 +1,6 @@
-"""The figures of a report: what each shows, its caption, and how it is drawn.
+"""Figures with a panel for each task: violins, and score over training time."""
 
-A figure is planned first and drawn later, so that one that fails leaves the others alone.
-"""
-
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from functools import partial
 from statistics import fmean
 
@@ -11,40 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.report.analysis import Analysis, matching
-from marsbench.report.figures.grids import confusions, heat_maps, imbalances
-from marsbench.report.figures.over_tasks import curves, profiles, ranks
-from marsbench.report.figures.picture import Picture, metric_label
 from marsbench.report.figures.plots import scores as plots
 from marsbench.report.figures.plots.scores import Panel, Row
+from marsbench.report.figures.spec import FigureSpec
 from marsbench.report.statistics.summary import Estimate, Summary, TaskSummary
-from marsbench.report.study.scores import Cell, Group
-
-FAMILIES = ("violins", "curves", "profiles", "ranks", "heatmap", "cost", "confusion", "imbalance")
-"""Kinds of figures, in the order of a report."""
+from marsbench.report.study.cells import Cell, Group, metric_label
 
 _UNTIMED = " The times are without {} runs that were resumed, whose records lack the first part."
 
 _STAR = " * lacks tasks: its aggregate is over those it has, and cannot be compared with others."
-
-
-def pictures(analysis: Analysis, only: Collection[str] = FAMILIES) -> list[Picture]:
-    """Plan every figure that the records have something to show in.
-
-    Args:
-        analysis: The numbers.
-        only: Families to draw.
-    """
-    makers: dict[str, Callable[[Analysis], Iterator[Picture]]] = {
-        "violins": _violins,
-        "curves": curves,
-        "profiles": profiles,
-        "ranks": ranks,
-        "heatmap": heat_maps,
-        "cost": _costs,
-        "confusion": confusions,
-        "imbalance": imbalances,
-    }
-    return [one for family in FAMILIES if family in only for one in makers[family](analysis)]
 
 
 def _row(estimate: Estimate, draws: NDArray[np.float64], runs: NDArray[np.float64]) -> Row:
@@ -70,7 +42,8 @@ def _intervals(summary: Summary) -> str:
     )
 
 
-def _violins(analysis: Analysis) -> Iterator[Picture]:
+def violins(analysis: Analysis) -> Iterator[FigureSpec]:
+    """Bootstrap distributions of every model on every task, and over tasks."""
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
         look, models = analysis.looks(group.key), list(summary.models)
@@ -90,9 +63,8 @@ def _violins(analysis: Analysis) -> Iterator[Picture]:
                 more += " Normalised scores equal these: every range is 0 to 1." * equal
                 if any(panel.lines for panel in panels):
                     more += " Dotted lines are the published numbers listed on the page."
-            yield Picture(
+            yield FigureSpec(
                 f"violins-{'normalised' if normalised else 'raw'}-{group.key.slug}",
-                "violins",
                 f"{title}: {group.key.title}",
                 f"Bootstrapped interquartile mean (IQM) of {what} of every model, the best on top. "
                 f"{_intervals(summary)} {more}{star}",
@@ -123,7 +95,8 @@ def _task_row(one: TaskSummary, normalised: bool) -> Row:
     return _row(one.iqm, one.distribution, one.cell.scores)
 
 
-def _costs(analysis: Analysis) -> Iterator[Picture]:
+def costs(analysis: Analysis) -> Iterator[FigureSpec]:
+    """Scores against seconds of training, of groups with two models or more."""
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
         panels = []
@@ -149,9 +122,8 @@ def _costs(analysis: Analysis) -> Iterator[Picture]:
         panels = [panel for panel in panels if panel[2]]
         resumed = sum(run.resumed for cell in group.cells.values() for run in cell.runs)
         if panels:
-            yield Picture(
+            yield FigureSpec(
                 f"cost-{group.key.slug}",
-                "cost",
                 f"Training time and score: {group.key.title}",
                 "Mean seconds of training as recorded, on whatever device each run had (the page "
                 f"names them), against the IQM. Lines are {100 * summary.level:.0f} % bootstrap "

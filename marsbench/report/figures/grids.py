@@ -9,12 +9,12 @@ import numpy as np
 from marsbench.config.identity import slug
 from marsbench.metrics.scoring import SCORERS
 from marsbench.report.analysis import Analysis
-from marsbench.report.figures.picture import Picture
 from marsbench.report.figures.plots import grids
+from marsbench.report.figures.spec import FigureSpec
 from marsbench.report.statistics.summary import Summary, TaskSummary
+from marsbench.report.study.cells import DOWN, UP
 from marsbench.report.study.confusions import confusion_shares
 from marsbench.report.study.imbalance import compared_ways
-from marsbench.report.tables.forms import DOWN, UP
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from marsbench.tasks.kinds import Kind
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def heat_maps(analysis: Analysis) -> Iterator[Picture]:
+def heat_maps(analysis: Analysis) -> Iterator[FigureSpec]:
     """Models x tasks, of groups with two cells or more."""
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
@@ -42,9 +42,8 @@ def heat_maps(analysis: Analysis) -> Iterator[Picture]:
                 shades[models.index(name), column] = one.normalised_iqm.value
         # What cannot be normalised is shown in the middle of the scale, with its number.
         shades = np.where(np.isfinite(values) & ~np.isfinite(shades), 0.5, np.clip(shades, 0, 1))
-        yield Picture(
+        yield FigureSpec(
             f"heatmap-{group.key.slug}",
-            "heatmap",
             f"Models and tasks: {group.key.title}",
             "IQM of the raw headline metric; arrows point to better. Colours are scores normalised "
             f"by {summary.ranges.words(group.metrics.items())}.",
@@ -53,7 +52,7 @@ def heat_maps(analysis: Analysis) -> Iterator[Picture]:
         )
 
 
-def confusions(analysis: Analysis) -> Iterator[Picture]:
+def confusions(analysis: Analysis) -> Iterator[FigureSpec]:
     """Confusion matrix of the best model of each task, where a sample or pixel has one class."""
     by_id = {record.run_id: record for record in analysis.study.records}
     for group in analysis.headline_groups:
@@ -67,9 +66,8 @@ def confusions(analysis: Analysis) -> Iterator[Picture]:
                 continue  # imported: a number without predictions
             unit = "pixels" if records[0].kind == Kind.SEGMENTATION else "samples"
             title = f"{task}, {cell.model}"
-            yield Picture(
+            yield FigureSpec(
                 f"confusion-{slug(task)}-{group.key.slug}",
-                "confusion",
                 f"Confusion: {title}, {group.key.title}",
                 f"Of each true class (row) the percentage of {unit} predicted as each class, mean "
                 f"over {len(records)} seed{'s' if len(records) > 1 else ''}, of the model with the "
@@ -91,16 +89,15 @@ def _best(summary: Summary, task: str) -> TaskSummary:
     return max(known, key=lambda one: sign * one.iqm.value)
 
 
-def imbalances(analysis: Analysis) -> Iterator[Picture]:
+def imbalances(analysis: Analysis) -> Iterator[FigureSpec]:
     """Recall of each class under each way of dealing with unequal classes."""
     for number, one in enumerate(compared_ways(analysis), start=1):
         rows = one.table.per_class("recall")
         ways: Mapping[str, dict[str, float | None]] = {
             way: {row["class"]: row[way] for row in rows} for way in one.table.runs
         }
-        yield Picture(
+        yield FigureSpec(
             f"imbalance-{number:02d}-{slug(one.title)}",
-            "imbalance",
             f"Unequal classes: {one.title}",
             "Recall of each class, the rarest on top with its number of train samples, by how "
             f"training deals with unequal classes; means {one.over}.",

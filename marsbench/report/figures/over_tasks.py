@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from marsbench.config.schema import parse_subset
 from marsbench.report.analysis import Analysis
-from marsbench.report.figures.picture import Picture
 from marsbench.report.figures.plots import scores as plots
 from marsbench.report.figures.plots.scores import CurvePanel, Row
+from marsbench.report.figures.spec import FigureSpec
 from marsbench.report.statistics import aggregate
 from marsbench.report.statistics.aggregate import ALPHA
 from marsbench.report.statistics.curves import PARTITION, Curve, Line
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _TAUS = np.linspace(0.0, 1.0, 201)
 
 
-def curves(analysis: Analysis) -> Iterator[Picture]:
+def curves(analysis: Analysis) -> Iterator[FigureSpec]:
     """Scores over the amount of training data: all tasks together, and each."""
     for curve in analysis.curves:
         if curve.what == PARTITION:
@@ -43,9 +43,8 @@ def curves(analysis: Analysis) -> Iterator[Picture]:
         if len(curve.by_task) > 1 and len(curve.tasks) > 1:
             over = f"The first panel is over {', '.join(curve.tasks)}, of models that have them "
             over += "all; the others show single tasks. "
-        yield Picture(
+        yield FigureSpec(
             f"curves-{curve.slug}",
-            "curves",
             f"{name}: {curve.title}",
             f"Normalised IQM over the {label}. {over}Lines are {100 * level:.0f} % bootstrap "
             "intervals; models stand beside each other at an amount, so that theirs can be told "
@@ -92,7 +91,7 @@ def _curve_panels(curve: Curve) -> list[CurvePanel]:
     return [panel(title, curve.over_tasks), *single.values()]
 
 
-def profiles(analysis: Analysis) -> Iterator[Picture]:
+def profiles(analysis: Analysis) -> Iterator[FigureSpec]:
     """Shares of runs above thresholds, of models that have every task."""
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
@@ -100,9 +99,8 @@ def profiles(analysis: Analysis) -> Iterator[Picture]:
         if len(models) < 2 or not any(np.isfinite(summary.models[m].iqm.value) for m in models):
             continue
         source = summary.ranges.words(group.metrics.items())
-        yield Picture(
+        yield FigureSpec(
             f"profiles-{group.key.slug}",
-            "profiles",
             f"Performance profiles: {group.key.title}",
             "Share of a task's runs whose normalised score is above a threshold, mean over tasks: "
             "the higher the curve, the better. Bands are "
@@ -131,7 +129,7 @@ def _profile(scores: ArrayLike) -> NDArray[np.float64]:
     return aggregate.performance_profile(scores, _TAUS)
 
 
-def ranks(analysis: Analysis) -> Iterator[Picture]:
+def ranks(analysis: Analysis) -> Iterator[FigureSpec]:
     """Mean ranks, and which models no test tells apart."""
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
@@ -147,9 +145,8 @@ def ranks(analysis: Analysis) -> Iterator[Picture]:
             for one in analysis.comparisons.get(group.key, ())
             if one.first in rows and one.second in rows
         ]
-        yield Picture(
+        yield FigureSpec(
             f"ranks-{group.key.slug}",
-            "ranks",
             f"Ranks: {group.key.title}",
             f"Mean rank over {_tasks(len(summary.ranked_tasks))} with {100 * summary.level:.0f} % "
             f"bootstrap intervals. {_bars(found)}",

@@ -107,11 +107,11 @@ def canvas(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save(figure: "Figure", folder: Path, name: str) -> tuple[Path, Path]:
+def save(figure: "Figure", folder: Path, name: str) -> Path:
     """Write a figure as PDF and PNG; equal figures give equal bytes.
 
     Returns:
-        The PDF and the PNG.
+        The PNG; the PDF is beside it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pdf, png = folder / f"{name}.pdf", folder / f"{name}.png"
@@ -121,7 +121,7 @@ def save(figure: "Figure", folder: Path, name: str) -> tuple[Path, Path]:
     # Without a date and versions, which would make every file another.
     figure.savefig(pdf, metadata={"CreationDate": None, "Producer": None, "Creator": "marsbench"})
     figure.savefig(png, dpi=DPI, metadata={"Software": None})
-    return pdf, png
+    return png
 
 
 def shorten(name: str, length: int = 26) -> str:

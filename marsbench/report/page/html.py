@@ -6,82 +6,35 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from marsbench.base.version import __version__
 from marsbench.report.analysis import Analysis
-from marsbench.report.figures.by_task import FAMILIES
-from marsbench.report.figures.picture import Picture, metric_label
+from marsbench.report.figures.spec import FAMILIES, FigureSpec
 from marsbench.report.figures.style import DPI
 from marsbench.report.statistics.summary import Summary, TaskSummary
-from marsbench.report.study.scores import FULL, NONE, Cell, GroupKey
-from marsbench.report.tables.build import (
-    THERE,
-    anchor_of,
-    coverage_name,
-    coverage_tables,
-    missing_table,
-    ranges_table,
-    score_of,
-)
-from marsbench.report.tables.forms import Link, Score, Table
+from marsbench.report.study.cells import FULL, NONE, Cell, GroupKey, Problem, metric_label
+from marsbench.report.tables.build import THERE, Tables, anchor_of, coverage_name, score_of
+from marsbench.report.tables.forms import Link, Score
 
 PAGE = Path(__file__).parent
 
 CSS_INCH = 130
 """CSS pixels for an inch of a figure: print at 7.5 points is small on a screen."""
 
-TITLES = {
-    "violins": "Scores of each task",
-    "curves": "Amounts of training data",
-    "profiles": "Performance profiles",
-    "ranks": "Ranks",
-    "heatmap": "Models and tasks",
-    "cost": "Training time and score",
-    "confusion": "Confusion matrices",
-    "imbalance": "Unequal classes",
-}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something a reader must know.
-
-    Attributes:
-        what: Which sort of problem.
-        message: What it is and what was done about it.
-        run_ids: The runs it is about, where there are some.
-    """
-
-    what: str
-    message: str
-    run_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure that was drawn.
-
-    Attributes:
-        picture: What it is.
-        png: Its file.
-    """
-
-    picture: Picture
-    png: Path
+Figures = Mapping[str, Sequence[tuple[FigureSpec, Path]]]
+"""Drawn figures and their PNG, by family."""
 
 
 def page(
     analysis: Analysis,
     title: str,
     *,
-    drawn: Sequence[Drawn],
-    tables: Sequence[Table],
-    beside: Sequence[Table],
-    findings: Sequence[Finding],
+    figures: Figures,
+    tables: Tables,
+    problems: Sequence[Problem],
     there: Analysis | None = None,
 ) -> str:
     """Write the page.
@@ -89,11 +42,10 @@ def page(
     Args:
         analysis: The numbers.
         title: Of the page.
-        drawn: Figures, to be held in the page.
-        tables: Tables of the groups; those over all tasks come first.
-        beside: Tables that set the numbers beside others.
-        findings: What the reader must know.
-        there: The numbers of another store that `beside` speaks of.
+        figures: Figures to embed.
+        tables: Its tables; those over all tasks come first.
+        problems: What the reader must know.
+        there: The numbers of another store, for the tables beside.
     """
     import jinja2
     from markupsafe import Markup
@@ -114,10 +66,9 @@ def page(
         for summary in analysis.summaries.values()
         for one in sorted(summary.tasks.values(), key=_best_first)
     ]
-    coverage = coverage_tables(analysis)
     elsewhere = [] if there is None else _elsewhere(there)
     anchors = {row["anchor"] for row in [*cells, *elsewhere]}
-    anchors.update(anchor for table in coverage for anchor in table.anchors)
+    anchors.update(anchor for table in tables.coverage for anchor in table.anchors)
     first = next(iter(analysis.summaries.values()))
     return environment.get_template("index.html.j2").render(
         title=title,
@@ -126,23 +77,26 @@ def page(
         script=Markup((PAGE / "script.js").read_text(encoding="utf-8")),  # noqa: S704
         facts=_facts(analysis),
         filters=_filters(analysis.study.groups),
-        overall=[table for table in tables if table.name.startswith("overall-")],
-        tables=[table for table in tables if not table.name.startswith("overall-")],
+        overall=[table for table in tables.groups if table.name.startswith("overall-")],
+        tables=[table for table in tables.groups if not table.name.startswith("overall-")],
         cells=cells,
         elsewhere=elsewhere,
         anchors=anchors,
-        families=_families(drawn),
-        beside=beside,
+        families=[
+            {"title": FAMILIES[name].title, "figures": [_figure(*figure) for figure in drawn]}
+            for name, drawn in figures.items()
+        ],
+        beside=tables.beside,
         level=f"{100 * first.level:.0f} %",
         rounds=analysis.rounds,
         seed=analysis.seed,
         normalisation=analysis.normalisation,
-        ranges=ranges_table(analysis),
-        coverage=coverage,
-        missing=missing_table(analysis),
+        ranges=tables.ranges,
+        coverage=tables.coverage,
+        missing=tables.missing,
         unfinished=_unfinished(analysis),
         environment=_environment(analysis),
-        problems=findings,
+        problems=problems,
     )
 
 
@@ -260,22 +214,13 @@ def _runs(cell: Cell) -> list[dict[str, str]]:
     ]
 
 
-def _families(drawn: Sequence[Drawn]) -> list[dict[str, Any]]:
-    found = []
-    for family in FAMILIES:
-        figures = [_figure(one) for one in drawn if one.picture.family == family]
-        if figures:
-            found.append({"title": TITLES[family], "figures": figures})
-    return found
-
-
-def _figure(one: Drawn) -> dict[str, Any]:
-    content, width, height = _webp(one.png)
+def _figure(spec: FigureSpec, png: Path) -> dict[str, Any]:
+    content, width, height = _webp(png)
     return {
-        "name": one.picture.name,
-        "title": one.picture.title,
-        "caption": one.picture.caption,
-        "keys": one.picture.keys,
+        "name": spec.name,
+        "title": spec.title,
+        "caption": spec.caption,
+        "keys": spec.keys,
         "webp": base64.b64encode(content).decode(),
         "width": round(width / DPI * CSS_INCH),
         "height": round(height / DPI * CSS_INCH),

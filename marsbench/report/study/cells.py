@@ -17,6 +17,9 @@ FULL = "full"
 NONE = "none"
 ENSEMBLE = "ensemble"
 
+UP = "\N{UPWARDS ARROW}"
+DOWN = "\N{DOWNWARDS ARROW}"
+
 
 class Trouble(StrEnum):
     """What can be wrong with what a store holds, the gravest first; none of it stops a report."""
@@ -32,6 +35,7 @@ class Trouble(StrEnum):
     ONE_SEED = "one seed"
     ONE_MODEL = "one model"
     NOTE = "note"  # what records say of themselves
+    NOT_DRAWN = "figure not drawn"
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,18 @@ class Problem:
         trouble: Which sort.
         message: What it is and what was done about it, in one sentence or two.
         run_ids: The runs it is about, where there are some.
+        is_elsewhere: Whether it is one of the store that a report is compared with.
     """
 
     trouble: Trouble
     message: str
     run_ids: tuple[str, ...] = ()
+    is_elsewhere: bool = False
+
+    @property
+    def what(self) -> str:
+        """Its sort, in words."""
+        return f"other store: {self.trouble}" if self.is_elsewhere else str(self.trouble)
 
 
 _SEVERITY = {trouble: place for place, trouble in enumerate(Trouble)}
@@ -282,3 +293,9 @@ def metric_is_up(metric: str) -> bool:
     """Whether more of a metric is better; per class (``f1/CLASS``) as over all."""
     info = METRICS.get(metric.partition("/")[0])
     return info is None or info.higher_is_better
+
+
+def metric_label(metric: str) -> str:
+    """Title of a metric with an arrow in the direction of better."""
+    info = METRICS.get(metric.partition("/")[0])
+    return f"{info.title} {UP if info.higher_is_better else DOWN}" if info else metric

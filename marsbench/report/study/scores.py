@@ -27,36 +27,12 @@ from marsbench.report.study.cells import (
     Problem,
     Run,
     Trouble,
-    amount_of,
     by_severity,
-    metric_is_up,
 )
-from marsbench.report.study.coverage import CellName, Expected, Missing, Plan, Study, category_of
+from marsbench.report.study.coverage import CellName, Plan, Study, category_of
 from marsbench.results.record import RunRecord
 from marsbench.results.store import DuplicateError, Store
 from marsbench.tasks.kinds import METRICS, Kind
-
-__all__ = [
-    "FULL",
-    "NONE",
-    "Basis",
-    "Cell",
-    "Expected",
-    "Group",
-    "GroupKey",
-    "Missing",
-    "Plan",
-    "Problem",
-    "Run",
-    "Study",
-    "Trouble",
-    "amount_of",
-    "by_severity",
-    "load_study",
-    "metric_is_up",
-    "open_study",
-    "study_of",
-]
 
 EVALUATION = "evaluation"
 

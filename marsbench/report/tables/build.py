@@ -3,15 +3,16 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from marsbench.config.identity import slug
 from marsbench.report.analysis import Analysis
-from marsbench.report.figures.picture import metric_label
 from marsbench.report.statistics.aggregate import ALPHA
 from marsbench.report.statistics.summary import Estimate, ModelSummary, Summary
+from marsbench.report.study.cells import DOWN, UP, Cell, Group, GroupKey, metric_is_up, metric_label
 from marsbench.report.study.imbalance import Ways, compared_ways
-from marsbench.report.study.scores import Cell, Group, GroupKey, metric_is_up, run_of
-from marsbench.report.tables.forms import DOWN, MARKS, UP, Column, Entry, Link, Score, Table, mark
+from marsbench.report.study.scores import run_of
+from marsbench.report.tables.forms import MARKS, Column, Entry, Link, Score, Table, mark
 
 THERE = "there-"
 """Begins the anchors of another store's cells."""
@@ -20,20 +21,55 @@ AMOUNTS = {"partition": "Partitions of the train split", "few_shot": "Few shots"
 """Ways of training on less than everything, in words."""
 
 
-def tables(analysis: Analysis) -> list[Table]:
-    """Make every table that the records have something to say in."""
-    found = []
+@dataclass(frozen=True)
+class Tables:
+    """Tables of a report.
+
+    Attributes:
+        groups: Scores, aggregates and comparisons; none if they are not wanted.
+        beside: Tables that set the numbers beside others.
+        coverage: Runs of each group.
+        missing: Missing runs.
+        ranges: Ranges of the normalisation.
+    """
+
+    groups: Sequence[Table]
+    beside: Sequence[Table]
+    coverage: Sequence[Table]
+    missing: Table
+    ranges: Table
+
+    @property
+    def files(self) -> list[Table]:
+        """Tables that are written, each to its own files."""
+        beside = [table for table in self.beside if table.rows]
+        return [*self.groups, *beside, *self.coverage, self.missing, self.ranges]
+
+
+def make_tables(
+    analysis: Analysis, beside: Sequence[Table] = (), *, with_groups: bool = True
+) -> Tables:
+    """Make every table for which there are records."""
+    return Tables(
+        list(_group_tables(analysis)) if with_groups else [],
+        beside,
+        coverage_tables(analysis),
+        missing_table(analysis),
+        ranges_table(analysis),
+    )
+
+
+def _group_tables(analysis: Analysis) -> Iterator[Table]:
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
-        found.append(scores_table(group, summary))
+        yield scores_table(group, summary)
         if len(group.cells) > 1:
-            found.append(overall_table(group, summary))
+            yield overall_table(group, summary)
         if analysis.comparisons.get(group.key):
-            found.append(_comparisons_table(analysis, group.key))
-    found += _curve_tables(analysis)
+            yield _comparisons_table(analysis, group.key)
+    yield from (table for table in _curve_tables(analysis) if table.rows)
     for number, ways in enumerate(compared_ways(analysis), start=1):
-        found.append(_imbalance_table(analysis, ways, number))
-    return [table for table in found if table.rows]
+        yield _imbalance_table(analysis, ways, number)
 
 
 def anchor_of(cell: Cell, store: str = "") -> str:

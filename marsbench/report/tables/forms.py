@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from marsbench.report.study.scores import GroupKey
+from marsbench.report.study.cells import DOWN, UP, GroupKey
 
-UP = "\N{UPWARDS ARROW}"
-DOWN = "\N{DOWNWARDS ARROW}"
 DASH = "\N{EN DASH}"
 CLOSE = "\N{DAGGER}"
 

@@ -6,10 +6,10 @@ import pytest
 from marsbench.base.errors import StoreError
 from marsbench.report.analysis import Analysis, analyse
 from marsbench.report.figures import style
-from marsbench.report.figures.by_task import FAMILIES, pictures
 from marsbench.report.figures.plots import grids
 from marsbench.report.figures.plots import scores as plots
 from marsbench.report.figures.plots.scores import Panel, Row
+from marsbench.report.figures.spec import FAMILIES
 from marsbench.report.study.confusions import confusion_shares
 from marsbench.report.study.scores import open_study
 from marsbench.results.record import RunRecord
@@ -30,7 +30,7 @@ def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
 def test_every_figure_is_drawn_the_same_twice(
     family: str, analysis: Analysis, tmp_path: Path
 ) -> None:
-    planned = pictures(analysis, (family,))
+    planned = FAMILIES[family].plan(analysis)
     assert planned
     names = [picture.name for picture in planned]
     assert len(set(names)) == len(names)
@@ -39,9 +39,9 @@ def test_every_figure_is_drawn_the_same_twice(
     for folder in (tmp_path / "a", tmp_path / "b"):
         with style.drawing():
             files.append(style.save(picture.draw(), folder, picture.name))
-    for first, second in zip(*files, strict=True):
-        assert first.read_bytes() == second.read_bytes()
-    pdf, png = (path.read_bytes() for path in files[0])
+    contents = [[path.with_suffix(".pdf").read_bytes(), path.read_bytes()] for path in files]
+    assert contents[0] == contents[1]
+    pdf, png = contents[0]
     assert pdf.startswith(b"%PDF")
     assert b"CreationDate" not in pdf
     assert b"/FontFile2" in pdf  # TrueType, embedded
@@ -49,7 +49,7 @@ def test_every_figure_is_drawn_the_same_twice(
 
 
 def test_frozen_comes_first_and_no_violins_are_drawn_twice(analysis: Analysis) -> None:
-    planned = pictures(analysis, ("violins",))
+    planned = FAMILIES["violins"].plan(analysis)
     names = [picture.name for picture in planned]
     assert names[0] == "violins-raw-classification-frozen-cached-full"
     assert "Normalised scores equal these" in planned[0].caption
@@ -64,10 +64,10 @@ def test_violins_of_observed_ranges_are_normalised_and_raw(tmp_path: Path) -> No
     records = [fake_record(Fake(t, m, seed=s)) for t in tasks for m in models for s in (0, 1)]
     store = make_store(tmp_path, records)
     found = analyse(store, open_study(store), rounds=50, normalise="observed")
-    names = [picture.name for picture in pictures(found, ("violins",))]
+    names = [picture.name for picture in FAMILIES["violins"].plan(found)]
     key = "classification-frozen-cached-full"
     assert names == [f"violins-normalised-{key}", f"violins-raw-{key}"]
-    assert "equal" not in "".join(p.caption for p in pictures(found, ("violins",)))
+    assert "equal" not in "".join(p.caption for p in FAMILIES["violins"].plan(found))
 
 
 def test_runs_that_were_resumed_have_no_training_time(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_runs_that_were_resumed_have_no_training_time(tmp_path: Path) -> None:
         for seed, timing in enumerate(times)
     ]
     found = analysis_of(tmp_path, records)
-    (picture,) = pictures(found, ("cost",))
+    (picture,) = FAMILIES["cost"].plan(found)
     with style.drawing():
         (axes,) = picture.draw().axes
     drawn = [line for line in axes.lines if line.get_marker() in ("o", "s")]
@@ -93,7 +93,7 @@ def test_runs_that_were_resumed_have_no_training_time(tmp_path: Path) -> None:
     assert set(problem.run_ids) == {r.run_id for r in records if r.seed == 2}
     # Nothing is said where there are none.
     whole = analysis_of(tmp_path / "whole", [r for r in records if r.seed != 2])
-    assert "resumed" not in pictures(whole, ("cost",))[0].caption
+    assert "resumed" not in FAMILIES["cost"].plan(whole)[0].caption
     assert not any("resumed" in problem.message for problem in whole.problems)
 
 
@@ -132,10 +132,10 @@ PERFECT = {"val": {}, "test": {"f1_weighted": 1.0}}
     ],
 )  # fmt: skip
 def test_little_gives_pictures_too(records: list[RunRecord], tmp_path: Path) -> None:
-    planned = pictures(analysis_of(tmp_path, records))
-    assert "violins" in {picture.family for picture in planned}
+    found = analysis_of(tmp_path, records)
+    assert FAMILIES["violins"].plan(found)
     with style.drawing():
-        for picture in planned:
+        for picture in (p for family in FAMILIES.values() for p in family.plan(found)):
             style.save(picture.draw(), tmp_path, picture.name)
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from marsbench.report.analysis import Analysis, analyse
 from marsbench.report.figures import style
-from marsbench.report.figures.by_task import pictures
 from marsbench.report.figures.over_tasks import alike_groups
 from marsbench.report.figures.plots import scores as plots
 from marsbench.report.figures.plots.scores import CurvePanel, Row
+from marsbench.report.figures.spec import FAMILIES
 from marsbench.report.statistics.summary import Comparison, Estimate
 from marsbench.report.study.scores import study_of
 from marsbench.results.record import RunRecord
@@ -85,7 +85,7 @@ def test_bars_join_models_that_tests_do_not_tell_apart() -> None:
 
 
 def ranks_of(records: list[RunRecord]) -> tuple[str, Any]:
-    (picture,) = pictures(analysis_of(records), ("ranks",))
+    (picture,) = FAMILIES["ranks"].plan(analysis_of(records))
     with style.drawing():
         return picture.caption, picture.draw()
 
@@ -120,7 +120,7 @@ def test_no_bar_where_nothing_was_tested() -> None:
 def test_another_model_moves_no_band() -> None:
     def band(models: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
         records = runs(models, 4, ("frost_cls", "landmark_cls"))
-        (picture,) = pictures(analysis_of(records), ("profiles",))
+        (picture,) = FAMILIES["profiles"].plan(analysis_of(records))
         with style.drawing():
             (axes,) = picture.draw().axes
         names = [line.get_label() for line in axes.lines]
@@ -131,7 +131,8 @@ def test_another_model_moves_no_band() -> None:
 
 
 def test_captions_say_what_normalises() -> None:
-    (picture,) = pictures(analysis_of(runs(CLASSIFIERS[:2], 2, ("frost_cls",))), ("profiles",))
+    records = runs(CLASSIFIERS[:2], 2, ("frost_cls",))
+    (picture,) = FAMILIES["profiles"].plan(analysis_of(records))
     words = "normalised by the bounds of each metric (0 to 1), which leaves them as they are."
     assert words in picture.caption
 
@@ -148,7 +149,7 @@ def test_a_curve_over_some_tasks_says_so() -> None:
         for model in CLASSIFIERS[:2]
         for seed in (0, 1)
     ]
-    (picture,) = pictures(analysis_of(records), ("curves",))
+    (picture,) = FAMILIES["curves"].plan(analysis_of(records))
     with style.drawing():
         figure = picture.draw()
     titles = [axes.get_title("left") for axes in figure.axes if axes.get_visible()]

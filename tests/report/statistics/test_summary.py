@@ -16,7 +16,8 @@ from marsbench.report.statistics.summary import (
     observed_ranges,
     summarise,
 )
-from marsbench.report.study.scores import Group, Trouble, study_of
+from marsbench.report.study.cells import Group, Trouble
+from marsbench.report.study.scores import study_of
 from marsbench.results.record import RunRecord
 from tests.report.study.test_scores import record, whole
 

@@ -6,10 +6,11 @@ import pytest
 
 from marsbench.config.identity import run_id
 from marsbench.report.analysis import Analysis, analyse
+from marsbench.report.study.cells import DOWN, UP
 from marsbench.report.study.imbalance import compared_ways
 from marsbench.report.study.scores import study_of
-from marsbench.report.tables.build import runs_table, tables
-from marsbench.report.tables.forms import DOWN, UP, Score, Table
+from marsbench.report.tables.build import make_tables, runs_table
+from marsbench.report.tables.forms import Score, Table
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from tests.report.fake_store import Fake, fake_record
@@ -20,7 +21,7 @@ def analysis_of(records: list[RunRecord]) -> Analysis:
 
 
 def tables_of(records: list[RunRecord]) -> list[Table]:
-    return [t for t in tables(analysis_of(records)) if t.name.startswith("imbalance")]
+    return [t for t in make_tables(analysis_of(records)).groups if t.name.startswith("imbalance")]
 
 
 def trained(way: str, seed: int, score: float, task: str = "ega_ms") -> RunRecord:

@@ -12,19 +12,9 @@ import pytest
 
 from marsbench.base.errors import StoreError, UnknownNameError
 from marsbench.config.identity import run_id
-from marsbench.report.study.scores import (
-    Expected,
-    Group,
-    GroupKey,
-    Plan,
-    Problem,
-    Study,
-    Trouble,
-    load_study,
-    metric_is_up,
-    open_study,
-    study_of,
-)
+from marsbench.report.study.cells import Group, GroupKey, Problem, Trouble, metric_is_up
+from marsbench.report.study.coverage import Expected, Plan, Study
+from marsbench.report.study.scores import load_study, open_study, study_of
 from marsbench.results.record import SCHEMA_VERSION, RunRecord
 from marsbench.results.store import RECORD, Store
 from tests.results.test_store import make_record, write

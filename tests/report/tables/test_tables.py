@@ -9,21 +9,20 @@ from pathlib import Path
 import pytest
 
 from marsbench.report.analysis import Analysis, analyse
-from marsbench.report.study.scores import GroupKey, study_of
+from marsbench.report.study.cells import DOWN, UP, GroupKey
+from marsbench.report.study.scores import study_of
 from marsbench.report.tables.beside import compared_tables, published_table
 from marsbench.report.tables.build import (
     coverage_tables,
+    make_tables,
     missing_table,
     overall_table,
     ranges_table,
     runs_table,
     scores_table,
-    tables,
 )
 from marsbench.report.tables.forms import (
     CLOSE,
-    DOWN,
-    UP,
     Column,
     Link,
     Score,
@@ -103,7 +102,7 @@ LATEX = shutil.which("pdflatex")
 def test_every_table_compiles(analysis: Analysis, tmp_path: Path) -> None:
     strange = "50 % of {A_B} & C#1 \\ ~^$x$ <y> \N{MULTIPLICATION SIGN} \N{HORIZONTAL ELLIPSIS}"
     lone = Table("strange", strange, strange, (Column(strange, UP),), ((strange,), (strange * 4,)))
-    found = [TABLE, dataclasses.replace(TABLE, rows=()), lone, *tables(analysis)]
+    found = [TABLE, dataclasses.replace(TABLE, rows=()), lone, *make_tables(analysis).groups]
     found += [missing_table(analysis), ranges_table(analysis), *coverage_tables(analysis)]
     lines = [r"\documentclass{article}", r"\usepackage{booktabs,graphicx}", r"\extrafloats{200}"]
     lines += [r"\begin{document}", *(table.latex() for table in found), r"\end{document}"]
@@ -146,7 +145,7 @@ def test_a_table_without_rows_says_so() -> None:
 
 
 def test_p_values_are_numbers(analysis: Analysis) -> None:
-    (table,) = (t for t in tables(analysis) if t.name == f"comparisons-{FROZEN.slug}")
+    (table,) = (t for t in make_tables(analysis).groups if t.name == f"comparisons-{FROZEN.slug}")
     found = [row[5] for row in table.rows if row[5] is not None]
     assert found
     for one in found:
@@ -223,7 +222,9 @@ def test_curves_are_over_the_tasks_that_every_amount_has(analysis: Analysis) -> 
     assert [key.subset for key in shares.keys][-1] == "full"
     assert [key.subset for key in shots.keys] == ["few_shot_1", "few_shot_5", "few_shot_20"]
     (table,) = (
-        t for t in tables(analysis) if t.name == "curves-few-shot-classification-frozen-cached"
+        t
+        for t in make_tables(analysis).groups
+        if t.name == "curves-few-shot-classification-frozen-cached"
     )
     assert [column.name for column in table.columns] == [
         "model",
@@ -257,7 +258,7 @@ def test_ranges_are_listed(analysis: Analysis) -> None:
 
 
 def test_unequal_classes(analysis: Analysis) -> None:
-    (table,) = (t for t in tables(analysis) if t.name.startswith("imbalance"))
+    (table,) = (t for t in make_tables(analysis).groups if t.name.startswith("imbalance"))
     assert [row[0] for row in table.rows] == ["none", "undersample", "oversample", "loss_weight"]
     assert table.columns[4].name == "minority: swiss cheese"
 

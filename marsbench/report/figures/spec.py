@@ -1,0 +1,64 @@
+"""Planned figures and their families: a figure is planned first and drawn later."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from marsbench.base.lazy import load
+from marsbench.report.study.cells import GroupKey
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from marsbench.report.analysis import Analysis
+
+
+@dataclass(frozen=True)
+class FigureSpec:
+    """A planned figure.
+
+    Attributes:
+        name: Name of its files.
+        title: Title in a few words.
+        caption: Content, and method.
+        keys: Groups it shows.
+        draw: Draws it; call within `style.drawing`.
+    """
+
+    name: str
+    title: str
+    caption: str
+    keys: tuple[GroupKey, ...]
+    draw: Callable[[], "Figure"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Figures of one sort.
+
+    Attributes:
+        title: Heading of their section of the page.
+        planner: ``module:name`` of the function that plans them from an `Analysis`.
+    """
+
+    title: str
+    planner: str
+
+    def plan(self, analysis: "Analysis") -> list[FigureSpec]:
+        """Plan the figures for which there are records."""
+        return list(load(self.planner)(analysis))
+
+
+_HERE = "marsbench.report.figures"
+
+FAMILIES = {
+    "violins": Family("Scores of each task", f"{_HERE}.by_task:violins"),
+    "curves": Family("Amounts of training data", f"{_HERE}.over_tasks:curves"),
+    "profiles": Family("Performance profiles", f"{_HERE}.over_tasks:profiles"),
+    "ranks": Family("Ranks", f"{_HERE}.over_tasks:ranks"),
+    "heatmap": Family("Models and tasks", f"{_HERE}.grids:heat_maps"),
+    "cost": Family("Training time and score", f"{_HERE}.by_task:costs"),
+    "confusion": Family("Confusion matrices", f"{_HERE}.grids:confusions"),
+    "imbalance": Family("Unequal classes", f"{_HERE}.grids:imbalances"),
+}
+"""Families by the name that ``--only`` takes, in the order of a report."""
