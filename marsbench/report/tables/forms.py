@@ -1,7 +1,5 @@
 """Tables as CSV for programs, Markdown for pages and LaTeX (booktabs) for papers."""
 
-import csv
-import io
 import math
 import re
 from collections.abc import Sequence
@@ -137,23 +135,17 @@ class Table:
 
     def csv(self) -> str:
         """Every number in full; the ends of intervals in columns of their own."""
-        wide = [
-            any(isinstance(row[i], Score) and row[i].interval for row in self.rows)  # type: ignore[union-attr]
-            for i in range(len(self.columns))
-        ]
-        header: list[str] = []
-        for column, has_interval in zip(self.columns, wide, strict=True):
-            ends = [f"{column.name} low", f"{column.name} high"] if has_interval else []
-            header += [column.name, *ends]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(header)
-        for row in self.rows:
-            cells: list[str] = []
-            for entry, has_interval in zip(row, wide, strict=True):
-                cells += _csv_cells(entry, has_interval)
-            writer.writerow(cells)
-        return text.getvalue()
+        import pandas as pd
+
+        columns: dict[str, list[object]] = {}
+        for number, column in enumerate(self.columns):
+            entries = [row[number] for row in self.rows]
+            scores = [entry if isinstance(entry, Score) else None for entry in entries]
+            columns[column.name] = [e.value if isinstance(e, Score) else e for e in entries]
+            if any(score and score.interval for score in scores):
+                columns[f"{column.name} low"] = [score and score.low for score in scores]
+                columns[f"{column.name} high"] = [score and score.high for score in scores]
+        return pd.DataFrame(columns, dtype=object).to_csv(index=False, lineterminator="\n")
 
     def markdown(self) -> str:
         """A table of GitHub's Markdown."""
@@ -217,13 +209,6 @@ def mark(scores: Sequence[Score | None], better: str) -> list[Score | None]:
         is_best = score.value == best
         marked.append(replace(score, best=is_best, close=overlaps and not is_best))
     return marked
-
-
-def _csv_cells(entry: Entry, has_interval: bool) -> list[str]:
-    if not isinstance(entry, Score):
-        return ["" if entry is None else str(entry), *["", ""][: 2 * has_interval]]
-    numbers = (entry.value, entry.low, entry.high)[: 3 if has_interval else 1]
-    return [repr(float(number)) if math.isfinite(number) else "" for number in numbers]
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

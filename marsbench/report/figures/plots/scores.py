@@ -125,30 +125,21 @@ def violins(
 
 
 def _violin(axes: "Axes", place: float, row: Row, colour: str) -> None:
-    shape = _density(row.draws)
-    size = 4.0 if shape is None else 2.8
-    if shape is not None:
-        at, height = shape
-        axes.fill_between(
-            at, place - 0.36 * height, place + 0.36 * height, color=colour, alpha=0.35, linewidth=0
+    draws = row.draws[np.isfinite(row.draws)]
+    size = 4.0
+    # Too few different draws have no shape.
+    if len(np.unique(draws)) >= 20 and np.ptp(draws) > 1e-9:
+        size = 2.8
+        shapes = axes.violinplot(
+            draws, [place], orientation="horizontal", widths=0.72, showextrema=False, points=120
         )
+        for shape in shapes["bodies"]:
+            shape.set(facecolor=colour, alpha=0.35, linewidth=0)
     _interval(axes, row, place, INK, vertical=False)
     axes.plot(row.value, place, "o", color=colour, markeredgecolor=INK, markersize=size, mew=0.5)
     if len(row.runs) > 1:
         at = row.runs[np.isfinite(row.runs)]
         axes.plot(at, np.full(len(at), place + 0.4), "|", color=colour, markersize=3.5, mew=0.7)
-
-
-def _density(draws: Floats) -> tuple[Floats, Floats] | None:
-    """Smooth draws into a shape of height 1 over their range; None of too few different ones."""
-    draws = draws[np.isfinite(draws)]
-    if len(np.unique(draws)) < 20 or np.ptp(draws) <= 1e-9:
-        return None
-    from scipy.stats import gaussian_kde
-
-    at = np.linspace(draws.min(), draws.max(), 120)
-    height = gaussian_kde(draws)(at)
-    return at, height / height.max()
 
 
 def _interval(
