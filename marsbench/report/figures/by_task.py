@@ -5,13 +5,12 @@ from functools import partial
 from statistics import fmean
 
 import numpy as np
-from numpy.typing import NDArray
 
 from marsbench.report.analysis import Analysis, matching
 from marsbench.report.figures.plots import scores as plots
 from marsbench.report.figures.plots.scores import Panel, Row
 from marsbench.report.figures.spec import FigureSpec
-from marsbench.report.statistics.summary import Estimate, Summary, TaskSummary
+from marsbench.report.statistics.summary import LEVEL, Summary, TaskSummary
 from marsbench.report.study.cells import Cell, Group, metric_label
 
 _UNTIMED = " The times are without {} runs that were resumed, whose records lack the first part."
@@ -19,16 +18,9 @@ _UNTIMED = " The times are without {} runs that were resumed, whose records lack
 _STAR = " * lacks tasks: its aggregate is over those it has, and cannot be compared with others."
 
 
-def _row(estimate: Estimate, draws: NDArray[np.float64], runs: NDArray[np.float64]) -> Row:
-    return Row(estimate.value, estimate.low, estimate.high, draws, runs)
-
-
-_NO_RUNS: NDArray[np.float64] = np.empty(0)
-
-
 def _aggregate_panel(summary: Summary) -> Panel:
     rows = {
-        name: _row(model.iqm, model.distribution, _NO_RUNS)
+        name: Row(*model.iqm, model.distribution)
         for name, model in summary.models.items()
         if np.isfinite(model.iqm.value)
     }
@@ -37,7 +29,7 @@ def _aggregate_panel(summary: Summary) -> Panel:
 
 def _intervals(summary: Summary) -> str:
     return (
-        f"Lines are {100 * summary.level:.0f} % percentile intervals and shapes the distribution "
+        f"Lines are {LEVEL} percentile intervals and shapes the distribution "
         f"of {summary.rounds:,} rounds of the stratified bootstrap over seeds."
     )
 
@@ -91,8 +83,8 @@ def _violin_panels(
 
 def _task_row(one: TaskSummary, normalised: bool) -> Row:
     if normalised:
-        return _row(one.normalised_iqm, one.normalised_distribution, _NO_RUNS)
-    return _row(one.iqm, one.distribution, one.cell.scores)
+        return Row(*one.normalised_iqm, one.normalised_distribution)
+    return Row(*one.iqm, one.distribution, one.cell.scores)
 
 
 def costs(analysis: Analysis) -> Iterator[FigureSpec]:
@@ -104,7 +96,7 @@ def costs(analysis: Analysis) -> Iterator[FigureSpec]:
             continue
         if len(group.tasks) > 1:
             rows = {
-                name: (fmean(times), _row(model.iqm, _NO_RUNS, _NO_RUNS))
+                name: (fmean(times), Row(*model.iqm))
                 for name, model in summary.models.items()
                 if not model.lacks
                 and np.isfinite(model.iqm.value)
@@ -126,7 +118,7 @@ def costs(analysis: Analysis) -> Iterator[FigureSpec]:
                 f"cost-{group.key.slug}",
                 f"Training time and score: {group.key.title}",
                 "Mean seconds of training as recorded, on whatever device each run had (the page "
-                f"names them), against the IQM. Lines are {100 * summary.level:.0f} % bootstrap "
+                f"names them), against the IQM. Lines are {LEVEL} bootstrap "
                 f"intervals.{_UNTIMED.format(resumed) if resumed else ''}",
                 (group.key,),
                 partial(plots.cost, panels, analysis.looks(group.key)),

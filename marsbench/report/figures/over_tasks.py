@@ -15,7 +15,7 @@ from marsbench.report.figures.spec import FigureSpec
 from marsbench.report.statistics import aggregate
 from marsbench.report.statistics.aggregate import ALPHA
 from marsbench.report.statistics.curves import PARTITION, Curve, Line
-from marsbench.report.statistics.summary import Comparison, Summary, stream
+from marsbench.report.statistics.summary import LEVEL, Comparison, Summary, stream
 from marsbench.report.study.cells import Group, GroupKey
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ def curves(analysis: Analysis) -> Iterator[FigureSpec]:
         source = analysis.ranges_of(curve.family).words(
             pair for group in groups for pair in group.metrics.items() if pair[0] in curve.by_task
         )
-        level = analysis.summaries[curve.keys[0]].level
         over = ""
         if len(curve.by_task) > 1 and len(curve.tasks) > 1:
             over = f"The first panel is over {', '.join(curve.tasks)}, of models that have them "
@@ -46,7 +45,7 @@ def curves(analysis: Analysis) -> Iterator[FigureSpec]:
         yield FigureSpec(
             f"curves-{curve.slug}",
             f"{name}: {curve.title}",
-            f"Normalised IQM over the {label}. {over}Lines are {100 * level:.0f} % bootstrap "
+            f"Normalised IQM over the {label}. {over}Lines are {LEVEL} bootstrap "
             "intervals; models stand beside each other at an amount, so that theirs can be told "
             f"apart. Scores are normalised by {source}.",
             tuple(sorted(found, key=_place)),
@@ -77,7 +76,7 @@ def _curve_panels(curve: Curve) -> list[CurvePanel]:
         return CurvePanel(
             title,
             {
-                model: {_place(key): Row(e.value, e.low, e.high) for key, e in line.items()}
+                model: {_place(key): Row(*e) for key, e in line.items()}
                 for model, line in lines.items()
             },
         )
@@ -104,7 +103,7 @@ def profiles(analysis: Analysis) -> Iterator[FigureSpec]:
             f"Performance profiles: {group.key.title}",
             "Share of a task's runs whose normalised score is above a threshold, mean over tasks: "
             "the higher the curve, the better. Bands are "
-            f"{100 * summary.level:.0f} % bootstrap intervals. Models that lack tasks are left "
+            f"{LEVEL} bootstrap intervals. Models that lack tasks are left "
             f"out. Scores are normalised by {source}.",
             (group.key,),
             partial(_draw_profiles, group, summary, models, analysis),
@@ -120,7 +119,7 @@ def _draw_profiles(
         scores = scale(group.matrix(name))
         rng = stream(analysis.seed, group.key.title, "profile", name)
         draws = aggregate.stratified_bootstrap(scores, rng, summary.rounds, _profile)
-        low, high = aggregate.percentile_interval(draws, summary.level)
+        low, high = aggregate.percentile_interval(draws)
         shares[name] = (_profile(scores), low, high)
     return plots.profiles(_TAUS, shares, analysis.looks(group.key))
 
@@ -137,7 +136,7 @@ def ranks(analysis: Analysis) -> Iterator[FigureSpec]:
         if len(ranked) < 2:
             continue
         rows = {
-            name: Row(rank.value, rank.low, rank.high)
+            name: Row(*rank)
             for name, rank in sorted(ranked.items(), key=lambda item: item[1].value)
         }
         found = [
@@ -148,7 +147,7 @@ def ranks(analysis: Analysis) -> Iterator[FigureSpec]:
         yield FigureSpec(
             f"ranks-{group.key.slug}",
             f"Ranks: {group.key.title}",
-            f"Mean rank over {_tasks(len(summary.ranked_tasks))} with {100 * summary.level:.0f} % "
+            f"Mean rank over {_tasks(len(summary.ranked_tasks))} with {LEVEL} "
             f"bootstrap intervals. {_bars(found)}",
             (group.key,),
             partial(plots.ranks, rows, alike_groups(list(rows), found), analysis.looks(group.key)),

@@ -14,7 +14,7 @@ from marsbench.base.version import __version__
 from marsbench.report.analysis import Analysis
 from marsbench.report.figures.spec import FAMILIES, FigureSpec
 from marsbench.report.figures.style import DPI
-from marsbench.report.statistics.summary import Summary, TaskSummary
+from marsbench.report.statistics.summary import LEVEL, TaskSummary
 from marsbench.report.study.cells import FULL, NONE, Cell, GroupKey, Problem, metric_label
 from marsbench.report.tables.build import THERE, Tables, anchor_of, coverage_name, score_of
 from marsbench.report.tables.forms import Link, Score
@@ -60,16 +60,21 @@ def page(
     environment.tests["link"] = lambda value: isinstance(value, Link)
     environment.tests["incomplete"] = _is_incomplete
     environment.filters["words"] = _words
+    environment.filters["origins"] = _origins
     environment.filters["sources"] = partial(_sources, analysis.study.groups)
     cells = [
-        _cell_row(one, summary)
+        _cell_row(one, summary.key)
         for summary in analysis.summaries.values()
         for one in sorted(summary.tasks.values(), key=_best_first)
     ]
-    elsewhere = [] if there is None else _elsewhere(there)
-    anchors = {row["anchor"] for row in [*cells, *elsewhere]}
+    others = [] if there is None else there.study.groups.values()
+    elsewhere = [
+        (anchor_of(cell, THERE), cell)
+        for group in others
+        for _, cell in sorted(group.cells.items())
+    ]
+    anchors = {row["anchor"] for row in cells} | {anchor for anchor, _ in elsewhere}
     anchors.update(anchor for table in tables.coverage for anchor in table.anchors)
-    first = next(iter(analysis.summaries.values()))
     return environment.get_template("index.html.j2").render(
         title=title,
         version=__version__,
@@ -87,7 +92,7 @@ def page(
             for name, drawn in figures.items()
         ],
         beside=tables.beside,
-        level=f"{100 * first.level:.0f} %",
+        level=LEVEL,
         rounds=analysis.rounds,
         seed=analysis.seed,
         normalisation=analysis.normalisation,
@@ -147,50 +152,26 @@ def _filters(keys: Iterable[GroupKey]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _cell_row(one: TaskSummary, summary: Summary) -> dict[str, Any]:
-    cell, key = one.cell, summary.key
+def _cell_row(one: TaskSummary, key: GroupKey) -> dict[str, Any]:
+    cell = one.cell
     more = [key.protocol]
     more += [f"imbalance={key.imbalance}"] if key.imbalance != NONE else []
     more += [f"views={key.views}"] if key.views != NONE else []
     more += ["demo data"] if key.data == "demo" else []
-    protocol, metric = ", ".join(more), metric_label(cell.metric)
-    shown = (cell.task, cell.model, key.mode, key.subset, protocol, metric, key.category)
+    shown = [cell.task, cell.model, key.mode, key.subset, ", ".join(more)]
+    shown.append(metric_label(cell.metric))
     return {
         "anchor": anchor_of(cell),
-        "keys": (key,),
-        "task": cell.task,
-        "model": cell.model,
-        "mode": key.mode,
-        "subset": key.subset,
-        "protocol": protocol,
-        "metric": metric,
-        "words": " ".join(shown).lower(),
-        "iqm": score_of(one.iqm),
-        "mean": Score(one.mean.value),
-        "std": Score(one.std),
-        "normalised": Score(one.normalised_iqm.value),
-        "runs": _runs(cell),
-        "origins": _origins(cell),
-        "others": _others(cell),
+        "cell": cell,
+        "shown": shown,
+        "words": " ".join([*shown, key.category]).lower(),
+        "scores": [
+            score_of(one.iqm),
+            Score(one.normalised_iqm.value),
+            Score(one.mean.value),
+            Score(one.std),
+        ],
     }
-
-
-def _elsewhere(there: Analysis) -> list[dict[str, Any]]:
-    """Say which runs the cells of another store are made of."""
-    return [
-        {
-            "anchor": anchor_of(cell, THERE),
-            "keys": (key,),
-            "group": key.title,
-            "task": cell.task,
-            "model": cell.model,
-            "runs": _runs(cell),
-            "origins": _origins(cell),
-            "others": _others(cell),
-        }
-        for key, group in there.study.groups.items()
-        for _, cell in sorted(group.cells.items())
-    ]
 
 
 def _origins(cell: Cell) -> str:
@@ -198,20 +179,6 @@ def _origins(cell: Cell) -> str:
     if cell.key.subset == FULL:
         return ""
     return ", ".join(sorted({run.subset_origin for run in cell.runs} - {""}))
-
-
-def _others(cell: Cell) -> list[str]:
-    return [f"{setting} ({words})" for setting, words in cell.others.items()]
-
-
-def _runs(cell: Cell) -> list[dict[str, str]]:
-    return [
-        {
-            "run_id": run.run_id,
-            "text": f"{run.score:.4f}" if math.isfinite(run.score) else "no score",
-        }
-        for run in cell.runs
-    ]
 
 
 def _figure(spec: FigureSpec, png: Path) -> dict[str, Any]:

@@ -177,7 +177,6 @@ def _over(group: Group, summary: Summary, tasks: Sequence[str], seed: int) -> di
             Group(group.key, cells),
             ranges=summary.ranges,
             rounds=summary.rounds,
-            level=summary.level,
             seed=seed,
         )
     return {model: over.models[model].iqm for model in whole}

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,14 @@ from marsbench.report.study.cells import Cell, Group, GroupKey, metric_is_up
 
 ROUNDS = 1_000
 
+LEVEL = "95 %"
+"""Coverage of every interval, as `aggregate.percentile_interval` takes it by default."""
+
 Pair = tuple[str, str]
 """A task and the metric it is judged by: what a range is of."""
 
 
-@dataclass(frozen=True)
-class Estimate:
+class Estimate(NamedTuple):
     """A number and its interval.
 
     Attributes:
@@ -138,7 +141,6 @@ class Summary:
         models: By model, the best interquartile mean first, those that lack tasks last.
         ranked_tasks: Tasks that the ranks are over; empty where no model is ranked.
         rounds: Rounds of the bootstrap.
-        level: Coverage of the intervals.
     """
 
     key: GroupKey
@@ -147,7 +149,6 @@ class Summary:
     models: Mapping[str, ModelSummary]
     ranked_tasks: tuple[str, ...]
     rounds: int
-    level: float
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,6 @@ def summarise(
     *,
     ranges: Ranges | None = None,
     rounds: int = ROUNDS,
-    level: float = 0.95,
     seed: int = 0,
 ) -> Summary:
     """Estimate everything of a group.
@@ -218,7 +218,6 @@ def summarise(
         ranges: What to normalise by; None for `observed_ranges` of this group. Reference ranges are
             `marsbench.report.statistics.reference.reference_ranges()`.
         rounds: Rounds of the bootstrap.
-        level: Coverage of the intervals.
         seed: Seed of the bootstrap; each model draws from its own stream, so that another model in
             the store moves no interval of raw scores.
     """
@@ -226,11 +225,11 @@ def summarise(
     task_summaries: dict[tuple[str, str], TaskSummary] = {}
     over_tasks: dict[str, ModelSummary] = {}
     for model in group.models:
-        mine, over_tasks[model] = _model(group, model, used, rounds, level, seed)
+        mine, over_tasks[model] = _model(group, model, used, rounds, seed)
         task_summaries |= {(task, model): found for task, found in mine.items()}
     ranked, ranked_tasks = _ranked(group)
     if ranked:
-        over_tasks |= _with_ranks(over_tasks, task_summaries, ranked, ranked_tasks, level)
+        over_tasks |= _with_ranks(over_tasks, task_summaries, ranked, ranked_tasks)
 
     def order(model: ModelSummary) -> tuple[bool, bool, float, str]:
         unknown = math.isnan(model.iqm.value)
@@ -244,12 +243,11 @@ def summarise(
         models={model.model: model for model in ordered},
         ranked_tasks=ranked_tasks if ranked else (),
         rounds=rounds,
-        level=level,
     )
 
 
 def _model(
-    group: Group, model: str, ranges: Ranges, rounds: int, level: float, seed: int
+    group: Group, model: str, ranges: Ranges, rounds: int, seed: int
 ) -> tuple[dict[str, TaskSummary], ModelSummary]:
     """Estimate a model on each of its tasks and over those that have a range."""
     tasks = tuple(task for task in group.tasks if (task, model) in group.cells)
@@ -268,7 +266,7 @@ def _model(
         scores, stream(seed, group.key.title, model), rounds, statistic
     )
     value = statistic(scores[None])[0]
-    low, high = agg.percentile_interval(drawn, level)
+    low, high = agg.percentile_interval(drawn)
     # One run is drawn as itself again and again, which says nothing of how sure it is.
     alone = np.array([len(cell.runs) == 1 for cell in cells])
     over_alone = bool(alone[usable].all())
@@ -320,14 +318,13 @@ def _with_ranks(
     tasks: Mapping[tuple[str, str], TaskSummary],
     ranked: Sequence[str],
     ranked_tasks: Sequence[str],
-    level: float,
 ) -> dict[str, ModelSummary]:
     """Add mean ranks by the tasks' interquartile means; each round ranks all models anew."""
     rows = [[tasks[task, model] for task in ranked_tasks] for model in ranked]
     sign = np.array([1.0 if one.cell.higher_is_better else -1.0 for one in rows[0]])
     values = agg.ranks(np.array([[one.iqm.value for one in row] for row in rows]) * sign)
     drawn = np.array([[one.distribution for one in row] for row in rows])  # models, tasks, rounds
-    low, high = agg.percentile_interval(agg.ranks(np.moveaxis(drawn, 2, 0) * sign), level)
+    low, high = agg.percentile_interval(agg.ranks(np.moveaxis(drawn, 2, 0) * sign))
     # Where every cell is one run, what moves in a model's rank is others alone.
     alone = np.array([all(len(one.cell.runs) == 1 for one in row) for row in rows])
     low, high = np.where(alone, np.nan, low), np.where(alone, np.nan, high)
@@ -342,7 +339,6 @@ def compare(
     *,
     ranges: Ranges | None = None,
     rounds: int = ROUNDS,
-    level: float = 0.95,
     seed: int = 0,
 ) -> list[Comparison]:
     """Compare every pair of models of a group, over the tasks that both have and that have a range.
@@ -351,7 +347,6 @@ def compare(
         group: Its cells.
         ranges: What to normalise the differences by that are tested; None for `observed_ranges`.
         rounds: Rounds of the bootstrap.
-        level: Coverage of the intervals.
         seed: Seed of the bootstrap.
 
     Returns:
@@ -383,7 +378,7 @@ def compare(
         wins = agg.improvement_bootstrap(
             ours, theirs, drawn[first][columns], drawn[second][columns]
         )
-        low, high = agg.percentile_interval(wins, level)
+        low, high = agg.percentile_interval(wins)
         value = agg.probability_of_improvement(ours, theirs)
         # A model of one run per task is drawn as itself again and again.
         if any((~np.isnan(scores)).sum(axis=0).max() == 1 for scores in (ours, theirs)):

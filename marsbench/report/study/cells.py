@@ -159,7 +159,6 @@ class Run:
         val_loss: Validation loss of the checkpoint tested; NaN where it has none.
         train_seconds: Seconds of training; NaN where unknown, as of a run that was resumed.
         resumed: Whether it was resumed, and only its last part was timed.
-        parameters: Number of parameters; 0 where unknown.
         record_type: run, ensemble, imported or evaluation.
     """
 
@@ -176,7 +175,6 @@ class Run:
     val_loss: float
     train_seconds: float
     resumed: bool
-    parameters: int
     record_type: str
 
 

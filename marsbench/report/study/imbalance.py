@@ -47,7 +47,7 @@ class Ways:
         Args:
             way: One of the ways.
             metric: Name as in records; NaN where no run defines it.
-            analysis: Lends rounds, level and seed of the bootstrap.
+            analysis: Lends rounds and seed of the bootstrap.
         """
         found = (run.metrics[run.scored_split].get(metric) for run in self.table.runs[way])
         values = np.array([[value] for value in found if value is not None], dtype=np.float64)
@@ -57,8 +57,7 @@ class Ways:
             return Estimate(float(values[0, 0]), np.nan, np.nan)
         rng = stream(analysis.seed, self.title, way, metric)
         drawn = aggregate.stratified_bootstrap(values, rng, analysis.rounds, aggregate.mean)
-        level = next(iter(analysis.summaries.values())).level
-        low, high = aggregate.percentile_interval(drawn, level)
+        low, high = aggregate.percentile_interval(drawn)
         return Estimate(float(values.mean()), float(low), float(high))
 
 

@@ -261,7 +261,6 @@ def run_of(record: RunRecord) -> Run:
         val_loss=math.nan if val is None else val,
         train_seconds=math.nan if resumed else record.timing.get("train", math.nan),
         resumed=resumed,
-        parameters=record.parameters.get("total", 0),
         record_type=record.record_type,
     )
 

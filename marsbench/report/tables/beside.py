@@ -6,7 +6,7 @@ from statistics import fmean
 from marsbench.report.analysis import Analysis
 from marsbench.report.statistics import aggregate
 from marsbench.report.statistics.reference import MEAN_OF_MODELS, PAPER, Published, published
-from marsbench.report.statistics.summary import TaskSummary
+from marsbench.report.statistics.summary import LEVEL, TaskSummary
 from marsbench.report.study.cells import metric_is_up
 from marsbench.report.tables.build import THERE, anchor_of, score_of
 from marsbench.report.tables.forms import Column, Entry, Score, Table
@@ -25,9 +25,8 @@ def compared_tables(here: Analysis, there: Analysis, name: str) -> list[Table]:
     for key in dict.fromkeys([*here.summaries, *there.summaries]):
         ours = here.summaries[key].tasks if key in here.summaries else {}
         theirs = there.summaries[key].tasks if key in there.summaries else {}
-        level = next(iter((*here.summaries.values(), *there.summaries.values()))).level
         rows = [
-            _compared_row(task, model, ours.get((task, model)), theirs.get((task, model)), level)
+            _compared_row(task, model, ours.get((task, model)), theirs.get((task, model)))
             for task, model in sorted({*ours, *theirs})
         ]
         tables.append(
@@ -35,7 +34,7 @@ def compared_tables(here: Analysis, there: Analysis, name: str) -> list[Table]:
                 f"compared-{key.slug}",
                 f"Beside {name}: {key.title}",
                 f"Interquartile means of the raw headline metric in this store and in {name}, and "
-                f"here minus there, with {100 * level:.0f} % bootstrap intervals; for losses, less "
+                f"here minus there, with {LEVEL} bootstrap intervals; for losses, less "
                 "is better. A difference whose interval holds 0 may be chance.",
                 columns,
                 tuple(rows),
@@ -46,7 +45,7 @@ def compared_tables(here: Analysis, there: Analysis, name: str) -> list[Table]:
 
 
 def _compared_row(
-    task: str, model: str, ours: TaskSummary | None, theirs: TaskSummary | None, level: float
+    task: str, model: str, ours: TaskSummary | None, theirs: TaskSummary | None
 ) -> tuple[Entry, ...]:
     here = None if ours is None else score_of(ours.iqm, anchor_of(ours.cell))
     there = None if theirs is None else score_of(theirs.iqm, anchor_of(theirs.cell, THERE))
@@ -63,15 +62,15 @@ def _compared_row(
     elif ours.cell.setting != theirs.cell.setting:
         notes.append("other settings")
     # Of the same runs there is no difference to estimate, and two bootstraps would make one.
-    difference = None if is_same else _difference(ours, theirs, level)
+    difference = None if is_same else _difference(ours, theirs)
     return task, model, here, there, difference, runs, "; ".join(notes)
 
 
-def _difference(ours: TaskSummary, theirs: TaskSummary, level: float) -> Score:
+def _difference(ours: TaskSummary, theirs: TaskSummary) -> Score:
     value = ours.iqm.value - theirs.iqm.value
     if math.isnan(ours.iqm.low) or math.isnan(theirs.iqm.low):
         return Score(value)
-    low, high = aggregate.percentile_interval(ours.distribution - theirs.distribution, level)
+    low, high = aggregate.percentile_interval(ours.distribution - theirs.distribution)
     return Score(value, float(low), float(high))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from marsbench.config.identity import slug
 from marsbench.report.analysis import Analysis
 from marsbench.report.statistics.aggregate import ALPHA
-from marsbench.report.statistics.summary import Estimate, ModelSummary, Summary
+from marsbench.report.statistics.summary import LEVEL, Estimate, ModelSummary, Summary
 from marsbench.report.study.cells import DOWN, UP, Cell, Group, GroupKey, metric_is_up, metric_label
 from marsbench.report.study.imbalance import Ways, compared_ways
 from marsbench.report.study.scores import run_of
@@ -90,7 +90,7 @@ def model_anchor(group: Group, model: str) -> str:
 
 def score_of(estimate: Estimate, anchor: str = "", digits: int = 3) -> Score:
     """Put an estimate into a table."""
-    return Score(estimate.value, estimate.low, estimate.high, digits=digits, anchor=anchor)
+    return Score(*estimate, digits=digits, anchor=anchor)
 
 
 def _with_marks(columns: Sequence[Column], rows: Sequence[Sequence[Entry]]) -> list[list[Entry]]:
@@ -121,10 +121,6 @@ def _table(
     return Table(name, title, f"{caption}{more}", tuple(columns), marked, tuple(keys))
 
 
-def _percent(summary: Summary) -> str:
-    return f"{100 * summary.level:.0f} %"
-
-
 def scores_table(group: Group, summary: Summary) -> Table:
     """Models x tasks: raw interquartile means with intervals."""
     columns = [Column("model")]
@@ -144,7 +140,7 @@ def scores_table(group: Group, summary: Summary) -> Table:
         f"scores-{group.key.slug}",
         f"Scores: {group.key.title}",
         f"Interquartile means over seeds of the headline metric ({named}), with "
-        f"{_percent(summary)} bootstrap intervals.",
+        f"{LEVEL} bootstrap intervals.",
         columns,
         rows,
         [group.key],
@@ -173,7 +169,7 @@ def overall_table(group: Group, summary: Summary) -> Table:
         f"overall-{summary.key.slug}",
         f"Over all tasks: {summary.key.title}",
         f"Scores normalised by {summary.ranges.words(group.metrics.items())}; "
-        f"{_percent(summary)} bootstrap intervals. {MARKS} A model that lacks tasks is over those "
+        f"{LEVEL} bootstrap intervals. {MARKS} A model that lacks tasks is over those "
         "it has, and takes no part.",
         tuple(columns),
         tuple(map(tuple, rows)),
@@ -258,7 +254,7 @@ def _curve_tables(analysis: Analysis) -> Iterator[Table]:
             f"curves-{curve.slug}",
             f"{AMOUNTS[curve.what]}: {curve.title}",
             "Normalised interquartile means over the tasks that all these amounts have "
-            f"({', '.join(curve.tasks)}), by {first.ranges.source}, with {_percent(first)} "
+            f"({', '.join(curve.tasks)}), by {first.ranges.source}, with {LEVEL} "
             "bootstrap intervals. Models that lack one of these tasks are left out of a column.",
             columns,
             rows,
@@ -284,12 +280,11 @@ def _imbalance_table(analysis: Analysis, ways: Ways, number: int) -> Table:
         [way, len(runs), *(_known(ways.mean(way, metric, analysis)) for metric in shown)]
         for way, runs in table.runs.items()
     ]
-    first = next(iter(analysis.summaries.values()))
     return _table(
         f"imbalance-{number:02d}-{slug(ways.title)}",
         f"Unequal classes: {ways.title}",
         f"Test scores by how training deals with unequal classes, means {ways.over}, with "
-        f"{_percent(first)} bootstrap intervals; minority and majority are the recall of the "
+        f"{LEVEL} bootstrap intervals; minority and majority are the recall of the "
         "rarest and of the most frequent class.",
         columns,
         rows,

@@ -130,11 +130,10 @@ def _violin(axes: "Axes", place: float, row: Row, colour: str) -> None:
     # Too few different draws have no shape.
     if len(np.unique(draws)) >= 20 and np.ptp(draws) > 1e-9:
         size = 2.8
-        shapes = axes.violinplot(
+        shapes: Any = axes.violinplot(
             draws, [place], orientation="horizontal", widths=0.72, showextrema=False, points=120
         )
-        for shape in shapes["bodies"]:
-            shape.set(facecolor=colour, alpha=0.35, linewidth=0)
+        shapes["bodies"][0].set(facecolor=colour, alpha=0.35, linewidth=0)
     _interval(axes, row, place, INK, vertical=False)
     axes.plot(row.value, place, "o", color=colour, markeredgecolor=INK, markersize=size, mew=0.5)
     if len(row.runs) > 1:
