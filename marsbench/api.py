@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from marsbench.data.dataset import MarsDataset
     from marsbench.report.build import Report
-    from marsbench.report.study.coverage import Plan
+    from marsbench.report.study.coverage import ExpectedRuns
     from marsbench.results.record import Outcome, RunRecord
 
 
@@ -159,7 +159,7 @@ def make_report(
     store: str | Path = "runs",
     out: str | Path = "report",
     *,
-    suite: "str | Path | Plan | None" = None,
+    suite: "str | Path | ExpectedRuns | None" = None,
     **options: Any,
 ) -> "Report":
     """Build a report of a store: figures, tables and one page, ``index.html``.
@@ -190,7 +190,7 @@ def make_report(
     return write_report(store, out, plan=suite, **options)
 
 
-def planned(suite: str, runs: Iterable[RunConfig]) -> "Plan":
+def planned(suite: str, runs: Iterable[RunConfig]) -> "ExpectedRuns":
     """List runs as records name them, for `make_report`.
 
     Args:
@@ -198,15 +198,15 @@ def planned(suite: str, runs: Iterable[RunConfig]) -> "Plan":
         runs: The runs, as `marsbench.sweep.suites.expand` lists them.
     """
     from marsbench.report.study.cells import NONE
-    from marsbench.report.study.coverage import Expected, Plan
+    from marsbench.report.study.coverage import ExpectedRun, ExpectedRuns
     from marsbench.tasks.catalog import get_task
 
     runs = list(runs)
     tasks = {task: get_task(task).name for task in {config.task for config in runs}}
-    return Plan(
+    return ExpectedRuns(
         f"suite {suite}",
         frozenset(
-            Expected(
+            ExpectedRun(
                 tasks[config.task],
                 config.model,
                 str(config.mode),

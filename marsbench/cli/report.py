@@ -13,7 +13,7 @@ from marsbench.cli.sweep import read_asked
 from marsbench.report.figures.spec import FAMILIES
 
 if TYPE_CHECKING:
-    from marsbench.report.study.coverage import Plan
+    from marsbench.report.study.coverage import ExpectedRuns
 
 SHOWN = 12
 """Problems that the terminal shows; the page lists all."""
@@ -142,7 +142,7 @@ def report(
     say(f"The report of {built.num_runs} runs: {built.index}")
 
 
-def _plan(store: Path, words: list[str], suite: str | None) -> "Plan | None":
+def _plan(store: Path, words: list[str], suite: str | None) -> "ExpectedRuns | None":
     """Find the runs that words and a suite ask for; None if neither is given."""
     from marsbench.api import planned
     from marsbench.base.errors import ConfigError

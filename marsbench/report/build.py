@@ -20,7 +20,7 @@ from marsbench.report.figures.spec import FAMILIES, FigureSpec
 from marsbench.report.page.html import Figures, page
 from marsbench.report.statistics.summary import ROUNDS
 from marsbench.report.study.cells import Problem, Trouble
-from marsbench.report.study.coverage import Plan
+from marsbench.report.study.coverage import ExpectedRuns
 from marsbench.report.study.scores import open_study
 from marsbench.report.tables.beside import compared_tables, published_table
 from marsbench.report.tables.build import make_tables, runs_table
@@ -61,7 +61,7 @@ def write_report(
     tasks: Sequence[str] = (),
     models: Sequence[str] = (),
     modes: Sequence[str] = (),
-    plan: Plan | None = None,
+    plan: ExpectedRuns | None = None,
     normalise: str = REFERENCE,
     rounds: int = ROUNDS,
     seed: int = 0,

@@ -1,10 +1,10 @@
 """A store as one table, for other programs."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from marsbench.base.errors import ConfigError, StoreError
+from marsbench.base.files import replacing
 from marsbench.results.store import Store
 
 if TYPE_CHECKING:
@@ -46,13 +46,12 @@ def export_results(
         )
     if long:
         table = lengthen(table)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
-        if out.suffix == ".csv":
-            table.to_csv(partial, index=False)
-        else:
-            table.to_parquet(partial, index=False)
-        partial.replace(out)
+        with replacing(out) as partial:
+            if out.suffix == ".csv":
+                table.to_csv(partial, index=False)
+            else:
+                table.to_parquet(partial, index=False)
     except OSError as error:
         raise StoreError(
             f"{out} cannot be written: {error.strerror or error}.", "Name a folder you may write."

@@ -9,7 +9,6 @@ attempt that failed.
 import contextlib
 import json
 import math
-import os
 import platform
 import shutil
 import traceback
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from marsbench.base.errors import BusyError, StoreError
-from marsbench.base.files import write_text
+from marsbench.base.files import replacing, write_text
 from marsbench.base.version import __version__
 from marsbench.results.record import RunRecord
 
@@ -251,11 +250,9 @@ class Store:
         import pandas as pd
 
         frame = pd.DataFrame(list(rows), columns=["path", "mtime_ns", "size"])
-        partial = self.root / f"{_INDEX}.{os.getpid()}.part"
         # A store that may only be read is read without an index.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), replacing(self.root / _INDEX) as partial:
             frame.assign(row=list(rows.values())).to_parquet(partial, index=False)
-            partial.replace(self.root / _INDEX)
 
     def predictions(self, run_id: str) -> "pd.DataFrame":
         """Read a run's predictions: split, sample_id, target, scores."""

@@ -19,7 +19,7 @@ CellName = tuple[str, str, str, str, str, str]
 """A cell: task, model, mode, subset, imbalance, views."""
 
 
-class Expected(NamedTuple):
+class ExpectedRun(NamedTuple):
     """A run that there should be, by what tells the cells of a report apart."""
 
     task: str
@@ -32,7 +32,7 @@ class Expected(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExpectedRuns:
     """Runs that there should be.
 
     Attributes:
@@ -41,11 +41,11 @@ class Plan:
     """
 
     name: str
-    runs: frozenset[Expected]
+    runs: frozenset[ExpectedRun]
 
     def only(
         self, tasks: Sequence[str] = (), models: Sequence[str] = (), modes: Sequence[str] = ()
-    ) -> "Plan":
+    ) -> "ExpectedRuns":
         """Keep the runs of some tasks, models and modes; of all where none is named."""
         kept = (
             run
@@ -53,7 +53,7 @@ class Plan:
             for named in [((run.task, tasks), (run.model, models), (run.mode, modes))]
             if all(name in wanted or not wanted for name, wanted in named)
         )
-        return Plan(self.name, frozenset(kept))
+        return ExpectedRuns(self.name, frozenset(kept))
 
     @cached_property
     def seeds(self) -> "Mapping[CellName, set[int]]":
@@ -100,7 +100,7 @@ class Study:
     problems: tuple[Problem, ...] = ()
     num_records: int = 0
     records: tuple[RunRecord, ...] = field(default=(), repr=False)
-    plan: Plan | None = None
+    plan: ExpectedRuns | None = None
 
     @cached_property
     def missing(self) -> list[Missing]:
@@ -139,7 +139,7 @@ class Study:
         return found
 
 
-def _cell_of(run: Expected) -> CellName:
+def _cell_of(run: ExpectedRun) -> CellName:
     return run.task, run.model, run.mode, run.subset, run.imbalance, run.views
 
 
@@ -154,7 +154,7 @@ def _gaps(group: Group) -> Iterable[Missing]:
                 yield Missing(group.key, task, model, lack, found)
 
 
-def _lacking(plan: Plan, groups: Mapping[GroupKey, Group]) -> list[Missing]:
+def _lacking(plan: ExpectedRuns, groups: Mapping[GroupKey, Group]) -> list[Missing]:
     have: defaultdict[CellName, set[int]] = defaultdict(set)
     keys: dict[CellName, GroupKey] = {}
     categories: dict[str, str] = {}

@@ -29,7 +29,7 @@ from marsbench.report.study.cells import (
     Trouble,
     by_severity,
 )
-from marsbench.report.study.coverage import CellName, Plan, Study, category_of
+from marsbench.report.study.coverage import CellName, ExpectedRuns, Study, category_of
 from marsbench.results.record import RunRecord
 from marsbench.results.store import DuplicateError, Store
 from marsbench.tasks.kinds import METRICS, Kind
@@ -71,7 +71,7 @@ def open_study(
     tasks: Sequence[str] = (),
     models: Sequence[str] = (),
     modes: Sequence[str] = (),
-    plan: Plan | None = None,
+    plan: ExpectedRuns | None = None,
 ) -> Study:
     """Read a store and keep some of its records; all of them where nothing is named.
 
@@ -121,7 +121,7 @@ def open_study(
 
 
 def _nothing_yet(
-    store: Store, plan: Plan, unreadable: Iterable[StoreError] = ()
+    store: Store, plan: ExpectedRuns, unreadable: Iterable[StoreError] = ()
 ) -> NothingYetError:
     return NothingYetError(
         f"No run of {plan.name} in {store.root} has finished: nothing to report yet.",
@@ -137,7 +137,7 @@ def study_of(
     records: Iterable[RunRecord],
     unreadable: Iterable[StoreError] = (),
     *,
-    plan: Plan | None = None,
+    plan: ExpectedRuns | None = None,
     problems: Iterable[Problem] = (),
 ) -> Study:
     """Group records.

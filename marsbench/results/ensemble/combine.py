@@ -11,6 +11,7 @@ import pandas as pd
 
 from marsbench.base import environment
 from marsbench.base.errors import ConfigError, StoreError, unknown_name
+from marsbench.base.files import replacing
 from marsbench.config.identity import run_id
 from marsbench.data.folds import OUT_OF_FOLD
 from marsbench.metrics import scoring
@@ -107,9 +108,8 @@ def make_ensemble(
         splits = _splits(records, tables)
         combined, chosen = _combined(records, splits, Weights(weights))
         table, values = _scored(records, splits, combined)
-        unfinished = folder / f".{PREDICTIONS}.part"
-        table.to_parquet(unfinished, index=False)
-        unfinished.replace(folder / PREDICTIONS)
+        with replacing(folder / PREDICTIONS) as partial:
+            table.to_parquet(partial, index=False)
         record = _record(records, new_id, choices, values, chosen)
         opened.finish(record)
     return Outcome(record, was_done=False)
@@ -118,7 +118,7 @@ def make_ensemble(
 def _check(records: Sequence[RunRecord]) -> None:
     """Refuse what cannot be averaged."""
     first = records[0]
-    if first.kind not in (Kind.BINARY, Kind.MULTICLASS, Kind.MULTILABEL):
+    if not Kind(first.kind).is_classification:
         raise ConfigError(
             f"Runs of {first.kind} tasks such as {first.task} cannot be averaged.",
             "Name runs of tasks of labels.",

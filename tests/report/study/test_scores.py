@@ -13,7 +13,7 @@ import pytest
 from marsbench.base.errors import StoreError, UnknownNameError
 from marsbench.config.identity import run_id
 from marsbench.report.study.cells import Group, GroupKey, Problem, Trouble, metric_is_up
-from marsbench.report.study.coverage import Expected, Plan, Study
+from marsbench.report.study.coverage import ExpectedRun, ExpectedRuns, Study
 from marsbench.report.study.scores import load_study, open_study, study_of
 from marsbench.results.record import SCHEMA_VERSION, RunRecord
 from marsbench.results.store import RECORD, Store
@@ -247,10 +247,10 @@ def test_one_problem_for_a_family() -> None:
 
 
 def test_runs_that_a_plan_has() -> None:
-    asked = [Expected("task_a", "x", "frozen", "full", seed) for seed in (0, 1, 7)]
-    asked += [Expected("task_a", "y", "scratch", "full", 0)]
-    asked += [Expected("task_a", "x", "frozen", "full", 0, "oversample")]
-    plan = Plan("suite mine", frozenset(asked))
+    asked = [ExpectedRun("task_a", "x", "frozen", "full", seed) for seed in (0, 1, 7)]
+    asked += [ExpectedRun("task_a", "y", "scratch", "full", 0)]
+    asked += [ExpectedRun("task_a", "x", "frozen", "full", 0, "oversample")]
+    plan = ExpectedRuns("suite mine", frozenset(asked))
     study = study_of(whole("a", "xy"), plan=plan)
     lacks = [(gap.key.mode, gap.key.imbalance, gap.key.protocol) for gap in study.missing]
     assert lacks == [
@@ -267,7 +267,7 @@ def test_runs_that_a_plan_has() -> None:
 
 
 def test_coverage_of_a_plan_is_of_its_seeds() -> None:
-    def coverage(plan: Plan | None) -> dict[tuple[str, str], str]:
+    def coverage(plan: ExpectedRuns | None) -> dict[tuple[str, str], str]:
         return study_of(records, plan=plan).coverage(FROZEN)
 
     records = [record("task_a", "x", seed) for seed in (0, 1, 10, 42, 123)]
@@ -275,13 +275,15 @@ def test_coverage_of_a_plan_is_of_its_seeds() -> None:
     records += [record("task_b", "x", 7)]
     cells = [("task_a", "x"), ("task_a", "y"), ("task_b", "x"), ("task_b", "y")]
     asked = [
-        Expected(*cell, "frozen", "full", seed) for cell in cells for seed in (0, 1, 1000, 1234)
+        ExpectedRun(*cell, "frozen", "full", seed) for cell in cells for seed in (0, 1, 1000, 1234)
     ]
     words = ("2/4, 3 more", "2/4", "0/4, 1 more", "0/4")
-    assert coverage(Plan("suite mine", frozenset(asked))) == dict(zip(cells, words, strict=True))
+    assert coverage(ExpectedRuns("suite mine", frozenset(asked))) == dict(
+        zip(cells, words, strict=True)
+    )
     words = ("2/2, 3 more", "2/2", "1", "")
     few = frozenset(run for run in asked if run.seed < 2 and run.task == "task_a")
-    assert coverage(Plan("suite mine", few)) == dict(zip(cells, words, strict=True))
+    assert coverage(ExpectedRuns("suite mine", few)) == dict(zip(cells, words, strict=True))
     # Without a plan every cell should have each seed that another has.
     words = ("5/6", "2/6", "1/6", "0/6")
     assert coverage(None) == dict(zip(cells, words, strict=True))
@@ -290,8 +292,8 @@ def test_coverage_of_a_plan_is_of_its_seeds() -> None:
 def test_a_plan_is_narrowed_as_the_records_are(tmp_path: Path) -> None:
     for one in whole():
         write(Store(tmp_path), one)
-    asked = [Expected(f"task_{t}", m, "frozen", "full", 7) for t in "ab" for m in "xy"]
-    plan = Plan("suite mine", frozenset(asked))
+    asked = [ExpectedRun(f"task_{t}", m, "frozen", "full", 7) for t in "ab" for m in "xy"]
+    plan = ExpectedRuns("suite mine", frozenset(asked))
     study = open_study(Store(tmp_path), tasks=["task_a"], models=["x", "z"], plan=plan)
     assert [(gap.task, gap.model) for gap in study.missing] == [("task_a", "x")]
     with pytest.raises(UnknownNameError, match=f"Unknown task in {tmp_path} 'task_c'"):
