@@ -15,29 +15,30 @@ they are judged by ``f1_positive``.
 import csv
 import hashlib
 import io
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from marsbench.base.errors import ConfigError, DataError, MarsbenchError, some, unknown_name
+from marsbench.base.values import Limit, Problem, build
 from marsbench.config.identity import run_id, slug
 from marsbench.config.schema import Mode, parse_subset
 from marsbench.models.zoo.catalog import ALIASES, MODELS
 from marsbench.results.record import IMPORTED, RunRecord
 from marsbench.results.store import Store, now
 from marsbench.tasks.catalog import TASKS
-from marsbench.tasks.kinds import Kind
+from marsbench.tasks.kinds import BOXES, LABELS, MASKS, Kind
 from marsbench.tasks.spec import TaskSpec
 
 PROTOCOL = "upstream"
 
-MODES = {
+MODES = {str(mode): mode for mode in Mode} | {
     "scratch_training": Mode.SCRATCH,
     "feature_extraction": Mode.FROZEN,
     "transfer_learning": Mode.FINETUNE,
 }
+"""Modes by its names and ours."""
 
 TASK_NAMES = {
     "atmospheric_dust_classification_edr": "atmospheric_dust_cls_edr",
@@ -79,42 +80,51 @@ MODEL_NAMES = {
 }
 """Its names of models in small letters: those of its configurations and those of its figures."""
 
-METRIC_NAMES: dict[str, tuple[Kind | None, str]] = {
-    "test/F1Score_weighted": (None, "f1_weighted"),  # of a binary task `POSITIVE`
-    "test/F1Score_macro": (None, "f1_macro"),  # likewise
-    "test/Accuracy_weighted": (Kind.MULTICLASS, "accuracy"),  # weighted recall, which is accuracy
-    "test/Accuracy_macro": (Kind.BINARY, "accuracy"),  # a binary task has no average
-    "test/AUROC_macro": (None, "auroc"),
-    "test/iou": (Kind.SEGMENTATION, "iou_per_image"),
-    "test/dice": (Kind.SEGMENTATION, "dice"),
-    "test/prec": (Kind.SEGMENTATION, "precision"),
-    "test/rec": (Kind.SEGMENTATION, "recall"),
-    "mean_average_precision": (Kind.DETECTION, "map"),
-    "test/map": (Kind.DETECTION, "map"),
-    "object_precision_mean": (Kind.DETECTION, "object_precision"),
-    "object_recall_mean": (Kind.DETECTION, "object_recall"),
+METRIC_NAMES: dict[str, tuple[Collection[Kind], str]] = {
+    "test/F1Score_weighted": (LABELS, "f1_weighted"),  # of a binary task `POSITIVE`
+    "test/F1Score_macro": (LABELS, "f1_macro"),  # likewise
+    "test/Accuracy_weighted": ((Kind.MULTICLASS,), "accuracy"),  # weighted recall is accuracy
+    "test/Accuracy_macro": ((Kind.BINARY,), "accuracy"),  # a binary task has no average
+    "test/AUROC_macro": (LABELS, "auroc"),
+    "test/iou": (MASKS, "iou_per_image"),
+    "test/dice": (MASKS, "dice"),
+    "test/prec": (MASKS, "precision"),
+    "test/rec": (MASKS, "recall"),
+    "mean_average_precision": (BOXES, "map"),
+    "test/map": (BOXES, "map"),
+    "object_precision_mean": (BOXES, "object_precision"),
+    "object_recall_mean": (BOXES, "object_recall"),
 }
-"""Its columns, the kind they are of if not any, and our name."""
+"""Kinds of task that have a column of its files, and our name of the metric."""
 
 POSITIVE = "f1_positive"
 """What its F1 of a binary task is: without an average, that of class 1."""
 
 HEADLINES = {Kind.SEGMENTATION: "iou_per_image", Kind.BINARY: POSITIVE}
-"""What its tasks are judged by, where that is not what ours are."""
+"""Upstream headline metrics that differ from ours."""
 
 HEADLINE = "test metric"
-"""The column of its figures' tables."""
+"""Column of the headline metric in its figures' tables."""
+
+NOTE = "Imported records hold what another code base measured, under its own protocol."
+NOTES = {
+    Kind.BINARY: "Of binary tasks, the F1 of imported records is that of class 1, which does not "
+    "compare with the weighted F1 of other records.",
+    Kind.SEGMENTATION: "The IoU of imported records is the mean over images, which does not "
+    "compare with that of all pixels.",
+}
 
 _TASK, _MODEL, _SEED = ("dataset", "data_name"), ("model", "model_name"), ("random_seed", "seed")
 _MODE, _SHARE, _SHOTS = ("training_type",), ("partition name", "partition"), ("few_shot",)
+_IGNORED = {"", "run_id", "number_of_samples", "model_checkpoint"}
 
 
 class Imported(NamedTuple):
-    """What an import did.
+    """Result of an import.
 
     Attributes:
         records: Records written.
-        there: How many were in the store already, with the same scores.
+        there: Number of records that the store had already, with the same scores.
         notes: What must be known of them.
     """
 
@@ -123,28 +133,32 @@ class Imported(NamedTuple):
     notes: list[str]
 
 
+@dataclass(frozen=True)
+class _Numbers:
+    """Numbers of a row."""
+
+    seed: Annotated[int, Limit(low=0)]
+    scores: dict[str, Annotated[float, Limit(low=0, high=100)]]
+
+
 @dataclass
 class _Reader:
-    """Turns rows into records, and collects all that is wrong."""
+    """Turns rows into records, and collects all problems."""
 
-    mode: str | None
-    subset: str | None
+    mode: Mode | None
+    subset: str
     rename: Mapping[str, str]
     percent: bool
     problems: list[str] = field(default_factory=list)
     remedies: dict[str, None] = field(default_factory=dict)
-    ignored: dict[str, None] = field(default_factory=dict)
+    ignored: set[str] = field(default_factory=set)
     above_one: int = 0
-    found: dict[str, tuple[RunRecord, str]] = field(default_factory=dict)
+    records: dict[str, tuple[RunRecord, str]] = field(default_factory=dict)
 
-    def wrong(self, where: str, error: MarsbenchError | str) -> None:
+    def wrong(self, problem: str, remedy: str = "") -> None:
         """Note a problem and its remedy."""
-        if isinstance(error, str):
-            self.problems.append(f"{where}: {error}")
-            return
-        self.problems.append(f"{where}: {error.problem}")
-        if error.remedy:
-            self.remedies[error.remedy] = None
+        self.problems.append(problem)
+        self.remedies |= dict.fromkeys([remedy] if remedy else [])
 
 
 def import_results(
@@ -160,7 +174,7 @@ def import_results(
 
     Args:
         files: CSV files, as the module says.
-        store: Folder of records; made if it is not there.
+        store: Folder of records; made if it is missing.
         mode: Mode of the rows of files without a column training_type.
         subset: Subset of the rows whose file does not say it; full if None.
         rename: Names in the files to our names of tasks and models, or to any name of a model.
@@ -171,8 +185,8 @@ def import_results(
             other scores of the same run; names all that is wrong.
     """
     reader = _Reader(
-        mode=str(_mode(mode)) if mode else None,
-        subset=str(parse_subset(subset)) if subset else None,
+        mode=_mode(mode) if mode else None,
+        subset=str(parse_subset(subset or "full")),
         rename={name.lower(): ours for name, ours in (rename or {}).items()},
         percent=percent,
     )
@@ -180,16 +194,16 @@ def import_results(
         _read(Path(file), reader)
     _check_scale(reader)
     opened = Store(store)
-    new, there = [], 0
-    for record, where in reader.found.values():
+    new = []
+    for record, where in reader.records.values():
         old = opened.find(record.run_id)
         if old is None:
             new.append(record)
-        elif old.metrics == record.metrics:
-            there += 1
-        else:
-            reader.wrong(where, f"the store has other scores of {record.run_id}.")
-            reader.remedies["Import into another store, or remove the record's folder."] = None
+        elif old.metrics != record.metrics:
+            reader.wrong(
+                f"{where}: the store has other scores of {record.run_id}.",
+                "Import into another store, or remove the record's folder.",
+            )
     if reader.problems:
         raise DataError(
             f"Nothing was imported: {some(reader.problems, separator=chr(10))}",
@@ -198,58 +212,58 @@ def import_results(
     for record in new:
         with opened.claim(record.run_id):
             opened.finish(record)
-    notes = dict.fromkeys(note for record in new for note in record.data["notes"])
+    notes = list(dict.fromkeys(note for record in new for note in record.data["notes"]))
     if reader.ignored:
-        notes[f"Columns that are no scores of ours: {some(sorted(reader.ignored))}."] = None
-    return Imported(new, there, list(notes))
+        notes.append(f"Columns that are no scores of ours: {some(sorted(reader.ignored))}.")
+    return Imported(new, len(reader.records) - len(new), notes)
 
 
 def _read(file: Path, reader: _Reader) -> None:
     try:
         content = file.read_bytes()
         table = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
-        rows = [(table.line_num, cells) for cells in table]
+        rows = [(table.line_num, [cell.strip() for cell in cells]) for cells in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(
             f"{file} cannot be read: {reason}.", "Name a CSV file that Mars-Bench wrote."
         ) from error
-    header = [name.strip() for name in rows[0][1]] if rows else []
-    twice = sorted({name for name in header if name and header.count(name) > 1})
-    if twice:
-        raise DataError(f"{file} has the column {some(twice)} twice.", "Take one of them out.")
+    header = rows[0][1] if rows else []
     _check_columns(file, header, reader)
     sha256 = hashlib.sha256(content).hexdigest()
     for number, cells in rows[1:]:
         where = f"{file}, line {number}"
-        if not any(cell.strip() for cell in cells):
+        if not any(cells):
             continue
         if len(cells) != len(header):
-            reader.wrong(where, f"{len(cells)} cells where the header has {len(header)}.")
+            reader.wrong(f"{where}: {len(cells)} cells where the header has {len(header)}.")
             continue
-        row = dict(zip(header, (cell.strip() for cell in cells), strict=True))
         origin = {"file": file.name, "sha256": sha256, "line": number}
         try:
-            record = _record(row, origin, reader)
+            record = _record(dict(zip(header, cells, strict=True)), origin, reader)
         except MarsbenchError as error:
-            reader.wrong(where, error)
+            reader.wrong(f"{where}: {error.problem}", error.remedy)
             continue
-        if record.run_id in reader.found:
-            other = reader.found[record.run_id][1]
-            same = f"a second run of {record.task} {record.model} {record.mode} {record.subset}"
-            reader.wrong(where, f"{same} seed {record.seed}; the first is {other}.")
-            reader.remedies["Keep one row of each run."] = None
+        if record.run_id in reader.records:
+            run = f"{record.task} {record.model} {record.mode} {record.subset} seed {record.seed}"
+            first = reader.records[record.run_id][1]
+            reader.wrong(
+                f"{where}: a second run of {run}; the first is {first}.",
+                "Keep one row of each run.",
+            )
             continue
-        reader.found[record.run_id] = record, where
+        reader.records[record.run_id] = record, where
 
 
 def _check_columns(file: Path, header: Sequence[str], reader: _Reader) -> None:
-    lacking = [names[0] for names in (_TASK, _MODEL, _SEED) if not set(names) & set(header)]
+    if twice := sorted({name for name in header if name and header.count(name) > 1}):
+        raise DataError(f"{file} has the column {some(twice)} twice.", "Take one of them out.")
+    missing = [names[0] for names in (_TASK, _MODEL, _SEED) if not set(names) & set(header)]
     if not {HEADLINE, *METRIC_NAMES} & set(header):
-        lacking.append(f"{HEADLINE} (or test/F1Score_weighted, test/iou, mean_average_precision)")
-    if lacking:
+        missing.append(f"{HEADLINE} (or test/F1Score_weighted, test/iou, mean_average_precision)")
+    if missing:
         raise DataError(
-            f"{file} lacks the columns {', '.join(lacking)}; it has {some(header) or 'none'}.",
+            f"{file} lacks the columns {', '.join(missing)}; it has {some(header) or 'none'}.",
             "Name a benchmark_TASK_results.csv or a table of its figures, with seeds.",
         )
     if not set(_MODE) & set(header) and reader.mode is None:
@@ -257,41 +271,24 @@ def _check_columns(file: Path, header: Sequence[str], reader: _Reader) -> None:
             f"{file} lacks the column training_type.",
             "Say how its models were trained: --mode scratch, frozen or finetune.",
         )
-    known = {*_TASK, *_MODEL, *_SEED, *_MODE, *_SHARE, *_SHOTS, HEADLINE, *METRIC_NAMES}
-    known |= {"", "run_id", "number_of_samples", "model_checkpoint"}
+    known = {*_TASK, *_MODEL, *_SEED, *_MODE, *_SHARE, *_SHOTS, HEADLINE, *METRIC_NAMES, *_IGNORED}
     per_class = "test_class/"
-    others = (name for name in header if name not in known and not name.startswith(per_class))
-    reader.ignored.update(dict.fromkeys(others))
+    reader.ignored |= {n for n in header if n not in known and not n.startswith(per_class)}
 
 
 def _record(row: Mapping[str, str], origin: dict[str, Any], reader: _Reader) -> RunRecord:
     task = _task(_cell(row, _TASK), reader)
     model = _model(_cell(row, _MODEL), reader)
-    mode = _mode(_cell(row, _MODE)) if _cell(row, _MODE) else Mode(reader.mode or "")
+    mode = reader.mode
+    if text := _cell(row, _MODE):
+        mode = _mode(text)
+    if mode is None:
+        raise DataError("the training_type is empty.", "Fill it in, or say --mode.")
     subset = _subset(row, reader)
     headline = HEADLINES.get(task.kind, task.headline_metric)
-    metrics = _metrics(row, task, headline, reader)
-    seed_text = _cell(row, _SEED)
-    try:
-        seed = int(float(seed_text))
-        if seed != float(seed_text) or seed < 0:
-            raise ValueError
-    except (ValueError, OverflowError):
-        raise DataError(f"the seed '{seed_text}' is no whole number from 0.") from None
-    notes = ["Imported records hold what another code base measured, under its own protocol."]
-    if task.kind is Kind.BINARY:
-        notes.append(
-            "Of binary tasks, the F1 of imported records is that of class 1, which does not "
-            "compare with the weighted F1 of other records."
-        )
-    if task.kind is Kind.SEGMENTATION:
-        notes.append(
-            "The IoU of imported records is the mean over images, which does not compare with that "
-            "of all pixels."
-        )
+    seed, metrics = _numbers(row, task, headline, reader)
     # Of the row alone, not of its file: the same run imported twice is one record.
     identity = {"kind": str(task.kind), "protocol": PROTOCOL, "origin": "kerner-lab/Mars-Bench"}
-    full = subset == "full"
     return RunRecord(
         run_id=run_id(task.name, model, mode, subset, seed, identity),
         task=task.name,
@@ -307,9 +304,9 @@ def _record(row: Mapping[str, str], origin: dict[str, Any], reader: _Reader) -> 
         identity=identity,
         data={
             "source": PROTOCOL,
-            "num_train": task.sizes.get("train") if full else None,
+            "num_train": task.sizes.get("train") if subset == "full" else None,
             "imported": {**origin, "row": {k: v for k, v in row.items() if v}},
-            "notes": notes,
+            "notes": [NOTE, *([NOTES[task.kind]] if task.kind in NOTES else [])],
         },
         weights=None,
         checkpoint={"chosen_by": "unknown"},
@@ -338,34 +335,31 @@ def _task(name: str, reader: _Reader) -> TaskSpec:
 
 
 def _model(name: str, reader: _Reader) -> str:
-    if given := reader.rename.get(name.lower()):
+    lower = name.lower()
+    if given := reader.rename.get(lower):
         if slug(given) != given.replace("/", "-").replace(":", "-"):
             raise ConfigError(f"'{given}' cannot name a model.", "Use letters, digits, - and _.")
         return ALIASES.get(given, given)
-    lower = name.lower()
-    found = MODEL_NAMES.get(lower) or ALIASES.get(lower, lower)
-    if found not in MODELS:
+    known = MODEL_NAMES.get(lower) or ALIASES.get(lower, lower)
+    if known not in MODELS:
         hint = "Say which it is, or name it as you like, with --rename NAME=MODEL."
         raise unknown_name("model", name, [*MODELS, *ALIASES, *MODEL_NAMES], hint)
-    return found
+    return known
 
 
 def _mode(name: str) -> Mode:
-    if name in MODES:
-        return MODES[name]
-    if name in list(Mode):
-        return Mode(name)
-    raise unknown_name("training type", name, [*MODES, *(str(mode) for mode in Mode)])
+    if name not in MODES:
+        raise unknown_name("training type", name, MODES)
+    return MODES[name]
 
 
 def _subset(row: Mapping[str, str], reader: _Reader) -> str:
     """Read a row's subset: shots, or a share of the train split such as 0.10 or 1.00x train."""
-    shots = _cell(row, _SHOTS).removesuffix(".0")
-    share = _cell(row, _SHARE).partition("x")[0].strip()
-    if shots:
+    if shots := _cell(row, _SHOTS).removesuffix(".0"):
         return str(parse_subset(f"few_shot_{shots}"))
+    share = _cell(row, _SHARE).partition("x")[0].strip()
     if share in ("", "default", "nan"):
-        return reader.subset or "full"
+        return reader.subset
     try:
         number = float(share)
     except ValueError:
@@ -373,34 +367,27 @@ def _subset(row: Mapping[str, str], reader: _Reader) -> str:
     return "full" if number == 1 else str(parse_subset(f"partition_{number:g}"))
 
 
-def _metrics(
+def _numbers(
     row: Mapping[str, str], task: TaskSpec, headline: str, reader: _Reader
-) -> dict[str, float]:
+) -> tuple[int, dict[str, float]]:
+    """Read the seed of a row, and its metrics by our names."""
+    names = {column: name for column, (kinds, name) in METRIC_NAMES.items() if task.kind in kinds}
+    names = {HEADLINE: headline, **names}
+    texts = {column: row[column] for column in names if row.get(column)}
+    problems: list[Problem] = []
+    numbers = build(_Numbers, {"seed": _cell(row, _SEED), "scores": texts}, problems)
+    if numbers is None:
+        raise DataError(" ".join(problem.message for problem in problems))
     values: dict[str, float] = {}
-    for column, (kind, name) in {HEADLINE: (None, headline), **METRIC_NAMES}.items():
-        text = row.get(column, "")
-        is_mine = kind is None or kind is task.kind
-        if not text or not is_mine or (kind is None and not _fits(column, task.kind)):
-            continue
-        try:
-            value = float(text)
-        except ValueError:
-            raise DataError(f"{column} is '{text}', which is no number.") from None
-        if not math.isfinite(value) or not 0 <= value <= 100:
-            raise DataError(f"{column} is {text}, which is no score.")
+    for column, value in numbers.scores.items():
         reader.above_one += value > 1
         # Both averages of a binary task are the same number.
-        is_positive = task.kind is Kind.BINARY and name.startswith("f1_")
-        share = value / 100 if reader.percent else value
-        values.setdefault(POSITIVE if is_positive else name, share)
+        is_positive = task.kind is Kind.BINARY and names[column].startswith("f1_")
+        name = POSITIVE if is_positive else names[column]
+        values.setdefault(name, value / 100 if reader.percent else value)
     if headline not in values:
-        raise DataError(f"there is no {headline} of {task.name}, a task of {task.kind}.")
-    return values
-
-
-def _fits(column: str, kind: Kind) -> bool:
-    """Whether a column of labels is of this kind; the headline is of all."""
-    return column == HEADLINE or kind.is_classification
+        raise DataError(f"{headline} of {task.name}, a task of {task.kind}, is missing.")
+    return numbers.seed, values
 
 
 def _check_scale(reader: _Reader) -> None:
@@ -408,6 +395,6 @@ def _check_scale(reader: _Reader) -> None:
     if reader.above_one and not reader.percent:
         reader.problems.insert(0, f"{reader.above_one} scores are above 1.")
         reader.remedies["If all scores are in percent, say --percent."] = None
-    if reader.percent and reader.found and not reader.above_one:
+    if reader.percent and reader.records and not reader.above_one:
         reader.problems.insert(0, "no score is above 1, so they are hardly in percent.")
         reader.remedies["Leave --percent out."] = None

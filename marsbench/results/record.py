@@ -1,14 +1,11 @@
 """The record of one run: immutable, and enough to repeat it."""
 
-import functools
 import json
-import types
-import typing
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypedDict
+from typing import Annotated, Any, NamedTuple, TypedDict
 
-from marsbench.base.errors import StoreError
+from marsbench.base.errors import StoreError, some
+from marsbench.base.values import Problem, build
 from marsbench.config.identity import digest
 
 SCHEMA_VERSION = 1
@@ -83,9 +80,9 @@ class RunRecord:
     metrics: dict[str, dict[str, float]]
     config: dict[str, Any]
     identity: dict[str, Any]
-    data: dict[str, Any]
+    data: Annotated[dict[str, Any], DataFields]
     weights: dict[str, Any] | None
-    checkpoint: dict[str, Any]
+    checkpoint: Annotated[dict[str, Any], CheckpointFields]
     timing: dict[str, float]
     peak_memory: dict[str, int]
     parameters: dict[str, int]
@@ -140,82 +137,33 @@ class RunRecord:
             where: Its place, for messages.
 
         Raises:
-            StoreError: If it is cut short, of a newer schema, lacks fields, a field is of another
-                type, or its id does not follow from its identity.
+            StoreError: If it is cut short or of a newer schema, a field is missing, unknown or of
+                another type, or its id does not follow from its identity.
         """
+        remedy = "Remove its folder and run it again."
         try:
             content = json.loads(text)
         except ValueError as error:
-            raise StoreError(
-                f"{where} is no whole record ({error}).",
-                "Remove its folder and run it again.",
-            ) from error
-        version = content.get("schema_version") if isinstance(content, Mapping) else None
+            raise StoreError(f"{where} is no whole record ({error}).", remedy) from error
+        if not isinstance(content, dict):
+            raise StoreError(f"{where} is no record.", remedy)
+        version = content.get("schema_version")
         if isinstance(version, int) and version > SCHEMA_VERSION:
             raise StoreError(
                 f"{where} has schema version {version}; this marsbench reads up to "
                 f"{SCHEMA_VERSION}.",
                 "Update marsbench.",
             )
-        checks = _checks()
-        if not isinstance(content, Mapping) or content.keys() != checks.keys():
-            odd = content.keys() ^ checks.keys() if isinstance(content, Mapping) else {"all"}
-            raise StoreError(
-                f"{where} is no record: fields {', '.join(sorted(odd))} lack or are unknown.",
-                "Remove its folder and run it again.",
-            )
-        if wrong := [name for name, is_right in checks.items() if not is_right(content[name])]:
-            raise StoreError(
-                f"{where} is no record: {', '.join(wrong)} cannot be what is written there.",
-                "Remove its folder and run it again.",
-            )
-        record = cls(**content)
+        problems: list[Problem] = []
+        record = build(cls, content, problems, strict=True)
+        if record is None:
+            found = some((problem.message for problem in problems), " ")
+            raise StoreError(f"{where} is no record: {found}", remedy)
         if not record.run_id.endswith(digest(record.identity)[:10]):
             raise StoreError(
-                f"{where} was changed: its run_id does not follow from its identity.",
-                "Remove its folder and run it again.",
+                f"{where} was changed: its run_id does not follow from its identity.", remedy
             )
         return record
-
-
-Check = Callable[[Any], bool]
-
-
-@functools.cache
-def _checks() -> dict[str, Check]:
-    """How to tell whether a value read from JSON can be that of a field, by field."""
-    checks = {name: _check(hint) for name, hint in typing.get_type_hints(RunRecord).items()}
-    return checks | {"data": _check(DataFields), "checkpoint": _check(CheckpointFields)}
-
-
-def _check(hint: Any) -> Check:
-    """Build the check of a type; once for all records, of which there may be tens of thousands."""
-    if typing.is_typeddict(hint):
-        inner = {name: _check(of) for name, of in typing.get_type_hints(hint).items()}
-        return lambda value: (
-            type(value) is dict
-            and all(name not in inner or inner[name](v) for name, v in value.items())
-        )
-    origin, of = typing.get_origin(hint), typing.get_args(hint)
-    if origin is types.UnionType:
-        either = [_check(one) for one in of]
-        return lambda value: any(check(value) for check in either)
-    if origin is None:
-        allowed = _json_types(hint)
-        return lambda value: type(value) in allowed
-    if of[-1] is Any:
-        return lambda value: type(value) is origin
-    values: Callable[[Any], Any] = dict.values if origin is dict else iter
-    if typing.get_origin(of[-1]) is None:
-        leaves = _json_types(of[-1])
-        return lambda value: type(value) is origin and leaves.issuperset(map(type, values(value)))
-    each = _check(of[-1])
-    return lambda value: type(value) is origin and all(map(each, values(value)))
-
-
-def _json_types(hint: type) -> frozenset[type]:
-    """What a plain type may be in JSON, where 1.0 may be written as 1."""
-    return frozenset({int, float}) if hint is float else frozenset({hint})
 
 
 class Outcome(NamedTuple):
