@@ -46,15 +46,15 @@ CHILD = """
 import json, sys, time
 from pathlib import Path
 import datasets, pyarrow.parquet
-from marsbench.config import Subset
+from marsbench.config.schema import Subset
 from marsbench.data.sources.hub_files import HubFile, Listing
 from marsbench.data.sources.huggingface import HubSource
 from marsbench.data.sources.local import LocalSource
-from marsbench.data.spec import ClassInfo, TaskSpec
-from marsbench.kinds import Kind
+from marsbench.tasks.spec import ClassInfo, TaskSpec
+from marsbench.tasks.kinds import Kind
 datasets.disable_progress_bars()
 folder = Path(sys.argv[1])
-paths = sorted(folder.glob("hub/*/*/train-*.parquet"))
+paths = sorted(folder.glob("datasets--*/snapshots/*/train-*.parquet"))
 spec = TaskSpec(name="bench", title="Bench", kind=Kind.MULTICLASS,
                 classes=tuple(map(ClassInfo, {classes})), folder="mb-bench")
 def memory(name):
@@ -91,7 +91,7 @@ def write_parquet(folder: Path, images: int, size: int, rng: np.random.Generator
     import datasets
 
     datasets.disable_progress_bars()
-    files = folder / "hub" / "o--n" / ("0" * 40)
+    files = folder / "datasets--o--n" / "snapshots" / ("0" * 40)
     files.mkdir(parents=True)
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=CLASSES))
     for start in range(0, images, 5000):
@@ -111,7 +111,7 @@ def measure(case: str, folder: Path) -> tuple[float, float]:
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "MARSBENCH_HOME": str(folder)},
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(folder)},
     )
     seconds, memory = json.loads(done.stdout.splitlines()[-1])
     return seconds, memory

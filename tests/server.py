@@ -47,9 +47,6 @@ class Failure:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     cut_after: int | None = None
-    stall_after: int | None = None
-    ignore_range: bool = False
-    chunked: bool = False
     bytes_per_second: float | None = None
     corrupt: bool = False
 
@@ -85,7 +82,6 @@ class Server:
         self.log: list[Seen] = []
         self.failures: list[Failure] = []
         self.lock = threading.Lock()
-        self.closing = threading.Event()
         handler = type("BoundHandler", (_Handler,), {"app": self})
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._http.daemon_threads = True
@@ -98,7 +94,6 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.closing.set()
         self._http.shutdown()
         self._http.server_close()
 
@@ -337,10 +332,6 @@ class _Handler(BaseHTTPRequestHandler):
                 answer = Answer(b"Invalid username or password.", 401, _MISSING_REPO)
         start = 0
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
-        if self.headers.get("If-Range") not in (None, answer.headers.get("ETag")):
-            asked = None
-        if failure is not None and failure.ignore_range:
-            asked = None
         if asked and answer.status == 200 and (failure is None or failure.status is None):
             size = len(answer.content)
             start = min(int(asked[1]), size)
@@ -358,11 +349,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.send_header("Accept-Ranges", "bytes")
-        if failure is not None and failure.chunked:
-            self.send_header("Transfer-Encoding", "chunked")
-            body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
-        else:
-            self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         try:
             if method == "GET":
@@ -370,8 +357,6 @@ class _Handler(BaseHTTPRequestHandler):
                     self.wfile.write(part)
                     self.wfile.flush()
                     seen.sent += len(part)
-                if failure is not None and failure.stall_after is not None:
-                    self.app.closing.wait(60)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
         if seen.sent < len(body) and method == "GET":
@@ -381,8 +366,6 @@ class _Handler(BaseHTTPRequestHandler):
 def _parts(body: bytes, failure: Failure | None) -> Iterator[bytes]:
     if failure is not None and failure.cut_after is not None:
         body = body[: failure.cut_after]
-    if failure is not None and failure.stall_after is not None:
-        body = body[: failure.stall_after]
     speed = None if failure is None else failure.bytes_per_second
     if speed is None:
         yield body

@@ -105,7 +105,6 @@ def _download(
 ) -> dict[str, Any]:
     """Download one task and open what came, so that a fault of the data shows now."""
     from marsbench.base.errors import DataNotFoundError
-    from marsbench.data.download.web import UnreachableError
     from marsbench.data.sources import zenodo
     from marsbench.data.sources.hub_files import fetch
     from marsbench.data.sources.huggingface import HubSource
@@ -118,7 +117,7 @@ def _download(
             if spec.hub_id is None:
                 raise DataNotFoundError(f"{spec.name} is on no hub.", "It names no hub_id.")
             listing = fetch(spec.hub_id, revision, subsets, update=update, every_split=every_subset)
-        except (DataNotFoundError, UnreachableError) as error:
+        except DataNotFoundError as error:
             if source != "auto" or revision is not None or spec.zenodo_title is None:
                 raise
             note(f"{spec.name}: {error.problem} Trying Zenodo.")

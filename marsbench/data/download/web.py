@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from marsbench.base import paths
-from marsbench.base.errors import DataError
+from marsbench.base.errors import DataError, DataNotFoundError
 from marsbench.base.version import __version__
 from marsbench.data.download.disk import writing
 
@@ -32,7 +32,7 @@ TRANSIENT = (408, 429, 500, 502, 503, 504)
 HEADERS = {"User-Agent": f"marsbench/{__version__}", "Accept-Encoding": "identity"}
 
 
-class UnreachableError(DataError):
+class UnreachableError(DataNotFoundError):
     """A server that does not answer, or not now; another source may have the same data."""
 
 

@@ -9,7 +9,6 @@ from marsbench.base.errors import ConfigError, DataError, DataNotFoundError
 from marsbench.base.progress import tell
 from marsbench.config.schema import SourceName, Subset
 from marsbench.data.download.roots import fetch_root
-from marsbench.data.download.web import UnreachableError
 from marsbench.data.rows import Source
 from marsbench.data.sources import hub_files, zenodo
 from marsbench.data.sources.annotations import ANNOTATIONS
@@ -145,14 +144,14 @@ def _open_first(hub: _Hub, *, download: bool) -> Source:
     if spec.hub_id is not None:
         try:
             return hub.open(download=download)
-        except (DataNotFoundError, UnreachableError) as error:
+        except DataNotFoundError as error:
             if download and hub.known is not None:
                 raise
             refused.append(error)
     if spec.zenodo_title is not None and download:
         try:
             found = _open_zenodo(spec)
-        except (DataNotFoundError, UnreachableError) as error:
+        except DataNotFoundError as error:
             refused.append(error)
         else:
             if refused:

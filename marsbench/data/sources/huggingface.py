@@ -97,9 +97,8 @@ class HubSource:
         if split not in self._rows:
             name = self._split.get(split, split)
             if name not in self.listing.splits:
-                raise DataError(
-                    f"{self.where} has no split '{name}' (only {', '.join(self.listing.splits)}).",
-                    "Choose another revision=, or another source.",
+                raise _unusable(
+                    f"{self.where} has no split '{name}' (only {', '.join(self.listing.splits)})."
                 )
             if split not in self.splits:
                 raise self._not_here(name)
@@ -145,10 +144,10 @@ class HubSource:
             DataError: If it is published but not here, or its images have no names to know them by.
         """
         name = split_name(subset, self.listing.splits)
-        if subset == Subset() or name is None:
+        if subset == Subset() or (name is None and self.listing.complete):
             return None
-        if self.listing.missing([name]):
-            raise self._not_here(name)
+        if name is None or self.listing.missing([name]):
+            raise self._not_here(name or str(subset))
         table = self._table(name)
         if not table.is_named:
             raise DataError(
@@ -193,10 +192,7 @@ class HubSource:
         found = {table.where: table.class_names(column) for table in tables}
         if len({tuple(names) for names in found.values()}) > 1:
             said = "; ".join(f"{where}: {', '.join(names)}" for where, names in found.items())
-            raise DataError(
-                f"Splits of {self.where} give the classes other ids: {said}.",
-                "Choose another revision=, or another source.",
-            )
+            raise _unusable(f"Splits of {self.where} give the classes other ids: {said}.")
         if names := next(iter(found.values()), []):
             mapping = {i: [name] for i, name in enumerate(names)}
             order, codes = class_order(spec, mapping, f"{self.where}, column {column}")
@@ -263,28 +259,23 @@ class _Table:
             if spec.decode is Decode.IMAGE_BOXES and not set(ANNOTATIONS) & set(schema.names):
                 missing.append(" or ".join(ANNOTATIONS))
             if missing:
-                raise DataError(
+                raise _unusable(
                     f"{self.where} has no column {', '.join(missing)} in {path.name} (its columns "
-                    f"are: {', '.join(schema.names)}).",
-                    "Choose another revision=, or another source.",
+                    f"are: {', '.join(schema.names)})."
                 )
             for name in COLUMNS[spec.decode]:
                 first, other = self._schemas[0].field(name).type, schema.field(name).type
                 if first != other:
-                    raise DataError(
+                    raise _unusable(
                         f"{self.where}: column {name} is {first} in {self.paths[0].name} and "
-                        f"{other} in {path.name}.",
-                        "Choose another revision=, or another source.",
+                        f"{other} in {path.name}."
                     )
 
     def class_names(self, column: str) -> list[str]:
         """Class names that `datasets` noted of a column; none where it noted none."""
         found = [_feature_names(_features(schema).get(column)) for schema in self._schemas]
         if any(names != found[0] for names in found):
-            raise DataError(
-                f"Files of {self.where} give the classes other ids.",
-                "Choose another revision=, or another source.",
-            )
+            raise _unusable(f"Files of {self.where} give the classes other ids.")
         return found[0] if found else []
 
     def column(self, name: str) -> "pa.ChunkedArray":
@@ -352,6 +343,10 @@ class _Table:
             return self._groups[group]
 
 
+def _unusable(problem: str) -> DataError:
+    return DataError(problem, "Choose another revision=, or another source.")
+
+
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Turn what pyarrow says of a damaged or missing file into one message."""
@@ -394,9 +389,7 @@ def _class_ids(labels: "pa.ChunkedArray", num_classes: int, where: str) -> NDArr
         if values.dtype.kind == "f" and (ids != values).any():
             raise ValueError("some are not whole numbers")
     except (ValueError, TypeError, NotImplementedError) as error:
-        raise DataError(
-            f"{where}: column label holds no class ids: {error}.", "Choose another revision=."
-        ) from error
+        raise _unusable(f"{where}: column label holds no class ids: {error}.") from error
     _check_range(ids, num_classes, where)
     return ids
 
@@ -404,10 +397,9 @@ def _class_ids(labels: "pa.ChunkedArray", num_classes: int, where: str) -> NDArr
 def _check_range(ids: NDArray[np.int64], num_classes: int, where: str) -> None:
     bad = (ids < 0) | (ids >= num_classes)
     if bad.any():
-        raise DataError(
+        raise _unusable(
             f"{where}: row {int(np.flatnonzero(bad)[0])} has label {int(ids[bad][0])}, outside "
-            f"0..{num_classes - 1} (as {int(bad.sum())} have).",
-            "Choose another revision=, or another source.",
+            f"0..{num_classes - 1} (as {int(bad.sum())} have)."
         )
 
 
@@ -418,15 +410,10 @@ def _multi_hot(labels: "pa.ChunkedArray", num_classes: int, where: str) -> NDArr
         try:
             rows = [json.loads(row) for row in rows]
         except ValueError as error:
-            raise DataError(
-                f"{where}: column label holds no lists: {error}.", "Choose another revision=."
-            ) from error
+            raise _unusable(f"{where}: column label holds no lists: {error}.") from error
     targets = np.zeros((len(rows), num_classes), dtype=np.uint8)
     if not all(isinstance(row, list) and all(isinstance(v, int) for v in row) for row in rows):
-        raise DataError(
-            f"{where}: column label is not a list of class ids in every row.",
-            "Choose another revision=, or another source.",
-        )
+        raise _unusable(f"{where}: column label is not a list of class ids in every row.")
     if is_one_hot(rows, num_classes):
         return np.array(rows, dtype=np.uint8)
     place = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
@@ -439,7 +426,7 @@ def _multi_hot(labels: "pa.ChunkedArray", num_classes: int, where: str) -> NDArr
 def _image(cell: Any, where: str) -> bytes:
     found = cell.get("bytes") if isinstance(cell, Mapping) else cell
     if not isinstance(found, bytes):
-        raise DataError(f"{where} has no image.", "Choose another revision=, or another source.")
+        raise _unusable(f"{where} has no image.")
     return found
 
 
@@ -447,10 +434,7 @@ def _two_of_composite(raw: Raw) -> Raw:
     """Take the two grey images out of a composite: green is after, blue is before (paper, B.2)."""
     pixels = decode.image(raw, 3)
     if pixels[:, :, 0].mean() > _RED:
-        raise DataError(
-            f"{raw.where} is not a composite of two images: its red band is not empty.",
-            "Choose another revision=, or another source.",
-        )
+        raise _unusable(f"{raw.where} is not a composite of two images: its red band is not empty.")
     after = Raw(np.ascontiguousarray(pixels[:, :, 1:2]), f"{raw.where}, after")
     before = np.ascontiguousarray(pixels[:, :, 2:3])
     return Raw(before, f"{raw.where}, before", after=after, meta=raw.meta)
