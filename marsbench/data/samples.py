@@ -67,9 +67,9 @@ def decode_sample(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Decoded
     pixels = decode_pixels(spec, raw, bands)
     size = pixels.shape[0], pixels.shape[1]
     if spec.decode is Decode.IMAGE_BOXES:
-        boxes, num_dropped = clipped(_needed(raw.boxes, raw, "boxes"), size)
+        boxes, num_dropped = clipped(needed(raw.boxes, raw, "boxes"), size)
         return Decoded(pixels, boxes=boxes, num_dropped=num_dropped, meta=raw.meta)
-    found = _needed(raw.mask, raw, "mask")
+    found = needed(raw.mask, raw, "mask")
     mask = decode.mask(raw, len(spec.classes))
     if mask.shape != size:
         raise DataError(
@@ -137,10 +137,11 @@ def _bands(spec: TaskSpec, raw: Raw, bands: Bands) -> Pixels:
     return np.ascontiguousarray(numbers)
 
 
-def _needed(found: T | None, raw: Raw, what: str) -> T:
-    if found is None:
-        raise DataError(f"{raw.where} has no {what}.", "Unpack the data again.")
-    return found
+def needed(part: T | None, raw: Raw, name: str) -> T:
+    """Raise if a part of a sample, such as its mask, is missing."""
+    if part is None:
+        raise DataError(f"{raw.where} has no {name}.", "Unpack the data again.")
+    return part
 
 
 def colors_of(spec: TaskSpec, bands: Bands) -> tuple[int | None, ...] | None:

@@ -167,38 +167,26 @@ class CocoFile:
         problems = []
         wanted = set(sample_ids)
         if missing := sorted(wanted - self.sizes.keys()):
-            problems.append(
-                DataError(
-                    f"{self.where} lacks {len(missing)} image(s) of the split: {some(missing)}.",
-                    "Unpack the data again. (An image without boxes is listed under `images`.)",
-                )
-            )
+            problems.append(f" lacks {len(missing)} image(s) of the split: {some(missing)}.")
         more = (name for name in self.sizes if name not in wanted)
         if unknown := [name for name in more if not (images / name).is_file()]:
             problems.append(
-                DataError(
-                    f"{self.where} names {len(unknown)} image(s) that are not in {images}: "
-                    f"{some(unknown)}.",
-                    "Unpack the data again, or remove them from it.",
-                )
+                f" names {len(unknown)} image(s) that are not in {images}: {some(unknown)}."
             )
         used = {category for boxes in self.annotations.values() for category, _ in boxes}
         for category in sorted(used & self.categories.keys()):
             name = self.categories[category]
             class_id = spellings.get(normalise(name))
             if class_id is None:
-                problem = f"'{name}', which is not a class of the task"
+                problems.append(f": category {category} is named '{name}', which is not a class.")
             elif number(category) != class_id + 1:
-                problem = f"{name}, which is {class_id + 1} here (0 is the background)"
-            else:
-                continue
-            problems.append(
-                DataError(
-                    f"{self.where}: category {category} is named {problem}.",
-                    "Name and number the categories as mapping.json does, or remove the boxes.",
+                problems.append(
+                    f": category {category} is named {name}, which is {class_id + 1} here "
+                    "(0 is the background)."
                 )
-            )
-        return problems
+        remedy = "Unpack the data again, or correct the file: it lists every image, and numbers "
+        remedy += "the classes as mapping.json does."
+        return [DataError(f"{self.where}{problem}", remedy) for problem in problems]
 
     def boxes(self, file_name: str, size: Size, num_classes: int) -> ReadBoxes:
         """Boxes of one image of (height, width) in pixels.
@@ -249,29 +237,25 @@ def read_coco(content: bytes | str, where: str) -> CocoFile:
             "It holds images (id, file_name, height, width) and annotations (image_id, "
             "category_id, bbox).",
         ) from error
+    problems = []
     if unlisted:
-        raise DataError(
-            f"{where} has boxes of {len(unlisted)} image(s) it does not list: image_id "
-            f"{some(unlisted)}.",
-            "Unpack the data again.",
+        problems.append(
+            f"has boxes of {len(unlisted)} image(s) it does not list: image_id {some(unlisted)}"
         )
     if min(len(names), len(sizes)) < len(parsed["images"]):
-        raise DataError(
-            f"{where} lists an image, or an id of one, twice.", "Unpack the data again."
-        )
+        problems.append("lists an image, or an id of one, twice")
     if crowds:
-        raise DataError(
-            f"{where} has annotations with iscrowd: 1 of {len(crowds)} image(s): "
-            f"{some(list(crowds))}.",
-            "Remove them: their boxes are of groups.",
+        problems.append(
+            f"has boxes of groups, with iscrowd: 1 of {len(crowds)} image(s): {some(list(crowds))}"
         )
-    named: dict[str, str] = {}
+    named = dict(reversed(categories))
     for category, name in categories:
-        if named.setdefault(category, name) != name:
-            raise DataError(
-                f"{where}: category {category} is named both '{named[category]}' and '{name}'.",
-                "Number each category once.",
-            )
+        if named[category] != name:
+            problems.append(f"names category {category} both '{named[category]}' and '{name}'")
+    if problems:
+        raise DataError(
+            f"{where} {'; '.join(problems)}.", "Unpack the data again, or correct the file."
+        )
     return CocoFile(where, sizes, annotations, named)
 
 

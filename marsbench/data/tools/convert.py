@@ -1,7 +1,6 @@
 """Write any opened source as a folder in the layout Mars-Bench publishes."""
 
 import contextlib
-import csv
 import io
 import json
 import os
@@ -22,11 +21,13 @@ from marsbench.data import decode, tiff
 from marsbench.data.boxes.files import coco_text, voc_text, yolo_text
 from marsbench.data.boxes.forms import BoxFormat, Size
 from marsbench.data.rows import Pixels, Raw, Rows, Source
+from marsbench.data.samples import needed
 from marsbench.data.sources.annotations import (
     ANNOTATIONS,
     BEFORE,
     COLUMNS,
     MAPPING,
+    csv_text,
     is_name,
     second_of_pair,
 )
@@ -117,38 +118,39 @@ def _target(spec: TaskSpec, out: Path) -> Path:
 
 def _write(spec: TaskSpec, source: Source, folder: Path, forms: Sequence[BoxFormat]) -> None:
     codes = _codes(source.class_names)
-    entries: dict[str, list[dict[str, str]]] = {}
+    entries: dict[str, list[dict[str, Any]]] = {}
     names: dict[str, str] = {}
     for split in source.splits:
         rows = source.rows(split)
         place = folder / "data" / split
         place.mkdir(parents=True)
-        found: dict[int, dict[str, str]] = {}
+        written: dict[int, dict[str, Any]] = {}
         annotated: dict[int, tuple[str, Size, Boxes]] = {}
         order = range(len(rows)) if rows.reading_order is None else rows.reading_order.tolist()
         for i in track(order, f"Writing {spec.name} {split}", len(rows)):
             raw = source.read(split, i)
-            name = rows.sample_ids[i]
-            _check_name(name, raw)
-            if not isinstance(source, LocalSource):
-                name = _file_name(spec, name, raw)
+            name = _file_name(spec, source, rows.sample_ids[i], raw)
             label = _label(spec, rows, i, codes)
-            meta = {k: _cell(v) for k, v in raw.meta.items() if k not in COLUMNS}
-            found[i] = {"file_id": name, "split": split, **label, **meta}
-            _write_files(spec, raw, place, name, label.get("feature_name", ""))
-            if spec.decode is Decode.IMAGE_MASK:
-                mask = _needed(raw.mask, raw, "mask")
+            meta = {k: v for k, v in raw.meta.items() if k not in COLUMNS}
+            written[i] = {"file_id": name, "split": split, **label, **meta}
+            parent = place / (label["feature_name"] if spec.kind.is_classification else IMAGES)
+            _create(parent / name, _encoded(raw))
+            if spec.decode is Decode.PAIR_LABEL:
+                after = needed(raw.after, raw, "second image")
+                _create(second_of_pair(parent / name), _encoded(after))
+            elif spec.decode is Decode.IMAGE_MASK:
+                mask = needed(raw.mask, raw, "mask")
                 if isinstance(source, LocalSource):
                     its_masks = source.folder / "data" / split / MASKS
                     mask_name = str(Path(mask.where).relative_to(its_masks))
                 else:
-                    mask_name = os.path.splitext(name)[0] + _suffix(mask)  # noqa: PTH122
+                    mask_name = _stem(name) + _suffix(mask)
                 _create(place / MASKS / mask_name, _encoded(mask))
-            if spec.decode is Decode.IMAGE_BOXES:
+            elif spec.decode is Decode.IMAGE_BOXES:
                 annotated[i] = _write_boxes(spec, raw, place, name, source.class_names, forms)
             if split == "train":
                 names[rows.sample_ids[i]] = name
-        entries[split] = [found[i] for i in sorted(found)]
+        entries[split] = [written[i] for i in sorted(written)]
         if BoxFormat.COCO in forms and annotated:
             images = (annotated[i] for i in sorted(annotated))
             _create(place / COCO_FILE, coco_text(images, source.class_names).encode())
@@ -156,7 +158,8 @@ def _write(spec: TaskSpec, source: Source, folder: Path, forms: Sequence[BoxForm
     _write_subsets(source, folder, columns, entries, names)
     mapping = _mapping(spec, source.class_names, codes)
     _create(folder / MAPPING, json.dumps(mapping, indent=1, ensure_ascii=False).encode())
-    _write_table(folder / ANNOTATIONS, columns, [row for rows in entries.values() for row in rows])
+    table = csv_text(columns, [row for rows in entries.values() for row in rows])
+    _create(folder / ANNOTATIONS, table.encode())
 
 
 def _codes(class_names: Sequence[str]) -> list[str]:
@@ -182,7 +185,7 @@ def _mapping(
 
 
 def _label(spec: TaskSpec, rows: Rows, index: int, codes: Sequence[str]) -> dict[str, str]:
-    """The columns of a row that say its classes."""
+    """Label columns of a row."""
     if not spec.kind.is_classification:
         return {}
     if spec.kind is Kind.MULTILABEL:
@@ -191,31 +194,28 @@ def _label(spec: TaskSpec, rows: Rows, index: int, codes: Sequence[str]) -> dict
     return {"feature_name": codes[class_id], "label": str(class_id)}
 
 
-def _cell(value: object) -> str:
-    """Text of what a sample carries beside its labels; of nothing, none."""
-    return "" if value is None else str(value)
+def _file_name(spec: TaskSpec, source: Source, sample_id: str, raw: Raw) -> str:
+    """File name of a sample's image: its id, with a suffix unless it has one.
 
-
-def _check_name(sample_id: str, raw: Raw) -> None:
-    """Refuse an id that would be a file out of the folder, or cannot be one's name."""
+    Raises:
+        DataError: If the id leads out of the folder or is not printable, or no suffix is known.
+    """
     if not is_name(sample_id) or not sample_id.isprintable() or sample_id != sample_id.strip():
         raise DataError(
             f"{raw.where}: its id {sample_id!r} cannot be the name of a file.", "Rename it."
         )
-
-
-def _file_name(spec: TaskSpec, sample_id: str, raw: Raw) -> str:
-    """Name for the image of a sample that may have none.
-
-    Raises:
-        DataError: If no suffix is known.
-    """
+    if isinstance(source, LocalSource):
+        return sample_id
     stem, suffix = sample_id, ""
     if sample_id.lower().endswith(_SUFFIXES):
         stem, suffix = os.path.splitext(sample_id)  # noqa: PTH122 - ids may hold folders
     if spec.decode is Decode.PAIR_LABEL and BEFORE not in Path(sample_id).name:
         stem += f"_{BEFORE}"
     return stem + (suffix or _suffix(raw))
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]  # noqa: PTH122 - names may hold folders
 
 
 def _suffix(raw: Raw) -> str:
@@ -230,17 +230,6 @@ def _suffix(raw: Raw) -> str:
     raise DataError(f"{raw.where} is no PNG, JPEG or TIFF.", "Convert the image to one of them.")
 
 
-def _write_files(spec: TaskSpec, raw: Raw, place: Path, name: str, feature: str) -> None:
-    """Write a sample's image, and the second of a pair beside it."""
-    if spec.kind.is_classification:
-        path = place / feature / name
-        _create(path, _encoded(raw))
-        if spec.decode is Decode.PAIR_LABEL:
-            _create(second_of_pair(path), _encoded(_needed(raw.after, raw, "second image")))
-        return
-    _create(place / IMAGES / name, _encoded(raw))
-
-
 def _write_boxes(
     spec: TaskSpec,
     raw: Raw,
@@ -249,25 +238,17 @@ def _write_boxes(
     class_names: Sequence[str],
     forms: Sequence[BoxFormat],
 ) -> tuple[str, Size, Boxes]:
-    """Write the label files of one image, and return what a COCO file holds of it."""
-    if raw.boxes is None:
-        raise DataError(f"{raw.where} has no list of boxes.", "Is it a detection task?")
+    """Write the label files of one image, and return its entry of the COCO file."""
+    boxes = needed(raw.boxes, raw, "boxes")
     size = decode.image_size(raw.image, raw.where)
     texts = {
-        BoxFormat.YOLO: yolo_text(raw.boxes, size),
-        BoxFormat.VOC: voc_text(raw.boxes, size, class_names, name, spec.channels),
+        BoxFormat.YOLO: yolo_text(boxes, size),
+        BoxFormat.VOC: voc_text(boxes, size, class_names, name, spec.channels),
     }
     for form, (folder, suffix) in LABELS.items():
         if form in forms:
-            stem = os.path.splitext(name)[0]  # noqa: PTH122
-            _create(place / folder / f"{stem}{suffix}", texts[form].encode())
-    return name, size, raw.boxes
-
-
-def _needed(found: Raw | None, raw: Raw, what: str) -> Raw:
-    if found is None:
-        raise DataError(f"{raw.where} has no {what}.", "Is the source of this kind of task?")
-    return found
+            _create(place / folder / f"{_stem(name)}{suffix}", texts[form].encode())
+    return name, size, boxes
 
 
 def _encoded(raw: Raw) -> bytes:
@@ -300,7 +281,7 @@ def _create(path: Path, content: bytes) -> None:
         ) from error
 
 
-def _columns(spec: TaskSpec, entries: dict[str, list[dict[str, str]]]) -> list[str]:
+def _columns(spec: TaskSpec, entries: dict[str, list[dict[str, Any]]]) -> list[str]:
     """Columns of the annotation file: the published ones, then what samples carry beside."""
     known = list(COLUMNS) if spec.kind.is_classification else list(COLUMNS[:2])
     more = {key: None for rows in entries.values() for row in rows for key in row}
@@ -311,7 +292,7 @@ def _write_subsets(
     source: Source,
     folder: Path,
     columns: Sequence[str],
-    entries: dict[str, list[dict[str, str]]],
+    entries: dict[str, list[dict[str, Any]]],
     names: dict[str, str],
 ) -> None:
     """Write the lists of published subsets: their train rows, and all of the other splits."""
@@ -327,7 +308,8 @@ def _write_subsets(
                 f"sample(s) that the train split lacks, the first {unknown[0]}.",
                 "Unpack the data again, or remove the list.",
             )
-        _write_table(folder / path, columns, [train[names[i]] for i in ids] + others)
+        table = csv_text(columns, [train[names[i]] for i in ids] + others)
+        _create(folder / path, table.encode())
 
 
 def _subsets(source: Source) -> Iterator[tuple[Subset, Path]]:
@@ -337,11 +319,3 @@ def _subsets(source: Source) -> Iterator[tuple[Subset, Path]]:
     for subset in source.subsets if isinstance(source, LocalSource) else map(parse_subset, names):
         if (path := subset_file(subset)) is not None:
             yield subset, path
-
-
-def _write_table(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    _create(path, text.getvalue().encode())

@@ -1,13 +1,13 @@
 """Few-shot and partition lists of a folder, written in the published layout."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from marsbench.base.errors import ConfigError, DataError
+from marsbench.base.files import write_text
 from marsbench.config.schema import Subset
-from marsbench.data.sources.annotations import ANNOTATIONS, csv_rows, second_of_pair
+from marsbench.data.sources.annotations import ANNOTATIONS, csv_rows, csv_text, second_of_pair
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.subsets import generate
 from marsbench.tasks.spec import Decode
@@ -67,19 +67,12 @@ def write_subsets(
             # Files may list the second image of a pair beside the first.
             keep |= {str(second_of_pair(Path(name))) for name in keep}
         chosen = [r for r in lines if r["split"] != "train" or r["file_id"] in keep]
-        _write(path, header, chosen)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            write_text(path, csv_text(header, chosen))
+        except OSError as error:
+            raise DataError(
+                f"{path} cannot be written: {error.strerror}.", "Choose a writable folder."
+            ) from error
         done.files[path] = len(indices)
     return done
-
-
-def _write(path: Path, header: Sequence[str], rows: Sequence[dict[str, str]]) -> None:
-    partial = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, header, extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        partial.replace(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}.", "Mend that.") from error
