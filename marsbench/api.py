@@ -213,7 +213,7 @@ def planned(suite: str, runs: Iterable[RunConfig]) -> "ExpectedRuns":
                 str(config.subset),
                 config.seed,
                 str(config.imbalance),
-                NONE if config.views == "1" else config.views,
+                NONE if config.views is None else str(config.views),
             )
             for config in runs
         ),

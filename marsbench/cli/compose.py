@@ -7,6 +7,7 @@ from typing import Any
 from marsbench.base import paths
 from marsbench.base.errors import ConfigError, unknown_name
 from marsbench.base.keys import flatten, nest
+from marsbench.config.renamed import renamed
 from marsbench.config.schema import RunConfig, check_key, config_keys
 from marsbench.plan.tuned import KEYS
 
@@ -47,13 +48,14 @@ def compose(words: Sequence[str]) -> RunConfig:
     Raises:
         ConfigError: If a key, choice or value cannot be used.
     """
-    overrides, seen, chosen = [], set[str](), dict[str, str]()
-    for word in words:
-        key, value = split_word(word)
-        check_key(key, GROUPS)
-        if key in seen:
+    given: dict[str, str] = {}
+    for key, value in map(split_word, words):
+        if key in given:
             raise ConfigError(f"'{key}' is given twice.", "Leave one out.")
-        seen.add(key)
+        given[key] = value
+    overrides, chosen = [], dict[str, str]()
+    for key, value in renamed(given).items():
+        check_key(key, GROUPS)
         if key in GROUPS:
             _check_choice(key, value)
             chosen[key] = value
@@ -61,10 +63,10 @@ def compose(words: Sequence[str]) -> RunConfig:
         else:
             overrides.append(f"{key}={_quoted(value)}")
     composed = _compose(overrides)
-    if "hparams" in seen:
+    if "hparams" in given:
         from marsbench.plan import tuned as hparams
 
-        composed = hparams.filled(_given(composed, seen | set_by_groups(chosen).keys()))
+        composed = hparams.filled(_given(composed, given.keys() | set_by_groups(chosen).keys()))
     return RunConfig.from_dict(composed)
 
 

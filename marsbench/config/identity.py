@@ -16,7 +16,6 @@ from marsbench.config.schema import (
     Protocol,
     RunConfig,
     SchedulerName,
-    Views,
 )
 
 PIPELINE = 2
@@ -84,7 +83,7 @@ def identity(
         "outputs": outputs,
         "bands": bands,
         "spectra": spectra,
-        "views": config.views if config.views == Views.D4 else _above_one(config.num_views),
+        "views": config.views,
         "folds": config.folds,
         "negatives": None if config.negatives is Negatives.INCLUDE else config.negatives,
         "imbalance": None if config.imbalance is Imbalance.NONE else config.imbalance,
@@ -116,10 +115,6 @@ def identity(
     if not trains:
         choices |= {"optim": None, "scheduler": None, "trainer": None, "loss": None}
     return _without_none(choices)
-
-
-def _above_one(number: int) -> int | None:
-    return None if number == 1 else number
 
 
 def _without_none(choices: Mapping[str, Any]) -> dict[str, Any]:

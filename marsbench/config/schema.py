@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from marsbench.base.errors import ConfigError
 from marsbench.base.keys import nest, unknown_key
 from marsbench.base.values import Limit, NotBlank, Problem, build, keys_of, to_plain
+from marsbench.config.renamed import renamed
 
 
 class Mode(StrEnum):
@@ -41,12 +42,6 @@ class Protocol(StrEnum):
     AUTO = "auto"
     ONLINE = "online"
     CACHED = "cached"
-
-
-class Views(StrEnum):
-    """Which views of an image are encoded, beside the one that is upright."""
-
-    D4 = "d4"
 
 
 class Augment(StrEnum):
@@ -249,8 +244,8 @@ class RunConfig:
     """include or exclude train images whose mask is all background, or without boxes."""
     raster: str | None = None
     """How spectra become images, such as ega_benchmark; by default the model's, else the task's."""
-    views: str = "1"
-    """d4: the eight flips and turns are cached too; of spectra how many drawings are averaged."""
+    draws: Count = 1
+    """Random drawings of a spectrum whose predictions are averaged."""
     folds: Annotated[int, Limit(low=2)] | None = None
     """Parts of the train split that are predicted in turn by models of the others."""
     strict: bool = True
@@ -297,7 +292,7 @@ class RunConfig:
             ConfigError: If a key is unknown or a value cannot be used; names all of them.
         """
         problems: list[Problem] = []
-        config = build(cls, nest(values), problems)
+        config = build(cls, renamed(nest(values)), problems)
         messages = (
             [problem.message for problem in problems] if config is None else _problems(config)
         )
@@ -315,9 +310,11 @@ class RunConfig:
         return self.optim.batch_size * self.trainer.accumulate_grad_batches * self.world_size
 
     @property
-    def num_views(self) -> int:
-        """Random drawings of a spectrum whose predictions are averaged."""
-        return int(self.views) if self.views.isdecimal() else 1
+    def views(self) -> str | int | None:
+        """Views of a sample that are cached or averaged, as in a run's id: d4, a number or None."""
+        if self.protocol is Protocol.CACHED and self.augment is Augment.D4:
+            return "d4"
+        return None if self.draws == 1 else self.draws
 
     @property
     def world_size(self) -> int:
@@ -354,25 +351,6 @@ def _problems(config: RunConfig) -> list[str]:
         problems.append("No task is given: add task=NAME (`marsbench list tasks` shows them).")
     if not config.model:
         problems.append("No model is given: add model=NAME (`marsbench list models` shows them).")
-    if config.views != Views.D4 and not (config.views.isdecimal() and int(config.views) > 0):
-        problems.append(f"'views' is {config.views}; it is d4 or a number of at least 1.")
-    if (
-        config.trainer.checkpoint is Checkpoint.LAST
-        and config.scheduler.name is SchedulerName.PLATEAU
-    ):
-        problems.append(
-            "scheduler.name=plateau watches the validation loss, which trainer.checkpoint=last "
-            "does not take: choose another schedule."
-        )
-    if config.optim.name is OptimName.LBFGS and config.scheduler.name is not SchedulerName.NONE:
-        problems.append("optim.name=lbfgs chooses its own steps: leave scheduler.name out.")
-    if config.folds is not None and config.world_size > 1:
-        problems.append("'folds' trains its models one after the other, on one device.")
-    if config.weights is not None and config.mode is Mode.SCRATCH:
-        problems.append(
-            "mode=scratch starts from random weights, so weights=PATH has no meaning: "
-            "leave it out, or choose mode=frozen or mode=finetune."
-        )
     try:
         parse_subset(config.subset)
     except ConfigError as error:

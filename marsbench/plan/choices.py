@@ -1,33 +1,37 @@
-"""The choices of a run that follow from others: weights, loss, size, augmentation, protocol."""
+"""Choices of a run that follow from others, and rules for keys that exclude each other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import numpy as np
-
-from marsbench.base.errors import ConfigError, DataError, WeightsError
+from marsbench.base.errors import (
+    ConfigError,
+    MarsbenchError,
+    NotAvailableError,
+    WeightsError,
+)
 from marsbench.config.identity import digest
 from marsbench.config.schema import (
     Augment,
+    Checkpoint,
     Imbalance,
     LossName,
     Mode,
+    Negatives,
     OptimName,
     Protocol,
     RunConfig,
-    Views,
+    SchedulerName,
 )
-from marsbench.data.cache import DirectSamples, cached_samples
-from marsbench.data.imbalance import Balance, balance, class_counts
 from marsbench.data.rendering import Rendering, rendering_for
-from marsbench.data.rows import Source
 from marsbench.data.spectra import VERSION as POINTS_VERSION
-from marsbench.data.subsets import Selection
-from marsbench.models.spec import Library, ModelSpec
+from marsbench.models.libraries import LIBRARIES
+from marsbench.models.spec import ModelSpec
 from marsbench.spectra.features import VERSION as FEATURES_VERSION
 from marsbench.spectra.raster import VERSION as RASTER_VERSION
 from marsbench.tasks.kinds import KINDS, Kind
-from marsbench.tasks.spec import BACKGROUND, Decode, Platform, TaskSpec, normalise
+from marsbench.tasks.spec import Decode, Platform, TaskSpec
 
 SEGMENTATION_LOSSES = (
     LossName.CROSS_ENTROPY,
@@ -37,109 +41,394 @@ SEGMENTATION_LOSSES = (
     LossName.COMBINED,
 )
 
+LOSSES: dict[Kind, tuple[LossName, ...]] = {
+    Kind.BINARY: (LossName.CROSS_ENTROPY, LossName.BINARY_CROSS_ENTROPY),
+    Kind.MULTICLASS: (LossName.CROSS_ENTROPY, LossName.BINARY_CROSS_ENTROPY),
+    Kind.MULTILABEL: (LossName.BINARY_CROSS_ENTROPY,),
+    Kind.SEGMENTATION: SEGMENTATION_LOSSES,
+    Kind.DETECTION: (LossName.MODEL,),
+}
+"""Losses that serve each kind of task."""
+
 HALVED = 32
 """Sides of segmentation inputs are multiples of this."""
 
 
-def protocol_of(config: RunConfig, task: TaskSpec) -> Protocol:
-    """Choose how a run meets its data.
+@dataclass(frozen=True)
+class Case:
+    """A run as the rules see it.
 
-    Frozen classification encodes every image once, unless it asks for what needs every image
-    anew: augmentation, several devices, spectra that are drawn at random.
+    Attributes:
+        config: Its keys.
+        task: Its task.
+        model: Its model.
+    """
+
+    config: RunConfig
+    task: TaskSpec
+    model: ModelSpec
+
+    @property
+    def is_spectra(self) -> bool:
+        """Whether samples are spectra."""
+        return self.task.decode is Decode.SPECTRUM
+
+    @property
+    def is_labels(self) -> bool:
+        """Whether samples have labels, not masks or boxes."""
+        return self.task.kind.is_classification
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the model is fitted to a table of features at once."""
+        return is_table(self.model)
+
+    @cached_property
+    def protocol(self) -> Protocol:
+        """Protocol, resolved."""
+        return protocol_of(self.config, self.task)
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether heads are fitted to cached features."""
+        return self.protocol is Protocol.CACHED
+
+    @property
+    def needs_images(self) -> str:
+        """First reason against cached features; empty if they can serve."""
+        return next(needs_images(self.config, self.task), "")
+
+    @cached_property
+    def augment(self) -> Augment:
+        """Augmentation, resolved."""
+        return augment_of(self.config, self.task, self.model, self.protocol)
+
+    @cached_property
+    def rendering(self) -> Rendering | None:
+        """Rendering of spectra; None where nothing is drawn."""
+        return rendering_of(self.config, self.task, self.model, self.augment)
+
+    @cached_property
+    def loss(self) -> LossName:
+        """Loss, resolved."""
+        return loss_of(self.config, self.task)
+
+    @property
+    def raster(self) -> str:
+        """Raster whose images are too small for the model, in words; empty if they are not."""
+        if self.config.side or not self.is_spectra or self.model.fixed_size:
+            return ""
+        if self.rendering is None or self.model.spectra_only:
+            return ""
+        raster = self.rendering.raster
+        if min(raster.rows, raster.columns) >= self.model.smallest:
+            return ""
+        return f"{raster.name} gives images of {raster.rows} x {raster.columns}"
+
+    @property
+    def is_lbfgs(self) -> bool:
+        """Whether the optimiser is L-BFGS."""
+        return self.config.optim.name is OptimName.LBFGS
+
+    @property
+    def losses(self) -> str:
+        """Losses of the task's kind, in words."""
+        return ", ".join(LOSSES[self.task.kind])
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A combination of keys that is refused.
+
+    Attributes:
+        when: Whether a run has the combination.
+        problem: Message; ``{config.KEY}``, ``{task.KEY}``, ``{model.KEY}`` and ``{case.KEY}``
+            stand for values of the run.
+        remedy: What the user can do, with the same values.
+        error: Class of the error.
+    """
+
+    when: Callable[[Case], object]
+    problem: str
+    remedy: str
+    error: type[MarsbenchError] = ConfigError
+
+
+_SHOWN = "`marsbench list models` shows what each model serves."
+_HEADS = "{} has no meaning for optim.name=lbfgs, which finds the optimum over all samples at once."
+_CSV = "logger.{}=true: heads on cached features write their curves as CSV alone."
+_AT_ONCE = " has no meaning for {model.name}, which is fitted at once."
+_ONLINE = "Leave it out, or set protocol=online."
+
+RULES = (
+    # The model serves the task.
+    Rule(
+        lambda c: c.model.spectra_only and not c.is_spectra,
+        "Model {model.name} is for spectra; the samples of {task.name} are images.",
+        _SHOWN,
+        NotAvailableError,
+    ),
+    Rule(
+        lambda c: c.task.kind not in c.model.kinds,
+        "Model {model.name} does not serve {task.kind} tasks such as {task.name}.",
+        _SHOWN,
+        NotAvailableError,
+    ),
+    # Training.
+    Rule(
+        lambda c: (
+            c.config.trainer.checkpoint is Checkpoint.LAST
+            and c.config.scheduler.name is SchedulerName.PLATEAU
+        ),
+        "scheduler.name=plateau watches the validation loss, which trainer.checkpoint=last does "
+        "not take.",
+        "Choose another schedule.",
+    ),
+    Rule(
+        lambda c: c.is_lbfgs and c.config.scheduler.name is not SchedulerName.NONE,
+        "optim.name=lbfgs chooses its own steps, without scheduler.name={config.scheduler.name}.",
+        "Leave scheduler.name out.",
+    ),
+    Rule(
+        lambda c: c.config.folds is not None and c.config.world_size > 1,
+        "folds={config.folds} trains its models one after the other, on one device.",
+        "Leave trainer.devices and trainer.num_nodes out.",
+    ),
+    Rule(
+        lambda c: c.config.folds is not None and not c.is_labels,
+        "folds={config.folds} is for tasks of labels; {task.name} is {task.kind}.",
+        "Leave folds out.",
+    ),
+    Rule(
+        lambda c: c.config.weights is not None and c.config.mode is Mode.SCRATCH,
+        "mode=scratch starts from random weights, so weights={config.weights} has no meaning.",
+        "Leave it out, or choose mode=frozen or mode=finetune.",
+    ),
+    Rule(
+        lambda c: (
+            c.config.mode is not Mode.SCRATCH
+            and not c.config.weights
+            and not c.model.weights
+            and not c.is_table
+        ),
+        "There are no pre-trained weights of {model.name}, which mode={config.mode} needs.",
+        "Add mode=scratch, or weights=PATH.",
+        WeightsError,
+    ),
+    Rule(
+        lambda c: c.config.compile and c.task.kind is Kind.DETECTION,
+        "compile=true has no effect on detectors such as {model.name}.",
+        "Leave compile out.",
+    ),
+    Rule(
+        lambda c: c.config.pictures and (c.is_spectra or c.config.folds is not None),
+        "pictures=true draws the test images of a run without folds.",
+        "Leave pictures out; `marsbench data info {task.word} --samples FILE` draws samples.",
+    ),
+    # Models that are fitted at once.
+    Rule(
+        lambda c: c.is_table and c.config.mode is not Mode.SCRATCH,
+        "mode={config.mode}" + _AT_ONCE,
+        "Add mode=scratch.",
+    ),
+    Rule(
+        lambda c: c.is_table and c.config.imbalance is Imbalance.LOSS_WEIGHT,
+        "imbalance={config.imbalance}" + _AT_ONCE,
+        "Leave imbalance out.",
+    ),
+    Rule(
+        lambda c: c.is_table and c.config.world_size > 1,
+        "trainer.devices={config.world_size}" + _AT_ONCE,
+        "Leave trainer.devices out.",
+    ),
+    # Cached features.
+    Rule(
+        lambda c: c.config.protocol is Protocol.CACHED and c.needs_images,
+        "protocol=cached fits the head of a frozen classifier on features, and "
+        "{case.needs_images}.",
+        "Leave out one of the two, or set protocol=online.",
+    ),
+    Rule(
+        lambda c: c.is_lbfgs and not c.is_cached,
+        "optim.name=lbfgs is for heads on cached features (protocol=cached).",
+        "Choose another optim.name, or mode=frozen on a task of labels.",
+    ),
+    Rule(lambda c: c.is_cached and c.config.logger.wandb, _CSV.format("wandb"), _ONLINE),
+    Rule(
+        lambda c: c.is_cached and c.config.logger.tensorboard, _CSV.format("tensorboard"), _ONLINE
+    ),
+    Rule(
+        lambda c: c.is_lbfgs and c.augment is Augment.D4,
+        _HEADS.format("augment=d4"),
+        "Leave augment out.",
+    ),
+    Rule(
+        lambda c: c.is_lbfgs and c.config.optim.lr is not None,
+        _HEADS.format("optim.lr"),
+        "Leave optim.lr out.",
+    ),
+    Rule(
+        lambda c: c.is_lbfgs and c.config.trainer.gradient_clip_val is not None,
+        _HEADS.format("trainer.gradient_clip_val"),
+        "Leave trainer.gradient_clip_val out.",
+    ),
+    # Samples.
+    Rule(
+        lambda c: c.config.negatives is Negatives.EXCLUDE and c.is_labels,
+        "negatives=exclude is for masks and boxes; {task.name} is {task.kind}.",
+        "Leave negatives out.",
+    ),
+    Rule(
+        lambda c: (
+            c.augment is not Augment.NONE
+            and (c.is_table or c.is_spectra != (c.augment is Augment.SPECTRAL))
+        ),
+        "augment={config.augment} has no meaning for {task.name} with {model.name}.",
+        "Leave augment out, or set augment=none.",
+    ),
+    Rule(
+        lambda c: c.config.raster is not None and not c.is_spectra,
+        "raster={config.raster} is for spectra; the samples of {task.name} are images.",
+        "Leave raster out.",
+    ),
+    Rule(
+        lambda c: c.config.draws > 1 and not c.is_spectra,
+        "draws={config.draws} is for spectra; the samples of {task.name} are images.",
+        "Leave draws out.",
+    ),
+    Rule(
+        lambda c: c.config.draws > 1 and c.is_table,
+        "draws={config.draws}: {model.name} draws nothing at random.",
+        "Leave draws out.",
+    ),
+    Rule(
+        lambda c: c.config.raster is not None and c.is_table and not c.model.rasters,
+        "raster={config.raster}: {model.name} takes engineered features, not images.",
+        "Leave raster out.",
+    ),
+    Rule(
+        lambda c: c.config.imbalance is not Imbalance.NONE and not c.is_labels,
+        "imbalance={config.imbalance} is for tasks with one label per image or several; "
+        "{task.name} is {task.kind}.",
+        "Leave imbalance out.",
+    ),
+    Rule(
+        lambda c: c.config.imbalance is Imbalance.OVERSAMPLE and c.augment is Augment.NONE,
+        "imbalance=oversample repeats samples, which needs augmentation to make them differ; "
+        "augment={config.augment} makes none on {task.name}.",
+        "Set augment=d4 or augment=hflip, or choose another imbalance.",
+    ),
+    # Sizes.
+    Rule(
+        lambda c: c.config.side is not None and c.model.spectra_only,
+        "side={config.side}: {model.name} takes spectra as they are drawn.",
+        "Leave side out.",
+    ),
+    Rule(
+        lambda c: c.raster,
+        "The raster {case.raster}, and {model.name} takes {model.smallest} at least.",
+        "Add side={model.input_size}, or choose another raster.",
+    ),
+    Rule(
+        lambda c: (
+            c.config.side is not None and ((c.is_labels and not c.is_spectra) or c.model.fixed_size)
+        ),
+        "side={config.side} cannot be chosen: {model.name} takes images of {model.input_size} x "
+        "{model.input_size} pixels.",
+        "Leave side out.",
+    ),
+    Rule(
+        lambda c: c.config.side is not None and c.config.side < c.model.smallest,
+        "side={config.side} is too small: {model.name} takes images of at least {model.smallest} "
+        "pixels.",
+        "Give a side of at least {model.smallest}, best {model.input_size}.",
+    ),
+    # Loss.
+    Rule(
+        lambda c: c.config.outputs is not None and c.task.kind is not Kind.BINARY,
+        "outputs={config.outputs} is for binary tasks; {task.name} is {task.kind}.",
+        "Leave outputs out.",
+    ),
+    Rule(
+        lambda c: c.loss not in LOSSES[c.task.kind],
+        "loss={config.loss} is not for {task.kind} tasks such as {task.name}.",
+        "Choose one of: {case.losses}.",
+    ),
+    Rule(
+        lambda c: c.loss is LossName.CROSS_ENTROPY and c.config.outputs == 1,
+        "loss=cross_entropy compares the outputs of two nodes; outputs=1 gives one.",
+        "Set outputs=2, or loss=binary_cross_entropy.",
+    ),
+)
+"""Refused combinations, read from top to bottom; later rules may rely on earlier ones."""
+
+
+def check(case: Case) -> None:
+    """Apply the rules to a run.
 
     Raises:
-        ConfigError: If cached features are asked for and cannot serve, or other keys need them.
+        MarsbenchError: If a combination is refused.
     """
-    reasons = {
-        f"mode={config.mode} trains the backbone": config.mode is not Mode.FROZEN,
-        f"{task.name} is {task.kind}": not task.kind.is_classification,
-        f"augment={config.augment} changes images at random (views=d4 caches the eight flips and "
-        "turns)": config.augment not in (Augment.AUTO, Augment.NONE),
-        "it fits heads on one device": config.world_size > 1,
-    }
-    if config.protocol is Protocol.CACHED:
-        reasons |= {
-            f"views={config.views} draws spectra at random": config.num_views > 1,
-            "spectra are not turned": task.decode is Decode.SPECTRUM and config.views == Views.D4,
-        }
-        if stands := [reason for reason, holds in reasons.items() if holds]:
-            raise ConfigError(
-                f"protocol=cached fits the head of a frozen classifier on features, and "
-                f"{stands[0]}.",
-                "Leave out one of the two, or set protocol=online.",
-            )
-        _check_cached(config)
-        return Protocol.CACHED
-    is_cached = (
-        config.protocol is Protocol.AUTO
-        and not any(reasons.values())
-        and task.decode is not Decode.SPECTRUM
-        and (config.imbalance is not Imbalance.OVERSAMPLE or config.views == Views.D4)
+    values = {"config": case.config, "task": case.task, "model": case.model, "case": case}
+    for rule in RULES:
+        if rule.when(case):
+            raise rule.error(rule.problem.format(**values), rule.remedy.format(**values))
+
+
+def is_table(model: ModelSpec) -> bool:
+    """Whether a model is fitted to a table of features at once."""
+    return LIBRARIES[model.library].trainer == "table"
+
+
+def needs_images(config: RunConfig, task: TaskSpec) -> Iterator[str]:
+    """Yield the reasons against cached features."""
+    if config.mode is not Mode.FROZEN:
+        yield f"mode={config.mode} trains the backbone"
+    if not task.kind.is_classification:
+        yield f"{task.name} is {task.kind}"
+    if config.augment not in (Augment.AUTO, Augment.NONE, Augment.D4):
+        yield f"augment={config.augment} changes images at random"
+    if config.world_size > 1:
+        yield "it fits heads on one device"
+    if config.draws > 1:
+        yield f"draws={config.draws} draws spectra at random"
+    if config.augment is Augment.D4 and task.decode is Decode.SPECTRUM:
+        yield "spectra are not turned"
+
+
+def protocol_of(config: RunConfig, task: TaskSpec) -> Protocol:
+    """Resolve the protocol.
+
+    By default frozen classification of images encodes every image once. Augmentation,
+    oversampling and several devices need the images at every visit.
+    """
+    if config.protocol is not Protocol.AUTO:
+        return config.protocol
+    is_online = (
+        any(needs_images(config, task))
+        or config.augment is Augment.D4
+        or config.imbalance is Imbalance.OVERSAMPLE
+        or task.decode is Decode.SPECTRUM
     )
-    if not is_cached:
-        for key, wanted, given in (
-            ("views", Views.D4, config.views),
-            ("optim.name", OptimName.LBFGS, config.optim.name),
-        ):
-            if given == wanted:
-                raise ConfigError(
-                    f"{key}={wanted} is for heads on cached features (protocol=cached).",
-                    f"Choose another {key}, or mode=frozen on a task of labels.",
-                )
-        return Protocol.ONLINE
-    _check_cached(config)
-    return Protocol.CACHED
+    return Protocol.ONLINE if is_online else Protocol.CACHED
 
 
-def _check_cached(config: RunConfig) -> None:
-    """Refuse what cached features, or one of their optimisers, would not heed."""
-    for name in ("wandb", "tensorboard"):
-        if getattr(config.logger, name):
-            raise ConfigError(
-                f"logger.{name}=true: heads on cached features write their curves as CSV alone.",
-                "Leave it out, or set protocol=online.",
-            )
-    if config.optim.name is OptimName.LBFGS:
-        for key, is_given in (
-            ("views", config.views != "1"),
-            ("optim.lr", config.optim.lr is not None),
-            ("trainer.gradient_clip_val", config.trainer.gradient_clip_val is not None),
-        ):
-            if is_given:
-                raise ConfigError(
-                    f"{key} has no meaning for optim.name=lbfgs, which finds the optimum over "
-                    "all samples at once.",
-                    f"Leave {key} out.",
-                )
-
-
-def check_model(config: RunConfig, task: TaskSpec, model: ModelSpec) -> None:
-    """Refuse what a model would not heed, and would stand in the run's id all the same."""
-    ours = model.library in (Library.SPECTRAL, Library.TABULAR)
-    if ours and config.side is not None:
-        raise ConfigError(
-            f"side={config.side}: {model.name} takes spectra as they are drawn.", "Leave side out."
-        )
-    if model.library is Library.TABULAR:
-        for key, value, kept in (
-            ("mode", config.mode, Mode.SCRATCH),
-            ("imbalance", config.imbalance, config.imbalance),
-            ("trainer.devices", config.world_size, 1),
-        ):
-            if value != kept or value is Imbalance.LOSS_WEIGHT:
-                raise ConfigError(
-                    f"{key}={value} has no meaning for {model.name}, which is fitted at once.",
-                    "Add mode=scratch." if key == "mode" else f"Leave {key} out.",
-                )
-    if config.pictures and (task.decode is Decode.SPECTRUM or config.folds is not None):
-        raise ConfigError(
-            "pictures=true draws the test images of a run without folds.",
-            f"Leave pictures out; `marsbench data info {task.word} --samples FILE` draws samples.",
-        )
+def augment_of(
+    config: RunConfig, task: TaskSpec, model: ModelSpec, protocol: Protocol = Protocol.ONLINE
+) -> Augment:
+    """Resolve the augmentation: an orbital view has no up, a rover's has."""
+    if config.augment is not Augment.AUTO:
+        return config.augment
+    if protocol is Protocol.CACHED:
+        return Augment.NONE
+    if task.decode is Decode.SPECTRUM:
+        return Augment.NONE if is_table(model) else Augment.SPECTRAL
+    choices = {Platform.ORBITER: Augment.D4, Platform.ROVER: Augment.HFLIP}
+    return choices.get(task.platform, Augment.NONE)
 
 
 def rendered_by(rendering: Rendering | None) -> dict[str, Any]:
-    """Say what makes of spectra what a model sees: engineered features where nothing is drawn."""
+    """Describe how spectra become the model's input, for a run's id."""
     versions: dict[str, Any] = {"points": POINTS_VERSION}
     if rendering is None:
         return versions | {"features": FEATURES_VERSION}
@@ -150,175 +439,48 @@ def rendered_by(rendering: Rendering | None) -> dict[str, Any]:
 def rendering_of(
     config: RunConfig, task: TaskSpec, model: ModelSpec, augment: Augment
 ) -> Rendering | None:
-    """Choose how spectra become images: as the run says, else the model, else as is usual."""
-    if task.decode is not Decode.SPECTRUM:
-        views = None if config.num_views == 1 else config.views
-        for key, value in (("raster", config.raster), ("views", views)):
-            if value is not None:
-                raise ConfigError(
-                    f"{key}={value} is for spectra; the samples of {task.name} are images.",
-                    f"Leave {key} out.",
-                )
+    """Resolve the rendering of spectra: the config's raster, else the model's, else the task's."""
+    is_drawn = task.decode is Decode.SPECTRUM and (model.rasters or not is_table(model))
+    if not is_drawn:
         return None
-    if model.library is Library.TABULAR and config.num_views > 1:
-        raise ConfigError(
-            f"views={config.views}: {model.name} draws nothing at random.", "Leave views out."
-        )
-    if model.library is Library.TABULAR and not model.rasters:
-        if config.raster is not None:
-            raise ConfigError(
-                f"raster={config.raster}: {model.name} takes engineered features, not images.",
-                "Leave raster out.",
-            )
-        return None
-    change = augment is Augment.SPECTRAL
-    return rendering_for(task, config.raster, model.rasters, change=change)
-
-
-def balance_of(config: RunConfig, task: TaskSpec, source: Source, selection: Selection) -> Balance:
-    """Say how samples are drawn and weighed."""
-    if task.kind.is_classification:
-        targets = source.rows("train").targets[selection.indices]
-        return balance(targets, config.imbalance, config.seed, source.class_names)
-    if config.imbalance is not Imbalance.NONE:
-        raise ConfigError(
-            f"imbalance={config.imbalance} is for tasks with one label per image or several; "
-            f"{task.name} is {task.kind}.",
-            "Leave imbalance out.",
-        )
-    return Balance(np.arange(len(selection.indices)), None)
-
-
-def without_negatives(
-    config: RunConfig, task: TaskSpec, source: Source, selection: Selection
-) -> Selection:
-    """Leave out train samples that show no object; val and test never change."""
-    if task.kind.is_classification:
-        raise ConfigError(
-            f"negatives=exclude is for masks and boxes; {task.name} is {task.kind}.",
-            "Leave negatives out.",
-        )
-    if task.kind is Kind.SEGMENTATION and normalise(source.class_names[0]) != BACKGROUND:
-        raise ConfigError(
-            f"negatives=exclude needs a class {BACKGROUND}, which {task.name} does not have.",
-            "Leave negatives out.",
-        )
-    rows = source.rows("train")
-    opened = cached_samples if config.cache else DirectSamples
-    samples = opened(task, source, rows, config.bands)
-    kept = [i for i in selection.indices.tolist() if not samples[i].is_negative]
-    if not kept:
-        raise DataError(
-            f"No train sample of {task.name} shows an object.", "Leave negatives=exclude out."
-        )
-    ids = [rows.sample_ids[i] for i in kept]
-    return Selection(np.array(kept), selection.origin, digest(ids)[:16])
+    return rendering_for(task, config.raster, model.rasters, change=augment is Augment.SPECTRAL)
 
 
 def side_of(
     config: RunConfig,
     task: TaskSpec,
     model: ModelSpec,
-    rendering: Rendering | None,
     largest: Callable[[], int],
 ) -> int | None:
-    """Choose the side to which images are resized: the one given, else the model's.
+    """Resolve the side to which images are resized; None for spectra drawn at their raster's size.
 
-    A segmentation model takes any: that of the images, up to its own, in whole multiples of what
-    its encoder halves five times. `largest` reads that of the first image in pixels.
+    Segmentation models take any multiple of `HALVED`: the side of the images, up to the model's
+    own. `largest` reads the larger side of the first image in pixels.
     """
-    is_spectra = task.decode is Decode.SPECTRUM
-    if config.side is None and is_spectra and not model.fixed_size:
-        raster = None if rendering is None else rendering.raster
-        if raster is not None and not model.spectra_only:
-            least = min(raster.rows, raster.columns)
-            if least < model.smallest:
-                raise ConfigError(
-                    f"The raster {raster.name} gives images of {raster.rows} x {raster.columns}, "
-                    f"and {model.name} takes {model.smallest} at least.",
-                    f"Add side={model.input_size}, or choose another raster.",
-                )
-        return None
     if config.side is not None:
-        if (task.kind.is_classification and not is_spectra) or model.fixed_size:
-            raise ConfigError(
-                f"side={config.side} cannot be chosen: {model.name} takes images of "
-                f"{model.input_size} x {model.input_size} pixels.",
-                "Leave side out.",
-            )
-        if config.side < model.smallest:
-            raise ConfigError(
-                f"side={config.side} is too small: {model.name} takes images of at least "
-                f"{model.smallest} pixels.",
-                f"Give a side of at least {model.smallest}, best {model.input_size}.",
-            )
         return config.side
+    if task.decode is Decode.SPECTRUM and not model.fixed_size:
+        return None
     if task.kind is not Kind.SEGMENTATION or model.fixed_size:
         return model.input_size
     return min(model.input_size, -(-largest() // HALVED) * HALVED)
 
 
-def check_classes(source: Source) -> None:
-    """Refuse a train split that lacks a class: no model can learn it, and its score counts."""
-    train = source.rows("train")
-    counts = class_counts(train.targets, len(source.class_names))
-    if absent := [source.class_names[int(k)] for k in np.flatnonzero(counts == 0)]:
-        raise DataError(
-            f"{source.where} has no train sample of: {', '.join(absent)}.",
-            "Add train samples of these classes, or leave the classes out of a task of your own.",
-        )
+def loss_of(config: RunConfig, task: TaskSpec) -> LossName:
+    """Resolve the loss."""
+    if config.loss is not LossName.AUTO:
+        return config.loss
+    if task.kind.is_classification and config.outputs == 1:
+        return LossName.BINARY_CROSS_ENTROPY
+    return LossName(KINDS[task.kind].loss)
 
 
-def loss_of(config: RunConfig, task: TaskSpec) -> tuple[LossName, int]:
-    """Resolve the loss and the number of output nodes."""
-    if not task.kind.is_classification:
-        return _loss_of_pixels(config, task), len(task.classes)
-    cross_entropy, binary = LossName.CROSS_ENTROPY, LossName.BINARY_CROSS_ENTROPY
-    loss, outputs = config.loss, config.outputs
-    if loss is LossName.AUTO:
-        loss = binary if outputs == 1 else LossName(KINDS[task.kind].loss)
-    if outputs is not None and task.kind is not Kind.BINARY:
-        raise ConfigError(
-            f"outputs={outputs} is for binary tasks; {task.name} is {task.kind}, with one output "
-            f"for each of its {len(task.classes)} classes.",
-            "Leave outputs out.",
-        )
-    if loss not in (cross_entropy, binary):
-        raise ConfigError(
-            f"loss={loss} is for masks or boxes; {task.name} is {task.kind}.",
-            f"Choose {cross_entropy} or {binary}, or leave loss out.",
-        )
-    if loss is cross_entropy and task.kind is Kind.MULTILABEL:
-        raise ConfigError(
-            f"loss=cross_entropy allows one label per sample; {task.name} is multilabel.",
-            "Leave loss out: it is then binary_cross_entropy.",
-        )
-    if loss is cross_entropy and outputs == 1:
-        raise ConfigError(
-            "loss=cross_entropy compares the outputs of two nodes; outputs=1 gives one.",
-            "Set outputs=2, or loss=binary_cross_entropy.",
-        )
-    if task.kind is Kind.BINARY and outputs is None:
-        outputs = 1 if loss is binary else 2
-    return loss, outputs or len(task.classes)
-
-
-def _loss_of_pixels(config: RunConfig, task: TaskSpec) -> LossName:
-    """Resolve the loss of a segmentation or detection task."""
-    default = LossName(KINDS[task.kind].loss)
-    allowed = {Kind.SEGMENTATION: SEGMENTATION_LOSSES, Kind.DETECTION: (LossName.MODEL,)}
-    loss = default if config.loss is LossName.AUTO else config.loss
-    if loss not in allowed[task.kind]:
-        raise ConfigError(
-            f"loss={loss} is not for {task.kind} tasks such as {task.name}.",
-            f"Choose one of: {', '.join(allowed[task.kind])}.",
-        )
+def outputs_of(config: RunConfig, task: TaskSpec, loss: LossName) -> int:
+    """Resolve the number of output nodes."""
     if config.outputs is not None:
-        raise ConfigError(
-            f"outputs={config.outputs} is for binary tasks; {task.name} is {task.kind}.",
-            "Leave outputs out.",
-        )
-    return loss
+        return config.outputs
+    is_one = task.kind is Kind.BINARY and loss is LossName.BINARY_CROSS_ENTROPY
+    return 1 if is_one else len(task.classes)
 
 
 def weights_of(config: RunConfig, model: ModelSpec, digest_of: Callable[[str], str]) -> str | None:
@@ -327,34 +489,4 @@ def weights_of(config: RunConfig, model: ModelSpec, digest_of: Callable[[str], s
         return None
     if config.weights is not None:
         return digest_of(config.weights)
-    if model.weights is None:
-        raise WeightsError(
-            f"There are no pre-trained weights of {model.name}, which mode={config.mode} needs.",
-            "Add mode=scratch, or weights=PATH.",
-        )
-    return model.weights.name
-
-
-def augment_of(
-    augment: Augment,
-    task: TaskSpec,
-    model: ModelSpec,
-    protocol: Protocol = Protocol.ONLINE,
-    views: str = "1",
-) -> Augment:
-    """Choose changes that leave the label alone: an orbital view has no up, a rover's has."""
-    if protocol is Protocol.CACHED:
-        return Augment.D4 if views == Views.D4 else Augment.NONE
-    is_spectra = task.decode is Decode.SPECTRUM
-    if augment is Augment.AUTO:
-        if is_spectra:
-            return Augment.NONE if model.library is Library.TABULAR else Augment.SPECTRAL
-        choices = {Platform.ORBITER: Augment.D4, Platform.ROVER: Augment.HFLIP}
-        return choices.get(task.platform, Augment.NONE)
-    fits = (Augment.NONE, Augment.SPECTRAL) if is_spectra else set(Augment) - {Augment.SPECTRAL}
-    if augment not in fits or (augment is not Augment.NONE and model.library is Library.TABULAR):
-        raise ConfigError(
-            f"augment={augment} has no meaning for {task.name} with {model.name}.",
-            "Leave augment out, or set augment=none.",
-        )
-    return augment
+    return None if model.weights is None else model.weights.name

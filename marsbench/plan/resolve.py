@@ -10,12 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from marsbench.base.errors import ConfigError, NotAvailableError
 from marsbench.base.files import file_digest
 from marsbench.config.identity import identity, run_id
 from marsbench.config.schema import (
     Augment,
-    Imbalance,
     LossName,
     Negatives,
     Protocol,
@@ -30,24 +28,21 @@ from marsbench.data.rendering import Rendering
 from marsbench.data.rows import Source
 from marsbench.data.sources import open_source
 from marsbench.data.subsets import Selection, select
-from marsbench.models.spec import Library, ModelSpec
+from marsbench.models.spec import ModelSpec
 from marsbench.models.zoo.catalog import get_model
 from marsbench.models.zoo.spectra import VERSION as MODELS_VERSION
 from marsbench.plan.choices import (
-    augment_of,
-    balance_of,
-    check_classes,
-    check_model,
-    loss_of,
-    protocol_of,
+    Case,
+    check,
+    is_table,
+    outputs_of,
     rendered_by,
-    rendering_of,
     side_of,
     weights_of,
-    without_negatives,
 )
+from marsbench.plan.samples import balance_of, check_classes, without_negatives
 from marsbench.tasks.catalog import get_task
-from marsbench.tasks.kinds import KINDS, Kind
+from marsbench.tasks.kinds import KINDS
 from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
 
 
@@ -104,7 +99,7 @@ class Plan:
             loss=None if self.loss == KINDS[self.task.kind].loss else self.loss,
             outputs=None if self.num_outputs == len(self.task.classes) else self.num_outputs,
             spectra=self._spectra,
-            trains=self.model.library is not Library.TABULAR,
+            trains=not is_table(self.model),
         )
 
     @property
@@ -243,63 +238,31 @@ def resolve(config: RunConfig, shared: Resolver | None = None) -> Plan:
             cannot run such a task.
     """
     shared = shared or Resolver()
-    task = shared.task(config.task)
-    model = get_model(config.model)
-    is_spectra = task.decode is Decode.SPECTRUM
-    if model.spectra_only and not is_spectra:
-        raise NotAvailableError(
-            f"Model {model.name} is for spectra; the samples of {task.name} are images.",
-            "`marsbench list models` shows what each model serves.",
-        )
-    if task.kind not in model.kinds:
-        raise NotAvailableError(
-            f"Model {model.name} does not serve {task.kind} tasks such as {task.name}.",
-            "`marsbench list models` shows what each model serves.",
-        )
-    if config.compile and task.kind is Kind.DETECTION:
-        raise ConfigError(
-            f"compile=true has no effect on detectors such as {model.name}.", "Leave compile out."
-        )
-    check_model(config, task, model)
-    protocol = protocol_of(config, task)
+    case = Case(config, shared.task(config.task), get_model(config.model))
+    check(case)
+    task, model = case.task, case.model
     weights = weights_of(config, model, shared.file_digest)
     subset = parse_subset(config.subset)
     source = shared.source(config, task, subset)
     for split in SPLITS if config.folds is None else ("train",):
-        source.rows(split)  # raises if the split lacks
-    if config.folds is not None and not task.kind.is_classification:
-        raise ConfigError(
-            f"folds={config.folds} is for tasks of labels; {task.name} is {task.kind}.",
-            "Leave folds out.",
-        )
+        source.rows(split)  # raises if the split is missing
     if source.holds == Subset() and task.kind.is_classification:
         check_classes(source)
     selection = shared.selection(source, subset)
     if config.negatives is Negatives.EXCLUDE:
         selection = without_negatives(config, task, source, selection)
-    augment = augment_of(config.augment, task, model, protocol, config.views)
-    rendering = rendering_of(config, task, model, augment)
-    if config.imbalance is Imbalance.OVERSAMPLE and augment is Augment.NONE:
-        raise ConfigError(
-            "imbalance=oversample repeats samples, which needs augmentation to make them differ; "
-            f"augment={config.augment} makes none on {task.name}.",
-            "Set views=d4, or choose another imbalance."
-            if protocol is Protocol.CACHED
-            else "Set augment=d4 or augment=hflip, or choose another imbalance.",
-        )
-    loss, num_outputs = loss_of(config, task)
     return Plan(
         config=config,
         task=task,
         source=source,
         selection=selection,
         model=model,
-        augment=augment,
+        augment=case.augment,
         weights=weights,
-        side=side_of(config, task, model, rendering, lambda: shared.largest_side(source)),
+        side=side_of(config, task, model, lambda: shared.largest_side(source)),
         balance=balance_of(config, task, source, selection),
-        loss=loss,
-        num_outputs=num_outputs,
-        protocol=protocol,
-        rendering=rendering,
+        loss=case.loss,
+        num_outputs=outputs_of(config, task, case.loss),
+        protocol=case.protocol,
+        rendering=case.rendering,
     )

@@ -81,7 +81,7 @@ def predict_spectra(
             f"The model of {record.run_id} was not kept: there is no {absent[0] / name}.",
             "Run it again with save_model=true.",
         )
-    rendering = rendering_of(config, spec, model, augment_of(config.augment, spec, model))
+    rendering = rendering_of(config, spec, model, augment_of(config, spec, model))
     chosen = None if rendering is None else rendering.raster
     _check_version(record, rendering)
     if model.library is Library.TABULAR:
@@ -136,7 +136,7 @@ def _networks(
     networks = [_network(record, config, model, chosen, place) for place in places]
     side = config.side or (model.input_size if model.fixed_size else None)
     order = track(range(len(spectra)), f"Predicting with {record.model}", len(spectra))
-    views = config.num_views
+    views = config.draws
     return np.stack([_one(networks, chosen, views, side, spectra, ids, i) for i in order])
 
 

@@ -16,6 +16,7 @@ import yaml
 
 from marsbench.base import keys, paths
 from marsbench.base.errors import ConfigError, MarsbenchError, unknown_name
+from marsbench.config.renamed import renamed, renamed_axes
 from marsbench.config.schema import RunConfig, canonical_subset, check_key
 from marsbench.models.zoo.catalog import get_model
 from marsbench.plan.tuned import filled
@@ -146,7 +147,7 @@ def _keys(values: Any, where: str, problems: list[str]) -> dict[str, Any]:
     if not isinstance(values or {}, Mapping):
         problems.append(f"'{where}' is no mapping of keys to values.")
         return {}
-    flat = keys.flatten(values or {})
+    flat = renamed(keys.flatten(values or {}))
     for key in flat:
         _check(lambda key=key: check_key(key), problems)
         if key in _ALONE:
@@ -160,6 +161,7 @@ def _grid(
     if not isinstance(entry, Mapping):
         problems.append(f"The grid {entry!r} is no mapping of keys to values.")
         return Grid(unnamed, {})
+    entry = renamed_axes(entry)
     name = str(entry.get("name", suite))
     axes: dict[str, tuple[Any, ...]] = dict(_DEFAULTS)
     for key, value in entry.items():

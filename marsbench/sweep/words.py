@@ -10,6 +10,7 @@ from typing import Any
 
 from marsbench.base import keys
 from marsbench.base.errors import ConfigError
+from marsbench.config.renamed import renamed
 from marsbench.config.schema import RunConfig, check_key
 from marsbench.plan.tuned import KEYS
 from marsbench.results.store import Store
@@ -58,8 +59,7 @@ def read_words(
         if key in given:
             raise ConfigError(f"'{key}' is given twice.", "Give several values as A,B.")
         given[key] = value
-    for key in chosen:
-        del given[key]
+    given = renamed({key: value for key, value in given.items() if key not in chosen})
     name = given.pop(SUITE, "")
     if not name:
         raise ConfigError(

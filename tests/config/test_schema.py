@@ -34,7 +34,7 @@ HASHED = {
     "side": None,  # enters as the input's size
     "negatives": "exclude",
     "raster": None,  # enters resolved
-    "views": 16,
+    "draws": 16,
     "folds": 4,
     "strict": None,  # enters with the data revision
     "source": None,
@@ -213,7 +213,9 @@ def test_bad_subsets(name: str) -> None:
         ({**BASE, "loss": "mse"}, ["loss", "mse", "cross_entropy"]),
         ({**BASE, "outputs": 3}, ["outputs", "3"]),
         ({**BASE, "trainer.devices": 0}, ["trainer.devices", "at least 1"]),
-        ({**BASE, "mode": "scratch", "weights": "x.pth"}, ["scratch", "weights"]),
+        ({**BASE, "views": "d5"}, ["'views' is d5"]),
+        ({**BASE, "views": "d4", "protocol": "online"}, ["protocol=cached augment=d4"]),
+        ({**BASE, "views": 3, "draws": 2}, ["views=3 is now draws=3"]),
     ],
 )
 def test_bad_values_name_the_key_and_the_way_out(values: dict[str, Any], words: list[str]) -> None:

@@ -32,7 +32,7 @@ def runs(
     models: list[dict[str, Any]] = [
         {"model": "kernel_logistic"},
         {"model": "logistic_regression"},
-        {"model": "gru_net", "views": 2, "trainer.checkpoint": "last"},
+        {"model": "gru_net", "draws": 2, "trainer.checkpoint": "last"},
     ]
     return store, [marsbench.run(**keys(store, **common, **one)).run_id for one in models]
 

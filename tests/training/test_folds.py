@@ -70,7 +70,7 @@ def test_no_model_has_seen_what_it_is_scored_on(
 
 
 def test_out_of_fold_predictions_are_the_scored_split(challenge: Path, tmp_path: Path) -> None:
-    record = marsbench.run(**keys(tmp_path, root=str(challenge), folds=3, views=2))
+    record = marsbench.run(**keys(tmp_path, root=str(challenge), folds=3, draws=2))
     assert record.scored_split == "oof"
     assert record.score == record.metrics["oof"]["log_loss"]
     assert len(record.checkpoint["folds"]) == 3

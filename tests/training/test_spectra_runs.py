@@ -55,10 +55,10 @@ def test_frozen_features_of_spectra(tmp_path: Path) -> None:
         ({"raster": "nonsense"}, "Unknown raster 'nonsense'"),
         ({"raster": "gcms_benchmark"}, "raster=gcms_benchmark is for gc; ega_ms is ega"),
         ({"augment": "d4"}, "augment=d4 has no meaning for ega_ms"),
-        ({"model": "kernel_logistic", "views": 3}, "views=3: kernel_logistic draws nothing"),
+        ({"model": "kernel_logistic", "draws": 3}, "draws=3: kernel_logistic draws nothing"),
         ({"model": "kernel_logistic", "raster": "ega_benchmark"}, "takes engineered features"),
         ({"model": "lightgbm", "mode": "frozen"}, "mode=frozen has no meaning for lightgbm"),
-        ({"task": "frost_cls", "model": "timm:test_resnet", "views": 2}, "views=2 is for spectra"),
+        ({"task": "frost_cls", "model": "timm:test_resnet", "draws": 2}, "draws=2 is for spectra"),
         ({"task": "frost_cls", "model": "timm:test_resnet", "augment": "spectral"}, "no meaning"),
         ({"task": "frost_cls", "model": "gru_net"}, "does not serve|is for spectra"),
         ({"task": "boulder_seg", "model": "unet_lite0", "folds": 2}, "folds=2 is for tasks of"),
@@ -72,7 +72,7 @@ def test_what_has_no_meaning_is_refused(more: dict[str, Any], message: str, tmp_
 
 @pytest.mark.parametrize(
     "more",
-    [{"views": 3}, {"raster": "ega_first_place"}, {"folds": 3}, {"trainer.checkpoint": "last"}],
+    [{"draws": 3}, {"raster": "ega_first_place"}, {"folds": 3}, {"trainer.checkpoint": "last"}],
 )
 def test_what_moves_the_score_is_in_the_id(more: dict[str, Any], tmp_path: Path) -> None:
     values = keys(tmp_path, source="demo", size=0.05)

@@ -30,7 +30,7 @@ from marsbench.base.errors import DataError, TrainingError
 from marsbench.base.files import write_text
 from marsbench.base.progress import steps, tell
 from marsbench.config.identity import PIPELINE, digest
-from marsbench.config.schema import Augment, Mode, Precision, Views
+from marsbench.config.schema import Augment, Mode, Precision
 from marsbench.data import decode
 from marsbench.data.datamodule import Speaking, check_batch, collate, default_workers
 from marsbench.data.dataset import MarsDataset
@@ -49,7 +49,8 @@ VERSION = 1
 """Part of the key: raise it whenever features come out otherwise."""
 
 NUM_TURNED = 8
-"""Views of ``views=d4``: flips and quarter turns, numbered by the three bits of a draw's seed."""
+"""Views of ``protocol=cached augment=d4``: flips and quarter turns,
+numbered by the three bits of a draw's seed."""
 
 _FEATURES = "features.f32"
 _TOLD = "features.json"
@@ -118,7 +119,7 @@ class Encoder:
 
     def views(self, split: str) -> int:
         """Views that are encoded: beside the upright one, of train images, for augmentation."""
-        turned = self.plan.config.views == Views.D4 and split == "train"
+        turned = self.plan.augment is Augment.D4 and split == "train"
         return NUM_TURNED if turned else 1
 
     def encode(self, split: str) -> Encoded:

@@ -66,7 +66,7 @@ def evaluate(
     objective = module.objective
     if isinstance(objective, MaskObjective) and folder is not None and dataset.split == "test":
         objective.keep = _map_writer(folder / MAPS)
-    with dataset.averaged(module.config.num_views):
+    with dataset.averaged(module.config.draws):
         interruptible(
             trainer,
             lambda: trainer.predict(module, data.ordered(dataset), return_predictions=False),

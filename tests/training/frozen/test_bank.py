@@ -107,7 +107,7 @@ def test_the_online_loop_from_the_same_head_gives_the_same(
         return module
 
     monkeypatch.setattr(runner, "build_module", begun_alike)
-    for more in ({}, {"views": "d4"}):
+    for more in ({}, {"protocol": "cached", "augment": "d4"}):
         base = {"seed": 3, "optim.lr": 0.01, "trainer.precision": "64-true"}
         cached = marsbench.run(
             **config(toy, tmp_path, weights, **base, **more).to_dict() | {"store": str(tmp_path)}
@@ -268,13 +268,13 @@ def test_a_bank_killed_by_force_is_resumed(toy: str, weights: str, tmp_path: Pat
     ("more", "message"),
     [
         ({"protocol": "cached", "mode": "finetune"}, "trains the backbone"),
-        ({"protocol": "cached", "augment": "d4"}, "views=d4 caches"),
+        ({"protocol": "cached", "augment": "hflip"}, "changes images at random"),
+        ({"mode": "scratch", "weights": "x.pth"}, "weights=x.pth has no meaning"),
         ({"protocol": "cached", "trainer.devices": 2}, "one device"),
-        ({"views": "d4", "mode": "finetune"}, "views=d4 is for heads"),
-        ({"views": "d5"}, "'views' is d5"),
+        ({"views": "d4", "mode": "finetune"}, "trains the backbone"),
         ({"optim.name": "lbfgs", "mode": "finetune"}, "optim.name=lbfgs is for heads"),
         ({"optim.name": "lbfgs", "scheduler.name": "cosine"}, "chooses its own steps"),
-        ({"optim.name": "lbfgs", "views": "d4"}, "views has no meaning for optim.name=lbfgs"),
+        ({"optim.name": "lbfgs", "views": "d4"}, "augment=d4 has no meaning for optim.name=lbfgs"),
         ({"optim.name": "lbfgs", "optim.lr": 0.1}, "optim.lr has no meaning"),
         ({"logger.tensorboard": True}, "write their curves as CSV alone"),
     ],

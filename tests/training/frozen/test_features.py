@@ -30,7 +30,10 @@ def test_turned_views_are_encoded_once_each(
     toy: str, weights: str, tmp_path: Path, encoded: list[tuple[str, int]]
 ) -> None:
     plain, turned = run_all(
-        [config(toy, tmp_path, weights), config(toy, tmp_path, weights, views="d4")]
+        [
+            config(toy, tmp_path, weights),
+            config(toy, tmp_path, weights, protocol="cached", augment="d4"),
+        ]
     )
     assert plain.run_id != turned.run_id
     assert turned.identity["augment"] == turned.identity["views"] == "d4"

@@ -1,0 +1,53 @@
+"""Train samples of a run: the classes they must have, those left out, and how they are drawn."""
+
+import numpy as np
+
+from marsbench.base.errors import ConfigError, DataError
+from marsbench.config.identity import digest
+from marsbench.config.schema import RunConfig
+from marsbench.data.cache import DirectSamples, cached_samples
+from marsbench.data.imbalance import Balance, balance, class_counts
+from marsbench.data.rows import Source
+from marsbench.data.subsets import Selection
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import BACKGROUND, TaskSpec, normalise
+
+
+def check_classes(source: Source) -> None:
+    """Refuse a train split that lacks a class: no model can learn it, and its score counts."""
+    train = source.rows("train")
+    counts = class_counts(train.targets, len(source.class_names))
+    if absent := [source.class_names[int(k)] for k in np.flatnonzero(counts == 0)]:
+        raise DataError(
+            f"{source.where} has no train sample of: {', '.join(absent)}.",
+            "Add train samples of these classes, or leave the classes out of a task of your own.",
+        )
+
+
+def without_negatives(
+    config: RunConfig, task: TaskSpec, source: Source, selection: Selection
+) -> Selection:
+    """Leave out train samples that show no object; val and test never change."""
+    if task.kind is Kind.SEGMENTATION and normalise(source.class_names[0]) != BACKGROUND:
+        raise ConfigError(
+            f"negatives=exclude needs a class {BACKGROUND}, which {task.name} does not have.",
+            "Leave negatives out.",
+        )
+    rows = source.rows("train")
+    opened = cached_samples if config.cache else DirectSamples
+    samples = opened(task, source, rows, config.bands)
+    kept = [i for i in selection.indices.tolist() if not samples[i].is_negative]
+    if not kept:
+        raise DataError(
+            f"No train sample of {task.name} shows an object.", "Leave negatives=exclude out."
+        )
+    ids = [rows.sample_ids[i] for i in kept]
+    return Selection(np.array(kept), selection.origin, digest(ids)[:16])
+
+
+def balance_of(config: RunConfig, task: TaskSpec, source: Source, selection: Selection) -> Balance:
+    """Choose the draws and the weights of the train samples."""
+    if not task.kind.is_classification:
+        return Balance(np.arange(len(selection.indices)), None)
+    targets = source.rows("train").targets[selection.indices]
+    return balance(targets, config.imbalance, config.seed, source.class_names)
