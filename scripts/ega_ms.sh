@@ -30,16 +30,16 @@ for seed in 0 1 2 3; do
   fold mode=scratch model=boosted_stack seed=$seed "$@"
 done
 for seed in 0 1; do
-  network mode=scratch model=conv1d_net seed=$seed trainer.max_epochs=40 optim.lr=1e-3 views=5 "$@"
-  network mode=scratch model=gru_net seed=$seed trainer.max_epochs=40 optim.lr=3e-3 views=5 "$@"
+  network mode=scratch model=conv1d_net seed=$seed trainer.max_epochs=40 optim.lr=1e-3 draws=5 "$@"
+  network mode=scratch model=gru_net seed=$seed trainer.max_epochs=40 optim.lr=3e-3 draws=5 "$@"
 done
 for seed in 1 2; do
   network mode=scratch model=conv1d_net seed=$seed raster=ega_first_place trainer.max_epochs=80 \
-    optim.lr=1e-3 views=8 "$@"
+    optim.lr=1e-3 draws=8 "$@"
 done
 network mode=scratch model=gru_net raster=ega_first_place trainer.max_epochs=80 optim.lr=3e-3 \
-  views=8 "$@"
-network mode=finetune model=efficientnet_lite0 trainer.max_epochs=20 optim.lr=5e-4 views=16 "$@"
+  draws=8 "$@"
+network mode=finetune model=efficientnet_lite0 trainer.max_epochs=20 optim.lr=5e-4 draws=16 "$@"
 # The first is the benchmark.
 marsbench ensemble --store "$store" "${runs[@]:1}"
 marsbench ensemble --store "$store" --weights fitted "${runs[@]:1}"

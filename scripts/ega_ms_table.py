@@ -8,7 +8,7 @@ import sys
 from marsbench.results.store import Store
 
 HEAD = (
-    "| model | mode | seed | raster | views | log loss | micro AP | SAM log loss | minutes |",
+    "| model | mode | seed | raster | draws | log loss | micro AP | SAM log loss | minutes |",
     "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
 )
 
@@ -24,10 +24,11 @@ def main() -> None:
         sam = found.get("log_loss/instrument=sam_testbed")
         how = "weighed, " if "weights" in record.checkpoint else "mean "
         of = f", {how}of {len(record.parents)} runs" if record.parents else ""
+        draws = "" if of else record.identity.get("views", 1)
         minutes = (record.timing["train"] + record.timing["eval"]) / 60
         sys.stdout.write(
             f"| {record.model}{of} | {record.mode} | {'' if of else record.seed} | "
-            f"{record.config.get('raster') or ''} | {record.config.get('views', '')} | "
+            f"{record.config.get('raster') or ''} | {draws} | "
             f"{found['log_loss']:.4f} | {found['ap_micro']:.4f} | "
             f"{'' if sam is None else f'{sam:.3f}'} | {minutes:.1f} |\n"
         )

@@ -44,7 +44,7 @@ done
 for seed in 0 1; do
   for choice in "conv1d_net 1e-3" "gru_net 3e-3"; do
     read -r model rate <<< "$choice"
-    marsbench run "${fold[@]}" model="$model" seed="$seed" optim.lr="$rate" views=5 \
+    marsbench run "${fold[@]}" model="$model" seed="$seed" optim.lr="$rate" draws=5 \
       trainer.max_epochs=40 trainer.checkpoint=last optim.batch_size=16 optim.weight_decay=0.01 \
       scheduler.name=cosine trainer.gradient_clip_val=1.0
   done

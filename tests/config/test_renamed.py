@@ -29,7 +29,7 @@ D4 = {"protocol": "cached", "augment": "d4"}
 def test_old_and_new_keys_have_the_old_id(
     old: dict[str, Any], new: dict[str, Any], augment: Augment, protocol: Protocol, expected: str
 ) -> None:
-    facts = {
+    facts: dict[str, Any] = {
         "kind": "binary",
         "data_revision": "r1",
         "subset_digest": "d1",
