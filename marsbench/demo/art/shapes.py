@@ -271,7 +271,6 @@ def speckled(rng: np.random.Generator, canvas: Canvas, colour: Colour, depth: fl
     """The colour with grains of other lightness, (3, rows, columns).
 
     Args:
-        rng: Source of randomness.
         canvas: The canvas that it is for.
         colour: Mean colour.
         depth: Contrast of the grains; 0 for none.
@@ -293,8 +292,6 @@ def view(
     """An empty canvas from a random point of view.
 
     Args:
-        rng: Source of randomness.
-        side: Side of the image in pixels.
         size: Side of the part as a share of the image's.
         turn: Greatest turn to either side in the image plane, in degrees.
         drift: Greatest offset from the image's centre, as a share of its side.
@@ -361,7 +358,6 @@ def lit(
 
     Args:
         canvas: What was painted.
-        rng: Source of randomness.
         dust: Factor on how much dust lies on it.
         shadow: How dark its shadow is on the ground around it, in [0, 1]; 0 for none.
 

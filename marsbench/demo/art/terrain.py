@@ -35,9 +35,6 @@ def _coordinates(size: int) -> tuple[Field, Field]:
 def coordinates(size: int) -> tuple[Field, Field]:
     """Position of every pixel.
 
-    Args:
-        size: Side of the scene in pixels.
-
     Returns:
         Distance east and north of the north-west corner in pixels, each (size, size) and
         read-only; the second is never positive.
@@ -113,8 +110,6 @@ def fractal(
     """Fractal noise by spectral synthesis: power falls with frequency as ``f ** -beta``.
 
     Args:
-        rng: Source of randomness.
-        size: Side of the field in pixels.
         beta: Spectral exponent: 0 is white noise, about 2 a rough surface, above 3 rolling
             hills.
         longest: Wavelength in pixels above which there is no power; None keeps all.
@@ -233,8 +228,6 @@ def dunes(rng: np.random.Generator, size: int, wavelength: float, wind_deg: floa
     """Transverse dunes breaking up into barchans: gentle windward side, steep slip face.
 
     Args:
-        rng: Source of randomness.
-        size: Side of the field in pixels.
         wavelength: Distance from crest to crest in pixels.
         wind_deg: Azimuth the wind blows towards; slip faces look that way.
 
@@ -264,8 +257,6 @@ def ripples(rng: np.random.Generator, size: int, wavelength: float, wind_deg: fl
     """Ripples of unit amplitude with forking, slightly wavy crests across the wind.
 
     Args:
-        rng: Source of randomness.
-        size: Side of the field in pixels.
         wavelength: Distance from crest to crest in pixels.
         wind_deg: Azimuth the wind blows towards.
     """
@@ -278,8 +269,6 @@ def gullies(rng: np.random.Generator, size: int, spacing: float, downhill_deg: f
     """A slope cut by gullies: alcoves at the top, channels between spurs, aprons below.
 
     Args:
-        rng: Source of randomness.
-        size: Side of the field in pixels.
         spacing: Distance between neighbouring channels in pixels.
         downhill_deg: Azimuth the slope falls towards.
 
@@ -316,8 +305,6 @@ def polygons(rng: np.random.Generator, size: int, cell: float) -> Field:
     """Thermal-contraction polygons: the network of troughs between them.
 
     Args:
-        rng: Source of randomness.
-        size: Side of the field in pixels.
         cell: Typical diameter of a polygon in pixels.
 
     Returns:
@@ -353,7 +340,6 @@ def crater(size: int, east: float, south: float, radius: float, *, freshness: fl
     """Relief of one simple crater: bowl, raised rim, ejecta thinning outwards.
 
     Args:
-        size: Side of the field in pixels.
         east: Column of the centre, may lie outside.
         south: Row of the centre, may lie outside.
         radius: Distance from the centre to the rim in pixels.
@@ -375,8 +361,6 @@ def craters(rng: np.random.Generator, size: int, count: int, smallest: float) ->
     """Relief of several craters, small ones more numerous, each of its own freshness.
 
     Args:
-        rng: Source of randomness.
-        size: Side of the field in pixels.
         count: Number of craters.
         smallest: Least radius in pixels; the number above a radius falls with its square.
 
@@ -420,7 +404,6 @@ def streaks(
     """Soft spots, each drawn out to one side into a fan that widens and fades.
 
     Args:
-        size: Side of the field in pixels.
         centres: Column and row of the spots, (count, 2).
         widths: Radii of the spots in pixels, (count,).
         lengths: Lengths of the fans in pixels, (count,); 0 leaves a round spot.
@@ -465,7 +448,6 @@ def sensor(image: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
 
     Args:
         image: Radiance in any unit, (size, size).
-        rng: Source of randomness.
 
     Returns:
         Grey values, (size, size).
@@ -483,7 +465,6 @@ def displayed(radiance: Field, rng: np.random.Generator, gamma_spread: float) ->
 
     Args:
         radiance: Light in any unit, (size, size).
-        rng: Source of randomness.
         gamma_spread: Standard deviation of the logarithm of gamma.
 
     Returns:

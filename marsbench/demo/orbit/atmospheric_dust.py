@@ -32,9 +32,7 @@ def render_edr(rng: np.random.Generator, label: str, side: int) -> NDArray[np.ui
     """Draw one raw image.
 
     Args:
-        rng: Source of randomness.
         label: ``"Dusty"`` or ``"Non dusty"``.
-        side: Side of the image in pixels.
 
     Returns:
         Grey values, (side, side, 1).
@@ -46,9 +44,7 @@ def render_rdr(rng: np.random.Generator, label: str, side: int) -> NDArray[np.ui
     """Draw one processed image.
 
     Args:
-        rng: Source of randomness.
         label: ``"Dusty"`` or ``"Non dusty"``.
-        side: Side of the image in pixels.
 
     Returns:
         Grey values, (side, side, 1).
@@ -139,10 +135,8 @@ def _through_air(
     """See the ground through dust.
 
     Args:
-        rng: Source of randomness.
         height: Elevation in pixels, (side, side).
         albedo: Brightness of the ground relative to its mean, (side, side).
-        light: Where the sun is.
         depth: Optical depth of the dust.
 
     Returns:

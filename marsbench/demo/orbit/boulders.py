@@ -21,10 +21,6 @@ from marsbench.demo.scene import Scene
 def draw_seg(rng: np.random.Generator, side: int) -> Scene:
     """Boulders and their mask: 1 on the boulders, 0 on their shadows.
 
-    Args:
-        rng: Source of randomness.
-        side: Side of the picture in pixels.
-
     Returns:
         Grey values, (side, side, 1), and mask.
     """
@@ -34,10 +30,6 @@ def draw_seg(rng: np.random.Generator, side: int) -> Scene:
 def draw_det(rng: np.random.Generator, side: int) -> Scene:
     """Boulders and their boxes, which leave out the shadows.
 
-    Args:
-        rng: Source of randomness.
-        side: Side of the picture in pixels.
-
     Returns:
         Grey values, (side, side, 1), boxes and labels.
     """
@@ -46,10 +38,6 @@ def draw_det(rng: np.random.Generator, side: int) -> Scene:
 
 def draw(rng: np.random.Generator, side: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Ground strewn with boulders.
-
-    Args:
-        rng: Source of randomness.
-        side: Side of the picture in pixels.
 
     Returns:
         Grey values, (side, side, 1), and the number of the boulder in every pixel, from 1,
@@ -93,7 +81,6 @@ def _boulder(
     """Put one boulder on the ground, unless the border leaves too little of it.
 
     Args:
-        rng: Source of randomness.
         height: Elevation in pixels, changed in place, (side, side).
         albedo: Albedo, changed in place, (side, side).
         owner: Number of the boulder in every pixel, changed in place, (side, side).
@@ -122,7 +109,6 @@ def _facets(rng: np.random.Generator, x: Field, y: Field) -> Field:
     """Distance from a boulder's middle, such that 1 is a polygon with rounded corners.
 
     Args:
-        rng: Source of randomness.
         x: Position to the right of the middle, (1, columns).
         y: Position below it, (rows, 1).
 
@@ -147,7 +133,6 @@ def _pits(rng: np.random.Generator, height: Field) -> Field:
     """Add craters as small as boulders, and at times a larger one.
 
     Args:
-        rng: Source of randomness.
         height: Elevation in pixels, changed in place, (side, side).
 
     Returns:

@@ -102,9 +102,7 @@ def render_ctx(rng: np.random.Generator, label: str, side: int) -> NDArray[np.ui
     """Draw one pair at the scale of the Context Camera, six metres a pixel.
 
     Args:
-        rng: Source of randomness.
         label: ``"Change"`` or ``"No change"``.
-        side: Side of the images in pixels.
 
     Returns:
         Grey values, (side, side, 2): before and after.
@@ -116,9 +114,7 @@ def render_hirise(rng: np.random.Generator, label: str, side: int) -> NDArray[np
     """Draw one pair at the scale of HiRISE, some decimetres a pixel.
 
     Args:
-        rng: Source of randomness.
         label: ``"Change"`` or ``"No change"``.
-        side: Side of the images in pixels.
 
     Returns:
         Grey values, (side, side, 2): before and after.

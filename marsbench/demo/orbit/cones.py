@@ -25,10 +25,6 @@ EMPTY = 1.0 / 3.0
 def draw_seg(rng: np.random.Generator, side: int) -> Scene:
     """Cones and their mask: 1 from the foot inwards; a third of the pictures has none.
 
-    Args:
-        rng: Source of randomness.
-        side: Side of the picture in pixels.
-
     Returns:
         Grey values, (side, side, 1), and mask.
     """
@@ -37,10 +33,6 @@ def draw_seg(rng: np.random.Generator, side: int) -> Scene:
 
 def draw_det(rng: np.random.Generator, side: int) -> Scene:
     """Cones and their boxes, from foot to foot; every picture has some, as published.
-
-    Args:
-        rng: Source of randomness.
-        side: Side of the picture in pixels.
 
     Returns:
         Grey values, (side, side, 1), boxes and labels.
@@ -54,8 +46,6 @@ def draw(
     """A plain with cones and what looks like them.
 
     Args:
-        rng: Source of randomness.
-        side: Side of the picture in pixels.
         empty: Chance of a picture without cones.
 
     Returns:
@@ -102,7 +92,6 @@ def _cone(
     """Build one cone into a scene, unless the border leaves too little of it.
 
     Args:
-        rng: Source of randomness.
         height: Elevation in pixels, changed in place, (side, side).
         albedo: Albedo, changed in place, (side, side).
         owner: Number of the cone in every pixel, changed in place, (side, side).

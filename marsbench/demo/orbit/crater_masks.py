@@ -72,10 +72,6 @@ class Canvas:
 def draw_binary(rng: np.random.Generator, side: int) -> Scene:
     """Craters of all kinds and their mask: 1 inside the rim.
 
-    Args:
-        rng: Source of randomness.
-        side: Side of the picture in pixels.
-
     Returns:
         Grey values, (side, side, 1), and mask.
     """
@@ -85,10 +81,6 @@ def draw_binary(rng: np.random.Generator, side: int) -> Scene:
 
 def draw_multi(rng: np.random.Generator, side: int) -> Scene:
     """Craters and the mask of their kinds: 1 Other, 2 Layered, 3 Buried, 4 Secondary.
-
-    Args:
-        rng: Source of randomness.
-        side: Side of the picture in pixels.
 
     Returns:
         Grey values, (side, side, 1), and mask.
@@ -196,7 +188,6 @@ def _sheets(
     """Thickness in pixels of ejecta that flowed: lobes, grooves, a rampart along the edge.
 
     Args:
-        rng: Source of randomness.
         rho: Distance from the centre, 1 on the rim, (rows, columns).
         angle: Angle around the centre in radians, the same shape.
         radius: Radius of the crater in pixels.

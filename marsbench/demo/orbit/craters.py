@@ -59,8 +59,6 @@ def relief(
     """Relief of one crater with spurs on its walls and lumpy ejecta around.
 
     Args:
-        rng: Source of randomness.
-        size: Side of the field in pixels.
         east: Column of the centre.
         south: Row of the centre.
         radius: Mean distance from the centre to the rim in pixels.
@@ -92,7 +90,6 @@ def dig(rng: np.random.Generator, height: Field, column: float, row: float, radi
     """Add one crater of any freshness to a relief.
 
     Args:
-        rng: Source of randomness.
         height: Elevation in pixels, changed in place, (side, side).
         column: Column of the centre, may lie outside.
         row: Row of the centre, may lie outside.
@@ -109,10 +106,6 @@ def dig(rng: np.random.Generator, height: Field, column: float, row: float, radi
 
 def crater_scene(rng: np.random.Generator, side: int) -> Site:
     """One crater wide enough to show its rim, perhaps with small ones around it.
-
-    Args:
-        rng: Source of randomness.
-        side: Side of the scene in pixels.
 
     Returns:
         The scene; its mark is the inside of the crater.
@@ -152,8 +145,6 @@ def rays(
     """Ejecta of a fresh impact: a ragged halo that breaks up into feathery rays.
 
     Args:
-        rng: Source of randomness.
-        size: Side of the field in pixels.
         east: Column of the impact.
         south: Row of the impact.
         halo: Radius of the halo in pixels.
@@ -194,10 +185,6 @@ def _ray_lengths(rng: np.random.Generator, halo: float, reach: float) -> NDArray
 
 def impact_scene(rng: np.random.Generator, side: int) -> Site:
     """A fresh impact on dusty ground with its ejecta.
-
-    Args:
-        rng: Source of randomness.
-        side: Side of the scene in pixels.
 
     Returns:
         The scene; its mark is the opacity of the ejecta.

@@ -48,10 +48,6 @@ class Devil:
 def draw(rng: np.random.Generator, side: int) -> Scene:
     """Dust devils and boxes around their columns, without the shadows.
 
-    Args:
-        rng: Source of randomness.
-        side: Side of the picture in pixels.
-
     Returns:
         Grey values, (side, side, 1), boxes and labels; none of these in a fifth of the pictures.
     """
@@ -92,11 +88,8 @@ def _devil(
     """Shape one dust devil and its shadow.
 
     Args:
-        rng: Source of randomness.
-        side: Side of the picture in pixels.
         middle: Column and row of the middle of its column and the length of that, in pixels.
         wind_deg: Azimuth the wind blows towards.
-        light: Where the sun is.
     """
     column, row, length = middle
     x, y = terrain.direction(wind_deg + rng.normal(0.0, 15.0))

@@ -49,9 +49,7 @@ def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]
     """Draw one image.
 
     Args:
-        rng: Source of randomness.
         label: ``"Frost"`` or ``"Non Frost"``.
-        side: Side of the image in pixels.
 
     Returns:
         Grey values, (side, side, 1).

@@ -53,9 +53,7 @@ def photograph(rng: np.random.Generator, scene: Site, light: Light) -> NDArray[n
     """Light a scene and take its picture.
 
     Args:
-        rng: Source of randomness.
         scene: What to photograph.
-        light: Where the sun is.
 
     Returns:
         Grey values, (side, side, 1).
@@ -73,7 +71,6 @@ def sunlit(height: Field, light: Light) -> Field:
 
     Args:
         height: Elevation in pixels, (size, size).
-        light: Where the sun stands.
     """
     size = height.shape[0]
     x, y = terrain.direction(light.azimuth_deg)
@@ -109,8 +106,6 @@ def soil(rng: np.random.Generator, side: int, mottling: float = 0.05) -> Field:
     """Albedo of bare ground with patchy variation.
 
     Args:
-        rng: Source of randomness.
-        side: Side of the scene in pixels.
         mottling: Relative standard deviation of the albedo.
 
     Returns:
@@ -124,8 +119,6 @@ def plain(rng: np.random.Generator, side: int, roughness: float = 1.0) -> Field:
     """Relief of gently rolling ground with one of several textures, in pixels.
 
     Args:
-        rng: Source of randomness.
-        side: Side of the scene in pixels.
         roughness: Factor on the texture.
 
     Returns:
@@ -183,7 +176,6 @@ def polar_noise(
     """Noise drawn out along the radius, seamless around the centre.
 
     Args:
-        rng: Source of randomness.
         distance: Distance from the centre in pixels, any shape.
         angle: Angle around the centre in radians, the same shape.
         spokes: About how many bright and dark spokes there are around the circle.
@@ -205,7 +197,6 @@ def outline(rng: np.random.Generator, angle: Field, amount: float) -> Field:
     """Radius of an irregular closed curve around its centre, 1 on average.
 
     Args:
-        rng: Source of randomness.
         angle: Angle around the centre in radians, any shape.
         amount: Relative departure from a circle.
 
@@ -222,7 +213,6 @@ def trails(size: int, points: NDArray[np.float64], widths: NDArray[np.float64]) 
     """How deep every pixel lies inside bands around densely spaced points.
 
     Args:
-        size: Side of the field in pixels.
         points: Column and row along the bands, (count, 2), at least one; spaced by less than
             the widths.
         widths: Half widths of the bands at these points in pixels, (count,).

@@ -56,10 +56,6 @@ class Surface:
 def draw(rng: np.random.Generator, side: int) -> Scene:
     """A canyon wall with one landslide or several, and their mask.
 
-    Args:
-        rng: Source of randomness.
-        side: Side of the picture in pixels.
-
     Returns:
         The bands of `BANDS` in [0, 1], float32 (side, side, 7), and the mask, 1 from the scar's
         upper edge to the end of the debris.
@@ -173,7 +169,6 @@ def _landslide(
     """Shape one landslide; all lengths and heights in sides of the picture.
 
     Args:
-        rng: Source of randomness.
         frame: Distance below the plateau's edge and position along it, (side, side) each.
         bay: Its place along the edge and its half width.
         wall: Width of the wall.
@@ -212,7 +207,6 @@ def _texture(rng: np.random.Generator, lumps: Field, aside: Field, t: Field) -> 
     """Relief in sides of hummocks near the scar and of grooves along the flow beyond.
 
     Args:
-        rng: Source of randomness.
         lumps: Noise to make both of, (side, side).
         aside: Position across the flow, from -1 to 1, (side, side).
         t: Position down it, from 0 to 1, (side, side).

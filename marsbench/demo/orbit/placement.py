@@ -22,7 +22,6 @@ def window(side: int, column: float, row: float, reach: float) -> tuple[Window, 
     """The part of a picture around a point.
 
     Args:
-        side: Side of the picture in pixels.
         column: Column of the point, may lie outside.
         row: Row of the point, may lie outside.
         reach: Distance from the point that the part covers at least, in pixels.
@@ -50,8 +49,6 @@ def placed(
     """Places for discs that do not overlap.
 
     Args:
-        rng: Source of randomness.
-        side: Side of the picture in pixels.
         radii: Radii of the discs in pixels, (count,).
         overhang: How far a centre may lie outside, as a share of the radius.
         chance: Relative chance of every pixel to be a centre, (side, side); None for anywhere.

@@ -127,7 +127,6 @@ def stone_colour(rng: np.random.Generator, dusty: float | None = None) -> Colour
     """Reflectance of rock or soil.
 
     Args:
-        rng: Source of randomness.
         dusty: 0 for grey basalt to 1 for a full cover of rust-red dust; None draws it.
     """
     dust = rng.uniform() if dusty is None else dusty
@@ -160,7 +159,6 @@ def shade(height: Field, sun: Sun) -> Field:
 
     Args:
         height: Elevation in pixels, (n, n).
-        sun: Direction of the light.
 
     Returns:
         Share of the light in [0, 1], (n, n).
@@ -220,7 +218,6 @@ def project(ground: Picture, view: View, side: int, turn_deg: float = 0.0) -> Pi
     Args:
         ground: Light from the ground, (n, n, 3); which repeats endlessly.
         view: Where the horizon is.
-        side: Side of the picture in pixels.
         turn_deg: Azimuth on the plan that the camera looks towards.
 
     Returns:
@@ -271,8 +268,6 @@ def soil(rng: np.random.Generator, n: int, roughness: float | None = None) -> Pl
     """Fine-grained soil with crumbs and a patchy hue.
 
     Args:
-        rng: Source of randomness.
-        n: Side of the plan in pixels.
         roughness: Standard deviation of the texture in pixels; None draws it.
     """
     rough = float(rng.uniform(0.1, 0.3)) if roughness is None else roughness
@@ -290,8 +285,6 @@ def clasts(
     """Angular to rounded stones from above, small ones more numerous.
 
     Args:
-        rng: Source of randomness.
-        n: Side of the plan in pixels.
         count: Number of stones.
         smallest: Least radius in pixels.
         largest: Greatest radius in pixels.
@@ -336,8 +329,6 @@ def fractured(rng: np.random.Generator, n: int, cell: float) -> tuple[Field, Fie
     """Blocks between joints.
 
     Args:
-        rng: Source of randomness.
-        n: Side of the plan in pixels.
         cell: Typical width of a block in pixels.
 
     Returns:
@@ -469,7 +460,6 @@ def camera(
 
     Args:
         light: Linear light, (side, side, 3).
-        rng: Source of randomness.
         exposure: Factor on the light; None exposes for the brighter part of the scene.
 
     Returns:

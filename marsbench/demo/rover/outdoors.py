@@ -40,10 +40,8 @@ def press_tracks(rng: np.random.Generator, picture: Picture, view: View, sun: Su
     """Press one or two wheel tracks with their cleat marks into projected ground, in place.
 
     Args:
-        rng: Source of randomness.
         picture: Light from the ground, (side, side, 3).
         view: How the ground was projected.
-        sun: Direction of the light.
 
     Returns:
         Cover by the tracks in [0, 1], (side, side).
@@ -99,7 +97,6 @@ def towards_sun(sun: Sun, squeeze: float) -> tuple[tuple[float, float], NDArray[
     """Direction of the sun as the ground and as the camera sees it.
 
     Args:
-        sun: Direction of the light.
         squeeze: How much the ground is foreshortened: 1 from above, 0 at the horizon.
 
     Returns:
@@ -121,7 +118,6 @@ def stone_body(
     """Draw the sides of a convex stone.
 
     Args:
-        rng: Source of randomness.
         faces: Fewest free sides, and one more than the most.
         walls: Steep sides all round, so that every line of sight ends somewhere.
 
@@ -176,9 +172,7 @@ def set_rock(
     """Set an angular rock and its shadow into a picture, in place.
 
     Args:
-        rng: Source of randomness.
         picture: Light, (side, side, 3).
-        sun: Direction of the light.
         centre: Row and column of the middle of the rock.
         radius: Half its width in pixels.
         squeeze: How much the ground is foreshortened here: 1 from above, 0 at the horizon.
@@ -258,9 +252,7 @@ def hills(
     """Paint ridges one behind the other, hazier with distance, in place.
 
     Args:
-        rng: Source of randomness.
         picture: Light, (side, side, 3), the sky or haze already in it.
-        sun: Direction of the light.
         view: Its horizon is the mean row of the farthest ridge.
         bottom: Row in sides that the nearest ridge stands on.
         count: Number of ridges.
@@ -300,10 +292,6 @@ def hills(
 
 def background(rng: np.random.Generator, side: int) -> Picture:
     """A natural scene to stand behind something: ground, sand, or a view to the horizon.
-
-    Args:
-        rng: Source of randomness.
-        side: Side of the picture in pixels.
 
     Returns:
         Linear light, (side, side, 3).

@@ -200,7 +200,6 @@ def draw(rng: np.random.Generator, names: tuple[str, ...]) -> Spectrum:
     """Draw one run.
 
     Args:
-        rng: The sample's own stream.
         names: The classes it holds.
 
     Returns:
@@ -309,7 +308,6 @@ def _gas_curves(
     """How much of each gas there is at each temperature, helium's peak being 1.
 
     Args:
-        rng: The sample's stream.
         names: The classes the sample holds.
         temp: Degrees C in order of time, (P,).
         instrument: Which background to add.

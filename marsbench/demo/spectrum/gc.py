@@ -234,7 +234,6 @@ def draw(rng: np.random.Generator, names: tuple[str, ...]) -> Spectrum:
     """Draw one run.
 
     Args:
-        rng: The sample's own stream.
         names: The classes it holds.
 
     Returns:

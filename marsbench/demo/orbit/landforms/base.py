@@ -34,8 +34,6 @@ def plain(rng: np.random.Generator, side: int, *, pitted: float = 0.5) -> Field:
     """Height in pixels of ordinary ground: rolling, finely rough, perhaps a crater or two.
 
     Args:
-        rng: Source of randomness.
-        side: Side of the scene in pixels.
         pitted: Chance of some small craters.
     """
     height = steepened(terrain.fractal(rng, side, rng.uniform(2.8, 3.8)), rng.uniform(0.02, 0.08))
@@ -57,8 +55,6 @@ def small_craters(
     """Scattered craters, the number above a radius falling with its square.
 
     Args:
-        rng: Source of randomness.
-        side: Side of the scene in pixels.
         count: Number of craters.
         smallest: Least radius in pixels.
         largest: Greatest radius in pixels.
@@ -110,8 +106,6 @@ def wave_train(
     with a rare fork, tens of degrees make them bend, branch and end.
 
     Args:
-        rng: Source of randomness.
-        size: Side of the field in pixels.
         wavelength: Mean distance from crest to crest in pixels.
         azimuth_deg: Mean direction across the crests.
         spread_deg: Standard deviation of the directions in degrees.
@@ -186,8 +180,6 @@ def winding_path(
     U.S. Geological Survey Professional Paper 422-H, 1966, here irregularly.
 
     Args:
-        rng: Source of randomness.
-        side: Side of the scene in pixels.
         swing: Standard deviation of the heading in radians.
         wavelength: Distance between swings to the same side, in pixels.
         azimuth_deg: Mean direction it runs towards.

@@ -59,7 +59,6 @@ def _gully(
     """Add one gully to the depth of what is cut and to the relief of the fans.
 
     Args:
-        rng: Source of randomness.
         s: Position down the slope, 0 at the rim and 1 at the foot, (side, side).
         aside: Distance from the gully's axis in sides, (side, side).
         spacing: Distance between gullies in sides.
@@ -118,7 +117,6 @@ def _deposit(rng: np.random.Generator, across: Field, down: Field, radius: float
     """Thickness of the tongues that left a scar, about 1 at their steep fronts.
 
     Args:
-        rng: Source of randomness.
         across: Distance from the slide's axis in sides, (side, side).
         down: Distance below the centre of the scar in sides, (side, side).
         radius: Radius of the scar in sides.

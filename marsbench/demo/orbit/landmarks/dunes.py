@@ -26,8 +26,6 @@ def ridges(rng: np.random.Generator, size: int, wavelength: float, wind_deg: flo
     """Symmetrical, sharp-crested ridges across the wind, which fork and end.
 
     Args:
-        rng: Source of randomness.
-        size: Side of the field in pixels.
         wavelength: Distance from crest to crest in pixels.
         wind_deg: Azimuth the wind blows towards.
 
@@ -55,8 +53,6 @@ def barchans(rng: np.random.Generator, size: int, length: float, wind_deg: float
     """Crescent dunes whose horns point downwind, a steep slip face between the horns.
 
     Args:
-        rng: Source of randomness.
-        size: Side of the field in pixels.
         length: Typical distance from a dune's middle to either horn in pixels.
         wind_deg: Azimuth the wind blows towards.
 
@@ -117,10 +113,6 @@ def _spread(rng: np.random.Generator, size: int, spacing: float) -> NDArray[np.f
 def bright_scene(rng: np.random.Generator, side: int) -> Site:
     """Dunes or ripples brighter than the ground between them.
 
-    Args:
-        rng: Source of randomness.
-        side: Side of the scene in pixels.
-
     Returns:
         The scene; its mark is the opacity of the sand.
     """
@@ -143,10 +135,6 @@ def bright_scene(rng: np.random.Generator, side: int) -> Site:
 
 def dark_scene(rng: np.random.Generator, side: int) -> Site:
     """Dunes of dark sand, sometimes with defrosting spots.
-
-    Args:
-        rng: Source of randomness.
-        side: Side of the scene in pixels.
 
     Returns:
         The scene; its mark is the opacity of the sand.

@@ -24,9 +24,7 @@ def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]
     """Draw one image.
 
     Args:
-        rng: Source of randomness.
         label: Name of one of the eight classes.
-        side: Side of the image in pixels.
 
     Returns:
         Grey values, (side, side, 1).
@@ -39,9 +37,7 @@ def scene(rng: np.random.Generator, label: str, side: int) -> tuple[Site, Light]
     """Lay out one image, before light and camera.
 
     Args:
-        rng: Source of randomness.
         label: Name of one of the eight classes.
-        side: Side of the image in pixels.
 
     Returns:
         The scene, its mark where the landmark is, and the sun.
@@ -169,10 +165,6 @@ GROUNDS: tuple[tuple[float, Callable[[np.random.Generator, int], Field]], ...] =
 
 def other_scene(rng: np.random.Generator, side: int) -> Site:
     """Ground without any of the landmarks.
-
-    Args:
-        rng: Source of randomness.
-        side: Side of the scene in pixels.
 
     Returns:
         The scene; its mark is 0.

@@ -20,8 +20,6 @@ def slope(rng: np.random.Generator, side: int, downhill_deg: float) -> Field:
     """A long dusty slope with spurs, sometimes below a crest or a scarp.
 
     Args:
-        rng: Source of randomness.
-        side: Side of the scene in pixels.
         downhill_deg: Azimuth the slope falls towards.
 
     Returns:
@@ -63,7 +61,6 @@ def descents(
     """Follow the steepest descent from every start.
 
     Args:
-        rng: Source of randomness.
         height: Elevation in pixels, (side, side).
         starts: Column and row of the starts, (count, 2).
         lengths: Lengths of the streaks in pixels, (count,).
@@ -104,7 +101,6 @@ def streaks(
     """A group of streaks on a slope.
 
     Args:
-        rng: Source of randomness.
         height: Elevation in pixels, (side, side).
         downhill_deg: Azimuth the slope falls towards.
 
@@ -157,8 +153,6 @@ def slope_streak_scene(rng: np.random.Generator, side: int, light: Light) -> Sit
     """Streaks on a slope that the sun reaches.
 
     Args:
-        rng: Source of randomness.
-        side: Side of the scene in pixels.
         light: Where the sun is; in its shade no streak would show.
 
     Returns:

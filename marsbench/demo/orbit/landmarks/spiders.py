@@ -24,7 +24,6 @@ def araneiform(
     """Troughs of one spider, grown outwards from its centre.
 
     Args:
-        rng: Source of randomness.
         east: Column of the centre.
         south: Row of the centre.
         radius: Length of the longest arms in pixels.
@@ -72,10 +71,6 @@ def araneiform(
 
 def spider_scene(rng: np.random.Generator, side: int) -> Site:
     """One to a few spiders in polar ground.
-
-    Args:
-        rng: Source of randomness.
-        side: Side of the scene in pixels.
 
     Returns:
         The scene; its mark is the depth of the troughs.

@@ -17,10 +17,6 @@ from marsbench.demo.orbit.ground import Site
 def pits(rng: np.random.Generator, side: int) -> Field:
     """Distance into the nearest pit.
 
-    Args:
-        rng: Source of randomness.
-        side: Side of the field in pixels.
-
     Returns:
         Distance from the pits' edges in pixels, positive inside, (side, side); between 20 and
         70 % of the field is inside.
@@ -45,10 +41,6 @@ def pits(rng: np.random.Generator, side: int) -> Field:
 
 def swiss_cheese_scene(rng: np.random.Generator, side: int) -> Site:
     """Bright ice with rounded pits.
-
-    Args:
-        rng: Source of randomness.
-        side: Side of the scene in pixels.
 
     Returns:
         The scene; its mark is the inside of the pits.

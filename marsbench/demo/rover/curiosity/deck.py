@@ -33,7 +33,6 @@ def deck(canvas: Canvas, rng: np.random.Generator, clear: float) -> None:
 
     Args:
         canvas: Where to paint.
-        rng: Source of randomness.
         clear: Distance from the origin within which nothing else stands.
     """
     plate = shapes.grey(rng, 0.22, 0.6)

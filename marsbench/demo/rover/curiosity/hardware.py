@@ -29,7 +29,6 @@ def part(rng: np.random.Generator, name: str, side: int) -> NDArray[np.float64]:
     """Draw one part from a random point of view under a random sun.
 
     Args:
-        rng: Source of randomness.
         name: Class name, one of `HARDWARE`.
         side: Side of the frame in pixels.
 

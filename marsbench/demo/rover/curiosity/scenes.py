@@ -34,9 +34,7 @@ def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]
     """Draw one image.
 
     Args:
-        rng: Source of randomness.
         label: A class of ``surface_cls``.
-        side: Side of the image in pixels.
 
     Returns:
         Colour values, (side, side, 3).

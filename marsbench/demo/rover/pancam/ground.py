@@ -50,8 +50,6 @@ def frame(rng: np.random.Generator, side: int, horizon: float, stretch: float) -
     """A view of the ground.
 
     Args:
-        rng: Source of randomness.
-        side: Side of the picture in pixels.
         horizon: Row of the horizon in sides from the top; negative if above the picture.
         stretch: How many times the ground is foreshortened at the bottom edge.
     """
@@ -120,8 +118,6 @@ def bedrock(rng: np.random.Generator, n: int, *, sandy: bool) -> tuple[Plan, Fie
     """Slabs between joints, with or without sand in the low parts.
 
     Args:
-        rng: Source of randomness.
-        n: Side of the plan in pixels.
         sandy: Whether sand fills the joints and covers part of the slabs.
 
     Returns:

@@ -22,7 +22,6 @@ def label_sets(rng: np.random.Generator, count: int) -> list[tuple[str, ...]]:
     """Decide what each image of a split shows.
 
     Args:
-        rng: Source of randomness.
         count: Number of images.
 
     Returns:

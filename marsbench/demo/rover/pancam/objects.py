@@ -70,9 +70,7 @@ def float_rock(
     """Set an angular rock and its shadow into a picture.
 
     Args:
-        rng: Source of randomness.
         picture: Light, (side, side), changed in place.
-        sun: Direction of the light.
         centre: Row and column of its middle.
         radius: Half its width in pixels.
         squeeze: How much the ground is foreshortened there: 1 from above, 0 at the horizon.
@@ -146,7 +144,6 @@ def deck(rng: np.random.Generator, picture: Field, edge: float) -> None:
     """Paint the deck's solar panels over the lower part of a picture.
 
     Args:
-        rng: Source of randomness.
         picture: Light, (side, side), changed in place.
         edge: Row in sides of the deck's far edge; negative if the deck fills the picture.
     """
@@ -206,7 +203,6 @@ def sundial(rng: np.random.Generator, picture: Field, largest: float = 0.5) -> N
     """Paint Pancam's calibration target: rings around a post, chips in the corners.
 
     Args:
-        rng: Source of randomness.
         picture: Light, (side, side), changed in place.
         largest: Greatest half width of the target as a share of the side.
     """
@@ -354,7 +350,6 @@ def wreck(rng: np.random.Generator, picture: Field, row: float) -> None:
     """Paint a lander with deflated airbags, or the remains of a heat shield.
 
     Args:
-        rng: Source of randomness.
         picture: Light, (side, side), changed in place.
         row: Row in sides that it stands on.
     """

@@ -28,9 +28,7 @@ def render(rng: np.random.Generator, names: tuple[str, ...], side: int) -> NDArr
     """Draw one image.
 
     Args:
-        rng: Source of randomness.
         names: What it shows, a combination that `label_sets` makes.
-        side: Side of the image in pixels.
 
     Returns:
         Grey values, (side, side, 1).

@@ -29,7 +29,6 @@ def hills(
     """Paint ridges one behind the other, hazier with distance, in place.
 
     Args:
-        rng: Source of randomness.
         picture: Light, (side, side).
         frame: Its sun lights them.
         top: Mean row of the farthest skyline in sides.
@@ -111,7 +110,6 @@ def camera(light: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
 
     Args:
         light: Linear light, (side, side).
-        rng: Source of randomness.
 
     Returns:
         Grey values, (side, side).

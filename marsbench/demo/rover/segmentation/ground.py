@@ -66,9 +66,6 @@ def frame(rng: np.random.Generator, side: int, sun: Sun, *, sky: bool) -> Frame:
     """A view of the ground, from near by to the horizon or without it.
 
     Args:
-        rng: Source of randomness.
-        side: Side of the picture in pixels.
-        sun: Direction of the light.
         sky: Whether the horizon is in view.
     """
     if sky:
@@ -89,8 +86,6 @@ def places(frame: Frame, n: int, zoom: float, compress: float, elongate: float =
     """Where every pixel looks into a plan.
 
     Args:
-        frame: The view.
-        n: Side of the plan in pixels.
         zoom: Pixels of plan per pixel of picture at the bottom edge.
         compress: 0 for true perspective; towards 1 the far ground is shown coarser than it is.
         elongate: How many times longer than wide round things of the plan appear on the ground.
@@ -142,9 +137,6 @@ def bedrock(rng: np.random.Generator, n: int, sun: Sun, *, beds: bool) -> tuple[
     """Slabs between joints, with or without beds, from above.
 
     Args:
-        rng: Source of randomness.
-        n: Side of the plan in pixels.
-        sun: Direction of the light.
         beds: Whether the edges of thin, parallel beds show.
 
     Returns:
@@ -178,8 +170,6 @@ def bare_ground(rng: np.random.Generator, frame: Frame, share: float) -> Surface
     """Soil with patches of bedrock.
 
     Args:
-        rng: Source of randomness.
-        frame: The view.
         share: Share of the ground that is bedrock, in [0, 1].
 
     Returns:

@@ -16,7 +16,6 @@ def far_away(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
     """Paint all that is above the horizon, in place.
 
     Args:
-        rng: Source of randomness.
         surface: The ground, whose light gives the hills their colour.
         frame: The view, its horizon in the picture.
     """

@@ -104,9 +104,6 @@ def set_stones(
     """Draw stones over the lit ground, in place.
 
     Args:
-        rng: Source of randomness.
-        surface: The scene.
-        frame: The view.
         stones: The stones, farthest first.
         colour: Their mean reflectance.
         shade: Share of the sun that something large keeps off, (side, side).
@@ -196,8 +193,6 @@ def rover(rng: np.random.Generator, surface: Surface, *, panels: bool = False) -
     """Put a part of the rover before the scene, in place.
 
     Args:
-        rng: Source of randomness.
-        surface: The scene.
         panels: Whether it is a deck of solar panels; else a wheel, deck or arm at random.
     """
     side = surface.kind.shape[0]

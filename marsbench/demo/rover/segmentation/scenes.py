@@ -90,10 +90,6 @@ class _Chances:
 def draw_mer(rng: np.random.Generator, side: int) -> Scene:
     """Draw a navigation camera's view from Spirit or Opportunity.
 
-    Args:
-        rng: Source of randomness.
-        side: Side of the image in pixels.
-
     Returns:
         Grey image, uint8 (side, side, 1), and mask of the classes of ``mars_seg_mer``, uint8
         (side, side).
@@ -106,10 +102,6 @@ def draw_mer(rng: np.random.Generator, side: int) -> Scene:
 def draw_msl(rng: np.random.Generator, side: int) -> Scene:
     """Draw a Mastcam view from Curiosity.
 
-    Args:
-        rng: Source of randomness.
-        side: Side of the image in pixels.
-
     Returns:
         Colour image, uint8 (side, side, 3), and mask of the classes of ``mars_seg_msl``, uint8
         (side, side).
@@ -121,10 +113,6 @@ def draw_msl(rng: np.random.Generator, side: int) -> Scene:
 
 def draw_s5mars(rng: np.random.Generator, side: int) -> Scene:
     """Draw a Mastcam view from Curiosity with parts of the rover and drill holes.
-
-    Args:
-        rng: Source of randomness.
-        side: Side of the image in pixels.
 
     Returns:
         Colour image, uint8 (side, side, 3), and mask of the classes of ``s5mars``, uint8
@@ -203,8 +191,6 @@ def _finish(
     """Name the kinds, and at times put a black margin around part of the image.
 
     Args:
-        rng: Source of randomness.
-        surface: The scene.
         image: Its picture, (side, side, channels).
         table: Class id of every kind and of shade.
 
