@@ -24,7 +24,7 @@ Labels = tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Demo data of one task.
+    """Demo data of a task.
 
     Functions are named as ``"module:function"``, so that listing recipes imports nothing heavy.
 
@@ -259,7 +259,7 @@ def labels(recipe: Recipe, split: str, size: float) -> list[Labels]:
 
 
 def draw(recipe: Recipe, split: str, index: int, names: Labels) -> Scene | Spectrum:
-    """Draw one sample from a random stream of its own.
+    """Draw a sample from a random stream of its own.
 
     Args:
         recipe: The recipe.

@@ -1,4 +1,4 @@
-"""One drawn demo image with its mask or boxes."""
+"""Demo image with its mask or boxes."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Scene:
-    """A drawn sample.
+    """Demo image with its mask or boxes.
 
     Attributes:
-        image: Pixels, (H, W, C); uint8, or float32 in [0, 1] of measured bands.
-        mask: Class ids, (H, W); 255 is to be ignored. None in a detection task.
-        boxes: Left, top, right and bottom of every object in pixels from the image's corner,
-            (N, 4); tight around the pixels that show of it. None in a segmentation task.
+        image: Pixels, (H, W, C); uint8, or float32 in [0, 1] for measured bands.
+        mask: Class ids, (H, W), with ignore 255. None in a detection task.
+        boxes: Left, top, right and bottom of every object in pixels, (N, 4), tight around its
+            visible pixels. None in a segmentation task.
         labels: Class ids of the objects from 0, background not counted, (N,).
     """
 

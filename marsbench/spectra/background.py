@@ -24,7 +24,7 @@ SHORTEST = 5
 
 
 def load() -> None:
-    """Import what `estimate` needs: threads that import one package at once may meet half of it."""
+    """Import the dependencies of `estimate` before threads import them at once."""
     import pybaselines.whittaker  # noqa: F401
 
 

@@ -1,16 +1,16 @@
-"""Engineered features of a spectrum, for models that take tables.
+"""Engineered features of a spectrum, for tabular models.
 
-They follow the second and third place of the EGA-MS challenge (area, peak, width, jitter, the
-three largest peaks and the temperatures of the largest abundances of each ion; every ion's curve
-resampled to a fixed length), and add ratios of ions that chemistry suggests. Source: J. Qi and
+The features follow the second and third place of the EGA-MS challenge (area, peak, width, jitter,
+the three largest peaks and the temperatures of the largest abundances of each ion; every ion's
+curve resampled to a fixed length), with ratios of ions suggested by chemistry. Source: J. Qi and
 I. Shah (2022), "Meet the winners of the Mars Spectrometry Challenge", DrivenData.
 
-Each ion's low quantile is its background and is subtracted, and the sample's largest abundance,
-helium excluded, is the unit: the two instruments differ by some thirteen orders of magnitude.
+Each ion's low quantile is subtracted as its background, and abundances are in units of the
+sample's largest, helium excluded: the two instruments differ by some thirteen orders of magnitude.
 
-A feature is NaN where there is nothing to measure it on: every feature of an ion that the run did
-not record, the part of a curve at temperatures that the run did not reach, a second peak where
-there is only one. Trees take NaN as it is; for other models see `numpy.nan_to_num`.
+Missing measurements give NaN: all features of an ion without points, a curve outside the
+temperatures of the run, a second peak where only one exists. Trees take NaN; for other models see
+`numpy.nan_to_num`.
 """
 
 from dataclasses import dataclass
@@ -22,35 +22,35 @@ from marsbench.spectra.presets import HELIUM
 from marsbench.spectra.spectrum import Floats, Instrument, Spectrum, Technique
 
 VERSION = 1
-"""Part of a run's id: raise it whenever a feature comes out otherwise."""
+"""Part of a run's id. Raise after any change of a feature's value."""
 
 TOLERANCE = 0.3
-"""How far an m/z may lie from a whole number and still count as that ion (EGA first place)."""
+"""Greatest distance of an m/z from the whole number of its ion (EGA first place)."""
 
 BACKGROUND = 0.02
-"""Quantile of an ion's abundances that is its background: a minimum that one outlier can't move."""
+"""Quantile of an ion's abundances taken as background; unlike the minimum, robust to an outlier."""
 
 FLOOR = 1e-5
-"""Abundance, relative to the largest, below which the commercial instrument shows noise only."""
+"""Relative abundance below which the commercial instrument shows only noise."""
 
 TOP_SHARES = (0.01, 0.05, 0.2)
-"""Shares of an ion's largest abundances whose temperatures are described (EGA third place)."""
+"""Shares of an ion's largest abundances whose temperatures are features (EGA third place)."""
 
 PEAKS = 3
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Which ions and which stretch of the axis a technique's features cover.
+    """Ions and axis range covered by a technique's features.
 
     Attributes:
         ions: Whole m/z, ascending.
-        start: Where the curves begin: degrees C (EGA) or minutes (GC).
+        start: Start of the curves: degrees C (EGA) or minutes (GC).
         step: Width of one bin of a curve.
-        bins: How many bins a curve has.
-        windows: Stretches in which ratios of ions are taken, as numbers of bins.
-        ratios: Pairs of ions whose areas are compared.
-        related: Ions whose curves are correlated with each other.
+        bins: Number of bins of a curve.
+        windows: Ranges of bins for the ratios of ions.
+        ratios: Pairs of ions for ratios of areas.
+        related: Ions for correlations of curves.
     """
 
     ions: tuple[int, ...]
@@ -167,14 +167,14 @@ def feature_names(technique: Technique) -> list[str]:
 
 
 def engineered(spectrum: Spectrum, technique: Technique) -> NDArray[np.float32]:
-    """Describe a spectrum by a fixed number of figures.
+    """Fixed-length features of a spectrum.
 
     Args:
         spectrum: The measurement; points in any order, on a grid or not.
-        technique: Which ions and which axis to expect.
+        technique: Technique, which decides the ions and the axis.
 
     Returns:
-        Features float32 (F,), named by `feature_names`; NaN where there is nothing to measure.
+        Features float32 (F,), named by `feature_names`; NaN for missing measurements.
     """
     layout = _LAYOUTS[technique]
     ions = _sort(spectrum, layout)
@@ -193,17 +193,17 @@ def engineered(spectrum: Spectrum, technique: Technique) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class _Ions:
-    """The P kept points, sorted by ion and, within an ion, by axis.
+    """Kept points, sorted by ion and, within an ion, by axis.
 
     Attributes:
         row: Position of the point's ion among the layout's, (P,).
         axis: Degrees C or minutes, (P,).
         abundance: Above the ion's background, in units of the sample's largest, (P,).
         starts: First point of each of the I ions, (I,).
-        counts: Points of each ion, (I,); 0 for an ion that the run did not record.
-        descending: Points sorted by ion and, within an ion, from the largest abundance down, (P,).
+        counts: Number of points of each ion, (I,); 0 for an ion missing from the run.
+        descending: Points sorted by ion and, within an ion, by falling abundance, (P,).
         background: In units of the sample's largest abundance, (I,); NaN without points.
-        helium: Helium's largest abundance in the same unit; NaN where it was not recorded.
+        helium: Helium's largest abundance in the same unit; NaN if not recorded.
     """
 
     row: NDArray[np.intp]
@@ -253,7 +253,7 @@ def _sort(spectrum: Spectrum, layout: _Layout) -> _Ions:
 def _curves(ions: _Ions, layout: _Layout) -> Floats:
     """Mean abundance per ion and bin, (I, B).
 
-    A bin within the run that no point fell into is interpolated; bins outside are NaN.
+    Empty bins within the run are interpolated; bins outside are NaN.
     """
     rows, bins = len(layout.ions), layout.bins
     column = np.floor((ions.axis - layout.start) / layout.step).astype(np.intp)
@@ -274,7 +274,7 @@ def _curves(ions: _Ions, layout: _Layout) -> Floats:
 
 
 def _log(values: Floats) -> Floats:
-    """Logarithm of abundances relative to a largest one; NaN stays NaN."""
+    """Logarithm of relative abundances; NaN stays NaN."""
     return np.log10(np.maximum(values, FLOOR))
 
 
@@ -323,7 +323,7 @@ def _ion_statistics(ions: _Ions, curves: Floats, layout: _Layout) -> list[Floats
 
 
 def _mean(curves: Floats) -> Floats:
-    """Mean over the bins that hold something, (I,); NaN where none does."""
+    """Mean over the non-empty bins, (I,); NaN without any."""
     number = (~np.isnan(curves)).sum(axis=1)
     with np.errstate(invalid="ignore"):
         mean: Floats = np.nansum(curves, axis=1) / number
@@ -331,7 +331,7 @@ def _mean(curves: Floats) -> Floats:
 
 
 def _top_shares(ions: _Ions, peak: Floats) -> dict[str, Floats]:
-    """Where on the axis each ion's largest abundances lie."""
+    """Positions on the axis of each ion's largest abundances."""
     row = ions.row  # sorted, so that it also numbers the ions of the descending order
     rank = np.arange(len(row)) - ions.starts[row]
     axis, abundance = ions.axis[ions.descending], ions.abundance[ions.descending]
@@ -349,7 +349,7 @@ def _top_shares(ions: _Ions, peak: Floats) -> dict[str, Floats]:
 
 
 def _peaks(curves: Floats, highest: Floats, layout: _Layout) -> dict[str, Floats]:
-    """Height (log of the share of the ion's largest) and place of the largest local maxima."""
+    """Height (log of the share of the ion's largest) and position of the largest local maxima."""
     padded = np.pad(np.nan_to_num(curves, nan=-np.inf), ((0, 0), (1, 1)), constant_values=-np.inf)
     middle = padded[:, 1:-1]
     summit = (middle > padded[:, :-2]) & (middle >= padded[:, 2:]) & (middle > 0)
@@ -393,7 +393,7 @@ def _pairs(layout: _Layout) -> list[tuple[int, int]]:
 
 
 def _together(curves: Floats, layout: _Layout) -> Floats:
-    """Correlation of the curves of related ions, which one compound gives off together."""
+    """Correlation of the curves of related ions, often released together by a compound."""
     row = {ion: i for i, ion in enumerate(layout.ions)}
     some = curves[[row[ion] for ion in layout.related]]
     centred = np.nan_to_num(some - _mean(some)[:, None])
@@ -405,7 +405,7 @@ def _together(curves: Floats, layout: _Layout) -> Floats:
 
 
 def _sample_statistics(spectrum: Spectrum, ions: _Ions, layout: _Layout) -> Floats:
-    """Figures of the run as a whole, in the order of `_SAMPLE_STATISTICS`."""
+    """Statistics of the whole run, in the order of `_SAMPLE_STATISTICS`."""
     first, last = spectrum.axis.min(), spectrum.axis.max()
     seconds = np.ptp(spectrum.time)
     scans = float(np.median(ions.counts[ions.counts > 0]))

@@ -1,8 +1,8 @@
-"""How spectra become images: the rasteriser's parameters, and named sets of them.
+"""Parameters of the rasteriser, and named sets of them.
 
-Plain data. What each parameter does is in `marsbench.spectra.raster`. The benchmarks are the
-challenges' own; the others follow what winners wrote of their solutions
-(drivendata.org, competitions 93 and 97).
+Plain data; `marsbench.spectra.raster` implements them. The benchmarks are the challenges' own; the
+others follow the winners' descriptions of their solutions (drivendata.org, competitions 93 and
+97).
 """
 
 from dataclasses import asdict, dataclass
@@ -17,43 +17,43 @@ HELIUM = 4
 
 
 class Cell(StrEnum):
-    """What a cell of the image holds of the points in it."""
+    """Reduction of a cell's points to a value."""
 
     MAXIMUM = "maximum"
     MEAN = "mean"
     SUM = "sum"
     SCAN = "scan"
-    """Of each column the one scan that is drawn, in evaluation the nearest."""
+    """A single scan per column: random in training, nearest in evaluation."""
 
 
 class Scale(StrEnum):
-    """By what intensities are divided."""
+    """Divisor of the intensities."""
 
     SAMPLE = "sample"
-    """The largest of the image."""
+    """Largest value of the image."""
     RUN = "run"
-    """The largest of the run, which may lie where the image does not show it."""
+    """Largest value of the run, which may lie outside the image."""
     ROW = "row"
-    """The largest of the row, that is of its ion."""
+    """Largest value of the row, that is of its ion."""
     COLUMN = "column"
-    """The sum of the column."""
+    """Sum of the column."""
     ROW_SUM = "row_sum"
-    """The sum of the row to the power 0.75."""
+    """Sum of the row to the power 0.75."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """Random changes of a training image, and of the views that evaluation averages.
+    """Random changes of a training image, and of the views averaged in evaluation.
 
     Attributes:
         gain: Standard deviation of the base-2 logarithm of each row's factor.
-        backgrounds: Whether the estimated background or the row's minimum is taken away at
-            random, and with it a random mix of the row's 0.1, 5, 10 and 20 % quantiles.
-        mix: Probability that another train sample is mixed in: the mean or the maximum of both,
-            with the labels of both.
+        backgrounds: Whether the estimated background or the row's minimum is subtracted at random,
+            with a random mix of the row's 0.1, 5, 10 and 20 % quantiles.
+        mix: Probability of mixing in another train sample: the mean or the maximum of both, with
+            the labels of both.
         noise: Standard deviation of noise, in units of the sample's maximum.
-        shift: Columns by which the image is moved at most, either way.
-        narrow: Least share of the columns that a random width keeps; 1 keeps all.
+        shift: Greatest shift of the image in columns, either way.
+        narrow: Least share of the columns kept by a random width; 1 keeps all.
     """
 
     gain: float = 0.0
@@ -66,37 +66,37 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class RasterSpec:
-    """Every parameter of the rasteriser.
+    """Parameters of the rasteriser.
 
     Attributes:
         name: Name of the preset.
-        technique: Which measurements it is for.
+        technique: Technique of the measurements.
         rows: Number of rows; row i is m/z i.
-        tolerance: Points whose m/z is this far from an integer or farther are left out; 0 keeps
-            exact integers alone.
-        ignored: m/z that are left out.
+        tolerance: Distance of an m/z from an integer from which points are left out; 0 keeps exact
+            integers alone.
+        ignored: m/z left out.
         helium: Factor of the carrier gas's row.
         start: Left edge of the first column, in degrees C or minutes.
-        width: Width of a column, likewise; of relative axes, in shares of the run's length.
+        width: Width of a column in the same unit; for relative axes, in shares of the run's length.
         columns: Number of columns.
-        ends: Whether a column holds its right edge, as pandas has it, rather than its left one.
-        fine: Parts of a column in which cells are prepared, of `Cell.MEAN`; training moves the
+        ends: Whether a column holds its right edge, as in pandas, rather than its left edge.
+        fine: Parts of a column in which cells are prepared, for `Cell.MEAN`; training moves the
             columns' edges by whole parts at random, up to half a column either way.
         low: Points below are left out.
         high: Points above are left out.
         is_relative: Whether the axis is scaled to [0, 1] first.
-        cell: What a cell holds.
-        reach: Of `Cell.SCAN`, farthest scan from a column's centre, in units of the axis.
-        minimum: Whether each row's minimum is taken away before all else.
+        cell: Reduction of a cell's points.
+        reach: Greatest distance of a scan from a column's centre, for `Cell.SCAN`, in axis units.
+        minimum: Whether each row's minimum is subtracted first.
         background: Whether a background is estimated by adaptive smoothness penalised least
-            squares, and taken away where `Change.backgrounds` does not decide.
-        scales: Of each intensity channel, by what it is divided.
-        powers: Of each intensity channel, the exponent it is raised to.
-        floor: Intensities are cut off below and given as logarithms, 0 at the floor and 1 at the
-            maximum; 0 keeps them as they are.
-        coordinates: Whether two channels follow that hold the column's and the row's place.
-        derivatized: Whether the intensity stands in the second channel for derivatised samples
-            and in the first for others, and a third holds the column's place.
+            squares, and subtracted unless `Change.backgrounds` decides.
+        scales: Divisor of each intensity channel.
+        powers: Exponent of each intensity channel.
+        floor: Least intensity; intensities become logarithms, 0 at the floor and 1 at the maximum.
+            0 keeps them linear.
+        coordinates: Whether two channels with the column's and the row's position follow.
+        derivatized: Whether the intensity stands in the second channel for derivatised samples and
+            in the first for others, before a third channel with the column's position.
         change: Random changes.
     """
 
@@ -127,14 +127,14 @@ class RasterSpec:
 
     @property
     def channels(self) -> int:
-        """Channels of the image."""
+        """Number of channels of the image."""
         if self.derivatized:
             return 3
         return max(len(self.scales), len(self.powers)) + 2 * self.coordinates
 
     @property
     def choices(self) -> dict[str, Any]:
-        """Every parameter as plain values, for a run's identity."""
+        """Parameters as plain values, for a run's identity."""
         return asdict(self)
 
 
@@ -230,17 +230,17 @@ PRESETS: dict[str, RasterSpec] = {
         ),
     )
 }
-"""Every preset by its name."""
+"""Presets by name."""
 
 DEFAULTS = {Technique.EGA: "ega_first_place", Technique.GC: "gcms_second_place"}
-"""The preset of models that name none."""
+"""Default preset by technique."""
 
 
 def get_preset(name: str) -> RasterSpec:
-    """Find a preset.
+    """Preset of a name.
 
     Raises:
-        UnknownNameError: If there is none of that name.
+        UnknownNameError: If no preset has this name.
     """
     if name not in PRESETS:
         raise unknown_name("raster", name, PRESETS)

@@ -1,9 +1,9 @@
-"""The one rasteriser: from a spectrum to an image whose rows are ions.
+"""Rasteriser: from a spectrum to an image whose rows are ions.
 
-It works in two steps. `prepare` does, once per sample and cached, what does not depend on chance:
-it chooses the ions, subtracts, and gives either the cells of the image or, where an image is drawn
-scan by scan, all scans with their background. `draw` makes an image of that, the same one in
-evaluation, another one at every visit in training.
+`prepare` runs the deterministic part once per sample, to be cached: it selects the ions, subtracts
+backgrounds, and returns the cells of the image or, for images drawn scan by scan, all scans with
+their background. `draw` makes an image from the result: the same image in evaluation, a new one at
+every visit in training.
 """
 
 from dataclasses import dataclass
@@ -18,30 +18,30 @@ from marsbench.spectra.presets import HELIUM, Cell, RasterSpec, Scale
 from marsbench.spectra.spectrum import Floats, Spectrum
 
 Image = NDArray[Any]
-"""float32."""
+"""float32 array."""
 
 VERSION = 1
-"""Part of the cache's key: raise it whenever `prepare` or `draw` gives other numbers."""
+"""Part of the cache's key. Raise after any change of the values from `prepare` or `draw`."""
 
 SWEPT = 0.5
-"""Above this share of distinct times among the points, ions are measured one after the other."""
+"""Share of distinct times among the points above which ions are measured one after the other."""
 
 SWEEP = 4.0
-"""Degrees C over which the points of such a run are averaged, as the first place did."""
+"""Width in degrees C over which the points of such a run are averaged, as in the first place."""
 
 QUANTILES = (0.001, 0.05, 0.1, 0.2)
-"""Of a row: which `Change.backgrounds` mixes."""
+"""Quantiles of a row mixed by `Change.backgrounds`."""
 
 _FAINTEST = 1e-12
 
 
 @dataclass(frozen=True)
 class Ions:
-    """Points of a spectrum that are in the image's rows, in the order of the file.
+    """Points of a spectrum inside the image's rows, in the order of the file.
 
     Attributes:
-        row: Row of each, int64 (P,).
-        axis: Place along the columns, (P,).
+        row: Row of each point, int64 (P,).
+        axis: Position along the columns, (P,).
         time: Time, (P,).
         value: Abundance, (P,).
     """
@@ -53,12 +53,12 @@ class Ions:
 
 
 def ions(spectrum: Spectrum, spec: RasterSpec) -> Ions:
-    """Choose the points whose m/z is near enough an integer that is a row.
+    """Select the points close to an integer m/z with a row.
 
-    Points of one time that come to lie in one row, such as m/z 17.9 and 18.1, are averaged.
+    Points of one time in one row, such as m/z 17.9 and 18.1, are averaged.
 
     Raises:
-        DataError: If there is none.
+        DataError: If no point remains.
     """
     nearest = np.rint(spectrum.mz)
     kept = (nearest < spec.rows) & ~np.isin(nearest, spec.ignored)
@@ -89,17 +89,17 @@ def ions(spectrum: Spectrum, spec: RasterSpec) -> Ions:
 
 
 def prepare(spectrum: Spectrum, spec: RasterSpec) -> Image:
-    """Do what chance has no part in.
+    """Run the deterministic part: selection, binning, background, scaling.
 
     Args:
         spectrum: The spectrum.
         spec: The raster.
 
     Returns:
-        Where scans are drawn, float32 (1 + 2 M, S): the axis of the S scans, the intensities of
-        the M ions, and their backgrounds. Else float32 (M, T): the cells, or the parts of cells
-        (NaN where no point is), half a column more on either side. The largest intensity of the
-        run is 1. Cells that no point is in, and ions that were not measured, are 0.
+        For `Cell.SCAN`, float32 (1 + 2 M, S): the axis of the S scans, the intensities of the M
+        ions, and their backgrounds. Otherwise float32 (M, T): the cells, or the parts of cells (NaN
+        without points), half a column more on either side. The largest intensity of the run is 1.
+        Empty cells and unmeasured ions are 0.
     """
     found = ions(spectrum, spec)
     value = found.value
@@ -143,7 +143,7 @@ def prepare(spectrum: Spectrum, spec: RasterSpec) -> Image:
 def _scans(
     row: NDArray[np.int64], axis: Floats, time: Floats, value: Floats, num_rows: int
 ) -> tuple[Floats, Floats]:
-    """Put points into scans: their places (S,), and intensities by ion (M, S)."""
+    """Group points into scans: their positions (S,), and intensities by ion (M, S)."""
     times, scan = np.unique(time, return_inverse=True)
     if len(times) > SWEPT * len(time):
         # One ion after the other: what is near in temperature counts as one scan.
@@ -171,15 +171,14 @@ def draw(
     *,
     derivatized: bool | None = None,
 ) -> Image:
-    """Make an image.
+    """Make an image from a prepared sample.
 
     Args:
-        prepared: What `prepare` gave of a sample.
+        prepared: Result of `prepare`.
         spec: The raster.
-        rng: Draws scans and changes as `spec.change` says; None gives the one image without
-            chance.
-        other: What `prepare` gave of a sample to be mixed in.
-        derivatized: Of GC-MS, whether a derivatisation agent was added.
+        rng: Source of the random scans and changes; None for the deterministic image.
+        other: Result of `prepare` for a sample to be mixed in.
+        derivatized: Whether a derivatisation agent was added (GC-MS only).
 
     Returns:
         float32 (C, M, T) in [0, 1].
@@ -216,7 +215,7 @@ def draw(
 
 
 def _intensity(prepared: Image, spec: RasterSpec, rng: np.random.Generator | None) -> Image:
-    """Choose columns, take the background away and change the rows: (M, T), 0 or more."""
+    """Choose columns, subtract the background and change the rows: (M, T), 0 or more."""
     change = spec.change
     if spec.cell is Cell.SCAN:
         places, scans = prepared[0], prepared[1:]
@@ -244,7 +243,7 @@ def _intensity(prepared: Image, spec: RasterSpec, rng: np.random.Generator | Non
 
 
 def _merged(cells: Image, spec: RasterSpec, rng: np.random.Generator | None) -> Image:
-    """Average parts of columns, from an edge that is moved by chance; (M, T)."""
+    """Average parts of columns from a random edge; (M, T)."""
     beside = spec.fine // 2
     start = beside if rng is None else int(rng.integers(2 * beside + 1))
     parts = cells[:, start : start + spec.columns * spec.fine]
@@ -258,7 +257,7 @@ def _merged(cells: Image, spec: RasterSpec, rng: np.random.Generator | None) -> 
 def _choose(
     places: Image, spec: RasterSpec, rng: np.random.Generator | None
 ) -> tuple[NDArray[np.int64], Image]:
-    """Choose a scan for every column, nearer ones likelier; and say which columns have any."""
+    """Choose a scan for every column, nearer scans likelier; and flag columns with any scan."""
     centres = spec.start + (np.arange(spec.columns) + 0.5) * spec.width
     distance = np.abs(places[None, :] - centres[:, None])
     near = distance <= spec.reach
@@ -272,7 +271,7 @@ def _choose(
 
 
 def _floor_of(intensity: Image, rng: np.random.Generator | None) -> Image:
-    """A low level of every row, (M, 1): a mix of its quantiles."""
+    """Low level of every row, (M, 1): a mix of its quantiles."""
     ordered = np.sort(intensity, axis=1)
     at = [round(q * (ordered.shape[1] - 1)) for q in QUANTILES]
     share = np.full(len(at), 1 / len(at)) if rng is None else rng.dirichlet(np.ones(len(at)))
@@ -285,7 +284,7 @@ def _of_maximum(intensity: Image) -> Image:
 
 
 def _scaled(intensity: Image, scale: Scale) -> Image:
-    """Divide, so that the largest value is at most 1."""
+    """Divide so that the largest value is at most 1."""
     match scale:
         case Scale.SAMPLE:
             return _of_maximum(intensity)
@@ -302,7 +301,7 @@ def _scaled(intensity: Image, scale: Scale) -> Image:
 
 
 def _shifted(intensity: Image, columns: int) -> Image:
-    """Move an image to the right, or the left; what comes in is empty."""
+    """Shift an image to the right, or the left if negative, and fill with zeros."""
     moved = np.zeros_like(intensity)
     width = intensity.shape[1]
     if columns >= 0:
@@ -313,7 +312,7 @@ def _shifted(intensity: Image, columns: int) -> Image:
 
 
 def _narrowed(intensity: Image, share: float) -> Image:
-    """Squeeze an image to a share of its width; the rest is empty."""
+    """Squeeze an image to a share of its width, and fill with zeros."""
     width = intensity.shape[1]
     target = max(1, round(width * share))
     column = np.arange(width) * target // width

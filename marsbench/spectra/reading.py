@@ -1,7 +1,7 @@
-"""From the CSV of one measurement to a `Spectrum`.
+"""Read the CSV of a measurement into a `Spectrum`.
 
 The challenges' columns are ``time,temp,m/z,abundance`` (EGA-MS) and ``time,mass,intensity``
-(GC-MS); others are left aside.
+(GC-MS); other columns are ignored.
 """
 
 import numpy as np
@@ -16,10 +16,10 @@ COLUMNS: dict[Technique, tuple[str, ...]] = {
 """Columns of a measurement's CSV, in the order time, (temperature,) m/z, abundance."""
 
 LONGEST_MINUTES = 200.0
-"""A GC run whose time goes beyond is in seconds: a run takes some 25 to 60 minutes."""
+"""Longest GC run in minutes; longer times are in seconds. A run takes some 25 to 60 minutes."""
 
 MOST_DEGREES = 3000.0
-"""Degrees C; no oven of an evolved-gas analyser gets near."""
+"""Highest temperature in degrees C, far above any oven of an evolved-gas analyser."""
 
 
 def read_spectrum(
@@ -30,22 +30,22 @@ def read_spectrum(
     instrument: Instrument = Instrument.COMMERCIAL,
     derivatized: bool | None = None,
 ) -> Spectrum:
-    """Read one measurement.
+    """Read a measurement.
 
     Args:
         content: Its CSV.
-        technique: Which columns it has.
-        where: Its place, for messages.
-        instrument: Which instrument measured.
-        derivatized: Of GC-MS, whether a derivatisation agent was added.
+        technique: Technique, which decides the columns.
+        where: Name of the sample in messages.
+        instrument: Instrument of the measurement.
+        derivatized: Whether a derivatisation agent was added (GC-MS only).
 
     Returns:
-        The points in the order of the file. The time of a GC run that is in seconds is given in
-        minutes on `Spectrum.axis`; ``meta["time_unit"]`` says which unit the file has.
+        The points in the order of the file. ``Spectrum.axis`` of a GC run is in minutes, whatever
+        the unit of the file, which is kept in ``meta["time_unit"]``.
 
     Raises:
-        DataError: If the file is empty or damaged, a column or number lacks, time decreases, an
-            ion is measured twice at one time, or there is but one ion; names the file.
+        DataError: If the file is empty or damaged, a column or number is missing, time decreases,
+            an ion is measured twice at one time, or only one ion is measured. Names the file.
     """
     columns = _columns(content, COLUMNS[technique], where)
     time, abundance = columns[0], columns[-1]

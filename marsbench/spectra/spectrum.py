@@ -1,4 +1,4 @@
-"""One mass-spectrometry measurement, as every part of the package hands it on."""
+"""Mass-spectrometry measurement."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 
 class Instrument(StrEnum):
-    """Which instrument measured a sample; GC-MS files name none, and count as commercial."""
+    """Instrument of a measurement; GC-MS files name none and count as commercial."""
 
     COMMERCIAL = "commercial"
     SAM_TESTBED = "sam_testbed"
@@ -23,22 +23,22 @@ class Instrument(StrEnum):
 
 @dataclass(frozen=True)
 class Spectrum:
-    """The P points of one measurement, in the order of the file: time never decreases.
+    """Points of a measurement in the order of the file; time never decreases.
 
     A commercial instrument measures all ions of a scan at one time. The SAM testbed measures one
-    ion after the other, so that every point has a time of its own.
+    ion after the other, so that every point has its own time.
 
     Attributes:
         time: Seconds (EGA) or the unit of the file (GC), (P,).
-        axis: What the columns of an image are, (P,): temperature in degrees C (EGA), which need
-            not rise in every step, or retention time in minutes (GC).
-        mz: Mass-to-charge ratio, (P,); of some SAM testbed runs fractional, such as 11.1.
-        abundance: Ion current in amperes (commercial) or counts per second (testbed), (P,), which
-            differ by some thirteen orders of magnitude; may be negative.
-        instrument: Which instrument measured.
-        derivatized: Of GC-MS, whether a derivatisation agent was added; None elsewhere.
-        where: The sample's place, for messages.
-        meta: What else the data say of it.
+        axis: Horizontal axis of an image, (P,): temperature in degrees C (EGA), not always rising,
+            or retention time in minutes (GC).
+        mz: Mass-to-charge ratio, (P,); fractional in some SAM testbed runs, such as 11.1.
+        abundance: Ion current in amperes (commercial) or counts per second (testbed), (P,), some
+            thirteen orders of magnitude apart; may be negative.
+        instrument: Instrument of the measurement.
+        derivatized: Whether a derivatisation agent was added (GC-MS); None for EGA-MS.
+        where: Name of the sample in messages.
+        meta: Further metadata.
     """
 
     time: Floats

@@ -1,9 +1,8 @@
-"""Machined things as layers: signed distances, a canvas of materials, and the light on it.
+"""Machined objects as layers: signed distances, a canvas of materials, and light.
 
 A shape is its signed distance in the part's own coordinates, negative inside. Painting a shape
-on a `Canvas` lays down a colour, a height and a gloss with antialiased edges; `lit` then
-shades all that was painted at once, so that every detail shares one sun, casts a shadow
-on what lies lower and gathers the same dust.
+on a `Canvas` lays down a colour, a height and a gloss with antialiased edges. `lit` shades the
+whole canvas at once: all details share a sun, cast shadows and gather dust.
 
 Distances after Quilez, "2D distance functions", https://iquilezles.org/articles/distfunctions2d/.
 """
@@ -19,7 +18,7 @@ from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field
 
 Colour = tuple[float, float, float]
-"""Share of the light that is scattered back in red, green and blue."""
+"""Reflectance in red, green and blue."""
 
 Place = tuple[Field, Field]
 """Coordinates of the pixels in a part: to its right and down, in half sizes of the part."""
@@ -37,7 +36,7 @@ YELLOW: Colour = (0.6, 0.42, 0.04)
 
 
 def length(x: Field, y: Field) -> Field:
-    """Length of vectors; on arrays of this size much faster than ``np.hypot``."""
+    """Length of vectors; at these array sizes much faster than ``np.hypot``."""
     root: Field = np.sqrt(x * x + y * y)
     return root
 
@@ -48,7 +47,7 @@ def disc(p: Place, radius: float) -> Field:
 
 
 def ring(p: Place, radius: float, width: float) -> Field:
-    """Distance to a ring around the origin, of a middle radius and a full width."""
+    """Distance to a ring around the origin, given its middle radius and full width."""
     return np.abs(length(*p) - radius) - 0.5 * width
 
 
@@ -63,7 +62,7 @@ def box(p: Place, half_width: float, half_height: float, corner: float = 0.0) ->
 def rod(
     p: Place, start: tuple[float, float], end: tuple[float, float], radius: float, tip: float = -1.0
 ) -> Field:
-    """Distance to a rod with round ends, whose radius tapers to ``tip`` unless that is negative."""
+    """Distance to a rod with round ends; a radius ``tip`` of 0 or more tapers the end."""
     x, y = p[0] - start[0], p[1] - start[1]
     dx, dy = end[0] - start[0], end[1] - start[1]
     t = np.clip((x * dx + y * dy) / max(dx * dx + dy * dy, 1e-12), 0.0, 1.0)
@@ -89,12 +88,12 @@ def trapezium(p: Place, top: float, bottom: float, half_height: float) -> Field:
 
 
 def lathe(p: Place, places: tuple[float, ...], radii: tuple[float, ...]) -> tuple[Field, Field]:
-    """Distance to a body turned around the vertical axis, and its height above the axis.
+    """Distance to a solid of revolution around the vertical axis, and its height above the axis.
 
     Args:
         p: Coordinates.
         places: Positions down the axis, increasing.
-        radii: Radius at each of them; between two it changes evenly.
+        radii: Radius at each position, interpolated linearly.
     """
     wide = np.interp(p[1], places, radii)
     ends = np.maximum(places[0] - p[1], p[1] - places[-1])
@@ -118,7 +117,7 @@ def around(count: int, radius: float, first_deg: float = 0.0) -> list[tuple[floa
 
 
 def grey(rng: np.random.Generator, low: float, high: float) -> Colour:
-    """A nearly neutral colour of any lightness in the range."""
+    """Nearly neutral colour of random lightness in a range."""
     level, warmth = rng.uniform(low, high), rng.normal(0.0, 0.025)
     return float(level * (1.0 + warmth)), float(level), float(level * (1.0 - warmth))
 
@@ -135,7 +134,7 @@ def white(rng: np.random.Generator) -> Colour:
 
 
 def darker(colour: Colour, factor: float) -> Colour:
-    """The colour times a factor."""
+    """Colour times a factor."""
     return colour[0] * factor, colour[1] * factor, colour[2] * factor
 
 
@@ -144,16 +143,16 @@ def darker(colour: Colour, factor: float) -> Colour:
 
 @dataclass(frozen=True)
 class Canvas:
-    """Everything painted so far, as seen by one camera.
+    """Painted layers as seen by a camera.
 
     Attributes:
         u: Coordinate of every pixel to the part's right, (rows, columns).
         v: Coordinate of every pixel down the part, (rows, columns).
         unit: Pixels per unit of the coordinates.
-        lean: Where a point one unit above the part's plane appears, in its coordinates.
-        rgb: Colour of what is painted, (3, rows, columns).
+        lean: Displacement in the picture of a point one unit above the part's plane.
+        rgb: Colour, (3, rows, columns).
         height: Height above the part's plane, in units of the coordinates, (rows, columns).
-        gloss: How metallic the surface is, in [0, 1], (rows, columns).
+        gloss: Metallic share of the surface, in [0, 1], (rows, columns).
         alpha: Opacity, in [0, 1], (rows, columns).
     """
 
@@ -172,7 +171,7 @@ class Canvas:
         return turned(p, turn) if turn else p
 
     def near(self, x: float, y: float, reach: float, z: float = 0.0) -> "Canvas":
-        """The part of the canvas around a point: painting there is cheap, and paints here."""
+        """View of the canvas around a point; painting there is cheap and changes this canvas."""
         # Every fourth pixel tells where it is; the margin is what may lie between.
         sparse = slice(None, None, 4)
         across = np.abs(self.u[sparse, sparse] - (x + z * self.lean[0]))
@@ -207,16 +206,16 @@ class Canvas:
         gloss: float = 0.3,
         opacity: float | Field = 1.0,
     ) -> None:
-        """Lay a shape over what is there.
+        """Paint a shape over the canvas.
 
         Args:
             distance: Signed distance to the shape, negative inside.
             colour: Its colour, or one per pixel, (3, rows, columns).
             z: Height of its edge above the part's plane; None leaves the heights.
-            bevel: Radius to which the edge is rounded up to the top; the radius of a rod
-                makes it a cylinder. Negative for a hollow.
-            gloss: How metallic it is, in [0, 1].
-            opacity: How much of what is below it hides, in [0, 1].
+            bevel: Radius of the rounded edge; the radius of a rod makes a cylinder. Negative for
+                a hollow.
+            gloss: Metallic share, in [0, 1].
+            opacity: Opacity, in [0, 1].
         """
         share = np.clip(0.5 - distance * self.unit, 0.0, 1.0) * opacity
         # Most shapes touch few rows, and the others need not be visited.
@@ -243,7 +242,7 @@ class Canvas:
     def wall(
         self, shape: Callable[[Place], Field], low: float, high: float, colour: Colour
     ) -> None:
-        """Paint the sides of a shape that stands up from one height to another."""
+        """Paint the sides of a shape standing up from one height to another."""
         travel = (high - low) * float(np.hypot(*self.lean)) * self.unit
         if travel < 0.5:
             return
@@ -268,10 +267,10 @@ class Canvas:
 
 
 def speckled(rng: np.random.Generator, canvas: Canvas, colour: Colour, depth: float) -> Field:
-    """The colour with grains of other lightness, (3, rows, columns).
+    """Colour with grains of other lightness, (3, rows, columns).
 
     Args:
-        canvas: The canvas that it is for.
+        canvas: The canvas to be painted.
         colour: Mean colour.
         depth: Contrast of the grains; 0 for none.
     """
@@ -289,7 +288,7 @@ def view(
     drift: float = 0.1,
     squash: float = 0.75,
 ) -> Canvas:
-    """An empty canvas from a random point of view.
+    """Empty canvas from a random point of view.
 
     Args:
         size: Side of the part as a share of the image's.
@@ -330,7 +329,7 @@ def view(
 
 
 def _shadow(height: Field, x: float, y: float, slope: float) -> Field:
-    """How far every pixel lies below the sun's rays grazing what is in their way, in pixels."""
+    """Depth of every pixel below the lowest unblocked ray of the sun, in pixels."""
     side = height.shape[0]
     reach = max(side // 6, 4)
     padded = np.pad(height, reach, mode="edge")
@@ -345,7 +344,7 @@ def _shadow(height: Field, x: float, y: float, slope: float) -> Field:
 
 
 def _scratches(rng: np.random.Generator, side: int) -> Field:
-    """Fine lines in one main direction, of unit variance."""
+    """Fine parallel lines, of unit variance."""
     lines = rng.standard_normal((side, side))
     lines = ndimage.uniform_filter1d(lines, max(side // 8, 3), axis=int(rng.integers(2)))
     return terrain.standardise(lines)
@@ -354,12 +353,11 @@ def _scratches(rng: np.random.Generator, side: int) -> Field:
 def lit(
     canvas: Canvas, rng: np.random.Generator, *, dust: float = 1.0, shadow: float = 0.0
 ) -> NDArray[np.float64]:
-    """Shade what was painted under a random sun.
+    """Shade a canvas under a random sun.
 
     Args:
-        canvas: What was painted.
-        dust: Factor on how much dust lies on it.
-        shadow: How dark its shadow is on the ground around it, in [0, 1]; 0 for none.
+        dust: Factor on the amount of dust.
+        shadow: Darkness of the shadow on the ground around it, in [0, 1]; 0 for none.
 
     Returns:
         Red, green, blue in linear light and opacity, each in [0, 1], (side, side, 4).

@@ -1,9 +1,8 @@
 """Building blocks of procedural Martian scenes: noise, light, relief, spots and camera.
 
-Small pure functions over square arrays. Heights and distances are in pixels, so that a slope
-is rise over run; rows run from north (first) to south and columns from west to east;
-azimuths are degrees clockwise from north. Randomness is an argument, and nothing here depends
-on threads: equal generators give equal arrays.
+Pure functions over square arrays. Heights and distances are in pixels, so slopes are rise over
+run. Rows run from north (first) to south, columns from west to east; azimuths are degrees
+clockwise from north. Equal generators give equal arrays, whatever the number of threads.
 
 Spectral synthesis after Saupe, "Algorithms for random fractals", in The Science of Fractal
 Images, 1988.
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 Field = NDArray[np.float64]
-"""A quantity over the scene, shape (size, size)."""
+"""Values over a square scene, (size, size)."""
 
 
 # --- fields ----------------------------------------------------------------------------------
@@ -33,11 +32,10 @@ def _coordinates(size: int) -> tuple[Field, Field]:
 
 
 def coordinates(size: int) -> tuple[Field, Field]:
-    """Position of every pixel.
+    """Distance of every pixel east and north of the north-west corner, in pixels.
 
     Returns:
-        Distance east and north of the north-west corner in pixels, each (size, size) and
-        read-only; the second is never positive.
+        Two read-only arrays, (size, size) each; the second is never positive.
     """
     return _coordinates(size)
 
@@ -84,7 +82,7 @@ def cover(field: Field, fraction: float, feather: float) -> Field:
         feather: Half width of the edge, in units of the field.
 
     Returns:
-        Opacity in [0, 1], 0.5 along the contour that encloses ``fraction`` of the pixels.
+        Opacity in [0, 1], 0.5 along the contour around ``fraction`` of the pixels.
     """
     level = float(np.quantile(field, 1.0 - fraction))
     return smoothstep(field, level - feather, level + feather)
@@ -112,14 +110,14 @@ def fractal(
     Args:
         beta: Spectral exponent: 0 is white noise, about 2 a rough surface, above 3 rolling
             hills.
-        longest: Wavelength in pixels above which there is no power; None keeps all.
+        longest: Longest wavelength in pixels; None keeps all.
         shortest: Wavelength in pixels below which power fades; 0 keeps all.
-        stretch: How many times longer features are along ``azimuth_deg`` than across it.
+        stretch: Length over width of the features.
         azimuth_deg: Direction of the stretching.
         wraps: Whether opposite borders match.
 
     Returns:
-        Field of mean 0 and variance 1, shape (size, size).
+        Field of mean 0 and variance 1, (size, size).
     """
     # Drawn on a torus, whose opposite borders match; a larger one and cropped unless they should.
     torus = size if wraps else size + max(size // 4, 2)
@@ -147,12 +145,12 @@ def fractal(
 
 @dataclass(frozen=True)
 class Light:
-    """Where the sun and the pole are.
+    """Direction of the sun and of the pole.
 
     Attributes:
-        azimuth_deg: Direction towards the sun.
+        azimuth_deg: Azimuth of the sun.
         elevation_deg: Height of the sun above the horizon.
-        pole_deg: Direction towards the nearer pole: 0 in the north, 180 in the south.
+        pole_deg: Azimuth of the nearer pole: 0 in the north, 180 in the south.
     """
 
     azimuth_deg: float
@@ -186,14 +184,14 @@ def slope_deg(height: Field) -> Field:
 
 
 def facing(height: Field, azimuth_deg: float) -> Field:
-    """How steeply the ground falls towards an azimuth, as rise over run; negative if it rises."""
+    """Descent towards an azimuth as rise over run; negative where the ground rises."""
     east, north = gradient(height)
     x, y = direction(azimuth_deg)
     return -(east * x + north * y)
 
 
 def hollows(height: Field, scale: float) -> Field:
-    """How far the ground lies below its surroundings, in units of the height.
+    """Depth of the ground below its surroundings, in units of the height.
 
     Args:
         height: Elevation, (size, size).
@@ -207,7 +205,7 @@ def hillshade(height: Field, azimuth_deg: float, elevation_deg: float) -> Field:
 
     Args:
         height: Elevation, (size, size).
-        azimuth_deg: Direction towards the sun.
+        azimuth_deg: Azimuth of the sun.
         elevation_deg: Height of the sun above the horizon.
 
     Returns:
@@ -229,7 +227,7 @@ def dunes(rng: np.random.Generator, size: int, wavelength: float, wind_deg: floa
 
     Args:
         wavelength: Distance from crest to crest in pixels.
-        wind_deg: Azimuth the wind blows towards; slip faces look that way.
+        wind_deg: Azimuth the wind blows towards, as slip faces do.
 
     Returns:
         Height in pixels, (size, size); 0 on the flats between the dunes.
@@ -266,14 +264,11 @@ def ripples(rng: np.random.Generator, size: int, wavelength: float, wind_deg: fl
 
 
 def gullies(rng: np.random.Generator, size: int, spacing: float, downhill_deg: float) -> Field:
-    """A slope cut by gullies: alcoves at the top, channels between spurs, aprons below.
+    """Height of a slope cut by gullies: alcoves at the top, channels between spurs, aprons below.
 
     Args:
         spacing: Distance between neighbouring channels in pixels.
         downhill_deg: Azimuth the slope falls towards.
-
-    Returns:
-        Height in pixels, (size, size).
     """
     down = along(size, downhill_deg) / size + 0.5
     stretch = rng.uniform(2.2, 3.6)
@@ -302,7 +297,7 @@ def gullies(rng: np.random.Generator, size: int, spacing: float, downhill_deg: f
 
 
 def polygons(rng: np.random.Generator, size: int, cell: float) -> Field:
-    """Thermal-contraction polygons: the network of troughs between them.
+    """Network of troughs between thermal-contraction polygons.
 
     Args:
         cell: Typical diameter of a polygon in pixels.
@@ -337,16 +332,13 @@ def polygons(rng: np.random.Generator, size: int, cell: float) -> Field:
 
 
 def crater(size: int, east: float, south: float, radius: float, *, freshness: float = 1.0) -> Field:
-    """Relief of one simple crater: bowl, raised rim, ejecta thinning outwards.
+    """Height of a simple crater above the plain: bowl, raised rim, ejecta thinning outwards.
 
     Args:
         east: Column of the centre, may lie outside.
         south: Row of the centre, may lie outside.
         radius: Distance from the centre to the rim in pixels.
         freshness: 1 for a fresh crater a fifth as deep as wide; less is shallower and softer.
-
-    Returns:
-        Height above the plain in pixels, (size, size).
     """
     rho = np.hypot(*offsets(size, east, south)) / radius
     depth, rim = 0.4 * freshness * radius, 0.08 * freshness * radius
@@ -358,14 +350,11 @@ def crater(size: int, east: float, south: float, radius: float, *, freshness: fl
 
 
 def craters(rng: np.random.Generator, size: int, count: int, smallest: float) -> Field:
-    """Relief of several craters, small ones more numerous, each of its own freshness.
+    """Height of several craters, each of its own freshness.
 
     Args:
         count: Number of craters.
         smallest: Least radius in pixels; the number above a radius falls with its square.
-
-    Returns:
-        Height in pixels, (size, size).
     """
     height = np.zeros((size, size))
     for _ in range(count):
@@ -376,7 +365,7 @@ def craters(rng: np.random.Generator, size: int, count: int, smallest: float) ->
 
 
 def boulders(rng: np.random.Generator, size: int, count: int) -> Field:
-    """Relief of scattered boulders one to three pixels across, height in pixels."""
+    """Height of scattered boulders one to three pixels across."""
     height = np.zeros((size, size))
     rows, columns = rng.integers(0, size, (2, count))
     np.maximum.at(height, (rows, columns), rng.uniform(0.6, 2.6, count))
@@ -387,7 +376,7 @@ def boulders(rng: np.random.Generator, size: int, count: int) -> Field:
 
 
 def scattered(rng: np.random.Generator, chance: Field, count: int) -> NDArray[np.float64]:
-    """Column and row of different pixels drawn in proportion to their chance, (count, 2)."""
+    """Column and row of distinct pixels drawn in proportion to their chance, (count, 2)."""
     side = chance.shape[0]
     weights = chance.ravel() + 1e-9
     places = rng.choice(weights.size, count, replace=False, p=weights / weights.sum())
@@ -401,16 +390,13 @@ def streaks(
     lengths: NDArray[np.float64],
     azimuths_deg: NDArray[np.float64],
 ) -> Field:
-    """Soft spots, each drawn out to one side into a fan that widens and fades.
+    """Opacity of soft spots, each drawn out to one side into a widening, fading fan.
 
     Args:
         centres: Column and row of the spots, (count, 2).
         widths: Radii of the spots in pixels, (count,).
         lengths: Lengths of the fans in pixels, (count,); 0 leaves a round spot.
         azimuths_deg: Directions of the fans, (count,).
-
-    Returns:
-        Opacity in [0, 1], (size, size).
     """
     opacity = np.zeros((size, size))
     for (column, row), width, length, azimuth in zip(
@@ -441,16 +427,13 @@ def streaks(
 
 
 def sensor(image: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Take the picture as HiRISE would and stretch it for display.
+    """Grey values of a HiRISE picture, stretched for display, (size, size).
 
     Blur of the optics, noise, faint column striping of the line detectors, then a random
-    contrast stretch and gamma, so that a grey value means nothing across images.
+    contrast stretch and gamma. Absolute grey values carry no information across images.
 
     Args:
         image: Radiance in any unit, (size, size).
-
-    Returns:
-        Grey values, (size, size).
     """
     size = image.shape[0]
     radiance = standardise(blur(image, 0.45))
@@ -461,14 +444,11 @@ def sensor(image: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def displayed(radiance: Field, rng: np.random.Generator, gamma_spread: float) -> NDArray[np.uint8]:
-    """Stretch for display at random, so that a grey value means nothing across images.
+    """Grey values after a random contrast stretch and gamma, (size, size).
 
     Args:
         radiance: Light in any unit, (size, size).
         gamma_spread: Standard deviation of the logarithm of gamma.
-
-    Returns:
-        Grey values, (size, size).
     """
     clip = rng.uniform(0.1, 2.0, 2)
     low, high = np.percentile(radiance, [clip[0], 100.0 - clip[1]])

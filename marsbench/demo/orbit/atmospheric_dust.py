@@ -1,15 +1,14 @@
 """Scenes for ``atmospheric_dust_cls_edr`` and ``_rdr``: ground seen through clear or dusty air.
 
-Both classes show the same kinds of terrain, among them smooth plains with hardly a feature; all
-that differs is the optical depth of the dust above. Dust dims the sun on the ground, lights the
-shadows from the sky, hides what light the ground sends up, and adds its own: what remains after
-the stretch for display is a soft veil, the detector's columns and noise. No scene lies between
-the thickest clear air and the thinnest dusty one, and brightness tells nothing.
+Both classes show the same kinds of terrain, some nearly featureless, and differ in the optical
+depth of the dust alone. Dust dims the sun on the ground, lights the shadows from the sky, hides
+the ground's light and adds its own: after the stretch for display a soft veil remains, with the
+detector's columns and noise. Depths leave a gap between the classes; brightness tells nothing.
 
-The raw images (EDR) come as the detector sends them: every column with its own offset, steps
-between the two halves that each detector is read out in, lines lost in transmission, coarse
-grey levels. The processed ones (RDR) are calibrated and averaged to fewer pixels. Both after
-McEwen et al. 2007, https://doi.org/10.1029/2005JE002605 (HiRISE).
+Raw images (EDR) come as sent: an offset per column, steps between the two halves of each
+detector, lines lost in transmission, coarse grey levels. Processed images (RDR) are calibrated
+and averaged to fewer pixels. Both after McEwen et al. 2007,
+https://doi.org/10.1029/2005JE002605 (HiRISE).
 """
 
 from collections.abc import Callable
@@ -29,26 +28,12 @@ _DUSTY_DEPTH = (3.1, 6.0)
 
 
 def render_edr(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
-    """Draw one raw image.
-
-    Args:
-        label: ``"Dusty"`` or ``"Non dusty"``.
-
-    Returns:
-        Grey values, (side, side, 1).
-    """
+    """Draw a raw image, ``"Dusty"`` or ``"Non dusty"``, in grey values, (side, side, 1)."""
     return _raw(rng, _radiance(rng, label, side))[:, :, None]
 
 
 def render_rdr(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
-    """Draw one processed image.
-
-    Args:
-        label: ``"Dusty"`` or ``"Non dusty"``.
-
-    Returns:
-        Grey values, (side, side, 1).
-    """
+    """Draw a processed image, ``"Dusty"`` or ``"Non dusty"``, in grey values, (side, side, 1)."""
     return _processed(rng, _radiance(rng, label, side))[:, :, None]
 
 
@@ -56,7 +41,7 @@ def render_rdr(rng: np.random.Generator, label: str, side: int) -> NDArray[np.ui
 
 
 def _relief(kind: Callable[[np.random.Generator, int], frost.Ground]) -> "Landform":
-    """The ground of one of the terrains that the frost scenes share, frost-free."""
+    """Draw the ground of a terrain of the frost scenes, without frost."""
 
     def draw(rng: np.random.Generator, side: int) -> Field:
         ground = kind(rng, side)
@@ -85,7 +70,7 @@ def _rippled_plain(rng: np.random.Generator, side: int) -> Field:
 
 
 def _layered_slope(rng: np.random.Generator, side: int) -> Field:
-    """Height of terraced beds that crop out along a slope."""
+    """Height of terraced beds cropping out along a slope."""
     downhill = rng.uniform(0.0, 360.0)
     bed = rng.uniform(0.08, 0.16) * side
     level = -0.3 * terrain.along(side, downhill) / bed * rng.uniform(2.0, 3.2)
@@ -103,7 +88,7 @@ def _knobs(rng: np.random.Generator, side: int) -> Field:
 
 
 Landform = Callable[[np.random.Generator, int], Field]
-"""Draws the height of one kind of ground in pixels, (side, side)."""
+"""Draw the height of one kind of ground in pixels, (side, side)."""
 
 LANDFORMS: tuple[Landform, ...] = (
     *(_relief(kind) for kind in frost.TERRAINS),
@@ -113,14 +98,14 @@ LANDFORMS: tuple[Landform, ...] = (
     _layered_slope,
     _knobs,
 )
-"""The kinds of ground, alike in both classes; twice the one with the fewest features."""
+"""Kinds of ground, alike in both classes; the plainest one twice."""
 
 
 # --- air -------------------------------------------------------------------------------------
 
 
 def _radiance(rng: np.random.Generator, label: str, side: int) -> Field:
-    """Light that reaches the camera, relative to its mean over the scene, (side, side)."""
+    """Light reaching the camera, relative to its mean over the scene, (side, side)."""
     height = LANDFORMS[int(rng.integers(len(LANDFORMS)))](rng, side)
     mottle = terrain.fractal(rng, side, rng.uniform(2.0, 3.0))
     albedo = 1.0 + rng.uniform(0.01, 0.06) * mottle
@@ -132,7 +117,7 @@ def _radiance(rng: np.random.Generator, label: str, side: int) -> Field:
 def _through_air(
     rng: np.random.Generator, height: Field, albedo: Field, light: terrain.Light, depth: float
 ) -> Field:
-    """See the ground through dust.
+    """View the ground through dust.
 
     Args:
         height: Elevation in pixels, (side, side).
@@ -166,7 +151,7 @@ def _through_air(
 
 
 def _raw(rng: np.random.Generator, radiance: Field) -> NDArray[np.uint8]:
-    """Grey values of the detector as sent, (side, side)."""
+    """Grey values as sent by the detector, (side, side)."""
     side = radiance.shape[0]
     seen = terrain.blur(radiance, 0.4)
     offsets = rng.uniform(0.002, 0.007) * rng.standard_normal(side)

@@ -1,8 +1,8 @@
 """Scenes for ``boulder_seg`` and ``boulder_det``: boulders on HiRISE ground.
 
 A boulder is a ragged block a few pixels wide: bright on the side of the sun, dark on the other,
-with a shadow on the ground beyond, which is no part of it. Small pits have their dark side where
-a boulder is bright; spots of other tone have no shadow.
+casting a shadow outside its mask. Small pits have their dark side where a boulder is bright;
+spots of other tone have no shadow.
 
 Size distribution and look after Prieur et al., "Automatic characterization of boulders on
 planetary surfaces from high-resolution satellite images", JGR Planets 128, 2023.
@@ -19,29 +19,21 @@ from marsbench.demo.scene import Scene
 
 
 def draw_seg(rng: np.random.Generator, side: int) -> Scene:
-    """Boulders and their mask: 1 on the boulders, 0 on their shadows.
-
-    Returns:
-        Grey values, (side, side, 1), and mask.
-    """
+    """Boulders and their mask: 1 on the boulders, 0 on their shadows."""
     return segmented(*draw(rng, side))
 
 
 def draw_det(rng: np.random.Generator, side: int) -> Scene:
-    """Boulders and their boxes, which leave out the shadows.
-
-    Returns:
-        Grey values, (side, side, 1), boxes and labels.
-    """
+    """Boulders and their boxes, without the shadows."""
     return detected(*draw(rng, side))
 
 
 def draw(rng: np.random.Generator, side: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Ground strewn with boulders.
+    """Ground strewn with at least one boulder.
 
     Returns:
         Grey values, (side, side, 1), and the number of the boulder in every pixel, from 1,
-        (side, side); 0 beside them. There is at least one.
+        (side, side); 0 elsewhere.
     """
     # As many on equal ground whatever the picture's side: a boulder's size is in pixels.
     count = 3 + int(rng.poisson(rng.choice([8.0, 22.0, 40.0]) * (side / 128.0) ** 2))
@@ -78,12 +70,12 @@ def _boulder(
     blocky: float,
     tone: float,
 ) -> None:
-    """Put one boulder on the ground, unless the border leaves too little of it.
+    """Put a boulder on the ground, unless the border leaves too little.
 
     Args:
-        height: Elevation in pixels, changed in place, (side, side).
-        albedo: Albedo, changed in place, (side, side).
-        owner: Number of the boulder in every pixel, changed in place, (side, side).
+        height: Elevation in pixels, (side, side).
+        albedo: Albedo, (side, side).
+        owner: Number of the boulder in every pixel, (side, side).
         number: Its number.
         disc: Its column, row and radius in pixels.
         blocky: Height as a share of its radius.
@@ -106,7 +98,7 @@ def _boulder(
 
 
 def _facets(rng: np.random.Generator, x: Field, y: Field) -> Field:
-    """Distance from a boulder's middle, such that 1 is a polygon with rounded corners.
+    """Distance from a boulder's middle, 1 along a polygon with rounded corners.
 
     Args:
         x: Position to the right of the middle, (1, columns).
@@ -130,7 +122,7 @@ def _facets(rng: np.random.Generator, x: Field, y: Field) -> Field:
 
 
 def _pits(rng: np.random.Generator, height: Field) -> Field:
-    """Add craters as small as boulders, and at times a larger one.
+    """Add craters as small as boulders, and at times a larger crater.
 
     Args:
         height: Elevation in pixels, changed in place, (side, side).

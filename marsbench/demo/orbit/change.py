@@ -1,12 +1,12 @@
 """Scenes for ``change_cls_ctx`` and ``_hirise``: one place at two dates.
 
-Both classes show the same places under the same skies: between the dates the sun moves, the
+Both classes show the same places under the same skies. Between the dates the sun moves, the
 season changes the contrast of the ground, haze, noise and stretch differ, and the two pictures
-fit each other to within a pixel. In "Change" something on the ground is new as well. Old
-impacts, streaks, spots and tracks, equal at both dates, are as frequent with either label, so
+are registered to within a pixel. In "Change" something on the ground is new as well. Old
+impacts, streaks, spots and tracks, equal at both dates, are as frequent in either class, so that
 only the comparison tells.
 
-What is new follows Daubar et al. 2013, https://doi.org/10.1016/j.icarus.2013.04.009 (impacts
+New marks follow Daubar et al. 2013, https://doi.org/10.1016/j.icarus.2013.04.009 (impacts
 with dark halos in dusty plains), Sullivan et al. 2001, https://doi.org/10.1029/2000JE001296
 (slope streaks), Hansen et al. 2013, https://doi.org/10.1016/j.icarus.2012.09.024 (spots and fans
 on defrosting dunes), Malin et al. 2006, https://doi.org/10.1126/science.1135156 (bright gully
@@ -27,22 +27,22 @@ from marsbench.demo.orbit import ground
 CHANGE = "Change"
 
 MARGIN = 3
-"""Pixels drawn around the picture, from which a misregistration is taken."""
+"""Pixels drawn around the picture, to be cropped by the misregistration."""
 
 _LEAST = 1.0 / 16.0
 """Least width of a change as a share of the side: 6 pixels of 96."""
 
 _APART = 0.8
-"""Share of a new mark that should lie beside an old one."""
+"""Least share of a new mark beside an old one."""
 
 
 @dataclass(frozen=True)
 class Surface:
-    """The ground at one date.
+    """Ground at a date.
 
     Attributes:
         height: Elevation in pixels, (size, size).
-        tone: Albedo relative to that of bare soil, (size, size).
+        tone: Albedo relative to bare soil, (size, size).
     """
 
     height: Field
@@ -51,12 +51,12 @@ class Surface:
 
 @dataclass(frozen=True)
 class Place:
-    """Ground on which something can happen.
+    """Ground open to change.
 
     Attributes:
-        surface: How it looks before.
+        surface: Ground before.
         downhill_deg: Azimuth of the steepest descent, or of the wind where the ground is level.
-        later: How dunes look that moved until the second date; None where nothing moves.
+        later: Ground after the dunes have moved; None where nothing moves.
     """
 
     surface: Surface
@@ -66,11 +66,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Mark:
-    """Something that can appear on the ground.
+    """Mark left on the ground.
 
     Attributes:
-        relief: What it adds to the height in pixels, (size, size).
-        factor: What it multiplies the tone by, (size, size); 1 where it is not.
+        relief: Height added, in pixels, (size, size).
+        factor: Factor on the tone, (size, size); 1 outside the mark.
     """
 
     relief: Field
@@ -79,15 +79,15 @@ class Mark:
 
 @dataclass(frozen=True)
 class Weather:
-    """Under what conditions a picture is taken.
+    """Conditions of a picture.
 
     Attributes:
-        light: Where the sun is.
+        light: Direction of the light.
         season: Exponent on the ground's tone: above 1 stains stand out, below 1 dust mutes them.
-        haze: Light that the air adds, as a share of the ground's.
+        haze: Light added by the air, as a share of the ground's.
         glow: Uneven brightness of the air, relative, (size, size).
         softness: Standard deviation of the blur in pixels.
-        shift: How far the picture lies off its place, rows and columns in pixels.
+        shift: Misregistration of the picture, rows and columns in pixels.
     """
 
     light: Light
@@ -99,7 +99,7 @@ class Weather:
 
 
 def render_ctx(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
-    """Draw one pair at the scale of the Context Camera, six metres a pixel.
+    """Draw a pair at the scale of the Context Camera, six metres a pixel.
 
     Args:
         label: ``"Change"`` or ``"No change"``.
@@ -111,14 +111,7 @@ def render_ctx(rng: np.random.Generator, label: str, side: int) -> NDArray[np.ui
 
 
 def render_hirise(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
-    """Draw one pair at the scale of HiRISE, some decimetres a pixel.
-
-    Args:
-        label: ``"Change"`` or ``"No change"``.
-
-    Returns:
-        Grey values, (side, side, 2): before and after.
-    """
+    """Draw a pair at the scale of HiRISE, some decimetres a pixel; see `render_ctx`."""
     return _pair(rng, label, side, HIRISE)
 
 
@@ -132,7 +125,7 @@ def _somewhere(rng: np.random.Generator, size: int) -> tuple[float, float]:
 
 
 def _impact(rng: np.random.Generator, size: int, _azimuth_deg: float) -> Mark:
-    """A small fresh crater in a blast halo, mostly dark, with rays."""
+    """Small fresh crater in a blast halo with rays, mostly dark."""
     column, row = _somewhere(rng, size)
     halo = rng.uniform(0.9, 1.8) * _LEAST * size
     radius = max(rng.uniform(0.16, 0.3) * halo, 1.2)
@@ -150,7 +143,7 @@ def _impact(rng: np.random.Generator, size: int, _azimuth_deg: float) -> Mark:
 
 
 def _streak(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
-    """One to three thin fans that start at a point and run straight down the slope."""
+    """One to three thin fans running straight down the slope from a point."""
     factor = np.ones((size, size))
     strength = rng.uniform(0.5, 0.65) if rng.uniform() < 0.8 else -rng.uniform(0.65, 0.9)
     meander = terrain.fractal(rng, size, 3.0, longest=0.6 * size, shortest=0.08 * size)
@@ -170,7 +163,7 @@ def _streak(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
 
 
 def _spots(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
-    """A group of dark spots or fans where ice gave way."""
+    """Group of dark spots or fans where ice gave way."""
     count = int(rng.integers(7, 18))
     centre = np.array(_somewhere(rng, size))
     centres = centre + rng.normal(0.0, rng.uniform(0.1, 0.2) * size, (count, 2))
@@ -189,7 +182,7 @@ def _spots(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
 
 
 def _tracks(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
-    """Dark, winding paths that dust devils swept across the whole picture."""
+    """Dark, winding paths of dust devils across the whole picture."""
     factor = np.ones((size, size))
     strength = rng.uniform(0.38, 0.52)
     for _ in range(int(rng.integers(2, 6))):
@@ -208,7 +201,7 @@ def _tracks(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
 
 
 def _deposit(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
-    """A bright or dark flow in a gully: a thin channel, then an apron that ends in fingers."""
+    """Bright or dark flow in a gully: a thin channel, then an apron ending in fingers."""
     column, row = _somewhere(rng, size)
     ahead, aside = _frame(size, column, row, azimuth_deg)
     length = rng.uniform(0.3, 0.5) * size
@@ -228,7 +221,7 @@ def _deposit(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
 
 
 def _frame(size: int, column: float, row: float, azimuth_deg: float) -> tuple[Field, Field]:
-    """Distances from a point towards an azimuth and to the right of it, in pixels."""
+    """Distances from a point, ahead towards an azimuth and to the right, in pixels."""
     east, north = terrain.coordinates(size)
     x, y = terrain.direction(azimuth_deg)
     right, up = east - column, north + row
@@ -244,7 +237,7 @@ def _tone(rng: np.random.Generator, size: int) -> Field:
 
 
 def _plain(rng: np.random.Generator, size: int) -> Place:
-    """A plain with craters of all sizes."""
+    """Plain with craters of all sizes."""
     height = rng.uniform(0.002, 0.008) * size * terrain.fractal(rng, size, rng.uniform(3.4, 4.0))
     height = height + terrain.craters(rng, size, int(rng.integers(3, 14)), 0.025 * size)
     height += rng.uniform(0.03, 0.06) * terrain.fractal(rng, size, 1.7)
@@ -252,7 +245,7 @@ def _plain(rng: np.random.Generator, size: int) -> Place:
 
 
 def _slope(rng: np.random.Generator, size: int) -> Place:
-    """A long slope with faint ridges down it, such as a crater's wall."""
+    """Long slope with faint ridges down it, such as a crater's wall."""
     downhill = float(rng.uniform(0.0, 360.0))
     ridges = terrain.fractal(
         rng, size, 3.2, longest=0.5 * size, stretch=rng.uniform(2.0, 4.0), azimuth_deg=downhill
@@ -264,7 +257,7 @@ def _slope(rng: np.random.Generator, size: int) -> Place:
 
 
 def _gullied(rng: np.random.Generator, size: int) -> Place:
-    """A slope cut by gullies."""
+    """Slope cut by gullies."""
     downhill = float(rng.uniform(0.0, 360.0))
     height = 0.3 * terrain.gullies(rng, size, rng.uniform(0.2, 0.36) * size, downhill)
     height += 0.04 * terrain.fractal(rng, size, 1.7)
@@ -292,7 +285,7 @@ def _stony(rng: np.random.Generator, size: int) -> Place:
 
 
 def _dunes(rng: np.random.Generator, size: int) -> Place:
-    """Dunes on stony ground; by the second date they can have moved downwind."""
+    """Dunes on stony ground, displaced downwind by the second date."""
     wind = float(rng.uniform(0.0, 360.0))
     wavelength = rng.uniform(0.25, 0.4) * size
     floor = rng.uniform(0.004, 0.01) * size * terrain.fractal(rng, size, 3.6)
@@ -330,11 +323,11 @@ CTX: tuple[tuple[Draw, Event], ...] = (
     (_gullied, _deposit),
     (_dunes, _spots),
 )
-"""Places, and what can be new there, that the Context Camera resolves."""
+"""Places and their possible changes at the resolution of the Context Camera."""
 
 
 def _moved(_rng: np.random.Generator, size: int, _azimuth_deg: float) -> Mark:
-    """No mark: the dunes themselves are elsewhere."""
+    """Empty mark: the dunes themselves move."""
     return Mark(np.zeros((size, size)), np.ones((size, size)))
 
 
@@ -349,7 +342,7 @@ HIRISE: tuple[tuple[Draw, Event], ...] = (
     (_dunes, _spots),
     (_dunes, _moved),
 )
-"""Places, and what can be new there, at the scale of HiRISE."""
+"""Places and their possible changes at the scale of HiRISE."""
 
 
 # --- pair ------------------------------------------------------------------------------------
@@ -358,7 +351,7 @@ HIRISE: tuple[tuple[Draw, Event], ...] = (
 def _pair(
     rng: np.random.Generator, label: str, side: int, kinds: tuple[tuple[Draw, Event], ...]
 ) -> NDArray[np.uint8]:
-    """Draw the two pictures of one place, (side, side, 2)."""
+    """Draw both pictures of a place, (side, side, 2)."""
     size = side + 2 * MARGIN
     before, after = _dates(rng, label, size, kinds)
     first = _weather(rng, size)
@@ -370,7 +363,7 @@ def _pair(
 def _dates(
     rng: np.random.Generator, label: str, size: int, kinds: tuple[tuple[Draw, Event], ...]
 ) -> tuple[Surface, Surface]:
-    """The ground at both dates; equal if the label says that nothing changed."""
+    """Ground at both dates; equal for the label "No change"."""
     draw, event = kinds[int(rng.integers(len(kinds)))]
     place = draw(rng, size)
     surface, later = place.surface, place.later
@@ -388,7 +381,7 @@ def _dates(
 def _beside(
     rng: np.random.Generator, event: Event, size: int, azimuth_deg: float, old: Mark | None
 ) -> Mark:
-    """A new mark, most of it beside the old one, so that it can be told apart."""
+    """New mark mostly beside the old one, to be told apart."""
     mark = event(rng, size, azimuth_deg)
     if old is None:
         return mark
@@ -403,14 +396,14 @@ def _beside(
 
 
 def _share_beside(mark: Mark, old: Mark) -> float:
-    """Share of what a mark changes that lies more than two pixels beside another mark."""
+    """Share of a mark's changes more than two pixels away from another mark."""
     change = np.abs(mark.factor - 1.0)
     free = ndimage.maximum_filter(np.abs(old.factor - 1.0), 5) < 0.05
     return float(change[free].sum() / change.sum())
 
 
 def _marked(surface: Surface, mark: Mark) -> Surface:
-    """The ground with a mark on it."""
+    """Ground with a mark."""
     return Surface(surface.height + mark.relief, surface.tone * mark.factor)
 
 
@@ -427,7 +420,7 @@ def _weather(rng: np.random.Generator, size: int) -> Weather:
 
 
 def _next_visit(rng: np.random.Generator, first: Weather, size: int) -> Weather:
-    """Conditions of another visit: another season, so another sun, and slightly off place."""
+    """Conditions of another visit: another season, another sun, a slight misregistration."""
     light = replace(
         first.light,
         azimuth_deg=first.light.azimuth_deg + float(rng.uniform(-20.0, 20.0)),

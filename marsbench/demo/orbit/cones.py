@@ -2,7 +2,7 @@
 
 A cone stands on a plain: straight flanks between a sharp foot and a summit pit, lit on one side,
 shaded on the other and casting a shadow. Hills without foot or pit, craters and patches of other
-tone look alike in brightness, and are the same in pictures without cones.
+tone look alike in brightness, with or without cones beside them.
 
 Shapes after Purohit, Adler and Kerner, "ConeQuest: a benchmark for cone segmentation on Mars",
 WACV 2024, and Fagents and Thordarson, "Rootless volcanic cones in Iceland and on Mars", in The
@@ -23,34 +23,26 @@ EMPTY = 1.0 / 3.0
 
 
 def draw_seg(rng: np.random.Generator, side: int) -> Scene:
-    """Cones and their mask: 1 from the foot inwards; a third of the pictures has none.
-
-    Returns:
-        Grey values, (side, side, 1), and mask.
-    """
+    """Cones and their mask: 1 from the foot inwards; a third of the pictures is empty."""
     return segmented(*draw(rng, side, empty=EMPTY))
 
 
 def draw_det(rng: np.random.Generator, side: int) -> Scene:
-    """Cones and their boxes, from foot to foot; every picture has some, as published.
-
-    Returns:
-        Grey values, (side, side, 1), boxes and labels.
-    """
+    """Cones and their boxes, from foot to foot; as published, no picture is empty."""
     return detected(*draw(rng, side, empty=0.0))
 
 
 def draw(
     rng: np.random.Generator, side: int, *, empty: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """A plain with cones and what looks like them.
+    """Plain with cones and similar hills and craters.
 
     Args:
         empty: Chance of a picture without cones.
 
     Returns:
         Grey values, (side, side, 1), and the number of the cone in every pixel, from 1,
-        (side, side); 0 beside them.
+        (side, side); 0 elsewhere.
     """
     count = 0 if rng.uniform() < empty else 1 + int(rng.poisson(rng.choice([1.0, 4.0, 9.0])))
     # The cones of a field are of like size.
@@ -89,12 +81,12 @@ def _cone(
     steepness: float,
     tone: float,
 ) -> None:
-    """Build one cone into a scene, unless the border leaves too little of it.
+    """Add a cone to a scene, unless the border leaves too little.
 
     Args:
-        height: Elevation in pixels, changed in place, (side, side).
-        albedo: Albedo, changed in place, (side, side).
-        owner: Number of the cone in every pixel, changed in place, (side, side).
+        height: Elevation in pixels, (side, side).
+        albedo: Albedo, (side, side).
+        owner: Number of the cone in every pixel, (side, side).
         number: Its number.
         disc: Its column, row and radius in pixels.
         steepness: Rise over run of the flanks.
@@ -132,7 +124,7 @@ def _cone(
 def _hill(
     rng: np.random.Generator, height: Field, column: float, row: float, radius: float
 ) -> None:
-    """Add a rounded knob of several humps, which fades into the plain."""
+    """Add a rounded knob of several humps fading into the plain."""
     humps = int(rng.integers(2, 5))
     turn, steep = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.25, 0.45)
     away = radius * rng.uniform(-0.7, 0.7, humps)
@@ -143,7 +135,7 @@ def _hill(
 
 
 def _patches(rng: np.random.Generator, albedo: Field) -> None:
-    """Give half of the scenes patches of another tone, which follow nothing."""
+    """Add patches of another tone, unrelated to the relief, to half of the scenes."""
     if rng.uniform() < 0.5:
         side = albedo.shape[0]
         shapes = terrain.fractal(

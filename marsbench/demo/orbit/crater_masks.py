@@ -1,10 +1,9 @@
 """Scenes for ``crater_binary_seg`` and ``crater_multi_seg``: craters of four kinds.
 
-Craters are ellipses on rolling THEMIS ground. Other ones are bowls or flat floors inside a
-raised rim. Layered ones lie amid one or two lobed sheets of ejecta that end in a rampart. Buried
-ones are filled to the level of the plain, so that a broken ring is what is left. Secondary ones
-are small, shallow and drawn out towards their source, and come in chains and clusters. Hills,
-ridges and patches of other tone are no craters.
+Craters are ellipses on rolling THEMIS ground. Other: bowls or flat floors inside a raised rim.
+Layered: amid one or two lobed sheets of ejecta ending in a rampart. Buried: filled to the level
+of the plain, leaving a broken ring. Secondary: small, shallow, drawn out towards their source, in
+chains and clusters. Hills, ridges and patches of other tone distract.
 
 Kinds after Lagain et al., "Mars Crater Database", GSA Special Paper 550, 2021, and Barlow et al.,
 "Standardizing the nomenclature of Martian impact crater ejecta morphologies", JGR Planets 105,
@@ -34,13 +33,13 @@ _REACH = {OTHER: 1.15, LAYERED: 1.7, BURIED: 1.15, SECONDARY: 1.0}
 
 @dataclass(frozen=True)
 class Ellipse:
-    """Where a crater is.
+    """Place and outline of a crater.
 
     Attributes:
         column: Column of its centre.
         row: Row of its centre.
         radius: Greatest distance from the centre to the rim in pixels.
-        squash: Least distance as a share of that.
+        squash: Least distance to the rim as a share of ``radius``.
         turn: Angle of the long axis in radians, clockwise from east.
     """
 
@@ -53,12 +52,12 @@ class Ellipse:
 
 @dataclass(frozen=True)
 class Canvas:
-    """What is drawn so far; every array (side, side) and changed in place.
+    """Ground and mask under construction; arrays of (side, side), changed in place.
 
     Attributes:
         height: Elevation in pixels.
-        albedo: Share of the light that the ground reflects.
-        mask: Kind of the crater whose inside a pixel is, 0 beside them.
+        albedo: Share of the light reflected by the ground.
+        mask: Kind of crater inside its rim, 0 elsewhere.
     """
 
     height: Field
@@ -70,21 +69,13 @@ class Canvas:
 
 
 def draw_binary(rng: np.random.Generator, side: int) -> Scene:
-    """Craters of all kinds and their mask: 1 inside the rim.
-
-    Returns:
-        Grey values, (side, side, 1), and mask.
-    """
+    """Craters of all kinds in grey values, (side, side, 1), and their mask: 1 inside the rim."""
     image, mask = _draw(rng, side)
     return Scene(image, mask=(mask > 0).astype(np.uint8))
 
 
 def draw_multi(rng: np.random.Generator, side: int) -> Scene:
-    """Craters and the mask of their kinds: 1 Other, 2 Layered, 3 Buried, 4 Secondary.
-
-    Returns:
-        Grey values, (side, side, 1), and mask.
-    """
+    """Craters and the mask of their kinds: 1 Other, 2 Layered, 3 Buried, 4 Secondary."""
     return Scene(*_draw(rng, side))
 
 
@@ -119,9 +110,9 @@ def _draw(rng: np.random.Generator, side: int) -> tuple[NDArray[np.uint8], NDArr
 
 
 def _company(rng: np.random.Generator, side: int) -> tuple[list[int], NDArray[np.float64]]:
-    """Kinds of what a picture shows, and radii in pixels, (count,); of secondaries, their field's.
+    """Kinds of a picture's craters, and radii in pixels, (count,); of secondaries, the field's.
 
-    Small craters are more numerous; a buried one must be wide for a trace of it to be left.
+    Small craters are more numerous; a buried one must be wide to leave a trace.
     """
     if rng.uniform() < EMPTY:
         return [], np.zeros(0)
@@ -149,7 +140,7 @@ def _frame(crater: Ellipse, x: Field, y: Field) -> tuple[Field, Field]:
 
 
 def _fresh(rng: np.random.Generator, canvas: Canvas, crater: Ellipse, kind: int) -> None:
-    """Draw a crater with a rim, and of the layered kind its sheets of ejecta."""
+    """Draw a crater with a rim and, for the layered kind, sheets of ejecta."""
     reach = 3.4 if kind == LAYERED else 2.4
     part, x, y = window(len(canvas.mask), crater.column, crater.row, reach * crater.radius)
     rho, angle = _frame(crater, x, y)
@@ -185,7 +176,7 @@ def _fresh(rng: np.random.Generator, canvas: Canvas, crater: Ellipse, kind: int)
 def _sheets(
     rng: np.random.Generator, rho: Field, angle: Field, radius: float, spokes: Field
 ) -> Field:
-    """Thickness in pixels of ejecta that flowed: lobes, grooves, a rampart along the edge.
+    """Thickness in pixels of flowing ejecta: lobes, grooves, a rampart along the edge.
 
     Args:
         rho: Distance from the centre, 1 on the rim, (rows, columns).
@@ -207,7 +198,7 @@ def _sheets(
 
 
 def _tongues(rng: np.random.Generator, angle: Field) -> Field:
-    """How far rounded tongues of unlike width reach that overlap, about 1, like ``angle``."""
+    """Reach of overlapping rounded tongues of unlike width, about 1, shaped like ``angle``."""
     count = int(rng.integers(7, 12))
     turn = np.linspace(-np.pi, np.pi, 181)
     middles = (np.arange(count) + rng.uniform(-0.35, 0.35, count)) * 2.0 * np.pi / count
@@ -219,7 +210,7 @@ def _tongues(rng: np.random.Generator, angle: Field) -> Field:
 
 
 def _buried(rng: np.random.Generator, canvas: Canvas, crater: Ellipse) -> None:
-    """Draw what is left of a filled crater: a low, broken ring around a shallow floor."""
+    """Draw the remains of a filled crater: a low, broken ring around a shallow floor."""
     part, x, y = window(len(canvas.mask), crater.column, crater.row, 1.8 * crater.radius)
     rho, angle = _frame(crater, x, y)
     if not shows(rho < 1.0, 0.8 * crater.radius):
@@ -243,7 +234,7 @@ def _buried(rng: np.random.Generator, canvas: Canvas, crater: Ellipse) -> None:
 def _secondaries(
     rng: np.random.Generator, canvas: Canvas, column: float, row: float, reach: float
 ) -> None:
-    """Draw a chain or a cluster of small, shallow craters, drawn out in one direction."""
+    """Draw a chain or a cluster of small, shallow craters, drawn out alike."""
     side = len(canvas.mask)
     turn = rng.uniform(0.0, np.pi)
     typical = max(rng.uniform(0.018, 0.034) * side, 2.6)
@@ -267,7 +258,7 @@ def _secondaries(
 
 
 def _secondary(rng: np.random.Generator, canvas: Canvas, crater: Ellipse) -> None:
-    """Draw one of them; its low rim is highest on the far side of the source."""
+    """Draw a secondary crater; its low rim is highest on the far side of the source."""
     part, x, y = window(len(canvas.mask), crater.column, crater.row, 2.2 * crater.radius)
     rho, angle = _frame(crater, x, y)
     if not shows(rho < 1.0, 0.8 * crater.radius):

@@ -1,9 +1,8 @@
 """Craters for the classes ``Crater`` and ``Impact Ejecta``.
 
 A crater shows by its relief: a bowl or a filled floor inside a raised rim, lit on one wall and
-shaded on the other. A fresh impact is a crater a few pixels wide or a cluster of them, and shows
-by what it threw out: a halo with rays, darker than the dusty ground or, where it reached ice or
-bright rock, brighter.
+shaded on the other. A fresh impact, a crater a few pixels wide or a cluster, shows by its ejecta:
+a halo with rays, darker than the dusty ground or, from ice or bright rock, brighter.
 
 Proportions of simple craters follow Melosh, Impact Cratering: A Geologic Process, 1989; fresh
 impacts look as in Daubar et al. 2013, https://doi.org/10.1016/j.icarus.2013.04.009.
@@ -23,7 +22,7 @@ from marsbench.demo.orbit.placement import window
 
 @dataclass(frozen=True)
 class Shape:
-    """Shape of a crater.
+    """Proportions of a crater.
 
     Attributes:
         depth: Depth below the plain as a share of the radius, 0.4 when fresh.
@@ -41,7 +40,7 @@ class Shape:
 
 
 def random_shape(rng: np.random.Generator) -> Shape:
-    """Shape of a crater somewhere between fresh and half buried."""
+    """Proportions between fresh and half buried."""
     freshness = rng.uniform(0.45, 1.0)
     filled = rng.uniform() < 0.6
     return Shape(
@@ -56,13 +55,13 @@ def random_shape(rng: np.random.Generator) -> Shape:
 def relief(
     rng: np.random.Generator, size: int, east: float, south: float, radius: float, shape: Shape
 ) -> tuple[Field, Field]:
-    """Relief of one crater with spurs on its walls and lumpy ejecta around.
+    """Relief of a crater with spurs on its walls and lumpy ejecta around.
 
     Args:
         east: Column of the centre.
         south: Row of the centre.
         radius: Mean distance from the centre to the rim in pixels.
-        shape: Its shape.
+        shape: Its proportions.
 
     Returns:
         Height above the plain in pixels, and the distance from the centre as a share of the
@@ -87,10 +86,10 @@ def relief(
 
 
 def dig(rng: np.random.Generator, height: Field, column: float, row: float, radius: float) -> None:
-    """Add one crater of any freshness to a relief.
+    """Add a crater of random freshness to a relief.
 
     Args:
-        height: Elevation in pixels, changed in place, (side, side).
+        height: Elevation in pixels, (side, side).
         column: Column of the centre, may lie outside.
         row: Row of the centre, may lie outside.
         radius: Mean distance from the centre to the rim in pixels.
@@ -105,11 +104,7 @@ def dig(rng: np.random.Generator, height: Field, column: float, row: float, radi
 
 
 def crater_scene(rng: np.random.Generator, side: int) -> Site:
-    """One crater wide enough to show its rim, perhaps with small ones around it.
-
-    Returns:
-        The scene; its mark is the inside of the crater.
-    """
+    """Crater wide enough to show its rim, perhaps among small ones; the mark is its inside."""
     radius = side * np.exp(rng.uniform(np.log(0.12), np.log(0.4)))
     # Landmarks are cut out with a margin, so the rim mostly lies inside the picture.
     room = max(0.5 - 0.85 * radius / side, 0.06)
@@ -142,16 +137,13 @@ def crater_scene(rng: np.random.Generator, side: int) -> Site:
 def rays(
     rng: np.random.Generator, size: int, east: float, south: float, halo: float, reach: float
 ) -> Field:
-    """Ejecta of a fresh impact: a ragged halo that breaks up into feathery rays.
+    """Opacity of fresh ejecta in [0, 1]: a ragged halo breaking up into feathery rays.
 
     Args:
         east: Column of the impact.
         south: Row of the impact.
         halo: Radius of the halo in pixels.
         reach: Length of the longest rays in pixels.
-
-    Returns:
-        Opacity in [0, 1], (size, size).
     """
     distance, angle = ground.polar(size, east, south)
     length = _ray_lengths(rng, halo, reach)
@@ -166,7 +158,7 @@ def rays(
 
 
 def _ray_lengths(rng: np.random.Generator, halo: float, reach: float) -> NDArray[np.float64]:
-    """Distance that the ejecta reach in each of 360 directions, in pixels."""
+    """Distance reached by the ejecta in each of 360 directions, in pixels."""
     turn = np.arange(360.0)
     length = halo * ground.outline(rng, np.deg2rad(turn), 0.35).clip(0.5)
     # An oblique impact throws little back to where it came from.
@@ -184,11 +176,7 @@ def _ray_lengths(rng: np.random.Generator, halo: float, reach: float) -> NDArray
 
 
 def impact_scene(rng: np.random.Generator, side: int) -> Site:
-    """A fresh impact on dusty ground with its ejecta.
-
-    Returns:
-        The scene; its mark is the opacity of the ejecta.
-    """
+    """Fresh impact on dusty ground; the mark is the opacity of its ejecta."""
     height = ground.plain(rng, side, rng.uniform(0.4, 1.0)) + ground.pitting(rng, side, 3)
     east, south = side * rng.uniform(0.32, 0.68, 2)
     halo = rng.uniform(0.12, 0.21) * side

@@ -1,9 +1,9 @@
 """Scenes for ``dust_devil_det``: whirlwinds of dust on CTX ground.
 
-A dust devil is a column of dust that leans with the wind: bright, narrow at its foot, wider and
-fainter above. It casts a dark, diffuse shadow away from the sun, which starts at the same foot
-and is no part of it. Bright streaks behind craters, dark tracks of earlier dust devils and spots
-of other tone lie flat on the ground: none of them has bright and dark side by side.
+A dust devil is a column of dust leaning with the wind: bright, narrow at its foot, wider and
+fainter above. From its foot a dark, diffuse shadow, outside the box, points away from the sun.
+Bright streaks behind craters, dark tracks of earlier dust devils and spots of other tone lie flat
+on the ground: none has bright and dark side by side.
 
 Look after Guo et al., "Martian dust devil detection based on improved Faster R-CNN", IEEE JSTARS
 17, 2024, and Fenton and Lorenz, "Dust devil height and spacing with relation to the Martian
@@ -25,17 +25,17 @@ EMPTY = 0.2
 """Share of the pictures without dust devils."""
 
 FAINTEST = 0.2
-"""Opacity of the dust from which a pixel belongs to the dust devil."""
+"""Least opacity of the pixels that belong to a dust devil."""
 
 
 @dataclass(frozen=True)
 class Devil:
-    """One dust devil in the part of the picture that it and its shadow touch, (rows, columns).
+    """Dust devil in the part of the picture touched by its column and shadow, (rows, columns).
 
     Attributes:
-        part: That part.
+        part: Rows and columns of the part.
         dust: Opacity of its column, in [0, 1].
-        lit: Where on the column a pixel lies: from -1 away from the sun to 1 towards it.
+        lit: Position across the column: from -1 away from the sun to 1 towards the sun.
         shade: Opacity of its shadow, in [0, 1].
     """
 
@@ -46,11 +46,7 @@ class Devil:
 
 
 def draw(rng: np.random.Generator, side: int) -> Scene:
-    """Dust devils and boxes around their columns, without the shadows.
-
-    Returns:
-        Grey values, (side, side, 1), boxes and labels; none of these in a fifth of the pictures.
-    """
+    """Dust devils in grey values, (side, side, 1), and boxes around their columns."""
     light = ground.sun(rng)
     wind = rng.uniform(0.0, 360.0)
     relief = 0.5 * ground.plain(rng, side, rng.uniform(0.4, 1.0))
@@ -85,10 +81,10 @@ def _devil(
     wind_deg: float,
     light: Light,
 ) -> Devil:
-    """Shape one dust devil and its shadow.
+    """Shape a dust devil and its shadow.
 
     Args:
-        middle: Column and row of the middle of its column and the length of that, in pixels.
+        middle: Column and row of the middle of its column, and the column's length, in pixels.
         wind_deg: Azimuth the wind blows towards.
     """
     column, row, length = middle
@@ -127,15 +123,14 @@ def _column(
     """Opacity of a row of puffs of dust.
 
     Args:
-        puffs: Of every puff the place to the right and below the middle, the radius and the
-            opacity, (4, count).
+        puffs: Per puff the place right of and below the middle, radius and opacity, (4, count).
         right: Distance of the pixels to the right of the middle, (1, columns).
-        below: Distance below it, (rows, 1).
-        sun: Right and down, the direction towards the sun.
+        below: Distance of the pixels below the middle, (rows, 1).
+        sun: Direction towards the sun, right and down.
 
     Returns:
-        Opacity in [0, 1], and where on the column a pixel lies: from -1 on the side away from
-        the sun to 1 towards it; (rows, columns) each.
+        Opacity in [0, 1], and position across the column from -1 on the side away from the sun
+        to 1 on the sunlit side; (rows, columns) each.
     """
     x, y, radius, density = puffs[:, :, None]
     u, v = (right - x) / radius, (below.T - y) / radius

@@ -1,9 +1,9 @@
-"""Scenes for ``frost_cls``: seasonal frost on the ground, or ground that merely is bright.
+"""Scenes for ``frost_cls``: seasonal frost on the ground, or bright ground without frost.
 
-Both classes show the same four kinds of terrain under the same sun. Frost knows the
-topography: it lies on slopes that face the pole, in hollows, polygon troughs and on slip
-faces, its edges are feathered, it mutes fine texture, and where it sublimes dark spots and
-fans appear. Bright dust and outcrop do not know it. Brightness alone tells nothing.
+Both classes show the same four kinds of terrain under the same sun. Frost follows the
+topography: pole-facing slopes, hollows, polygon troughs and slip faces. Its edges are feathered,
+fine texture below is muted, and dark spots and fans appear where the frost sublimes. Bright dust
+and outcrop ignore the topography. Brightness alone tells nothing.
 
 The patterns follow Dundas et al. 2019, https://doi.org/10.1144/SP467.5 (frosted gullies), and
 Hansen et al. 2013, https://doi.org/10.1016/j.icarus.2012.09.024 (defrosting dunes).
@@ -24,16 +24,16 @@ FROST = "Frost"
 
 @dataclass(frozen=True)
 class Ground:
-    """A frost-free scene.
+    """Terrain without frost.
 
     Attributes:
         coarse: Height of the landforms in pixels, (side, side).
         fine: Height of the texture upon them in pixels, (side, side).
-        pole: Weight of pole-facing slopes in where frost settles.
+        pole: Weight of pole-facing slopes in the settling of frost.
         hollow: Weight of hollows in the same.
-        shelter: Radius in pixels over which a hollow is judged.
-        venting: Chance that frost here shows defrosting spots.
-        fans: Azimuth that fans point to: downwind or downhill.
+        shelter: Radius of a hollow's surroundings in pixels.
+        venting: Chance of defrosting spots in the frost.
+        fans: Azimuth of the fans: downwind or downhill.
     """
 
     coarse: Field
@@ -46,14 +46,7 @@ class Ground:
 
 
 def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
-    """Draw one image.
-
-    Args:
-        label: ``"Frost"`` or ``"Non Frost"``.
-
-    Returns:
-        Grey values, (side, side, 1).
-    """
+    """Draw an image, ``"Frost"`` or ``"Non Frost"``, in grey values, (side, side, 1)."""
     light = terrain.afternoon(rng)
     ground = TERRAINS[int(rng.integers(len(TERRAINS)))](rng, side)
     scene = _frosted(rng, ground, light) if label == FROST else _bare(rng, ground)
@@ -107,7 +100,7 @@ TERRAINS: tuple[Callable[[np.random.Generator, int], Ground], ...] = (
     _polygonal_ground,
     _cratered_plain,
 )
-"""The kinds of terrain, equally frequent in both classes."""
+"""Kinds of terrain, equally frequent in both classes."""
 
 
 # --- surface ---------------------------------------------------------------------------------
@@ -120,7 +113,7 @@ def _soil(rng: np.random.Generator, side: int) -> Field:
 
 
 def _frosted(rng: np.random.Generator, ground: Ground, light: Light) -> Site:
-    """The ground with frost on it."""
+    """Ground covered with frost."""
     side = ground.coarse.shape[0]
     venting = rng.uniform() < ground.venting
     # Only a cover that seals the ground vents through spots.
@@ -167,7 +160,7 @@ def _vents(rng: np.random.Generator, ground: Ground, frost: Field) -> Field:
 
 
 def _bare(rng: np.random.Generator, ground: Ground) -> Site:
-    """The ground without frost: soil, and mostly something bright."""
+    """Ground without frost: soil, and mostly something bright."""
     side = ground.coarse.shape[0]
     albedo = _soil(rng, side)
     kind = rng.uniform()
@@ -182,7 +175,7 @@ def _bare(rng: np.random.Generator, ground: Ground) -> Site:
 
 
 def _dust(rng: np.random.Generator, side: int) -> Field:
-    """Opacity of bright dust: diffuse patches whose shapes ignore the relief."""
+    """Opacity of bright dust: diffuse patches unrelated to the relief."""
     shapes = terrain.fractal(
         rng, side, 2.8, stretch=rng.uniform(1.0, 2.5), azimuth_deg=rng.uniform(0.0, 180.0)
     )

@@ -1,7 +1,6 @@
-"""What orbital scenes share: a scene's three layers, how it is photographed, and plain ground.
+"""Ground of orbital scenes: relief and albedo, light and photograph, plain ground.
 
-The modules of ``landmark_cls`` lay their landmark on the plain ground of this one, so that the
-ground itself says little about the class.
+Landmarks lie on this plain ground, so that the ground itself says little about the class.
 """
 
 from dataclasses import dataclass
@@ -15,13 +14,13 @@ from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field, Light
 
 SKY = 0.2
-"""Light from the dusty sky as a share of the sun's; it shows the ground in the shade."""
+"""Light from the dusty sky as a share of the sun's; the only light in the shade."""
 
 _SHADOW_SKY = 0.18
-"""The same in pictures with cast shadows."""
+"""The same, for pictures with cast shadows."""
 
 _NOISE = 0.005
-"""Camera noise there, as a share of the radiance of flat ground."""
+"""Camera noise of pictures with cast shadows, as a share of the radiance of flat ground."""
 
 SOIL = 0.2
 """Typical albedo of bare ground."""
@@ -29,13 +28,12 @@ SOIL = 0.2
 
 @dataclass(frozen=True)
 class Site:
-    """Ground as the camera sees it.
+    """Relief and albedo of a scene, with the mark of its class.
 
     Attributes:
         height: Elevation in pixels, (side, side).
-        albedo: Share of the light that the ground reflects, (side, side).
-        mark: Opacity in [0, 1] of what the label is about, (side, side); 0 everywhere if there
-            is nothing of it.
+        albedo: Share of the light reflected by the ground, (side, side).
+        mark: Opacity of the labelled feature in [0, 1], (side, side); 0 without one.
     """
 
     height: Field
@@ -50,24 +48,17 @@ def sun(rng: np.random.Generator) -> Light:
 
 
 def photograph(rng: np.random.Generator, scene: Site, light: Light) -> NDArray[np.uint8]:
-    """Light a scene and take its picture.
-
-    Args:
-        scene: What to photograph.
-
-    Returns:
-        Grey values, (side, side, 1).
-    """
+    """Grey values of a lit site, (side, side, 1)."""
     return terrain.sensor(radiance(scene.height, scene.albedo, light), rng)[:, :, None]
 
 
 def radiance(height: Field, albedo: Field, light: Light) -> Field:
-    """Light that the ground sends up under the sun and the sky, (size, size)."""
+    """Light reflected by the ground under the sun and the sky, (size, size)."""
     return albedo * (terrain.hillshade(height, light.azimuth_deg, light.elevation_deg) + SKY)
 
 
 def sunlit(height: Field, light: Light) -> Field:
-    """Share of the sun that cast shadows leave, in [0, 1].
+    """Share of the sun left by cast shadows, in [0, 1].
 
     Args:
         height: Elevation in pixels, (size, size).
@@ -103,26 +94,20 @@ def photograph_shadows(
 
 
 def soil(rng: np.random.Generator, side: int, mottling: float = 0.05) -> Field:
-    """Albedo of bare ground with patchy variation.
+    """Albedo of bare ground with patches, (side, side).
 
     Args:
         mottling: Relative standard deviation of the albedo.
-
-    Returns:
-        Albedo, (side, side).
     """
     mottle = terrain.fractal(rng, side, rng.uniform(2.2, 2.9))
     return SOIL * rng.uniform(0.85, 1.2) * np.clip(1.0 + mottling * mottle, 0.5, 1.6)
 
 
 def plain(rng: np.random.Generator, side: int, roughness: float = 1.0) -> Field:
-    """Relief of gently rolling ground with one of several textures, in pixels.
+    """Height of gently rolling ground with a random texture, in pixels, (side, side).
 
     Args:
         roughness: Factor on the texture.
-
-    Returns:
-        Height, (side, side).
     """
     hills = terrain.fractal(
         rng, side, rng.uniform(3.6, 4.4), shortest=rng.uniform(0.0, 0.12) * side
@@ -152,7 +137,7 @@ def plain(rng: np.random.Generator, side: int, roughness: float = 1.0) -> Field:
 
 
 def pitting(rng: np.random.Generator, side: int, most: int) -> Field:
-    """Relief of up to ``most`` craters too small to be landmarks, in pixels, (side, side)."""
+    """Height of up to ``most`` craters too small to be landmarks, in pixels, (side, side)."""
     height = np.zeros((side, side))
     for _ in range(int(rng.integers(0, most + 1))):
         east, south = rng.uniform(0.0, side, 2)
@@ -165,7 +150,7 @@ def pitting(rng: np.random.Generator, side: int, most: int) -> Field:
 
 
 def polar(size: int, east: float, south: float) -> tuple[Field, Field]:
-    """Distance in pixels and angle in radians, clockwise from east, seen from a point."""
+    """Distance in pixels and angle in radians, clockwise from east, around a point."""
     x, y = terrain.offsets(size, east, south)
     return np.hypot(x, y), np.arctan2(y, x)
 
@@ -178,7 +163,7 @@ def polar_noise(
     Args:
         distance: Distance from the centre in pixels, any shape.
         angle: Angle around the centre in radians, the same shape.
-        spokes: About how many bright and dark spokes there are around the circle.
+        spokes: Approximate number of bright and dark spokes around the circle.
         radial: Length in pixels over which a spoke changes.
 
     Returns:
@@ -194,14 +179,11 @@ def polar_noise(
 
 
 def outline(rng: np.random.Generator, angle: Field, amount: float) -> Field:
-    """Radius of an irregular closed curve around its centre, 1 on average.
+    """Radius of an irregular closed curve around its centre, 1 on average, shaped like ``angle``.
 
     Args:
         angle: Angle around the centre in radians, any shape.
         amount: Relative departure from a circle.
-
-    Returns:
-        Relative radius, the shape of ``angle``.
     """
     radius = np.ones_like(angle)
     for order in range(2, 8):
@@ -210,15 +192,14 @@ def outline(rng: np.random.Generator, angle: Field, amount: float) -> Field:
 
 
 def trails(size: int, points: NDArray[np.float64], widths: NDArray[np.float64]) -> Field:
-    """How deep every pixel lies inside bands around densely spaced points.
+    """Depth of every pixel inside bands around densely spaced points.
 
     Args:
-        points: Column and row along the bands, (count, 2), at least one; spaced by less than
-            the widths.
+        points: Column and row along the bands, (count, 2), at least one, closer than the widths.
         widths: Half widths of the bands at these points in pixels, (count,).
 
     Returns:
-        Distance from the bands' edges in pixels, positive inside, (size, size); not below
+        Distance from the bands' edges in pixels, positive inside, (size, size); at least
         minus twice the greatest half width.
     """
     east, north = terrain.coordinates(size)

@@ -1,14 +1,13 @@
 """Scenes for ``mmls``: landslides on the walls of a canyon, in seven bands.
 
-A plateau ends in a wall of spurs and gullies above a floor. Where the wall failed, an arcuate
-scar bites into the plateau's edge, and below it a lobed apron of hummocks and of grooves along
-the flow lies on the floor. Walls that did not fail are as steep, grooved and bright, and craters
-and troughs are steep as well.
+A plateau ends in a wall of spurs and gullies above a floor. A landslide leaves an arcuate scar in
+the plateau's edge and, on the floor below, a lobed apron of hummocks and of grooves along the
+flow. Intact walls are as steep, grooved and bright; craters and troughs are steep as well.
 
-All bands show one surface. Elevation is its height as a stereo model has it, blurred; slope is
-the rise over run of that elevation; the grey band is the surface under the sun, colour the same
-at another hour, coarser and reddened by dust; and thermal inertia falls with the dust that lies
-on level and high ground.
+All bands show one surface: elevation is its height from a stereo model, blurred; slope is the
+rise over run of the elevation band; grey is the surface under the sun; colour is the same at
+another hour, coarser and reddened by dust; thermal inertia falls with the dust on level and high
+ground.
 
 Look after Quantin et al., "Morphology and geometry of Valles Marineris landslides", Planetary and
 Space Science 52, 2004; bands and their ranges as in Paheding et al., "MarsLS-Net: Martian
@@ -29,23 +28,23 @@ from marsbench.demo.scene import Scene
 BANDS = ("blue", "green", "red", "elevation", "thermal inertia", "slope", "grey")
 
 RELIEF = 0.5
-"""Height that the unit of the elevation band stands for, as a share of the picture's side."""
+"""Unit of the elevation band, as a share of the picture's side."""
 
 STEEPNESS = 0.36
-"""The slope band over the gradient of the elevation band, as a share of the picture's side.
+"""Ratio of the slope band to the gradient of the elevation band, as a share of the picture's side.
 
-Of 128 pixels slope is 46 times the gradient, as measured in the real data.
+At 128 pixels slope is 46 times the gradient, as measured in the real data.
 """
 
 
 @dataclass(frozen=True)
 class Surface:
-    """The ground of a scene; every array (side, side).
+    """Ground of a scene; arrays of (side, side).
 
     Attributes:
         height: Elevation in pixels.
-        slide: Whether a landslide left a pixel as it is.
-        dust: Share of the ground that is covered with dust, in [0, 1].
+        slide: Whether a pixel lies in a landslide.
+        dust: Share of the ground covered with dust, in [0, 1].
     """
 
     height: Field
@@ -54,7 +53,7 @@ class Surface:
 
 
 def draw(rng: np.random.Generator, side: int) -> Scene:
-    """A canyon wall with one landslide or several, and their mask.
+    """Canyon wall with one landslide or several, and their mask.
 
     Returns:
         The bands of `BANDS` in [0, 1], float32 (side, side, 7), and the mask, 1 from the scar's
@@ -68,7 +67,7 @@ def draw(rng: np.random.Generator, side: int) -> Scene:
 
 
 def _canyon(rng: np.random.Generator, side: int) -> Surface:
-    """Plateau, wall and floor, and what slid."""
+    """Plateau, wall and floor with landslides."""
     downhill = rng.uniform(0.0, 360.0)
     down, across = terrain.along(side, downhill) / side, terrain.along(side, downhill + 90) / side
     warp = terrain.fractal(rng, side, 3.4, shortest=0.05 * side)
@@ -148,7 +147,7 @@ def _spurs(rng: np.random.Generator, side: int, downhill_deg: float, wall: float
 
 
 def _bays(rng: np.random.Generator) -> list[tuple[float, float]]:
-    """Places along the wall and half widths of landslides in sides, none over most of another."""
+    """Places along the wall and half widths of landslides in sides, without much overlap."""
     found: list[tuple[float, float]] = []
     for _ in range(1 + int(rng.poisson(1.3))):
         half = float(rng.uniform(0.15, 0.38))
@@ -166,17 +165,17 @@ def _landslide(
     drop: float,
     lumps: Field,
 ) -> tuple[NDArray[np.bool_], Field, Field]:
-    """Shape one landslide; all lengths and heights in sides of the picture.
+    """Shape a landslide; all lengths and heights in sides of the picture.
 
     Args:
         frame: Distance below the plateau's edge and position along it, (side, side) each.
         bay: Its place along the edge and its half width.
         wall: Width of the wall.
         drop: Height of the wall.
-        lumps: Noise that its debris takes its relief from, (side, side).
+        lumps: Noise for the relief of the debris, (side, side).
 
     Returns:
-        Where it is; the height of what it left; and the relief of the debris. (side, side) each.
+        Its pixels, the new height of the ground and the relief of the debris, (side, side) each.
     """
     below, across = frame
     place, half = bay
@@ -207,9 +206,9 @@ def _texture(rng: np.random.Generator, lumps: Field, aside: Field, t: Field) -> 
     """Relief in sides of hummocks near the scar and of grooves along the flow beyond.
 
     Args:
-        lumps: Noise to make both of, (side, side).
+        lumps: Noise for both, (side, side).
         aside: Position across the flow, from -1 to 1, (side, side).
-        t: Position down it, from 0 to 1, (side, side).
+        t: Position down the flow, from 0 to 1, (side, side).
     """
     side = len(t)
     # Drawn out: a strip of the noise that is as wide as the flow, but short.
@@ -226,7 +225,7 @@ def _texture(rng: np.random.Generator, lumps: Field, aside: Field, t: Field) -> 
 
 
 def _bands(rng: np.random.Generator, surface: Surface) -> NDArray[np.float32]:
-    """What the instruments measure of a surface, in the order of `BANDS`, (side, side, 7)."""
+    """Measurements of a surface in the order of `BANDS`, (side, side, 7)."""
     side = len(surface.height)
     # As coarse as a stereo model, whose slopes are gentler than the ground's.
     model = terrain.blur(surface.height, 0.01 * side)
@@ -275,5 +274,5 @@ def _colours(rng: np.random.Generator, surface: Surface) -> list[Field]:
 
 
 def _eight_bits(band: Field) -> Field:
-    """The band in steps of 1/255, as pictures come."""
+    """Band in steps of 1/255, as in pictures."""
     return np.rint(np.clip(band, 0.0, 1.0) * 255.0) / 255.0

@@ -1,7 +1,6 @@
-"""One sample of a segmentation or detection task, and how objects get their place and box.
+"""Objects of orbital scenes: their places, visibility, masks and boxes.
 
-Every object is known by its own pixels, and masks and boxes are made from these pixels alone, so
-they are exact by construction.
+Masks and boxes are made from each object's own pixels, and so are exact by construction.
 """
 
 import numpy as np
@@ -19,16 +18,16 @@ SMALLEST = 4
 
 
 def window(side: int, column: float, row: float, reach: float) -> tuple[Window, Field, Field]:
-    """The part of a picture around a point.
+    """Part of a picture around a point.
 
     Args:
         column: Column of the point, may lie outside.
         row: Row of the point, may lie outside.
-        reach: Distance from the point that the part covers at least, in pixels.
+        reach: Least distance from the point to the part's edges in pixels.
 
     Returns:
-        The part's rows and columns; and the distance of its pixels to the right of the point,
-        (1, columns), and below it, (rows, 1), in pixels. Empty where nothing lies inside.
+        Rows and columns of the part; and the distance of its pixels to the right of the point,
+        (1, columns), and below it, (rows, 1), in pixels. Empty if nothing lies inside.
     """
     top, left = (int(np.clip(np.floor(x - reach), 0, side)) for x in (row, column))
     bottom, right = (int(np.clip(np.ceil(x + reach) + 1, 0, side)) for x in (row, column))
@@ -46,16 +45,16 @@ def placed(
     chance: Field | None = None,
     tries: int = 12,
 ) -> NDArray[np.float64]:
-    """Places for discs that do not overlap.
+    """Places for discs without overlap.
 
     Args:
         radii: Radii of the discs in pixels, (count,).
-        overhang: How far a centre may lie outside, as a share of the radius.
+        overhang: Greatest distance of a centre outside the picture, as a share of the radius.
         chance: Relative chance of every pixel to be a centre, (side, side); None for anywhere.
-        tries: How often a place is sought before a disc is given up.
+        tries: Places tried per disc.
 
     Returns:
-        Column and row of every disc, (count, 2); not a number where none was found.
+        Column and row of every disc, (count, 2); NaN for discs without a free place.
     """
     count = len(radii)
     if chance is None:
@@ -79,11 +78,11 @@ def placed(
 
 
 def shows(inside: Pixels, radius: float = 0.0) -> bool:
-    """Whether enough of an object lies in the picture for it to be known and counted as one.
+    """Whether enough of an object is visible to be recognised and counted.
 
     Args:
         inside: Its pixels in the picture, (rows, columns).
-        radius: Radius of the object in pixels: of a disc of that size a third must show.
+        radius: Radius in pixels; a third of a disc of this size must be visible.
     """
     if inside.sum() < np.pi * radius * radius / 3.0:
         return False
@@ -94,14 +93,14 @@ def shows(inside: Pixels, radius: float = 0.0) -> bool:
 
 
 def tight_boxes(owner: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Boxes around objects, from the pixels that each of them owns.
+    """Boxes tight around the visible pixels of objects.
 
     Args:
-        owner: Number of the object that shows in every pixel, from 1, (H, W); 0 for none.
+        owner: Number of the object in every pixel, from 1, (H, W); 0 for none.
 
     Returns:
-        Left, top, right and bottom in pixels from the image's corner, (N, 4), in the order of
-        the numbers: the last column and row that belong to the object lie inside.
+        Left, top, right and bottom in pixels, (N, 4), in the order of the numbers; the last
+        column and row of an object lie inside.
     """
     boxes = [
         (columns.start, rows.start, columns.stop, rows.stop)
@@ -111,11 +110,11 @@ def tight_boxes(owner: NDArray[np.int32]) -> NDArray[np.float64]:
 
 
 def segmented(image: NDArray[np.uint8], owner: NDArray[np.int32]) -> Scene:
-    """A sample with the mask of objects of one class, (H, W), from 1."""
+    """Scene with the mask of objects of a class, from their numbers, (H, W)."""
     return Scene(image, mask=(owner > 0).astype(np.uint8))
 
 
 def detected(image: NDArray[np.uint8], owner: NDArray[np.int32]) -> Scene:
-    """A sample with the boxes of objects of one class."""
+    """Scene with the boxes of objects of a class, from their numbers, (H, W)."""
     boxes = tight_boxes(owner)
     return Scene(image, boxes=boxes, labels=np.zeros(len(boxes), np.int64))

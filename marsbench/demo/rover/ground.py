@@ -1,13 +1,13 @@
-"""Ground as a rover's cameras see it, and the colour camera itself.
+"""Ground as a rover's cameras see it, and the colour camera.
 
 Ground is drawn from above as a plan of heights and colours, lit with cast shadows, and then
-projected as the mast sees it: finer and flatter towards the horizon. Everything is linear
-reflected light until the camera, which white-balances at random, so that hue and brightness
-mean nothing across images. What stands on the ground or far behind it is in `rover_outdoors`.
+projected into the view from the mast: finer and flatter towards the horizon. All light is linear
+up to the camera, whose white balance is random, so that hue and brightness carry no information
+across images. `outdoors` adds rocks, hills and sky.
 
 Plans keep the conventions of `terrain`: heights in pixels, the first row farthest away, azimuths
-clockwise from straight ahead. They wrap around, so that ground never ends. Light is linear RGB,
-where 1 is a white sheet in full sun.
+clockwise from straight ahead. They wrap around, so that ground never ends. Light is linear RGB;
+1 is a white sheet in full sun.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ Picture = NDArray[np.float64]
 BASALT: Colour = np.array([1.0, 0.9, 0.8])
 DUST: Colour = np.array([1.0, 0.58, 0.32])
 SKYLIGHT: Colour = np.array([0.34, 0.26, 0.2])
-"""Light from the dusty sky, which is what shows things in the shade."""
+"""Light from the dusty sky, the only light in the shade."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Sun:
 
 @dataclass(frozen=True)
 class View:
-    """How the ground lies in the picture.
+    """Perspective of a picture.
 
     Attributes:
         horizon: Row of the horizon in sides from the top; negative if above the picture.
-        stretch: How many times the ground is foreshortened at the bottom of the picture.
+        stretch: Foreshortening of the ground at the bottom of the picture.
         tilt: Rise of the horizon towards the left, as rise over run.
     """
 
@@ -57,7 +57,7 @@ class View:
 
 @dataclass(frozen=True)
 class Frame:
-    """How the ground lies in a picture.
+    """Position of the ground in every pixel of a picture.
 
     Attributes:
         view: Horizon, foreshortening and tilt.
@@ -94,7 +94,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Plan:
-    """A piece of ground from above.
+    """Piece of ground from above.
 
     Attributes:
         height: Elevation in pixels, (n, n).
@@ -109,17 +109,17 @@ class Plan:
 
 
 def sunlight(rng: np.random.Generator) -> Sun:
-    """A sun at any azimuth, from low to high."""
+    """Sun at any azimuth, from low to high."""
     return Sun(float(rng.uniform(0.0, 360.0)), float(rng.uniform(18.0, 62.0)))
 
 
 def from_above(rng: np.random.Generator) -> View:
-    """A view down onto a target, hardly foreshortened."""
+    """View down onto a target, hardly foreshortened."""
     return View(-float(rng.uniform(3.0, 12.0)), float(rng.uniform(1.0, 1.35)))
 
 
 def from_mast(rng: np.random.Generator) -> View:
-    """A view of ground some metres away, the horizon well above the picture."""
+    """View of ground some metres away, the horizon well above the picture."""
     return View(-float(rng.uniform(0.25, 1.5)), float(rng.uniform(1.2, 2.2)))
 
 
@@ -127,7 +127,7 @@ def stone_colour(rng: np.random.Generator, dusty: float | None = None) -> Colour
     """Reflectance of rock or soil.
 
     Args:
-        dusty: 0 for grey basalt to 1 for a full cover of rust-red dust; None draws it.
+        dusty: 0 for grey basalt to 1 for rust-red dust all over; None for a random value.
     """
     dust = rng.uniform() if dusty is None else dusty
     colour: Colour = (BASALT + (DUST - BASALT) * dust) * rng.uniform(0.13, 0.34)
@@ -135,7 +135,7 @@ def stone_colour(rng: np.random.Generator, dusty: float | None = None) -> Colour
 
 
 def kindred(rng: np.random.Generator, colour: Colour, spread: float = 1.0) -> Colour:
-    """A reflectance not far from another, as of its weathered or dustier parts."""
+    """Reflectance close to another, like its weathered or dustier parts."""
     redder = np.array([1.0, 0.9, 0.78]) ** (spread * rng.normal(0.0, 1.0))
     near: Colour = np.clip(colour * redder * np.exp(spread * rng.normal(0.0, 0.28)), 0.03, 0.6)
     return near
@@ -144,7 +144,7 @@ def kindred(rng: np.random.Generator, colour: Colour, spread: float = 1.0) -> Co
 def noise(
     rng: np.random.Generator, n: int, beta: float, longest: float = np.inf, shortest: float = 0.0
 ) -> Field:
-    """Fractal noise that wraps around, see `terrain.fractal`, (n, n)."""
+    """Wrapping fractal noise, see `terrain.fractal`, (n, n)."""
     return terrain.fractal(rng, n, beta, longest=longest, shortest=shortest, wraps=True)
 
 
@@ -176,7 +176,7 @@ def shade(height: Field, sun: Sun) -> Field:
 
 
 def lit(plan: Plan, sun: Sun) -> Picture:
-    """Light that a plan reflects upwards, (n, n, 3)."""
+    """Light reflected upwards by a plan, (n, n, 3)."""
     direct = shade(plan.height, sun)
     return plan.colour * (direct[..., None] + SKYLIGHT)
 
@@ -186,7 +186,7 @@ def magnification(view: View, side: int) -> tuple[Field, Field]:
 
     Returns:
         Pixels of plan per pixel of picture sideways, and the row measured along the camera's
-        own vertical in sides, each (side, side). Above the horizon the first is capped.
+        own vertical in sides, each (side, side). The first is capped above the horizon.
     """
     east, north = terrain.coordinates(side)
     row = -north / side + view.tilt * (east / side - 0.5)
@@ -194,7 +194,7 @@ def magnification(view: View, side: int) -> tuple[Field, Field]:
 
 
 def ground_places(view: View, side: int) -> tuple[Field, Field, Field]:
-    """Where every pixel lies on the ground.
+    """Position of every pixel on the ground.
 
     Returns:
         Depth as `magnification`, and distances to the right of the middle and away from the
@@ -206,22 +206,22 @@ def ground_places(view: View, side: int) -> tuple[Field, Field, Field]:
 
 
 def framed(view: View, sun: Sun, side: int) -> Frame:
-    """A picture's frame from its view."""
+    """Frame of a view."""
     _depth, row = magnification(view, side)
     depth, x, y = ground_places(view, side)
     return Frame(view, sun, depth, row, x, y)
 
 
 def project(ground: Picture, view: View, side: int, turn_deg: float = 0.0) -> Picture:
-    """See a plan in perspective.
+    """Project a plan into perspective.
 
     Args:
-        ground: Light from the ground, (n, n, 3); which repeats endlessly.
-        view: Where the horizon is.
-        turn_deg: Azimuth on the plan that the camera looks towards.
+        ground: Light from the ground, (n, n, 3); repeats endlessly.
+        view: Perspective.
+        turn_deg: Azimuth of the camera on the plan.
 
     Returns:
-        Light in the picture, (side, side, 3); above the horizon it means nothing.
+        Light in the picture, (side, side, 3); meaningless above the horizon.
     """
     n = ground.shape[0]
     depth, right, beyond = ground_places(view, side)
@@ -243,11 +243,11 @@ def project(ground: Picture, view: View, side: int, turn_deg: float = 0.0) -> Pi
 
 
 def look_up(levels: list[Field], level: Field, row: Field, column: Field) -> Field:
-    """Values of a plan at places between its pixels, and between its levels of blur.
+    """Values of a plan at places between its pixels and between its levels of blur.
 
     Args:
-        levels: The plan, which repeats endlessly, ever more blurred, (n, n) each.
-        level: Which level to look into, at most the last, any shape.
+        levels: Ever more blurred copies of the plan, (n, n) each; repeat endlessly.
+        level: Level of blur, fractional, any shape.
         row: Row on the plan, of the same shape.
         column: Column on the plan, of the same shape.
     """
@@ -268,7 +268,7 @@ def soil(rng: np.random.Generator, n: int, roughness: float | None = None) -> Pl
     """Fine-grained soil with crumbs and a patchy hue.
 
     Args:
-        roughness: Standard deviation of the texture in pixels; None draws it.
+        roughness: Standard deviation of the texture in pixels; None for a random value.
     """
     rough = float(rng.uniform(0.1, 0.3)) if roughness is None else roughness
     texture = noise(rng, n, rng.uniform(1.5, 2.3))
@@ -316,7 +316,7 @@ def clasts(
 
 
 def strewn(rng: np.random.Generator, plan: Plan, count: int, largest: float) -> Plan:
-    """Strew stones of a colour of their own over a plan, ``largest`` pixels in radius."""
+    """Strew stones of another colour over a plan, ``largest`` pixels in radius."""
     n = plan.height.shape[0]
     height, cover = clasts(rng, n, count, 0.012 * n, largest)
     texture = 1.0 + 0.12 * noise(rng, n, 1.4)
@@ -332,7 +332,7 @@ def fractured(rng: np.random.Generator, n: int, cell: float) -> tuple[Field, Fie
         cell: Typical width of a block in pixels.
 
     Returns:
-        Depth of the joints in [0, 1], and a tilt and level of every block of about unit
+        Depth of the joints in [0, 1], and tilt and level of every block of about unit
         variance, each (n, n).
     """
     east, north = terrain.coordinates(n)
@@ -436,7 +436,7 @@ def seen(
     view: View,
     sun: Sun,
 ) -> Picture:
-    """Draw ground as a plan, light it, and project it: light, (side, side, 3)."""
+    """Light of ground drawn as a plan, lit and projected, (side, side, 3)."""
     # At an angle, lest what repeats line up one behind the other.
     turn = rng.uniform(12.0, 78.0)
     on_plan = Sun(sun.azimuth_deg + turn, sun.elevation_deg)
@@ -444,7 +444,7 @@ def seen(
 
 
 def off_axis(side: int) -> Field:
-    """Squared distance from the middle, 1 in the corners: how much vignetting, (side, side)."""
+    """Squared distance from the middle, 1 in the corners, for vignetting, (side, side)."""
     centre = (side - 1) / 2
     x, y = terrain.offsets(side, centre, centre)
     return (x**2 + y**2) / (2.0 * centre * centre)

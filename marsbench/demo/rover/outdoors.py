@@ -1,10 +1,10 @@
-"""What stands on the ground or far behind it: tracks, loose rocks, hills and the sky.
+"""Things on the ground or far behind: tracks, loose rocks, hills and the sky.
 
-Wheel tracks are pressed into projected ground along lines of constant width on the ground
-itself. Loose rocks are convex bodies bounded by random planes, lit facet by facet, and set upon
-the picture. Hills are painted ridge before ridge through thickening air.
+Wheel tracks are pressed into projected ground along lines of constant width on the ground.
+Loose rocks are convex bodies bounded by random planes, lit facet by facet, and set into the
+picture. Hills are painted ridge before ridge through thickening air.
 
-Everything is linear reflected light in the conventions of `rover_ground`.
+All light is linear, in the conventions of `ground`.
 """
 
 import numpy as np
@@ -37,11 +37,11 @@ from marsbench.demo.rover.ground import (
 
 
 def press_tracks(rng: np.random.Generator, picture: Picture, view: View, sun: Sun) -> Field:
-    """Press one or two wheel tracks with their cleat marks into projected ground, in place.
+    """Press one or two wheel tracks with cleat marks into projected ground, in place.
 
     Args:
         picture: Light from the ground, (side, side, 3).
-        view: How the ground was projected.
+        view: Perspective of the ground.
 
     Returns:
         Cover by the tracks in [0, 1], (side, side).
@@ -94,14 +94,14 @@ def press_tracks(rng: np.random.Generator, picture: Picture, view: View, sun: Su
 
 
 def towards_sun(sun: Sun, squeeze: float) -> tuple[tuple[float, float], NDArray[np.float64]]:
-    """Direction of the sun as the ground and as the camera sees it.
+    """Direction of the sun along the ground and in the camera's axes.
 
     Args:
-        squeeze: How much the ground is foreshortened: 1 from above, 0 at the horizon.
+        squeeze: Foreshortening of the ground: 1 from above, 0 at the horizon.
 
     Returns:
-        Parts to the right and straight ahead along the ground; and the unit vector in the
-        camera's axes, which are right, up in the picture and towards the camera, (3,).
+        Components to the right and straight ahead along the ground; and the unit vector in the
+        camera's axes: right, up in the picture and towards the camera, (3,).
     """
     right, ahead = terrain.direction(sun.azimuth_deg)
     elevation = np.deg2rad(sun.elevation_deg)
@@ -118,8 +118,8 @@ def stone_body(
     """Draw the sides of a convex stone.
 
     Args:
-        faces: Fewest free sides, and one more than the most.
-        walls: Steep sides all round, so that every line of sight ends somewhere.
+        faces: Range of the number of free sides, end excluded.
+        walls: Number of steep sides all round, so that every line of sight ends somewhere.
 
     Returns:
         Normals, (count, 3), and distances from the middle, (count,), of all sides, the foot last.
@@ -143,16 +143,16 @@ def stone_body(
 def front_faces(
     normals: NDArray[np.float64], offsets: NDArray[np.float64], x: Field, y: Field
 ) -> tuple[NDArray[np.int64], Field]:
-    """Which side of a convex body shows at every pixel.
+    """Visible side of a convex body in every pixel.
 
     Args:
-        normals: Directions in the camera's axes that its sides face, (count, 3).
+        normals: Normals of its sides in the camera's axes, (count, 3).
         offsets: Distances of its sides from its middle, (count,).
         x: Position to the right of its middle, (rows, columns).
         y: Position above its middle, (rows, columns).
 
     Returns:
-        Index of the side, and how far towards the camera it lies; negative off the body.
+        Index of the side, and its position towards the camera; negative off the body.
     """
     nx, ny, nz = (normals[:, k, None, None] for k in range(3))
     depth = (offsets[:, None, None] - nx * x - ny * y) / nz
@@ -175,7 +175,7 @@ def set_rock(
         picture: Light, (side, side, 3).
         centre: Row and column of the middle of the rock.
         radius: Half its width in pixels.
-        squeeze: How much the ground is foreshortened here: 1 from above, 0 at the horizon.
+        squeeze: Foreshortening of the ground there: 1 from above, 0 at the horizon.
         colour: Reflectance.
 
     Returns:
@@ -249,14 +249,14 @@ def hills(
     count: int,
     steep: float,
 ) -> None:
-    """Paint ridges one behind the other, hazier with distance, in place.
+    """Paint ridges behind each other, hazier with distance, in place.
 
     Args:
-        picture: Light, (side, side, 3), the sky or haze already in it.
-        view: Its horizon is the mean row of the farthest ridge.
-        bottom: Row in sides that the nearest ridge stands on.
+        picture: Light, (side, side, 3), with sky or haze.
+        view: Perspective, whose horizon is the mean row of the farthest ridge.
+        bottom: Row in sides of the foot of the nearest ridge.
         count: Number of ridges.
-        steep: How high the ridges rise, standard deviation in sides.
+        steep: Standard deviation of the ridges' heights in sides.
     """
     side = picture.shape[0]
     _depth, row = magnification(view, side)
@@ -291,11 +291,7 @@ def hills(
 
 
 def background(rng: np.random.Generator, side: int) -> Picture:
-    """A natural scene to stand behind something: ground, sand, or a view to the horizon.
-
-    Returns:
-        Linear light, (side, side, 3).
-    """
+    """Linear light of ground, sand, or a view to the horizon, (side, side, 3)."""
     sun = sunlight(rng)
     draw = plain_ground if rng.uniform() < 0.7 else soil if rng.uniform() < 0.6 else rippled
     if rng.uniform() < 0.75:

@@ -1,14 +1,14 @@
-"""Demo spectra of evolved gas analysis: a powder is heated, and a mass spectrometer watches.
+"""Demo spectra of evolved gas analysis: a mass spectrometer watches a heated powder.
 
-Each mineral gives off its own gases at its own temperatures (`RELEASES`), each gas breaks into
-its own ions (`GASES`), and two kinds of instrument see them over a background (`AMBIENT`).
+Each mineral releases its own gases at its own temperatures (`RELEASES`), each gas breaks into its
+own ions (`GASES`), and two kinds of instrument record them over a background (`AMBIENT`).
 
 Temperatures and gases follow the reviews of the Sample Analysis at Mars results: Leshin et al.
 2013 (doi:10.1126/science.1238937), Ming et al. 2014 (doi:10.1126/science.1245267) and Sutter
 et al. 2017 (doi:10.1002/2016JE005225); yields are ours, of the order of the published challenge
-data's. Abundances of ions are rounded from electron-impact mass spectra at 70 eV as in the NIST
-Chemistry WebBook (https://webbook.nist.gov/chemistry/), with the natural isotopes; that of m/z
-16 in oxygen is as residual gas analysers see it.
+data's. Abundances of ions are rounded from electron-impact mass spectra at 70 eV in the NIST
+Chemistry WebBook (https://webbook.nist.gov/chemistry/), with the natural isotopes; m/z 16 of
+oxygen is as in residual gas analysers.
 """
 
 from collections.abc import Mapping
@@ -53,22 +53,22 @@ GASES: Mapping[str, Mapping[int, float]] = MappingProxyType(
         },
     }
 )
-"""Gas to m/z to abundance, the most abundant ion being 1."""
+"""Relative abundance by gas and m/z; the most abundant ion is 1."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """One gas leaving a sample as it warms.
+    """Release of a gas from a warming sample.
 
     Attributes:
         gas: A key of `GASES`.
         peak_c: Temperature of the most rapid release, degrees C.
-        varies_c: Standard deviation of that between samples.
-        spread_c: How far the release extends around it.
+        varies_c: Standard deviation of `peak_c` between samples.
+        spread_c: Width of the release around its peak.
         amount: log10 of the height over the helium peak's.
-        skew: Length of the tail as a multiple of `spread_c`; below 0, a slow rise and a sharp
-            end, as of a solid that breaks down until none is left.
-        chance: Share of the samples that show it.
+        skew: Length of the tail as a multiple of `spread_c`; negative for a slow rise and a sharp
+            end, as of a solid decomposing completely.
+        chance: Share of the samples with this release.
     """
 
     gas: str
@@ -143,7 +143,7 @@ RELEASES: Mapping[str, tuple[Release, ...]] = MappingProxyType(
         ),
     }
 )
-"""Class to the gases of its minerals."""
+"""Gas releases by class."""
 
 _EVERY_SAMPLE = (
     Release("H2O", 130, 30, 50, -2.6, 0.9),
@@ -154,7 +154,7 @@ _EVERY_SAMPLE = (
     Release("organics", 400, 90, 90, -4.6, 0.3, chance=0.5),
     Release("CO2", 330, 50, 45, -2.9, 0.2, chance=0.12),
 )
-"""What adheres to powders and crucibles, whatever they hold."""
+"""Releases of adsorbed gases from any powder or crucible."""
 
 AMBIENT: Mapping[Instrument, Mapping[str, float]] = MappingProxyType(
     {
@@ -186,24 +186,21 @@ AMBIENT: Mapping[Instrument, Mapping[str, float]] = MappingProxyType(
 """Background by gas: log10 over the height of the commercial instrument's helium."""
 
 _COUNTS = 1e7
-"""Of the testbed, counts per second that stand for the commercial instrument's helium."""
+"""Counts per second of the testbed for the commercial instrument's helium height."""
 
 _DWELL_S = 0.017
-"""Seconds for which the testbed counts each ion; its abundances are multiples of 1 / 0.017."""
+"""Dwell time of the testbed per ion in seconds; its abundances are multiples of 1 / 0.017."""
 
 _TESTBED_SHARE = 0.05
 _HELIUM_SKIRT = {0: -1.9, 1: -1.7, 2: -2.2, 3: -1.9, 5: -3.0}
-"""log10 of what the helium peak leaks into its neighbours, in the worst tuned instruments."""
+"""log10 of the helium peak's leak into its neighbours, in the worst tuned instruments."""
 
 
 def draw(rng: np.random.Generator, names: tuple[str, ...]) -> Spectrum:
-    """Draw one run.
-
-    Args:
-        names: The classes it holds.
+    """Draw a run of the given classes.
 
     Returns:
-        Of most runs, the commercial instrument's grid of 110 to 200 scans; of one in twenty the
+        Mostly the commercial instrument's grid of 110 to 200 scans; in one run of twenty the
         testbed's 8,000 to 12,000 ions one after the other.
     """
     if rng.random() < _TESTBED_SHARE:
@@ -280,7 +277,7 @@ def _testbed(rng: np.random.Generator, names: tuple[str, ...]) -> Spectrum:
 
 
 def _testbed_channels(rng: np.random.Generator) -> Floats:
-    """What the testbed measures in a run: no helium, and in half of them tenths of a unit."""
+    """m/z measured by the testbed in a run: no helium; in half of the runs tenths of a unit."""
     whole = np.setdiff1d(np.arange(2, int(rng.integers(90, 151))), (3, 4)).astype(np.float64)
     if rng.random() < 0.5:
         return whole
@@ -305,12 +302,12 @@ def _ramp(rng: np.random.Generator, steps: int, end_c: float) -> Floats:
 def _gas_curves(
     rng: np.random.Generator, names: tuple[str, ...], temp: Floats, instrument: Instrument
 ) -> tuple[list[str], Floats]:
-    """How much of each gas there is at each temperature, helium's peak being 1.
+    """Amount of each gas at each temperature, relative to helium's peak.
 
     Args:
-        names: The classes the sample holds.
+        names: The classes in the sample.
         temp: Degrees C in order of time, (P,).
-        instrument: Which background to add.
+        instrument: The instrument, which decides the background.
 
     Returns:
         Names of G gases, and their curves (P, G).
@@ -352,7 +349,7 @@ def _gas_curves(
 
 
 def _tuned(rng: np.random.Generator, gases: list[str], mz_end: int) -> Floats:
-    """Fragment patterns as one instrument sees them, (G, mz_end)."""
+    """Fragment patterns as recorded by an instrument, (G, mz_end)."""
     ions = patterns([GASES[gas] for gas in gases], mz_end)
     # Tuning tilts transmission over the mass range; sources differ in how they break a gas.
     tilt = np.exp(rng.normal(0, 0.2) * (np.arange(mz_end) - 40) / 40)
@@ -361,13 +358,13 @@ def _tuned(rng: np.random.Generator, gases: list[str], mz_end: int) -> Floats:
 
 
 def _waves(steps: int) -> NDArray[np.float64]:
-    """Slow changes over a run, the slowest of the largest amplitude, (steps, 3)."""
+    """Slow changes over a run, the slowest with the largest amplitude, (steps, 3)."""
     order = np.arange(1, 4)
     return np.cos(np.pi * np.linspace(0, 1, steps)[:, None] * order) / order
 
 
 def _flicker(rng: np.random.Generator, steps: int, curves: int) -> Floats:
-    """Gas leaves in small bursts: quick ups and downs around 1, (steps, curves)."""
+    """Quick ups and downs around 1 from gas leaving in small bursts, (steps, curves)."""
     knots = np.exp(0.05 * rng.standard_normal((70, curves)))
     at = np.linspace(0, 69, steps)
     before = np.minimum(at.astype(int), 68)
@@ -377,6 +374,6 @@ def _flicker(rng: np.random.Generator, steps: int, curves: int) -> Floats:
 
 
 def _wander(rng: np.random.Generator, steps: int) -> Floats:
-    """A slow drift around 1, (steps,)."""
+    """Slow drift around 1, (steps,)."""
     drift: Floats = np.exp(0.05 * (_waves(steps) @ rng.normal(0, 1, 3)))
     return drift

@@ -1,12 +1,12 @@
-"""Demo spectra of gas chromatography: what a column separates, a mass spectrometer breaks up.
+"""Demo spectra of gas chromatography: a column separates, a mass spectrometer breaks up.
 
-A compound leaves the column after a time that grows evenly with its retention index, which is 100
-for each carbon atom of the straight alkane that leaves with it (Kovats 1958, Helv. Chim. Acta 41,
-1915), and shows the ions of its family. Indices, for a column that separates by boiling point,
-and abundances of ions are rounded from or modelled on the electron-impact spectra at 70 eV of the
-NIST Chemistry WebBook (https://webbook.nist.gov/chemistry/); chlorine and sulfur show their
-isotopes. Acids, alcohols and amines that a silylating agent has reached carry trimethylsilyl
-groups (TMS, 72 units more each), of which m/z 73 and 75 and the loss of a methyl group tell.
+A compound leaves the column after a time linear in its retention index (100 per carbon atom of
+the straight alkane leaving with it; Kovats 1958, Helv. Chim. Acta 41, 1915) and shows the ions of
+its family. Indices, for a column separating by boiling point, and abundances of ions are rounded
+from or modelled on the electron-impact spectra at 70 eV of the NIST Chemistry WebBook
+(https://webbook.nist.gov/chemistry/); chlorine and sulfur show their isotopes. Silylated acids,
+alcohols and amines carry trimethylsilyl groups (TMS, 72 units more each), visible in m/z 73 and
+75 and in the loss of a methyl group.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,12 +23,12 @@ Ions = Mapping[int, float]
 
 @dataclass(frozen=True)
 class Compound:
-    """One substance on the column.
+    """Substance on the column.
 
     Attributes:
         index: Kovats retention index.
         ions: m/z to abundance, the most abundant about 1.
-        width: How broad its peak is, as a multiple of an ordinary one's.
+        width: Width of its peak as a multiple of an ordinary peak's.
     """
 
     index: float
@@ -37,7 +37,7 @@ class Compound:
 
 
 def _alkane(carbons: int, derivatized: bool) -> Compound:
-    """Straight alkane: C3H7+ and every CH2 more, less and less of each."""
+    """Straight alkane: C3H7+ and its CH2 homologues, ever fewer."""
     ions = {29: 0.3, 41: 0.4, 55: 0.25, 69: 0.1, 83: 0.05, 14 * carbons + 2: 0.05}
     for n, share in zip(range(3, carbons - 1), (0.85, 1.0, 0.65, 0.42, 0.15), strict=False):
         ions[14 * n + 1] = share
@@ -69,9 +69,9 @@ def _alcohol(carbons: int, derivatized: bool) -> Compound:
 
 
 def _amine_or_nitrile(carbons: int, derivatized: bool) -> Compound:
-    """Amines at 30 and 44, silylated twice at 174; every other one a nitrile.
+    """Amines at 30 and 44, silylated twice at 174; every other compound a nitrile.
 
-    One nitrogen turns the usual parity of fragments around, which is why many are even.
+    One nitrogen turns the usual parity of fragments around, hence many even masses.
     """
     if carbons % 2:
         ions = {41: 1.0, 43: 0.6, 54: 0.4, 55: 0.5, 82: 0.4, 96: 0.4, 97: 0.6, 110: 0.4, 124: 0.2}
@@ -85,20 +85,20 @@ def _amine_or_nitrile(carbons: int, derivatized: bool) -> Compound:
 
 
 def _chloroalkane(carbons: int, derivatized: bool) -> Compound:
-    """Long enough, it closes to a ring with the chlorine in it: 91 and a third of it at 93."""
+    """Chloroalkane; long chains close to a ring with the chlorine: 91 and a third as much at 93."""
     ions = {91: 1.0, 93: 0.32, 43: 0.6, 55: 0.6, 41: 0.6, 57: 0.35, 69: 0.4, 105: 0.1, 107: 0.03}
     return Compound(100.0 * carbons + 260, ions)
 
 
 def _thiol(carbons: int, derivatized: bool) -> Compound:
-    """Thiol: CH2SH+ at 47, loss of H2S; one sulfur in 23 is two units heavier."""
+    """Thiol: CH2SH+ at 47, loss of H2S; a sulfur in 23 is two units heavier."""
     mass = 14 * carbons + 34
     ions = {47: 0.5, 61: 0.35, 41: 0.8, 43: 0.7, 55: 0.9, 56: 0.9, 69: 0.4, mass - 34: 0.4}
     return Compound(100.0 * carbons + 230, {**ions, mass: 0.35, mass + 2: 0.0155})
 
 
 def _ketone_or_ester(carbons: int, derivatized: bool) -> Compound:
-    """2-Ketone: 43 and 58; every other one a methyl ester: 74 and 87."""
+    """2-Ketone: 43 and 58; every other compound a methyl ester: 74 and 87."""
     mass = 14 * carbons + 16
     if carbons % 2:
         ions = {43: 0.9, 58: 1.0, 59: 0.25, 71: 0.25, 41: 0.3, 85: 0.08, mass: 0.06}
@@ -109,14 +109,13 @@ def _ketone_or_ester(carbons: int, derivatized: bool) -> Compound:
 
 @dataclass(frozen=True)
 class Family:
-    """The compounds of one class.
+    """Compounds of a class.
 
     Attributes:
-        single: Compounds that come one by one.
-        series: Of compounds that come as rows of neighbours, carbon count and whether silylated
-            to compound.
+        single: Compounds that occur alone.
+        series: For homologous series, a function of carbon count and silylation to compound.
         carbons: Fewest and most carbon atoms of the series.
-        in_series: Share of the samples that hold a row.
+        in_series: Share of the samples with a series.
     """
 
     single: tuple[Compound, ...] = ()
@@ -200,7 +199,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         ),
     }
 )
-"""Class to its compounds."""
+"""Compounds by class."""
 
 _STRAY = (
     # Plasticiser of tubes and septa, and rings that the column itself sheds.
@@ -210,35 +209,32 @@ _STRAY = (
     Compound(1160, {73: 1, 355: 0.6, 267: 0.5, 356: 0.2}),
     Compound(140, {44: 1, 28: 0.12, 16: 0.1, 12: 0.09}, width=3),
 )
-"""What any run may show, whatever the sample."""
+"""Stray compounds of any run, whatever the sample."""
 
 _REAGENT = (
     Compound(790, {147: 1, 73: 0.7, 66: 0.2, 148: 0.15, 131: 0.1}, width=3),
     Compound(880, {73: 0.8, 75: 0.4, 147: 1, 77: 0.3, 59: 0.2}, width=3),
     Compound(690, {73: 0.6, 184: 0.5, 77: 1, 69: 0.3, 110: 0.3}, width=3),
 )
-"""What a silylating agent leaves."""
+"""Residues of a silylating agent."""
 
 _BLEED: Ions = {207: 1.0, 281: 0.35, 73: 0.3, 208: 0.2, 209: 0.14, 96: 0.12, 133: 0.1, 355: 0.06}
-"""Siloxanes of the column, which come off as the oven gets hot."""
+"""Siloxanes of the column, released as the oven gets hot."""
 
 _AIR: Ions = {28: 1.0, 32: 0.25, 18: 0.6, 17: 0.13, 14: 0.1, 40: 0.02, 44: 0.03, 16: 0.05}
 
 _DERIVATIZED_SHARE = 0.3
 _MINUTES = 25.0
 _DETECTED = 60.0
-"""Counts below which the instrument writes nothing."""
+"""Detection limit in counts; smaller points are not written."""
 
 
 def draw(rng: np.random.Generator, names: tuple[str, ...]) -> Spectrum:
-    """Draw one run.
-
-    Args:
-        names: The classes it holds.
+    """Draw a run of the given classes.
 
     Returns:
-        About 25 minutes in 260 to 340 scans, of which only points above the detection limit are
-        written; time and axis are both minutes.
+        About 25 minutes in 260 to 340 scans, with only the points above the detection limit;
+        time and axis are both in minutes.
     """
     derivatized = bool(rng.random() < _DERIVATIZED_SHARE)
     scans = int(rng.integers(260, 341))
@@ -270,7 +266,7 @@ def draw(rng: np.random.Generator, names: tuple[str, ...]) -> Spectrum:
 def _mixture(
     rng: np.random.Generator, names: tuple[str, ...], derivatized: bool
 ) -> tuple[list[Compound], list[float]]:
-    """What is on the column, and how high each of its peaks is in counts."""
+    """Compounds on the column, and the heights of their peaks in counts."""
     compounds: list[Compound] = []
     heights: list[float] = []
 
@@ -292,7 +288,7 @@ def _mixture(
 
 
 def _members(rng: np.random.Generator, family: Family, derivatized: bool) -> list[Compound]:
-    """The compounds that one sample holds of a family."""
+    """Compounds of a family in a sample."""
     members: list[Compound] = []
     if family.series and rng.random() < family.in_series:
         fewest, most = family.carbons
@@ -315,7 +311,7 @@ def _eluted(
     heights: list[float],
     mz_end: int,
 ) -> Floats:
-    """Counts of what leaves the column, (scans, mz_end)."""
+    """Counts of the eluted compounds, (scans, mz_end)."""
     index = np.array([compound.index for compound in compounds])
     width = np.array([compound.width for compound in compounds])
     # Ovens differ in where they start and how fast they heat.
@@ -334,7 +330,7 @@ def _eluted(
 
 
 def _carrier(rng: np.random.Generator, time: Floats, mz_end: int) -> Floats:
-    """Counts of the helium, of air that leaks in and of the column itself, (scans, mz_end)."""
+    """Counts of helium, leaked air and column bleed, (scans, mz_end)."""
     part = time / time[-1]
     air = 10 ** rng.normal(3.6, 0.3) * (1 + 3 * np.exp(-time / rng.uniform(0.5, 2)))
     hot = 10 ** rng.normal(3.6, 0.4) / (1 + np.exp(-(part - 0.85) / 0.06))

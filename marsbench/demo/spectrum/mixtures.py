@@ -1,4 +1,4 @@
-"""Mixtures of classes that demo spectra are made of, with their frequencies."""
+"""Mixtures of classes in demo spectra, with their frequencies."""
 
 from collections.abc import Mapping
 
@@ -74,12 +74,12 @@ COMPOUNDS: Mixtures = {
 
 
 def minerals(rng: np.random.Generator, count: int) -> list[tuple[str, ...]]:
-    """Classes of ``count`` samples of evolved gas; every class is in at least one."""
+    """Classes of ``count`` samples of evolved gas; every class occurs."""
     return _label_sets(rng, count, MINERALS, get_task("ega_ms").class_names)
 
 
 def compounds(rng: np.random.Generator, count: int) -> list[tuple[str, ...]]:
-    """Classes of ``count`` samples of gas chromatography; every class is in at least one."""
+    """Classes of ``count`` samples of gas chromatography; every class occurs."""
     return _label_sets(rng, count, COMPOUNDS, get_task("gcms").class_names)
 
 

@@ -1,4 +1,4 @@
-"""Shapes of peaks and patterns of fragments."""
+"""Peak shapes and fragment patterns."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,18 +8,18 @@ from marsbench.spectra.spectrum import Floats
 
 
 def peak(x: Floats, centre: Floats, spread: Floats, tail: Floats) -> Floats:
-    """Peaks of height 1, Gaussian but for a tail.
+    """Peaks of height 1, Gaussian with a tail.
 
     The exponential-Gaussian hybrid of Lan and Jorgenson (2001), J. Chromatogr. A 915, 1-13.
 
     Args:
-        x: Where to evaluate them, (N,).
-        centre: Where each is highest, (C,).
-        spread: Standard deviation where the tail is 0, (C,).
-        tail: Decay length of the far side, (C,); below 0, the tail leads and the far side drops.
+        x: Points of evaluation, (N,).
+        centre: Positions of the maxima, (C,).
+        spread: Standard deviation for tail 0, (C,).
+        tail: Decay length of the far side, (C,); negative for a leading tail and a steep far side.
 
     Returns:
-        Each peak everywhere, (N, C).
+        Values of the peaks, (N, C).
     """
     offset = x[:, None] - centre
     width = 2 * spread**2 + tail * offset
@@ -31,7 +31,7 @@ def patterns(ions: Sequence[Mapping[int, float]], mz_end: int) -> Floats:
     """Fragment patterns as a matrix.
 
     Args:
-        ions: Of each substance, m/z to abundance.
+        ions: Abundance by m/z, one mapping per substance.
         mz_end: One more than the largest m/z kept.
 
     Returns:

@@ -1,8 +1,8 @@
-"""What the scenes of ``domars16k`` share: light, camera, plain ground, crests and paths.
+"""Common parts of the ``domars16k`` scenes: light, plain ground, crests and paths.
 
 Context Camera pictures are taken in the afternoon at six metres per pixel (Malin et al. 2007,
-https://doi.org/10.1029/2006JE002808). They are stretched for display, so that on flat ground the
-noise of the camera is what shows.
+https://doi.org/10.1029/2006JE002808). After the stretch for display, flat ground shows mostly the
+noise of the camera.
 """
 
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ def soil(rng: np.random.Generator, side: int) -> Field:
 
 
 def plain(rng: np.random.Generator, side: int, *, pitted: float = 0.5) -> Field:
-    """Height in pixels of ordinary ground: rolling, finely rough, perhaps a crater or two.
+    """Height of ordinary ground in pixels: rolling, finely rough, perhaps a crater or two.
 
     Args:
         pitted: Chance of some small craters.
@@ -52,13 +52,13 @@ def small_craters(
     largest: float,
     freshness: float,
 ) -> tuple[Field, Field]:
-    """Scattered craters, the number above a radius falling with its square.
+    """Scattered craters; the number above a radius falls with its square.
 
     Args:
         count: Number of craters.
         smallest: Least radius in pixels.
         largest: Greatest radius in pixels.
-        freshness: Freshness of the most worn one, in (0, 1].
+        freshness: Freshness of the most worn crater, in (0, 1].
 
     Returns:
         Height in pixels, and opacity in [0, 1] of the ground inside the rims; (side, side) each.
@@ -84,7 +84,7 @@ def small_craters(
 
 
 def steepened(height: Field, slope: float) -> Field:
-    """Scale a relief so that the root mean square of its slope, rise over run, is as given."""
+    """Relief scaled to a root mean square slope, rise over run."""
     east, north = terrain.gradient(height)
     return height * (slope / max(float(np.sqrt(np.mean(east * east + north * north))), 1e-9))
 
@@ -145,7 +145,7 @@ def crest_profile(rng: np.random.Generator, phase: Field) -> Field:
 
 @dataclass(frozen=True)
 class Path:
-    """Where every pixel lies in relation to a line across the scene.
+    """Position of every pixel in relation to a line across the scene.
 
     Attributes:
         aside: Distance from the line in pixels, positive to its right, (side, side).
@@ -174,17 +174,17 @@ def winding_path(
     *,
     start: float = -1.2,
 ) -> Path:
-    """A line that winds across the scene.
+    """Line winding across the scene.
 
-    Its heading swings as in the sine-generated curve of Langbein and Leopold, River meanders,
-    U.S. Geological Survey Professional Paper 422-H, 1966, here irregularly.
+    Its heading swings irregularly, after the sine-generated curve of Langbein and Leopold, River
+    meanders, U.S. Geological Survey Professional Paper 422-H, 1966.
 
     Args:
         swing: Standard deviation of the heading in radians.
         wavelength: Distance between swings to the same side, in pixels.
-        azimuth_deg: Mean direction it runs towards.
-        through: Column and row of a point it passes.
-        start: Where the line begins, in sides from that point; below -1 beyond the scene.
+        azimuth_deg: Mean direction of the line.
+        through: Column and row of a point on the line.
+        start: Beginning of the line, in sides from that point; below -1 beyond the scene.
     """
     step = 0.5
     count = int(2.0 * 1.3 * side / step)
@@ -204,7 +204,7 @@ def winding_path(
 
 
 def _path(side: int, column: Field, row: Field, heading: Field, bend: Field, step: float) -> Path:
-    """Relate every pixel to the nearest point of a line given by its points."""
+    """Relate every pixel to the nearest point of a line."""
     # What runs outside the scene still is near pixels at its border.
     margin = side // 3
     wide = side + 2 * margin

@@ -1,9 +1,9 @@
-"""Scenes of ``domars16k`` that fill the view: aeolian bedforms and kinds of ground.
+"""Scenes of ``domars16k`` filling the view: aeolian bedforms and kinds of ground.
 
-Straight and curved bedforms differ in plan alone: crests that stay parallel, or that bend,
-branch or close into crescents. Rough ground is steep and irregular at all scales, smooth ground
-shows hardly more than noise, textured ground repeats one fine pattern everywhere, and mixed
-ground shows several of these side by side.
+Straight and curved bedforms differ in plan alone: their crests stay parallel, or bend, branch or
+close into crescents. Rough ground is steep and irregular at all scales, smooth ground shows
+hardly more than noise, textured ground repeats one fine pattern everywhere, and mixed ground
+shows several of these side by side.
 """
 
 from collections.abc import Callable
@@ -41,14 +41,14 @@ def aeolian_curved(rng: np.random.Generator, side: int, light: Light) -> Site:
 
 
 def _across_light(rng: np.random.Generator, light: Light) -> float:
-    """A wind towards or away from the sun, since crests that point at it show no shade."""
+    """Wind towards or away from the sun, since crests pointing at the sun show no shade."""
     return float(light.azimuth_deg + rng.uniform(-60.0, 60.0) + rng.choice([0.0, 180.0]))
 
 
 def _bedforms(
     rng: np.random.Generator, side: int, wavelength: float, profile: Field, vigour: Field
 ) -> Site:
-    """Sand with the given profile on a plain, all over the view or over most of it."""
+    """Sand with the given profile on a plain, all over the view or over most of the view."""
     sand = terrain.smoothstep(vigour, 0.0, 0.7)
     if rng.uniform() < 0.4:
         sand *= terrain.cover(terrain.fractal(rng, side, 3.0), rng.uniform(0.65, 0.9), 0.4)
@@ -83,12 +83,12 @@ def _barchans(rng: np.random.Generator, side: int, wind: float) -> Site:
 
 
 def _barchan(x: Field, y: Field, horns: float) -> Field:
-    """Height of one barchan at places downwind and across the wind, all in its half widths.
+    """Height of a barchan at places downwind and across the wind, in its half widths.
 
     Args:
         x: Distance downwind of the middle of the crest, any shape.
         y: Distance across the wind, of the same shape.
-        horns: How far downwind of the middle the horns reach.
+        horns: Distance of the horns' tips downwind of the middle.
     """
     from_crest = x - horns * y * y
     # Low towards the horns; gentle and rounded upwind, at rest on the slip face.
@@ -104,7 +104,7 @@ Pattern = Callable[[np.random.Generator, int, float], Field]
 
 
 def _polygons(rng: np.random.Generator, side: int, cell: float) -> Field:
-    """Troughs around polygons, wider than the other cells so that the troughs are resolved."""
+    """Troughs around polygons, wider than other cells, to resolve the troughs."""
     return -terrain.blur(terrain.polygons(rng, side, 1.5 * cell), 0.5)
 
 
@@ -124,7 +124,7 @@ def _pits(rng: np.random.Generator, side: int, cell: float) -> Field:
 
 
 def _dimples(rng: np.random.Generator, side: int, cell: float) -> Field:
-    """Closely packed hollows, six around each, in rows that soon lose their way."""
+    """Closely packed hollows, six around each, in rows of short range."""
     azimuth = rng.uniform(0.0, 60.0)
     bend = [terrain.fractal(rng, side, 2.4, longest=12.0 * cell, shortest=cell) for _ in range(2)]
     waves = np.zeros((side, side))
@@ -142,7 +142,7 @@ PATTERNS: tuple[Pattern, ...] = (_polygons, _knobs, _pits, _dimples)
 
 
 def textured(rng: np.random.Generator, side: int, light: Light) -> Site:
-    """One fine pattern of cells all over the view."""
+    """Fine pattern of cells all over the view."""
     pattern = PATTERNS[int(rng.integers(len(PATTERNS)))]
     cell = rng.uniform(0.055, 0.105) * side
     relief = base.steepened(pattern(rng, side, cell), rng.uniform(0.14, 0.3))
@@ -210,11 +210,11 @@ PARTS: tuple[Callable[[np.random.Generator, int], Field], ...] = (
     _even_part,
     _rugged,
 )
-"""Kinds of ground that mixed terrain puts side by side: ``(rng, side) -> height`` in pixels."""
+"""Kinds of ground placed side by side in mixed terrain: ``(rng, side) -> height`` in pixels."""
 
 
 def mixed(rng: np.random.Generator, side: int, light: Light) -> Site:
-    """Three kinds of ground in one view, each a fifth of it at least."""
+    """Three kinds of ground in one view, each filling at least a fifth."""
     shares = parts_of_view(rng, side)
     kinds = rng.permutation(len(PARTS))[: len(shares)]
     height = base.plain(rng, side, pitted=0.0)
@@ -244,6 +244,6 @@ def parts_of_view(rng: np.random.Generator, side: int) -> tuple[Field, Field, Fi
 
 
 def _divide(rng: np.random.Generator, side: int) -> Field:
-    """A field whose contours run irregularly across the view."""
+    """Field with irregular contours across the view."""
     slant = terrain.standardise(terrain.along(side, rng.uniform(0.0, 360.0)))
     return terrain.standardise(slant + rng.uniform(0.5, 0.9) * terrain.fractal(rng, side, 3.8))

@@ -1,12 +1,12 @@
 """Scenes of ``domars16k`` with an isolated landform: channel, cliff, mounds, ridge, craters.
 
 A channel is a winding trough with two walls and a floor; a cliff has a single wall between a
-high and a low side; a ridge is a narrow crest that falls to both sides; mounds are rounded and
-stand apart. A crater has a raised rim around a bowl: one that fills the view, or many.
+high and a low side; a ridge is a narrow crest falling to both sides; mounds are rounded and
+stand apart. A crater has a raised rim around a bowl; a crater field has many.
 
-Wrinkle ridges are a broad arch with a narrow, wandering crest on it (Plescia and Golombek,
-Origin of planetary wrinkle ridges based on the study of terrestrial analogs, Geological Society
-of America Bulletin 97, 1986).
+Wrinkle ridges are a broad arch with a narrow, wandering crest (Plescia and Golombek, Origin of
+planetary wrinkle ridges based on the study of terrestrial analogs, Geological Society of America
+Bulletin 97, 1986).
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ from marsbench.demo.orbit.landforms import base
 
 
 def channel(rng: np.random.Generator, side: int, light: Light) -> Site:
-    """A winding trough with a floor between two walls, sometimes with a tributary."""
+    """Winding trough with a floor between two walls, sometimes with a tributary."""
     wavelength = rng.uniform(0.4, 0.8) * side
     half = rng.uniform(0.05, 0.11) * side
     course, middle = rng.uniform(0.0, 360.0), base.near_middle(rng, side)
@@ -54,7 +54,7 @@ def _trough(rng: np.random.Generator, path: base.Path, half: float) -> Field:
 
 
 def cliff(rng: np.random.Generator, side: int, light: Light) -> Site:
-    """One scarp across the view, in shadow or in the sun, between high and low ground."""
+    """Scarp across the view, in shadow or in the sun, between high and low ground."""
     towards = light.azimuth_deg + (180.0 if rng.uniform() < 0.5 else 0.0)
     downhill = towards + rng.uniform(-50.0, 50.0)
     winding = rng.uniform(0.02, 0.07) * terrain.fractal(rng, side, 3.4, shortest=0.04 * side)
@@ -87,7 +87,7 @@ def cliff(rng: np.random.Generator, side: int, light: Light) -> Site:
 
 
 def mounds(rng: np.random.Generator, side: int, light: Light) -> Site:
-    """Rounded knobs that stand apart on a plain."""
+    """Rounded knobs standing apart on a plain."""
     largest = rng.uniform(0.07, 0.16)
     wanted = int(rng.uniform(0.18, 0.34) / (largest * largest * 2.2)) + 2
     places: list[tuple[float, float, float]] = []
@@ -123,7 +123,7 @@ def mounds(rng: np.random.Generator, side: int, light: Light) -> Site:
 
 
 def ridge(rng: np.random.Generator, side: int, light: Light) -> Site:
-    """One narrow crest across the view: a wrinkle ridge, or a sharp one with spurs."""
+    """Narrow crest across the view: a wrinkle ridge, or a sharp crest with spurs."""
     # A crest that points at the sun has no shaded side.
     course = light.azimuth_deg + 90.0 + rng.uniform(-60.0, 60.0)
     swing, wavelength = rng.uniform(0.06, 0.2), rng.uniform(0.4, 1.0) * side
@@ -157,7 +157,7 @@ def ridge(rng: np.random.Generator, side: int, light: Light) -> Site:
 
 
 def crater(rng: np.random.Generator, side: int, light: Light) -> Site:
-    """One crater that fills much of the view: fresh, flat-floored or worn."""
+    """Crater filling much of the view: fresh, flat-floored or worn."""
     radius = rng.uniform(0.25, 0.44) * side
     east, south = ((side - 1) / 2 + rng.uniform(-0.12, 0.12, 2) * side).tolist()
     freshness = rng.uniform(0.45, 0.95)
@@ -179,7 +179,7 @@ def crater(rng: np.random.Generator, side: int, light: Light) -> Site:
 
 
 def crater_field(rng: np.random.Generator, side: int, light: Light) -> Site:
-    """Many small craters, none of them large."""
+    """Many small craters."""
     count, smallest = int(rng.integers(24, 50)), rng.uniform(0.02, 0.03) * side
     relief, inside = base.small_craters(
         rng, side, count, smallest, 0.1 * side, rng.uniform(0.35, 0.8)
@@ -189,7 +189,7 @@ def crater_field(rng: np.random.Generator, side: int, light: Light) -> Site:
 
 
 def _warped(rng: np.random.Generator, field: Field, amount: float, scale: float) -> Field:
-    """Displace a field by some pixels, differently from one ``scale`` to the next."""
+    """Displace a field by some pixels, varying over a ``scale``."""
     side = field.shape[0]
     south, east = np.mgrid[0:side, 0:side].astype(np.float64)
     shifts = [amount * terrain.fractal(rng, side, 2.4, shortest=scale) for _ in range(2)]

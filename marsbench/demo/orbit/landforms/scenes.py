@@ -1,9 +1,8 @@
 """Scenes for ``domars16k``: fifteen landforms as the Context Camera sees them.
 
-What tells the classes apart is the shape of the relief or its texture, never the grey value:
-where the sun stands, how the scene lies, its scale and the contrast stretch are random. The
-isolated landforms are in `lines`, those on slopes in `slopes`, and those that fill the
-view in `ground`.
+The classes differ in the shape or texture of the relief, never in grey value: the sun's position,
+the orientation and scale of the scene and the contrast stretch are random. Isolated landforms are
+in `lines`, landforms on slopes in `slopes`, and ground filling the view in `ground`.
 
 The classes are those of Wilhelm et al. 2020, https://doi.org/10.3390/rs12233981.
 """
@@ -34,18 +33,11 @@ SCENES: dict[str, Callable[[np.random.Generator, int, Light], Site]] = {
     "Smooth Terrain": ground.smooth,
     "Textured Terrain": ground.textured,
 }
-"""Every class and the function ``(rng, side, light) -> scene`` that builds its scene."""
+"""Class name to the function ``(rng, side, light) -> site`` that builds its scene."""
 
 
 def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
-    """Draw one image.
-
-    Args:
-        label: Name of the landform, a key of `SCENES`.
-
-    Returns:
-        Grey values, (side, side, 1).
-    """
+    """Draw an image of a class in grey values, (side, side, 1)."""
     light = base.low_sun(rng)
     site = SCENES[label](rng, side, light)
     return photograph_shadows(rng, site.height, site.albedo, light)

@@ -2,8 +2,8 @@
 
 Gullies carve the slope: a hollow alcove, a narrow channel, a fan of debris below (Malin and
 Edgett 2000, https://doi.org/10.1126/science.288.5475.2330). A landslide leaves an arcuate
-headscarp and, below it, a thick lobed deposit with hummocks and grooves along its flow. Slope
-streaks have no relief: thin, sharp-edged fans of another tone that run straight down a dusty
+headscarp and, below, a thick lobed deposit with hummocks and grooves along its flow. Slope
+streaks have no relief: thin, sharp-edged fans of another tone running straight down a dusty
 slope from a point (Sullivan et al. 2001, https://doi.org/10.1029/2000JE001296).
 """
 
@@ -19,7 +19,7 @@ from marsbench.demo.orbit.landforms import base
 
 
 def gullies(rng: np.random.Generator, side: int, light: Light) -> Site:
-    """Alcoves below a rim, each with a channel that leads to an apron."""
+    """Alcoves below a rim, each with a channel to an apron."""
     # Lit along the slope, the walls of the channels would show no shade.
     downhill = light.azimuth_deg + rng.choice([-1.0, 1.0]) * rng.uniform(25.0, 125.0)
     rim = rng.uniform(-0.44, -0.26)
@@ -56,14 +56,14 @@ def gullies(rng: np.random.Generator, side: int, light: Light) -> Site:
 def _gully(
     rng: np.random.Generator, s: Field, aside: Field, spacing: float, cut: Field, fan: Field
 ) -> None:
-    """Add one gully to the depth of what is cut and to the relief of the fans.
+    """Add a gully to the depth of the cuts and to the relief of the fans.
 
     Args:
         s: Position down the slope, 0 at the rim and 1 at the foot, (side, side).
         aside: Distance from the gully's axis in sides, (side, side).
         spacing: Distance between gullies in sides.
-        cut: Depth in [0, 1], changed in place.
-        fan: Relief in [0, 1], changed in place.
+        cut: Depth in [0, 1].
+        fan: Relief in [0, 1].
     """
     head, neck = rng.uniform(-0.08, 0.1), rng.uniform(0.32, 0.48)
     end = rng.uniform(0.6, 0.8)
@@ -88,7 +88,7 @@ def _gully(
 
 
 def mass_wasting(rng: np.random.Generator, side: int, light: Light) -> Site:
-    """A landslide: an arcuate scar in a slope's edge, a lobed hummocky deposit below it."""
+    """Landslide: an arcuate scar in a slope's edge, a lobed hummocky deposit below."""
     downhill = rng.uniform(0.0, 360.0)
     ragged = terrain.fractal(rng, side, 2.8, longest=0.5 * side, shortest=0.03 * side)
     radius = rng.uniform(0.22, 0.34)
@@ -114,7 +114,7 @@ def mass_wasting(rng: np.random.Generator, side: int, light: Light) -> Site:
 
 
 def _deposit(rng: np.random.Generator, across: Field, down: Field, radius: float) -> Field:
-    """Thickness of the tongues that left a scar, about 1 at their steep fronts.
+    """Thickness of the tongues below a scar, about 1 at their steep fronts.
 
     Args:
         across: Distance from the slide's axis in sides, (side, side).
@@ -140,7 +140,7 @@ def _deposit(rng: np.random.Generator, across: Field, down: Field, radius: float
 
 
 def _flow_texture(rng: np.random.Generator, side: int, across: Field, down: Field) -> Field:
-    """Height in pixels of hummocks and of grooves that fan out along the flow."""
+    """Height in pixels of hummocks and of grooves fanning out along the flow."""
     apex = rng.uniform(0.5, 1.2)
     angle = np.arctan2(across, np.maximum(down + apex, 0.05))
     noise = terrain.fractal(rng, side, 2.0, longest=0.16 * side, shortest=3.0)

@@ -1,10 +1,9 @@
 """Dunes and ripples for the classes ``Bright Dune`` and ``Dark Dune``.
 
-Bright ones are dust-coated ripples and transverse aeolian ridges: closely spaced, symmetrical,
-sharp-crested, simple or crossing, and brighter than the darker ground between them. Dark ones
-are of basaltic sand: barchans, transverse dunes and domes with slip faces on ground that is
-brighter, and near the pole defrosting spots stand on them. Either is judged against the ground
-in the same picture.
+Bright dunes are dust-coated ripples and transverse aeolian ridges: closely spaced, symmetrical,
+sharp-crested, simple or crossing, on darker ground. Dark dunes are of basaltic sand: barchans,
+transverse dunes and domes with slip faces on brighter ground, near the pole with defrosting
+spots. Bright and dark are relative to the ground in the same picture.
 
 Ridges follow Zimbelman, "Transverse Aeolian Ridges on Mars: First results from HiRISE images",
 Geomorphology 121, 2010; dark dunes Hayward et al., "Mars Global Digital Dune Database and initial
@@ -23,7 +22,7 @@ from marsbench.demo.orbit.ground import Site
 
 
 def ridges(rng: np.random.Generator, size: int, wavelength: float, wind_deg: float) -> Field:
-    """Symmetrical, sharp-crested ridges across the wind, which fork and end.
+    """Symmetrical, sharp-crested ridges across the wind with forks and ends.
 
     Args:
         wavelength: Distance from crest to crest in pixels.
@@ -50,14 +49,14 @@ def network(rng: np.random.Generator, size: int, wavelength: float, wind_deg: fl
 
 
 def barchans(rng: np.random.Generator, size: int, length: float, wind_deg: float) -> Field:
-    """Crescent dunes whose horns point downwind, a steep slip face between the horns.
+    """Height of crescent dunes with horns downwind and a steep slip face between, in pixels.
 
     Args:
         length: Typical distance from a dune's middle to either horn in pixels.
         wind_deg: Azimuth the wind blows towards.
 
     Returns:
-        Height in pixels, (size, size); 0 on the flats between the dunes.
+        Height, (size, size); 0 on the flats between the dunes.
     """
     centre = (size - 1) / 2
     downwind, across = terrain.along(size, wind_deg), terrain.along(size, wind_deg + 90.0)
@@ -89,7 +88,7 @@ def barchans(rng: np.random.Generator, size: int, length: float, wind_deg: float
 
 
 def domes(rng: np.random.Generator, size: int, length: float) -> Field:
-    """Rounded piles of sand without slip faces, height in pixels like `barchans`."""
+    """Height of rounded piles of sand without slip faces, like `barchans`."""
     shape = terrain.fractal(rng, size, 3.6, longest=3.2 * length, shortest=0.9 * length)
     piles = np.maximum(shape - rng.uniform(-0.2, 0.35), 0.0)
     return terrain.blur(0.19 * length * piles, 0.6)
@@ -111,11 +110,7 @@ def _spread(rng: np.random.Generator, size: int, spacing: float) -> NDArray[np.f
 
 
 def bright_scene(rng: np.random.Generator, side: int) -> Site:
-    """Dunes or ripples brighter than the ground between them.
-
-    Returns:
-        The scene; its mark is the opacity of the sand.
-    """
+    """Dunes or ripples brighter than the ground between; the mark is the opacity of the sand."""
     wind = rng.uniform(0.0, 360.0)
     wavelength = side * np.exp(rng.uniform(np.log(0.075), np.log(0.2)))
     shape = network if rng.uniform() < 0.25 else ridges
@@ -134,11 +129,7 @@ def bright_scene(rng: np.random.Generator, side: int) -> Site:
 
 
 def dark_scene(rng: np.random.Generator, side: int) -> Site:
-    """Dunes of dark sand, sometimes with defrosting spots.
-
-    Returns:
-        The scene; its mark is the opacity of the sand.
-    """
+    """Dunes of dark sand, some with defrosting spots; the mark is the opacity of the sand."""
     wind = rng.uniform(0.0, 360.0)
     kind = rng.uniform()
     if kind < 0.45:

@@ -1,9 +1,8 @@
-"""Scenes for ``landmark_cls``: seven landmarks in HiRISE images, and none of them.
+"""Scenes for ``landmark_cls``: seven landmarks in HiRISE images, and ground without any.
 
-The landmarks are drawn by the modules of their own: craters and fresh impacts by
-`orbit.craters`, dunes by `orbit.dunes`, and so on. ``Other`` is ground that
-shows none: plains, rough, patterned or bouldery ground, hills, channels, gullies, layers. Its
-tones vary as much as those of the landmarks, so that only shape and texture tell.
+``Other`` is ground without a landmark: plains, rough, patterned or bouldery ground, hills,
+channels, gullies, layers. Its tones vary as much as those of the landmarks, so that only shape
+and texture tell.
 """
 
 from collections.abc import Callable
@@ -21,27 +20,13 @@ Draw = Callable[[np.random.Generator, int], Site]
 
 
 def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
-    """Draw one image.
-
-    Args:
-        label: Name of one of the eight classes.
-
-    Returns:
-        Grey values, (side, side, 1).
-    """
+    """Draw an image of a class in grey values, (side, side, 1)."""
     drawn, light = scene(rng, label, side)
     return ground.photograph(rng, drawn, light)
 
 
 def scene(rng: np.random.Generator, label: str, side: int) -> tuple[Site, Light]:
-    """Lay out one image, before light and camera.
-
-    Args:
-        label: Name of one of the eight classes.
-
-    Returns:
-        The scene, its mark where the landmark is, and the sun.
-    """
+    """Lay out an image of a class, before light and camera; the mark is the landmark."""
     light = ground.sun(rng)
     if label == "Slope Streak":
         return slope_streaks.slope_streak_scene(rng, side, light), light
@@ -103,7 +88,7 @@ def _boulders(rng: np.random.Generator, side: int) -> Field:
 
 
 def _channel(rng: np.random.Generator, side: int) -> Field:
-    """A winding channel, or the inverted ridge that is left of one."""
+    """Winding channel, or an inverted ridge left by a channel."""
     azimuth = rng.uniform(0.0, 360.0)
     bend = terrain.fractal(rng, side, 3.8, longest=side, shortest=0.2 * side)
     aside = terrain.along(side, azimuth) + rng.uniform(0.04, 0.1) * side * bend
@@ -120,7 +105,7 @@ def _gullies(rng: np.random.Generator, side: int) -> Field:
 
 
 def _layers(rng: np.random.Generator, side: int) -> Field:
-    """Ground that falls in steps, as layered rock does where it weathers."""
+    """Ground falling in steps, as weathered layered rock does."""
     azimuth = rng.uniform(0.0, 360.0)
     count = rng.uniform(4.0, 9.0)
     bend = terrain.fractal(rng, side, 4.2, shortest=rng.uniform(0.05, 0.12) * side)
@@ -160,15 +145,11 @@ GROUNDS: tuple[tuple[float, Callable[[np.random.Generator, int], Field]], ...] =
     (1.5, _layers),
     (1.5, _fractures),
 )
-"""Kinds of ground of the class Other and how frequent they are."""
+"""Kinds of ground of the class Other and their relative frequencies."""
 
 
 def other_scene(rng: np.random.Generator, side: int) -> Site:
-    """Ground without any of the landmarks.
-
-    Returns:
-        The scene; its mark is 0.
-    """
+    """Ground without any of the landmarks; the mark is 0."""
     weights = np.array([weight for weight, _ in GROUNDS])
     _, relief = GROUNDS[int(rng.choice(len(GROUNDS), p=weights / weights.sum()))]
     height = relief(rng, side)
@@ -190,4 +171,4 @@ SCENES: dict[str, Draw] = {
     "Swiss Cheese": swiss_cheese.swiss_cheese_scene,
     "Other": other_scene,
 }
-"""What draws each class except slope streaks, which need to know where the sun is."""
+"""Functions that draw the classes, except slope streaks, which need the sun."""

@@ -1,10 +1,10 @@
-"""Slope streaks for the class ``Slope Streak``: thin marks that run down dusty slopes.
+"""Slope streaks for the class ``Slope Streak``: thin marks down dusty slopes.
 
-Each begins at a point, widens a little as it follows the steepest descent, may part around
-obstacles and ends in fingers. It removes dust without carving the ground, so it shows as a
-sharp-edged tone, mostly darker than the slope, not as relief. Appearance follows Sullivan et
-al., "Mass movement slope streaks imaged by the Mars Orbiter Camera", Journal of Geophysical
-Research 106, 2001.
+A streak begins at a point, widens a little along the steepest descent, may part around obstacles
+and ends in fingers. Dust slides off without carving the ground, so a streak is a sharp-edged
+tone, mostly darker than the slope, without relief. Appearance follows Sullivan et al., "Mass
+movement slope streaks imaged by the Mars Orbiter Camera", Journal of Geophysical Research 106,
+2001.
 """
 
 import numpy as np
@@ -17,13 +17,10 @@ from marsbench.demo.orbit.ground import Site
 
 
 def slope(rng: np.random.Generator, side: int, downhill_deg: float) -> Field:
-    """A long dusty slope with spurs, sometimes below a crest or a scarp.
+    """Height of a long dusty slope with spurs, sometimes below a crest or a scarp, in pixels.
 
     Args:
         downhill_deg: Azimuth the slope falls towards.
-
-    Returns:
-        Height in pixels, (side, side).
     """
     down = terrain.along(side, downhill_deg)
     fall = rng.uniform(0.22, 0.4)
@@ -98,7 +95,7 @@ def descents(
 def streaks(
     rng: np.random.Generator, height: Field, downhill_deg: float
 ) -> tuple[Field, NDArray[np.float64], NDArray[np.float64]]:
-    """A group of streaks on a slope.
+    """Group of streaks on a slope.
 
     Args:
         height: Elevation in pixels, (side, side).
@@ -133,7 +130,7 @@ def streaks(
 def _starts(
     rng: np.random.Generator, height: Field, downhill_deg: float, count: int
 ) -> NDArray[np.float64]:
-    """Column and row of places on the upper slope where dust can slide, (count, 2)."""
+    """Column and row of places on the upper slope steep enough for dust to slide, (count, 2)."""
     side = height.shape[0]
     x, y = terrain.direction(downhill_deg)
     tries = 6 * count
@@ -150,14 +147,7 @@ def _starts(
 
 
 def slope_streak_scene(rng: np.random.Generator, side: int, light: Light) -> Site:
-    """Streaks on a slope that the sun reaches.
-
-    Args:
-        light: Where the sun is; in its shade no streak would show.
-
-    Returns:
-        The scene; its mark is the opacity of the streaks.
-    """
+    """Streaks on a sunlit slope; the mark is their opacity. In the shade none would show."""
     downhill = light.azimuth_deg + rng.uniform(-100.0, 100.0)
     height = slope(rng, side, downhill)
     opacity, _starts, _lengths = streaks(rng, height, downhill)

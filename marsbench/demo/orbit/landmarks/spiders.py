@@ -1,7 +1,7 @@
-"""Araneiforms for the class ``Spider``: troughs that branch outwards from a centre.
+"""Araneiforms for the class ``Spider``: troughs branching outwards from a centre.
 
-Carbon dioxide gas escaping from under the seasonal ice of the south pole carves them; the arms
-narrow and fork away from the centre, and dust that the gas carries may lie in dark fans. Shapes
+Carbon dioxide gas escaping from under the seasonal ice of the south pole carves them. The arms
+narrow and fork away from the centre, and dust carried by the gas may lie in dark fans. Shapes
 follow Hansen et al., "HiRISE observations of gas sublimation-driven activity in Mars' southern
 polar regions: I. Erosion of the surface", Icarus 205, 2010.
 """
@@ -21,7 +21,7 @@ Points = NDArray[np.float64]
 def araneiform(
     rng: np.random.Generator, east: float, south: float, radius: float, width: float
 ) -> tuple[Points, NDArray[np.float64]]:
-    """Troughs of one spider, grown outwards from its centre.
+    """Troughs of a spider, grown outwards from its centre.
 
     Args:
         east: Column of the centre.
@@ -70,11 +70,7 @@ def araneiform(
 
 
 def spider_scene(rng: np.random.Generator, side: int) -> Site:
-    """One to a few spiders in polar ground.
-
-    Returns:
-        The scene; its mark is the depth of the troughs.
-    """
+    """One to a few spiders in polar ground; the mark is the depth of the troughs."""
     centres = _centres(rng, side)
     width = rng.uniform(1.1, 1.8) * (side / 96.0) ** 0.5
     grown = [
@@ -112,7 +108,7 @@ def _centres(rng: np.random.Generator, side: int) -> list[tuple[float, float, fl
 
 
 def _fans(rng: np.random.Generator, side: int, points: Points, widths: Points) -> Field:
-    """Opacity of dark fans that start in the troughs, in [0, 1], (side, side)."""
+    """Opacity of dark fans starting in the troughs, in [0, 1], (side, side)."""
     count = int(rng.integers(4, 14))
     starts = points[rng.choice(len(points), count, p=widths / widths.sum())]
     wind = rng.uniform(0.0, 360.0) + rng.normal(0.0, 12.0, count)

@@ -1,8 +1,8 @@
 """Pitted carbon dioxide ice for the class ``Swiss Cheese``.
 
-Rounded, flat-floored pits with steep scarps in the bright residual cap of the south pole. They
-have no raised rim, unlike craters; they merge into scalloped depressions, and the ice between
-them is smooth or faintly cracked. Shapes follow Byrne and Ingersoll 2003,
+Rounded, flat-floored pits with steep scarps in the bright residual cap of the south pole. Unlike
+craters they have no raised rim; they merge into scalloped depressions, and the ice between them
+is smooth or faintly cracked. Shapes follow Byrne and Ingersoll 2003,
 https://doi.org/10.1126/science.1080148.
 """
 
@@ -15,11 +15,9 @@ from marsbench.demo.orbit.ground import Site
 
 
 def pits(rng: np.random.Generator, side: int) -> Field:
-    """Distance into the nearest pit.
+    """Distance from the pits' edges in pixels, positive inside, (side, side).
 
-    Returns:
-        Distance from the pits' edges in pixels, positive inside, (side, side); between 20 and
-        70 % of the field is inside.
+    Between 20 and 70 % of the field is inside.
     """
     warp = 0.012 * side * terrain.fractal(rng, side, 3.0, longest=0.6 * side, shortest=0.18 * side)
     typical = rng.uniform(0.07, 0.17) * side
@@ -40,11 +38,7 @@ def pits(rng: np.random.Generator, side: int) -> Field:
 
 
 def swiss_cheese_scene(rng: np.random.Generator, side: int) -> Site:
-    """Bright ice with rounded pits.
-
-    Returns:
-        The scene; its mark is the inside of the pits.
-    """
+    """Bright ice with rounded pits; the mark is the inside of the pits."""
     inside = pits(rng, side)
     scale = side / 96.0
     scarp = rng.uniform(1.6, 3.2) * scale

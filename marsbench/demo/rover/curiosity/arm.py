@@ -1,8 +1,8 @@
 """Tools and sample hardware on Curiosity's arm, as layers.
 
-The arm shows its tools to the cameras in a few taught poses, so each has a habitual turn from
-which it strays by some 25 degrees; what is round is seen at any. They stand before ground far
-below or a piece of the arm. What tells them apart is outline and layout:
+The arm shows its tools to the cameras in a few taught poses: each tool strays by some 25 degrees
+from its habitual turn, round tools are seen at any. Behind is ground far below or a piece of the
+arm. The tools differ in outline and layout:
 
 - APXS: a round head end on, six sources in a dark recess inside a contact ring with three pads.
 - MAHLI: a boxy head around a lens with pairs of lamps, its dust cover swung aside.
@@ -36,7 +36,7 @@ def _tool(
     squash: float = 0.8,
     turn: float = POSE,
 ) -> Canvas:
-    """A view of something on the arm."""
+    """View of something on the arm."""
     return shapes.view(rng, side, rng.uniform(low, high), turn=turn, drift=0.07, squash=squash)
 
 

@@ -1,10 +1,10 @@
-"""What stands on Curiosity's deck, as layers: calibration targets, inlets, tray, sensors.
+"""Hardware on Curiosity's deck as layers: calibration targets, inlets, tray, sensors.
 
-Seen from the mast, so upright within some 30 degrees, and mostly with deck around. What tells
-them apart is their layout, not their colour, which dust and light take away:
+Seen from the mast: upright within some 30 degrees, mostly with deck around. The parts differ in
+layout rather than in colour, which dust and light take away:
 
 - Mastcam target: a sundial, concentric rings with a gnomon, a chip in each corner.
-- MAHLI target: an upright plate with rows of chips, bars that get finer, a penny.
+- MAHLI target: an upright plate with rows of chips, ever finer bars, a penny.
 - ChemCam target: a wide plate with ten discs in staggered rows.
 - APXS target: one dark, speckled disc in a bright ring held by three ears.
 - REMS-UV: a plate with two rows of three photodiodes, each in the dust its magnet holds.
@@ -25,15 +25,15 @@ from marsbench.demo.art.shapes import BLACK, BLUE, DUST, GREEN, KAPTON, RED, YEL
 from marsbench.demo.art.terrain import Field
 
 UPRIGHT = 30.0
-"""Greatest turn of what stands on the deck, in degrees."""
+"""Greatest turn of the parts on the deck, in degrees."""
 
 
 def deck(canvas: Canvas, rng: np.random.Generator, clear: float) -> None:
     """Paint deck around the origin with seams, screws and neighbours.
 
     Args:
-        canvas: Where to paint.
-        clear: Distance from the origin within which nothing else stands.
+        canvas: The canvas to paint.
+        clear: Distance from the origin kept free.
     """
     plate = shapes.grey(rng, 0.22, 0.6)
     side = 90.0 * float(rng.integers(4)) + rng.normal(0.0, 4.0)
@@ -57,7 +57,7 @@ def deck(canvas: Canvas, rng: np.random.Generator, clear: float) -> None:
 
 
 def _neighbour(canvas: Canvas, rng: np.random.Generator, clear: float, turn: float) -> None:
-    """A box or bracket that stands beside."""
+    """Paint a box or bracket beside the part."""
     x = clear + rng.uniform(0.3, 0.6)
     y = rng.uniform(-0.7, 0.7)
     half = rng.uniform(0.15, 0.35, 2)
@@ -114,7 +114,7 @@ def mastcam_target(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
 
 
 def mahli_target(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
-    """Upright plate: colour chips above, bars that get finer, a penny below."""
+    """Upright plate: colour chips above, ever finer bars, a penny below."""
     canvas = shapes.view(rng, side, rng.uniform(0.85, 1.25), turn=UPRIGHT, squash=0.8)
     if rng.uniform() < 0.5:
         deck(canvas, rng, 1.05)
@@ -182,7 +182,7 @@ def chemcam_target(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
 
 
 def apxs_target(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
-    """One slab of dark basalt in a bright ring, held to the deck by three ears."""
+    """Slab of dark basalt in a bright ring, held to the deck by three ears."""
     canvas = shapes.view(rng, side, rng.uniform(0.7, 1.1), turn=UPRIGHT, squash=0.75)
     deck(canvas, rng, 1.05)
     bright = shapes.grey(rng, 0.5, 0.65)
@@ -224,7 +224,7 @@ def rems_uv(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
 
 
 def inlet(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
-    """Domed round cover on a hinge arm that reaches from a motor block."""
+    """Domed round cover on a hinge arm reaching from a motor block."""
     canvas = shapes.view(rng, side, rng.uniform(0.7, 1.1), turn=UPRIGHT)
     deck(canvas, rng, 1.1)
     cover = shapes.grey(rng, 0.35, 0.65)
@@ -310,7 +310,7 @@ def observation_tray(rng: np.random.Generator, side: int) -> NDArray[np.float64]
 
 
 def rear_deck(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
-    """The back of the deck from the mast: panels, antennas, the fins of the power source."""
+    """Back of the deck from the mast: panels, antennas, the fins of the power source."""
     canvas = shapes.view(rng, side, rng.uniform(0.95, 1.15), turn=14.0, drift=0.06, squash=0.85)
     mirror = 1.0 if rng.uniform() < 0.5 else -1.0
     p = canvas.at()
@@ -340,7 +340,7 @@ def rear_deck(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
 
 
 def _power_source(canvas: Canvas, rng: np.random.Generator, x: float, top: float) -> None:
-    """The radioisotope generator behind the deck: a finned cylinder that leans away."""
+    """Radioisotope generator behind the deck: a finned cylinder leaning away."""
     y = top - 0.02
     tone = shapes.grey(rng, 0.45, 0.7)
     unit = canvas.near(x, y, 0.5)
@@ -353,7 +353,7 @@ def _power_source(canvas: Canvas, rng: np.random.Generator, x: float, top: float
 
 
 def _antennas(canvas: Canvas, rng: np.random.Generator, mirror: float, top: float) -> None:
-    """Hexagonal high-gain dish, helix in its can and the small low-gain one."""
+    """Hexagonal high-gain dish, helix in its can, and small low-gain antenna."""
     x, y = -0.62 * mirror, top + rng.uniform(0.05, 0.25)
     spot = canvas.near(x, y, 0.6)
     spot.paint(shapes.rod(spot.at(), (x, y), (x, y + 0.5), 0.05), (0.2, 0.2, 0.2), 0.2, bevel=0.05)

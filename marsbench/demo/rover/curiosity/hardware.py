@@ -1,11 +1,10 @@
 """Curiosity's hardware as layers to lay over a scene.
 
-The arm's tools are drawn by `rover_arm` and what stands on the deck by `rover_targets`, where
-it says what tells them apart. Here:
+`arm` draws the arm's tools and `deck` the parts on the deck; here are the others:
 
 - Mastcam: the white head on its neck, a big round window above two square hoods.
 - Wheel: a cylinder with zigzag treads, often torn, and the spokes inside its rim.
-- Wheel joint: tubes that meet in a hub with a circle of bolts.
+- Wheel joint: tubes meeting in a hub with a circle of bolts.
 """
 
 from collections.abc import Callable
@@ -19,18 +18,17 @@ from marsbench.demo.art.terrain import Field
 from marsbench.demo.rover.curiosity import arm, deck
 
 LEAST = 0.17
-"""Share of the frame that a part covers at least."""
+"""Least share of the frame covered by a part."""
 
 HIDDEN = 0.1
-"""Share of the pictures in which something in front hides a margin."""
+"""Share of the pictures with a margin hidden by something in front."""
 
 
 def part(rng: np.random.Generator, name: str, side: int) -> NDArray[np.float64]:
-    """Draw one part from a random point of view under a random sun.
+    """Draw a part from a random point of view under a random sun.
 
     Args:
         name: Class name, one of `HARDWARE`.
-        side: Side of the frame in pixels.
 
     Returns:
         Red, green and blue in linear light and opacity, each in [0, 1], (side, side, 4).
@@ -46,7 +44,7 @@ def part(rng: np.random.Generator, name: str, side: int) -> NDArray[np.float64]:
 
 
 def _hide(layer: NDArray[np.float64], rng: np.random.Generator) -> None:
-    """Let something near the camera and out of focus cut off a margin or a corner."""
+    """Hide a margin or a corner behind something near and out of focus."""
     side = layer.shape[0]
     depth = terrain.along(side, rng.uniform(0.0, 360.0)) / side - rng.uniform(0.3, 0.42)
     opacity = terrain.smoothstep(depth, -0.02, rng.uniform(0.01, 0.06))[..., None]
@@ -186,4 +184,4 @@ _DRAW: dict[str, Callable[[np.random.Generator, int], NDArray[np.float64]]] = {
 }
 
 HARDWARE: tuple[str, ...] = tuple(_DRAW)
-"""Names of the classes that show hardware, from most to least frequent."""
+"""Names of the hardware classes, from most to least frequent."""

@@ -1,17 +1,18 @@
-"""Scenes for ``surface_cls``: what Curiosity's Mastcam and MAHLI look at.
+"""Scenes for ``surface_cls``: pictures of Curiosity's Mastcam and MAHLI.
 
-Natural classes are drawn here on the ground of `rover_ground`; hardware comes as a layer from
-`rover_parts` and is set before a natural scene or a blurred deck. What tells the natural
-classes apart is form: a facetted or grainy rock filling the view (Close-Up Rock), one stone
-with its shadow (Float Rock), parallel ledges (Layered Rock), bright lines that cut the rock
-(Light-Toned Veins), a round hole in a ring of powder (Drill Holes), a round patch of fine
-circular scratches (DRT Spot), cleat marks between parallel edges (Wheel Tracks), sand without
-stones (Sand), ridge behind ridge without the sky (Distant Landscape) or a line between land and
-sky (Horizon), a disc (Sun) and points of light (Night Sky). Artifact is any scene after the
-picture was spoiled, and Ground is what is left. White balance, exposure and light are random.
+Natural classes are drawn here on the ground of `rover.ground`. Hardware is a layer from
+`hardware`, set before a natural scene or a blurred deck. Natural classes differ in form:
 
-The look of holes, brushed spots and veins follows the pictures in Grotzinger et al. 2014,
-https://doi.org/10.1126/science.1242777.
+- Close-Up Rock: a facetted or grainy rock fills the view. Float Rock: one stone with its shadow.
+- Layered Rock: parallel ledges. Light-Toned Veins: bright lines across the rock.
+- Drill Holes: a round hole in a ring of powder. DRT Spot: a round patch of circular scratches.
+- Wheel Tracks: cleat marks between parallel edges. Sand: sand without stones.
+- Distant Landscape: ridges without the sky. Horizon: a line between land and sky.
+- Sun: a disc. Night Sky: points of light.
+- Artifact: any scene in a spoiled picture. Ground: everything else.
+
+White balance, exposure and light are random. Holes, brushed spots and veins follow the pictures
+in Grotzinger et al. 2014, https://doi.org/10.1126/science.1242777.
 """
 
 from collections.abc import Callable
@@ -27,18 +28,11 @@ from marsbench.demo.rover.curiosity import hardware
 from marsbench.demo.rover.ground import Picture, Plan, Sun, View
 
 BORDER = 10
-"""Pixels drawn around a plan seen from straight above, since shadows there wrap around."""
+"""Pixels drawn around a plan seen from straight above, whose shadows wrap around."""
 
 
 def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
-    """Draw one image.
-
-    Args:
-        label: A class of ``surface_cls``.
-
-    Returns:
-        Colour values, (side, side, 3).
-    """
+    """Draw an image of a class in colour, (side, side, 3)."""
     if label == "Artifact":
         return _artifact(rng, side)
     if label == "Sun":
@@ -51,7 +45,7 @@ def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]
 
 
 def _hardware(rng: np.random.Generator, label: str, side: int) -> Picture:
-    """A part of the rover before whatever lies behind it."""
+    """Part of the rover before a background."""
     layer = hardware.part(rng, label, side)
     behind = outdoors.background(rng, side)
     kind = rng.uniform()
@@ -77,7 +71,7 @@ def _from_above(
 
 
 def _slab(rng: np.random.Generator, n: int) -> Plan:
-    """Bare rock, its texture and dust cover drawn at random, now and then with a joint."""
+    """Bare rock with random texture and dust cover, sometimes with a joint."""
     texture = ground.noise(rng, n, rng.uniform(1.6, 2.6))
     swell = ground.noise(rng, n, 3.4)
     height = rng.uniform(0.05, 0.2) * texture + rng.uniform(0.008, 0.03) * n * swell
@@ -91,7 +85,7 @@ def _slab(rng: np.random.Generator, n: int) -> Plan:
 
 
 def _face(rng: np.random.Generator, n: int) -> Plan:
-    """One rock from a hand's breadth away: broken faces, pits and grains."""
+    """Rock from a hand's breadth away: broken faces, pits and grains."""
     height = np.full((n, n), np.inf)
     steep = rng.uniform(0.4, 1.0)
     turn = rng.uniform(0.0, 360.0)
@@ -132,7 +126,7 @@ def _layered_rock(rng: np.random.Generator, side: int) -> Picture:
 
 
 def _bedded(rng: np.random.Generator, n: int) -> Plan:
-    """A face of bedded rock: hard beds stand out as ledges, soft ones recede."""
+    """Face of bedded rock: hard beds stand out as ledges, soft beds recede."""
     dip = rng.normal(0.0, 22.0)
     warp = ground.noise(rng, n, 3.6)
     ragged = ground.noise(rng, n, 2.2, 0.4 * n)
@@ -250,7 +244,7 @@ def _drt_spot(rng: np.random.Generator, side: int) -> Picture:
 
 
 def _brushed(rng: np.random.Generator, plan: Plan) -> Plan:
-    """Sweep the dust off a round patch; the bristles leave circular scratches."""
+    """Sweep the dust off a round patch, leaving circular scratches."""
     n = plan.height.shape[0]
     row, column = rng.uniform(0.36, 0.64, 2) * n
     radius = rng.uniform(0.19, 0.31) * n
@@ -338,7 +332,7 @@ def _wheel_tracks(rng: np.random.Generator, side: int) -> Picture:
 
 
 def _distant_landscape(rng: np.random.Generator, side: int) -> Picture:
-    """A mountain that rises beyond the top of the picture, hills before it, perhaps a plain."""
+    """Mountain beyond the top of the picture, hills before it, perhaps a plain."""
     sun = Sun(rng.uniform(0.0, 360.0), rng.uniform(28.0, 60.0))
     picture = np.full((side, side, 3), 0.3)
     steep = rng.uniform(0.03, 0.065)
@@ -378,7 +372,7 @@ def _horizon(rng: np.random.Generator, side: int) -> Picture:
 
 
 def _sun(rng: np.random.Generator, side: int) -> Picture:
-    """The disc, through a dark filter or through dusty air."""
+    """Sun's disc, through a dark filter or through dusty air."""
     row, column = rng.uniform(0.15, 0.85, 2) * side
     radius = rng.uniform(0.03, 0.2) * side
     x, y = terrain.offsets(side, column, row)

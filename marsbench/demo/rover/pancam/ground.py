@@ -1,15 +1,15 @@
-"""Grey ground for ``surface_multi_label_cls``: soil, rock, what is in it and pressed into it.
+"""Grey ground for ``surface_multi_label_cls``: soil and rock, with their features and prints.
 
-Every function draws one thing and nothing else, so that a picture shows exactly what it is
-labelled with. Textures are drawn from above as plans that wrap around, lit, and projected;
-prints in the soil and marks on rock are drawn in the picture itself, as functions of the
-position on the ground. Light is linear and grey, where ground in full sun sends about 0.3.
+Every function draws one thing and nothing else, so that a picture shows exactly its labels.
+Textures are drawn from above as plans that wrap around, lit, and projected; prints in the soil and
+marks on rock are drawn in the picture, as functions of the position on the ground. Light is
+linear and grey; ground in full sun sends about 0.3.
 
-What tells rocks apart: an outcrop is slabs between joints; a close-up is facets and grain
-without joints; a float rock is angular and throws a shadow; linear features are parallel beds
-or straight veins; round ones are hollows or nodules several times as wide as spherules, which
-are all alike, round and dark. Squyres et al. 2004, https://doi.org/10.1126/science.1104559,
-show the spherules and the outcrop of Eagle crater.
+Rocks differ in form: an outcrop is slabs between joints; a close-up is facets and grain without
+joints; a float rock is angular and casts a shadow; linear features are parallel beds or straight
+veins; round features are hollows or nodules several times as wide as spherules, which are all
+alike, round and dark. Squyres et al. 2004, https://doi.org/10.1126/science.1104559, show the
+spherules and the outcrop of Eagle crater.
 """
 
 from collections.abc import Callable
@@ -32,11 +32,11 @@ Relief = Callable[[Field, Field], Field]
 
 @dataclass(frozen=True)
 class Plan:
-    """A piece of ground from above.
+    """Piece of ground from above.
 
     Attributes:
         height: Elevation in pixels, (n, n).
-        albedo: Share of the light sent back, (n, n).
+        albedo: Share of the light reflected, (n, n).
     """
 
     height: Field
@@ -47,11 +47,11 @@ class Plan:
 
 
 def frame(rng: np.random.Generator, side: int, horizon: float, stretch: float) -> Frame:
-    """A view of the ground.
+    """View of the ground.
 
     Args:
         horizon: Row of the horizon in sides from the top; negative if above the picture.
-        stretch: How many times the ground is foreshortened at the bottom edge.
+        stretch: Foreshortening of the ground at the bottom edge.
     """
     view = View(horizon, stretch, float(rng.normal(0.0, 0.02)) if horizon > 0 else 0.0)
     # Pictures are mostly taken with the sun behind the camera or beside it.
@@ -60,12 +60,12 @@ def frame(rng: np.random.Generator, side: int, horizon: float, stretch: float) -
 
 
 def from_above(rng: np.random.Generator, side: int) -> Frame:
-    """A view down, hardly foreshortened."""
+    """View down, hardly foreshortened."""
     return frame(rng, side, -float(rng.uniform(4.0, 12.0)), float(rng.uniform(1.0, 1.3)))
 
 
 def from_mast(rng: np.random.Generator, side: int) -> Frame:
-    """A view of ground some metres away."""
+    """View of ground some metres away."""
     return frame(rng, side, -float(rng.uniform(0.6, 1.8)), float(rng.uniform(1.1, 1.7)))
 
 
@@ -75,7 +75,7 @@ def on_ground(frame: Frame, row: float, column: float) -> tuple[float, float]:
 
 
 def project(light: Field, frame: Frame) -> Field:
-    """See a plan in perspective; it repeats endlessly. Returns light, (side, side)."""
+    """Project a plan, which repeats endlessly, into perspective: light, (side, side)."""
     n = light.shape[0]
     footprint = frame.depth * np.sqrt(frame.view.stretch * frame.depth)
     level = np.clip(np.log2(footprint / 1.4), 0.0, 3.0)
@@ -86,7 +86,7 @@ def project(light: Field, frame: Frame) -> Field:
 
 
 def lit(plan: Plan, sun: Sun) -> Field:
-    """Light that a plan sends up, (n, n)."""
+    """Light reflected by a plan, (n, n)."""
     return plan.albedo * (ground.shade(plan.height, sun) + SKY)
 
 
@@ -141,7 +141,7 @@ def bedrock(rng: np.random.Generator, n: int, *, sandy: bool) -> tuple[Plan, Fie
 
 
 def close_up(rng: np.random.Generator, n: int) -> Plan:
-    """Rock that fills the view: a few broad facets, and grain and pits all over them."""
+    """Rock filling the view: a few broad facets with grain and pits all over."""
     facets = np.full((n, n), np.inf)
     for _ in range(int(rng.integers(3, 7))):
         tilt = rng.uniform(0.2, 0.7) * terrain.along(n, float(rng.uniform(0.0, 360.0)))
@@ -177,7 +177,7 @@ def with_clasts(rng: np.random.Generator, plan: Plan) -> Plan:
 
 
 def with_spherules(rng: np.random.Generator, plan: Plan) -> Plan:
-    """Round grains, all about as large, loose or set in rock."""
+    """Round grains of nearly one size, loose or set in rock."""
     n = plan.height.shape[0]
     radius = rng.uniform(0.016, 0.022) * n
     count = int(rng.uniform(0.16, 0.28) * n * n / (np.pi * radius * radius))
@@ -253,7 +253,7 @@ def tracks(rng: np.random.Generator, picture: Field, frame: Frame) -> Field:
     """Press one or two wheel tracks with their cleats into soil, in place.
 
     Returns:
-        Share of every pixel that lies in a track, (side, side).
+        Share of every pixel inside a track, (side, side).
     """
     side = picture.shape[0]
     angle = float(rng.uniform(-45.0, 45.0))
@@ -295,7 +295,7 @@ def trench(rng: np.random.Generator, picture: Field, frame: Frame) -> Field:
     """Dig a furrow with heaps beside it into soil, in place.
 
     Returns:
-        Share of every pixel that is dug-up soil, (side, side).
+        Share of dug-up soil in every pixel, (side, side).
     """
     side = picture.shape[0]
     row, column = rng.uniform(0.4, 0.6, 2) * side
@@ -392,7 +392,7 @@ def abraded(
 def brushed(
     rng: np.random.Generator, picture: Field, frame: Frame, row: float, column: float
 ) -> None:
-    """Sweep one round patch, or a rosette of them, clean of dust, in place."""
+    """Sweep a round patch, or a rosette of them, clean of dust, in place."""
     side = picture.shape[0]
     x0, y0 = on_ground(frame, row, column)
     radius = rng.uniform(0.17, 0.24) * side

@@ -1,4 +1,4 @@
-"""Sets of labels for ``surface_multi_label_cls``, drawn scene by scene.
+"""Label sets for ``surface_multi_label_cls``, drawn scene by scene.
 
 Things occur together as on Mars: tracks lie in soil, abrasion marks on rock, a sky stands above a
 far view.
@@ -11,7 +11,7 @@ import numpy as np
 from marsbench.tasks.catalog import get_task
 
 CLASSES = get_task("surface_multi_label_cls").class_names
-"""Every label, in the order in which a set names them."""
+"""All labels, in the order of a label set."""
 
 NEAR, SOIL, ROCK = "Nearby Surface", "Soil", "Rock Outcrops"
 
@@ -19,14 +19,10 @@ Names = set[str]
 
 
 def label_sets(rng: np.random.Generator, count: int) -> list[tuple[str, ...]]:
-    """Decide what each image of a split shows.
+    """Draw the label sets of a split's images.
 
-    Args:
-        count: Number of images.
-
-    Returns:
-        Names of what every image shows, in the order of `CLASSES`. Every class is shown at
-        least 4 times if there are 200 images or more, and at least once if there are 25.
+    Every class is in at least 4 sets of 200 or more, and in at least one set of 25 or more. Names
+    are in the order of `CLASSES`.
     """
     least = 4 if count >= 200 else 1
     shown = dict.fromkeys(CLASSES, 0)
@@ -49,7 +45,7 @@ def label_sets(rng: np.random.Generator, count: int) -> list[tuple[str, ...]]:
 
 
 def _scene(rng: np.random.Generator) -> Names:
-    """What one image shows."""
+    """Labels of an image."""
     weights = np.array([weight for _, weight in SCENES])
     draw, _ = SCENES[int(rng.choice(len(SCENES), p=weights / weights.sum()))]
     names = draw(rng)
@@ -59,7 +55,7 @@ def _scene(rng: np.random.Generator) -> Names:
 
 
 def _some(rng: np.random.Generator, chances: dict[str, float]) -> Names:
-    """Each name with its own chance."""
+    """Names drawn independently, each with its own chance."""
     return {name for name, chance in chances.items() if rng.uniform() < chance}
 
 
@@ -166,4 +162,4 @@ SCENES: tuple[tuple[Callable[[np.random.Generator], Names], float], ...] = (
     (_wreck_scene, 0.04),
     (_sky, 0.012),
 )
-"""The kinds of scene and how often each occurs."""
+"""Kinds of scene and their frequencies."""

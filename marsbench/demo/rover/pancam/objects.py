@@ -1,10 +1,10 @@
-"""Things set into the grey scenes for ``surface_multi_label_cls``: stones and hardware.
+"""Stones and hardware in the grey scenes for ``surface_multi_label_cls``.
 
-Each function paints one thing over a picture in place. Hardware is smooth, straight-edged and
-has deep shadows, which nothing natural is. The calibration target is a sundial of concentric
-grey rings with a chip in each corner; the deck is solar cells in rows; the arm is tubes with a
-joint and a cluster of tools; the other parts are a wheel on its strut and the antenna mast;
-off the rover lie a lander with its airbags, or a heat shield. Bell et al. 2003,
+Each function paints one thing over a picture in place. Hardware is smooth and straight-edged with
+deep shadows, unlike anything natural. The calibration target is a sundial of concentric grey
+rings with a chip in each corner; the deck is solar cells in rows; the arm is tubes with a joint
+and a cluster of tools; the other parts are a wheel on its strut and the antenna mast; off the
+rover lie a lander with its airbags, or a heat shield. Bell et al. 2003,
 https://doi.org/10.1029/2003JE002070, describe Pancam and its target.
 """
 
@@ -35,15 +35,15 @@ def tube(
     tone: float,
     light: float,
 ) -> None:
-    """Paint a round tube between two points given as column and row.
+    """Paint a round tube between two points.
 
     Args:
-        picture: Light, (side, side), changed in place.
+        picture: Light, (side, side).
         start: Column and row of one end.
         end: Column and row of the other end.
         radius: Half its width in pixels.
         tone: Reflectance.
-        light: Where across the tube it is brightest, in [-1, 1].
+        light: Position of the brightest line across the tube, in [-1, 1].
     """
     side = picture.shape[0]
     x, y = about(side, *start)
@@ -70,10 +70,10 @@ def float_rock(
     """Set an angular rock and its shadow into a picture.
 
     Args:
-        picture: Light, (side, side), changed in place.
+        picture: Light, (side, side).
         centre: Row and column of its middle.
         radius: Half its width in pixels.
-        squeeze: How much the ground is foreshortened there: 1 from above, 0 at the horizon.
+        squeeze: Foreshortening of the ground there: 1 from above, 0 at the horizon.
     """
     reach = int(2.3 * radius) + 2
     top, left = max(int(centre[0]) - reach, 0), max(int(centre[1]) - reach, 0)
@@ -144,7 +144,7 @@ def deck(rng: np.random.Generator, picture: Field, edge: float) -> None:
     """Paint the deck's solar panels over the lower part of a picture.
 
     Args:
-        picture: Light, (side, side), changed in place.
+        picture: Light, (side, side).
         edge: Row in sides of the deck's far edge; negative if the deck fills the picture.
     """
     side = picture.shape[0]
@@ -178,7 +178,7 @@ def deck(rng: np.random.Generator, picture: Field, edge: float) -> None:
 
 
 def _fitting(rng: np.random.Generator, picture: Field, edge: float) -> None:
-    """A cable, a hinge or a box on the deck."""
+    """Paint a cable, a hinge or a box on the deck."""
     side = picture.shape[0]
     low = max(edge, 0.0)
     column, row = rng.uniform(0.1, 0.9) * side, rng.uniform(low + 0.12, 1.0) * side
@@ -203,7 +203,7 @@ def sundial(rng: np.random.Generator, picture: Field, largest: float = 0.5) -> N
     """Paint Pancam's calibration target: rings around a post, chips in the corners.
 
     Args:
-        picture: Light, (side, side), changed in place.
+        picture: Light, (side, side).
         largest: Greatest half width of the target as a share of the side.
     """
     side = picture.shape[0]
@@ -284,7 +284,7 @@ def arm(rng: np.random.Generator, picture: Field) -> None:
 
 
 def wheel(rng: np.random.Generator, picture: Field) -> None:
-    """Paint a wheel with its cleats and spokes, and the strut that holds it."""
+    """Paint a wheel with its cleats and spokes, and its strut."""
     side = picture.shape[0]
     radius = rng.uniform(0.27, 0.38) * side
     column = rng.uniform(0.25, 0.75) * side
@@ -350,8 +350,8 @@ def wreck(rng: np.random.Generator, picture: Field, row: float) -> None:
     """Paint a lander with deflated airbags, or the remains of a heat shield.
 
     Args:
-        picture: Light, (side, side), changed in place.
-        row: Row in sides that it stands on.
+        picture: Light, (side, side).
+        row: Row of its foot in sides.
     """
     side = picture.shape[0]
     column = rng.uniform(0.4, 0.6) * side
@@ -365,7 +365,7 @@ def wreck(rng: np.random.Generator, picture: Field, row: float) -> None:
 
 
 def _lander(rng: np.random.Generator, picture: Field, x: Field, y: Field, size: float) -> None:
-    """Petals that lie open on crumpled airbags, one of them standing up behind."""
+    """Paint open petals on crumpled airbags, one petal standing up behind."""
     tone = rng.uniform(0.45, 0.7)
     crumpled = ground.noise(rng, picture.shape[0], 2.6, longest=0.6 * size, shortest=0.25 * size)
     folds = np.gradient(crumpled, axis=0)
@@ -393,7 +393,7 @@ def _lander(rng: np.random.Generator, picture: Field, x: Field, y: Field, size: 
 
 
 def _shield(rng: np.random.Generator, picture: Field, x: Field, y: Field, size: float) -> None:
-    """A broken cone seen from aside, its bright inner side showing, and debris."""
+    """Paint a broken cone from aside, its bright inner side showing, and debris."""
     p = shapes.turned((x, y + 0.45 * size), float(rng.uniform(-35.0, 35.0)))
     tone = rng.uniform(0.5, 0.75)
     cone = shapes.trapezium(p, 0.3 * size, 1.0 * size, 0.5 * size)

@@ -1,15 +1,13 @@
-"""Scenes for ``surface_multi_label_cls``: what Pancam saw, every thing with its label.
+"""Scenes for ``surface_multi_label_cls``: pictures of Pancam showing exactly their labels.
 
-First it is decided what an image shows, scene by scene, so that things occur together as they
-do on Mars: tracks lie in soil, abrasion marks on rock, a sky stands above a far view. Then
-exactly that is drawn, and nothing that has a label of its own besides. Where readers may
-differ, the rules are:
+A picture shows everything in its label set and nothing else that has a label. Rules where
+readers may differ:
 
-- soil is part of an outcrop only where sand fills the joints; without it they are bare;
+- soil is part of an outcrop only where sand fills the joints, which are bare otherwise;
 - a close-up shows rock alone, so no nearby surface;
 - wind ripples, tracks, trenches and bright soil are soil too;
 - a night sky is astronomy, a bright sky is sky, the sun in a bright sky is both;
-- a big, smooth, glossy stone is a miscellaneous rock, angular ones are float rocks.
+- a big, smooth, glossy stone is a miscellaneous rock, angular stones are float rocks.
 """
 
 import numpy as np
@@ -25,13 +23,10 @@ from marsbench.demo.rover.pancam.labels import NEAR, ROCK, SOIL, Names
 
 
 def render(rng: np.random.Generator, names: tuple[str, ...], side: int) -> NDArray[np.uint8]:
-    """Draw one image.
+    """Draw an image in grey values, (side, side, 1).
 
     Args:
-        names: What it shows, a combination that `label_sets` makes.
-
-    Returns:
-        Grey values, (side, side, 1).
+        names: A label set of `labels.label_sets`.
     """
     shown = set(names)
     grey = sky.camera(_picture(rng, shown, side), rng)
@@ -42,7 +37,7 @@ def render(rng: np.random.Generator, names: tuple[str, ...], side: int) -> NDArr
 
 
 def _picture(rng: np.random.Generator, shown: Names, side: int) -> Field:
-    """Light of everything that is shown, (side, side)."""
+    """Light of a scene with the given labels, (side, side)."""
     if "Astronomy" in shown:
         if "Sky" in shown:
             return sky.sun_disc(rng, sky.day_sky(rng, side), filtered=False)
@@ -64,7 +59,7 @@ def _picture(rng: np.random.Generator, shown: Names, side: int) -> Field:
 
 
 def _add_hardware(rng: np.random.Generator, picture: Field, shown: Names) -> None:
-    """Paint what belongs to the rover over what lies behind it, in place."""
+    """Paint parts of the rover over the scene, in place."""
     if "Rover Deck" in shown:
         behind = shown & {NEAR, "Distant Vista"}
         objects.deck(rng, picture, float(rng.uniform(0.4, 0.6)) if behind else -0.1)
@@ -78,7 +73,7 @@ def _add_hardware(rng: np.random.Generator, picture: Field, shown: Names) -> Non
 
 
 def _close_rock(rng: np.random.Generator, shown: Names, side: int) -> Field:
-    """Rock that fills the view, with what is in or on it."""
+    """Rock filling the view, with its features and marks."""
     # So steep that the plan does not repeat, since facets do not wrap around. Where its edges
     # meet they are lit as a wall, so the view keeps to the middle.
     frame = ground.frame(rng, side, -rng.uniform(9.0, 14.0), rng.uniform(1.0, 1.1))
@@ -113,7 +108,7 @@ def _abrade(rng: np.random.Generator, picture: Field, frame: Frame, shown: Names
 
 
 def _near_surface(rng: np.random.Generator, shown: Names, side: int) -> Field:
-    """Ground within a few metres, with everything on it and the far view above it."""
+    """Ground within a few metres with its objects, and the far view above."""
     n = round(1.25 * side)
     far = bool(shown & {"Sky", "Distant Vista"})
     if far:

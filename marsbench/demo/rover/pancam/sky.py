@@ -26,13 +26,13 @@ def day_sky(rng: np.random.Generator, side: int) -> Field:
 def hills(
     rng: np.random.Generator, picture: Field, frame: Frame, top: float, bottom: float, count: int
 ) -> None:
-    """Paint ridges one behind the other, hazier with distance, in place.
+    """Paint ridges behind each other, hazier with distance, in place.
 
     Args:
         picture: Light, (side, side).
-        frame: Its sun lights them.
+        frame: Frame of the picture, with the sun.
         top: Mean row of the farthest skyline in sides.
-        bottom: Row in sides that the nearest ridge stands on.
+        bottom: Row in sides of the foot of the nearest ridge.
         count: Number of ridges.
     """
     side = picture.shape[0]
@@ -106,13 +106,10 @@ def sun_disc(rng: np.random.Generator, sky: Field, *, filtered: bool) -> Field:
 
 
 def camera(light: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Take the picture, with noise and an exposure and stretch that vary somewhat.
+    """Grey values of a picture with noise and a random exposure and stretch, (side, side).
 
     Args:
         light: Linear light, (side, side).
-
-    Returns:
-        Grey values, (side, side).
     """
     image = np.clip(terrain.blur(light, rng.uniform(0.35, 0.55)), 0.0, 1.5)
     image = image * (1.0 - rng.uniform(0.0, 0.15) * ground.off_axis(light.shape[0]))

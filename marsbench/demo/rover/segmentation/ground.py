@@ -1,13 +1,13 @@
-"""Ground for the rover segmentation tasks: what every pixel is, and the light it sends.
+"""Ground for the rover segmentation tasks: the kind of every pixel, and its light.
 
 Soil and bedrock are drawn from above as plans that wrap around, lit, and looked up in
-perspective. Distances are compressed a little on the way, so that a plan repeats less often
-before the horizon. Which pixel is bedrock is decided once, by a field that both the blending of
-the light and the mask are made of; the same holds for tracks and holes.
+perspective. Distances are compressed a little, so that a plan repeats less often before the
+horizon. One field decides which pixels are bedrock, for the blending of the light and for the
+mask; tracks and holes likewise.
 
-What tells soil and rock apart is form, since either may be the brighter one: soil is grainy,
-rippled or strewn with gravel; bedrock is smooth slabs between dark joints or thin parallel beds,
-with edges that follow the joints.
+Soil and rock differ in form, since either may be the brighter one: soil is grainy, rippled or
+strewn with gravel; bedrock is smooth slabs between dark joints or thin parallel beds, with edges
+along the joints.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ PLAN = 112
 
 
 class Kind(IntEnum):
-    """What a pixel shows, in any of the tasks."""
+    """Kind of surface in a pixel, in any of the tasks."""
 
     NOTHING = 0
     BEDROCK = 1
@@ -44,17 +44,17 @@ Kinds = NDArray[np.uint8]
 """A `Kind` for every pixel, (side, side)."""
 
 Places = tuple[Field, Field, Field]
-"""Row, column and level of blur at which every pixel looks into a plan, each (side, side)."""
+"""Row, column and level of blur in a plan for every pixel, each (side, side)."""
 
 
 @dataclass(frozen=True)
 class Surface:
-    """The scene as it grows; everything is changed in place.
+    """Scene under construction, changed in place.
 
     Attributes:
         light: Linear light, (side, side, 3).
-        kind: What every pixel shows, (side, side).
-        shadow: Share of the direct light that something keeps off, (side, side).
+        kind: Kind of every pixel, (side, side).
+        shadow: Share of the direct light blocked, (side, side).
     """
 
     light: Picture
@@ -63,7 +63,7 @@ class Surface:
 
 
 def frame(rng: np.random.Generator, side: int, sun: Sun, *, sky: bool) -> Frame:
-    """A view of the ground, from near by to the horizon or without it.
+    """View of the ground, up to the horizon or below.
 
     Args:
         sky: Whether the horizon is in view.
@@ -83,12 +83,12 @@ def frame(rng: np.random.Generator, side: int, sun: Sun, *, sky: bool) -> Frame:
 
 
 def places(frame: Frame, n: int, zoom: float, compress: float, elongate: float = 1.0) -> Places:
-    """Where every pixel looks into a plan.
+    """Places in a plan looked up by every pixel.
 
     Args:
         zoom: Pixels of plan per pixel of picture at the bottom edge.
-        compress: 0 for true perspective; towards 1 the far ground is shown coarser than it is.
-        elongate: How many times longer than wide round things of the plan appear on the ground.
+        compress: 0 for true perspective; towards 1 the far ground is drawn ever coarser.
+        elongate: Length over width, on the ground, of round things of the plan.
     """
     rest = 1.0 - compress
     grown = frame.depth**rest
@@ -101,7 +101,7 @@ def places(frame: Frame, n: int, zoom: float, compress: float, elongate: float =
 
 
 def look(plan: Field, where: Places) -> Field:
-    """See a plan in perspective; it repeats endlessly. Returns its values, (side, side)."""
+    """Project a plan, which repeats endlessly, into perspective, (side, side)."""
     levels = [plan]
     for sigma in (1.0, 2.2):
         levels.append(ndimage.gaussian_filter(plan, sigma, mode="wrap", truncate=2.0))
@@ -167,13 +167,10 @@ def bedrock(rng: np.random.Generator, n: int, sun: Sun, *, beds: bool) -> tuple[
 
 
 def bare_ground(rng: np.random.Generator, frame: Frame, share: float) -> Surface:
-    """Soil with patches of bedrock.
+    """Soil with patches of bedrock; the light is meaningless above the horizon.
 
     Args:
         share: Share of the ground that is bedrock, in [0, 1].
-
-    Returns:
-        Light and kinds; above the horizon the light means nothing.
     """
     side, n = frame.side, PLAN
     dust = rng.uniform(0.45, 1.0)
@@ -226,7 +223,7 @@ def bedrock_colour(rng: np.random.Generator, loose: Colour, dust: float) -> Colo
 
 
 def tracks(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
-    """Press one or two ribbed wheel tracks into the soil, in place; bedrock takes no imprint."""
+    """Press one or two ribbed wheel tracks into the soil, in place; bedrock stays unmarked."""
     side = frame.side
     horizon = max(frame.view.horizon, 0.0)
     row = int((horizon + (1.0 - horizon) * rng.uniform(0.55, 0.95)) * side)

@@ -1,6 +1,6 @@
-"""What lies beyond the ground of the rover segmentation tasks: the sky, hills, a far plain.
+"""Sky, hills and far plain of the rover segmentation tasks.
 
-Every skyline is a profile that the picture and the mask share.
+Picture and mask share the profile of every skyline.
 """
 
 import numpy as np
@@ -13,12 +13,7 @@ from marsbench.demo.rover.segmentation.ground import Kind, Surface
 
 
 def far_away(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
-    """Paint all that is above the horizon, in place.
-
-    Args:
-        surface: The ground, whose light gives the hills their colour.
-        frame: The view, its horizon in the picture.
-    """
+    """Paint everything above the horizon, in place; the ground's light colours the hills."""
     side = frame.side
     horizon = frame.view.horizon
     sky = outdoors.hazy_sky(rng, side, frame.view)

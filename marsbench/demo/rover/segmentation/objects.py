@@ -1,9 +1,8 @@
 """Stones, shadows and parts of the rover for the rover segmentation tasks.
 
-A stone is a convex body bounded by random planes, drawn facet by facet into a window of its
-own; its mask is where that body hides the ground. The rover's shadow is the outline of deck,
-wheels, mast and head laid along the ground away from the sun. Parts of the rover come from
-`shapes`.
+A stone is a convex body bounded by random planes, drawn facet by facet into a window; its mask is
+its visible outline. The rover's shadow is the outline of deck, wheels, mast and head laid along
+the ground away from the sun. Parts of the rover are drawn with `shapes`.
 """
 
 from collections.abc import Callable
@@ -24,14 +23,14 @@ from marsbench.demo.rover.segmentation.ground import Kind, Surface
 
 @dataclass(frozen=True)
 class Stone:
-    """Where a stone lies and how large it is.
+    """Place and size of a stone.
 
     Attributes:
         row: Row of its middle.
         column: Column of its middle.
         radius: Half its width in pixels.
         tall: Its height as a multiple of the radius.
-        squeeze: How much the ground is foreshortened at its foot.
+        squeeze: Foreshortening of the ground at its foot.
     """
 
     row: float
@@ -47,7 +46,7 @@ class Stone:
 
 
 def strewn(rng: np.random.Generator, frame: Frame, count: int) -> list[Stone]:
-    """Stones of varied size on the ground, the farthest first."""
+    """Stones of varied size on the ground, farthest first."""
     side = frame.side
     top = max(frame.view.horizon, 0.0) + 0.05
     largest = rng.uniform(0.05, 0.15)
@@ -63,7 +62,7 @@ def strewn(rng: np.random.Generator, frame: Frame, count: int) -> list[Stone]:
 
 
 def _window(side: int, stone: Stone, reach: float) -> tuple[slice, slice, Field, Field]:
-    """Rows and columns around a stone, and the position there to its right and above it."""
+    """Rows and columns around a stone, and positions there to its right and above."""
     east, north = terrain.coordinates(side)
     far = int(reach * stone.radius) + 2
     rows = slice(max(int(stone.row) - far, 0), max(int(stone.row) + far, 0))
@@ -74,7 +73,7 @@ def _window(side: int, stone: Stone, reach: float) -> tuple[slice, slice, Field,
 
 
 def cast_shadows(surface: Surface, frame: Frame, stones: list[Stone]) -> None:
-    """Let stones shade the ground, in place: a tapering band away from the sun."""
+    """Darken the ground behind stones, in place: a tapering band away from the sun."""
     sun = frame.sun
     for stone in stones:
         (sx, sy), _towards = outdoors.towards_sun(sun, stone.squeeze)
@@ -106,7 +105,7 @@ def set_stones(
     Args:
         stones: The stones, farthest first.
         colour: Their mean reflectance.
-        shade: Share of the sun that something large keeps off, (side, side).
+        shade: Share of the sun blocked by something large, (side, side).
     """
     side = frame.side
     relief = ground.noise(rng, side, 1.9, longest=0.2 * side)
@@ -142,12 +141,12 @@ def set_stones(
 
 
 def behind(rng: np.random.Generator) -> Sun:
-    """A low sun behind the camera, so that the rover's shadow falls into the view."""
+    """Low sun behind the camera, casting the rover's shadow into the view."""
     return Sun(180.0 + float(rng.uniform(-50.0, 50.0)), float(rng.uniform(16.0, 38.0)))
 
 
 def rover_shadow(rng: np.random.Generator, frame: Frame) -> Field:
-    """The rover's shadow on the ground: share of the sun that it keeps off, (side, side)."""
+    """Share of the sun blocked by the rover, (side, side)."""
     side = frame.side
     horizon = max(frame.view.horizon, 0.0)
     column = rng.uniform(0.25, 0.75)
@@ -180,7 +179,7 @@ def rover_shadow(rng: np.random.Generator, frame: Frame) -> Field:
 
 
 def darken(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
-    """Take the direct light off what is in shadow, in place."""
+    """Remove the direct light in the shadows, in place."""
     direct = float(np.sin(np.deg2rad(frame.sun.elevation_deg)))
     left = rng.uniform(0.45, 0.8) * SKYLIGHT / (direct + SKYLIGHT)
     surface.light[:] *= 1.0 - (1.0 - left) * np.clip(surface.shadow, 0.0, 1.0)[..., None]
@@ -193,7 +192,7 @@ def rover(rng: np.random.Generator, surface: Surface, *, panels: bool = False) -
     """Put a part of the rover before the scene, in place.
 
     Args:
-        panels: Whether it is a deck of solar panels; else a wheel, deck or arm at random.
+        panels: True for a deck of solar panels; False for a random wheel, deck or arm.
     """
     side = surface.kind.shape[0]
     draw = _panels if panels else _PARTS[int(rng.integers(len(_PARTS)))]
@@ -207,14 +206,14 @@ def rover(rng: np.random.Generator, surface: Surface, *, panels: bool = False) -
 
 
 def _empty(rng: np.random.Generator, side: int, size: float, at: tuple[float, float]) -> Canvas:
-    """A canvas whose origin is at a row and column, in sides, hardly turned."""
+    """Empty canvas with its origin at a row and column, in sides, hardly turned."""
     canvas = shapes.view(rng, side, size, turn=0.0, drift=0.0, squash=0.9)
     drow, dcolumn = (at[0] - 0.5) * side / canvas.unit, (at[1] - 0.5) * side / canvas.unit
     return replace(canvas, u=canvas.u - dcolumn, v=canvas.v - drow)
 
 
 def _wheel(rng: np.random.Generator, side: int) -> Canvas:
-    """A wheel in a lower corner, and the strut above it."""
+    """Wheel in a lower corner, and the strut above."""
     column = rng.uniform(-0.02, 0.25)
     if rng.uniform() < 0.5:
         column = 1.0 - column
@@ -227,7 +226,7 @@ def _wheel(rng: np.random.Generator, side: int) -> Canvas:
 
 
 def _edge(rng: np.random.Generator, canvas: Canvas) -> tuple[Field, float]:
-    """Distance to a plate that fills the bottom of the picture, and the turn of its edge."""
+    """Distance to a plate filling the bottom of the picture, and the turn of its edge."""
     turn = float(rng.normal(0.0, 14.0))
     p = canvas.at(turn=turn)
     edge = -p[1]
@@ -238,7 +237,7 @@ def _edge(rng: np.random.Generator, canvas: Canvas) -> tuple[Field, float]:
 
 
 def _deck(rng: np.random.Generator, side: int) -> Canvas:
-    """The deck from above: plates, seams, screws, boxes and a cable."""
+    """Deck from above: plates, seams, screws, boxes and a cable."""
     canvas = _empty(rng, side, 1.0, (rng.uniform(0.64, 0.82), 0.5))
     edge, turn = _edge(rng, canvas)
     plate = shapes.white(rng) if rng.uniform() < 0.5 else shapes.grey(rng, 0.2, 0.55)
@@ -263,7 +262,7 @@ def _deck(rng: np.random.Generator, side: int) -> Canvas:
 
 
 def _panels(rng: np.random.Generator, side: int) -> Canvas:
-    """A deck of solar panels: dark cells in a pale grid."""
+    """Deck of solar panels: dark cells in a pale grid."""
     canvas = _empty(rng, side, 1.0, (rng.uniform(0.76, 0.9), 0.5))
     edge, turn = _edge(rng, canvas)
     frame = shapes.grey(rng, 0.4, 0.65)
@@ -277,7 +276,7 @@ def _panels(rng: np.random.Generator, side: int) -> Canvas:
 
 
 def _arm(rng: np.random.Generator, side: int) -> Canvas:
-    """The arm reaching in from the side: two links, a joint and the turret."""
+    """Arm reaching in from the side: two links, a joint and the turret."""
     sign = float(rng.choice([-1.0, 1.0]))
     canvas = _empty(rng, side, 1.0, (rng.uniform(0.5, 0.8), 0.5))
     p = canvas.at()
@@ -303,7 +302,7 @@ def _arm(rng: np.random.Generator, side: int) -> Canvas:
 
 
 def _screws(rng: np.random.Generator, canvas: Canvas, turn: float, edge: Field) -> None:
-    """Screws at random places well inside a shape."""
+    """Paint screws at random places well inside a shape."""
     inside = np.argwhere(edge < -0.08)
     if not len(inside):
         return

@@ -1,17 +1,17 @@
 """Scenes with exact masks for ``mars_seg_mer``, ``mars_seg_msl`` and ``s5mars``.
 
-A scene is ground in perspective under a sky or without it, with patches of bedrock, stones,
-wheel tracks, and what the tasks differ in: the rover's own shadow in MarsSeg, parts of the rover
-and drill holes in S5Mars. What decides the mask is what draws the picture: a pixel belongs to
-what hides more than half of it.
+A scene is ground in perspective, with or without sky, with patches of bedrock, stones and wheel
+tracks. MarsSeg adds the rover's own shadow; S5Mars adds parts of the rover and drill holes. The
+same fields draw the picture and decide the mask: a pixel belongs to the thing hiding more than
+half of its area.
 
-- Shadow is ground that the rover or a stone shades. A stone's own dark side is Rock.
-- Stones large enough to be drawn one by one are Rock; smaller ones are gravel, so soil.
-- Background is the black margin that many products have, a far plain in thick air, and in
-  MarsSeg, which has no class for them, the rover's parts: solar panels on Spirit and Opportunity.
+- Shadow is ground shaded by the rover or a stone. A stone's own dark side is Rock.
+- Stones large enough to be drawn singly are Rock; smaller stones are gravel, so soil.
+- Background is the black margin of many products, a far plain in thick air, and in MarsSeg,
+  which has no class for them, the rover's parts: solar panels on Spirit and Opportunity.
 
-Brightness, tint, light, horizon and the order of bright and dark materials are random; what
-stays is form.
+Brightness, tint, light, horizon and the order of bright and dark materials are random; only form
+is constant.
 """
 
 from collections.abc import Mapping
@@ -30,14 +30,14 @@ from marsbench.demo.scene import Scene
 from marsbench.tasks.catalog import get_task
 
 _MARGIN = 0.22
-"""Share of the images that have a black margin."""
+"""Share of the images with a black margin."""
 
 _SHADOW = len(Kind)
-"""Row of the tables below for ground in the shade, which is not a kind of its own."""
+"""Row for shaded ground in the tables below, besides the rows of `Kind`."""
 
 
 def _table(task: str, names: Mapping[int, str]) -> NDArray[np.uint8]:
-    """Class id in a task of every kind and of shade; kinds without a name are background."""
+    """Class id in a task per kind and for shade; kinds without a name are background."""
     ids = get_task(task).class_names
     table = np.zeros(_SHADOW + 1, np.uint8)
     for kind, name in names.items():
@@ -68,14 +68,14 @@ _S5MARS: dict[int, str] = {
 
 @dataclass(frozen=True)
 class _Chances:
-    """How often a scene of a task shows something, each in [0, 1].
+    """Chances of the elements of a task's scenes, each in [0, 1].
 
     Attributes:
-        sky: The horizon and what is above it; less often where there are drill holes.
+        sky: The horizon and everything above; rarer with drill holes.
         tracks: Wheel tracks.
         shadow: The rover's shadow.
         deck: A deck of solar panels.
-        rover: A wheel, a deck or the arm; never before drill holes.
+        rover: A wheel, a deck or the arm; never with drill holes.
         holes: Drill holes.
     """
 
@@ -88,36 +88,21 @@ class _Chances:
 
 
 def draw_mer(rng: np.random.Generator, side: int) -> Scene:
-    """Draw a navigation camera's view from Spirit or Opportunity.
-
-    Returns:
-        Grey image, uint8 (side, side, 1), and mask of the classes of ``mars_seg_mer``, uint8
-        (side, side).
-    """
+    """Draw a grey view of the navigation camera of Spirit or Opportunity, (side, side, 1)."""
     surface = _scene(rng, side, _Chances(shadow=0.4, deck=0.15))
     grey = _navcam(rng, surface.light)
     return _finish(rng, surface, grey, _table("mars_seg_mer", _MARS_SEG))
 
 
 def draw_msl(rng: np.random.Generator, side: int) -> Scene:
-    """Draw a Mastcam view from Curiosity.
-
-    Returns:
-        Colour image, uint8 (side, side, 3), and mask of the classes of ``mars_seg_msl``, uint8
-        (side, side).
-    """
+    """Draw a Mastcam view from Curiosity in colour, (side, side, 3)."""
     surface = _scene(rng, side, _Chances(shadow=0.4, rover=0.12))
     colour = _mastcam(rng, surface.light)
     return _finish(rng, surface, colour, _table("mars_seg_msl", _MARS_SEG))
 
 
 def draw_s5mars(rng: np.random.Generator, side: int) -> Scene:
-    """Draw a Mastcam view from Curiosity with parts of the rover and drill holes.
-
-    Returns:
-        Colour image, uint8 (side, side, 3), and mask of the classes of ``s5mars``, uint8
-        (side, side).
-    """
+    """Draw a Mastcam view from Curiosity with parts of the rover and drill holes."""
     surface = _scene(rng, side, _Chances(rover=0.45, holes=0.2))
     colour = _mastcam(rng, surface.light)
     return _finish(rng, surface, colour, _table("s5mars", _S5MARS))
@@ -127,7 +112,7 @@ def draw_s5mars(rng: np.random.Generator, side: int) -> Scene:
 
 
 def _scene(rng: np.random.Generator, side: int, chances: _Chances) -> Surface:
-    """Everything but the camera."""
+    """Scene before the camera."""
     drilled = bool(rng.uniform() < chances.holes)
     shaded = bool(rng.uniform() < chances.shadow)
     # Targets of the drill are close by, so the horizon is seldom in view.
@@ -162,12 +147,12 @@ def _scene(rng: np.random.Generator, side: int, chances: _Chances) -> Surface:
 
 
 def _sun(rng: np.random.Generator) -> Sun:
-    """Pictures are mostly taken with the sun behind the camera or beside it."""
+    """Sun mostly behind the camera or beside it."""
     return Sun(float(rng.uniform(70.0, 290.0)), float(rng.uniform(22.0, 58.0)))
 
 
 def _bedrock_share(rng: np.random.Generator, least: float) -> float:
-    """Share of the ground that is bedrock: none, some or all of it."""
+    """Share of bedrock in the ground: none, some or all."""
     kind = rng.uniform()
     if kind < 0.2 and least == 0.0:
         return 0.0
@@ -188,14 +173,11 @@ def _finish(
     image: NDArray[np.uint8],
     table: NDArray[np.uint8],
 ) -> Scene:
-    """Name the kinds, and at times put a black margin around part of the image.
+    """Map kinds to class ids, and at times put a black margin around part of the image.
 
     Args:
         image: Its picture, (side, side, channels).
         table: Class id of every kind and of shade.
-
-    Returns:
-        The image with its mask.
     """
     side = image.shape[0]
     mask = table[surface.kind]
@@ -216,7 +198,7 @@ def _finish(
 
 
 def _exposed(rng: np.random.Generator, light: Field | Picture) -> Field | Picture:
-    """Exposure on the brighter part of the scene, and vignetting."""
+    """Light after exposure on the brighter part of the scene, and vignetting."""
     bright = float(np.percentile(light, rng.uniform(93.0, 99.0)))
     exposure = rng.uniform(0.6, 1.0) / max(bright, 0.02)
     fall = 1.0 - rng.uniform(0.0, 0.22) * rover_ground.off_axis(light.shape[0])
