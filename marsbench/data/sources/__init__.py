@@ -157,13 +157,7 @@ def _open_first(hub: _Hub, *, download: bool) -> Source:
             if refused:
                 tell(f"{refused[0].problem} Its record on Zenodo is used.")
             return found
-    looked = [f"  {place} ({name})" for name, place in places.items()]
-    said = [f"  {error.problem}" for error in refused]
-    raise DataNotFoundError(
-        f"No data of {spec.name} found. No {ANNOTATIONS} in any of these folders, nor in "
-        f"{spec.folder}/ below them:\n" + "\n".join([*looked, *(said and ["Downloads:"]), *said]),
-        _ways_out(spec),
-    )
+    raise _not_found(spec, places, ANNOTATIONS, refused)
 
 
 def _open_folder(spec: TaskSpec, folder: Path) -> LocalSource:
@@ -193,34 +187,30 @@ def find_local(spec: TaskSpec, root: str | Path | None = None) -> Path:
     table = METADATA if spec.decode is Decode.SPECTRUM else ANNOTATIONS
     folder = find_folder(spec, places, table)
     if folder is None:
-        looked = "\n".join(f"  {place} ({name})" for name, place in places.items())
-        raise DataNotFoundError(
-            f"No data of {spec.name} found: no {table} in any of these folders, "
-            f"nor in {spec.folder}/ below them:\n{looked}",
-            _ways_out(spec),
-        )
+        raise _not_found(spec, places, table)
     return folder
 
 
 def local_places(spec: TaskSpec, root: str | Path | None) -> dict[str, Path]:
     """Folders to search, by what they are; a root that is given is the only one."""
     if root is not None:
-        folder = Path(root).expanduser()
-        if not folder.is_dir():
-            if "://" not in str(root) and not folder.exists():
-                raise DataNotFoundError(f"root={root} is no folder.", _ways_out(spec))
-            folder = fetch_root(str(root))
-        return {"root": folder}
+        return {"root": fetch_root(str(root))}
     places = {"current folder": Path("data"), "download cache": paths.home() / "data"}
     return places if spec.path is None else {"the task's own": spec.path.parent, **places}
 
 
-def _ways_out(spec: TaskSpec) -> str:
+def _not_found(
+    spec: TaskSpec, places: dict[str, Path], table: str, refused: Sequence[DataError] = ()
+) -> DataNotFoundError:
+    """Error that names the searched folders, the refused downloads and the remedies."""
+    lines = [f"  {place} ({name})" for name, place in places.items()]
+    if refused:
+        lines += ["Downloads:", *(f"  {error.problem}" for error in refused)]
     ways = []
     if spec.hub_id is not None or spec.zenodo_title is not None:
         ways.append(
             f"- run `marsbench data download {spec.word}` where there is a network, with the same "
-            "MARSBENCH_HOME;"
+            "HF_HOME and MARSBENCH_HOME;"
         )
     ways.append("- add root=FOLDER, the folder that holds the data (or an archive or URL of it);")
     if spec.name in RECIPES:
@@ -229,4 +219,8 @@ def _ways_out(spec: TaskSpec) -> str:
         ways.append(
             f"- or try a task that has demo data, with source=demo: {', '.join(sorted(RECIPES))}."
         )
-    return "Ways out:\n" + "\n".join(ways)
+    return DataNotFoundError(
+        f"No data of {spec.name} found. {table} is missing in these folders, and in "
+        f"{spec.folder}/ below them:\n" + "\n".join(lines),
+        "Ways out:\n" + "\n".join(ways),
+    )
