@@ -1,4 +1,4 @@
-"""``marsbench data``: look at a task's data, check them."""
+"""``marsbench data info`` and ``verify``."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ INFO_KEYS = (*CONVERT_KEYS, "subset", "raster", "strict")
 VERIFY_KEYS = ("root",)
 """Keys of ``marsbench data verify``."""
 
-app = typer.Typer(no_args_is_help=True, help="Download a task's data, look at them, check them.")
+app = typer.Typer(no_args_is_help=True, help="Download, describe and check a task's data.")
 
 TaskArgument = Annotated[
     str,
@@ -58,18 +58,18 @@ def info(
     split: Annotated[str, typer.Option("--split", help="Split to draw from.")] = "train",
     negatives: Annotated[
         bool,
-        typer.Option("--negatives", help="Read all masks or boxes; count those of no object."),
+        typer.Option("--negatives", help="Count samples without an object (reads all masks)."),
     ] = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
-    """Describe a task, count its data if they are there, and draw samples if asked."""
+    """Describe a task and its local data, and draw samples with --samples."""
     from marsbench.base.errors import DataNotFoundError, NotAvailableError
     from marsbench.tasks.catalog import get_task
 
     spec = get_task(task)
     source: Source | None = None
     try:
-        # What is not here is downloaded only if somebody asks for its source or for pictures.
+        # Missing data are downloaded for an explicit source= or --samples only.
         wanted = samples is not None or any(w.startswith("source=") for w in where or [])
         source = open_where(spec, where, download=wanted)
     except (DataNotFoundError, NotAvailableError) as error:
@@ -93,7 +93,7 @@ def verify(
     where: FolderArgument = None,
     form: FormatOption = Format.AUTO,
 ) -> None:
-    """Check every file of a local folder and list all problems at once; exit code 2 if any."""
+    """Check every file of a local folder and list all problems; exit code 2 if any."""
     from marsbench.data.tools.verify.folder import verify_folder
     from marsbench.tasks.catalog import get_task
 
@@ -113,27 +113,27 @@ def verify(
 
 
 def keys_of(where: list[str] | None, allowed: tuple[str, ...] = INFO_KEYS) -> dict[str, Any]:
-    """Read ``KEY=VALUE`` words.
+    """Parse ``KEY=VALUE`` words.
 
     Raises:
-        ConfigError: If one is no key of the command.
+        ConfigError: If a key is unknown to the command.
     """
     from marsbench.base.errors import unknown_name
     from marsbench.cli.compose import split_word
 
-    found = dict(split_word(word) for word in where or [])
-    for key in found:
+    values = dict(split_word(word) for word in where or [])
+    for key in values:
         if key not in allowed:
             raise unknown_name("key", key, allowed)
-    return found
+    return values
 
 
 def open_where(spec: "TaskSpec", where: list[str] | None, *, download: bool) -> "Source":
-    """Open a task's data where the words of a command say."""
+    """Open a task's data with the ``KEY=VALUE`` words of a command."""
     from marsbench.config.schema import RunConfig, parse_subset
     from marsbench.data.sources import open_source
 
-    # Through RunConfig, so that values are checked and worded as for a run.
+    # RunConfig checks the values as for a run.
     config = RunConfig.from_dict({"task": spec.name, "model": "-", **keys_of(where)})
     return open_source(
         spec,
@@ -193,14 +193,14 @@ def _print_info(
 
 
 def _negatives(spec: "TaskSpec", source: "Source") -> dict[str, int]:
-    """Samples of each split that show no object."""
+    """Number of samples without an object, by split."""
     from marsbench.base.errors import ConfigError
     from marsbench.base.progress import track
     from marsbench.data import decode
 
     if spec.kind.is_classification:
         raise ConfigError(
-            f"--negatives is for masks and boxes; {spec.name} is {spec.kind}.", "Leave it out."
+            f"--negatives needs masks or boxes; {spec.name} is {spec.kind}.", "Remove --negatives."
         )
     counts = {}
     for split in source.splits:
@@ -212,7 +212,7 @@ def _negatives(spec: "TaskSpec", source: "Source") -> dict[str, int]:
 
 
 def _counts(spec: "TaskSpec", source: "Source") -> dict[str, dict[str, int]]:
-    """Samples of each class in each split."""
+    """Number of samples by class and split."""
     counts: dict[str, dict[str, int]] = {name: {} for name in source.class_names}
     for split in source.splits if spec.kind.is_classification else ():
         rows = source.rows(split)

@@ -1,4 +1,4 @@
-"""``marsbench data download``, ``status`` and ``clean``: what is on this machine."""
+"""``marsbench data download``, ``status`` and ``clean``."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from marsbench.tasks.spec import TaskSpec
 
 EVERY_TASK = "all"
-"""Stands for every task that is published somewhere."""
+"""Name of all published tasks together."""
 
 SOURCES = ("auto", "huggingface", "zenodo")
 
@@ -33,7 +33,7 @@ def download(
         list[str] | None,
         typer.Option(
             "--subset",
-            help="Subset of the train split, repeatable; default: full. Zenodo has all in one.",
+            help="Subset of the train split, repeatable; default: full. Zenodo: all subsets.",
         ),
     ] = None,
     every_subset: Annotated[
@@ -42,21 +42,20 @@ def download(
     source: Annotated[
         str,
         typer.Option(
-            "--source", help="huggingface, zenodo, or auto: the first of them that has the data."
+            "--source", help="huggingface, zenodo, or auto: the first source with the data."
         ),
     ] = "auto",
     revision: Annotated[
         str | None, typer.Option("--revision", help="Commit, tag or branch of the hub.")
     ] = None,
     update: Annotated[
-        bool, typer.Option("--update", help="Ask the hub whether there is a newer commit.")
+        bool, typer.Option("--update", help="Move to the newest commit of the hub.")
     ] = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
-    """Download tasks once, checked and resumable; runs then need no network.
+    """Download tasks, so that runs need no network.
 
-    What is there already is not fetched again. One task's failure does not stop the others; the
-    exit code is then 2.
+    Present files are kept. A task's failure does not stop the others; the exit code is then 2.
     """
     from marsbench.base.errors import ConfigError, MarsbenchError, unknown_name
     from marsbench.config.schema import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, Subset, parse_subset
@@ -66,7 +65,7 @@ def download(
         raise unknown_name("source", source, SOURCES)
     if source == "zenodo" and (revision is not None or update):
         raise ConfigError(
-            "--revision and --update are of the Hugging Face hub.",
+            "--revision and --update apply to the Hugging Face hub only.",
             "For the newest Zenodo record: `marsbench data clean TASK`, then download again.",
         )
     published = [s for s in TASKS.values() if s.hub_id or s.zenodo_title]
@@ -103,7 +102,7 @@ def _download(
     update: bool,
     every_subset: bool,
 ) -> dict[str, Any]:
-    """Download one task and open what came, so that a fault of the data shows now."""
+    """Download and open a task: invalid data fail here, not in a run."""
     from marsbench.base.errors import DataNotFoundError
     from marsbench.data.sources import zenodo
     from marsbench.data.sources.hub_files import fetch
@@ -115,7 +114,9 @@ def _download(
     if source != "zenodo":
         try:
             if spec.hub_id is None:
-                raise DataNotFoundError(f"{spec.name} is on no hub.", "It names no hub_id.")
+                raise DataNotFoundError(
+                    f"{spec.name} is not on the hub: it has no hub_id.", "Choose another --source."
+                )
             listing = fetch(spec.hub_id, revision, subsets, update=update, every_split=every_subset)
         except DataNotFoundError as error:
             if source != "auto" or revision is not None or spec.zenodo_title is None:
@@ -127,20 +128,20 @@ def _download(
         for split in SPLITS:
             folder.rows(split)
         record = (zenodo.read_manifest(folder.folder) or {}).get("record")
-        path, found, splits = folder.folder, f"record {record}", list(folder.splits)
+        path, version, splits = folder.folder, f"record {record}", list(folder.splits)
         size = size_of(path)
     else:
         for subset in subsets:
             hub = HubSource(spec, listing, subset)
             for split in SPLITS:
                 hub.rows(split)
-        path, found = listing.folder, listing.revision
+        path, version = listing.folder, listing.revision
         splits = [name for name in listing.splits if not listing.missing([name])]
         size = listing.size
     return {
         "task": spec.name,
         "source": "zenodo" if source == "zenodo" else "huggingface",
-        "revision": found,
+        "revision": version,
         "splits": splits,
         "size": size,
         "path": str(path),
@@ -150,26 +151,26 @@ def _download(
 @friendly
 def status(
     check: Annotated[
-        bool, typer.Option("--check", help="Read every file of the hub and compare its checksum.")
+        bool, typer.Option("--check", help="Compare the checksum of every file of the hub.")
     ] = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
-    """List what is below MARSBENCH_HOME: source, revision, size, and whether it is whole.
+    """List downloads and caches: source, revision, size, completeness.
 
-    The exit code is 2 if something is damaged.
+    The exit code is 2 for damaged or incomplete data.
     """
     from marsbench.base import paths
     from marsbench.data.tools.inventory import inventory
 
-    found = inventory(check=check)
-    _print(found, form)
-    problems = [problem for held in found for problem in held.problems]
+    entries = inventory(check=check)
+    _print(entries, form)
+    problems = [problem for held in entries for problem in held.problems]
     if not form.is_json:
-        say(f"{size_text(sum(held.size for held in found))} in {paths.home()}")
+        say(f"{size_text(sum(held.size for held in entries))} in all; folder: {paths.home()}")
         for problem in problems:
             say(f"PROBLEM: {problem}.")
     if problems:
-        note("`marsbench data clean TASK`, then `marsbench data download TASK` mend a task.")
+        note("Repair: `marsbench data clean TASK`, then `marsbench data download TASK`.")
         raise SystemExit(2)
 
 
@@ -178,27 +179,30 @@ def clean(
     task: Annotated[
         str,
         typer.Argument(
-            help="Task name, path to a custom task, or 'roots': what was made of root=.",
+            help="Task name, path to a custom task, or 'roots': archives and copies of root=.",
             autocompletion=complete.task_names,
         ),
     ],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Delete nothing, tell what would be deleted.")
+        bool, typer.Option("--dry-run", help="Print the entries without deleting them.")
     ] = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
-    """Delete a task's downloads and decoded images; folders of your own stay."""
+    """Delete a task's downloads and decoded images; your own folders are kept.
+
+    Hub files are deleted from the cache that other tools share (HF_HOME).
+    """
     from marsbench.data.tools.inventory import ROOTS
     from marsbench.data.tools.inventory import clean as delete
     from marsbench.tasks.catalog import get_task
 
-    found = delete(None if task == ROOTS else get_task(task), dry_run=dry_run)
-    _print(found, form)
-    size = size_text(sum(held.size for held in found))
+    entries = delete(None if task == ROOTS else get_task(task), dry_run=dry_run)
+    _print(entries, form)
+    size = size_text(sum(held.size for held in entries))
     note(f"Would free {size}." if dry_run else f"Freed {size}.")
 
 
-def _print(found: "list[Held]", form: Format) -> None:
+def _print(entries: "list[Held]", form: Format) -> None:
     rows = [
         {
             "task": held.task,
@@ -210,7 +214,7 @@ def _print(found: "list[Held]", form: Format) -> None:
             "path": str(held.path),
             "problems": list(held.problems),
         }
-        for held in found
+        for held in entries
     ]
     if form.is_json:
         print_rows(rows, form, "")

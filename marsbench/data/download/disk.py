@@ -1,4 +1,4 @@
-"""Files on the disk: write errors and checksums."""
+"""Write errors and checksums of files."""
 
 import contextlib
 import errno
@@ -13,11 +13,7 @@ from marsbench.base.errors import DataError
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Name the folder that cannot be written.
-
-    Raises:
-        DataError: In place of an `OSError` of the block.
-    """
+    """Raise the `OSError` of a block as a `DataError` that names the folder."""
     try:
         yield
     except OSError as error:
@@ -30,12 +26,12 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def other_digest(path: Path, digest: str) -> str | None:
-    """Digest of a file that differs from the expected digest, else None.
+    """Compare a file with its checksum; returns the actual checksum if they differ, else None.
 
     Args:
         path: The file.
-        digest: ``sha256:HEX``, or ``git-sha1:HEX`` (SHA-1 of ``blob SIZE``, a zero byte and the
-            content, as git names files).
+        digest: Expected ``sha256:HEX`` or ``git-sha1:HEX`` (SHA-1 of ``blob SIZE``, a zero byte
+            and the content, as git names files).
     """
     algorithm, _, expected = digest.partition(":")
 

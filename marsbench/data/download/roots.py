@@ -19,17 +19,17 @@ from marsbench.data.download.web import check_online, shown
 def fetch_root(root: str) -> Path:
     """Local folder of a ``root=`` value.
 
-    Archives are unpacked below ``MARSBENCH_HOME/unpacked``, URLs copied or unpacked below
-    ``MARSBENCH_HOME/mirrors``, once: delete the folder there to fetch it anew. Of several
-    processes one works and the others wait.
+    Archives are unpacked once below ``MARSBENCH_HOME/unpacked``, URLs copied or unpacked below
+    ``MARSBENCH_HOME/mirrors``; `marsbench data clean roots` deletes both. Concurrent processes
+    wait for each other.
 
     Args:
-        root: A folder, an archive, or an fsspec URL (``s3://BUCKET/FOLDER``) of either; an http
-            or https URL is an archive's.
+        root: Folder, archive, or fsspec URL of either (``s3://BUCKET/FOLDER``). An http or https
+            URL is the address of an archive.
 
     Raises:
-        DataNotFoundError: If it does not exist.
-        DataError: If it cannot be fetched or unpacked.
+        DataNotFoundError: If `root` does not exist.
+        DataError: If fetching or unpacking fails.
     """
     if "://" in root:
         folder = paths.home() / "mirrors" / _key(root)
@@ -43,7 +43,7 @@ def fetch_root(root: str) -> Path:
             raise DataNotFoundError(
                 f"root={root} is not a folder, archive or URL: {error.strerror}.", "Check the path."
             ) from error
-        # A changed archive is another.
+        # Size and time: a changed archive is unpacked anew.
         key = _key(f"{path.resolve()}\t{status.st_size}\t{status.st_mtime_ns}")
         folder = paths.home() / "unpacked" / key
 
@@ -78,7 +78,7 @@ def _fetch(url: str, folder: Path) -> None:
 
 
 def _copy(url: str, target: Path) -> None:
-    """Copy a file or folder of any file system of fsspec."""
+    """Copy a file or folder from an fsspec file system."""
     from fsspec.callbacks import TqdmCallback
     from fsspec.core import url_to_fs
 
@@ -86,7 +86,7 @@ def _copy(url: str, target: Path) -> None:
         check_online(url)
     try:
         system, path = url_to_fs(url)
-        # Its cached listings may be older than the files.
+        # Cached listings may be outdated.
         system.invalidate_cache()
         files = {name: name.removeprefix(path).lstrip("/") for name in system.find(path)}
         if bad := [name for name, relative in files.items() if safe_name(relative) is None]:

@@ -1,7 +1,7 @@
 """Safe unpacking of zip and tar archives.
 
-Members must stay below the folder, within the disk, and be plain files; an archive is unpacked
-completely or not at all.
+Members must be plain files below the folder, within the disk's free space. A failed archive leaves
+no files.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ from marsbench.base.progress import bar
 from marsbench.data.download.disk import writing
 
 MOST_MEMBERS = 2_000_000
-"""Members of an archive; the largest task has 54,000 files."""
+"""Limit of members; the largest task has 54,000 files."""
 
 MOST_GROWTH = 200
-"""Largest ratio of unpacked to packed bytes, beyond `FREE_GROWTH`."""
+"""Limit of the ratio of unpacked to packed bytes, beyond `FREE_GROWTH`."""
 
 FREE_GROWTH = 1 << 30
-"""Bytes that any archive may unpack to."""
+"""Unpacked bytes allowed to any archive."""
 
 CHUNK = 1 << 20
-"""Bytes read at once."""
+"""Bytes per read."""
 
 _DAMAGED = (
     zipfile.BadZipFile,
@@ -40,13 +40,13 @@ _DAMAGED = (
     lzma.LZMAError,
     EOFError,
     ValueError,
-    FileExistsError,  # a file that is a folder too
+    FileExistsError,  # a name of both a file and a folder
     NotADirectoryError,
 )
 
 
 def top_folder(folder: Path) -> Path:
-    """The only subfolder of a folder that holds nothing else, else the folder itself."""
+    """Only entry of a folder if it is a folder, else the folder itself."""
     entries = list(folder.iterdir())
     return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder
 
@@ -54,17 +54,17 @@ def top_folder(folder: Path) -> Path:
 def unpack(archive: Path, folder: Path, pick: Callable[[Path], Path] = top_folder) -> None:
     """Unpack a zip or tar archive (tar.gz, tar.bz2, tar.xz too) into a new folder.
 
-    One process at a time may unpack to a folder: hold a lock.
+    Not safe for several processes and the same folder: hold a lock.
 
     Args:
         archive: The archive.
         folder: Destination; must not exist.
-        pick: Chooses the subfolder that becomes `folder`, given the temporary folder with all
-            members; may check it and add files.
+        pick: Function of the temporary folder with all members. Returns the subfolder that
+            becomes `folder`, after checks and additions of its own.
 
     Raises:
         DataError: If the archive is damaged, too large, or holds links, special files, encrypted
-            members or names outside the folder. Nothing is left then.
+            members or names outside the folder.
     """
     scratch = folder.with_name(f"{folder.name}.part")
     if folder.exists():
@@ -76,7 +76,7 @@ def unpack(archive: Path, folder: Path, pick: Callable[[Path], Path] = top_folde
         with archive.open("rb") as file:
             _extract(archive, file, scratch)
         if not any(scratch.iterdir()):
-            raise DataError(f"{archive} holds no files.", "Check that it is the right archive.")
+            raise DataError(f"{archive} holds no files.", "Check the path of the archive.")
         with writing(folder):
             pick(scratch).rename(folder)
     finally:
@@ -112,7 +112,7 @@ _Member = tuple[str, int, str | None, Callable[[Path], object]]
 
 def _members(file: IO[bytes]) -> Iterator[_Member]:
     """Members of an archive, recognised by its content."""
-    # First tar: a tar that holds a zip looks like a zip, which is recognised by its end.
+    # tar first: a tar with a zip at its end is also recognised as a zip.
     if tarfile.is_tarfile(file):
         file.seek(0)
         with tarfile.open(fileobj=file, mode="r:*") as tar:
@@ -134,7 +134,7 @@ def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
         oddity = "is encrypted"
     elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         oddity = "is a link or a special file"
-    # The original: the library removes parts that lead elsewhere.
+    # Original name: zipfile removes ".." from `filename`.
     return info.orig_filename, info.file_size, oddity, partial(archive.extract, info)
 
 
@@ -142,7 +142,7 @@ def _tar_members(tar: tarfile.TarFile) -> Iterator[_Member]:
     for info in tar:
         oddity = None if info.isfile() or info.isdir() else "is a link or a special file"
         yield info.name, info.size, oddity, partial(tar.extract, info, filter="data")
-    # The library takes a damaged header for the end, and leaves the last checksum unread.
+    # tarfile takes a damaged header for the end, and does not read the final checksum.
     stream: Any = tar.fileobj
     stream.seek(tar.offset)
     if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
@@ -160,11 +160,11 @@ def _reading(archive: Path) -> Iterator[None]:
     except NotImplementedError as error:
         raise DataError(
             f"{archive} has an unknown compression: {error}.",
-            "Unpack it with another program and give root=FOLDER.",
+            "Unpack it with another program and add root=FOLDER.",
         ) from error
     except (*_DAMAGED, OSError) as error:
         if not isinstance(error, _DAMAGED) and error.errno is not None:
-            raise  # of the disk; damage of gzip and bz2 has no number
+            raise  # disk error; damaged gzip and bz2 streams have no errno
         raise DataError(
             f"{archive} is damaged or no archive: {error or type(error).__name__}.",
             "Download it again.",
@@ -172,19 +172,19 @@ def _reading(archive: Path) -> Iterator[None]:
 
 
 def safe_name(name: str) -> str | None:
-    """Relative path without empty parts, or None if it leads out of its folder."""
+    """Normalise a relative path; returns None if it leads out of its folder."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     bad = name.startswith("/") or "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name)
     return None if bad or ".." in parts else "/".join(parts)
 
 
 def _is_litter(parts: list[str]) -> bool:
-    """Whether a file is of macOS: a Finder's setting, or a shadow of another file."""
+    """Whether a path is a metadata file of macOS."""
     return parts[0] == "__MACOSX" or parts[-1] == ".DS_Store" or parts[-1].startswith("._")
 
 
 def _refused(archive: Path, reason: str) -> DataError:
     return DataError(
         f"{archive} is not unpacked: {reason}.",
-        "No published data need that. If you trust it, unpack it yourself and give root=FOLDER.",
+        "If you trust the archive, unpack it with another program and add root=FOLDER.",
     )

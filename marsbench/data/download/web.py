@@ -1,4 +1,4 @@
-"""Downloads over HTTP with pooch, and the errors of servers that refuse or do not answer.
+"""Downloads over HTTP with pooch, and their errors.
 
 Proxies and their certificates are honoured as ``requests`` does: ``https_proxy``, ``no_proxy``,
 ``REQUESTS_CA_BUNDLE``.
@@ -21,39 +21,35 @@ RETRIES = 2
 """Retries of a failed download."""
 
 IDLE = 30.0
-"""Seconds without a byte until a connection counts as dead."""
+"""Timeout of a connection without data, in seconds."""
 
 CHUNK = 1 << 20
-"""Bytes received at once."""
+"""Bytes per read."""
 
 TRANSIENT = (408, 429, 500, 502, 503, 504)
-"""HTTP statuses of failures that may pass."""
+"""HTTP statuses of transient failures."""
 
 HEADERS = {"User-Agent": f"marsbench/{__version__}", "Accept-Encoding": "identity"}
 
 
 class UnreachableError(DataNotFoundError):
-    """A server that does not answer, or not now; another source may have the same data."""
+    """Unreachable or overloaded server; another source may have the same data."""
 
 
 def shown(url: str) -> str:
-    """Address without its password and query, which may hold secrets."""
+    """URL without password and query, for messages and records."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def check_online(url: str) -> None:
-    """Check that the network may be used.
-
-    Raises:
-        UnreachableError: If ``HF_HUB_OFFLINE`` or ``TRANSFORMERS_OFFLINE`` is set.
-    """
+    """Raise `UnreachableError` if ``HF_HUB_OFFLINE`` or ``TRANSFORMERS_OFFLINE`` is set."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         raise UnreachableError(
-            f"{shown(url)} is not on this machine, and HF_HUB_OFFLINE forbids downloads.",
-            "Run `marsbench data download TASK` where there is a network, with the same HF_HOME "
+            f"{shown(url)} is not downloaded, and HF_HUB_OFFLINE forbids downloads.",
+            "Run `marsbench data download TASK` on a machine with a network and the same HF_HOME "
             f"and MARSBENCH_HOME (now {paths.home()}), or unset HF_HUB_OFFLINE.",
         )
 
@@ -63,7 +59,7 @@ def get_json(url: str) -> Any:
 
     Raises:
         UnreachableError: If the server does not answer.
-        DataError: If it refuses, or answers something else.
+        DataError: If the request is refused, or the answer is not JSON.
     """
     import requests
 
@@ -75,9 +71,9 @@ def get_json(url: str) -> Any:
 
 
 def download(url: str, path: Path, digest: str | None = None) -> None:
-    """Download a file over HTTP unless it is present with the right checksum.
+    """Download a file over HTTP; a present file with the right checksum is kept.
 
-    The file appears under its name when it is complete. An interrupted download starts anew.
+    The file appears under its name when complete. An interrupted download starts anew.
 
     Args:
         url: Address, http or https.
@@ -86,7 +82,7 @@ def download(url: str, path: Path, digest: str | None = None) -> None:
 
     Raises:
         UnreachableError: If the server does not answer.
-        DataError: If it refuses, the checksum is wrong, or the file cannot be written.
+        DataError: If the request is refused, the checksum differs, or writing fails.
     """
     import pooch
 
@@ -108,7 +104,7 @@ def download(url: str, path: Path, digest: str | None = None) -> None:
 
 @contextlib.contextmanager
 def _explained(url: str) -> Iterator[None]:
-    """Translate errors of requests and pooch; their texts may show a secret part of the URL."""
+    """Translate errors of requests and pooch, whose texts may contain secrets of the URL."""
     from requests import RequestException
     from requests.exceptions import JSONDecodeError
 
@@ -116,7 +112,7 @@ def _explained(url: str) -> Iterator[None]:
         yield
     except JSONDecodeError as error:
         raise DataError(
-            f"The answer of {shown(url)} is not JSON.", "Open the address in a browser to see it."
+            f"The answer of {shown(url)} is not JSON.", "Open the address in a browser to see why."
         ) from error
     except RequestException as error:
         status = None if error.response is None else error.response.status_code
@@ -130,10 +126,10 @@ def _explained(url: str) -> Iterator[None]:
             ) from error
         raise DataError(
             f"{shown(url)} cannot be downloaded: {reason}.",
-            "Open the address in a browser: it may have moved, or need a login.",
+            "Open the address in a browser: the file may have moved, or need a login.",
         ) from error
     except ValueError as error:  # pooch's wrong checksum
         raise DataError(
-            f"The file {shown(url)} has another checksum than its record.",
-            "Try again. If it stays, the record or a proxy changed the file.",
+            f"The checksum of {shown(url)} differs from its record.",
+            "Try again. If the error persists, the record or a proxy changed the file.",
         ) from error

@@ -1,4 +1,4 @@
-"""Where a task's bytes come from."""
+"""Sources of a task's data: folders, the Hugging Face hub, Zenodo, demo data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,25 +33,25 @@ def open_source(
     download: bool = True,
     strict: bool = True,
 ) -> Source:
-    """Open a task's data: the index is read, the images are not.
+    """Open a task's data and read the index; images are read on demand.
 
     Args:
         spec: The task.
-        source: Where to look; auto looks in local folders, then among the downloads, then on the
-            Hugging Face hub, then on Zenodo, and never makes demo data.
-        root: Of a local source: the task's own folder or the one that holds it, an archive of
-            either, or an fsspec URL.
+        source: Source of the data. auto tries local folders, downloads, the Hugging Face hub and
+            Zenodo in this order, and never demo data.
+        root: Of a local source: the task's folder or its parent, an archive of either, or an
+            fsspec URL.
         size: Amount of demo data, as a multiple of the recipe's default.
-        subset: Subset of the train split that is wanted; None is the whole split. Where a hub
-            publishes it, nothing else of the train split is downloaded.
-        splits: Which of train, val and test are wanted; others need not be downloaded.
-        revision: Commit, tag or branch of hub data; None is what is downloaded, else the newest.
-        download: Whether data that are not on this machine may be downloaded.
-        strict: Whether measurements that are listed but absent are an error.
+        subset: Subset of the train split; None is the full split. Of a subset published on the
+            hub, no other part of the train split is downloaded.
+        splits: Splits of train, val and test to download.
+        revision: Commit, tag or branch of the hub; None is the pinned commit, else the newest.
+        download: Whether missing data are downloaded.
+        strict: Whether listed but missing measurements are an error.
 
     Raises:
-        DataNotFoundError: If the data are in none of the places searched.
-        DataError: If the data found contradict the task or themselves.
+        DataNotFoundError: If no source has the data.
+        DataError: If the data contradict the task or themselves.
         NotAvailableError: If this version cannot read such data yet.
     """
     _check_keys(source, root, revision)
@@ -72,34 +72,36 @@ def open_source(
 def _open_spectra(
     spec: TaskSpec, source: SourceName, root: str | Path | None, size: float, *, strict: bool
 ) -> Source:
-    """Open the data of a task of spectra, which are in folders or generated."""
+    """Open spectra of a local folder or a demo recipe."""
     if source is SourceName.DEMO:
         return DemoSource(spec, size)
     if source not in (SourceName.AUTO, SourceName.LOCAL):
         raise DataNotFoundError(
-            f"{spec.name} is neither on the hub nor on Zenodo: the challenge's site gives its data "
-            "to those who log in.",
-            "Download it there, and add root=FOLDER (or an archive or URL of it).",
+            f"{spec.name} is not on the hub or Zenodo; its challenge's site needs a login.",
+            "Download the data there, and add root=FOLDER (or an archive or URL).",
         )
     return ChallengeSource(spec, find_local(spec, root), strict=strict)
 
 
 def _check_keys(source: SourceName, root: str | Path | None, revision: str | None) -> None:
-    """Refuse keys that the source has no use for, which a user would think are heeded."""
+    """Refuse keys without effect on the source."""
     if root is not None and source not in (SourceName.AUTO, SourceName.LOCAL):
-        raise ConfigError(f"source={source} takes no root.", f"Leave out root, or source={source}.")
+        raise ConfigError(
+            f"root={root} has no effect with source={source}.",
+            f"Remove root, or remove source={source}.",
+        )
     if revision is not None and (
         root is not None or source not in (SourceName.AUTO, SourceName.HUGGINGFACE)
     ):
         raise ConfigError(
-            f"revision={revision} is of the Hugging Face hub.",
-            "Leave out revision, or set source=huggingface without root.",
+            f"revision={revision} applies to the Hugging Face hub only.",
+            "Remove revision, or set source=huggingface without root.",
         )
 
 
 @dataclass(frozen=True)
 class _Hub:
-    """What is wanted of the hub."""
+    """Requested splits of a hub repository."""
 
     spec: TaskSpec
     subset: Subset
@@ -108,33 +110,33 @@ class _Hub:
 
     @property
     def known(self) -> Listing | None:
-        """The repository as it was when it was last asked."""
+        """Listing of the pinned or cached commit."""
         return hub_files.known_listing(self.spec.hub_id or "", self.revision)
 
     def open(self, *, download: bool) -> HubSource:
-        """Open what is here, or download it first."""
+        """Open the cached files; missing files are downloaded first."""
         spec = self.spec
         if spec.hub_id is None:
             raise DataNotFoundError(
-                f"Task {spec.name} is on no hub: it names no repository.",
-                "Give the hub_id in a task of your own, or choose another source.",
+                f"Task {spec.name} is not on the hub: it has no hub_id.",
+                "Add hub_id to a task of your own, or choose another source.",
             )
         listing = self.known
         if download:
             listing = hub_files.fetch(spec.hub_id, self.revision, [self.subset], splits=self.splits)
         if listing is None or not listing.serves([self.subset], self.splits):
             raise DataNotFoundError(
-                f"{spec.hub_id} is not among the downloads, or not all that is wanted of it.",
+                f"{spec.hub_id} is not downloaded completely.",
                 f"Run `marsbench data download {spec.word} --subset {self.subset}`.",
             )
         return HubSource(spec, listing, self.subset)
 
 
 def _open_first(hub: _Hub, *, download: bool) -> Source:
-    """Open the first of: a local folder, a download, the hub, Zenodo.
+    """Open the first available source: a local folder, a download, the hub, Zenodo.
 
-    It goes on to the next only where data cannot be had. Once something of the hub is here it
-    stays with that: a bad minute of the network must not move runs to another revision.
+    Only missing data lead to the next source. Once a hub commit is known, an unreachable hub is
+    an error: a network failure must not move runs to another revision.
     """
     spec = hub.spec
     places = local_places(spec, None)
@@ -150,13 +152,13 @@ def _open_first(hub: _Hub, *, download: bool) -> Source:
             refused.append(error)
     if spec.zenodo_title is not None and download:
         try:
-            found = _open_zenodo(spec)
+            source = _open_zenodo(spec)
         except DataNotFoundError as error:
             refused.append(error)
         else:
             if refused:
-                tell(f"{refused[0].problem} Its record on Zenodo is used.")
-            return found
+                tell(f"{refused[0].problem} The Zenodo record is used instead.")
+            return source
     raise _not_found(spec, places, ANNOTATIONS, refused)
 
 
@@ -170,17 +172,17 @@ def _open_folder(spec: TaskSpec, folder: Path) -> LocalSource:
 def _open_zenodo(spec: TaskSpec, *, download: bool = True) -> LocalSource:
     if not download and not zenodo.is_ours(zenodo.folder(spec)):
         raise DataNotFoundError(
-            f"The Zenodo record of {spec.name} is not among the downloads.",
+            f"The Zenodo record of {spec.name} is not downloaded.",
             f"Run `marsbench data download {spec.word} --source zenodo`.",
         )
     return _open_folder(spec, zenodo.download(spec))
 
 
 def find_local(spec: TaskSpec, root: str | Path | None = None) -> Path:
-    """Find a task's folder in or below the places a local source is searched for.
+    """Find a task's folder in or below `local_places`.
 
     Raises:
-        DataNotFoundError: If it is in none of them; names them all.
+        DataNotFoundError: If the folder is missing.
         DataError: If an archive or URL cannot be read.
     """
     places = local_places(spec, root)
@@ -192,7 +194,7 @@ def find_local(spec: TaskSpec, root: str | Path | None = None) -> Path:
 
 
 def local_places(spec: TaskSpec, root: str | Path | None) -> dict[str, Path]:
-    """Folders to search, by what they are; a root that is given is the only one."""
+    """Folders searched for local data, by description; `root` replaces the defaults."""
     if root is not None:
         return {"root": fetch_root(str(root))}
     places = {"current folder": Path("data"), "download cache": paths.home() / "data"}
@@ -209,15 +211,15 @@ def _not_found(
     ways = []
     if spec.hub_id is not None or spec.zenodo_title is not None:
         ways.append(
-            f"- run `marsbench data download {spec.word}` where there is a network, with the same "
+            f"- run `marsbench data download {spec.word}` on a machine with a network and the same "
             "HF_HOME and MARSBENCH_HOME;"
         )
-    ways.append("- add root=FOLDER, the folder that holds the data (or an archive or URL of it);")
+    ways.append("- add root=FOLDER, the folder of the data (or an archive or URL);")
     if spec.name in RECIPES:
         ways.append("- or try the benchmark on built-in demo data: add source=demo.")
     else:
         ways.append(
-            f"- or try a task that has demo data, with source=demo: {', '.join(sorted(RECIPES))}."
+            f"- or try a task with demo data and source=demo: {', '.join(sorted(RECIPES))}."
         )
     return DataNotFoundError(
         f"No data of {spec.name} found. {table} is missing in these folders, and in "

@@ -1,10 +1,10 @@
 """Files of a dataset repository on the Hugging Face hub, in the cache of the hub's own client.
 
-The client downloads, locks and stores the files (``HF_HOME``, ``HF_HUB_CACHE``), which other
-tools share. A repository is resolved to a commit once and pinned to it until an update, so that
-data do not change under a study, and a run whose files are present makes no request.
-``MARSBENCH_HOME/hub/ORG--NAME`` holds the pin, ``refs/main``, and for each commit the list of its
-files by split, ``COMMIT.json``.
+The client downloads, locks and stores the files below ``HF_HOME`` or ``HF_HUB_CACHE``, shared with
+other tools. A repository is resolved to a commit once and stays pinned until an update: data do not
+change during a study, and a run with all its files in the cache makes no request.
+``MARSBENCH_HOME/hub/ORG--NAME`` holds the pin, ``refs/main``, and a listing per commit,
+``COMMIT.json``: files by split, with sizes and checksums.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from marsbench.data.download.web import IDLE, TRANSIENT, UnreachableError, check
 from marsbench.tasks.spec import SPLITS
 
 MAPPING = "mapping.json"
-"""Class names, where a repository has them in a file of their own."""
+"""File of the class names; optional."""
 
 CARD = "README.md"
 
@@ -37,15 +37,15 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 MAIN = "main"
 
 _WEB_LIBRARIES = ("httpx", "httpx2", "requests", "urllib3")
-"""Libraries of the client's versions, whose errors are of the network."""
+"""HTTP libraries of the client's versions; their errors are network errors."""
 
 _SPELLINGS = {"validation": "val", "valid": "val", "dev": "val"}
-"""Other names of the splits."""
+"""Alternative names of splits."""
 
 
 @dataclass(frozen=True)
 class HubFile:
-    """One file: path in the repository, bytes, and ``sha256:HEX`` or ``git-sha1:HEX`` if stated."""
+    """File of a repository: path, bytes, and ``sha256:HEX`` or ``git-sha1:HEX`` if known."""
 
     path: str
     size: int | None
@@ -61,7 +61,7 @@ class Listing:
         revision: The commit.
         splits: Split to its parquet files, in order.
         mapping: File of the class names, if any.
-        complete: Whether the hub listed the files; else they are those in the client's cache.
+        complete: True for a listing of the hub, False for a listing of the client's cache.
     """
 
     repo: str
@@ -81,16 +81,16 @@ class Listing:
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     def files(self, splits: Iterable[str]) -> list[HubFile]:
-        """Files of some splits and the class names; unknown splits are left out."""
+        """Files of some splits, and the file of the class names; unknown splits are ignored."""
         files = [file for split in splits for file in self.splits.get(split, ())]
         return files if self.mapping is None else [*files, self.mapping]
 
     def missing(self, splits: Iterable[str]) -> list[HubFile]:
-        """Files of some splits that are not in the cache."""
+        """Files of some splits missing in the cache."""
         return [file for file in self.files(splits) if not self.has(file)]
 
     def has(self, file: HubFile) -> bool:
-        """Whether a file is in the cache with its stated size."""
+        """Whether a file is in the cache with the listed size."""
         try:
             return (self.folder / file.path).stat().st_size == file.size or file.size is None
         except OSError:
@@ -99,7 +99,7 @@ class Listing:
     def serves(self, subsets: Iterable[Subset], splits: Iterable[str] = SPLITS) -> bool:
         """Whether all files of some subsets and splits are in the cache.
 
-        Without a complete listing, an absent split may be published all the same.
+        False for a split missing in an incomplete listing, since the hub may publish it.
         """
         names = [name for subset in subsets for name in wanted(subset, self.splits, splits)]
         if not self.complete and (
@@ -124,16 +124,16 @@ def cache_folder(repo: str) -> Path:
 
 
 def pin_folder(repo: str) -> Path:
-    """Folder of a repository's pins and listings."""
+    """Folder of a repository's pin and listings."""
     return paths.home() / "hub" / repo.replace("/", "--")
 
 
 def split_name(subset: Subset, splits: Iterable[str]) -> str | None:
-    """Name of the split that holds a published subset; None if it is not published."""
+    """Name of a published subset's split, or None."""
     if subset.shots is not None:
         names = [f"few_shot_train_{subset.shots}_shot"]
     elif subset.fraction is not None:
-        # Detection repositories leave out the first part.
+        # Detection repositories omit the prefix.
         name = f"{subset.fraction:.2f}x_partition"
         names = [f"partition_train_{name}", name]
     else:
@@ -142,19 +142,19 @@ def split_name(subset: Subset, splits: Iterable[str]) -> str | None:
 
 
 def wanted(subset: Subset, published: Collection[str], splits: Iterable[str]) -> list[str]:
-    """Published splits behind train, val and test.
+    """Names of the splits to download for train, val and test.
 
     Args:
-        subset: Subset of train; its own split replaces the train split where it is published.
+        subset: Subset of train; a published subset replaces the train split.
         published: All splits of the repository.
-        splits: Wanted splits of train, val and test.
+        splits: Requested splits of train, val and test.
     """
     train = split_name(subset, published) or "train"
     return [train if split == "train" else split for split in splits]
 
 
 def known_listing(repo: str, revision: str | None) -> Listing | None:
-    """Listing of the pinned commit, or of the client's cache; makes no request."""
+    """Listing of the pinned or cached commit, without a request."""
     commit = _pinned(repo, revision)
     return None if commit is None else _read(repo, commit) or _cached(repo, commit)
 
@@ -193,21 +193,21 @@ def fetch(
 ) -> Listing:
     """Download the missing files of some subsets, and return the listing of their commit.
 
-    Of several processes one downloads a file and the others wait (the client's locks).
+    Concurrent processes wait for each other's downloads (locks of the client).
 
     Args:
         repo: ``ORG/NAME``.
-        revision: Commit, tag or branch; None is the pinned commit, else that of main in the
-            client's cache, else that of main on the hub.
-        subsets: Wanted subsets of the train split.
-        splits: Wanted splits of train, val and test.
-        update: Resolve the revision anew, and download the splits present of the old commit.
+        revision: Commit, tag or branch; None is the pinned commit, else main in the client's
+            cache, else main on the hub.
+        subsets: Subsets of the train split.
+        splits: Splits of train, val and test.
+        update: Resolve the revision again, and also download all splits held of the old commit.
         every_split: Download all published splits.
 
     Raises:
-        DataNotFoundError: If the repository or revision is not found, or has no such data.
+        DataNotFoundError: If the repository, the revision or its data are not found.
         UnreachableError: If the hub does not answer.
-        DataError: If it refuses, or a file is not as listed.
+        DataError: If the request is refused, or a file differs from the listing.
     """
     old = known_listing(repo, revision)
     try:
@@ -221,14 +221,16 @@ def fetch(
         names = [name for subset in subsets for name in wanted(subset, listing.splits, splits)]
     if update and old is not None:
         names += [name for name in old.splits if not old.missing([name])]
-    _download(listing, listing.missing(dict.fromkeys(names)))
-    # Last: until all files are present, the old commit is the one that works.
+    if files := listing.missing(dict.fromkeys(names)):
+        check_online(f"hf://datasets/{repo}")
+        _download(listing, files)
+    # Last: until all files are in the cache, the old commit stays usable.
     _pin(repo, revision, listing)
     return listing
 
 
 def _listing(repo: str, revision: str | None) -> Listing:
-    """Complete listing of the pinned commit; without one, ask the hub and pin."""
+    """Listing of the pinned commit; an unpinned revision is resolved and pinned."""
 
     def read() -> Listing | None:
         commit = _pinned(repo, revision)
@@ -247,7 +249,7 @@ def _listing(repo: str, revision: str | None) -> Listing:
 
 
 def _pinned(repo: str, revision: str | None) -> str | None:
-    """Commit of a revision: pinned, or last resolved by another user of the client's cache."""
+    """Commit of a revision: pinned, or last resolved by another tool, or None."""
     name = revision or MAIN
     if COMMIT.fullmatch(name):
         return name
@@ -269,12 +271,12 @@ def _pin(repo: str, revision: str | None, listing: Listing) -> None:
 
 
 def _pin_path(repo: str, revision: str | None) -> Path:
-    """File of a branch's or tag's commit; names such as ``refs/pr/1`` are escaped."""
+    """Pin file of a branch or tag; names such as ``refs/pr/1`` are escaped."""
     return pin_folder(repo) / "refs" / quote(revision or MAIN, safe="").replace(".", "%2E")
 
 
 def _read(repo: str, commit: str) -> Listing | None:
-    """Listing of a commit as the hub gave it; None if it is missing or damaged."""
+    """Stored listing of a commit; None if missing or damaged."""
     try:
         values = json.loads((pin_folder(repo) / f"{commit}.json").read_text(encoding="utf-8"))
         files = {path: HubFile(path, **facts) for path, facts in values["files"].items()}
@@ -284,7 +286,7 @@ def _read(repo: str, commit: str) -> Listing | None:
 
 
 def _cached(repo: str, commit: str) -> Listing | None:
-    """Listing of the files in the client's cache, which another tool may have downloaded."""
+    """Listing of a commit's files in the client's cache, such as downloads of other tools."""
     from huggingface_hub import DatasetCard
 
     folder = cache_folder(repo) / "snapshots" / commit
@@ -302,13 +304,13 @@ def _cached(repo: str, commit: str) -> Listing | None:
 
 
 def _digest_of(path: Path) -> str | None:
-    """Checksum in the name of a cached blob."""
+    """Checksum of a cached file, from the name of its blob."""
     name = path.readlink().name if path.is_symlink() else ""
     return {64: f"sha256:{name}", 40: f"git-sha1:{name}"}.get(len(name))
 
 
 def _is_whole(names: Sequence[str]) -> bool:
-    """Whether a split has as many files as their names say."""
+    """Whether the number of files agrees with their names, as in ``00000-of-00002``."""
     count = re.search(r"-of-(\d{5})", names[0])
     return count is None or int(count[1]) == len(names)
 
@@ -321,7 +323,7 @@ def _build(
 
 
 def _resolve(repo: str, revision: str | None) -> Listing:
-    """Ask the hub for the commit of a revision and its files, and write them down."""
+    """Request the commit and the files of a revision, and store the listing."""
     from huggingface_hub import HfApi
 
     with _explained(repo, revision):
@@ -335,14 +337,13 @@ def _resolve(repo: str, revision: str | None) -> Listing:
     if bad := [name for name in files if safe_name(name) != name]:
         raise DataError(
             f"{repo} at {commit[:8]} holds files outside its folder: {some(bad)}.",
-            "Do not use this repository, or this mirror of it.",
+            "Do not use this repository or mirror.",
         )
     splits = _splits(files, info.card_data)
     if not splits or not COMMIT.fullmatch(commit):
         raise DataNotFoundError(
             f"{repo} at {commit[:8]} holds no parquet files of a train, val or test split.",
-            "A hub repository has them as data/SPLIT-00000-of-00001.parquet, which is how "
-            "`datasets` writes them (push_to_hub).",
+            "Expected data/SPLIT-00000-of-00001.parquet, as `datasets` writes (push_to_hub).",
         )
     facts = {path: {"size": file.size, "digest": file.digest} for path, file in files.items()}
     path = pin_folder(repo) / f"{commit}.json"
@@ -353,34 +354,34 @@ def _resolve(repo: str, revision: str | None) -> Listing:
 
 
 def _digest(sibling: Any) -> str | None:
-    """Checksum of a file: of a large one its content's, of a small one git's."""
+    """Checksum of a listed file: SHA-256 of large files, git's SHA-1 of small files."""
     if sibling.lfs is not None:
         return f"sha256:{sibling.lfs['sha256']}"
     return None if sibling.blob_id is None else f"git-sha1:{sibling.blob_id}"
 
 
 def _splits(names: Iterable[str], card: Any) -> dict[str, list[str]]:
-    """Parquet files by split: as the repository's card says, else as their names do."""
+    """Parquet files by split, from the repository's card, else from the file names."""
     parquet = sorted(name for name in names if name.endswith(".parquet"))
     configs = (card.to_dict() if card is not None else {}).get("configs") or [{}]
     default = next((c for c in configs if c.get("config_name") == "default"), configs[0])
-    found: dict[str, list[str]] = {}
+    by_split: dict[str, list[str]] = {}
     for entry in default.get("data_files") or ():
         patterns = entry.get("path", ()) if isinstance(entry, dict) else ()
         for pattern in [patterns] if isinstance(patterns, str) else patterns:
             matching = [name for name in parquet if fnmatch.fnmatch(name, pattern)]
-            found.setdefault(str(entry.get("split")), []).extend(matching)
-    if not any(found.values()):
-        found = {}
+            by_split.setdefault(str(entry.get("split")), []).extend(matching)
+    if not any(by_split.values()):
+        by_split = {}
         for name in parquet:
             match = re.search(r"(?:^|/)([^/]+?)(?:-\d{5}-of-\d{5}(?:-\w+)?|/\d{4})\.parquet$", name)
             if match:
-                found.setdefault(match[1], []).append(name)
-    renamed = {name: _SPELLINGS.get(name, name) for name in found}
+                by_split.setdefault(match[1], []).append(name)
+    renamed = {name: _SPELLINGS.get(name, name) for name in by_split}
     return {
-        # A repository that has both calls something else validation.
-        name if renamed[name] in found else renamed[name]: list(dict.fromkeys(files))
-        for name, files in found.items()
+        # Keep "validation" where "val" exists too.
+        name if renamed[name] in by_split else renamed[name]: list(dict.fromkeys(files))
+        for name, files in by_split.items()
         if files
     }
 
@@ -398,7 +399,7 @@ def _download(listing: Listing, files: Iterable[HubFile]) -> None:
                 revision=listing.revision,
                 library_name="marsbench",
                 library_version=__version__,
-                # A cached file of another size than listed was changed on this machine.
+                # A cached file with a wrong size was changed on this machine.
                 force_download=(listing.folder / file.path).exists() and not listing.has(file),
             )
         path = Path(target)
@@ -407,7 +408,8 @@ def _download(listing: Listing, files: Iterable[HubFile]) -> None:
             path.unlink(missing_ok=True)
             raise DataError(
                 f"{file.path} of {listing.repo} has the checksum {actual}; expected {file.digest}.",
-                "It was deleted: try again. If it stays, a proxy or mirror changes the file.",
+                "The file was deleted: try again. If the error persists, a proxy or mirror "
+                "changes the file.",
             )
 
 
@@ -433,9 +435,9 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
         if status in (401, 403, 404):
             raise DataNotFoundError(
                 f"Dataset {repo} not found on {hub}, or it is private or gated ({reason}).",
-                f"Check its name. If it is private or gated, accept its terms on "
-                f"{hub}/datasets/{repo} and set HF_TOKEN. An expired token is refused for public "
-                "data too.",
+                f"Check the name. For private or gated data, accept the terms on "
+                f"{hub}/datasets/{repo} and set HF_TOKEN. The hub refuses an expired token for "
+                "public data too.",
             ) from error
         if status in TRANSIENT or isinstance(cause, ConnectionError) or web_library:
             raise UnreachableError(

@@ -1,9 +1,9 @@
-"""A task's data as Mars-Bench publishes them on the Hugging Face hub.
+"""Task data in parquet files, as Mars-Bench publishes them on the Hugging Face hub.
 
-Everything is a split of one configuration: ``train``, ``val``, ``test``, and each few-shot set and
-partition of train by itself. The parquet files are read with pyarrow: the index needs the labels
-and the images' names alone, so neither its time nor its memory grows with the images, and a sample
-is one read of its row group. (`datasets` would copy all of them into a second format first.)
+A repository has one configuration with the splits ``train``, ``val``, ``test``, and a split for
+each few-shot set and partition of train. The files are read with pyarrow: the index reads labels
+and image names only, at a cost independent of the image size, and a sample reads one row group.
+(`datasets` would first copy all images into a second format.)
 """
 
 import contextlib
@@ -38,27 +38,27 @@ COLUMNS = {
     Decode.IMAGE_MASK: ("image", "mask"),
     Decode.IMAGE_BOXES: ("image",),
 }
-"""Columns without which samples cannot be read."""
+"""Required columns."""
 
 ANNOTATIONS = tuple(box_columns.COLUMNS.values())
-"""Columns of boxes, the same boxes in each; one is enough."""
+"""Columns of boxes, one per format, with equal boxes; at least one is required."""
 
 _NOT_META = {"image", "label", "mask", "class_labels", "width", "height", *ANNOTATIONS}
 
 _KEPT = 256 << 20
-"""Bytes of row groups kept in memory, the one in use aside; as published each is some megabytes."""
+"""Bytes of row groups kept in memory; a published row group has some megabytes."""
 
 _RED = 2.0
-"""Mean level of red up to which an image passes for a composite of two."""
+"""Largest mean of the red band in a composite of two grey images."""
 
 
 class HubSource:
-    """One task's splits from the hub, opened.
+    """Opened splits of a task from the hub.
 
     Args:
         spec: The task.
-        listing: The files, those of the splits needed being here.
-        subset: The subset wanted; if it is published, the train split is that alone.
+        listing: Files of the repository, downloaded for the splits in use.
+        subset: Subset of the train split; a published subset replaces the train split.
 
     Raises:
         DataError: If the files contradict the task or themselves.
@@ -74,9 +74,9 @@ class HubSource:
         published = [s for s in SPLITS if self._split[s] in listing.splits]
         if not published:
             raise DataError(
-                f"{listing.repo} has none of the splits {', '.join(SPLITS)} "
-                f"(only {', '.join(listing.splits)}).",
-                "Name its splits so.",
+                f"{listing.repo} has the splits {', '.join(listing.splits)}; expected "
+                f"{', '.join(SPLITS)}.",
+                "Rename the splits of the repository.",
             )
         self.splits = tuple(s for s in published if not listing.missing([self._split[s]]))
         self.revision = f"hub:{listing.revision}"
@@ -84,16 +84,16 @@ class HubSource:
         self._rows: dict[str, Rows] = {}
         self.class_names, notes = self._classes()
         unnamed = [s for s in self.splits if not self._table(self._split[s]).is_named]
-        note = f"Images of {', '.join(unnamed)} have no names of their own: they are numbered."
+        note = f"Images of {', '.join(unnamed)} have no unique names; sample ids are numbers."
         self.notes = (*notes, *([note] if unnamed else []))
 
     @property
     def where(self) -> str:
-        """The repository and its commit."""
+        """Repository and commit, for messages."""
         return f"{self.listing.repo}@{self.listing.revision[:8]}"
 
     def rows(self, split: str) -> Rows:
-        """Index of a split; labels and names are read, images are not."""
+        """Index of a split; reads labels and image names only."""
         if split not in self._rows:
             name = self._split.get(split, split)
             if name not in self.listing.splits:
@@ -104,10 +104,10 @@ class HubSource:
                 raise self._not_here(name)
             table = self._table(name)
             ids = table.sample_ids
-            # As in a folder, samples are in the order of their ids wherever they come from.
+            # Sorted by id, as every source.
             table.order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
             files = self.listing.splits[name]
-            # Not the commit, where it can be helped: one that mends the card changes no image.
+            # Checksums before the commit: an edit of the card changes no image.
             content = [name, *(file.digest or self.listing.revision for file in files)]
             self._rows[split] = Rows(
                 split,
@@ -119,7 +119,7 @@ class HubSource:
         return self._rows[split]
 
     def read(self, split: str, index: int) -> Raw:
-        """Bytes of one sample, with its mask or boxes."""
+        """Encoded image of a sample, with its mask or boxes."""
         rows, table = self.rows(split), self._table(self._split[split])
         row = table.row(int(table.order[index]))
         where = f"{self.where} {self._split[split]}/{rows.sample_ids[index]}"
@@ -138,10 +138,10 @@ class HubSource:
         return Raw(image, where, meta=meta)
 
     def subset_ids(self, subset: Subset) -> list[str] | None:
-        """Train ids of a published subset.
+        """Train ids of a published subset; None for an unpublished subset.
 
         Raises:
-            DataError: If it is published but not here, or its images have no names to know them by.
+            DataError: If the subset is not downloaded, or its images have no unique names.
         """
         name = split_name(subset, self.listing.splits)
         if subset == Subset() or (name is None and self.listing.complete):
@@ -151,20 +151,19 @@ class HubSource:
         table = self._table(name)
         if not table.is_named:
             raise DataError(
-                f"The images of {table.where} have no names, so it is not known which of the "
-                "train split they are.",
-                f"Open the subset by itself: subset={subset}.",
+                f"The images of {table.where} have no unique names to find in the train split.",
+                f"Open the subset alone: subset={subset}.",
             )
         return list(table.sample_ids)
 
     def _not_here(self, name: str) -> DataError:
         return DataNotFoundError(
             f"The split '{name}' of {self.where} is not downloaded.",
-            f"Run `marsbench data download {self.spec.word}` with its --subset, or --all-subsets.",
+            f"Run `marsbench data download {self.spec.word}` with --subset or --all-subsets.",
         )
 
     def _table(self, name: str) -> "_Table":
-        """The files of a published split."""
+        """Parquet files of a published split."""
         if name not in self._tables:
             files = self.listing.splits[name]
             table = _Table([self.listing.folder / file.path for file in files], self.where, name)
@@ -182,18 +181,18 @@ class HubSource:
         return _class_ids(labels, num_classes, table.where)
 
     def _classes(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Class names by id, and what is to be said of them."""
+        """Class names by id, and notes on them."""
         spec = self.spec
         if spec.kind is Kind.DETECTION:
-            # Ids of the annotations follow the task's own order, the background not counted.
+            # Annotation ids follow the task's order, without the background.
             return spec.class_names, ()
         column = "label" if spec.kind.is_classification else "class_labels"
         tables = [self._table(self._split[split]) for split in self.splits]
-        found = {table.where: table.class_names(column) for table in tables}
-        if len({tuple(names) for names in found.values()}) > 1:
-            said = "; ".join(f"{where}: {', '.join(names)}" for where, names in found.items())
-            raise _unusable(f"Splits of {self.where} give the classes other ids: {said}.")
-        if names := next(iter(found.values()), []):
+        by_split = {table.where: table.class_names(column) for table in tables}
+        if len({tuple(names) for names in by_split.values()}) > 1:
+            listed = "; ".join(f"{where}: {', '.join(names)}" for where, names in by_split.items())
+            raise _unusable(f"Splits of {self.where} have different class ids: {listed}.")
+        if names := next(iter(by_split.values()), []):
             mapping = {i: [name] for i, name in enumerate(names)}
             order, codes = class_order(spec, mapping, f"{self.where}, column {column}")
             return tuple(order), code_notes(codes)
@@ -207,21 +206,20 @@ class HubSource:
                 f"Run `marsbench data download {spec.word}` where there is a network.",
             )
         if spec.path is not None or (spec.kind is Kind.SEGMENTATION and len(spec.classes) == 2):
-            # A user's own task lists its classes by id; of two classes the background is 0.
+            # A custom task lists its classes by id; of two classes, the background has id 0.
             return spec.class_names, ()
         note = (
-            "These data name no classes, only ids 0 to "
-            f"{len(spec.classes) - 1}; the order of the task's own list is not known to fit, so "
-            "that classes are called by their ids."
+            f"These data have class ids 0 to {len(spec.classes) - 1} without names. The order of "
+            "the task's list may differ, so classes are named by their ids."
         )
         return tuple(str(i) for i in range(len(spec.classes))), (note,)
 
 
 class _Table:
-    """The parquet files of one published split.
+    """Parquet files of a published split.
 
     Attributes:
-        num_rows: Rows of all files.
+        num_rows: Number of rows in all files.
         order: Row of each sample of the index, shape (N,).
     """
 
@@ -246,14 +244,14 @@ class _Table:
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        # Workers read for themselves.
+        # Worker processes read their own row groups.
         return {**self.__dict__, "_groups": OrderedDict(), "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=Lock())
 
     def check_columns(self, spec: TaskSpec) -> None:
-        """Raise if a file lacks a column that the task needs, or has it of another type."""
+        """Raise `DataError` for a missing column, or for different types among the files."""
         for path, schema in zip(self.paths, self._schemas, strict=True):
             missing = [name for name in COLUMNS[spec.decode] if name not in schema.names]
             if spec.decode is Decode.IMAGE_BOXES and not set(ANNOTATIONS) & set(schema.names):
@@ -272,30 +270,30 @@ class _Table:
                     )
 
     def class_names(self, column: str) -> list[str]:
-        """Class names that `datasets` noted of a column; none where it noted none."""
-        found = [_feature_names(_features(schema).get(column)) for schema in self._schemas]
-        if any(names != found[0] for names in found):
-            raise _unusable(f"Files of {self.where} give the classes other ids.")
-        return found[0] if found else []
+        """Class names in the metadata of `datasets`; empty if missing."""
+        names = [_feature_names(_features(schema).get(column)) for schema in self._schemas]
+        if any(others != names[0] for others in names):
+            raise _unusable(f"Files of {self.where} have different class ids.")
+        return names[0] if names else []
 
     def column(self, name: str) -> "pa.ChunkedArray":
-        """One column of all rows; of a nested one a part, such as ``image.path``."""
+        """Column of all rows, or part of a nested column, such as ``image.path``."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         chunks: list[Any] = []
         for path in self.paths:
             with _readable(path):
-                # Not read_table(), which reads the images to give their names.
-                found = pq.ParquetFile(path).read(columns=[name]).column(0)
-            if pa.types.is_struct(found.type):
-                found = pa.chunked_array([chunk.field(0) for chunk in found.chunks])
-            chunks.extend(found.chunks)
+                # read_table() would read the images too.
+                column = pq.ParquetFile(path).read(columns=[name]).column(0)
+            if pa.types.is_struct(column.type):
+                column = pa.chunked_array([chunk.field(0) for chunk in column.chunks])
+            chunks.extend(column.chunks)
         return pa.chunked_array(chunks)
 
     @property
     def is_named(self) -> bool:
-        """Whether every image has a name, and no two the same."""
+        """Whether all images have unique names."""
         return self._names is not None
 
     @cached_property
@@ -305,27 +303,28 @@ class _Table:
         kind = self._schemas[0].field("image").type
         if not pa.types.is_struct(kind) or kind.get_field_index("path") < 0 or not self.num_rows:
             return [] if not self.num_rows else None
-        found = self.column("image.path").to_pylist()
-        if not all(found):
+        paths = [
+            str(path or "").replace("\\", "/") for path in self.column("image.path").to_pylist()
+        ]
+        if not all(paths):
             return None
-        whole = [str(path).replace("\\", "/") for path in found]
-        # Without folders, as in annotation.csv; with them where that is no name.
-        for names in ([path.rpartition("/")[2] for path in whole], whole):
+        # File names, as in annotation.csv; with their folders if ambiguous.
+        for names in ([path.rpartition("/")[2] for path in paths], paths):
             if len(set(names)) == len(names):
                 return names
         return None
 
     @property
     def sample_ids(self) -> Sequence[str]:
-        """Names of the images; where they have none, the split's own and the number of the row."""
+        """Names of the images, else split and row number, such as ``val_000003``."""
         return self._names or [f"{self.split}_{i:06d}" for i in range(self.num_rows)]
 
     def row(self, index: int) -> dict[str, Any]:
-        """All columns of one row."""
+        """All columns of a row."""
         group = int(np.searchsorted(self._ends, index, side="right"))
         start = int(self._ends[group - 1]) if group else 0
-        found: dict[str, Any] = self._group(group).slice(index - start, 1).to_pylist()[0]
-        return found
+        columns: dict[str, Any] = self._group(group).slice(index - start, 1).to_pylist()[0]
+        return columns
 
     def _group(self, group: int) -> "pa.Table":
         import pyarrow.parquet as pq
@@ -349,18 +348,18 @@ def _unusable(problem: str) -> DataError:
 
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turn what pyarrow says of a damaged or missing file into one message."""
+    """Translate pyarrow's errors on damaged or missing files."""
     try:
         yield
     except (OSError, ValueError, KeyError) as error:  # pyarrow's derive from these
         raise DataError(
             f"{path} cannot be read: {str(error).splitlines()[0]}.",
-            "Remove it with `marsbench data clean TASK` and download the data again.",
+            "Delete it with `marsbench data clean TASK` and download the data again.",
         ) from error
 
 
 def _features(schema: "pa.Schema") -> dict[str, Any]:
-    """What `datasets` wrote into a file about its columns."""
+    """Column descriptions in the metadata of `datasets`."""
     try:
         values = json.loads((schema.metadata or {})[b"huggingface"])
         features: dict[str, Any] = values["info"]["features"]
@@ -370,7 +369,7 @@ def _features(schema: "pa.Schema") -> dict[str, Any]:
 
 
 def _feature_names(feature: Any) -> list[str]:
-    """Class names of a feature that is a class label, or a list of them; else none."""
+    """Class names of a class label or list of class labels; empty for other features."""
     if isinstance(feature, list):
         feature = feature[0] if feature else None
     while isinstance(feature, Mapping) and isinstance(feature.get("feature"), (Mapping, list)):
@@ -380,16 +379,18 @@ def _feature_names(feature: Any) -> list[str]:
 
 
 def _class_ids(labels: "pa.ChunkedArray", num_classes: int, where: str) -> NDArray[np.int64]:
-    """Class ids of a column of numbers, or of texts that are numbers; shape (N,)."""
+    """Class ids of a column of numbers or numeric texts, shape (N,)."""
     try:
         if labels.null_count:
-            raise ValueError("some are missing")
+            raise ValueError("values are missing")
         values = labels.to_numpy()
         ids: NDArray[np.int64] = values.astype(np.int64)
         if values.dtype.kind == "f" and (ids != values).any():
-            raise ValueError("some are not whole numbers")
+            raise ValueError("values are not integers")
     except (ValueError, TypeError, NotImplementedError) as error:
-        raise _unusable(f"{where}: column label holds no class ids: {error}.") from error
+        raise _unusable(
+            f"{where}: column label is invalid; expected class ids: {error}."
+        ) from error
     _check_range(ids, num_classes, where)
     return ids
 
@@ -398,22 +399,24 @@ def _check_range(ids: NDArray[np.int64], num_classes: int, where: str) -> None:
     bad = (ids < 0) | (ids >= num_classes)
     if bad.any():
         raise _unusable(
-            f"{where}: row {int(np.flatnonzero(bad)[0])} has label {int(ids[bad][0])}, outside "
-            f"0..{num_classes - 1} (as {int(bad.sum())} have)."
+            f"{where}: row {int(np.flatnonzero(bad)[0])} has label {int(ids[bad][0])}; expected "
+            f"0..{num_classes - 1} ({int(bad.sum())} invalid rows)."
         )
 
 
 def _multi_hot(labels: "pa.ChunkedArray", num_classes: int, where: str) -> NDArray[np.uint8]:
-    """Zeros and ones of a column of lists, which hold ids or one 0 or 1 per class; (N, K)."""
+    """One-hot targets of a column of lists (class ids, or K zeros and ones), shape (N, K)."""
     rows = labels.to_pylist()
     if rows and all(isinstance(row, str) for row in rows):
         try:
             rows = [json.loads(row) for row in rows]
         except ValueError as error:
-            raise _unusable(f"{where}: column label holds no lists: {error}.") from error
+            raise _unusable(
+                f"{where}: column label is invalid; expected lists: {error}."
+            ) from error
     targets = np.zeros((len(rows), num_classes), dtype=np.uint8)
     if not all(isinstance(row, list) and all(isinstance(v, int) for v in row) for row in rows):
-        raise _unusable(f"{where}: column label is not a list of class ids in every row.")
+        raise _unusable(f"{where}: column label is invalid; expected lists of class ids.")
     if is_one_hot(rows, num_classes):
         return np.array(rows, dtype=np.uint8)
     place = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
@@ -424,17 +427,17 @@ def _multi_hot(labels: "pa.ChunkedArray", num_classes: int, where: str) -> NDArr
 
 
 def _image(cell: Any, where: str) -> bytes:
-    found = cell.get("bytes") if isinstance(cell, Mapping) else cell
-    if not isinstance(found, bytes):
+    content = cell.get("bytes") if isinstance(cell, Mapping) else cell
+    if not isinstance(content, bytes):
         raise _unusable(f"{where} has no image.")
-    return found
+    return content
 
 
 def _two_of_composite(raw: Raw) -> Raw:
-    """Take the two grey images out of a composite: green is after, blue is before (paper, B.2)."""
+    """Split a composite into two grey images: green is after, blue is before (paper, B.2)."""
     pixels = decode.image(raw, 3)
     if pixels[:, :, 0].mean() > _RED:
-        raise _unusable(f"{raw.where} is not a composite of two images: its red band is not empty.")
+        raise _unusable(f"{raw.where} is not a composite of two images: the red band is not empty.")
     after = Raw(np.ascontiguousarray(pixels[:, :, 1:2]), f"{raw.where}, after")
     before = np.ascontiguousarray(pixels[:, :, 2:3])
     return Raw(before, f"{raw.where}, before", after=after, meta=raw.meta)

@@ -1,7 +1,7 @@
 """Records of the community ``mars-bench`` on Zenodo: one per task, with its folder as an archive.
 
-Records are found by their titles. ``.marsbench.json`` in a downloaded folder names the record and
-the archive; it is written last.
+Records are found by title. The manifest ``.marsbench.json`` in a downloaded folder names the record
+and the archive, and is written last.
 """
 
 import json
@@ -25,7 +25,7 @@ from marsbench.data.sources.annotations import ANNOTATIONS
 from marsbench.tasks.spec import TaskSpec, normalise
 
 API = "https://zenodo.org/api"
-"""Address of the service; `MARSBENCH_ZENODO_API` names another, such as a mirror."""
+"""Address of the API; `MARSBENCH_ZENODO_API` sets another, such as a mirror."""
 
 COMMUNITY = "mars-bench"
 
@@ -33,14 +33,14 @@ MARKER = ".marsbench.json"
 """Manifest of a downloaded folder."""
 
 MOST_PAGES = 100
-"""Pages of a community's list that are read."""
+"""Limit of pages read from the list of records."""
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 
 @dataclass(frozen=True)
 class Archive:
-    """Archive of a record: ``digest`` is ``md5:HEX``."""
+    """Archive of a Zenodo record; ``digest`` is ``md5:HEX``."""
 
     record: str
     title: str
@@ -52,17 +52,17 @@ class Archive:
 
 
 def api() -> str:
-    """Address of the service, without a slash at its end."""
+    """Address of the API, without a trailing slash."""
     return (os.environ.get("MARSBENCH_ZENODO_API") or API).rstrip("/")
 
 
 def folder(spec: TaskSpec) -> Path:
-    """Destination of a task's download."""
+    """Folder of a task's download."""
     return paths.home() / "data" / (spec.folder or spec.name)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Manifest of a downloaded folder; None of any other folder."""
+    """Manifest of a downloaded folder; None for other folders."""
     try:
         manifest = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -76,22 +76,22 @@ def is_ours(folder: Path) -> bool:
 
 
 def download(spec: TaskSpec) -> Path:
-    """Download a task's data unless they are present, and return their folder.
+    """Download a task's missing data, and return their folder.
 
-    Of several processes one works and the others wait. An interrupted download starts anew.
+    Concurrent processes wait for each other. An interrupted download starts anew.
 
     Raises:
         DataNotFoundError: If the task has no record.
         UnreachableError: If Zenodo does not answer.
-        DataError: If the record is not as published, or its archive cannot be unpacked.
+        DataError: If the layout of the record is unknown, or unpacking its archive fails.
     """
     target = folder(spec)
     if is_ours(target):
         return target
     if spec.zenodo_title is None:
         raise DataNotFoundError(
-            f"Task {spec.name} is not on Zenodo: it names no record.",
-            "Give the zenodo_title in a task of your own, or choose another source.",
+            f"Task {spec.name} is not on Zenodo: it has no zenodo_title.",
+            "Add zenodo_title to a task of your own, or choose another source.",
         )
     place = paths.home() / "downloads" / target.name
     with writing(place.parent):
@@ -105,7 +105,7 @@ def download(spec: TaskSpec) -> Path:
 def _download(spec: TaskSpec, target: Path, scratch: Path) -> Path:
     if target.exists():
         raise DataError(
-            f"{target} was not downloaded by marsbench, and is left as it is.",
+            f"{target} exists, but was not downloaded by marsbench.",
             f"Move it away to download the data, or use it: root={target}.",
         )
     archive = find_archive(spec)
@@ -123,9 +123,10 @@ def _with_manifest(spec: TaskSpec, archive: Archive, unpacked: Path) -> Path:
     if not places:
         entries = some(sorted(entry.name for entry in top.iterdir()))
         raise DataError(
-            f"Record {archive.record} ({archive.title}) holds no published layout: no "
-            f"{ANNOTATIONS} in {archive.name}, only {entries}.",
-            f"Is it the data of {spec.name}? Else arrange it by hand and give root=FOLDER.",
+            f"{archive.name} of record {archive.record} ({archive.title}) has an unknown layout: "
+            f"{entries}; expected {ANNOTATIONS}.",
+            f"If the record holds the data of {spec.name}, arrange them by hand and add "
+            "root=FOLDER.",
         )
     count, size = measure(places[0])
     manifest = {
@@ -146,9 +147,9 @@ def _with_manifest(spec: TaskSpec, archive: Archive, unpacked: Path) -> Path:
 
 
 def measure(folder: Path) -> tuple[int, int]:
-    """Count files and bytes of a task's folder, without the manifest and the lists of subsets.
+    """Count the files and bytes of a task's folder.
 
-    A user may add lists (`marsbench data subsets`).
+    The manifest and the lists of subsets are ignored: `marsbench data subsets` adds lists.
     """
     count = size = 0
     for where, names, files in os.walk(folder):
@@ -161,14 +162,14 @@ def measure(folder: Path) -> tuple[int, int]:
 
 
 def find_archive(spec: TaskSpec) -> Archive:
-    """Find a task's archive in the community's record of its title.
+    """Find a task's archive in the community's record with the task's title.
 
-    The title may hold more words; case and punctuation do not count. Of several archives the one
-    named like the task is taken.
+    The record's title may contain more words; case and punctuation are ignored. Among several
+    archives, the archive named like the task is chosen.
 
     Raises:
         DataNotFoundError: If no record has the title.
-        DataError: If several have, or the archive is ambiguous.
+        DataError: If the record or the archive is ambiguous.
         UnreachableError: If Zenodo does not answer.
     """
     title = spec.zenodo_title or ""
@@ -183,7 +184,7 @@ def find_archive(spec: TaskSpec) -> Archive:
         raise (DataError if matches else DataNotFoundError)(
             f"{len(matches)} records of the community {COMMUNITY} on {shown(api())} are titled "
             f"'{title}': {listed or records}.",
-            "Download the right one by hand and give root=ARCHIVE.",
+            "Download the right record by hand and add root=ARCHIVE.",
         )
     (hit,) = matches
     url = f"{api()}/records/{hit.get('id')}"
@@ -204,7 +205,7 @@ def _archive(spec: TaskSpec, record: Mapping[str, Any]) -> Archive:
         raise DataError(
             f"The archive of {spec.name} in record {record['id']} ({_title(record)}) is "
             f"ambiguous; its files are: {', '.join(files) or 'none'}.",
-            f"Download the right one by hand ({shown(api())}/records/{record['id']}) and give "
+            f"Download the right file by hand ({shown(api())}/records/{record['id']}) and add "
             "root=ARCHIVE.",
         )
     file = files[choices[0]]
@@ -220,8 +221,8 @@ def _archive(spec: TaskSpec, record: Mapping[str, Any]) -> Archive:
 
 
 def _hits() -> Iterator[Mapping[str, Any]]:
-    """Records of the community, page by page."""
-    # As it is: the service has refused other page sizes.
+    """Iterate over the community's records, page by page."""
+    # Default page size: Zenodo has refused others.
     url = f"{api()}/communities/{COMMUNITY}/records"
     for _ in range(MOST_PAGES):
         page = get_json(url)
@@ -242,5 +243,5 @@ def _title(hit: Mapping[str, Any]) -> str:
 def _not_understood(url: str) -> DataError:
     return DataError(
         f"The answer of {shown(url)} has an unknown form.",
-        "Has the service changed? Download the record by hand and give root=ARCHIVE.",
+        "Download the record by hand and add root=ARCHIVE.",
     )

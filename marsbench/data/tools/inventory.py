@@ -1,4 +1,4 @@
-"""What lies below ``MARSBENCH_HOME``: downloads, unpacked archives, decoded images."""
+"""Inventory of downloads, unpacked archives and decoded images."""
 
 import contextlib
 import os
@@ -18,27 +18,27 @@ from marsbench.tasks.catalog import TASKS
 from marsbench.tasks.spec import TaskSpec
 
 PART = ".part"
-"""End of the name of a folder that is being made or deleted, or was left so."""
+"""Suffix of unfinished or half-deleted folders."""
 
 ROOTS = "roots"
-"""Stands for archives and copies of URLs that were given as ``root=``, which are of no task."""
+"""Pseudo-task of the archives and URLs given as ``root=``."""
 
 OWN = "own folder"
-"""A folder that a user put among the downloads: it is never deleted."""
+"""Kind of a user's folder among the downloads; never deleted."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """One thing that is there.
+    """Entry of the inventory.
 
     Attributes:
-        task: Task it belongs to, or the name of its folder where no task is known.
+        task: Name of the task, else of the folder.
         what: huggingface, zenodo, own folder, partial download, decoded images, unpacked root.
-        path: Where it is.
+        path: Folder.
         size: Bytes on the disk.
-        revision: Commit or record; "" where there is none.
-        splits: Splits of the hub that are there whole.
-        problems: What is damaged or lacks, a line each; none means whole.
+        revision: Commit or record, or "".
+        splits: Complete splits of the hub.
+        problems: Damaged or missing files, a line each.
     """
 
     task: str
@@ -51,51 +51,53 @@ class Held:
 
 
 def inventory(tasks: Iterable[TaskSpec] = (), *, check: bool = False) -> list[Held]:
-    """List everything, by task.
+    """List all entries, by task.
 
     Args:
-        tasks: Custom tasks, whose folders would else not be known as theirs.
-        check: Whether to read every file of the hub and compare its checksum; without, sizes are
-            compared alone.
+        tasks: Custom tasks, to name their folders.
+        check: Whether to compare the checksums of hub files; sizes are always compared.
     """
     specs = [*TASKS.values(), *tasks]
-    found = [*_hub(specs, check=check), *_folders(specs), *_others(specs)]
-    return sorted(found, key=lambda held: (held.task, held.what, held.revision))
+    entries = [*_hub(specs, check=check), *_folders(specs), *_others(specs)]
+    return sorted(entries, key=lambda held: (held.task, held.what, held.revision))
 
 
 def clean(spec: TaskSpec | None, *, dry_run: bool = False) -> list[Held]:
-    """Delete a task's downloads and decoded images; a folder of the user's own stays.
+    """Delete a task's downloads and decoded images; a user's own folder is kept.
+
+    Hub files are deleted from the cache of the hub's client, which other tools share.
 
     Args:
-        spec: The task; None stands for what was unpacked or copied of ``root=``.
-        dry_run: Whether to delete nothing and only tell what would be.
+        spec: The task; None deletes the archives and copies of ``root=``.
+        dry_run: Return the entries without deleting them.
 
     Returns:
-        What was deleted.
+        Deleted entries.
 
     Raises:
-        DataError: If something cannot be deleted.
+        DataError: If deleting fails.
     """
     name = ROOTS if spec is None else spec.name
-    found = inventory([] if spec is None else [spec])
-    mine = [held for held in found if held.task == name and held.what != OWN]
-    if dry_run or not mine:
-        return mine
+    entries = inventory([] if spec is None else [spec])
+    entries = [held for held in entries if held.task == name and held.what != OWN]
+    if dry_run or not entries:
+        return entries
     try:
-        for held in mine:
+        for held in entries:
             if held.what != "huggingface":
                 _delete(held.path)
         if spec is not None and spec.hub_id is not None:
             hub_files.delete(spec.hub_id)
     except OSError as error:
         raise DataError(
-            f"{error.filename} cannot be deleted: {error.strerror}.", "Mend that, and try again."
+            f"{error.filename} cannot be deleted: {error.strerror}.",
+            "Check its permissions, and try again.",
         ) from error
-    return mine
+    return entries
 
 
 def _delete(folder: Path) -> None:
-    """Delete a folder; killed in between, what is left is listed and deleted the next time."""
+    """Delete a folder, renamed first: the next call deletes the rest of an interrupted one."""
     aside = folder.with_name(f"{folder.name.removesuffix(PART)}{PART}")
     if aside != folder:
         shutil.rmtree(aside, ignore_errors=True)
@@ -132,7 +134,7 @@ def _damaged(listing: Listing, splits: list[str]) -> list[str]:
     for file in track(files := listing.files(splits), f"Reading {listing.repo}", len(files)):
         path = listing.folder / file.path
         if file.digest is not None and (actual := other_digest(path, file.digest)):
-            problems.append(f"{path} is damaged: {actual}, not {file.digest}")
+            problems.append(f"{path} is damaged: checksum {actual}; expected {file.digest}")
     return problems
 
 
@@ -152,8 +154,8 @@ def _folders(specs: Sequence[TaskSpec]) -> Iterator[Held]:
         problems = []
         if (files, size) != (manifest.get("files"), manifest.get("bytes")):
             problems.append(
-                f"{folder}: {files} files of {size} bytes are there, {manifest.get('files')} of "
-                f"{manifest.get('bytes')} were unpacked"
+                f"{folder} has {files} files of {size} bytes; expected {manifest.get('files')} "
+                f"files of {manifest.get('bytes')} bytes"
             )
         record = str(manifest.get("record", ""))
         yield Held(task, "zenodo", folder, size, record, problems=tuple(problems))
@@ -174,12 +176,12 @@ def _others(specs: Sequence[TaskSpec]) -> Iterator[Held]:
 
 
 def _below(folder: Path) -> list[Path]:
-    """Folders in a folder."""
+    """Sorted subfolders of a folder; empty if missing."""
     return sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of the files below a folder, of links their own; 0 where there is none."""
+    """Bytes of all files below a folder, links not followed; 0 if missing."""
     total = 0
     for where, _, names in os.walk(folder):
         for name in names:

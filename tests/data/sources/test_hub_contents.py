@@ -96,7 +96,7 @@ def test_splits_whose_ids_mean_other_classes(server: Server, tmp_path: Path) -> 
     spec, local = publish(server, tmp_path)
     turned = repo_of(spec, local, names=local.class_names[::-1])
     server.repos[REPO].files |= {p: c for p, c in turned.files.items() if "/test-" in p}
-    with pytest.raises(DataError, match="give the classes other ids"):
+    with pytest.raises(DataError, match="have different class ids"):
         opened(spec)
 
 
@@ -108,7 +108,7 @@ def test_splits_whose_ids_mean_other_classes(server: Server, tmp_path: Path) -> 
             lambda t: t.set_column(1, "label", pa.array(["0"] * len(t))),
             "label is int64 in .* string",
         ),
-        (lambda t: t.replace_schema_metadata(None), "give the classes other ids"),
+        (lambda t: t.replace_schema_metadata(None), "have different class ids"),
     ],
     ids=["column", "type", "names"],
 )
@@ -187,7 +187,7 @@ def test_numbers_without_names(server: Server, tmp_path: Path) -> None:
         rewritten(server.repos[REPO], split, plain)
     hub = opened(spec)
     assert hub.class_names == ("0", "1", "2")
-    assert "called by their ids" in hub.notes[0]
+    assert "named by their ids" in hub.notes[0]
     np.testing.assert_array_equal(hub.rows("val").targets, local.rows("val").targets)
     # A user's own task says which class each id is.
     assert opened(replace(spec, path=Path("task.yaml"))).class_names == spec.class_names
@@ -201,11 +201,11 @@ def test_numbers_without_names(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("label", "message"),
     [
-        ([0, 1, 9] * 3, "has label 9, outside 0..2 "),
-        ([0, None, 1] * 3, "holds no class ids: some are missing"),
+        ([0, 1, 9] * 3, "has label 9; expected 0..2 "),
+        ([0, None, 1] * 3, "expected class ids: values are missing"),
         (["0", "1", "2"] * 3, None),
-        (["a", "b", "c"] * 3, "holds no class ids"),
-        ([0.0, 1.5, 1.0] * 3, "not whole numbers"),
+        (["a", "b", "c"] * 3, "expected class ids"),
+        ([0.0, 1.5, 1.0] * 3, "not integers"),
     ],
     ids=["outside", "missing", "text", "words", "fractions"],
 )

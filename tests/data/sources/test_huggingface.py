@@ -460,6 +460,6 @@ def test_without_network(server: Server, tmp_path: Path, monkeypatch: pytest.Mon
     go_offline(monkeypatch)
     server.forget()
     opened(spec, "few_shot_1")
-    with pytest.raises(DataError, match="OfflineModeIsEnabled"):
+    with pytest.raises(DataError, match="HF_HUB_OFFLINE forbids"):
         opened(spec)  # the full train split was not downloaded
     assert server.seen() == []

@@ -230,7 +230,7 @@ def test_auto_is_never_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_spectra_lie_beside_a_table_of_their_own(spec: TaskSpec) -> None:
     spec = make_spec(Kind.MULTILABEL, decode=Decode.SPECTRUM)
-    with pytest.raises(DataNotFoundError, match=r"no metadata\.csv"):
+    with pytest.raises(DataNotFoundError, match=r"metadata\.csv is missing"):
         open_source(spec, SourceName.LOCAL)
 
 
@@ -270,7 +270,7 @@ def test_ways_out_are_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataNotFoundError, match="add source=demo"):
         open_source(get_task("landmark_cls"))
-    with pytest.raises(DataNotFoundError, match="a task that has demo data"):
+    with pytest.raises(DataNotFoundError, match="a task with demo data"):
         open_source(make_spec())
 
 

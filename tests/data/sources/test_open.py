@@ -210,12 +210,12 @@ def test_auto_without_leave_to_download(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "how", "message"),
     [
-        (SourceName.HUGGINGFACE, {"root": "x"}, "takes no root"),
-        (SourceName.ZENODO, {"root": "x"}, "takes no root"),
-        (SourceName.DEMO, {"root": "x"}, "takes no root"),
-        (SourceName.ZENODO, {"revision": "v1"}, "revision=v1 is of the Hugging Face hub"),
-        (SourceName.LOCAL, {"revision": "v1"}, "revision=v1 is of the Hugging Face hub"),
-        (SourceName.AUTO, {"revision": "v1", "root": "x"}, "revision=v1 is of the Hugging Face"),
+        (SourceName.HUGGINGFACE, {"root": "x"}, "root=x has no effect"),
+        (SourceName.ZENODO, {"root": "x"}, "root=x has no effect"),
+        (SourceName.DEMO, {"root": "x"}, "root=x has no effect"),
+        (SourceName.ZENODO, {"revision": "v1"}, "revision=v1 applies to the Hugging Face hub"),
+        (SourceName.LOCAL, {"revision": "v1"}, "revision=v1 applies to the Hugging Face hub"),
+        (SourceName.AUTO, {"revision": "v1", "root": "x"}, "revision=v1 applies to the Hugging"),
     ],
 )
 def test_keys_a_source_has_no_use_for(
@@ -227,7 +227,7 @@ def test_keys_a_source_has_no_use_for(
 
 def test_a_task_that_is_published_nowhere(server: Server) -> None:
     spec = replace(TASKS["frost_cls"], hub_id=None, zenodo_title=None)
-    with pytest.raises(DataNotFoundError, match="is on no hub"):
+    with pytest.raises(DataNotFoundError, match="is not on the hub"):
         open_source(spec, SourceName.HUGGINGFACE)
     with pytest.raises(DataNotFoundError):
         open_source(spec, SourceName.ZENODO)
