@@ -24,11 +24,12 @@ from marsbench.models.detectors.torchvision import present_name
 from marsbench.models.encoders.classifier import build_classifier
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.zoo.catalog import get_model
-from marsbench.predict.predictor import Network, Predictor, objective_of
+from marsbench.predict.predictor import Network, Predictor
 from marsbench.results.store import MODEL
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import KINDS, Kind
 from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.training.loop.objectives.build import objective_of
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 

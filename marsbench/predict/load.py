@@ -16,7 +16,7 @@ from marsbench.models.modes import build_for_mode
 from marsbench.models.spec import ModelSpec
 from marsbench.models.zoo.catalog import get_model
 from marsbench.predict.checkpoints import SUFFIXES, from_hub, of_checkpoint
-from marsbench.predict.predictor import Network, Predictor, objective_of
+from marsbench.predict.predictor import Network, Predictor
 from marsbench.results.find import finished_run, in_store, unknown_run
 from marsbench.results.record import RunRecord
 from marsbench.results.store import MODEL, RECORD
@@ -24,6 +24,7 @@ from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import KINDS, Kind
 from marsbench.tasks.spec import Decode, TaskSpec
 from marsbench.training import provenance
+from marsbench.training.loop.objectives.build import objective_of
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 

@@ -1,17 +1,16 @@
 """A model ready to predict: fed with images in [0, 1], read as probabilities or boxes."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marsbench.config.schema import Bands, LossName
+from marsbench.config.schema import Bands
 from marsbench.metrics.boxes import PredictedBoxes
-from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import TaskSpec
-from marsbench.training.loop.losses.labels import Objective
+from marsbench.training.loop.objectives.base import LogitObjective, Objective
 
 
 class Network(Protocol):
@@ -37,9 +36,9 @@ class Predictor:
         classes: K class names by id.
         side: Side of its input in pixels.
         origin: The run's id, or the checkpoint, for people.
-        bands: Of images of more than three bands, which.
-        objective: Turns a classifier's logits into probabilities; None of other kinds.
+        objective: Turns logits into probabilities.
         version: Changes with the weights.
+        bands: Of images of more than three bands, which.
         notes: What a user should know of it.
     """
 
@@ -48,16 +47,14 @@ class Predictor:
     classes: tuple[str, ...]
     side: int
     origin: str
+    objective: Objective
     version: str = ""
     bands: Bands = Bands.RGB
-    objective: Objective | None = None
     notes: tuple[str, ...] = ()
 
     def label(self, image: Tensor) -> Tensor:
         """Class probabilities (B, K) of images (B, C, side, side) in [0, 1]."""
-        if self.objective is None:
-            raise TypeError(f"{self.task.name} has no labels")
-        return self.objective.probabilities(self.model(image))
+        return self._probabilities(self.model(image))
 
     def segment(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         """Class probabilities of pixels (B, K, *size) of images (B, C, side, side) in [0, 1].
@@ -67,17 +64,11 @@ class Predictor:
         logits: Tensor = self.model(image).float()
         if logits.shape[-2:] != size:
             logits = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-        return torch.softmax(logits, dim=1)
+        return self._probabilities(logits)
 
     def detect(self, image: Tensor) -> list[PredictedBoxes]:
         """Objects in images (B, C, side, side) in [0, 1], in pixels of the model's input."""
         return [detections.numpy() for detections in self.model(image)]
 
-
-def objective_of(
-    kind: Kind, loss: LossName, num_classes: int, num_outputs: int
-) -> Objective | None:
-    """Say how a classifier's logits become probabilities; None of other kinds."""
-    if not kind.is_classification:
-        return None
-    return Objective(kind, loss, num_classes, num_outputs)
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        return cast(LogitObjective, self.objective).probabilities(logits)

@@ -96,7 +96,7 @@ class KindInfo:
     """Training and judging of tasks of one kind.
 
     Attributes:
-        loss: Name of the loss in `marsbench.training.loop.losses.labels`.
+        loss: Default loss; see `marsbench.config.schema.LossName`.
         headline: The metric a task of this kind is judged by, unless the task names another.
         num_classes: Smallest and largest number of classes; None is no limit.
     """

@@ -17,7 +17,6 @@ from marsbench.base.progress import tell
 from marsbench.config.schema import Protocol
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.dataset import MarsDataset
-from marsbench.data.imbalance import Balance
 from marsbench.models.base import Model
 from marsbench.models.build import count_parameters
 from marsbench.models.spec import Library
@@ -34,10 +33,9 @@ from marsbench.training.loop.allocator import keep_freed_memory
 from marsbench.training.loop.devices import device_name, peak_memory
 from marsbench.training.loop.evaluation import evaluate, save_predictions
 from marsbench.training.loop.fitting import fit, load_chosen
-from marsbench.training.loop.losses.labels import Objective
 from marsbench.training.loop.memory import within_memory
 from marsbench.training.loop.module import MarsModule
-from marsbench.training.loop.objectives import BoxObjective, MaskObjective
+from marsbench.training.loop.objectives.build import objective_of
 from marsbench.training.loop.trainer import leave_group, make_trainer, process_rank, quiet, restored
 from marsbench.training.parts import Part, parts_of
 from marsbench.training.provenance import config_text, describe_weights, record_of, save_model
@@ -205,7 +203,13 @@ def build_module(plan: Plan, part: Part | None = None) -> MarsModule:
         model.compile()
     return MarsModule(
         model,
-        _objective(plan, balance),
+        objective_of(
+            plan.task.kind,
+            plan.loss,
+            len(plan.source.class_names),
+            plan.num_outputs,
+            balance.class_weights,
+        ),
         config,
         augment=plan.augment,
         num_draws=len(balance.draws),
@@ -221,14 +225,3 @@ def start_at_frequencies(model: Model, plan: Plan, part: Part | None) -> None:
     head: Any = model.get_submodule("head")
     with torch.no_grad():
         head.bias.copy_(torch.from_numpy(np.log(shares / (1 - shares))).to(head.bias))
-
-
-def _objective(plan: Plan, balance: Balance) -> Objective | MaskObjective | BoxObjective:
-    num_classes = len(plan.source.class_names)
-    if plan.task.kind is Kind.SEGMENTATION:
-        return MaskObjective(plan.loss, num_classes)
-    if plan.task.kind is Kind.DETECTION:
-        return BoxObjective()
-    return Objective(
-        plan.task.kind, plan.loss, num_classes, plan.num_outputs, balance.class_weights
-    )

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from marsbench.config.schema import LossName
 from marsbench.models.detectors.base import Detections
-from marsbench.predict.predictor import Predictor, objective_of
+from marsbench.predict.predictor import Predictor
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.training.loop.objectives.build import objective_of
 from tests.fakes import make_spec
 
 MASKS = make_spec(

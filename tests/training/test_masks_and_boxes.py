@@ -15,7 +15,7 @@ from PIL import Image
 
 import marsbench
 from marsbench.base.errors import ConfigError, DataError
-from marsbench.config.schema import Mode, RunConfig
+from marsbench.config.schema import LossName, Mode, RunConfig
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.sources.local import LocalSource
 from marsbench.metrics import scoring
@@ -30,7 +30,8 @@ from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import Decode, TaskSpec
 from marsbench.training import building
 from marsbench.training.loop.callbacks import ProgressBar
-from marsbench.training.loop.objectives import BoxObjective, confusion
+from marsbench.training.loop.objectives.boxes import BoxObjective
+from marsbench.training.loop.objectives.masks import confusion
 from tests.fakes import make_spec, write_folder, write_spec
 
 MASKS = "smp:unet/tu-test_resnet"
@@ -226,13 +227,15 @@ def test_the_loss_of_detectors_does_not_hang_on_the_batch() -> None:
     labels = [torch.zeros(len(b), dtype=torch.int64) for b in boxes]
     size = torch.full((4, 2), 64)
 
+    objective = BoxObjective(Kind.DETECTION, LossName.MODEL, 1, 1)
+
     def loss_of(*parts: slice) -> torch.Tensor:
         batches = (
             {"image": image[p], "boxes": boxes[p], "labels": labels[p], "size": size[p]}
             for p in parts
         )
         with torch.no_grad():
-            found = [BoxObjective().observe(model, b)["loss"] for b in batches]
+            found = [objective.observe(model, b)["loss"] for b in batches]
         return torch.cat([torch.as_tensor(one) for one in found])
 
     whole = loss_of(slice(0, 4))

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from marsbench.base.errors import MarsbenchError, TrainingError
 from marsbench.base.progress import steps
-from marsbench.config.schema import Augment, LossName, OptimName, Precision
+from marsbench.config.schema import Augment, OptimName, Precision
 from marsbench.data.imbalance import every_position
 from marsbench.metrics import scoring
 from marsbench.plan.resolve import Plan
 from marsbench.plan.sharing import bank_of
 from marsbench.results.record import Outcome
 from marsbench.results.store import Store
-from marsbench.tasks.kinds import Kind
 from marsbench.training.failures import explain, is_out_of_memory
 from marsbench.training.frozen.features import Encoded, Encoder
 from marsbench.training.frozen.heads import FittedHead, Head, Samples, logits_of
@@ -31,8 +30,8 @@ from marsbench.training.frozen.writing import HeldRun, begin, keep, refuse, refu
 from marsbench.training.gallery import gallery
 from marsbench.training.loop.devices import device_name, peak_memory
 from marsbench.training.loop.evaluation import Predictions
-from marsbench.training.loop.losses.labels import Objective
 from marsbench.training.loop.module import MONITOR
+from marsbench.training.loop.objectives.labels import LabelObjective
 from marsbench.training.parts import Part, Section, parts_of
 from marsbench.training.provenance import (
     Surroundings,
@@ -330,7 +329,7 @@ class _Bank:
         )
 
     def _predict(
-        self, plan: Plan, fitted: FittedHead, section: Section, objective: Objective
+        self, plan: Plan, fitted: FittedHead, section: Section, objective: LabelObjective
     ) -> Predictions:
         """Predict samples with a head and score it."""
         rows = plan.source.rows(section.split)
@@ -382,16 +381,14 @@ def _head(plan: Plan, part: Part) -> Head:
     )
 
 
-def _objective(plan: Plan, part: Part) -> Objective:
+def _objective(plan: Plan, part: Part) -> LabelObjective:
     choices = plan.task.kind, plan.loss, len(plan.source.class_names), plan.num_outputs
     weights = part.balance.class_weights
-    return _unweighted(*choices) if weights is None else Objective(*choices, weights)
+    return _unweighted(*choices) if weights is None else LabelObjective(*choices, weights)
 
 
-@lru_cache(maxsize=64)
-def _unweighted(kind: Kind, loss: LossName, num_classes: int, num_outputs: int) -> Objective:
-    """One for all heads of a kind: it holds nothing, and building a module takes its time."""
-    return Objective(kind, loss, num_classes, num_outputs)
+# Shared by all heads of a kind: it holds no tensor, and building a module takes its time.
+_unweighted = lru_cache(maxsize=64)(LabelObjective)
 
 
 def _positions(section: Section, length: int) -> NDArray[np.int64]:

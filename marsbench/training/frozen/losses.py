@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from marsbench.config.schema import LossName
 from marsbench.tasks.kinds import Kind
-from marsbench.training.loop.losses.labels import Objective
+from marsbench.training.loop.objectives.labels import LabelObjective
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +20,7 @@ class HeadLoss:
         objective: The loss of one head, as in training image by image.
     """
 
-    objective: Objective
+    objective: LabelObjective
 
     @property
     def kind(self) -> Hashable:

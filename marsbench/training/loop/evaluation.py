@@ -7,18 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.dataset import MarsDataset
 from marsbench.metrics import scoring
-from marsbench.metrics.boxes import NO_BOXES, PredictedBoxes
 from marsbench.results.store import PREDICTIONS
-from marsbench.training.loop.losses.labels import Objective
 from marsbench.training.loop.module import MarsModule
-from marsbench.training.loop.objectives import MaskObjective, Observed
 from marsbench.training.loop.trainer import interruptible
 
 MAPS = "maps"
@@ -64,7 +60,7 @@ def evaluate(
     # It is not attached to a trainer that is handed a loader.
     data.trainer = trainer
     objective = module.objective
-    if isinstance(objective, MaskObjective) and folder is not None and dataset.split == "test":
+    if folder is not None and dataset.split == "test":
         objective.keep = _map_writer(folder / MAPS)
     with dataset.averaged(module.config.draws):
         interruptible(
@@ -72,38 +68,12 @@ def evaluate(
             lambda: trainer.predict(module, data.ordered(dataset), return_predictions=False),
         )
     outputs = module.take_outputs()
-    columns = _columns(objective, dataset, outputs)
+    columns = objective.columns(dataset, outputs)
     found = scoring.score(dataset.spec.kind, columns, dataset.class_names)
     columns |= meta_of(dataset)
     found["loss"] = float(objective.val_loss(outputs))
-    if isinstance(objective, MaskObjective):
-        objective.keep = None
+    objective.keep = None
     return Predictions(list(dataset.sample_ids), columns, found)
-
-
-def _columns(objective: Any, dataset: MarsDataset, outputs: Observed) -> dict[str, list[Any]]:
-    if isinstance(objective, Objective):
-        # Scored from the float32 that is stored, so that re-scoring gives the same numbers.
-        logits = torch.as_tensor(outputs["logits"])
-        scores = objective.probabilities(logits).cpu().numpy().astype(np.float32)
-        labels: dict[str, list[Any]] = {"target": list(dataset.targets), "scores": list(scores)}
-        if dataset.rendering is not None:
-            labels["instrument"] = [
-                str(dataset.samples[int(i)].meta.get("instrument", "")) for i in dataset.indices
-            ]
-        return labels
-    if isinstance(objective, MaskObjective):
-        confusions = torch.as_tensor(outputs["confusion"]).cpu().numpy()
-        return {"confusion": list(confusions.reshape(len(confusions), -1))}
-    truths = [dataset.samples[int(i)].boxes or NO_BOXES for i in dataset.indices]
-    found: list[PredictedBoxes] = list(outputs["detections"])
-    return {
-        "target_boxes": [truth.xyxy.tolist() for truth in truths],
-        "target_labels": [truth.labels.tolist() for truth in truths],
-        "boxes": [predicted.xyxy.tolist() for predicted in found],
-        "scores": [predicted.scores.tolist() for predicted in found],
-        "labels": [predicted.labels.tolist() for predicted in found],
-    }
 
 
 def meta_of(dataset: MarsDataset) -> dict[str, list[Any]]:

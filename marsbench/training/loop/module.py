@@ -14,8 +14,7 @@ from marsbench.config.schema import Augment, OptimName, Precision, RunConfig, Sc
 from marsbench.data.datamodule import check_batch
 from marsbench.data.transforms import finish_batch
 from marsbench.models.base import Model
-from marsbench.training.loop.losses.labels import Objective
-from marsbench.training.loop.objectives import BoxObjective, MaskObjective, Observed
+from marsbench.training.loop.objectives.base import Objective, Observed
 
 MONITOR = "val/loss"
 """What early stopping, the choice of checkpoint and the plateau schedule watch (paper, C.4)."""
@@ -40,7 +39,7 @@ class MarsModule(pl.LightningModule):
     def __init__(
         self,
         model: Model,
-        objective: Objective | MaskObjective | BoxObjective,
+        objective: Objective,
         config: RunConfig,
         *,
         augment: Augment,

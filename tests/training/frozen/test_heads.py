@@ -18,7 +18,7 @@ from marsbench.tasks.kinds import Kind
 from marsbench.training.frozen.heads import FittedHead, Head, Samples, fit_block, logits_of
 from marsbench.training.frozen.losses import HeadLoss
 from marsbench.training.frozen.turns import blocks_of, fit_heads, turns_of
-from marsbench.training.loop.losses.labels import Objective
+from marsbench.training.loop.objectives.labels import LabelObjective
 
 N, F, K = 60, 7, 4
 OBJECTIVES = {
@@ -30,10 +30,10 @@ OBJECTIVES = {
 }
 
 
-def objective_of(name: str, *, weighed: bool = False) -> Objective:
+def objective_of(name: str, *, weighed: bool = False) -> LabelObjective:
     kind, loss, classes, outputs = OBJECTIVES[name]
     weights = np.linspace(0.5, 2.0, classes) if weighed else None
-    return Objective(kind, loss, classes, outputs, weights).double()
+    return LabelObjective(kind, loss, classes, outputs, weights).double()
 
 
 def samples_of(name: str, views: int = 1) -> dict[str, Samples]:
@@ -54,7 +54,7 @@ def samples_of(name: str, views: int = 1) -> dict[str, Samples]:
     return found
 
 
-def head_of(objective: Objective, **values: Any) -> Head:
+def head_of(objective: LabelObjective, **values: Any) -> Head:
     base: dict[str, Any] = {
         "train": np.arange(N),
         "draws": np.arange(N),
@@ -168,7 +168,7 @@ def val_logits(fitted: FittedHead, samples: dict[str, Samples]) -> torch.Tensor:
     return logits_of(fitted, samples["val"].features[0])
 
 
-def grid(objective: Objective) -> list[Head]:
+def grid(objective: LabelObjective) -> list[Head]:
     """Heads that differ in everything a sweep varies."""
     few = np.array([3, 5, 8, 13, 21, 34, 55])
     rng = np.random.default_rng(1)

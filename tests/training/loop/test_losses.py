@@ -6,21 +6,15 @@ from torch.nn import functional
 
 from marsbench.config.schema import LossName
 from marsbench.tasks.kinds import Kind
-from marsbench.training.loop.losses.labels import Objective
+from marsbench.training.loop.objectives.labels import LabelObjective
 
 LOGITS = torch.tensor([[1.0, -0.5, 0.2], [0.1, 2.0, -1.0], [0.3, 0.2, 0.1], [-2.0, 0.0, 1.0]])
 LABELS = torch.tensor([0, 1, 2, 1])
 CE, BCE = LossName.CROSS_ENTROPY, LossName.BINARY_CROSS_ENTROPY
 
 
-@pytest.mark.parametrize("loss", [LossName.GENERALIZED_DICE, LossName.MODEL, LossName.COMBINED])
-def test_losses_of_masks_are_none_of_labels(loss: LossName) -> None:
-    with pytest.raises(ValueError, match=f"{loss} is no loss of labels"):
-        Objective(Kind.BINARY, loss, 2, 2)
-
-
 def test_cross_entropy_is_the_log_loss_of_its_probabilities() -> None:
-    objective = Objective(Kind.MULTICLASS, CE, 3, 3)
+    objective = LabelObjective(Kind.MULTICLASS, CE, 3, 3)
     chances = objective.probabilities(LOGITS)
     expected = log_loss(LABELS, torch.softmax(LOGITS.double(), 1), labels=[0, 1, 2])
     assert chances.sum(1) == pytest.approx(torch.ones(4))
@@ -31,15 +25,15 @@ def test_one_node_and_two_nodes_of_opposite_sign_are_one_model() -> None:
     """BCE of one node z is cross entropy of the nodes (0, z)."""
     z = torch.tensor([[0.4], [-1.3], [2.2]])
     labels = torch.tensor([1, 0, 0])
-    one = Objective(Kind.BINARY, BCE, 2, 1)
-    two = Objective(Kind.BINARY, CE, 2, 2)
+    one = LabelObjective(Kind.BINARY, BCE, 2, 1)
+    two = LabelObjective(Kind.BINARY, CE, 2, 2)
     pair = torch.cat([torch.zeros_like(z), z], dim=1)
     assert one(z, labels) == pytest.approx(two(pair, labels))
     assert one.probabilities(z).numpy() == pytest.approx(two.probabilities(pair).numpy())
 
 
 def test_two_nodes_with_binary_cross_entropy() -> None:
-    objective = Objective(Kind.BINARY, BCE, 2, 2)
+    objective = LabelObjective(Kind.BINARY, BCE, 2, 2)
     logits, labels = LOGITS[:, :2], torch.tensor([0, 1, 1, 0])
     wanted = functional.one_hot(labels, 2).float()
     expected = functional.binary_cross_entropy_with_logits(logits, wanted)
@@ -54,7 +48,7 @@ def test_two_nodes_with_binary_cross_entropy() -> None:
 
 
 def test_multilabel_probabilities_are_per_label() -> None:
-    objective = Objective(Kind.MULTILABEL, BCE, 3, 3)
+    objective = LabelObjective(Kind.MULTILABEL, BCE, 3, 3)
     labels = torch.tensor([[1.0, 0, 0], [0, 1, 1], [0, 0, 0], [1, 1, 1]])
     expected = functional.binary_cross_entropy_with_logits(LOGITS, labels)
     assert objective(LOGITS, labels).mean() == pytest.approx(expected)
@@ -64,8 +58,8 @@ def test_multilabel_probabilities_are_per_label() -> None:
 @pytest.mark.parametrize("loss", [CE, BCE])
 def test_class_weights_count_in_training_and_not_in_the_plain_loss(loss: LossName) -> None:
     weights = np.array([3.0, 0.5, 1.0])
-    weighed = Objective(Kind.MULTICLASS, loss, 3, 3, weights)
-    plain = Objective(Kind.MULTICLASS, loss, 3, 3)
+    weighed = LabelObjective(Kind.MULTICLASS, loss, 3, 3, weights)
+    plain = LabelObjective(Kind.MULTICLASS, loss, 3, 3)
     factors = torch.tensor([3.0, 0.5, 1.0, 0.5])
     assert weighed(LOGITS, LABELS) == pytest.approx(plain(LOGITS, LABELS) * factors)
     assert torch.equal(weighed.plain(LOGITS, LABELS), plain(LOGITS, LABELS))
@@ -75,13 +69,13 @@ def test_class_weights_count_in_training_and_not_in_the_plain_loss(loss: LossNam
 def test_multilabel_weights_count_for_the_positives() -> None:
     labels = torch.tensor([[1.0, 0, 0], [0, 1, 1], [0, 0, 0], [1, 1, 1]])
     weights = np.array([2.0, 1.0, 5.0])
-    weighed = Objective(Kind.MULTILABEL, BCE, 3, 3, weights)
+    weighed = LabelObjective(Kind.MULTILABEL, BCE, 3, 3, weights)
     plain = functional.binary_cross_entropy_with_logits(LOGITS, labels, reduction="none")
     factors = torch.where(labels > 0, torch.tensor(weights).float(), 1.0)
     assert weighed(LOGITS, labels) == pytest.approx((plain * factors).mean(1))
 
 
 def test_half_precision_is_widened_and_double_kept() -> None:
-    objective = Objective(Kind.MULTICLASS, CE, 3, 3)
+    objective = LabelObjective(Kind.MULTICLASS, CE, 3, 3)
     assert objective(LOGITS.bfloat16(), LABELS).dtype == torch.float32
     assert objective(LOGITS.double(), LABELS).dtype == torch.float64

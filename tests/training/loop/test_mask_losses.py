@@ -3,18 +3,34 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 from torch import Tensor
 from torch.nn import functional
 
-from marsbench.training.loop.losses.masks import (
+from marsbench.config.schema import LossName
+from marsbench.tasks.kinds import Kind
+from marsbench.training.loop.objectives.masks import (
     DICE_WEIGHTS,
-    LOSSES,
     SMOOTHING,
-    SegmentationObjective,
+    MaskObjective,
     cross_entropy,
     generalized_dice,
 )
+
+LOSSES = (
+    "cross_entropy",
+    "generalized_dice",
+    "generalized_dice_simple",
+    "generalized_dice_linear",
+    "combined",
+)
+
+
+def objective_of(
+    loss: str, num_classes: int, weights: NDArray[np.float64] | None = None
+) -> MaskObjective:
+    return MaskObjective(Kind.SEGMENTATION, LossName(loss), num_classes, num_classes, weights)
 
 
 def batch(seed: int = 0, k: int = 4, ignored: float = 0.2) -> tuple[Tensor, Tensor]:
@@ -68,7 +84,7 @@ def test_cross_entropy_equals_sklearn_and_torch() -> None:
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_samples_do_not_touch_each_other(loss: str) -> None:
-    objective = SegmentationObjective(loss, 4)
+    objective = objective_of(loss, 4)
     logits, masks = batch()
     together = objective(logits, masks)
     assert together.shape == (3,)
@@ -81,7 +97,7 @@ def test_samples_do_not_touch_each_other(loss: str) -> None:
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_ignored_pixels_count_nowhere(loss: str, seed: int) -> None:
-    objective = SegmentationObjective(loss, 4)
+    objective = objective_of(loss, 4)
     logits, masks = batch(seed, ignored=0.4)
     changed = torch.where((masks == 255)[:, None], 50 * torch.randn_like(logits), logits)
     changed.requires_grad_(True)
@@ -96,7 +112,7 @@ def test_ignored_pixels_count_nowhere(loss: str, seed: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_gradients_are_finite_at_the_edges(loss: str, dtype: torch.dtype) -> None:
     """Perfect, perfectly wrong, one class alone, one pixel, nothing counted."""
-    objective = SegmentationObjective(loss, 3)
+    objective = objective_of(loss, 3)
     truth = torch.randint(0, 3, (1, 32, 32), generator=torch.Generator().manual_seed(0))
     single = torch.zeros(1, 32, 32, dtype=torch.int64)
     lone = torch.full((1, 32, 32), 255)
@@ -167,31 +183,29 @@ def test_class_weights_count_in_training_and_not_in_the_plain_loss() -> None:
     logits, masks = batch(ignored=0)
     weights = np.array([2.0, 0.5, 1.0, 0.5])
     for loss in ("cross_entropy", "combined"):
-        weighed, plain = SegmentationObjective(loss, 4, weights), SegmentationObjective(loss, 4)
+        weighed, plain = objective_of(loss, 4, weights), objective_of(loss, 4)
         assert torch.equal(weighed.plain(logits, masks), plain(logits, masks))
         assert not weighed.state_dict()
         pixels = functional.cross_entropy(logits, masks, reduction="none")
         factors = torch.tensor(weights)[masks] - 1
         wanted = plain(logits, masks) + (pixels * factors).mean((1, 2))
         assert weighed(logits, masks).tolist() == pytest.approx(wanted.tolist())
-    dice = SegmentationObjective("generalized_dice", 4, weights)
+    dice = objective_of("generalized_dice", 4, weights)
     assert torch.equal(dice(logits, masks), generalized_dice(logits, masks))
 
 
 def test_names() -> None:
     logits, masks = batch()
-    found = {name: SegmentationObjective(name, 4)(logits, masks) for name in LOSSES}
+    found = {name: objective_of(name, 4)(logits, masks) for name in LOSSES}
     assert torch.equal(found["generalized_dice"], generalized_dice(logits, masks, "square"))
     assert torch.equal(found["generalized_dice_simple"], generalized_dice(logits, masks, "simple"))
     assert torch.equal(found["generalized_dice_linear"], generalized_dice(logits, masks, "linear"))
     assert torch.equal(found["combined"], found["cross_entropy"] + found["generalized_dice"])
-    with pytest.raises(ValueError, match="dice is none of cross_entropy"):
-        SegmentationObjective("dice", 4)
 
 
 def test_probabilities_and_digits() -> None:
     logits, masks = batch()
-    objective = SegmentationObjective("combined", 4)
+    objective = objective_of("combined", 4)
     chances = objective.probabilities(logits.bfloat16())
     assert chances.dtype == torch.float32
     assert chances.sum(1).flatten().tolist() == pytest.approx([1.0] * 90)
@@ -204,7 +218,7 @@ def test_probabilities_and_digits() -> None:
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_descending_learns_the_mask(loss: str) -> None:
-    objective = SegmentationObjective(loss, 4)
+    objective = objective_of(loss, 4)
     logits, masks = batch()
     logits = logits.requires_grad_(True)
     optimizer = torch.optim.Adam([logits], lr=0.1)

@@ -4,31 +4,22 @@ Pixels of the ignored value count nowhere: not as targets, and not in what a cla
 adds up to. Arithmetic is in float32 at least, since half precision cannot count pixels.
 """
 
-import numpy as np
+from typing import Any
+
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marsbench.training.loop.losses.labels import widened
-
-IGNORE = 255
-"""The value of mask pixels that count nowhere."""
+from marsbench.config.schema import LossName
+from marsbench.data.dataset import MarsDataset
+from marsbench.metrics.masks import IGNORE
+from marsbench.training.loop.objectives.base import LogitObjective, Observed, widened
 
 SMOOTHING = 1e-5
 """Added to both sides of a Dice ratio, as in the paper."""
 
 DICE_WEIGHTS = ("square", "simple", "linear")
 """How generalised Dice weighs a class of volume v: 1/v^2, 1/v, 1."""
-
-LOSSES = (
-    "cross_entropy",
-    "generalized_dice",
-    "generalized_dice_simple",
-    "generalized_dice_linear",
-    "combined",
-)
-"""The losses of the paper; ``generalized_dice`` has square weights."""
 
 
 def cross_entropy(
@@ -104,58 +95,71 @@ def _dice_factors(volume: Tensor, weights: str) -> Tensor:
     return torch.where(present, factors, factors.amax(dim=1, keepdim=True))
 
 
-class SegmentationObjective(nn.Module):
-    """Loss of every image, and probabilities, from logits.
+class MaskObjective(LogitObjective):
+    """Trains on masks at the size of the model's input, and judges at the size of the truth.
 
-    Args:
-        loss: One of `LOSSES`; ``combined`` is cross entropy plus ``generalized_dice``.
-        num_classes: K.
-        class_weights: float (K,), 1 on average; for cross entropy, since generalised Dice weighs
-            the classes itself.
-
-    The weights count in `forward`, for training, alone; `plain` leaves them out.
-
-    Raises:
-        ValueError: If there is no such loss.
+    Class weights are those of cross entropy: generalised Dice weighs the classes itself.
     """
-
-    weights: Tensor | None
-
-    def __init__(
-        self, loss: str, num_classes: int, class_weights: NDArray[np.float64] | None = None
-    ) -> None:
-        super().__init__()
-        if loss not in LOSSES:
-            raise ValueError(f"loss {loss} is none of {', '.join(LOSSES)}")
-        self.loss, self.num_classes = loss, num_classes
-        weights = None if class_weights is None else torch.tensor(class_weights).float()
-        # Not in checkpoints: it follows from the data.
-        self.register_buffer("weights", weights, persistent=False)
-
-    def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
-        """Give the loss of every image, weighed by class.
-
-        Args:
-            logits: float (B, K, H, W).
-            masks: int64 (B, H, W), class ids or `IGNORE`.
-
-        Returns:
-            float (B,); their mean is the loss of the batch.
-        """
-        return self._losses(logits, masks, self.weights)
-
-    def plain(self, logits: Tensor, masks: Tensor) -> Tensor:
-        """Give the loss of every image, all classes alike; shapes as in `forward`."""
-        return self._losses(logits, masks, None)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Turn logits (B, K, H, W) into float32 probabilities that add up to one over K."""
         return torch.softmax(logits.float(), dim=1)
 
-    def _losses(self, logits: Tensor, masks: Tensor, weights: Tensor | None) -> Tensor:
-        if self.loss == "cross_entropy":
-            return cross_entropy(logits, masks, weights)
-        if self.loss == "combined":
-            return cross_entropy(logits, masks, weights) + generalized_dice(logits, masks)
-        _, _, kind = self.loss.partition("generalized_dice_")
-        return generalized_dice(logits, masks, kind or "square")
+    def train_losses(self, model: nn.Module, batch: dict[str, Any]) -> Tensor:
+        """Loss of every sample, (B,)."""
+        losses: Tensor = self(model(batch["image"]), batch["mask"])
+        return losses
+
+    def observe(self, model: nn.Module, batch: dict[str, Any]) -> Observed:
+        """Predict a batch; keep each sample's loss and its confusion matrix (K, K)."""
+        logits = model(batch["image"])
+        confusions = []
+        for i, truth in enumerate(batch["truth"]):
+            classes = _at_size(logits[i], (truth.shape[0], truth.shape[1])).argmax(dim=0)
+            confusions.append(confusion(truth.long(), classes, self.num_classes))
+            if self.keep is not None:
+                self.keep(batch["sample_id"][i], classes.to(torch.uint8).cpu().numpy())
+        return {"loss": self.plain(logits, batch["mask"]), "confusion": torch.stack(confusions)}
+
+    def columns(self, dataset: MarsDataset, outputs: Observed) -> dict[str, list[Any]]:
+        """Column ``confusion``: pixels by class in the truth and the prediction, (K * K,)."""
+        confusions = torch.as_tensor(outputs["confusion"]).cpu().numpy()
+        return {"confusion": list(confusions.reshape(len(confusions), -1))}
+
+    def losses(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """Loss of every image, (B,); ``combined`` is cross entropy plus ``generalized_dice``."""
+        if self.loss is LossName.CROSS_ENTROPY:
+            return cross_entropy(logits, targets, weights)
+        if self.loss is LossName.COMBINED:
+            return cross_entropy(logits, targets, weights) + generalized_dice(logits, targets)
+        _, _, weighing = self.loss.partition("generalized_dice_")
+        return generalized_dice(logits, targets, weighing or "square")
+
+
+def _at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring logits (K, S, S) to the size of the image before it was resized."""
+    if logits.shape[-2:] == size:
+        return logits
+    return functional.interpolate(
+        logits[None].float(), size=size, mode="bilinear", align_corners=False
+    )[0]
+
+
+def confusion(truth: Tensor, classes: Tensor, num_classes: int, ignore: int = IGNORE) -> Tensor:
+    """Count pixels by class id in the truth (rows) and in the prediction (columns).
+
+    Args:
+        truth: int64 (H, W).
+        classes: int64 (H, W).
+        num_classes: K.
+        ignore: Id of pixels of the truth that do not count.
+
+    Returns:
+        int64 (K, K).
+    """
+    counted = truth != ignore
+    pairs = truth[counted] * num_classes + classes[counted]
+    # Not bincount: on a GPU it is not deterministic.
+    counts = torch.zeros(num_classes**2, dtype=torch.int64, device=truth.device)
+    ones = torch.ones_like(pairs)
+    return counts.scatter_add_(0, pairs, ones).view(num_classes, num_classes)

@@ -1,1 +1,0 @@
-"""Losses of label and mask tasks."""

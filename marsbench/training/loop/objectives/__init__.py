@@ -1,0 +1,1 @@
+"""Objectives: the loss of a kind of task, and the outputs that evaluation keeps."""

@@ -1,0 +1,29 @@
+"""One objective per kind of task."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.config.schema import LossName
+from marsbench.tasks.kinds import BOXES, LABELS, MASKS, Kind
+from marsbench.training.loop.objectives.base import Objective
+from marsbench.training.loop.objectives.boxes import BoxObjective
+from marsbench.training.loop.objectives.labels import LabelObjective
+from marsbench.training.loop.objectives.masks import MaskObjective
+
+OBJECTIVES: dict[Kind, type[Objective]] = {
+    **dict.fromkeys(LABELS, LabelObjective),
+    **dict.fromkeys(MASKS, MaskObjective),
+    **dict.fromkeys(BOXES, BoxObjective),
+}
+"""Class of the objective of each kind."""
+
+
+def objective_of(
+    kind: Kind,
+    loss: LossName,
+    num_classes: int,
+    num_outputs: int,
+    class_weights: NDArray[np.float64] | None = None,
+) -> Objective:
+    """Make the objective of a kind; arguments as in `Objective`."""
+    return OBJECTIVES[kind](kind, loss, num_classes, num_outputs, class_weights)
