@@ -32,7 +32,7 @@ from marsbench.demo.recipes import RECIPES
 from marsbench.plan.resolve import resolve
 from marsbench.training.loop.allocator import keep_freed_memory
 from marsbench.training.loop.trainer import make_trainer, quiet
-from marsbench.training.runner import build_module
+from marsbench.training.network import build_module
 
 
 class TakeTurns(pl.Callback):

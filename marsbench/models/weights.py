@@ -4,6 +4,7 @@ Checkpoints are read as safetensors or with torch's weights-only unpickler: a fi
 execute code is refused.
 """
 
+import hashlib
 import importlib.util
 import pickle
 import socket
@@ -13,12 +14,14 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from marsbench.base import lazy
 from marsbench.base.errors import WeightsError
 from marsbench.base.progress import tell
+from marsbench.models.base import Model
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.spec import CLASSIFICATION, SEGMENTATION, ModelSpec
 
@@ -163,6 +166,18 @@ def load_in_order(backbone: nn.Module, state: State, origin: str) -> None:
             "Install the versions in constraints.txt.",
         )
     backbone.load_state_dict(dict(pairs))
+
+
+def backbone_digest(model: Model) -> str:
+    """SHA-256 of the backbone's tensors, by their names within it."""
+    content = hashlib.sha256()
+    prefix = model.frozen_prefix
+    for name, tensor in model.state_dict().items():
+        if name.startswith(prefix):
+            name = name.removeprefix(prefix) if isinstance(prefix, str) else name
+            content.update(f"{name} {tuple(tensor.shape)}".encode())
+            content.update(np.ascontiguousarray(tensor.numpy(force=True)).data)
+    return content.hexdigest()
 
 
 def download(spec: ModelSpec) -> State:

@@ -10,26 +10,24 @@ from numpy.typing import NDArray
 
 from marsbench.base.errors import ConfigError, StoreError
 from marsbench.base.progress import track
-from marsbench.config.schema import Mode, RunConfig
+from marsbench.config.schema import RunConfig
 from marsbench.data.rendering import Rendering
 from marsbench.data.spectra import Spectra, technique_of
 from marsbench.data.transforms import resize
-from marsbench.models import weights
 from marsbench.models.base import Model
-from marsbench.models.modes import build_for_mode
-from marsbench.models.spec import Library, ModelSpec
+from marsbench.models.libraries import LIBRARIES
+from marsbench.models.tables.base import TabularModel
 from marsbench.models.zoo.catalog import get_model
 from marsbench.plan.choices import augment_of, rendered_by, rendering_of
 from marsbench.results.ensemble.weights import combine
 from marsbench.results.find import find_run
 from marsbench.results.record import RunRecord
-from marsbench.results.store import MODEL
 from marsbench.spectra import features, raster
 from marsbench.spectra.presets import RasterSpec
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import Decode, TaskSpec
-from marsbench.training.tabular import FOLDER, model_class
+from marsbench.training.trained import rebuild, rebuild_table
 
 Scores = NDArray[np.float64]
 
@@ -75,20 +73,20 @@ def predict_spectra(
     model = get_model(config.model)
     folds = config.folds
     places = [folder] if folds is None else [folder / f"fold_{k}" for k in range(folds)]
-    name = FOLDER if model.library is Library.TABULAR else MODEL
-    if absent := [place for place in places if not (place / name).exists()]:
-        raise StoreError(
-            f"The model of {record.run_id} was not kept: there is no {absent[0] / name}.",
-            "Run it again with save_model=true.",
-        )
     rendering = rendering_of(config, spec, model, augment_of(config, spec, model))
     chosen = None if rendering is None else rendering.raster
     _check_version(record, rendering)
-    if model.library is Library.TABULAR:
-        return _tables(model, spec, chosen, places, spectra)
+    if LIBRARIES[model.library].trainer == "table":
+        tables = [rebuild_table(record, place) for place in places]
+        return _tables(tables, spec, chosen, spectra)
     if chosen is None:
         raise ConfigError(f"{record.run_id} has no raster.", "Run it again.")
-    return _networks(record, config, model, chosen, places, spectra, ids)
+    shape = (chosen.rows, chosen.columns)
+    networks = [rebuild(record, place, spec, shape) for place in places]
+    side = config.side or (model.input_size if model.fixed_size else None)
+    order = track(range(len(spectra)), f"Predicting with {record.model}", len(spectra))
+    views = config.draws
+    return np.stack([_one(networks, chosen, views, side, spectra, ids, i) for i in order])
 
 
 def _check_version(record: RunRecord, rendering: Rendering | None) -> None:
@@ -103,10 +101,9 @@ def _check_version(record: RunRecord, rendering: Rendering | None) -> None:
 
 
 def _tables(
-    model: ModelSpec,
+    models: list[TabularModel],
     spec: TaskSpec,
     chosen: RasterSpec | None,
-    places: list[Path],
     spectra: Spectra,
 ) -> Scores:
     technique = technique_of(spec)
@@ -120,24 +117,8 @@ def _tables(
 
     order = track(range(len(spectra)), "Reading spectra", len(spectra))
     x = np.stack([row(i) for i in order])
-    found = [model_class(model.id).load(place / FOLDER).predict(x) for place in places]
-    return np.asarray(np.mean(found, axis=0), dtype=np.float64)
-
-
-def _networks(
-    record: RunRecord,
-    config: RunConfig,
-    model: ModelSpec,
-    chosen: RasterSpec,
-    places: list[Path],
-    spectra: Spectra,
-    ids: Sequence[str],
-) -> Scores:
-    networks = [_network(record, config, model, chosen, place) for place in places]
-    side = config.side or (model.input_size if model.fixed_size else None)
-    order = track(range(len(spectra)), f"Predicting with {record.model}", len(spectra))
-    views = config.draws
-    return np.stack([_one(networks, chosen, views, side, spectra, ids, i) for i in order])
+    scores = [model.predict(x) for model in models]
+    return np.asarray(np.mean(scores, axis=0), dtype=np.float64)
 
 
 def _one(
@@ -180,29 +161,3 @@ def _batches(images: NDArray[np.float32], side: int | None) -> Iterator[torch.Te
     for start in range(0, len(images), BATCH):
         batch = torch.from_numpy(images[start : start + BATCH])
         yield batch if side is None else torch.stack([resize(image, side) for image in batch])
-
-
-def _network(
-    record: RunRecord, config: RunConfig, model: ModelSpec, chosen: RasterSpec, place: Path
-) -> Model:
-    kind = get_task(config.task).kind
-    # Of a frozen model the head alone was kept: the backbone is where it came from.
-    frozen = config.mode is Mode.FROZEN
-    built = build_for_mode(
-        model,
-        kind,
-        len(record.data["classes"]),
-        Mode.FROZEN if frozen else Mode.SCRATCH,
-        side=config.side,
-        shape=(chosen.rows, chosen.columns),
-        checkpoint=Path(config.weights).expanduser() if config.weights and frozen else None,
-    )
-    state = weights.read_checkpoint(place / MODEL)
-    told = built.load_state_dict(state, strict=False)
-    lacking = [k for k in told.missing_keys if not (frozen and k.startswith(built.frozen_prefix))]
-    if lacking or told.unexpected_keys:
-        raise StoreError(
-            f"{place / MODEL} does not fit {model.name}: {[*lacking, *told.unexpected_keys][0]}.",
-            "Run it again.",
-        )
-    return built.eval()

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.base.errors import ConfigError
-from marsbench.config.schema import Checkpoint, OptimName
+from marsbench.config.schema import Checkpoint
 from marsbench.data.folds import ASIDE, OUT_OF_FOLD, assign_folds, strata_of
 from marsbench.data.imbalance import Balance, balance
-from marsbench.models.spec import Library
 from marsbench.plan.resolve import Plan
 from marsbench.tasks.spec import SPLITS
+from marsbench.training.trainers import chooses_epoch
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,7 @@ def parts_of(plan: Plan) -> list[Part]:
     Raises:
         ConfigError: If a fold would have nothing to train on.
     """
-    chooses = plan.config.trainer.checkpoint is Checkpoint.BEST
-    if plan.model.library is Library.TABULAR or plan.config.optim.name is OptimName.LBFGS:
-        chooses = False
+    chooses = plan.config.trainer.checkpoint is Checkpoint.BEST and chooses_epoch(plan)
     beside: dict[str, Section] = {s: Section(s) for s in SPLITS[1:] if s in plan.source.splits}
     if plan.config.folds is None:
         train = Section("train", plan.selection.indices)

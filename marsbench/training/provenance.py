@@ -1,18 +1,18 @@
 """What a run leaves: its record, its config, its weights."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
 from marsbench.base import environment
+from marsbench.base.files import replacing
 from marsbench.config.schema import RunConfig
 from marsbench.data.download.web import shown
 from marsbench.models.base import Model
+from marsbench.models.weights import backbone_digest
 from marsbench.plan.resolve import Plan
 from marsbench.results.record import RunRecord
 from marsbench.results.store import MODEL, now
@@ -115,18 +115,6 @@ def describe_weights(
     }
 
 
-def backbone_digest(model: Model) -> str:
-    """SHA-256 of the backbone's tensors, by their names within it."""
-    content = hashlib.sha256()
-    prefix = model.frozen_prefix
-    for name, tensor in model.state_dict().items():
-        if name.startswith(prefix):
-            name = name.removeprefix(prefix) if isinstance(prefix, str) else name
-            content.update(f"{name} {tuple(tensor.shape)}".encode())
-            content.update(np.ascontiguousarray(tensor.numpy(force=True)).data)
-    return content.hexdigest()
-
-
 def save_model(model: Model, folder: Path) -> None:
     """Keep the tested weights; of a frozen backbone nothing, since it is its origin's."""
     save_tensors(
@@ -141,6 +129,5 @@ def save_model(model: Model, folder: Path) -> None:
 
 def save_tensors(state: dict[str, Tensor], folder: Path) -> None:
     """Write weights into a run's folder."""
-    unfinished = folder / f".{MODEL}.part"
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, unfinished)
-    unfinished.replace(folder / MODEL)
+    with replacing(folder / MODEL) as partial:
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, partial)

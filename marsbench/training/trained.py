@@ -2,25 +2,40 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
+from marsbench.base.errors import StoreError, WeightsError
 from marsbench.base.files import write_text
+from marsbench.config.schema import Bands, Mode
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.folds import OUT_OF_FOLD
+from marsbench.data.samples import colors_of
 from marsbench.metrics import scoring
+from marsbench.models import weights
+from marsbench.models.base import Model
+from marsbench.models.modes import build_for_mode
+from marsbench.models.tables.base import TabularModel, table_model
+from marsbench.models.zoo.catalog import get_model
 from marsbench.plan.resolve import Plan
-from marsbench.results.store import PREDICTIONS
+from marsbench.results.record import RunRecord
+from marsbench.results.store import MODEL, PREDICTIONS
+from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import TaskSpec
 from marsbench.training.loop.evaluation import Predictions, save_predictions
 from marsbench.training.parts import Part
 
 DONE = "part.json"
 """File of a part that is trained and scored."""
+
+TABLE = "model"
+"""Folder of a fitted table model within its part's."""
 
 
 @dataclass(frozen=True)
@@ -162,3 +177,81 @@ def open_split(plan: Plan, split: str) -> MarsDataset:
         cache=plan.config.cache,
         rendering=plan.rendering,
     )
+
+
+def rebuild(
+    record: RunRecord, folder: Path, task: TaskSpec, shape: tuple[int, int] | None = None
+) -> Model:
+    """Rebuild the network of a finished run, in evaluation.
+
+    Args:
+        record: The run.
+        folder: Its folder, or that of one of its folds.
+        task: Its task.
+        shape: Rows and columns of rasterised spectra.
+
+    Raises:
+        StoreError: If its weights were not kept.
+        WeightsError: If they do not fit, or the frozen backbone now has other weights.
+    """
+    path = _kept(record, folder / MODEL)
+    mode, checkpoint = Mode(record.mode), None
+    if mode is Mode.FROZEN and record.config.get("weights"):
+        checkpoint = Path(record.config["weights"]).expanduser()
+    elif mode is Mode.FINETUNE and task.kind is Kind.DETECTION:
+        # Detectors that start from weights hold the statistics of their normalisation constant:
+        # other modules than those of a detector from scratch.
+        checkpoint = path
+    elif mode is Mode.FINETUNE:
+        mode = Mode.SCRATCH  # all of it is in the file; nothing has to be downloaded
+    model = build_for_mode(
+        get_model(record.model),
+        task.kind,
+        int(record.identity.get("outputs") or len(record.data["classes"])),
+        mode,
+        side=record.identity["input_size"],
+        colors=colors_of(task, Bands(record.config.get("bands", Bands.RGB))),
+        shape=shape,
+        checkpoint=checkpoint,
+    )
+    if mode is Mode.FROZEN and record.weights is not None:
+        digest = weights.backbone_digest(model)
+        if digest != record.weights["sha256"]:
+            raise WeightsError(
+                f"The frozen backbone of run {record.run_id} is not the one it was trained on: "
+                f"weights {record.weights['name']} have now the digest {digest[:12]}, then "
+                f"{record.weights['sha256'][:12]}.",
+                "Install the versions that record.json names, or put back the file that weights= "
+                "named.",
+            )
+    _load_exactly(model, weights.read_checkpoint(path), path)
+    return model.eval()
+
+
+def rebuild_table(record: RunRecord, folder: Path) -> TabularModel:
+    """Load the fitted table model of a finished run; arguments and errors as in `rebuild`."""
+    return table_model(get_model(record.model).id).load(_kept(record, folder / TABLE))
+
+
+def _kept(record: RunRecord, path: Path) -> Path:
+    if not path.exists():
+        raise StoreError(
+            f"The run {record.run_id} kept no weights: {path} not found.",
+            "Run it again with save_model=true --force.",
+        )
+    return path
+
+
+def _load_exactly(model: Model, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load every tensor by name, those of a frozen backbone aside, or raise."""
+    own = model.state_dict()
+    frozen = model.frozen_prefix if model.is_frozen else ()
+    needed = {name for name in own if not (frozen and name.startswith(frozen))}
+    shapes = [name for name in needed & set(state) if own[name].shape != state[name].shape]
+    if needed != set(state) or shapes:
+        odd = sorted(needed ^ set(state)) or shapes
+        raise WeightsError(
+            f"{path} is not of this model: {len(odd)} tensor(s) differ, such as {odd[0]}.",
+            "Install the versions that record.json names, or run it again with --force.",
+        )
+    model.load_state_dict(dict(state), strict=False)

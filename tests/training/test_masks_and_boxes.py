@@ -28,7 +28,7 @@ from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import Decode, TaskSpec
-from marsbench.training import building
+from marsbench.training import network
 from marsbench.training.loop.callbacks import ProgressBar
 from marsbench.training.loop.objectives.boxes import BoxObjective
 from marsbench.training.loop.objectives.masks import confusion
@@ -295,7 +295,7 @@ def test_a_frozen_encoder_stays_as_it_was(
         built.append((model, {k: v.clone() for k, v in model.state_dict().items()}))
         return model
 
-    monkeypatch.setattr(building, "build_for_mode", remembered)
+    monkeypatch.setattr(network, "build_for_mode", remembered)
     record = marsbench.run(**keys(masks, tmp_path / "runs", mode="frozen", weights=str(checkpoint)))
     ((model, before),) = built
     for name, tensor in model.state_dict().items():

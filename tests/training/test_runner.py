@@ -26,7 +26,7 @@ from marsbench.plan.resolve import resolve
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from marsbench.tasks.kinds import Kind
-from marsbench.training import building, runner
+from marsbench.training import network, runner
 from marsbench.training.loop import fitting
 from marsbench.training.loop.callbacks import ProgressBar
 from tests.fakes import make_spec, read_rows, write_folder, write_rows, write_spec
@@ -223,7 +223,7 @@ def test_everything_that_moves_is_restored(
     """Optimiser, schedule, dropout, early stopping and the best checkpoint survive a cut."""
     checkpoint = tmp_path / "start.pth"
     torch.save(timm.create_model("test_resnet").state_dict(), checkpoint)
-    monkeypatch.setattr(building, "build_for_mode", with_dropout)
+    monkeypatch.setattr(network, "build_for_mode", with_dropout)
     values = keys(toy, tmp_path / "cut", mode=mode)
     if mode == "frozen":
         values["weights"] = str(checkpoint)
@@ -257,7 +257,7 @@ def test_a_frozen_run_leaves_the_backbone_as_it_was(
         built.append((model, {k: v.clone() for k, v in model.state_dict().items()}))
         return model
 
-    monkeypatch.setattr(building, "build_for_mode", remembered)
+    monkeypatch.setattr(network, "build_for_mode", remembered)
     marsbench.run(**keys(toy, tmp_path, model="efficientnet_lite0", mode="frozen"))
     ((model, before),) = built
     after = model.state_dict()
@@ -458,7 +458,7 @@ def test_a_success_supersedes_a_failure(
         raise WeightsError("no weights today")
 
     with monkeypatch.context() as patch:
-        patch.setattr(building, "build_for_mode", fail)
+        patch.setattr(network, "build_for_mode", fail)
         with pytest.raises(WeightsError):
             marsbench.run(**keys(toy, tmp_path))
     record = marsbench.run(**keys(toy, tmp_path))

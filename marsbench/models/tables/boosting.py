@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from marsbench.base.environment import usable_threads
 from marsbench.base.errors import NotAvailableError
-from marsbench.models.tables.linear import (
-    KernelLogisticModel,
+from marsbench.models.tables.base import (
     Labels,
     Probabilities,
     Table,
@@ -26,6 +25,7 @@ from marsbench.models.tables.linear import (
     sigmoid,
     write_settings,
 )
+from marsbench.models.tables.linear import KernelLogisticModel
 
 
 @dataclass(frozen=True)

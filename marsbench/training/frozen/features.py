@@ -36,13 +36,13 @@ from marsbench.data.datamodule import Speaking, check_batch, collate, default_wo
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.transforms import augment_batch, finish_batch
 from marsbench.models.encoders.classifier import Classifier
+from marsbench.models.weights import backbone_digest
 from marsbench.plan.resolve import Plan
-from marsbench.training.building import build_network
 from marsbench.training.failures import is_out_of_memory
 from marsbench.training.loop.allocator import keep_freed_memory
 from marsbench.training.loop.devices import device_name, device_of
 from marsbench.training.loop.evaluation import meta_of
-from marsbench.training.provenance import backbone_digest
+from marsbench.training.network import build_network
 from marsbench.training.trained import open_split
 
 VERSION = 1

@@ -10,10 +10,10 @@ import torch
 from marsbench.base.errors import TrainingError
 from marsbench.base.progress import tell
 from marsbench.config.schema import RunConfig
-from marsbench.models.spec import Library
 from marsbench.plan.resolve import Plan
 from marsbench.results.record import RunRecord
 from marsbench.training.failures import is_out_of_memory
+from marsbench.training.trainers import trainer_of
 
 
 def within_memory(
@@ -39,7 +39,7 @@ def within_memory(
             record = execute(plan, folder)
         except Exception as error:
             # Of several devices one may have enough, and wait for the others.
-            alone = plan.config.world_size == 1 and plan.model.library is not Library.TABULAR
+            alone = plan.config.world_size == 1 and trainer_of(plan).has_epochs
             if not (alone and is_out_of_memory(error)):
                 raise
             smaller = in_smaller_batches(plan.config)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from marsbench.base.errors import NotAvailableError, TrainingError, WeightsError
+from marsbench.models.tables.base import Labels, Table, TabularModel
 from marsbench.models.tables.boosting import (
     BoostedStackModel,
     LightGBMModel,
@@ -13,13 +14,7 @@ from marsbench.models.tables.boosting import (
     TreeSettings,
     stratified_folds,
 )
-from marsbench.models.tables.linear import (
-    KernelLogisticModel,
-    Labels,
-    LogisticRegressionModel,
-    Table,
-    TabularModel,
-)
+from marsbench.models.tables.linear import KernelLogisticModel, LogisticRegressionModel
 
 TREES = TreeSettings(trees=40, members=2, learning_rate=0.2, feature_fraction=0.5)
 STACK = StackSettings(folds=3, iterations=20, learning_rate=0.2, top_features=3)

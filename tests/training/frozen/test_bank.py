@@ -89,9 +89,9 @@ def test_the_online_loop_from_the_same_head_gives_the_same(
     toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Same order, same eight turns as augmentation: only where a head begins differs."""
-    from marsbench.training import runner
+    from marsbench.training import network
 
-    build = runner.build_module
+    build = network.build_module
 
     def begun_alike(plan: Plan, part: Any = None) -> Any:
         module = build(plan, part)
@@ -106,7 +106,7 @@ def test_the_online_loop_from_the_same_head_gives_the_same(
             linear.bias.copy_(first[-1])
         return module
 
-    monkeypatch.setattr(runner, "build_module", begun_alike)
+    monkeypatch.setattr(network, "build_module", begun_alike)
     for more in ({}, {"protocol": "cached", "augment": "d4"}):
         base = {"seed": 3, "optim.lr": 0.01, "trainer.precision": "64-true"}
         cached = marsbench.run(

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from marsbench.base import environment
 from marsbench.base.progress import track
@@ -15,44 +14,16 @@ from marsbench.data.samples import Decoded
 from marsbench.data.spectra import VERSION as POINTS_VERSION
 from marsbench.data.spectra import open_spectra, prepared_samples, technique_of
 from marsbench.metrics import scoring
-from marsbench.models.tables.linear import (
-    KernelLogisticModel,
-    LogisticRegressionModel,
-    TabularModel,
-)
+from marsbench.models.tables.base import Table, TabularModel, table_model
 from marsbench.plan.resolve import Plan
 from marsbench.spectra import features, raster
 from marsbench.spectra.presets import RasterSpec
 from marsbench.training.loop.evaluation import Predictions
 from marsbench.training.parts import Part, Section
-from marsbench.training.trained import Trained
-
-FOLDER = "model"
-"""Folder of a fitted model within its part's."""
-
-Table = NDArray[np.float32]
+from marsbench.training.trained import TABLE, Trained
 
 
-def make_model(name: str) -> TabularModel:
-    """Make a model of the zoo, not fitted."""
-    model: TabularModel = model_class(name)()
-    return model
-
-
-def model_class(name: str) -> type[Any]:
-    """Find the class of a zoo entry's model."""
-    from marsbench.models.tables import boosting
-
-    classes: dict[str, type[Any]] = {
-        "logistic_regression": LogisticRegressionModel,
-        "kernel_logistic": KernelLogisticModel,
-        "lightgbm": boosting.LightGBMModel,
-        "boosted_stack": boosting.BoostedStackModel,
-    }
-    return classes[name]
-
-
-def train_table(plan: Plan, part: Part, run_folder: Path) -> Trained:
+def train(plan: Plan, part: Part, run_folder: Path) -> Trained:
     """Fit one model, and predict what it is scored on."""
     started = time.perf_counter()
     x = rows_of(plan, part.train)
@@ -60,14 +31,14 @@ def train_table(plan: Plan, part: Part, run_folder: Path) -> Trained:
     labels = (y if part.train.indices is None else y[part.train.indices]).astype(np.uint8)
     timing = {"data": time.perf_counter() - started}
     started = time.perf_counter()
-    model = make_model(plan.model.id)
+    model = table_model(plan.model.id)()
     model.fit(x[part.balance.draws], labels[part.balance.draws], plan.config.seed)
     timing["train"] = time.perf_counter() - started
     started = time.perf_counter()
     scored = {name: _predict(plan, model, section) for name, section in part.scored.items()}
     timing["eval"] = time.perf_counter() - started
     if plan.config.save_model:
-        model.save(part.folder(run_folder) / FOLDER)
+        model.save(part.folder(run_folder) / TABLE)
     return Trained(
         scored=scored,
         weights=None,
