@@ -1,10 +1,15 @@
-"""Scratch, frozen, finetune: which weights a run starts from and which it trains."""
+"""Scratch, frozen, finetune: which weights a network starts from and which of them it trains."""
 
 from pathlib import Path
+from typing import Any
 
+from torch import nn
+
+from marsbench.base import lazy
 from marsbench.config.schema import Mode
 from marsbench.models.base import Bands, Model
-from marsbench.models.build import build_model
+from marsbench.models.encoders.classifier import build_classifier
+from marsbench.models.libraries import LIBRARIES
 from marsbench.models.spec import ModelSpec
 from marsbench.tasks.kinds import Kind
 
@@ -20,23 +25,54 @@ def build_for_mode(
     shape: tuple[int, int] | None = None,
     checkpoint: Path | None = None,
 ) -> Model:
-    """Build a model for a mode; arguments and errors as in `build_model`.
+    """Build the network of an entry for a kind of task and a mode.
 
     - scratch: random weights, all trained.
     - frozen: a pre-trained backbone of which no parameter and no buffer moves; the head, decoder
       or detector's neck and heads train.
     - finetune: pre-trained weights, all trained.
+
+    A classifier's head, a decoder and layers that depend on the number of classes start at random
+    in every mode.
+
+    Args:
+        spec: The zoo entry.
+        kind: Kind of the task.
+        num_outputs: Number of output nodes, or of classes without the background.
+        mode: The mode.
+        side: Side of the input in pixels; None takes the entry's.
+        colors: Colour of each band, for images of more than three bands.
+        shape: Rows and columns of rasterised spectra.
+        checkpoint: Local weights in place of the entry's own.
+
+    Raises:
+        WeightsError: If the mode needs weights that are missing or do not fit; random ones never
+            stand in.
+        NotAvailableError: If the model's library is not installed.
     """
-    model = build_model(
-        spec,
-        kind,
-        num_outputs,
-        pretrained=mode is not Mode.SCRATCH,
-        side=side,
-        colors=colors,
-        shape=shape,
-        checkpoint=checkpoint,
-    )
+    library = LIBRARIES[spec.library]
+    weights: dict[str, Any] = {
+        "pretrained": mode is not Mode.SCRATCH,
+        "checkpoint": checkpoint,
+    }
+    model: Model
+    if kind is Kind.SEGMENTATION:
+        build = lazy.load(str(library.segmenter))
+        model = build(spec, num_outputs, color_of_band=colors, **weights)
+    elif kind is Kind.DETECTION:
+        build = lazy.load(str(library.detector))
+        model = build(spec, num_outputs, side=side or spec.input_size, **weights)
+    else:
+        model = build_classifier(spec, num_outputs, shape=shape, **weights)
     if mode is Mode.FROZEN:
         model.freeze_backbone()
     return model
+
+
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """Count all parameters (total) and those that train (trained)."""
+    parameters = list(model.parameters())
+    return {
+        "total": sum(p.numel() for p in parameters),
+        "trained": sum(p.numel() for p in parameters if p.requires_grad),
+    }

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from marsbench.base.errors import NotAvailableError, WeightsError
 from marsbench.base.files import file_digest
-from marsbench.config.schema import Bands, LossName
+from marsbench.config.schema import Bands, LossName, Mode
 from marsbench.data.rows import class_order
 from marsbench.data.samples import colors_of
 from marsbench.data.sources.annotations import (
@@ -19,9 +19,9 @@ from marsbench.data.sources.annotations import (
 )
 from marsbench.models import weights
 from marsbench.models.base import Model
-from marsbench.models.build import build_model
 from marsbench.models.detectors.torchvision import present_name
 from marsbench.models.encoders.classifier import build_classifier
+from marsbench.models.modes import build_for_mode
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.zoo.catalog import get_model
 from marsbench.predict.predictor import Network, Predictor
@@ -155,31 +155,23 @@ def _load_dense(
     bands: Bands,
 ) -> Model:
     """Load a whole segmenter or detector by the library's names."""
-    if spec.kind is Kind.SEGMENTATION:
-        built = build_model(
-            entry,
-            spec.kind,
-            num_classes,
-            pretrained=False,
-            side=_side(entry, spec),
-            colors=colors_of(spec, bands),
-        )
-    else:
-        if entry.library is Library.TORCHVISION:
-            state = {present_name(name): value for name, value in state.items()}
-        counted = any(name.endswith("num_batches_tracked") for name in state)
-        built = build_model(
-            entry,
-            spec.kind,
-            num_classes,
-            # Constant statistics count no batches: which of the two kinds of module it was.
-            pretrained=not counted,
-            side=entry.input_size,
-            checkpoint=path,
-        )
-    module: Any = built
-    weights.load_checkpoint(module.model, state, (), str(path))
-    return built
+    if entry.library is Library.TORCHVISION:
+        state = {present_name(name): value for name, value in state.items()}
+    # Constant statistics of normalisation, of detectors that start from weights, count no batches.
+    is_constant = not any(name.endswith("num_batches_tracked") for name in state)
+    from_weights = spec.kind is Kind.DETECTION and is_constant
+    built: Any = build_for_mode(
+        entry,
+        spec.kind,
+        num_classes,
+        Mode.FINETUNE if from_weights else Mode.SCRATCH,
+        side=_side(entry, spec),
+        colors=colors_of(spec, bands),
+        checkpoint=path if spec.kind is Kind.DETECTION else None,
+    )
+    weights.load_checkpoint(built.model, state, (), str(path))
+    model: Model = built
+    return model
 
 
 def from_hub(repo: str) -> Path:

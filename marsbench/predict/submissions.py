@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from marsbench.base.errors import DataError, some, unknown_name
+from marsbench.base.files import replacing
 from marsbench.base.progress import tell
 from marsbench.data.sources import find_local
 from marsbench.data.sources.challenge import SUBMISSION, ChallengeSource
@@ -93,11 +94,10 @@ def write_submission(
     scores = predict_spectra(record, folder, _Measurements(source, ids), ids, store)
     table = pd.DataFrame(np.clip(scores, 0.0, 1.0), columns=names)[columns]
     table.insert(0, ID, ids)
-    unfinished = out.with_name(f".{out.name}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(unfinished, index=False, float_format="%.9g")
-        unfinished.replace(out)
+        with replacing(out) as partial:
+            table.to_csv(partial, index=False, float_format="%.9g")
     except OSError as error:
         raise DataError(
             f"{out} cannot be written: {error.strerror or error}.", "Choose another --out."

@@ -14,8 +14,7 @@ from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.samples import colors_of
 from marsbench.models.base import Model
-from marsbench.models.build import count_parameters
-from marsbench.models.modes import build_for_mode
+from marsbench.models.modes import build_for_mode, count_parameters
 from marsbench.plan.resolve import Plan
 from marsbench.tasks.kinds import Kind
 from marsbench.training.loop.devices import device_name, peak_memory

@@ -7,9 +7,8 @@ from torch import Tensor, nn
 
 from marsbench.base.errors import UnknownNameError, WeightsError
 from marsbench.config.schema import Mode
-from marsbench.models.build import count_parameters
 from marsbench.models.encoders.classifier import Classifier, build_classifier
-from marsbench.models.modes import build_for_mode
+from marsbench.models.modes import build_for_mode, count_parameters
 from marsbench.models.spec import CLASSIFICATION, ModelSpec
 from marsbench.models.zoo.catalog import ALIASES, MODELS, get_model
 from marsbench.tasks.kinds import Kind

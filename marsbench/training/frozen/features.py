@@ -20,14 +20,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from marsbench.base import environment, paths
 from marsbench.base.errors import DataError, TrainingError
-from marsbench.base.files import write_text
+from marsbench.base.files import once, write_text
 from marsbench.base.progress import steps, tell
 from marsbench.config.identity import PIPELINE, digest
 from marsbench.config.schema import Augment, Mode, Precision
@@ -130,28 +129,14 @@ class Encoder:
             WeightsError: If the backbone's weights cannot be had.
             TrainingError: If the device has too little memory for one image.
         """
-        name = f"{split}-{self.key(split)}"
-        folder = paths.home() / "features" / self.plan.task.name / name
-        if (there := _open(folder)) is not None:
-            return there
+        folder = paths.home() / "features" / self.plan.task.name / f"{split}-{self.key(split)}"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{folder}.lock"):
-                # Another process may have finished while this one waited.
-                found = _open(folder, told=True)
-                if found is None:
-                    self._write(folder, split)
-                    found = _open(folder)
+            return once(folder, lambda: _open(folder), lambda: self._write(folder, split))
         except OSError as error:
             raise DataError(
                 f"The cache of features {folder} cannot be written: {error.strerror or error}.",
                 f"Make room, or set MARSBENCH_HOME (now {paths.home()}), or protocol=online.",
             ) from error
-        if found is None:
-            raise DataError(
-                f"The features in {folder} changed while they were written.", "Run again."
-            )
-        return found
 
     def release(self) -> None:
         """Forget the backbone, which fitting heads has no use for."""
@@ -178,9 +163,12 @@ class Encoder:
         }
         return digest(choices)[:16]
 
-    def _write(self, folder: Path, split: str) -> None:
-        """Encode what lacks of a split."""
+    def _write(self, folder: Path, split: str) -> Encoded:
+        """Encode a split, or the rest of it."""
         started = time.perf_counter()
+        folder.mkdir(exist_ok=True)
+        if (folder / _TOLD).exists():
+            tell(f"The features in {folder} are damaged and encoded again.")
         keep_freed_memory()
         dataset = open_split(self.plan, split)
         backbone = self._told
@@ -200,7 +188,8 @@ class Encoder:
                 if at.stop == rows or batches % _SAVED_EVERY == 0:
                     partial.flush()  # type: ignore[attr-defined]
                     seconds = spent + time.perf_counter() - started
-                    _note(folder / _REACHED, shape=list(shape), rows=at.stop, seconds=seconds)
+                    note = {"shape": list(shape), "rows": at.stop, "seconds": seconds}
+                    write_text(folder / _REACHED, json.dumps(note) + "\n")
         if not np.isfinite(partial).all():
             (folder / _PARTIAL).unlink()
             raise DataError(
@@ -220,6 +209,12 @@ class Encoder:
         (folder / _PARTIAL).replace(folder / _FEATURES)
         write_text(folder / _TOLD, json.dumps(told, indent=2) + "\n")
         (folder / _REACHED).unlink(missing_ok=True)
+        encoded = _open(folder)
+        if encoded is None:
+            raise DataError(
+                f"The features in {folder} changed while they were written.", "Run again."
+            )
+        return encoded
 
     def _batches(
         self, dataset: MarsDataset, start: int, rows: int
@@ -320,35 +315,22 @@ class Encoder:
         )
 
 
-def _open(folder: Path, *, told: bool = False) -> Encoded | None:
-    """Open features; None if they are not there, or were damaged from outside, which is told.
-
-    Args:
-        folder: Their folder.
-        told: Whether that was said already.
-    """
+def _open(folder: Path) -> Encoded | None:
+    """Open the features of a folder; None if they are missing, or damaged from outside."""
     try:
         content = json.loads((folder / _TOLD).read_text())
         shape = tuple(content["shape"])
         features = np.memmap(folder / _FEATURES, dtype=np.float32, mode="r", shape=shape)
-        found = Encoded(
+        encoded = Encoded(
             features,
             str(content["sha256"]),
             Backbone(**content["backbone"]),
             float(content["seconds"]),
             content["meta"],
         )
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, KeyError, TypeError):
-        if not told:
-            tell(f"The features in {folder} are damaged and encoded again.")
         return None
-    if _sha256(folder / _FEATURES) != found.sha256:
-        if not told:
-            tell(f"The features in {folder} do not have their checksum and are encoded again.")
-        return None
-    return found
+    return encoded if _sha256(folder / _FEATURES) == encoded.sha256 else None
 
 
 def _reached(folder: Path, shape: tuple[int, int, int]) -> tuple[int, float]:
@@ -376,10 +358,6 @@ def _allocate(path: Path, size: int) -> None:
 def _version(package: str) -> str | None:
     """Version of a package; looking it up takes longer than all else of a key."""
     return environment.installed(package)
-
-
-def _note(path: Path, **values: Any) -> None:
-    write_text(path, json.dumps(values) + "\n")
 
 
 def _sha256(path: Path) -> str:

@@ -187,7 +187,7 @@ class _Block:
         self.num_rows = train.features.shape[1]
         self.labels, self.device = train.labels, train.labels.device
         # What is wanted of every output, (N, K): looked up in every step.
-        self.wanted = heads[0].loss.wanted(train.labels).to(dtype)
+        self.wanted = heads[0].loss.objective.one_hot(train.labels).to(dtype)
         groups: dict[Hashable, list[int]] = {}
         for i, head in enumerate(heads):
             groups.setdefault(head.group, []).append(i)

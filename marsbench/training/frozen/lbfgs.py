@@ -43,7 +43,7 @@ def fit_to_convergence(
     loss, outputs, num_features = head.loss, head.loss.num_outputs, x.shape[1]
     objective = loss.objective.to(x.device).double()
     wanted = labels.double() if labels.is_floating_point() else labels
-    target = loss.wanted(labels).double()[None]
+    target = objective.one_hot(labels).double()[None]
     weights = loss.stacked([loss], x.device, torch.float64)
 
     def value(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from marsbench.config.schema import LossName
 from marsbench.tasks.kinds import Kind
@@ -42,15 +41,6 @@ class HeadLoss:
         known = [weight for weight in weights if weight is not None]
         return torch.stack(known).to(device, dtype) if known else None
 
-    def wanted(self, labels: Tensor) -> Tensor:
-        """What is wanted of the K outputs: zeros and ones, (N, K), of labels (N,) or (N, K)."""
-        one = self.objective
-        if one.kind is Kind.MULTILABEL:
-            return labels
-        if one.num_outputs == 1:
-            return labels[:, None]
-        return functional.one_hot(labels, one.num_outputs)
-
     def slope(
         self, logits: Tensor, labels: Tensor, weights: Tensor | None, wanted: Tensor
     ) -> Tensor:
@@ -60,7 +50,7 @@ class HeadLoss:
             logits: (S, B, G, K) of S groups of G heads.
             labels: int64 (S, B), or (S, B, K) of multilabel tasks.
             weights: Class weights of the groups, (S, classes); None weighs all alike.
-            wanted: What `wanted` says of the labels, of the logits' type, (S, B, K).
+            wanted: One-hot targets of the logits' type, (S, B, K).
 
         Returns:
             As the logits.

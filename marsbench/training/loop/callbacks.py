@@ -19,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from marsbench.base.files import replacing
 from marsbench.training.loop.module import MONITOR
 
 
@@ -101,12 +102,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> None:
         """Write a checkpoint."""
         final = Path(path)
-        partial = final.with_name(f"{final.name}.part")
-        partial.parent.mkdir(parents=True, exist_ok=True)
+        final.parent.mkdir(parents=True, exist_ok=True)
         # Not through Lightning, which writes to the system's temporary folder and moves from there.
-        with partial.open("wb") as file:
+        with replacing(final) as partial, partial.open("wb") as file:
             torch.save(checkpoint, file)
-            # On disk before it replaces the last one, or a machine that dies leaves neither.
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(final)

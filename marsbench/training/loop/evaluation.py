@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytorch_lightning as pl
 from numpy.typing import NDArray
 from PIL import Image
 
+from marsbench.base.files import replacing
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.dataset import MarsDataset
 from marsbench.metrics import scoring
@@ -61,7 +63,7 @@ def evaluate(
     data.trainer = trainer
     objective = module.objective
     if folder is not None and dataset.split == "test":
-        objective.keep = _map_writer(folder / MAPS)
+        objective.keep = partial(_write_map, folder / MAPS)
     with dataset.averaged(module.config.draws):
         interruptible(
             trainer,
@@ -84,15 +86,11 @@ def meta_of(dataset: MarsDataset) -> dict[str, list[Any]]:
     return {"meta": [json.dumps(dict(meta), default=str) for meta in found]}
 
 
-def _map_writer(folder: Path) -> Any:
-    """Make what writes class maps: their pixels are class ids."""
-
-    def write(sample_id: str, classes: NDArray[np.uint8]) -> None:
-        path = folder / f"{sample_id}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(classes).save(path)
-
-    return write
+def _write_map(folder: Path, sample_id: str, classes: NDArray[np.uint8]) -> None:
+    """Write a class map, whose pixels are class ids."""
+    path = folder / f"{sample_id}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(classes).save(path)
 
 
 def save_predictions(folder: Path, scored: dict[str, Predictions]) -> None:
@@ -109,13 +107,12 @@ def save_predictions(folder: Path, scored: dict[str, Predictions]) -> None:
         columns[name] = _column(
             [p.columns.get(name, [None] * len(p.sample_ids)) for p in scored.values()]
         )
-    partial = folder / f".{PREDICTIONS}.part"
     # Numbers and ids that hardly repeat are no smaller by a dictionary, and take twice the time;
     # and the writer's many small pieces go to the disk as one.
     content = pa.BufferOutputStream()
     parquet.write_table(pa.table(columns), content, use_dictionary=["split"])
-    partial.write_bytes(content.getvalue())
-    partial.replace(folder / PREDICTIONS)
+    with replacing(folder / PREDICTIONS) as path:
+        path.write_bytes(content.getvalue())
 
 
 def _column(splits: list[Any]) -> Any:

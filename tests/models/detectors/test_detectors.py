@@ -10,11 +10,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from marsbench.base.errors import WeightsError
+from marsbench.config.schema import Mode
 from marsbench.metrics.boxes import Boxes, score
 from marsbench.models import weights
-from marsbench.models.build import build_model
 from marsbench.models.detectors import torchvision as detectors
 from marsbench.models.detectors.base import DETECTIONS_PER_IMAGE, Detector
+from marsbench.models.modes import build_for_mode
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.zoo.detection import ENTRIES
 from marsbench.tasks.kinds import Kind
@@ -68,12 +69,22 @@ def without_boxes(batch: Batch) -> Batch:
     return Batch(batch.image, none, [torch.zeros(0, dtype=torch.int64)] * len(batch.image))
 
 
-def build(name: str, num_classes: int = CLASSES, seed: int = 0, **options: Any) -> Detector:
+def build(
+    name: str,
+    num_classes: int = CLASSES,
+    seed: int = 0,
+    pretrained: bool = False,
+    side: int | None = None,
+    checkpoint: Path | None = None,
+) -> Detector:
     if SPECS[name].library is Library.ULTRALYTICS:
         needs_ultralytics()
     torch.manual_seed(seed)
-    defaults: dict[str, Any] = {"pretrained": False, "side": side_of(name)}
-    model = build_model(SPECS[name], Kind.DETECTION, num_classes, **(defaults | options))
+    mode, side = Mode.FINETUNE if pretrained else Mode.SCRATCH, side or side_of(name)
+    spec = SPECS[name]
+    model = build_for_mode(
+        spec, Kind.DETECTION, num_classes, mode, side=side, checkpoint=checkpoint
+    )
     assert isinstance(model, Detector)
     if "faster_rcnn" in name:
         # Its head looks at 2,000 proposals of each image: fewer do here.
