@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor
 
@@ -24,7 +24,7 @@ from marsbench.models.encoders.classifier import build_classifier
 from marsbench.models.modes import build_for_mode
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.zoo.catalog import get_model
-from marsbench.predict.predictor import Network, Predictor
+from marsbench.predict.predictor import Predictor
 from marsbench.results.store import MODEL
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import KINDS, Kind
@@ -81,7 +81,7 @@ def of_checkpoint(path: Path, task: str, model: str, origin: str | None = None) 
     else:
         built = _load_dense(entry, spec, len(classes), state, path, bands)
     return Predictor(
-        model=cast(Network, built.eval()),
+        model=built.eval(),
         task=spec,
         classes=classes,
         side=entry.input_size if not spec.image_size else _side(entry, spec),

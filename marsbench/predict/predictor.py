@@ -1,29 +1,15 @@
 """A model ready to predict: fed with images in [0, 1], read as probabilities or boxes."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import cast
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from marsbench.config.schema import Bands
 from marsbench.metrics.boxes import PredictedBoxes
 from marsbench.tasks.spec import TaskSpec
 from marsbench.training.loop.objectives.base import LogitObjective, Objective
-
-
-class Network(Protocol):
-    """What a `Predictor` runs."""
-
-    def __call__(self, image: Tensor) -> Any:
-        """Give logits, or detections, of images (B, C, side, side) in [0, 1]."""
-
-    def eval(self) -> Any:
-        """Switch to evaluation."""
-
-    def to(self, device: torch.device) -> Any:
-        """Move to a device."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +28,7 @@ class Predictor:
         notes: What a user should know of it.
     """
 
-    model: Network
+    model: nn.Module
     task: TaskSpec
     classes: tuple[str, ...]
     side: int

@@ -205,7 +205,7 @@ def build(
     side: int,
     checkpoint: Path | None = None,
 ) -> TorchvisionDetector:
-    """Build a detector; arguments and errors as in `marsbench.models.build.build_model`."""
+    """Build a detector; arguments and errors as in `marsbench.models.modes.build_for_mode`."""
     detector = TorchvisionDetector(spec, num_classes, pretrained=pretrained, side=side)
     if checkpoint is not None:
         state, origin = weights.read_checkpoint(checkpoint), f"weights={checkpoint}"

@@ -171,7 +171,7 @@ def build(
     side: int,
     checkpoint: Path | None = None,
 ) -> UltralyticsDetector:
-    """Build a YOLO, which takes any side; see `marsbench.models.build.build_model`."""
+    """Build a YOLO, which takes any side; see `marsbench.models.modes.build_for_mode`."""
     detector = UltralyticsDetector(spec, num_classes)
     _name_licence()
     if checkpoint is not None:
