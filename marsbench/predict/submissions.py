@@ -158,14 +158,14 @@ def score_submission(
     Raises:
         DataError: If a file cannot be read, or the two do not fit each other.
     """
-    found, truth = _read_table(predictions), _read_table(labels)
+    predicted, truth = _read_table(predictions), _read_table(labels)
     names = [str(c) for c in truth.columns if c != ID]
-    if sorted(str(c) for c in found.columns if c != ID) != sorted(names):
+    if sorted(str(c) for c in predicted.columns if c != ID) != sorted(names):
         raise DataError(
             f"{predictions} and {labels} have not the same labels.",
             f"Those are {', '.join(names)}.",
         )
-    merged = truth[[ID]].merge(found, on=ID, how="left")
+    merged = truth[[ID]].merge(predicted, on=ID, how="left")
     scores: NDArray[np.float64] = _numbers(merged[names])
     known = _numbers(truth[names])
     if odd := [str(i) for i in np.asarray(truth[ID])[~np.isin(known, (0, 1)).all(axis=1)]]:
@@ -186,7 +186,7 @@ def score_submission(
         "scores": list(scores),
     }
     if metadata is not None:
-        told = _read_table(metadata).set_index(ID)
-        if "instrument_type" in told:
-            columns["instrument"] = [str(told["instrument_type"].get(i, "")) for i in truth[ID]]
+        rows = _read_table(metadata).set_index(ID)
+        if "instrument_type" in rows:
+            columns["instrument"] = [str(rows["instrument_type"].get(i, "")) for i in truth[ID]]
     return scoring.score(Kind.MULTILABEL, columns, names)

@@ -67,8 +67,10 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
         # These two write in C++ and Rust and give no error number.
         text = str(link)
         if "PytorchStreamWriter" in text or type(link).__name__ == "SafetensorError":
-            there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-            free = shutil.disk_usage(there).free
+            existing = next(
+                place for place in (folder, *folder.absolute().parents) if place.exists()
+            )
+            free = shutil.disk_usage(existing).free
             return StoreError(
                 f"The run cannot write into {folder}, where {free / 2**20:.1f} MiB are free: "
                 f"{text.splitlines()[0][:200]}.",

@@ -90,7 +90,7 @@ def _dropped(plan: Plan, sets: Mapping[str, MarsDataset]) -> dict[str, Any]:
     """Count the boxes of each split that cover nothing of their image and are left out."""
     if plan.task.kind is not Kind.DETECTION:
         return {}
-    return {"boxes_dropped": {name: found.num_dropped for name, found in sets.items()}}
+    return {"boxes_dropped": {name: dataset.num_dropped for name, dataset in sets.items()}}
 
 
 def build_module(plan: Plan, part: Part | None = None) -> MarsModule:

@@ -27,12 +27,12 @@ def surroundings() -> Surroundings:
     return environment.versions(), environment.git_state()
 
 
-def record_of(plan: Plan, one: Trained, around: Surroundings | None = None) -> RunRecord:
+def record_of(plan: Plan, trained: Trained, around: Surroundings | None = None) -> RunRecord:
     """Write the record of a run.
 
     Args:
         plan: The run.
-        one: What its training gave, folds put together.
+        trained: Result of its training, folds combined.
         around: What it ran in, if that was asked before.
     """
     config = plan.config
@@ -47,7 +47,7 @@ def record_of(plan: Plan, one: Trained, around: Surroundings | None = None) -> R
         seed=config.seed,
         protocol=plan.protocol,
         headline=plan.task.headline_metric,
-        metrics={name: predictions.metrics for name, predictions in one.scored.items()},
+        metrics={name: predictions.metrics for name, predictions in trained.scored.items()},
         config=public(config),
         identity=plan.identity,
         data={
@@ -61,14 +61,14 @@ def record_of(plan: Plan, one: Trained, around: Surroundings | None = None) -> R
             "num_draws": len(plan.balance.draws),
             "loss": str(plan.loss),
             **({"notes": list(plan.source.notes)} if plan.source.notes else {}),
-            **one.data,
+            **trained.data,
         },
-        weights=one.weights,
-        checkpoint=one.checkpoint,
-        timing=one.timing,
-        peak_memory=one.peak_memory,
-        parameters=one.parameters,
-        device=one.device,
+        weights=trained.weights,
+        checkpoint=trained.checkpoint,
+        timing=trained.timing,
+        peak_memory=trained.peak_memory,
+        parameters=trained.parameters,
+        device=trained.device,
         environment=versions,
         git=git,
         created=now(),

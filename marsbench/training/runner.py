@@ -95,8 +95,8 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
     train = lazy.load(str(trainer_of(plan).train))
     with quiet(), restored():
         trained = [finished(part, folder, partial(train, plan, part, folder)) for part in parts]
-    one = together(plan, trained)
-    save_predictions(folder, one.scored)
+    result = together(plan, trained)
+    save_predictions(folder, result.scored)
     if config.pictures:
-        gallery(open_split(plan, "test"), one.scored["test"], folder)
-    return record_of(plan, one)
+        gallery(open_split(plan, "test"), result.scored["test"], folder)
+    return record_of(plan, result)

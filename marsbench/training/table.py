@@ -74,8 +74,8 @@ def rows_of(plan: Plan, section: Section) -> Table:
 
 def _pixels(decoded: Decoded, spec: RasterSpec) -> Table:
     """The image of a sample as a row of numbers."""
-    told = decoded.meta.get("derivatized")
-    derivatized = None if told is None else told == "1"
+    flag = decoded.meta.get("derivatized")
+    derivatized = None if flag is None else flag == "1"
     return raster.draw(decoded.pixels[:, :, 0], spec, derivatized=derivatized).ravel()
 
 

@@ -73,11 +73,11 @@ def finished(part: Part, run_folder: Path, train: Callable[[], Trained]) -> Trai
     folder.mkdir(parents=True, exist_ok=True)
     trained = train()
     save_predictions(folder, trained.scored)
-    rest = {
+    facts = {
         f.name: getattr(trained, f.name) for f in dataclasses.fields(Trained) if f.name != "scored"
     }
-    rest["metrics"] = {name: found.metrics for name, found in trained.scored.items()}
-    write_text(folder / DONE, json.dumps(rest, indent=2) + "\n")
+    facts["metrics"] = {name: predictions.metrics for name, predictions in trained.scored.items()}
+    write_text(folder / DONE, json.dumps(facts, indent=2) + "\n")
     return trained
 
 
@@ -110,9 +110,9 @@ def together(plan: Plan, trained: list[Trained]) -> Trained:
         if name == OUT_OF_FOLD:
             rows = [
                 row
-                for one in trained
+                for fold in trained
                 for row in zip(
-                    one.scored[name].sample_ids, *one.scored[name].columns.values(), strict=True
+                    fold.scored[name].sample_ids, *fold.scored[name].columns.values(), strict=True
                 )
             ]
             rows.sort(key=lambda row: str(row[0]))
@@ -124,21 +124,25 @@ def together(plan: Plan, trained: list[Trained]) -> Trained:
         else:
             first = trained[0].scored[name]
             ids, columns = first.sample_ids, dict(first.columns)
-            scores = np.mean([np.stack(one.scored[name].columns["scores"]) for one in trained], 0)
+            scores = np.mean([np.stack(fold.scored[name].columns["scores"]) for fold in trained], 0)
             columns["scores"] = list(scores.astype(np.float32))
         values = scoring.score(plan.task.kind, columns, names)
-        losses = [one.scored[name].metrics.get("loss") for one in trained]
+        losses = [fold.scored[name].metrics.get("loss") for fold in trained]
         known = [loss for loss in losses if loss is not None]
         if known:
             values["loss"] = float(np.mean(known))
         scored[name] = Predictions(ids, columns, values)
     folds = [
-        {"num_train": one.data.get("num_train"), **one.checkpoint, "metrics": _headline(plan, one)}
-        for one in trained
+        {
+            "num_train": fold.data.get("num_train"),
+            **fold.checkpoint,
+            "metrics": _headline(plan, fold),
+        }
+        for fold in trained
     ]
     timing: dict[str, float] = {}
-    for one in trained:
-        for key, value in one.timing.items():
+    for fold in trained:
+        for key, value in fold.timing.items():
             if key != "resumed_from_epoch":
                 timing[key] = timing.get(key, 0.0) + value
     return Trained(
@@ -147,7 +151,7 @@ def together(plan: Plan, trained: list[Trained]) -> Trained:
         checkpoint={"chosen_by": trained[0].checkpoint.get("chosen_by"), "folds": folds},
         timing=timing,
         peak_memory={
-            key: max(one.peak_memory.get(key, 0) for one in trained)
+            key: max(fold.peak_memory.get(key, 0) for fold in trained)
             for key in trained[0].peak_memory
         },
         parameters=trained[0].parameters,
@@ -159,10 +163,11 @@ def together(plan: Plan, trained: list[Trained]) -> Trained:
     )
 
 
-def _headline(plan: Plan, one: Trained) -> dict[str, float | None]:
+def _headline(plan: Plan, fold: Trained) -> dict[str, float | None]:
     """The headline metric of a fold's predictions."""
     return {
-        name: found.metrics.get(plan.task.headline_metric) for name, found in one.scored.items()
+        name: predictions.metrics.get(plan.task.headline_metric)
+        for name, predictions in fold.scored.items()
     }
 
 
@@ -249,9 +254,10 @@ def _load_exactly(model: Model, state: Mapping[str, Tensor], path: Path) -> None
     needed = {name for name in own if not (frozen and name.startswith(frozen))}
     shapes = [name for name in needed & set(state) if own[name].shape != state[name].shape]
     if needed != set(state) or shapes:
-        odd = sorted(needed ^ set(state)) or shapes
+        differing = sorted(needed ^ set(state)) or shapes
         raise WeightsError(
-            f"{path} is not of this model: {len(odd)} tensor(s) differ, such as {odd[0]}.",
+            f"{path} is not of this model: {len(differing)} tensor(s) differ, such as "
+            f"{differing[0]}.",
             "Install the versions that record.json names, or run it again with --force.",
         )
     model.load_state_dict(dict(state), strict=False)

@@ -184,7 +184,8 @@ class TorchvisionDetector(Detector):
         with self._exact(image.device.type):
             output = self.model(image)
         return [
-            Detections(found["boxes"], found["scores"], found["labels"] - first) for found in output
+            Detections(fields["boxes"], fields["scores"], fields["labels"] - first)
+            for fields in output
         ]
 
     def _loss(self, image: Tensor, boxes: list[Tensor], labels: list[Tensor]) -> Tensor:
@@ -272,6 +273,6 @@ def present_name(name: str) -> str:
     name = re.sub(r"(rpn\.head\.conv)\.(weight|bias)$", r"\1.0.0.\2", name)
     return re.sub(
         r"(_head\.conv)\.(\d+)\.(weight|bias)$",  # RetinaNet's, whose ReLUs were counted
-        lambda found: f"{found[1]}.{int(found[2]) // 2}.0.{found[3]}",
+        lambda match: f"{match[1]}.{int(match[2]) // 2}.0.{match[3]}",
         name,
     )

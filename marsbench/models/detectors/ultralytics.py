@@ -109,7 +109,7 @@ class UltralyticsDetector(Detector):
                 "Install one that is tested: pip install 'ultralytics==8.4.190'.",
             )
         height, width = image.shape[-2:]
-        return [_suppress(one.float(), height, width) for one in decoded]
+        return [_suppress(image_output.float(), height, width) for image_output in decoded]
 
     def _loss(self, image: Tensor, boxes: list[Tensor], labels: list[Tensor]) -> Tensor:
         from torchvision.ops import box_convert
@@ -325,7 +325,7 @@ def _module_class(name: str) -> type[nn.Module] | None:
     if not package.startswith(("torch.nn.modules.", "ultralytics.nn.")):
         return None
     try:
-        found = getattr(importlib.import_module(package), attribute, None)
+        module = getattr(importlib.import_module(package), attribute, None)
     except ImportError:
         return None
-    return found if isinstance(found, type) and issubclass(found, nn.Module) else None
+    return module if isinstance(module, type) and issubclass(module, nn.Module) else None

@@ -158,13 +158,13 @@ def has_bands(model: Any, state: State, first: str, num_bands: int) -> bool:
         first: Name of the first convolution within the encoder.
         num_bands: Number of bands.
     """
-    whole = _is_whole(state)
-    if whole:
+    is_whole = _is_whole(state)
+    if is_whole:
         state = _whole_names(model, state)
-        found = state.get(f"encoder.{first}.weight")
+        filters = state.get(f"encoder.{first}.weight")
     else:
-        found = _encoder_names(model.encoder, state).get(f"{first}.weight")
-    if found is None or found.ndim != 4 or found.shape[1] != num_bands:
+        filters = _encoder_names(model.encoder, state).get(f"{first}.weight")
+    if filters is None or filters.ndim != 4 or filters.shape[1] != num_bands:
         return False
     # Three channels of an encoder are red, green and blue; of a whole model, the bands.
-    return whole or num_bands != 3
+    return is_whole or num_bands != 3

@@ -234,9 +234,9 @@ class BoostedStackModel:
         seen = np.zeros((2, *y.shape))
         single = replace(self.first, members=1)
         for k in range(folds):
-            rest = fold != k
-            pair = self._fit_first(single, x[rest], y[rest], rng)
-            seen[:, ~rest] = _odds(pair, x[~rest])
+            others = fold != k
+            pair = self._fit_first(single, x[others], y[others], rng)
+            seen[:, ~others] = _odds(pair, x[~others])
         self.stage = self._fit_first(self.first, x, y, rng)
         order = np.argsort(-self.stage[0].importance(), kind="stable")
         self.top = sorted(int(i) for i in order[: self.second.top_features])
@@ -262,11 +262,11 @@ class BoostedStackModel:
         if self.judge is None:
             return sigmoid(seen.mean(axis=0))
         judged = self.judge.predict_proba(self._melt(x, seen), thread_count=self.threads)
-        found = np.array(judged[:, 1], dtype=np.float64).reshape(seen.shape[1:])
+        chances = np.array(judged[:, 1], dtype=np.float64).reshape(seen.shape[1:])
         for k, constant in enumerate(self.stage[0].constants):
             if constant is not None:
-                found[:, k] = constant
-        return found
+                chances[:, k] = constant
+        return chances
 
     def _fit_first(
         self, settings: TreeSettings, x: Table, y: Labels, rng: np.random.Generator

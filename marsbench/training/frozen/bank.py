@@ -21,12 +21,19 @@ from marsbench.plan.resolve import Plan
 from marsbench.plan.sharing import bank_of
 from marsbench.results.record import Outcome
 from marsbench.results.store import Store
-from marsbench.training.failures import explain, is_out_of_memory
+from marsbench.training.failures import is_out_of_memory
 from marsbench.training.frozen.features import Encoded, Encoder
 from marsbench.training.frozen.heads import FittedHead, Head, Samples, logits_of
 from marsbench.training.frozen.losses import HeadLoss
 from marsbench.training.frozen.turns import fit_heads, turns_of
-from marsbench.training.frozen.writing import HeldRun, begin, keep, refuse, refuse_unbegun, told
+from marsbench.training.frozen.writing import (
+    HeldRun,
+    begin,
+    keep,
+    problem_of,
+    refuse,
+    refuse_unbegun,
+)
 from marsbench.training.gallery import gallery
 from marsbench.training.loop.devices import device_name, peak_memory
 from marsbench.training.loop.evaluation import Predictions
@@ -50,10 +57,10 @@ def run_alone(plan: Plan, *, force: bool = False) -> Outcome:
     Raises:
         MarsbenchError: If something the user can mend is in the way.
     """
-    ((_, found),) = run_bank([plan], force=force)
-    if isinstance(found, MarsbenchError):
-        raise found
-    return found
+    ((_, result),) = run_bank([plan], force=force)
+    if isinstance(result, MarsbenchError):
+        raise result
+    return result
 
 
 def run_bank(plans: Sequence[Plan], *, force: bool = False) -> Iterator[Result]:
@@ -103,12 +110,13 @@ def _let_go(kept: Kept, most: int | None = None) -> Iterator[Result]:
     while kept and (kept[0][1].done() or (most is not None and len(kept) > most)):
         run, known = kept.popleft()
         try:
-            found = known.result()
+            result = known.result()
         except Exception as error:
-            found = told(error)  # not even word of it could be left
+            # Its failure could not be written either.
+            result = problem_of(error, run.plan, run.store.folder(run.plan.run_id))
         run.held.close()
         run.folder = None
-        yield run.plan, found
+        yield run.plan, result
 
 
 class _Bank:
@@ -228,13 +236,13 @@ class _Bank:
 
         fitted = self._fit_heads(heads, count)
         advance(len(heads) - counted)  # what had to be fitted anew was counted twice
-        whole = []
-        for (run, k), one in zip(jobs, fitted, strict=True):
-            run.fitted[k] = one
+        complete = []
+        for (run, k), head in zip(jobs, fitted, strict=True):
+            run.fitted[k] = head
             run.together = max(run.together, len(jobs))
             if len(run.fitted) == len(run.parts):
-                whole.append(run)
-        return whole
+                complete.append(run)
+        return complete
 
     def _fit_heads(
         self, heads: list[Head], advance: Callable[[int], None]
@@ -268,8 +276,7 @@ class _Bank:
                 run.store.clear(plan.run_id)
         except (MarsbenchError, OSError) as error:
             run.held.close()
-            known = explain(error, plan.config, run.store.folder(plan.run_id))
-            return known or told(error)
+            return problem_of(error, plan, run.store.folder(plan.run_id))
         run.folder = folder
         run.begun = disk.submit(begin, plan, folder)
         return None
@@ -282,9 +289,9 @@ class _Bank:
         try:
             fitted = _checked(run)
             started = time.perf_counter()
-            trained = [self._trained(run, k, one) for k, one in fitted.items()]
-            for one in trained:
-                one.timing["eval"] = (time.perf_counter() - started) / len(trained)
+            trained = [self._trained(run, k, head) for k, head in fitted.items()]
+            for head in trained:
+                head.timing["eval"] = (time.perf_counter() - started) / len(trained)
             whole = together(run.plan, trained)
             if run.plan.config.pictures:
                 gallery(open_split(run.plan, "test"), whole.scored["test"], folder)
@@ -397,10 +404,10 @@ def _positions(section: Section, length: int) -> NDArray[np.int64]:
 
 def _splits(parts: Sequence[Part]) -> set[str]:
     """Splits whose features parts of a run need."""
-    found = {"train"}
+    splits = {"train"}
     for part in parts:
-        found |= {section.split for section in (*part.scored.values(), part.val) if section}
-    return found
+        splits |= {section.split for section in (*part.scored.values(), part.val) if section}
+    return splits
 
 
 def _checked(run: HeldRun) -> dict[int, FittedHead]:
@@ -434,7 +441,7 @@ def _checkpoint(plan: Plan, part: Part, fitted: FittedHead) -> dict[str, Any]:
     """Say which epoch is tested, as for a network."""
     if plan.config.optim.name is OptimName.LBFGS:
         return {"chosen_by": "convergence", "iterations": fitted.epochs_trained}
-    told = {"epoch": fitted.epoch, "epochs_trained": fitted.epochs_trained}
+    epochs = {"epoch": fitted.epoch, "epochs_trained": fitted.epochs_trained}
     if part.val is None:
-        return {"chosen_by": "last", **told}
-    return {"chosen_by": MONITOR, "value": fitted.losses[fitted.epoch], **told}
+        return {"chosen_by": "last", **epochs}
+    return {"chosen_by": MONITOR, "value": fitted.losses[fitted.epoch], **epochs}

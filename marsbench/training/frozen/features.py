@@ -198,7 +198,7 @@ class Encoder:
                 f"Use trainer.precision=32-true (now {self.plan.config.trainer.precision}).",
             )
         del partial
-        told = {
+        facts = {
             "shape": list(shape),
             "sha256": _sha256(folder / _PARTIAL),
             "backbone": vars(backbone),
@@ -207,7 +207,7 @@ class Encoder:
             "environment": environment.versions(),
         }
         (folder / _PARTIAL).replace(folder / _FEATURES)
-        write_text(folder / _TOLD, json.dumps(told, indent=2) + "\n")
+        write_text(folder / _TOLD, json.dumps(facts, indent=2) + "\n")
         (folder / _REACHED).unlink(missing_ok=True)
         encoded = _open(folder)
         if encoded is None:
@@ -237,10 +237,10 @@ class Encoder:
                 for batch in loader:
                     check_batch(batch)
                     images = self._images(batch["image"], view)
-                    found = self._features(images).float().cpu().numpy()
-                    yield found, range(start, start + len(found))
-                    start += len(found)
-                    advance(len(found))
+                    features = self._features(images).float().cpu().numpy()
+                    yield features, range(start, start + len(features))
+                    start += len(features)
+                    advance(len(features))
 
     def _images(self, images: Tensor, view: int) -> Tensor:
         """Bring images to the device, ready for the backbone, in a view."""
@@ -336,10 +336,10 @@ def _open(folder: Path) -> Encoded | None:
 def _reached(folder: Path, shape: tuple[int, int, int]) -> tuple[int, float]:
     """Say how many rows are encoded already, and what they took."""
     try:
-        told = json.loads((folder / _REACHED).read_text())
-        whole = int(np.prod(shape)) * _BYTES
-        if tuple(told["shape"]) == shape and (folder / _PARTIAL).stat().st_size == whole:
-            return int(told["rows"]), float(told["seconds"])
+        note = json.loads((folder / _REACHED).read_text())
+        size = int(np.prod(shape)) * _BYTES
+        if tuple(note["shape"]) == shape and (folder / _PARTIAL).stat().st_size == size:
+            return int(note["rows"]), float(note["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return 0, 0.0

@@ -153,7 +153,7 @@ def fit_block(
     started = time.perf_counter()
     fitted = _Block(heads, samples, dtype).fit(stop)
     share = (time.perf_counter() - started) / len(heads)
-    return [replace(one, seconds=share) for one in fitted]
+    return [replace(head, seconds=share) for head in fitted]
 
 
 @dataclass
@@ -205,11 +205,11 @@ class _Block:
 
     def _opened(self, split: str, indices: Indices) -> tuple[Tensor, Tensor]:
         """Features (N, F) and labels of samples that choose the epoch."""
-        whole = self.samples[split]
+        samples = self.samples[split]
         where = torch.from_numpy(indices)
-        upright = whole.features[0]
+        upright = samples.features[0]
         taken = upright[where.to(upright.device)].to(self.device, self.dtype)
-        return taken, whole.labels[where.to(self.device)]
+        return taken, samples.labels[where.to(self.device)]
 
     def _first_weights(self) -> Tensor:
         """Draw first weights as torch's linear layers do, for every head from its own seed."""

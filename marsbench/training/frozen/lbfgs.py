@@ -60,18 +60,18 @@ def fit_to_convergence(
 
     options = {"maxiter": MOST_ITERATIONS, "maxfun": 10 * MOST_ITERATIONS, "ftol": _TOLERANCE}
     start = np.zeros((num_features + 1) * outputs)
-    found = minimize(value, start, jac=True, method="L-BFGS-B", options=options)
-    both: Tensor = torch.from_numpy(found.x).view(num_features + 1, outputs)
+    optimum = minimize(value, start, jac=True, method="L-BFGS-B", options=options)
+    both: Tensor = torch.from_numpy(optimum.x).view(num_features + 1, outputs)
     both = both.to(x.device, dtype)
     return FittedHead(
         weight=both[:-1].T.contiguous(),
         bias=both[-1].clone(),
-        epoch=int(found.nit),
-        epochs_trained=int(found.nit),
+        epoch=int(optimum.nit),
+        epochs_trained=int(optimum.nit),
         losses=[],
         rates=[],
-        broken=None if math.isfinite(float(found.fun)) else int(found.nit),
+        broken=None if math.isfinite(float(optimum.fun)) else int(optimum.nit),
         # The line search also ends where rounding leaves nothing to gain.
-        converged=bool(found.success) or float(np.abs(found.jac).max()) < _SMALL,
+        converged=bool(optimum.success) or float(np.abs(optimum.jac).max()) < _SMALL,
         seconds=time.perf_counter() - started,
     )

@@ -24,8 +24,14 @@ class HeadLoss:
     @property
     def kind(self) -> Hashable:
         """What losses whose heads may step together have in common."""
-        one = self.objective
-        return (one.kind, one.loss, one.num_classes, one.num_outputs, one.weights is not None)
+        objective = self.objective
+        return (
+            objective.kind,
+            objective.loss,
+            objective.num_classes,
+            objective.num_outputs,
+            objective.weights is not None,
+        )
 
     @property
     def num_outputs(self) -> int:
@@ -55,18 +61,18 @@ class HeadLoss:
         Returns:
             As the logits.
         """
-        one = self.objective
+        objective = self.objective
         wanted = wanted[:, :, None, :]
-        if one.kind is Kind.MULTILABEL:
+        if objective.kind is Kind.MULTILABEL:
             chance = torch.sigmoid(logits)
             if weights is None:
-                return chance.sub_(wanted).div_(one.num_outputs)
+                return chance.sub_(wanted).div_(objective.num_outputs)
             positive = weights[:, None, None, :] * wanted
-            return (chance * (1 - wanted + positive) - positive).div_(one.num_outputs)
-        if one.loss is LossName.CROSS_ENTROPY:
+            return (chance * (1 - wanted + positive) - positive).div_(objective.num_outputs)
+        if objective.loss is LossName.CROSS_ENTROPY:
             slope = torch.softmax(logits, dim=3).sub_(wanted)
         else:
-            slope = torch.sigmoid(logits).sub_(wanted).div_(one.num_outputs)
+            slope = torch.sigmoid(logits).sub_(wanted).div_(objective.num_outputs)
         if weights is not None:
             slope *= weights.gather(1, labels)[:, :, None, None]
         return slope
@@ -81,8 +87,8 @@ class HeadLoss:
         Returns:
             (G,).
         """
-        one = self.objective
-        if one.kind is not Kind.MULTILABEL and one.loss is LossName.CROSS_ENTROPY:
+        objective = self.objective
+        if objective.kind is not Kind.MULTILABEL and objective.loss is LossName.CROSS_ENTROPY:
             # Three times as fast as one loss after the other, and the same to rounding.
             of_label = labels[:, None, None].expand(-1, logits.shape[1], 1)
             right = logits.gather(2, of_label)[:, :, 0]
@@ -91,4 +97,4 @@ class HeadLoss:
         every = labels.repeat_interleave(heads, dim=0)
         if every.is_floating_point():
             every = every.to(logits.dtype)
-        return one.plain(logits.flatten(0, 1), every).view(-1, heads).mean(dim=0)
+        return objective.plain(logits.flatten(0, 1), every).view(-1, heads).mean(dim=0)

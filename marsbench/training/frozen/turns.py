@@ -74,8 +74,8 @@ def turns_of(
 
 def _most(num_features: int, num_outputs: int) -> int:
     """Heads that fit into memory side by side."""
-    found = MOST_BYTES // (_COPIES * 8 * (num_features + 1) * num_outputs)
-    return max(1, min(MOST_HEADS, found))
+    heads = MOST_BYTES // (_COPIES * 8 * (num_features + 1) * num_outputs)
+    return max(1, min(MOST_HEADS, heads))
 
 
 def fit_heads(
@@ -108,18 +108,18 @@ def fit_heads(
     tasks = [task for groups in blocks.values() for task in _shared_out(groups, threads, on_cpu)]
     started = time.perf_counter()
     if threads == 1 or len(tasks) == 1:
-        found = []
+        fitted_tasks = []
         for task in tasks:
-            found.append(fit_block([heads[i] for i in task], samples, dtype=dtype))
+            fitted_tasks.append(fit_block([heads[i] for i in task], samples, dtype=dtype))
             advance(len(task))
     else:
-        found = _fit_beside(tasks, heads, samples, dtype, threads, advance)
+        fitted_tasks = _fit_beside(tasks, heads, samples, dtype, threads, advance)
     seconds = time.perf_counter() - started
-    spent = sum(one.seconds for fitted in found for one in fitted)
+    spent = sum(head.seconds for fitted in fitted_tasks for head in fitted)
     by_place = {
-        i: replace(one, seconds=one.seconds * seconds / spent)
-        for task, fitted in zip(tasks, found, strict=True)
-        for i, one in zip(task, fitted, strict=True)
+        i: replace(head, seconds=head.seconds * seconds / spent)
+        for task, fitted in zip(tasks, fitted_tasks, strict=True)
+        for i, head in zip(task, fitted, strict=True)
     }
     return [by_place[i] for i in range(len(heads))]
 
@@ -141,7 +141,7 @@ def _fit_beside(
 ) -> list[list[FittedHead]]:
     """Fit tasks on all cores, the longest first."""
     stop = Event()
-    found: dict[int, list[FittedHead]] = {}
+    fitted: dict[int, list[FittedHead]] = {}
     order = sorted(
         range(len(tasks)), key=lambda n: len(heads[tasks[n][0]].draws) * len(tasks[n]), reverse=True
     )
@@ -154,7 +154,7 @@ def _fit_beside(
             for n in order
         }
         for future in as_completed(futures):
-            found[futures[future]] = future.result()
+            fitted[futures[future]] = future.result()
             advance(len(tasks[futures[future]]))
     finally:
         # Whoever interrupts waits for an epoch, not for whole trainings.
@@ -162,4 +162,4 @@ def _fit_beside(
         pool.shutdown(cancel_futures=True)
         # Threads begun later would take over the number of the pool's.
         torch.set_num_threads(threads)
-    return [found[n] for n in range(len(tasks))]
+    return [fitted[n] for n in range(len(tasks))]

@@ -56,14 +56,14 @@ def begin(plan: Plan, folder: Path) -> None:
 
 
 def keep(
-    run: HeldRun, folder: Path, heads: dict[int, FittedHead], whole: Trained, record: RunRecord
+    run: HeldRun, folder: Path, heads: dict[int, FittedHead], trained: Trained, record: RunRecord
 ) -> Outcome | MarsbenchError:
     """Write all a run leaves, its record last; gives what was in the way if anything was."""
     config = run.plan.config
     try:
         if run.begun is not None:
             run.begun.result()
-        save_predictions(folder, whole.scored)
+        save_predictions(folder, trained.scored)
         for k, part in enumerate(run.parts):
             place = part.folder(folder)
             if part.name:
@@ -80,30 +80,33 @@ def keep(
 
 def refuse(run: HeldRun, folder: Path, error: Exception) -> MarsbenchError:
     """Leave word of what stopped a run."""
-    known = explain(error, run.plan.config, folder) or told(error)
+    known = problem_of(error, run.plan, folder)
     run.store.fail(run.plan.run_id, known if known is error else error)
     return known
 
 
 def refuse_unbegun(plan: Plan, store: Store, error: Exception) -> MarsbenchError:
     """Leave word of what stopped a run before its folder was held."""
-    known = explain(error, plan.config, store.folder(plan.run_id)) or told(error)
+    known = problem_of(error, plan, store.folder(plan.run_id))
     with contextlib.suppress(MarsbenchError, OSError), store.claim(plan.run_id) as folder:
         begin(plan, folder)
         store.fail(plan.run_id, known if known is error else error)
     return known
 
 
-def told(error: Exception) -> MarsbenchError:
-    """Put what nobody foresaw into words; `failed.json` has its traceback."""
+def problem_of(error: Exception, plan: Plan, folder: Path) -> MarsbenchError:
+    """Explain an error that stopped a run; `failed.json` keeps the traceback of unforeseen ones."""
+    known = explain(error, plan.config, folder)
+    if known is not None:
+        return known
     if isinstance(error, MarsbenchError):
         return error
-    told = TrainingError(
+    problem = TrainingError(
         f"The run stopped on {type(error).__name__}: {error}.",
         "failed.json in its folder tells where; if nothing is wrong with your data, report it.",
     )
-    told.__cause__ = error
-    return told
+    problem.__cause__ = error
+    return problem
 
 
 def _save_head(fitted: FittedHead, place: Path) -> None:

@@ -71,19 +71,19 @@ def evaluate(
         )
     outputs = module.take_outputs()
     columns = objective.columns(dataset, outputs)
-    found = scoring.score(dataset.spec.kind, columns, dataset.class_names)
+    values = scoring.score(dataset.spec.kind, columns, dataset.class_names)
     columns |= meta_of(dataset)
-    found["loss"] = float(objective.val_loss(outputs))
+    values["loss"] = float(objective.val_loss(outputs))
     objective.keep = None
-    return Predictions(list(dataset.sample_ids), columns, found)
+    return Predictions(list(dataset.sample_ids), columns, values)
 
 
 def meta_of(dataset: MarsDataset) -> dict[str, list[Any]]:
     """What else the data say of the samples, as JSON; no column where they say nothing."""
     if not dataset.has_meta or dataset.rendering is not None:
         return {}
-    found = (dataset.samples[int(i)].meta for i in dataset.indices)
-    return {"meta": [json.dumps(dict(meta), default=str) for meta in found]}
+    metas = (dataset.samples[int(i)].meta for i in dataset.indices)
+    return {"meta": [json.dumps(dict(meta), default=str) for meta in metas]}
 
 
 def _write_map(folder: Path, sample_id: str, classes: NDArray[np.uint8]) -> None:
@@ -98,7 +98,9 @@ def save_predictions(folder: Path, scored: dict[str, Predictions]) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    names = list(dict.fromkeys(name for found in scored.values() for name in found.columns))
+    names = list(
+        dict.fromkeys(name for predictions in scored.values() for name in predictions.columns)
+    )
     columns: dict[str, Any] = {
         "split": pa.array([split for split, p in scored.items() for _ in p.sample_ids]),
         "sample_id": pa.array([i for p in scored.values() for i in p.sample_ids]),
@@ -127,8 +129,8 @@ def _column(splits: list[Any]) -> Any:
         ):
             return pa.array(values)
         splits = [np.stack(values)]
-    whole = np.concatenate(splits)
-    if whole.ndim == 1:
-        return pa.array(whole)
-    offsets = np.arange(len(whole) + 1, dtype=np.int32) * whole.shape[1]
-    return pa.ListArray.from_arrays(offsets, pa.array(whole.reshape(-1)))
+    joined = np.concatenate(splits)
+    if joined.ndim == 1:
+        return pa.array(joined)
+    offsets = np.arange(len(joined) + 1, dtype=np.int32) * joined.shape[1]
+    return pa.ListArray.from_arrays(offsets, pa.array(joined.reshape(-1)))

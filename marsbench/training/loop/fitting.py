@@ -72,9 +72,9 @@ def load_chosen(module: MarsModule, folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(path)
     own = module.load_state_dict(best["state_dict"], strict=module.strict_loading)
     frozen = module.model.frozen_prefix
-    if odd := [k for k in own.missing_keys if not k.removeprefix("model.").startswith(frozen)]:
+    if missing := [k for k in own.missing_keys if not k.removeprefix("model.").startswith(frozen)]:
         raise StoreError(
-            f"The checkpoint {path} lacks {len(odd)} tensor(s), such as {odd[0]}.",
+            f"The checkpoint {path} lacks {len(missing)} tensor(s), such as {missing[0]}.",
             "Start this run anew with --force (from Python: force=True).",
         )
     fitted = json.loads((checkpoints / FITTED).read_text())

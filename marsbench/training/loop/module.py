@@ -272,7 +272,7 @@ def _gathered(outputs: Observed, device: torch.device) -> Observed:
     parts: list[Any] = [None] * distributed.get_world_size()
     mine = {n: v.cpu() if isinstance(v, Tensor) else v for n, v in outputs.items()}
     distributed.all_gather_object(parts, mine)
-    whole = _joined(parts)
-    _, first = np.unique(torch.as_tensor(whole["index"]).numpy(), return_index=True)
-    chosen = _taken(whole, torch.from_numpy(first))
+    joined = _joined(parts)
+    _, first = np.unique(torch.as_tensor(joined["index"]).numpy(), return_index=True)
+    chosen = _taken(joined, torch.from_numpy(first))
     return {n: v.to(device) if isinstance(v, Tensor) else v for n, v in chosen.items()}
