@@ -1,4 +1,4 @@
-"""Parts of every network: its input, a backbone that can be frozen, batches of one image."""
+"""Shared parts of networks: input normalisation, frozen backbones, batches of a single image."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,7 +51,7 @@ class InputAdapter(nn.Module):
 
 
 class Model(nn.Module):
-    """A network with a backbone that can be frozen.
+    """A network whose backbone can be frozen.
 
     Attributes:
         frozen_prefix: Prefix, or prefixes, of the backbone's tensors in `state_dict`.
@@ -62,14 +62,14 @@ class Model(nn.Module):
     is_frozen = False
 
     def freeze_backbone(self) -> None:
-        """Keep every backbone tensor as it is, running statistics included."""
+        """Fix every backbone tensor, running statistics included."""
         self.is_frozen = True
         for module in self._frozen_modules():
             module.requires_grad_(False)
             module.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to training; a frozen backbone stays in evaluation, so none of it moves."""
+        """Switch to training mode; a frozen backbone stays in evaluation mode."""
         super().train(mode)
         if self.is_frozen:
             for module in self._frozen_modules():

@@ -1,6 +1,6 @@
-"""The libraries that implement models: how entries are described, built and given weights.
+"""Libraries of models: functions to look up, build and initialise their models.
 
-Functions are named as ``"module:name"``, so that looking up a model imports no library.
+Functions are named as ``"module:name"``, so looking up a zoo entry imports no library.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from marsbench.models.spec import Library
 
 @dataclass(frozen=True, kw_only=True)
 class LibraryInfo:
-    """Functions of one library; None where it has no such models.
+    """Functions of a library; None for kinds of models without support.
 
     Attributes:
-        spec: ``(model_id) -> ModelSpec``, for models named ``LIBRARY:MODEL_ID``.
+        spec: ``(model_id) -> ModelSpec``, for models called ``LIBRARY:MODEL_ID``.
         backbone: ``(spec, shape) -> Backbone``, the feature extractor of a classifier.
         segmenter: ``(spec, num_classes, *, pretrained, checkpoint, color_of_band) -> Segmenter``.
         detector: ``(spec, num_classes, *, pretrained, checkpoint, side) -> Detector``.
@@ -55,4 +55,4 @@ LIBRARIES: dict[Library, LibraryInfo] = {
     Library.SPECTRAL: LibraryInfo(backbone=f"{_MODELS}.encoders.spectral:build"),
     Library.TABULAR: LibraryInfo(trainer="table"),
 }
-"""Every library; a new one is an entry here and in `Library`, and a module."""
+"""Every library. Adding a library takes an entry here, a name in `Library`, and a module."""

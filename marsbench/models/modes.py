@@ -1,4 +1,4 @@
-"""Scratch, frozen, finetune: which weights a network starts from and which of them it trains."""
+"""Build networks for the modes scratch, frozen and finetune."""
 
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,8 @@ def build_for_mode(
         checkpoint: Local weights in place of the entry's own.
 
     Raises:
-        WeightsError: If the mode needs weights that are missing or do not fit; random ones never
-            stand in.
+        WeightsError: If the mode needs weights and they are missing or do not fit. Random weights
+            are never used instead.
         NotAvailableError: If the model's library is not installed.
     """
     library = LIBRARIES[spec.library]
@@ -70,7 +70,7 @@ def build_for_mode(
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
-    """Count all parameters (total) and those that train (trained)."""
+    """Count all parameters (``total``) and the trainable ones (``trained``)."""
     parameters = list(model.parameters())
     return {
         "total": sum(p.numel() for p in parameters),

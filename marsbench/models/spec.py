@@ -1,4 +1,4 @@
-"""What a zoo entry is: plain data, importable without torch."""
+"""Zoo entries as plain data, importable without torch."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,28 +18,28 @@ IMAGENET_1K, IMAGENET_21K = 1_281_167, 14_197_122
 
 
 class Library(StrEnum):
-    """Who implements a model."""
+    """Library that implements a model."""
 
     TIMM = "timm"
     TORCHVISION = "torchvision"
     SMP = "smp"
     ULTRALYTICS = "ultralytics"
     SPECTRAL = "spectral"
-    """Networks of ours over rasterised spectra."""
+    """Our networks for rasterised spectra."""
     TABULAR = "tabular"
-    """Models that are fitted to a table of features at once."""
+    """Models fitted to a table of features at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightSpec:
-    """One set of pre-trained weights.
+    """A set of pre-trained weights.
 
     Attributes:
-        name: What identifies them, part of a run's id.
-        data: Data set they were trained on.
-        images: Number of its images; None where not known.
-        licence: Their licence; empty where none is stated.
-        package: Python package that carries them, if one does.
+        name: Identifier, part of a run's id.
+        data: Training data set.
+        images: Number of images of the data set; None if unknown.
+        licence: Licence; empty if none is stated.
+        package: Python package with the weights; None if they are downloaded.
     """
 
     name: str
@@ -61,27 +61,27 @@ LITE0_WEIGHTS = WeightSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One model of the zoo.
+    """A model of the zoo.
 
     Attributes:
-        name: The one name, in commands, files and plots.
-        library: Who implements it.
-        id: Its name there; for timm with the weights' tag.
-        encoder: Of a segmentation model, its encoder as segmentation-models-pytorch calls it.
-        aliases: Other names it is found by.
-        weights: The one default set of weights, or None if there are none.
-        mean: Mean of each input channel the weights expect, of values in [0, 1].
-        std: Standard deviation, likewise.
-        input_size: Side of its input in pixels; of a segmentation model the largest, unless
+        name: Name in commands, files and plots.
+        library: Library that implements it.
+        id: Name in the library; for timm with the tag of the weights.
+        encoder: Encoder of a segmentation model, as named by segmentation-models-pytorch.
+        aliases: Other names.
+        weights: Default weights; None if it has none.
+        mean: Mean of each input channel for normalisation, of values in [0, 1].
+        std: Standard deviation of each input channel.
+        input_size: Side of the input in pixels; of a segmentation model the largest, unless
             `fixed_size`.
-        smallest: Least side of its input in pixels.
-        fixed_size: Whether it takes inputs of `input_size` alone; of classifiers, to which images
-            are brought in that size anyway, it matters for spectra.
-        kinds: Kinds of task it serves.
-        rasters: Presets by which it wants spectra to become images, at most one per technique; a
-            tabular model without one takes engineered features.
-        spectra_only: Whether it serves spectra alone.
-        parameters: Number of parameters with the published classifier, in millions.
+        smallest: Smallest side of the input in pixels.
+        fixed_size: Whether the input must have `input_size`. Images of classifiers are resized to
+            this size in any case, so for them it matters for spectra only.
+        kinds: Supported kinds of task.
+        rasters: Presets for rasterising spectra, at most one per technique. A tabular model
+            without presets takes engineered features.
+        spectra_only: Whether it supports spectra only.
+        parameters: Number of parameters in millions, with the published classifier.
     """
 
     name: str
@@ -102,6 +102,6 @@ class ModelSpec:
 
     @property
     def architecture(self) -> str:
-        """Library, id and encoder: what is built, whatever the weights."""
+        """Library, id and encoder, without the weights."""
         encoder = "" if self.encoder is None else f"/{self.encoder}"
         return f"{self.library}:{self.id}{encoder}"

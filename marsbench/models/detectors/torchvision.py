@@ -27,11 +27,11 @@ from marsbench.models.spec import ModelSpec
 
 
 class _Batch(nn.Module):
-    """In place of torchvision's transform, which would resize, normalise and copy once more.
+    """Replaces torchvision's transform, which would resize, normalise and copy images again.
 
     Args:
-        divisible: Images are padded at the right and at the bottom to multiples of it, as
-            torchvision does: anchors are laid out by the ratio of image to feature map.
+        divisible: Sides are padded at the right and bottom to multiples of this number, as in
+            torchvision, which places anchors by the ratio of image to feature map.
     """
 
     def __init__(self, divisible: int) -> None:
@@ -39,7 +39,7 @@ class _Batch(nn.Module):
         self.divisible = divisible
 
     def forward(self, images: Tensor, targets: Any = None) -> tuple[Any, Any]:
-        """Wrap a batch (B, 3, H, W), padded with zeros; the targets stay."""
+        """Pad a batch (B, 3, H, W) with zeros and wrap it; targets are returned unchanged."""
         from torchvision.models.detection.image_list import ImageList
 
         height, width = images.shape[-2:]
@@ -47,21 +47,21 @@ class _Batch(nn.Module):
         return ImageList(padded, [(height, width)] * len(images)), targets
 
     def postprocess(self, detections: Any, *_sizes: Any) -> Any:
-        """Leave the boxes: nothing was resized."""
+        """Return the boxes unchanged: images are not resized here."""
         return detections
 
 
 class _Family(NamedTuple):
-    """What torchvision's detectors of one family have in common.
+    """Facts shared by a family of torchvision's detectors.
 
     Attributes:
-        options: Arguments that set the thresholds.
-        body: Submodules that are the backbone's body.
-        predictor: Pattern of the tensors whose shape depends on the number of classes; they start
-            at random in every mode.
-        first_label: Id of our class 0: 1 where 0 is the background.
+        options: Arguments for the thresholds.
+        body: Submodules of the backbone's body.
+        predictor: Pattern of tensors whose shape depends on the number of classes; they start at
+            random in every mode.
+        first_label: Torchvision's id of our class 0: 1 if 0 is the background.
         divisible: See `_Batch`.
-        switches: Submodules whose ``training`` matters, the model itself aside.
+        switches: Submodules, besides the model, whose ``training`` flag selects losses.
     """
 
     options: dict[str, Any]
@@ -83,8 +83,8 @@ _RCNN = _Family(
 )
 _FAMILIES: dict[str, _Family] = {
     "fasterrcnn_resnet50_fpn": _RCNN,
-    # Torchvision's defaults trade recall for speed: 150 proposals that score 0.05 or more. An
-    # image of ours may hold more objects, and a network that starts at random scores none so high.
+    # Torchvision's defaults trade recall for speed: 150 proposals with scores of 0.05 or more. Our
+    # images may show more objects, and a network that starts at random has no such scores.
     "fasterrcnn_mobilenet_v3_large_320_fpn": _RCNN._replace(
         options=_RCNN.options
         | {
@@ -93,7 +93,7 @@ _FAMILIES: dict[str, _Family] = {
             "rpn_score_thresh": 0.0,
         }
     ),
-    # RetinaNet has a sigmoid per class and uses labels as given: no class is the background.
+    # RetinaNet has a sigmoid per class and no background class.
     "retinanet_resnet50_fpn": _Family(
         options=_LIMITS,
         body=("backbone.body",),
@@ -101,7 +101,7 @@ _FAMILIES: dict[str, _Family] = {
         first_label=0,
         divisible=32,
     ),
-    # VGG's last three convolutions stand in `extra`, behind the pooling that ends `features`.
+    # VGG's last three convolutions are in `extra`, after the last pooling of `features`.
     "ssd300_vgg16": _Family(
         options=_LIMITS,
         body=("backbone.features", *(f"backbone.extra.0.{i}" for i in (1, 3, 5))),
@@ -109,7 +109,7 @@ _FAMILIES: dict[str, _Family] = {
         first_label=1,
         divisible=1,
     ),
-    # The depthwise half of each predictor knows no classes.
+    # The depthwise half of each predictor does not depend on the classes.
     "ssdlite320_mobilenet_v3_large": _Family(
         options=_LIMITS,
         body=("backbone.features",),
@@ -122,7 +122,7 @@ _FAMILIES: dict[str, _Family] = {
 _HALVES = (torch.float16, torch.bfloat16)
 
 _ZERO_EPS = ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
-"""Models whose COCO weights torchvision uses with an epsilon of 0 in normalisation."""
+"""Models whose COCO weights need an epsilon of 0 in normalisation, as in torchvision."""
 
 
 class TorchvisionDetector(Detector):
@@ -130,16 +130,16 @@ class TorchvisionDetector(Detector):
 
     Args:
         spec: The zoo entry.
-        num_classes: Number of classes, background not counted.
-        pretrained: Whether the model is built for weights: then the statistics of ordinary
-            backbones are constants, as in torchvision; from scratch they train.
+        num_classes: Number of classes without the background.
+        pretrained: Whether the model is built for weights. If so, the normalisation statistics of
+            backbones other than SSD's are constant, as in torchvision; from scratch they train.
         side: Side of the images in pixels.
     """
 
     def __init__(self, spec: ModelSpec, num_classes: int, *, pretrained: bool, side: int) -> None:
         if spec.id not in _FAMILIES:
             raise NotAvailableError(
-                f"torchvision's detector {spec.id} is not in the zoo.",
+                f"torchvision's detector {spec.id} is not supported.",
                 f"Choose one of: {', '.join(sorted(_FAMILIES))}.",
             )
         family = _FAMILIES[spec.id]
@@ -151,12 +151,12 @@ class TorchvisionDetector(Detector):
         self.family = family
         backbone: Any = self.model.backbone
         self._encode = backbone.forward
-        # An attribute hides the method, and the names of the tensors stay.
+        # Replaces the method by an attribute, which keeps the names of the tensors.
         backbone.forward = self._features
         self._mixed: torch.dtype | None = None
 
     def _features(self, image: Tensor) -> dict[str, Tensor]:
-        """Encode in half precision where that is asked for; what follows is exact."""
+        """Encode in half precision if requested, and return float32 feature maps."""
         mixed = self._mixed
         with torch.autocast(image.device.type, dtype=mixed, enabled=mixed is not None):
             maps: dict[str, Tensor] = self._encode(image)
@@ -164,9 +164,9 @@ class TorchvisionDetector(Detector):
 
     @contextlib.contextmanager
     def _exact(self, device: str) -> Iterator[None]:
-        """Keep half precision to the backbone: coordinates of 8 bits would be off by pixels.
+        """Limit half precision to the backbone: 8-bit coordinates would be off by pixels.
 
-        Torchvision makes anchors and boxes in the precision of the feature maps.
+        Torchvision computes anchors and boxes in the precision of the feature maps.
         """
         if torch.is_autocast_enabled(device):
             self._mixed = torch.get_autocast_dtype(device)
@@ -216,7 +216,7 @@ def build(
         return detector
     state = {present_name(name): tensor for name, tensor in state.items()}
     predictor = re.compile(detector.family.predictor)
-    is_own = checkpoint is not None  # COCO's classes are none of a task's, whatever their number
+    is_own = checkpoint is not None  # COCO's classes are never those of a task
     load_but(detector.model, state, lambda n: predictor.match(n) is not None, origin, is_own)
     return detector
 
@@ -227,7 +227,7 @@ def _torchvision_model(name: str, num_classes: int, pretrained: bool, side: int)
     from torchvision.ops import FrozenBatchNorm2d
 
     family = _FAMILIES[name]
-    # Without weights torchvision builds ordinary normalisation and lets every layer train.
+    # Without weights torchvision builds trainable normalisation and trains every layer.
     model: Any = get_model(
         name, weights=None, weights_backbone=None, num_classes=num_classes, **family.options
     )
@@ -240,8 +240,8 @@ def _torchvision_model(name: str, num_classes: int, pretrained: bool, side: int)
                 frozen = FrozenBatchNorm2d(module.num_features, eps=eps)
                 setattr(model.backbone.body.get_submodule(parent), child, frozen)
     if name.startswith("ssdlite") and not pretrained:
-        # Torchvision's 0.03 is for batches of hundreds: in short runs on few images the running
-        # statistics would stay near where they began, and evaluation would see another network.
+        # Torchvision's 0.03 is for batches of hundreds. In short runs on few images the running
+        # statistics would stay near their start, and evaluation would use another network.
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = 0.1
@@ -257,22 +257,23 @@ def _torchvision_model(name: str, num_classes: int, pretrained: bool, side: int)
 def _ssd_steps(side: int) -> list[float]:
     """Distances in pixels between the default boxes of SSD's six feature maps.
 
-    The last two maps come from convolutions without padding, whose cells the authors spread over
-    the whole image: at a side of 300, 100 and 300 pixels apart. The zoo entry says from which
-    side on there are six maps.
+    The last two maps come from convolutions without padding. The authors spread their cells over
+    the whole image: for a side of 300 pixels, 100 and 300 pixels apart. Smaller sides than the
+    zoo entry's `smallest` have fewer than six maps.
     """
-    cells = -(-(side // 4) // 2) // 2  # after three poolings, of which the last rounds up, a fourth
+    # After three poolings, of which the last rounds up, and a fourth.
+    cells = -(-(side // 4) // 2) // 2
     for _ in range(2):
         cells = -(-cells // 2)
     return [8, 16, 32, 64, side / (cells - 2), side / (cells - 4)]
 
 
 def present_name(name: str) -> str:
-    """A tensor's name in torchvision today; its published COCO weights bear older ones."""
+    """Current name of a tensor in torchvision; published COCO weights have older names."""
     name = re.sub(r"(fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2", name)
     name = re.sub(r"(rpn\.head\.conv)\.(weight|bias)$", r"\1.0.0.\2", name)
     return re.sub(
-        r"(_head\.conv)\.(\d+)\.(weight|bias)$",  # RetinaNet's, whose ReLUs were counted
+        r"(_head\.conv)\.(\d+)\.(weight|bias)$",  # RetinaNet's, where ReLUs were counted
         lambda match: f"{match[1]}.{int(match[2]) // 2}.0.{match[3]}",
         name,
     )

@@ -1,16 +1,14 @@
-"""YOLO: ultralytics' modules and loss inside our own training loop.
+"""YOLO: ultralytics' modules and loss in our own training loop.
 
-Its package also has a trainer, which is not used. It owns everything a benchmark has to hold
-still: reading and augmenting data, optimiser, schedule, the choice of a checkpoint, logging and
-evaluation. Behind it our splits, seeds, records and evaluator would be translated and could only
-be hoped to stay the same; it changes with nearly every release, and it reports to a server. The
-module, its description in YAML and its loss have kept their shape over years: from 8.3 to 8.4
-only the form of the head's raw output changed, and that goes from the module to its own loss
-without us looking at it. Decoded predictions are (B, 4 + classes, anchors) in all of them;
-suppression is torchvision's.
+The trainer of ultralytics is not used. It controls everything that a benchmark must hold fixed:
+reading and augmenting data, optimiser, schedule, choice of a checkpoint, logging and evaluation.
+It also changes with nearly every release and reports to a server. The module, its YAML description
+and its loss have been stable for years: from 8.3 to 8.4 only the raw output of the head changed,
+which the module passes to its own loss. Decoded predictions are (B, 4 + classes, anchors) in all
+versions; non-maximum suppression is torchvision's.
 
-Ultralytics is licensed AGPL-3.0 (https://ultralytics.com/license), code and weights. It is
-therefore an extra of its own, imported only when a YOLO is built. YOLO11:
+Code and weights of ultralytics are licensed AGPL-3.0 (https://ultralytics.com/license). The package
+is therefore a separate extra, imported only to build a YOLO. YOLO11:
 https://docs.ultralytics.com/models/yolo11.
 """
 
@@ -46,21 +44,21 @@ from marsbench.models.detectors.base import (
 from marsbench.models.spec import ModelSpec
 
 OLDEST = "8.3.100"
-"""The oldest version this is written for; tested with it and with 8.4.190."""
+"""Oldest supported version; tested together with 8.4.190."""
 
 GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}
-"""Weights of the loss's terms: ultralytics' defaults, held still over its versions."""
+"""Weights of the terms of the loss: ultralytics' defaults, fixed for all versions."""
 
 NMS_IOU = 0.7
-"""Overlap above which the lower of two boxes of one class goes, as in ultralytics' validation."""
+"""IoU threshold of non-maximum suppression per class, as in ultralytics' validation."""
 
 CANDIDATES = 3000
-"""Boxes of an image that enter suppression, the highest scores first."""
+"""Number of highest-scoring boxes of an image that enter suppression."""
 
 _ASSETS = "https://github.com/ultralytics/assets/releases/download/v8.3.0"
 _STRIDE = 32
 _GREY = 114 / 255
-"""What ultralytics pads images with."""
+"""Padding value, as in ultralytics."""
 
 
 class UltralyticsDetector(Detector):
@@ -80,16 +78,16 @@ class UltralyticsDetector(Detector):
         model: Any = DetectionModel(description, ch=3, verbose=False)
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
-                # Measuring its own strides, an older version moved them.
+                # Older versions change them while measuring strides.
                 module.reset_running_stats()
         model.args = copy.copy(DEFAULT_CFG)
         for name, gain in GAINS.items():
             setattr(model.args, name, gain)
-        # In the description the backbone ends where the neck begins.
+        # The description lists backbone and neck apart.
         body = tuple(f"model.model.{i}." for i in range(len(description["backbone"])))
         super().__init__(InputAdapter(spec.mean, spec.std), model, body)
         self.num_classes = num_classes
-        # By device, since a criterion keeps tensors of its own; not a module, so not in the state.
+        # By device: a criterion has tensors of its own. A dict keeps it out of the state.
         self._criteria: dict[torch.device, Any] = {}
 
     def _switches(self) -> list[nn.Module]:
@@ -105,8 +103,8 @@ class UltralyticsDetector(Detector):
         decoded = output[0] if isinstance(output, tuple | list) else output
         if not isinstance(decoded, Tensor) or decoded.shape[1] != 4 + self.num_classes:
             raise NotAvailableError(
-                "The installed version of ultralytics gives its predictions in an unknown form.",
-                "Install one that is tested: pip install 'ultralytics==8.4.190'.",
+                "The installed version of ultralytics returns predictions in an unknown format.",
+                "Install a tested version: pip install 'ultralytics==8.4.190'.",
             )
         height, width = image.shape[-2:]
         return [_suppress(image_output.float(), height, width) for image_output in decoded]
@@ -128,7 +126,7 @@ class UltralyticsDetector(Detector):
         if image.device not in self._criteria:
             model: Any = self.model
             self._criteria[image.device] = model.init_criterion()
-        # Ultralytics multiplies by the size of the batch, for its sum over devices.
+        # Ultralytics multiplies by the batch size, for its sum over devices.
         terms: Tensor = self._criteria[image.device](self.model(padded), batch)[0]
         return terms.sum() / len(image)
 
@@ -141,17 +139,17 @@ def _padded(image: Tensor) -> Tensor:
 
 
 def _suppress(decoded: Tensor, height: int, width: int) -> Detections:
-    """Turn decoded predictions of one image into detections.
+    """Convert decoded predictions of an image into detections.
 
     Args:
         decoded: Centre, width and height in pixels and a score per class, (4 + classes, anchors).
         height: Height of the image without padding.
-        width: Its width.
+        width: Width of the image without padding.
     """
     from torchvision.ops import batched_nms, box_convert, clip_boxes_to_image
 
     all_boxes, all_scores = decoded[:4].T, decoded[4:].T
-    # Each anchor may be of several classes, as in ultralytics' validation.
+    # An anchor may have several classes, as in ultralytics' validation.
     anchors, labels = (all_scores > SCORE_THRESHOLD).nonzero(as_tuple=True)
     scores = all_scores[anchors, labels]
     order = scores.argsort(descending=True, stable=True)[:CANDIDATES]
@@ -171,7 +169,7 @@ def build(
     side: int,
     checkpoint: Path | None = None,
 ) -> UltralyticsDetector:
-    """Build a YOLO, which takes any side; see `marsbench.models.modes.build_for_mode`."""
+    """Build a YOLO for any side; other arguments as in `marsbench.models.modes.build_for_mode`."""
     detector = UltralyticsDetector(spec, num_classes)
     _name_licence()
     if checkpoint is not None:
@@ -182,8 +180,8 @@ def build(
         return detector
     own = detector.model.state_dict()
     state = weights.strip_prefix(state, own)
-    # The last layers depend on the number of classes. In the smallest model so does the width of
-    # the layers before them; where it differs, ultralytics starts these at random too.
+    # The last layers depend on the number of classes, and in the smallest model also the width of
+    # the layers before. If the widths differ, ultralytics starts them at random too.
     classifier = f"model.{len(detector.model.get_submodule('model')) - 1}.cv3."  # type: ignore[arg-type]
 
     def is_fresh(name: str) -> bool:
@@ -199,20 +197,20 @@ def build(
 
 @functools.cache
 def _name_licence() -> None:
-    """Say once under which licence the user now is."""
+    """Print the licence of ultralytics, once."""
     tell(
-        f"ultralytics {_load_library().__version__} is used, code and weights of which are "
-        "licensed AGPL-3.0 (https://ultralytics.com/license)."
+        f"Using ultralytics {_load_library().__version__}: code and weights are licensed AGPL-3.0 "
+        "(https://ultralytics.com/license)."
     )
 
 
 def _load_library() -> Any:
-    """Import ultralytics, without what it does to a process.
+    """Import ultralytics without its side effects.
 
     Raises:
         NotAvailableError: If it cannot be imported.
     """
-    if "ultralytics" in sys.modules:  # somebody else's, with their settings
+    if "ultralytics" in sys.modules:  # imported by the caller, with their settings
         return sys.modules["ultralytics"]
     try:
         with _undone():
@@ -224,19 +222,19 @@ def _load_library() -> Any:
         sys.modules.pop("ultralytics", None)
         raise NotAvailableError(
             f"YOLO models need the Python package ultralytics, which is not installed ({error}).",
-            "Install it: pip install 'marsbench[yolo]'. Note its licence, AGPL-3.0: who gives "
-            "others a program built on it, also over a network, owes them the source code.",
+            "Install it: pip install 'marsbench[yolo]'. Its licence is AGPL-3.0: if you give "
+            "others a program built on it, even over a network, you must give them its source.",
         ) from error
     return library
 
 
 @contextlib.contextmanager
 def _undone() -> Iterator[None]:
-    """Undo what importing ultralytics changes.
+    """Undo the side effects of importing ultralytics.
 
-    It writes settings into the user's folder, looks for a network, installs what it misses, sets
-    variables that child processes inherit, formats for printing, puts a `torch.load` in place
-    that executes code by default (8.3), and an `Image.open` that asks for more packages.
+    The import writes settings into the user's folder, looks for a network, installs missing
+    packages, sets environment variables and print options, and replaces `torch.load` by a version
+    that executes code by default (8.3) and `Image.open` by one that asks for more packages.
     """
     before, load, save, open_image = dict(os.environ), torch.load, torch.save, Image.open
     printing = np.get_printoptions()
@@ -258,12 +256,12 @@ def _undone() -> Iterator[None]:
 
 
 def _description(package: Path, name: str, num_classes: int) -> dict[str, Any]:
-    """Read the shipped description of a YOLO, such as yolo11n: the one of yolo11, at scale n.
+    """Read the shipped description of a YOLO; for yolo11n that of yolo11 at scale n.
 
-    By path, since ultralytics would look for a file of that name in the current folder first.
+    Read by path: ultralytics would first look for a file of this name in the current folder.
 
     Raises:
-        NotAvailableError: If this version has no such model.
+        NotAvailableError: If the installed version has no such model.
     """
     version, scale = name[:-1], name[-1]
     path = package / "cfg" / "models" / version.removeprefix("yolo") / f"{version}.yaml"
@@ -295,32 +293,34 @@ def fetch(spec: ModelSpec) -> weights.State:
 
 
 def _read(path: Path) -> weights.State:
-    """Read the tensors of a checkpoint, also of those that ultralytics writes.
+    """Read the tensors of a checkpoint, including checkpoints of ultralytics.
 
-    Those are pickled modules. Torch's weights-only unpickler reads them once it is told their
-    classes: modules of torch and ultralytics, and nothing else that a file may name.
+    Ultralytics pickles modules. Torch's weights-only unpickler reads them if their classes are
+    allowed; only module classes of torch and ultralytics are.
 
     Raises:
         WeightsError: If it cannot be read or would execute other code.
     """
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # no such file, no zip archive, safetensors: said by the common reader
+    except Exception:  # missing, not a zip archive, safetensors: left to the common reader
         return weights.read_checkpoint(path)
     classes: list[Any] = [c for name in names if (c := _module_class(name)) is not None]
     if not classes or len(classes) < len(names):
-        return weights.read_checkpoint(path)  # which refuses what it does not know
+        return weights.read_checkpoint(path)  # refuses unknown classes
     with torch.serialization.safe_globals(classes):
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    # The averaged weights, where there are two sets.
+    # The averaged weights, if the file has both.
     model = (content.get("ema") or content.get("model")) if isinstance(content, dict) else content
     if not isinstance(model, nn.Module):
-        raise WeightsError(f"weights={path} holds no model.", "Is it a checkpoint of a YOLO?")
+        raise WeightsError(
+            f"The checkpoint weights={path} holds no model.", "Give a checkpoint of a YOLO."
+        )
     return {name: tensor.float() for name, tensor in model.state_dict().items()}
 
 
 def _module_class(name: str) -> type[nn.Module] | None:
-    """The module class of a full name, if it is one of torch or ultralytics."""
+    """Module class of torch or ultralytics by its full name; None for all other names."""
     package, _, attribute = name.rpartition(".")
     if not package.startswith(("torch.nn.modules.", "ultralytics.nn.")):
         return None

@@ -1,1 +1,1 @@
-"""Encoders, and the classifiers that put a linear head on them."""
+"""Encoders of each library, and classifiers made of an encoder and a linear head."""

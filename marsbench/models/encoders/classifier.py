@@ -1,4 +1,4 @@
-"""Classifiers: an input adapter, a backbone with one feature vector per image, a linear head."""
+"""Classifiers: an input adapter, a backbone that returns feature vectors, a linear head."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +31,7 @@ class Classifier(Model):
     """A backbone with a linear head.
 
     Args:
-        adapter: Turns images in [0, 1] into the backbone's input.
+        adapter: Normalises images in [0, 1].
         backbone: From (B, 3, H, W) to features (B, num_features).
         head: From features to logits (B, num_classes).
     """
@@ -72,11 +72,11 @@ def build_classifier(
         spec: The zoo entry.
         num_classes: Number of outputs.
         pretrained: Whether the backbone starts from weights rather than at random.
-        checkpoint: Local weights in place of the entry's own.
-        shape: Rows and columns of rasterised spectra, for networks made for them.
+        checkpoint: Local weights to use instead of the default ones.
+        shape: Rows and columns of rasterised spectra; only networks for spectra need it.
 
     Raises:
-        WeightsError: If weights are wanted but missing, or do not fit.
+        WeightsError: If the weights are missing or do not fit.
         NotAvailableError: If the library has no classifiers.
     """
     path = LIBRARIES[spec.library].backbone

@@ -1,9 +1,9 @@
-"""Backbones made for mass spectra: images whose two axes mean different things.
+"""Backbones for mass spectra: images whose two axes have different meanings.
 
-A row is one m/z and a column one step of temperature (or time). A peak may sit anywhere along
-its row, but the row it sits in says which ion it is, and neighbouring rows are other ions. So
-these networks share weights over temperature and learn separate ones for every m/z, where an
-image network shares them both ways.
+A row is an m/z and a column a step of temperature (or time). A peak may lie anywhere along its
+row, but its row identifies the ion, and neighbouring rows are other ions. These networks therefore
+share weights along the temperature axis and learn separate weights for every m/z, while an image
+network shares weights along both axes.
 
 Every backbone takes float (B, C, M, T) in [0, 1], M rows of m/z and T columns of temperature,
 and returns features (B, num_features).
@@ -22,7 +22,7 @@ from marsbench.models.encoders.classifier import Backbone
 from marsbench.models.spec import ModelSpec
 
 DILATIONS = (1, 2, 5, 10, 20, 50, 100)
-"""Columns between the taps of the first convolutions: from a peak's flank to a whole ramp."""
+"""Dilations of the first convolutions in columns, from the flank of a peak to a whole ramp."""
 
 _GROUPS = 4
 """Groups of channels that are normalised together after Conv1dNet's second convolution."""
@@ -31,16 +31,16 @@ _GROUPS = 4
 class Conv1dNet(nn.Module):
     """Convolutions over temperature, the same for every m/z, then a linear layer across m/z.
 
-    After what the second place of the Mars Spectrometry challenge tells of its network: two
-    convolutions of kernel 3 and stride 2, the first with many dilations side by side, then group
+    Follows the published description of the second place of the Mars Spectrometry challenge: two
+    convolutions of kernel 3 and stride 2, the first with many dilations in parallel, then group
     normalisation, random ReLU and dropout (DrivenData, "Meet the winners of the Mars
-    Spectrometry Challenge", second place). Sizes and the resampling are ours.
+    Spectrometry Challenge", second place). Layer sizes and the resampling are our choice.
 
     Args:
         channels: Number of input channels, C.
         rows: Number of m/z, M.
-        columns: Number of columns, T, which decides the dilations and how many positions along
-            the temperature axis are told apart. Inputs of other lengths are resampled to these.
+        columns: Number of columns, T. Sets the dilations and the number of positions along the
+            temperature axis; inputs of other lengths are resampled.
         width: Channels per dilation of the first convolution.
         row_channels: Channels of the second convolution.
         num_features: Length of a feature vector.
@@ -62,14 +62,14 @@ class Conv1dNet(nn.Module):
     ) -> None:
         super().__init__()
         self.num_features = num_features
-        # With a longer step, both outer taps fall on padding wherever the middle one stands.
+        # With larger dilations both outer taps would always fall on padding.
         dilations = [step for step in DILATIONS if step < columns] or [1]
         joined = width * len(dilations)
         self.first = nn.ModuleList(_along_columns(channels, width, step) for step in dilations)
         self.first_norm = _activation(joined, len(dilations), dropout)
         self.second = _along_columns(joined, row_channels, 1)
         self.second_norm = _activation(row_channels, _GROUPS, dropout)
-        # At which temperature a gas comes off tells minerals apart, so it is not averaged away.
+        # The temperature of a gas release separates minerals, so positions are not averaged.
         self.positions = -(-columns // 4)
         self.across = nn.Linear(row_channels * rows * self.positions, num_features)
         self.across_norm = _activation(num_features, 1, dropout)
@@ -80,7 +80,7 @@ class Conv1dNet(nn.Module):
         scales = torch.cat([convolve(image) for convolve in self.first], dim=1)
         peaks = self.second_norm(self.second(self.first_norm(scales)))
         if peaks.shape[3] != self.positions:
-            # Only then: on a GPU the gradient of this pooling is not deterministic.
+            # Only if needed: on a GPU the gradient of this pooling is not deterministic.
             peaks = functional.adaptive_avg_pool2d(peaks, (peaks.shape[2], self.positions))
         mixed = self.across_norm(self.across(peaks.flatten(1)))
         features: Tensor = self.feature_dropout(mixed)
@@ -88,16 +88,16 @@ class Conv1dNet(nn.Module):
 
 
 class GruNet(nn.Module):
-    """A bidirectional GRU that reads the columns in order of temperature.
+    """A bidirectional GRU over the columns in order of temperature.
 
-    The features are the mean and the maximum of its states over the columns.
+    Features are the mean and the maximum of its states over the columns.
 
     Args:
         channels: Number of input channels, C.
         rows: Number of m/z, M.
-        columns: Not used: any number of columns will do.
-        width: Length that the C x M values of a column are projected to.
-        hidden: Length of a state, for each direction.
+        columns: Unused; any number of columns works.
+        width: Size of the projection of a column's C x M values.
+        hidden: Size of the state of each direction.
         dropout: Rate after the projection.
         feature_dropout: Rate on the features.
     """
@@ -115,7 +115,7 @@ class GruNet(nn.Module):
     ) -> None:
         super().__init__()
         self.num_features = 4 * hidden
-        # One more value for where the column stands, which mean and maximum would forget.
+        # An extra value for the position of the column, which mean and maximum would lose.
         self.project = nn.Sequential(
             nn.Linear(channels * rows + 1, width),
             nn.LayerNorm(width),
@@ -136,19 +136,19 @@ class GruNet(nn.Module):
 
 
 class PatchViT(nn.Module):
-    """A small vision transformer whose patches suit the grid, with a learned place for each.
+    """A small vision transformer with patches that fit the raster and learned positions.
 
     Args:
         channels: Number of input channels, C.
         rows: Number of m/z, M.
         columns: Number of columns, T. Inputs must have this size.
-        patch: Size of a patch in m/z and in columns; by default all m/z by two columns. The far
-            edges are padded with zeros.
+        patch: Size of a patch in m/z and in columns; by default all m/z by two columns. The last
+            rows and columns are padded with zeros.
         dim: Length of a token, and of a feature vector.
         depth: Number of blocks.
         heads: Number of attention heads.
-        dropout: Rate after each layer and on the features. Rises from 0 to this for whole
-            residual branches, from the first block to the last.
+        dropout: Dropout rate after each layer and on the features, and stochastic depth rate of
+            the last block (rising linearly from 0 at the first block).
     """
 
     def __init__(
@@ -165,11 +165,11 @@ class PatchViT(nn.Module):
     ) -> None:
         super().__init__()
         self.num_features = dim
-        # Patches of a few m/z share their weights over ions, which hundreds of samples are too
-        # few to undo.
+        # Patches of a few m/z would share weights over ions, which hundreds of samples cannot
+        # correct.
         patch = (rows, 2) if patch is None else patch
         self.padding = (0, -columns % patch[1], 0, -rows % patch[0])
-        # The mean of the tokens rather than a class token, which takes more samples to learn.
+        # The mean of the tokens; a class token takes more samples to learn.
         self.transformer = VisionTransformer(
             img_size=(rows + self.padding[3], columns + self.padding[1]),
             patch_size=patch,
@@ -196,24 +196,24 @@ SPECTRAL: dict[str, Callable[[int, int, int], nn.Module]] = {
     "gru_net": GruNet,
     "patch_vit": PatchViT,
 }
-"""The backbones by name; each is called with channels, rows and columns."""
+"""Backbones by name; each takes channels, rows and columns."""
 
 
 def build(spec: ModelSpec, shape: tuple[int, int] | None) -> Backbone:
     """Build a backbone for rasters of a shape (rows, columns), with random weights.
 
     Raises:
-        ConfigError: If the samples are no spectra.
+        ConfigError: If the samples are not spectra.
     """
     if shape is None:
-        raise ConfigError(f"{spec.name} is for spectra alone.", "Choose another model.")
+        raise ConfigError(f"Model {spec.name} takes spectra, not images.", "Choose another model.")
     # Grey rasters are replicated to three channels, as for every classifier.
     model: Any = SPECTRAL[spec.id](3, *shape)
     return Backbone(model, int(model.num_features), set())
 
 
 def _along_columns(channels: int, out_channels: int, dilation: int) -> nn.Conv2d:
-    """Build the 1D convolution that halves every row; as a 2D one it needs no reshaping."""
+    """Build a convolution along rows, with stride 2; a 2D module needs no reshaping."""
     return nn.Conv2d(
         channels,
         out_channels,
@@ -225,8 +225,8 @@ def _along_columns(channels: int, out_channels: int, dilation: int) -> nn.Conv2d
 
 
 def _activation(channels: int, groups: int, dropout: float) -> nn.Sequential:
-    # The statistics are those of all rows together: one row by itself, scaled to unit variance,
-    # would turn the noise of an absent ion into peaks.
+    # Normalised over all rows together: a single row scaled to unit variance would turn the
+    # noise of an absent ion into peaks.
     return nn.Sequential(
         nn.GroupNorm(groups, channels), nn.RReLU(1 / 8, 1 / 3), nn.Dropout(dropout)
     )

@@ -15,14 +15,14 @@ def describe(model_id: str) -> ModelSpec:
 
     Raises:
         UnknownNameError: If timm has no such model; suggests close matches.
-        NotAvailableError: If its input is not a square RGB image.
+        NotAvailableError: If its input is not a square image of three channels.
     """
     name, weight_spec, cfg = published(model_id, "timm model", "timm weights")
     bands, height, width = cfg.input_size
     if bands != 3 or height != width:
         raise NotAvailableError(
-            f"timm:{model_id} takes inputs of {bands} x {height} x {width}; "
-            "this version feeds square images of three channels.",
+            f"The input of timm:{model_id} is {bands} x {height} x {width}; expected a square "
+            "image of three channels.",
             "Choose another model.",
         )
     return ModelSpec(
@@ -48,8 +48,8 @@ def published(
         prefix: Prefix of names in messages.
 
     Returns:
-        Its name with the tag spelt out, so that the id of a run does not depend on timm's default;
-        its weights; and timm's pre-training configuration.
+        Its name with the tag of its weights, so that run ids do not depend on timm's default tag;
+        its weights; timm's pre-training configuration.
     """
     import timm
 
@@ -103,9 +103,9 @@ def fetch(spec: ModelSpec) -> weights.State:
     try:
         if not is_cached:
             weights.check_reachable(host)
-        # Through timm's own loader, which knows how each file has to be renamed.
+        # timm's own loader knows how to rename the tensors of each file.
         model: nn.Module = timm.create_model(spec.id, pretrained=True)
-    except Exception as error:  # the hub's client raises types of several libraries
+    except Exception as error:  # the hub's client raises errors of several libraries
         cache = constants.HF_HUB_CACHE if cfg.hf_hub_id else weights.torch_cache(cfg.url).parent
         raise weights.unavailable(spec, origin, cache, error) from error
     return dict(model.state_dict())

@@ -11,7 +11,7 @@ from marsbench.models.encoders.classifier import Backbone
 from marsbench.models.spec import HALF, Library, ModelSpec, WeightSpec
 
 _AUXILIARY = ("inception_v3", "googlenet")
-"""Models with auxiliary classifiers, which are left out. Their inputs are in [-1, 1]."""
+"""Models with auxiliary classifiers, which are removed, and with inputs in [-1, 1]."""
 
 
 def describe(model_id: str) -> ModelSpec:
@@ -57,19 +57,18 @@ def build(spec: ModelSpec, shape: tuple[int, int] | None) -> Backbone:
     from torchvision import models
 
     with torch.device("meta"):
-        # Of the full model only the names of its tensors: checkpoints hold auxiliary
-        # classifiers too.
+        # Names of all tensors of the full model: checkpoints hold auxiliary classifiers too.
         options = {"init_weights": False} if spec.id in _AUXILIARY else {}
         names = set(models.get_model(spec.id, weights=None, **options).state_dict())
     options = {"aux_logits": False, "init_weights": True} if spec.id in _AUXILIARY else {}
     model: Any = models.get_model(spec.id, weights=None, **options)
     if spec.id.startswith("squeezenet"):
-        # Its classifier is a convolution, ReLU and average. Averaging first and a linear head
-        # is the same but for the ReLU, which would clip the logits at zero.
+        # The classifier is a convolution, ReLU and average. Averaging before a linear head gives
+        # the same but for the ReLU, which would clip the logits at zero.
         num_features = int(model.classifier[1].in_channels)
         model.classifier = nn.AdaptiveAvgPool2d(1)
         return Backbone(model, num_features, names - set(model.state_dict()))
-    # The classifier of every other model is its last linear layer.
+    # The classifier of all other models is their last linear layer.
     linear = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear)]
     if not linear:
         raise NotAvailableError(

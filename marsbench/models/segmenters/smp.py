@@ -1,7 +1,7 @@
-"""From a segmentation entry to a module: segmentation-models-pytorch (smp) behind one interface.
+"""Segmentation models of segmentation-models-pytorch (smp).
 
-A segmenter takes images of any size and number of bands, and its encoder starts from weights that
-were loaded by name, all of them, or it is not built.
+A segmenter takes images of any size and number of bands. All weights of its encoder are loaded by
+name, or building it fails.
 """
 
 from collections.abc import Sequence
@@ -20,19 +20,19 @@ from marsbench.models.segmenters.weights import encoder_name, has_bands, load, w
 from marsbench.models.spec import ModelSpec
 
 _PAN_SMALLEST = 256
-"""PAN halves features of stride 16 three times; this leaves more than one value of them."""
+"""Smallest side for PAN, which halves features of stride 16 three times."""
 
 
 class Segmenter(Model):
     """A segmentation model for images of any size.
 
     Args:
-        adapter: Turns images in [0, 1] into the encoder's input.
+        adapter: Normalises images in [0, 1].
         model: smp's model: an `encoder`, a `decoder` and a `segmentation_head`.
-        multiple: Sides are padded to multiples of this many pixels.
-        smallest: Sides are padded to at least this many pixels.
-        fixed_side: Side of the only square that the encoder takes, if so; images are then resized
-            to it and logits back.
+        multiple: Sides are padded to multiples of this number of pixels.
+        smallest: Sides are padded to at least this number of pixels.
+        fixed_side: Side of the input if the encoder takes squares of one size only. Images are
+            resized to it, and logits back.
     """
 
     model: Any  # smp is untyped
@@ -75,7 +75,7 @@ class Segmenter(Model):
         return logits[..., :height, :width]
 
     def _padded(self, image: Tensor) -> Tensor:
-        """Continue images to the right and below: mirrored, or by the edge if they are small."""
+        """Pad images at the right and bottom by reflection, or by the edge if they are small."""
         height, width = image.shape[-2:]
         down, right = (
             max(-(-side // self.multiple) * self.multiple, self.smallest) - side
@@ -98,22 +98,20 @@ def build_segmenter(
     """Build a segmenter.
 
     Args:
-        spec: The entry.
+        spec: The zoo entry.
         num_classes: K, the number of outputs per pixel.
-        pretrained: Whether the encoder starts from weights rather than at random; the decoder
-            always starts at random.
-        checkpoint: Local weights in place of the entry's own: of the encoder alone, or of the
-            whole model. Of a whole model of other classes, the last layer is left aside.
-        color_of_band: Of each band the colour it is (0 red, 1 green, 2 blue), or None. Without
-            it the images are grey or RGB, and grey ones are replicated. With it the filters of
-            the first convolution are spread over the bands once the weights are loaded: a band
-            gets the filter of its colour, or the mean of the three; all are scaled by 3 / number
-            of bands, so that activations keep their size.
+        pretrained: Whether the encoder starts from weights; the decoder always starts at random.
+        checkpoint: Local weights to use instead of the default ones: of the encoder, or of a whole
+            model, whose last layer is skipped if it has other classes.
+        color_of_band: Colour of each band. By default images are grey or RGB, and grey images are
+            replicated. Otherwise the filters of the first convolution are distributed to the
+            bands after loading: a band takes the filter of its colour, or the mean of the three.
+            All are scaled by 3 / number of bands, so that activations keep their scale.
 
     Raises:
-        WeightsError: If weights are wanted and cannot be had or do not fit.
-        NotAvailableError: If smp cannot join the architecture and the encoder, or the encoder has
-            no convolution to adapt to the bands.
+        WeightsError: If the weights are missing or do not fit.
+        NotAvailableError: If smp cannot combine the architecture and the encoder, or the encoder
+            has no convolution to adapt to the bands.
     """
     state = origin = None
     if checkpoint is not None:
@@ -134,8 +132,8 @@ def build_segmenter(
         return segmenter
     if not first:
         raise NotAvailableError(
-            f"The encoder of {spec.name} begins with no convolution of three channels, so it "
-            f"cannot be adapted to {len(color_of_band)} bands.",
+            f"The encoder of {spec.name} does not begin with a convolution of three channels "
+            f"and cannot be adapted to {len(color_of_band)} bands.",
             "Choose another encoder, or bands=rgb.",
         )
     segmenter.adapter = InputAdapter(spec.mean, spec.std, color_of_band)
@@ -154,27 +152,27 @@ def build_segmenter(
 
 
 def _create(spec: ModelSpec, num_classes: int) -> tuple[Any, int | None]:
-    """Build smp's model at random; gives with it the only side it takes, if there is one."""
+    """Build smp's model with random weights; also returns its fixed side, or None."""
     import segmentation_models_pytorch as smp
 
     encoder = encoder_name(spec)
     options, fixed_side = _size_options(encoder)
     if spec.id == "dpt":
-        # Its encoder would else carry an unused classifier, of 17 million parameters.
+        # Otherwise its encoder has an unused classifier of 17 million parameters.
         options["num_classes"] = 0
     try:
         model = smp.create_model(
             spec.id, encoder, encoder_weights=None, classes=num_classes, **options
         )
-    except Exception as error:  # smp and timm raise many types on what does not go together
+    except Exception as error:  # smp and timm raise many types for what cannot be combined
         raise _not_together(spec, error) from error
     return model, fixed_side
 
 
 def _size_options(encoder: str) -> tuple[dict[str, Any], int | None]:
-    """How a timm encoder is told to take any size, or the only side it takes.
+    """Options that let a timm encoder take any size, or else its fixed side.
 
-    At the size it was trained with, the options change nothing.
+    At the size of its training the options change nothing.
     """
     if not encoder.startswith("tu-"):
         return {}, None
@@ -189,35 +187,35 @@ def _size_options(encoder: str) -> tuple[dict[str, Any], int | None]:
         try:
             without_memory(name, **option)
         except TypeError:
-            continue  # not an option of this model
+            continue  # this model lacks the option
         return option, None
     return {}, int(cfg.input_size[-1])
 
 
 def _sides(spec: ModelSpec, model: Any) -> tuple[int, int]:
-    """The multiple that sides are padded to, and the smallest side."""
+    """Multiple of the padded sides, and smallest side, in pixels."""
     stride = int(model.encoder.output_stride)
     if spec.id == "dpt":
         if stride & (stride - 1):
             raise NotAvailableError(
-                f"{spec.name}: smp's DPT takes patches of 8, 16 or 32 pixels, not {stride}.",
+                f"The patches of {spec.name} have {stride} pixels; smp's DPT expects 8, 16 or 32.",
                 "Choose another encoder.",
             )
-        # It reassembles the patches at strides 4 to 32 and joins them without cropping.
+        # DPT resamples the patches to strides 4 to 32 and joins them without cropping.
         stride = max(stride, 32)
-    # Two strides, so that the deepest features have more than one value per channel, which batch
-    # normalisation needs of a single image.
+    # Two strides give the deepest features more than one value per channel, which batch
+    # normalisation needs for a single image.
     return stride, max(2 * stride, _PAN_SMALLEST if spec.id == "pan" else 64)
 
 
 def _try_out(segmenter: Segmenter, spec: ModelSpec) -> list[str]:
-    """Run a small image through the model once.
+    """Run a small image through the model.
 
-    Parameters that take no part, such as stages below the last one that the decoder reads, are
-    set not to train: several devices would wait for their gradients.
+    Unused parameters, such as those of stages below the last input of the decoder, are set not to
+    train: several devices would wait for their gradients.
 
     Returns:
-        Names within the encoder of the convolutions that take the image.
+        Names of the encoder's convolutions that take the image.
 
     Raises:
         NotAvailableError: If architecture and encoder do not fit each other.
@@ -228,7 +226,7 @@ def _try_out(segmenter: Segmenter, spec: ModelSpec) -> list[str]:
 
     def note(name: str) -> Any:
         def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            # At least as large: some encoders pad first. Squeezed features are one pixel.
+            # Some encoders pad the image first; pooled features are smaller.
             if inputs[0].shape[-1] >= side and name not in first:
                 first.append(name)
 
@@ -243,7 +241,7 @@ def _try_out(segmenter: Segmenter, spec: ModelSpec) -> list[str]:
     segmenter.eval()
     try:
         logits = segmenter(torch.zeros(1, 3, side, side))
-    except Exception as error:  # shapes that do not fit, in whatever layer
+    except Exception as error:  # shapes that do not fit in any of the layers
         raise _not_together(spec, error) from error
     finally:
         for hook in hooks:
@@ -262,7 +260,7 @@ def _try_out(segmenter: Segmenter, spec: ModelSpec) -> list[str]:
 def _not_together(spec: ModelSpec, error: Exception | str) -> NotAvailableError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return NotAvailableError(
-        f"segmentation-models-pytorch cannot join {spec.id} and {spec.encoder}: {lines[0][:200]}",
+        f"smp cannot combine {spec.id} and {spec.encoder}: {lines[0][:200]}",
         f"Choose another encoder, such as smp:{spec.id}/"
         f"{'tu-vit_tiny_patch16_224' if spec.id == 'dpt' else 'resnet34'}.",
     )
@@ -274,10 +272,10 @@ def _not_together(spec: ModelSpec, error: Exception | str) -> NotAvailableError:
 def _spread(
     segmenter: Segmenter, first: Sequence[str], color_of_band: Bands, is_random: bool = False
 ) -> None:
-    """Spread the filters of red, green and blue over bands.
+    """Distribute the filters of red, green and blue to bands.
 
-    Random ones are drawn anew, as wide as they were for their number of inputs: means of three
-    would be narrower, and bands of one colour would start as one.
+    Random filters are drawn again with the standard deviation for their number of inputs: means
+    of three would have a smaller one, and bands of equal colour would start with equal filters.
     """
     scale = 3 / len(color_of_band)
     for name in first:

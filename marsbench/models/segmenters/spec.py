@@ -1,4 +1,4 @@
-"""Any architecture of segmentation-models-pytorch (smp) with any encoder, as an entry."""
+"""Entries for any architecture of segmentation-models-pytorch (smp) with any encoder."""
 
 from typing import Any
 
@@ -17,9 +17,9 @@ from marsbench.models.spec import (
 )
 from marsbench.models.zoo.segmentation import INPUT_SIZE, LITE0_ENCODER
 
-# Mean and standard deviation of smp's own encoders that are not those of ImageNet, by the start
-# of their names. smp keeps them beside the weights on the hub; this is the table that it was
-# made from (_legacy_pretrained_settings.py of smp 0.4).
+# Mean and standard deviation of smp's own encoders by the start of their names, if they are not
+# those of ImageNet. From _legacy_pretrained_settings.py of smp 0.4; later versions keep them beside
+# the weights on the hub.
 _DPN = ((124 / 255, 117 / 255, 104 / 255), (1 / (0.0167 * 255),) * 3)
 _NORMALISATION = {
     "dpn": _DPN,
@@ -33,15 +33,15 @@ def describe(model_id: str) -> ModelSpec:
     """Describe any architecture of smp with any of its encoders.
 
     Args:
-        model_id: ``ARCH/ENCODER``, such as ``unet/resnet18`` or ``fpn/tu-convnext_tiny``; a
-            leading ``smp:`` is left aside.
+        model_id: ``ARCH/ENCODER``, such as ``unet/resnet18`` or ``fpn/tu-convnext_tiny``,
+            optionally after ``smp:``.
 
     Returns:
-        An entry named ``smp:ARCH/ENCODER``. The tag of a timm encoder's weights is spelt out in
-        `encoder`, so that the id of a run does not depend on timm's default.
+        An entry named ``smp:ARCH/ENCODER``. `encoder` includes the tag of a timm encoder's
+        weights, so that run ids do not depend on timm's default.
 
     Raises:
-        ConfigError: If the encoder lacks.
+        ConfigError: If the encoder is missing.
         UnknownNameError: If smp or timm has no such name; suggests close matches.
     """
     import segmentation_models_pytorch as smp
@@ -53,9 +53,9 @@ def describe(model_id: str) -> ModelSpec:
         raise unknown_name("smp architecture", architecture, architectures)
     if not encoder:
         raise ConfigError(
-            f"smp:{model_id} lacks its encoder.",
+            f"The encoder of smp:{model_id} is missing.",
             f"Write smp:{architecture}/ENCODER, such as smp:{architecture}/resnet34 or "
-            f"smp:{architecture}/tu-resnet18, where tu- stands before any model of timm.",
+            f"smp:{architecture}/tu-resnet18, where tu- precedes the name of a timm model.",
         )
     facts = _timm_encoder(encoder) if encoder.startswith("tu-") else _smp_encoder(encoder)
     return ModelSpec(
@@ -97,9 +97,9 @@ def _smp_encoder(encoder: str) -> dict[str, Any]:
         raise unknown_name(
             "encoder",
             encoder,
-            # timm's by architecture alone, which is what a user may have left the tu- out of.
+            # Suggests timm's models too, in case tu- was forgotten.
             [*encoders, f"tu-{encoder}"] if is_timm else encoders,
-            "Any model of timm is an encoder too: tu-NAME.",
+            "Any timm model is an encoder too: tu-NAME.",
         )
     sets = list(encoders[encoder]["pretrained_settings"])
     chosen = "imagenet" if "imagenet" in sets else sets[0]

@@ -1,7 +1,7 @@
-"""The weights of segmentation models: where they come from, and under which names.
+"""Weights of segmentation models, and the names of their tensors.
 
-Checkpoints name one encoder in three ways: as a classifier of timm or torchvision, as
-segmentation-models-pytorch (smp) wraps it, and within a whole segmentation model.
+Checkpoints name the tensors of an encoder in three ways: as a classifier of timm or torchvision,
+as an encoder of segmentation-models-pytorch (smp), and as a part of a whole segmentation model.
 """
 
 from dataclasses import replace
@@ -19,45 +19,48 @@ from marsbench.models.weights import State
 
 
 def encoder_name(spec: ModelSpec) -> str:
-    """Give the encoder's name, which every entry of smp has."""
+    """Name of the encoder; every entry of smp has an encoder."""
     return spec.encoder or ""
 
 
 def without_memory(name: str, **options: Any) -> nn.Module:
-    """Build a timm model of which only the structure is wanted."""
+    """Build the structure of a timm model, without weights if possible."""
     import timm
 
     try:
         with torch.device("meta"):
             model: nn.Module = timm.create_model(name, **options)
-    except (NotImplementedError, RuntimeError):  # some compute with numbers while being built
+    except (
+        NotImplementedError,
+        RuntimeError,
+    ):  # some models compute with weights while being built
         model = timm.create_model(name, **options)
     return model
 
 
 def load(model: Any, state: State, spec: ModelSpec, origin: str, *, is_default: bool) -> None:
-    """Load the weights of the encoder or of the whole model; every tensor, or an error.
+    """Load all weights of the encoder or of the whole model.
 
     Args:
         model: smp's model.
-        state: Tensors by name. Of a whole model of other classes, the last layer is left aside.
-        spec: The entry.
-        origin: Where they come from, for messages.
-        is_default: Whether they are the entry's own, as `download` gives them.
+        state: Tensors by name. The last layer of a whole model of other classes is skipped.
+        spec: The zoo entry.
+        origin: The checkpoint, for messages.
+        is_default: Whether they are the default weights, as `download` returns them.
 
     Raises:
-        WeightsError: If a tensor lacks, is left over or has another shape.
+        WeightsError: If a tensor is missing, unexpected or of another shape.
     """
     encoder = model.encoder
     if is_default and spec.weights is not None and spec.weights.package is not None:
         weights.load_in_order(encoder, state, spec.weights.name)
     elif is_default and not encoder_name(spec).startswith("tu-"):
         try:
-            # As smp does it itself: some encoders rename what their files hold.
+            # As in smp: some encoders rename the tensors of their files.
             encoder.load_state_dict(dict(state))
         except RuntimeError as error:
             raise WeightsError(
-                f"The weights of {origin} do not fit this version of smp: "
+                f"The weights of {origin} do not fit the installed version of smp: "
                 f"{' '.join(str(error).split())[:200]}",
                 "Install the versions in constraints.txt.",
             ) from error
@@ -72,7 +75,7 @@ def load(model: Any, state: State, spec: ModelSpec, origin: str, *, is_default: 
 
 
 _CLASSIFIERS = ("_fc", "classifier", "fc", "head", "last_linear", "linear")
-"""What the classifiers of smp's own encoders are called in their checkpoints."""
+"""Names of the classifiers in checkpoints of smp's own encoders."""
 
 
 def _is_whole(state: State) -> bool:
@@ -84,7 +87,7 @@ def _whole_names(model: nn.Module, state: State) -> State:
 
 
 def _own_last_layer(state: State, own: State, origin: str) -> State:
-    """Put the model's own last layer in the place of one of other classes."""
+    """Replace the last layer of a checkpoint with other classes by the model's own."""
     last = [k for k in own if k.startswith("segmentation_head.")][-2:]  # weight and bias
     if all(k in state and state[k].shape[1:] == own[k].shape[1:] for k in last):
         fresh = [k for k in last if state[k].shape != own[k].shape]
@@ -94,10 +97,10 @@ def _own_last_layer(state: State, own: State, origin: str) -> State:
 
 
 def _encoder_names(encoder: nn.Module, state: State) -> State:
-    """Give a classification checkpoint's tensors the names they have in the encoder.
+    """Rename the tensors of a classification checkpoint as in the encoder.
 
-    smp wraps timm's models (``model.``, once or twice) and timm flattens some of them to give
-    features (``stages_0`` for ``stages.0``). What training put before the names goes too.
+    smp wraps timm's models (``model.``, once or twice), and timm flattens some of them for feature
+    extraction (``stages_0`` for ``stages.0``). Prefixes of training wrappers are removed too.
     """
     wanted = {_plain(name): name for name in encoder.state_dict()}
     longest = weights.longest_name(wanted)
@@ -118,7 +121,7 @@ def _plain(name: str) -> str:
 
 
 def _full_names(spec: ModelSpec) -> set[str]:
-    """Names of the tensors of a timm encoder's full model, its classifier's among them."""
+    """Names of all tensors of a timm encoder's full model, with its classifier."""
     library, name = encoder_name(spec)[:3], encoder_name(spec)[3:]
     return set(without_memory(name).state_dict()) if library == "tu-" else set()
 
@@ -150,12 +153,12 @@ def fetch(spec: ModelSpec) -> State:
 
 
 def has_bands(model: Any, state: State, first: str, num_bands: int) -> bool:
-    """Tell whether a checkpoint's first convolution is already one of these bands.
+    """Whether the first convolution of a checkpoint already has this number of bands.
 
     Args:
         model: smp's model.
-        state: Tensors by name, of its encoder or of the whole.
-        first: Name of the first convolution within the encoder.
+        state: Tensors by name, of its encoder or of the whole model.
+        first: Name of the first convolution in the encoder.
         num_bands: Number of bands.
     """
     is_whole = _is_whole(state)
@@ -166,5 +169,5 @@ def has_bands(model: Any, state: State, first: str, num_bands: int) -> bool:
         filters = _encoder_names(model.encoder, state).get(f"{first}.weight")
     if filters is None or filters.ndim != 4 or filters.shape[1] != num_bands:
         return False
-    # Three channels of an encoder are red, green and blue; of a whole model, the bands.
+    # Three channels are red, green and blue in an encoder, and the bands in a whole model.
     return is_whole or num_bands != 3

@@ -1,10 +1,10 @@
-"""Models that are fitted to a table at once: their protocol, and helpers that they share.
+"""Models fitted to a table at once: their protocol and shared helpers.
 
-They serve the multilabel tasks of mass spectra. Each label is a binary problem of its own, as in
+They are for the multilabel tasks of mass spectra. Each label is a separate binary problem, as in
 the task's log loss.
 
-What is stored is text or plain arrays (scikit-learn's coefficients, the boosting libraries' own
-model files), never a pickle: loading runs no code of the file, and other versions can read it.
+Models are stored as text or plain arrays (coefficients of scikit-learn, model files of the boosting
+libraries), never as pickles: loading executes no code, and other versions can read the files.
 """
 
 import json
@@ -25,31 +25,31 @@ _SETTINGS = "model.json"
 
 
 class TabularModel(Protocol):
-    """What training asks of a model that is not trained on batches."""
+    """Interface of models that are not trained on batches."""
 
     def fit(self, x: Table, y: Labels, seed: int) -> None:
-        """Fit to features (N, F) and zeros and ones (N, K); equal seeds give equal models.
+        """Fit to features (N, F) and labels 0 and 1 (N, K); equal seeds give equal models.
 
         Raises:
-            TrainingError: If there is nothing to fit, or lengths differ.
+            TrainingError: If the table is empty or lengths differ.
         """
 
     def predict(self, x: Table) -> Probabilities:
-        """Probability of each label, (N, K).
+        """Predict the probability of each label, (N, K).
 
         Raises:
             TrainingError: If the model is not fitted.
         """
 
     def save(self, path: Path) -> None:
-        """Write the fitted model into a folder, which is made."""
+        """Write the fitted model into a new folder."""
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote.
+        """Read a model written by `save`.
 
         Raises:
-            WeightsError: If the folder holds no model of this class.
+            WeightsError: If the folder has no model of this class.
         """
 
 
@@ -59,19 +59,19 @@ TABLES: dict[str, str] = {
     "lightgbm": "marsbench.models.tables.boosting:LightGBMModel",
     "boosted_stack": "marsbench.models.tables.boosting:BoostedStackModel",
 }
-"""Classes by the id of their zoo entry."""
+"""Model classes by the id of the zoo entry."""
 
 
 def table_model(name: str) -> type[TabularModel]:
-    """Import the class of a zoo entry's model."""
+    """Import the model class of a zoo entry."""
     model: type[TabularModel] = lazy.load(TABLES[name])
     return model
 
 
 def only_frequency(target: Labels) -> float | None:
-    """Chance of a label that is always or never there; None of one to learn.
+    """Smoothed frequency of a label that is constant in the data; None if it varies.
 
-    Half a sample is added for either outcome: what was never seen is not impossible.
+    Half a sample is added for both outcomes, since an unseen label is not impossible.
     """
     if target.min() != target.max():
         return None
@@ -79,7 +79,7 @@ def only_frequency(target: Labels) -> float | None:
 
 
 def log_odds(p: Probabilities) -> Probabilities:
-    """Log odds of probabilities, finite also where one is 0 or 1."""
+    """Log odds of probabilities, finite also for 0 and 1."""
     clipped = np.clip(p, 1e-6, 1 - 1e-6)
     odds: Probabilities = np.log(clipped) - np.log1p(-clipped)
     return odds
@@ -93,39 +93,41 @@ def sigmoid(odds: Probabilities) -> Probabilities:
 
 
 def check_table(x: Table, y: Labels) -> None:
-    """Refuse what no model can be fitted to."""
+    """Check the shapes of features and labels."""
     if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or not y.size:
         raise TrainingError(
-            f"Features of shape {x.shape} and labels of shape {y.shape} make no table to fit.",
-            "Both need one row per sample, and at least one sample and one label.",
+            f"Features have shape {x.shape} and labels {y.shape}; expected (N, F) and (N, K).",
+            "Give at least one sample and one label, and one row per sample in both.",
         )
 
 
 def not_fitted() -> TrainingError:
-    """Build the error for a model that is asked before it was fitted."""
+    """Build the error for a model used before fitting."""
     return TrainingError("The model is not fitted.", "Call fit or load first.")
 
 
 def write_settings(path: Path, model: object, settings: dict[str, Any]) -> None:
-    """Write which model a folder holds, and its settings."""
+    """Write the class name and settings of a model into a folder."""
     path.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"model": type(model).__name__, "settings": settings}, indent=2)
     (path / _SETTINGS).write_text(text + "\n", encoding="utf-8")
 
 
 def read_settings(path: Path, cls: type) -> dict[str, Any]:
-    """Read the settings of a model of a class.
+    """Read the settings of a model.
 
     Raises:
-        WeightsError: If the folder holds none.
+        WeightsError: If the folder has no model of the class.
     """
     try:
         stored = json.loads((path / _SETTINGS).read_text(encoding="utf-8"))
         if stored["model"] != cls.__name__:
-            raise WeightsError(f"{path} holds a {stored['model']}, not a {cls.__name__}.")
+            raise WeightsError(
+                f"The model in {path} is a {stored['model']}; expected a {cls.__name__}."
+            )
         return dict(stored["settings"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
-            f"{path} holds no {cls.__name__}: {_SETTINGS} is missing or damaged.",
-            "Give the folder that the model was saved in.",
+            f"No {cls.__name__} was found in {path}: {_SETTINGS} is missing or damaged.",
+            "Give the folder of a saved model.",
         ) from error

@@ -1,4 +1,4 @@
-"""Boosted trees on tables: LightGBM, and a second stage that lets the labels see each other.
+"""Boosted trees on tables: LightGBM, and a second stage with the predictions of all labels.
 
 Both libraries are optional (`pip install marsbench[boosting]`) and imported only when used.
 """
@@ -30,19 +30,19 @@ from marsbench.models.tables.linear import KernelLogisticModel
 
 @dataclass(frozen=True)
 class TreeSettings:
-    """Settings of LightGBM, strong for some hundreds of samples with many thousand features.
+    """Settings of LightGBM for some hundreds of samples with many thousand features.
 
     Attributes:
-        trees: Trees per label and member; fixed, so that nothing is chosen on what is scored.
-        members: Boosters per label with seeds of their own, whose probabilities are averaged.
-        learning_rate: Share of each tree's correction that is kept.
-        num_leaves: Most leaves of a tree.
-        min_data_in_leaf: Fewest samples of a leaf.
-        feature_fraction: Share of the features that one tree may use.
-        bagging_fraction: Share of the samples that one tree sees.
-        lambda_l2: Penalty on the values of leaves.
+        trees: Trees per label and member. Fixed, so that no choice depends on scored samples.
+        members: Boosters per label with different seeds, whose probabilities are averaged.
+        learning_rate: Factor of each tree's correction.
+        num_leaves: Largest number of leaves of a tree.
+        min_data_in_leaf: Smallest number of samples in a leaf.
+        feature_fraction: Share of the features for each tree.
+        bagging_fraction: Share of the samples for each tree.
+        lambda_l2: L2 penalty on the values of leaves.
         extra_trees: Whether split points are drawn at random instead of searched.
-        max_bin: Most values that a feature is rounded to.
+        max_bin: Largest number of bins of a feature.
     """
 
     trees: int = 250
@@ -57,7 +57,7 @@ class TreeSettings:
     max_bin: int = 63
 
     def parameters(self, seed: int, threads: int) -> dict[str, Any]:
-        """Give the settings in LightGBM's words."""
+        """Convert to LightGBM's parameters."""
         own = asdict(self)
         del own["trees"], own["members"]
         return own | {
@@ -65,7 +65,7 @@ class TreeSettings:
             "bagging_freq": 1,
             "seed": seed,
             "num_threads": threads,
-            # Deterministic only with the way of building histograms fixed.
+            # Deterministic only if the way of building histograms is fixed.
             "deterministic": True,
             "force_col_wise": True,
             "verbosity": -1,
@@ -73,7 +73,7 @@ class TreeSettings:
 
 
 class LightGBMModel:
-    """Boosted trees, `members` boosters per label; NaN is a value of its own.
+    """Boosted trees with `members` boosters per label; NaN is a separate value.
 
     Args:
         settings: Settings of the trees.
@@ -85,17 +85,17 @@ class LightGBMModel:
         self.threads = threads or usable_threads()
         self.features = 0
         self.constants: list[float | None] = []
-        """Per label, its frequency if the train split left nothing to learn."""
+        """Frequency of each label that is constant in the train split, else None."""
         self.boosters: list[list[Any]] = []
-        """Per label, its members; none for a constant label."""
+        """Boosters of each label; none for constant labels."""
 
     def fit(self, x: Table, y: Labels, seed: int) -> None:
-        """Fit to features (N, F) and zeros and ones (N, K)."""
+        """Fit to features (N, F) and labels 0 and 1 (N, K)."""
         lightgbm = _library("lightgbm")
         check_table(x, y)
         seeds = np.random.default_rng(seed).integers(2**31, size=self.settings.members)
         parameters = [self.settings.parameters(int(s), self.threads) for s in seeds]
-        # The labels share one data set: rounding many thousand features is worth doing once.
+        # The labels share a data set, so that its many thousand features are binned once.
         data = lightgbm.Dataset(
             x, label=np.zeros(len(x)), params=parameters[0], free_raw_data=False
         ).construct()
@@ -110,7 +110,7 @@ class LightGBMModel:
             )
 
     def predict(self, x: Table) -> Probabilities:
-        """Probability of each label, (N, K)."""
+        """Predict the probability of each label, (N, K)."""
         if not self.constants:
             raise not_fitted()
         columns = [
@@ -122,7 +122,7 @@ class LightGBMModel:
         return np.stack(columns, axis=1).astype(np.float64)
 
     def importance(self) -> NDArray[np.float64]:
-        """How much each feature lowered the loss, summed over labels, each label's sum 1, (F,)."""
+        """Gain of each feature, (F,): normalised per label and summed over labels."""
         if not self.constants:
             raise not_fitted()
         total = np.zeros(self.features)
@@ -134,7 +134,7 @@ class LightGBMModel:
         return total
 
     def save(self, path: Path) -> None:
-        """Write the boosters as LightGBM's text and the settings into a folder."""
+        """Write the boosters, as LightGBM's text, and the settings into a folder."""
         if not self.constants:
             raise not_fitted()
         write_settings(
@@ -152,7 +152,7 @@ class LightGBMModel:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
+        """Read a model written by `save`."""
         settings = read_settings(path, cls)
         lightgbm = _library("lightgbm")
         model = cls(TreeSettings(**settings["trees"]))
@@ -169,16 +169,16 @@ class LightGBMModel:
 
 @dataclass(frozen=True)
 class StackSettings:
-    """Settings of the second stage, a CatBoost over what the first stage said.
+    """Settings of the second stage, CatBoost on the predictions of the first stage.
 
     Attributes:
-        folds: Parts of the train split; each is predicted by a first stage that never saw it.
-        iterations: Trees of the second stage.
-        learning_rate: Share of each tree's correction that is kept.
-        depth: Depth of its (symmetric) trees.
-        l2_leaf_reg: Penalty on the values of leaves.
-        rsm: Share of the features that a split may use.
-        top_features: How many of the features that helped the first stage's trees most go on.
+        folds: Number of folds for out-of-fold predictions of the first stage.
+        iterations: Number of trees.
+        learning_rate: Factor of each tree's correction.
+        depth: Depth of the (symmetric) trees.
+        l2_leaf_reg: L2 penalty on the values of leaves.
+        rsm: Share of the features for each split.
+        top_features: Number of features with the largest gain that the second stage uses too.
     """
 
     folds: int = 5
@@ -191,16 +191,16 @@ class StackSettings:
 
 
 class BoostedStackModel:
-    """Two stages, as the challenge's third place: the labels found help to find the others.
+    """Two stages, as in the challenge's third place, so that labels inform each other.
 
-    The first stage is `LightGBMModel` and `KernelLogisticModel`, which err differently. Each sample
-    of the train split is predicted by models fitted to the other folds of it. The second stage
-    learns from one row per sample and label: which label is asked for, those log odds of all
-    labels, and the features that the trees found most useful. For new samples, the first stage is
-    fitted again to the whole train split, which they gain more from than from the folds' models.
+    The first stage is `LightGBMModel` and `KernelLogisticModel`, whose errors differ. It predicts
+    the train split out of fold. The second stage has a row per sample and label: the label as
+    one-hot, the log odds of all labels, and the features with the largest gain. For new samples
+    the first stage is fitted to the whole train split, which predicts better than the models of
+    the folds.
 
     Args:
-        first: Settings of the first stage's trees; within folds, one member is enough.
+        first: Settings of the first stage's trees; the models of the folds have a single member.
         second: Settings of the second stage.
         threads: Threads of one fit; all usable cores by default.
 
@@ -218,14 +218,14 @@ class BoostedStackModel:
         self.second = second or StackSettings()
         self.threads = threads or usable_threads()
         self.stage: tuple[LightGBMModel, KernelLogisticModel] | None = None
-        """The first stage, fitted to the whole train split."""
+        """First stage, fitted to the whole train split."""
         self.top: list[int] = []
-        """Positions of the features that the second stage sees."""
+        """Indices of the features of the second stage."""
         self.judge: Any = None
-        """The second stage, a CatBoost classifier; None if the labels leave nothing to learn."""
+        """Second stage, a CatBoost classifier; None if all labels are constant."""
 
     def fit(self, x: Table, y: Labels, seed: int) -> None:
-        """Fit to features (N, F) and zeros and ones (N, K)."""
+        """Fit to features (N, F) and labels 0 and 1 (N, K)."""
         catboost = _library("catboost")
         check_table(x, y)
         rng = np.random.default_rng(seed)
@@ -255,7 +255,7 @@ class BoostedStackModel:
             ).fit(self._melt(x, seen), y.ravel())
 
     def predict(self, x: Table) -> Probabilities:
-        """Probability of each label, (N, K)."""
+        """Predict the probability of each label, (N, K)."""
         if self.stage is None:
             raise not_fitted()
         seen = _odds(self.stage, x)
@@ -277,11 +277,11 @@ class BoostedStackModel:
         return trees, kernel
 
     def _melt(self, x: Table, seen: Probabilities) -> Table:
-        """Rows of the second stage, sample by sample, (N * K, 3 K + 2 + top features).
+        """Build the table of the second stage, (N * K, 3 K + 2 + top features).
 
         Args:
             x: Features (N, F).
-            seen: Log odds of the first stage's two models, (2, N, K).
+            seen: Log odds of both models of the first stage, (2, N, K).
         """
         labels = seen.shape[2]
         asked = np.tile(np.eye(labels), (len(x), 1))
@@ -289,7 +289,7 @@ class BoostedStackModel:
         return np.hstack([asked, seen.reshape(2, -1).T, every]).astype(np.float32)
 
     def save(self, path: Path) -> None:
-        """Write both stages into a folder, each in its library's own form."""
+        """Write both stages into a folder, in the formats of their libraries."""
         if self.stage is None:
             raise not_fitted()
         settings = {
@@ -307,7 +307,7 @@ class BoostedStackModel:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
+        """Read a model written by `save`."""
         settings = read_settings(path, cls)
         model = cls(TreeSettings(**settings["first"]), StackSettings(**settings["second"]))
         model.top = settings["top"]
@@ -322,17 +322,17 @@ class BoostedStackModel:
 
 
 def _odds(pair: tuple[LightGBMModel, KernelLogisticModel], x: Table) -> Probabilities:
-    """Log odds by either model of the first stage, (2, N, K)."""
+    """Log odds of both models of the first stage, (2, N, K)."""
     return np.stack([log_odds(pair[0].predict(x)), log_odds(pair[1].predict(x))])
 
 
 def stratified_folds(y: Labels, folds: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Deal samples to folds so that each combination of labels is spread evenly, (N,).
+    """Assign samples to folds (N,), each combination of labels evenly.
 
     Args:
-        y: Zeros and ones (N, K); columns may also say other things to spread, such as instruments.
-        folds: How many.
-        rng: Source of the order within a combination.
+        y: Labels 0 and 1 (N, K); columns may hold other strata, such as instruments.
+        folds: Number of folds.
+        rng: Generator for the order within a combination.
     """
     order = rng.permutation(len(y))
     order = order[np.lexsort(y[order].T)]
@@ -346,6 +346,6 @@ def _library(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise NotAvailableError(
-            f"This model needs the package '{name}', which is not installed.",
+            f"The package '{name}', which this model needs, is not installed.",
             "Install it with: pip install marsbench[boosting]",
         ) from error

@@ -20,14 +20,14 @@ from marsbench.models.tables.base import (
 
 
 class LogisticRegressionModel:
-    """One L1-penalised logistic regression per label, the challenges' own benchmark.
+    """L1-penalised logistic regression per label, the benchmark of the challenges.
 
-    Features are taken as they are (the benchmark's raster lies in [0, 1]); NaN counts as 0. A label
-    that is always or never there in the train split is predicted with that chance.
+    Features are not scaled (the benchmark's raster is in [0, 1]); NaN counts as 0. For labels that
+    are constant in the train split, the prediction is their smoothed frequency.
 
     Args:
-        c: Inverse strength of the penalty; 10 is the benchmark's.
-        max_iter: Most rounds of the solver.
+        c: Inverse strength of the penalty; the benchmark uses 10.
+        max_iter: Largest number of iterations of the solver.
 
     Source: DrivenData (2022), benchmark of "Mars Spectrometry: Detect Evidence for Past
     Habitability".
@@ -39,10 +39,10 @@ class LogisticRegressionModel:
         self.weights: Probabilities | None = None
         """Coefficients (K, F)."""
         self.intercepts: Probabilities | None = None
-        """Log odds without any feature, (K,)."""
+        """Intercepts (K,)."""
 
     def fit(self, x: Table, y: Labels, seed: int) -> None:
-        """Fit to features (N, F) and zeros and ones (N, K)."""
+        """Fit to features (N, F) and labels 0 and 1 (N, K)."""
         check_table(x, y)
         x = np.nan_to_num(x).astype(np.float64)
         self.weights = np.zeros((y.shape[1], x.shape[1]))
@@ -56,7 +56,7 @@ class LogisticRegressionModel:
             self.intercepts[k] = fitted.intercept_[0]
 
     def predict(self, x: Table) -> Probabilities:
-        """Probability of each label, (N, K)."""
+        """Predict the probability of each label, (N, K)."""
         if self.weights is None or self.intercepts is None:
             raise not_fitted()
         return sigmoid(np.nan_to_num(x).astype(np.float64) @ self.weights.T + self.intercepts)
@@ -70,7 +70,7 @@ class LogisticRegressionModel:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
+        """Read a model written by `save`."""
         settings = read_settings(path, cls)
         model = cls(**settings)
         with np.load(path / "coefficients.npz", allow_pickle=False) as stored:
@@ -88,16 +88,16 @@ def _l1_regression(c: float, max_iter: int, seed: int) -> Any:
 
 
 class KernelLogisticModel:
-    """Logistic regression on similarities: one per label, of a Gaussian kernel, L2-penalised.
+    """L2-penalised logistic regression per label on a Gaussian kernel.
 
-    A sample is judged by its distances to all train samples, in features standardised on them. The
-    width of the kernel is the median distance, so that it needs no tuning. NaN counts as the
-    feature's mean. Fits some hundreds of samples with ten thousand features within a second.
+    The kernel uses distances to all train samples, in features standardised on them; its width is
+    the median distance, so it needs no tuning. NaN counts as the mean of the feature. Fitting some
+    hundreds of samples with ten thousand features takes a second.
 
     Args:
         c: Inverse strength of the penalty.
-        clip: Standard deviations beyond which a feature's value counts as this far.
-        max_iter: Most rounds of the solver.
+        clip: Standardised features are clipped to plus and minus this value.
+        max_iter: Largest number of iterations of the solver.
     """
 
     def __init__(self, c: float = 100.0, clip: float = 3.0, max_iter: int = 1000) -> None:
@@ -105,24 +105,24 @@ class KernelLogisticModel:
         self.clip = clip
         self.max_iter = max_iter
         self.arrays: dict[str, NDArray[Any]] = {}
-        """What was fitted: mean and scale (F,), samples (N, F), weights (N, K), intercepts (K,)
-        and the squared width of the kernel ()."""
+        """Fitted arrays: mean and scale (F,), samples (N, F), weights (N, K), intercepts (K,) and
+        the squared width of the kernel ()."""
 
     def fit(self, x: Table, y: Labels, seed: int) -> None:
-        """Fit to features (N, F) and zeros and ones (N, K); nothing is drawn at random."""
+        """Fit to features (N, F) and labels 0 and 1 (N, K); the seed is not used."""
         from sklearn.linear_model import LogisticRegression
 
         check_table(x, y)
         number = np.maximum((~np.isnan(x)).sum(axis=0), 1)
         mean = np.nansum(x, axis=0, dtype=np.float64) / number
         scale = np.sqrt(np.nansum((x - mean) ** 2, axis=0) / number)
-        # A feature that hardly changes says nothing; an infinite scale makes it 0.
+        # An infinite scale sets features that hardly change to 0.
         scale[scale < 1e-6] = np.inf
         self.arrays = {"mean": mean, "scale": scale}
         samples = self.arrays["samples"] = self._standardised(x)
         distances = _squared_distances(samples, samples)
         self.arrays["width"] = np.asarray(np.median(distances) or 1.0)
-        # The kernel's own coordinates turn the dual problem into an ordinary regression.
+        # In the eigenvectors of the kernel the dual problem is an ordinary regression.
         values, vectors = np.linalg.eigh(np.exp(-distances / self.arrays["width"]))
         kept = values > 1e-8 * values.max()
         values, vectors = values[kept], vectors[:, kept]
@@ -138,7 +138,7 @@ class KernelLogisticModel:
         self.arrays |= {"weights": weights, "intercepts": intercepts}
 
     def predict(self, x: Table) -> Probabilities:
-        """Probability of each label, (N, K)."""
+        """Predict the probability of each label, (N, K)."""
         if not self.arrays:
             raise not_fitted()
         distances = _squared_distances(self._standardised(x), self.arrays["samples"])
@@ -161,7 +161,7 @@ class KernelLogisticModel:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
+        """Read a model written by `save`."""
         model = cls(**read_settings(path, cls))
         with np.load(path / "arrays.npz", allow_pickle=False) as stored:
             model.arrays = dict(stored)
@@ -169,7 +169,7 @@ class KernelLogisticModel:
 
 
 def _squared_distances(a: Table, b: Table) -> Probabilities:
-    """Squared Euclidean distances of rows (M, F) to rows (N, F), (M, N)."""
+    """Squared Euclidean distances (M, N) of rows (M, F) to rows (N, F)."""
     of_a, of_b = ((rows.astype(np.float64) ** 2).sum(axis=1) for rows in (a, b))
     squares: Probabilities = of_a[:, None] + of_b - 2.0 * (a @ b.T)
     return np.maximum(squares, 0.0)

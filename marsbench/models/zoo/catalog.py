@@ -1,4 +1,4 @@
-"""Every model as one entry, and the way from a name to it."""
+"""All zoo entries, and their lookup by name."""
 
 from marsbench.base import lazy
 from marsbench.base.errors import unknown_name
@@ -14,10 +14,10 @@ _ENTRIES = (
 )
 
 MODELS: dict[str, ModelSpec] = {entry.name: entry for entry in _ENTRIES}
-"""Every zoo entry by its name: of classification, segmentation, detection, spectra."""
+"""Zoo entries by name."""
 
 ALIASES: dict[str, str] = {alias: entry.name for entry in _ENTRIES for alias in entry.aliases}
-"""Names of entries by their aliases."""
+"""Entry names by alias."""
 
 
 def get_model(name: str) -> ModelSpec:
@@ -31,7 +31,7 @@ def get_model(name: str) -> ModelSpec:
         describe = {str(key): info.spec for key, info in LIBRARIES.items() if info.spec}
         if library not in describe:
             raise unknown_name("library", library, describe)
-        # Only here is the library itself imported, and torch with it.
+        # The only place that imports the library, and torch with it.
         spec: ModelSpec = lazy.load(describe[library])(model_id)
         return spec
     if name in MODELS:

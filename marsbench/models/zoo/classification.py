@@ -1,4 +1,4 @@
-"""The zoo's classifiers as plain data; any other of timm or torchvision goes by its name there."""
+"""Zoo entries of classifiers."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def _timm(
 
 
 ENTRIES: tuple[ModelSpec, ...] = (
-    # The five of the paper (section 4), with the weights that torchvision calls DEFAULT.
+    # The five models of the paper (section 4), with torchvision's DEFAULT weights.
     _torchvision("resnet101", "IMAGENET1K_V2", 44.5, aliases=("resnet",)),
     _torchvision("squeezenet1_1", "IMAGENET1K_V1", 1.2, aliases=("squeezenet",)),
     _torchvision(
@@ -56,7 +56,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
         27.2,
         aliases=("inception",),
         # The weights were trained on inputs in [-1, 1]; torchvision's own transform rescales
-        # twice to get there.
+        # twice to reach this range.
         mean=HALF,
         std=HALF,
         input_size=299,
@@ -71,7 +71,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
         input_size=256,
     ),
     _torchvision("vit_l_16", "IMAGENET1K_V1", 304.3, aliases=("vit",), fixed_size=True),
-    # Small ones, for laptops and tests.
+    # Small models, for laptops and tests.
     _timm(
         "efficientnet_lite0",
         "tf_efficientnet_lite0.in1k",
@@ -94,4 +94,4 @@ ENTRIES: tuple[ModelSpec, ...] = (
     _timm("resnet18", "resnet18.a1_in1k", 11.7),
     _timm("resnet34", "resnet34.a1_in1k", 21.8),
 )
-"""Every classifier of the zoo, those of spectra aside."""
+"""Classifiers of images."""

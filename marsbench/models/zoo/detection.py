@@ -1,4 +1,4 @@
-"""The zoo's detectors as plain data: SSD, RetinaNet, Faster R-CNN and YOLO11.
+"""Zoo entries of detectors: SSD, RetinaNet, Faster R-CNN and YOLO11.
 
 The four families are those of the Mars-Bench paper (section 4), all with COCO weights. Names and
 figures are from https://docs.pytorch.org/vision/stable/models.html#object-detection and
@@ -28,7 +28,7 @@ def _yolo(name: str, parameters: float, aliases: tuple[str, ...] = ()) -> ModelS
         weights=WeightSpec(
             name=f"ultralytics/{name}.pt", data=_COCO, images=_COCO_IMAGES, licence="AGPL-3.0"
         ),
-        # YOLO takes values in [0, 1] as they are.
+        # YOLO takes values in [0, 1] without normalisation.
         mean=_ZERO,
         std=_ONE,
         input_size=640,
@@ -61,11 +61,11 @@ ENTRIES: tuple[ModelSpec, ...] = (
         library=Library.TORCHVISION,
         id="ssd300_vgg16",
         weights=_torchvision_weights("ssd300_vgg16"),
-        # The VGG it grew from was trained in Caffe, on values up to 255 less their mean.
+        # Its VGG was trained in Caffe, on values up to 255 minus their mean.
         mean=(0.48235, 0.45882, 0.40784),
         std=(1 / 255, 1 / 255, 1 / 255),
         input_size=300,
-        # With less its last feature map would be empty.
+        # With smaller inputs the last feature map would be empty.
         smallest=268,
         kinds=DETECTION,
         parameters=35.6,
@@ -73,7 +73,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
     _yolo("yolo11n", 2.6, ("yolo11", "yolo")),
     _yolo("yolo11s", 9.5),
     _yolo("yolo11m", 20.1),
-    # Small ones, for laptops and tests.
+    # Small models, for laptops and tests.
     ModelSpec(
         name="faster_rcnn_mobilenet",
         library=Library.TORCHVISION,
@@ -95,4 +95,4 @@ ENTRIES: tuple[ModelSpec, ...] = (
         parameters=3.4,
     ),
 )
-"""Every detector of the zoo."""
+"""Detectors."""

@@ -1,4 +1,4 @@
-"""Segmentation models as plain data."""
+"""Zoo entries of segmentation models."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from marsbench.models.spec import (
 )
 
 INPUT_SIZE = 512
-"""Largest side that images are resized to; convolutional models take any."""
+"""Largest side of the input in pixels; convolutional models take any size."""
 
 LITE0_ENCODER = "tu-tf_efficientnet_lite0"
 
@@ -30,7 +30,7 @@ _RESNET34 = WeightSpec(
 def _convolutional(
     name: str, parameters: float, *, encoder: str = "resnet34", **more: Any
 ) -> ModelSpec:
-    """Describe a model that takes any size, with smp's ResNet-34 unless said otherwise."""
+    """Describe a model for inputs of any size, by default with smp's ResNet-34."""
     facts: dict[str, Any] = {"id": name, "weights": _RESNET34} | more
     return ModelSpec(
         name=name,
@@ -44,7 +44,7 @@ def _convolutional(
 
 
 ENTRIES: tuple[ModelSpec, ...] = (
-    # The four of the paper (section 4). ResNet34 is the encoder of its published code.
+    # The four models of the paper (section 4). ResNet34 is the encoder of its published code.
     _convolutional("unet", 24.4),
     _convolutional("deeplabv3plus", 22.4, aliases=("deeplab", "deeplabv3+")),
     _convolutional("segformer", 21.9),
@@ -61,7 +61,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
         ),
         mean=HALF,
         std=HALF,
-        # The position embedding is that of 14 x 14 patches; at any other size it is resampled.
+        # Positions are embedded for 14 x 14 patches; for other sizes they are resampled.
         input_size=224,
         kinds=SEGMENTATION,
         parameters=121.0,
@@ -77,4 +77,4 @@ ENTRIES: tuple[ModelSpec, ...] = (
         std=HALF,
     ),
 )
-"""Every segmentation model of the zoo."""
+"""Segmentation models."""

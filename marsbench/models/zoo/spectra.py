@@ -1,13 +1,13 @@
-"""The zoo's models of mass spectra as plain data: the challenges' benchmark and its winners' kinds.
+"""Zoo entries for mass spectra: the benchmark of the challenges and models like the winners'.
 
-None has weights: they start at random, or are fitted to a table at once.
+They have no pre-trained weights.
 """
 
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.tasks.kinds import Kind
 
 VERSION = 1
-"""Part of a run's id: raise it whenever a setting of these models changes."""
+"""Version in run ids; raise it when a setting of these models changes."""
 
 _MULTILABEL = frozenset({Kind.MULTILABEL})
 _ZERO = (0.0, 0.0, 0.0)
@@ -52,4 +52,4 @@ ENTRIES: tuple[ModelSpec, ...] = (
     _tabular("lightgbm", ()),
     _tabular("boosted_stack", ()),
 )
-"""Every entry for spectra; parameters for the rasters of EGA-MS."""
+"""Models of spectra; numbers of parameters are for the rasters of EGA-MS."""
