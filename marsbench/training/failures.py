@@ -1,7 +1,7 @@
-"""What stops a run, in words: full disks and memories, models that cannot be translated.
+"""Explain errors that stop a run: full disks, too little memory, models that do not compile.
 
-Of several training processes the first speaks for all. What stops another one is left in a file
-for it, since all that the first sees is that the other has gone.
+Of several training processes only the first reports errors. The others leave theirs in a file, as
+the first process only notices that another one has ended.
 """
 
 import contextlib
@@ -23,26 +23,26 @@ from marsbench.config.schema import RunConfig
 _WORD = ".stopped-"
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "_status_alloc_failed")
-"""Words of CUDA, of the CPU's allocator, of cuBLAS and cuDNN."""
+"""Phrases of CUDA, the CPU's allocator, cuBLAS and cuDNN."""
 
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}
 
 _GO_ON = (
-    "Make room or choose another store=FOLDER; the same command then goes on from the last whole "
-    "epoch."
+    "Free space or choose another store=FOLDER; the same command then continues after the last "
+    "complete epoch."
 )
 
 
 def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError | None:
-    """Find the words for an error that stopped a run.
+    """Turn an error that stopped a run into one with a remedy.
 
     Args:
-        error: What was raised.
+        error: The error.
         config: The run.
         folder: The run's folder.
 
     Returns:
-        An error that says what to do; None where the error says so itself, or nobody knows.
+        An error with a remedy; None if the error has a remedy already or is unknown.
     """
     if isinstance(error, MarsbenchError):
         return None
@@ -50,21 +50,23 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
         if isinstance(link, OSError) and link.errno in _CANNOT_WRITE:
             path = Path(str(link.filename)) if link.filename else folder
             if not path.is_relative_to(folder):
-                return StoreError(f"{path}: {link.strerror}.", "Mend that and run again.")
+                return StoreError(
+                    f"{path} cannot be written: {link.strerror}.", "Correct this and run again."
+                )
             return StoreError(
                 f"The run cannot write into {folder} ({path.name}): {link.strerror}.", _GO_ON
             )
         if isinstance(link, MemoryError) or _is_out_of_memory(link):
             batch, accumulated = config.optim.batch_size, config.trainer.accumulate_grad_batches
             return TrainingError(
-                f"The device has too little memory for {config.model} with "
+                f"The memory of the device is too small for {config.model} with "
                 f"optim.batch_size={batch}.",
                 f"Set optim.batch_size={max(batch // 2, 1)} and "
-                f"trainer.accumulate_grad_batches={2 * accumulated}: the run is then the same, but "
-                "for batch normalisation, and goes on where it stopped. Or use "
+                f"trainer.accumulate_grad_batches={2 * accumulated}, which gives the same run "
+                "except for batch normalisation and continues where it stopped. Or use "
                 "trainer.precision=bf16-mixed.",
             )
-        # These two write in C++ and Rust and give no error number.
+        # These writers, in C++ and Rust, give no error number.
         text = str(link)
         if "PytorchStreamWriter" in text or type(link).__name__ == "SafetensorError":
             existing = next(
@@ -79,44 +81,44 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
         if config.compile and type(link).__module__.startswith(("torch._dynamo", "torch._induc")):
             reason = (text.strip().splitlines() or [type(link).__name__])[0]
             return ConfigError(
-                f"compile=true: torch.compile cannot translate {config.model} here ({reason}).",
-                "Leave compile out, or install what it needs (a C++ compiler on a CPU).",
+                f"compile=true: torch.compile fails for {config.model} here ({reason}).",
+                "Remove compile=true, or install its requirements (on a CPU a C++ compiler).",
             )
     return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, or what it came from, says that memory for tensors did not suffice."""
+    """Whether an error or one of its causes is a lack of memory for tensors."""
     return any(_is_out_of_memory(link) for link in _chain(error))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # Libraries beside torch's own allocator raise RuntimeError, and say it in words alone.
+    # Other libraries than torch's allocator raise RuntimeError, with only a message.
     text = str(error).lower() if isinstance(error, RuntimeError) else ""
     return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _NO_MEMORY)
 
 
 def leave_word(error: Exception, explained: MarsbenchError | None, folder: Path) -> None:
-    """Tell the first process what stopped this one.
+    """Leave the error of this process for the first process.
 
     Args:
-        error: What was raised.
-        explained: The same in words, if there are any.
+        error: The error.
+        explained: Its explanation, if known.
         folder: The run's folder.
     """
     known = explained or (error if isinstance(error, MarsbenchError) else None)
     if known is None:
-        # Mostly an echo: the first process has gone, and this one notices.
+        # Usually a consequence: the first process has ended.
         return
     with contextlib.suppress(OSError):
         write_text(folder / f"{_WORD}{os.getpid()}", json.dumps([known.problem, known.remedy]))
     if distributed.is_initialized() and distributed.get_backend() == "nccl":
-        # The first process waits for a collective until it is killed: better said twice.
+        # The first process waits for a collective until it is killed, so print it here too.
         sys.stderr.write(f"Error: {known}\n")
 
 
 def word_of_others(folder: Path) -> TrainingError | None:
-    """What stopped another process of this run; None if none left word."""
+    """Read the error that another process of this run has left; None without an error."""
     for path in sorted(folder.glob(f"{_WORD}*")):
         with contextlib.suppress(OSError, ValueError):
             return TrainingError(*json.loads(path.read_text()))
@@ -124,13 +126,13 @@ def word_of_others(folder: Path) -> TrainingError | None:
 
 
 def forget_words(folder: Path) -> None:
-    """Remove what processes of earlier attempts left."""
+    """Remove the errors left by processes of earlier attempts."""
     for path in folder.glob(f"{_WORD}*"):
         path.unlink(missing_ok=True)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and those it came from."""
+    """An error and its causes."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:

@@ -1,4 +1,4 @@
-"""Train networks by gradients, and predict with the weights that validation chose."""
+"""Train networks with Lightning, and predict with the chosen checkpoint."""
 
 import time
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ from marsbench.training.trained import Trained
 
 
 def train(plan: Plan, part: Part, run_folder: Path) -> Trained:
-    """Train one model, or go on with it, and predict what it is scored on."""
+    """Train a model, or resume its training, and predict its scored samples."""
     config, folder = plan.config, part.folder(run_folder)
     is_first = process_rank(config) == 0
-    # First, since what it refuses is quickly told.
+    # First, since it fails quickly.
     trainer = make_trainer(config, folder)
-    # Everything random before the first epoch: the head, or all weights from scratch.
+    # Seeds the initial weights.
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(plan, part)
     weights = describe_weights(plan, module.model)
@@ -60,7 +60,7 @@ def train(plan: Plan, part: Part, run_folder: Path) -> Trained:
         leave_group()
         if not is_first:
             raise SystemExit(0)
-        # One device sees every sample once; several would pad the last batch.
+        # A single device sees every sample once; several would pad the last batch.
         trainer = make_trainer(config, folder, alone=True)
 
     started = time.perf_counter()
@@ -87,24 +87,24 @@ def train(plan: Plan, part: Part, run_folder: Path) -> Trained:
 
 
 def _dropped(plan: Plan, sets: Mapping[str, MarsDataset]) -> dict[str, Any]:
-    """Count the boxes of each split that cover nothing of their image and are left out."""
+    """Count the boxes of each split outside of their image, which are dropped."""
     if plan.task.kind is not Kind.DETECTION:
         return {}
     return {"boxes_dropped": {name: dataset.num_dropped for name, dataset in sets.items()}}
 
 
 def build_module(plan: Plan, part: Part | None = None) -> MarsModule:
-    """Build what a run trains: the model in its mode and layout, its loss, its optimiser.
+    """Build the Lightning module of a run: model, objective and optimiser.
 
     Args:
         plan: The run.
-        part: Which of its trainings; None where it has but one.
+        part: Part of the run; None for the only one.
     """
     config = plan.config
     balance = plan.balance if part is None else part.balance
     model = build_network(plan, config.mode)
     if plan.rendering is not None:
-        # Of spectra most labels are rare: the head begins at what is known without a look.
+        # Most labels of spectra are rare: the head starts at their frequencies.
         start_at_frequencies(model, plan, part)
     if config.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -137,14 +137,14 @@ def start_at_frequencies(model: Model, plan: Plan, part: Part | None) -> None:
 
 
 def build_network(plan: Plan, mode: Mode) -> Model:
-    """Build a run's network, its weights loaded.
+    """Build a run's network with its initial weights.
 
     Args:
         plan: The run.
-        mode: The mode to build it in.
+        mode: The mode.
 
     Raises:
-        WeightsError: If the mode needs weights that cannot be had.
+        WeightsError: If the mode needs weights and they are missing or do not fit.
     """
     config = plan.config
     raster = None if plan.rendering is None else plan.rendering.raster

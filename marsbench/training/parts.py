@@ -1,4 +1,4 @@
-"""What a run trains: one model, or with ``folds=K`` one for each part of the train split."""
+"""Parts of a run: its trainings, a single one or with ``folds=K`` one per fold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Section:
 
     Attributes:
         split: train, val or test.
-        indices: Their positions, (n,); None stands for all.
+        indices: Indices of the samples, (n,); None for all.
     """
 
     split: str
@@ -31,14 +31,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Part:
-    """One model's training.
+    """Training of a model.
 
     Attributes:
-        name: Name of its folder within the run's; "" where it is the only one.
-        train: Samples it trains on.
-        balance: How they are drawn and weighed.
-        val: Samples that choose its checkpoint; None where none is chosen.
-        scored: Samples it predicts, by the name under which they are scored.
+        name: Name of its folder in the run's folder; "" for the only part.
+        train: Training samples.
+        balance: Drawing and weighing of the training samples.
+        val: Samples for the choice of a checkpoint; None if none is chosen.
+        scored: Samples to predict, by the name of their scores.
     """
 
     name: str
@@ -48,19 +48,19 @@ class Part:
     scored: Mapping[str, Section]
 
     def folder(self, run: Path) -> Path:
-        """Its folder."""
+        """Folder of the part, in the folder of its run."""
         return run / self.name if self.name else run
 
 
 def parts_of(plan: Plan) -> list[Part]:
-    """List the trainings of a run.
+    """List the parts of a run.
 
-    In folds the parts of the train split are the same in every run of the task; a subset limits
-    what is trained on, never what is predicted. Where validation chooses the checkpoint, it does
-    so on samples set aside of the other parts, so that no model has seen what it is scored on.
+    Folds are the same in every run of a task; a subset limits the training samples of a fold,
+    never the predicted ones. If validation chooses the checkpoint, it uses training samples set
+    aside from the other folds, so that no model has seen the samples it is scored on.
 
     Raises:
-        ConfigError: If a fold would have nothing to train on.
+        ConfigError: If a fold has no training samples.
     """
     chooses = plan.config.trainer.checkpoint is Checkpoint.BEST and chooses_epoch(plan)
     beside: dict[str, Section] = {s: Section(s) for s in SPLITS[1:] if s in plan.source.splits}
@@ -79,8 +79,8 @@ def parts_of(plan: Plan) -> list[Part]:
             aside, mine = mine[inner == 0], mine[inner != 0]
         if not len(mine):
             raise ConfigError(
-                f"Fold {k} of {plan.config.folds} leaves no sample of {plan.config.subset} to "
-                "train on.",
+                f"Fold {k} of {plan.config.folds} has no training samples in the subset "
+                f"{plan.config.subset}.",
                 "Choose a larger subset, or trainer.checkpoint=last.",
             )
         targets = rows.targets[mine]

@@ -1,4 +1,4 @@
-"""What a run leaves: its record, its config, its weights."""
+"""Records, configs and weights of runs."""
 
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from marsbench.results.store import MODEL, now
 from marsbench.training.trained import Trained
 
 Surroundings = tuple[dict[str, str], dict[str, Any] | None]
-"""Versions of packages, and the commit."""
+"""Versions of packages, and the git commit."""
 
 
 def surroundings() -> Surroundings:
-    """What a run ran in; asking git takes longer than fitting a head."""
+    """Versions of packages and the git commit; asking git takes longer than fitting a head."""
     return environment.versions(), environment.git_state()
 
 
@@ -33,7 +33,7 @@ def record_of(plan: Plan, trained: Trained, around: Surroundings | None = None) 
     Args:
         plan: The run.
         trained: Result of its training, folds combined.
-        around: What it ran in, if that was asked before.
+        around: Its surroundings, if known already.
     """
     config = plan.config
     versions, git = around or surroundings()
@@ -76,7 +76,7 @@ def record_of(plan: Plan, trained: Trained, around: Surroundings | None = None) 
 
 
 def public(config: RunConfig) -> dict[str, Any]:
-    """Give the config as it is kept and shown: what may be secret in an address is left out."""
+    """Config for records, without the credentials of an address."""
     values = config.to_dict()
     if config.root is not None and "://" in config.root:
         values["root"] = shown(config.root)
@@ -84,8 +84,8 @@ def public(config: RunConfig) -> dict[str, Any]:
 
 
 def config_text(config: RunConfig) -> str:
-    """Write the config as YAML."""
-    # The writer in C, where the library has it, takes a fifth of the time.
+    """Config as YAML."""
+    # The writer in C, if available, takes a fifth of the time.
     dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     return yaml.dump(public(config), Dumper=dumper, sort_keys=False)
 
@@ -93,12 +93,12 @@ def config_text(config: RunConfig) -> str:
 def describe_weights(
     plan: Plan, model: "Model | None" = None, sha256: str | None = None
 ) -> dict[str, Any] | None:
-    """Say what training starts from, down to the digest of the backbone's tensors.
+    """Describe the initial weights, with the digest of the backbone's tensors.
 
     Args:
         plan: The run.
-        model: The model as it starts, whose digest is taken.
-        sha256: The digest, if it is known.
+        model: The initial model, for the digest.
+        sha256: The digest, if known.
     """
     if plan.weights is None:
         return None
@@ -116,7 +116,7 @@ def describe_weights(
 
 
 def save_model(model: Model, folder: Path) -> None:
-    """Keep the tested weights; of a frozen backbone nothing, since it is its origin's."""
+    """Save the tested weights, without those of a frozen backbone, which its origin has."""
     save_tensors(
         {
             name: tensor
@@ -128,6 +128,6 @@ def save_model(model: Model, folder: Path) -> None:
 
 
 def save_tensors(state: dict[str, Tensor], folder: Path) -> None:
-    """Write weights into a run's folder."""
+    """Save tensors as the model of a run."""
     with replacing(folder / MODEL) as partial:
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, partial)

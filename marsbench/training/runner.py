@@ -25,18 +25,18 @@ from marsbench.training.trainers import trainer_of
 
 
 def run(plan: Plan, *, force: bool = False) -> Outcome:
-    """Carry out one run, or hand over its record if it is finished already.
+    """Carry out a run, or return its record if it is finished.
 
-    An interrupted run resumes at the epoch it had reached and ends as if never interrupted. Of
-    the processes that train on several devices the first does all but the training alone; the
-    others end with exit code 0 when training is over.
+    An interrupted run resumes after its last epoch and ends as if never interrupted. On several
+    devices the processes only train together; the first process does the rest, and the others
+    exit with code 0 after training.
 
     Args:
-        plan: The run, resolved.
-        force: Whether to move a finished or unfinished run aside and start anew.
+        plan: The resolved run.
+        force: Whether to move an existing run aside and start again.
 
     Raises:
-        MarsbenchError: If something the user can mend is in the way.
+        MarsbenchError: If the run fails for a reason that the user can correct.
     """
     bank = trainer_of(plan).bank
     if bank is not None:
@@ -46,11 +46,11 @@ def run(plan: Plan, *, force: bool = False) -> Outcome:
     if process_rank(plan.config) > 0:
         _assist(plan, store, force)
     if environment.helps_another():
-        # A script that trains on several devices is executed once for each of them; what it ran
-        # before on one device the first process has just done.
+        # A script that trains on several devices is executed once per device, and the first
+        # process has just finished the runs that came before.
         force = False
     with store.claim(plan.run_id) as folder:
-        # Asked under the claim: another process may have finished it just now.
+        # Checked under the claim: another process may have finished it just now.
         if not force and (record := store.find(plan.run_id)) is not None:
             return Outcome(record, was_done=True)
         if force:
@@ -70,7 +70,7 @@ def run(plan: Plan, *, force: bool = False) -> Outcome:
 
 
 def _assist(plan: Plan, store: Store, force: bool) -> NoReturn:
-    """Train as one of several processes that is not the first."""
+    """Train as a process other than the first of several."""
     folder = store.folder(plan.run_id)
     if force or store.find(plan.run_id) is None:
         try:

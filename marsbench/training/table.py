@@ -1,4 +1,4 @@
-"""Fit models of tables, beside the loop that trains networks, and end in the same record."""
+"""Fit models of tables: rasters or engineered features of spectra as rows of numbers."""
 
 import time
 from pathlib import Path
@@ -24,7 +24,7 @@ from marsbench.training.trained import TABLE, Trained
 
 
 def train(plan: Plan, part: Part, run_folder: Path) -> Trained:
-    """Fit one model, and predict what it is scored on."""
+    """Fit a model and predict its scored samples."""
     started = time.perf_counter()
     x = rows_of(plan, part.train)
     y = plan.source.rows("train").targets
@@ -66,21 +66,21 @@ def _predict(plan: Plan, model: TabularModel, section: Section) -> Predictions:
 
 
 def rows_of(plan: Plan, section: Section) -> Table:
-    """What a model sees of samples: pixels of their images, or engineered features, (n, F)."""
+    """Table of samples, (n, F): pixels of their rasters, or engineered features."""
     rows = plan.source.rows(section.split)
     table = whole_table(plan, rows)
     return table if section.indices is None else table[section.indices]
 
 
 def _pixels(decoded: Decoded, spec: RasterSpec) -> Table:
-    """The image of a sample as a row of numbers."""
+    """Raster of a sample as a row."""
     flag = decoded.meta.get("derivatized")
     derivatized = None if flag is None else flag == "1"
     return raster.draw(decoded.pixels[:, :, 0], spec, derivatized=derivatized).ravel()
 
 
 def whole_table(plan: Plan, rows: Rows) -> Table:
-    """What a model sees of all samples of a split, (N, F); engineered features are cached."""
+    """Table of all samples of a split, (N, F); engineered features are cached."""
     if plan.rendering is not None:
         spec = plan.rendering.raster
         samples = prepared_samples(plan.task, plan.source, rows, spec, cache=plan.config.cache)

@@ -1,4 +1,4 @@
-"""What one training gives, kept until all of a run's are done, and put together."""
+"""Results of training: stored per fold, combined per run, and rebuilt from finished runs."""
 
 import dataclasses
 import json
@@ -32,25 +32,25 @@ from marsbench.training.loop.evaluation import Predictions, save_predictions
 from marsbench.training.parts import Part
 
 DONE = "part.json"
-"""File of a part that is trained and scored."""
+"""File of a finished part."""
 
 TABLE = "model"
-"""Folder of a fitted table model within its part's."""
+"""Folder of a fitted table model."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What one training gives; all but the predictions as in a record.
+    """Result of training a part; fields other than the predictions are those of a record.
 
     Attributes:
-        scored: Predictions by the name they are scored under.
-        weights: What it started from.
-        checkpoint: Which epoch is tested.
+        scored: Predictions by the name of their scores.
+        weights: Initial weights.
+        checkpoint: The tested epoch.
         timing: Seconds.
         peak_memory: Bytes.
         parameters: Numbers of parameters.
         device: The device.
-        data: What else the record's `data` say.
+        data: Additional entries of the record's `data`.
     """
 
     scored: dict[str, Predictions]
@@ -64,7 +64,7 @@ class Trained:
 
 
 def finished(part: Part, run_folder: Path, train: Callable[[], Trained]) -> Trained:
-    """Hand over what a part gave before a run was interrupted, or train it now."""
+    """Train a part, or read its result if it finished before the run was interrupted."""
     if not part.name:
         return train()
     folder = part.folder(run_folder)
@@ -97,10 +97,10 @@ def _read(folder: Path) -> Trained:
 
 
 def together(plan: Plan, trained: list[Trained]) -> Trained:
-    """Put the models of a run's folds together; a single one stays as it is.
+    """Combine the folds of a run; a single part is returned unchanged.
 
-    Out-of-fold predictions make up the train split; of splits that every model predicted the
-    mean of the probabilities counts.
+    Out-of-fold predictions are joined. For splits that every model predicts, probabilities are
+    averaged.
     """
     if plan.config.folds is None:
         return trained[0]
@@ -164,7 +164,7 @@ def together(plan: Plan, trained: list[Trained]) -> Trained:
 
 
 def _headline(plan: Plan, fold: Trained) -> dict[str, float | None]:
-    """The headline metric of a fold's predictions."""
+    """Headline metric of a fold's predictions, by the name of their scores."""
     return {
         name: predictions.metrics.get(plan.task.headline_metric)
         for name, predictions in fold.scored.items()
@@ -172,7 +172,7 @@ def _headline(plan: Plan, fold: Trained) -> dict[str, float | None]:
 
 
 def open_split(plan: Plan, split: str) -> MarsDataset:
-    """Open a split as a run sees it."""
+    """Open a split with the run's size, bands and rendering."""
     return MarsDataset(
         plan.task,
         plan.source,
@@ -191,24 +191,24 @@ def rebuild(
 
     Args:
         record: The run.
-        folder: Its folder, or that of one of its folds.
+        folder: Folder of the run, or of a fold.
         task: Its task.
         shape: Rows and columns of rasterised spectra.
 
     Raises:
         StoreError: If its weights were not kept.
-        WeightsError: If they do not fit, or the frozen backbone now has other weights.
+        WeightsError: If they do not fit, or the frozen backbone has other weights than before.
     """
     path = _kept(record, folder / MODEL)
     mode, checkpoint = Mode(record.mode), None
     if mode is Mode.FROZEN and record.config.get("weights"):
         checkpoint = Path(record.config["weights"]).expanduser()
     elif mode is Mode.FINETUNE and task.kind is Kind.DETECTION:
-        # Detectors that start from weights hold the statistics of their normalisation constant:
-        # other modules than those of a detector from scratch.
+        # Detectors that start from weights have constant normalisation statistics, which are other
+        # modules than those of a detector from scratch.
         checkpoint = path
     elif mode is Mode.FINETUNE:
-        mode = Mode.SCRATCH  # all of it is in the file; nothing has to be downloaded
+        mode = Mode.SCRATCH  # the file has all weights, so none are downloaded
     model = build_for_mode(
         get_model(record.model),
         task.kind,
@@ -223,11 +223,10 @@ def rebuild(
         digest = weights.backbone_digest(model)
         if digest != record.weights["sha256"]:
             raise WeightsError(
-                f"The frozen backbone of run {record.run_id} is not the one it was trained on: "
-                f"weights {record.weights['name']} have now the digest {digest[:12]}, then "
+                f"The frozen backbone of run {record.run_id} has changed: the digest of "
+                f"{record.weights['name']} is {digest[:12]}; expected "
                 f"{record.weights['sha256'][:12]}.",
-                "Install the versions that record.json names, or put back the file that weights= "
-                "named.",
+                "Install the versions in record.json, or restore the file given by weights=.",
             )
     _load_exactly(model, weights.read_checkpoint(path), path)
     return model.eval()
@@ -241,14 +240,14 @@ def rebuild_table(record: RunRecord, folder: Path) -> TabularModel:
 def _kept(record: RunRecord, path: Path) -> Path:
     if not path.exists():
         raise StoreError(
-            f"The run {record.run_id} kept no weights: {path} not found.",
+            f"The weights of run {record.run_id} were not saved: {path} was not found.",
             "Run it again with save_model=true --force.",
         )
     return path
 
 
 def _load_exactly(model: Model, state: Mapping[str, Tensor], path: Path) -> None:
-    """Load every tensor by name, those of a frozen backbone aside, or raise."""
+    """Load all tensors by name, without those of a frozen backbone."""
     own = model.state_dict()
     frozen = model.frozen_prefix if model.is_frozen else ()
     needed = {name for name in own if not (frozen and name.startswith(frozen))}
@@ -258,6 +257,6 @@ def _load_exactly(model: Model, state: Mapping[str, Tensor], path: Path) -> None
         raise WeightsError(
             f"{path} is not of this model: {len(differing)} tensor(s) differ, such as "
             f"{differing[0]}.",
-            "Install the versions that record.json names, or run it again with --force.",
+            "Install the versions in record.json, or run it again with --force.",
         )
     model.load_state_dict(dict(state), strict=False)

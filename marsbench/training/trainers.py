@@ -1,4 +1,4 @@
-"""The ways to train a model, as a table: from a part of a run to what its training gives."""
+"""Trainers: functions from a part of a run to its trained model and predictions."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,14 @@ from marsbench.plan.resolve import Plan
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """A way to train.
+    """Training of a family of models.
 
     Attributes:
-        train: ``(plan, part, run_folder) -> Trained`` as ``"module:function"``, for one part of a
-            run at a time; None where a bank trains.
-        bank: ``(plan, *, force) -> Outcome`` likewise, for runs whose parts are trained together
-            with those of other runs.
-        has_epochs: Whether it trains in epochs, of which validation chooses one, and in batches,
-            which may be halved where memory is short.
+        train: ``(plan, part, run_folder) -> Trained`` as ``"module:function"``, for a single part.
+        bank: ``(plan, *, force) -> Outcome``, in place of `train`, for parts that are trained
+            together with those of other runs.
+        has_epochs: Whether training has epochs, so that validation can choose a checkpoint, and
+            batches, which can be halved if memory is short.
     """
 
     train: str | None = None
@@ -34,12 +33,12 @@ TRAINERS: dict[str, Trainer] = {
 
 
 def trainer_of(plan: Plan) -> Trainer:
-    """Find the trainer of a run: heads where features are cached, else its library's."""
+    """Find the trainer of a run: heads for cached features, else that of the model's library."""
     if plan.protocol is Protocol.CACHED:
         return TRAINERS["heads"]
     return TRAINERS[LIBRARIES[plan.model.library].trainer]
 
 
 def chooses_epoch(plan: Plan) -> bool:
-    """Whether a run may choose an epoch on validation: L-BFGS and tables have none."""
+    """Whether validation can choose an epoch; L-BFGS and tables have no epochs."""
     return trainer_of(plan).has_epochs and plan.config.optim.name is not OptimName.LBFGS

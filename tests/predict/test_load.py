@@ -140,7 +140,7 @@ def test_runs_that_cannot_be_used(place: Path, labels: RunRecord, tmp_path: Path
 
     without = copy("without")
     (without / "model.safetensors").unlink()
-    bad(place, str(without), StoreError, "kept no weights")
+    bad(place, str(without), StoreError, "were not saved")
     unfinished = copy("unfinished")
     (unfinished / "record.json").unlink()
     bad(place, str(unfinished), StoreError, "is not finished")
@@ -177,7 +177,7 @@ def test_a_frozen_backbone_is_the_one_it_was(
     content = json.loads((folder / "record.json").read_text())
     content["weights"]["sha256"] = "0" * 64
     (folder / "record.json").write_text(json.dumps(content))
-    bad(place, str(folder), WeightsError, "is not the one it was trained on")
+    bad(place, str(folder), WeightsError, "has changed")
 
 
 # Checkpoints

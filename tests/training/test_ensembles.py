@@ -168,7 +168,7 @@ def test_the_format_file_sets_samples_and_columns(
 def test_models_that_were_not_kept(challenge: Path, tmp_path: Path) -> None:
     values = keys(tmp_path, root=str(challenge), folds=2, model="kernel_logistic")
     record = marsbench.run(**values, save_model=False)
-    with pytest.raises(StoreError, match="kept no weights"):
+    with pytest.raises(StoreError, match="were not saved"):
         write_submission(record.run_id, str(challenge), tmp_path / "x.csv", store=tmp_path)
 
 

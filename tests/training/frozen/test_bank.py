@@ -333,10 +333,10 @@ def test_a_run_that_cannot_begin_leaves_word(toy: str, weights: str, tmp_path: P
     whole = resolve(config(toy, tmp_path, weights))
     found = {plan.run_id: outcome for plan, outcome in run_bank([small, whole])}
     assert isinstance(found[whole.run_id], Outcome)
-    assert "leaves no sample of few_shot_2" in str(found[small.run_id])
+    assert "no training samples in the subset few_shot_2" in str(found[small.run_id])
     assert "ConfigError" in (tmp_path / small.run_id / "failed.json").read_text()
     # By itself too.
-    with pytest.raises(ConfigError, match="leaves no sample"):
+    with pytest.raises(ConfigError, match="no training samples"):
         bank.run_alone(small)
 
 
