@@ -214,7 +214,7 @@ def rebuild(
         task.kind,
         int(record.identity.get("outputs") or len(record.data["classes"])),
         mode,
-        side=record.identity["input_size"],
+        side=record.identity.get("input_size"),
         colors=colors_of(task, Bands(record.config.get("bands", Bands.RGB))),
         shape=shape,
         checkpoint=checkpoint,
