@@ -1,4 +1,4 @@
-"""``marsbench spectra``: what the mass-spectrometry challenges ask for."""
+"""``marsbench spectra``: submissions to the mass-spectrometry challenges."""
 
 import json
 from pathlib import Path
@@ -23,16 +23,16 @@ def submission(
         Path | None,
         typer.Option(
             "--format-file",
-            help="The challenge's submission_format.csv, which says which samples in which order; "
-            "by default the one in the folder, else all samples of --split.",
+            help="The challenge's submission_format.csv, with the order of samples; by default "
+            "the one in the folder, else all samples of --split.",
         ),
     ] = None,
     split: Annotated[
-        str, typer.Option("--split", help="Without such a file: which split to predict.")
+        str, typer.Option("--split", help="Split to predict without such a file.")
     ] = "test",
     store: Annotated[Path, typer.Option("--store", help="Folder of records.")] = Path("runs"),
 ) -> None:
-    """Predict a challenge's samples with a finished run, and write the challenge's CSV."""
+    """Predict the samples of a challenge with a finished run, and write its CSV."""
     from marsbench.predict.submissions import write_submission
 
     count = write_submission(run, root, out, template=template, split=split, store=store)
@@ -42,15 +42,15 @@ def submission(
 @app.command("score")
 @friendly
 def score(
-    predictions: Annotated[Path, typer.Argument(help="A submission's CSV.")],
-    labels: Annotated[Path, typer.Argument(help="The labels' CSV, such as val_labels.csv.")],
+    predictions: Annotated[Path, typer.Argument(help="CSV of a submission.")],
+    labels: Annotated[Path, typer.Argument(help="CSV of labels, such as val_labels.csv.")],
     metadata: Annotated[
         Path | None,
-        typer.Option("--metadata", help="metadata.csv, to score each instrument by itself too."),
+        typer.Option("--metadata", help="metadata.csv, to also score each instrument."),
     ] = None,
     form: FormatOption = Format.AUTO,
 ) -> None:
-    """Score a submission against labels: mean binary log loss, and micro-averaged precision."""
+    """Score a submission: mean binary log loss, and micro-averaged precision."""
     from marsbench.predict.submissions import score_submission
 
     values = score_submission(predictions, labels, metadata)

@@ -84,7 +84,7 @@ class Model(nn.Module):
 
 @contextmanager
 def without_lone_statistics(model: nn.Module) -> Iterator[None]:
-    """Put batch normalisation that sees a single value per channel in evaluation mode.
+    """Use running statistics in batch normalisation of a single value per channel.
 
     One image pooled to one value per channel has no variance: batch normalisation refuses it,
     and the last batch of an epoch may be that small.

@@ -18,7 +18,7 @@ IMAGENET_1K, IMAGENET_21K = 1_281_167, 14_197_122
 
 
 class Library(StrEnum):
-    """Library that implements a model."""
+    """Library of a model."""
 
     TIMM = "timm"
     TORCHVISION = "torchvision"

@@ -1,4 +1,4 @@
-"""Models of checkpoint files: of this package, of Lightning, of a library, or from a hub."""
+"""Models from checkpoint files of this package, of Lightning, of a library, or of a hub."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,18 +34,18 @@ from marsbench.training.loop.objectives.build import objective_of
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 _HUB_FILES = (MODEL, "pytorch_model.bin", "model.pt", "model.pth", "model.ckpt")
-"""What a repository calls its checkpoint, the likeliest first."""
+"""Names of checkpoints in repositories, most likely first."""
 
 
 def of_checkpoint(path: Path, task: str, model: str, origin: str | None = None) -> Predictor:
-    """Load a checkpoint: of this package, of Lightning, or of the model's library.
+    """Load a checkpoint of this package, of Lightning, or of the model's library.
 
     Args:
-        path: The file. A ``mapping.json`` beside it says which class each output is; without it
-            they are in the order of the task's documentation.
-        task: The task it was trained on.
-        model: The model it is of.
-        origin: What to call it.
+        path: The file. A ``mapping.json`` in its folder gives the class of each output; by default
+            classes are in the order of the task.
+        task: Its task.
+        model: Its model.
+        origin: Its name for messages; by default the path.
 
     Raises:
         MarsbenchError: If a name is unknown, or the checkpoint is of another model or task.
@@ -53,18 +53,18 @@ def of_checkpoint(path: Path, task: str, model: str, origin: str | None = None) 
     spec, entry = get_task(task), get_model(model)
     if spec.decode is Decode.SPECTRUM:
         raise NotAvailableError(
-            f"{spec.name} takes spectra, not images.",
+            f"The samples of {spec.name} are spectra, not images.",
             "`marsbench spectra submission` predicts new measurements with a finished run.",
         )
     if spec.kind not in entry.kinds:
         raise NotAvailableError(
-            f"Model {entry.name} does not serve {spec.kind} tasks such as {spec.name}.",
-            "`marsbench list models` shows what each model serves.",
+            f"Model {entry.name} does not support {spec.kind} tasks such as {spec.name}.",
+            "`marsbench list models` shows the kinds of tasks of each model.",
         )
     origin = origin or str(path)
     classes, notes = _classes(path.parent / MAPPING, spec)
     state = weights.read_checkpoint(path)
-    # The bands of an image are as many as the first filters have; those of a task may be more.
+    # The first filters have as many bands as the images; the task may have more.
     bands = Bands.RGB
     if spec.channels > 3 and any(
         v.ndim == 4 and v.shape[1] == spec.channels and k.endswith(".weight")
@@ -94,18 +94,18 @@ def of_checkpoint(path: Path, task: str, model: str, origin: str | None = None) 
 
 
 def _side(entry: ModelSpec, spec: TaskSpec) -> int:
-    """Side of the input, as the plan of a run chooses it."""
+    """Side of the input, as in the plan of a run."""
     if spec.kind is not Kind.SEGMENTATION or entry.fixed_size or spec.image_size is None:
         return entry.input_size
     return min(entry.input_size, -(-max(spec.image_size) // 32) * 32)
 
 
 def _classes(mapping: Path, spec: TaskSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Class names by id, and what a user should know of their order."""
+    """Class names by id, and notes on their order."""
     if not mapping.exists():
         note = (
-            f"There is no {MAPPING} beside the checkpoint: classes are taken in the order of the "
-            f"task, {', '.join(spec.class_names)}."
+            f"No {MAPPING} was found in the folder of the checkpoint: classes are assumed in the "
+            f"order of the task, {', '.join(spec.class_names)}."
         )
         return spec.class_names, (note,)
     names = read_mapping(mapping)
@@ -117,12 +117,12 @@ def _classes(mapping: Path, spec: TaskSpec) -> tuple[tuple[str, ...], tuple[str,
 
 
 def _head(state: Mapping[str, Tensor], num_outputs: int, features: int | None = None) -> str:
-    """Name, without ``.weight``, of the last layer of so many outputs; empty if there is none."""
+    """Name, without ``.weight``, of the last layer with this number of outputs, or ""."""
     last = ""
     for name, tensor in state.items():
         stem = name.removesuffix(".weight")
         bias = state.get(f"{stem}.bias")
-        # A convolution of one pixel is a linear layer too.
+        # Convolutions of a single pixel are linear layers too.
         is_layer = tensor.ndim == 2 or (tensor.ndim == 4 and tensor.shape[2:] == (1, 1))
         fits = is_layer and tensor.shape[0] == num_outputs and features in (None, tensor.shape[1])
         if stem != name and fits and bias is not None and bias.shape == (num_outputs,):
@@ -131,13 +131,14 @@ def _head(state: Mapping[str, Tensor], num_outputs: int, features: int | None = 
 
 
 def _load_classifier(model: Any, state: weights.State, num_outputs: int, origin: str) -> None:
-    """Load the backbone by the library's names, and the last layer wherever it stands."""
+    """Load the backbone by the library's names, and the last layer by any name."""
     num_features = model.head.in_features
     head = _head(state, num_outputs, num_features)
     if not head:
         raise WeightsError(
-            f"{origin} has no last layer from {num_features} features to {num_outputs} classes.",
-            "Is it a checkpoint of the model named by --model and the task named by --task?",
+            f"The checkpoint {origin} has no last layer from {num_features} features to "
+            f"{num_outputs} classes.",
+            "Give a checkpoint of the model in --model and the task in --task.",
         )
     model.head.load_state_dict(
         {"weight": state[f"{head}.weight"].flatten(1), "bias": state[f"{head}.bias"]}
@@ -157,7 +158,7 @@ def _load_dense(
     """Load a whole segmenter or detector by the library's names."""
     if entry.library is Library.TORCHVISION:
         state = {present_name(name): value for name, value in state.items()}
-    # Constant statistics of normalisation, of detectors that start from weights, count no batches.
+    # Detectors that start from weights have constant normalisation, which counts no batches.
     is_constant = not any(name.endswith("num_batches_tracked") for name in state)
     from_weights = spec.kind is Kind.DETECTION and is_constant
     built: Any = build_for_mode(
@@ -178,7 +179,7 @@ def from_hub(repo: str) -> Path:
     """Download the checkpoint of a repository of a hub, and its class names.
 
     Raises:
-        WeightsError: If it cannot be had.
+        WeightsError: If the repository has no checkpoint or the download fails.
     """
     from huggingface_hub import constants, hf_hub_download, list_repo_files, try_to_load_from_cache
 
@@ -193,8 +194,8 @@ def from_hub(repo: str) -> Path:
         known += sorted(name for name in files if name.endswith(SUFFIXES))
         if not known:
             raise WeightsError(
-                f"{repo} on {constants.ENDPOINT} holds no checkpoint.",
-                f"It would end in {', '.join(SUFFIXES)}.",
+                f"No checkpoint was found in {repo} on {constants.ENDPOINT}.",
+                f"Give a repository with a file ending in {', '.join(SUFFIXES)}.",
             )
         if MAPPING in files:
             hf_hub_download(repo, MAPPING)
@@ -204,8 +205,7 @@ def from_hub(repo: str) -> Path:
     except Exception as error:  # the hub's client raises types of several libraries
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise WeightsError(
-            f"The checkpoint {repo} cannot be had: it is neither in the cache "
-            f"{constants.HF_HUB_CACHE}, nor did downloading it from {constants.ENDPOINT} succeed "
-            f"({lines[0][:160]}).",
-            "Check the name; or download it where there is a network and name the file.",
+            f"The checkpoint {repo} is not in the cache {constants.HF_HUB_CACHE}, and downloading "
+            f"it from {constants.ENDPOINT} failed ({lines[0][:160]}).",
+            "Check the name; or download it on a machine with a network and give the file.",
         ) from error

@@ -1,4 +1,4 @@
-"""The model to predict with, by the name it is given: a finished run, a checkpoint, a hub's."""
+"""Find and load models to predict with: finished runs, checkpoints, repositories of a hub."""
 
 import re
 from pathlib import Path
@@ -26,12 +26,12 @@ def load(run: str, store: Path, task: str | None = None, model: str | None = Non
         run: Id or hash of a run of the store, the folder of a run, a checkpoint file, or
             ``ORG/NAME`` of a hub.
         store: Folder of records.
-        task: Task of a checkpoint; of a run, where its own file has moved.
+        task: Task of a checkpoint, or of a run whose task file has moved.
         model: Model of a checkpoint.
 
     Raises:
-        MarsbenchError: If there is none, it is unfinished, or its weights are not to be had or do
-            not fit.
+        MarsbenchError: If the run or checkpoint is not found or unfinished, or its weights are
+            missing or do not fit.
     """
     path = Path(run).expanduser()
     if path.is_dir():
@@ -44,7 +44,7 @@ def load(run: str, store: Path, task: str | None = None, model: str | None = Non
     if known is not None:
         return _of_folder(known, run, task)
     if path.suffix in SUFFIXES:
-        raise WeightsError(f"There is no checkpoint {run}.", "Correct the path.")
+        raise WeightsError(f"The checkpoint {run} was not found.", "Correct the path.")
     if _HUB_ID.fullmatch(run) and (task is not None or model is not None):
         task, model = _named(run, task, model)
         return of_checkpoint(from_hub(run), task, model, run)
@@ -54,8 +54,8 @@ def load(run: str, store: Path, task: str | None = None, model: str | None = Non
 def _named(run: str, task: str | None, model: str | None) -> tuple[str, str]:
     if task is None or model is None:
         raise ConfigError(
-            f"{run} is a checkpoint, which does not say what it is of.",
-            "Add --task TASK and --model MODEL; of a run of this package, name its folder.",
+            f"{run} is a checkpoint without a record of its task and model.",
+            "Add --task TASK and --model MODEL; for a run of this package, give its folder.",
         )
     return task, model
 
@@ -73,11 +73,10 @@ def of_record(record: RunRecord, folder: Path, task: str | None = None) -> Predi
     Args:
         record: Its record.
         folder: Its folder.
-        task: Where to find its task if not where it was.
+        task: Its task, if the task file has moved.
 
     Raises:
-        MarsbenchError: If its weights were not kept, its task is gone, or the frozen backbone it
-            had cannot be had any more.
+        MarsbenchError: If its weights were not saved, or its task or frozen backbone is missing.
     """
     spec = _task_of(record, task)
     classes = tuple(record.data["classes"])
@@ -96,25 +95,24 @@ def of_record(record: RunRecord, folder: Path, task: str | None = None) -> Predi
 
 
 def _task_of(record: RunRecord, task: str | None) -> TaskSpec:
-    """The task of a run, from its file if it is a custom one."""
+    """Task of a run, for custom tasks from their file."""
     word = task or str(record.config.get("task") or record.task)
     try:
         spec = get_task(word)
     except ConfigError as error:
         raise ConfigError(
-            f"The task of run {record.run_id} cannot be had: {error.problem}",
-            "Say with --task where its file is now.",
+            f"The task of run {record.run_id} was not found: {error.problem}",
+            "Give the path of its file with --task.",
         ) from error
     if spec.decode is Decode.SPECTRUM:
         raise ConfigError(
-            f"The run {record.run_id} takes spectra, not images.",
+            f"The run {record.run_id} predicts spectra, not images.",
             "`marsbench spectra submission` predicts new measurements.",
         )
     if spec.kind != record.kind or len(spec.classes) != len(record.data["classes"]):
         raise ConfigError(
-            f"The run {record.run_id} is of a {record.kind} task with "
-            f"{len(record.data['classes'])} classes; {word} is {spec.kind} with "
-            f"{len(spec.classes)}.",
-            "Name the task it was trained on with --task.",
+            f"The task {word} is {spec.kind} with {len(spec.classes)} classes; the run "
+            f"{record.run_id} expects {record.kind} with {len(record.data['classes'])}.",
+            "Give the task of the run with --task.",
         )
     return spec

@@ -1,4 +1,4 @@
-"""A model ready to predict: fed with images in [0, 1], read as probabilities or boxes."""
+"""Models ready to predict: from images in [0, 1] to probabilities or boxes."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -14,18 +14,18 @@ from marsbench.training.loop.objectives.base import LogitObjective, Objective
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model, and what has to be known to feed it and to read its outputs.
+    """A model with the facts for its inputs and outputs.
 
     Attributes:
-        model: In evaluation.
-        task: The task it was trained on.
+        model: The network in evaluation mode.
+        task: Its task.
         classes: K class names by id.
-        side: Side of its input in pixels.
-        origin: The run's id, or the checkpoint, for people.
+        side: Side of the input in pixels.
+        origin: Run id or checkpoint, for messages.
         objective: Turns logits into probabilities.
         version: Changes with the weights.
-        bands: Of images of more than three bands, which.
-        notes: What a user should know of it.
+        bands: Bands to use of images with more than three bands.
+        notes: Notes for the user.
     """
 
     model: nn.Module
@@ -45,7 +45,7 @@ class Predictor:
     def segment(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         """Class probabilities of pixels (B, K, *size) of images (B, C, side, side) in [0, 1].
 
-        Logits are brought to the size, and not probabilities, as in evaluation.
+        Logits are resized, not probabilities, as in evaluation.
         """
         logits: Tensor = self.model(image).float()
         if logits.shape[-2:] != size:

@@ -1,4 +1,4 @@
-"""Predict measurements that were in no run, with the models of finished ones."""
+"""Predict new measurements with finished runs on spectra."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ from marsbench.training.trained import rebuild, rebuild_table
 Scores = NDArray[np.float64]
 
 BATCH = 32
-"""Images given to a network at a time."""
+"""Number of rasters in a batch."""
 
 
 def predict_spectra(
@@ -40,21 +40,21 @@ def predict_spectra(
 ) -> Scores:
     """Predict the labels of measurements.
 
-    The models of a run's folds are averaged, and so are the runs of an ensemble, as often drawn
-    at random as ``views`` says.
+    Averages over the models of a run's folds, over the runs of an ensemble, and over random
+    drawings of each measurement if the run has several.
 
     Args:
-        record: A finished run of a task of spectra, or an ensemble of such.
+        record: A finished run on spectra, or an ensemble of such runs.
         folder: Its folder.
         spectra: The measurements.
-        ids: Their ids, which seed what is drawn.
-        store: Folder of records, where an ensemble's runs are found.
+        ids: Their ids, which seed the drawings.
+        store: Folder of records, with the runs of ensembles.
 
     Returns:
-        Probability of each class in the order of the record's, (N, K).
+        Probability of each class in the record's order, (N, K).
 
     Raises:
-        MarsbenchError: If the models were not kept, or are of another version.
+        MarsbenchError: If the models were not saved, or are of another version.
     """
     if record.parents:
         parts = [find_run(parent, store) for parent in record.parents]
@@ -69,7 +69,8 @@ def predict_spectra(
     spec = get_task(str(record.config["task"]))
     if spec.decode is not Decode.SPECTRUM:
         raise ConfigError(
-            f"{record.run_id} takes images, not spectra.", "`marsbench predict` predicts images."
+            f"The run {record.run_id} predicts images, not spectra.",
+            "`marsbench predict` predicts images.",
         )
     config = RunConfig.from_dict(record.config)
     model = get_model(config.model)
@@ -92,13 +93,13 @@ def predict_spectra(
 
 
 def _check_version(record: RunRecord, rendering: Rendering | None) -> None:
-    """Refuse a run whose images this version would draw otherwise."""
+    """Check that this version renders spectra as the run did."""
     rendered = dict(record.identity.get("spectra", {}))
-    rendered.pop("models", None)  # what was fitted is in the files
+    rendered.pop("models", None)  # the fitted models are stored
     if rendered != rendered_by(rendering):
         raise StoreError(
-            f"{record.run_id} was made by a version that renders spectra otherwise.",
-            "Run it again, or use that version.",
+            f"The run {record.run_id} is of a version that renders spectra differently.",
+            "Run it again, or use its version.",
         )
 
 
@@ -132,7 +133,7 @@ def _one(
     ids: Sequence[str],
     index: int,
 ) -> Scores:
-    """Probabilities of one measurement, (K,): the mean over models and views."""
+    """Probabilities of a measurement, (K,): mean over models and drawings."""
     spectrum = spectra[index]
     prepared = raster.prepare(spectrum, chosen)
     seeds: list[list[int] | None] = [None]

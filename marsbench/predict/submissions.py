@@ -1,4 +1,4 @@
-"""Submissions to the mass-spectrometry challenges: a CSV of probabilities, written and scored."""
+"""Write and score submissions to the mass-spectrometry challenges, CSVs of probabilities."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ ID = "sample_id"
 
 
 class _Measurements:
-    """Measurements of a challenge's folder, read when asked for."""
+    """Measurements of a challenge's folder, read on access."""
 
     def __init__(self, source: ChallengeSource, ids: Sequence[str]) -> None:
         self.source, self.ids = source, ids
@@ -45,15 +45,14 @@ def write_submission(
     split: str = "test",
     store: Path = Path("runs"),
 ) -> int:
-    """Predict a challenge's samples and write its CSV: an id and a probability per label.
+    """Predict the samples of a challenge and write a CSV of ids and probabilities.
 
     Args:
         run: Id, hash or folder of a finished run or ensemble.
         root: The challenge's folder, or an archive or URL of it.
         out: CSV to write.
-        template: The challenge's ``submission_format.csv``: which samples and labels, in which
-            order; None takes the one in the folder, and where there is none all samples of
-            `split`.
+        template: The challenge's ``submission_format.csv``, with the order of samples and labels.
+            By default the one in the folder, or without it all samples of `split`.
         split: train, val or test.
         store: Folder of records.
 
@@ -61,7 +60,7 @@ def write_submission(
         Number of samples.
 
     Raises:
-        MarsbenchError: If the run or the data are not to be had, or do not fit each other.
+        MarsbenchError: If the run or the data are missing, or do not fit each other.
     """
     from marsbench.predict.spectra import predict_spectra
 
@@ -70,7 +69,7 @@ def write_submission(
     record, folder = find_run(run, store)
     spec = get_task(str(record.config["task"]))
     place = find_local(spec, root)
-    # What is not predicted need not be there.
+    # Only predicted samples must exist.
     source = ChallengeSource(spec, place, strict=False, check=False)
     names = list(record.data["classes"])
     if template is None and split == "test" and (place / SUBMISSION).is_file():
@@ -81,16 +80,17 @@ def write_submission(
         ids, columns = _ids_of(source, split), names
     if sorted(columns) != sorted(names):
         raise DataError(
-            f"{template}: its labels are not those of {record.run_id}: {some(columns)}.",
-            f"They are {', '.join(names)}.",
+            f"The labels of {template} are {some(columns)}; the run {record.run_id} expects "
+            f"{', '.join(names)}.",
+            "Give the submission_format.csv of the run's challenge.",
         )
     if unknown := [i for i in ids if i not in source.meta]:
         raise DataError(
-            f"{len(unknown)} sample(s) of {template} are not in {place}: {some(unknown)}.",
-            "Give the folder that holds their measurements.",
+            f"{len(unknown)} sample(s) of {template} are missing in {place}: {some(unknown)}.",
+            "Give the folder of their measurements.",
         )
     if "train" in source.splits and set(ids) & set(source.rows("train").sample_ids):
-        tell("Warning: some of these samples may be among those that the run was trained on.")
+        tell("Warning: the run may have been trained on some of these samples.")
     scores = predict_spectra(record, folder, _Measurements(source, ids), ids, store)
     table = pd.DataFrame(np.clip(scores, 0.0, 1.0), columns=names)[columns]
     table.insert(0, ID, ids)
@@ -111,7 +111,7 @@ def _ids_of(source: ChallengeSource, split: str) -> list[str]:
     if split in source.unlabelled:
         return source.unlabelled[split]
     raise DataError(
-        f"{source.where} has no sample of the {split} split.", "Choose another with --split."
+        f"{source.where} has no samples of the {split} split.", "Choose another with --split."
     )
 
 
@@ -123,8 +123,8 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise DataError(f"{path} cannot be read: {reason}.", "Give a CSV file.") from error
     if ID not in table or table[ID].duplicated().any() or table[ID].isna().any():
         raise DataError(
-            f"{path} has no column {ID}, or lacks or repeats one of its values.",
-            f"Its first column is {ID}, once for each sample.",
+            f"The column {ID} of {path} is missing, or has empty or repeated values.",
+            f"Give each sample a row with its {ID}.",
         )
     return table
 
@@ -135,7 +135,7 @@ def _read_template(path: Path) -> tuple[list[str], list[str]]:
 
 
 def _numbers(table: pd.DataFrame) -> NDArray[np.float64]:
-    """The cells as numbers, NaN where there is none."""
+    """Cells as numbers; NaN for others."""
     numbers: NDArray[np.float64] = table.apply(pd.to_numeric, errors="coerce").to_numpy(
         dtype=np.float64
     )
@@ -149,8 +149,8 @@ def score_submission(
 
     Args:
         predictions: The submission's CSV.
-        labels: The labels' CSV; samples without a prediction are an error.
-        metadata: ``metadata.csv``, to score each instrument by itself too.
+        labels: CSV of labels; each of its samples needs a prediction.
+        metadata: ``metadata.csv``, to also score each instrument.
 
     Returns:
         Metric name to value, as in a record.
@@ -162,24 +162,25 @@ def score_submission(
     names = [str(c) for c in truth.columns if c != ID]
     if sorted(str(c) for c in predicted.columns if c != ID) != sorted(names):
         raise DataError(
-            f"{predictions} and {labels} have not the same labels.",
-            f"Those are {', '.join(names)}.",
+            f"The labels of {predictions} differ from those of {labels}; expected "
+            f"{', '.join(names)}.",
+            "Correct the columns.",
         )
     merged = truth[[ID]].merge(predicted, on=ID, how="left")
     scores: NDArray[np.float64] = _numbers(merged[names])
     known = _numbers(truth[names])
     if odd := [str(i) for i in np.asarray(truth[ID])[~np.isin(known, (0, 1)).all(axis=1)]]:
         raise DataError(
-            f"{labels} has labels other than 0 and 1 of {len(odd)} sample(s): {some(odd)}.",
+            f"{labels} has labels other than 0 and 1 for {len(odd)} sample(s): {some(odd)}.",
             "Correct them.",
         )
     bad = ~np.isfinite(scores).all(axis=1) | (scores < 0).any(axis=1) | (scores > 1).any(axis=1)
     if bad.any():
         ids = [str(i) for i in np.asarray(merged[ID])[bad]]
         raise DataError(
-            f"{predictions} has no probabilities, or some outside 0 to 1, of {len(ids)} sample(s): "
+            f"{predictions} has missing or invalid probabilities for {len(ids)} sample(s): "
             f"{some(ids)}.",
-            "A submission has a row for every sample.",
+            "Give every sample a row of numbers from 0 to 1.",
         )
     columns: dict[str, list[object]] = {
         "target": list(known.astype(np.uint8)),

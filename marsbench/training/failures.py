@@ -1,4 +1,4 @@
-"""Explain errors that stop a run: full disks, too little memory, models that do not compile.
+"""Explain errors of runs: full disks, too little memory, failed compilation.
 
 Of several training processes only the first reports errors. The others leave theirs in a file, as
 the first process only notices that another one has ended.
@@ -34,7 +34,7 @@ _GO_ON = (
 
 
 def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError | None:
-    """Turn an error that stopped a run into one with a remedy.
+    """Explain an error of a run and add a remedy.
 
     Args:
         error: The error.
@@ -88,7 +88,7 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error or one of its causes is a lack of memory for tensors."""
+    """Whether an error, or a cause of the error, is a lack of memory for tensors."""
     return any(_is_out_of_memory(link) for link in _chain(error))
 
 
@@ -118,7 +118,7 @@ def leave_word(error: Exception, explained: MarsbenchError | None, folder: Path)
 
 
 def word_of_others(folder: Path) -> TrainingError | None:
-    """Read the error that another process of this run has left; None without an error."""
+    """Read the error left by another process of this run, or None."""
     for path in sorted(folder.glob(f"{_WORD}*")):
         with contextlib.suppress(OSError, ValueError):
             return TrainingError(*json.loads(path.read_text()))

@@ -1,4 +1,4 @@
-"""Parts of a run: its trainings, a single one or with ``folds=K`` one per fold."""
+"""Parts of a run: K trainings with ``folds=K``, else a single training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -116,7 +116,7 @@ def describe_weights(
 
 
 def save_model(model: Model, folder: Path) -> None:
-    """Save the tested weights, without those of a frozen backbone, which its origin has."""
+    """Save the tested weights, without a frozen backbone."""
     save_tensors(
         {
             name: tensor

@@ -40,7 +40,7 @@ TABLE = "model"
 
 @dataclass(frozen=True)
 class Trained:
-    """Result of training a part; fields other than the predictions are those of a record.
+    """Result of training a part, with the fields of a record.
 
     Attributes:
         scored: Predictions by the name of their scores.
@@ -64,7 +64,7 @@ class Trained:
 
 
 def finished(part: Part, run_folder: Path, train: Callable[[], Trained]) -> Trained:
-    """Train a part, or read its result if it finished before the run was interrupted."""
+    """Train a part, or read its result if finished before an interruption of the run."""
     if not part.name:
         return train()
     folder = part.folder(run_folder)
@@ -247,7 +247,7 @@ def _kept(record: RunRecord, path: Path) -> Path:
 
 
 def _load_exactly(model: Model, state: Mapping[str, Tensor], path: Path) -> None:
-    """Load all tensors by name, without those of a frozen backbone."""
+    """Load all tensors by name, without a frozen backbone."""
     own = model.state_dict()
     frozen = model.frozen_prefix if model.is_frozen else ()
     needed = {name for name in own if not (frozen and name.startswith(frozen))}

@@ -33,7 +33,7 @@ TRAINERS: dict[str, Trainer] = {
 
 
 def trainer_of(plan: Plan) -> Trainer:
-    """Find the trainer of a run: heads for cached features, else that of the model's library."""
+    """Find the trainer of a run: heads for cached features, else by the model's library."""
     if plan.protocol is Protocol.CACHED:
         return TRAINERS["heads"]
     return TRAINERS[LIBRARIES[plan.model.library].trainer]

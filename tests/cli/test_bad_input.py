@@ -352,7 +352,7 @@ CASES = [
     Case(
         "disk full while training",
         [*TOY, "store=small"],
-        ["small", "Make room"],
+        ["small", "Free space"],
         fill,
         tmpfs=1100,
     ),
@@ -462,7 +462,7 @@ def test_a_run_stopped_by_a_full_disk_goes_on_when_there_is_room(tmp_path: Path)
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
         )
         assert first.returncode == 2, first.stderr
-        assert "Make room" in first.stderr
+        assert "Free space" in first.stderr
         filler.unlink()
         second = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300

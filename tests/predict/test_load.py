@@ -123,13 +123,13 @@ def bad(place: Path, name: str, error: type[MarsbenchError], match: str, **more:
 def test_names_of_nothing(place: Path, labels: RunRecord, tmp_path: Path) -> None:
     bad(place, labels.run_id[:-1] + "x", ConfigError, "Did you mean")
     bad(place, str(tmp_path), StoreError, "no folder of a run")
-    bad(place, "model.ckpt", WeightsError, "no checkpoint")
+    bad(place, "model.ckpt", WeightsError, "was not found")
     bad(place, "some/thing", ConfigError, "Unknown run")
     with pytest.raises(ConfigError, match="no store"):
         load("some/thing", tmp_path / "absent")
     bad(place, "some/thing", ConfigError, "--model", task="cone_seg")
     more = {"task": "conequest_seg", "model": "unet"}
-    bad(place, "org/model", WeightsError, "neither in the cache", **more)
+    bad(place, "org/model", WeightsError, "is not in the cache", **more)
 
 
 def test_runs_that_cannot_be_used(place: Path, labels: RunRecord, tmp_path: Path) -> None:
@@ -151,13 +151,13 @@ def test_runs_that_cannot_be_used(place: Path, labels: RunRecord, tmp_path: Path
     save_file({f"x.{k}": v for k, v in state.items()}, another / "model.safetensors")
     bad(place, str(another), WeightsError, "not of this model")
     (another / "model.safetensors").write_bytes(b"no tensors")
-    bad(place, str(another), WeightsError, "damaged or no checkpoint")
-    bad(place, str(whole), ConfigError, "with 3 classes", task="frost_cls")
+    bad(place, str(another), WeightsError, "damaged or not a checkpoint")
+    bad(place, str(whole), ConfigError, "with . classes", task="frost_cls")
     moved = copy("moved")
     record = json.loads((moved / "record.json").read_text())
     record["config"]["task"] = "/nowhere/task.yaml"
     (moved / "record.json").write_text(json.dumps(record))
-    bad(place, str(moved), ConfigError, "Say with --task")
+    bad(place, str(moved), ConfigError, "with --task")
     assert loaded(place, str(moved), task=str(place / "labels")).classes == (
         "plain",
         "dune",
@@ -196,7 +196,7 @@ def test_checkpoints_of_classifiers(place: Path, labels: RunRecord, tmp_path: Pa
     found = of_checkpoint(path, task, CLASSIFIER)
     assert same(ours, found)
     assert found.classes == ("crater", "dune", "plain")
-    assert "no mapping.json" in found.notes[0]
+    assert "No mapping.json" in found.notes[0]
     state = load_file(path)
     lightning = tmp_path / "last.ckpt"
     torch.save({"state_dict": {f"model.{k}": v for k, v in state.items()}}, lightning)
@@ -213,7 +213,7 @@ def test_checkpoints_of_classifiers(place: Path, labels: RunRecord, tmp_path: Pa
         of_checkpoint(path, task, "resnet18")
     with pytest.raises(WeightsError, match="no last layer from"):
         of_checkpoint(path, "domars16k", CLASSIFIER)
-    with pytest.raises(MarsbenchError, match="does not serve"):
+    with pytest.raises(MarsbenchError, match="does not support"):
         of_checkpoint(path, task, "unet")
 
 
@@ -282,7 +282,7 @@ def test_a_checkpoint_of_the_hub(
     assert found.classes == ("plain", "dune", "crater")
     assert same(loaded(place, labels.run_id), found)
     files = {"notes.txt": tmp_path}
-    bad(place, "org/baseline", WeightsError, "holds no checkpoint", task=task, model=CLASSIFIER)
+    bad(place, "org/baseline", WeightsError, "No checkpoint was found", task=task, model=CLASSIFIER)
 
 
 # The command

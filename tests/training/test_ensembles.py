@@ -199,7 +199,7 @@ def test_scoring_a_submission(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "message"), [("often", "no probabilities"), ("", "no probabilities")]
+    ("cell", "message"), [("often", "invalid probabilities"), ("", "invalid probabilities")]
 )
 def test_bad_submissions(cell: str, message: str, tmp_path: Path) -> None:
     table = pd.DataFrame("0.5", index=range(3), columns=NAMES)

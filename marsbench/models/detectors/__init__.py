@@ -1,1 +1,1 @@
-"""Detectors of torchvision and ultralytics behind one interface."""
+"""Detectors of torchvision and ultralytics with a common interface."""

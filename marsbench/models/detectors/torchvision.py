@@ -27,7 +27,7 @@ from marsbench.models.spec import ModelSpec
 
 
 class _Batch(nn.Module):
-    """Replaces torchvision's transform, which would resize, normalise and copy images again.
+    """Replacement of torchvision's transform, to avoid a second resize, normalisation and copy.
 
     Args:
         divisible: Sides are padded at the right and bottom to multiples of this number, as in
@@ -39,7 +39,7 @@ class _Batch(nn.Module):
         self.divisible = divisible
 
     def forward(self, images: Tensor, targets: Any = None) -> tuple[Any, Any]:
-        """Pad a batch (B, 3, H, W) with zeros and wrap it; targets are returned unchanged."""
+        """Pad and wrap a batch (B, 3, H, W); targets are returned unchanged."""
         from torchvision.models.detection.image_list import ImageList
 
         height, width = images.shape[-2:]

@@ -1,4 +1,4 @@
-"""Classifiers: an input adapter, a backbone that returns feature vectors, a linear head."""
+"""Classifiers: an input adapter, a backbone with feature vectors as output, a linear head."""
 
 from pathlib import Path
 from typing import NamedTuple

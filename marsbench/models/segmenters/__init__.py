@@ -1,1 +1,1 @@
-"""Segmenters of segmentation-models-pytorch behind one interface."""
+"""Segmentation models of segmentation-models-pytorch."""

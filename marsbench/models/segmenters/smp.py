@@ -170,7 +170,7 @@ def _create(spec: ModelSpec, num_classes: int) -> tuple[Any, int | None]:
 
 
 def _size_options(encoder: str) -> tuple[dict[str, Any], int | None]:
-    """Options that let a timm encoder take any size, or else its fixed side.
+    """Options of a timm encoder for inputs of any size, or else its fixed side.
 
     At the size of its training the options change nothing.
     """

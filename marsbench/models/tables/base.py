@@ -25,7 +25,7 @@ _SETTINGS = "model.json"
 
 
 class TabularModel(Protocol):
-    """Interface of models that are not trained on batches."""
+    """Interface of models fitted to a whole table."""
 
     def fit(self, x: Table, y: Labels, seed: int) -> None:
         """Fit to features (N, F) and labels 0 and 1 (N, K); equal seeds give equal models.
@@ -69,7 +69,7 @@ def table_model(name: str) -> type[TabularModel]:
 
 
 def only_frequency(target: Labels) -> float | None:
-    """Smoothed frequency of a label that is constant in the data; None if it varies.
+    """Smoothed frequency of a constant label; None for labels with both values.
 
     Half a sample is added for both outcomes, since an unseen label is not impossible.
     """

@@ -191,7 +191,7 @@ class StackSettings:
 
 
 class BoostedStackModel:
-    """Two stages, as in the challenge's third place, so that labels inform each other.
+    """Two stages, as in the challenge's third place: labels inform each other.
 
     The first stage is `LightGBMModel` and `KernelLogisticModel`, whose errors differ. It predicts
     the train split out of fold. The second stage has a row per sample and label: the label as

@@ -1,4 +1,4 @@
-"""Runs with cached features: encode once, fit all their heads together, write a record for each."""
+"""Runs with cached features: encode once, fit all heads together, write a record for each run."""
 
 import time
 import warnings
@@ -52,10 +52,10 @@ Result = tuple[Plan, Outcome | MarsbenchError]
 
 
 def run_alone(plan: Plan, *, force: bool = False) -> Outcome:
-    """Carry out one run with cached features.
+    """Carry out a single run with cached features.
 
     Raises:
-        MarsbenchError: If something the user can mend is in the way.
+        MarsbenchError: If the run fails.
     """
     ((_, result),) = run_bank([plan], force=force)
     if isinstance(result, MarsbenchError):
@@ -64,24 +64,24 @@ def run_alone(plan: Plan, *, force: bool = False) -> Outcome:
 
 
 def run_bank(plans: Sequence[Plan], *, force: bool = False) -> Iterator[Result]:
-    """Carry out runs with cached features, those that share features together.
+    """Carry out runs with cached features; runs with shared features are fitted together.
 
-    A run that cannot be carried out leaves its error, in the store too, and harms no other. What
-    is done when the caller stops asking, or is interrupted, is kept.
+    A failing run leaves its error, also in the store, and does not affect others. Finished runs
+    are kept if the caller stops iterating or is interrupted.
 
     Args:
         plans: Runs whose `Plan.protocol` is cached.
-        force: Whether to move finished and unfinished runs aside and start anew.
+        force: Whether to move existing runs aside and start again.
 
     Yields:
-        Every run with its record, or with what is in the way, as soon as it is known.
+        Each run with its record or error, as soon as known.
     """
     shared: dict[Hashable, list[Plan]] = {}
     for plan in plans:
         try:
             record = None if force else Store(plan.config.store).find(plan.run_id)
         except MarsbenchError as error:
-            yield plan, error  # a record that cannot be read; force moves it aside
+            yield plan, error  # an unreadable record; force moves it aside
             continue
         if record is not None:
             yield plan, Outcome(record, was_done=True)
@@ -93,19 +93,19 @@ def run_bank(plans: Sequence[Plan], *, force: bool = False) -> Iterator[Result]:
 
 
 MOST_HELD = 192
-"""Runs whose folders one process holds at a time; each is an open file."""
+"""Largest number of runs whose folders a process claims at a time; each is an open file."""
 
 
 Kept = deque[tuple[HeldRun, "Future[Outcome | MarsbenchError]"]]
-"""Runs that are being written, with what will be known of them."""
+"""Runs being written, with their future results."""
 
 
 def _let_go(kept: Kept, most: int | None = None) -> Iterator[Result]:
-    """Let go of the folders of runs that are written.
+    """Release the folders of written runs.
 
     Args:
-        kept: The runs, in the order in which they are written.
-        most: How many may be left; None waits for none.
+        kept: The runs in the order of writing.
+        most: Largest number of runs to leave; None to wait for none.
     """
     while kept and (kept[0][1].done() or (most is not None and len(kept) > most)):
         run, known = kept.popleft()
@@ -120,7 +120,7 @@ def _let_go(kept: Kept, most: int | None = None) -> Iterator[Result]:
 
 
 class _Bank:
-    """Runs that share features."""
+    """Runs with shared features."""
 
     def __init__(self, plans: Sequence[Plan], *, force: bool, around: Surroundings) -> None:
         self.plans, self.force, self.around = plans, force, around
@@ -131,7 +131,7 @@ class _Bank:
         self.samples: dict[str, Samples] = {}
 
     def run(self) -> Iterator[Result]:
-        """Carry them out."""
+        """Carry out the runs."""
         runs: list[HeldRun] = []
         for plan in self.plans:
             store = Store(plan.config.store)
@@ -149,8 +149,8 @@ class _Bank:
             return
         self.encoder.release()
         try:
-            # A thread of its own waits for the disk, which has a dozen things to do for each run,
-            # while the next ones are fitted.
+            # A thread waits for the disk, with a dozen operations per run, while the next runs are
+            # fitted.
             what = f"Fitting heads, {self.plans[0].task.name} {self.plans[0].model.name}"
             count = sum(len(run.parts) for run in runs)
             with steps(what, count) as advance, ThreadPoolExecutor(1) as disk:
@@ -164,7 +164,7 @@ class _Bank:
                 run.held.close()
 
     def _in_turn(self, runs: list[HeldRun]) -> Iterator[list[HeldRun]]:
-        """Take so many runs at a time as may be held, those whose heads step together first."""
+        """Batches of runs to claim at a time; runs whose heads step together are adjacent."""
         places: dict[Hashable, int] = {}
         for run in runs:
             places.setdefault(run.heads[0].block, len(places))
@@ -175,17 +175,17 @@ class _Bank:
             return len(head.draws), places[head.block], places[head.group]
 
         runs = sorted(runs, key=place)
-        # A turn's worth; while those are fitted, the others may still be written.
+        # The others may still be written while these are fitted.
         some = max(1, MOST_HELD * 2 // 3)
         for start in range(0, len(runs), some):
             yield runs[start : start + some]
 
     def _open(self, split: str) -> None:
-        """Encode a split, or open what was encoded, and put it where heads are fitted."""
+        """Open the features of a split, and move them to the device."""
         encoded = self.encoder.encode(split)
         device = self.encoder.device
         with warnings.catch_warnings():
-            # The file is read-only, which tensors do not know; nothing writes into it.
+            # Tensors do not know that the file is read-only; nothing writes into it.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             features = torch.from_numpy(encoded.features)
         targets = self.plans[0].source.rows(split).targets
@@ -197,13 +197,13 @@ class _Bank:
     def _fit(
         self, runs: list[HeldRun], disk: Executor, kept: Kept, advance: Callable[[int], None]
     ) -> Iterator[Result]:
-        """Fit the heads of runs, turn by turn, score those that are whole by that, and keep them.
+        """Fit the heads of runs turn by turn, and score and write completed runs.
 
         Args:
-            runs: Runs whose folders may be held.
-            disk: Writes what they leave.
-            kept: Collects those that are being written.
-            advance: Called with each number of heads that are done now.
+            runs: Runs to claim.
+            disk: Writes the results.
+            kept: Collects the runs being written.
+            advance: Called with the number of newly fitted heads.
         """
         jobs = [(run, k) for run in runs for k in range(len(run.parts))]
         heads = [run.heads[k] for run, k in jobs]
@@ -226,7 +226,7 @@ class _Bank:
         heads: list[Head],
         advance: Callable[[int], None],
     ) -> list[HeldRun]:
-        """Fit the heads of a turn; gives the runs that are whole by that."""
+        """Fit the heads of a turn; returns the runs completed by them."""
         counted = 0
 
         def count(number: int) -> None:
@@ -235,7 +235,7 @@ class _Bank:
             advance(number)
 
         fitted = self._fit_heads(heads, count)
-        advance(len(heads) - counted)  # what had to be fitted anew was counted twice
+        advance(len(heads) - counted)  # heads fitted again were counted twice
         complete = []
         for (run, k), head in zip(jobs, fitted, strict=True):
             run.fitted[k] = head
@@ -247,7 +247,7 @@ class _Bank:
     def _fit_heads(
         self, heads: list[Head], advance: Callable[[int], None]
     ) -> list[FittedHead | Exception]:
-        """Fit heads; where that fails, such as for lack of memory, half of them at a time."""
+        """Fit heads; after a failure, such as a lack of memory, in two halves."""
         if not heads:
             return []
         try:
@@ -263,11 +263,11 @@ class _Bank:
         return self._fit_heads(heads[:half], advance) + self._fit_heads(heads[half:], advance)
 
     def _claim(self, run: HeldRun, disk: Executor) -> Outcome | MarsbenchError | None:
-        """Hold a run's folder; gives what is known if others hold it, or have finished it."""
+        """Claim a run's folder; returns its result if claimed or finished by another process."""
         plan = run.plan
         try:
             folder = run.held.enter_context(run.store.claim(plan.run_id))
-            # Asked under the claim: another process may have finished it just now.
+            # Checked under the claim: another process may have finished it just now.
             record = None if self.force else run.store.find(plan.run_id)
             if record is not None:
                 run.held.close()
@@ -282,10 +282,10 @@ class _Bank:
         return None
 
     def _finish(self, run: HeldRun, disk: Executor) -> "Future[Outcome | MarsbenchError]":
-        """Score a run and have its record written; whatever goes wrong is of this run alone."""
+        """Score a run and submit its record for writing; errors concern this run only."""
         folder = run.folder
         if folder is None:
-            raise RuntimeError(f"{run.plan.run_id} is not held")
+            raise RuntimeError(f"{run.plan.run_id} is not claimed")
         try:
             fitted = _checked(run)
             started = time.perf_counter()
@@ -303,7 +303,7 @@ class _Bank:
         return disk.submit(keep, run, folder, fitted, whole, record)
 
     def _trained(self, run: HeldRun, k: int, fitted: FittedHead) -> Trained:
-        """Score one head."""
+        """Score a head."""
         plan, part = run.plan, run.parts[k]
         backbone = self.encoded["train"].backbone
         scored = {
@@ -324,7 +324,7 @@ class _Bank:
             device=device_name(device),
             data={
                 "features": {
-                    # The cost of all runs that share them, whenever it was paid.
+                    # The cost for all runs with these features, whenever they were encoded.
                     "encode_s": sum(self.encoded[split].seconds for split in splits),
                     "sha256": {split: self.encoded[split].sha256 for split in splits},
                     "views": self.encoder.views("train"),
@@ -338,7 +338,7 @@ class _Bank:
     def _predict(
         self, plan: Plan, fitted: FittedHead, section: Section, objective: LabelObjective
     ) -> Predictions:
-        """Predict samples with a head and score it."""
+        """Predict and score samples with a head."""
         rows = plan.source.rows(section.split)
         chosen = _positions(section, len(rows))
         samples = self.samples[section.split]
@@ -363,7 +363,7 @@ class _Bank:
 
 
 def _head(plan: Plan, part: Part) -> Head:
-    """Say what head a part of a run is."""
+    """Describe the head of a part of a run."""
     config = plan.config
     num_train = len(plan.source.rows("train"))
     val = None
@@ -394,7 +394,7 @@ def _objective(plan: Plan, part: Part) -> LabelObjective:
     return _unweighted(*choices) if weights is None else LabelObjective(*choices, weights)
 
 
-# Shared by all heads of a kind: it holds no tensor, and building a module takes its time.
+# Shared by all heads of a kind: it has no tensors, and building a module is slow.
 _unweighted = lru_cache(maxsize=64)(LabelObjective)
 
 
@@ -403,7 +403,7 @@ def _positions(section: Section, length: int) -> NDArray[np.int64]:
 
 
 def _splits(parts: Sequence[Part]) -> set[str]:
-    """Splits whose features parts of a run need."""
+    """Splits whose features the parts of a run need."""
     splits = {"train"}
     for part in parts:
         splits |= {section.split for section in (*part.scored.values(), part.val) if section}
@@ -411,20 +411,20 @@ def _splits(parts: Sequence[Part]) -> set[str]:
 
 
 def _checked(run: HeldRun) -> dict[int, FittedHead]:
-    """Refuse heads that could not be fitted, or whose loss became no number."""
+    """Fitted heads of a run; raises if a head failed, diverged or did not converge."""
     good: dict[int, FittedHead] = {}
     for k, fitted in sorted(run.fitted.items()):
         if isinstance(fitted, Exception):
             if is_out_of_memory(fitted):
                 raise TrainingError(
-                    f"The device has too little memory for one head of {run.plan.model.name}.",
+                    f"The memory of the device is too small for a head of {run.plan.model.name}.",
                     "Add trainer.accelerator=cpu.",
                 ) from fitted
             raise fitted
         if fitted.broken is not None:
             name = f" of {run.parts[k].name}" if run.parts[k].name else ""
             raise TrainingError(
-                f"The loss{name} became no finite number in epoch {fitted.broken}.",
+                f"The loss{name} is NaN or infinite in epoch {fitted.broken}.",
                 f"Lower optim.lr (now {run.plan.config.learning_rate:g}), or set "
                 "trainer.gradient_clip_val=1.0.",
             )
@@ -438,7 +438,7 @@ def _checked(run: HeldRun) -> dict[int, FittedHead]:
 
 
 def _checkpoint(plan: Plan, part: Part, fitted: FittedHead) -> dict[str, Any]:
-    """Say which epoch is tested, as for a network."""
+    """Facts of the tested epoch, as for a network."""
     if plan.config.optim.name is OptimName.LBFGS:
         return {"chosen_by": "convergence", "iterations": fitted.epochs_trained}
     epochs = {"epoch": fitted.epoch, "epochs_trained": fitted.epochs_trained}

@@ -1,10 +1,9 @@
-"""What a frozen backbone makes of the images of a split: encoded once, in memory-mapped files.
+"""Features of a frozen backbone: encoded once per split, in memory-mapped files.
 
-``MARSBENCH_HOME/features/TASK/KEY/`` holds ``features.f32``, the vectors of all samples of one
-split in all its views, and ``features.json``, written last, with the file's SHA-256 and what the
-records of heads say of the backbone. KEY covers everything that changes a feature. Several
-processes may ask for the same features at once: one encodes, the others wait; encoding that was
-interrupted goes on where it stopped.
+``MARSBENCH_HOME/features/TASK/KEY/`` holds ``features.f32``, the vectors of all samples of a split
+in all views, and ``features.json``, written last, with the file's SHA-256 and the backbone's facts
+for records. KEY covers everything that changes a feature. If several processes need the same
+features, one encodes and the others wait. Interrupted encoding resumes.
 """
 
 import contextlib
@@ -45,11 +44,10 @@ from marsbench.training.network import build_network
 from marsbench.training.trained import open_split
 
 VERSION = 1
-"""Part of the key: raise it whenever features come out otherwise."""
+"""Part of the key; raise it when the features of equal inputs change."""
 
 NUM_TURNED = 8
-"""Views of ``protocol=cached augment=d4``: flips and quarter turns,
-numbered by the three bits of a draw's seed."""
+"""Views of ``protocol=cached augment=d4``: flips and quarter turns, by the low bits of a seed."""
 
 _FEATURES = "features.f32"
 _TOLD = "features.json"
@@ -57,26 +55,26 @@ _PARTIAL = "features.part"
 _REACHED = "reached.json"
 
 _BATCH = {"cpu": 32, "cuda": 256}
-"""Images encoded at a time; it moves features by rounding alone."""
+"""Images encoded at a time; changes features by rounding only."""
 
 _BYTES = 4
-"""Of a number in single precision."""
+"""Bytes of a number in single precision."""
 
 _SAVED_EVERY = 16
-"""Batches between two notes of how far encoding is."""
+"""Batches between two writes of the progress."""
 
 Features = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """What records say of a backbone whose features are used.
+    """Facts of a backbone for records.
 
     Attributes:
         sha256: Digest of its tensors.
         num_features: Length of a feature vector, F.
         parameters: Number of its parameters.
-        device: What encoded.
+        device: Device that encoded.
     """
 
     sha256: str
@@ -90,12 +88,12 @@ class Encoded:
     """The features of a split.
 
     Attributes:
-        features: Read-only and memory-mapped, float32 (V, N, F): N samples of the whole split in
-            V views, the first of them upright.
-        sha256: Of the file.
-        backbone: What encoded them.
-        seconds: What encoding took, whenever that was.
-        meta: What else the data say of each sample, as JSON; None where they say nothing.
+        features: Read-only and memory-mapped, float32 (V, N, F): N samples of the split in V
+            views, the first one upright.
+        sha256: Digest of the file.
+        backbone: Facts of the backbone.
+        seconds: Duration of encoding.
+        meta: Additional facts of each sample as JSON; None without such facts.
     """
 
     features: Features
@@ -106,10 +104,10 @@ class Encoded:
 
 
 class Encoder:
-    """Encodes the splits of a run's task with its backbone, which is built when it is needed.
+    """Encodes the splits of a run's task; builds the backbone when needed.
 
     Args:
-        plan: The run. Runs that differ in seed, subset or how heads are fitted share features.
+        plan: The run. Runs that differ only in seed, subset or fitting of heads share features.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -117,17 +115,17 @@ class Encoder:
         self._most = _BATCH["cuda"]
 
     def views(self, split: str) -> int:
-        """Views that are encoded: beside the upright one, of train images, for augmentation."""
+        """Number of encoded views: 8 for training images with cached augmentation, else 1."""
         turned = self.plan.augment is Augment.D4 and split == "train"
         return NUM_TURNED if turned else 1
 
     def encode(self, split: str) -> Encoded:
-        """Open the features of a split, encoding it first if need be.
+        """Open the features of a split; encodes the split if necessary.
 
         Raises:
             DataError: If an image cannot be read, or the cache cannot be written.
-            WeightsError: If the backbone's weights cannot be had.
-            TrainingError: If the device has too little memory for one image.
+            WeightsError: If the backbone's weights are missing or do not fit.
+            TrainingError: If the memory of the device is too small for a single image.
         """
         folder = paths.home() / "features" / self.plan.task.name / f"{split}-{self.key(split)}"
         try:
@@ -135,16 +133,16 @@ class Encoder:
         except OSError as error:
             raise DataError(
                 f"The cache of features {folder} cannot be written: {error.strerror or error}.",
-                f"Make room, or set MARSBENCH_HOME (now {paths.home()}), or protocol=online.",
+                f"Free space, set MARSBENCH_HOME (now {paths.home()}), or use protocol=online.",
             ) from error
 
     def release(self) -> None:
-        """Forget the backbone, which fitting heads has no use for."""
+        """Free the backbone, which is not needed for fitting heads."""
         if self.__dict__.pop("_classifier", None) is not None and self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def key(self, split: str) -> str:
-        """Name what the features of a split depend on."""
+        """Digest of all facts with an effect on the features of a split."""
         plan, spec = self.plan, self.plan.task
         choices: dict[str, Any] = {
             "version": VERSION,
@@ -164,11 +162,11 @@ class Encoder:
         return digest(choices)[:16]
 
     def _write(self, folder: Path, split: str) -> Encoded:
-        """Encode a split, or the rest of it."""
+        """Encode a split, or the remaining part."""
         started = time.perf_counter()
         folder.mkdir(exist_ok=True)
         if (folder / _TOLD).exists():
-            tell(f"The features in {folder} are damaged and encoded again.")
+            tell(f"The features in {folder} are damaged and will be encoded again.")
         keep_freed_memory()
         dataset = open_split(self.plan, split)
         backbone = self._told
@@ -193,8 +191,8 @@ class Encoder:
         if not np.isfinite(partial).all():
             (folder / _PARTIAL).unlink()
             raise DataError(
-                f"{self.plan.model.name} makes features that are no numbers of "
-                f"{self.plan.task.name} {split}.",
+                f"Features of {self.plan.task.name} {split} by {self.plan.model.name} are NaN or "
+                "infinite.",
                 f"Use trainer.precision=32-true (now {self.plan.config.trainer.precision}).",
             )
         del partial
@@ -219,7 +217,7 @@ class Encoder:
     def _batches(
         self, dataset: MarsDataset, start: int, rows: int
     ) -> Iterator[tuple[Features, range]]:
-        """Encode from a row on, a view after the other; features (B, F) and which rows they are."""
+        """Encode from a row on, view by view; yields features (B, F) and their rows."""
         config, count = self.plan.config, len(dataset)
         workers = default_workers() if config.workers is None else config.workers
         what = f"Encoding {self.plan.task.name} {dataset.split}"
@@ -243,7 +241,7 @@ class Encoder:
                     advance(len(features))
 
     def _images(self, images: Tensor, view: int) -> Tensor:
-        """Bring images to the device, ready for the backbone, in a view."""
+        """Move images to the device and prepare a view for the backbone."""
         config = self.plan.config
         moved = {"image": images.to(self.device, non_blocking=True)}
         finished = finish_batch(
@@ -253,7 +251,7 @@ class Encoder:
         return augment_batch(ready, [view] * len(ready), Augment.D4) if view else ready
 
     def _features(self, images: Tensor) -> Tensor:
-        """Encode images; where the device has too little memory, fewer at a time from now on."""
+        """Encode images; if memory is too small, in smaller batches from now on."""
         parts = []
         for part in torch.split(images, self._most):
             try:
@@ -263,7 +261,7 @@ class Encoder:
                     raise
                 if len(part) == 1:
                     raise TrainingError(
-                        f"The device has too little memory to encode one image with "
+                        "The memory of the device is too small to encode a single image with "
                         f"{self.plan.model.name}.",
                         "Use trainer.precision=bf16-mixed, trainer.accelerator=cpu or a smaller "
                         "model.",
@@ -274,7 +272,7 @@ class Encoder:
 
     @cached_property
     def device(self) -> torch.device:
-        """Where images are encoded and heads are fitted."""
+        """Device for encoding and fitting."""
         return device_of(self.plan.config)
 
     @property
@@ -284,7 +282,7 @@ class Encoder:
 
     @contextlib.contextmanager
     def _arithmetic(self) -> Iterator[None]:
-        """Mixed precision where the run asks for it."""
+        """Use mixed precision if requested."""
         mixed = {Precision.BF16_MIXED: torch.bfloat16, Precision.FP16_MIXED: torch.float16}
         chosen = mixed.get(self.plan.config.trainer.precision)
         with torch.autocast(self.device.type, dtype=chosen, enabled=chosen is not None):
@@ -295,12 +293,12 @@ class Encoder:
         plan, config = self.plan, self.plan.config
         built = build_network(plan, Mode.FROZEN)
         if not isinstance(built, Classifier):
-            raise TypeError(f"{plan.model.name} is no classifier")
+            raise TypeError(f"{plan.model.name} is not a classifier")
         built.eval().to(self.device, dtype=self._dtype)
         if config.channels_last:
             built.to(memory_format=torch.channels_last)
         if config.compile:
-            # Of the classifier, whose forward pass nobody calls, it would be of no use.
+            # The forward pass of the whole classifier is not used.
             built.backbone.compile()
         return built
 
@@ -316,7 +314,7 @@ class Encoder:
 
 
 def _open(folder: Path) -> Encoded | None:
-    """Open the features of a folder; None if they are missing, or damaged from outside."""
+    """Open the features of a folder; None if they are missing or damaged."""
     try:
         content = json.loads((folder / _TOLD).read_text())
         shape = tuple(content["shape"])
@@ -334,7 +332,7 @@ def _open(folder: Path) -> Encoded | None:
 
 
 def _reached(folder: Path, shape: tuple[int, int, int]) -> tuple[int, float]:
-    """Say how many rows are encoded already, and what they took."""
+    """Number of rows encoded already, and seconds spent on them."""
     try:
         note = json.loads((folder / _REACHED).read_text())
         size = int(np.prod(shape)) * _BYTES
@@ -346,7 +344,7 @@ def _reached(folder: Path, shape: tuple[int, int, int]) -> tuple[int, float]:
 
 
 def _allocate(path: Path, size: int) -> None:
-    """Make a file of so many bytes on the disk; a full one is an error here, not a crash later."""
+    """Allocate a file, to raise an error on a full disk instead of crashing later."""
     with path.open("wb") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
@@ -356,7 +354,7 @@ def _allocate(path: Path, size: int) -> None:
 
 @lru_cache
 def _version(package: str) -> str | None:
-    """Version of a package; looking it up takes longer than all else of a key."""
+    """Version of a package, cached because the lookup is slow."""
     return environment.installed(package)
 
 

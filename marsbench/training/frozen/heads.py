@@ -1,12 +1,12 @@
 """Fit many linear heads at once on cached features.
 
-Heads that draw the same samples in the same order (one seed, subset and batch size) are a
-**group**: they share every batch, and their weights stand side by side in one matrix. Groups with
-as many draws and equal batches step together in a **block**, as one batched product. What differs
-between heads of a group is a vector: learning rate, weight decay, schedule, patience, when they
-stop. A single run is a block of one head.
+Heads with the same samples in the same order (equal seed, subset and batch size) form a **group**:
+they share every batch, and their weights are columns of a matrix. Groups with equal numbers of
+draws and equal batches step together in a **block**, as a batched product. Settings that differ
+between heads of a group are vectors: learning rate, weight decay, schedule, patience, end of
+training. A single run is a block with one head.
 
-What a head comes to does not depend on what is fitted beside it, but for rounding.
+Heads do not influence each other, except for rounding.
 """
 
 import hashlib
@@ -30,18 +30,18 @@ from marsbench.training.frozen.losses import HeadLoss
 from marsbench.training.frozen.optimizers import LearningRate, Optimizer
 
 _MOST_LOGITS = 2**22
-"""Logits of the validation split computed at a time; bounds memory."""
+"""Largest number of validation logits computed at a time; bounds memory."""
 
 Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Features and labels of the samples of one split.
+    """Features and labels of a split.
 
     Attributes:
-        features: (V, N, F), of V views; on the device, or memory-mapped.
-        labels: int64 (N,), or float (N, K) of multilabel tasks; on the device.
+        features: (V, N, F) for V views; on the device, or memory-mapped.
+        labels: int64 (N,), or float (N, K) for multilabel tasks; on the device.
     """
 
     features: Tensor
@@ -50,24 +50,24 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """One head to fit.
+    """A head to fit, with its training choices.
 
     Attributes:
-        train: Positions in the train split it may draw from, int64 (n,).
-        draws: Positions among those that an epoch draws, int64 (m,).
-        val: Samples that choose the epoch, as (split, positions); None takes the last one.
-        loss: What it minimises.
-        seed: Seed of its first weights and of the order of its samples.
-        batch_size: Samples behind a step.
+        train: Indices of its samples in the train split, int64 (n,).
+        draws: Indices into `train` of the samples of an epoch, int64 (m,).
+        val: Samples for the choice of an epoch as (split, indices); None takes the last epoch.
+        loss: The loss.
+        seed: Seed of the initial weights and of the order of samples.
+        batch_size: Samples per step.
         optimizer: Adam, AdamW or SGD.
         lr: Learning rate.
         weight_decay: Weight decay.
         momentum: Momentum of SGD.
         scheduler: Schedule of the learning rate.
-        max_epochs: Most epochs.
-        patience: Epochs without a better validation loss before it stops; None never stops early.
-        clip: Largest norm of its gradient; None does not clip.
-        turned: Whether every visit draws one of the views at random.
+        max_epochs: Largest number of epochs.
+        patience: Epochs without a better validation loss before early stopping; None for none.
+        clip: Largest norm of the gradient; None to not clip.
+        turned: Whether each visit of a sample draws a random view.
     """
 
     train: Indices
@@ -88,12 +88,12 @@ class Head:
 
     @cached_property
     def group(self) -> Hashable:
-        """What heads that share every batch have in common."""
+        """Key of heads with equal batches."""
         return (self.seed, _digest(self.train), _digest(self.draws), self.block)
 
     @cached_property
     def block(self) -> Hashable:
-        """What heads that step together have in common."""
+        """Key of heads with common steps."""
         val = None if self.val is None else (self.val[0], _digest(self.val[1]))
         size = min(self.batch_size, len(self.draws))
         clips = self.clip is not None
@@ -102,18 +102,18 @@ class Head:
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A head, fitted.
+    """A fitted head.
 
     Attributes:
         weight: (K, F).
         bias: (K,).
-        epoch: Which epoch's weights these are.
-        epochs_trained: Epochs it was trained.
-        losses: Validation loss after each epoch; empty where none chooses.
+        epoch: Epoch of these weights.
+        epochs_trained: Number of trained epochs.
+        losses: Validation loss after each epoch; empty without validation.
         rates: Learning rate of each epoch.
-        broken: Epoch in which the loss was no number; None if it always was.
-        converged: Whether fitting ended by itself, of what is fitted to convergence.
-        seconds: Its share of the time that fitting took.
+        broken: Epoch with a NaN or infinite loss; None without.
+        converged: Whether fitting to convergence succeeded.
+        seconds: Share of the duration of fitting.
     """
 
     weight: Tensor
@@ -128,7 +128,7 @@ class FittedHead:
 
 
 def _digest(numbers: Indices) -> bytes:
-    """Name positions in a few bytes."""
+    """Short digest of indices."""
     return hashlib.blake2b(np.ascontiguousarray(numbers).data, digest_size=16).digest()
 
 
@@ -139,16 +139,16 @@ def fit_block(
     dtype: torch.dtype = torch.float32,
     stop: Event | None = None,
 ) -> list[FittedHead]:
-    """Fit the heads of a block, all groups side by side.
+    """Fit the heads of a block, all groups together.
 
     Args:
-        heads: Heads that have `Head.block` in common.
-        samples: The splits they refer to; ``train`` among them.
+        heads: Heads with equal `Head.block`.
+        samples: Their splits by name, including ``train``.
         dtype: Type of the weights.
-        stop: Asked after each epoch whether to go on.
+        stop: Checked after each epoch; training stops if it is set.
 
     Raises:
-        CancelledError: If it was told to stop.
+        CancelledError: If it is stopped.
     """
     started = time.perf_counter()
     fitted = _Block(heads, samples, dtype).fit(stop)
@@ -158,7 +158,7 @@ def fit_block(
 
 @dataclass
 class _Progress:
-    """Where a head is."""
+    """State of a head in training."""
 
     rate: LearningRate
     best: float = math.inf
@@ -171,10 +171,10 @@ class _Progress:
 
 
 class _Block:
-    """S groups of at most G heads each, with K outputs.
+    """S groups of up to G heads with K outputs.
 
-    The weights are (S, F + 1, G * K), the last of the F + 1 rows the biases. Groups of fewer heads
-    are filled up with heads that nobody asks for.
+    The weights are (S, F + 1, G * K); the last of the F + 1 rows are the biases. Smaller groups are
+    padded with unused heads.
     """
 
     def __init__(
@@ -186,13 +186,13 @@ class _Block:
         self.flat = train.features.flatten(0, 1)
         self.num_rows = train.features.shape[1]
         self.labels, self.device = train.labels, train.labels.device
-        # What is wanted of every output, (N, K): looked up in every step.
+        # One-hot targets of all samples, (N, K), for lookup in every step.
         self.wanted = heads[0].loss.objective.one_hot(train.labels).to(dtype)
         groups: dict[Hashable, list[int]] = {}
         for i, head in enumerate(heads):
             groups.setdefault(head.group, []).append(i)
         self.width = max(map(len, groups.values()))
-        # Positions of the heads of each group; -1 where there is none, or it has stopped.
+        # Indices of the heads of each group; -1 for padding and stopped heads.
         self.members = [group + [-1] * (self.width - len(group)) for group in groups.values()]
         self.leaders = [heads[group[0]] for group in groups.values()]
         self.outputs = self.first.loss.num_outputs
@@ -204,7 +204,7 @@ class _Block:
         self._gather()
 
     def _opened(self, split: str, indices: Indices) -> tuple[Tensor, Tensor]:
-        """Features (N, F) and labels of samples that choose the epoch."""
+        """Features (N, F) and labels of the validation samples."""
         samples = self.samples[split]
         where = torch.from_numpy(indices)
         upright = samples.features[0]
@@ -212,7 +212,7 @@ class _Block:
         return taken, samples.labels[where.to(self.device)]
 
     def _first_weights(self) -> Tensor:
-        """Draw first weights as torch's linear layers do, for every head from its own seed."""
+        """Draw initial weights as in torch's linear layers, with the seed of each group."""
         num_features = self.flat.shape[1]
         bound = 1 / math.sqrt(num_features)
         drawn: dict[int, Tensor] = {}
@@ -224,7 +224,7 @@ class _Block:
         return torch.stack(rows).to(self.device, self.dtype)
 
     def _gather(self) -> None:
-        """Put what is per head, or per group, into vectors."""
+        """Collect the settings of heads and groups into tensors."""
         self.rows = [leader.train[leader.draws] for leader in self.leaders]
         self.class_weights = self.first.loss.stacked(
             [leader.loss for leader in self.leaders], self.device, self.dtype
@@ -234,13 +234,13 @@ class _Block:
         self.clips = self._vector([head.clip or math.inf for head in self.heads])
 
     def _vector(self, values: Sequence[float]) -> Tensor:
-        """Spread one number per head over its outputs, (S, 1, G * K)."""
+        """Repeat a number per head for its outputs, (S, 1, G * K)."""
         rows = [[values[i] if i >= 0 else 0.0 for i in group] for group in self.members]
         vector = torch.tensor(rows, dtype=self.dtype, device=self.device)
         return vector.repeat_interleave(self.outputs, dim=1)[:, None, :]
 
     def fit(self, stop: Event | None = None) -> list[FittedHead]:
-        """Train until every head has stopped."""
+        """Train until all heads have stopped."""
         epoch = 0
         while self.members:
             if stop is not None and stop.is_set():
@@ -256,7 +256,7 @@ class _Block:
         return [self._fitted(i) for i in range(len(self.heads))]
 
     def _train(self, epoch: int) -> None:
-        """Take the steps of one epoch."""
+        """Train for an epoch."""
         head = self.first
         self.optimizer.set(self._rates(), self.decay, self.momentum)
         drawn = [
@@ -281,12 +281,12 @@ class _Block:
         return self.wanted.index_select(0, chosen.flatten()).view(*chosen.shape, -1)
 
     def _features(self, rows: Tensor) -> Tensor:
-        """Take rows (S, B) of the train split's features: (S, B, F), of the weights' type."""
+        """Gather training features (S, B, F) of rows (S, B), in the type of the weights."""
         taken = self.flat.index_select(0, rows.flatten())
         return taken.view(*rows.shape, -1).to(self.device, self.dtype)
 
     def _step(self, x: Tensor, labels: Tensor, wanted: Tensor) -> None:
-        """Take one step on a batch (S, B, F) with labels (S, B) or (S, B, K), (S, B, K) wanted."""
+        """Step on a batch (S, B, F) with labels (S, B) or (S, B, K) and targets (S, B, K)."""
         weights = self.weights
         logits = torch.baddbmm(weights[:, -1:], x, weights[:, :-1])
         shaped = logits.view(*logits.shape[:2], -1, self.outputs)
@@ -300,14 +300,14 @@ class _Block:
         self.optimizer.step(weights, gradient)
 
     def _clip(self, gradient: Tensor) -> None:
-        """Shorten the gradient of every head to its largest norm, as torch does."""
+        """Clip the gradient of every head to its largest norm, as in torch."""
         squares = gradient.square().sum(dim=1, keepdim=True)
         norms = squares.view(len(squares), 1, -1, self.outputs).sum(dim=3).sqrt()
         norms = norms.repeat_interleave(self.outputs, dim=2)
         gradient.mul_((self.clips / (norms + 1e-6)).clamp(max=1.0))
 
     def _rates(self) -> Tensor:
-        """Learning rate of every head in the epoch to come."""
+        """Learning rate of every head in the next epoch."""
         rates = [0.0] * len(self.heads)
         for i in self._left:
             rates[i] = self.progress[i].rate.now(self.heads[i].max_epochs)
@@ -316,7 +316,7 @@ class _Block:
 
     @property
     def _left(self) -> list[int]:
-        """Heads that still train."""
+        """Indices of heads in training."""
         return [i for group in self.members for i in group if i >= 0]
 
     def _val_losses(self) -> list[list[float]] | None:
@@ -325,7 +325,7 @@ class _Block:
             return None
         features, labels = self.val
         groups = len(self.weights)
-        # All groups in one product: the features are read but once.
+        # All groups in a single product, so that the features are read once.
         beside = self.weights.permute(1, 0, 2).flatten(1)
         most = max(1, _MOST_LOGITS // beside.shape[1])
         total = torch.zeros(groups * self.width, dtype=self.dtype, device=self.device)
@@ -338,7 +338,7 @@ class _Block:
         return losses
 
     def _note(self, i: int, s: int, g: int, epoch: int, loss: float | None) -> None:
-        """Take note of a head's epoch."""
+        """Update the state of a head after an epoch."""
         now, head = self.progress[i], self.heads[i]
         now.trained = epoch + 1
         if loss is None:
@@ -366,7 +366,7 @@ class _Block:
         return now.trained >= head.max_epochs or not is_patient or now.broken is not None
 
     def _drop(self) -> None:
-        """Forget the heads that have stopped, and make the block smaller where that pays."""
+        """Remove stopped heads, and shrink the block if groups or columns become unused."""
         left = [[-1 if i < 0 or self._is_done(i) else i for i in group] for group in self.members]
         kept = [s for s, group in enumerate(left) if max(group) >= 0]
         width = max((sum(i >= 0 for i in left[s]) for s in kept), default=0)
@@ -376,7 +376,7 @@ class _Block:
         if not kept:
             self.members = []
             return
-        # Columns of each group that stay; those that have stopped fill up.
+        # Columns of each group to keep, padded with stopped heads.
         columns = [sorted(range(self.width), key=lambda g: left[s][g] < 0)[:width] for s in kept]
         self.members = [[left[s][g] for g in row] for s, row in zip(kept, columns, strict=True)]
         self.leaders, self.width = [self.leaders[s] for s in kept], width
@@ -412,6 +412,6 @@ class _Block:
 
 
 def logits_of(head: FittedHead, features: Tensor) -> Tensor:
-    """Apply a head to features (N, F); gives (N, K)."""
+    """Apply a head to features (N, F); returns (N, K)."""
     weight: Any = head.weight
     return torch.addmm(head.bias, features.to(weight.device, weight.dtype), weight.T)

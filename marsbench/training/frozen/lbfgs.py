@@ -1,4 +1,4 @@
-"""A head fitted to convergence: the optimum of a convex problem, without learning rate or order."""
+"""Fit a head to the optimum of its convex problem, without learning rate or sample order."""
 
 import math
 import time
@@ -11,27 +11,27 @@ from torch import Tensor
 from marsbench.training.frozen.heads import FittedHead, Head, Samples
 
 MOST_ITERATIONS = 10_000
-"""After which a head counts as one that does not converge."""
+"""Largest number of iterations."""
 
 _TOLERANCE = 1e-9
-"""Change of the loss, as a share of it, at which it counts as settled."""
+"""Relative change of the loss at convergence."""
 
 _SMALL = 1e-4
-"""Largest derivative of the loss by a weight at an optimum, where rounding ended the search."""
+"""Largest derivative of the loss at an optimum if rounding ended the line search."""
 
 
 def fit_to_convergence(
     head: Head, samples: dict[str, Samples], dtype: torch.dtype = torch.float32
 ) -> FittedHead:
-    """Fit a head by L-BFGS over all its samples at once.
+    """Fit a head by L-BFGS on all samples.
 
     Minimises the mean loss of the draws plus half the weight decay times the sum of the squared
-    weights, biases left alone. Computed in double precision.
+    weights, without biases, in double precision.
 
     Args:
-        head: What to fit.
-        samples: The splits it refers to.
-        dtype: Type of the weights that are returned.
+        head: The head.
+        samples: Its splits by name.
+        dtype: Type of the returned weights.
     """
     from scipy.optimize import minimize
 
@@ -71,7 +71,7 @@ def fit_to_convergence(
         losses=[],
         rates=[],
         broken=None if math.isfinite(float(optimum.fun)) else int(optimum.nit),
-        # The line search also ends where rounding leaves nothing to gain.
+        # Rounding may end the line search at the optimum.
         converged=bool(optimum.success) or float(np.abs(optimum.jac).max()) < _SMALL,
         seconds=time.perf_counter() - started,
     )

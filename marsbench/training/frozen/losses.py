@@ -1,4 +1,4 @@
-"""Losses of many heads side by side, and their slopes in closed form."""
+"""Losses of many heads at once, and their derivatives in closed form."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from marsbench.training.loop.objectives.labels import LabelObjective
 
 @dataclass(frozen=True, eq=False)
 class HeadLoss:
-    """What heads minimise.
+    """Loss of heads.
 
     Attributes:
-        objective: The loss of one head, as in training image by image.
+        objective: Loss of a single head, as in training of networks.
     """
 
     objective: LabelObjective
 
     @property
     def kind(self) -> Hashable:
-        """What losses whose heads may step together have in common."""
+        """Key of losses whose heads can have common steps."""
         objective = self.objective
         return (
             objective.kind,
@@ -42,7 +42,7 @@ class HeadLoss:
     def stacked(
         losses: Sequence["HeadLoss"], device: torch.device, dtype: torch.dtype
     ) -> Tensor | None:
-        """Class weights of S losses of one kind, (S, classes)."""
+        """Class weights of S losses with equal `kind`, (S, classes)."""
         weights = [loss.objective.weights for loss in losses]
         known = [weight for weight in weights if weight is not None]
         return torch.stack(known).to(device, dtype) if known else None
@@ -50,16 +50,16 @@ class HeadLoss:
     def slope(
         self, logits: Tensor, labels: Tensor, weights: Tensor | None, wanted: Tensor
     ) -> Tensor:
-        """Derivative of the loss of every sample by its logits.
+        """Derivative of the loss of each sample by its logits.
 
         Args:
-            logits: (S, B, G, K) of S groups of G heads.
-            labels: int64 (S, B), or (S, B, K) of multilabel tasks.
-            weights: Class weights of the groups, (S, classes); None weighs all alike.
+            logits: (S, B, G, K) for S groups of G heads.
+            labels: int64 (S, B), or (S, B, K) for multilabel tasks.
+            weights: Class weights of the groups, (S, classes); None for none.
             wanted: One-hot targets of the logits' type, (S, B, K).
 
         Returns:
-            As the logits.
+            (S, B, G, K).
         """
         objective = self.objective
         wanted = wanted[:, :, None, :]
@@ -78,18 +78,18 @@ class HeadLoss:
         return slope
 
     def means(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean loss of every head over all samples, classes weighed alike.
+        """Mean loss of every head over all samples, without class weights.
 
         Args:
             logits: (N, G, K).
-            labels: (N,), or (N, K) of multilabel tasks.
+            labels: (N,), or (N, K) for multilabel tasks.
 
         Returns:
             (G,).
         """
         objective = self.objective
         if objective.kind is not Kind.MULTILABEL and objective.loss is LossName.CROSS_ENTROPY:
-            # Three times as fast as one loss after the other, and the same to rounding.
+            # Three times as fast as head by head, and equal except for rounding.
             of_label = labels[:, None, None].expand(-1, logits.shape[1], 1)
             right = logits.gather(2, of_label)[:, :, 0]
             return (torch.logsumexp(logits, dim=2) - right).mean(dim=0)

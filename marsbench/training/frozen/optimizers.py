@@ -1,4 +1,4 @@
-"""Optimisers and schedules of many heads side by side; steps as in torch, numbers per head."""
+"""Optimisers and schedules of many heads at once, with steps as in torch."""
 
 import math
 from collections.abc import Callable
@@ -11,19 +11,19 @@ from marsbench.config.schema import OptimName, SchedulerConfig, SchedulerName
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
-"""Of Adam and AdamW, torch's defaults."""
+"""Torch's defaults for Adam and AdamW."""
 
 _THRESHOLD = 1e-4
-"""Share by which a loss has to be lower for `plateau` to count it as better, torch's default."""
+"""Relative improvement of the loss that `plateau` counts, torch's default."""
 
 
 class Optimizer:
     """Adam, AdamW, or SGD with Nesterov momentum.
 
-    Source: the update rules of torch.optim, to which tests hold it.
+    Source: the update rules of torch.optim; tests compare both.
 
     Args:
-        name: Which.
+        name: The optimiser.
     """
 
     def __init__(self, name: OptimName) -> None:
@@ -31,25 +31,25 @@ class Optimizer:
         self._memory: list[Tensor] = []
 
     def change(self, how: Callable[[Tensor], Tensor]) -> None:
-        """Change what is remembered as the weights were changed."""
+        """Apply a selection of the weights to the optimiser's state."""
         self._memory = [how(tensor) for tensor in self._memory]
 
     def set(self, rate: Tensor, decay: Tensor, momentum: Tensor) -> None:
-        """Set the numbers of an epoch, one per column of the weights.
+        """Set the values of an epoch for each column of the weights.
 
         Args:
-            rate: Learning rates (S, 1, R); those of heads that have stopped may be 0.
+            rate: Learning rates (S, 1, R); 0 for stopped heads.
             decay: Weight decays (S, 1, R).
-            momentum: Of SGD, (S, 1, R).
+            momentum: Momentum of SGD (S, 1, R).
         """
         self._rate, self._decay, self._momentum = rate, decay, momentum
         self._kept = 1 - rate * decay
-        # Heads that have stopped move on, unseen; nothing divides by zero.
+        # Unused heads still step; avoids dividing by zero.
         self._inverse = 1 / torch.where(rate > 0, rate, 1.0)
         self._decays = bool((decay != 0).any())
 
     def step(self, weights: Tensor, gradient: Tensor) -> None:
-        """Change the weights (S, F + 1, R) in place, by their gradient, which is overwritten."""
+        """Update the weights (S, F + 1, R) in place; overwrites the gradient."""
         self.steps += 1
         if self.name is OptimName.SGD:
             self._sgd(weights, gradient)
@@ -68,8 +68,8 @@ class Optimizer:
         first, second = BETAS
         mean.lerp_(gradient, 1 - first)
         square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        # The rate is taken into the divisor, which saves going through the weights once more; and
-        # what is left of the gradient's memory holds it.
+        # The rate is part of the divisor, which saves a pass over the weights. The divisor reuses
+        # the gradient's memory.
         scale = self._inverse / math.sqrt(1 - second**self.steps)
         root = torch.sqrt(square, out=gradient)
         divisor = torch.addcmul(EPS * self._inverse, root, scale, out=gradient)
@@ -87,11 +87,11 @@ class Optimizer:
 
 @dataclass
 class LearningRate:
-    """The learning rate of one head, epoch by epoch.
+    """Learning rate of a head by epoch.
 
     Attributes:
-        start: The rate it begins with.
-        schedule: Its schedule.
+        start: Initial rate.
+        schedule: The schedule.
     """
 
     start: float
@@ -102,7 +102,7 @@ class LearningRate:
     _waited: int = 0
 
     def now(self, max_epochs: int) -> float:
-        """Give the rate of the epoch to come."""
+        """Rate of the next epoch."""
         schedule = self.schedule
         match schedule.name:
             case SchedulerName.COSINE:
@@ -114,7 +114,7 @@ class LearningRate:
         return self.start
 
     def step(self, loss: float | None) -> None:
-        """Go on to the next epoch, of which the last one's validation loss may decide."""
+        """Advance to the next epoch; `plateau` uses the last validation loss."""
         self.epoch += 1
         if self.schedule.name is not SchedulerName.PLATEAU or loss is None:
             return
@@ -125,7 +125,7 @@ class LearningRate:
         if self._waited > self.schedule.patience:
             current = self.start if self._lowered is None else self._lowered
             lowered = current * self.schedule.gamma
-            # torch leaves a rate alone that would hardly change.
+            # As in torch, tiny changes are skipped.
             if current - lowered > EPS:
                 self._lowered = lowered
             self._waited = 0

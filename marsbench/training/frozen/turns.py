@@ -1,4 +1,4 @@
-"""Which heads are fitted at one go, and on which core."""
+"""Turns: heads fitted at a time, distributed to cores."""
 
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -11,23 +11,23 @@ import torch
 from marsbench.training.frozen.heads import FittedHead, Head, Samples, fit_block
 
 MOST_BYTES = 2**30
-"""Of the weights of a block, with all that optimisers keep beside them; bounds memory."""
+"""Largest size of a block's weights and optimiser state; bounds memory."""
 
 MOST_HEADS = 128
-"""Heads of a block, and of a turn."""
+"""Largest number of heads in a block, and in a turn."""
 
 _COPIES = 6
-"""Numbers kept per weight: itself, its best, its gradient and what the optimiser remembers."""
+"""Numbers per weight: current, best, gradient and optimiser state."""
 
 _SIDE_BY_SIDE = 4
-"""Groups that one core of a CPU steps through together, at most."""
+"""Largest number of groups that a CPU core fits together."""
 
 
 def blocks_of(heads: Sequence[Head], num_features: int, num_outputs: int) -> list[list[int]]:
-    """Put heads into blocks that fit into memory, groups together.
+    """Divide heads into blocks by memory; groups stay together.
 
     Returns:
-        Positions of the heads of each block; small blocks, which are done soonest, first.
+        Indices of the heads of each block. Blocks with few draws, which finish first, come first.
     """
     most = _most(num_features, num_outputs)
     together: dict[Hashable, dict[Hashable, list[int]]] = {}
@@ -50,13 +50,13 @@ def blocks_of(heads: Sequence[Head], num_features: int, num_outputs: int) -> lis
 def turns_of(
     heads: Sequence[Head], num_features: int, num_outputs: int, device: torch.device
 ) -> list[list[int]]:
-    """Say which heads are fitted at one go.
+    """Divide heads into turns.
 
-    On a GPU those of a block. On a CPU as many blocks as fit into memory: a block by itself has
-    seldom work for all cores to its end.
+    On a GPU a turn is a block. On a CPU it is as many blocks as fit into memory, because a single
+    block seldom keeps all cores busy.
 
     Returns:
-        Positions of the heads of each turn, which have one optimiser.
+        Indices of the heads of each turn; the heads of a turn have the same optimiser.
     """
     blocks = blocks_of(heads, num_features, num_outputs)
     if device.type != "cpu":
@@ -73,7 +73,7 @@ def turns_of(
 
 
 def _most(num_features: int, num_outputs: int) -> int:
-    """Heads that fit into memory side by side."""
+    """Largest number of heads in memory at a time."""
     heads = MOST_BYTES // (_COPIES * 8 * (num_features + 1) * num_outputs)
     return max(1, min(MOST_HEADS, heads))
 
@@ -85,20 +85,20 @@ def fit_heads(
     dtype: torch.dtype = torch.float32,
     advance: Callable[[int], None] = lambda _: None,
 ) -> list[FittedHead]:
-    """Fit the heads of a turn where it is done fastest.
+    """Fit the heads of a turn.
 
-    A GPU steps through all groups of a block together. On a CPU every core takes some of them:
-    products as small as these are not worth being shared out, and with few groups the weights, and
-    all that an optimiser keeps beside them, stay in the core's cache.
+    A GPU fits all groups of a block together. On a CPU each core fits some groups: the products
+    are too small for several cores, and the weights and optimiser state of a few groups stay in
+    the core's cache.
 
     Args:
         heads: Heads of any blocks.
-        samples: The splits they refer to; ``train`` among them.
+        samples: Their splits by name, including ``train``.
         dtype: Type of the weights.
-        advance: Called with each number of heads that are done now.
+        advance: Called with the number of newly fitted heads.
 
     Returns:
-        The heads in their order; their seconds add up to the time this took.
+        The fitted heads in the order of `heads`; their seconds add up to the duration.
     """
     blocks: dict[Hashable, dict[Hashable, list[int]]] = {}
     for i, head in enumerate(heads):
@@ -125,7 +125,7 @@ def fit_heads(
 
 
 def _shared_out(groups: dict[Hashable, list[int]], threads: int, on_cpu: bool) -> list[list[int]]:
-    """Share out the groups of a block; what a core steps through together is one list."""
+    """Divide the groups of a block into lists of heads, each for a single core."""
     every = list(groups.values())
     some = min(_SIDE_BY_SIDE, -(-len(every) // threads)) if on_cpu else len(every)
     return [[i for group in every[n : n + some] for i in group] for n in range(0, len(every), some)]
@@ -139,7 +139,7 @@ def _fit_beside(
     threads: int,
     advance: Callable[[int], None],
 ) -> list[list[FittedHead]]:
-    """Fit tasks on all cores, the longest first."""
+    """Fit tasks on all cores, longest first."""
     stop = Event()
     fitted: dict[int, list[FittedHead]] = {}
     order = sorted(
@@ -157,9 +157,9 @@ def _fit_beside(
             fitted[futures[future]] = future.result()
             advance(len(tasks[futures[future]]))
     finally:
-        # Whoever interrupts waits for an epoch, not for whole trainings.
+        # After an interruption, only the current epochs are finished.
         stop.set()
         pool.shutdown(cancel_futures=True)
-        # Threads begun later would take over the number of the pool's.
+        # Otherwise later threads would inherit the number of the pool's threads.
         torch.set_num_threads(threads)
     return [fitted[n] for n in range(len(tasks))]

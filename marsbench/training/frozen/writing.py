@@ -1,4 +1,4 @@
-"""What runs of a bank leave in their folders, and in what order."""
+"""Write the results of a bank's runs into their folders."""
 
 import contextlib
 import csv
@@ -25,18 +25,18 @@ from marsbench.training.trained import Trained
 
 @dataclass(eq=False)
 class HeldRun:
-    """A run under way.
+    """A run of a bank.
 
     Attributes:
         plan: The run.
-        parts: Its trainings.
-        heads: What each of them fits.
-        store: Where its record goes.
-        folder: Its folder, while it is held.
-        held: Lets go of the folder.
-        begun: Whether its config is written.
-        fitted: The heads of its parts, or what is in their way.
-        together: Most heads that one of its own was fitted with, itself included.
+        parts: Its parts.
+        heads: The head of each part.
+        store: Store for its record.
+        folder: Its folder while claimed.
+        held: Releases the folder.
+        begun: Future of writing its config.
+        fitted: The fitted head, or the error, of each part.
+        together: Largest number of heads fitted together with one of its heads, inclusive.
     """
 
     plan: Plan
@@ -51,14 +51,14 @@ class HeldRun:
 
 
 def begin(plan: Plan, folder: Path) -> None:
-    """Write what was begun. Nothing rests on it, so it does not wait for the disk."""
+    """Write the config of a run, without waiting for the disk."""
     (folder / CONFIG).write_text(config_text(plan.config), encoding="utf-8")
 
 
 def keep(
     run: HeldRun, folder: Path, heads: dict[int, FittedHead], trained: Trained, record: RunRecord
 ) -> Outcome | MarsbenchError:
-    """Write all a run leaves, its record last; gives what was in the way if anything was."""
+    """Write the results of a run, its record last; returns the error after a failure."""
     config = run.plan.config
     try:
         if run.begun is not None:
@@ -79,14 +79,14 @@ def keep(
 
 
 def refuse(run: HeldRun, folder: Path, error: Exception) -> MarsbenchError:
-    """Leave word of what stopped a run."""
+    """Write the failure of a run."""
     known = problem_of(error, run.plan, folder)
     run.store.fail(run.plan.run_id, known if known is error else error)
     return known
 
 
 def refuse_unbegun(plan: Plan, store: Store, error: Exception) -> MarsbenchError:
-    """Leave word of what stopped a run before its folder was held."""
+    """Write the failure of a run whose folder was not claimed yet."""
     known = problem_of(error, plan, store.folder(plan.run_id))
     with contextlib.suppress(MarsbenchError, OSError), store.claim(plan.run_id) as folder:
         begin(plan, folder)
@@ -95,7 +95,7 @@ def refuse_unbegun(plan: Plan, store: Store, error: Exception) -> MarsbenchError
 
 
 def problem_of(error: Exception, plan: Plan, folder: Path) -> MarsbenchError:
-    """Explain an error that stopped a run; `failed.json` keeps the traceback of unforeseen ones."""
+    """Explain an error of a run; `failed.json` keeps the traceback of unforeseen errors."""
     known = explain(error, plan.config, folder)
     if known is not None:
         return known
@@ -103,7 +103,7 @@ def problem_of(error: Exception, plan: Plan, folder: Path) -> MarsbenchError:
         return error
     problem = TrainingError(
         f"The run stopped on {type(error).__name__}: {error}.",
-        "failed.json in its folder tells where; if nothing is wrong with your data, report it.",
+        "See failed.json in its folder. If nothing is wrong with your data, report it.",
     )
     problem.__cause__ = error
     return problem
@@ -115,7 +115,7 @@ def _save_head(fitted: FittedHead, place: Path) -> None:
 
 
 def _write_curve(folder: Path, fitted: FittedHead) -> None:
-    """Write a head's learning curve as a network's is."""
+    """Write the learning curve of a head, in the format of networks."""
     if not fitted.rates:
         return
     logs = folder / LOGS

@@ -1,4 +1,4 @@
-"""Make the C library keep the memory that tensors free."""
+"""Keep freed memory in the C library."""
 
 import ctypes
 import platform
@@ -11,9 +11,9 @@ _INT_MAX = 2**31 - 1
 def keep_freed_memory() -> None:
     """Stop glibc from returning every freed tensor to the kernel.
 
-    By default each activation of more than 128 KiB is mapped when made and unmapped when freed,
-    and the kernel clears its pages anew: on a CPU, most of a forward pass
-    (``benchmarks/allocator.py`` measures it). Does nothing where the C library is another.
+    By default each activation of more than 128 KiB is mapped and unmapped, and the kernel clears
+    its pages each time, which takes most of a forward pass on a CPU (measured by
+    ``benchmarks/allocator.py``). Does nothing with other C libraries.
     """
     if platform.libc_ver()[0] != "glibc":
         return

@@ -1,4 +1,4 @@
-"""Callbacks: the progress bar and checkpoints that are never half-written."""
+"""Progress bar, and checkpoints written by rename."""
 
 import os
 import sys
@@ -24,9 +24,9 @@ from marsbench.training.loop.module import MONITOR
 
 
 class ProgressBar(pl.Callback):
-    """One bar for the whole training, with the time it still takes at most.
+    """Progress bar of the whole training, with an upper bound of the remaining time.
 
-    Silent when standard error is not a terminal.
+    Hidden unless standard error is a terminal.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class ProgressBar(pl.Callback):
         self._task = TaskID(0)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the bar, at the epoch a resumed run continues from."""
+        """Show the bar, in resumed runs at the current epoch."""
         if not sys.stderr.isatty() or not trainer.is_global_zero:
             return
         self._progress = Progress(
@@ -64,12 +64,12 @@ class ProgressBar(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Advance."""
+        """Advance the bar."""
         if self._progress is not None:
             self._progress.advance(self._task)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say which epoch it is and the validation loss so far."""
+        """Show the epoch and the last validation loss."""
         if self._progress is not None:
             loss = trainer.callback_metrics.get(MONITOR)
             shown = "" if loss is None else f"  {MONITOR} {float(loss):.4f}"
@@ -79,13 +79,13 @@ class ProgressBar(pl.Callback):
             )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._stop()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._stop()
 
     def _stop(self) -> None:
@@ -95,7 +95,7 @@ class ProgressBar(pl.Callback):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it: killed at any moment, the last stays."""
+    """Writes checkpoints by rename; a killed run keeps its last checkpoint."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
@@ -103,6 +103,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write a checkpoint."""
         final = Path(path)
         final.parent.mkdir(parents=True, exist_ok=True)
-        # Not through Lightning, which writes to the system's temporary folder and moves from there.
+        # Not through Lightning, which writes to the system's temporary folder first.
         with replacing(final) as partial, partial.open("wb") as file:
             torch.save(checkpoint, file)

@@ -1,4 +1,4 @@
-"""Where a run computes."""
+"""Devices of runs with cached features, and their memory."""
 
 import torch
 
@@ -8,34 +8,35 @@ from marsbench.config.schema import RunConfig
 
 
 def device_of(config: RunConfig) -> torch.device:
-    """Choose where a run with cached features computes.
+    """Choose the device of a run with cached features.
 
     Raises:
-        ConfigError: If the device asked for is not here.
+        ConfigError: If the requested device is not available.
     """
     wanted = config.trainer.accelerator
     if wanted in ("gpu", "cuda") and not torch.cuda.is_available():
         raise ConfigError(
-            f"trainer.accelerator={wanted}: no CUDA device is here.",
-            "Leave it out, or see `marsbench doctor`.",
+            f"trainer.accelerator={wanted} is not available: no CUDA device was found.",
+            "Remove it, or see `marsbench doctor`.",
         )
     if wanted not in ("auto", "cpu", "gpu", "cuda"):
         raise ConfigError(
-            f"trainer.accelerator={wanted} is not for cached features.",
-            "Choose auto, cpu or gpu, or protocol=online.",
+            f"trainer.accelerator={wanted} is invalid for cached features; expected auto, cpu "
+            "or gpu.",
+            "Choose one of these, or protocol=online.",
         )
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def device_name(device: torch.device) -> str:
-    """Name a device for people."""
+    """Readable name of a device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({torch.get_num_threads()} threads)"
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """Give the peak bytes of the process (host) and of the device."""
+    """Peak memory in bytes of the process (``host``) and of the device."""
     peak = {"host": environment.peak_host_memory()}
     if device.type == "cuda":
         peak["device"] = torch.cuda.max_memory_allocated(device)

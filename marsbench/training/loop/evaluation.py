@@ -1,4 +1,4 @@
-"""Score a split with the chosen weights, and keep its predictions."""
+"""Predict and score a split, and write predictions."""
 
 import json
 from dataclasses import dataclass
@@ -20,21 +20,20 @@ from marsbench.training.loop.module import MarsModule
 from marsbench.training.loop.trainer import interruptible
 
 MAPS = "maps"
-"""Folder of a run with the predicted class maps of the test split, a PNG per sample."""
+"""Folder of predicted class maps of the test split, a PNG per sample."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """A split's predictions and what they score.
+    """Predictions of a split and their metrics.
 
     Attributes:
         sample_ids: N ids.
-        columns: What is stored of every sample, by column: lists, or arrays, of N. Of labels
-            ``target`` and ``scores``, probabilities (K,) as float32; of masks ``confusion``, pixels
-            by class in the truth (rows) and the prediction, (K * K,); of boxes ``target_boxes``,
-            ``target_labels``, ``boxes``, ``scores`` and ``labels``; of data that say more of
-            their samples, such as the region, ``meta`` as JSON. Re-scoring them gives the
-            metrics.
+        columns: Stored values by column, lists or arrays of N. For labels ``target`` and
+            ``scores``, probabilities (K,) as float32; for masks ``confusion``, pixels by class in
+            the ground truth (rows) and the prediction, (K * K,); for boxes ``target_boxes``,
+            ``target_labels``, ``boxes``, ``scores`` and ``labels``; additional facts of samples,
+            such as the region, in ``meta`` as JSON. Scoring the columns gives the metrics.
         metrics: Metric name to value.
     """
 
@@ -50,16 +49,16 @@ def evaluate(
     dataset: MarsDataset,
     folder: Path | None = None,
 ) -> Predictions:
-    """Predict a split and score it.
+    """Predict and score a split.
 
     Args:
-        trainer: Runs the loop.
-        module: The model, with the weights to test.
-        data: Gives the loader.
+        trainer: Lightning's trainer.
+        module: The model with the tested weights.
+        data: Makes the loader.
         dataset: The split.
-        folder: The run's folder, to keep the class maps of the test split in; None keeps none.
+        folder: The run's folder, for class maps of the test split; None to write none.
     """
-    # It is not attached to a trainer that is handed a loader.
+    # Lightning does not attach it if it is given a loader.
     data.trainer = trainer
     objective = module.objective
     if folder is not None and dataset.split == "test":
@@ -79,7 +78,7 @@ def evaluate(
 
 
 def meta_of(dataset: MarsDataset) -> dict[str, list[Any]]:
-    """What else the data say of the samples, as JSON; no column where they say nothing."""
+    """Column ``meta``: additional facts of the samples as JSON. Missing without such facts."""
     if not dataset.has_meta or dataset.rendering is not None:
         return {}
     metas = (dataset.samples[int(i)].meta for i in dataset.indices)
@@ -87,14 +86,14 @@ def meta_of(dataset: MarsDataset) -> dict[str, list[Any]]:
 
 
 def _write_map(folder: Path, sample_id: str, classes: NDArray[np.uint8]) -> None:
-    """Write a class map, whose pixels are class ids."""
+    """Write a class map, a PNG of class ids."""
     path = folder / f"{sample_id}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(classes).save(path)
 
 
 def save_predictions(folder: Path, scored: dict[str, Predictions]) -> None:
-    """Write the predictions of the splits into a run's folder."""
+    """Write the predictions of all splits into a run's folder."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -109,8 +108,8 @@ def save_predictions(folder: Path, scored: dict[str, Predictions]) -> None:
         columns[name] = _column(
             [p.columns.get(name, [None] * len(p.sample_ids)) for p in scored.values()]
         )
-    # Numbers and ids that hardly repeat are no smaller by a dictionary, and take twice the time;
-    # and the writer's many small pieces go to the disk as one.
+    # Dictionaries do not shrink values that hardly repeat and take twice the time. The writer's
+    # many small pieces go to the disk at once.
     content = pa.BufferOutputStream()
     parquet.write_table(pa.table(columns), content, use_dictionary=["split"])
     with replacing(folder / PREDICTIONS) as path:
@@ -118,7 +117,7 @@ def save_predictions(folder: Path, scored: dict[str, Predictions]) -> None:
 
 
 def _column(splits: list[Any]) -> Any:
-    """Make a column of what each split has; rows of numbers of one length in one go."""
+    """Join the values of the splits into a column; equally long rows of numbers at once."""
     import pyarrow as pa
 
     if not all(isinstance(split, np.ndarray) for split in splits):

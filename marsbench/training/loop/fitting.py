@@ -1,4 +1,4 @@
-"""Train, resume, and find the checkpoint that validation chose."""
+"""Train or resume, and load the chosen checkpoint."""
 
 import json
 from pathlib import Path
@@ -16,11 +16,11 @@ from marsbench.training.loop.module import MONITOR, MarsModule
 from marsbench.training.loop.trainer import BEST, LAST, interruptible
 
 FITTED = "fitted.json"
-"""Written when training is over: a run interrupted after that only evaluates."""
+"""File of finished training; a run interrupted afterwards only evaluates."""
 
 
 def fit(trainer: pl.Trainer, module: MarsModule, data: MarsDataModule, folder: Path) -> int | None:
-    """Train, or go on from the last whole epoch; returns that epoch if there was one."""
+    """Train, or resume after the last complete epoch; returns this epoch, or None."""
     checkpoints = folder / CHECKPOINTS
     if (checkpoints / FITTED).exists():
         return int(json.loads((checkpoints / FITTED).read_text())["epochs_trained"])
@@ -45,16 +45,16 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types on damaged files
+    except Exception as error:  # torch raises many types for damaged files
         raise StoreError(
             f"The checkpoint {path} of the interrupted run is damaged ({type(error).__name__}).",
-            "Start this run anew with --force (from Python: force=True).",
+            "Start the run again with --force (from Python: force=True).",
         ) from error
     return content
 
 
 def _has_stopped(state: dict[str, Any]) -> bool:
-    """Whether early stopping had ended the training this checkpoint is the last of."""
+    """Whether early stopping ended the training of a last checkpoint."""
     return any(
         callback.get("stopped_epoch", 0) > 0
         for name, callback in state["callbacks"].items()
@@ -63,7 +63,7 @@ def _has_stopped(state: dict[str, Any]) -> bool:
 
 
 def load_chosen(module: MarsModule, folder: Path) -> dict[str, Any]:
-    """Load the checkpoint that validation chose, or the last; says which."""
+    """Load the best or the last checkpoint, as configured; returns facts for the record."""
     checkpoints = folder / CHECKPOINTS
     is_last = module.config.trainer.checkpoint is Checkpoint.LAST
     path = checkpoints / (LAST if is_last else BEST)
@@ -74,8 +74,8 @@ def load_chosen(module: MarsModule, folder: Path) -> dict[str, Any]:
     frozen = module.model.frozen_prefix
     if missing := [k for k in own.missing_keys if not k.removeprefix("model.").startswith(frozen)]:
         raise StoreError(
-            f"The checkpoint {path} lacks {len(missing)} tensor(s), such as {missing[0]}.",
-            "Start this run anew with --force (from Python: force=True).",
+            f"The checkpoint {path} misses {len(missing)} tensor(s), such as {missing[0]}.",
+            "Start the run again with --force (from Python: force=True).",
         )
     fitted = json.loads((checkpoints / FITTED).read_text())
     if is_last:

@@ -1,4 +1,4 @@
-"""Too little memory: smaller batches, of which a step takes correspondingly more."""
+"""Retry with smaller batches and gradient accumulation if memory is too small."""
 
 import gc
 from collections.abc import Callable
@@ -19,51 +19,51 @@ from marsbench.training.trainers import trainer_of
 def within_memory(
     plan: Plan, folder: Path, execute: Callable[[Plan, Path], RunRecord]
 ) -> RunRecord:
-    """Carry out a run; where memory does not suffice, in half the batch and twice the batches.
+    """Carry out a run; if memory is too small, halve the batch and accumulate twice the batches.
 
-    A step is the mean over the same samples, so the run and its id stay what they are, but for
-    the statistics of batch normalisation, which are those of one batch; it goes on from the last
-    whole epoch. The record says so.
+    Steps average over the same samples, so the run and its id do not change, except for the
+    statistics of batch normalisation, which are those of a batch. The run continues after its last
+    complete epoch, and its record notes the smaller batches.
 
     Args:
         plan: The run.
         folder: Its folder.
-        execute: Carries it out.
+        execute: Carries out a run.
 
     Raises:
-        TrainingError: If memory does not suffice for one sample at a time.
+        TrainingError: If memory is too small for a single sample.
     """
     given = plan.config
     while True:
         try:
             record = execute(plan, folder)
         except Exception as error:
-            # Of several devices one may have enough, and wait for the others.
+            # With several devices, some may have enough memory and wait for the others.
             alone = plan.config.world_size == 1 and trainer_of(plan).has_epochs
             if not (alone and is_out_of_memory(error)):
                 raise
             smaller = in_smaller_batches(plan.config)
             if smaller is None:
                 raise TrainingError(
-                    f"The device has too little memory for {given.model}, even for one sample at "
-                    "a time.",
+                    f"The memory of the device is too small for {given.model}, even for one sample "
+                    "at a time.",
                     "Use trainer.precision=bf16-mixed, a smaller model or another device.",
                 ) from error
         else:
             return record if plan.config is given else _noted(record, given)
-        # Out of the handler, whose error holds on to the tensors of every function it passed.
+        # Outside of the handler, whose error references tensors.
         plan = replace(plan, config=smaller)
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         tell(
-            f"Too little memory: goes on with optim.batch_size={smaller.optim.batch_size} and "
+            f"Too little memory: continuing with optim.batch_size={smaller.optim.batch_size} and "
             f"trainer.accumulate_grad_batches={smaller.trainer.accumulate_grad_batches}."
         )
 
 
 def in_smaller_batches(config: RunConfig) -> RunConfig | None:
-    """Take half the batch, or the largest part that divides it; None if it is one sample."""
+    """Divide the batch by its smallest factor, usually 2; None for a batch of size 1."""
     batch = config.optim.batch_size
     parts = next((n for n in range(2, batch + 1) if batch % n == 0), None)
     if parts is None:
@@ -77,10 +77,10 @@ def in_smaller_batches(config: RunConfig) -> RunConfig | None:
 
 
 def _noted(record: RunRecord, given: RunConfig) -> RunRecord:
-    """Say in a record that its batches are smaller than asked for."""
+    """Note the smaller batches in a record."""
     optim, trainer = record.config["optim"], record.config["trainer"]
     note = (
-        f"Memory did not suffice for optim.batch_size={given.optim.batch_size}: trained with "
+        f"Memory was too small for optim.batch_size={given.optim.batch_size}: trained with "
         f"{optim['batch_size']} and trainer.accumulate_grad_batches="
         f"{trainer['accumulate_grad_batches']}."
     )

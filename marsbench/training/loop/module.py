@@ -1,4 +1,4 @@
-"""The one LightningModule: optimises a model by its kind's loss and collects predictions."""
+"""The LightningModule of all kinds: optimises a model and collects its predictions."""
 
 import math
 from typing import Any
@@ -17,10 +17,10 @@ from marsbench.models.base import Model
 from marsbench.training.loop.objectives.base import Objective, Observed
 
 MONITOR = "val/loss"
-"""What early stopping, the choice of checkpoint and the plateau schedule watch (paper, C.4)."""
+"""Metric for early stopping, the choice of a checkpoint and the plateau schedule (paper, C.4)."""
 
 CHECK_EVERY = 50
-"""On a GPU, batches between two looks at their losses."""
+"""Batches between two checks of the losses on a GPU."""
 
 _PLATEAU = "plateau_schedule"
 
@@ -30,10 +30,10 @@ class MarsModule(pl.LightningModule):
 
     Args:
         model: The model, in its mode.
-        objective: What the kind of task asks of it: gives the loss, and what evaluation keeps.
-        config: The run: gives optimiser and schedule.
-        augment: Changes of train images, resolved.
-        num_draws: Train samples drawn in an epoch, by all devices together.
+        objective: Loss, and outputs to keep in evaluation.
+        config: The run, for optimiser and schedule.
+        augment: Resolved augmentation of training images.
+        num_draws: Training samples drawn in an epoch by all devices together.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class MarsModule(pl.LightningModule):
         self.config = config
         self.augment = augment
         self.num_draws = num_draws
-        # A frozen backbone is in no checkpoint, so a checkpoint lacks what the model has.
+        # Checkpoints do not hold a frozen backbone.
         self.strict_loading = not model.is_frozen
         self._plateau: lr_scheduler.ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
@@ -63,13 +63,13 @@ class MarsModule(pl.LightningModule):
     def on_before_batch_transfer(
         self, batch: dict[str, Any], dataloader_idx: int
     ) -> dict[str, Any]:
-        """Say what is wrong with a sample that a process that loads data could not read."""
+        """Raise the errors of loader processes."""
         check_batch(batch)
         return batch
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Change train images at random and scale all, in batches on the device."""
-        # Lightning converted to double what was floating point already; images were not.
+        """Augment training images and scale all images, in batches on the device."""
+        # Lightning converts floating-point tensors to double, but images are integers.
         double = self.config.trainer.precision is Precision.FLOAT64
         return finish_batch(
             batch,
@@ -79,9 +79,8 @@ class MarsModule(pl.LightningModule):
         )
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """One batch's share of the loss of its step."""
-        # Seeds dropout: a resumed run is the run that never stopped, whatever else drew
-        # random numbers before.
+        """Share of a batch in the loss of its step."""
+        # Seeds dropout, so that a resumed run equals an uninterrupted one.
         place = [self.config.seed, self.current_epoch, batch_idx, self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
         losses = self.objective.train_losses(self.model, batch)
@@ -90,20 +89,20 @@ class MarsModule(pl.LightningModule):
         losses = losses[:num_mine]
         loss: Tensor = losses.sum() * share
         self._unchecked.append((batch_idx, losses.detach().sum()))
-        # Looking at a loss makes the host wait for a GPU, so there it is not done every time.
+        # Reading a loss makes the host wait for a GPU, so it is not done in every step there.
         if losses.device.type == "cpu" or len(self._unchecked) >= CHECK_EVERY:
             self._check_losses()
         return loss
 
     def _share(self, batch_idx: int) -> tuple[int, float]:
-        """Say how a batch's losses enter the mean over all samples of its optimiser step.
+        """Weight of a batch's losses in the mean over all samples of its optimiser step.
 
-        Lightning takes the mean over accumulated batches and over devices, which is the mean over
-        samples only where all are of one size; the last ones of an epoch are not.
+        Lightning averages over accumulated batches and devices. This is the mean over samples only
+        for batches of equal size, and the last ones of an epoch may be smaller.
 
         Returns:
-            How many samples of this device's batch count, and the factor of their sum that makes
-            Lightning's mean of means the mean over the samples of the step.
+            Number of samples of this device's batch that count, and a factor of their sum that
+            turns Lightning's mean of means into the mean over the samples of the step.
         """
         world, accumulated = self.trainer.world_size, self.config.trainer.accumulate_grad_batches
         together = self.config.optim.batch_size * world
@@ -115,7 +114,7 @@ class MarsModule(pl.LightningModule):
         return num_mine, accumulated * world / in_step
 
     def _check_losses(self) -> None:
-        """Raise if one of the last losses is not a number, on all devices together."""
+        """Raise on all devices if a recent loss is NaN or infinite on any of them."""
         sums = torch.stack([loss for _, loss in self._unchecked]).float()
         bad = ~torch.isfinite(sums)
         if self.trainer.world_size > 1:
@@ -124,8 +123,8 @@ class MarsModule(pl.LightningModule):
         if bad.any():
             batch_idx = self._unchecked[int(bad.nonzero()[0])][0]
             value = float(sums[bad][0])
-            # Where this device's own is a number, another's is not.
-            became = "no number on another device" if math.isfinite(value) else value
+            # The loss of this device may be finite.
+            became = "NaN or infinite on another device" if math.isfinite(value) else value
             raise TrainingError(
                 f"The training loss became {became} in epoch {self.current_epoch}, "
                 f"batch {batch_idx}.",
@@ -136,13 +135,13 @@ class MarsModule(pl.LightningModule):
         self._unchecked.clear()
 
     def on_train_epoch_start(self) -> None:
-        """Begin the sum of the epoch's losses."""
+        """Reset the sum of the epoch's losses."""
         self._sum_of_losses = 0.0
         self._num_dropped = 0
         self._unchecked.clear()
 
     def on_train_epoch_end(self) -> None:
-        """Log the mean loss of the epoch's samples."""
+        """Log the mean loss over the epoch's samples."""
         if self._unchecked:
             self._check_losses()
         total = torch.tensor(self._sum_of_losses, dtype=torch.float64, device="cpu")
@@ -150,15 +149,15 @@ class MarsModule(pl.LightningModule):
             total = self.trainer.strategy.reduce(total.float().to(self.device), reduce_op="sum")
         self.log("train/loss", float(total) / self.num_draws)
         if self._num_dropped:
-            # Boxes of which the blown-up part of the image showed too little.
+            # Boxes mostly outside of the enlarged crop of their image.
             self.log("train/boxes_dropped", float(self._num_dropped))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Collect outputs; the loss is taken over the whole split at once."""
+        """Collect outputs; the loss is computed over the whole split."""
         self._collect(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mean loss over all validation samples, whatever the batch size."""
+        """Log the mean loss over all validation samples."""
         loss = self.objective.val_loss(self.take_outputs())
         if not torch.isfinite(loss):
             raise TrainingError(
@@ -167,8 +166,8 @@ class MarsModule(pl.LightningModule):
             )
         self.log(MONITOR, loss)
         if self._plateau is not None:
-            # Here, before the checkpoint is written: Lightning would step it afterwards, and
-            # skip that step when a run resumes.
+            # Before the checkpoint is written: Lightning would step afterwards, and skip this step
+            # in a resumed run.
             self._plateau.step(float(loss))
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -180,11 +179,11 @@ class MarsModule(pl.LightningModule):
         self._outputs.append({"index": batch["index"], **observed})
 
     def take_outputs(self) -> Observed:
-        """Hand over what evaluation collected, in the order of the split.
+        """Return and clear the collected outputs, in the order of the split.
 
         Returns:
-            ``index`` (N,) and what the objective observes of the samples of all devices: tensors
-            (N, ...), on this device, or lists of N.
+            ``index`` (N,) and the observed outputs of the samples of all devices: tensors (N, ...)
+            on this device, or lists of N.
         """
         outputs = _joined(self._outputs)
         self._outputs.clear()
@@ -193,7 +192,7 @@ class MarsModule(pl.LightningModule):
         return _taken(outputs, torch.as_tensor(outputs["index"]).argsort())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave a frozen backbone out: it is where it came from, unchanged."""
+        """Remove a frozen backbone from the checkpoint."""
         if self._plateau is not None:
             checkpoint[_PLATEAU] = self._plateau.state_dict()
         if self.model.is_frozen:
@@ -204,11 +203,11 @@ class MarsModule(pl.LightningModule):
             }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the plateau schedule's state until there is an optimiser for it."""
+        """Keep the state of the plateau schedule for `configure_optimizers`."""
         self._plateau_state = checkpoint.get(_PLATEAU)
 
     def configure_optimizers(self) -> Any:
-        """Optimiser over what trains, and the schedule."""
+        """Build the optimiser of the trainable parameters, and the schedule."""
         optim = self.config.optim
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         lr, decay = self.config.learning_rate, optim.weight_decay
@@ -248,7 +247,7 @@ class MarsModule(pl.LightningModule):
 
 
 def _joined(parts: list[Observed]) -> Observed:
-    """Put batches together."""
+    """Concatenate batches."""
     joined: Observed = {}
     for name, first in parts[0].items():
         values: list[Any] = [part[name] for part in parts]
@@ -258,7 +257,7 @@ def _joined(parts: list[Observed]) -> Observed:
 
 
 def _taken(outputs: Observed, order: Tensor) -> Observed:
-    """Choose samples."""
+    """Select samples."""
     return {
         name: values[order.to(values.device)]
         if isinstance(values, Tensor)
@@ -268,7 +267,7 @@ def _taken(outputs: Observed, order: Tensor) -> Observed:
 
 
 def _gathered(outputs: Observed, device: torch.device) -> Observed:
-    """Collect what every device has of a split; a sample that two have counts once."""
+    """Collect the outputs of all devices; samples of two devices are kept once."""
     parts: list[Any] = [None] * distributed.get_world_size()
     mine = {n: v.cpu() if isinstance(v, Tensor) else v for n, v in outputs.items()}
     distributed.all_gather_object(parts, mine)

@@ -1,4 +1,4 @@
-"""Lightning's trainer as a run wants it: loggers, callbacks, devices, signals."""
+"""Lightning's trainer for a run: loggers, callbacks, devices, signals."""
 
 import contextlib
 import logging
@@ -29,7 +29,7 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 
 
 def process_rank(config: RunConfig) -> int:
-    """Which of the processes that train together this is; 0 where there is but one."""
+    """Rank of this process in its run; 0 for a single process."""
     return int(getattr(rank_zero_only, "rank", None) or 0) if config.world_size > 1 else 0
 
 
@@ -39,10 +39,10 @@ def make_trainer(config: RunConfig, folder: Path, *, alone: bool = False) -> pl.
     Args:
         config: The run.
         folder: The run's folder.
-        alone: Whether only this process evaluates, whatever the number of devices.
+        alone: Whether only this process runs, on a single device.
 
     Raises:
-        ConfigError: If its options cannot be used here.
+        ConfigError: If its options cannot be used on this machine.
     """
     options = config.trainer
     chooses = options.checkpoint is Checkpoint.BEST
@@ -50,8 +50,8 @@ def make_trainer(config: RunConfig, folder: Path, *, alone: bool = False) -> pl.
     if not alone:
         callbacks += [
             ProgressBar(),
-            # One file each, overwritten in place. The second is written every epoch, which
-            # save_last=True of the first would do only when the loss improves.
+            # Each overwrites its file. The last checkpoint is written every epoch, while
+            # save_last=True would write it only if the loss improves.
             *(
                 ModelCheckpoint(
                     folder / CHECKPOINTS,
@@ -80,7 +80,7 @@ def make_trainer(config: RunConfig, folder: Path, *, alone: bool = False) -> pl.
             default_root_dir=folder,
             deterministic="warn" if options.deterministic else False,
             benchmark=not options.deterministic,
-            # Our samplers share samples out themselves.
+            # Our samplers distribute samples to devices.
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             log_every_n_steps=1,
@@ -90,13 +90,13 @@ def make_trainer(config: RunConfig, folder: Path, *, alone: bool = False) -> pl.
         )
     except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise ConfigError(
-            f"These trainer options cannot be used here: {error}",
+            f"The trainer options cannot be used on this machine: {error}",
             "Change trainer.accelerator, trainer.devices, trainer.strategy or trainer.precision.",
         ) from error
 
 
 def leave_group() -> None:
-    """Part from the processes of the other devices when all are done."""
+    """Leave the process group after all processes have finished."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
         distributed.destroy_process_group()
@@ -105,7 +105,7 @@ def leave_group() -> None:
 def _loggers(config: RunConfig, folder: Path) -> list[Logger]:
     chosen = config.logger
     logs = folder / LOGS
-    # A resumed run logs into a folder of its own: Lightning's CSV logger clears an old one.
+    # A resumed run logs into a new folder: Lightning's CSV logger clears existing ones.
     attempt = f"attempt_{1 + len(list(logs.glob('attempt_*')))}"
     loggers: list[Logger] = []
     try:
@@ -121,14 +121,14 @@ def _loggers(config: RunConfig, folder: Path) -> list[Logger]:
     except ModuleNotFoundError as error:
         name = "wandb" if chosen.wandb and "wandb" in str(error) else "tensorboard"
         raise ConfigError(
-            f"logger.{name}=true needs the package {name}, which is not installed.",
+            f"The package {name}, which logger.{name}=true needs, is not installed.",
             f"Install it: pip install 'marsbench[{name}]'.",
         ) from error
     return loggers
 
 
 def interruptible(trainer: pl.Trainer, work: Callable[[], object]) -> None:
-    """Let Ctrl-C and SIGTERM reach the caller: Lightning turns them into exit codes 1 and 0."""
+    """Pass Ctrl-C and SIGTERM to the caller; Lightning turns them into exit codes 1 and 0."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         work()
@@ -138,18 +138,17 @@ def interruptible(trainer: pl.Trainer, work: Callable[[], object]) -> None:
             raise
         if type(ended) is SystemExit:
             raise KeyboardInterrupt from None
-        # Its subclass for SIGTERM, which carries no exit code: preemption must not look like
-        # success.
+        # Lightning's subclass for SIGTERM has no exit code; preemption must not look like success.
         raise SystemExit(128 + signal.SIGTERM) from None
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Lightning's advice; errors and our own words remain."""
+    """Silence Lightning's advice, but not errors and our own messages."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        # Its own default is set when it is imported, so a parent's level would not do.
+        # Importing Lightning sets their own levels, so a parent's level has no effect.
         logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         for module in ("pytorch_lightning", "lightning_fabric"):
@@ -163,14 +162,14 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def restored() -> Iterator[None]:
-    """Give the caller's process back its random states, choice of algorithms and environment."""
-    # Lightning leaves the ranks of its processes there, which would mislead the next run.
+    """Restore random states, deterministic algorithms and environment variables afterwards."""
+    # Lightning leaves ranks in the environment, which would mislead the next run.
     variables = dict(os.environ)
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     options: Any = deterministic_options  # its type stub knows no attributes
     fill = options.fill_uninitialized_memory
-    # It writes every new tensor once more, against programs that read what they never wrote.
+    # Filling every new tensor only guards against reading uninitialised memory.
     options.fill_uninitialized_memory = False
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()

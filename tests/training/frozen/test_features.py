@@ -52,7 +52,7 @@ def test_damaged_features_are_encoded_again(
     content[40] ^= 1
     (folder / "features.f32").write_bytes(content)
     after = Encoder(plan).encode("test").features
-    assert "are damaged and encoded again" in capsys.readouterr().err
+    assert "are damaged and will be encoded again" in capsys.readouterr().err
     np.testing.assert_array_equal(before, after)
     (folder / "features.json").write_text("{")
     np.testing.assert_array_equal(before, Encoder(plan).encode("test").features)
@@ -139,7 +139,7 @@ def test_encoding_takes_fewer_images_where_memory_is_short(
     plan = resolve(config(toy, tmp_path, weights))
     ((_, failed),) = run_bank([dataclasses.replace(plan)])
     assert isinstance(failed, TrainingError)
-    assert "too little memory to encode one image" in str(failed)
+    assert "too small to encode a single image" in str(failed)
 
 
 def test_a_damaged_image_is_one_message_from_a_loader_process(weights: str, tmp_path: Path) -> None:

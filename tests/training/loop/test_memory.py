@@ -75,7 +75,7 @@ def test_one_sample_at_a_time_is_the_end(
         marsbench.run(**keys(toy, tmp_path))
     assert sizes == [12, 6, 3, 1]
     (told,) = tmp_path.rglob("failed.json")
-    assert "too little memory" in told.read_text()
+    assert "too small" in told.read_text()
 
 
 def test_other_errors_are_not_repeated(

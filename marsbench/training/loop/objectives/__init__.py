@@ -1,1 +1,1 @@
-"""Objectives: the loss of a kind of task, and the outputs that evaluation keeps."""
+"""Objectives: the loss and the kept outputs of each kind of task."""

@@ -1,4 +1,4 @@
-"""Objective: all that the training loop knows of a kind of task."""
+"""Base classes of objectives, the training loop's interface to a kind of task."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from marsbench.data.dataset import MarsDataset
 from marsbench.tasks.kinds import Kind
 
 Observed = dict[str, Tensor | list[Any]]
-"""Outputs that evaluation keeps of a batch, per sample: tensors (B, ...) or lists of B."""
+"""Outputs of a batch kept in evaluation: tensors (B, ...) or lists of B."""
 
 
 class Objective(nn.Module, ABC):
@@ -24,13 +24,12 @@ class Objective(nn.Module, ABC):
         kind: Kind of the task.
         loss: The loss.
         num_classes: K.
-        num_outputs: Output nodes: K, or 1 in a binary task whose only node is class 1.
-        class_weights: Weights as in `marsbench.data.imbalance.Balance`. They count in training
-            only.
+        num_outputs: Output nodes: K, or 1 in a binary task with a node for class 1 only.
+        class_weights: Class weights for training, as in `marsbench.data.imbalance.Balance`.
 
     Attributes:
-        keep: Called with the sample id and the class map (H, W), uint8, of every sample seen in
-            evaluation of masks; None keeps none.
+        keep: Called in evaluation of masks with the sample id and the class map (H, W), uint8, of
+            every sample; None to keep no maps.
     """
 
     weights: Tensor | None
@@ -48,16 +47,16 @@ class Objective(nn.Module, ABC):
         self.kind, self.loss = kind, loss
         self.num_classes, self.num_outputs = num_classes, num_outputs
         weights = None if class_weights is None else torch.tensor(class_weights).float()
-        # Not in checkpoints: it follows from the data.
+        # Not in checkpoints, since they follow from the data.
         self.register_buffer("weights", weights, persistent=False)
 
     @abstractmethod
     def train_losses(self, model: Any, batch: dict[str, Any]) -> Tensor:
-        """Loss of every sample of a batch, (B,); their mean is the loss of the batch."""
+        """Loss of every sample of a batch, (B,); the mean is the loss of the batch."""
 
     @abstractmethod
     def observe(self, model: Any, batch: dict[str, Any]) -> Observed:
-        """Predict a batch and keep what scores it."""
+        """Predict a batch and return the outputs for scoring."""
 
     def val_loss(self, outputs: Observed) -> Tensor:
         """Mean loss of a split, all classes alike."""
@@ -65,11 +64,11 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def columns(self, dataset: MarsDataset, outputs: Observed) -> dict[str, list[Any]]:
-        """Columns of the stored predictions, from the observed outputs of a split in order."""
+        """Columns of the stored predictions, from the outputs of a split in its order."""
 
 
 class LogitObjective(Objective):
-    """Objective of models that give logits."""
+    """Objective of models with logits as outputs."""
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Loss of every sample, weighed by class.

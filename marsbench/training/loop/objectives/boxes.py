@@ -1,4 +1,4 @@
-"""The objective of boxes: the detector's own loss."""
+"""Objective of boxes: the loss of the detector."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,15 +13,15 @@ from marsbench.training.loop.objectives.base import Objective, Observed
 
 
 class BoxObjective(Objective):
-    """Trains a detector by its own loss, and keeps its detections."""
+    """Trains a detector by its own loss."""
 
     def train_losses(self, model: Any, batch: dict[str, Any]) -> Tensor:
-        """Every sample's share of the batch's loss, (B,)."""
+        """Share of every sample in the loss of the batch, (B,)."""
         losses: Tensor = model.losses(batch["image"], batch["boxes"], batch["labels"])
         return losses
 
     def observe(self, model: Any, batch: dict[str, Any]) -> Observed:
-        """Detect; boxes are kept in pixels of the image before it was resized."""
+        """Detect objects; returns losses, and detections in pixels of the original image."""
         side = batch["image"].shape[-1]
         scaled = []
         for detections, size in zip(model(batch["image"]), batch["size"].tolist(), strict=True):
@@ -29,8 +29,8 @@ class BoxObjective(Objective):
             scale = np.array([width, height, width, height], np.float32) / np.float32(side)
             predicted = detections.numpy()
             scaled.append(replace(predicted, xyxy=predicted.xyxy * scale))
-        # One by one: a detector weighs its terms by what the batch holds, and the choice of a
-        # checkpoint must not hang on which images meet in one.
+        # Image by image: detectors weigh their terms by the whole batch, and the choice of a
+        # checkpoint must not depend on the batches.
         image, boxes, labels = batch["image"], batch["boxes"], batch["labels"]
         losses = [
             model.losses(image[i : i + 1], boxes[i : i + 1], labels[i : i + 1])

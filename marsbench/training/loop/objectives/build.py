@@ -1,4 +1,4 @@
-"""One objective per kind of task."""
+"""Objectives by kind of task."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ OBJECTIVES: dict[Kind, type[Objective]] = {
     **dict.fromkeys(MASKS, MaskObjective),
     **dict.fromkeys(BOXES, BoxObjective),
 }
-"""Class of the objective of each kind."""
+"""Objective class of each kind."""
 
 
 def objective_of(
@@ -25,5 +25,5 @@ def objective_of(
     num_outputs: int,
     class_weights: NDArray[np.float64] | None = None,
 ) -> Objective:
-    """Make the objective of a kind; arguments as in `Objective`."""
+    """Build the objective of a kind; arguments as in `Objective`."""
     return OBJECTIVES[kind](kind, loss, num_classes, num_outputs, class_weights)

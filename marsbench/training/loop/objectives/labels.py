@@ -1,4 +1,4 @@
-"""The objective of labels: cross entropy, or binary cross entropy per output."""
+"""Objective of labels: cross entropy, or binary cross entropy per output."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class LabelObjective(LogitObjective):
     def probabilities(self, logits: Tensor) -> Tensor:
         """Turn logits (N, num_outputs) into probabilities (N, K).
 
-        Each label by itself in multilabel tasks, else adding up to one.
+        Independent per label in multilabel tasks, else adding up to 1.
         """
         logits = logits.float()
         if self.loss is LossName.CROSS_ENTROPY:
@@ -29,7 +29,7 @@ class LabelObjective(LogitObjective):
             return chances
         if self.num_outputs == 1:
             return torch.cat([1.0 - chances, chances], dim=1)
-        # The sigmoids, scaled to add up to one; their ratios survive where they underflow.
+        # Sigmoids scaled to add up to 1; logarithms keep their ratios if they underflow.
         return torch.softmax(functional.logsigmoid(logits), dim=1)
 
     def train_losses(self, model: nn.Module, batch: dict[str, Any]) -> Tensor:
@@ -38,7 +38,7 @@ class LabelObjective(LogitObjective):
         return losses
 
     def observe(self, model: nn.Module, batch: dict[str, Any]) -> Observed:
-        """Predict a batch; keep logits and labels."""
+        """Predict a batch; returns logits and labels."""
         image = batch["image"]
         if image.ndim == 5:  # several drawings of each sample
             drawn = self.probabilities(model(image.flatten(0, 1)))
@@ -47,13 +47,13 @@ class LabelObjective(LogitObjective):
         return {"logits": model(image), "label": batch["label"]}
 
     def val_loss(self, outputs: Observed) -> Tensor:
-        """Mean loss of a split, all classes alike, also where training weighs them."""
+        """Mean loss of a split, without class weights."""
         logits, label = torch.as_tensor(outputs["logits"]), torch.as_tensor(outputs["label"])
         return self.plain(logits, label).mean()
 
     def columns(self, dataset: MarsDataset, outputs: Observed) -> dict[str, list[Any]]:
-        """Columns ``target`` and ``scores``, probabilities (K,); of spectra ``instrument``."""
-        # Scored from the float32 that is stored, so that re-scoring gives the same numbers.
+        """Columns ``target`` and ``scores``, probabilities (K,); ``instrument`` of spectra."""
+        # Stored and scored as float32, so that scoring them again gives equal numbers.
         scores = self.probabilities(torch.as_tensor(outputs["logits"])).cpu().numpy()
         columns: dict[str, list[Any]] = {
             "target": list(dataset.targets),
@@ -66,7 +66,7 @@ class LabelObjective(LogitObjective):
         return columns
 
     def one_hot(self, labels: Tensor) -> Tensor:
-        """One-hot targets of the outputs, (N, num_outputs), of labels (N,) or (N, K)."""
+        """Targets of the outputs, zeros and ones (N, num_outputs), for labels (N,) or (N, K)."""
         if self.kind is Kind.MULTILABEL:
             return labels
         if self.num_outputs == 1:

@@ -1,7 +1,7 @@
-"""Losses of segmentation, one number per image.
+"""Objective of masks: losses per image.
 
-Pixels of the ignored value count nowhere: not as targets, and not in what a class's prediction
-adds up to. Arithmetic is in float32 at least, since half precision cannot count pixels.
+Ignored pixels count neither as targets nor in the predicted volume of a class. Computed in float32
+at least, since half precision cannot count pixels.
 """
 
 from typing import Any
@@ -19,23 +19,23 @@ SMOOTHING = 1e-5
 """Added to both sides of a Dice ratio, as in the paper."""
 
 DICE_WEIGHTS = ("square", "simple", "linear")
-"""How generalised Dice weighs a class of volume v: 1/v^2, 1/v, 1."""
+"""Weights of a class of volume v in generalised Dice: 1/v^2, 1/v, 1."""
 
 
 def cross_entropy(
     logits: Tensor, masks: Tensor, class_weights: Tensor | None = None, ignore: int = IGNORE
 ) -> Tensor:
-    """Mean cross entropy over the counted pixels of every image.
+    """Mean cross entropy of every image, without ignored pixels.
 
     Args:
         logits: float (B, K, H, W).
         masks: int64 (B, H, W), class ids or `ignore`.
-        class_weights: float (K,); factors of the pixels' losses, best 1 on average: the mean is
-            taken over pixels and not over weights, so that images stay comparable.
-        ignore: Value of the pixels that count nowhere.
+        class_weights: float (K,); factors of the pixels' losses, 1 on average. The mean is over
+            pixels, not weights, so that images are comparable.
+        ignore: Value of ignored pixels.
 
     Returns:
-        float (B,); 0 where every pixel is ignored.
+        float (B,); 0 for images with all pixels ignored.
     """
     logits = widened(logits)
     weights = None if class_weights is None else class_weights.to(logits.dtype)
@@ -51,27 +51,27 @@ def generalized_dice(
 ) -> Tensor:
     """Generalised Dice loss of every image (Sudre et al. 2017, arXiv:1707.03237).
 
-    A class's volume is its share of the image's counted pixels. Without smoothing that gives the
-    same loss as a volume in pixels, whose square weights of large images would be so small that
-    the smoothing outweighed them.
+    The volume of a class is its share of the image's counted pixels. Without smoothing this gives
+    the same loss as a volume in pixels, whose square weights in large images would be smaller than
+    the smoothing.
 
-    A class without pixels would weigh infinitely; as in MONAI it weighs as much as the heaviest
-    class that the image has, so what is falsely predicted of it costs.
+    The weight of a class without pixels would be infinite. As in MONAI it is the largest weight of
+    the image's classes, so that false predictions of the class count.
 
     Args:
         logits: float (B, K, H, W).
         masks: int64 (B, H, W), class ids or `ignore`.
         weights: One of `DICE_WEIGHTS`.
-        ignore: Value of the pixels that count nowhere.
+        ignore: Value of ignored pixels.
 
     Returns:
-        float (B,) in [0, 1]; 0 where every pixel is ignored.
+        float (B,) in [0, 1]; 0 for images with all pixels ignored.
     """
     logits = widened(logits)
     num_classes = logits.shape[1]
     counted = masks != ignore
     ids = torch.arange(num_classes, device=masks.device).view(1, -1, 1, 1)
-    # Products with booleans: what is kept for the backward pass is one byte per pixel and class.
+    # Products with booleans keep a byte per pixel and class for the backward pass.
     is_class = (masks[:, None] == ids) & counted[:, None]
     probabilities = torch.softmax(logits, dim=1)
     pixels = counted.flatten(1).sum(dim=1, keepdim=True).clamp(min=1).to(logits.dtype)
@@ -85,24 +85,24 @@ def generalized_dice(
 
 
 def _dice_factors(volume: Tensor, weights: str) -> Tensor:
-    """Weigh classes of volumes (B, K)."""
+    """Weights of classes with volumes (B, K)."""
     if weights == "linear":
         return torch.ones_like(volume)
     present = volume > 0
-    # Divided only where there is something, so that no infinity ever arises.
+    # Divides by positive volumes only, so that no infinity arises.
     inverse = torch.where(present, volume, 1.0).reciprocal() * present
     factors = inverse.square() if weights == "square" else inverse
     return torch.where(present, factors, factors.amax(dim=1, keepdim=True))
 
 
 class MaskObjective(LogitObjective):
-    """Trains on masks at the size of the model's input, and judges at the size of the truth.
+    """Trains on masks of the size of the model's input, and scores at the original size.
 
-    Class weights are those of cross entropy: generalised Dice weighs the classes itself.
+    Class weights apply to cross entropy; generalised Dice has its own weights.
     """
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Turn logits (B, K, H, W) into float32 probabilities that add up to one over K."""
+        """Softmax over the classes: logits (B, K, H, W) to float32 probabilities."""
         return torch.softmax(logits.float(), dim=1)
 
     def train_losses(self, model: nn.Module, batch: dict[str, Any]) -> Tensor:
@@ -111,7 +111,7 @@ class MaskObjective(LogitObjective):
         return losses
 
     def observe(self, model: nn.Module, batch: dict[str, Any]) -> Observed:
-        """Predict a batch; keep each sample's loss and its confusion matrix (K, K)."""
+        """Predict a batch; returns the loss and confusion matrix (K, K) of each sample."""
         logits = model(batch["image"])
         confusions = []
         for i, truth in enumerate(batch["truth"]):
@@ -122,7 +122,7 @@ class MaskObjective(LogitObjective):
         return {"loss": self.plain(logits, batch["mask"]), "confusion": torch.stack(confusions)}
 
     def columns(self, dataset: MarsDataset, outputs: Observed) -> dict[str, list[Any]]:
-        """Column ``confusion``: pixels by class in the truth and the prediction, (K * K,)."""
+        """Column ``confusion``: pixels by class in ground truth and prediction, (K * K,)."""
         confusions = torch.as_tensor(outputs["confusion"]).cpu().numpy()
         return {"confusion": list(confusions.reshape(len(confusions), -1))}
 
@@ -137,7 +137,7 @@ class MaskObjective(LogitObjective):
 
 
 def _at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring logits (K, S, S) to the size of the image before it was resized."""
+    """Resize logits (K, S, S) to the original size of the image."""
     if logits.shape[-2:] == size:
         return logits
     return functional.interpolate(
@@ -146,20 +146,20 @@ def _at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def confusion(truth: Tensor, classes: Tensor, num_classes: int, ignore: int = IGNORE) -> Tensor:
-    """Count pixels by class id in the truth (rows) and in the prediction (columns).
+    """Count pixels by class id in the ground truth (rows) and the prediction (columns).
 
     Args:
         truth: int64 (H, W).
         classes: int64 (H, W).
         num_classes: K.
-        ignore: Id of pixels of the truth that do not count.
+        ignore: Value of ignored pixels of the ground truth.
 
     Returns:
         int64 (K, K).
     """
     counted = truth != ignore
     pairs = truth[counted] * num_classes + classes[counted]
-    # Not bincount: on a GPU it is not deterministic.
+    # bincount is not deterministic on a GPU.
     counts = torch.zeros(num_classes**2, dtype=torch.int64, device=truth.device)
     ones = torch.ones_like(pairs)
     return counts.scatter_add_(0, pairs, ones).view(num_classes, num_classes)
