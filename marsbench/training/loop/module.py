@@ -210,21 +210,12 @@ class MarsModule(pl.LightningModule):
         """Build the optimiser of the trainable parameters, and the schedule."""
         optim = self.config.optim
         parameters = [p for p in self.model.parameters() if p.requires_grad]
-        lr, decay = self.config.learning_rate, optim.weight_decay
-        optimizer: Optimizer
-        match optim.name:
-            case OptimName.ADAM:
-                optimizer = Adam(parameters, lr=lr, weight_decay=decay)
-            case OptimName.ADAMW:
-                optimizer = AdamW(parameters, lr=lr, weight_decay=decay)
-            case OptimName.SGD:
-                optimizer = SGD(
-                    parameters,
-                    lr=lr,
-                    weight_decay=decay,
-                    momentum=optim.momentum,
-                    nesterov=optim.momentum > 0,
-                )
+        options: dict[str, Any] = {"lr": self.config.learning_rate}
+        options["weight_decay"] = optim.weight_decay
+        if optim.name is OptimName.SGD:
+            options |= {"momentum": optim.momentum, "nesterov": optim.momentum > 0}
+        classes = {OptimName.ADAM: Adam, OptimName.ADAMW: AdamW, OptimName.SGD: SGD}
+        optimizer: Optimizer = classes[optim.name](parameters, **options)
         return {"optimizer": optimizer, **self._schedule(optimizer)}
 
     def _schedule(self, optimizer: Optimizer) -> dict[str, Any]:
