@@ -31,6 +31,7 @@ from tests.hub import (
     hub_spec,
     known,
     opened,
+    plain,
     publish,
     rewritten,
     same,
@@ -175,6 +176,18 @@ def test_the_cache_of_other_tools_serves_offline(
     fingerprint = source.rows("val").fingerprint
     go_offline(monkeypatch, False)
     assert opened(spec).rows("val").fingerprint == fingerprint
+
+
+def test_a_partial_cache_without_class_names(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, local = publish(server, tmp_path)
+    for split in local.splits:
+        rewritten(server.repos[REPO], split, plain)
+        hf_hub_download(REPO, f"data/{split}-00000-of-00001.parquet", repo_type="dataset")
+    go_offline(monkeypatch)
+    with pytest.raises(DataNotFoundError, match=r"class names of .* are not in the cache"):
+        opened(spec)
 
 
 def test_another_tool_does_not_move_the_pin(server: Server, tmp_path: Path) -> None:
