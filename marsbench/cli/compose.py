@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence, Set
+from enum import StrEnum
 from typing import Any
 
 from marsbench.base import paths
@@ -12,16 +13,36 @@ from marsbench.config.schema import RunConfig, check_key, config_keys
 from marsbench.plan.tuned import KEYS
 
 GROUPS = ("optim", "scheduler", "trainer", "logger", "preset")
-"""Groups of keys for which a YAML can be chosen: ``optim=sgd``; a preset may choose any key."""
-
+"""Groups of keys with named choices: ``optim=sgd``, ``trainer=quick``; a preset sets any key."""
 
 _UNSET = "<unset>"
 """Stands for the value of a key that no YAML sets."""
 
 
 def group_choices(group: str) -> list[str]:
-    """Names of the YAML files of a group."""
-    return sorted(path.stem for path in (paths.configs() / group).glob("*.yaml"))
+    """Names of the choices of a group: its YAML files, and values of its one main key."""
+    files = (paths.configs() / group).glob("*.yaml")
+    return sorted({*(path.stem for path in files), *_short(group)})
+
+
+def _short(group: str) -> dict[str, str]:
+    """List the choices that set one key: ``optim=sgd`` is ``optim.name=sgd``."""
+    if group == "logger":
+        return {name: f"logger.{name}=true" for name in ("csv", "tensorboard", "wandb")}
+    names = config_keys().get(f"{group}.name", str)
+    return {str(n): f"{group}.name={n}" for n in names} if issubclass(names, StrEnum) else {}
+
+
+def _overrides(chosen: Mapping[str, str]) -> list[str]:
+    """Write the choices of groups as overrides of hydra.
+
+    Raises:
+        ConfigError: If a choice is unknown.
+    """
+    for group, name in chosen.items():
+        if name not in group_choices(group):
+            raise unknown_name(f"choice for {group}", name, group_choices(group))
+    return [_short(group).get(name, f"{group}={name}") for group, name in chosen.items()]
 
 
 def split_word(word: str) -> tuple[str, str]:
@@ -57,23 +78,15 @@ def compose(words: Sequence[str]) -> RunConfig:
     for key, value in renamed(given).items():
         check_key(key, GROUPS)
         if key in GROUPS:
-            _check_choice(key, value)
             chosen[key] = value
-            overrides.append(f"{key}={value}")
         else:
             overrides.append(f"{key}={_quoted(value)}")
-    composed = _compose(overrides)
+    composed = _compose([*_overrides(chosen), *overrides])
     if "hparams" in given:
         from marsbench.plan import tuned as hparams
 
         composed = hparams.filled(_given(composed, given.keys() | set_by_groups(chosen).keys()))
     return RunConfig.from_dict(composed)
-
-
-def _check_choice(group: str, name: str) -> None:
-    choices = group_choices(group)
-    if name not in choices:
-        raise unknown_name(f"choice for {group}", name, choices)
 
 
 def set_by_groups(chosen: Mapping[str, str]) -> dict[str, Any]:
@@ -88,10 +101,8 @@ def set_by_groups(chosen: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         ConfigError: If there is no such choice.
     """
-    for group, name in chosen.items():
-        _check_choice(group, name)
     base = dict.fromkeys(config_keys(), _UNSET)
-    composed = _compose([f"{group}={name}" for group, name in chosen.items()], nest(base))
+    composed = _compose(_overrides(chosen), nest(base))
     return {key: value for key, value in flatten(composed).items() if value != _UNSET}
 
 

@@ -1,13 +1,11 @@
 import dataclasses
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from marsbench.base.errors import ConfigError
-from marsbench.base.paths import configs
-from marsbench.cli.compose import compose
+from marsbench.cli.compose import compose, group_choices
 from marsbench.config.identity import identity, run_id, slug
 from marsbench.config.notes import key_notes
 from marsbench.config.schema import (
@@ -65,6 +63,7 @@ ONLY_WITH = {
     "scheduler.gamma": {"scheduler.name": "plateau"},
     "scheduler.patience": {"scheduler.name": "plateau"},
 }
+CHOSEN_BY_DEFAULT = (("optim", "adamw"), ("scheduler", "none"), ("logger", "csv"))
 NEUTRAL = {
     "root": "/somewhere",
     "store": "elsewhere",
@@ -249,24 +248,19 @@ def test_the_command_line_composes_to_the_same_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    "path",
-    [p for g in ("optim", "scheduler", "trainer", "logger") for p in (configs() / g).glob("*")],
-    ids=lambda p: f"{p.parent.name}-{p.stem}",
+    ("group", "name"),
+    [(g, n) for g in ("optim", "scheduler", "trainer", "logger") for n in group_choices(g)],
 )
-def test_every_yaml_composes(path: Path) -> None:
-    config = compose(["task=frost_cls", "model=vit_tiny", f"{path.parent.name}={path.stem}"])
-    group = getattr(config, path.parent.name)
-    if path.stem != "default":
-        assert group != getattr(RunConfig(), path.parent.name) or path.stem in (
-            "adamw",
-            "none",
-            "csv",
-        )
+def test_every_choice_composes(group: str, name: str) -> None:
+    config = compose(["task=frost_cls", "model=vit_tiny", f"{group}={name}"])
+    is_default = getattr(config, group) == getattr(RunConfig(), group)
+    assert is_default == ((group, name) in CHOSEN_BY_DEFAULT)
 
 
 def test_overrides_win_over_choices() -> None:
     config = compose(["task=t", "model=m", "trainer=long", "trainer.max_epochs=7"])
     assert (config.trainer.max_epochs, config.trainer.patience) == (7, 10)
+    assert compose(["task=t", "model=m", "optim.name=adam", "optim=sgd"]).optim.name == "adam"
 
 
 @pytest.mark.parametrize(
