@@ -14,22 +14,28 @@ from marsbench.tasks.spec import TASK_FILE, TaskSpec
 from marsbench.tasks.tables import classification, detection, segmentation, spectra
 
 PREFIX = "mb-"
-"""What Mars-Bench puts before a task's name where it publishes the data."""
+"""Prefix of task names where Mars-Bench publishes its data."""
+
+COLLECTIONS: dict[str, dict[str, str]] = {
+    "mars_bench": {
+        "folder": PREFIX + "{name}",
+        "hub_id": "Mirali33/" + PREFIX + "{name}",
+        "zenodo_title": PREFIX + "{name}",
+        "licence": "CC-BY-4.0",
+    },
+}
+"""Fields that follow from a task's name, by collection; an entry's own values win."""
 
 
 def _published(spec: TaskSpec) -> TaskSpec:
-    """Fill in where Mars-Bench publishes a task, which follows from its name."""
-    return replace(
-        spec,
-        folder=f"{PREFIX}{spec.name}",
-        hub_id=f"Mirali33/{PREFIX}{spec.name}",
-        zenodo_title=f"{PREFIX}{spec.name}",
-        licence="CC-BY-4.0",
-    )
+    """Fill the empty fields of an entry from its collection."""
+    usual = COLLECTIONS.get(spec.collection, {"folder": "{name}"})
+    empty = {k: v.format(name=spec.name) for k, v in usual.items() if not getattr(spec, k)}
+    return replace(spec, **empty)
 
 
 def _by_name(specs: Iterable[TaskSpec]) -> dict[str, TaskSpec]:
-    """Index tasks by name.
+    """Index tasks by name, with the defaults of their collections.
 
     Raises:
         ValueError: If two tasks have the same name.
@@ -38,15 +44,15 @@ def _by_name(specs: Iterable[TaskSpec]) -> dict[str, TaskSpec]:
     for spec in specs:
         if spec.name in tasks:
             raise ValueError(f"Two tasks of the catalogue are named '{spec.name}'.")
-        tasks[spec.name] = spec
+        tasks[spec.name] = _published(spec)
     return tasks
 
 
 TASKS: dict[str, TaskSpec] = _by_name(
     (
-        *map(_published, classification.TASKS),
-        *map(_published, segmentation.TASKS),
-        *map(_published, detection.TASKS),
+        *classification.TASKS,
+        *segmentation.TASKS,
+        *detection.TASKS,
         *spectra.TASKS,
     )
 )

@@ -71,6 +71,7 @@ class TaskSpec:
 
     Attributes:
         name: The one name, in commands, files and plots.
+        collection: Data sets published together, such as mars_bench; custom for a user's own.
         title: One line for people.
         kind: What is asked for.
         decode: How raw files become arrays.
@@ -96,6 +97,7 @@ class TaskSpec:
     """
 
     name: str
+    collection: str = "custom"
     title: str = ""
     kind: Kind
     classes: tuple[ClassInfo, ...]

@@ -232,6 +232,7 @@ _PAIR_NOTE = (
 TASKS: tuple[TaskSpec, ...] = (
     TaskSpec(
         name="atmospheric_dust_cls_edr",
+        collection="mars_bench",
         title="Atmospheric dust in raw HiRISE images",
         kind=Kind.BINARY,
         classes=_DUST_CLASSES,
@@ -243,6 +244,7 @@ TASKS: tuple[TaskSpec, ...] = (
     ),
     TaskSpec(
         name="atmospheric_dust_cls_rdr",
+        collection="mars_bench",
         title="Atmospheric dust in processed HiRISE images",
         kind=Kind.BINARY,
         classes=_DUST_CLASSES,
@@ -254,6 +256,7 @@ TASKS: tuple[TaskSpec, ...] = (
     ),
     TaskSpec(
         name="change_cls_ctx",
+        collection="mars_bench",
         title="Surface change between two CTX images",
         kind=Kind.BINARY,
         decode=Decode.PAIR_LABEL,
@@ -275,6 +278,7 @@ TASKS: tuple[TaskSpec, ...] = (
     ),
     TaskSpec(
         name="change_cls_hirise",
+        collection="mars_bench",
         title="Surface change between two HiRISE images",
         kind=Kind.BINARY,
         decode=Decode.PAIR_LABEL,
@@ -287,6 +291,7 @@ TASKS: tuple[TaskSpec, ...] = (
     ),
     TaskSpec(
         name="domars16k",
+        collection="mars_bench",
         title="Fifteen landforms in CTX images",
         kind=Kind.MULTICLASS,
         classes=_DOMARS_CLASSES,
@@ -306,6 +311,7 @@ TASKS: tuple[TaskSpec, ...] = (
     ),
     TaskSpec(
         name="frost_cls",
+        collection="mars_bench",
         title="Surface frost in HiRISE images",
         kind=Kind.BINARY,
         classes=_FROST_CLASSES,
@@ -320,6 +326,7 @@ TASKS: tuple[TaskSpec, ...] = (
     ),
     TaskSpec(
         name="landmark_cls",
+        collection="mars_bench",
         title="Eight landmarks in HiRISE images",
         kind=Kind.MULTICLASS,
         classes=_LANDMARK_CLASSES,
@@ -338,6 +345,7 @@ TASKS: tuple[TaskSpec, ...] = (
     ),
     TaskSpec(
         name="surface_cls",
+        collection="mars_bench",
         title="Rover parts and terrain in Curiosity images",
         kind=Kind.MULTICLASS,
         classes=_SURFACE_CLASSES,
@@ -351,6 +359,7 @@ TASKS: tuple[TaskSpec, ...] = (
     ),
     TaskSpec(
         name="surface_multi_label_cls",
+        collection="mars_bench",
         title="Contents of Opportunity and Spirit images",
         kind=Kind.MULTILABEL,
         classes=_MULTI_LABEL_CLASSES,

@@ -10,6 +10,7 @@ from marsbench.tasks.spec import ClassInfo, Decode, TaskSpec
 TASKS: tuple[TaskSpec, ...] = (
     TaskSpec(
         name="boulder_det",
+        collection="mars_bench",
         title="Boulders in HiRISE images",
         kind=Kind.DETECTION,
         decode=Decode.IMAGE_BOXES,
@@ -29,6 +30,7 @@ TASKS: tuple[TaskSpec, ...] = (
     ),
     TaskSpec(
         name="conequest_det",
+        collection="mars_bench",
         title="Volcanic cones in CTX images",
         kind=Kind.DETECTION,
         decode=Decode.IMAGE_BOXES,
@@ -46,6 +48,7 @@ TASKS: tuple[TaskSpec, ...] = (
     ),
     TaskSpec(
         name="dust_devil_det",
+        collection="mars_bench",
         title="Dust devils in CTX images",
         kind=Kind.DETECTION,
         decode=Decode.IMAGE_BOXES,

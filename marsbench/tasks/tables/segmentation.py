@@ -32,6 +32,7 @@ _CRATER_NOTE = (
 TASKS: tuple[TaskSpec, ...] = (
     TaskSpec(
         name="boulder_seg",
+        collection="mars_bench",
         title="Boulders in HiRISE images",
         kind=Kind.SEGMENTATION,
         decode=Decode.IMAGE_MASK,
@@ -52,6 +53,7 @@ TASKS: tuple[TaskSpec, ...] = (
     ),
     TaskSpec(
         name="conequest_seg",
+        collection="mars_bench",
         title="Volcanic cones in CTX images",
         kind=Kind.SEGMENTATION,
         decode=Decode.IMAGE_MASK,
@@ -71,6 +73,7 @@ TASKS: tuple[TaskSpec, ...] = (
     ),
     TaskSpec(
         name="crater_binary_seg",
+        collection="mars_bench",
         title="Craters in THEMIS images",
         kind=Kind.SEGMENTATION,
         decode=Decode.IMAGE_MASK,
@@ -90,6 +93,7 @@ TASKS: tuple[TaskSpec, ...] = (
     ),
     TaskSpec(
         name="crater_multi_seg",
+        collection="mars_bench",
         title="Four kinds of crater in THEMIS images",
         kind=Kind.SEGMENTATION,
         decode=Decode.IMAGE_MASK,
@@ -116,6 +120,7 @@ TASKS: tuple[TaskSpec, ...] = (
     ),
     TaskSpec(
         name="mars_seg_mer",
+        collection="mars_bench",
         title="Terrain in Opportunity and Spirit images",
         kind=Kind.SEGMENTATION,
         decode=Decode.IMAGE_MASK,
@@ -130,6 +135,7 @@ TASKS: tuple[TaskSpec, ...] = (
     ),
     TaskSpec(
         name="mars_seg_msl",
+        collection="mars_bench",
         title="Terrain in Curiosity images",
         kind=Kind.SEGMENTATION,
         decode=Decode.IMAGE_MASK,
@@ -145,6 +151,7 @@ TASKS: tuple[TaskSpec, ...] = (
     ),
     TaskSpec(
         name="mmls",
+        collection="mars_bench",
         title="Landslides in seven bands over Valles Marineris",
         kind=Kind.SEGMENTATION,
         decode=Decode.IMAGE_MASK,
@@ -184,6 +191,7 @@ TASKS: tuple[TaskSpec, ...] = (
     ),
     TaskSpec(
         name="s5mars",
+        collection="mars_bench",
         title="Eight terrain classes in Curiosity images",
         kind=Kind.SEGMENTATION,
         decode=Decode.IMAGE_MASK,

@@ -9,6 +9,7 @@ from marsbench.tasks.spec import ClassInfo, Decode, Platform, TaskSpec
 TASKS: tuple[TaskSpec, ...] = (
     TaskSpec(
         name="ega_ms",
+        collection="ms_challenges",
         title="Minerals in evolved-gas mass spectra",
         kind=Kind.MULTILABEL,
         decode=Decode.SPECTRUM,
@@ -49,6 +50,7 @@ TASKS: tuple[TaskSpec, ...] = (
     ),
     TaskSpec(
         name="gcms",
+        collection="ms_challenges",
         title="Organic compounds in gas-chromatography mass spectra",
         kind=Kind.MULTILABEL,
         decode=Decode.SPECTRUM,
