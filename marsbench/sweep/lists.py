@@ -1,37 +1,46 @@
-"""Named lists that suites are written with, each a fact of the paper stated once."""
+"""Named lists of values for suites, each a fact of the paper stated once."""
+
+from collections.abc import Iterable
 
 from marsbench.config.schema import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, Mode
 from marsbench.tasks.catalog import TASKS
 from marsbench.tasks.kinds import Kind
+from marsbench.tasks.spec import TaskSpec
+
+Lists = dict[str, dict[str, tuple[str | int, ...]]]
+"""Values by axis and name of the list."""
 
 
-def _of_paper(*kinds: Kind) -> tuple[str, ...]:
-    """Names of the tasks of Mars-Bench; tasks of other collections never enter its suites."""
-    specs = TASKS.values()
-    return tuple(s.name for s in specs if s.collection == "mars_bench" and s.kind in kinds)
+def paper_lists(specs: Iterable[TaskSpec]) -> Lists:
+    """List the tasks, models, modes, subsets and seeds of the paper.
+
+    Args:
+        specs: All tasks; those of other collections than mars_bench are left out.
+    """
+    paper = [spec for spec in specs if spec.collection == "mars_bench"]
+    return {
+        "task": {
+            # Paper, Table 1.
+            "classification": tuple(s.name for s in paper if s.kind.is_classification),
+            "segmentation": tuple(s.name for s in paper if s.kind is Kind.SEGMENTATION),
+            "detection": tuple(s.name for s in paper if s.kind is Kind.DETECTION),
+            # Paper, D.1.1.
+            "imbalanced": ("landmark_cls", "surface_cls", "change_cls_ctx", "change_cls_hirise"),
+        },
+        # Paper, section 4.
+        "model": {
+            "classifiers": ("resnet101", "squeezenet1_1", "inception_v3", "swinv2_b", "vit_l_16"),
+            "segmenters": ("unet", "deeplabv3plus", "segformer", "dpt"),
+            "detectors": ("yolo11n", "ssd", "retinanet", "faster_rcnn"),
+        },
+        "mode": {"all": (Mode.SCRATCH, Mode.FROZEN, Mode.FINETUNE)},
+        "subset": {
+            "partitions": tuple(f"partition_{share}" for share in PUBLISHED_PARTITIONS),
+            "few_shot": tuple(f"few_shot_{shots}" for shots in PUBLISHED_SHOTS),
+        },
+        # Paper, C.4: seven seeds; the numbers are those of its code.
+        "seed": {"paper": (0, 1, 10, 42, 123, 1000, 1234)},
+    }
 
 
-LISTS: dict[str, dict[str, tuple[str | int, ...]]] = {
-    "task": {
-        # Paper, Table 1.
-        "classification": _of_paper(Kind.BINARY, Kind.MULTICLASS, Kind.MULTILABEL),
-        "segmentation": _of_paper(Kind.SEGMENTATION),
-        "detection": _of_paper(Kind.DETECTION),
-        # Paper, D.1.1.
-        "imbalanced": ("landmark_cls", "surface_cls", "change_cls_ctx", "change_cls_hirise"),
-    },
-    # Paper, section 4.
-    "model": {
-        "classifiers": ("resnet101", "squeezenet1_1", "inception_v3", "swinv2_b", "vit_l_16"),
-        "segmenters": ("unet", "deeplabv3plus", "segformer", "dpt"),
-        "detectors": ("yolo11n", "ssd", "retinanet", "faster_rcnn"),
-    },
-    "mode": {"all": (Mode.SCRATCH.value, Mode.FROZEN.value, Mode.FINETUNE.value)},
-    "subset": {
-        "partitions": tuple(f"partition_{share}" for share in PUBLISHED_PARTITIONS),
-        "few_shot": tuple(f"few_shot_{shots}" for shots in PUBLISHED_SHOTS),
-    },
-    # Paper, C.4: seven seeds; the numbers are those of its code.
-    "seed": {"paper": (0, 1, 10, 42, 123, 1000, 1234)},
-}
-"""By axis and name."""
+LISTS = paper_lists(TASKS.values())

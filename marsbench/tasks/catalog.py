@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from marsbench.base.errors import unknown_name
 from marsbench.tasks.spec import TASK_FILE, TaskSpec
@@ -30,11 +31,13 @@ COLLECTIONS: dict[str, dict[str, str]] = {
 def _published(spec: TaskSpec) -> TaskSpec:
     """Fill the empty fields of an entry from its collection."""
     usual = COLLECTIONS.get(spec.collection, {"folder": "{name}"})
-    empty = {k: v.format(name=spec.name) for k, v in usual.items() if not getattr(spec, k)}
+    empty: dict[str, Any] = {
+        key: text.format(name=spec.name) for key, text in usual.items() if not getattr(spec, key)
+    }
     return replace(spec, **empty)
 
 
-def _by_name(specs: Iterable[TaskSpec]) -> dict[str, TaskSpec]:
+def by_name(specs: Iterable[TaskSpec]) -> dict[str, TaskSpec]:
     """Index tasks by name, with the defaults of their collections.
 
     Raises:
@@ -48,7 +51,7 @@ def _by_name(specs: Iterable[TaskSpec]) -> dict[str, TaskSpec]:
     return tasks
 
 
-TASKS: dict[str, TaskSpec] = _by_name(
+TASKS: dict[str, TaskSpec] = by_name(
     (
         *classification.TASKS,
         *segmentation.TASKS,
