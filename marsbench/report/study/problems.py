@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from marsbench.base.errors import some
+from marsbench.base.keys import flatten
 from marsbench.report.study.cells import (
     FULL,
     Basis,
@@ -93,9 +94,8 @@ def _resumed(groups: Iterable[Group]) -> list[Problem]:
     return [Problem(Trouble.NOTE, text, tuple(run.run_id for run in found))]
 
 
-@dataclass
 class Kept:
-    """What was kept apart within cells, and why.
+    """Runs kept apart within cells, and why.
 
     Attributes:
         revisions: Runs of other data, by family and task.
@@ -103,15 +103,10 @@ class Kept:
         reasons: Why the settings that are shown were chosen.
     """
 
-    revisions: defaultdict[tuple[GroupKey, str], Gathered] = field(
-        default_factory=lambda: defaultdict(Gathered)
-    )
-    settings: defaultdict[tuple[GroupKey, str, str], Gathered] = field(
-        default_factory=lambda: defaultdict(Gathered)
-    )
-    reasons: defaultdict[tuple[GroupKey, str, str], dict[str, None]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )
+    def __init__(self) -> None:
+        self.revisions: defaultdict[tuple[GroupKey, str], Gathered] = defaultdict(Gathered)
+        self.settings: defaultdict[tuple[GroupKey, str, str], Gathered] = defaultdict(Gathered)
+        self.reasons: defaultdict[tuple[GroupKey, str, str], dict[str, None]] = defaultdict(dict)
 
     def problems(self) -> list[Problem]:
         """Tell of it."""
@@ -146,7 +141,7 @@ def data_words(other: Basis, shown: Basis) -> str:
 
 def setting_words(other: Mapping[str, Any], shown: Mapping[str, Any]) -> str:
     """Say in which choices two settings differ: ``optim.lr=0.01 instead of 0.001``."""
-    theirs, ours = flat(other), flat(shown)
+    theirs, ours = flatten(other), flatten(shown)
     return some(
         _choice(key, theirs.get(key), ours.get(key))
         for key in sorted({*theirs, *ours})
@@ -160,17 +155,6 @@ def _choice(key: str, other: Any, shown: Any) -> str:
     # A choice that is as usual does not stand in an identity.
     words = ["the default" if value is None else str(value) for value in (other, shown)]
     return f"{key}={words[0]} instead of {words[1]}"
-
-
-def flat(choices: Mapping[str, Any]) -> dict[str, Any]:
-    """Join the keys of nested choices by dots."""
-    found: dict[str, Any] = {}
-    for key, value in choices.items():
-        if isinstance(value, Mapping):
-            found |= {f"{key}.{inner}": leaf for inner, leaf in flat(value).items()}
-        else:
-            found[key] = value
-    return found
 
 
 def of_records(records: Sequence[RunRecord]) -> list[Problem]:

@@ -20,7 +20,7 @@ def compared_tables(here: Analysis, there: Analysis, name: str) -> list[Table]:
         there: Those of the other store, drawn from another stream, so that the two are independent.
         name: What to call the other store.
     """
-    columns = tuple(map(Column, ("task", "model", "here", "there", "difference", "runs", "note")))
+    columns = list(map(Column, ("task", "model", "here", "there", "difference", "runs", "note")))
     tables = []
     for key in dict.fromkeys([*here.summaries, *there.summaries]):
         ours = here.summaries[key].tasks if key in here.summaries else {}
@@ -37,8 +37,8 @@ def compared_tables(here: Analysis, there: Analysis, name: str) -> list[Table]:
                 f"here minus there, with {LEVEL} bootstrap intervals; for losses, less "
                 "is better. A difference whose interval holds 0 may be chance.",
                 columns,
-                tuple(rows),
-                (key,),
+                rows,
+                [key],
             )
         )
     return tables
@@ -106,8 +106,8 @@ def published_table(analysis: Analysis) -> Table:
         "protocol, or the mean over models where the published number is one. Only headline "
         "metrics have intervals. Published models were trained elsewhere: data, settings and seeds "
         "may differ.",
-        tuple(map(Column, (*columns, "published", "here", "model here", "note"))),
-        tuple(rows),
+        list(map(Column, (*columns, "published", "here", "model here", "note"))),
+        rows,
         nothing=f"{PAPER}, gives no number for any task of this report.",
     )
 

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from marsbench.config.identity import slug
 from marsbench.report.analysis import Analysis
@@ -97,69 +97,44 @@ def _with_marks(columns: Sequence[Column], rows: Sequence[Sequence[Entry]]) -> l
     """Mark the best of every column that has a better."""
     marked = [list(row) for row in rows]
     for number, column in enumerate(columns):
-        if not column.better:
-            continue
-        entries = [row[number] for row in rows]
-        scores = mark([e if isinstance(e, Score) else None for e in entries], column.better)
-        for row, score in zip(marked, scores, strict=True):
-            row[number] = score
+        if column.better:
+            entries = [row[number] for row in rows]
+            scores = mark([e if isinstance(e, Score) else None for e in entries], column.better)
+            for row, score in zip(marked, scores, strict=True):
+                row[number] = score
     return marked
 
 
-def _table(
-    name: str,
-    title: str,
-    caption: str,
-    columns: Sequence[Column],
-    rows: Sequence[Sequence[Entry]],
-    keys: Sequence[GroupKey],
-) -> Table:
-    marked = tuple(map(tuple, _with_marks(columns, rows)))
-    more = (
-        f" {MARKS}" if any(isinstance(e, Score) and e.best for row in marked for e in row) else ""
-    )
-    return Table(name, title, f"{caption}{more}", tuple(columns), marked, tuple(keys))
+def _marked(table: Table) -> Table:
+    """Mark the best of each column, and explain the marks in the caption if there are any."""
+    rows = _with_marks(table.columns, table.rows)
+    has_best = any(isinstance(e, Score) and e.best for row in rows for e in row)
+    return replace(table, rows=rows, caption=table.caption + f" {MARKS}" * has_best)
 
 
 def scores_table(group: Group, summary: Summary) -> Table:
     """Models x tasks: raw interquartile means with intervals."""
-    columns = [Column("model")]
-    for task in group.tasks:
-        up = next(c for (t, _), c in group.cells.items() if t == task).higher_is_better
-        columns.append(Column(task, UP if up else DOWN))
-    rows: list[list[Entry]] = []
-    for model in summary.models:
-        row: list[Entry] = [model]
-        for task in group.tasks:
-            one = summary.tasks.get((task, model))
-            row.append(None if one is None else score_of(one.iqm, anchor_of(one.cell)))
-        rows.append(row)
-    metrics = {cell.task: metric_label(cell.metric) for cell in group.cells.values()}
-    named = ", ".join(f"{task}: {metric}" for task, metric in sorted(metrics.items()))
-    return _table(
-        f"scores-{group.key.slug}",
-        f"Scores: {group.key.title}",
-        f"Interquartile means over seeds of the headline metric ({named}), with "
-        f"{LEVEL} bootstrap intervals.",
-        columns,
-        rows,
-        [group.key],
+    better = {t: UP if metric_is_up(group.metrics[t]) else DOWN for t in group.tasks}
+    scores = {name: score_of(one.iqm, anchor_of(one.cell)) for name, one in summary.tasks.items()}
+    named = ", ".join(f"{task}: {metric_label(group.metrics[task])}" for task in group.tasks)
+    return _marked(
+        Table(
+            f"scores-{group.key.slug}",
+            f"Scores: {group.key.title}",
+            f"Interquartile means over seeds of the headline metric ({named}), with {LEVEL} "
+            "bootstrap intervals.",
+            [Column("model"), *(Column(task, better[task]) for task in group.tasks)],
+            [[m, *(scores.get((task, m)) for task in group.tasks)] for m in summary.models],
+            [group.key],
+        )
     )
 
 
 def overall_table(group: Group, summary: Summary) -> Table:
     """Models over all tasks."""
-    columns = [
-        Column("model"),
-        Column("IQM", UP),
-        Column("median", UP),
-        Column("mean", UP),
-        Column("optimality gap", DOWN),
-        Column("mean rank", DOWN),
-        Column("tasks"),
-        Column("runs"),
-        Column("lacks"),
-    ]
+    columns = [Column("model"), *(Column(name, UP) for name in ("IQM", "median", "mean"))]
+    columns += [Column("optimality gap", DOWN), Column("mean rank", DOWN)]
+    columns += map(Column, ("tasks", "runs", "lacks"))
     complete = [model for model in summary.models.values() if not model.lacks]
     partial = [model for model in summary.models.values() if model.lacks]
     rows = _with_marks(columns, [_overall_row(group, model) for model in complete])
@@ -171,9 +146,9 @@ def overall_table(group: Group, summary: Summary) -> Table:
         f"Scores normalised by {summary.ranges.words(group.metrics.items())}; "
         f"{LEVEL} bootstrap intervals. {MARKS} A model that lacks tasks is over those "
         "it has, and takes no part.",
-        tuple(columns),
-        tuple(map(tuple, rows)),
-        (summary.key,),
+        columns,
+        rows,
+        [summary.key],
     )
 
 
@@ -194,15 +169,7 @@ def _overall_row(group: Group, model: ModelSummary) -> list[Entry]:
 
 def _comparisons_table(analysis: Analysis, key: GroupKey) -> Table:
     group = analysis.study.groups[key]
-    columns = [
-        Column("first"),
-        Column("second"),
-        Column("P(first beats second)"),
-        Column("tasks"),
-        Column("pairs"),
-        Column("p"),
-        Column("p, Holm"),
-    ]
+    columns = ("first", "second", "P(first beats second)", "tasks", "pairs", "p", "p, Holm")
     rows: list[list[Entry]] = [
         [
             Link(one.first, model_anchor(group, one.first)),
@@ -215,14 +182,14 @@ def _comparisons_table(analysis: Analysis, key: GroupKey) -> Table:
         ]
         for one in analysis.comparisons[key]
     ]
-    return _table(
+    return Table(
         f"comparisons-{key.slug}",
         f"Pairs of models: {key.title}",
         "Probability that a run of the first model beats one of the second on the same task, ties "
         "half, mean over the tasks that both have; and Wilcoxon's signed rank test of runs of "
         "equal task and seed, two-sided, alone and with Holm's correction for all pairs; none of "
         f"so few runs that no difference could give a p-value below {ALPHA:g}.",
-        columns,
+        list(map(Column, columns)),
         rows,
         [key],
     )
@@ -237,28 +204,24 @@ def _p_value(value: float) -> Score | None:
 def _curve_tables(analysis: Analysis) -> Iterator[Table]:
     for curve in analysis.curves:
         first = analysis.summaries[curve.keys[0]]
-        columns = [Column("model"), *(Column(key.subset, UP) for key in curve.keys)]
-        rows: list[list[Entry]] = [
-            [
-                model,
-                *(
-                    score_of(line[key], model_anchor(analysis.study.groups[key], model))
-                    if key in line
-                    else None
-                    for key in curve.keys
-                ),
-            ]
-            for model, line in curve.over_tasks.items()
-        ]
-        yield _table(
-            f"curves-{curve.slug}",
-            f"{AMOUNTS[curve.what]}: {curve.title}",
-            "Normalised interquartile means over the tasks that all these amounts have "
-            f"({', '.join(curve.tasks)}), by {first.ranges.source}, with {LEVEL} "
-            "bootstrap intervals. Models that lack one of these tasks are left out of a column.",
-            columns,
-            rows,
-            curve.keys,
+        rows: list[list[Entry]] = []
+        for model, line in curve.over_tasks.items():
+            scores = {
+                key: score_of(estimate, model_anchor(analysis.study.groups[key], model))
+                for key, estimate in line.items()
+            }
+            rows.append([model, *map(scores.get, curve.keys)])
+        yield _marked(
+            Table(
+                f"curves-{curve.slug}",
+                f"{AMOUNTS[curve.what]}: {curve.title}",
+                "Normalised interquartile means over the tasks that all these amounts have "
+                f"({', '.join(curve.tasks)}), by {first.ranges.source}, with {LEVEL} bootstrap "
+                "intervals. Models that lack one of these tasks are left out of a column.",
+                [Column("model"), *(Column(key.subset, UP) for key in curve.keys)],
+                rows,
+                curve.keys,
+            )
         )
 
 
@@ -280,15 +243,17 @@ def _imbalance_table(analysis: Analysis, ways: Ways, number: int) -> Table:
         [way, len(runs), *(_known(ways.mean(way, metric, analysis)) for metric in shown)]
         for way, runs in table.runs.items()
     ]
-    return _table(
-        f"imbalance-{number:02d}-{slug(ways.title)}",
-        f"Unequal classes: {ways.title}",
-        f"Test scores by how training deals with unequal classes, means {ways.over}, with "
-        f"{LEVEL} bootstrap intervals; minority and majority are the recall of the "
-        "rarest and of the most frequent class.",
-        columns,
-        rows,
-        ways.keys,
+    return _marked(
+        Table(
+            f"imbalance-{number:02d}-{slug(ways.title)}",
+            f"Unequal classes: {ways.title}",
+            f"Test scores by how training deals with unequal classes, means {ways.over}, with "
+            f"{LEVEL} bootstrap intervals; minority and majority are the recall of the rarest and "
+            "of the most frequent class.",
+            columns,
+            rows,
+            ways.keys,
+        )
     )
 
 
@@ -303,23 +268,22 @@ def coverage_tables(analysis: Analysis) -> list[Table]:
     """
     found = []
     for group in analysis.study.groups.values():
-        coverage = analysis.study.coverage(group.key)
-        rows: list[tuple[Entry, ...]] = []
-        for model in group.models:
-            entries: list[Entry] = []
-            for task in group.tasks:
-                cell, text = group.cells.get((task, model)), coverage[task, model]
-                entries.append(text if cell is None else Link(text, anchor_of(cell)))
-            rows.append((model, *entries))
+        entries: dict[tuple[str, str], Entry] = {
+            name: Link(text, anchor_of(group.cells[name])) if name in group.cells else text
+            for name, text in analysis.study.coverage(group.key).items()
+        }
         found.append(
             Table(
                 coverage_name(group.key),
                 f"Coverage: {group.key.title}",
                 f"Runs there are, of those that there should be: {_asked(analysis, group)}.",
-                (Column("model"), *(Column(task) for task in group.tasks)),
-                tuple(rows),
-                (group.key,),
-                tuple(model_anchor(group, model) for model in group.models),
+                list(map(Column, ("model", *group.tasks))),
+                [
+                    [model, *(entries[task, model] for task in group.tasks)]
+                    for model in group.models
+                ],
+                [group.key],
+                [model_anchor(group, model) for model in group.models],
             )
         )
     return found
@@ -349,7 +313,6 @@ def missing_table(analysis: Analysis) -> Table:
         )
         for one in analysis.study.missing
     ]
-    columns = tuple(map(Column, ("group", "task", "model", "seeds found", "seeds missing")))
     plan = analysis.study.plan
     return Table(
         "missing",
@@ -357,8 +320,8 @@ def missing_table(analysis: Analysis) -> Table:
         "Seeds that other cells of the same group have, and tasks that other models have."
         if plan is None
         else f"Runs of {plan.name} that the store lacks.",
-        columns,
-        tuple(rows),
+        list(map(Column, ("group", "task", "model", "seeds found", "seeds missing"))),
+        rows,
         nothing="Every model of a group has every task of it with every seed."
         if plan is None
         else f"The store has every run of {plan.name}.",
@@ -391,8 +354,8 @@ def runs_table(analysis: Analysis, name: str = "runs") -> Table:
         name,
         "Runs",
         "Every run that a number of this report is made of.",
-        tuple(map(Column, names)),
-        tuple(rows),
+        list(map(Column, names)),
+        rows,
     )
 
 
@@ -412,6 +375,6 @@ def ranges_table(analysis: Analysis) -> Table:
         "ranges",
         "Ranges of the normalisation",
         analysis.normalisation,
-        tuple(map(Column, ("task", "of", "metric", "low", "high"))),
-        tuple(rows),
+        list(map(Column, ("task", "of", "metric", "low", "high"))),
+        rows,
     )

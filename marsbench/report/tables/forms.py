@@ -112,10 +112,10 @@ class Table:
     name: str
     title: str
     caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Entry, ...], ...]
-    keys: tuple[GroupKey, ...] = ()
-    anchors: tuple[str, ...] = ()
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Entry]]
+    keys: Sequence[GroupKey] = ()
+    anchors: Sequence[str] = ()
     nothing: str = "There is nothing to list."
 
     @property
