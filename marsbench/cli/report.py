@@ -110,8 +110,8 @@ def report(
     except NothingYetError as nothing:
         if nothing.remedy:
             note(nothing.remedy)
-        told = {"index": None, "runs": 0, "message": nothing.problem}
-        say(json.dumps(told) if form.is_json else nothing.problem)
+        content = {"index": None, "runs": 0, "message": nothing.problem}
+        say(json.dumps(content) if form.is_json else nothing.problem)
         return
     for problem in built.problems[:SHOWN]:
         note(f"Problem ({problem.what}): {problem.message}")

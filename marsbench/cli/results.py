@@ -34,8 +34,8 @@ class Results(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command; the one that lists has no name in messages and help."""
-        name, command, rest = super().resolve_command(ctx, args)
-        return None if name == LISTING else name, command, rest
+        name, command, words = super().resolve_command(ctx, args)
+        return None if name == LISTING else name, command, words
 
 
 app = typer.Typer(cls=Results, help=HELP)

@@ -227,10 +227,10 @@ def _dataset(
 
 
 def _objects(images: Sequence[_Image], confidence: float) -> dict[str, float]:
-    found = right = objects = 0
+    predicted = right = objects = 0
     for image in images:
         kept = image.scores >= confidence
-        found += int(kept.sum())
+        predicted += int(kept.sum())
         objects += len(image.labels)
         for class_id in np.intersect1d(image.labels, image.found_labels[kept]):
             overlaps = _iou(
@@ -239,12 +239,12 @@ def _objects(images: Sequence[_Image], confidence: float) -> dict[str, float]:
             )
             right += _count_matches(overlaps)
     metrics = {}
-    if found:
-        metrics["object_precision"] = right / found
+    if predicted:
+        metrics["object_precision"] = right / predicted
     if objects:
         metrics["object_recall"] = right / objects
-    if found or objects:
-        metrics["object_f1"] = 2 * right / (found + objects)
+    if predicted or objects:
+        metrics["object_f1"] = 2 * right / (predicted + objects)
     return metrics
 
 

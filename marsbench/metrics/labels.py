@@ -110,13 +110,13 @@ def _f1(
     positive: NDArray[np.bool_], predicted: NDArray[np.bool_], classes: Sequence[str]
 ) -> dict[str, float]:
     """F1 of every class, and its means."""
-    counts, found = positive.sum(axis=0), predicted.sum(axis=0)
+    counts, chosen = positive.sum(axis=0), predicted.sum(axis=0)
     both = (positive & predicted).sum(axis=0)
     # Undefined F1 (a class neither present nor predicted) counts as 0, as in scikit-learn.
-    per_class = 2 * both / np.maximum(counts + found, 1)
+    per_class = 2 * both / np.maximum(counts + chosen, 1)
     # Macro F1 averages the classes that occur; a class absent from both would add a
     # meaningless zero to a small test split.
-    seen = (counts > 0) | (found > 0)
+    seen = (counts > 0) | (chosen > 0)
     return {
         "f1_weighted": float((counts * per_class).sum() / max(counts.sum(), 1)),
         "f1_macro": float(per_class[seen].mean()) if seen.any() else 0.0,
@@ -128,10 +128,10 @@ def _recall(
     positive: NDArray[np.bool_], predicted: NDArray[np.bool_], classes: Sequence[str]
 ) -> dict[str, float]:
     """Share of each class's samples that are found."""
-    counts, found = positive.sum(axis=0), (positive & predicted).sum(axis=0)
+    counts, hits = positive.sum(axis=0), (positive & predicted).sum(axis=0)
     return {
         f"recall/{name}": float(f / n)
-        for name, f, n in zip(classes, found, counts, strict=True)
+        for name, f, n in zip(classes, hits, counts, strict=True)
         if n
     }
 
@@ -185,8 +185,8 @@ class Ranked:
         # The mean rank from below of the samples that share a score.
         ranks = length - (self._first + self._last) / 2
         total = (ranks * self._positive).sum(axis=1)
-        found: NDArray[np.float64] = (total - count * (count + 1) / 2) / (count * (length - count))
-        return found
+        areas: NDArray[np.float64] = (total - count * (count + 1) / 2) / (count * (length - count))
+        return areas
 
     def average_precision(self) -> NDArray[np.float64]:
         """Mean over the positives of the precision at their score, (K,); 0 without a positive.
@@ -196,5 +196,5 @@ class Ranked:
         true = np.take_along_axis(np.cumsum(self._positive, axis=1), self._last, axis=1)
         precision = true / (self._last + 1)
         total = (precision * self._positive).sum(axis=1)
-        found: NDArray[np.float64] = total / np.maximum(self._count, 1)
-        return found
+        means: NDArray[np.float64] = total / np.maximum(self._count, 1)
+        return means

@@ -141,6 +141,6 @@ def _counts(confusions: Counts) -> tuple[Counts, Counts, Counts]:
     return hits, confusions.sum(axis=-1), confusions.sum(axis=-2)
 
 
-def _ratio(part: Counts, whole: Counts) -> NDArray[np.float64]:
+def _ratio(part: Counts, divisor: Counts) -> NDArray[np.float64]:
     """Divide; 0 where the whole is 0, which callers leave out."""
-    return np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)
+    return np.divide(part, divisor, out=np.zeros(part.shape), where=divisor > 0)

@@ -95,12 +95,12 @@ class Analysis:
     @cached_property
     def families(self) -> dict[GroupKey, list[Group]]:
         """Groups that differ in their subset alone, by their key with the full one in its place."""
-        found: defaultdict[GroupKey, list[Group]] = defaultdict(list)
+        families: defaultdict[GroupKey, list[Group]] = defaultdict(list)
         for key, group in self.study.groups.items():
-            found[key.family].append(group)
+            families[key.family].append(group)
         return {
             family: sorted(groups, key=lambda group: amount_of(group.key.subset))
-            for family, groups in found.items()
+            for family, groups in families.items()
         }
 
     @property
@@ -134,7 +134,7 @@ class Analysis:
         names: defaultdict[str, dict[str, None]] = defaultdict(dict)
         for key, summary in self.summaries.items():
             names[key.category].update(dict.fromkeys(summary.models))
-        return {category: looks(found) for category, found in names.items()}
+        return {category: looks(models) for category, models in names.items()}
 
 
 def analyse(
@@ -161,8 +161,10 @@ def analyse(
         step: Called with 1 after each group.
     """
     study = replace(study, groups=dict(sorted(study.groups.items(), key=_order)))
-    found = family_ranges([*study.groups.values(), *others], normalise)
-    ranges = {family: found[family] for family in dict.fromkeys(k.family for k in study.groups)}
+    all_ranges = family_ranges([*study.groups.values(), *others], normalise)
+    ranges = {
+        family: all_ranges[family] for family in dict.fromkeys(k.family for k in study.groups)
+    }
     summaries, comparisons = {}, {}
     for key, group in study.groups.items():
         common: Any = {"ranges": ranges[key.family], "rounds": rounds, "seed": seed}
@@ -218,7 +220,7 @@ def matching(group: Group, task: str) -> list[Published]:
     """Published numbers of a task that were trained and measured as a group's cells were."""
     metric = next(cell for (t, _), cell in group.cells.items() if t == task).metric
     return [
-        one
-        for one in published()
-        if (one.task, one.metric) == (task, metric) and one.is_of(group.key)
+        number
+        for number in published()
+        if (number.task, number.metric) == (task, metric) and number.is_of(group.key)
     ]

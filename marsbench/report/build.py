@@ -187,7 +187,7 @@ def _write(
         if theirs is not None:
             written += runs_table(theirs, "runs-there").write(folder / TABLES, ("csv",))
     title = f"Report of {Path(store).expanduser().resolve().name}"
-    text = page(analysis, title, figures=figures, tables=tables, problems=problems, there=theirs)
+    text = page(analysis, title, figures=figures, tables=tables, problems=problems, compared=theirs)
     write_text(folder / INDEX, text)
     report = Report(
         folder / INDEX,

@@ -58,11 +58,11 @@ class ClassTable:
 
     def _by_strategy(self, name: str) -> dict[str, float | None]:
         """Mean of a test metric over the seeds of each strategy; None where none defines it."""
-        found = {}
+        means = {}
         for strategy, records in self.runs.items():
             values = [record.scores[name] for record in records if name in record.scores]
-            found[strategy] = fmean(values) if values else None
-        return found
+            means[strategy] = fmean(values) if values else None
+        return means
 
 
 def class_tables(records: Iterable[RunRecord]) -> list[ClassTable]:
@@ -74,9 +74,9 @@ def class_tables(records: Iterable[RunRecord]) -> list[ClassTable]:
     for record in records:
         if len(record.data.get("train_counts") or ()) < 2:
             continue
-        rest = {k: v for k, v in record.identity.items() if k != "imbalance"}
+        choices = {k: v for k, v in record.identity.items() if k != "imbalance"}
         named = (record.task, record.model, record.mode, record.subset)
-        groups[*named, digest(rest)].append(record)
+        groups[*named, digest(choices)].append(record)
     tables = []
     for key, group in sorted(groups.items()):
         # A later version may know more strategies.
@@ -87,7 +87,7 @@ def class_tables(records: Iterable[RunRecord]) -> list[ClassTable]:
             ClassTable(
                 title=" ".join(key[:-1]),
                 counts=dict(sorted(counts.items(), key=lambda item: item[1])),
-                runs={strategy: found for strategy, found in runs.items() if found},
+                runs={strategy: members for strategy, members in runs.items() if members},
             )
         )
     return tables

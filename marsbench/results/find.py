@@ -55,11 +55,11 @@ def in_store(run: str, store: Path) -> Path | None:
         return opened.folder(run)
     if not opened.root.is_dir() or not re.fullmatch(r"[0-9a-f]{6,10}", run):
         return None
-    found = [p.parent for p in opened.paths() if p.parent.name.partition("-")[2].startswith(run)]
-    if len(found) > 1:
-        names = ", ".join(str(p.relative_to(opened.root)) for p in found)
+    folders = [p.parent for p in opened.paths() if p.parent.name.partition("-")[2].startswith(run)]
+    if len(folders) > 1:
+        names = ", ".join(str(p.relative_to(opened.root)) for p in folders)
         raise ConfigError(f"{run} may be one of {names}.", "Give the whole id.")
-    return found[0] if found else None
+    return folders[0] if folders else None
 
 
 def unknown_run(run: str, store: Path) -> ConfigError:

@@ -157,8 +157,8 @@ class RunRecord:
         problems: list[Problem] = []
         record = build(cls, content, problems, strict=True)
         if record is None:
-            found = some((problem.message for problem in problems), " ")
-            raise StoreError(f"{where} is no record: {found}", remedy)
+            details = some((problem.message for problem in problems), " ")
+            raise StoreError(f"{where} is no record: {details}", remedy)
         if not record.run_id.endswith(digest(record.identity)[:10]):
             raise StoreError(
                 f"{where} was changed: its run_id does not follow from its identity.", remedy

@@ -183,24 +183,24 @@ class Store:
 
     def records(self) -> tuple[list[RunRecord], list[StoreError]]:
         """Read every record, and say which could not be read, or are copies of another."""
-        found: list[tuple[Path, RunRecord]] = []
+        read: list[tuple[Path, RunRecord]] = []
         bad: list[StoreError] = []
         for path in self.paths():
             try:
-                found.append((path, read_record(path)))
+                read.append((path, read_record(path)))
             except StoreError as error:
                 bad.append(error)
-        good, copies = self._unique([(path, r.run_id, r.score) for path, r in found])
-        return [record for path, record in found if path in good], [*bad, *copies]
+        good, copies = self._unique([(path, r.run_id, r.score) for path, r in read])
+        return [record for path, record in read if path in good], [*bad, *copies]
 
     def _unique(
-        self, found: Iterable[tuple[Path, str, float | None]]
+        self, records: Iterable[tuple[Path, str, float | None]]
     ) -> tuple[set[Path], list[DuplicateError]]:
         """Choose a file for each run id: the one in the run's own folder, else the first."""
         chosen: dict[str, tuple[Path, float | None]] = {}
         copies = []
         for path, run_id, score in sorted(
-            found, key=lambda one: (one[0].parent != self.folder(one[1]), one[0])
+            records, key=lambda one: (one[0].parent != self.folder(one[1]), one[0])
         ):
             if run_id in chosen:
                 used, of = chosen[run_id]

@@ -70,21 +70,21 @@ def _violin_panels(
 ) -> list[Panel]:
     panels = [_aggregate_panel(summary)] if len(group.tasks) > 1 else []
     for task in group.tasks:
-        found = {m: s for (t, m), s in summary.tasks.items() if t == task}
-        metric = next(iter(found.values())).cell.metric
-        rows = {model: _task_row(one, normalised) for model, one in found.items()}
+        by_model = {m: s for (t, m), s in summary.tasks.items() if t == task}
+        metric = next(iter(by_model.values())).cell.metric
+        rows = {model: _task_row(result, normalised) for model, result in by_model.items()}
         rows = {model: row for model, row in rows.items() if np.isfinite(row.value)}
         label = "normalised" if normalised else metric_label(metric)
         wanted = with_published and not normalised
-        lines = tuple(one.value for one in matching(group, task)) if wanted else ()
+        lines = tuple(result.value for result in matching(group, task)) if wanted else ()
         panels.append(Panel(task, label, rows, lines))
     return panels
 
 
-def _task_row(one: TaskSummary, normalised: bool) -> Row:
+def _task_row(result: TaskSummary, normalised: bool) -> Row:
     if normalised:
-        return Row(*one.normalised_iqm, one.normalised_distribution)
-    return Row(*one.iqm, one.distribution, one.cell.scores)
+        return Row(*result.normalised_iqm, result.normalised_distribution)
+    return Row(*result.iqm, result.distribution, result.cell.scores)
 
 
 def costs(analysis: Analysis) -> Iterator[FigureSpec]:
@@ -104,13 +104,13 @@ def costs(analysis: Analysis) -> Iterator[FigureSpec]:
             }
             panels.append(("All tasks, mean per task", "normalised IQM", rows))
         for task in group.tasks:
-            found = {m: s for (t, m), s in summary.tasks.items() if t == task}
+            by_model = {m: s for (t, m), s in summary.tasks.items() if t == task}
             rows = {
-                name: (seconds, _task_row(one, False))
-                for name, one in found.items()
-                if (seconds := _seconds(one.cell)) is not None
+                name: (seconds, _task_row(result, False))
+                for name, result in by_model.items()
+                if (seconds := _seconds(result.cell)) is not None
             }
-            panels.append((task, metric_label(next(iter(found.values())).cell.metric), rows))
+            panels.append((task, metric_label(next(iter(by_model.values())).cell.metric), rows))
         panels = [panel for panel in panels if panel[2]]
         resumed = sum(run.resumed for cell in group.cells.values() for run in cell.runs)
         if panels:

@@ -34,12 +34,12 @@ def heat_maps(analysis: Analysis) -> Iterator[FigureSpec]:
         shades = values.copy()
         labels = []
         for column, task in enumerate(tasks):
-            found = {m: s for (t, m), s in summary.tasks.items() if t == task}
-            up = next(iter(found.values())).cell.higher_is_better
+            by_model = {m: s for (t, m), s in summary.tasks.items() if t == task}
+            up = next(iter(by_model.values())).cell.higher_is_better
             labels.append(f"{task} {UP if up else DOWN}")
-            for name, one in found.items():
-                values[models.index(name), column] = one.iqm.value
-                shades[models.index(name), column] = one.normalised_iqm.value
+            for name, result in by_model.items():
+                values[models.index(name), column] = result.iqm.value
+                shades[models.index(name), column] = result.normalised_iqm.value
         # What cannot be normalised is shown in the middle of the scale, with its number.
         shades = np.where(np.isfinite(values) & ~np.isfinite(shades), 0.5, np.clip(shades, 0, 1))
         yield FigureSpec(
@@ -83,24 +83,24 @@ def _draw_confusion(store: Store, records: Sequence[RunRecord], title: str) -> "
 
 
 def _best(summary: Summary, task: str) -> TaskSummary:
-    found = [one for (t, _), one in summary.tasks.items() if t == task]
-    sign = 1 if found[0].cell.higher_is_better else -1
-    known = [one for one in found if np.isfinite(one.iqm.value)] or found
-    return max(known, key=lambda one: sign * one.iqm.value)
+    results = [result for (t, _), result in summary.tasks.items() if t == task]
+    sign = 1 if results[0].cell.higher_is_better else -1
+    known = [result for result in results if np.isfinite(result.iqm.value)] or results
+    return max(known, key=lambda result: sign * result.iqm.value)
 
 
 def imbalances(analysis: Analysis) -> Iterator[FigureSpec]:
     """Recall of each class under each way of dealing with unequal classes."""
-    for number, one in enumerate(compared_ways(analysis), start=1):
-        rows = one.table.per_class("recall")
+    for number, comparison in enumerate(compared_ways(analysis), start=1):
+        rows = comparison.table.per_class("recall")
         ways: Mapping[str, dict[str, float | None]] = {
-            way: {row["class"]: row[way] for row in rows} for way in one.table.runs
+            way: {row["class"]: row[way] for row in rows} for way in comparison.table.runs
         }
         yield FigureSpec(
-            f"imbalance-{number:02d}-{slug(one.title)}",
-            f"Unequal classes: {one.title}",
+            f"imbalance-{number:02d}-{slug(comparison.title)}",
+            f"Unequal classes: {comparison.title}",
             "Recall of each class, the rarest on top with its number of train samples, by how "
-            f"training deals with unequal classes; means {one.over}.",
-            one.keys,
-            partial(grids.imbalance, one.table.counts, ways, "recall"),
+            f"training deals with unequal classes; means {comparison.over}.",
+            comparison.keys,
+            partial(grids.imbalance, comparison.table.counts, ways, "recall"),
         )

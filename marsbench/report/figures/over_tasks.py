@@ -32,8 +32,8 @@ def curves(analysis: Analysis) -> Iterator[FigureSpec]:
         else:
             name, label = "Few shots", "train samples per class"
         panels = _curve_panels(curve)
-        found = {key for panel in _lines_of(curve) for line in panel.values() for key in line}
-        ticks = {_place(key): _tick(_place(key), curve.what) for key in found}
+        keys = {key for panel in _lines_of(curve) for line in panel.values() for key in line}
+        ticks = {_place(key): _tick(_place(key), curve.what) for key in keys}
         groups = [analysis.study.groups[key] for key in curve.keys]
         source = analysis.ranges_of(curve.family).words(
             pair for group in groups for pair in group.metrics.items() if pair[0] in curve.by_task
@@ -48,7 +48,7 @@ def curves(analysis: Analysis) -> Iterator[FigureSpec]:
             f"Normalised IQM over the {label}. {over}Lines are {LEVEL} bootstrap "
             "intervals; models stand beside each other at an amount, so that theirs can be told "
             f"apart. Scores are normalised by {source}.",
-            tuple(sorted(found, key=_place)),
+            tuple(sorted(keys, key=_place)),
             partial(
                 plots.curves, panels, ticks, label, "normalised IQM", analysis.looks(curve.family)
             ),
@@ -139,18 +139,20 @@ def ranks(analysis: Analysis) -> Iterator[FigureSpec]:
             name: Row(*rank)
             for name, rank in sorted(ranked.items(), key=lambda item: item[1].value)
         }
-        found = [
-            one
-            for one in analysis.comparisons.get(group.key, ())
-            if one.first in rows and one.second in rows
+        comparisons = [
+            pair
+            for pair in analysis.comparisons.get(group.key, ())
+            if pair.first in rows and pair.second in rows
         ]
         yield FigureSpec(
             f"ranks-{group.key.slug}",
             f"Ranks: {group.key.title}",
             f"Mean rank over {_tasks(len(summary.ranked_tasks))} with {LEVEL} "
-            f"bootstrap intervals. {_bars(found)}",
+            f"bootstrap intervals. {_bars(comparisons)}",
             (group.key,),
-            partial(plots.ranks, rows, alike_groups(list(rows), found), analysis.looks(group.key)),
+            partial(
+                plots.ranks, rows, alike_groups(list(rows), comparisons), analysis.looks(group.key)
+            ),
         )
 
 
@@ -158,28 +160,32 @@ def _tasks(count: int) -> str:
     return f"{count} task{'s' if count > 1 else ''}"
 
 
-def _bars(found: Sequence[Comparison]) -> str:
+def _bars(comparisons: Sequence[Comparison]) -> str:
     """Say what the bars are of, or why there can be none."""
     test = (
         f"Wilcoxon's signed rank test of runs of equal task and seed, Holm's correction, {ALPHA:g}"
     )
-    untested = sum(not one.is_tested for one in found)
-    if untested == len(found):
+    untested = sum(not pair.is_tested for pair in comparisons)
+    if untested == len(comparisons):
         return f"No pair of models has enough runs for a test to tell it apart ({test})."
     text = f"A bar at the right joins models of which no pair differs: {test}."
     if untested:
-        text += f" {untested} of {len(found)} pairs have too few runs for it, and are not joined."
+        text += (
+            f" {untested} of {len(comparisons)} pairs have too few runs for it, and are not joined."
+        )
     return text
 
 
-def alike_groups(names: Sequence[str], found: Sequence[Comparison]) -> list[list[str]]:
+def alike_groups(names: Sequence[str], comparisons: Sequence[Comparison]) -> list[list[str]]:
     """Runs of neighbouring models of which no pair differs, the longest possible.
 
     Args:
         names: Models in the order of their ranks.
-        found: Comparisons; a pair that no test could tell apart is not joined.
+        comparisons: Comparisons; a pair that no test could tell apart is not joined.
     """
-    alike = {frozenset((c.first, c.second)) for c in found if c.is_tested and c.p_holm >= ALPHA}
+    alike = {
+        frozenset((c.first, c.second)) for c in comparisons if c.is_tested and c.p_holm >= ALPHA
+    }
     spans: list[tuple[int, int]] = []
     for start in range(len(names)):
         end = start

@@ -35,7 +35,7 @@ def page(
     figures: Figures,
     tables: Tables,
     problems: Sequence[Problem],
-    there: Analysis | None = None,
+    compared: Analysis | None = None,
 ) -> str:
     """Write the page.
 
@@ -45,7 +45,7 @@ def page(
         figures: Figures to embed.
         tables: Its tables; those over all tasks come first.
         problems: What the reader must know.
-        there: The numbers of another store, for the tables beside.
+        compared: The numbers of another store, for the tables beside.
     """
     import jinja2
     from markupsafe import Markup
@@ -63,11 +63,11 @@ def page(
     environment.filters["origins"] = _origins
     environment.filters["sources"] = partial(_sources, analysis.study.groups)
     cells = [
-        _cell_row(one, summary.key)
+        _cell_row(result, summary.key)
         for summary in analysis.summaries.values()
-        for one in sorted(summary.tasks.values(), key=_best_first)
+        for result in sorted(summary.tasks.values(), key=_best_first)
     ]
-    others = [] if there is None else there.study.groups.values()
+    others = [] if compared is None else compared.study.groups.values()
     elsewhere = [
         (anchor_of(cell, THERE), cell)
         for group in others
@@ -105,16 +105,16 @@ def page(
     )
 
 
-def _best_first(one: TaskSummary) -> tuple[str, bool, float, str]:
-    value = one.iqm.value if math.isfinite(one.iqm.value) else 0.0
-    sign = -1 if one.cell.higher_is_better else 1
-    return one.cell.task, not math.isfinite(one.iqm.value), sign * value, one.cell.model
+def _best_first(result: TaskSummary) -> tuple[str, bool, float, str]:
+    value = result.iqm.value if math.isfinite(result.iqm.value) else 0.0
+    sign = -1 if result.cell.higher_is_better else 1
+    return result.cell.task, not math.isfinite(result.iqm.value), sign * value, result.cell.model
 
 
 def _is_incomplete(value: object) -> bool:
     """Whether an entry says that there are 3/7 of something."""
-    found = re.fullmatch(r"(\d+)/(\d+)", str(value))
-    return found is not None and int(found[1]) < int(found[2])
+    match = re.fullmatch(r"(\d+)/(\d+)", str(value))
+    return match is not None and int(match[1]) < int(match[2])
 
 
 def _words(keys: Iterable[GroupKey], name: str) -> str:
@@ -123,12 +123,12 @@ def _words(keys: Iterable[GroupKey], name: str) -> str:
 
 def _sources(groups: Collection[GroupKey], keys: Iterable[GroupKey]) -> list[Link]:
     """Where the page lists the cells of those groups it has, each named by what not all share."""
-    found = [key for key in keys if key in groups]
-    titles = [key.title.split() for key in found]
+    shown = [key for key in keys if key in groups]
+    titles = [key.title.split() for key in shown]
     shared = set(titles[0]).intersection(*titles) if titles else set()
     return [
         Link(" ".join(w for w in words if w not in shared) or key.subset, coverage_name(key))
-        for key, words in zip(found, titles, strict=True)
+        for key, words in zip(shown, titles, strict=True)
     ]
 
 
@@ -145,15 +145,15 @@ def _facts(analysis: Analysis) -> list[tuple[int, str]]:
 
 
 def _filters(keys: Iterable[GroupKey]) -> list[tuple[str, list[str]]]:
-    found = list(keys)
+    listed = list(keys)
     return [
-        (name, list(dict.fromkeys(sorted(getattr(key, name) for key in found))))
+        (name, list(dict.fromkeys(sorted(getattr(key, name) for key in listed))))
         for name in ("category", "mode", "subset")
     ]
 
 
-def _cell_row(one: TaskSummary, key: GroupKey) -> dict[str, Any]:
-    cell = one.cell
+def _cell_row(result: TaskSummary, key: GroupKey) -> dict[str, Any]:
+    cell = result.cell
     more = [key.protocol]
     more += [f"imbalance={key.imbalance}"] if key.imbalance != NONE else []
     more += [f"views={key.views}"] if key.views != NONE else []
@@ -166,10 +166,10 @@ def _cell_row(one: TaskSummary, key: GroupKey) -> dict[str, Any]:
         "shown": shown,
         "words": " ".join([*shown, key.category]).lower(),
         "scores": [
-            score_of(one.iqm),
-            Score(one.normalised_iqm.value),
-            Score(one.mean.value),
-            Score(one.std),
+            score_of(result.iqm),
+            Score(result.normalised_iqm.value),
+            Score(result.mean.value),
+            Score(result.std),
         ],
     }
 
@@ -227,7 +227,7 @@ def _environment(analysis: Analysis) -> list[tuple[str, str]]:
     for record in records:
         for name, version in record.environment.items():
             versions.setdefault(name, Counter())[str(version)] += 1
-    return rows + [(name, _counted(found)) for name, found in sorted(versions.items())]
+    return rows + [(name, _counted(counts)) for name, counts in sorted(versions.items())]
 
 
 def _commit(git: Mapping[str, Any] | None) -> str:
@@ -236,9 +236,9 @@ def _commit(git: Mapping[str, Any] | None) -> str:
     return f"{str(git['commit'])[:12]}{' with uncommitted changes' if git.get('dirty') else ''}"
 
 
-def _counted(found: Counter[str]) -> str:
+def _counted(counts: Counter[str]) -> str:
     """List values, the most frequent first; with their numbers where there are several."""
-    if len(found) == 1:
-        return next(iter(found))
-    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    if len(counts) == 1:
+        return next(iter(counts))
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{value} ({count} runs)" for value, count in ordered)

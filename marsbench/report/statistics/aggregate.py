@@ -95,10 +95,10 @@ def _weighted_trimmed_mean(flat: Floats, weights: Floats, counts: NDArray[np.int
     weight = np.take_along_axis(weights, order, axis=1)
     weight[np.isnan(ordered)] = 0.0
     upper = np.cumsum(weight, axis=1)
-    whole = upper[:, -1:]
-    cut = whole * (counts // 4) / counts
+    total = upper[:, -1:]
+    cut = total * (counts // 4) / counts
     # What of each score's weight lies between the cuts.
-    kept = np.minimum(upper, whole - cut) - np.maximum(upper - weight, cut)
+    kept = np.minimum(upper, total - cut) - np.maximum(upper - weight, cut)
     kept = np.where(weight > 0, np.maximum(kept, 0.0), 0.0)
     means: Floats = (kept * np.nan_to_num(ordered)).sum(axis=1) / kept.sum(axis=1)
     return means
@@ -112,9 +112,9 @@ def iqm_per_task(scores: ArrayLike) -> Floats:
 def mean_per_task(scores: ArrayLike) -> Floats:
     """Mean of each task's runs, shape (..., num_tasks); NaN where there is none."""
     values = np.asarray(scores, dtype=np.float64)
-    there = ~np.isnan(values)
-    counts = there.sum(axis=-2)
-    total = np.where(there, values, 0.0).sum(axis=-2)
+    is_known = ~np.isnan(values)
+    counts = is_known.sum(axis=-2)
+    total = np.where(is_known, values, 0.0).sum(axis=-2)
     return np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
 
 
@@ -282,8 +282,8 @@ def draw_counts(scores: ArrayLike, rng: np.random.Generator, reps: int) -> NDArr
     for task, size in enumerate(sizes):
         drawn = (rng.random((reps, size)) * size).astype(np.intp)
         places = drawn + size * np.arange(reps)[:, None]
-        found = np.bincount(places.ravel(), minlength=size * reps).reshape(reps, size)
-        counts[task][:, ~lacks[:, task]] = found
+        times = np.bincount(places.ravel(), minlength=size * reps).reshape(reps, size)
+        counts[task][:, ~lacks[:, task]] = times
     return counts
 
 
@@ -363,12 +363,12 @@ def paired_test(
     differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     if over == "tasks":
         differences = mean_per_task(differences)
-    found = differences[~np.isnan(differences)]
-    if least_p_value(len(found)) >= alpha:
-        return float("nan"), len(found)
-    if not found.any():
-        return 1.0, len(found)
-    return float(wilcoxon(found).pvalue), len(found)
+    pairs = differences[~np.isnan(differences)]
+    if least_p_value(len(pairs)) >= alpha:
+        return float("nan"), len(pairs)
+    if not pairs.any():
+        return 1.0, len(pairs)
+    return float(wilcoxon(pairs).pvalue), len(pairs)
 
 
 def holm(p_values: ArrayLike) -> Floats:

@@ -77,15 +77,15 @@ def curves_of(
         summaries: Of every group.
         seed: Seed of the bootstrap, for what goes over fewer tasks than a group has.
     """
-    found = []
+    curves = []
     for family, groups in families.items():
         for what in (PARTITION, FEW_SHOT):
             members = [group for group in groups if group.key.subset.startswith(what)]
             if members and what == PARTITION:
                 members += [group for group in groups if group.key.subset == FULL]
             curve = _curve(family, what, members, summaries, seed)
-            found += [curve] if curve else []
-    return tuple(found)
+            curves += [curve] if curve else []
+    return tuple(curves)
 
 
 def _curve(
@@ -102,9 +102,9 @@ def _curve(
     kept = [group for group in members if group.key in keys]
     over_tasks: defaultdict[str, dict[GroupKey, Estimate]] = defaultdict(dict)
     for group in reversed(kept):
-        found = _over(group, summaries[group.key], tasks, seed)
-        for model in sorted(found, key=lambda name: -found[name].value):
-            over_tasks[model][group.key] = found[model]
+        estimates = _over(group, summaries[group.key], tasks, seed)
+        for model in sorted(estimates, key=lambda name: -estimates[name].value):
+            over_tasks[model][group.key] = estimates[model]
     return Curve(
         family=family,
         what=what,
@@ -125,7 +125,7 @@ def _amounts(
     members: Sequence[Group], summaries: Mapping[GroupKey, Summary]
 ) -> dict[str, frozenset[GroupKey]]:
     """Find the amounts at which each task has scores of one metric that can be normalised."""
-    found: dict[str, frozenset[GroupKey]] = {}
+    amounts: dict[str, frozenset[GroupKey]] = {}
     for task in sorted({task for group in members for task in group.tasks}):
         having = [group for group in members if task in group.metrics]
         (metric, _), *_ = Counter(group.metrics[task] for group in having).most_common(1)
@@ -135,8 +135,8 @@ def _amounts(
             if group.metrics[task] == metric and summaries[group.key].ranges.has(task, metric)
         )
         if keys:
-            found[task] = keys
-    return found
+            amounts[task] = keys
+    return amounts
 
 
 def _widest(
@@ -169,9 +169,9 @@ def _over(group: Group, summary: Summary, tasks: Sequence[str], seed: int) -> di
     """Estimates over some tasks, of the models that have them all: the group's own if it can be."""
     if len(tasks) == 1:
         return {model: line[group.key] for model, line in _line(tasks[0], [summary]).items()}
-    whole = [m.model for m in summary.models.values() if set(tasks) <= set(m.tasks)]
+    models = [m.model for m in summary.models.values() if set(tasks) <= set(m.tasks)]
     over = summary
-    if any(len(summary.models[model].tasks) > len(tasks) for model in whole):
+    if any(len(summary.models[model].tasks) > len(tasks) for model in models):
         cells = {name: cell for name, cell in group.cells.items() if name[0] in tasks}
         over = summarise(
             Group(group.key, cells),
@@ -179,14 +179,14 @@ def _over(group: Group, summary: Summary, tasks: Sequence[str], seed: int) -> di
             rounds=summary.rounds,
             seed=seed,
         )
-    return {model: over.models[model].iqm for model in whole}
+    return {model: over.models[model].iqm for model in models}
 
 
 def _line(task: str, summaries: Sequence[Summary]) -> dict[str, dict[GroupKey, Estimate]]:
     """Normalised estimates of a task by model and amount."""
-    found: defaultdict[str, dict[GroupKey, Estimate]] = defaultdict(dict)
+    lines: defaultdict[str, dict[GroupKey, Estimate]] = defaultdict(dict)
     for summary in summaries:
-        for (name, model), one in summary.tasks.items():
-            if name == task and math.isfinite(one.normalised_iqm.value):
-                found[model][summary.key] = one.normalised_iqm
-    return dict(found)
+        for (name, model), result in summary.tasks.items():
+            if name == task and math.isfinite(result.normalised_iqm.value):
+                lines[model][summary.key] = result.normalised_iqm
+    return dict(lines)

@@ -14,9 +14,9 @@ def of_summaries(summaries: Iterable[Summary]) -> list[Problem]:
     unranked: defaultdict[GroupKey, list[str]] = defaultdict(list)
     for summary in summaries:
         family, source = summary.key.family, summary.ranges.source
-        for one in summary.tasks.values():
-            if not summary.ranges.has(one.cell.task, one.cell.metric):
-                unranged[family, source][one.cell.task] = None
+        for result in summary.tasks.values():
+            if not summary.ranges.has(result.cell.task, result.cell.metric):
+                unranged[family, source][result.cell.task] = None
         if len(summary.models) > 1 and not summary.ranked_tasks:
             unranked[family].append(summary.key.subset)
     ranges = (
@@ -40,7 +40,7 @@ def of_summaries(summaries: Iterable[Summary]) -> list[Problem]:
 
 def of_comparisons(comparisons: Mapping[GroupKey, Sequence[Comparison]]) -> list[Problem]:
     """Tell how many pairs of models no test could tell apart, in one sentence for all groups."""
-    counts = {key: sum(not one.is_tested for one in found) for key, found in comparisons.items()}
+    counts = {key: sum(not pair.is_tested for pair in pairs) for key, pairs in comparisons.items()}
     untested = [
         f"{key.title} ({count} of {len(comparisons[key])} pairs)"
         for key, count in counts.items()

@@ -129,26 +129,26 @@ def reference_ranges(pairs: Iterable[Pair] | None = None, *, demo: bool = False)
     ends = ", ".join(f"{low:g} to {high:g}" for low, high in sorted(set(bounds.values())))
     parts = [f"the bounds of each metric ({ends})"] if bounds else []
     parts += [f"reference ranges, version {version} ({tasks})"] if own else []
-    found = bounds | own
+    ranges = bounds | own
     return Ranges(
         "; ".join(parts),
-        {pair: low for pair, (low, _) in found.items()},
-        {pair: high for pair, (_, high) in found.items()},
+        {pair: low for pair, (low, _) in ranges.items()},
+        {pair: high for pair, (_, high) in ranges.items()},
     )
 
 
 def _table_of_ranges() -> tuple[str, dict[Pair, tuple[float, float]]]:
     """Read the version of the ranges that come with marsbench, and their ends."""
     path = paths.configs() / "report" / "ranges.yaml"
-    found: dict[Pair, tuple[float, float]] = {}
+    ranges: dict[Pair, tuple[float, float]] = {}
     try:
         table = yaml.safe_load(path.read_text(encoding="utf-8"))
         for task, entry in table["tasks"].items():
             low, high = float(entry["low"]), float(entry["high"])
             if not low < high:
                 raise ValueError(f"the range of {task} is empty")
-            found[task, str(entry["metric"])] = low, high
-        return str(table["version"]), found
+            ranges[task, str(entry["metric"])] = low, high
+        return str(table["version"]), ranges
     except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"The table of ranges {path} cannot be used: {error}.", "Install marsbench again."

@@ -194,13 +194,13 @@ def observed_ranges(groups: Iterable[Group], pairs: Container[Pair] | None = Non
         for (task, _), cell in group.cells.items():
             if pairs is None or (task, cell.metric) in pairs:
                 scores[task, cell.metric].append(cell.scores)
-    known = {pair: np.concatenate(found) for pair, found in scores.items() if len(found) > 1}
-    runs = sorted({len(found) for found in known.values()})
+    known = {pair: np.concatenate(values) for pair, values in scores.items() if len(values) > 1}
+    runs = sorted({len(values) for values in known.values()})
     among = f" among its {' to '.join(map(str, dict.fromkeys([*runs[:1], *runs[-1:]])))} runs"
     return Ranges(
         f"the lowest and highest score of each task{among if runs else ''}",
-        {pair: float(found.min()) for pair, found in known.items()},
-        {pair: float(found.max()) for pair, found in known.items()},
+        {pair: float(values.min()) for pair, values in known.items()},
+        {pair: float(values.max()) for pair, values in known.items()},
     )
 
 
@@ -226,7 +226,7 @@ def summarise(
     over_tasks: dict[str, ModelSummary] = {}
     for model in group.models:
         mine, over_tasks[model] = _model(group, model, used, rounds, seed)
-        task_summaries |= {(task, model): found for task, found in mine.items()}
+        task_summaries |= {(task, model): result for task, result in mine.items()}
     ranked, ranked_tasks = _ranked(group)
     if ranked:
         over_tasks |= _with_ranks(over_tasks, task_summaries, ranked, ranked_tasks)
@@ -272,7 +272,7 @@ def _model(
     over_alone = bool(alone[usable].all())
     unsure = np.concatenate([np.full(4, over_alone), alone, alone])
     low, high = np.where(unsure, np.nan, low), np.where(unsure, np.nan, high)
-    found = [Estimate(*map(float, ends)) for ends in zip(value, low, high, strict=True)]
+    estimates = [Estimate(*map(float, ends)) for ends in zip(value, low, high, strict=True)]
     iqms = slice(4, 4 + len(tasks))
     normal_drawn = scale(drawn[:, iqms])
     normal_value = scale(value[None, iqms])[0]
@@ -281,8 +281,8 @@ def _model(
     summaries = {
         cell.task: TaskSummary(
             cell=cell,
-            iqm=found[4 + column],
-            mean=found[4 + len(tasks) + column],
+            iqm=estimates[4 + column],
+            mean=estimates[4 + len(tasks) + column],
             std=float(cell.scores.std(ddof=1)) if len(cell.runs) > 1 else math.nan,
             distribution=drawn[:, 4 + column],
             normalised_iqm=Estimate(float(normal_value[column]), *map(float, ends[:, column])),
@@ -292,10 +292,10 @@ def _model(
     }
     return summaries, ModelSummary(
         model=model,
-        iqm=found[0],
-        median=found[1],
-        mean=found[2],
-        optimality_gap=found[3],
+        iqm=estimates[0],
+        median=estimates[1],
+        mean=estimates[2],
+        optimality_gap=estimates[3],
         distribution=drawn[:, 0],
         tasks=tuple(tasks[column] for column in usable),
         lacks=tuple(task for task in group.tasks if task not in tasks),
@@ -306,9 +306,9 @@ def _model(
 
 def _ranked(group: Group) -> tuple[list[str], tuple[str, ...]]:
     """Choose whom to rank over which tasks: every model must have every one of them."""
-    whole = [m for m in group.models if all((task, m) in group.cells for task in group.tasks)]
-    if len(whole) > 1:
-        return whole, group.tasks
+    complete = [m for m in group.models if all((task, m) in group.cells for task in group.tasks)]
+    if len(complete) > 1:
+        return complete, group.tasks
     shared = tuple(t for t in group.tasks if all((t, m) in group.cells for m in group.models))
     return (list(group.models), shared) if shared and len(group.models) > 1 else ([], ())
 
@@ -321,16 +321,18 @@ def _with_ranks(
 ) -> dict[str, ModelSummary]:
     """Add mean ranks by the tasks' interquartile means; each round ranks all models anew."""
     rows = [[tasks[task, model] for task in ranked_tasks] for model in ranked]
-    sign = np.array([1.0 if one.cell.higher_is_better else -1.0 for one in rows[0]])
-    values = agg.ranks(np.array([[one.iqm.value for one in row] for row in rows]) * sign)
-    drawn = np.array([[one.distribution for one in row] for row in rows])  # models, tasks, rounds
+    sign = np.array([1.0 if result.cell.higher_is_better else -1.0 for result in rows[0]])
+    values = agg.ranks(np.array([[result.iqm.value for result in row] for row in rows]) * sign)
+    drawn = np.array(
+        [[result.distribution for result in row] for row in rows]
+    )  # models, tasks, rounds
     low, high = agg.percentile_interval(agg.ranks(np.moveaxis(drawn, 2, 0) * sign))
     # Where every cell is one run, what moves in a model's rank is others alone.
-    alone = np.array([all(len(one.cell.runs) == 1 for one in row) for row in rows])
+    alone = np.array([all(len(result.cell.runs) == 1 for result in row) for row in rows])
     low, high = np.where(alone, np.nan, low), np.where(alone, np.nan, high)
     return {
-        model: replace(models[model], rank=Estimate(*map(float, found)))
-        for model, *found in zip(ranked, values, low, high, strict=True)
+        model: replace(models[model], rank=Estimate(*map(float, ends)))
+        for model, *ends in zip(ranked, values, low, high, strict=True)
     }
 
 
@@ -360,7 +362,7 @@ def compare(
         )
         for model in group.models
     }
-    found: list[Comparison] = []
+    comparisons: list[Comparison] = []
     least: list[float] = []
     for first, second in itertools.combinations(group.models, 2):
         tasks = tuple(
@@ -386,16 +388,16 @@ def compare(
         p_value, pairs = agg.paired_test(ours, theirs)
         estimate = Estimate(float(value), float(low), float(high))
         made = Comparison(first, second, tasks, estimate, pairs, p_value, math.nan, False)
-        found.append(made)
+        comparisons.append(made)
         # The test drops pairs that do not differ, so they make no p-value lower; where not one
         # differs, models are alike by any test.
         differing = int(np.count_nonzero(np.nan_to_num(ours - theirs))) or pairs
         least.append(math.nan if math.isnan(p_value) else agg.least_p_value(differing))
-    corrected = agg.holm([one.p_value for one in found])
+    corrected = agg.holm([comparison.p_value for comparison in comparisons])
     # By Holm's method no p-value falls where another rises, so these are the least there can be.
     return [
-        replace(one, p_holm=float(p), is_tested=bool(low < agg.ALPHA))
-        for one, p, low in zip(found, corrected, agg.holm(least), strict=True)
+        replace(comparison, p_holm=float(p), is_tested=bool(low < agg.ALPHA))
+        for comparison, p, low in zip(comparisons, corrected, agg.holm(least), strict=True)
     ]
 
 

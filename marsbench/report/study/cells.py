@@ -269,8 +269,8 @@ class Group:
     @cached_property
     def rows(self) -> dict[int, int]:
         """Row of `matrix` by seed, those under which ensembles are filed included."""
-        found = {seed for cell in self.cells.values() for seed in cell.seeds}
-        return {seed: row for row, seed in enumerate(sorted(found))}
+        seeds = {seed for cell in self.cells.values() for seed in cell.seeds}
+        return {seed: row for row, seed in enumerate(sorted(seeds))}
 
     def matrix(self, model: str, tasks: Sequence[str] | None = None) -> NDArray[np.float64]:
         """Raw scores of a model, shape (num_seeds, num_tasks), NaN where a run lacks.

@@ -58,10 +58,10 @@ class ExpectedRuns:
     @cached_property
     def seeds(self) -> "Mapping[CellName, set[int]]":
         """The seeds of each cell."""
-        found: defaultdict[CellName, set[int]] = defaultdict(set)
+        seeds: defaultdict[CellName, set[int]] = defaultdict(set)
         for run in self.runs:
-            found[_cell_of(run)].add(run.seed)
-        return dict(found)
+            seeds[_cell_of(run)].add(run.seed)
+        return dict(seeds)
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,14 @@ class Missing:
         task: Task.
         model: Model.
         seeds: Seeds that lack.
-        found: Seeds that are there.
+        present: Seeds that the store has.
     """
 
     key: GroupKey
     task: str
     model: str
     seeds: tuple[int, ...]
-    found: tuple[int, ...]
+    present: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -122,21 +122,23 @@ class Study:
         """
         group = self.groups[key]
         wanted = self.plan.seeds if self.plan else {}
-        rest = (key.mode, key.subset, key.imbalance, key.views)
+        ways = (key.mode, key.subset, key.imbalance, key.views)
         ensembles = {model for (_, model), cell in group.cells.items() if cell.is_ensemble}
-        found = {}
+        entries = {}
         for name in ((task, model) for task in group.tasks for model in group.models):
             cell = group.cells.get(name)
             seeds = set(cell.seeds) if cell else set()
-            asked = wanted.get((*name, *rest), set()) if self.plan else set(group.seeds)
+            asked = wanted.get((*name, *ways), set()) if self.plan else set(group.seeds)
             more = len(seeds - asked)
             if name[1] in ensembles:
-                found[name] = ENSEMBLE if cell else ""
+                entries[name] = ENSEMBLE if cell else ""
             elif asked:
-                found[name] = f"{len(seeds & asked)}/{len(asked)}{f', {more} more' if more else ''}"
+                entries[name] = (
+                    f"{len(seeds & asked)}/{len(asked)}{f', {more} more' if more else ''}"
+                )
             else:
-                found[name] = str(more or "")
-        return found
+                entries[name] = str(more or "")
+        return entries
 
 
 def _cell_of(run: ExpectedRun) -> CellName:
@@ -147,11 +149,11 @@ def _gaps(group: Group) -> Iterable[Missing]:
     for task in group.tasks:
         for model in group.models:
             cell = group.cells.get((task, model))
-            found = cell.seeds if cell else ()
+            present = cell.seeds if cell else ()
             if any(c.is_ensemble for (_, name), c in group.cells.items() if name == model):
                 continue
-            if lack := tuple(seed for seed in group.seeds if seed not in found):
-                yield Missing(group.key, task, model, lack, found)
+            if lack := tuple(seed for seed in group.seeds if seed not in present):
+                yield Missing(group.key, task, model, lack, present)
 
 
 def _lacking(plan: ExpectedRuns, groups: Mapping[GroupKey, Group]) -> list[Missing]:
@@ -166,14 +168,14 @@ def _lacking(plan: ExpectedRuns, groups: Mapping[GroupKey, Group]) -> list[Missi
             keys[name] = key
     return [
         Missing(
-            keys.get(name) or GroupKey(categories.get(task) or category_of(task), mode, ANY, *rest),
+            keys.get(name) or GroupKey(categories.get(task) or category_of(task), mode, ANY, *ways),
             task,
             model,
             tuple(sorted(seeds - have[name])),
             tuple(sorted(seeds & have[name])),
         )
         for name, seeds in sorted(plan.seeds.items())
-        for task, model, mode, *rest in [name]
+        for task, model, mode, *ways in [name]
         if seeds - have[name]
     ]
 
@@ -192,5 +194,5 @@ def category_of(task: str, kind: str | None = None, headline: str = "") -> str:
     spec = TASKS.get(task)
     if (spec and spec.technique is not None) or headline == "log_loss":
         return "spectra"
-    found = kind or (spec.kind if spec else "")
-    return str(found) if found in (Kind.SEGMENTATION, Kind.DETECTION) else "classification"
+    resolved = kind or (spec.kind if spec else "")
+    return str(resolved) if resolved in (Kind.SEGMENTATION, Kind.DETECTION) else "classification"

@@ -49,8 +49,8 @@ class Ways:
             metric: Name as in records; NaN where no run defines it.
             analysis: Lends rounds and seed of the bootstrap.
         """
-        found = (run.metrics[run.scored_split].get(metric) for run in self.table.runs[way])
-        values = np.array([[value] for value in found if value is not None], dtype=np.float64)
+        scores = (run.metrics[run.scored_split].get(metric) for run in self.table.runs[way])
+        values = np.array([[value] for value in scores if value is not None], dtype=np.float64)
         if not len(values):
             return Estimate(np.nan, np.nan, np.nan)
         if len(values) == 1:
@@ -63,7 +63,7 @@ class Ways:
 
 def compared_ways(analysis: Analysis) -> list[Ways]:
     """List what was trained in two ways or more."""
-    found = []
+    comparisons = []
     for table in class_tables(analysis.study.records):
         if len(table.runs) < 2:
             continue
@@ -73,8 +73,8 @@ def compared_ways(analysis: Analysis) -> list[Ways]:
         if seeds:
             kept = {w: [r for r in rs if r.seed in seeds] for w, rs in table.runs.items()}
             table = replace(table, runs=kept)
-        found.append(Ways(_title(runs[0], keys), table, keys, seeds))
-    return _told_apart(found)
+        comparisons.append(Ways(_title(runs[0], keys), table, keys, seeds))
+    return _told_apart(comparisons)
 
 
 def _common(runs: Mapping[str, list[RunRecord]]) -> tuple[int, ...]:
@@ -87,16 +87,16 @@ def _title(run: RunRecord, keys: tuple[GroupKey, ...]) -> str:
     return f"{run.task} {run.model} {replace(keys[0], imbalance=NONE).title}"
 
 
-def _told_apart(found: list[Ways]) -> list[Ways]:
+def _told_apart(comparisons: list[Ways]) -> list[Ways]:
     """Add the digest of the setting where two would have one title."""
-    counts = Counter(one.title for one in found)
+    counts = Counter(ways.title for ways in comparisons)
     return [
-        replace(one, title=f"{one.title}, setting {_setting(one)}")
-        if counts[one.title] > 1
-        else one
-        for one in found
+        replace(ways, title=f"{ways.title}, setting {_setting(ways)}")
+        if counts[ways.title] > 1
+        else ways
+        for ways in comparisons
     ]
 
 
-def _setting(one: Ways) -> str:
-    return next(iter(one.table.runs.values()))[0].run_id.rpartition("-")[2]
+def _setting(ways: Ways) -> str:
+    return next(iter(ways.table.runs.values()))[0].run_id.rpartition("-")[2]

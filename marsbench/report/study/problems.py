@@ -34,9 +34,9 @@ class Gathered:
 
     def add(self, what: str, subset: str, runs: Iterable[Run] = ()) -> None:
         """Take note of a thing."""
-        found = self.subsets.setdefault(what, [])
-        if subset not in found:
-            found.append(subset)
+        subsets = self.subsets.setdefault(what, [])
+        if subset not in subsets:
+            subsets.append(subset)
         self.run_ids += (run.run_id for run in runs)
 
     def __str__(self) -> str:
@@ -83,15 +83,17 @@ def of_cells(groups: Sequence[Group]) -> list[Problem]:
 
 def _resumed(groups: Iterable[Group]) -> list[Problem]:
     """Tell of which runs only the last part was timed."""
-    found = [
+    resumed = [
         run for group in groups for cell in group.cells.values() for run in cell.runs if run.resumed
     ]
-    if not found:
+    if not resumed:
         return []
-    text = f"Left out of training times: {len(found)} runs of "
-    text += f"{some(sorted({run.task for run in found}))} were resumed, and their records have the "
+    text = f"Left out of training times: {len(resumed)} runs of "
+    text += (
+        f"{some(sorted({run.task for run in resumed}))} were resumed, and their records have the "
+    )
     text += "time of the last part alone."
-    return [Problem(Trouble.NOTE, text, tuple(run.run_id for run in found))]
+    return [Problem(Trouble.NOTE, text, tuple(run.run_id for run in resumed))]
 
 
 class Kept:
@@ -163,10 +165,10 @@ def of_records(records: Sequence[RunRecord]) -> list[Problem]:
     for record in records:
         for note in record.data.get("notes", ()):
             by_note[note].append(record)
-    told = []
-    for note, found in by_note.items():
-        number = "1 run" if len(found) == 1 else f"{len(found)} runs"
-        tasks = some(sorted({record.task for record in found}))
-        ids = tuple(record.run_id for record in found)
-        told.append(Problem(Trouble.NOTE, f"{note} ({number} of {tasks})", ids))
-    return told
+    problems = []
+    for note, noted in by_note.items():
+        number = "1 run" if len(noted) == 1 else f"{len(noted)} runs"
+        tasks = some(sorted({record.task for record in noted}))
+        ids = tuple(record.run_id for record in noted)
+        problems.append(Problem(Trouble.NOTE, f"{note} ({number} of {tasks})", ids))
+    return problems

@@ -57,10 +57,10 @@ def _read(store: Store) -> tuple[list[RunRecord], list[StoreError]]:
     """
     records, unreadable = store.records()
     if not records:
-        told = f" {len(unreadable)} could not be read: {some(map(str, unreadable))}"
+        details = f" {len(unreadable)} could not be read: {some(map(str, unreadable))}"
         none = f"The store {store.root} holds no finished run that can be read."
         raise StoreError(
-            none + told * bool(unreadable),
+            none + details * bool(unreadable),
             "Make some with `marsbench run` or `marsbench sweep`, or name another store.",
         )
     return records, unreadable
@@ -90,27 +90,27 @@ def open_study(
     """
     if plan and not (store.root.is_dir() and store.paths()):
         raise _nothing_yet(store, plan)
-    found, unreadable = _read(store)
+    records, unreadable = _read(store)
     choices = (("task", tasks), ("model", models), ("mode", modes))
     for what, wanted in choices:
-        known = {getattr(one, what) for one in (*found, *(plan.runs if plan else ()))}
+        known = {getattr(item, what) for item in (*records, *(plan.runs if plan else ()))}
         for name in wanted:
             if name not in known:
                 raise unknown_name(f"{what} in {store.root}", name, known)
     if plan:
         plan = plan.only(tasks, models, modes)
-        found = [record for record in found if _name_of(record) in plan.seeds]
-        if not found:
+        records = [record for record in records if _name_of(record) in plan.seeds]
+        if not records:
             raise _nothing_yet(store, plan, unreadable)
-    study = study_of(found, unreadable, plan=plan)
+    study = study_of(records, unreadable, plan=plan)
     if tasks or models or modes:
-        told = [p for p in study.problems if p.trouble in _OF_RECORDS]
+        lasting = [p for p in study.problems if p.trouble in _OF_RECORDS]
         records = [
             record
             for record in study.records
             if all(getattr(record, what) in wanted or not wanted for what, wanted in choices)
         ]
-        study = study_of(records, plan=plan, problems=told)
+        study = study_of(records, plan=plan, problems=lasting)
     if not study.groups:
         reasons = some((problem.message for problem in study.problems), " ")
         raise StoreError(
@@ -148,7 +148,7 @@ def study_of(
         plan: Runs that there should be.
         problems: What else is to be told of.
     """
-    told = [*problems, *map(_left_out, unreadable)]
+    collected = [*problems, *map(_left_out, unreadable)]
     runs: list[Run] = []
     kept: list[RunRecord] = []
     for record in records:
@@ -156,10 +156,12 @@ def study_of(
             run = run_of(record)
         except ConfigError as error:
             text = f"Left out: {record.run_id}. {error.problem}"
-            told.append(Problem(Trouble.UNREADABLE, text, (record.run_id,)))
+            collected.append(Problem(Trouble.UNREADABLE, text, (record.run_id,)))
             continue
         if why := _no_score(run):
-            told.append(Problem(Trouble.NO_SCORE, f"Left out: {run.run_id} {why}.", (run.run_id,)))
+            collected.append(
+                Problem(Trouble.NO_SCORE, f"Left out: {run.run_id} {why}.", (run.run_id,))
+            )
         else:
             runs.append(run)
             kept.append(record)
@@ -170,9 +172,9 @@ def study_of(
     groups = [_group(key, members, apart) for key, members in grouped.items()]
     groups.sort(key=lambda g: (g.key.category, -sum(len(c.runs) for c in g.cells.values()), g.key))
     study = Study({group.key: group for group in groups}, (), len(kept), tuple(kept), plan)
-    told += [*apart.problems(), *_missing_problems(study)]
-    told += [*troubles.of_cells(groups), *troubles.of_records(kept)]
-    return replace(study, problems=by_severity(told))
+    collected += [*apart.problems(), *_missing_problems(study)]
+    collected += [*troubles.of_cells(groups), *troubles.of_records(kept)]
+    return replace(study, problems=by_severity(collected))
 
 
 def _left_out(error: StoreError) -> Problem:
@@ -268,8 +270,8 @@ def run_of(record: RunRecord) -> Run:
 def _name_of(record: RunRecord) -> CellName:
     """Name the cell that a record is of, as plans do."""
     views = str(record.identity.get("views", NONE))
-    rest = (record.mode, record.subset, record.imbalance, views)
-    return record.task, _model_of(record), *rest
+    ways = (record.mode, record.subset, record.imbalance, views)
+    return record.task, _model_of(record), *ways
 
 
 def _model_of(record: RunRecord) -> str:
@@ -317,7 +319,7 @@ def _cell(key: GroupKey, task: str, model: str, runs: Sequence[Run], apart: trou
     for run in sorted(runs, key=lambda run: run.seed):
         settings[run.setting].append(run)
     most = max(map(len, settings.values()))
-    tied = sorted(setting for setting, found in settings.items() if len(found) == most)
+    tied = sorted(setting for setting, members in settings.items() if len(members) == most)
     reason, chosen = "the one of most seeds", tied[0]
     if len(tied) > 1 and len({_loss_of(settings[setting][0]) for setting in tied}) == 1:
         reason = "of those of most seeds the one of lowest validation loss"

@@ -49,7 +49,7 @@ def _compared_row(
 ) -> tuple[Entry, ...]:
     here = None if ours is None else score_of(ours.iqm, anchor_of(ours.cell))
     there = None if theirs is None else score_of(theirs.iqm, anchor_of(theirs.cell, THERE))
-    counts = [0 if one is None else len(one.cell.runs) for one in (ours, theirs)]
+    counts = [0 if result is None else len(result.cell.runs) for result in (ours, theirs)]
     runs = f"{counts[0]} and {counts[1]}"
     if ours is None or theirs is None:
         return task, model, here, there, None, runs, f"only {'there' if ours is None else 'here'}"
@@ -79,23 +79,25 @@ def published_table(analysis: Analysis) -> Table:
     tasks = {task for group in analysis.study.groups.values() for task in group.tasks}
     columns = ("where", "task", "model", "mode", "imbalance", "metric")
     rows: list[tuple[Entry, ...]] = []
-    for one in published():
-        if tasks and one.task not in tasks:
+    for number in published():
+        if tasks and number.task not in tasks:
             continue
         here = (
-            _mean_here(analysis, one) if one.model == MEAN_OF_MODELS else _best_here(analysis, one)
+            _mean_here(analysis, number)
+            if number.model == MEAN_OF_MODELS
+            else _best_here(analysis, number)
         )
         rows.append(
             (
-                one.table,
-                one.task,
-                one.model,
-                one.mode,
-                one.imbalance,
-                one.metric,
-                Score(one.value, digits=2),
+                number.table,
+                number.task,
+                number.model,
+                number.mode,
+                number.imbalance,
+                number.metric,
+                Score(number.value, digits=2),
                 *here,
-                one.note,
+                number.note,
             )
         )
     return Table(
@@ -112,40 +114,40 @@ def published_table(analysis: Analysis) -> Table:
     )
 
 
-def _best_here(analysis: Analysis, one: Published) -> tuple[Score | None, str]:
+def _best_here(analysis: Analysis, number: Published) -> tuple[Score | None, str]:
     """Give the best score here of what a published number measures, and its model."""
-    found = [pair for scores in _scores_here(analysis, one) for pair in scores.items()]
-    if not found:
+    candidates = [pair for scores in _scores_here(analysis, number) for pair in scores.items()]
+    if not candidates:
         return None, ""
-    sign = 1 if metric_is_up(one.metric) else -1
-    model, score = max(found, key=lambda pair: sign * pair[1].value)
+    sign = 1 if metric_is_up(number.metric) else -1
+    model, score = max(candidates, key=lambda pair: sign * pair[1].value)
     return score, model
 
 
-def _mean_here(analysis: Analysis, one: Published) -> tuple[Score | None, str]:
+def _mean_here(analysis: Analysis, number: Published) -> tuple[Score | None, str]:
     """Give the mean over the models of the group that has most, and how many these are."""
-    scores = max(_scores_here(analysis, one), key=len, default={})
+    scores = max(_scores_here(analysis, number), key=len, default={})
     if not scores:
         return None, ""
     mean = fmean(score.value for score in scores.values())
     return Score(mean), f"mean of {len(scores)} models: {', '.join(scores)}"
 
 
-def _scores_here(analysis: Analysis, one: Published) -> list[dict[str, Score]]:
+def _scores_here(analysis: Analysis, number: Published) -> list[dict[str, Score]]:
     """Measure every model of each group that was trained as a published one was, by its metric."""
     records = {record.run_id: record for record in analysis.study.records}
-    found = []
+    by_group = []
     for key, group in analysis.study.groups.items():
         scores: dict[str, Score] = {}
         for (task, model), cell in group.cells.items():
-            if task != one.task or not one.is_of(key):
+            if task != number.task or not number.is_of(key):
                 continue
             anchor = anchor_of(cell)
             measured = [records[run_id].scores for run_id in cell.run_ids]
-            if cell.metric == one.metric:
+            if cell.metric == number.metric:
                 scores[model] = score_of(analysis.summaries[key].tasks[task, model].iqm, anchor)
-            elif all(one.metric in of for of in measured):
-                value = aggregate.iqm([[of[one.metric]] for of in measured])
+            elif all(number.metric in of for of in measured):
+                value = aggregate.iqm([[of[number.metric]] for of in measured])
                 scores[model] = Score(float(value), anchor=anchor)
-        found.append(scores)
-    return found
+        by_group.append(scores)
+    return by_group

@@ -115,7 +115,9 @@ def _marked(table: Table) -> Table:
 def scores_table(group: Group, summary: Summary) -> Table:
     """Models x tasks: raw interquartile means with intervals."""
     better = {t: UP if metric_is_up(group.metrics[t]) else DOWN for t in group.tasks}
-    scores = {name: score_of(one.iqm, anchor_of(one.cell)) for name, one in summary.tasks.items()}
+    scores = {
+        name: score_of(result.iqm, anchor_of(result.cell)) for name, result in summary.tasks.items()
+    }
     named = ", ".join(f"{task}: {metric_label(group.metrics[task])}" for task in group.tasks)
     return _marked(
         Table(
@@ -172,15 +174,15 @@ def _comparisons_table(analysis: Analysis, key: GroupKey) -> Table:
     columns = ("first", "second", "P(first beats second)", "tasks", "pairs", "p", "p, Holm")
     rows: list[list[Entry]] = [
         [
-            Link(one.first, model_anchor(group, one.first)),
-            Link(one.second, model_anchor(group, one.second)),
-            score_of(one.probability),
-            len(one.tasks),
-            one.num_pairs,
-            _p_value(one.p_value),
-            _p_value(one.p_holm),
+            Link(pair.first, model_anchor(group, pair.first)),
+            Link(pair.second, model_anchor(group, pair.second)),
+            score_of(pair.probability),
+            len(pair.tasks),
+            pair.num_pairs,
+            _p_value(pair.p_value),
+            _p_value(pair.p_holm),
         ]
-        for one in analysis.comparisons[key]
+        for pair in analysis.comparisons[key]
     ]
     return Table(
         f"comparisons-{key.slug}",
@@ -266,13 +268,13 @@ def coverage_tables(analysis: Analysis) -> list[Table]:
 
     Entries lead to the cells, and rows are where what goes over tasks leads to.
     """
-    found = []
+    made = []
     for group in analysis.study.groups.values():
         entries: dict[tuple[str, str], Entry] = {
             name: Link(text, anchor_of(group.cells[name])) if name in group.cells else text
             for name, text in analysis.study.coverage(group.key).items()
         }
-        found.append(
+        made.append(
             Table(
                 coverage_name(group.key),
                 f"Coverage: {group.key.title}",
@@ -286,7 +288,7 @@ def coverage_tables(analysis: Analysis) -> list[Table]:
                 [model_anchor(group, model) for model in group.models],
             )
         )
-    return found
+    return made
 
 
 def coverage_name(key: GroupKey) -> str:
@@ -305,13 +307,13 @@ def missing_table(analysis: Analysis) -> Table:
     """List the runs that lack of those that there should be."""
     rows: list[tuple[Entry, ...]] = [
         (
-            one.key.title,
-            one.task,
-            one.model,
-            ", ".join(map(str, one.found)) or None,
-            ", ".join(map(str, one.seeds)),
+            gap.key.title,
+            gap.task,
+            gap.model,
+            ", ".join(map(str, gap.present)) or None,
+            ", ".join(map(str, gap.seeds)),
         )
-        for one in analysis.study.missing
+        for gap in analysis.study.missing
     ]
     plan = analysis.study.plan
     return Table(
@@ -361,15 +363,15 @@ def runs_table(analysis: Analysis, name: str = "runs") -> Table:
 
 def ranges_table(analysis: Analysis) -> Table:
     """List what each task's scores are normalised by, and in which families of groups."""
-    found: defaultdict[tuple[str, str, float, float], list[str]] = defaultdict(list)
+    by_range: defaultdict[tuple[str, str, float, float], list[str]] = defaultdict(list)
     for family, groups in analysis.families.items():
         ranges = analysis.ranges[family]
         for pair in sorted({pair for group in groups for pair in group.metrics.items()}):
             low, high = (ends.get(pair, math.nan) for ends in (ranges.low, ranges.high))
-            found[*pair, low, high].append(family.family_title)
+            by_range[*pair, low, high].append(family.family_title)
     rows: list[tuple[Entry, ...]] = [
         (task, ", ".join(families), metric_label(metric), Score(low), Score(high))
-        for (task, metric, low, high), families in sorted(found.items())
+        for (task, metric, low, high), families in sorted(by_range.items())
     ]
     return Table(
         "ranges",

@@ -74,9 +74,9 @@ def make_ensemble(
     if weights not in list(Weights):
         raise unknown_name("weighting", weights, list(Weights))
     opened = Store(store)
-    found = [find_run(run, Path(store)) for run in runs]
-    folders = {record.run_id: folder for record, folder in found}
-    records = sorted({r.run_id: r for r, _ in found}.values(), key=lambda r: r.run_id)
+    pairs = [find_run(run, Path(store)) for run in runs]
+    folders = {record.run_id: folder for record, folder in pairs}
+    records = sorted({r.run_id: r for r, _ in pairs}.values(), key=lambda r: r.run_id)
     for run_id_, folder in folders.items():
         if folder.resolve() != opened.folder(run_id_).resolve():
             raise ConfigError(
@@ -102,8 +102,8 @@ def make_ensemble(
         choices,
     )
     with opened.claim(new_id) as folder:
-        if (there := opened.find(new_id)) is not None:
-            return Outcome(there, was_done=True)
+        if (existing := opened.find(new_id)) is not None:
+            return Outcome(existing, was_done=True)
         tables = [opened.predictions(record.run_id) for record in records]
         splits = _splits(records, tables)
         combined, chosen = _combined(records, splits, Weights(weights))
@@ -140,7 +140,7 @@ def _check(records: Sequence[RunRecord]) -> None:
 
 def _splits(records: Sequence[RunRecord], tables: Sequence[pd.DataFrame]) -> dict[str, _Split]:
     """Gather what the runs predicted of the splits that all of them have."""
-    found = {}
+    splits = {}
     for name in records[0].metrics:
         if not all(name in record.metrics for record in records):
             continue
@@ -156,9 +156,9 @@ def _splits(records: Sequence[RunRecord], tables: Sequence[pd.DataFrame]) -> dic
                     "Run both again on the same data.",
                 )
         scores = np.stack([np.stack(list(part["scores"])).astype(np.float64) for part in parts])
-        told = [list(part["instrument"]) for part in parts if "instrument" in part]
-        found[name] = _Split(ids, targets, scores, told[0] if told else None)
-    return found
+        instruments = [list(part["instrument"]) for part in parts if "instrument" in part]
+        splits[name] = _Split(ids, targets, scores, instruments[0] if instruments else None)
+    return splits
 
 
 def _combined(
@@ -177,17 +177,17 @@ def _combined(
             "Name other runs, or leave --weights out.",
         )
     split = splits[fitted_to]
-    found = ensemble_weights.fit_weights(kind, split.scores, split.stacked)
+    fitted = ensemble_weights.fit_weights(kind, split.scores, split.stacked)
     combined = {
-        name: ensemble_weights.combine(kind, other.scores, found)
+        name: ensemble_weights.combine(kind, other.scores, fitted)
         if name != fitted_to
         else ensemble_weights.cross_fitted(
             kind, split.scores, split.stacked, split.instruments, folds or ensemble_weights.PARTS
         )
         for name, other in splits.items()
     }
-    told = {record.run_id: float(w) for record, w in zip(records, found, strict=True)}
-    return combined, {"chosen_by": f"log loss of {fitted_to}", "weights": told}
+    by_run = {record.run_id: float(w) for record, w in zip(records, fitted, strict=True)}
+    return combined, {"chosen_by": f"log loss of {fitted_to}", "weights": by_run}
 
 
 def _scored(
@@ -211,8 +211,8 @@ def _scored(
 
 
 def _common(records: Sequence[RunRecord], name: str) -> str:
-    found = {str(getattr(record, name)) for record in records}
-    return found.pop() if len(found) == 1 else MIXED
+    values = {str(getattr(record, name)) for record in records}
+    return values.pop() if len(values) == 1 else MIXED
 
 
 def _record(

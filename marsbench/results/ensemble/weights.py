@@ -57,19 +57,19 @@ def fit_weights(kind: Kind, scores: Scores, targets: NDArray[np.integer]) -> Sco
     wanted = _one_hot(targets, scores.shape[2])
 
     def loss(weights: Scores) -> tuple[float, Scores]:
-        found = _probabilities(kind, np.tensordot(weights, evidence, axes=1))
-        safe = np.clip(found, 1e-12, 1.0)
+        fitted = _probabilities(kind, np.tensordot(weights, evidence, axes=1))
+        safe = np.clip(fitted, 1e-12, 1.0)
         likelihood = wanted * np.log(safe)
         if kind is Kind.MULTILABEL:
-            likelihood += (1 - wanted) * np.log(np.clip(1 - found, 1e-12, 1.0))
-        gradient = np.tensordot(evidence, found - wanted, axes=2)
+            likelihood += (1 - wanted) * np.log(np.clip(1 - fitted, 1e-12, 1.0))
+        gradient = np.tensordot(evidence, fitted - wanted, axes=2)
         return -float(likelihood.sum()) / len(wanted), gradient / len(wanted)
 
     start = np.full(len(scores), 1 / len(scores))
     bounds = [(0.0, None)] * len(scores)
     options = {"maxiter": 1000, "ftol": 1e-12, "gtol": 1e-8}
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    return np.asarray(found.x, dtype=np.float64)
+    fitted = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    return np.asarray(fitted.x, dtype=np.float64)
 
 
 def cross_fitted(
@@ -108,8 +108,8 @@ def _evidence(kind: Kind, scores: Scores) -> Scores:
 def _probabilities(kind: Kind, evidence: Scores) -> Scores:
     from scipy.special import expit, softmax
 
-    found = expit(evidence) if kind is Kind.MULTILABEL else softmax(evidence, axis=1)
-    return np.asarray(found, dtype=np.float64)
+    probabilities = expit(evidence) if kind is Kind.MULTILABEL else softmax(evidence, axis=1)
+    return np.asarray(probabilities, dtype=np.float64)
 
 
 def _one_hot(targets: NDArray[np.integer], classes: int) -> Scores:

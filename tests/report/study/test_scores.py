@@ -230,7 +230,7 @@ def test_one_seed_and_one_model() -> None:
 def test_missing_runs() -> None:
     records = [r for r in whole() if (r.task, r.model, r.seed) != ("task_b", "y", 2)]
     study = study_of([r for r in records if (r.task, r.model) != ("task_a", "z")])
-    gaps = {(gap.task, gap.model): (gap.seeds, gap.found) for gap in study.missing}
+    gaps = {(gap.task, gap.model): (gap.seeds, gap.present) for gap in study.missing}
     assert gaps == {("task_a", "z"): ((0, 1, 2), ()), ("task_b", "y"): ((2,), (0, 1))}
     assert "4 runs lack" in told(study, Trouble.MISSING).message
 
@@ -258,7 +258,7 @@ def test_runs_that_a_plan_has() -> None:
         ("frozen", "oversample", "any"),
         ("scratch", "none", "any"),
     ]
-    assert (study.missing[0].seeds, study.missing[0].found) == ((7,), (0, 1))
+    assert (study.missing[0].seeds, study.missing[0].present) == ((7,), (0, 1))
     # Seed 2 of x counts for none that was asked for; of y nobody asked for any.
     assert study.coverage(FROZEN) == {("task_a", "x"): "2/3, 1 more", ("task_a", "y"): "3"}
     messages = [p.message for p in study.problems if p.trouble is Trouble.MISSING]

@@ -238,11 +238,11 @@ def _thinned(ticks: Mapping[float, str], room: float) -> dict[float, str]:
         ticks: Positions and labels.
         room: Least distance of two labels, as a share of the axis.
     """
-    whole = math.log(max(ticks) / min(ticks)) or 1.0
+    length = math.log(max(ticks) / min(ticks)) or 1.0
     kept: dict[float, str] = {}
     last = math.inf
     for place, text in sorted(ticks.items(), reverse=True):
-        at = math.log(place / min(ticks)) / whole
+        at = math.log(place / min(ticks)) / length
         kept[place] = text if last - at > room else ""
         last = at if kept[place] else last
     return kept
