@@ -52,7 +52,7 @@ def test_ways_are_compared_over_the_seeds_that_all_have() -> None:
     (ways,) = compared_ways(analysis_of(records))
     assert ways.seeds == (0, 1)
     (table,) = tables_of(records)
-    assert [row[:2] for row in table.rows] == [("none", 2), ("oversample", 2)]
+    assert [(row[0], row[1]) for row in table.rows] == [("none", 2), ("oversample", 2)]
     kept = table.rows[0][2]
     assert isinstance(kept, Score)
     assert kept.value == pytest.approx(0.8)  # without the worse seeds that one way alone has
