@@ -235,7 +235,7 @@ def test_curves_are_over_the_tasks_that_every_amount_has(analysis: Analysis) -> 
 
 
 def test_coverage_and_provenance(analysis: Analysis) -> None:
-    (coverage,) = (t for t in coverage_tables(analysis) if t.keys == (FROZEN,))
+    (coverage,) = (t for t in coverage_tables(analysis) if t.keys == [FROZEN])
     rows = {row[0]: tuple(map(str, row[1:])) for row in coverage.rows}
     assert rows["resnet101"] == ("4/4", "3/4", "4/4")
     assert rows["squeezenet1_1"] == ("0/4", "4/4", "4/4")
