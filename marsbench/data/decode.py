@@ -3,6 +3,7 @@
 import io
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from marsbench.base.errors import DataError, some
-from marsbench.data import tiff
+from marsbench.data import raster
 from marsbench.data.rows import Pixels, Raw
 from marsbench.tasks.spec import BACKGROUND, Decode, TaskSpec, normalise
 
@@ -56,6 +57,8 @@ def image(raw: Raw, channels: int) -> NDArray[np.uint8]:
         return _to_channels(raw.image.astype(np.uint8, copy=False), channels, raw.where)
     if not raw.image:
         raise DataError(f"{raw.where} is empty (0 bytes).", "Unpack the data again.")
+    if raster.format_of(raw.image):
+        return _to_channels(_of_raster(raw.image, raw), channels, raw.where)
     try:
         with Image.open(io.BytesIO(raw.image)) as opened:
             _check_claim(opened, raw.image, raw.where)
@@ -77,6 +80,24 @@ def image(raw: Raw, channels: int) -> NDArray[np.uint8]:
     except _DAMAGE as error:
         raise DataError(f"{raw.where} is damaged: {error}.", "Unpack the data again.") from error
     return _to_channels(pixels if pixels.ndim == 3 else pixels[:, :, None], channels, raw.where)
+
+
+def _of_raster(encoded: bytes, raw: Raw) -> NDArray[np.uint8]:
+    """Pixels of a TIFF, JPEG 2000, PDS or ISIS image; deeper ones are stretched to 8 bits."""
+    file = raster.open_raster(encoded, raw.where, raw.path)
+    values, bands = file.pixels[:, :], range(file.colors)
+    if file.alpha is not None:
+        opaque = 255 if values.dtype == np.uint8 else values[:, :, file.alpha].max()
+        if values[:, :, file.alpha].min() < opaque:
+            raise DataError(
+                f"{raw.where} has transparent pixels, whose colour is undefined.",
+                "Save the image without an alpha band.",
+            )
+    if values.dtype == np.uint8:
+        return values[:, :, : file.colors]
+    scaled = raster.stretch(values[:, :, : file.colors], file.limits(bands))
+    scaled[~file.valid(values, bands)] = 0
+    return np.round(255 * scaled).astype(np.uint8)
 
 
 def _to_channels(pixels: NDArray[np.uint8], channels: int, where: str) -> NDArray[np.uint8]:
@@ -122,21 +143,21 @@ def _size(pixels: NDArray[np.uint8]) -> str:
     return f"{pixels.shape[0]} x {pixels.shape[1]}"
 
 
-def image_size(image: bytes | Pixels, where: str) -> tuple[int, int]:
+def image_size(image: bytes | Pixels, where: str, path: Path | None = None) -> tuple[int, int]:
     """Height and width of an image in pixels; its pixels are not read.
 
     Args:
         image: Encoded image, or pixels of shape (H, W, C).
-        where: What to call it.
+        where: Name in error messages.
+        path: Its file, beside which the data file of a label is looked for.
 
     Raises:
         DataError: If it is not an image.
     """
     if isinstance(image, np.ndarray):
         return image.shape[0], image.shape[1]
-    if image[:4] in tiff.SIGNATURES:
-        # PIL takes the bands of some TIFFs for their width.
-        return tiff.size(image, where)
+    if raster.format_of(image):
+        return raster.size(image, where, path)
     try:
         with Image.open(io.BytesIO(image)) as opened:
             return opened.height, opened.width
@@ -163,9 +184,9 @@ def mask(raw: Raw, num_classes: int) -> NDArray[np.uint8]:
     if raw.mask is None:
         raise DataError(f"{raw.where} has no mask.", "Unpack the data again.")
     where = raw.mask.where
-    found = raw.mask.image
-    values = found if isinstance(found, np.ndarray) else _values(found, where)
-    if values.ndim == 3 and (values == values[:, :, :1]).all():
+    stored = raw.mask.image
+    values = stored if isinstance(stored, np.ndarray) else _values(stored, where, raw.mask.path)
+    if values.ndim == 3 and (values.shape[2] == 1 or (values == values[:, :, :1]).all()):
         values = values[:, :, 0]
     if values.ndim != 2:
         raise DataError(
@@ -193,12 +214,12 @@ def mask(raw: Raw, num_classes: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(values, dtype=np.uint8)
 
 
-def _values(encoded: bytes, where: str) -> NDArray[Any]:
+def _values(encoded: bytes, where: str, path: Path | None) -> NDArray[Any]:
     """Numbers of a mask file as they stand in it, of shape (H, W) or (H, W, bands)."""
     if not encoded:
         raise DataError(f"{where} is empty (0 bytes).", "Unpack the data again.")
-    if encoded[:4] in tiff.SIGNATURES:
-        return tiff.numbers(encoded, where)
+    if raster.format_of(encoded):
+        return raster.numbers(encoded, where, path)
     try:
         with Image.open(io.BytesIO(encoded)) as opened:
             if opened.format in ("JPEG", "MPO") or _is_lossy_webp(encoded):
@@ -242,7 +263,7 @@ def _is_lossy_webp(encoded: bytes) -> bool:
 
 def _check_claim(opened: Image.Image, encoded: bytes, where: str) -> None:
     # Four bytes are the most that PIL has for a pixel.
-    tiff.check_claim(4 * opened.width * opened.height, encoded, where)
+    raster.check_claim(4 * opened.width * opened.height, len(encoded), where)
 
 
 def is_negative(spec: TaskSpec, raw: Raw) -> bool:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,6 +66,7 @@ class Raw:
         boxes: The boxes of a detection task, none of them in an image without; None elsewhere.
         meta: What else the data say of the sample, such as its region.
         spectrum: A measurement that a generator made; `image` is then empty.
+        path: File of the image, beside which the data file of its label is.
     """
 
     image: bytes | Pixels
@@ -74,6 +76,7 @@ class Raw:
     boxes: Boxes | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     spectrum: Spectrum | None = None
+    path: Path | None = None
 
 
 class Source(Protocol):

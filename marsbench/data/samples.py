@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from marsbench.base.errors import DataError
 from marsbench.config.schema import Bands
-from marsbench.data import decode, tiff
+from marsbench.data import decode, raster
 from marsbench.data.rows import Pixels, Raw
 from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.spec import Decode, TaskSpec
@@ -116,11 +116,12 @@ def clipped(boxes: Boxes, size: tuple[int, int]) -> tuple[Boxes, int]:
 
 def _bands(spec: TaskSpec, raw: Raw, bands: Bands) -> Pixels:
     """Read an image of more than three bands, or its colours, in [0, 1]."""
-    values = raw.image if isinstance(raw.image, np.ndarray) else tiff.numbers(raw.image, raw.where)
-    if values.ndim != 3 or values.shape[2] != spec.channels:
-        found = values.shape[2] if values.ndim == 3 else 1
+    values = raw.image
+    if not isinstance(values, np.ndarray):
+        values = raster.numbers(values, raw.where, raw.path)
+    if values.shape[2] != spec.channels:
         raise DataError(
-            f"{raw.where} has {found} band(s), where the task has {spec.channels}.",
+            f"{raw.where} has {values.shape[2]} band(s), where the task has {spec.channels}.",
             "Correct the image, or channels in a task of your own.",
         )
     if bands is Bands.RGB and spec.rgb_bands is not None:

@@ -216,7 +216,7 @@ class Resolver:
         """Read the larger side of the first train image, in pixels."""
         if id(source) not in self._sides:
             raw = source.read("train", 0)
-            self._sides[id(source)] = max(image_size(raw.image, raw.where))
+            self._sides[id(source)] = max(image_size(raw.image, raw.where, raw.path))
         return self._sides[id(source)]
 
     def file_digest(self, path: str) -> str:

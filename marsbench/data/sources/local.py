@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from marsbench.base.errors import DataError, some
 from marsbench.config.schema import SourceName, Subset
-from marsbench.data import decode
+from marsbench.data import decode, raster
 from marsbench.data.boxes import files as box_files
 from marsbench.data.boxes.forms import BoxFormat, Size, cross_check, spellings
 from marsbench.data.rows import Raw, Rows, class_order, code_notes
@@ -164,6 +164,11 @@ class LocalSource:
                     continue
                 fingerprint.update(f"{file}\t{info.st_size}\t{info.st_mtime_ns}\n".encode())
                 content.update(f"{split}\t{sample_id}\t{label}\t{info.st_size}\n".encode())
+            with collecting(problems):
+                if (pixels := raster.companion(Path(own[0]))) is not None:
+                    stat = pixels.stat()
+                    fingerprint.update(f"{pixels}\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode())
+                    content.update(f"{split}\t{pixels.name}\t{stat.st_size}\n".encode())
         with collecting(problems):
             if shared:
                 raise DataError(
@@ -231,11 +236,13 @@ class LocalSource:
         first, *others = self.files(split, index)
         sample_id = self._rows[split].sample_ids[index]
         meta = self._meta.get(split, {}).get(sample_id, {})
-        raw = Raw(read_bytes(first), str(first), meta=meta)
+        raw = Raw(read_bytes(first), str(first), meta=meta, path=first)
         if self.spec.decode is Decode.IMAGE_BOXES:
-            size = decode.image_size(raw.image, raw.where)
+            size = decode.image_size(raw.image, raw.where, raw.path)
             return replace(raw, boxes=self.boxes(split, index, size))
-        second = Raw(read_bytes(others[0]), str(others[0])) if others else None
+        second = None
+        if others:
+            second = Raw(read_bytes(others[0]), str(others[0]), path=others[0])
         if self.spec.decode is Decode.IMAGE_MASK:
             return replace(raw, mask=second)
         return replace(raw, after=second)

@@ -17,7 +17,7 @@ from PIL import Image
 from marsbench.base.errors import ConfigError, DataError
 from marsbench.base.progress import track
 from marsbench.config.schema import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, Subset, parse_subset
-from marsbench.data import decode, tiff
+from marsbench.data import decode, raster
 from marsbench.data.boxes.files import coco_text, voc_text, yolo_text
 from marsbench.data.boxes.forms import BoxFormat, Size
 from marsbench.data.rows import Pixels, Raw, Rows, Source
@@ -40,7 +40,7 @@ from marsbench.tasks.spec import BACKGROUND, Decode, TaskSpec, normalise
 _SIGNATURES = {
     b"\x89PNG": ".png",
     b"\xff\xd8\xff": ".jpg",
-    **dict.fromkeys(tiff.SIGNATURES, ".tif"),
+    **dict.fromkeys(raster.TIFF, ".tif"),
 }
 _SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".gif", ".webp"),
@@ -240,7 +240,7 @@ def _write_boxes(
 ) -> tuple[str, Size, Boxes]:
     """Write the label files of one image, and return its entry of the COCO file."""
     boxes = needed(raw.boxes, raw, "boxes")
-    size = decode.image_size(raw.image, raw.where)
+    size = decode.image_size(raw.image, raw.where, raw.path)
     texts = {
         BoxFormat.YOLO: yolo_text(boxes, size),
         BoxFormat.VOC: voc_text(boxes, size, class_names, name, spec.channels),
@@ -253,6 +253,10 @@ def _write_boxes(
 
 def _encoded(raw: Raw) -> bytes:
     if not isinstance(raw.image, np.ndarray):
+        if raw.path is not None and raster.companion(raw.path) is not None:
+            raise DataError(
+                f"{raw.where} is a label; its pixels are in another file.", "Save it as a TIFF."
+            )
         return raw.image
     file = io.BytesIO()
     if _is_picture(raw.image):

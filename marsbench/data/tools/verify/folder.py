@@ -191,11 +191,11 @@ def _problems_apart(source: LocalSource, split: str, index: int) -> list[DataErr
     pixels: Pixels | None = None
     if image.exists():
         with collecting(problems):
-            pixels = decode_pixels(spec, Raw(read_bytes(image), str(image)), Bands.ALL)
+            pixels = decode_pixels(spec, Raw(read_bytes(image), str(image), path=image), Bands.ALL)
     if spec.decode is Decode.IMAGE_MASK:
         for path in filter(Path.exists, others):
             with collecting(problems):
-                mask = Raw(read_bytes(path), str(path))
+                mask = Raw(read_bytes(path), str(path), path=path)
                 decode.mask(Raw(b"", str(image), mask=mask), len(spec.classes))
     elif pixels is not None:
         source.boxes(split, index, (pixels.shape[0], pixels.shape[1]), problems)

@@ -1,0 +1,116 @@
+"""Places of images on the map, and GeoTIFFs that carry them."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from affine import Affine
+    from rasterio.control import GroundControlPoint
+    from rasterio.crs import CRS
+
+OPTIONS = {
+    "GDAL_CACHEMAX": 256,  # MB of decoded blocks, for all files together
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_PAM_ENABLED": "NO",
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
+}
+"""Settings of GDAL: bounded memory, no files beside an image, no network."""
+
+
+@dataclass(frozen=True)
+class Georeference:
+    """Place of an image on the map.
+
+    Attributes:
+        crs: Coordinate reference system; None if the file has none.
+        transform: From column and row to map coordinates, counted from the image's corner; None
+            if the file has none.
+        gcps: Ground control points.
+    """
+
+    crs: "CRS | None"
+    transform: "Affine | None"
+    gcps: "tuple[GroundControlPoint, ...]" = ()
+
+    def bounds(self, box: Sequence[float]) -> list[float] | None:
+        """Bounds of a box in map coordinates.
+
+        Args:
+            box: Left, top, right and bottom in pixels.
+
+        Returns:
+            xmin, ymin, xmax and ymax; None without a transform.
+        """
+        if self.transform is None:
+            return None
+        left, top, right, bottom = box
+        corners = [(x, y, 1.0) for x in (left, right) for y in (top, bottom)]
+        on_map = np.array(corners) @ np.array(self.transform[:6]).reshape(2, 3).T
+        return [*on_map.min(axis=0).tolist(), *on_map.max(axis=0).tolist()]
+
+    def decimated(self, step: int) -> "Georeference":
+        """Georeference of every `step`-th row and column."""
+        from affine import Affine
+        from rasterio.control import GroundControlPoint
+
+        transform = None if self.transform is None else self.transform * Affine.scale(step)
+        gcps = [
+            GroundControlPoint(p.row / step, p.col / step, p.x, p.y, p.z, p.id, p.info)
+            for p in self.gcps
+        ]
+        return Georeference(self.crs, transform, tuple(gcps))
+
+
+def read_georeference(dataset: Any) -> Georeference | None:
+    """Read the place of a data set of rasterio; None without one."""
+    gcps, crs = dataset.gcps
+    transform = None if dataset.transform.is_identity else dataset.transform
+    crs = dataset.crs or crs
+    if crs is None and transform is None and not gcps:
+        return None
+    return Georeference(crs, transform, tuple(gcps))
+
+
+@contextlib.contextmanager
+def create(
+    path: Path, size: tuple[int, int], bands: int, geo: Georeference, nodata: int | None = None
+) -> Iterator[Any]:
+    """Create a GeoTIFF of 8 bits; yields rasterio's writer.
+
+    Args:
+        path: File to write.
+        size: Height and width.
+        bands: Number of bands; three are red, green and blue.
+        geo: Place on the map.
+        nodata: Number of empty pixels.
+
+    Raises:
+        OSError: If the disk does not take it.
+    """
+    import rasterio
+
+    height, width = size
+    options = {"crs": geo.crs} if not geo.gcps else {"crs": geo.crs, "gcps": list(geo.gcps)}
+    with (
+        rasterio.Env(**OPTIONS),
+        rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            height=height,
+            width=width,
+            count=bands,
+            dtype="uint8",
+            nodata=nodata,
+            transform=geo.transform,
+            compress="deflate",
+            bigtiff="if_safer",
+            **options,
+        ) as writer,
+    ):
+        yield writer

@@ -1,0 +1,122 @@
+"""Labels of PDS3, PDS4 and ISIS3 images: the data file of an image, and its first byte."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from marsbench.base.errors import DataError
+
+_PDS3 = re.compile(
+    rb"""^\s*\^(?:\w*IMAGE|\w*QUBE)\s*=\s*\(?\s*(?:"(?P<file>[^"]+)"\s*,?)?\s*"""
+    rb"(?P<start>\d+)?\s*(?P<unit><BYTES>)?",
+    re.M,
+)
+_RECORD = re.compile(rb"^\s*RECORD_BYTES\s*=\s*(\d+)", re.M)
+_CORE, _START = re.compile(rb"\^Core\s*=\s*(\S+)"), re.compile(rb"StartByte\s*=\s*(\d+)")
+_FILE = re.compile(rb"<(?:\w+:)?file_name>\s*([^<]+?)\s*</")
+_OFFSET = re.compile(rb"<(?:\w+:)?Array_\w+>.*?<(?:\w+:)?offset[^>]*>\s*(\d+)", re.S)
+_OTHER_FILE = re.compile(rb"COMPRESSED_FILE|^\s*Format\s*=\s*\"?(?:GeoTIFF|JP2)", re.M | re.I)
+"""Statements of labels whose pixels are in a file of another format."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """Place of an image's pixels.
+
+    Attributes:
+        file: Name of the data file; None if pixels and label share a file.
+        start: First byte of the pixels.
+    """
+
+    file: str | None
+    start: int = 0
+
+
+def read_label(text: bytes, driver: str, where: str) -> Label:
+    """Find the pixels that a label describes.
+
+    Args:
+        text: The label, or the start of a file that begins with it.
+        driver: PDS, PDS4 or ISIS3.
+        where: Name of the label in error messages.
+
+    Raises:
+        DataError: If the pixels are in a file of another format or another folder.
+    """
+    if _OTHER_FILE.search(text):
+        raise DataError(
+            f"{where} describes an image in a file of another format.",
+            "Give that file (.jp2, .tif) in place of the label.",
+        )
+    name, start = _PARSERS[driver](text)
+    if name is not None and (not name.strip(".") or set(name) & set("/\\:")):
+        raise DataError(
+            f"{where} refers to {name!r}; expected a file in the folder of the label.",
+            "Put both into one folder and correct the label.",
+        )
+    return Label(name, start)
+
+
+def _pds3(text: bytes) -> tuple[str | None, int]:
+    found = _PDS3.search(text)
+    if found is None:
+        return None, 0
+    start = max(int(found["start"] or 1) - 1, 0)
+    if found["unit"] is None:
+        record = _RECORD.search(text)
+        start *= int(record[1]) if record else 1
+    return _text(found["file"]), start
+
+
+def _pds4(text: bytes) -> tuple[str | None, int]:
+    name, offset = _FILE.search(text), _OFFSET.search(text)
+    return _text(name[1] if name else None), int(offset[1]) if offset else 0
+
+
+def _isis3(text: bytes) -> tuple[str | None, int]:
+    name, start = _CORE.search(text), _START.search(text)
+    return _text(name[1].strip(b'"') if name else None), int(start[1]) - 1 if start else 0
+
+
+_PARSERS = {"PDS": _pds3, "PDS4": _pds4, "ISIS3": _isis3}
+
+
+def _text(name: bytes | None) -> str | None:
+    return None if name is None else name.decode("utf-8", "surrogateescape")
+
+
+def data_file(label: Label, path: Path) -> Path:
+    """Path of a label's pixels; names match in any case, as on the archive's disks.
+
+    Raises:
+        DataError: If the data file is missing.
+    """
+    if label.file is None:
+        return path
+    beside = path.with_name(label.file)
+    if not beside.exists():
+        wanted = label.file.casefold()
+        same = sorted(p for p in path.parent.iterdir() if p.name.casefold() == wanted)
+        if not same:
+            raise DataError(
+                f"{path} describes {label.file}, which is missing.",
+                "Put the data file into the folder of its label.",
+            )
+        beside = same[0]
+    return beside
+
+
+def check_folder(files: Sequence[str], path: Path) -> None:
+    """Check that a data set's files are all in the folder of one of them.
+
+    Raises:
+        DataError: If one is elsewhere.
+    """
+    folder = path.absolute().parent
+    for file in files:
+        if Path(file).parent != folder:
+            raise DataError(
+                f"{path} refers to {file}; expected a file in its own folder.",
+                "Put both into one folder and correct the label.",
+            )
