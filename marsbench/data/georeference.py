@@ -1,6 +1,8 @@
 """Places of images on the map, and GeoTIFFs that carry them."""
 
 import contextlib
+import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
     from affine import Affine
     from rasterio.control import GroundControlPoint
     from rasterio.crs import CRS
+
+_opening = threading.Lock()
+"""Held while a file is opened: filters of warnings belong to the process."""
 
 OPTIONS = {
     "GDAL_CACHEMAX": 256,  # MB of decoded blocks, for all files together
@@ -58,7 +63,10 @@ class Georeference:
         from affine import Affine
         from rasterio.control import GroundControlPoint
 
-        transform = None if self.transform is None else self.transform * Affine.scale(step)
+        transform = self.transform
+        if transform is not None:
+            a, b, c, d, e, f = transform[:6]
+            transform = Affine(a * step, b * step, c, d * step, e * step, f)
         gcps = [
             GroundControlPoint(p.row / step, p.col / step, p.x, p.y, p.z, p.id, p.info)
             for p in self.gcps
@@ -74,6 +82,16 @@ def read_georeference(dataset: Any) -> Georeference | None:
     if crs is None and transform is None and not gcps:
         return None
     return Georeference(crs, transform, tuple(gcps))
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Let images without a place be opened or created without rasterio's warning of it."""
+    from rasterio.errors import NotGeoreferencedWarning
+
+    with _opening, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
 
 
 @contextlib.contextmanager
@@ -93,24 +111,33 @@ def create(
         OSError: If the disk does not take it.
     """
     import rasterio
+    from rasterio._err import CPLE_BaseError
 
     height, width = size
-    options = {"crs": geo.crs} if not geo.gcps else {"crs": geo.crs, "gcps": list(geo.gcps)}
-    with (
-        rasterio.Env(**OPTIONS),
-        rasterio.open(
-            path,
-            "w",
-            driver="GTiff",
-            height=height,
-            width=width,
-            count=bands,
-            dtype="uint8",
-            nodata=nodata,
-            transform=geo.transform,
-            compress="deflate",
-            bigtiff="if_safer",
-            **options,
-        ) as writer,
-    ):
-        yield writer
+    profile = {
+        "driver": "GTiff",
+        "height": height,
+        "width": width,
+        "count": bands,
+        "dtype": "uint8",
+        "nodata": nodata,
+        "crs": geo.crs,
+        "transform": geo.transform,
+        "compress": "deflate",
+        "bigtiff": "if_safer",
+    }
+    if geo.gcps:
+        profile["gcps"] = list(geo.gcps)
+    try:
+        with rasterio.Env(**OPTIONS):
+            with quietly():
+                writer = rasterio.open(path, "w", **profile)
+            with writer:
+                yield writer
+            # Closing does not tell of a disk that is full: the last row then lacks.
+            with quietly():
+                written = rasterio.open(path)
+            with written:
+                written.read(window=((height - 1, height), (0, width)))
+    except CPLE_BaseError as error:  # GDAL's own, where rasterio makes no OSError of it
+        raise OSError(str(error)) from error

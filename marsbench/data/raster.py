@@ -9,8 +9,6 @@ import contextlib
 import io
 import math
 import re
-import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +19,7 @@ from numpy.typing import NDArray
 
 from marsbench.base.errors import DataError
 from marsbench.data import pds
-from marsbench.data.georeference import OPTIONS, Georeference, read_georeference
+from marsbench.data.georeference import OPTIONS, Georeference, quietly, read_georeference
 
 if TYPE_CHECKING:
     import tifffile
@@ -43,9 +41,6 @@ _CHUNK = 32 << 20
 
 _SAMPLED = 4_000_000
 """Pixels that percentiles are taken of; of larger images every so many-th row and column."""
-
-_opening = threading.Lock()
-"""Held while a file is opened: filters of warnings belong to the process."""
 
 
 class Format(NamedTuple):
@@ -76,7 +71,8 @@ FORMATS = (
     Format("PDS", (".img", ".lbl"), re.compile(rb"(?s:.{,256})PDS_VERSION_ID\s*="), True),
 )
 
-SUFFIXES = tuple(dict.fromkeys(suffix for form in FORMATS for suffix in form.suffixes))
+LABEL_SUFFIXES = tuple(s for form in FORMATS if form.is_labelled for s in form.suffixes)
+"""Suffixes of labels, and of other files: the content decides."""
 
 
 def format_of(start: bytes) -> Format | None:
@@ -111,7 +107,7 @@ def is_raster(path: Path) -> bool:
 
 def companion(path: Path) -> Path | None:
     """Data file of a detached label; None for files that hold their own pixels."""
-    if path.suffix.lower() not in _LABEL_SUFFIXES or not path.is_file():
+    if path.suffix.lower() not in LABEL_SUFFIXES or not path.is_file():
         return None
     start = start_of(path)
     form = format_of(start)
@@ -119,9 +115,6 @@ def companion(path: Path) -> Path | None:
         return None
     file = pds.data_file(pds.read_label(start, form.driver, str(path)), path)
     return None if file == path else file
-
-
-_LABEL_SUFFIXES = tuple(s for form in FORMATS if form.is_labelled for s in form.suffixes)
 
 
 @dataclass(frozen=True)
@@ -239,7 +232,7 @@ def numbers(encoded: bytes, where: str, path: Path | None = None) -> NDArray[Any
     with _gdal(where), dataset:
         if _is_stack(dataset):
             return _stacked(encoded, where)
-        return np.moveaxis(dataset.read(), 0, 2)
+        return np.asarray(np.moveaxis(dataset.read(), 0, 2))
 
 
 def size(encoded: bytes, where: str, path: Path | None = None) -> tuple[int, int]:
@@ -287,7 +280,6 @@ def _gdal(where: str) -> Iterator[None]:
 def _open(source: Path | bytes, where: str, path: Path | None) -> Any:
     """Open a data set with the driver of its format, and compare its size with its files'."""
     import rasterio
-    from rasterio.errors import NotGeoreferencedWarning
 
     start = start_of(source) if isinstance(source, Path) else source[:_START]
     form = format_of(start)
@@ -305,8 +297,7 @@ def _open(source: Path | bytes, where: str, path: Path | None) -> Any:
                 raise DataError(f"{where} is a label without its data file.", "Save it as a TIFF.")
             source, held = own, pds.data_file(label, own).stat().st_size
     with _gdal(where):
-        with _opening, warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with quietly():
             content = source.absolute() if isinstance(source, Path) else io.BytesIO(source)
             dataset = rasterio.open(content, driver=form.driver, sharing=False)
         if own is not None and isinstance(source, Path):
@@ -361,7 +352,7 @@ class Windows:
         height, width = rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0]
         window = Window(columns[0], rows[0], width, height)
         with _gdal(self._where):
-            values = np.moveaxis(self._dataset.read(window=window), 0, 2)
+            values: NDArray[Any] = np.moveaxis(self._dataset.read(window=window), 0, 2)
         values = values[:: rows.step, :: columns.step]
         return values if self.lut is None else self.lut[values[:, :, 0]]
 
@@ -395,7 +386,8 @@ def _is_stack(dataset: Any) -> bool:
     text = dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", "")
     shape = re.match(r'\{"shape": \[([\d, ]+)\]', text)
     pixels = math.prod(map(int, shape[1].split(","))) if shape else 0
-    return bool(dataset.subdatasets) or pixels > dataset.width * dataset.height * dataset.count
+    # Listing the pages takes long where there are many.
+    return pixels > dataset.width * dataset.height * dataset.count or bool(dataset.subdatasets)
 
 
 def _stacked(source: Path | bytes, where: str) -> NDArray[Any]:

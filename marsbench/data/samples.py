@@ -116,8 +116,8 @@ def clipped(boxes: Boxes, size: tuple[int, int]) -> tuple[Boxes, int]:
 
 def _bands(spec: TaskSpec, raw: Raw, bands: Bands) -> Pixels:
     """Read an image of more than three bands, or its colours, in [0, 1]."""
-    values = raw.image
-    if not isinstance(values, np.ndarray):
+    values: NDArray[Any] | bytes = raw.image
+    if isinstance(values, bytes):
         values = raster.numbers(values, raw.where, raw.path)
     if values.shape[2] != spec.channels:
         raise DataError(

@@ -1,10 +1,10 @@
 """New images: found, opened without copying them, and handed out part by part in [0, 1]."""
 
 import contextlib
-import os
+import math
 import threading
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +14,36 @@ from PIL import Image, UnidentifiedImageError
 
 from marsbench.base.errors import DataError
 from marsbench.config.schema import Bands
-from marsbench.data import decode, tiff
+from marsbench.data import decode
+from marsbench.data.georeference import Georeference
+from marsbench.data.raster import (
+    FORMATS,
+    LABEL_SUFFIXES,
+    PERCENTILES,
+    Raster,
+    check_claim,
+    format_of,
+    is_raster,
+    open_raster,
+    start_of,
+    stretch,
+)
 from marsbench.data.rows import Pixels
 from marsbench.data.samples import SMALLEST
 from marsbench.data.sources.annotations import AFTER, BEFORE, second_of_pair
-from marsbench.predict.geo import Georeference, read_georeference, read_nodata
 from marsbench.tasks.spec import Decode, TaskSpec
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".gif", ".webp")
-"""What files of a folder are images; a file that is named is opened whatever it is called."""
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp"),
+    *(suffix for form in FORMATS for suffix in form.suffixes),
+)
+"""Files of a folder that may be images; a file that is named is opened whatever its suffix."""
 
-PERCENTILES = (0.5, 99.5)
-"""Of images deeper than 8 bits: what becomes 0 and 1."""
-
-_SAMPLED = 4_000_000
-"""Numbers that percentiles are taken of; of larger images every so many-th row and column."""
-
-_IN_MEMORY = 256 << 20
-"""Bytes of pixels above which a TIFF that has to be unpacked is unpacked to a temporary file."""
+_IN_MEMORY = 64 << 20
+"""Pixels above which an image seen as a whole is reduced while it is read."""
 
 _ROWS = 1024
 """Rows looked at together where a whole image has to be."""
-
-_EXTRA_SAMPLES = 338
-_ALPHA = (1, 2)
-"""Number of the TIFF tag that says what bands beyond the colours are, and its values for alpha."""
 
 _pil_limit = threading.Lock()
 
@@ -98,6 +103,9 @@ def _images_of(folder: Path, skip: Path) -> Iterator[Path]:
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if hidden or path.suffix.lower() not in SUFFIXES or not path.is_file():
             continue
+        # Texts such as boxes, and data files that a label beside them describes.
+        if path.suffix.lower() in LABEL_SUFFIXES and not is_raster(path):
+            continue
         if not path.resolve().is_relative_to(skip):
             yield path
 
@@ -107,92 +115,90 @@ class Picture:
     """An opened image.
 
     Attributes:
-        stored: Pixels as they stand in the file, (H, W, bands), perhaps still on disk.
-        bands: Which of the bands the model sees.
+        raster: The image as it stands in the file, perhaps still on disk.
+        bands: Bands that the model sees.
         repeated: How often a grey band is repeated.
-        scaled: Numbers that become 0 and 1; None where pixels are of 8 bits, or in [0, 1] already.
-        alpha: Band that is 0 where there is no image; None without one.
-        nodata: Number of pixels that hold nothing; None without one.
-        geo: Where the image lies; None where the file does not say.
-        note: How its numbers were made, where it was made of several files.
+        limits: Numbers that become 0 and 1; None for 8 bits, or numbers already in [0, 1].
+        note: Scaling, of an image made of several files.
     """
 
-    stored: NDArray[Any]
+    raster: Raster
     bands: tuple[int, ...]
     repeated: int = 1
-    scaled: tuple[float, float] | None = None
-    alpha: int | None = None
-    nodata: float | None = None
-    geo: Georeference | None = None
+    limits: tuple[float, float] | None = None
     note: str | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return self.stored.shape[0], self.stored.shape[1]
+        return self.raster.pixels.shape[0], self.raster.pixels.shape[1]
+
+    @property
+    def geo(self) -> Georeference | None:
+        """Place on the map; None without one."""
+        return self.raster.geo
 
     @property
     def scaling(self) -> str:
         """How numbers of the file became the model's, for people."""
         if self.note is not None:
             return self.note
-        if self.scaled is not None:
-            low, high = self.scaled
+        if self.limits is not None:
+            low, high = self.limits
             return f"percentiles {PERCENTILES[0]} to {PERCENTILES[1]}: {low:g} to {high:g}"
-        return "8 bits" if self.stored.dtype == np.uint8 else "0 to 1 as stored"
+        return "8 bits" if self.raster.pixels.dtype == np.uint8 else "0 to 1 as stored"
 
     @property
     def has_gaps(self) -> bool:
-        """Whether some pixels may hold nothing."""
-        has_value = self.alpha is not None or self.nodata is not None
-        return has_value or self.stored.dtype.kind == "f"
+        """Whether pixels may be empty."""
+        return self.raster.has_gaps
 
     def part(self, rows: slice, columns: slice) -> Pixels:
-        """Pixels of a part, (h, w, C): uint8, or float32 in [0, 1], zero where nothing is."""
-        return self._finished(self.stored[rows, columns])
+        """Pixels of a part, (h, w, C): uint8, or float32 in [0, 1], zero where empty."""
+        return self._finished(self.raster.pixels[rows, columns])
 
     def valid(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
-        """Tell which pixels of a part hold something, (h, w)."""
-        return self._valid(self.stored[rows, columns])
-
-    def _valid(self, values: NDArray[Any]) -> NDArray[np.bool_]:
-        valid = np.ones(values.shape[:2], dtype=np.bool_)
-        if self.alpha is not None:
-            valid &= values[:, :, self.alpha] > 0
-        chosen = values[:, :, list(self.bands)]
-        if chosen.dtype.kind == "f":
-            valid &= np.isfinite(chosen).all(axis=2)
-        if self.nodata is not None and not np.isnan(self.nodata):
-            valid &= ~_is_nodata(chosen, self.nodata).all(axis=2)
-        return valid
+        """Mask of the pixels of a part that are not empty, (h, w)."""
+        return self.raster.valid(self.raster.pixels[rows, columns], self.bands)
 
     def preview(self, longest: int) -> NDArray[np.uint8]:
-        """Show the image with every so many-th pixel, at most ``longest`` a side; (h, w, 3)."""
+        """Every so many-th pixel, at most `longest` a side, (h, w, 3)."""
         step = -(-max(self.size) // longest)
-        pixels = self._finished(self.stored[::step, ::step])
+        pixels = self.part(slice(None, None, step), slice(None, None, step))
         if pixels.dtype != np.uint8:
             pixels = np.round(pixels * 255).astype(np.uint8)
         shown = [0, 1, 2] if pixels.shape[2] >= 3 else [0, 0, 0]
         return np.ascontiguousarray(pixels[:, :, shown].astype(np.uint8))
 
+    def reduced(self, side: int) -> Pixels:
+        """The whole image; one too large for the memory as means of n x n pixels.
+
+        Args:
+            side: Least height and width of the means, if the image has as many.
+        """
+        height, width = self.size
+        if height * width <= _IN_MEMORY:
+            return self.part(slice(None), slice(None))
+        step = max(math.isqrt(height * width // _IN_MEMORY) + 1, min(self.size) // (4 * side))
+        columns = slice(0, width - width % step)
+        means = []
+        for top in range(0, height + 1 - step, step):
+            strip = self.part(slice(top, top + step), columns)
+            strip = strip.reshape(step, -1, step, strip.shape[2])
+            means.append(strip.mean(axis=(0, 2), dtype=np.float32))
+        pixels = np.stack(means)
+        return np.round(pixels).astype(np.uint8) if strip.dtype == np.uint8 else pixels
+
     def _finished(self, values: NDArray[Any]) -> Pixels:
         chosen = values[:, :, list(self.bands)]
-        if chosen.dtype != np.uint8:
-            numbers = chosen.astype(np.float32)
-            if self.scaled is not None:
-                low, high = self.scaled
-                numbers = np.clip((numbers - low) / max(high - low, 1e-12), 0, 1)
-            chosen = numbers
+        if self.limits is not None:
+            chosen = stretch(chosen, self.limits)
+        elif chosen.dtype != np.uint8:
+            chosen = chosen.astype(np.float32)
         if self.has_gaps:
-            chosen = np.where(self._valid(values)[:, :, None], chosen, 0).astype(chosen.dtype)
+            valid = self.raster.valid(values, self.bands)
+            chosen = np.where(valid[:, :, None], chosen, 0).astype(chosen.dtype)
         return np.repeat(chosen, self.repeated, axis=2) if self.repeated > 1 else chosen
-
-
-def _is_nodata(values: NDArray[Any], nodata: float) -> NDArray[np.bool_]:
-    # Stored in fewer digits than the tag's text.
-    wanted = values.dtype.type(nodata) if values.dtype.kind == "f" else nodata
-    found: NDArray[np.bool_] = values == wanted
-    return found
 
 
 def open_picture(item: Item, task: TaskSpec, bands: Bands) -> Picture:
@@ -229,7 +235,7 @@ def open_picture(item: Item, task: TaskSpec, bands: Bands) -> Picture:
         before, after = (_in_one(p) for p in (before, after))
     composite = np.concatenate([np.zeros_like(before), after, before], axis=2)
     note = "; ".join(dict.fromkeys(p.scaling for p in pair))
-    return Picture(composite, (0, 1, 2), geo=pair[0].geo, note=note)
+    return Picture(Raster(str(item.path), composite, geo=pair[0].geo), (0, 1, 2), note=note)
 
 
 def _in_one(pixels: Pixels) -> NDArray[np.float32]:
@@ -239,43 +245,31 @@ def _in_one(pixels: Pixels) -> NDArray[np.float32]:
 
 
 def _open(path: Path, task: TaskSpec, bands: Bands) -> Picture:
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    start = start_of(path)
     if not start:
         raise DataError(f"{path} is empty (0 bytes).", "Copy it again.")
-    geo = nodata = None
-    if start in tiff.SIGNATURES:
-        values, has_alpha, geo, nodata = _read_tiff(path)
-    else:
-        values, has_alpha = _read_by_pil(path)
-    if values.dtype.kind not in "uif":
-        raise DataError(f"{path} holds numbers of type {values.dtype}.", "Save it as 8 bits.")
-    if min(values.shape[:2]) < SMALLEST:
+    raster = open_raster(path) if format_of(start) else _read_by_pil(path)
+    height, width, _ = raster.pixels.shape
+    if raster.pixels.dtype.kind not in "uif":
         raise DataError(
-            f"{path} is {values.shape[0]} x {values.shape[1]} pixels, too small to say anything "
-            "of.",
-            "Leave it out.",
+            f"{path} holds numbers of type {raster.pixels.dtype}.", "Save it as 8 bits."
         )
-    count = values.shape[2]
-    alpha = count - 1 if has_alpha and count > 1 else None
-    chosen, repeated = _choose(path, values, count - (alpha is not None), task, bands)
-    picture = Picture(values, chosen, repeated, None, alpha, nodata, geo)
-    if values.dtype == np.uint8:
+    if min(height, width) < SMALLEST:
+        raise DataError(
+            f"{path} is {height} x {width} pixels, too small to say anything of.", "Leave it out."
+        )
+    picture = Picture(raster, *_choose(raster, task, bands))
+    if raster.pixels.dtype == np.uint8:
         return picture
     if task.channels > 3:
         _check_unit(path, picture)
         return picture
-    return Picture(values, chosen, repeated, _percentiles(path, picture), alpha, nodata, geo)
+    return replace(picture, limits=raster.limits(picture.bands))
 
 
-def _choose(
-    path: Path, values: NDArray[Any], count: int, task: TaskSpec, bands: Bands
-) -> tuple[tuple[int, ...], int]:
-    """Say which bands the model sees, and how often a grey one is repeated."""
-    wanted = task.channels
+def _choose(raster: Raster, task: TaskSpec, bands: Bands) -> tuple[tuple[int, ...], int]:
+    """Choose the bands that the model sees, and how often a grey one is repeated."""
+    wanted, count = task.channels, raster.colors
     takes = f"was trained on images of {wanted}"
     remedy = f"Save it with {'one band' if wanted == 1 else f'these {wanted} bands'}."
     if wanted == 3:
@@ -291,19 +285,21 @@ def _choose(
         return tuple(range(count)), 1
     elif count == 1 and wanted <= 3:
         return (0,), wanted
-    elif wanted == 1 and count == 3 and _is_grey(values):
+    elif wanted == 1 and count == 3 and _is_grey(raster):
         return (0,), 1
     raise DataError(
-        f"{path} has {count} band{'' if count == 1 else 's'}"
+        f"{raster.where} has {count} band{'' if count == 1 else 's'}"
         + (" that differ" if wanted == 1 and count == 3 else "")
         + f", where the model {takes}.",
         remedy,
     )
 
 
-def _is_grey(values: NDArray[Any]) -> bool:
-    parts = (values[i : i + _ROWS, :, :3] for i in range(0, len(values), _ROWS))
-    return all(bool((part == part[:, :, :1]).all()) for part in parts)
+def _is_grey(raster: Raster) -> bool:
+    strips = (
+        raster.pixels[top : top + _ROWS, :] for top in range(0, raster.pixels.shape[0], _ROWS)
+    )
+    return all(bool((s[:, :, :3] == s[:, :, :1]).all()) for s in strips)
 
 
 def _check_unit(path: Path, picture: Picture) -> None:
@@ -318,19 +314,6 @@ def _check_unit(path: Path, picture: Picture) -> None:
             )
 
 
-def _percentiles(path: Path, picture: Picture) -> tuple[float, float]:
-    """Numbers that become 0 and 1, over all bands together, so that colours keep their ratio."""
-    height, width = picture.size
-    step = max(1, int(np.ceil(np.sqrt(height * width / _SAMPLED))))
-    sample = picture.stored[::step, ::step]
-    valid = picture._valid(sample)
-    if not valid.any():
-        raise DataError(f"{path} holds no data: every pixel is empty.", "Leave it out.")
-    values = sample[:, :, list(picture.bands)][valid].astype(np.float64)
-    low, high = np.percentile(values, PERCENTILES)
-    return float(low), float(high)
-
-
 @contextlib.contextmanager
 def _large_images_allowed() -> Iterator[None]:
     """Lift PIL's limit of 179 million pixels: a claim is measured by the size of its file."""
@@ -343,13 +326,11 @@ def _large_images_allowed() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
-def _read_by_pil(path: Path) -> tuple[NDArray[Any], bool]:
-    """Read pixels (H, W, bands), and whether the last band is alpha."""
+def _read_by_pil(path: Path) -> Raster:
+    """Read a plain picture."""
     try:
         with _large_images_allowed(), Image.open(path) as opened:
-            claimed = 4 * opened.width * opened.height
-            if claimed > 4096 * os.path.getsize(path) + (64 << 20):  # noqa: PTH202
-                raise DataError(f"{path} is damaged: it claims {claimed} bytes.", "Copy it again.")
+            check_claim(4 * opened.width * opened.height, path.stat().st_size, str(path))
             if opened.mode in ("P", "PA", "1") or "transparency" in opened.info:
                 wanted = "RGBA" if "transparency" in opened.info or opened.mode == "PA" else "RGB"
                 shown = opened.convert("L" if opened.mode == "1" else wanted)
@@ -367,64 +348,5 @@ def _read_by_pil(path: Path) -> tuple[NDArray[Any], bool]:
         raise DataError(
             f"{path} is damaged or no image: {str(error)[:200]}.", "Copy it again, or leave it out."
         ) from error
-    return values if values.ndim == 3 else values[:, :, None], has_alpha
-
-
-def _read_tiff(path: Path) -> tuple[NDArray[Any], bool, Georeference | None, float | None]:
-    """Read a TIFF as (H, W, bands), whether its last band is alpha, its georeference, its gaps."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as file:
-            found = [
-                s
-                for s in file.series
-                if len(s.shape) >= 2 and not s.keyframe.is_reduced and not _is_mask(s.keyframe)
-            ]
-            if not found:
-                raise ValueError("it holds no pixels")
-            series, page = found[0], found[0].keyframe
-            axes, shape = tiff.axes_of(series)
-            if len(found) > 1 or set(axes) - set("YXSC"):
-                raise DataError(f"{path} holds several pages.", "Save it with one page.")
-            claimed = tiff.claimed_bytes(series.shape, series.dtype)
-            if claimed > 4096 * os.path.getsize(path) + (64 << 20):  # noqa: PTH202
-                raise DataError(f"{path} is damaged: it claims {claimed} bytes.", "Copy it again.")
-            values = _values(path, series, shape, claimed)
-            order = [axes.index(axis) for axis in "YXSC" if axis in axes]
-            values = values.transpose(order)
-            # Bands that stand in two axes are no image.
-            values = values if values.ndim == 3 else values.reshape(*values.shape[:2], -1)
-            extra = page.tags.get(_EXTRA_SAMPLES)
-            kinds: Collection[int] = () if extra is None else np.atleast_1d(extra.value).tolist()
-            has_alpha = len(kinds) == 1 and set(kinds) <= set(_ALPHA)
-            return values, has_alpha, read_georeference(page), read_nodata(page)
-    except DataError:
-        raise
-    except Exception as error:  # damaged tags make tifffile raise nearly anything
-        remedy = "Copy it again, or save it as a PNG."
-        if "imagecodecs" in str(error):
-            remedy = "Install what unpacks it: pip install imagecodecs; or save it uncompressed."
-        raise DataError(f"{path} cannot be read: {str(error)[:200]}.", remedy) from error
-
-
-def _is_mask(page: Any) -> bool:
-    """Whether a page says which pixels of another are transparent."""
-    return bool(int(page.subfiletype or 0) & 4)
-
-
-def _values(path: Path, series: Any, shape: tuple[int, ...], size: int) -> NDArray[Any]:
-    """Read numbers of a shape: from the file where it maps them, else unpacked."""
-    try:
-        values: NDArray[Any] = series.asarray(out="memmap" if size > _IN_MEMORY else None)
-    except Exception as error:
-        # Some compressions, such as LZW, tifffile leaves to another package; PIL has them.
-        if "imagecodecs" not in str(error):
-            raise
-        with _large_images_allowed():
-            found = tiff.by_pil(path.read_bytes())
-        # PIL puts bands last, wherever they stand in the file.
-        if found is None or found.shape != shape:
-            raise
-        values = found
-    return values.reshape(shape)
+    values = values if values.ndim == 3 else values[:, :, None]
+    return Raster(str(path), values, values.shape[2] - 1 if has_alpha else None)

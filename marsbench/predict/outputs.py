@@ -2,9 +2,10 @@
 
 import csv
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from marsbench.base import files
 from marsbench.base.errors import StoreError
 from marsbench.data.drawing import palette
+from marsbench.data.georeference import Georeference, create
 from marsbench.metrics.boxes import PredictedBoxes
-from marsbench.predict.geo import NODATA, Georeference
 from marsbench.tasks.kinds import Kind
 
 EMPTY = 255
@@ -27,6 +29,9 @@ OVERLAY_SIDE = 4096
 MAPS, OVERLAYS = "maps", "overlays"
 TABLE, BOXES, ABOUT, LEGEND = "predictions.csv", "predictions.json", "about.json", "legend.png"
 
+_IN_MEMORY = 64 << 20
+"""Pixels above which a class map is held in a temporary file."""
+
 
 def has_background(classes: Sequence[str]) -> bool:
     """Whether class 0 is what shows no object."""
@@ -35,88 +40,131 @@ def has_background(classes: Sequence[str]) -> bool:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write to a path beside, which becomes the path when all is written.
+    """Write a file of the folder as `files.replacing` does, and make its parent.
 
     Raises:
         StoreError: If the disk does not take it.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
+        with files.replacing(path) as partial:
+            yield partial
     except OSError as error:
         raise StoreError(
             f"{path} cannot be written: {error.strerror or error}.",
             "Choose a folder you may write with --out, on a disk with room.",
         ) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+
+
+Strips = Iterator[tuple[int, NDArray[np.uint8]]]
+"""First row and class ids (h, W) of strips that follow one another from the top."""
 
 
 def write_class_map(
     path: Path,
-    classes: NDArray[np.uint8],
+    strips: Strips,
+    size: tuple[int, int],
     colors: NDArray[np.uint8],
     geo: Georeference | None,
     has_gaps: bool,
-) -> None:
-    """Write class ids (H, W): as GeoTIFF where the image has a georeference, else as PNG.
+) -> NDArray[np.uint8]:
+    """Write class ids: as GeoTIFF if the image has a georeference, else as PNG.
 
     The PNG has a palette, so that it can be looked at; its pixels are class ids all the same.
+
+    Args:
+        path: File to write.
+        strips: The class ids.
+        size: Height and width of the image.
+        colors: Colour of each class, (K, 3).
+        geo: Place of the image.
+        has_gaps: Whether ids may be `EMPTY`.
+
+    Returns:
+        The ids of an overlay: every so many-th.
     """
+    step = overlay_step(size)
     with replacing(path) as partial:
-        if geo is None:
+        if geo is not None:
+            with create(partial, size, 1, geo, EMPTY if has_gaps else None) as file:
+
+                def take(top: int, ids: NDArray[np.uint8]) -> None:
+                    file.write(ids, 1, window=((top, top + len(ids)), (0, size[1])))
+
+                return _written(strips, take, step)
+        with _array(size, path.parent) as classes:
+
+            def hold(top: int, ids: NDArray[np.uint8]) -> None:
+                classes[top : top + len(ids)] = ids
+
+            shown = _written(strips, hold, step)
             image = Image.fromarray(classes)
             table = np.zeros((256, 3), dtype=np.uint8)
             table[: len(colors)] = colors
             # Sets the palette without looking for the nearest colours.
             image.putpalette(table.tobytes())
             image.save(partial, format="PNG")
-            return
-        import tifffile
+            return shown
 
-        tags: list[Any] = list(geo.tags)
-        if has_gaps:
-            text = str(EMPTY)
-            tags.append((NODATA, 2, len(text) + 1, text, True))
-        tifffile.imwrite(
-            partial,
-            classes,
-            photometric="minisblack",
-            compression="zlib",
-            rowsperstrip=max(1, (1 << 18) // classes.shape[1]),
-            metadata=None,
-            extratags=tags,
-        )
+
+def _written(
+    strips: Strips, write: Callable[[int, NDArray[np.uint8]], None], step: int
+) -> NDArray[np.uint8]:
+    shown = []
+    for top, ids in strips:
+        write(top, ids)
+        shown.append(ids[-top % step :: step, ::step])
+    return np.concatenate(shown)
+
+
+@contextmanager
+def _array(size: tuple[int, int], folder: Path) -> Iterator[NDArray[np.uint8]]:
+    """Array for a class map; a large one in a temporary file."""
+    if math.prod(size) <= _IN_MEMORY:
+        yield np.zeros(size, dtype=np.uint8)
+        return
+    with tempfile.TemporaryFile(dir=folder) as file:
+        yield np.memmap(file, dtype=np.uint8, mode="w+", shape=size)
+
+
+def overlay_step(size: tuple[int, int]) -> int:
+    """Rows and columns from one pixel of an overlay to the next."""
+    return -(-max(size) // OVERLAY_SIDE)
+
+
+def _write_overlay(path: Path, drawn: NDArray[np.uint8], geo: Georeference | None) -> None:
+    """Write an overlay (h, w, 3): as GeoTIFF if it has a place, else as PNG."""
+    with replacing(path) as partial:
+        if geo is None:
+            Image.fromarray(drawn).save(partial, format="PNG")
+            return
+        with create(partial, drawn.shape[:2], 3, geo) as file:
+            file.write(np.moveaxis(drawn, 2, 0))
 
 
 def draw_classes(
     path: Path,
     shown: NDArray[np.uint8],
-    classes: NDArray[np.uint8],
+    ids: NDArray[np.uint8],
     colors: NDArray[np.uint8],
     skip_first: bool,
+    geo: Georeference | None,
 ) -> None:
     """Draw classes over an image, half transparent.
 
     Args:
-        path: PNG to write.
+        path: File to write.
         shown: The image as `Picture.preview` gives it, (h, w, 3).
-        classes: Class ids of the whole image, (H, W).
+        ids: Class ids as `write_class_map` gives them, (h, w).
         colors: Colour of each class, (K, 3).
         skip_first: Whether class 0 is left as it is.
+        geo: Place of `shown`.
     """
-    step = -(-max(classes.shape) // OVERLAY_SIDE)
-    ids = classes[::step, ::step]
     table = np.zeros((256, 3), dtype=np.uint8)
     table[: len(colors)] = colors
     colored = (ids != EMPTY) & ((ids > 0) | (not skip_first))
     mixed = ((shown.astype(np.uint16) + table[ids]) // 2).astype(np.uint8)
-    drawn = np.where(colored[:, :, None], mixed, shown)
-    with replacing(path) as partial:
-        Image.fromarray(drawn).save(partial, format="PNG")
+    _write_overlay(path, np.where(colored[:, :, None], mixed, shown), geo)
 
 
 def draw_boxes(
@@ -126,9 +174,10 @@ def draw_boxes(
     size: tuple[int, int],
     classes: Sequence[str],
     colors: NDArray[np.uint8],
+    geo: Georeference | None,
 ) -> None:
     """Draw boxes with class and score over an image; arguments as of `draw_classes`."""
-    step = -(-max(size) // OVERLAY_SIDE)
+    step = overlay_step(size)
     image = Image.fromarray(shown)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(size=max(9, min(image.size) // 40))
@@ -142,8 +191,7 @@ def draw_boxes(
         corner = (left + width, top + width)
         draw.rectangle(draw.textbbox(corner, text, font=font), color)
         draw.text(corner, text, fill="black" if sum(color) > 300 else "white", font=font)
-    with replacing(path) as partial:
-        image.save(partial, format="PNG")
+    _write_overlay(path, np.asarray(image), geo)
 
 
 def write_legend(path: Path, classes: Sequence[str], colors: NDArray[np.uint8]) -> None:

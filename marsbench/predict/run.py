@@ -1,7 +1,6 @@
 """Predict images with a loaded model, whole or in tiles, and write what was found."""
 
 import math
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from marsbench.base import environment
 from marsbench.base.errors import ConfigError, DataError, MarsbenchError
 from marsbench.base.progress import track
 from marsbench.data.drawing import palette
+from marsbench.data.georeference import Georeference
 from marsbench.data.rows import Pixels
 from marsbench.data.transforms import resize, to_float
 from marsbench.metrics.boxes import PredictedBoxes
@@ -36,9 +36,6 @@ _TOUCHING = 2
 
 _MOST_AT_ONCE = 4 << 30
 """Bytes of the probabilities of an image that is not tiled."""
-
-_IN_MEMORY = 64 << 20
-"""Pixels above which a class map is held in a temporary file."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +210,7 @@ class _Work:
                 self._tiled(item, picture, footprint)
                 return
             self._check_memory(item, picture)
-            whole = self._fed(picture.part(slice(None), slice(None)), None)
+            whole = self._fed(picture.reduced(self.predictor.side), None)
             self._waiting.append((item, picture, whole))
         if len(self._waiting) == self.options.batch_size:
             self.flush()
@@ -384,40 +381,46 @@ class _Work:
         strips: Iterator[tuple[int, Probabilities]],
         tiles: int,
     ) -> None:
-        names, stem = self.predictor.classes, self.journal.stem(item)
-        files = [f"{MAPS}/{stem}.{'png' if picture.geo is None else 'tif'}"]
+        names, stem, out = self.predictor.classes, self.journal.stem(item), self.journal.out
+        suffix = "png" if picture.geo is None else "tif"
+        files = [f"{MAPS}/{stem}.{suffix}"]
         counts = np.zeros(256, dtype=np.int64)
-        with _array(picture.size, self.journal.out) as classes:
+
+        def classes() -> outputs.Strips:
             for top, probabilities in strips:
-                strip = probabilities.argmax(axis=0).astype(np.uint8)
-                rows = slice(top, top + len(strip))
+                ids = probabilities.argmax(axis=0).astype(np.uint8)
                 if picture.has_gaps:
-                    strip[~picture.valid(rows, slice(None))] = EMPTY
-                counts += np.bincount(strip.ravel(), minlength=256)
-                classes[rows] = strip
-            out = self.journal.out
-            outputs.write_class_map(
-                out / files[0], classes, self.colors, picture.geo, picture.has_gaps
+                    ids[~picture.valid(slice(top, top + len(ids)), slice(None))] = EMPTY
+                counts[:] += np.bincount(ids.ravel(), minlength=256)
+                yield top, ids
+
+        shown = outputs.write_class_map(
+            out / files[0], classes(), picture.size, self.colors, picture.geo, picture.has_gaps
+        )
+        if self.options.overlay:
+            files.append(f"{OVERLAYS}/{stem}.{suffix}")
+            outputs.draw_classes(
+                out / files[1],
+                picture.preview(outputs.OVERLAY_SIDE),
+                shown,
+                self.colors,
+                outputs.has_background(names),
+                self._overlay_geo(picture),
             )
-            if self.options.overlay:
-                files.append(f"{OVERLAYS}/{stem}.png")
-                outputs.draw_classes(
-                    out / files[1],
-                    picture.preview(outputs.OVERLAY_SIDE),
-                    classes,
-                    self.colors,
-                    outputs.has_background(names),
-                )
         # No share of nothing, where the whole image is empty.
         total = max(1, int(counts[: len(names)].sum()))
         shares = (counts[: len(names)] / total).tolist()
         self._keep(item, stem, files, picture, {"shares": shares, "tiles": tiles})
 
+    def _overlay_geo(self, picture: Picture) -> Georeference | None:
+        step = outputs.overlay_step(picture.size)
+        return None if picture.geo is None else picture.geo.decimated(step)
+
     def _keep_boxes(self, item: Item, picture: Picture, found: PredictedBoxes, tiles: int) -> None:
         stem, files = self.journal.stem(item), []
         found = _clipped(found, picture.size)
         if self.options.overlay:
-            files.append(f"{OVERLAYS}/{stem}.png")
+            files.append(f"{OVERLAYS}/{stem}.{'png' if picture.geo is None else 'tif'}")
             outputs.draw_boxes(
                 self.journal.out / files[0],
                 picture.preview(outputs.OVERLAY_SIDE),
@@ -425,10 +428,11 @@ class _Work:
                 picture.size,
                 self.predictor.classes,
                 self.colors,
+                self._overlay_geo(picture),
             )
         boxes = found.xyxy.tolist()
         places = None
-        if picture.geo is not None and picture.geo.affine is not None:
+        if picture.geo is not None and picture.geo.transform is not None:
             places = [picture.geo.bounds(box) for box in boxes]
         result = {
             "boxes": boxes,
@@ -463,13 +467,3 @@ def _continued(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     padding = [(0, missing[0]), (0, missing[1]), (0, 0)]
     continued: Pixels = np.pad(pixels, padding, mode="symmetric")  # type: ignore[assignment]
     return continued
-
-
-@contextmanager
-def _array(size: tuple[int, int], folder: Path) -> Iterator[NDArray[np.uint8]]:
-    """Give an array for a class map; a large one on disk, for as long as it is needed."""
-    if math.prod(size) <= _IN_MEMORY:
-        yield np.zeros(size, dtype=np.uint8)
-        return
-    with tempfile.TemporaryFile(dir=folder) as file:
-        yield np.memmap(file, dtype=np.uint8, mode="w+", shape=size)

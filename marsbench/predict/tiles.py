@@ -121,8 +121,8 @@ def stitch(
         batch_size: Tiles handed to it at a time.
 
     Yields:
-        The first row of a strip, and its probabilities (K, rows, width); strips from the top.
-        Zeros where nothing was seen.
+        The first row of a strip, and its probabilities (K, rows, width), zeros where nothing was
+        seen; strips from the top. The array is overwritten by the next one.
     """
     height = rows_of_tiles[0][0].height
     sums = np.zeros((num_classes, height, size[1]), dtype=np.float32)
@@ -138,8 +138,9 @@ def stitch(
         top = row[0].top
         is_last = i + 1 == len(rows_of_tiles)
         done = height if is_last else rows_of_tiles[i + 1][0].top - top
-        joined = sums[:, :done] / np.maximum(totals[:done], np.float32(1e-12))
-        yield top, joined.astype(np.float32, copy=False)
+        joined = sums[:, :done]
+        joined /= np.maximum(totals[:done], np.float32(1e-12))
+        yield top, joined
         # What is left belongs to the first rows of the next tiles.
         sums[:, : height - done] = sums[:, done:]
         sums[:, height - done :] = 0

@@ -194,7 +194,9 @@ def test_a_damaged_tag_does_not_fill_the_memory(number: int) -> None:
         lambda: mask(of(content), 4),
     ]
     for read in reads:
-        with pytest.raises(DataError, match=r"masks/a\.png (is damaged: it claims \d{9,} bytes|cannot be read)"):
+        with pytest.raises(
+            DataError, match=r"masks/a\.png (is damaged: it claims \d{9,} bytes|cannot be read)"
+        ):
             read()
     with pytest.raises(DataError, match=r"masks/a\.png (is damaged|cannot be read)"):
         image(Raw(content, "masks/a.png"), 1)

@@ -8,11 +8,12 @@ from PIL import Image
 
 from marsbench.base.errors import DataError
 from marsbench.config.schema import Bands
+from marsbench.data import raster
 from marsbench.predict import inputs
-from marsbench.predict.geo import read_georeference
 from marsbench.predict.inputs import Item, Picture, find_images, open_picture
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import Decode
+from tests.data.test_raster import DEEP, label, make
 from tests.fakes import make_spec
 
 GREY = make_spec()
@@ -89,8 +90,8 @@ def test_what_holds_nothing_counts_in_no_percentile(tmp_path: Path) -> None:
     pixels[:5], pixels[5:10] = np.nan, -3.4028234663852886e38
     tag = (42113, 2, 23, "-3.4028234663852886e+38", True)
     picture = opened(save(tmp_path / "gaps.tif", pixels, extratags=[tag]))
-    assert picture.scaled is not None
-    assert 0 <= picture.scaled[0] < picture.scaled[1] <= 100
+    assert picture.limits is not None
+    assert 0 <= picture.limits[0] < picture.limits[1] <= 100
     assert not picture.valid(slice(0, 10), ALL).any()
     assert picture.valid(slice(10, 40), ALL).all()
     part = picture.part(ALL, ALL)
@@ -173,24 +174,18 @@ def test_damage_is_named(tmp_path: Path) -> None:
         assert str(path) in caught.value.problem
 
 
-def test_a_large_tiff_is_not_read_into_memory(
+def test_a_large_image_seen_as_a_whole_is_reduced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inputs, "_IN_MEMORY", 0)
-    pixels = noise(70, 90)
-    for name, options in (("plain", {}), ("packed", {"compression": "zlib", "tile": (16, 16)})):
-        picture = opened(save(tmp_path / f"{name}.tif", pixels, **options))
-        assert isinstance(picture.stored.base, np.memmap | np.ndarray)
-        np.testing.assert_array_equal(picture.part(ALL, ALL)[:, :, 0], pixels)
-
-
-@pytest.mark.parametrize("bands", [1, 3])
-def test_compressions_that_only_pil_has(bands: int, tmp_path: Path) -> None:
-    pixels = noise(20, 30) if bands == 1 else noise(20, 30, 3)
-    path = tmp_path / "packed.tif"
-    Image.fromarray(pixels).save(path, compression="tiff_lzw")
-    found = opened(path, make_spec(channels=bands)).part(ALL, ALL)
-    np.testing.assert_array_equal(found.squeeze(), pixels)
+    pixels = noise(71, 90)
+    path = save(tmp_path / "a.tif", pixels)
+    np.testing.assert_array_equal(opened(path).reduced(4)[:, :, 0], pixels)
+    monkeypatch.setattr(inputs, "_IN_MEMORY", 2000)
+    monkeypatch.setattr(raster, "_IN_MEMORY", 0)
+    means = pixels[:68, :88].reshape(17, 4, 22, 4).mean(axis=(1, 3))
+    np.testing.assert_allclose(opened(path).reduced(4)[:, :, 0], means, atol=0.51)
+    deep = save(tmp_path / "b.tif", pixels.astype(np.float32))
+    assert opened(deep).reduced(4).dtype == np.float32
 
 
 def test_pairs_become_composites(tmp_path: Path) -> None:
@@ -236,12 +231,26 @@ MATRIX = (34264, 12, 16, (0.0, 2.0, 0.0, 7.0, 3.0, 0.0, 0.0, 8.0, *[0.0] * 7, 1.
 def test_boxes_have_a_place_on_the_map(
     tags: list[Any], bounds: list[float] | None, tmp_path: Path
 ) -> None:
-    path = save(tmp_path / "map.tif", noise(9, 9), extratags=tags)
-    with tifffile.TiffFile(path) as file:
-        geo = read_georeference(file.pages.first)
+    geo = opened(save(tmp_path / "map.tif", noise(9, 9), extratags=tags)).geo
     assert geo is not None
     assert geo.bounds((1, 1, 3, 4)) == bounds
+    twice = geo.decimated(2).bounds((0.5, 0.5, 1.5, 2))
+    assert twice == bounds
 
 
 def test_an_image_without_a_place(tmp_path: Path) -> None:
     assert opened(save(tmp_path / "plain.tif", noise(9, 9))).geo is None
+
+
+def test_data_files_of_labels_and_other_texts_are_no_images(tmp_path: Path) -> None:
+    attached, detached = make("PDS3", tmp_path), tmp_path / "deep" / "b.lbl"
+    detached.parent.mkdir()
+    (detached.parent / "b.img").write_bytes(DEEP.tobytes())
+    detached.write_text(label('"b.img"'))
+    (tmp_path / "deep" / "boxes.xml").write_text("<annotation/>")
+    # Its image is a JPEG 2000, which is found itself.
+    (tmp_path / "deep" / "c.lbl").write_text(label('"c.img"') + "OBJECT = COMPRESSED_FILE")
+    items = find_images([tmp_path], GREY, tmp_path / "out")
+    assert [i.path for i in items] == [attached, detached]
+    for item in items:
+        assert open_picture(item, GREY, Bands.RGB).scaling.startswith("percentiles")

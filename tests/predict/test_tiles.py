@@ -47,17 +47,18 @@ def test_tiles_of_a_function_of_pixels_join_to_the_whole(
         assert len(tiles) <= batch_size
         return [whole[:, t.rows, t.columns] for t in tiles]
 
-    strips = list(stitch(grid(size, (32, 32), 0.25), size, 4, classify, batch_size))
-    assert strips[0][0] == 0
-    joined = np.concatenate([found for _, found in strips], axis=1)
+    strips = stitch(grid(size, (32, 32), 0.25), size, 4, classify, batch_size)
+    tops, parts = zip(*((top, strip.copy()) for top, strip in strips), strict=True)
+    assert tops[0] == 0
+    joined = np.concatenate(parts, axis=1)
     assert joined.shape == whole.shape
     np.testing.assert_allclose(joined, whole, atol=1e-6)
 
 
 def test_tiles_where_nothing_is_leave_zeros() -> None:
     size = (32, 80)
-    strips = list(stitch(grid(size, (32, 32), 0.0), size, 2, lambda tiles: [None] * len(tiles), 4))
-    assert not np.concatenate([found for _, found in strips], axis=1).any()
+    strips = stitch(grid(size, (32, 32), 0.0), size, 2, lambda tiles: [None] * len(tiles), 4)
+    assert not any(strip.any() for _, strip in strips)
 
 
 LEFT, RIGHT = grid((64, 112), (64, 64), 0.25)[0]
