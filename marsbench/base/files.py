@@ -1,6 +1,7 @@
 """Files: digests, writes by rename, and content built once by one of several processes."""
 
 import contextlib
+import glob
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -72,4 +73,8 @@ def once(place: Path, open_: Callable[[], _T | None], build: Callable[[], _T]) -
     place.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{place}.lock"):
         content = open_()  # another process may have finished while this one waited
-        return build() if content is None else content
+        if content is not None:
+            return content
+        for leftover in place.parent.glob(f".{glob.escape(place.name)}.*.part"):
+            leftover.unlink(missing_ok=True)  # of a build that was killed
+        return build()

@@ -18,11 +18,11 @@ from typing import Any, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from marsbench.base import paths
 from marsbench.base.errors import DataError
+from marsbench.base.files import once
 from marsbench.base.progress import track
 from marsbench.config.schema import Bands
 from marsbench.data import decode
@@ -180,16 +180,13 @@ def build_cache(
     Raises:
         DataError: If a sample is bad, or there is no room.
     """
-    if (there := _open(folder)) is not None:
-        return there
+
+    def build() -> CachedSamples:
+        _build(folder, make(), rows, description)
+        return CachedSamples(folder)
+
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            # Another process may have finished while this one waited.
-            found = _open(folder)
-            if found is None:
-                _build(folder, make(), rows, description)
-                found = CachedSamples(folder)
+        return once(folder, lambda: _open(folder), build)
     except OSError as error:
         hint = f"or set MARSBENCH_HOME (now {paths.home()}), or cache=false to go without."
         what = "Make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Mend that"
@@ -197,7 +194,6 @@ def build_cache(
             f"The cache of decoded images {folder} cannot be written: {error.strerror or error}.",
             f"{what}, {hint}",
         ) from error
-    return found
 
 
 def _open(folder: Path) -> CachedSamples | None:

@@ -1,15 +1,14 @@
 """Tables of engineered features in files of their own, written once."""
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from marsbench.base import paths
 from marsbench.base.errors import DataError
+from marsbench.base.files import once, replacing
 from marsbench.config.identity import digest
 
 
@@ -27,18 +26,22 @@ def cached_table(
         DataError: If it cannot be written.
     """
     path = paths.home() / "decoded" / task / f"features-{digest(key)[:16]}.npy"
+
+    def load() -> NDArray[np.float32] | None:
+        try:
+            table: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        return table
+
+    def build() -> NDArray[np.float32]:
+        table = compute()
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.save(file, table, allow_pickle=False)
+        return table
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            with contextlib.suppress(OSError, ValueError, EOFError):
-                found: NDArray[np.float32] = np.load(path, allow_pickle=False)
-                return found
-            table = compute()
-            partial = path.with_name(f"{path.name}.part")
-            with partial.open("wb") as file:
-                np.save(file, table, allow_pickle=False)
-            partial.replace(path)
-            return table
+        return once(path, load, build)
     except OSError as error:
         raise DataError(
             f"The cache of features {path} cannot be written: {error.strerror or error}.",

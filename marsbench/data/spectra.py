@@ -13,11 +13,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock
-
 from marsbench.base import paths
 from marsbench.base.environment import usable_cores
 from marsbench.base.errors import DataError, some
+from marsbench.base.files import once, replacing
 from marsbench.base.progress import tell, track
 from marsbench.config.identity import digest
 from marsbench.data.cache import Samples, build_cache
@@ -138,24 +137,22 @@ def open_spectra(spec: TaskSpec, source: Source, rows: Rows, *, cache: bool = Tr
         return DirectSpectra(spec, source, rows)
     key = digest([rows.fingerprint, VERSION, technique_of(spec)])[:16]
     path = paths.home() / "decoded" / spec.name / f"points-{rows.split}-{key}.parquet"
-    if (there := _open(path, len(rows))) is not None:
-        return there
+    if (stored := _open(path, len(rows))) is not None:
+        return stored
     if source.read(rows.split, 0).spectrum is not None:  # generated: nothing to read
         return DirectSpectra(spec, source, rows)
+
+    def build() -> StoredSpectra:
+        _write(path, spec, source, rows)
+        return StoredSpectra(path)
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            # Another process may have finished while this one waited.
-            found = _open(path, len(rows))
-            if found is None:
-                _write(path, spec, source, rows)
-                found = StoredSpectra(path)
+        return once(path, lambda: _open(path, len(rows)), build)
     except OSError as error:
         raise DataError(
             f"The cache of spectra {path} cannot be written: {error.strerror or error}.",
             f"Make room, or set MARSBENCH_HOME (now {paths.home()}), or cache=false.",
         ) from error
-    return found
 
 
 def _open(path: Path, count: int) -> StoredSpectra | None:
@@ -172,7 +169,6 @@ def _write(path: Path, spec: TaskSpec, source: Source, rows: Rows) -> None:
     from pyarrow import parquet
 
     wrong: list[str] = []
-    partial = path.with_name(f"{path.name}.part")
 
     def read(index: int) -> Spectrum:
         raw = source.read(rows.split, index)
@@ -195,18 +191,18 @@ def _write(path: Path, spec: TaskSpec, source: Source, rows: Rows) -> None:
 
     spectra = track(all_of_them(), f"Reading {spec.name} {rows.split}", len(rows))
     instruments, derivatized, places = [], [], []
-    writer = None
-    try:
-        schema = pa.schema([(name, pa.float64()) for name in COLUMNS])
-        # What repeats goes into dictionaries; then stronger compression gains a tenth of the size
-        # and takes nearly twice the time. Nobody asks for statistics.
-        writer = parquet.ParquetWriter(
-            partial,
-            schema,
-            compression="snappy",
-            use_dictionary=["time", "axis", "mz"],
-            write_statistics=False,
-        )
+    schema = pa.schema([(name, pa.float64()) for name in COLUMNS])
+    # What repeats goes into dictionaries; then stronger compression gains a tenth of the size and
+    # takes nearly twice the time. Nobody asks for statistics.
+    options = {
+        "compression": "snappy",
+        "use_dictionary": ["time", "axis", "mz"],
+        "write_statistics": False,
+    }
+    with (
+        replacing(path) as partial,
+        parquet.ParquetWriter(partial, schema, **options) as writer,
+    ):
         for spectrum in spectra:
             writer.write_table(
                 pa.table({name: getattr(spectrum, name) for name in COLUMNS}, schema=schema),
@@ -215,20 +211,8 @@ def _write(path: Path, spec: TaskSpec, source: Source, rows: Rows) -> None:
             instruments.append(str(spectrum.instrument))
             derivatized.append("" if spectrum.derivatized is None else str(+spectrum.derivatized))
             places.append(spectrum.where)
-        writer.add_key_value_metadata(
-            {
-                "instruments": ",".join(instruments),
-                "derivatized": ",".join(derivatized),
-                "places": "\n".join(places),
-            }
-        )
-        writer.close()
-        partial.replace(path)
-    except BaseException:
-        if writer is not None:
-            writer.close()
-        partial.unlink(missing_ok=True)
-        raise
+        content = {"instruments": ",".join(instruments), "derivatized": ",".join(derivatized)}
+        writer.add_key_value_metadata(content | {"places": "\n".join(places)})
     if wrong:
         tell(
             f"Warning: {len(wrong)} measurement(s) do not have the MD5 that metadata.csv gives: "

@@ -113,7 +113,7 @@ def _written(
     shown = []
     for top, ids in strips:
         write(top, ids)
-        shown.append(ids[-top % step :: step, ::step])
+        shown.append(ids[-top % step :: step, ::step].copy())
     return np.concatenate(shown)
 
 

@@ -212,7 +212,7 @@ def test_a_build_that_was_killed_is_no_trouble(folder: Path) -> None:
     (path,) = stored()
     content = path.read_bytes()
     path.unlink()
-    path.with_name(f"{path.name}.part").write_bytes(content[:1000])
+    path.with_name(f".{path.name}.1.part").write_bytes(content[:1000])
     assert_same(spectra_of(folder), spectra_of(folder, cache=False))
     assert stored(".part") == []
 
