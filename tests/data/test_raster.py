@@ -223,7 +223,7 @@ def test_labels_are_read_below_their_data_files_content(tmp_path: Path) -> None:
     folder = write_folder(spec, tmp_path / "data")
     source = LocalSource(spec, folder)
     before = source.revision
-    path = source.path("train", 0)
+    (path,) = source.files("train", 0)
     path.unlink()
     table = folder / "annotation.csv"
     table.write_text(table.read_text().replace(path.name, "a.lbl"))
