@@ -14,8 +14,6 @@ from marsbench.data.boxes.forms import (
     cross_check,
     parse,
     spellings,
-    to_class,
-    voc_class,
 )
 from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.spec import TaskSpec
@@ -46,46 +44,36 @@ def from_columns(spec: TaskSpec, columns: Mapping[str, Any], size: Size, where: 
         DataError: If no column has boxes, a column is not of its form, boxes are bad, or the forms
             differ.
     """
-    names = spellings(spec, spec.class_names)
+    classes = spellings(spec, spec.class_names)
     forms: dict[BoxFormat, Boxes] = {}
     for form, column in COLUMNS.items():
         if column not in columns:
             continue
         try:
-            entries = _entries(form, columns[column], len(spec.classes), names)
+            if form is BoxFormat.YOLO:
+                pairs = _structs(columns[column], ("bbox", "category"))
+            elif form is BoxFormat.COCO:
+                pairs = _inside(columns[column], "annotations", ("bbox", "category_id"))
+            else:
+                pairs = [
+                    ([box[corner] for corner in CORNERS], named)
+                    for box, named in _inside(columns[column], "objects", ("bbox", "name"))
+                ]
+            entries = [
+                Entry(f"box {i}", named, list(box)) for i, (box, named) in enumerate(pairs, start=1)
+            ]
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{where}: column {column} is not of its form: {type(error).__name__} {error}.",
                 "It is described in `marsbench.data.boxes.columns.from_columns`.",
             ) from error
-        forms[form] = parse(form, entries, size, f"{where}, {column}")
+        forms[form] = parse(form, entries, size, classes, f"{where}, {column}")
     if not forms:
         raise DataError(
             f"{where} has no boxes: none of the columns {', '.join(COLUMNS.values())}.",
             "Choose another source.",
         )
     return cross_check(forms, where)
-
-
-def _entries(
-    form: BoxFormat, value: Any, num_classes: int, names: Mapping[str, int]
-) -> list[Entry]:
-    if form is BoxFormat.COCO:
-        pairs = _inside(value, "annotations", ("bbox", "category_id"))
-        ids = [to_class(named, 1, num_classes) for _, named in pairs]
-    elif form is BoxFormat.YOLO:
-        pairs = _structs(value, ("bbox", "category"))
-        ids = [to_class(named, 0, num_classes) for _, named in pairs]
-    else:
-        pairs = [
-            ([box[corner] for corner in CORNERS], named)
-            for box, named in _inside(value, "objects", ("bbox", "name"))
-        ]
-        ids = [voc_class(named, names) for _, named in pairs]
-    return [
-        Entry(f"box {i}", label, named, list(box))
-        for i, ((box, named), label) in enumerate(zip(pairs, ids, strict=True), start=1)
-    ]
 
 
 def _inside(value: Any, name: str, fields: tuple[str, str]) -> list[tuple[Any, Any]]:

@@ -17,8 +17,6 @@ from marsbench.data.boxes.forms import (
     Size,
     number,
     parse,
-    to_class,
-    voc_class,
 )
 from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.spec import normalise
@@ -27,13 +25,15 @@ _RELATIVE_DIGITS = 14
 """Decimals of a relative number: enough to find the corner again in any image."""
 
 
-def read_yolo(content: bytes | str, size: Size, num_classes: int, where: str) -> ReadBoxes:
+def read_yolo(
+    content: bytes | str, size: Size, classes: Mapping[str, int], where: str
+) -> ReadBoxes:
     """Read a YOLO text: a line of class, centre and size for each box; none if it is empty.
 
     Args:
         content: The text.
         size: Height and width of the image in pixels.
-        num_classes: Number of classes of the task.
+        classes: Class id by normalised name or code, from `spellings`.
         where: Name of the file in error messages.
 
     Raises:
@@ -42,10 +42,9 @@ def read_yolo(content: bytes | str, size: Size, num_classes: int, where: str) ->
     entries = []
     for i, line in enumerate(_text(content, where).splitlines(), start=1):
         if fields := line.split():
-            label = to_class(fields[0], 0, num_classes)
             name = f"line {i}" if len(fields) == 5 else f"line {i} '{line[:80]}'"
-            entries.append(Entry(name, label, fields[0], fields[1:]))
-    return parse(BoxFormat.YOLO, entries, size, where)
+            entries.append(Entry(name, fields[0], fields[1:]))
+    return parse(BoxFormat.YOLO, entries, size, classes, where)
 
 
 def yolo_text(boxes: Boxes, size: Size) -> str:
@@ -63,15 +62,13 @@ def yolo_text(boxes: Boxes, size: Size) -> str:
     return "".join(lines)
 
 
-def read_voc(
-    content: bytes | str, size: Size, spellings: Mapping[str, int], where: str
-) -> ReadBoxes:
+def read_voc(content: bytes | str, size: Size, classes: Mapping[str, int], where: str) -> ReadBoxes:
     """Read a Pascal VOC file.
 
     Args:
         content: The XML.
         size: Height and width of the image in pixels.
-        spellings: Class id by normalised name or code, from `spellings`.
+        classes: As for `read_yolo`.
         where: Name of the file in error messages.
 
     Raises:
@@ -100,8 +97,8 @@ def read_voc(
     for i, item in enumerate(root.iter("object"), start=1):
         name = item.findtext("name", "")
         values = [item.findtext(f"bndbox/{corner}", "") for corner in CORNERS]
-        entries.append(Entry(f"box {i}", voc_class(name, spellings), name, values))
-    return parse(BoxFormat.VOC, entries, size, where)
+        entries.append(Entry(f"box {i}", name, values))
+    return parse(BoxFormat.VOC, entries, size, classes, where)
 
 
 def voc_text(
@@ -151,14 +148,14 @@ class CocoFile:
     categories: Mapping[str, str]
 
     def problems(
-        self, sample_ids: Sequence[str], images: Path, spellings: Mapping[str, int]
+        self, sample_ids: Sequence[str], images: Path, classes: Mapping[str, int]
     ) -> list[DataError]:
         """Compare the file with the images and classes of its split.
 
         Args:
             sample_ids: Images of the split.
             images: Their folder, which may hold more.
-            spellings: Class id by normalised name or code.
+            classes: Class id by normalised name or code.
 
         Returns:
             Errors that name images missing in the file or in the folder, and categories that are
@@ -176,7 +173,7 @@ class CocoFile:
         used = {category for boxes in self.annotations.values() for category, _ in boxes}
         for category in sorted(used & self.categories.keys()):
             name = self.categories[category]
-            class_id = spellings.get(normalise(name))
+            class_id = classes.get(normalise(name))
             if class_id is None:
                 problems.append(f": category {category} is named '{name}', which is not a class.")
             elif number(category) != class_id + 1:
@@ -188,7 +185,7 @@ class CocoFile:
         remedy += "the classes as mapping.json does."
         return [DataError(f"{self.where}{problem}", remedy) for problem in problems]
 
-    def boxes(self, file_name: str, size: Size, num_classes: int) -> ReadBoxes:
+    def boxes(self, file_name: str, size: Size, classes: Mapping[str, int]) -> ReadBoxes:
         """Boxes of one image of (height, width) in pixels.
 
         Raises:
@@ -197,15 +194,10 @@ class CocoFile:
         where = f"{self.where}, {file_name}"
         _check_size(*self.sizes[file_name], size, where)
         entries = [
-            Entry(
-                f"box {i}",
-                to_class(category, 1, num_classes),
-                category,
-                box if isinstance(box, list) else [box],
-            )
+            Entry(f"box {i}", category, box if isinstance(box, list) else [box])
             for i, (category, box) in enumerate(self.annotations[file_name], start=1)
         ]
-        return parse(BoxFormat.COCO, entries, size, where)
+        return parse(BoxFormat.COCO, entries, size, classes, where)
 
 
 def read_coco(content: bytes | str, where: str) -> CocoFile:

@@ -61,13 +61,11 @@ class Entry(NamedTuple):
 
     Attributes:
         name: Its name in error messages.
-        label: Class id; None if the class is unknown.
-        class_named: The class as the data name it.
+        class_named: Number, name or code of its class.
         values: Four numbers of the form, or their text.
     """
 
     name: str
-    label: int | None
     class_named: object
     values: Sequence[Any]
 
@@ -83,13 +81,16 @@ class ReadBoxes(Boxes):
     rounding: float
 
 
-def parse(form: BoxFormat, entries: Iterable[Entry], size: Size, where: str) -> ReadBoxes:
-    """Convert the boxes of one image to pixels.
+def parse(
+    form: BoxFormat, entries: Iterable[Entry], size: Size, classes: Mapping[str, int], where: str
+) -> ReadBoxes:
+    """Convert the boxes of one image to pixels and class ids.
 
     Args:
-        form: Form of the numbers.
+        form: Form of the boxes.
         entries: The boxes.
         size: Height and width of the image.
+        classes: Class id by normalised name or code, from `spellings`.
         where: Name of the file in error messages.
 
     Raises:
@@ -114,11 +115,11 @@ def parse(form: BoxFormat, entries: Iterable[Entry], size: Size, where: str) -> 
             problems.append(
                 f"{shown} stands out of the image, which is {height} x {width} (height x width)"
             )
-        elif entry.label is None:
+        elif (label := _class_id(form, entry.class_named, classes)) is None:
             problems.append(f"{shown} is of the unknown class '{entry.class_named}'")
         else:
             xyxy.append(corners)
-            labels.append(entry.label)
+            labels.append(label)
             values += entry.values
     if problems:
         raise DataError(
@@ -168,12 +169,15 @@ def _decimals(value: object) -> int:
     return max(0, -int(exponent))
 
 
-def to_class(value: object, first: int, num_classes: int) -> int | None:
-    """Class id from its number in a form that counts from `first`; None if out of range."""
-    found = number(value)
-    if found is None or not found.is_integer() or not first <= found < first + num_classes:
+def _class_id(form: BoxFormat, named: object, classes: Mapping[str, int]) -> int | None:
+    """Class id from a class as a form names it; None if it is unknown."""
+    if form is BoxFormat.VOC and (class_id := classes.get(normalise(str(named)))) is not None:
+        return class_id
+    counted = number(named)
+    first = 0 if form is BoxFormat.YOLO else 1  # COCO and Pascal VOC count the background
+    if counted is None or counted - first not in classes.values():
         return None
-    return int(found) - first
+    return int(counted) - first
 
 
 def spellings(
@@ -194,14 +198,6 @@ def spellings(
         for spelling in (name, *aliases.get(name, ()), *(mapping or {}).get(class_id, ())):
             ids.setdefault(normalise(spelling), class_id)
     return ids
-
-
-def voc_class(name: object, spellings: Mapping[str, int]) -> int | None:
-    """Class id of a name, a code or a number, which counts the background."""
-    class_id = spellings.get(normalise(str(name)))
-    if class_id is None:
-        return to_class(name, 1, max(spellings.values(), default=-1) + 1)
-    return class_id
 
 
 def cross_check(forms: Mapping[BoxFormat, Boxes], where: str) -> Boxes:

@@ -262,7 +262,7 @@ class LocalSource:
         Returns:
             The boxes; None if no form could be read.
         """
-        count = len(self.class_names)
+        classes = self._spellings
         image, *labels = self.files(split, index)
         paths = dict(zip([f for f in self._formats[split] if f in LABELS], labels, strict=True))
         forms: dict[BoxFormat, Boxes] = {}
@@ -273,15 +273,13 @@ class LocalSource:
                     coco = self._coco_file(split, problems)
                     sample_id = self._rows[split].sample_ids[index]
                     if coco is not None and sample_id in coco.sizes:
-                        forms[form] = coco.boxes(sample_id, size, count)
+                        forms[form] = coco.boxes(sample_id, size, classes)
                 elif problems is not None and not path.exists():
                     continue
                 elif form is BoxFormat.YOLO:
-                    forms[form] = box_files.read_yolo(read_bytes(path), size, count, str(path))
+                    forms[form] = box_files.read_yolo(read_bytes(path), size, classes, str(path))
                 else:
-                    forms[form] = box_files.read_voc(
-                        read_bytes(path), size, self._spellings, str(path)
-                    )
+                    forms[form] = box_files.read_voc(read_bytes(path), size, classes, str(path))
         with collecting(problems):
             if forms:
                 return cross_check(forms, str(image))

@@ -30,11 +30,13 @@ SIZE = (100, 200)
 
 
 def through_coco(boxes: Boxes, size: Size) -> Boxes:
-    return read_coco(coco_text([("x.png", size, boxes)], NAMES), "c").boxes("x.png", size, 3)
+    return read_coco(coco_text([("x.png", size, boxes)], NAMES), "c").boxes(
+        "x.png", size, SPELLINGS
+    )
 
 
 def through_yolo(boxes: Boxes, size: Size) -> Boxes:
-    return read_yolo(yolo_text(boxes, size), size, 3, "y")
+    return read_yolo(yolo_text(boxes, size), size, SPELLINGS, "y")
 
 
 def through_voc(boxes: Boxes, size: Size) -> Boxes:
@@ -82,7 +84,7 @@ def coco_file(draw: st.DrawFn) -> tuple[str, Size]:
 @given(coco_file(), st.lists(st.sampled_from(sorted(WAYS)), max_size=6))
 def test_boxes_survive_any_way_through_the_forms(found: tuple[str, Size], ways: list[str]) -> None:
     text, size = found
-    expected = read_coco(text, "c").boxes("x.png", size, 3)
+    expected = read_coco(text, "c").boxes("x.png", size, SPELLINGS)
     boxes: Boxes = expected
     for way in ways:
         boxes = WAYS[way](boxes, size)
@@ -113,14 +115,14 @@ def yolo_lines(draw: st.DrawFn) -> str:
 @given(yolo_lines(), sides, sides)
 def test_yolo_texts_survive_to_the_digit(text: str, height: int, width: int) -> None:
     size = (height, width)
-    boxes = read_yolo(text, size, 3, "y")
+    boxes = read_yolo(text, size, SPELLINGS, "y")
     assert yolo_text(through_coco(boxes, size), size) == text
     assert yolo_text(through_voc(through_coco(boxes, size), size), size) == text
 
 
 @given(yolo_lines(), sides, sides)
 def test_corners_are_the_nearest_floats(text: str, height: int, width: int) -> None:
-    boxes = read_yolo(text, (height, width), 3, "y")
+    boxes = read_yolo(text, (height, width), SPELLINGS, "y")
     for line, box in zip(text.splitlines(), boxes.xyxy.tolist(), strict=True):
         x, y, w, h = map(Fraction, line.split()[1:])
         left_top = [(x - w / 2) * width, (y - h / 2) * height]
@@ -147,7 +149,7 @@ def test_voc_names_a_class_by_name_code_or_number(name: str) -> None:
 def test_no_boxes() -> None:
     for way in WAYS.values():
         assert way(make(), SIZE).xyxy.shape == (0, 4)
-    assert read_yolo(b"\xef\xbb\xbf \n\n", SIZE, 3, "y").labels.shape == (0,)
+    assert read_yolo(b"\xef\xbb\xbf \n\n", SIZE, SPELLINGS, "y").labels.shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -172,19 +174,19 @@ def test_no_boxes() -> None:
 )
 def test_bad_yolo_lines_are_named(line: str, words: list[str]) -> None:
     with pytest.raises(DataError) as caught:
-        read_yolo(f"0 0.5 0.5 0.1 0.1\n{line}\n", SIZE, 3, "labels/a.txt")
+        read_yolo(f"0 0.5 0.5 0.1 0.1\n{line}\n", SIZE, SPELLINGS, "labels/a.txt")
     for word in ("labels/a.txt", "1 bad box(es)", *words):
         assert word in str(caught.value)
 
 
 def test_a_pixel_out_of_the_image_is_kept() -> None:
-    boxes = read_yolo("0 0.5 0.5 1.01 1.01", SIZE, 3, "y")
+    boxes = read_yolo("0 0.5 0.5 1.01 1.01", SIZE, SPELLINGS, "y")
     assert boxes.xyxy.tolist() == [[-1, -0.5, 201, 100.5]]
 
 
 def test_several_bad_boxes_come_together() -> None:
     with pytest.raises(DataError, match=r"7 bad.*line 1 .*line 5 .*and 2 more"):
-        read_yolo("0 0.5 0.5 0 0\n" * 7, SIZE, 3, "y")
+        read_yolo("0 0.5 0.5 0 0\n" * 7, SIZE, SPELLINGS, "y")
 
 
 VOC = "<annotation>{}<object><name>{}</name><bndbox>{}</bndbox></object></annotation>"
@@ -280,7 +282,7 @@ BOX = {"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4]}
 def test_bad_coco_files_are_named(content: Any, words: list[str]) -> None:
     text = content if isinstance(content, str) else json.dumps(content)
     with pytest.raises(DataError) as caught:
-        read_coco(text, "coco_annotations.json").boxes("x.png", SIZE, 3)
+        read_coco(text, "coco_annotations.json").boxes("x.png", SIZE, SPELLINGS)
     for word in ("coco_annotations.json", *words):
         assert word in str(caught.value)
 
@@ -296,7 +298,7 @@ def test_coco_ids_may_be_written_in_several_ways(category: object, named: object
     found = read_coco(json.dumps(content), "c")
     assert found.categories == {"2": "cone"}
     assert found.problems(["x.png"], Path(), SPELLINGS) == []
-    assert found.boxes("x.png", SIZE, 3).labels.tolist() == [1]
+    assert found.boxes("x.png", SIZE, SPELLINGS).labels.tolist() == [1]
 
 
 def test_coco_categories_of_no_class() -> None:

@@ -10,7 +10,7 @@ from marsbench.base.errors import DataError
 from marsbench.data.boxes.files import read_yolo, yolo_text
 from marsbench.data.boxes.forms import BoxFormat, cross_check
 from marsbench.metrics.boxes import Boxes
-from tests.data.boxes.test_files import WAYS, make
+from tests.data.boxes.test_files import SPELLINGS, WAYS, make
 
 TWO = make((0, 10, 10, 20, 20), (1, 50, 60, 70, 80))
 
@@ -96,7 +96,7 @@ def test_forms_may_differ_by_what_was_rounded(
         digits = int(form.split()[1])
         lines = [line.split() for line in yolo_text(boxes, size).splitlines()]
         text = [[label, *(f"{float(v):.{digits}f}" for v in box)] for label, *box in lines]
-        return read_yolo("\n".join(map(" ".join, text)), size, 3, "y")
+        return read_yolo("\n".join(map(" ".join, text)), size, SPELLINGS, "y")
 
     here, there = forms
     shifted = Boxes(one.xyxy + by, one.labels)
