@@ -89,8 +89,8 @@ def unknown_name(what: str, name: str, choices: Iterable[str], hint: str = "") -
     return UnknownNameError(f"Unknown {what} '{name}'.", " ".join(p for p in (remedy, hint) if p))
 
 
-def some(items: Iterable[str], separator: str = ", ") -> str:
-    """Name the first of a list of problems or files, and how many more there are."""
-    found = list(items)
-    more = f"{separator}and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return separator.join(found[:SHOWN]) + more
+def some(items: Iterable[str], separator: str = ", ", count: int = SHOWN) -> str:
+    """Join the first `count` items of a list, and say how many more there are."""
+    texts = list(items)
+    more = f"{separator}and {len(texts) - count} more" if len(texts) > count else ""
+    return separator.join(texts[:count]) + more

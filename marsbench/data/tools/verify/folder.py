@@ -281,20 +281,15 @@ def _note_oddities(spec: TaskSpec, contents: _Contents, report: Report) -> None:
     for where, groups in (("in more than one split", across), ("within a split", within)):
         if groups:
             differing = sum(len({contents.targets[n] for n in names}) > 1 for names in groups)
+            listed = some(map(" = ".join, groups), "; ", _SHOWN_COPIES)
             report.notes.append(
                 f"{len(groups)} images occur more than once {where}, {differing} of them with "
-                f"other {target}: {_listed(groups)}"
+                f"other {target}: {listed}"
             )
 
 
 def _splits(names: Sequence[str]) -> set[str]:
     return {name.partition("/")[0] for name in names}
-
-
-def _listed(groups: Sequence[Sequence[str]]) -> str:
-    texts = [" = ".join(names) for names in groups]
-    more = f"; and {len(texts) - _SHOWN_COPIES} more" if len(texts) > _SHOWN_COPIES else ""
-    return "; ".join(texts[:_SHOWN_COPIES]) + more
 
 
 def _check_subsets(source: LocalSource, report: Report) -> None:
