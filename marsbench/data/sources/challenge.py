@@ -55,6 +55,7 @@ class ChallengeSource:
         self.notes: tuple[str, ...] = ()
         self.meta: dict[str, dict[str, str]] = {}
         self._files: dict[str, Path] = {}
+        self._listed: set[str] = set()
         split_of = self._read_metadata(strict, check)
         self._strict = strict
         self.class_names = spec.class_names
@@ -98,7 +99,8 @@ class ChallengeSource:
         told = "instrument_type" if technique_of(self.spec) is Technique.EGA else "derivatized"
         for line, row in csv_rows(table, ("sample_id", "split", "features_path", told)):
             sample_id = row["sample_id"]
-            if sample_id in split_of or sample_id in self.meta:
+            self._listed.add(sample_id)
+            if sample_id in split_of:
                 bad.append(f"line {line}: {sample_id} is listed twice")
             elif row["split"] not in SPLITS:
                 bad.append(f"line {line}: split is '{row['split']}', not one of {SPLITS}")
@@ -151,11 +153,7 @@ class ChallengeSource:
         names = self.spec.class_names
         labels: dict[str, NDArray[np.uint8]] = {}
         bad: list[str] = []
-        left_out = {
-            row["sample_id"]
-            for _, row in csv_rows(self.folder / METADATA, ("sample_id",))
-            if row["sample_id"] not in split_of
-        }
+        left_out = self._listed - split_of.keys()
         for line, row in csv_rows(path, ("sample_id", *names)):
             if extra := [c for c in row if c not in ("sample_id", *names)]:
                 raise DataError(
