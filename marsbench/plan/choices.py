@@ -33,23 +33,6 @@ from marsbench.spectra.raster import VERSION as RASTER_VERSION
 from marsbench.tasks.kinds import KINDS, Kind
 from marsbench.tasks.spec import Decode, Platform, TaskSpec
 
-SEGMENTATION_LOSSES = (
-    LossName.CROSS_ENTROPY,
-    LossName.GENERALIZED_DICE,
-    LossName.GENERALIZED_DICE_SIMPLE,
-    LossName.GENERALIZED_DICE_LINEAR,
-    LossName.COMBINED,
-)
-
-LOSSES: dict[Kind, tuple[LossName, ...]] = {
-    Kind.BINARY: (LossName.CROSS_ENTROPY, LossName.BINARY_CROSS_ENTROPY),
-    Kind.MULTICLASS: (LossName.CROSS_ENTROPY, LossName.BINARY_CROSS_ENTROPY),
-    Kind.MULTILABEL: (LossName.BINARY_CROSS_ENTROPY,),
-    Kind.SEGMENTATION: SEGMENTATION_LOSSES,
-    Kind.DETECTION: (LossName.MODEL,),
-}
-"""Losses that serve each kind of task."""
-
 HALVED = 32
 """Sides of segmentation inputs are multiples of this."""
 
@@ -133,7 +116,7 @@ class Case:
     @property
     def losses(self) -> str:
         """Losses of the task's kind, in words."""
-        return ", ".join(LOSSES[self.task.kind])
+        return ", ".join(KINDS[self.task.kind].losses)
 
 
 @dataclass(frozen=True)
@@ -350,7 +333,7 @@ RULES = (
         "Leave outputs out.",
     ),
     Rule(
-        lambda c: c.loss not in LOSSES[c.task.kind],
+        lambda c: c.loss not in KINDS[c.task.kind].losses,
         "loss={config.loss} is not for {task.kind} tasks such as {task.name}.",
         "Choose one of: {case.losses}.",
     ),

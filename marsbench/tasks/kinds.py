@@ -96,20 +96,33 @@ class KindInfo:
     """Training and judging of tasks of one kind.
 
     Attributes:
-        loss: Default loss; see `marsbench.config.schema.LossName`.
-        headline: The metric a task of this kind is judged by, unless the task names another.
+        headline: Metric that a task of this kind is judged by, unless the task names another.
+        losses: Losses that serve the kind; the first is the default.
         num_classes: Smallest and largest number of classes; None is no limit.
     """
 
-    loss: str
     headline: str
+    losses: tuple[str, ...]
     num_classes: tuple[int, int | None] = (2, None)
 
+    @property
+    def loss(self) -> str:
+        """Default loss."""
+        return self.losses[0]
+
+
+_MASK_LOSSES = (
+    "generalized_dice",
+    "generalized_dice_simple",
+    "generalized_dice_linear",
+    "cross_entropy",
+    "combined",
+)
 
 KINDS: dict[Kind, KindInfo] = {
-    Kind.BINARY: KindInfo("cross_entropy", "f1_weighted", (2, 2)),
-    Kind.MULTICLASS: KindInfo("cross_entropy", "f1_weighted"),
-    Kind.MULTILABEL: KindInfo("binary_cross_entropy", "f1_weighted"),
-    Kind.SEGMENTATION: KindInfo("generalized_dice", "miou"),
-    Kind.DETECTION: KindInfo("model", "map", (1, None)),
+    Kind.BINARY: KindInfo("f1_weighted", ("cross_entropy", "binary_cross_entropy"), (2, 2)),
+    Kind.MULTICLASS: KindInfo("f1_weighted", ("cross_entropy", "binary_cross_entropy")),
+    Kind.MULTILABEL: KindInfo("f1_weighted", ("binary_cross_entropy",)),
+    Kind.SEGMENTATION: KindInfo("miou", _MASK_LOSSES),
+    Kind.DETECTION: KindInfo("map", ("model",), (1, None)),
 }
