@@ -1,4 +1,4 @@
-"""Bad input, as a user meets it: real command lines, one message, exit code 2, nothing lost."""
+"""Bad input: one message, exit code 2, nothing lost; full disks in processes of their own."""
 
 import json
 import os
@@ -18,8 +18,10 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 import marsbench
+from marsbench.cli import app
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import Decode, TaskSpec
 from tests.fakes import make_spec, read_rows, write_folder, write_rows, write_spec
@@ -232,7 +234,7 @@ CASES = [
     Case("revision of a folder", [*TOY, "revision=v1", "root=."], ["revision=v1", "huggingface"]),
     Case("device that is not there", [*TOY, "trainer.accelerator=tpu"], ["trainer.accelerator"]),
     # Folders and files.
-    Case("missing folder", [*TOY, "root=nowhere"], ["root=nowhere", "no folder"]),
+    Case("missing folder", [*TOY, "root=nowhere"], ["root=nowhere", "not a folder"]),
     Case("no data", ["run", "task=frost_cls", *RUN], ["frost_cls", "data", "source=demo"]),
     Case("archive cut short", [*TOY, "root=cut.zip"], ["cut.zip"], cut_archive),
     Case("archive that leads out", [*TOY, "root=out.zip"], ["out.zip", "../evil"], evil_archive),
@@ -405,34 +407,23 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_bad_input(case: Case, finished: Path, tmp_path: Path) -> None:
+def test_bad_input(
+    case: Case, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = make_spec(**(case.task or {}))  # type: ignore[arg-type]
     data = write_folder(spec, tmp_path)
     write_spec(spec, data / "task.yaml")
     shutil.copytree(finished, tmp_path / "runs")
-    place = Place(tmp_path, spec, data)
-    environment = {
-        **os.environ,
-        "MARSBENCH_HOME": str(tmp_path / "home"),
-        "TORCH_HOME": str(tmp_path / "torch"),
-        "HF_HOME": str(tmp_path / "hf"),
-        "HF_HUB_OFFLINE": "1",
-    }
-    if case.name == "disk full while decoding":
-        environment["MARSBENCH_HOME"] = str(tmp_path / "small")
+    home = "small" if case.name == "disk full while decoding" else "home"
+    monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / home))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.chdir(tmp_path)
     with mounted(tmp_path / "small", case.tmpfs):
-        case.setup(place)
+        case.setup(Place(tmp_path, spec, data))
         before = contents(tmp_path / "runs")
-        done = subprocess.run(
-            [sys.executable, "-m", "marsbench", *case.words],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-    said = done.stderr + (done.stdout if case.words[:2] == ["data", "verify"] else "")
-    assert done.returncode == 2, said
+        code, stdout, stderr = call(case.words, in_process=case.tmpfs is None)
+    said = stderr + (stdout if case.words[:2] == ["data", "verify"] else "")
+    assert code == 2, said
     assert "Traceback" not in said
     assert said.count("Error:") == (0 if case.words[:2] == ["data", "verify"] else 1)
     for word in case.says:
@@ -440,6 +431,16 @@ def test_bad_input(case: Case, finished: Path, tmp_path: Path) -> None:
     after = contents(tmp_path / "runs")
     assert before.items() <= after.items()
     assert not (tmp_path / "executed").exists()
+
+
+def call(words: list[str], *, in_process: bool) -> tuple[int, str, str]:
+    """Carry out a command; returns its exit code, standard output and standard error."""
+    if in_process:
+        result = CliRunner().invoke(app, words)
+        return result.exit_code, result.stdout, result.stderr
+    command = [sys.executable, "-m", "marsbench", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout, done.stderr
 
 
 def test_the_list_is_long_enough() -> None:
