@@ -108,7 +108,7 @@ _SURFACE = {
 }
 
 _SHOWN = {
-    # About the share of images that show each; `label_sets` combines them.
+    # Approximate share of images per class; `label_sets` combines the classes.
     "Soil": 0.55,
     "Nearby Surface": 0.5,
     "Rock Outcrops": 0.35,

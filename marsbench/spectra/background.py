@@ -1,9 +1,9 @@
-"""The slowly changing background of ion curves.
+"""Slowly changing background of ion curves.
 
-Adaptive smoothness parameter penalised least squares (asPLS): F. Zhang et al. (2020), Baseline
-correction for infrared spectra using adaptive smoothness parameter penalized least squares
-method, Spectroscopy Letters 53(3), 222-233; as pybaselines has it. Solving all curves of a sample
-in one banded system was tried: 1.3 times as fast, which is not worth a second implementation.
+Adaptive smoothness parameter penalised least squares (asPLS) as implemented by pybaselines: F.
+Zhang et al. (2020), Baseline correction for infrared spectra using adaptive smoothness parameter
+penalized least squares method, Spectroscopy Letters 53(3), 222-233. One banded system for all
+curves of a sample was only 1.3 times as fast.
 """
 
 import warnings
@@ -13,18 +13,17 @@ import numpy as np
 from marsbench.spectra.spectrum import Floats
 
 SMOOTHNESS = 2e6
-"""Penalty of curvature, the first place's."""
+"""Penalty of curvature, as in the first place's solution."""
 
 TOLERANCE = 1e-2
-"""Change of the weights at which a curve is done: pybaselines' own 1e-3 takes several times as long
-for a background that training takes away at random anyway."""
+"""Change of the weights at convergence; pybaselines' default of 1e-3 is several times slower."""
 
 SHORTEST = 5
-"""Points that second differences need; of a shorter curve the background is its minimum."""
+"""Fewest points for second differences; a shorter curve's background is its minimum."""
 
 
 def load() -> None:
-    """Import the dependencies of `estimate` before threads import them at once."""
+    """Import the dependencies of `estimate` once, before threads import them concurrently."""
     import pybaselines.whittaker  # noqa: F401
 
 
@@ -44,8 +43,7 @@ def estimate(curves: Floats, smoothness: float = SMOOTHNESS) -> Floats:
     if curves.shape[1] < SHORTEST:
         return np.repeat(curves.min(axis=1, keepdims=True), curves.shape[1], axis=1)
     found = np.zeros_like(curves)
-    # It tells of curves with hardly a point below, which is what noiseless ones look like. Several
-    # threads do this at once, and `warnings.catch_warnings` is for one alone.
+    # Noiseless curves trigger a warning. `warnings.catch_warnings` is not thread-safe.
     warnings.filterwarnings("ignore", category=ParameterWarning)
     with np.errstate(all="ignore"):
         for row, curve in zip(found, curves, strict=True):

@@ -223,7 +223,7 @@ class _Ions:
 def _sort(spectrum: Spectrum, layout: _Layout) -> _Ions:
     whole = np.rint(spectrum.mz)
     near = np.abs(spectrum.mz - whole) < TOLERANCE
-    # One row more takes what the layout has no row for; those points are dropped.
+    # An extra row collects points outside the layout, to be dropped.
     row_of = np.full(max(layout.ions) + 2, len(layout.ions), dtype=np.int16)
     row_of[list(layout.ions)] = np.arange(len(layout.ions), dtype=np.int16)
     row = row_of[np.where(near, whole, -1).clip(-1, max(layout.ions) + 1).astype(np.intp)]

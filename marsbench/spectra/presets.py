@@ -174,7 +174,7 @@ PRESETS: dict[str, RasterSpec] = {
             coordinates=True,
             change=Change(gain=0.7, backgrounds=True, mix=0.25),
         ),
-        # Of the second place: bins of 25 degrees, three normalisations as channels.
+        # Second place: bins of 25 degrees, three normalisations as channels.
         RasterSpec(
             name="ega_second_place",
             technique=_EGA,

@@ -146,7 +146,7 @@ def _scans(
     """Group points into scans: their positions (S,), and intensities by ion (M, S)."""
     times, scan = np.unique(time, return_inverse=True)
     if len(times) > SWEPT * len(time):
-        # One ion after the other: what is near in temperature counts as one scan.
+        # Ions measured in turn: points near in temperature form a scan.
         _, scan = np.unique(np.floor(axis / SWEEP), return_inverse=True)
     num_scans = int(scan.max()) + 1
     cell = row * num_scans + scan
@@ -222,7 +222,7 @@ def _intensity(prepared: Image, spec: RasterSpec, rng: np.random.Generator | Non
         chosen, shown = _choose(places, spec, rng)
         columns = scans[:, chosen]
         intensity, base = columns[: spec.rows], columns[spec.rows :]
-        # The background of rasters that estimate none is zero.
+        # The background is zero if the raster estimates none.
         if rng is None or not change.backgrounds or rng.random() < 0.5:
             intensity = intensity - base
         intensity = intensity - _floor_of(intensity, rng if change.backgrounds else None)

@@ -95,7 +95,7 @@ def _columns(content: bytes, names: tuple[str, ...], where: str) -> list[Floats]
     found = []
     for name in names:
         column = table.column(name)
-        # What is empty is null to Arrow and NaN to numpy.
+        # Empty fields are null in Arrow and NaN in numpy.
         values: Floats = column.to_numpy().astype(np.float64, copy=False)
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
@@ -123,8 +123,7 @@ def _check(time: Floats, mz: Floats, where: str) -> None:
             f"{where} measures one ion alone (m/z {mz[0]:g}), which is no spectrum.",
             "Remove the sample.",
         )
-    # Within a scan the ions come in rising order, so that most files show at a glance that none
-    # is measured twice.
+    # Within a scan the ions come in rising order, so most files pass this quick check.
     same_time = np.diff(time) == 0
     if (np.diff(mz)[same_time] > 0).all():
         return

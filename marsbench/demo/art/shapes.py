@@ -172,7 +172,7 @@ class Canvas:
 
     def near(self, x: float, y: float, reach: float, z: float = 0.0) -> "Canvas":
         """View of the canvas around a point; painting there is cheap and changes this canvas."""
-        # Every fourth pixel tells where it is; the margin is what may lie between.
+        # Search every fourth pixel; the margin covers the pixels between.
         sparse = slice(None, None, 4)
         across = np.abs(self.u[sparse, sparse] - (x + z * self.lean[0]))
         down = np.abs(self.v[sparse, sparse] - (y + z * self.lean[1]))
@@ -218,7 +218,7 @@ class Canvas:
             opacity: Opacity, in [0, 1].
         """
         share = np.clip(0.5 - distance * self.unit, 0.0, 1.0) * opacity
-        # Most shapes touch few rows, and the others need not be visited.
+        # Most shapes touch few rows, so skip the others.
         touched = np.flatnonzero(share.any(1))
         if not touched.size:
             return
@@ -337,7 +337,7 @@ def _shadow(height: Field, x: float, y: float, slope: float) -> Field:
     for step in np.unique(np.rint(np.geomspace(1.0, reach, 8)).astype(np.int64)):
         row, column = reach + round(y * step), reach + round(x * step)
         blocker = padded[row : row + side, column : column + side]
-        # Shadows fade with distance, as the sky fills them, and do not end where the search does.
+        # Shadows fade with distance, as the sky fills them, rather than end with the search.
         rise = (blocker - height - slope * step) * (1.0 - (step / (1.05 * reach)) ** 2)
         np.maximum(excess, rise, out=excess)
     return excess
@@ -374,7 +374,7 @@ def lit(
     sunlit = np.maximum(up - flat * (east * x + south * y), 0.0) * up_normal
     excess = _shadow(height, x, y, up / max(flat, 1e-3))
     sunlit *= 1.0 - 0.85 * terrain.smoothstep(excess, 0.0, 1.6)
-    # What lies deep between things sees little of the sky, and gathers little dust.
+    # Deep gaps see little of the sky and gather little dust.
     deep = ndimage.uniform_filter(height, max(side // 10, 3), mode="nearest") - height
     hollow = np.clip(3.0 * deep / side**0.8, 0.0, 1.0)
     sky = rng.uniform(0.22, 0.45) * (1.0 - 0.7 * hollow)
@@ -402,13 +402,13 @@ def lit(
         )
     opaque = canvas.alpha
     if shadow:
-        # On bare ground the layer is nothing but darkness.
+        # On bare ground the layer is pure darkness.
         below = shadow * terrain.smoothstep(excess, 0.0, 2.5) * (1.0 - opaque)
         image[..., :3] *= (opaque / np.maximum(opaque + below, 1e-6))[..., None]
         image[..., 3] = opaque + below
     else:
         image[..., 3] = opaque
-    # An exposure of its own, so that brightness does not tell what it is.
+    # A random exposure, so that brightness does not reveal the part.
     mean = float((image[..., :3].mean(2) * opaque).sum() / max(float(opaque.sum()), 1e-6))
     image[..., :3] *= 0.12 * 3.2 ** rng.uniform() / max(mean, 1e-6)
     return np.clip(image, 0.0, 1.0)

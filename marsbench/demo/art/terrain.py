@@ -26,7 +26,7 @@ Field = NDArray[np.float64]
 def _coordinates(size: int) -> tuple[Field, Field]:
     south, east = np.mgrid[0:size, 0:size].astype(np.float64)
     north = -south
-    # Shared between callers, so nobody may write.
+    # Shared between callers, so read-only.
     east.flags.writeable = north.flags.writeable = False
     return east, north
 
@@ -119,7 +119,7 @@ def fractal(
     Returns:
         Field of mean 0 and variance 1, (size, size).
     """
-    # Drawn on a torus, whose opposite borders match; a larger one and cropped unless they should.
+    # Drawn on a torus, whose opposite borders match; without `wraps` larger, then cropped.
     torus = size if wraps else size + max(size // 4, 2)
     fy = np.fft.fftfreq(torus)[:, None]
     fx = np.fft.rfftfreq(torus)[None, :]
@@ -240,7 +240,7 @@ def dunes(rng: np.random.Generator, size: int, wavelength: float, wind_deg: floa
     windward = np.sin(0.5 * np.pi * t / crest) ** 2
     slip = 1.0 - (t - crest) / (1.0 - crest)
     profile = np.where(t < crest, windward, slip)
-    # Crests rise and fall along their length; what drops below the flats is bare ground.
+    # Crests rise and fall along their length; ground below the level of the flats is bare.
     vigour = 1.0 + rng.uniform(0.15, 0.45) * fractal(
         rng, size, 3.0, longest=5.0 * wavelength, shortest=wavelength
     )
@@ -318,7 +318,7 @@ def polygons(rng: np.random.Generator, size: int, cell: float) -> Field:
     column = np.clip(np.floor(u).astype(np.int64), 1, count - 2)
     row = np.clip(np.floor(v).astype(np.int64), 1, count - 2)
     # Every cell of a square lattice holds one seed, so the two nearest are among the nine
-    # cells around; their distances differ by nothing along the crack between them.
+    # cells around; their distances are equal along the crack between them.
     nearest = np.full((size, size), np.inf)
     second = np.full((size, size), np.inf)
     for dr in (-1, 0, 1):

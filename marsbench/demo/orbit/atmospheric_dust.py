@@ -130,7 +130,7 @@ def _through_air(
     side = height.shape[0]
     sine = float(np.sin(np.deg2rad(light.elevation_deg)))
     shade = terrain.hillshade(height, light.azimuth_deg, light.elevation_deg) / sine
-    # Dust scatters most light forward, so beams last about twice as far as depth alone says.
+    # Dust scatters most light forward, so direct light passes twice the depth.
     direct = np.exp(-0.5 * depth / sine)
     sky = 0.1 + 0.9 * (1.0 - direct)
     ground = albedo * (direct * shade + sky) / (direct + sky)
@@ -178,7 +178,7 @@ def _processed(rng: np.random.Generator, radiance: Field) -> NDArray[np.uint8]:
     """Grey values after calibration and averaging, (side, side)."""
     side = radiance.shape[0]
     seen = terrain.blur(radiance, rng.uniform(0.4, 0.6))
-    # What calibration leaves of the columns is wider than one pixel and hardly seen.
+    # Column noise left by calibration is wider than a pixel and faint.
     columns = terrain.standardise(
         terrain.fractal(rng, side, 1.0, shortest=2.0, stretch=60.0, azimuth_deg=0.0)
     )

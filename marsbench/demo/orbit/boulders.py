@@ -35,7 +35,7 @@ def draw(rng: np.random.Generator, side: int) -> tuple[NDArray[np.uint8], NDArra
         Grey values, (side, side, 1), and the number of the boulder in every pixel, from 1,
         (side, side); 0 elsewhere.
     """
-    # As many on equal ground whatever the picture's side: a boulder's size is in pixels.
+    # Count in proportion to the area, since a boulder's size is in pixels.
     count = 3 + int(rng.poisson(rng.choice([8.0, 22.0, 40.0]) * (side / 128.0) ** 2))
     smallest = rng.uniform(2.5, 3.0)
     radii = np.minimum(smallest * rng.uniform(0.02, 1.0, count) ** (-1.0 / 2.6), 0.1 * side)
@@ -43,7 +43,7 @@ def draw(rng: np.random.Generator, side: int) -> tuple[NDArray[np.uint8], NDArra
     albedo = ground.soil(rng, side, rng.uniform(0.02, 0.1))
     clear = _pits(rng, height)
     _spots(rng, albedo)
-    # Boulders lie in patches, as below an outcrop or around a crater.
+    # Boulders lie in patches, for instance below an outcrop or around a crater.
     patches = terrain.fractal(rng, side, 2.8, shortest=0.1 * side)
     chance = clear * np.exp(rng.uniform(0.0, 1.6) * patches)
     where = placed(rng, side, 1.25 * radii, chance=chance)

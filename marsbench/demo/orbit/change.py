@@ -153,7 +153,7 @@ def _streak(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
         width = rng.uniform(0.6, 1.0) * _LEAST * size
         ahead, aside = _frame(size, column, row, azimuth_deg)
         aside = aside + 0.012 * size * meander
-        # The point lies up the slope, so that the middle of the streak is inside.
+        # The point lies up the slope, to keep the middle of the streak inside.
         t = ahead / length + 0.5
         spread = width * (0.12 + 0.88 * np.clip(t, 0.0, 1.0) ** 0.8)
         edge = 1.0 - terrain.smoothstep(np.abs(aside) - spread, -0.6, 0.8)

@@ -45,7 +45,7 @@ def draw(
         (side, side); 0 elsewhere.
     """
     count = 0 if rng.uniform() < empty else 1 + int(rng.poisson(rng.choice([1.0, 4.0, 9.0])))
-    # The cones of a field are of like size.
+    # The cones of a field are of similar size.
     typical = side * np.exp(rng.uniform(np.log(0.05), np.log(0.13)))
     radii = np.clip(typical * np.exp(rng.normal(0.0, 0.25, count)), 3.6, 0.2 * side)
     alike = rng.integers(1, 5) + (0 if count else 3)

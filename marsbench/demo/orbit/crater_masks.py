@@ -91,7 +91,7 @@ def _draw(rng: np.random.Generator, side: int) -> tuple[NDArray[np.uint8], NDArr
         np.zeros((side, side), np.uint8),
     )
     _distractions(rng, canvas)
-    # The old ones first: what is young lies on top.
+    # Old craters first: young ones lie on top.
     for i in np.argsort([(BURIED, OTHER, LAYERED, SECONDARY).index(k) for k in kinds]):
         (column, row), radius, kind = where[i], float(radii[i]), kinds[i]
         if not np.isfinite(column):
@@ -150,7 +150,7 @@ def _fresh(rng: np.random.Generator, canvas: Canvas, crater: Ellipse, kind: int)
     freshness = rng.uniform(0.6, 1.0) if kind == LAYERED else rng.uniform(0.4, 1.0)
     spokes = ground.polar_noise(rng, rho * radius, angle, rng.uniform(12.0, 24.0), 0.5 * radius)
     inside = 1.0 - terrain.smoothstep(rho, 0.94, 1.06)
-    # An impact removes what was there and buries the ground around.
+    # An impact removes the ground inside and buries the ground around.
     height *= 1.0 - 0.85 * inside - 0.5 * np.exp(-(((rho - 1.0) / 0.3) ** 2)) * (1.0 - inside)
     if kind == LAYERED:
         sheets = _sheets(rng, rho, angle, radius, spokes)

@@ -69,7 +69,7 @@ def relief(
     """
     distance, angle = ground.polar(size, east, south)
     rho = distance / (radius * ground.outline(rng, angle, shape.raggedness))
-    # The parabola between floor and rim; a bowl is a crater whose floor is a point.
+    # Parabola between floor and rim; the floor of a bowl is a point.
     t = np.maximum(rho - shape.floor, 0.0) / (1.0 - shape.floor)
     depth, rim = shape.depth * radius, shape.rim * radius
     bowl = (depth + rim) * (t * t if shape.floor == 0.0 else 0.5 * t + 0.5 * t * t) - depth
@@ -115,7 +115,7 @@ def crater_scene(rng: np.random.Generator, side: int) -> Site:
     # Impacts bury the texture under their blanket, and fill smooths the floor.
     smooth = 1.0 - 0.5 * np.exp(-(((rho - 1.0) / 0.4) ** 2)) * shape.sharpness
     plain = ground.plain(rng, side, rng.uniform(0.6, 1.3)) * smooth * (1.0 - 0.6 * inside)
-    # No rougher than lets the crater stand out.
+    # Not too rough for the crater to stand out.
     plain *= min(1.0, 0.5 * shape.depth * radius / float(plain.std() + 1e-9), radius / 14.0)
     height = bowl + plain + ground.pitting(rng, side, 5)
     if shape.floor > 0.0 and rng.uniform() < 0.4:
@@ -161,10 +161,10 @@ def _ray_lengths(rng: np.random.Generator, halo: float, reach: float) -> NDArray
     """Distance reached by the ejecta in each of 360 directions, in pixels."""
     turn = np.arange(360.0)
     length = halo * ground.outline(rng, np.deg2rad(turn), 0.35).clip(0.5)
-    # An oblique impact throws little back to where it came from.
+    # An oblique impact throws little backwards.
     from_deg, oblique = rng.uniform(0.0, 360.0), rng.choice([0.0, 0.6])
     count = int(rng.integers(16, 44))
-    # A few long rays always, among many of any length.
+    # A few long rays, among many of any length.
     shares = np.concatenate([rng.uniform(0.6, 1.0, 8), rng.beta(1.3, 1.3, count - 8)])
     for centre, share in zip(rng.uniform(0.0, 360.0, count), shares, strict=True):
         away = np.abs((turn - centre + 180.0) % 360.0 - 180.0)

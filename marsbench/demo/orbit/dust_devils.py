@@ -96,7 +96,7 @@ def _devil(
     broad = length * rng.uniform(0.1, 0.2)
     radius = np.maximum(broad * (0.45 + 0.75 * t ** rng.uniform(0.7, 1.4)), 1.2)
     density = rng.uniform(0.65, 1.0) * (1.0 - 0.45 * t)
-    # Away from the sun, the further the higher the dust is.
+    # Higher dust casts its shadow further away from the sun.
     sun_x, sun_y = terrain.direction(light.azimuth_deg)
     height = length * rng.uniform(0.6, 1.1)
     fall = height * t / np.tan(np.deg2rad(light.elevation_deg))
@@ -110,7 +110,7 @@ def _devil(
     dust = np.clip(dust * ragged[: dust.shape[0], : dust.shape[1]].clip(0.3, 1.5), 0.0, 0.95)
     puffs[0] -= fall * sun_x
     puffs[1] += fall * sun_y
-    # Its edge blurs with the way that the light takes.
+    # The edge of the shadow blurs with distance.
     puffs[2] *= 1.0 + 0.6 * t
     puffs[3] *= 1.25 - 0.45 * t
     shade, _ = _column(puffs, right, below, (0.0, 0.0))
@@ -134,12 +134,12 @@ def _column(
     """
     x, y, radius, density = puffs[:, :, None]
     u, v = (right - x) / radius, (below.T - y) / radius
-    # Gaussians part into a factor of the column and one of the row.
+    # Gaussians are separable into a column and a row factor.
     across, down = np.exp(-u * u), density * np.exp(-v * v)
     opacity = down.T @ across
     weight = np.maximum(opacity, 1e-9)
     towards = (down.T @ (across * u) * sun[0] + (down * v).T @ across * sun[1]) / weight
-    # Puffs overlap: more of them in a place make it no more opaque than dust is.
+    # Puffs overlap, without becoming more opaque than dust.
     spacing = float(np.hypot(np.diff(puffs[0]), np.diff(puffs[1])).mean())
     overlap = np.sqrt(np.pi) * float(puffs[2].mean()) / max(spacing, 0.3)
     return 1.0 - np.exp(-1.6 * opacity / overlap), np.clip(towards, -1.0, 1.0)

@@ -148,7 +148,7 @@ def _vents(rng: np.random.Generator, ground: Ground, frost: Field) -> Field:
     """Opacity of dark defrosting spots and fans in [0, 1], (side, side)."""
     side = frost.shape[0]
     count = int(rng.integers(12, 44))
-    # Frost opens first where it is thin and steep, along crests and the edges of the cover.
+    # Frost opens first where thin and steep, along crests and the edges of the cover.
     steep = terrain.smoothstep(terrain.slope_deg(terrain.blur(ground.coarse, 1.0)), 2.0, 25.0)
     centres = terrain.scattered(rng, frost**4 * (0.25 + steep), count)
     widths = rng.uniform(1.2, 2.4, count)

@@ -87,7 +87,7 @@ def _canyon(rng: np.random.Generator, side: int) -> Surface:
     frame = below + 0.008 * ragged, across + 0.01 * ragged
     for place in _bays(rng):
         region, level, texture = _landslide(rng, frame, place, wall, drop, lumps)
-        # What slides later takes the ground with it.
+        # Later slides take earlier ground with them.
         height = np.where(region, level, height)
         slide |= region
         rough = np.where(region, texture, rough)
@@ -101,12 +101,12 @@ def _canyon(rng: np.random.Generator, side: int) -> Surface:
         craters.dig(rng, height, column, row, side * rng.uniform(0.015, 0.06))
         height = before + (height - before) * (calm * (1.0 - 0.8 * on_wall))
     if rng.uniform() < 0.4:
-        # A trough on the plateau along its edge, as grabens are: steep, but nothing slid.
+        # A trough on the plateau along its edge, like a graben: steep, but no landslide.
         away = (below + rng.uniform(0.1, 0.3)) / rng.uniform(0.015, 0.035)
         height -= rng.uniform(0.02, 0.05) * side * np.exp(-(away**4)) * calm
     patches = terrain.fractal(rng, side, 2.8, shortest=0.03 * side)
     if rng.uniform() < 0.5:
-        # Rough ground of another origin, as knobs and ripples on the floor and the plateau.
+        # Rough ground of another origin: knobs and ripples on floor and plateau.
         knobs = terrain.smoothstep(patches, *rng.choice([(-0.4, 0.4), (0.3, 0.9)])) * calm
         height += rng.uniform(0.003, 0.006) * side * knobs * np.maximum(lumps.T, -0.5)
     height += rough * side
@@ -193,7 +193,7 @@ def _landslide(
     scar = rng.uniform(0.3, 0.5)
     steep = _profile(upper / (scar * wall + 0.03))
     t = np.clip(upper / np.maximum(end + arc, 1e-3), 0.0, 1.0)
-    # A scarp at once, then debris that thins out to a steep toe.
+    # A scarp, then debris thinning out to a steep toe.
     level = -drop * (0.72 * steep + 0.28 * terrain.smoothstep(t, 0.15, 0.9))
     toe = rng.uniform(0.012, 0.024) * (1.0 - terrain.smoothstep(t, 0.93, 1.0))
     sides = 1.0 - terrain.smoothstep(np.abs(aside) / spread, 0.85, 1.0)
@@ -211,7 +211,7 @@ def _texture(rng: np.random.Generator, lumps: Field, aside: Field, t: Field) -> 
         t: Position down the flow, from 0 to 1, (side, side).
     """
     side = len(t)
-    # Drawn out: a strip of the noise that is as wide as the flow, but short.
+    # Drawn out: a strip of noise as wide as the flow, but short.
     top = rng.uniform(0.05, 0.85)
     grooves: Field = ndimage.map_coordinates(
         lumps, [(0.1 * t + top) * side, (0.35 * aside + 0.5) * side], order=1, mode="reflect"
@@ -227,10 +227,10 @@ def _texture(rng: np.random.Generator, lumps: Field, aside: Field, t: Field) -> 
 def _bands(rng: np.random.Generator, surface: Surface) -> NDArray[np.float32]:
     """Measurements of a surface in the order of `BANDS`, (side, side, 7)."""
     side = len(surface.height)
-    # As coarse as a stereo model, whose slopes are gentler than the ground's.
+    # As coarse as a stereo model, with gentler slopes than the ground's.
     model = terrain.blur(surface.height, 0.01 * side)
     middle = rng.uniform(0.33, 0.67) * RELIEF * side - 0.5 * float(model.max() + model.min())
-    # Elevation ends at 0 and 1, and slope is that of what is left.
+    # Elevation is clipped to [0, 1] before its slope is taken.
     elevation = np.clip((model + middle) / (RELIEF * side), 0.0, 1.0)
     slope = np.clip(STEEPNESS * side * np.hypot(*terrain.gradient(elevation)), 0.0, 1.0)
     inertia = 0.93 - 0.03 * surface.dust - 0.03 * elevation
@@ -261,7 +261,7 @@ def _colours(rng: np.random.Generator, surface: Surface) -> list[Field]:
     lit = terrain.hillshade(
         terrain.blur(surface.height, 0.9), light.azimuth_deg, light.elevation_deg
     )
-    # In steps of eight bits, with the contrast that shows most of each picture.
+    # In steps of eight bits, with the contrast stretched per picture.
     level = terrain.standardise(lit * (0.85 + 0.25 * surface.dust))
     exposure, contrast = rng.uniform(-0.15, 0.15), rng.uniform(0.5, 0.9)
     level = np.clip(0.95 + exposure + 0.6 * contrast * level, 0.05, 2.6)

@@ -68,7 +68,7 @@ def placed(
             -0.5, 0.5, (count, tries, 2)
         )
     found = np.full((count, 2), np.nan)
-    # Large ones first, or they would find no room.
+    # Large discs first, while there is room.
     for i in np.argsort(-radii, kind="stable"):
         apart = np.hypot(*(where[i][:, None] - found[None]).transpose(2, 0, 1))
         clear = (np.nan_to_num(apart, nan=np.inf) >= radii[i] + radii).all(axis=1)

@@ -227,7 +227,7 @@ def project(ground: Picture, view: View, side: int, turn_deg: float = 0.0) -> Pi
     depth, right, beyond = ground_places(view, side)
     x, y = terrain.direction(turn_deg)
     across, away = n / 2 + y * right + x * beyond, n - 1 - (y * beyond - x * right)
-    # Far pixels take in more ground, so they look it up in a blurred copy.
+    # Far pixels cover more ground, so they look up a blurred copy.
     footprint = depth * np.sqrt(view.stretch * depth)
     level = np.clip(np.log2(footprint / 1.6), 0.0, 3.0)
     levels = [ground]
@@ -252,7 +252,7 @@ def look_up(levels: list[Field], level: Field, row: Field, column: Field) -> Fie
         column: Column on the plan, of the same shape.
     """
     n = levels[0].shape[0]
-    # One more row and column, as the wrapped place lies in [0, n).
+    # One more row and column, since wrapped places lie in [0, n).
     stack = np.pad(np.stack(levels), ((0, 0), (0, 1), (0, 1)), mode="wrap")
     places = np.stack([level, row % n, column % n])
     if len(levels) == 1:
@@ -437,7 +437,7 @@ def seen(
     sun: Sun,
 ) -> Picture:
     """Light of ground drawn as a plan, lit and projected, (side, side, 3)."""
-    # At an angle, lest what repeats line up one behind the other.
+    # At an angle, to keep the repeats from lining up in depth.
     turn = rng.uniform(12.0, 78.0)
     on_plan = Sun(sun.azimuth_deg + turn, sun.elevation_deg)
     return project(lit(draw(rng, side + side // 2), on_plan), view, side, turn)

@@ -52,7 +52,7 @@ def press_tracks(rng: np.random.Generator, picture: Picture, view: View, sun: Su
     spacing = width * rng.uniform(0.5, 0.8)
     gauge = width * rng.uniform(2.0, 3.4)
     centres = (0.0,) if rng.uniform() < 0.4 else (-gauge, gauge)
-    # Through a point in the lower half of the picture, so that the track is seen from near by.
+    # Through a point in the lower half of the picture, to see the track close by.
     row, column = int(rng.uniform(0.45, 0.95) * side), int(rng.uniform(0.25, 0.75) * side)
     across, away = across - across[row, column], away - away[row, column]
     s, c = terrain.direction(rng.uniform(-60.0, 60.0))
@@ -280,7 +280,7 @@ def hills(
         strata = np.sin((row + 0.006 * texture) * beds) * np.exp(-np.maximum(below, 0.0) / 0.15)
         ground = kindred(rng, base, 0.6) * (1.0 + banding * strata)[..., None]
         ground = ground * (direct[..., None] + SKYLIGHT)
-        # Air thickens towards the foot of every ridge, which the next one stands against.
+        # Air thickens towards the foot of every ridge, behind the next ridge.
         veil = thick * (1.0 - near) ** 0.5 + 0.6 * (1.0 - near) * below
         ground = mix(ground, haze, np.clip(veil, 0.0, 0.92))
         mask = terrain.smoothstep(below * side, -0.7, 0.7)

@@ -34,8 +34,8 @@ GASES: Mapping[str, Mapping[int, float]] = MappingProxyType(
         "Ar": {40: 1.0, 20: 0.15, 36: 0.003},
         "CO2": {44: 1.0, 28: 0.10, 16: 0.10, 12: 0.09, 22: 0.019, 45: 0.012, 46: 0.004},
         "SO2": {64: 1.0, 48: 0.49, 32: 0.10, 16: 0.05, 66: 0.049, 50: 0.023, 65: 0.009},
-        # What is left of solvents and reagents: the ions that saturated and unsaturated chains
-        # and rings have in common.
+        # Residues of solvents and reagents: ions common to saturated and unsaturated chains and
+        # rings.
         "organics": {
             15: 0.5,
             27: 0.6,
@@ -168,7 +168,7 @@ AMBIENT: Mapping[Instrument, Mapping[str, float]] = MappingProxyType(
             "HCl": -5.3,
             "SO2": -5.7,
         },
-        # Flight-like plumbing keeps water, reagents and what earlier samples left.
+        # Flight-like plumbing keeps water, reagents and residues of earlier samples.
         Instrument.SAM_TESTBED: {
             "H2O": -0.8,
             "H2": -1.3,
@@ -214,7 +214,7 @@ def _commercial(rng: np.random.Generator, names: tuple[str, ...]) -> Spectrum:
     time = np.round(np.arange(scans) * rng.uniform(9.5, 11.5) + rng.uniform(0, 2), 3)
     temp = _ramp(rng, scans, end_c=float(rng.choice([1000, 1200, 600], p=[0.8, 0.15, 0.05])))
     if rng.random() < 0.3:
-        # A thermocouple that jitters by about as much as the oven warms from scan to scan.
+        # A thermocouple jittering by about the warming from scan to scan.
         temp = temp + rng.normal(0, 3.5, scans)
     temp = np.round(temp, int(rng.integers(0, 2)))
 
@@ -282,7 +282,7 @@ def _testbed_channels(rng: np.random.Generator) -> Floats:
     if rng.random() < 0.5:
         return whole
     tenths = np.array([1.9, 11.1, 12.1, 31.9, 43.9, 63.8, 63.9, 64.1])
-    # The first always, so that such a run has at least one of them.
+    # Always the first, so that the run has at least one.
     chosen = tenths[(rng.random(len(tenths)) < 0.7) | (tenths == tenths[0])]
     return np.sort(np.concatenate([whole, chosen]))
 
@@ -324,7 +324,7 @@ def _gas_curves(
                 continue
             height = 10 ** (release.amount + family + rng.normal(0, 0.2))
             centre = release.peak_c + rng.normal(0, release.varies_c)
-            # Grains and phases differ, so that what looks like one release is often several.
+            # Grains and phases differ, so that an apparent release is often several.
             for share in rng.dirichlet(np.full(rng.integers(1, 5), 1.5)):
                 held.append(release)
                 heights.append(height * share)
@@ -333,7 +333,7 @@ def _gas_curves(
     skew = np.array([release.skew + rng.normal(0, 0.15) for release in held])
     released = peak(temp, np.array(centres), spread, skew * spread) * np.array(heights)
     if instrument is Instrument.SAM_TESTBED:
-        # Its background is a hundred times higher, and its signals no more than some times it.
+        # Its background is a hundred times higher, and its signals are only a few times higher.
         released *= 0.5
 
     gases = list(GASES)
@@ -341,7 +341,7 @@ def _gas_curves(
     curves = released @ np.eye(len(gases))[source]
     curves *= _flicker(rng, *curves.shape)
     for gas, level in AMBIENT[instrument].items():
-        # What the pumps have not yet removed fades as the run goes on.
+        # Gas still to be pumped off fades during the run.
         fading = 1 + rng.uniform(0, 0.5) * np.exp(-np.linspace(0, 1, len(temp)) / 0.3)
         height = 10 ** (level + rng.normal(0, 0.3))
         curves[:, gases.index(gas)] += height * fading * _wander(rng, len(temp))

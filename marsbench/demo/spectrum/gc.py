@@ -239,7 +239,7 @@ def draw(rng: np.random.Generator, names: tuple[str, ...]) -> Spectrum:
     derivatized = bool(rng.random() < _DERIVATIZED_SHARE)
     scans = int(rng.integers(260, 341))
     mz_end = int(rng.choice([301, 351, 401]))
-    # A point of its own in every interval, so that time rises but not evenly.
+    # A random point in every interval: time rises unevenly.
     end = _MINUTES - rng.uniform(0, 1)
     time = np.round((np.arange(scans) + rng.uniform(0.3, 0.7, scans)) / scans * end, 4)
 
@@ -275,7 +275,7 @@ def _mixture(
         heights.extend(10 ** rng.normal(level, 0.35, len(chosen)))
 
     for name in names:
-        # A class that is there may still be faint.
+        # A class may be present and still be faint.
         add(_members(rng, FAMILIES[name], derivatized), rng.normal(5.4, 0.4))
     for name, family in FAMILIES.items():
         # Traces too faint for an analyst to name.

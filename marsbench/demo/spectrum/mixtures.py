@@ -9,8 +9,8 @@ from marsbench.tasks.catalog import get_task
 Mixtures = Mapping[tuple[str, ...], float]
 
 MINERALS: Mixtures = {
-    # About the shares among the 763 published train samples, rare mixtures pooled. The one of
-    # seven labels is a simulant of Martian soil, measured many times.
+    # Approximate counts of the 763 published train samples, rare mixtures pooled. The mixture of
+    # seven is a simulant of Martian soil, measured many times.
     (): 101,
     ("phyllosilicate",): 108,
     ("sulfate",): 54,
@@ -48,7 +48,7 @@ MINERALS: Mixtures = {
 }
 
 COMPOUNDS: Mixtures = {
-    # The published shares are not known here: these are ours.
+    # The published shares are unknown; these are ours.
     (): 15,
     ("mineral",): 20,
     ("hydrocarbon",): 10,
@@ -86,13 +86,13 @@ def compounds(rng: np.random.Generator, count: int) -> list[tuple[str, ...]]:
 def _label_sets(
     rng: np.random.Generator, count: int, mixtures: Mixtures, names: tuple[str, ...]
 ) -> list[tuple[str, ...]]:
-    # Evenly spaced quantiles: each mixture comes as often as its share says, give or take one.
+    # Evenly spaced quantiles: each mixture's count matches its share to within 1.
     share = np.cumsum(list(mixtures.values()))
     quantiles = (np.arange(count) + rng.random()) / count * share[-1]
     order = rng.permutation(np.searchsorted(share[:-1], quantiles, side="right"))
     held = [set(list(mixtures)[i]) for i in order]
     for name in names:
         if not any(name in labels for labels in held):
-            # To the sample with the fewest, so that no other class loses its only one.
+            # Added to the sample with the fewest classes.
             min(held, key=len).add(name)
     return [tuple(name for name in names if name in labels) for labels in held]

@@ -205,7 +205,7 @@ def winding_path(
 
 def _path(side: int, column: Field, row: Field, heading: Field, bend: Field, step: float) -> Path:
     """Relate every pixel to the nearest point of a line."""
-    # What runs outside the scene still is near pixels at its border.
+    # Parts of the line outside the scene are near pixels at its border.
     margin = side // 3
     wide = side + 2 * margin
     cell_row = np.rint(row).astype(np.int64) + margin

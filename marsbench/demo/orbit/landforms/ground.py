@@ -237,7 +237,7 @@ def parts_of_view(rng: np.random.Generator, side: int) -> tuple[Field, Field, Fi
     first = terrain.cover(_divide(rng, side), rng.uniform(0.3, 0.4), 0.1)
     rest = 1.0 - first
     other = _divide(rng, side)
-    # Halve what the first part leaves, not the view.
+    # Halve the remainder of the view.
     level = float(np.median(other[rest > 0.5]))
     second = rest * terrain.smoothstep(other, level - 0.1, level + 0.1)
     return first, second, rest - second

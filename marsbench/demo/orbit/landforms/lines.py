@@ -65,7 +65,7 @@ def cliff(rng: np.random.Generator, side: int, light: Light) -> Site:
     width = rng.uniform(0.08, 0.18)
     t = down / width + 0.5
     drop = rng.uniform(0.5, 0.8) * width * side
-    # A steep face, then talus that flattens out.
+    # A steep face, then flattening talus.
     face = 0.7 * np.clip(t / 0.6, 0.0, 1.0) + 0.3 * terrain.smoothstep(t, 0.4, 1.6)
     if rng.uniform() < 0.5:
         layers = rng.uniform(2.0, 4.0)

@@ -169,7 +169,7 @@ def slope_streaks(rng: np.random.Generator, side: int, light: Light) -> Site:
     height += rng.uniform(0.008, 0.025) * terrain.fractal(rng, side, 1.8)
     crest = rng.uniform(-0.42, -0.2) * side
     if rng.uniform() < 0.5:
-        # The other side of the crest that the streaks start below.
+        # Far side of the crest above the streaks.
         bent = down - crest + 0.025 * side * terrain.fractal(rng, side, 3.8)
         height -= rng.uniform(0.2, 0.42) * np.logaddexp(0.0, -bent)
         highest, lowest = crest + 0.05 * side, crest + 0.3 * side

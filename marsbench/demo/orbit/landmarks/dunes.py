@@ -147,7 +147,7 @@ def dark_scene(rng: np.random.Generator, side: int) -> Site:
         height += rng.uniform(0.04, 0.12) * wave * sand
     albedo = ground.soil(rng, side, rng.uniform(0.02, 0.1))
     if rng.uniform() < 0.3:
-        # Frost still brightens the sand a little; where it has gone, spots are black.
+        # Frost still brightens the sand a little; where the frost has gone, spots are black.
         tone, spots = rng.uniform(0.45, 0.62), _spots(rng, side, sandy, sand)
     else:
         tone, spots = rng.uniform(0.25, 0.5), np.zeros((side, side))

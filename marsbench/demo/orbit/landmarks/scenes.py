@@ -155,7 +155,7 @@ def other_scene(rng: np.random.Generator, side: int) -> Site:
     height = relief(rng, side)
     albedo = ground.soil(rng, side, rng.uniform(0.02, 0.15))
     if rng.uniform() < 0.35:
-        # Dust or bedrock of another tone, in patches that follow nothing.
+        # Dust or bedrock of another tone, in patches unrelated to the relief.
         shapes = terrain.fractal(rng, side, rng.uniform(2.6, 3.4))
         patch = terrain.cover(shapes, rng.uniform(0.1, 0.9), rng.uniform(0.05, 0.9))
         albedo *= 1.0 + rng.uniform(-0.5, 0.9) * patch

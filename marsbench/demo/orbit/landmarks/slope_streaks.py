@@ -77,7 +77,7 @@ def descents(
     for step in range(int(float(lengths.max()) / pace)):
         t = step * pace / lengths
         points.append(position[t < 1.0])
-        # A pointed head, a slowly widening body, and a tail that ends in a finger.
+        # A pointed head, a slowly widening body, and a tail ending in a finger.
         body = np.minimum(0.1 + t / spreading, 1.0)
         taper = np.minimum((1.0 - t) / finger, 1.0).clip(0.0) ** 0.6
         halves.append((0.45 + (widths - 0.45).clip(0.0) * body * taper)[t < 1.0])
@@ -86,7 +86,7 @@ def descents(
         downhill = fall / (np.hypot(*fall.T)[:, None] + 1e-9)
         heading = 0.85 * heading + 0.15 * downhill + rng.normal(0.0, 0.03, heading.shape)
         heading /= np.hypot(*heading.T)[:, None] + 1e-9
-        # Where its way is too gentle for dust to slide, the streak stays.
+        # The streak ends where the slope is too gentle for dust to slide.
         sliding = (fall * heading).sum(axis=1, keepdims=True) > 0.03
         position = position + pace * sliding * heading
     return np.concatenate(points), np.concatenate(halves)
@@ -135,7 +135,7 @@ def _starts(
     x, y = terrain.direction(downhill_deg)
     tries = 6 * count
     across = rng.uniform(-0.45, 0.45, tries) * side * (0.5 if count < 4 else 0.9)
-    # Along a line, as below a crest or an outcrop, or anywhere on the upper slope.
+    # Along a line, for instance below a crest, or anywhere on the upper slope.
     scatter = rng.choice([0.04, 0.2])
     down = side * np.clip(rng.uniform(-0.36, -0.12) + scatter * rng.normal(size=tries), -0.38, 0.1)
     middle = (side - 1) / 2

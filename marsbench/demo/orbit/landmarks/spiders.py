@@ -37,7 +37,7 @@ def araneiform(
     heading = 2.0 * np.pi * (np.arange(arms) + rng.uniform(-0.3, 0.3, arms)) / arms
     heading += rng.uniform(0.0, 6.28)
     position = np.tile([east, south], (arms, 1))
-    # How far each tip may still grow and how wide it is.
+    # Remaining length and width of each tip.
     left = radius * rng.uniform(0.7, 1.0, arms)
     girth = np.full(arms, width)
     bend = rng.normal(0.0, 0.03, arms)

@@ -35,7 +35,7 @@ def part(rng: np.random.Generator, name: str, side: int) -> NDArray[np.float64]:
     """
     for _ in range(6):
         layer = _DRAW[name](rng, side)
-        # A view that misses the part is not an image of it.
+        # Reject views that miss the part.
         if layer[..., 3].mean() >= LEAST:
             break
     if rng.uniform() < HIDDEN:
@@ -103,7 +103,7 @@ def paint_wheel(canvas: Canvas, rng: np.random.Generator) -> None:
     v = np.clip(p[1], -0.999, 0.999)
     round_off = bulge * np.sqrt(1.0 - v * v)
     x = p[0] * aside
-    # The far side curves away behind; the near one shows the inside of the rim.
+    # The far side curves away behind; the near side shows the inside of the rim.
     tread = np.maximum(np.abs(p[1]) - 1.0, np.maximum(x - 0.72, -x - 0.72 - round_off))
     across = x + round_off
     theta = np.arcsin(v)

@@ -343,7 +343,7 @@ def _distant_landscape(rng: np.random.Generator, side: int) -> Picture:
         view = View(float(rng.uniform(0.45, 0.9)), 2.5, view.tilt)
         draw = ground.soil if rng.uniform() < 0.6 else ground.rippled
         near = ground.seen(rng, side, draw, view, sun)
-        # Of one kind with the hills, more or less.
+        # Similar to the hills.
         near = near * (picture.mean((0, 1)) / near.mean((0, 1))) ** rng.uniform(0.4, 1.0)
         _depth, row = ground.magnification(view, side)
         line = view.horizon + 0.01 * outdoors.skyline(rng, side, 2.6)[None, :]

@@ -96,7 +96,7 @@ def press(picture: Field, frame: Frame, relief: Relief) -> None:
     right = (relief(frame.x + step, frame.y) - relief(frame.x - step, frame.y)) / (2.0 * step)
     ahead = (relief(frame.x, frame.y + step) - relief(frame.x, frame.y - step)) / (2.0 * step)
     x, y = terrain.direction(frame.sun.azimuth_deg)
-    # Even a high sun leaves the prints visible in real pictures, which are taken for them.
+    # Real pictures of prints show them even under a high sun.
     elevation = np.deg2rad(min(frame.sun.elevation_deg, 42.0))
     towards = np.sin(elevation) - np.cos(elevation) * (right * x + ahead * y)
     shaded = np.maximum(towards, 0.0) / np.sqrt(1.0 + right * right + ahead * ahead)
@@ -181,7 +181,7 @@ def with_spherules(rng: np.random.Generator, plan: Plan) -> Plan:
     n = plan.height.shape[0]
     radius = rng.uniform(0.016, 0.022) * n
     count = int(rng.uniform(0.16, 0.28) * n * n / (np.pi * radius * radius))
-    # They gather here and there.
+    # Spherules gather here and there.
     chance = np.exp(0.7 * ground.noise(rng, n, 2.6)).ravel()
     places = rng.choice(n * n, count, p=chance / chance.sum())
     radii = radius * rng.uniform(0.85, 1.15, count)[:, None, None]

@@ -128,7 +128,7 @@ def odd_rock(rng: np.random.Generator, picture: Field, sun: Sun) -> None:
         dome -= 0.3 * dent * np.exp(-((x - dx) ** 2 + (y - dy) ** 2) / dent**2) * (dome > 0.2)
     south_slope, east_slope = np.gradient(dome * radius * 0.8)
     facing = 1.0 / np.sqrt(1.0 + south_slope**2 + east_slope**2)
-    # Lit from above the camera's shoulder, whatever the sun behind does.
+    # Lit from above the camera's shoulder, independent of the scene's sun.
     lx, ly = 0.6 * right, 0.55
     diffuse = np.clip((0.6 - east_slope * lx + south_slope * ly) * facing, 0.0, 1.0)
     gloss = np.clip((0.85 - 0.4 * east_slope * lx + 0.4 * south_slope * ly) * facing, 0.0, 1.0)

@@ -64,7 +64,7 @@ def _add_hardware(rng: np.random.Generator, picture: Field, shown: Names) -> Non
         behind = shown & {NEAR, "Distant Vista"}
         objects.deck(rng, picture, float(rng.uniform(0.4, 0.6)) if behind else -0.1)
     if "Pancam Calibration Target" in shown:
-        # Beside a deck that is to be seen it must not fill the view.
+        # Beside a visible deck the target must not fill the view.
         objects.sundial(rng, picture, 0.33 if "Rover Deck" in shown else 0.5)
     if "Arm Hardware" in shown:
         objects.arm(rng, picture)
@@ -74,8 +74,8 @@ def _add_hardware(rng: np.random.Generator, picture: Field, shown: Names) -> Non
 
 def _close_rock(rng: np.random.Generator, shown: Names, side: int) -> Field:
     """Rock filling the view, with its features and marks."""
-    # So steep that the plan does not repeat, since facets do not wrap around. Where its edges
-    # meet they are lit as a wall, so the view keeps to the middle.
+    # So steep that the plan does not repeat, since facets do not wrap around. Its edges are lit as
+    # walls, so the view keeps to the middle.
     frame = ground.frame(rng, side, -rng.uniform(9.0, 14.0), rng.uniform(1.0, 1.1))
     n = round(1.45 * side)
     plan = _in_rock(rng, ground.close_up(rng, n), np.ones((n, n)), shown)

@@ -113,7 +113,7 @@ def camera(light: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
     """
     image = np.clip(terrain.blur(light, rng.uniform(0.35, 0.55)), 0.0, 1.5)
     image = image * (1.0 - rng.uniform(0.0, 0.15) * ground.off_axis(light.shape[0]))
-    # Calibrated radiance, so one exposure fits all but for some tolerance.
+    # Calibrated radiance, so the exposure is constant within a tolerance.
     stretched = image * 1.7 * np.exp(rng.normal(0.0, 0.12))
     stretched += rng.uniform(0.004, 0.015) * rng.standard_normal(image.shape)
     stretched = np.clip(stretched, 0.0, 1.0) ** np.exp(rng.normal(-0.25, 0.1))

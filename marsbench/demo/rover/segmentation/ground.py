@@ -92,7 +92,7 @@ def places(frame: Frame, n: int, zoom: float, compress: float, elongate: float =
     """
     rest = 1.0 - compress
     grown = frame.depth**rest
-    # From the middle of the picture, as everywhere; the bottom edge is row n of the plan.
+    # Measured from the middle of the picture; the bottom edge is row n of the plan.
     column = n / 2 + zoom * frame.x / frame.depth * grown
     stretch = frame.view.stretch
     ahead = stretch * (1.0 - frame.view.horizon) * frame.side * (grown - 1.0) / rest / elongate
@@ -157,7 +157,7 @@ def bedrock(rng: np.random.Generator, n: int, sun: Sun, *, beds: bool) -> tuple[
         bend = ground.noise(rng, n, 3.4, shortest=0.12 * n)
         phase = (across * east + count * north) / n + rng.uniform(0.2, 0.5) * bend
         bed = phase - np.floor(phase)
-        # Every bed ends in a ledge that is lit or shaded, and has a tone of its own.
+        # Every bed ends in a lit or shaded ledge, and has its own tone.
         height += rng.uniform(0.14, 0.24) * n / count * terrain.smoothstep(bed, 0.1, 0.95)
         tones = rng.uniform(-0.14, 0.14, count)
         tone = tone + tones[np.floor(phase).astype(np.int64) % count]
@@ -177,7 +177,7 @@ def bare_ground(rng: np.random.Generator, frame: Frame, share: float) -> Surface
     loose = ground.stone_colour(rng, dust) * 1.1
     fine = places(frame, n, n / side, 0.35)
     sky = SKYLIGHT * rng.uniform(0.8, 1.3)
-    # Ripples and beds are both parallel lines, so a scene has one of them at most.
+    # Ripples and beds are both parallel lines, so a scene has either or neither.
     beds = bool(share > 0.0 and rng.uniform() < 0.45)
     soft = look(soil(rng, n, frame.sun, ripples=not beds), fine)
     light = loose * (soft[..., None] + sky)
@@ -188,12 +188,12 @@ def bare_ground(rng: np.random.Generator, frame: Frame, share: float) -> Surface
         hard = look(lit, fine)
         patches = ground.noise(rng, 64, 3.8, longest=44.0)
         field = look(patches, places(frame, 64, 28.0 / side, 0.65, 2.0))
-        # Edges follow the slabs as far as these can be told apart.
+        # Edges follow the slabs where these are resolved.
         field += 0.3 * look(level, fine) / np.maximum(frame.depth, 1.0)
         seen = field[frame.ground]
         edge = float(np.quantile(seen, 1.0 - share)) if share < 1.0 else float(seen.min()) - 1.0
         bare = terrain.smoothstep(field, edge - 0.12, edge + 0.12)
-        # Slabs stand up from the soil: their rims catch the light or shade what lies below.
+        # Slabs stand up from the soil: their rims catch the light or shade the ground below.
         x, y = terrain.direction(frame.sun.azimuth_deg)
         south, east = np.gradient(bare)
         rim = np.clip(rng.uniform(0.4, 0.9) * (south * y - east * x), -0.4, 0.4)
@@ -212,7 +212,7 @@ def bare_ground(rng: np.random.Generator, frame: Frame, share: float) -> Surface
 def bedrock_colour(rng: np.random.Generator, loose: Colour, dust: float) -> Colour:
     """Reflectance of bedrock beside soil of a colour: often paler, at times darker."""
     less = ground.stone_colour(rng, dust * rng.uniform(0.4, 0.9))
-    # Never just as bright, or far bedrock without visible joints could not be told.
+    # Never equally bright, or far bedrock without visible joints could not be recognised.
     sign = 1.0 if rng.uniform() < 0.65 else -1.0
     level = float(loose.mean()) * np.exp(sign * rng.uniform(0.2, 0.5))
     colour: Colour = less * (level / float(less.mean()))
@@ -261,11 +261,11 @@ def tracks(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
     slope = (height - sunward) / np.tan(np.deg2rad(max(frame.sun.elevation_deg, 28.0)))
     blurred = frame.depth * np.sqrt(frame.view.stretch * frame.depth) / (0.35 * spacing)
     slope *= rng.uniform(0.9, 1.4) / (1.0 + blurred * blurred)
-    # Where a band is no wider than three pixels, nobody would call it a track.
+    # A band up to three pixels wide is no track.
     near = 1.0 - terrain.smoothstep(frame.depth / width, 0.5, 0.75)
     cover *= near
     # Turned-up soil is less dusty, so tracks are darker or, at times, brighter; and the wheels
-    # flatten what was there.
+    # flatten the ground.
     tone = rng.uniform(0.6, 0.76) if rng.uniform() < 0.7 else rng.uniform(1.2, 1.35)
     smooth = ndimage.gaussian_filter(surface.light, (1.5, 1.5, 0.0), truncate=2.0)
     pressed = surface.light + (tone * smooth - surface.light) * (0.85 * cover)[..., None]

@@ -30,7 +30,7 @@ def far_away(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
             nearer = (k + 1) / count
             mean = horizon - top * (1.0 - 0.75 * k / count)
             line = mean + (0.12 + 0.2 * rng.uniform()) * top * outdoors.skyline(rng, side, rough)
-            # Hills never sink below the plain that they stand on.
+            # Hills never sink below their plain.
             below = frame.row - np.minimum(line, horizon - 0.012)[None, :]
             shaded = _slopes(rng, relief, below, frame)
             hill = near * rng.uniform(0.55, 0.95) * shaded[..., None]
@@ -41,7 +41,7 @@ def far_away(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
     line = horizon + rng.uniform(0.002, 0.008) * outdoors.skyline(rng, side, 2.2)
     below = frame.row - line[None, :]
     if rng.uniform() < 0.3:
-        # Plain too far away for anyone to say what it is made of: smooth, in thick air.
+        # Plain too far away to be classified: smooth, in thick air.
         deep = rng.uniform(0.02, 0.05)
         plain = near * rng.uniform(0.5, 0.8) if rng.uniform() < 0.5 else 0.5 * (near + haze)
         sky += (plain - sky) * terrain.smoothstep(below * side, -0.7, 0.7)[..., None]

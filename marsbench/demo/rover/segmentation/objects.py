@@ -77,7 +77,7 @@ def cast_shadows(surface: Surface, frame: Frame, stones: list[Stone]) -> None:
     sun = frame.sun
     for stone in stones:
         (sx, sy), _towards = outdoors.towards_sun(sun, stone.squeeze)
-        # Of the tangent's denominator, `towards_sun` has the cosine already.
+        # The cosine of the tangent is already in `towards_sun`.
         length = 1.1 * stone.tall / max(np.sin(np.deg2rad(sun.elevation_deg)), 0.4)
         rows, columns, x, up = _window(frame.side, stone, 1.2 + length)
         if not x.size:
@@ -165,7 +165,7 @@ def rover_shadow(rng: np.random.Generator, frame: Frame) -> Field:
     lean = rng.uniform(-0.6, 0.6) * wide
     thin = rng.uniform(0.08, 0.13) * wide
     mast = np.maximum(np.abs(aside - lean) - thin, np.abs(forward - 0.5 * reach) - 0.5 * reach)
-    # The low sun draws the head out.
+    # The low sun lengthens the head's shadow.
     head = np.maximum(
         np.abs(aside - lean) - rng.uniform(0.26, 0.42) * wide,
         np.abs(forward - reach) - rng.uniform(0.16, 0.26) * reach,
