@@ -42,11 +42,11 @@ def estimate(curves: Floats, smoothness: float = SMOOTHNESS) -> Floats:
 
     if curves.shape[1] < SHORTEST:
         return np.repeat(curves.min(axis=1, keepdims=True), curves.shape[1], axis=1)
-    found = np.zeros_like(curves)
+    baselines = np.zeros_like(curves)
     # Noiseless curves trigger a warning. `warnings.catch_warnings` is not thread-safe.
     warnings.filterwarnings("ignore", category=ParameterWarning)
     with np.errstate(all="ignore"):
-        for row, curve in zip(found, curves, strict=True):
+        for row, curve in zip(baselines, curves, strict=True):
             if curve.any():
                 row[:] = aspls(curve, lam=smoothness, tol=TOLERANCE)[0]
-    return np.where(np.isfinite(found), found, curves.min(axis=1, keepdims=True))
+    return np.where(np.isfinite(baselines), baselines, curves.min(axis=1, keepdims=True))

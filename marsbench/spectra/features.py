@@ -221,13 +221,13 @@ class _Ions:
 
 
 def _sort(spectrum: Spectrum, layout: _Layout) -> _Ions:
-    whole = np.rint(spectrum.mz)
-    near = np.abs(spectrum.mz - whole) < TOLERANCE
+    nominal = np.rint(spectrum.mz)
+    near = np.abs(spectrum.mz - nominal) < TOLERANCE
     # An extra row collects points outside the layout, to be dropped.
     row_of = np.full(max(layout.ions) + 2, len(layout.ions), dtype=np.int16)
     row_of[list(layout.ions)] = np.arange(len(layout.ions), dtype=np.int16)
-    row = row_of[np.where(near, whole, -1).clip(-1, max(layout.ions) + 1).astype(np.intp)]
-    is_helium = near & (whole == HELIUM)
+    row = row_of[np.where(near, nominal, -1).clip(-1, max(layout.ions) + 1).astype(np.intp)]
+    is_helium = near & (nominal == HELIUM)
     kept = np.flatnonzero(row < len(layout.ions))
     # Stable sorts, least important key first: sorting small integers is a fast radix sort.
     kept = kept[np.argsort(spectrum.axis[kept], kind="stable")]
@@ -335,17 +335,17 @@ def _top_shares(ions: _Ions, peak: Floats) -> dict[str, Floats]:
     row = ions.row  # sorted, so that it also numbers the ions of the descending order
     rank = np.arange(len(row)) - ions.starts[row]
     axis, abundance = ions.axis[ions.descending], ions.abundance[ions.descending]
-    found = {}
+    statistics = {}
     for share in TOP_SHARES:
         number = np.ceil(share * ions.counts)
         top = rank < number[row]
         weights = [np.where(top, values, 0.0) for values in (abundance, axis, axis**2)]
         with np.errstate(divide="ignore", invalid="ignore"):
             mean, at, square = (ions.sums(values) / number for values in weights)
-            found[f"top{share:.0%}_mean"] = _log(mean / peak)
-        found[f"top{share:.0%}_at"] = at
-        found[f"top{share:.0%}_at_std"] = np.sqrt(np.maximum(square - at**2, 0.0))
-    return found
+            statistics[f"top{share:.0%}_mean"] = _log(mean / peak)
+        statistics[f"top{share:.0%}_at"] = at
+        statistics[f"top{share:.0%}_at_std"] = np.sqrt(np.maximum(square - at**2, 0.0))
+    return statistics
 
 
 def _peaks(curves: Floats, highest: Floats, layout: _Layout) -> dict[str, Floats]:
@@ -355,16 +355,16 @@ def _peaks(curves: Floats, highest: Floats, layout: _Layout) -> dict[str, Floats
     summit = (middle > padded[:, :-2]) & (middle >= padded[:, 2:]) & (middle > 0)
     heights = np.where(summit, middle, -np.inf)
     order = np.argsort(-heights, axis=1, kind="stable")[:, :PEAKS]
-    found = {}
+    statistics = {}
     for n in range(PEAKS):
         height = np.take_along_axis(heights, order[:, n : n + 1], axis=1)[:, 0]
-        there = np.isfinite(height)
+        present = np.isfinite(height)
         with np.errstate(divide="ignore", invalid="ignore"):
             relative = _log(height / highest)
-        found[f"peak{n + 1}_height"] = np.where(there, relative, np.nan)
+        statistics[f"peak{n + 1}_height"] = np.where(present, relative, np.nan)
         at = layout.start + (order[:, n] + 0.5) * layout.step
-        found[f"peak{n + 1}_at"] = np.where(there, at, np.nan)
-    return found
+        statistics[f"peak{n + 1}_at"] = np.where(present, at, np.nan)
+    return statistics
 
 
 def _resampled(curves: Floats) -> list[Floats]:

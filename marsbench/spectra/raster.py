@@ -69,23 +69,23 @@ def ions(spectrum: Spectrum, spec: RasterSpec) -> Ions:
     kept &= (spectrum.axis > spec.low) & (spectrum.axis < spec.high)
     if not kept.any():
         raise DataError(
-            f"{spectrum.where} has no point that the raster {spec.name} shows (m/z below "
+            f"{spectrum.where} has no point inside the raster {spec.name} (m/z below "
             f"{spec.rows}, {spec.low:g} to {spec.high:g}).",
             "Remove the sample, or choose another raster.",
         )
     row = nearest[kept].astype(np.int64)
-    found = Ions(row, spectrum.axis[kept], spectrum.time[kept], spectrum.abundance[kept])
-    same_time = np.diff(found.time) == 0
+    points = Ions(row, spectrum.axis[kept], spectrum.time[kept], spectrum.abundance[kept])
+    same_time = np.diff(points.time) == 0
     if (np.diff(row)[same_time] > 0).all():  # a scan lists each ion once, in rising order
-        return found
-    order = np.lexsort((found.row, found.time))
-    row, time = found.row[order], found.time[order]
+        return points
+    order = np.lexsort((points.row, points.time))
+    row, time = points.row[order], points.time[order]
     starts = np.flatnonzero(np.concatenate([[True], (np.diff(row) != 0) | (np.diff(time) != 0)]))
     if len(starts) == len(row):
-        return found
+        return points
     counts = np.diff(np.append(starts, len(row)))
-    value = np.add.reduceat(found.value[order], starts) / counts
-    return Ions(row[starts], found.axis[order][starts], time[starts], value)
+    value = np.add.reduceat(points.value[order], starts) / counts
+    return Ions(row[starts], points.axis[order][starts], time[starts], value)
 
 
 def prepare(spectrum: Spectrum, spec: RasterSpec) -> Image:
@@ -101,20 +101,20 @@ def prepare(spectrum: Spectrum, spec: RasterSpec) -> Image:
         without points), half a column more on either side. The largest intensity of the run is 1.
         Empty cells and unmeasured ions are 0.
     """
-    found = ions(spectrum, spec)
-    value = found.value
+    points = ions(spectrum, spec)
+    value = points.value
     if spec.minimum:
         least = np.full(spec.rows, np.inf)
-        np.minimum.at(least, found.row, value)
-        value = value - least[found.row]
+        np.minimum.at(least, points.row, value)
+        value = value - least[points.row]
     largest = value.max()
     value = value / (largest if largest > 0 else 1.0)
-    axis = found.axis
+    axis = points.axis
     if spec.is_relative:
         span = axis.max() - axis.min()
         axis = (axis - axis.min()) / (span or 1.0)
     if spec.cell is Cell.SCAN:
-        places, curves = _scans(found.row, axis, found.time, value, spec.rows)
+        places, curves = _scans(points.row, axis, points.time, value, spec.rows)
         base = background.estimate(curves) if spec.background else np.zeros_like(curves)
         return np.concatenate([places[None], curves, base]).astype(np.float32)
     # Half a column more on either side, for edges that move.
@@ -125,7 +125,7 @@ def prepare(spectrum: Spectrum, spec: RasterSpec) -> Image:
     if spec.is_relative:
         column = np.minimum(column, columns - 1)  # the very end belongs to the last
     inside = (column >= 0) & (column < columns)
-    cell = found.row[inside] * columns + column[inside]
+    cell = points.row[inside] * columns + column[inside]
     number = spec.rows * columns
     cells: NDArray[Any] = np.zeros(number)
     if spec.cell is Cell.MAXIMUM:

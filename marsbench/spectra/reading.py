@@ -56,7 +56,7 @@ def read_spectrum(
         axis = columns[1]
         if axis.max() > MOST_DEGREES:
             raise DataError(
-                f"{where}: temperature goes up to {axis.max():g}, which is not in degrees C.",
+                f"{where}: temperature reaches {axis.max():g}; expected degrees C.",
                 "Correct the column temp.",
             )
     else:
@@ -72,15 +72,15 @@ def _columns(content: bytes, names: tuple[str, ...], where: str) -> list[Floats]
 
     if not content.strip():
         raise DataError(f"{where} is empty.", "Unpack the data again.")
-    first, _, rest = content.partition(b"\n")
+    first, _, rows = content.partition(b"\n")
     header = [name.strip('" \r') for name in first.decode("utf-8-sig", "replace").split(",")]
     if absent := [name for name in names if name not in header]:
         raise DataError(
             f"{where} has no column {', '.join(absent)} (only {', '.join(header)}).",
             f"A measurement has the columns {', '.join(names)}.",
         )
-    if not rest.strip():
-        raise DataError(f"{where} has a header and no rows.", "Unpack the data again.")
+    if not rows.strip():
+        raise DataError(f"{where} has no rows below its header.", "Unpack the data again.")
     try:
         table = csv.read_csv(
             pa.BufferReader(content),
@@ -92,7 +92,7 @@ def _columns(content: bytes, names: tuple[str, ...], where: str) -> list[Floats]
         )
     except pa.ArrowInvalid as error:
         raise DataError(f"{where} is damaged: {error}.", "Unpack the data again.") from error
-    found = []
+    columns = []
     for name in names:
         column = table.column(name)
         # Empty fields are null in Arrow and NaN in numpy.
@@ -100,12 +100,12 @@ def _columns(content: bytes, names: tuple[str, ...], where: str) -> list[Floats]
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             raise DataError(
-                f"{where}: column {name} has no finite number in {len(bad)} row(s), the first is "
+                f"{where}: column {name} is empty or not finite in {len(bad)} row(s), first in "
                 f"line {int(bad[0]) + 2}.",
                 "Remove those rows, or unpack the data again.",
             )
-        found.append(values)
-    return found
+        columns.append(values)
+    return columns
 
 
 def _check(time: Floats, mz: Floats, where: str) -> None:
@@ -120,7 +120,7 @@ def _check(time: Floats, mz: Floats, where: str) -> None:
         raise DataError(f"{where}: an m/z is negative ({mz.min():g}).", "Correct the file.")
     if mz.min() == mz.max():
         raise DataError(
-            f"{where} measures one ion alone (m/z {mz[0]:g}), which is no spectrum.",
+            f"{where} has a single ion (m/z {mz[0]:g}); expected several.",
             "Remove the sample.",
         )
     # Within a scan the ions come in rising order, so most files pass this quick check.

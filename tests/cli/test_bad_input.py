@@ -241,7 +241,9 @@ CASES = [
     Case("web page for an archive", [*TOY, "root=page.zip"], ["page.zip", "page"], web_page),
     Case("unknown kind of URL", [*TOY, "root=gopher://x/y"], ["gopher"]),
     Case("root for demo data", [*TOY, "source=demo", "root=."], ["source=demo", "root"]),
-    Case("demo data of no recipe", [*TOY, "source=demo"], ["no demo data of toy", "frost_cls"]),
+    Case(
+        "demo data of no recipe", [*TOY, "source=demo"], ["Task toy has no demo data", "frost_cls"]
+    ),
     Case("missing task file", ["run", "task=./mine.yaml", *RUN], ["mine.yaml"]),
     Case(
         "task file with mistakes",

@@ -92,24 +92,30 @@ def test_columns_in_any_order_and_more_of_them() -> None:
 BAD = {
     "empty": ("", "is empty"),
     "blank": (" \n\n", "is empty"),
-    "header only": (EGA_HEADER, "a header and no rows"),
-    "header without an end": (EGA_HEADER.strip(), "a header and no rows"),
+    "header only": (EGA_HEADER, "no rows below its header"),
+    "header without an end": (EGA_HEADER.strip(), "no rows below its header"),
     "no m/z": ("time,temp,abundance\n0,1,2\n", "no column m/z"),
     "two absent": ("time,abundance\n0,1\n", "no column temp, m/z"),
     "columns of the other": (f"{GC_HEADER}0,1,2\n", "no column temp, m/z, abundance"),
     "text": (f"{EGA_HEADER}0,20,1,3\n0,20,2,high\n", r"Row #3.*'high'"),
-    "NaN": (f"{EGA_HEADER}0,20,1,3\n0,20,2,NaN\n", "column abundance has no finite.*line 3"),
-    "an empty cell": (f"{EGA_HEADER}0,,1,3\n0,20,2,3\n", "column temp has no finite.*line 2"),
-    "infinite": (f"{EGA_HEADER}0,20,1,inf\n0,20,2,3\n", "abundance has no finite.*line 2"),
+    "NaN": (
+        f"{EGA_HEADER}0,20,1,3\n0,20,2,NaN\n",
+        "column abundance is empty or not finite.*line 3",
+    ),
+    "an empty cell": (
+        f"{EGA_HEADER}0,,1,3\n0,20,2,3\n",
+        "column temp is empty or not finite.*line 2",
+    ),
+    "infinite": (f"{EGA_HEADER}0,20,1,inf\n0,20,2,3\n", "abundance is empty or not finite.*line 2"),
     "a row cut short": (f"{EGA_HEADER}0,20,1,3\n0,20,2\n", "Expected 4 columns, got 3"),
     "binary": (b"\xff\xfe\x00\x01" * 20, "no column time"),
     "binary rows": (EGA_HEADER.encode() + b"\xff\xfe,1,2,3\n", "is damaged"),
     "time decreases": (f"{EGA_HEADER}0,20,1,3\n5,20,1,3\n4,20,2,3\n", "decreases.*line 4"),
     "an ion twice": (f"{EGA_HEADER}0,20,1,3\n0,20,2,3\n0,20,1,3\n", r"twice.*line 4 .*m/z 1\)"),
     "an ion twice in a row": (f"{EGA_HEADER}0,20,1,3\n0,20,1,3\n0,20,2,3\n", "twice.*line 3"),
-    "one ion": (f"{EGA_HEADER}0,20,18,3\n1,21,18,3\n", "one ion alone"),
+    "one ion": (f"{EGA_HEADER}0,20,18,3\n1,21,18,3\n", "a single ion"),
     "negative m/z": (f"{EGA_HEADER}0,20,-1,3\n0,20,2,3\n", "m/z is negative"),
-    "not in degrees": (f"{EGA_HEADER}0,20,1,3\n1,90000,2,3\n", "not in degrees C"),
+    "not in degrees": (f"{EGA_HEADER}0,20,1,3\n1,90000,2,3\n", "expected degrees C"),
 }
 
 

@@ -33,8 +33,8 @@ class DemoSource:
     def __init__(self, spec: TaskSpec, size: float) -> None:
         if spec.name not in RECIPES:
             raise NotAvailableError(
-                f"There are no demo data of {spec.name} yet.",
-                f"Demo data exist of: {', '.join(sorted(RECIPES))}.",
+                f"Task {spec.name} has no demo data.",
+                f"Tasks with demo data: {', '.join(sorted(RECIPES))}.",
             )
         self.recipe = RECIPES[spec.name]
         self.class_names = spec.class_names

@@ -231,8 +231,8 @@ class Canvas:
         if z is not None:
             top = z[rows] if isinstance(z, np.ndarray) else z
             if bevel:
-                rest = np.clip(1.0 + distance[rows] / abs(bevel), 0.0, 1.0)
-                top = top + bevel * np.sqrt(1.0 - rest * rest)
+                inset = np.clip(1.0 + distance[rows] / abs(bevel), 0.0, 1.0)
+                top = top + bevel * np.sqrt(1.0 - inset * inset)
             self._blend(self.height[rows], share, top)
 
     @staticmethod

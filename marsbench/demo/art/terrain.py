@@ -247,8 +247,8 @@ def dunes(rng: np.random.Generator, size: int, wavelength: float, wind_deg: floa
     flats = rng.uniform(0.0, 0.35)
     body = np.maximum(profile * np.clip(vigour, 0.0, 2.0) - flats, 0.0)
     # Sand rests at some 30 degrees on the slip face.
-    rest = 0.46 * (1.0 - crest) * wavelength
-    return blur(body * rest, 0.6)
+    repose = 0.46 * (1.0 - crest) * wavelength
+    return blur(body * repose, 0.6)
 
 
 def ripples(rng: np.random.Generator, size: int, wavelength: float, wind_deg: float) -> Field:

@@ -148,13 +148,13 @@ def _spurs(rng: np.random.Generator, side: int, downhill_deg: float, wall: float
 
 def _bays(rng: np.random.Generator) -> list[tuple[float, float]]:
     """Places along the wall and half widths of landslides in sides, without much overlap."""
-    found: list[tuple[float, float]] = []
+    bays: list[tuple[float, float]] = []
     for _ in range(1 + int(rng.poisson(1.3))):
         half = float(rng.uniform(0.15, 0.38))
         place = float(rng.uniform(-0.5, 0.5))
-        if all(abs(place - other) > 0.8 * (half + width) for other, width in found):
-            found.append((place, half))
-    return found
+        if all(abs(place - other) > 0.8 * (half + width) for other, width in bays):
+            bays.append((place, half))
+    return bays
 
 
 def _landslide(

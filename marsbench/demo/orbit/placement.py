@@ -67,14 +67,14 @@ def placed(
         where = np.stack([cells % side, cells // side], axis=2) + rng.uniform(
             -0.5, 0.5, (count, tries, 2)
         )
-    found = np.full((count, 2), np.nan)
+    places = np.full((count, 2), np.nan)
     # Large discs first, while there is room.
     for i in np.argsort(-radii, kind="stable"):
-        apart = np.hypot(*(where[i][:, None] - found[None]).transpose(2, 0, 1))
+        apart = np.hypot(*(where[i][:, None] - places[None]).transpose(2, 0, 1))
         clear = (np.nan_to_num(apart, nan=np.inf) >= radii[i] + radii).all(axis=1)
         if clear.any():
-            found[i] = where[i, int(np.argmax(clear))]
-    return found
+            places[i] = where[i, int(np.argmax(clear))]
+    return places
 
 
 def shows(inside: Pixels, radius: float = 0.0) -> bool:
@@ -104,7 +104,7 @@ def tight_boxes(owner: NDArray[np.int32]) -> NDArray[np.float64]:
     """
     boxes = [
         (columns.start, rows.start, columns.stop, rows.stop)
-        for rows, columns in (found for found in ndimage.find_objects(owner) if found is not None)
+        for rows, columns in filter(None, ndimage.find_objects(owner))
     ]
     return np.array(boxes, np.float64).reshape(-1, 4)
 

@@ -278,13 +278,13 @@ def _testbed(rng: np.random.Generator, names: tuple[str, ...]) -> Spectrum:
 
 def _testbed_channels(rng: np.random.Generator) -> Floats:
     """m/z measured by the testbed in a run: no helium; in half of the runs tenths of a unit."""
-    whole = np.setdiff1d(np.arange(2, int(rng.integers(90, 151))), (3, 4)).astype(np.float64)
+    integers = np.setdiff1d(np.arange(2, int(rng.integers(90, 151))), (3, 4)).astype(np.float64)
     if rng.random() < 0.5:
-        return whole
+        return integers
     tenths = np.array([1.9, 11.1, 12.1, 31.9, 43.9, 63.8, 63.9, 64.1])
     # Always the first, so that the run has at least one.
     chosen = tenths[(rng.random(len(tenths)) < 0.7) | (tenths == tenths[0])]
-    return np.sort(np.concatenate([whole, chosen]))
+    return np.sort(np.concatenate([integers, chosen]))
 
 
 def _ramp(rng: np.random.Generator, steps: int, end_c: float) -> Floats:

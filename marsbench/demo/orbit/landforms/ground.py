@@ -235,12 +235,12 @@ def parts_of_view(rng: np.random.Generator, side: int) -> tuple[Field, Field, Fi
         Opacity of each part in [0, 1], (side, side); they sum to 1.
     """
     first = terrain.cover(_divide(rng, side), rng.uniform(0.3, 0.4), 0.1)
-    rest = 1.0 - first
+    remainder = 1.0 - first
     other = _divide(rng, side)
     # Halve the remainder of the view.
-    level = float(np.median(other[rest > 0.5]))
-    second = rest * terrain.smoothstep(other, level - 0.1, level + 0.1)
-    return first, second, rest - second
+    level = float(np.median(other[remainder > 0.5]))
+    second = remainder * terrain.smoothstep(other, level - 0.1, level + 0.1)
+    return first, second, remainder - second
 
 
 def _divide(rng: np.random.Generator, side: int) -> Field:

@@ -102,8 +102,10 @@ def _spread(rng: np.random.Generator, size: int, spacing: float) -> NDArray[np.f
     kept = rng.uniform(size=len(points)) < rng.uniform(0.65, 1.0)
     # The middle is never bare.
     kept[np.argsort(np.hypot(*points.T), kind="stable")[:2]] = True
-    found: NDArray[np.float64] = points[kept] + (size - 1) / 2 + rng.uniform(-0.3, 0.3, 2) * spacing
-    return found
+    spread: NDArray[np.float64] = (
+        points[kept] + (size - 1) / 2 + rng.uniform(-0.3, 0.3, 2) * spacing
+    )
+    return spread
 
 
 # --- scenes ----------------------------------------------------------------------------------

@@ -98,13 +98,13 @@ def _centres(rng: np.random.Generator, side: int) -> list[tuple[float, float, fl
     """Column, row and radius of the spiders in pixels."""
     radius = side * rng.uniform(0.3, 0.55)
     x, y = side * rng.uniform(0.36, 0.64, 2)
-    found = [(float(x), float(y), float(radius))]
+    centres = [(float(x), float(y), float(radius))]
     for _ in range(int(rng.integers(0, 12))):
         x, y = side * rng.uniform(0.02, 0.98, 2)
         r = side * rng.uniform(0.13, 0.3)
-        if all(np.hypot(x - u, y - v) > 0.75 * (r + q) for u, v, q in found):
-            found.append((float(x), float(y), float(r)))
-    return found
+        if all(np.hypot(x - u, y - v) > 0.75 * (r + q) for u, v, q in centres):
+            centres.append((float(x), float(y), float(r)))
+    return centres
 
 
 def _fans(rng: np.random.Generator, side: int, points: Points, widths: Points) -> Field:

@@ -90,12 +90,12 @@ def places(frame: Frame, n: int, zoom: float, compress: float, elongate: float =
         compress: 0 for true perspective; towards 1 the far ground is drawn ever coarser.
         elongate: Length over width, on the ground, of round things of the plan.
     """
-    rest = 1.0 - compress
-    grown = frame.depth**rest
+    power = 1.0 - compress
+    grown = frame.depth**power
     # Measured from the middle of the picture; the bottom edge is row n of the plan.
     column = n / 2 + zoom * frame.x / frame.depth * grown
     stretch = frame.view.stretch
-    ahead = stretch * (1.0 - frame.view.horizon) * frame.side * (grown - 1.0) / rest / elongate
+    ahead = stretch * (1.0 - frame.view.horizon) * frame.side * (grown - 1.0) / power / elongate
     footprint = zoom * grown * np.sqrt(stretch * frame.depth)
     return n - 1 - zoom * ahead, column, np.clip(np.log2(footprint / 1.3), 0.0, 2.0)
 
