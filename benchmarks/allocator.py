@@ -26,7 +26,7 @@ print(8 * 32 / (time.perf_counter() - started))
 
 
 def measure(how: str) -> float:
-    """Images per second in a process of its own."""
+    """Images per second in a new process."""
     command = [sys.executable, "-c", SCRIPT, how]
     return float(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
 

@@ -1,13 +1,13 @@
-"""Images per second from disk, from the cache, and of decoding alone, side by side.
+"""Images per second from disk, from the cache, and of decoding alone.
 
     python benchmarks/data_pipeline.py [--images 1000] [--side 227] [--format png] [--workers 0 2]
 
-Writes a folder of generated grey images in the published layout, then measures each way in turn,
+Writes a folder of generated grey images in the published layout, measures each step in turn over
 several rounds, and prints medians and their ratios:
 
 - read: bytes of the files, from the operating system's cache;
 - decode: from bytes in memory to pixels;
-- disk: read and decode, as a run without the cache does;
+- disk: read and decode, as in a run without the cache;
 - cache: pixels from the memory-mapped cache;
 - dataset: samples from the cache, resized to the model's input;
 - batches: the same in batches of 32, with worker processes.
@@ -47,7 +47,7 @@ SPEC = TaskSpec(
 
 
 def write_folder(root: Path, count: int, side: int, form: str) -> Path:
-    """Write images of fractal ground, which compress like pictures from orbit."""
+    """Write images of fractal ground, as compressible as pictures from orbit."""
     folder = root / SPEC.folder
     rows = ["file_id,split,feature_name,label"]
     for i in range(count):
@@ -63,7 +63,7 @@ def write_folder(root: Path, count: int, side: int, form: str) -> Path:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Time a piece of work."""
+    """Time a function."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

@@ -1,14 +1,13 @@
-"""How hard the demo data are: pixels alone against a small network.
+"""Difficulty of the demo data: raw pixels against a small network.
 
 Prints, for each classification task, the macro F1 on test of
 
-- logistic regression on raw pixels, its penalty chosen on val: what colour and position tell;
+- logistic regression on raw pixels, its penalty chosen on val: a measure of colour and position;
 - a small convolutional network, the same for all tasks, in 1,500 steps (--steps) of 64 images.
 
     python benchmarks/demo_difficulty.py [TASK ...] [--steps N] [--size X]
 
-A recipe of several classes is meant to stay under 0.5 with the first and to pass 0.8 with the
-second.
+A multiclass recipe should stay below 0.5 with the first and exceed 0.8 with the second.
 """
 
 import argparse
@@ -85,7 +84,7 @@ def network_f1(
     turns: bool,
     steps: int,
 ) -> float:
-    """Macro F1 on test of the small network, trained with classes drawn equally often."""
+    """Macro F1 on test of the small network, trained on balanced classes."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     multilabel = targets["train"].ndim == 2
@@ -151,7 +150,7 @@ def main() -> None:
             flush=True,
         )
         if spec.kind is Kind.MULTICLASS and not (pixels < 0.5 and network > 0.8):
-            print(f"{name}: outside the bounds a recipe of several classes is meant to keep")
+            print(f"{name}: outside the expected range of a multiclass recipe")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""Whether cached encoder features would pay for frozen segmentation.
+"""Possible gain from cached encoder features in frozen segmentation.
 
     python benchmarks/frozen_segmentation.py [--models unet_lite0 unet] [--side 128]
         [--batch-size 8] [--rounds 5]
 
-For every model, side by side in one process: a whole training step with a frozen encoder, its
-encoder's forward pass alone, and reading features of such a batch from a memory-mapped file, which
-is what a cache would put in the encoder's place. Printed are medians, how many bytes of features
-an image has beside its pixels, and the most that a cache could gain: the step without its encoder,
-with reading instead. Weights are random, which does not change what anything takes.
+Measures for every model, in one process: a training step with a frozen encoder, the encoder's
+forward pass alone, and reading the features of a batch from a memory-mapped file, as a cache would.
+Prints medians, the bytes of features per image and of its pixels, and the greatest gain of a cache:
+the step without its encoder, with reading instead. Random weights do not change the timings.
 """
 
 import argparse
@@ -29,11 +28,11 @@ from marsbench.training.loop.allocator import keep_freed_memory
 
 CLASSES = 2
 IMAGES = 64
-"""Images whose features the file holds; batches are drawn at random of them."""
+"""Images in the file of features; batches are random."""
 
 
 def timed(work: Callable[[], object], rounds: int) -> float:
-    """Median seconds of a piece of work, after a first time that does not count."""
+    """Median seconds of a function, after a warm-up call."""
     work()
     found = []
     for _ in range(rounds):
@@ -44,7 +43,7 @@ def timed(work: Callable[[], object], rounds: int) -> float:
 
 
 def measure(name: str, side: int, batch_size: int, rounds: int, folder: Path) -> None:
-    """Measure one model and print a row."""
+    """Measure a model and print a row."""
     spec = get_model(name)
     model = build_for_mode(spec, Kind.SEGMENTATION, CLASSES, Mode.SCRATCH, side=side)
     model.freeze_backbone()

@@ -1,24 +1,24 @@
-"""A frozen sweep: the bank of heads against training run by run.
+"""Frozen sweep: the bank of heads against training run by run.
 
     python benchmarks/frozen_sweep.py FOLDER [--task YAML] [--seeds 7] [--rounds 1]
 
-FOLDER holds the data of the task (by default the landmark images that configs/tasks describes). The
-sweep is seeds x subsets (full, seven partitions, six few-shot sets) x nine settings (three learning
-rates, three weight decays) of a frozen EfficientNet-Lite0 with ImageNet weights: 882 runs.
+FOLDER holds the data of the task (by default the landmark images of configs/tasks). The sweep is
+seeds x subsets (full, seven partitions, six few-shot sets) x nine settings (three learning rates,
+three weight decays) of a frozen EfficientNet-Lite0 with ImageNet weights: 882 runs.
 
-Side by side in one process, on an empty store each:
+Measured in one process, each on an empty store:
 
-- encoding: one pass over all images, cold, with the decoded cache there;
-- bank: the whole engine from configs to 882 records, encoding included, features cold;
+- encoding: one pass over all images, with decoded images cached but no features;
+- bank: the whole engine from configs to 882 records, encoding included, without cached features;
 - (a) loop: the ordinary training loop (protocol=online, no augmentation), image by image in every
-  epoch. A few runs of different subsets are timed, and the sweep's time is what their seconds per
-  sample and epoch make of the epochs that the bank's heads were trained;
-- (b) one head at a time on the same cached features, a sample of the runs;
-- (c) scikit-learn's logistic regression on the same features, a sample of the subsets, times the
-  number of runs.
+  epoch. A few runs of different subsets are timed and extrapolated by seconds per sample and epoch
+  to the epochs trained by the bank's heads;
+- (b) one head at a time on the same cached features, for a sample of the runs;
+- (c) scikit-learn's logistic regression on the same features, for a sample of the subsets, times
+  the number of runs.
 
-(a), (b) and (c) are extrapolated from a sample, and said to be. Ratios are to the bank's heads, and
-to the whole engine.
+(a), (b) and (c) are marked as extrapolations. Ratios are to the bank's heads, and to the whole
+engine.
 """
 
 import argparse
@@ -54,11 +54,11 @@ SUBSETS = (
     *(f"few_shot_{k}" for k in PUBLISHED_SHOTS),
 )
 SAMPLED = ("few_shot_5", "partition_0.10")
-"""Subsets that the ordinary loop is timed on."""
+"""Subsets timed with the ordinary loop."""
 
 
 class Sweep:
-    """The runs, and where they go."""
+    """Runs and stores of the sweep."""
 
     def __init__(self, task: str, folder: str, seeds: Sequence[int], home: Path) -> None:
         self.home, self.resolver = home, Resolver()
@@ -76,7 +76,7 @@ class Sweep:
         ]
 
     def plans(self, store: str, **changes: object) -> list[Plan]:
-        """Resolve all runs into a store of this name."""
+        """Resolve all runs into a store."""
         place = str(self.home / store)
         return [
             self.resolver.resolve(dataclasses.replace(config, store=place, **changes))  # type: ignore[arg-type]
@@ -84,12 +84,12 @@ class Sweep:
         ]
 
     def forget_features(self) -> None:
-        """Delete what is encoded."""
+        """Delete the cached features."""
         shutil.rmtree(self.home / "features", ignore_errors=True)
 
 
 def encoding(sweep: Sweep) -> float:
-    """Seconds of one pass over all images."""
+    """Seconds of a pass over all images."""
     sweep.forget_features()
     encoder = Encoder(sweep.plans("none")[0])
     os.sync()  # else what was written before is still being put away, at this one's cost
@@ -112,7 +112,7 @@ def bank(sweep: Sweep, store: str) -> tuple[float, list[RunRecord]]:
 
 
 def loop(sweep: Sweep, records: Sequence[RunRecord]) -> tuple[float, int]:
-    """Seconds the ordinary loop takes for all runs, by those of a few; and how many those are."""
+    """Seconds of the ordinary loop for all runs, extrapolated; and the number of timed runs."""
     rates = []
     for subset in SAMPLED:
         config = next(c for c in sweep.configs if c.subset == subset)
@@ -139,13 +139,13 @@ def loop(sweep: Sweep, records: Sequence[RunRecord]) -> tuple[float, int]:
 
 
 def _images(plan: Plan, epochs: int) -> int:
-    """Images that pass through the backbone: train and val in each epoch, and all at the end."""
+    """Images through the backbone: train and val in each epoch, and all at the end."""
     val, test = plan.num_samples["val"], plan.num_samples["test"]
     return epochs * (len(plan.selection.indices) + val) + val + test
 
 
 def one_by_one(sweep: Sweep, count: int) -> float:
-    """Seconds of all runs, one head at a time, by those of a sample."""
+    """Seconds of all runs, one head at a time, extrapolated from a sample."""
     plans = sweep.plans("single")
     chosen = plans[:: max(1, len(plans) // count)]
     started = time.perf_counter()
@@ -155,7 +155,7 @@ def one_by_one(sweep: Sweep, count: int) -> float:
 
 
 def scikit_learn(sweep: Sweep) -> float:
-    """Seconds of logistic regressions on the same features, one for each run."""
+    """Seconds of logistic regressions on the same features, extrapolated to all runs."""
     plans = {plan.config.subset: plan for plan in sweep.plans("none")}
     seconds = []
     for subset in ("few_shot_5", "partition_0.10", "full"):
@@ -175,7 +175,7 @@ def scikit_learn(sweep: Sweep) -> float:
 
 
 def plans_per_subset(sweep: Sweep) -> list[RunConfig]:
-    """Runs of one subset."""
+    """Number of runs per subset."""
     return [config for config in sweep.configs if config.subset == "full"]
 
 

@@ -2,10 +2,11 @@
 
     python benchmarks/index.py [--images 30000]
 
-Each case is opened in a process of its own, imports not counted, once with small and once with
-large images: what an index costs must not depend on the images. Beside it the same repository
-through `datasets.load_dataset`, which copies the images first. Files are written below a temporary
-folder (about 2 GB for 30,000 images; TMPDIR moves it). Linux only: memory is read from /proc.
+Each case is opened in a new process, without the imports, once with small and once with large
+images: the cost of an index must not depend on the image size. For comparison the same repository
+is opened with `datasets.load_dataset`, which copies the images first. Files are written below a
+temporary folder (about 2 GB for 30,000 images; set TMPDIR to move it). Linux only: memory is read
+from /proc.
 """
 
 import argparse
@@ -40,7 +41,7 @@ datasets.load_dataset(
 )
 """,
 }
-"""What is timed."""
+"""Code to be timed."""
 
 CHILD = """
 import json, sys, time
@@ -87,7 +88,7 @@ def write_folder(folder: Path, images: int, size: int, rng: np.random.Generator)
 
 
 def write_parquet(folder: Path, images: int, size: int, rng: np.random.Generator) -> None:
-    """Write parquet files as `datasets` does, 5,000 rows each, 100 to a row group."""
+    """Write parquet files like `datasets`, 5,000 rows each, 100 to a row group."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -104,7 +105,7 @@ def write_parquet(folder: Path, images: int, size: int, rng: np.random.Generator
 
 
 def measure(case: str, folder: Path) -> tuple[float, float]:
-    """Open one case in a process of its own: seconds, and MB that its memory grew."""
+    """Open a case in a new process: seconds, and growth of memory in MB."""
     code = CHILD.format(classes=CLASSES, timed=OPEN[case])
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder)],
@@ -118,7 +119,7 @@ def measure(case: str, folder: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print seconds and the growth of peak memory, one row per case and size of image."""
+    """Print seconds and the growth of peak memory, one row per case and image size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=30_000)
     images = parser.parse_args().images
@@ -129,7 +130,7 @@ def main() -> None:
             write_folder(folder, images, size, rng)
             write_parquet(folder, images, size, rng)
             for case in OPEN:
-                # The median of three; `datasets` has its copy after the first, which is its cost.
+                # Median of three; the first run of `datasets` includes its copy.
                 runs = [measure(case, folder) for _ in range(1 if case == "datasets" else 3)]
                 seconds, memory = sorted(runs)[len(runs) // 2]
                 print(f"{case:<10} {size:>7} B {seconds:>9.2f} {memory:>8.1f}", flush=True)

@@ -1,10 +1,10 @@
-"""Seconds to plan a suite of 20,000 runs of which 19,000 are finished.
+"""Seconds to plan a suite of 20,000 runs with 19,000 finished.
 
     python benchmarks/planner.py [--folder FOLDER]
 
-The runs are those of a grid of hyperparameters over the nine classification tasks on demo data.
-The records are small ones that nobody trained, written here first. Timed is the whole command,
-`marsbench sweep --dry-run` in a process of its own, three times.
+The runs are a grid of hyperparameters over the nine classification tasks on demo data; their
+records are small fakes, written first. The whole command, `marsbench sweep --dry-run`, is timed
+three times in a new process.
 """
 
 import argparse
@@ -43,7 +43,7 @@ SUITE = {
 
 
 def write_store(root: Path, suite: Path) -> int:
-    """Write the records of all but the last runs of a suite; says how many runs it has."""
+    """Write the records of all but the last runs of a suite; returns the number of runs."""
     resolver = Resolver()
     runs = list(expand(load_suite(str(suite)), {}))
     made: dict[object, RunRecord] = {}
@@ -84,7 +84,7 @@ def write_store(root: Path, suite: Path) -> int:
 
 
 def plan(root: Path, suite: Path) -> tuple[float, dict[str, int]]:
-    """Time the command that plans; gives its seconds and the summary it printed."""
+    """Time the planning command; returns its seconds and printed summary."""
     words = [f"suite={suite}", f"store={root}", "--dry-run", "--format", "json"]
     started = time.perf_counter()
     command = [sys.executable, "-m", "marsbench", "sweep", *words]
@@ -95,7 +95,7 @@ def plan(root: Path, suite: Path) -> tuple[float, dict[str, int]]:
 def main() -> None:
     """Write a store, and plan."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="where the store is written, and kept")
+    parser.add_argument("--folder", type=Path, help="folder of the store, kept afterwards")
     given = parser.parse_args().folder
     with contextlib.ExitStack() as stack:
         folder = given or Path(stack.enter_context(tempfile.TemporaryDirectory()))

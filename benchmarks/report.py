@@ -1,13 +1,12 @@
-"""Seconds for the statistics of 20,000 records, and how they compare with pandas.
+"""Seconds for the statistics of 20,000 records, compared with pandas.
 
     python benchmarks/report.py [--folder FOLDER] [--compare]
 
-Generated are the records of 22 tasks, 19 models, 7 seeds and 7 groups (modes and subsets), 20,482
-in all. Timed are, in one run: grouping records in memory; every group's estimates, of 1,000 rounds;
-the bootstrap of the aggregates alone, of equal and of unequal numbers of runs; and the former by
-pandas, a group-by and a trimmed mean per round, of which a few rounds are timed and multiplied.
-With `--folder` the records are written as a store too, and reading it is timed; it is kept, so that
-a second run only reads.
+Generates the records of 22 tasks, 19 models, 7 seeds and 7 groups (modes and subsets), 20,482 in
+all. Times grouping the records in memory; all estimates per group, with 1,000 bootstrap rounds;
+the bootstrap of the aggregates alone, for equal and unequal numbers of runs; and the same
+bootstrap in pandas, a group-by and a trimmed mean per round, extrapolated from a few rounds. With
+`--folder` the records are also written as a store, reading it is timed, and later runs reuse it.
 """
 
 import argparse
@@ -42,7 +41,7 @@ PANDAS_ROUNDS = 3
 
 
 def records() -> Iterator[RunRecord]:
-    """Make records of scores that differ between tasks, models, groups and seeds."""
+    """Make records with scores that differ between tasks, models, groups and seeds."""
     rng = np.random.default_rng(0)
     for number, (mode, subset) in enumerate(GROUPS):
         for task in range(TASKS):
@@ -54,7 +53,7 @@ def records() -> Iterator[RunRecord]:
 
 
 def record(task: str, model: str, mode: str, subset: str, seed: int, score: float) -> RunRecord:
-    """Make one record, of the size that records have."""
+    """Make a record of realistic size."""
     identity = {
         "kind": "multiclass",
         "data_revision": "r1",
@@ -93,7 +92,7 @@ def record(task: str, model: str, mode: str, subset: str, seed: int, score: floa
 
 
 def write_store(root: Path, made: list[RunRecord]) -> None:
-    """Write records without the locks of a run, of which nobody is running."""
+    """Write records without the locks of running workers."""
     store = Store(root)
     for one in made:
         folder = store.folder(one.run_id)
@@ -102,7 +101,7 @@ def write_store(root: Path, made: list[RunRecord]) -> None:
 
 
 def timed(what: str, function: Callable[[], Any], times: int = 3) -> tuple[float, Any]:
-    """Call a function some times and print the median of the seconds."""
+    """Call a function several times and print the median of the seconds."""
     seconds = []
     for _ in range(times):
         start = time.perf_counter()
@@ -124,13 +123,13 @@ def normalised(study: Study) -> dict[tuple[str, str], aggregate.Floats]:
 
 
 def bootstrap(scores: dict[tuple[str, str], aggregate.Floats]) -> aggregate.Floats:
-    """Draw the distribution of every model's interquartile mean over its tasks."""
+    """Bootstrap distribution of every model's interquartile mean over its tasks."""
     rng = np.random.default_rng(0)
     return np.stack([aggregate.stratified_bootstrap(s, rng, ROUNDS) for s in scores.values()])
 
 
 def bootstrap_pandas(frame: pd.DataFrame, rounds: int) -> pd.DataFrame:
-    """The same by pandas: a stratified sample, and a trimmed mean per group and model."""
+    """The same in pandas: a stratified sample, and a trimmed mean per group and model."""
     strata = frame.groupby(["group", "model", "task"])
     rng = np.random.default_rng(0)
     drawn: list[pd.Series] = []
@@ -146,7 +145,7 @@ def bootstrap_pandas(frame: pd.DataFrame, rounds: int) -> pd.DataFrame:
 def main() -> None:
     """Print seconds and ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="write the records there, and read them")
+    parser.add_argument("--folder", type=Path, help="store to write and read")
     parser.add_argument("--compare", action="store_true", help="time comparisons of models too")
     given = parser.parse_args()
     made = list(records())
@@ -170,7 +169,7 @@ def main() -> None:
         )
     scores = normalised(study)
     ours, drawn = timed("bootstrap of the aggregates: ours", lambda: bootstrap(scores))
-    # A task without its last run: then runs weigh differently, which costs a sort of places.
+    # A task without its last run: unequal weights cost an extra sort.
     last = np.arange(SEEDS)[:, None] == SEEDS - 1
     fewer = {k: np.where(last & (np.arange(TASKS) == 0), np.nan, s) for k, s in scores.items()}
     timed("the same where a task has fewer runs than others", lambda: bootstrap(fewer))
@@ -187,7 +186,7 @@ def main() -> None:
     pandas_seconds = few * ROUNDS / PANDAS_ROUNDS
     print(f"{f'the same, times {ROUNDS / PANDAS_ROUNDS:.0f}':<58} {pandas_seconds:9.3f} s")
     print(f"{'ratio (bound: 100)':<58} {pandas_seconds / ours:9.0f} x")
-    # Few rounds of pandas must lie where ours do.
+    # The few rounds of pandas must agree with ours.
     ordered = theirs.loc[list(scores)].to_numpy()
     apart = np.abs(ordered.mean(axis=1) - drawn.mean(axis=1)) / drawn.std(axis=1)
     print(f"{'largest difference of means, in standard deviations':<58} {apart.max():9.2f}")

@@ -1,26 +1,25 @@
-"""Seconds from the CSVs of a mass-spectrometry folder to images: plain pandas, and ours.
+"""Seconds from the CSVs of a mass-spectrometry folder to images: plain pandas, and marsbench.
 
     python benchmarks/spectra.py FOLDER [--limit N] [--rounds 3]
 
 FOLDER holds ``ega_ms`` in the challenge's layout. Each round makes the images of the challenge's
-benchmark (preset ``ega_benchmark``) of all samples of the train split in three ways, in an order
-that turns from round to round, in one process:
+benchmark (preset ``ega_benchmark``) of all train samples in three ways, in rotating order, in one
+process:
 
-- pandas: the steps as a competent user writes them, one file after the other: `read_csv`, whole
-  m/z below 100 but helium, `groupby.transform("min")`, scaling, `cut` into 16 bins, and a pivot
-  to the maximum of each bin. It checks nothing;
-- cold: from the CSVs with an empty cache: checks, MD5, the Parquet file of all points, what the
-  raster prepares, the images;
+- pandas: the steps of a competent user, file by file: `read_csv`, whole m/z below 100 without
+  helium, `groupby.transform("min")`, scaling, `cut` into 16 bins, and a pivot to the maximum of
+  each bin, without any check;
+- cold: from the CSVs with an empty cache: checks, MD5, the Parquet file of all points, prepared
+  rasters, images;
 - cache: opening the cache again, and all images.
 
-Medians are printed, how many times as long pandas takes, and whether the pixels of every sample
-are the same in all three. Pandas takes one core, the cold way all of them. A fourth row is the
-bound: checksums and Arrow's parsing of the same files alone, on all cores, with nothing made of
-what was read. No way that checks files and reads them with a CSV library can be faster cold.
+Prints medians, ratios to pandas, and whether the pixels of every sample are equal in all three.
+Pandas uses one core, the cold way all cores. A fourth row is the lower bound of any checking CSV
+reader: checksums and Arrow's parsing of the same files, on all cores.
 
-Then, with the Parquet file there: seconds in which each preset prepares all samples, and in which
-it draws each once, as an epoch of training does. The files are read once before all, so that they
-come from the operating system's cache in every way.
+Then, with the Parquet file present: seconds per preset to prepare all samples, and to draw each
+once, as in a training epoch. All files are read once beforehand, so that every way reads from the
+operating system's cache.
 """
 
 import argparse
@@ -58,7 +57,7 @@ IONS = [ion for ion in range(100) if ion != 4]
 
 
 def with_pandas(path: Path) -> Images:
-    """Make one image as the challenge's benchmark does: (100, 16)."""
+    """Make an image of the challenge's benchmark: (100, 16)."""
     table = pd.read_csv(path)
     table = table[table["m/z"].isin(IONS)]
     value = table["abundance"] - table.groupby("m/z")["abundance"].transform("min")
@@ -71,7 +70,7 @@ def with_pandas(path: Path) -> Images:
 
 
 class Data:
-    """The folder, opened, and the ways to its images."""
+    """An opened folder, with the three ways to its images."""
 
     def __init__(self, folder: Path, limit: int | None) -> None:
         self.spec: TaskSpec = get_task("ega_ms")
@@ -82,7 +81,7 @@ class Data:
         self.rows = Rows("train", rows.sample_ids[kept], rows.targets[kept], fingerprint)
 
     def samples(self, raster: RasterSpec) -> Samples:
-        """Open what a raster prepares, through the cache."""
+        """Open the prepared samples of a raster, through the cache."""
         return prepared_samples(self.spec, self.source, self.rows, raster)
 
     def drawn(self, raster: RasterSpec, samples: Samples, *, by_chance: bool = False) -> Images:
@@ -107,7 +106,7 @@ class Data:
         return self.drawn(raster, self.samples(raster))[:, 0]
 
     def least(self) -> Images:
-        """Take checksums and parse, and make nothing of it."""
+        """Compute checksums and parse, without using the result."""
 
         def parse(path: Path) -> None:
             content = path.read_bytes()
@@ -119,13 +118,13 @@ class Data:
         return np.empty(0, dtype=np.float32)
 
     def cold(self) -> Images:
-        """Make them without a cache."""
+        """Make the benchmark's images without a cache."""
         shutil.rmtree(os.environ["MARSBENCH_HOME"], ignore_errors=True)
         return self.ours()
 
 
 def timed(work: Callable[[], Images]) -> tuple[float, Images]:
-    """Time a piece of work."""
+    """Time a function."""
     started = time.perf_counter()
     found = work()
     return time.perf_counter() - started, found
@@ -138,7 +137,7 @@ def compare(data: Data, rounds: int) -> None:
     data.ours()  # imports
     for turn in range(rounds):
         images: dict[str, Images] = {}
-        # The cache is what the cold way leaves.
+        # The cold way leaves the cache.
         first = (("pandas", data.plain), ("cold", data.cold), ("cache", data.ours))
         for name, work in first if turn % 2 == 0 else (*first[1:], first[0]):
             seconds, images[name] = timed(work)
@@ -155,7 +154,7 @@ def compare(data: Data, rounds: int) -> None:
 
 
 def presets(data: Data) -> None:
-    """Print how long each preset takes to prepare all samples, and to draw each once."""
+    """Print the seconds per preset to prepare all samples, and to draw each once."""
     print(f"\n{'':<20}{'prepare, s':>12}{'one epoch, s':>14}{'evaluation, s':>15}")
     for raster in PRESETS.values():
         if raster.technique is not Technique.EGA:
@@ -175,7 +174,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="From CSVs of spectra to images.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--limit", type=int, help="samples; the default is all")
+    parser.add_argument("--limit", type=int, help="number of samples; default all")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:

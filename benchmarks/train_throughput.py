@@ -1,13 +1,13 @@
-"""The real training loop against the bare model step, side by side.
+"""Training loop against the bare model step.
 
     python benchmarks/train_throughput.py [--model timm:resnet18] [--precision 32-true]
         [--batch-size 32] [--batches 12] [--rounds 5] [--workers N] [--set KEY=VALUE ...]
 
-The real loop is the one of `marsbench run`: samples from the cache, resized, collated, moved to
-the device, flipped and scaled there, through the Lightning module with its checks and logs. The
-bare step is forward, loss, backward and optimiser on one batch that already is on the device, in
-the same layout and precision. Both take turns in one process; printed are medians over the rounds
-and the ratio, the share of the bare step's speed that the real loop keeps.
+The loop is that of `marsbench run`: samples from the cache, resized, collated, moved to the device,
+flipped and scaled there, through the Lightning module with its checks and logs. The bare step is
+forward, loss, backward and optimiser on one batch already on the device, in the same layout and
+precision. Both take turns in one process. Prints medians over the rounds and their ratio, the share
+of the bare step's speed kept by the loop.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from marsbench.training.network import build_module
 
 
 class TakeTurns(pl.Callback):
-    """Times the bare step before every epoch, and the batches of the epoch.
+    """Time the bare step before every epoch, and the batches of the epoch.
 
     Args:
         batches: Steps of a round.
@@ -55,7 +55,7 @@ class TakeTurns(pl.Callback):
         return time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the bare step so many times."""
+        """Time the bare steps of a round."""
         if self._step is None:
             self._step = _bare(pl_module, trainer)
         model, optimizer, images, labels = self._step
@@ -76,7 +76,7 @@ class TakeTurns(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Note when the first batch, which starts the loader, and the last are done."""
+        """Record the end of the first batch, which includes the loader's start, and of the last."""
         if batch_idx == 0:
             self._started = self._now(pl_module)
         elif batch_idx == self.batches:
@@ -84,7 +84,7 @@ class TakeTurns(pl.Callback):
 
 
 def _bare(module: pl.LightningModule, trainer: pl.Trainer) -> tuple[Any, Any, Any, Any]:
-    """A copy of the model, its optimiser, and a batch on the device."""
+    """Copy of the model, its optimiser, and a batch on the device."""
     original: Any = module.model
     model = copy.deepcopy(original).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-4)
