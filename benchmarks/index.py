@@ -130,7 +130,7 @@ def main() -> None:
             write_folder(folder, images, size, rng)
             write_parquet(folder, images, size, rng)
             for case in OPEN:
-                # Median of three; the first run of `datasets` includes its copy.
+                # Median of three; `datasets` runs once, since later runs reuse its copy.
                 runs = [measure(case, folder) for _ in range(1 if case == "datasets" else 3)]
                 seconds, memory = sorted(runs)[len(runs) // 2]
                 print(f"{case:<10} {size:>7} B {seconds:>9.2f} {memory:>8.1f}", flush=True)
