@@ -10,7 +10,7 @@ from marsbench.models.spec import Library
 
 @dataclass(frozen=True, kw_only=True)
 class LibraryInfo:
-    """Functions of a library; None for kinds of models without support.
+    """Functions of a library; empty for kinds of models without support.
 
     Attributes:
         spec: ``(model_id) -> ModelSpec``, for models called ``LIBRARY:MODEL_ID``.
@@ -21,11 +21,11 @@ class LibraryInfo:
         trainer: Entry of `marsbench.training.trainers.TRAINERS` that trains its models.
     """
 
-    spec: str | None = None
-    backbone: str | None = None
-    segmenter: str | None = None
-    detector: str | None = None
-    weights: str | None = None
+    spec: str = ""
+    backbone: str = ""
+    segmenter: str = ""
+    detector: str = ""
+    weights: str = ""
     trainer: str = "network"
 
 

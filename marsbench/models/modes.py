@@ -57,10 +57,10 @@ def build_for_mode(
     }
     model: Model
     if kind is Kind.SEGMENTATION:
-        build = lazy.load(str(library.segmenter))
+        build = lazy.load(library.segmenter)
         model = build(spec, num_outputs, color_of_band=colors, **weights)
     elif kind is Kind.DETECTION:
-        build = lazy.load(str(library.detector))
+        build = lazy.load(library.detector)
         model = build(spec, num_outputs, side=side or spec.input_size, **weights)
     else:
         model = build_classifier(spec, num_outputs, shape=shape, **weights)

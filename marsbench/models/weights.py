@@ -196,7 +196,7 @@ def download(spec: ModelSpec) -> State:
         raise WeightsError(f"Model {spec.name} has no pre-trained weights.", _ways_out(spec))
     if spec.weights.package is not None:
         return _from_package(spec, spec.weights.package, spec.weights.name)
-    state: State = lazy.load(str(LIBRARIES[spec.library].weights))(spec)
+    state: State = lazy.load(LIBRARIES[spec.library].weights)(spec)
     return state
 
 

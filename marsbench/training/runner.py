@@ -38,8 +38,7 @@ def run(plan: Plan, *, force: bool = False) -> Outcome:
     Raises:
         MarsbenchError: If the run fails for a reason that the user can correct.
     """
-    bank = trainer_of(plan).bank
-    if bank is not None:
+    if bank := trainer_of(plan).bank:
         outcome: Outcome = lazy.load(bank)(plan, force=force)
         return outcome
     store = Store(plan.config.store)
@@ -92,7 +91,7 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
         for note in plan.source.notes:
             tell(note)
     parts = parts_of(plan)
-    train = lazy.load(str(trainer_of(plan).train))
+    train = lazy.load(trainer_of(plan).train)
     with quiet(), restored():
         trained = [finished(part, folder, partial(train, plan, part, folder)) for part in parts]
     result = together(plan, trained)

@@ -19,8 +19,8 @@ class Trainer:
             batches, which can be halved if memory is short.
     """
 
-    train: str | None = None
-    bank: str | None = None
+    train: str = ""
+    bank: str = ""
     has_epochs: bool = True
 
 

@@ -80,7 +80,7 @@ def build_classifier(
         NotAvailableError: If the library has no classifiers.
     """
     path = LIBRARIES[spec.library].backbone
-    if path is None:
+    if not path:
         raise NotAvailableError(f"{spec.name} is not a classifier.", "Choose another model.")
     built: Backbone = lazy.load(path)(spec, shape)
     backbone, num_features, removed = built
