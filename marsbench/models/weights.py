@@ -110,8 +110,8 @@ def load_checkpoint(
     ]
     if missing or extra or shapes:
         parts = [
-            f"{what} {len(names)} tensor(s), such as {names[0]}"
-            for what, names in (("misses", missing), ("also has", extra), ("differs in", shapes))
+            f"{verb} {len(names)} tensor(s), such as {names[0]}"
+            for verb, names in (("misses", missing), ("also has", extra), ("differs in", shapes))
             if names
         ]
         raise WeightsError(

@@ -63,10 +63,12 @@ def parts_of(plan: Plan) -> list[Part]:
         ConfigError: If a fold has no training samples.
     """
     chooses = plan.config.trainer.checkpoint is Checkpoint.BEST and chooses_epoch(plan)
-    beside: dict[str, Section] = {s: Section(s) for s in SPLITS[1:] if s in plan.source.splits}
+    other_splits: dict[str, Section] = {
+        s: Section(s) for s in SPLITS[1:] if s in plan.source.splits
+    }
     if plan.config.folds is None:
         train = Section("train", plan.selection.indices)
-        return [Part("", train, plan.balance, Section("val") if chooses else None, beside)]
+        return [Part("", train, plan.balance, Section("val") if chooses else None, other_splits)]
     rows = plan.source.rows("train")
     strata = strata_of(rows.targets, rows.groups)
     fold_of = assign_folds(strata, plan.config.folds)
@@ -86,7 +88,7 @@ def parts_of(plan: Plan) -> list[Part]:
         targets = rows.targets[mine]
         names = plan.source.class_names
         weighed = balance(targets, plan.config.imbalance, plan.config.seed, names)
-        scored = {OUT_OF_FOLD: Section("train", np.flatnonzero(fold_of == k)), **beside}
+        scored = {OUT_OF_FOLD: Section("train", np.flatnonzero(fold_of == k)), **other_splits}
         section = Section("train", mine)
         held = None if aside is None else Section("train", aside)
         parts.append(Part(f"fold_{k}", section, weighed, held, scored))

@@ -151,9 +151,9 @@ class _Bank:
         try:
             # A thread waits for the disk, with a dozen operations per run, while the next runs are
             # fitted.
-            what = f"Fitting heads, {self.plans[0].task.name} {self.plans[0].model.name}"
+            title = f"Fitting heads, {self.plans[0].task.name} {self.plans[0].model.name}"
             count = sum(len(run.parts) for run in runs)
-            with steps(what, count) as advance, ThreadPoolExecutor(1) as disk:
+            with steps(title, count) as advance, ThreadPoolExecutor(1) as disk:
                 kept: Kept = deque()
                 for some in self._in_turn(runs):
                     yield from _let_go(kept, MOST_HELD - len(some))

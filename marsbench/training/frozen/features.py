@@ -50,7 +50,7 @@ NUM_TURNED = 8
 """Views of ``protocol=cached augment=d4``: flips and quarter turns, by the low bits of a seed."""
 
 _FEATURES = "features.f32"
-_TOLD = "features.json"
+_FACTS = "features.json"
 _PARTIAL = "features.part"
 _REACHED = "reached.json"
 
@@ -165,11 +165,11 @@ class Encoder:
         """Encode a split, or the remaining part."""
         started = time.perf_counter()
         folder.mkdir(exist_ok=True)
-        if (folder / _TOLD).exists():
+        if (folder / _FACTS).exists():
             tell(f"The features in {folder} are damaged and will be encoded again.")
         keep_freed_memory()
         dataset = open_split(self.plan, split)
-        backbone = self._told
+        backbone = self._facts
         shape = (self.views(split), len(dataset), backbone.num_features)
         rows = shape[0] * shape[1]
         reached, spent = _reached(folder, shape)
@@ -205,7 +205,7 @@ class Encoder:
             "environment": environment.versions(),
         }
         (folder / _PARTIAL).replace(folder / _FEATURES)
-        write_text(folder / _TOLD, json.dumps(facts, indent=2) + "\n")
+        write_text(folder / _FACTS, json.dumps(facts, indent=2) + "\n")
         (folder / _REACHED).unlink(missing_ok=True)
         encoded = _open(folder)
         if encoded is None:
@@ -220,8 +220,8 @@ class Encoder:
         """Encode from a row on, view by view; yields features (B, F) and their rows."""
         config, count = self.plan.config, len(dataset)
         workers = default_workers() if config.workers is None else config.workers
-        what = f"Encoding {self.plan.task.name} {dataset.split}"
-        with steps(what, rows) as advance, torch.inference_mode():
+        title = f"Encoding {self.plan.task.name} {dataset.split}"
+        with steps(title, rows) as advance, torch.inference_mode():
             advance(start)
             while start < rows:
                 view, first = divmod(start, count)
@@ -303,7 +303,7 @@ class Encoder:
         return built
 
     @cached_property
-    def _told(self) -> Backbone:
+    def _facts(self) -> Backbone:
         classifier = self._classifier
         return Backbone(
             sha256=backbone_digest(classifier),
@@ -316,7 +316,7 @@ class Encoder:
 def _open(folder: Path) -> Encoded | None:
     """Open the features of a folder; None if they are missing or damaged."""
     try:
-        content = json.loads((folder / _TOLD).read_text())
+        content = json.loads((folder / _FACTS).read_text())
         shape = tuple(content["shape"])
         features = np.memmap(folder / _FEATURES, dtype=np.float32, mode="r", shape=shape)
         encoded = Encoded(

@@ -326,12 +326,12 @@ class _Block:
         features, labels = self.val
         groups = len(self.weights)
         # All groups in a single product, so that the features are read once.
-        beside = self.weights.permute(1, 0, 2).flatten(1)
-        most = max(1, _MOST_LOGITS // beside.shape[1])
+        columns = self.weights.permute(1, 0, 2).flatten(1)
+        most = max(1, _MOST_LOGITS // columns.shape[1])
         total = torch.zeros(groups * self.width, dtype=self.dtype, device=self.device)
         for start in range(0, len(features), most):
             part = slice(start, start + most)
-            logits = torch.addmm(beside[-1], features[part], beside[:-1])
+            logits = torch.addmm(columns[-1], features[part], columns[:-1])
             shaped = logits.view(len(logits), -1, self.outputs)
             total += self.first.loss.means(shaped, labels[part]) * len(logits)
         losses: list[list[float]] = (total / len(features)).view(groups, -1).tolist()
