@@ -27,10 +27,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from marsbench.data import decode
 from marsbench.data.cache import DirectSamples, cached_samples
 from marsbench.data.datamodule import collate
 from marsbench.data.dataset import MarsDataset
+from marsbench.data.samples import decode_sample
 from marsbench.data.sources.local import LocalSource
 from marsbench.demo.art import terrain
 from marsbench.tasks.kinds import Kind
@@ -89,7 +89,7 @@ def main() -> None:
         data = MarsDataset(SPEC, source, "train", side=224)
         ways: dict[str, Callable[[], object]] = {
             "read": lambda: [source.read("train", i) for i in everything],
-            "decode": lambda: [decode.decode(SPEC, raw) for raw in raws],
+            "decode": lambda: [decode_sample(SPEC, raw) for raw in raws],
             "disk": lambda: [direct[i] for i in everything],
             "cache": lambda: [cache[i].pixels.copy() for i in everything],
             "dataset": lambda: [data[i] for i in everything],

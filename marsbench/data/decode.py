@@ -1,8 +1,7 @@
-"""From the raw files of one sample to arrays: one function per `Decode`."""
+"""From the raw files of one sample to arrays."""
 
 import io
 import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,11 @@ from PIL import Image, UnidentifiedImageError
 from marsbench.base.errors import DataError, some
 from marsbench.data import raster
 from marsbench.data.rows import Pixels, Raw
+from marsbench.metrics.masks import IGNORE
 from marsbench.tasks.spec import BACKGROUND, Decode, TaskSpec, normalise
 
 VERSION = 2
 """Part of the cache's key: raise it whenever a decoder's output changes."""
-
-IGNORE = 255
-"""Id of mask pixels that count neither in training nor in scores."""
 
 _DAMAGE = (
     OSError,
@@ -287,27 +284,6 @@ def is_negative(spec: TaskSpec, raw: Raw) -> bool:
 def is_background(ids: NDArray[np.uint8]) -> bool:
     """Whether class ids (H, W) are background, which is 0, and pixels to ignore alone."""
     return bool((ids == 0).any() and ((ids == 0) | (ids == IGNORE)).all())
-
-
-DECODERS: dict[Decode, Callable[[Raw, int], NDArray[np.uint8]]] = {
-    Decode.IMAGE_LABEL: image,
-    Decode.PAIR_LABEL: pair,
-}
-"""How the images of classification tasks are decoded."""
-
-
-def decode(spec: TaskSpec, raw: Raw) -> NDArray[np.uint8]:
-    """Decode one sample of a classification task.
-
-    Returns:
-        Pixels of shape (H, W, C).
-
-    Raises:
-        DataError: If its files are damaged or not what the task says; names the file.
-    """
-    pixels = DECODERS[spec.decode](raw, spec.channels)
-    check_size(spec, (pixels.shape[0], pixels.shape[1]), raw.where)
-    return pixels
 
 
 def check_size(spec: TaskSpec, size: tuple[int, int], where: str) -> None:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from marsbench.base.errors import DataError
-from marsbench.data.decode import IGNORE
 from marsbench.data.rows import Pixels
 from marsbench.metrics.boxes import Boxes, PredictedBoxes
+from marsbench.metrics.masks import IGNORE
 from marsbench.tasks.spec import BACKGROUND, normalise
 
 PALETTE = (

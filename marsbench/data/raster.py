@@ -336,15 +336,17 @@ class Windows:
         )
         self.num_bytes = math.prod(self.shape) * self.dtype.itemsize
 
-    def __getitem__(self, part: tuple[slice, slice]) -> NDArray[Any]:
-        rows, columns = (range(n)[s] for n, s in zip(self.shape, part, strict=False))
+    def __getitem__(self, window: tuple[slice, slice]) -> NDArray[Any]:
+        rows, columns = (range(n)[s] for n, s in zip(self.shape, window, strict=False))
         if not rows or not columns:
             return np.zeros((len(rows), len(columns), self.shape[2]), self.dtype)
-        # Steps are few numbers of many that have to be read.
+        if rows.step == 1:
+            return self._read(rows, columns)
         spanned = rows.step * (columns[-1] + 1 - columns[0]) * self.shape[2] * self.dtype.itemsize
-        count = len(rows) if rows.step == 1 else max(1, _CHUNK // spanned)
+        count = max(1, _CHUNK // spanned)
         parts = [rows[i : i + count] for i in range(0, len(rows), count)]
-        return np.concatenate([self._read(chosen, columns) for chosen in parts])
+        # A view would hold the numbers between.
+        return np.concatenate([self._read(part, columns).copy() for part in parts])
 
     def _read(self, rows: range, columns: range) -> NDArray[Any]:
         from rasterio.windows import Window

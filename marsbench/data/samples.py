@@ -1,6 +1,6 @@
 """Whole samples as arrays: the image, and its mask or boxes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -62,22 +62,43 @@ def decode_sample(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Decoded
         DataError: If its files are damaged, contradict each other or are not what the task says;
             names the file.
     """
-    if spec.decode in decode.DECODERS:
-        return Decoded(decode.decode(spec, raw), meta=raw.meta)
+    return DECODERS[spec.decode](spec, raw, bands)
+
+
+def _labelled(spec: TaskSpec, raw: Raw, bands: Bands) -> Decoded:
+    read = decode.pair if spec.decode is Decode.PAIR_LABEL else decode.image
+    pixels = read(raw, spec.channels)
+    decode.check_size(spec, (pixels.shape[0], pixels.shape[1]), raw.where)
+    return Decoded(pixels, meta=raw.meta)
+
+
+def _masked(spec: TaskSpec, raw: Raw, bands: Bands) -> Decoded:
     pixels = decode_pixels(spec, raw, bands)
-    size = pixels.shape[0], pixels.shape[1]
-    if spec.decode is Decode.IMAGE_BOXES:
-        boxes, num_dropped = clipped(needed(raw.boxes, raw, "boxes"), size)
-        return Decoded(pixels, boxes=boxes, num_dropped=num_dropped, meta=raw.meta)
-    found = needed(raw.mask, raw, "mask")
+    source = needed(raw.mask, raw, "mask")
     mask = decode.mask(raw, len(spec.classes))
-    if mask.shape != size:
+    if mask.shape != pixels.shape[:2]:
         raise DataError(
-            f"{found.where} is {mask.shape[0]} x {mask.shape[1]} pixels, its image {raw.where} "
-            f"{size[0]} x {size[1]} (height x width).",
+            f"{source.where} is {mask.shape[0]} x {mask.shape[1]} pixels, its image {raw.where} "
+            f"{pixels.shape[0]} x {pixels.shape[1]} (height x width).",
             "Give the image a mask of its own size.",
         )
     return Decoded(pixels, mask=mask, meta=raw.meta)
+
+
+def _boxed(spec: TaskSpec, raw: Raw, bands: Bands) -> Decoded:
+    pixels = decode_pixels(spec, raw, bands)
+    height, width, _ = pixels.shape
+    boxes, num_dropped = clipped(needed(raw.boxes, raw, "boxes"), (height, width))
+    return Decoded(pixels, boxes=boxes, num_dropped=num_dropped, meta=raw.meta)
+
+
+DECODERS: dict[Decode, Callable[[TaskSpec, Raw, Bands], Decoded]] = {
+    Decode.IMAGE_LABEL: _labelled,
+    Decode.PAIR_LABEL: _labelled,
+    Decode.IMAGE_MASK: _masked,
+    Decode.IMAGE_BOXES: _boxed,
+}
+"""Decoders of samples; spectra have their own in `data.spectra`."""
 
 
 def decode_pixels(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Pixels:

@@ -3,6 +3,7 @@
 The line of the journal that tells of an image is written when all its files are there.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -12,7 +13,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from marsbench.base.errors import ConfigError, StoreError
+from marsbench.base.errors import ConfigError, DataError, StoreError
+from marsbench.data.raster import companion
 from marsbench.predict.inputs import Item
 from marsbench.predict.outputs import OVERLAYS, replacing
 
@@ -201,7 +203,12 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _stamp(item: Item) -> list[int]:
-    """Changes when the files of an image change."""
+    """Sizes and times of the files of an image."""
     paths = [item.path] if item.after is None else [item.path, item.after]
+    for path in list(paths):
+        # A label without its data file is refused when it is opened.
+        with contextlib.suppress(DataError):
+            if (pixels := companion(path)) is not None:
+                paths.append(pixels)
     stats = [path.stat() for path in paths if path.exists()]
     return [number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)]

@@ -18,10 +18,8 @@ from marsbench.base.errors import StoreError
 from marsbench.data.drawing import palette
 from marsbench.data.georeference import Georeference, create
 from marsbench.metrics.boxes import PredictedBoxes
+from marsbench.metrics.masks import IGNORE
 from marsbench.tasks.kinds import Kind
-
-EMPTY = 255
-"""Class id of pixels of a map where the image holds nothing."""
 
 OVERLAY_SIDE = 4096
 """Longest side of an overlay in pixels; larger images are shown smaller."""
@@ -78,7 +76,7 @@ def write_class_map(
         size: Height and width of the image.
         colors: Colour of each class, (K, 3).
         geo: Place of the image.
-        has_gaps: Whether ids may be `EMPTY`.
+        has_gaps: Whether ids may be `IGNORE`.
 
     Returns:
         The ids of an overlay: every so many-th.
@@ -86,7 +84,7 @@ def write_class_map(
     step = overlay_step(size)
     with replacing(path) as partial:
         if geo is not None:
-            with create(partial, size, 1, geo, EMPTY if has_gaps else None) as file:
+            with create(partial, size, 1, geo, IGNORE if has_gaps else None) as file:
 
                 def take(top: int, ids: NDArray[np.uint8]) -> None:
                     file.write(ids, 1, window=((top, top + len(ids)), (0, size[1])))
@@ -162,7 +160,7 @@ def draw_classes(
     """
     table = np.zeros((256, 3), dtype=np.uint8)
     table[: len(colors)] = colors
-    colored = (ids != EMPTY) & ((ids > 0) | (not skip_first))
+    colored = (ids != IGNORE) & ((ids > 0) | (not skip_first))
     mixed = ((shown.astype(np.uint16) + table[ids]) // 2).astype(np.uint8)
     _write_overlay(path, np.where(colored[:, :, None], mixed, shown), geo)
 

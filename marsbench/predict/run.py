@@ -20,10 +20,11 @@ from marsbench.data.georeference import Georeference
 from marsbench.data.rows import Pixels
 from marsbench.data.transforms import resize, to_float
 from marsbench.metrics.boxes import PredictedBoxes
+from marsbench.metrics.masks import IGNORE
 from marsbench.predict import outputs
 from marsbench.predict.inputs import Item, Picture, open_picture
 from marsbench.predict.journal import Journal, source_of
-from marsbench.predict.outputs import EMPTY, MAPS, OVERLAYS
+from marsbench.predict.outputs import MAPS, OVERLAYS
 from marsbench.predict.predictor import Predictor
 from marsbench.predict.tiles import Probabilities, Tile, grid, join, stitch
 from marsbench.tasks.kinds import Kind
@@ -390,7 +391,7 @@ class _Work:
             for top, probabilities in strips:
                 ids = probabilities.argmax(axis=0).astype(np.uint8)
                 if picture.has_gaps:
-                    ids[~picture.valid(slice(top, top + len(ids)), slice(None))] = EMPTY
+                    ids[~picture.valid(slice(top, top + len(ids)), slice(None))] = IGNORE
                 counts[:] += np.bincount(ids.ravel(), minlength=256)
                 yield top, ids
 

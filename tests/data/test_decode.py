@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from marsbench.base.errors import DataError
-from marsbench.data.decode import decode, image, pair
+from marsbench.data.decode import image, pair
 from marsbench.data.rows import Raw
+from marsbench.data.samples import decode_sample
 from marsbench.tasks.spec import Decode
 from tests.fakes import make_spec
 
@@ -79,9 +80,9 @@ def test_bad_pairs_name_the_files() -> None:
 
 
 def test_an_image_of_another_size_than_the_task_says() -> None:
-    assert decode(make_spec(image_size=(5, 7)), encode(GREY)).shape == (5, 7, 1)
+    assert decode_sample(make_spec(image_size=(5, 7)), encode(GREY)).pixels.shape == (5, 7, 1)
     with pytest.raises(DataError, match=r"x\.png is 5 x 7 pixels, .* 7 x 5"):
-        decode(make_spec(image_size=(7, 5)), encode(GREY))
+        decode_sample(make_spec(image_size=(7, 5)), encode(GREY))
     spec = make_spec(decode=Decode.PAIR_LABEL)
     both = Raw(encode(GREY).image, "b.png", encode(GREY))
-    assert decode(spec, both).shape == (5, 7, 3)
+    assert decode_sample(spec, both).pixels.shape == (5, 7, 3)

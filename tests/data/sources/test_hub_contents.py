@@ -14,6 +14,7 @@ import pytest
 
 from marsbench.base.errors import DataError, DataNotFoundError
 from marsbench.config.schema import Subset
+from marsbench.data.samples import decode_sample
 from marsbench.data.sources.demo import DemoSource
 from marsbench.data.sources.hub_files import fetch
 from marsbench.data.sources.huggingface import HubSource
@@ -264,7 +265,6 @@ def test_images_without_names_are_numbered(server: Server, tmp_path: Path) -> No
 
 
 def test_the_composite_of_a_pair_is_taken_apart(server: Server, tmp_path: Path) -> None:
-    from marsbench.data import decode
 
     spec, local = publish(
         server, tmp_path, hub_spec(Kind.BINARY, classes=CHANGE, decode=Decode.PAIR_LABEL)
@@ -272,7 +272,8 @@ def test_the_composite_of_a_pair_is_taken_apart(server: Server, tmp_path: Path) 
     hub = opened(spec)
     for i in range(len(hub.rows("val"))):
         np.testing.assert_array_equal(
-            decode.decode(spec, hub.read("val", i)), decode.decode(spec, local.read("val", i))
+            decode_sample(spec, hub.read("val", i)).pixels,
+            decode_sample(spec, local.read("val", i)).pixels,
         )
 
 

@@ -9,11 +9,12 @@ from marsbench.base.errors import unknown_name
 from marsbench.base.progress import track
 from marsbench.config.schema import Bands
 from marsbench.data.cache import DirectSamples
-from marsbench.data.decode import IGNORE, is_negative
+from marsbench.data.decode import is_negative
 from marsbench.data.drawing import Panel, grid, new_figure, save, sheet, short, spread, to_rgb
 from marsbench.data.rendering import rendering_for
 from marsbench.data.rows import Rows, Source
 from marsbench.data.samples import Decoded
+from marsbench.metrics.masks import IGNORE
 from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
 
 COLUMNS = 8

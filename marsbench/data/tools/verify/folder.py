@@ -15,7 +15,6 @@ from marsbench.base.progress import track
 from marsbench.config.schema import Bands, Subset, parse_subset
 from marsbench.data import decode
 from marsbench.data.boxes.forms import Size
-from marsbench.data.decode import IGNORE
 from marsbench.data.rows import Pixels, Raw
 from marsbench.data.samples import Decoded, decode_pixels, decode_sample
 from marsbench.data.sources import find_local
@@ -26,6 +25,7 @@ from marsbench.data.subsets import select
 from marsbench.data.tools.verify.report import Report
 from marsbench.data.tools.verify.spectra import verify_spectra
 from marsbench.metrics.boxes import Boxes
+from marsbench.metrics.masks import IGNORE
 from marsbench.tasks.spec import BACKGROUND, SPLITS, Decode, TaskSpec, normalise
 
 _SHOWN_COPIES = 10
