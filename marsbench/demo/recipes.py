@@ -10,6 +10,7 @@ from math import floor
 from zlib import crc32
 
 import numpy as np
+from numpy.random import Generator
 
 from marsbench.base import lazy
 from marsbench.base.errors import unknown_name
@@ -281,7 +282,7 @@ def draw(recipe: Recipe, split: str, index: int, names: Labels) -> Scene | Spect
     return Scene(function(rng, names if recipe.label_sets else names[0], recipe.image_size))
 
 
-def _stream(recipe: Recipe, split: str, *key: int) -> np.random.Generator:
+def _stream(recipe: Recipe, split: str, *key: int) -> Generator:
     """Random stream of a split: key (0,) orders the labels, (1, index) draws a sample."""
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from marsbench.base.errors import DataError
@@ -166,7 +167,7 @@ def _scans(
 def draw(
     prepared: Image,
     spec: RasterSpec,
-    rng: np.random.Generator | None = None,
+    rng: Generator | None = None,
     other: Image | None = None,
     *,
     derivatized: bool | None = None,
@@ -214,7 +215,7 @@ def draw(
     return np.stack(channels).astype(np.float32)
 
 
-def _intensity(prepared: Image, spec: RasterSpec, rng: np.random.Generator | None) -> Image:
+def _intensity(prepared: Image, spec: RasterSpec, rng: Generator | None) -> Image:
     """Choose columns, subtract the background and change the rows: (M, T), 0 or more."""
     change = spec.change
     if spec.cell is Cell.SCAN:
@@ -242,7 +243,7 @@ def _intensity(prepared: Image, spec: RasterSpec, rng: np.random.Generator | Non
     return np.asarray(intensity, dtype=np.float32)
 
 
-def _merged(cells: Image, spec: RasterSpec, rng: np.random.Generator | None) -> Image:
+def _merged(cells: Image, spec: RasterSpec, rng: Generator | None) -> Image:
     """Average parts of columns from a random edge; (M, T)."""
     beside = spec.fine // 2
     start = beside if rng is None else int(rng.integers(2 * beside + 1))
@@ -255,7 +256,7 @@ def _merged(cells: Image, spec: RasterSpec, rng: np.random.Generator | None) -> 
 
 
 def _choose(
-    places: Image, spec: RasterSpec, rng: np.random.Generator | None
+    places: Image, spec: RasterSpec, rng: Generator | None
 ) -> tuple[NDArray[np.int64], Image]:
     """Choose a scan for every column, nearer scans likelier; and flag columns with any scan."""
     centres = spec.start + (np.arange(spec.columns) + 0.5) * spec.width
@@ -270,7 +271,7 @@ def _choose(
     return np.minimum(chosen, len(places) - 1), shown
 
 
-def _floor_of(intensity: Image, rng: np.random.Generator | None) -> Image:
+def _floor_of(intensity: Image, rng: Generator | None) -> Image:
     """Low level of every row, (M, 1): a mix of its quantiles."""
     ordered = np.sort(intensity, axis=1)
     at = [round(q * (ordered.shape[1] - 1)) for q in QUANTILES]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -116,18 +117,18 @@ def around(count: int, radius: float, first_deg: float = 0.0) -> list[tuple[floa
 # --- materials -------------------------------------------------------------------------------
 
 
-def grey(rng: np.random.Generator, low: float, high: float) -> Colour:
+def grey(rng: Generator, low: float, high: float) -> Colour:
     """Nearly neutral colour of random lightness in a range."""
     level, warmth = rng.uniform(low, high), rng.normal(0.0, 0.025)
     return float(level * (1.0 + warmth)), float(level), float(level * (1.0 - warmth))
 
 
-def metal(rng: np.random.Generator) -> Colour:
+def metal(rng: Generator) -> Colour:
     """Bare aluminium, steel or titanium."""
     return grey(rng, 0.3, 0.55)
 
 
-def white(rng: np.random.Generator) -> Colour:
+def white(rng: Generator) -> Colour:
     """White paint, more or less yellowed."""
     level = rng.uniform(0.6, 0.8)
     return level, float(level * rng.uniform(0.93, 0.99)), float(level * rng.uniform(0.84, 0.96))
@@ -266,7 +267,7 @@ class Canvas:
         spot.paint(disc(p, 0.45 * radius), BLACK, gloss=0.2)
 
 
-def speckled(rng: np.random.Generator, canvas: Canvas, colour: Colour, depth: float) -> Field:
+def speckled(rng: Generator, canvas: Canvas, colour: Colour, depth: float) -> Field:
     """Colour with grains of other lightness, (3, rows, columns).
 
     Args:
@@ -280,13 +281,7 @@ def speckled(rng: np.random.Generator, canvas: Canvas, colour: Colour, depth: fl
 
 
 def view(
-    rng: np.random.Generator,
-    side: int,
-    size: float,
-    *,
-    turn: float,
-    drift: float = 0.1,
-    squash: float = 0.75,
+    rng: Generator, side: int, size: float, *, turn: float, drift: float = 0.1, squash: float = 0.75
 ) -> Canvas:
     """Empty canvas from a random point of view.
 
@@ -343,7 +338,7 @@ def _shadow(height: Field, x: float, y: float, slope: float) -> Field:
     return excess
 
 
-def _scratches(rng: np.random.Generator, side: int) -> Field:
+def _scratches(rng: Generator, side: int) -> Field:
     """Fine parallel lines, of unit variance."""
     lines = rng.standard_normal((side, side))
     lines = ndimage.uniform_filter1d(lines, max(side // 8, 3), axis=int(rng.integers(2)))
@@ -351,7 +346,7 @@ def _scratches(rng: np.random.Generator, side: int) -> Field:
 
 
 def lit(
-    canvas: Canvas, rng: np.random.Generator, *, dust: float = 1.0, shadow: float = 0.0
+    canvas: Canvas, rng: Generator, *, dust: float = 1.0, shadow: float = 0.0
 ) -> NDArray[np.float64]:
     """Shade a canvas under a random sun.
 

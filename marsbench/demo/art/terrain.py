@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -95,7 +96,7 @@ def blur(field: Field, sigma: float) -> Field:
 
 
 def fractal(
-    rng: np.random.Generator,
+    rng: Generator,
     size: int,
     beta: float,
     *,
@@ -158,7 +159,7 @@ class Light:
     pole_deg: float
 
 
-def afternoon(rng: np.random.Generator) -> Light:
+def afternoon(rng: Generator) -> Light:
     """Light of a mid-latitude scene on a map with north up, from a sun-synchronous orbit.
 
     Mars Reconnaissance Orbiter passes at about three in the afternoon, so the sun stands in
@@ -222,7 +223,7 @@ def hillshade(height: Field, azimuth_deg: float, elevation_deg: float) -> Field:
 # --- relief ----------------------------------------------------------------------------------
 
 
-def dunes(rng: np.random.Generator, size: int, wavelength: float, wind_deg: float) -> Field:
+def dunes(rng: Generator, size: int, wavelength: float, wind_deg: float) -> Field:
     """Transverse dunes breaking up into barchans: gentle windward side, steep slip face.
 
     Args:
@@ -251,7 +252,7 @@ def dunes(rng: np.random.Generator, size: int, wavelength: float, wind_deg: floa
     return blur(body * repose, 0.6)
 
 
-def ripples(rng: np.random.Generator, size: int, wavelength: float, wind_deg: float) -> Field:
+def ripples(rng: Generator, size: int, wavelength: float, wind_deg: float) -> Field:
     """Ripples of unit amplitude with forking, slightly wavy crests across the wind.
 
     Args:
@@ -263,7 +264,7 @@ def ripples(rng: np.random.Generator, size: int, wavelength: float, wind_deg: fl
     return np.sin(2.0 * np.pi * phase)
 
 
-def gullies(rng: np.random.Generator, size: int, spacing: float, downhill_deg: float) -> Field:
+def gullies(rng: Generator, size: int, spacing: float, downhill_deg: float) -> Field:
     """Height of a slope cut by gullies: alcoves at the top, channels between spurs, aprons below.
 
     Args:
@@ -296,7 +297,7 @@ def gullies(rng: np.random.Generator, size: int, spacing: float, downhill_deg: f
     return ramp + depth * spurs * (0.12 + cut) + 0.02 * size * rolling
 
 
-def polygons(rng: np.random.Generator, size: int, cell: float) -> Field:
+def polygons(rng: Generator, size: int, cell: float) -> Field:
     """Network of troughs between thermal-contraction polygons.
 
     Args:
@@ -349,7 +350,7 @@ def crater(size: int, east: float, south: float, radius: float, *, freshness: fl
     return bowl * (1.0 - outside) + np.minimum(ejecta, 4.0 * rim) * outside
 
 
-def craters(rng: np.random.Generator, size: int, count: int, smallest: float) -> Field:
+def craters(rng: Generator, size: int, count: int, smallest: float) -> Field:
     """Height of several craters, each of its own freshness.
 
     Args:
@@ -364,7 +365,7 @@ def craters(rng: np.random.Generator, size: int, count: int, smallest: float) ->
     return height
 
 
-def boulders(rng: np.random.Generator, size: int, count: int) -> Field:
+def boulders(rng: Generator, size: int, count: int) -> Field:
     """Height of scattered boulders one to three pixels across."""
     height = np.zeros((size, size))
     rows, columns = rng.integers(0, size, (2, count))
@@ -375,7 +376,7 @@ def boulders(rng: np.random.Generator, size: int, count: int) -> Field:
 # --- surface ---------------------------------------------------------------------------------
 
 
-def scattered(rng: np.random.Generator, chance: Field, count: int) -> NDArray[np.float64]:
+def scattered(rng: Generator, chance: Field, count: int) -> NDArray[np.float64]:
     """Column and row of distinct pixels drawn in proportion to their chance, (count, 2)."""
     side = chance.shape[0]
     weights = chance.ravel() + 1e-9
@@ -426,7 +427,7 @@ def streaks(
 # --- camera ----------------------------------------------------------------------------------
 
 
-def sensor(image: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
+def sensor(image: Field, rng: Generator) -> NDArray[np.uint8]:
     """Grey values of a HiRISE picture, stretched for display, (size, size).
 
     Blur of the optics, noise, faint column striping of the line detectors, then a random
@@ -443,7 +444,7 @@ def sensor(image: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
     return displayed(radiance, rng, 0.3)
 
 
-def displayed(radiance: Field, rng: np.random.Generator, gamma_spread: float) -> NDArray[np.uint8]:
+def displayed(radiance: Field, rng: Generator, gamma_spread: float) -> NDArray[np.uint8]:
     """Grey values after a random contrast stretch and gamma, (size, size).
 
     Args:

@@ -14,6 +14,7 @@ https://doi.org/10.1029/2005JE002605 (HiRISE).
 from collections.abc import Callable
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from marsbench.demo.art import terrain
@@ -27,12 +28,12 @@ _CLEAR_DEPTH = (0.2, 1.5)
 _DUSTY_DEPTH = (3.1, 6.0)
 
 
-def render_edr(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
+def render_edr(rng: Generator, label: str, side: int) -> NDArray[np.uint8]:
     """Draw a raw image, ``"Dusty"`` or ``"Non dusty"``, in grey values, (side, side, 1)."""
     return _raw(rng, _radiance(rng, label, side))[:, :, None]
 
 
-def render_rdr(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
+def render_rdr(rng: Generator, label: str, side: int) -> NDArray[np.uint8]:
     """Draw a processed image, ``"Dusty"`` or ``"Non dusty"``, in grey values, (side, side, 1)."""
     return _processed(rng, _radiance(rng, label, side))[:, :, None]
 
@@ -40,17 +41,17 @@ def render_rdr(rng: np.random.Generator, label: str, side: int) -> NDArray[np.ui
 # --- ground ----------------------------------------------------------------------------------
 
 
-def _relief(kind: Callable[[np.random.Generator, int], frost.Ground]) -> "Landform":
+def _relief(kind: Callable[[Generator, int], frost.Ground]) -> "Landform":
     """Draw the ground of a terrain of the frost scenes, without frost."""
 
-    def draw(rng: np.random.Generator, side: int) -> Field:
+    def draw(rng: Generator, side: int) -> Field:
         ground = kind(rng, side)
         return ground.coarse + ground.fine
 
     return draw
 
 
-def _smooth_plain(rng: np.random.Generator, side: int) -> Field:
+def _smooth_plain(rng: Generator, side: int) -> Field:
     """Height of an almost featureless plain: faint swells, a few small craters and stones."""
     plain = rng.uniform(0.002, 0.006) * side * terrain.fractal(rng, side, 3.8)
     pits = terrain.craters(rng, side, int(rng.integers(2, 6)), 0.025 * side)
@@ -58,7 +59,7 @@ def _smooth_plain(rng: np.random.Generator, side: int) -> Field:
     return plain + pits + 0.5 * stones + 0.02 * terrain.fractal(rng, side, 1.8)
 
 
-def _rippled_plain(rng: np.random.Generator, side: int) -> Field:
+def _rippled_plain(rng: Generator, side: int) -> Field:
     """Height of a plain with low ripples all over."""
     wavelength = rng.uniform(0.05, 0.12) * side
     wind = rng.uniform(0.0, 360.0)
@@ -69,7 +70,7 @@ def _rippled_plain(rng: np.random.Generator, side: int) -> Field:
     return plain + rng.uniform(0.02, 0.05) * wavelength * waves * patches + rough
 
 
-def _layered_slope(rng: np.random.Generator, side: int) -> Field:
+def _layered_slope(rng: Generator, side: int) -> Field:
     """Height of terraced beds cropping out along a slope."""
     downhill = rng.uniform(0.0, 360.0)
     bed = rng.uniform(0.08, 0.16) * side
@@ -79,7 +80,7 @@ def _layered_slope(rng: np.random.Generator, side: int) -> Field:
     return rng.uniform(0.15, 0.35) * bed * step + 0.06 * terrain.fractal(rng, side, 1.7)
 
 
-def _knobs(rng: np.random.Generator, side: int) -> Field:
+def _knobs(rng: Generator, side: int) -> Field:
     """Height of rounded hills over rough ground."""
     hills = terrain.fractal(rng, side, 3.2, longest=0.5 * side, shortest=0.1 * side)
     raised = terrain.smoothstep(hills, 0.2, 1.6)
@@ -87,7 +88,7 @@ def _knobs(rng: np.random.Generator, side: int) -> Field:
     return rng.uniform(0.05, 0.1) * side * raised + rough
 
 
-Landform = Callable[[np.random.Generator, int], Field]
+Landform = Callable[[Generator, int], Field]
 """Draw the height of one kind of ground in pixels, (side, side)."""
 
 LANDFORMS: tuple[Landform, ...] = (
@@ -104,7 +105,7 @@ LANDFORMS: tuple[Landform, ...] = (
 # --- air -------------------------------------------------------------------------------------
 
 
-def _radiance(rng: np.random.Generator, label: str, side: int) -> Field:
+def _radiance(rng: Generator, label: str, side: int) -> Field:
     """Light reaching the camera, relative to its mean over the scene, (side, side)."""
     height = LANDFORMS[int(rng.integers(len(LANDFORMS)))](rng, side)
     mottle = terrain.fractal(rng, side, rng.uniform(2.0, 3.0))
@@ -115,7 +116,7 @@ def _radiance(rng: np.random.Generator, label: str, side: int) -> Field:
 
 
 def _through_air(
-    rng: np.random.Generator, height: Field, albedo: Field, light: terrain.Light, depth: float
+    rng: Generator, height: Field, albedo: Field, light: terrain.Light, depth: float
 ) -> Field:
     """View the ground through dust.
 
@@ -150,7 +151,7 @@ def _through_air(
 # --- camera ----------------------------------------------------------------------------------
 
 
-def _raw(rng: np.random.Generator, radiance: Field) -> NDArray[np.uint8]:
+def _raw(rng: Generator, radiance: Field) -> NDArray[np.uint8]:
     """Grey values as sent by the detector, (side, side)."""
     side = radiance.shape[0]
     seen = terrain.blur(radiance, 0.4)
@@ -174,7 +175,7 @@ def _raw(rng: np.random.Generator, radiance: Field) -> NDArray[np.uint8]:
     return grey
 
 
-def _processed(rng: np.random.Generator, radiance: Field) -> NDArray[np.uint8]:
+def _processed(rng: Generator, radiance: Field) -> NDArray[np.uint8]:
     """Grey values after calibration and averaging, (side, side)."""
     side = radiance.shape[0]
     seen = terrain.blur(radiance, rng.uniform(0.4, 0.6))

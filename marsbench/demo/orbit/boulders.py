@@ -9,6 +9,7 @@ planetary surfaces from high-resolution satellite images", JGR Planets 128, 2023
 """
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from marsbench.demo.art import terrain
@@ -18,17 +19,17 @@ from marsbench.demo.orbit.placement import SMALLEST, detected, placed, segmented
 from marsbench.demo.scene import Scene
 
 
-def draw_seg(rng: np.random.Generator, side: int) -> Scene:
+def draw_seg(rng: Generator, side: int) -> Scene:
     """Boulders and their mask: 1 on the boulders, 0 on their shadows."""
     return segmented(*draw(rng, side))
 
 
-def draw_det(rng: np.random.Generator, side: int) -> Scene:
+def draw_det(rng: Generator, side: int) -> Scene:
     """Boulders and their boxes, without the shadows."""
     return detected(*draw(rng, side))
 
 
-def draw(rng: np.random.Generator, side: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+def draw(rng: Generator, side: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Ground strewn with at least one boulder.
 
     Returns:
@@ -61,7 +62,7 @@ def draw(rng: np.random.Generator, side: int) -> tuple[NDArray[np.uint8], NDArra
 
 
 def _boulder(
-    rng: np.random.Generator,
+    rng: Generator,
     height: Field,
     albedo: Field,
     owner: NDArray[np.int32],
@@ -97,7 +98,7 @@ def _boulder(
     owner[part][inside] = number
 
 
-def _facets(rng: np.random.Generator, x: Field, y: Field) -> Field:
+def _facets(rng: Generator, x: Field, y: Field) -> Field:
     """Distance from a boulder's middle, 1 along a polygon with rounded corners.
 
     Args:
@@ -121,7 +122,7 @@ def _facets(rng: np.random.Generator, x: Field, y: Field) -> Field:
     return norm
 
 
-def _pits(rng: np.random.Generator, height: Field) -> Field:
+def _pits(rng: Generator, height: Field) -> Field:
     """Add craters as small as boulders, and at times a larger crater.
 
     Args:
@@ -144,7 +145,7 @@ def _pits(rng: np.random.Generator, height: Field) -> Field:
     return clear
 
 
-def _spots(rng: np.random.Generator, albedo: Field) -> None:
+def _spots(rng: Generator, albedo: Field) -> None:
     """Add spots of other tone, as small as boulders and without relief."""
     side = albedo.shape[0]
     count = int(rng.integers(0, 12))

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -98,7 +99,7 @@ class Weather:
     shift: tuple[float, float]
 
 
-def render_ctx(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
+def render_ctx(rng: Generator, label: str, side: int) -> NDArray[np.uint8]:
     """Draw a pair at the scale of the Context Camera, six metres a pixel.
 
     Args:
@@ -110,7 +111,7 @@ def render_ctx(rng: np.random.Generator, label: str, side: int) -> NDArray[np.ui
     return _pair(rng, label, side, CTX)
 
 
-def render_hirise(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
+def render_hirise(rng: Generator, label: str, side: int) -> NDArray[np.uint8]:
     """Draw a pair at the scale of HiRISE, some decimetres a pixel; see `render_ctx`."""
     return _pair(rng, label, side, HIRISE)
 
@@ -118,13 +119,13 @@ def render_hirise(rng: np.random.Generator, label: str, side: int) -> NDArray[np
 # --- marks -----------------------------------------------------------------------------------
 
 
-def _somewhere(rng: np.random.Generator, size: int) -> tuple[float, float]:
+def _somewhere(rng: Generator, size: int) -> tuple[float, float]:
     """Column and row of a point well inside the picture."""
     column, row = rng.uniform(0.15, 0.85, 2) * size
     return float(column), float(row)
 
 
-def _impact(rng: np.random.Generator, size: int, _azimuth_deg: float) -> Mark:
+def _impact(rng: Generator, size: int, _azimuth_deg: float) -> Mark:
     """Small fresh crater in a blast halo with rays, mostly dark."""
     column, row = _somewhere(rng, size)
     halo = rng.uniform(0.9, 1.8) * _LEAST * size
@@ -142,7 +143,7 @@ def _impact(rng: np.random.Generator, size: int, _azimuth_deg: float) -> Mark:
     return Mark(relief, 1.0 - strength * stain)
 
 
-def _streak(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
+def _streak(rng: Generator, size: int, azimuth_deg: float) -> Mark:
     """One to three thin fans running straight down the slope from a point."""
     factor = np.ones((size, size))
     strength = rng.uniform(0.5, 0.65) if rng.uniform() < 0.8 else -rng.uniform(0.65, 0.9)
@@ -162,7 +163,7 @@ def _streak(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
     return Mark(np.zeros((size, size)), factor if strength > 0 else 2.0 - factor)
 
 
-def _spots(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
+def _spots(rng: Generator, size: int, azimuth_deg: float) -> Mark:
     """Group of dark spots or fans where ice gave way."""
     count = int(rng.integers(7, 18))
     centre = np.array(_somewhere(rng, size))
@@ -181,7 +182,7 @@ def _spots(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
     return Mark(np.zeros((size, size)), 1.0 - rng.uniform(0.65, 0.8) * opacity)
 
 
-def _tracks(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
+def _tracks(rng: Generator, size: int, azimuth_deg: float) -> Mark:
     """Dark, winding paths of dust devils across the whole picture."""
     factor = np.ones((size, size))
     strength = rng.uniform(0.38, 0.52)
@@ -200,7 +201,7 @@ def _tracks(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
     return Mark(np.zeros((size, size)), factor)
 
 
-def _deposit(rng: np.random.Generator, size: int, azimuth_deg: float) -> Mark:
+def _deposit(rng: Generator, size: int, azimuth_deg: float) -> Mark:
     """Bright or dark flow in a gully: a thin channel, then an apron ending in fingers."""
     column, row = _somewhere(rng, size)
     ahead, aside = _frame(size, column, row, azimuth_deg)
@@ -231,12 +232,12 @@ def _frame(size: int, column: float, row: float, azimuth_deg: float) -> tuple[Fi
 # --- places ----------------------------------------------------------------------------------
 
 
-def _tone(rng: np.random.Generator, size: int) -> Field:
+def _tone(rng: Generator, size: int) -> Field:
     """Tone of bare soil with faint patches."""
     return 1.0 + rng.uniform(0.01, 0.05) * terrain.fractal(rng, size, 2.6)
 
 
-def _plain(rng: np.random.Generator, size: int) -> Place:
+def _plain(rng: Generator, size: int) -> Place:
     """Plain with craters of all sizes."""
     height = rng.uniform(0.002, 0.008) * size * terrain.fractal(rng, size, rng.uniform(3.4, 4.0))
     height = height + terrain.craters(rng, size, int(rng.integers(3, 14)), 0.025 * size)
@@ -244,7 +245,7 @@ def _plain(rng: np.random.Generator, size: int) -> Place:
     return Place(Surface(height, _tone(rng, size)), float(rng.uniform(0.0, 360.0)))
 
 
-def _slope(rng: np.random.Generator, size: int) -> Place:
+def _slope(rng: Generator, size: int) -> Place:
     """Long slope with faint ridges down it, such as a crater's wall."""
     downhill = float(rng.uniform(0.0, 360.0))
     ridges = terrain.fractal(
@@ -256,7 +257,7 @@ def _slope(rng: np.random.Generator, size: int) -> Place:
     return Place(Surface(height, _tone(rng, size)), downhill)
 
 
-def _gullied(rng: np.random.Generator, size: int) -> Place:
+def _gullied(rng: Generator, size: int) -> Place:
     """Slope cut by gullies."""
     downhill = float(rng.uniform(0.0, 360.0))
     height = 0.3 * terrain.gullies(rng, size, rng.uniform(0.2, 0.36) * size, downhill)
@@ -264,7 +265,7 @@ def _gullied(rng: np.random.Generator, size: int) -> Place:
     return Place(Surface(height, _tone(rng, size)), downhill)
 
 
-def _polygonal(rng: np.random.Generator, size: int) -> Place:
+def _polygonal(rng: Generator, size: int) -> Place:
     """Level ground in polygons."""
     cell = rng.uniform(0.08, 0.16) * size
     height = rng.uniform(0.004, 0.01) * size * terrain.fractal(rng, size, 3.8)
@@ -273,7 +274,7 @@ def _polygonal(rng: np.random.Generator, size: int) -> Place:
     return Place(Surface(height, _tone(rng, size)), float(rng.uniform(0.0, 360.0)))
 
 
-def _stony(rng: np.random.Generator, size: int) -> Place:
+def _stony(rng: Generator, size: int) -> Place:
     """Stony ground with patches of ripples."""
     wind = float(rng.uniform(0.0, 360.0))
     height = rng.uniform(0.002, 0.006) * size * terrain.fractal(rng, size, 3.5)
@@ -284,7 +285,7 @@ def _stony(rng: np.random.Generator, size: int) -> Place:
     return Place(Surface(height, _tone(rng, size)), wind)
 
 
-def _dunes(rng: np.random.Generator, size: int) -> Place:
+def _dunes(rng: Generator, size: int) -> Place:
     """Dunes on stony ground, displaced downwind by the second date."""
     wind = float(rng.uniform(0.0, 360.0))
     wavelength = rng.uniform(0.25, 0.4) * size
@@ -309,8 +310,8 @@ def _dunes(rng: np.random.Generator, size: int) -> Place:
     return Place(at(np.zeros((size, size))), wind, at(moved))
 
 
-Draw = Callable[[np.random.Generator, int], Place]
-Event = Callable[[np.random.Generator, int, float], Mark]
+Draw = Callable[[Generator, int], Place]
+Event = Callable[[Generator, int, float], Mark]
 
 CTX: tuple[tuple[Draw, Event], ...] = (
     (_plain, _impact),
@@ -326,7 +327,7 @@ CTX: tuple[tuple[Draw, Event], ...] = (
 """Places and their possible changes at the resolution of the Context Camera."""
 
 
-def _moved(_rng: np.random.Generator, size: int, _azimuth_deg: float) -> Mark:
+def _moved(_rng: Generator, size: int, _azimuth_deg: float) -> Mark:
     """Empty mark: the dunes themselves move."""
     return Mark(np.zeros((size, size)), np.ones((size, size)))
 
@@ -349,7 +350,7 @@ HIRISE: tuple[tuple[Draw, Event], ...] = (
 
 
 def _pair(
-    rng: np.random.Generator, label: str, side: int, kinds: tuple[tuple[Draw, Event], ...]
+    rng: Generator, label: str, side: int, kinds: tuple[tuple[Draw, Event], ...]
 ) -> NDArray[np.uint8]:
     """Draw both pictures of a place, (side, side, 2)."""
     size = side + 2 * MARGIN
@@ -361,7 +362,7 @@ def _pair(
 
 
 def _dates(
-    rng: np.random.Generator, label: str, size: int, kinds: tuple[tuple[Draw, Event], ...]
+    rng: Generator, label: str, size: int, kinds: tuple[tuple[Draw, Event], ...]
 ) -> tuple[Surface, Surface]:
     """Ground at both dates; equal for the label "No change"."""
     draw, event = kinds[int(rng.integers(len(kinds)))]
@@ -378,9 +379,7 @@ def _dates(
     return surface, _marked(surface, _beside(rng, event, size, place.downhill_deg, old))
 
 
-def _beside(
-    rng: np.random.Generator, event: Event, size: int, azimuth_deg: float, old: Mark | None
-) -> Mark:
+def _beside(rng: Generator, event: Event, size: int, azimuth_deg: float, old: Mark | None) -> Mark:
     """New mark mostly beside the old one, to be told apart."""
     mark = event(rng, size, azimuth_deg)
     if old is None:
@@ -407,7 +406,7 @@ def _marked(surface: Surface, mark: Mark) -> Surface:
     return Surface(surface.height + mark.relief, surface.tone * mark.factor)
 
 
-def _weather(rng: np.random.Generator, size: int) -> Weather:
+def _weather(rng: Generator, size: int) -> Weather:
     """Conditions of a first visit."""
     return Weather(
         light=terrain.afternoon(rng),
@@ -419,7 +418,7 @@ def _weather(rng: np.random.Generator, size: int) -> Weather:
     )
 
 
-def _next_visit(rng: np.random.Generator, first: Weather, size: int) -> Weather:
+def _next_visit(rng: Generator, first: Weather, size: int) -> Weather:
     """Conditions of another visit: another season, another sun, a slight misregistration."""
     light = replace(
         first.light,

@@ -10,6 +10,7 @@ Geology of Mars, 2007.
 """
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from marsbench.demo.art import terrain
@@ -22,19 +23,17 @@ EMPTY = 1.0 / 3.0
 """Share of the segmentation's pictures without cones."""
 
 
-def draw_seg(rng: np.random.Generator, side: int) -> Scene:
+def draw_seg(rng: Generator, side: int) -> Scene:
     """Cones and their mask: 1 from the foot inwards; a third of the pictures is empty."""
     return segmented(*draw(rng, side, empty=EMPTY))
 
 
-def draw_det(rng: np.random.Generator, side: int) -> Scene:
+def draw_det(rng: Generator, side: int) -> Scene:
     """Cones and their boxes, from foot to foot; as published, no picture is empty."""
     return detected(*draw(rng, side, empty=0.0))
 
 
-def draw(
-    rng: np.random.Generator, side: int, *, empty: float
-) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+def draw(rng: Generator, side: int, *, empty: float) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Plain with cones and similar hills and craters.
 
     Args:
@@ -72,7 +71,7 @@ def draw(
 
 
 def _cone(
-    rng: np.random.Generator,
+    rng: Generator,
     height: Field,
     albedo: Field,
     owner: NDArray[np.int32],
@@ -121,9 +120,7 @@ def _cone(
     owner[part][inside] = number
 
 
-def _hill(
-    rng: np.random.Generator, height: Field, column: float, row: float, radius: float
-) -> None:
+def _hill(rng: Generator, height: Field, column: float, row: float, radius: float) -> None:
     """Add a rounded knob of several humps fading into the plain."""
     humps = int(rng.integers(2, 5))
     turn, steep = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.25, 0.45)
@@ -134,7 +131,7 @@ def _hill(
         height[part] += steep * size * np.exp(-(x * x + y * y) / (size * size))
 
 
-def _patches(rng: np.random.Generator, albedo: Field) -> None:
+def _patches(rng: Generator, albedo: Field) -> None:
     """Add patches of another tone, unrelated to the relief, to half of the scenes."""
     if rng.uniform() < 0.5:
         side = albedo.shape[0]

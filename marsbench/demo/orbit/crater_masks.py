@@ -13,6 +13,7 @@ Kinds after Lagain et al., "Mars Crater Database", GSA Special Paper 550, 2021, 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from marsbench.demo.art import terrain
@@ -68,18 +69,18 @@ class Canvas:
 # --- pictures --------------------------------------------------------------------------------
 
 
-def draw_binary(rng: np.random.Generator, side: int) -> Scene:
+def draw_binary(rng: Generator, side: int) -> Scene:
     """Craters of all kinds in grey values, (side, side, 1), and their mask: 1 inside the rim."""
     image, mask = _draw(rng, side)
     return Scene(image, mask=(mask > 0).astype(np.uint8))
 
 
-def draw_multi(rng: np.random.Generator, side: int) -> Scene:
+def draw_multi(rng: Generator, side: int) -> Scene:
     """Craters and the mask of their kinds: 1 Other, 2 Layered, 3 Buried, 4 Secondary."""
     return Scene(*_draw(rng, side))
 
 
-def _draw(rng: np.random.Generator, side: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _draw(rng: Generator, side: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Grey values, (side, side, 1), and the kind of crater in every pixel, (side, side)."""
     kinds, radii = _company(rng, side)
     reach = np.array([_REACH[kind] for kind in kinds])
@@ -109,7 +110,7 @@ def _draw(rng: np.random.Generator, side: int) -> tuple[NDArray[np.uint8], NDArr
     return ground.photograph_shadows(rng, canvas.height, canvas.albedo, light), canvas.mask
 
 
-def _company(rng: np.random.Generator, side: int) -> tuple[list[int], NDArray[np.float64]]:
+def _company(rng: Generator, side: int) -> tuple[list[int], NDArray[np.float64]]:
     """Kinds of a picture's craters, and radii in pixels, (count,); of secondaries, the field's.
 
     Small craters are more numerous; a buried one must be wide to leave a trace.
@@ -139,7 +140,7 @@ def _frame(crater: Ellipse, x: Field, y: Field) -> tuple[Field, Field]:
     return np.hypot(u, v) / crater.radius, np.arctan2(v, u)
 
 
-def _fresh(rng: np.random.Generator, canvas: Canvas, crater: Ellipse, kind: int) -> None:
+def _fresh(rng: Generator, canvas: Canvas, crater: Ellipse, kind: int) -> None:
     """Draw a crater with a rim and, for the layered kind, sheets of ejecta."""
     reach = 3.4 if kind == LAYERED else 2.4
     part, x, y = window(len(canvas.mask), crater.column, crater.row, reach * crater.radius)
@@ -173,9 +174,7 @@ def _fresh(rng: np.random.Generator, canvas: Canvas, crater: Ellipse, kind: int)
     canvas.mask[part][rho < 1.0] = kind
 
 
-def _sheets(
-    rng: np.random.Generator, rho: Field, angle: Field, radius: float, spokes: Field
-) -> Field:
+def _sheets(rng: Generator, rho: Field, angle: Field, radius: float, spokes: Field) -> Field:
     """Thickness in pixels of flowing ejecta: lobes, grooves, a rampart along the edge.
 
     Args:
@@ -197,7 +196,7 @@ def _sheets(
     return thickness * terrain.smoothstep(rho, 0.95, 1.1)
 
 
-def _tongues(rng: np.random.Generator, angle: Field) -> Field:
+def _tongues(rng: Generator, angle: Field) -> Field:
     """Reach of overlapping rounded tongues of unlike width, about 1, shaped like ``angle``."""
     count = int(rng.integers(7, 12))
     turn = np.linspace(-np.pi, np.pi, 181)
@@ -209,7 +208,7 @@ def _tongues(rng: np.random.Generator, angle: Field) -> Field:
     return tongues
 
 
-def _buried(rng: np.random.Generator, canvas: Canvas, crater: Ellipse) -> None:
+def _buried(rng: Generator, canvas: Canvas, crater: Ellipse) -> None:
     """Draw the remains of a filled crater: a low, broken ring around a shallow floor."""
     part, x, y = window(len(canvas.mask), crater.column, crater.row, 1.8 * crater.radius)
     rho, angle = _frame(crater, x, y)
@@ -231,9 +230,7 @@ def _buried(rng: np.random.Generator, canvas: Canvas, crater: Ellipse) -> None:
     canvas.mask[part][inside] = BURIED
 
 
-def _secondaries(
-    rng: np.random.Generator, canvas: Canvas, column: float, row: float, reach: float
-) -> None:
+def _secondaries(rng: Generator, canvas: Canvas, column: float, row: float, reach: float) -> None:
     """Draw a chain or a cluster of small, shallow craters, drawn out alike."""
     side = len(canvas.mask)
     turn = rng.uniform(0.0, np.pi)
@@ -257,7 +254,7 @@ def _secondaries(
         )
 
 
-def _secondary(rng: np.random.Generator, canvas: Canvas, crater: Ellipse) -> None:
+def _secondary(rng: Generator, canvas: Canvas, crater: Ellipse) -> None:
     """Draw a secondary crater; its low rim is highest on the far side of the source."""
     part, x, y = window(len(canvas.mask), crater.column, crater.row, 2.2 * crater.radius)
     rho, angle = _frame(crater, x, y)
@@ -277,7 +274,7 @@ def _secondary(rng: np.random.Generator, canvas: Canvas, crater: Ellipse) -> Non
 # --- no craters ------------------------------------------------------------------------------
 
 
-def _distractions(rng: np.random.Generator, canvas: Canvas) -> None:
+def _distractions(rng: Generator, canvas: Canvas) -> None:
     """Add hills, wrinkle ridges and patches of other tone."""
     side = len(canvas.mask)
     for _ in range(int(rng.integers(0, 5))):

@@ -11,6 +11,7 @@ impacts look as in Daubar et al. 2013, https://doi.org/10.1016/j.icarus.2013.04.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from marsbench.demo.art import terrain
@@ -39,7 +40,7 @@ class Shape:
     raggedness: float
 
 
-def random_shape(rng: np.random.Generator) -> Shape:
+def random_shape(rng: Generator) -> Shape:
     """Proportions between fresh and half buried."""
     freshness = rng.uniform(0.45, 1.0)
     filled = rng.uniform() < 0.6
@@ -53,7 +54,7 @@ def random_shape(rng: np.random.Generator) -> Shape:
 
 
 def relief(
-    rng: np.random.Generator, size: int, east: float, south: float, radius: float, shape: Shape
+    rng: Generator, size: int, east: float, south: float, radius: float, shape: Shape
 ) -> tuple[Field, Field]:
     """Relief of a crater with spurs on its walls and lumpy ejecta around.
 
@@ -85,7 +86,7 @@ def relief(
     return height, rho
 
 
-def dig(rng: np.random.Generator, height: Field, column: float, row: float, radius: float) -> None:
+def dig(rng: Generator, height: Field, column: float, row: float, radius: float) -> None:
     """Add a crater of random freshness to a relief.
 
     Args:
@@ -103,7 +104,7 @@ def dig(rng: np.random.Generator, height: Field, column: float, row: float, radi
         height[part] += bowl[:rows, :columns]
 
 
-def crater_scene(rng: np.random.Generator, side: int) -> Site:
+def crater_scene(rng: Generator, side: int) -> Site:
     """Crater wide enough to show its rim, perhaps among small ones; the mark is its inside."""
     radius = side * np.exp(rng.uniform(np.log(0.12), np.log(0.4)))
     # Landmarks are cut out with a margin, so the rim mostly lies inside the picture.
@@ -134,9 +135,7 @@ def crater_scene(rng: np.random.Generator, side: int) -> Site:
 # --- fresh impacts ---------------------------------------------------------------------------
 
 
-def rays(
-    rng: np.random.Generator, size: int, east: float, south: float, halo: float, reach: float
-) -> Field:
+def rays(rng: Generator, size: int, east: float, south: float, halo: float, reach: float) -> Field:
     """Opacity of fresh ejecta in [0, 1]: a ragged halo breaking up into feathery rays.
 
     Args:
@@ -157,7 +156,7 @@ def rays(
     return np.clip(np.maximum(body * broken, 0.9 * core * np.clip(broken + 0.2, 0, 1)), 0.0, 1.0)
 
 
-def _ray_lengths(rng: np.random.Generator, halo: float, reach: float) -> NDArray[np.float64]:
+def _ray_lengths(rng: Generator, halo: float, reach: float) -> NDArray[np.float64]:
     """Distance reached by the ejecta in each of 360 directions, in pixels."""
     turn = np.arange(360.0)
     length = halo * ground.outline(rng, np.deg2rad(turn), 0.35).clip(0.5)
@@ -175,7 +174,7 @@ def _ray_lengths(rng: np.random.Generator, halo: float, reach: float) -> NDArray
     return length
 
 
-def impact_scene(rng: np.random.Generator, side: int) -> Site:
+def impact_scene(rng: Generator, side: int) -> Site:
     """Fresh impact on dusty ground; the mark is the opacity of its ejecta."""
     height = ground.plain(rng, side, rng.uniform(0.4, 1.0)) + ground.pitting(rng, side, 3)
     east, south = side * rng.uniform(0.32, 0.68, 2)

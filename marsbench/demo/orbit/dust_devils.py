@@ -13,6 +13,7 @@ planetary boundary layer thickness", Icarus 260, 2015.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from marsbench.demo.art import terrain
@@ -45,7 +46,7 @@ class Devil:
     shade: Field
 
 
-def draw(rng: np.random.Generator, side: int) -> Scene:
+def draw(rng: Generator, side: int) -> Scene:
     """Dust devils in grey values, (side, side, 1), and boxes around their columns."""
     light = ground.sun(rng)
     wind = rng.uniform(0.0, 360.0)
@@ -75,11 +76,7 @@ def draw(rng: np.random.Generator, side: int) -> Scene:
 
 
 def _devil(
-    rng: np.random.Generator,
-    side: int,
-    middle: tuple[float, float, float],
-    wind_deg: float,
-    light: Light,
+    rng: Generator, side: int, middle: tuple[float, float, float], wind_deg: float, light: Light
 ) -> Devil:
     """Shape a dust devil and its shadow.
 
@@ -145,7 +142,7 @@ def _column(
     return 1.0 - np.exp(-1.6 * opacity / overlap), np.clip(towards, -1.0, 1.0)
 
 
-def _marks(rng: np.random.Generator, relief: Field, albedo: Field, wind_deg: float) -> None:
+def _marks(rng: Generator, relief: Field, albedo: Field, wind_deg: float) -> None:
     """Add craters, some with a tail, tracks of earlier dust devils, and spots of other tone."""
     side = len(relief)
     count = int(rng.integers(0, 5))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from marsbench.demo.art import terrain
@@ -45,7 +46,7 @@ class Ground:
     fans: float
 
 
-def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
+def render(rng: Generator, label: str, side: int) -> NDArray[np.uint8]:
     """Draw an image, ``"Frost"`` or ``"Non Frost"``, in grey values, (side, side, 1)."""
     light = terrain.afternoon(rng)
     ground = TERRAINS[int(rng.integers(len(TERRAINS)))](rng, side)
@@ -56,7 +57,7 @@ def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]
 # --- terrain ---------------------------------------------------------------------------------
 
 
-def _dune_field(rng: np.random.Generator, side: int) -> Ground:
+def _dune_field(rng: Generator, side: int) -> Ground:
     wind = rng.uniform(0.0, 360.0)
     wavelength = rng.uniform(0.15, 0.32) * side
     sand = terrain.dunes(rng, side, wavelength, wind)
@@ -68,7 +69,7 @@ def _dune_field(rng: np.random.Generator, side: int) -> Ground:
     return Ground(sand + base, fine, 1.0, 0.45, 0.25 * wavelength, 0.85, wind)
 
 
-def _gullied_slope(rng: np.random.Generator, side: int) -> Ground:
+def _gullied_slope(rng: Generator, side: int) -> Ground:
     downhill = rng.uniform(0.0, 360.0)
     spacing = rng.uniform(0.2, 0.36) * side
     coarse = terrain.gullies(rng, side, spacing, downhill)
@@ -77,7 +78,7 @@ def _gullied_slope(rng: np.random.Generator, side: int) -> Ground:
     return Ground(coarse, fine, 0.75, 0.9, 0.3 * spacing, 0.2, downhill)
 
 
-def _polygonal_ground(rng: np.random.Generator, side: int) -> Ground:
+def _polygonal_ground(rng: Generator, side: int) -> Ground:
     cell = rng.uniform(0.1, 0.2) * side
     troughs = terrain.polygons(rng, side, cell)
     rolling = rng.uniform(0.01, 0.03) * side * terrain.fractal(rng, side, 3.8)
@@ -86,7 +87,7 @@ def _polygonal_ground(rng: np.random.Generator, side: int) -> Ground:
     return Ground(coarse, fine, 0.35, 1.2, 0.35 * cell, 0.3, rng.uniform(0.0, 360.0))
 
 
-def _cratered_plain(rng: np.random.Generator, side: int) -> Ground:
+def _cratered_plain(rng: Generator, side: int) -> Ground:
     plain = rng.uniform(0.008, 0.02) * side * terrain.fractal(rng, side, rng.uniform(3.6, 4.2))
     pits = terrain.craters(rng, side, int(rng.integers(5, 14)), 0.05 * side)
     fine = rng.uniform(0.05, 0.09) * terrain.fractal(rng, side, 1.7)
@@ -94,7 +95,7 @@ def _cratered_plain(rng: np.random.Generator, side: int) -> Ground:
     return Ground(plain + pits, fine, 1.0, 0.6, 0.1 * side, 0.35, rng.uniform(0.0, 360.0))
 
 
-TERRAINS: tuple[Callable[[np.random.Generator, int], Ground], ...] = (
+TERRAINS: tuple[Callable[[Generator, int], Ground], ...] = (
     _dune_field,
     _gullied_slope,
     _polygonal_ground,
@@ -106,13 +107,13 @@ TERRAINS: tuple[Callable[[np.random.Generator, int], Ground], ...] = (
 # --- surface ---------------------------------------------------------------------------------
 
 
-def _soil(rng: np.random.Generator, side: int) -> Field:
+def _soil(rng: Generator, side: int) -> Field:
     """Albedo of bare ground with its faint, patchy variation."""
     mottle = terrain.fractal(rng, side, 2.4)
     return rng.uniform(0.16, 0.24) * (1.0 + rng.uniform(0.02, 0.08) * mottle)
 
 
-def _frosted(rng: np.random.Generator, ground: Ground, light: Light) -> Site:
+def _frosted(rng: Generator, ground: Ground, light: Light) -> Site:
     """Ground covered with frost."""
     side = ground.coarse.shape[0]
     venting = rng.uniform() < ground.venting
@@ -130,7 +131,7 @@ def _frosted(rng: np.random.Generator, ground: Ground, light: Light) -> Site:
     return Site(height, albedo, frost)
 
 
-def _frost_cover(rng: np.random.Generator, ground: Ground, light: Light, fraction: float) -> Field:
+def _frost_cover(rng: Generator, ground: Ground, light: Light, fraction: float) -> Field:
     """Opacity of frost over a share of the ground, in [0, 1], (side, side)."""
     side = ground.coarse.shape[0]
     relief = terrain.blur(ground.coarse, 1.0)
@@ -144,7 +145,7 @@ def _frost_cover(rng: np.random.Generator, ground: Ground, light: Light, fractio
     return terrain.cover(suitability, fraction, rng.uniform(0.35, 0.8))
 
 
-def _vents(rng: np.random.Generator, ground: Ground, frost: Field) -> Field:
+def _vents(rng: Generator, ground: Ground, frost: Field) -> Field:
     """Opacity of dark defrosting spots and fans in [0, 1], (side, side)."""
     side = frost.shape[0]
     count = int(rng.integers(12, 44))
@@ -159,7 +160,7 @@ def _vents(rng: np.random.Generator, ground: Ground, frost: Field) -> Field:
     )
 
 
-def _bare(rng: np.random.Generator, ground: Ground) -> Site:
+def _bare(rng: Generator, ground: Ground) -> Site:
     """Ground without frost: soil, and mostly something bright."""
     side = ground.coarse.shape[0]
     albedo = _soil(rng, side)
@@ -174,7 +175,7 @@ def _bare(rng: np.random.Generator, ground: Ground) -> Site:
     return Site(ground.coarse + ground.fine, albedo, np.zeros((side, side)))
 
 
-def _dust(rng: np.random.Generator, side: int) -> Field:
+def _dust(rng: Generator, side: int) -> Field:
     """Opacity of bright dust: diffuse patches unrelated to the relief."""
     shapes = terrain.fractal(
         rng, side, 2.8, stretch=rng.uniform(1.0, 2.5), azimuth_deg=rng.uniform(0.0, 180.0)
@@ -182,7 +183,7 @@ def _dust(rng: np.random.Generator, side: int) -> Field:
     return terrain.cover(shapes, 0.12 + 0.76 * rng.beta(1.2, 1.3), rng.uniform(0.3, 0.9))
 
 
-def _outcrop(rng: np.random.Generator, side: int) -> Field:
+def _outcrop(rng: Generator, side: int) -> Field:
     """Opacity of bright bedrock: blocky, sharp-edged, banded exposures."""
     shapes = terrain.fractal(rng, side, 2.7)
     exposed = terrain.cover(shapes, 0.12 + 0.6 * rng.beta(1.3, 1.5), 0.06)

@@ -6,6 +6,7 @@ Landmarks lie on this plain ground, so that the ground itself says little about 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
@@ -41,13 +42,13 @@ class Site:
     mark: Field
 
 
-def sun(rng: np.random.Generator) -> Light:
+def sun(rng: Generator) -> Light:
     """Afternoon light at any latitude: the sun somewhere in the western half of the sky."""
     azimuth = float(rng.uniform(190.0, 350.0))
     return Light(azimuth, float(rng.uniform(24.0, 48.0)), 0.0 if azimuth < 270.0 else 180.0)
 
 
-def photograph(rng: np.random.Generator, scene: Site, light: Light) -> NDArray[np.uint8]:
+def photograph(rng: Generator, scene: Site, light: Light) -> NDArray[np.uint8]:
     """Grey values of a lit site, (side, side, 1)."""
     return terrain.sensor(radiance(scene.height, scene.albedo, light), rng)[:, :, None]
 
@@ -77,7 +78,7 @@ def sunlit(height: Field, light: Light) -> Field:
 
 
 def photograph_shadows(
-    rng: np.random.Generator, height: Field, albedo: Field, light: Light
+    rng: Generator, height: Field, albedo: Field, light: Light
 ) -> NDArray[np.uint8]:
     """Grey values of ground with cast shadows, (side, side, 1)."""
     sunlight = terrain.hillshade(height, light.azimuth_deg, light.elevation_deg)
@@ -93,7 +94,7 @@ def photograph_shadows(
 # --- plain ground ----------------------------------------------------------------------------
 
 
-def soil(rng: np.random.Generator, side: int, mottling: float = 0.05) -> Field:
+def soil(rng: Generator, side: int, mottling: float = 0.05) -> Field:
     """Albedo of bare ground with patches, (side, side).
 
     Args:
@@ -103,7 +104,7 @@ def soil(rng: np.random.Generator, side: int, mottling: float = 0.05) -> Field:
     return SOIL * rng.uniform(0.85, 1.2) * np.clip(1.0 + mottling * mottle, 0.5, 1.6)
 
 
-def plain(rng: np.random.Generator, side: int, roughness: float = 1.0) -> Field:
+def plain(rng: Generator, side: int, roughness: float = 1.0) -> Field:
     """Height of gently rolling ground with a random texture, in pixels, (side, side).
 
     Args:
@@ -136,7 +137,7 @@ def plain(rng: np.random.Generator, side: int, roughness: float = 1.0) -> Field:
     return rolling + roughness * fine
 
 
-def pitting(rng: np.random.Generator, side: int, most: int) -> Field:
+def pitting(rng: Generator, side: int, most: int) -> Field:
     """Height of up to ``most`` craters too small to be landmarks, in pixels, (side, side)."""
     height = np.zeros((side, side))
     for _ in range(int(rng.integers(0, most + 1))):
@@ -156,7 +157,7 @@ def polar(size: int, east: float, south: float) -> tuple[Field, Field]:
 
 
 def polar_noise(
-    rng: np.random.Generator, distance: Field, angle: Field, spokes: float, radial: float
+    rng: Generator, distance: Field, angle: Field, spokes: float, radial: float
 ) -> Field:
     """Noise drawn out along the radius, seamless around the centre.
 
@@ -178,7 +179,7 @@ def polar_noise(
     return noise
 
 
-def outline(rng: np.random.Generator, angle: Field, amount: float) -> Field:
+def outline(rng: Generator, angle: Field, amount: float) -> Field:
     """Radius of an irregular closed curve around its centre, 1 on average, shaped like ``angle``.
 
     Args:

@@ -17,6 +17,7 @@ landslides segmentation network and benchmark dataset", WACV 2024.
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -52,7 +53,7 @@ class Surface:
     dust: Field
 
 
-def draw(rng: np.random.Generator, side: int) -> Scene:
+def draw(rng: Generator, side: int) -> Scene:
     """Canyon wall with one landslide or several, and their mask.
 
     Returns:
@@ -66,7 +67,7 @@ def draw(rng: np.random.Generator, side: int) -> Scene:
 # --- ground ----------------------------------------------------------------------------------
 
 
-def _canyon(rng: np.random.Generator, side: int) -> Surface:
+def _canyon(rng: Generator, side: int) -> Surface:
     """Plateau, wall and floor with landslides."""
     downhill = rng.uniform(0.0, 360.0)
     down, across = terrain.along(side, downhill) / side, terrain.along(side, downhill + 90) / side
@@ -122,7 +123,7 @@ def _profile(t: Field) -> Field:
     return 1.0 - (1.0 - t) ** 2 * (1.0 + 0.3 * t)
 
 
-def _spurs(rng: np.random.Generator, side: int, downhill_deg: float, wall: float) -> Field:
+def _spurs(rng: Generator, side: int, downhill_deg: float, wall: float) -> Field:
     """Depth of gullies between spurs down a wall, in about [0, 1]."""
     noise = terrain.fractal(
         rng,
@@ -146,7 +147,7 @@ def _spurs(rng: np.random.Generator, side: int, downhill_deg: float, wall: float
     return 1.0 - np.minimum(np.abs(noise) + 0.25 * np.abs(minor), 1.6) / 1.6
 
 
-def _bays(rng: np.random.Generator) -> list[tuple[float, float]]:
+def _bays(rng: Generator) -> list[tuple[float, float]]:
     """Places along the wall and half widths of landslides in sides, without much overlap."""
     bays: list[tuple[float, float]] = []
     for _ in range(1 + int(rng.poisson(1.3))):
@@ -158,7 +159,7 @@ def _bays(rng: np.random.Generator) -> list[tuple[float, float]]:
 
 
 def _landslide(
-    rng: np.random.Generator,
+    rng: Generator,
     frame: tuple[Field, Field],
     bay: tuple[float, float],
     wall: float,
@@ -202,7 +203,7 @@ def _landslide(
     return inside, level, debris * _texture(rng, lumps, aside / spread, t)
 
 
-def _texture(rng: np.random.Generator, lumps: Field, aside: Field, t: Field) -> Field:
+def _texture(rng: Generator, lumps: Field, aside: Field, t: Field) -> Field:
     """Relief in sides of hummocks near the scar and of grooves along the flow beyond.
 
     Args:
@@ -224,7 +225,7 @@ def _texture(rng: np.random.Generator, lumps: Field, aside: Field, t: Field) -> 
 # --- bands -----------------------------------------------------------------------------------
 
 
-def _bands(rng: np.random.Generator, surface: Surface) -> NDArray[np.float32]:
+def _bands(rng: Generator, surface: Surface) -> NDArray[np.float32]:
     """Measurements of a surface in the order of `BANDS`, (side, side, 7)."""
     side = len(surface.height)
     # As coarse as a stereo model, with gentler slopes than the ground's.
@@ -255,7 +256,7 @@ def _bands(rng: np.random.Generator, surface: Surface) -> NDArray[np.float32]:
     return stacked
 
 
-def _colours(rng: np.random.Generator, surface: Surface) -> list[Field]:
+def _colours(rng: Generator, surface: Surface) -> list[Field]:
     """Blue, green and red under another sun, sharp to two pixels."""
     light = ground.sun(rng)
     lit = terrain.hillshade(

@@ -4,6 +4,7 @@ Masks and boxes are made from each object's own pixels, and so are exact by cons
 """
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -37,7 +38,7 @@ def window(side: int, column: float, row: float, reach: float) -> tuple[Window, 
 
 
 def placed(
-    rng: np.random.Generator,
+    rng: Generator,
     side: int,
     radii: NDArray[np.float64],
     *,

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -108,22 +109,22 @@ class Plan:
 # --- light and views -------------------------------------------------------------------------
 
 
-def sunlight(rng: np.random.Generator) -> Sun:
+def sunlight(rng: Generator) -> Sun:
     """Sun at any azimuth, from low to high."""
     return Sun(float(rng.uniform(0.0, 360.0)), float(rng.uniform(18.0, 62.0)))
 
 
-def from_above(rng: np.random.Generator) -> View:
+def from_above(rng: Generator) -> View:
     """View down onto a target, hardly foreshortened."""
     return View(-float(rng.uniform(3.0, 12.0)), float(rng.uniform(1.0, 1.35)))
 
 
-def from_mast(rng: np.random.Generator) -> View:
+def from_mast(rng: Generator) -> View:
     """View of ground some metres away, the horizon well above the picture."""
     return View(-float(rng.uniform(0.25, 1.5)), float(rng.uniform(1.2, 2.2)))
 
 
-def stone_colour(rng: np.random.Generator, dusty: float | None = None) -> Colour:
+def stone_colour(rng: Generator, dusty: float | None = None) -> Colour:
     """Reflectance of rock or soil.
 
     Args:
@@ -134,7 +135,7 @@ def stone_colour(rng: np.random.Generator, dusty: float | None = None) -> Colour
     return colour
 
 
-def kindred(rng: np.random.Generator, colour: Colour, spread: float = 1.0) -> Colour:
+def kindred(rng: Generator, colour: Colour, spread: float = 1.0) -> Colour:
     """Reflectance close to another, like its weathered or dustier parts."""
     redder = np.array([1.0, 0.9, 0.78]) ** (spread * rng.normal(0.0, 1.0))
     near: Colour = np.clip(colour * redder * np.exp(spread * rng.normal(0.0, 0.28)), 0.03, 0.6)
@@ -142,7 +143,7 @@ def kindred(rng: np.random.Generator, colour: Colour, spread: float = 1.0) -> Co
 
 
 def noise(
-    rng: np.random.Generator, n: int, beta: float, longest: float = np.inf, shortest: float = 0.0
+    rng: Generator, n: int, beta: float, longest: float = np.inf, shortest: float = 0.0
 ) -> Field:
     """Wrapping fractal noise, see `terrain.fractal`, (n, n)."""
     return terrain.fractal(rng, n, beta, longest=longest, shortest=shortest, wraps=True)
@@ -264,7 +265,7 @@ def look_up(levels: list[Field], level: Field, row: Field, column: Field) -> Fie
 # --- ground ----------------------------------------------------------------------------------
 
 
-def soil(rng: np.random.Generator, n: int, roughness: float | None = None) -> Plan:
+def soil(rng: Generator, n: int, roughness: float | None = None) -> Plan:
     """Fine-grained soil with crumbs and a patchy hue.
 
     Args:
@@ -280,7 +281,7 @@ def soil(rng: np.random.Generator, n: int, roughness: float | None = None) -> Pl
 
 
 def clasts(
-    rng: np.random.Generator, n: int, count: int, smallest: float, largest: float
+    rng: Generator, n: int, count: int, smallest: float, largest: float
 ) -> tuple[Field, Field]:
     """Angular to rounded stones from above, small ones more numerous.
 
@@ -315,7 +316,7 @@ def clasts(
     return height, cover
 
 
-def strewn(rng: np.random.Generator, plan: Plan, count: int, largest: float) -> Plan:
+def strewn(rng: Generator, plan: Plan, count: int, largest: float) -> Plan:
     """Strew stones of another colour over a plan, ``largest`` pixels in radius."""
     n = plan.height.shape[0]
     height, cover = clasts(rng, n, count, 0.012 * n, largest)
@@ -325,7 +326,7 @@ def strewn(rng: np.random.Generator, plan: Plan, count: int, largest: float) -> 
     return Plan(plan.height + height, mix(plan.colour, stones, cover))
 
 
-def fractured(rng: np.random.Generator, n: int, cell: float) -> tuple[Field, Field]:
+def fractured(rng: Generator, n: int, cell: float) -> tuple[Field, Field]:
     """Blocks between joints.
 
     Args:
@@ -359,7 +360,7 @@ def fractured(rng: np.random.Generator, n: int, cell: float) -> tuple[Field, Fie
     return 1.0 - terrain.smoothstep(gap, 0.0, rng.uniform(0.1, 0.28)), block
 
 
-def waves(rng: np.random.Generator, n: int, wavelength: float) -> Field:
+def waves(rng: Generator, n: int, wavelength: float) -> Field:
     """Ripples of unit amplitude across a random wind, forking and wavy, (n, n)."""
     azimuth = rng.uniform(0.0, 2.0 * np.pi)
     # Whole numbers of waves, so that they wrap around.
@@ -371,7 +372,7 @@ def waves(rng: np.random.Generator, n: int, wavelength: float) -> Field:
     return wave
 
 
-def outcrop(rng: np.random.Generator, n: int) -> Plan:
+def outcrop(rng: Generator, n: int) -> Plan:
     """Fractured flat bedrock, its cracks and low parts filled with sand."""
     cell = rng.uniform(0.14, 0.36) * n
     cracks, blocks = fractured(rng, n, cell)
@@ -388,7 +389,7 @@ def outcrop(rng: np.random.Generator, n: int) -> Plan:
     return Plan(sand + (rock - sand) * bare, mix(fill, np.clip(stone, 0.03, 0.9), bare))
 
 
-def rippled(rng: np.random.Generator, n: int) -> Plan:
+def rippled(rng: Generator, n: int) -> Plan:
     """Wind-rippled sand; the crests often carry coarser, brighter or darker grains."""
     wavelength = rng.uniform(0.05, 0.16) * n
     crest = 0.5 + 0.5 * waves(rng, n, wavelength)
@@ -402,7 +403,7 @@ def rippled(rng: np.random.Generator, n: int) -> Plan:
     return Plan(height, mix(base, grains, crest**2))
 
 
-def smooth_sand(rng: np.random.Generator, n: int) -> Plan:
+def smooth_sand(rng: Generator, n: int) -> Plan:
     """Even sand in gentle undulations, without stones."""
     swell = noise(rng, n, 4.2, shortest=0.2 * n)
     drift = noise(rng, n, 3.4, shortest=0.05 * n)
@@ -412,7 +413,7 @@ def smooth_sand(rng: np.random.Generator, n: int) -> Plan:
     return Plan(height, mix(base, base * rng.uniform(0.7, 1.35), np.clip(0.5 + 0.3 * drift, 0, 1)))
 
 
-def plain_ground(rng: np.random.Generator, n: int) -> Plan:
+def plain_ground(rng: Generator, n: int) -> Plan:
     """Ground of any common kind: soil, pebbles, rubble, bedrock, or stones on bedrock."""
     kind = rng.uniform()
     if kind < 0.4:
@@ -430,11 +431,7 @@ def plain_ground(rng: np.random.Generator, n: int) -> Plan:
 
 
 def seen(
-    rng: np.random.Generator,
-    side: int,
-    draw: Callable[[np.random.Generator, int], Plan],
-    view: View,
-    sun: Sun,
+    rng: Generator, side: int, draw: Callable[[Generator, int], Plan], view: View, sun: Sun
 ) -> Picture:
     """Light of ground drawn as a plan, lit and projected, (side, side, 3)."""
     # At an angle, to keep the repeats from lining up in depth.
@@ -450,9 +447,7 @@ def off_axis(side: int) -> Field:
     return (x**2 + y**2) / (2.0 * centre * centre)
 
 
-def camera(
-    light: Picture, rng: np.random.Generator, exposure: float | None = None
-) -> NDArray[np.uint8]:
+def camera(light: Picture, rng: Generator, exposure: float | None = None) -> NDArray[np.uint8]:
     """Take a colour picture: white balance, exposure, vignetting, blur, noise and gamma.
 
     The white balance lies anywhere between raw, balanced on the scene, and tinted; some

@@ -8,6 +8,7 @@ All light is linear, in the conventions of `ground`.
 """
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -36,7 +37,7 @@ from marsbench.demo.rover.ground import (
 # --- tracks ----------------------------------------------------------------------------------
 
 
-def press_tracks(rng: np.random.Generator, picture: Picture, view: View, sun: Sun) -> Field:
+def press_tracks(rng: Generator, picture: Picture, view: View, sun: Sun) -> Field:
     """Press one or two wheel tracks with cleat marks into projected ground, in place.
 
     Args:
@@ -113,7 +114,7 @@ def towards_sun(sun: Sun, squeeze: float) -> tuple[tuple[float, float], NDArray[
 
 
 def stone_body(
-    rng: np.random.Generator, faces: tuple[int, int], walls: int
+    rng: Generator, faces: tuple[int, int], walls: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Draw the sides of a convex stone.
 
@@ -161,7 +162,7 @@ def front_faces(
 
 
 def set_rock(
-    rng: np.random.Generator,
+    rng: Generator,
     picture: Picture,
     sun: Sun,
     centre: tuple[float, float],
@@ -219,7 +220,7 @@ def set_rock(
 # --- far away --------------------------------------------------------------------------------
 
 
-def skyline(rng: np.random.Generator, side: int, beta: float) -> NDArray[np.float64]:
+def skyline(rng: Generator, side: int, beta: float) -> NDArray[np.float64]:
     """Profile of hills of mean 0 and variance 1, (side,); smoother with the exponent."""
     n = 2 * side
     frequency = np.fft.rfftfreq(n)
@@ -230,7 +231,7 @@ def skyline(rng: np.random.Generator, side: int, beta: float) -> NDArray[np.floa
     return profile
 
 
-def hazy_sky(rng: np.random.Generator, side: int, view: View) -> Picture:
+def hazy_sky(rng: Generator, side: int, view: View) -> Picture:
     """Dusty sky, usually brighter towards the horizon, (side, side, 3)."""
     _depth, row = magnification(view, side)
     low = np.array([0.52, 0.42, 0.32]) * rng.uniform(0.55, 1.2)
@@ -241,13 +242,7 @@ def hazy_sky(rng: np.random.Generator, side: int, view: View) -> Picture:
 
 
 def hills(
-    rng: np.random.Generator,
-    picture: Picture,
-    sun: Sun,
-    view: View,
-    bottom: float,
-    count: int,
-    steep: float,
+    rng: Generator, picture: Picture, sun: Sun, view: View, bottom: float, count: int, steep: float
 ) -> None:
     """Paint ridges behind each other, hazier with distance, in place.
 
@@ -290,7 +285,7 @@ def hills(
 # --- scenes ----------------------------------------------------------------------------------
 
 
-def background(rng: np.random.Generator, side: int) -> Picture:
+def background(rng: Generator, side: int) -> Picture:
     """Linear light of ground, sand, or a view to the horizon, (side, side, 3)."""
     sun = sunlight(rng)
     draw = plain_ground if rng.uniform() < 0.7 else soil if rng.uniform() < 0.6 else rippled
@@ -300,7 +295,7 @@ def background(rng: np.random.Generator, side: int) -> Picture:
     return under_sky(rng, seen(rng, side, draw, view, sun), view, sun)
 
 
-def under_sky(rng: np.random.Generator, ground: Picture, view: View, sun: Sun) -> Picture:
+def under_sky(rng: Generator, ground: Picture, view: View, sun: Sun) -> Picture:
     """Put a sky above projected ground, often with hills between: light, (side, side, 3)."""
     side = ground.shape[0]
     picture = hazy_sky(rng, side, view)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from marsbench.demo.spectrum.peaks import patterns, peak
@@ -196,7 +197,7 @@ _HELIUM_SKIRT = {0: -1.9, 1: -1.7, 2: -2.2, 3: -1.9, 5: -3.0}
 """log10 of the helium peak's leak into its neighbours, in the worst tuned instruments."""
 
 
-def draw(rng: np.random.Generator, names: tuple[str, ...]) -> Spectrum:
+def draw(rng: Generator, names: tuple[str, ...]) -> Spectrum:
     """Draw a run of the given classes.
 
     Returns:
@@ -208,7 +209,7 @@ def draw(rng: np.random.Generator, names: tuple[str, ...]) -> Spectrum:
     return _commercial(rng, names)
 
 
-def _commercial(rng: np.random.Generator, names: tuple[str, ...]) -> Spectrum:
+def _commercial(rng: Generator, names: tuple[str, ...]) -> Spectrum:
     scans = int(rng.integers(110, 201))
     channels = int(rng.choice([60, 100, 200], p=[0.07, 0.83, 0.10]))
     time = np.round(np.arange(scans) * rng.uniform(9.5, 11.5) + rng.uniform(0, 2), 3)
@@ -243,7 +244,7 @@ def _commercial(rng: np.random.Generator, names: tuple[str, ...]) -> Spectrum:
     )
 
 
-def _testbed(rng: np.random.Generator, names: tuple[str, ...]) -> Spectrum:
+def _testbed(rng: Generator, names: tuple[str, ...]) -> Spectrum:
     channels = _testbed_channels(rng)
     # Ions of interest are revisited in every cycle, others only now and then.
     period = np.where(rng.random(len(channels)) < 0.25, rng.integers(3, 40, len(channels)), 1)
@@ -276,7 +277,7 @@ def _testbed(rng: np.random.Generator, names: tuple[str, ...]) -> Spectrum:
     )
 
 
-def _testbed_channels(rng: np.random.Generator) -> Floats:
+def _testbed_channels(rng: Generator) -> Floats:
     """m/z measured by the testbed in a run: no helium; in half of the runs tenths of a unit."""
     integers = np.setdiff1d(np.arange(2, int(rng.integers(90, 151))), (3, 4)).astype(np.float64)
     if rng.random() < 0.5:
@@ -287,7 +288,7 @@ def _testbed_channels(rng: np.random.Generator) -> Floats:
     return np.sort(np.concatenate([integers, chosen]))
 
 
-def _ramp(rng: np.random.Generator, steps: int, end_c: float) -> Floats:
+def _ramp(rng: Generator, steps: int, end_c: float) -> Floats:
     """Temperature at equal steps of time: the oven lags at first, then warms evenly."""
     start = float(rng.choice([30, -50], p=[0.95, 0.05])) + rng.uniform(0, 10)
     end = end_c + rng.normal(0, 8)
@@ -300,7 +301,7 @@ def _ramp(rng: np.random.Generator, steps: int, end_c: float) -> Floats:
 
 
 def _gas_curves(
-    rng: np.random.Generator, names: tuple[str, ...], temp: Floats, instrument: Instrument
+    rng: Generator, names: tuple[str, ...], temp: Floats, instrument: Instrument
 ) -> tuple[list[str], Floats]:
     """Amount of each gas at each temperature, relative to helium's peak.
 
@@ -348,7 +349,7 @@ def _gas_curves(
     return gases, curves
 
 
-def _tuned(rng: np.random.Generator, gases: list[str], mz_end: int) -> Floats:
+def _tuned(rng: Generator, gases: list[str], mz_end: int) -> Floats:
     """Fragment patterns as recorded by an instrument, (G, mz_end)."""
     ions = patterns([GASES[gas] for gas in gases], mz_end)
     # Tuning tilts transmission over the mass range; sources differ in how they break a gas.
@@ -363,7 +364,7 @@ def _waves(steps: int) -> NDArray[np.float64]:
     return np.cos(np.pi * np.linspace(0, 1, steps)[:, None] * order) / order
 
 
-def _flicker(rng: np.random.Generator, steps: int, curves: int) -> Floats:
+def _flicker(rng: Generator, steps: int, curves: int) -> Floats:
     """Quick ups and downs around 1 from gas leaving in small bursts, (steps, curves)."""
     knots = np.exp(0.05 * rng.standard_normal((70, curves)))
     at = np.linspace(0, 69, steps)
@@ -373,7 +374,7 @@ def _flicker(rng: np.random.Generator, steps: int, curves: int) -> Floats:
     return flicker
 
 
-def _wander(rng: np.random.Generator, steps: int) -> Floats:
+def _wander(rng: Generator, steps: int) -> Floats:
     """Slow drift around 1, (steps,)."""
     drift: Floats = np.exp(0.05 * (_waves(steps) @ rng.normal(0, 1, 3)))
     return drift

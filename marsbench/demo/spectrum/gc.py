@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
+from numpy.random import Generator
 
 from marsbench.demo.spectrum.peaks import patterns, peak
 from marsbench.spectra.spectrum import Floats, Spectrum
@@ -229,7 +230,7 @@ _DETECTED = 60.0
 """Detection limit in counts; smaller points are not written."""
 
 
-def draw(rng: np.random.Generator, names: tuple[str, ...]) -> Spectrum:
+def draw(rng: Generator, names: tuple[str, ...]) -> Spectrum:
     """Draw a run of the given classes.
 
     Returns:
@@ -264,7 +265,7 @@ def draw(rng: np.random.Generator, names: tuple[str, ...]) -> Spectrum:
 
 
 def _mixture(
-    rng: np.random.Generator, names: tuple[str, ...], derivatized: bool
+    rng: Generator, names: tuple[str, ...], derivatized: bool
 ) -> tuple[list[Compound], list[float]]:
     """Compounds on the column, and the heights of their peaks in counts."""
     compounds: list[Compound] = []
@@ -287,7 +288,7 @@ def _mixture(
     return compounds, heights
 
 
-def _members(rng: np.random.Generator, family: Family, derivatized: bool) -> list[Compound]:
+def _members(rng: Generator, family: Family, derivatized: bool) -> list[Compound]:
     """Compounds of a family in a sample."""
     members: list[Compound] = []
     if family.series and rng.random() < family.in_series:
@@ -305,11 +306,7 @@ def _members(rng: np.random.Generator, family: Family, derivatized: bool) -> lis
 
 
 def _eluted(
-    rng: np.random.Generator,
-    time: Floats,
-    compounds: list[Compound],
-    heights: list[float],
-    mz_end: int,
+    rng: Generator, time: Floats, compounds: list[Compound], heights: list[float], mz_end: int
 ) -> Floats:
     """Counts of the eluted compounds, (scans, mz_end)."""
     index = np.array([compound.index for compound in compounds])
@@ -329,7 +326,7 @@ def _eluted(
     return eluted
 
 
-def _carrier(rng: np.random.Generator, time: Floats, mz_end: int) -> Floats:
+def _carrier(rng: Generator, time: Floats, mz_end: int) -> Floats:
     """Counts of helium, leaked air and column bleed, (scans, mz_end)."""
     part = time / time[-1]
     air = 10 ** rng.normal(3.6, 0.3) * (1 + 3 * np.exp(-time / rng.uniform(0.5, 2)))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.random import Generator
 
 from marsbench.tasks.catalog import get_task
 
@@ -73,18 +74,18 @@ COMPOUNDS: Mixtures = {
 }
 
 
-def minerals(rng: np.random.Generator, count: int) -> list[tuple[str, ...]]:
+def minerals(rng: Generator, count: int) -> list[tuple[str, ...]]:
     """Classes of ``count`` samples of evolved gas; every class occurs."""
     return _label_sets(rng, count, MINERALS, get_task("ega_ms").class_names)
 
 
-def compounds(rng: np.random.Generator, count: int) -> list[tuple[str, ...]]:
+def compounds(rng: Generator, count: int) -> list[tuple[str, ...]]:
     """Classes of ``count`` samples of gas chromatography; every class occurs."""
     return _label_sets(rng, count, COMPOUNDS, get_task("gcms").class_names)
 
 
 def _label_sets(
-    rng: np.random.Generator, count: int, mixtures: Mixtures, names: tuple[str, ...]
+    rng: Generator, count: int, mixtures: Mixtures, names: tuple[str, ...]
 ) -> list[tuple[str, ...]]:
     # Evenly spaced quantiles: each mixture's count matches its share to within 1.
     share = np.cumsum(list(mixtures.values()))

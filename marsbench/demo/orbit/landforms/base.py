@@ -8,6 +8,7 @@ noise of the camera.
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.random import Generator
 from scipy import ndimage
 
 from marsbench.demo.art import terrain
@@ -16,7 +17,7 @@ from marsbench.demo.art.terrain import Field, Light
 # --- light and camera ------------------------------------------------------------------------
 
 
-def low_sun(rng: np.random.Generator) -> Light:
+def low_sun(rng: Generator) -> Light:
     """Afternoon light, low enough to bring out relief."""
     return replace(terrain.afternoon(rng), elevation_deg=float(rng.uniform(22.0, 42.0)))
 
@@ -24,13 +25,13 @@ def low_sun(rng: np.random.Generator) -> Light:
 # --- ground ----------------------------------------------------------------------------------
 
 
-def soil(rng: np.random.Generator, side: int) -> Field:
+def soil(rng: Generator, side: int) -> Field:
     """Albedo of bare ground with its faint, patchy variation, (side, side)."""
     mottle = terrain.fractal(rng, side, 2.4)
     return rng.uniform(0.16, 0.26) * (1.0 + rng.uniform(0.005, 0.035) * mottle)
 
 
-def plain(rng: np.random.Generator, side: int, *, pitted: float = 0.5) -> Field:
+def plain(rng: Generator, side: int, *, pitted: float = 0.5) -> Field:
     """Height of ordinary ground in pixels: rolling, finely rough, perhaps a crater or two.
 
     Args:
@@ -45,12 +46,7 @@ def plain(rng: np.random.Generator, side: int, *, pitted: float = 0.5) -> Field:
 
 
 def small_craters(
-    rng: np.random.Generator,
-    side: int,
-    count: int,
-    smallest: float,
-    largest: float,
-    freshness: float,
+    rng: Generator, side: int, count: int, smallest: float, largest: float, freshness: float
 ) -> tuple[Field, Field]:
     """Scattered craters; the number above a radius falls with its square.
 
@@ -93,7 +89,7 @@ def steepened(height: Field, slope: float) -> Field:
 
 
 def wave_train(
-    rng: np.random.Generator,
+    rng: Generator,
     size: int,
     wavelength: float,
     azimuth_deg: float,
@@ -130,7 +126,7 @@ def wave_train(
     return phase - np.floor(phase), strength / max(float(strength.mean()), 1e-30)
 
 
-def crest_profile(rng: np.random.Generator, phase: Field) -> Field:
+def crest_profile(rng: Generator, phase: Field) -> Field:
     """Cross section of aeolian bedforms in [0, 1]: symmetric ripples or dunes with slip faces."""
     if rng.uniform() < 0.5:
         return (0.5 - 0.5 * np.cos(2.0 * np.pi * phase)) ** rng.uniform(1.0, 2.2)
@@ -158,14 +154,14 @@ class Path:
     bend: Field
 
 
-def near_middle(rng: np.random.Generator, side: int) -> tuple[float, float]:
+def near_middle(rng: Generator, side: int) -> tuple[float, float]:
     """Column and row of a random point near the middle of the scene."""
     column, row = (side - 1) / 2 + rng.uniform(-0.14, 0.14, 2) * side
     return float(column), float(row)
 
 
 def winding_path(
-    rng: np.random.Generator,
+    rng: Generator,
     side: int,
     swing: float,
     wavelength: float,

@@ -9,6 +9,7 @@ shows several of these side by side.
 from collections.abc import Callable
 
 import numpy as np
+from numpy.random import Generator
 
 from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field, Light
@@ -18,7 +19,7 @@ from marsbench.demo.orbit.landforms import base
 # --- aeolian ---------------------------------------------------------------------------------
 
 
-def aeolian_straight(rng: np.random.Generator, side: int, light: Light) -> Site:
+def aeolian_straight(rng: Generator, side: int, light: Light) -> Site:
     """Straight parallel crests of ripples or dunes."""
     wind = _across_light(rng, light)
     wavelength = rng.uniform(0.055, 0.13) * side
@@ -28,7 +29,7 @@ def aeolian_straight(rng: np.random.Generator, side: int, light: Light) -> Site:
     return _bedforms(rng, side, wavelength, base.crest_profile(rng, phase), vigour)
 
 
-def aeolian_curved(rng: np.random.Generator, side: int, light: Light) -> Site:
+def aeolian_curved(rng: Generator, side: int, light: Light) -> Site:
     """Bent and branching crests, or crescents apart from each other."""
     if rng.uniform() < 0.4:
         return _barchans(rng, side, rng.uniform(0.0, 360.0))
@@ -40,14 +41,12 @@ def aeolian_curved(rng: np.random.Generator, side: int, light: Light) -> Site:
     return _bedforms(rng, side, wavelength, base.crest_profile(rng, phase), vigour)
 
 
-def _across_light(rng: np.random.Generator, light: Light) -> float:
+def _across_light(rng: Generator, light: Light) -> float:
     """Wind towards or away from the sun, since crests pointing at the sun show no shade."""
     return float(light.azimuth_deg + rng.uniform(-60.0, 60.0) + rng.choice([0.0, 180.0]))
 
 
-def _bedforms(
-    rng: np.random.Generator, side: int, wavelength: float, profile: Field, vigour: Field
-) -> Site:
+def _bedforms(rng: Generator, side: int, wavelength: float, profile: Field, vigour: Field) -> Site:
     """Sand with the given profile on a plain, all over the view or over most of the view."""
     sand = terrain.smoothstep(vigour, 0.0, 0.7)
     if rng.uniform() < 0.4:
@@ -58,7 +57,7 @@ def _bedforms(
     return Site(height, albedo, sand * profile)
 
 
-def _barchans(rng: np.random.Generator, side: int, wind: float) -> Site:
+def _barchans(rng: Generator, side: int, wind: float) -> Site:
     """Crescentic dunes whose horns point downwind, apart from or touching each other."""
     ahead, aside = terrain.along(side, wind), terrain.along(side, wind + 90.0)
     wobble = 0.012 * side
@@ -100,30 +99,30 @@ def _barchan(x: Field, y: Field, horns: float) -> Field:
 
 # --- patterns --------------------------------------------------------------------------------
 
-Pattern = Callable[[np.random.Generator, int, float], Field]
+Pattern = Callable[[Generator, int, float], Field]
 
 
-def _polygons(rng: np.random.Generator, side: int, cell: float) -> Field:
+def _polygons(rng: Generator, side: int, cell: float) -> Field:
     """Troughs around polygons, wider than other cells, to resolve the troughs."""
     return -terrain.blur(terrain.polygons(rng, side, 1.5 * cell), 0.5)
 
 
-def _bumps(rng: np.random.Generator, side: int, cell: float) -> Field:
+def _bumps(rng: Generator, side: int, cell: float) -> Field:
     """Evenly spaced blobs of noise with a narrow band of wavelengths."""
     return terrain.fractal(rng, side, 0.0, longest=1.35 * cell, shortest=0.75 * cell)
 
 
-def _knobs(rng: np.random.Generator, side: int, cell: float) -> Field:
+def _knobs(rng: Generator, side: int, cell: float) -> Field:
     """Rounded knobs with flat ground between."""
     return np.maximum(_bumps(rng, side, cell) - 0.3, 0.0)
 
 
-def _pits(rng: np.random.Generator, side: int, cell: float) -> Field:
+def _pits(rng: Generator, side: int, cell: float) -> Field:
     """Pits with flat ground between."""
     return np.minimum(_bumps(rng, side, cell) + 0.6, 0.0)
 
 
-def _dimples(rng: np.random.Generator, side: int, cell: float) -> Field:
+def _dimples(rng: Generator, side: int, cell: float) -> Field:
     """Closely packed hollows, six around each, in rows of short range."""
     azimuth = rng.uniform(0.0, 60.0)
     bend = [terrain.fractal(rng, side, 2.4, longest=12.0 * cell, shortest=cell) for _ in range(2)]
@@ -141,7 +140,7 @@ PATTERNS: tuple[Pattern, ...] = (_polygons, _knobs, _pits, _dimples)
 # --- ground ----------------------------------------------------------------------------------
 
 
-def textured(rng: np.random.Generator, side: int, light: Light) -> Site:
+def textured(rng: Generator, side: int, light: Light) -> Site:
     """Fine pattern of cells all over the view."""
     pattern = PATTERNS[int(rng.integers(len(PATTERNS)))]
     cell = rng.uniform(0.055, 0.105) * side
@@ -150,7 +149,7 @@ def textured(rng: np.random.Generator, side: int, light: Light) -> Site:
     return Site(height, base.soil(rng, side), np.ones((side, side)))
 
 
-def smooth(rng: np.random.Generator, side: int, light: Light) -> Site:
+def smooth(rng: Generator, side: int, light: Light) -> Site:
     """Even ground: faint undulation, hardly more than the noise of the camera."""
     waves = terrain.fractal(rng, side, 3.6, shortest=rng.uniform(0.05, 0.2) * side)
     height = base.steepened(waves, rng.uniform(0.002, 0.012))
@@ -163,13 +162,13 @@ def smooth(rng: np.random.Generator, side: int, light: Light) -> Site:
     return Site(height, albedo, np.ones((side, side)))
 
 
-def rough(rng: np.random.Generator, side: int, light: Light) -> Site:
+def rough(rng: Generator, side: int, light: Light) -> Site:
     """Rugged ground: steep, irregular relief at all scales."""
     height = _rugged(rng, side) + base.plain(rng, side, pitted=0.2)
     return Site(height, base.soil(rng, side), np.ones((side, side)))
 
 
-def _rugged(rng: np.random.Generator, side: int) -> Field:
+def _rugged(rng: Generator, side: int) -> Field:
     """Height in pixels of steep hills with sharp crests or sharp valleys."""
     widest, finest = rng.uniform(0.5, 1.2) * side, rng.uniform(0.0, 0.05) * side
     hills = terrain.fractal(rng, side, rng.uniform(3.2, 4.2), longest=widest, shortest=finest)
@@ -181,7 +180,7 @@ def _rugged(rng: np.random.Generator, side: int) -> Field:
 # --- mixed -----------------------------------------------------------------------------------
 
 
-def _rippled_part(rng: np.random.Generator, side: int) -> Field:
+def _rippled_part(rng: Generator, side: int) -> Field:
     wavelength = rng.uniform(0.05, 0.09) * side
     phase, _ = base.wave_train(
         rng, side, wavelength, rng.uniform(0.0, 360.0), rng.uniform(4.0, 30.0), 0.15
@@ -189,21 +188,21 @@ def _rippled_part(rng: np.random.Generator, side: int) -> Field:
     return base.steepened(base.crest_profile(rng, phase), rng.uniform(0.25, 0.4))
 
 
-def _patterned_part(rng: np.random.Generator, side: int) -> Field:
+def _patterned_part(rng: Generator, side: int) -> Field:
     pattern = PATTERNS[int(rng.integers(len(PATTERNS)))]
     return base.steepened(pattern(rng, side, rng.uniform(0.05, 0.1) * side), rng.uniform(0.2, 0.3))
 
 
-def _cratered_part(rng: np.random.Generator, side: int) -> Field:
+def _cratered_part(rng: Generator, side: int) -> Field:
     count = int(rng.integers(20, 32))
     return base.small_craters(rng, side, count, 0.024 * side, 0.08 * side, 0.5)[0]
 
 
-def _even_part(rng: np.random.Generator, side: int) -> Field:
+def _even_part(rng: Generator, side: int) -> Field:
     return 0.03 * terrain.fractal(rng, side, 1.8)
 
 
-PARTS: tuple[Callable[[np.random.Generator, int], Field], ...] = (
+PARTS: tuple[Callable[[Generator, int], Field], ...] = (
     _rippled_part,
     _patterned_part,
     _cratered_part,
@@ -213,7 +212,7 @@ PARTS: tuple[Callable[[np.random.Generator, int], Field], ...] = (
 """Kinds of ground placed side by side in mixed terrain: ``(rng, side) -> height`` in pixels."""
 
 
-def mixed(rng: np.random.Generator, side: int, light: Light) -> Site:
+def mixed(rng: Generator, side: int, light: Light) -> Site:
     """Three kinds of ground in one view, each filling at least a fifth."""
     shares = parts_of_view(rng, side)
     kinds = rng.permutation(len(PARTS))[: len(shares)]
@@ -228,7 +227,7 @@ def mixed(rng: np.random.Generator, side: int, light: Light) -> Site:
     return Site(height, albedo, shares[0])
 
 
-def parts_of_view(rng: np.random.Generator, side: int) -> tuple[Field, Field, Field]:
+def parts_of_view(rng: Generator, side: int) -> tuple[Field, Field, Field]:
     """Divide the view into three irregular parts.
 
     Returns:
@@ -243,7 +242,7 @@ def parts_of_view(rng: np.random.Generator, side: int) -> tuple[Field, Field, Fi
     return first, second, remainder - second
 
 
-def _divide(rng: np.random.Generator, side: int) -> Field:
+def _divide(rng: Generator, side: int) -> Field:
     """Field with irregular contours across the view."""
     slant = terrain.standardise(terrain.along(side, rng.uniform(0.0, 360.0)))
     return terrain.standardise(slant + rng.uniform(0.5, 0.9) * terrain.fractal(rng, side, 3.8))

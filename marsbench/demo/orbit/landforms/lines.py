@@ -10,6 +10,7 @@ Bulletin 97, 1986).
 """
 
 import numpy as np
+from numpy.random import Generator
 from scipy import ndimage
 
 from marsbench.demo.art import terrain
@@ -20,7 +21,7 @@ from marsbench.demo.orbit.landforms import base
 # --- channel ---------------------------------------------------------------------------------
 
 
-def channel(rng: np.random.Generator, side: int, light: Light) -> Site:
+def channel(rng: Generator, side: int, light: Light) -> Site:
     """Winding trough with a floor between two walls, sometimes with a tributary."""
     wavelength = rng.uniform(0.4, 0.8) * side
     half = rng.uniform(0.05, 0.11) * side
@@ -43,7 +44,7 @@ def channel(rng: np.random.Generator, side: int, light: Light) -> Site:
     return Site(height, albedo, cut)
 
 
-def _trough(rng: np.random.Generator, path: base.Path, half: float) -> Field:
+def _trough(rng: Generator, path: base.Path, half: float) -> Field:
     """Depth of a flat-floored trough in [0, 1] along a path, from its half width in pixels."""
     width = half * (1.0 + rng.uniform(0.05, 0.2) * np.clip(path.bend, -2.0, 2.0))
     floor = rng.uniform(0.25, 0.55)
@@ -53,7 +54,7 @@ def _trough(rng: np.random.Generator, path: base.Path, half: float) -> Field:
 # --- cliff -----------------------------------------------------------------------------------
 
 
-def cliff(rng: np.random.Generator, side: int, light: Light) -> Site:
+def cliff(rng: Generator, side: int, light: Light) -> Site:
     """Scarp across the view, in shadow or in the sun, between high and low ground."""
     towards = light.azimuth_deg + (180.0 if rng.uniform() < 0.5 else 0.0)
     downhill = towards + rng.uniform(-50.0, 50.0)
@@ -86,7 +87,7 @@ def cliff(rng: np.random.Generator, side: int, light: Light) -> Site:
 # --- mounds ----------------------------------------------------------------------------------
 
 
-def mounds(rng: np.random.Generator, side: int, light: Light) -> Site:
+def mounds(rng: Generator, side: int, light: Light) -> Site:
     """Rounded knobs standing apart on a plain."""
     largest = rng.uniform(0.07, 0.16)
     wanted = int(rng.uniform(0.18, 0.34) / (largest * largest * 2.2)) + 2
@@ -122,7 +123,7 @@ def mounds(rng: np.random.Generator, side: int, light: Light) -> Site:
 # --- ridge -----------------------------------------------------------------------------------
 
 
-def ridge(rng: np.random.Generator, side: int, light: Light) -> Site:
+def ridge(rng: Generator, side: int, light: Light) -> Site:
     """Narrow crest across the view: a wrinkle ridge, or a sharp crest with spurs."""
     # A crest that points at the sun has no shaded side.
     course = light.azimuth_deg + 90.0 + rng.uniform(-60.0, 60.0)
@@ -156,7 +157,7 @@ def ridge(rng: np.random.Generator, side: int, light: Light) -> Site:
 # --- craters ---------------------------------------------------------------------------------
 
 
-def crater(rng: np.random.Generator, side: int, light: Light) -> Site:
+def crater(rng: Generator, side: int, light: Light) -> Site:
     """Crater filling much of the view: fresh, flat-floored or worn."""
     radius = rng.uniform(0.25, 0.44) * side
     east, south = ((side - 1) / 2 + rng.uniform(-0.12, 0.12, 2) * side).tolist()
@@ -178,7 +179,7 @@ def crater(rng: np.random.Generator, side: int, light: Light) -> Site:
     return Site(height, albedo, inside)
 
 
-def crater_field(rng: np.random.Generator, side: int, light: Light) -> Site:
+def crater_field(rng: Generator, side: int, light: Light) -> Site:
     """Many small craters."""
     count, smallest = int(rng.integers(24, 50)), rng.uniform(0.02, 0.03) * side
     relief, inside = base.small_craters(
@@ -188,7 +189,7 @@ def crater_field(rng: np.random.Generator, side: int, light: Light) -> Site:
     return Site(height, base.soil(rng, side), inside)
 
 
-def _warped(rng: np.random.Generator, field: Field, amount: float, scale: float) -> Field:
+def _warped(rng: Generator, field: Field, amount: float, scale: float) -> Field:
     """Displace a field by some pixels, varying over a ``scale``."""
     side = field.shape[0]
     south, east = np.mgrid[0:side, 0:side].astype(np.float64)

@@ -10,13 +10,14 @@ The classes are those of Wilhelm et al. 2020, https://doi.org/10.3390/rs12233981
 from collections.abc import Callable
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from marsbench.demo.art.terrain import Light
 from marsbench.demo.orbit.ground import Site, photograph_shadows
 from marsbench.demo.orbit.landforms import base, ground, lines, slopes
 
-SCENES: dict[str, Callable[[np.random.Generator, int, Light], Site]] = {
+SCENES: dict[str, Callable[[Generator, int, Light], Site]] = {
     "Aeolian Curved": ground.aeolian_curved,
     "Aeolian Straight": ground.aeolian_straight,
     "Channel": lines.channel,
@@ -36,7 +37,7 @@ SCENES: dict[str, Callable[[np.random.Generator, int, Light], Site]] = {
 """Class name to the function ``(rng, side, light) -> site`` that builds its scene."""
 
 
-def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
+def render(rng: Generator, label: str, side: int) -> NDArray[np.uint8]:
     """Draw an image of a class in grey values, (side, side, 1)."""
     light = base.low_sun(rng)
     site = SCENES[label](rng, side, light)

@@ -8,6 +8,7 @@ slope from a point (Sullivan et al. 2001, https://doi.org/10.1029/2000JE001296).
 """
 
 import numpy as np
+from numpy.random import Generator
 from scipy import ndimage
 
 from marsbench.demo.art import terrain
@@ -18,7 +19,7 @@ from marsbench.demo.orbit.landforms import base
 # --- gullies ---------------------------------------------------------------------------------
 
 
-def gullies(rng: np.random.Generator, side: int, light: Light) -> Site:
+def gullies(rng: Generator, side: int, light: Light) -> Site:
     """Alcoves below a rim, each with a channel to an apron."""
     # Lit along the slope, the walls of the channels would show no shade.
     downhill = light.azimuth_deg + rng.choice([-1.0, 1.0]) * rng.uniform(25.0, 125.0)
@@ -53,9 +54,7 @@ def gullies(rng: np.random.Generator, side: int, light: Light) -> Site:
     return Site(height, albedo, np.clip(cut, 0.0, 1.0))
 
 
-def _gully(
-    rng: np.random.Generator, s: Field, aside: Field, spacing: float, cut: Field, fan: Field
-) -> None:
+def _gully(rng: Generator, s: Field, aside: Field, spacing: float, cut: Field, fan: Field) -> None:
     """Add a gully to the depth of the cuts and to the relief of the fans.
 
     Args:
@@ -87,7 +86,7 @@ def _gully(
 # --- mass wasting ----------------------------------------------------------------------------
 
 
-def mass_wasting(rng: np.random.Generator, side: int, light: Light) -> Site:
+def mass_wasting(rng: Generator, side: int, light: Light) -> Site:
     """Landslide: an arcuate scar in a slope's edge, a lobed hummocky deposit below."""
     downhill = rng.uniform(0.0, 360.0)
     ragged = terrain.fractal(rng, side, 2.8, longest=0.5 * side, shortest=0.03 * side)
@@ -113,7 +112,7 @@ def mass_wasting(rng: np.random.Generator, side: int, light: Light) -> Site:
     return Site(height, albedo, rough)
 
 
-def _deposit(rng: np.random.Generator, across: Field, down: Field, radius: float) -> Field:
+def _deposit(rng: Generator, across: Field, down: Field, radius: float) -> Field:
     """Thickness of the tongues below a scar, about 1 at their steep fronts.
 
     Args:
@@ -139,7 +138,7 @@ def _deposit(rng: np.random.Generator, across: Field, down: Field, radius: float
     return thickness
 
 
-def _flow_texture(rng: np.random.Generator, side: int, across: Field, down: Field) -> Field:
+def _flow_texture(rng: Generator, side: int, across: Field, down: Field) -> Field:
     """Height in pixels of hummocks and of grooves fanning out along the flow."""
     apex = rng.uniform(0.5, 1.2)
     angle = np.arctan2(across, np.maximum(down + apex, 0.05))
@@ -159,7 +158,7 @@ def _flow_texture(rng: np.random.Generator, side: int, across: Field, down: Fiel
 # --- slope streaks ---------------------------------------------------------------------------
 
 
-def slope_streaks(rng: np.random.Generator, side: int, light: Light) -> Site:
+def slope_streaks(rng: Generator, side: int, light: Light) -> Site:
     """Thin dark or bright fans straight down a dusty slope."""
     # A slope that faces away from the sun would hide its tones.
     downhill = light.azimuth_deg + rng.uniform(-110.0, 110.0)

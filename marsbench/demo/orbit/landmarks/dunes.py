@@ -11,6 +11,7 @@ science results", Journal of Geophysical Research 112, 2007.
 """
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from marsbench.demo.art import terrain
@@ -21,7 +22,7 @@ from marsbench.demo.orbit.ground import Site
 # --- shapes ----------------------------------------------------------------------------------
 
 
-def ridges(rng: np.random.Generator, size: int, wavelength: float, wind_deg: float) -> Field:
+def ridges(rng: Generator, size: int, wavelength: float, wind_deg: float) -> Field:
     """Symmetrical, sharp-crested ridges across the wind with forks and ends.
 
     Args:
@@ -41,14 +42,14 @@ def ridges(rng: np.random.Generator, size: int, wavelength: float, wind_deg: flo
     return np.clip((wave * vigour - flats) / (1.0 - flats), 0.0, 1.0)
 
 
-def network(rng: np.random.Generator, size: int, wavelength: float, wind_deg: float) -> Field:
+def network(rng: Generator, size: int, wavelength: float, wind_deg: float) -> Field:
     """Ridges crossed by weaker ones from a second wind; like `ridges`."""
     first = ridges(rng, size, wavelength, wind_deg)
     second = ridges(rng, size, wavelength * rng.uniform(1.0, 1.5), wind_deg + rng.uniform(60, 120))
     return np.maximum(first, rng.uniform(0.6, 0.95) * second)
 
 
-def barchans(rng: np.random.Generator, size: int, length: float, wind_deg: float) -> Field:
+def barchans(rng: Generator, size: int, length: float, wind_deg: float) -> Field:
     """Height of crescent dunes with horns downwind and a steep slip face between, in pixels.
 
     Args:
@@ -87,14 +88,14 @@ def barchans(rng: np.random.Generator, size: int, length: float, wind_deg: float
     return terrain.blur(height, 0.6)
 
 
-def domes(rng: np.random.Generator, size: int, length: float) -> Field:
+def domes(rng: Generator, size: int, length: float) -> Field:
     """Height of rounded piles of sand without slip faces, like `barchans`."""
     shape = terrain.fractal(rng, size, 3.6, longest=3.2 * length, shortest=0.9 * length)
     piles = np.maximum(shape - rng.uniform(-0.2, 0.35), 0.0)
     return terrain.blur(0.19 * length * piles, 0.6)
 
 
-def _spread(rng: np.random.Generator, size: int, spacing: float) -> NDArray[np.float64]:
+def _spread(rng: Generator, size: int, spacing: float) -> NDArray[np.float64]:
     """Column and row of points on a jittered lattice with gaps, (count, 2)."""
     count = int(size / spacing) + 2
     lattice = np.stack(np.meshgrid(np.arange(count), np.arange(count)), axis=-1).reshape(-1, 2)
@@ -111,7 +112,7 @@ def _spread(rng: np.random.Generator, size: int, spacing: float) -> NDArray[np.f
 # --- scenes ----------------------------------------------------------------------------------
 
 
-def bright_scene(rng: np.random.Generator, side: int) -> Site:
+def bright_scene(rng: Generator, side: int) -> Site:
     """Dunes or ripples brighter than the ground between; the mark is the opacity of the sand."""
     wind = rng.uniform(0.0, 360.0)
     wavelength = side * np.exp(rng.uniform(np.log(0.075), np.log(0.2)))
@@ -130,7 +131,7 @@ def bright_scene(rng: np.random.Generator, side: int) -> Site:
     return Site(height, albedo, sand)
 
 
-def dark_scene(rng: np.random.Generator, side: int) -> Site:
+def dark_scene(rng: Generator, side: int) -> Site:
     """Dunes of dark sand, some with defrosting spots; the mark is the opacity of the sand."""
     wind = rng.uniform(0.0, 360.0)
     kind = rng.uniform()
@@ -158,14 +159,14 @@ def dark_scene(rng: np.random.Generator, side: int) -> Site:
     return Site(height, albedo, sand)
 
 
-def _transverse(rng: np.random.Generator, side: int, wind_deg: float) -> Field:
+def _transverse(rng: Generator, side: int, wind_deg: float) -> Field:
     """Height of transverse dunes with bare ground between them, in pixels."""
     height = terrain.dunes(rng, side, rng.uniform(0.2, 0.42) * side, wind_deg)
     bare = float(np.quantile(height, rng.uniform(0.2, 0.4)))
     return np.maximum(height - bare, 0.0)
 
 
-def _spots(rng: np.random.Generator, side: int, sandy: Field, sand: Field) -> Field:
+def _spots(rng: Generator, side: int, sandy: Field, sand: Field) -> Field:
     """Opacity of defrosting spots on the dunes in [0, 1], (side, side), more along crests."""
     count = int(rng.integers(15, 60))
     centres = terrain.scattered(rng, sand**2 * (0.2 + sandy / sandy.max()), count)

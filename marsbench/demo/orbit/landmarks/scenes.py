@@ -8,6 +8,7 @@ and texture tell.
 from collections.abc import Callable
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from marsbench.demo.art import terrain
@@ -16,16 +17,16 @@ from marsbench.demo.orbit import craters, ground
 from marsbench.demo.orbit.ground import Site
 from marsbench.demo.orbit.landmarks import dunes, slope_streaks, spiders, swiss_cheese
 
-Draw = Callable[[np.random.Generator, int], Site]
+Draw = Callable[[Generator, int], Site]
 
 
-def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
+def render(rng: Generator, label: str, side: int) -> NDArray[np.uint8]:
     """Draw an image of a class in grey values, (side, side, 1)."""
     drawn, light = scene(rng, label, side)
     return ground.photograph(rng, drawn, light)
 
 
-def scene(rng: np.random.Generator, label: str, side: int) -> tuple[Site, Light]:
+def scene(rng: Generator, label: str, side: int) -> tuple[Site, Light]:
     """Lay out an image of a class, before light and camera; the mark is the landmark."""
     light = ground.sun(rng)
     if label == "Slope Streak":
@@ -42,15 +43,15 @@ def _steep(relief: Field, slope: float) -> Field:
     return scaled
 
 
-def _plains(rng: np.random.Generator, side: int) -> Field:
+def _plains(rng: Generator, side: int) -> Field:
     return ground.plain(rng, side, rng.uniform(0.3, 1.5)) + ground.pitting(rng, side, 8)
 
 
-def _rough(rng: np.random.Generator, side: int) -> Field:
+def _rough(rng: Generator, side: int) -> Field:
     return _steep(terrain.fractal(rng, side, rng.uniform(1.8, 3.0)), rng.uniform(0.12, 0.32))
 
 
-def _hills(rng: np.random.Generator, side: int) -> Field:
+def _hills(rng: Generator, side: int) -> Field:
     relief = terrain.fractal(
         rng,
         side,
@@ -63,7 +64,7 @@ def _hills(rng: np.random.Generator, side: int) -> Field:
     )
 
 
-def _knobs(rng: np.random.Generator, side: int) -> Field:
+def _knobs(rng: Generator, side: int) -> Field:
     """Mesas and knobs with steep sides."""
     shapes = terrain.fractal(
         rng, side, 3.2, longest=rng.uniform(0.3, 0.7) * side, shortest=rng.uniform(3.0, 9.0)
@@ -73,7 +74,7 @@ def _knobs(rng: np.random.Generator, side: int) -> Field:
     return rng.uniform(0.02, 0.06) * side * tops + 0.12 * terrain.fractal(rng, side, 1.9)
 
 
-def _polygons(rng: np.random.Generator, side: int) -> Field:
+def _polygons(rng: Generator, side: int) -> Field:
     cell = rng.uniform(0.07, 0.28) * side
     troughs = terrain.polygons(rng, side, cell)
     rolling = rng.uniform(0.005, 0.02) * side * terrain.fractal(rng, side, 3.8)
@@ -82,12 +83,12 @@ def _polygons(rng: np.random.Generator, side: int) -> Field:
     )
 
 
-def _boulders(rng: np.random.Generator, side: int) -> Field:
+def _boulders(rng: Generator, side: int) -> Field:
     blocks = terrain.boulders(rng, side, int(rng.integers(side, 5 * side)))
     return ground.plain(rng, side, 0.6) + rng.uniform(0.6, 1.2) * blocks
 
 
-def _channel(rng: np.random.Generator, side: int) -> Field:
+def _channel(rng: Generator, side: int) -> Field:
     """Winding channel, or an inverted ridge left by a channel."""
     azimuth = rng.uniform(0.0, 360.0)
     bend = terrain.fractal(rng, side, 3.8, longest=side, shortest=0.2 * side)
@@ -99,12 +100,12 @@ def _channel(rng: np.random.Generator, side: int) -> Field:
     return sign * rng.uniform(0.25, 0.45) * half * bed + ground.plain(rng, side)
 
 
-def _gullies(rng: np.random.Generator, side: int) -> Field:
+def _gullies(rng: Generator, side: int) -> Field:
     relief = terrain.gullies(rng, side, rng.uniform(0.15, 0.35) * side, rng.uniform(0.0, 360.0))
     return relief + 0.08 * terrain.fractal(rng, side, 1.7)
 
 
-def _layers(rng: np.random.Generator, side: int) -> Field:
+def _layers(rng: Generator, side: int) -> Field:
     """Ground falling in steps, as weathered layered rock does."""
     azimuth = rng.uniform(0.0, 360.0)
     count = rng.uniform(4.0, 9.0)
@@ -118,7 +119,7 @@ def _layers(rng: np.random.Generator, side: int) -> Field:
     return relief + rng.uniform(0.04, 0.1) * terrain.fractal(rng, side, 1.8)
 
 
-def _fractures(rng: np.random.Generator, side: int) -> Field:
+def _fractures(rng: Generator, side: int) -> Field:
     """Bedrock cut by two sets of straight joints."""
     relief = ground.plain(rng, side)
     azimuth = rng.uniform(0.0, 180.0)
@@ -133,7 +134,7 @@ def _fractures(rng: np.random.Generator, side: int) -> Field:
     return relief
 
 
-GROUNDS: tuple[tuple[float, Callable[[np.random.Generator, int], Field]], ...] = (
+GROUNDS: tuple[tuple[float, Callable[[Generator, int], Field]], ...] = (
     (3.0, _plains),
     (2.0, _rough),
     (2.0, _hills),
@@ -148,7 +149,7 @@ GROUNDS: tuple[tuple[float, Callable[[np.random.Generator, int], Field]], ...] =
 """Kinds of ground of the class Other and their relative frequencies."""
 
 
-def other_scene(rng: np.random.Generator, side: int) -> Site:
+def other_scene(rng: Generator, side: int) -> Site:
     """Ground without any of the landmarks; the mark is 0."""
     weights = np.array([weight for weight, _ in GROUNDS])
     _, relief = GROUNDS[int(rng.choice(len(GROUNDS), p=weights / weights.sum()))]

@@ -8,6 +8,7 @@ movement slope streaks imaged by the Mars Orbiter Camera", Journal of Geophysica
 """
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from marsbench.demo.art import terrain
@@ -16,7 +17,7 @@ from marsbench.demo.orbit import ground
 from marsbench.demo.orbit.ground import Site
 
 
-def slope(rng: np.random.Generator, side: int, downhill_deg: float) -> Field:
+def slope(rng: Generator, side: int, downhill_deg: float) -> Field:
     """Height of a long dusty slope with spurs, sometimes below a crest or a scarp, in pixels.
 
     Args:
@@ -49,7 +50,7 @@ def slope(rng: np.random.Generator, side: int, downhill_deg: float) -> Field:
 
 
 def descents(
-    rng: np.random.Generator,
+    rng: Generator,
     height: Field,
     starts: NDArray[np.float64],
     lengths: NDArray[np.float64],
@@ -93,7 +94,7 @@ def descents(
 
 
 def streaks(
-    rng: np.random.Generator, height: Field, downhill_deg: float
+    rng: Generator, height: Field, downhill_deg: float
 ) -> tuple[Field, NDArray[np.float64], NDArray[np.float64]]:
     """Group of streaks on a slope.
 
@@ -127,9 +128,7 @@ def streaks(
     return terrain.smoothstep(inside, -0.6, 0.6), starts, lengths
 
 
-def _starts(
-    rng: np.random.Generator, height: Field, downhill_deg: float, count: int
-) -> NDArray[np.float64]:
+def _starts(rng: Generator, height: Field, downhill_deg: float, count: int) -> NDArray[np.float64]:
     """Column and row of places on the upper slope steep enough for dust to slide, (count, 2)."""
     side = height.shape[0]
     x, y = terrain.direction(downhill_deg)
@@ -146,7 +145,7 @@ def _starts(
     return places[fitting[:count]]
 
 
-def slope_streak_scene(rng: np.random.Generator, side: int, light: Light) -> Site:
+def slope_streak_scene(rng: Generator, side: int, light: Light) -> Site:
     """Streaks on a sunlit slope; the mark is their opacity. In the shade none would show."""
     downhill = light.azimuth_deg + rng.uniform(-100.0, 100.0)
     height = slope(rng, side, downhill)

@@ -7,6 +7,7 @@ polar regions: I. Erosion of the surface", Icarus 205, 2010.
 """
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from marsbench.demo.art import terrain
@@ -19,7 +20,7 @@ Points = NDArray[np.float64]
 
 
 def araneiform(
-    rng: np.random.Generator, east: float, south: float, radius: float, width: float
+    rng: Generator, east: float, south: float, radius: float, width: float
 ) -> tuple[Points, NDArray[np.float64]]:
     """Troughs of a spider, grown outwards from its centre.
 
@@ -69,7 +70,7 @@ def araneiform(
     return np.concatenate(points), np.concatenate(widths)
 
 
-def spider_scene(rng: np.random.Generator, side: int) -> Site:
+def spider_scene(rng: Generator, side: int) -> Site:
     """One to a few spiders in polar ground; the mark is the depth of the troughs."""
     centres = _centres(rng, side)
     width = rng.uniform(1.1, 1.8) * (side / 96.0) ** 0.5
@@ -94,7 +95,7 @@ def spider_scene(rng: np.random.Generator, side: int) -> Site:
     return Site(height, albedo, trough)
 
 
-def _centres(rng: np.random.Generator, side: int) -> list[tuple[float, float, float]]:
+def _centres(rng: Generator, side: int) -> list[tuple[float, float, float]]:
     """Column, row and radius of the spiders in pixels."""
     radius = side * rng.uniform(0.3, 0.55)
     x, y = side * rng.uniform(0.36, 0.64, 2)
@@ -107,7 +108,7 @@ def _centres(rng: np.random.Generator, side: int) -> list[tuple[float, float, fl
     return centres
 
 
-def _fans(rng: np.random.Generator, side: int, points: Points, widths: Points) -> Field:
+def _fans(rng: Generator, side: int, points: Points, widths: Points) -> Field:
     """Opacity of dark fans starting in the troughs, in [0, 1], (side, side)."""
     count = int(rng.integers(4, 14))
     starts = points[rng.choice(len(points), count, p=widths / widths.sum())]

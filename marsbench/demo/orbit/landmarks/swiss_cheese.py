@@ -7,6 +7,7 @@ https://doi.org/10.1126/science.1080148.
 """
 
 import numpy as np
+from numpy.random import Generator
 
 from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field
@@ -14,7 +15,7 @@ from marsbench.demo.orbit import ground
 from marsbench.demo.orbit.ground import Site
 
 
-def pits(rng: np.random.Generator, side: int) -> Field:
+def pits(rng: Generator, side: int) -> Field:
     """Distance from the pits' edges in pixels, positive inside, (side, side).
 
     Between 20 and 70 % of the field is inside.
@@ -37,7 +38,7 @@ def pits(rng: np.random.Generator, side: int) -> Field:
     return inside + warp
 
 
-def swiss_cheese_scene(rng: np.random.Generator, side: int) -> Site:
+def swiss_cheese_scene(rng: Generator, side: int) -> Site:
     """Bright ice with rounded pits; the mark is the inside of the pits."""
     inside = pits(rng, side)
     scale = side / 96.0

@@ -17,6 +17,7 @@ Anderson et al. 2012, https://doi.org/10.1007/s11214-012-9898-9, describe the sa
 """
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -29,18 +30,13 @@ POSE = 25.0
 
 
 def _tool(
-    rng: np.random.Generator,
-    side: int,
-    low: float,
-    high: float,
-    squash: float = 0.8,
-    turn: float = POSE,
+    rng: Generator, side: int, low: float, high: float, squash: float = 0.8, turn: float = POSE
 ) -> Canvas:
     """View of something on the arm."""
     return shapes.view(rng, side, rng.uniform(low, high), turn=turn, drift=0.07, squash=squash)
 
 
-def _backdrop(canvas: Canvas, rng: np.random.Generator, clear: float) -> None:
+def _backdrop(canvas: Canvas, rng: Generator, clear: float) -> None:
     """Sometimes paint a piece of the arm behind, out to the frame's border."""
     if rng.uniform() < 0.5:
         return
@@ -55,7 +51,7 @@ def _backdrop(canvas: Canvas, rng: np.random.Generator, clear: float) -> None:
 # --- tools of the arm ------------------------------------------------------------------------
 
 
-def apxs(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def apxs(rng: Generator, side: int) -> NDArray[np.float64]:
     """Round head end on: contact ring with three pads, six sources in the recess."""
     canvas = _tool(rng, side, 0.75, 1.15, turn=180.0)
     _backdrop(canvas, rng, 0.8)
@@ -82,7 +78,7 @@ def apxs(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=0.7)
 
 
-def mahli(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def mahli(rng: Generator, side: int) -> NDArray[np.float64]:
     """Camera head: lens ring, pairs of lamps, the dust cover swung aside."""
     canvas = _tool(rng, side, 0.75, 1.1)
     _backdrop(canvas, rng, 0.8)
@@ -118,7 +114,7 @@ def mahli(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=0.7)
 
 
-def drill(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def drill(rng: Generator, side: int) -> NDArray[np.float64]:
     """Fluted bit from a stepped chuck between two prongs."""
     canvas = _tool(rng, side, 0.85, 1.2, 0.85)
     body, steel = shapes.grey(rng, 0.2, 0.5), shapes.metal(rng)
@@ -149,7 +145,7 @@ def drill(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=0.8)
 
 
-def brush(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def brush(rng: Generator, side: int) -> NDArray[np.float64]:
     """Dust removal tool: two fans of bristles on a spindle before a round housing."""
     canvas = _tool(rng, side, 0.95, 1.2, 0.85)
     _backdrop(canvas, rng, 0.7)
@@ -180,7 +176,7 @@ def brush(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=0.6)
 
 
-def scoop(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def scoop(rng: Generator, side: int) -> NDArray[np.float64]:
     """Rounded shovel with a rim, partly filled with soil."""
     canvas = _tool(rng, side, 0.9, 1.15)
     steel = shapes.metal(rng)
@@ -207,7 +203,7 @@ def scoop(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=0.8)
 
 
-def turret(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def turret(rng: Generator, side: int) -> NDArray[np.float64]:
     """Cluster of tools around one hub at the end of the arm."""
     canvas = _tool(rng, side, 0.95, 1.2, 0.88)
     tones = [shapes.grey(rng, 0.8 * t, 1.2 * t) for t in (0.4, 0.3, 0.1, 0.2, 0.5, 0.3)]
@@ -256,7 +252,7 @@ def turret(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
 # --- sample handling -------------------------------------------------------------------------
 
 
-def portion_box(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def portion_box(rng: Generator, side: int) -> NDArray[np.float64]:
     """Rectangular chamber whose walls step down to a hole in powder."""
     canvas = _tool(rng, side, 0.85, 1.2, 0.8)
     steel = shapes.metal(rng)
@@ -285,7 +281,7 @@ def portion_box(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=0.8)
 
 
-def portion_tube(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def portion_tube(rng: Generator, side: int) -> NDArray[np.float64]:
     """Thin tapering tube with bands, from its flange to its mouth."""
     canvas = _tool(rng, side, 0.85, 1.1, 0.85)
     steel = shapes.grey(rng, 0.4, 0.65)
@@ -313,7 +309,7 @@ def portion_tube(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=0.7)
 
 
-def tube_opening(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def tube_opening(rng: Generator, side: int) -> NDArray[np.float64]:
     """Mouth of the tube end on: a thick ring, clods, a threaded dark bore."""
     canvas = _tool(rng, side, 0.9, 1.2, 0.85, turn=180.0)
     steel = shapes.grey(rng, 0.4, 0.65)
@@ -338,7 +334,7 @@ def tube_opening(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=0.6)
 
 
-def arm_cover(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def arm_cover(rng: Generator, side: int) -> NDArray[np.float64]:
     """White dome over a joint, a flange of bolts, a gold bellows."""
     canvas = _tool(rng, side, 0.9, 1.15, 0.85)
     shell = shapes.white(rng)

@@ -17,6 +17,7 @@ Edgett et al. 2012, https://doi.org/10.1007/s11214-012-9910-4, the MAHLI target.
 """
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -28,7 +29,7 @@ UPRIGHT = 30.0
 """Greatest turn of the parts on the deck, in degrees."""
 
 
-def deck(canvas: Canvas, rng: np.random.Generator, clear: float) -> None:
+def deck(canvas: Canvas, rng: Generator, clear: float) -> None:
     """Paint deck around the origin with seams, screws and neighbours.
 
     Args:
@@ -56,7 +57,7 @@ def deck(canvas: Canvas, rng: np.random.Generator, clear: float) -> None:
             canvas.screw(x, y, 0.045)
 
 
-def _neighbour(canvas: Canvas, rng: np.random.Generator, clear: float, turn: float) -> None:
+def _neighbour(canvas: Canvas, rng: Generator, clear: float, turn: float) -> None:
     """Paint a box or bracket beside the part."""
     x = clear + rng.uniform(0.3, 0.6)
     y = rng.uniform(-0.7, 0.7)
@@ -74,7 +75,7 @@ def _neighbour(canvas: Canvas, rng: np.random.Generator, clear: float, turn: flo
 # --- calibration targets ---------------------------------------------------------------------
 
 
-def mastcam_target(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def mastcam_target(rng: Generator, side: int) -> NDArray[np.float64]:
     """Sundial: grey rings around a gnomon, colour chips in the corners of a square."""
     canvas = shapes.view(rng, side, rng.uniform(0.7, 1.15), turn=UPRIGHT, drift=0.1)
     deck(canvas, rng, 1.0)
@@ -113,7 +114,7 @@ def mastcam_target(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=0.7)
 
 
-def mahli_target(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def mahli_target(rng: Generator, side: int) -> NDArray[np.float64]:
     """Upright plate: colour chips above, ever finer bars, a penny below."""
     canvas = shapes.view(rng, side, rng.uniform(0.85, 1.25), turn=UPRIGHT, squash=0.8)
     if rng.uniform() < 0.5:
@@ -156,7 +157,7 @@ def mahli_target(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=0.8)
 
 
-def chemcam_target(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def chemcam_target(rng: Generator, side: int) -> NDArray[np.float64]:
     """Wide plate with ten discs in staggered rows, pitted by the laser."""
     canvas = shapes.view(rng, side, rng.uniform(0.8, 1.2), turn=UPRIGHT, drift=0.1)
     deck(canvas, rng, 1.05)
@@ -181,7 +182,7 @@ def chemcam_target(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=0.7)
 
 
-def apxs_target(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def apxs_target(rng: Generator, side: int) -> NDArray[np.float64]:
     """Slab of dark basalt in a bright ring, held to the deck by three ears."""
     canvas = shapes.view(rng, side, rng.uniform(0.7, 1.1), turn=UPRIGHT, squash=0.75)
     deck(canvas, rng, 1.05)
@@ -198,7 +199,7 @@ def apxs_target(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=0.5)
 
 
-def rems_uv(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def rems_uv(rng: Generator, side: int) -> NDArray[np.float64]:
     """Plate with two rows of three photodiodes, each in a ring of dust held by its magnet."""
     canvas = shapes.view(rng, side, rng.uniform(0.75, 1.15), turn=UPRIGHT, drift=0.1)
     deck(canvas, rng, 1.05)
@@ -223,7 +224,7 @@ def rems_uv(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
 # --- inlets and tray -------------------------------------------------------------------------
 
 
-def inlet(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def inlet(rng: Generator, side: int) -> NDArray[np.float64]:
     """Domed round cover on a hinge arm reaching from a motor block."""
     canvas = shapes.view(rng, side, rng.uniform(0.7, 1.1), turn=UPRIGHT)
     deck(canvas, rng, 1.1)
@@ -250,7 +251,7 @@ def inlet(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=0.9)
 
 
-def chemin_inlet(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def chemin_inlet(rng: Generator, side: int) -> NDArray[np.float64]:
     """Funnel closed by a mesh, and its lid swung aside with the seal showing."""
     canvas = shapes.view(rng, side, rng.uniform(0.9, 1.2), turn=UPRIGHT, drift=0.09)
     deck(canvas, rng, 1.2)
@@ -280,7 +281,7 @@ def chemin_inlet(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=0.7)
 
 
-def observation_tray(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def observation_tray(rng: Generator, side: int) -> NDArray[np.float64]:
     """Plain bright disc on a stem, often with a pinch of sample, over bare ground."""
     canvas = shapes.view(rng, side, rng.uniform(0.75, 1.1), turn=UPRIGHT, drift=0.12, squash=0.7)
     bright = shapes.grey(rng, 0.5, 0.7)
@@ -309,7 +310,7 @@ def observation_tray(rng: np.random.Generator, side: int) -> NDArray[np.float64]
 # --- rear deck -------------------------------------------------------------------------------
 
 
-def rear_deck(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def rear_deck(rng: Generator, side: int) -> NDArray[np.float64]:
     """Back of the deck from the mast: panels, antennas, the fins of the power source."""
     canvas = shapes.view(rng, side, rng.uniform(0.95, 1.15), turn=14.0, drift=0.06, squash=0.85)
     mirror = 1.0 if rng.uniform() < 0.5 else -1.0
@@ -339,7 +340,7 @@ def rear_deck(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=1.0)
 
 
-def _power_source(canvas: Canvas, rng: np.random.Generator, x: float, top: float) -> None:
+def _power_source(canvas: Canvas, rng: Generator, x: float, top: float) -> None:
     """Radioisotope generator behind the deck: a finned cylinder leaning away."""
     y = top - 0.02
     tone = shapes.grey(rng, 0.45, 0.7)
@@ -352,7 +353,7 @@ def _power_source(canvas: Canvas, rng: np.random.Generator, x: float, top: float
     unit.paint(shapes.box(unit.at(x, y + 0.3), 0.46, 0.05), shapes.darker(tone, 0.5), 0.2)
 
 
-def _antennas(canvas: Canvas, rng: np.random.Generator, mirror: float, top: float) -> None:
+def _antennas(canvas: Canvas, rng: Generator, mirror: float, top: float) -> None:
     """Hexagonal high-gain dish, helix in its can, and small low-gain antenna."""
     x, y = -0.62 * mirror, top + rng.uniform(0.05, 0.25)
     spot = canvas.near(x, y, 0.6)

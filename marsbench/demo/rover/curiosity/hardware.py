@@ -10,6 +10,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from marsbench.demo.art import shapes, terrain
@@ -24,7 +25,7 @@ HIDDEN = 0.1
 """Share of the pictures with a margin hidden by something in front."""
 
 
-def part(rng: np.random.Generator, name: str, side: int) -> NDArray[np.float64]:
+def part(rng: Generator, name: str, side: int) -> NDArray[np.float64]:
     """Draw a part from a random point of view under a random sun.
 
     Args:
@@ -43,7 +44,7 @@ def part(rng: np.random.Generator, name: str, side: int) -> NDArray[np.float64]:
     return layer
 
 
-def _hide(layer: NDArray[np.float64], rng: np.random.Generator) -> None:
+def _hide(layer: NDArray[np.float64], rng: Generator) -> None:
     """Hide a margin or a corner behind something near and out of focus."""
     side = layer.shape[0]
     depth = terrain.along(side, rng.uniform(0.0, 360.0)) / side - rng.uniform(0.3, 0.42)
@@ -56,7 +57,7 @@ def _hide(layer: NDArray[np.float64], rng: np.random.Generator) -> None:
 # --- mast and wheels -------------------------------------------------------------------------
 
 
-def _mastcam(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def _mastcam(rng: Generator, side: int) -> NDArray[np.float64]:
     canvas = shapes.view(rng, side, rng.uniform(0.75, 1.1), turn=25.0, drift=0.08, squash=0.85)
     coat = shapes.white(rng)
     neck = shapes.box(canvas.at(0.0, 1.3), 0.2, 0.9)
@@ -88,13 +89,13 @@ def _mastcam(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=0.7)
 
 
-def _wheel(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def _wheel(rng: Generator, side: int) -> NDArray[np.float64]:
     canvas = shapes.view(rng, side, rng.uniform(0.8, 1.3), turn=30.0, squash=0.85)
     paint_wheel(canvas, rng)
     return shapes.lit(canvas, rng, dust=1.4, shadow=0.6)
 
 
-def paint_wheel(canvas: Canvas, rng: np.random.Generator) -> None:
+def paint_wheel(canvas: Canvas, rng: Generator) -> None:
     """Paint a wheel around the origin of a canvas, its axle to the right and its radius 1."""
     skin = shapes.grey(rng, 0.22, 0.42)
     aside = 1.0 if rng.uniform() < 0.5 else -1.0
@@ -132,7 +133,7 @@ def paint_wheel(canvas: Canvas, rng: np.random.Generator) -> None:
     canvas.paint((bore - 0.28) * bulge, shapes.darker(skin, 0.8), 0.5, bevel=0.05, gloss=0.5)
 
 
-def _wheel_joint(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+def _wheel_joint(rng: Generator, side: int) -> NDArray[np.float64]:
     canvas = shapes.view(rng, side, rng.uniform(0.95, 1.2), turn=20.0, drift=0.08, squash=0.8)
     tube = shapes.grey(rng, 0.35, 0.65)
     sign = 1.0 if rng.uniform() < 0.5 else -1.0
@@ -158,7 +159,7 @@ def _wheel_joint(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return shapes.lit(canvas, rng, dust=1.0)
 
 
-_DRAW: dict[str, Callable[[np.random.Generator, int], NDArray[np.float64]]] = {
+_DRAW: dict[str, Callable[[Generator, int], NDArray[np.float64]]] = {
     "Wheel": _wheel,
     "Mastcam Calibration Target": deck.mastcam_target,
     "MAHLI Calibration Target": deck.mahli_target,

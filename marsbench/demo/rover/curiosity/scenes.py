@@ -18,6 +18,7 @@ in Grotzinger et al. 2014, https://doi.org/10.1126/science.1242777.
 from collections.abc import Callable
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -31,7 +32,7 @@ BORDER = 10
 """Pixels drawn around a plan seen from straight above, whose shadows wrap around."""
 
 
-def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]:
+def render(rng: Generator, label: str, side: int) -> NDArray[np.uint8]:
     """Draw an image of a class in colour, (side, side, 3)."""
     if label == "Artifact":
         return _artifact(rng, side)
@@ -44,7 +45,7 @@ def render(rng: np.random.Generator, label: str, side: int) -> NDArray[np.uint8]
     return ground.camera(_hardware(rng, label, side), rng)
 
 
-def _hardware(rng: np.random.Generator, label: str, side: int) -> Picture:
+def _hardware(rng: Generator, label: str, side: int) -> Picture:
     """Part of the rover before a background."""
     layer = hardware.part(rng, label, side)
     behind = outdoors.background(rng, side)
@@ -63,14 +64,12 @@ def _hardware(rng: np.random.Generator, label: str, side: int) -> Picture:
 # --- rock seen from close by -----------------------------------------------------------------
 
 
-def _from_above(
-    rng: np.random.Generator, side: int, draw: Callable[[np.random.Generator, int], Plan]
-) -> Picture:
+def _from_above(rng: Generator, side: int, draw: Callable[[Generator, int], Plan]) -> Picture:
     lit = ground.lit(draw(rng, side + 2 * BORDER), ground.sunlight(rng))
     return lit[BORDER:-BORDER, BORDER:-BORDER]
 
 
-def _slab(rng: np.random.Generator, n: int) -> Plan:
+def _slab(rng: Generator, n: int) -> Plan:
     """Bare rock with random texture and dust cover, sometimes with a joint."""
     texture = ground.noise(rng, n, rng.uniform(1.6, 2.6))
     swell = ground.noise(rng, n, 3.4)
@@ -84,7 +83,7 @@ def _slab(rng: np.random.Generator, n: int) -> Plan:
     return Plan(height, ground.mix(base, ground.kindred(rng, base), share))
 
 
-def _face(rng: np.random.Generator, n: int) -> Plan:
+def _face(rng: Generator, n: int) -> Plan:
     """Rock from a hand's breadth away: broken faces, pits and grains."""
     height = np.full((n, n), np.inf)
     steep = rng.uniform(0.4, 1.0)
@@ -110,7 +109,7 @@ def _face(rng: np.random.Generator, n: int) -> Plan:
     return Plan(height, ground.mix(colour, grain, rng.uniform(0.2, 0.8) * speckle))
 
 
-def _close_up_rock(rng: np.random.Generator, side: int) -> Picture:
+def _close_up_rock(rng: Generator, side: int) -> Picture:
     picture = _from_above(rng, side, _face)
     if rng.uniform() < 0.4:
         # Past the edge of the rock the ground is out of focus.
@@ -121,11 +120,11 @@ def _close_up_rock(rng: np.random.Generator, side: int) -> Picture:
     return picture
 
 
-def _layered_rock(rng: np.random.Generator, side: int) -> Picture:
+def _layered_rock(rng: Generator, side: int) -> Picture:
     return _from_above(rng, side, _bedded)
 
 
-def _bedded(rng: np.random.Generator, n: int) -> Plan:
+def _bedded(rng: Generator, n: int) -> Plan:
     """Face of bedded rock: hard beds stand out as ledges, soft beds recede."""
     dip = rng.normal(0.0, 22.0)
     warp = ground.noise(rng, n, 3.6)
@@ -157,7 +156,7 @@ def _bedded(rng: np.random.Generator, n: int) -> Plan:
     return Plan(height, colour)
 
 
-def _veins(rng: np.random.Generator, n: int) -> Field:
+def _veins(rng: Generator, n: int) -> Field:
     """Opacity of thin bright veins in [0, 1], (n, n)."""
     opacity = np.zeros((n, n))
     unit = n / 116.0
@@ -182,8 +181,8 @@ def _veins(rng: np.random.Generator, n: int) -> Field:
     return opacity
 
 
-def _light_toned_veins(rng: np.random.Generator, side: int) -> Picture:
-    def draw(rng: np.random.Generator, n: int) -> Plan:
+def _light_toned_veins(rng: Generator, side: int) -> Picture:
+    def draw(rng: Generator, n: int) -> Plan:
         plan = _slab(rng, n) if rng.uniform() < 0.7 else ground.outcrop(rng, n)
         veins = _veins(rng, n)
         bright = np.array([0.72, 0.69, 0.64]) * rng.uniform(0.75, 1.1)
@@ -193,14 +192,14 @@ def _light_toned_veins(rng: np.random.Generator, side: int) -> Picture:
     return _from_above(rng, side, draw)
 
 
-def _drill_holes(rng: np.random.Generator, side: int) -> Picture:
-    def draw(rng: np.random.Generator, n: int) -> Plan:
+def _drill_holes(rng: Generator, side: int) -> Picture:
+    def draw(rng: Generator, n: int) -> Plan:
         return _drilled(rng, _slab(rng, n))
 
     return _from_above(rng, side, draw)
 
 
-def _drilled(rng: np.random.Generator, plan: Plan) -> Plan:
+def _drilled(rng: Generator, plan: Plan) -> Plan:
     """Drill one to three holes, each in a ragged ring of its powder."""
     n = plan.height.shape[0]
     east, north = terrain.coordinates(n)
@@ -236,14 +235,14 @@ def _drilled(rng: np.random.Generator, plan: Plan) -> Plan:
     return Plan(height, colour)
 
 
-def _drt_spot(rng: np.random.Generator, side: int) -> Picture:
-    def draw(rng: np.random.Generator, n: int) -> Plan:
+def _drt_spot(rng: Generator, side: int) -> Picture:
+    def draw(rng: Generator, n: int) -> Plan:
         return _brushed(rng, _slab(rng, n))
 
     return _from_above(rng, side, draw)
 
 
-def _brushed(rng: np.random.Generator, plan: Plan) -> Plan:
+def _brushed(rng: Generator, plan: Plan) -> Plan:
     """Sweep the dust off a round patch, leaving circular scratches."""
     n = plan.height.shape[0]
     row, column = rng.uniform(0.36, 0.64, 2) * n
@@ -273,23 +272,23 @@ def _brushed(rng: np.random.Generator, plan: Plan) -> Plan:
 # --- ground ----------------------------------------------------------------------------------
 
 
-def _plain_ground(rng: np.random.Generator, side: int) -> Picture:
+def _plain_ground(rng: Generator, side: int) -> Picture:
     view = ground.from_above(rng) if rng.uniform() < 0.3 else ground.from_mast(rng)
     return ground.seen(rng, side, ground.plain_ground, view, ground.sunlight(rng))
 
 
-def _sand(rng: np.random.Generator, side: int) -> Picture:
+def _sand(rng: Generator, side: int) -> Picture:
     draw = ground.rippled if rng.uniform() < 0.85 else ground.smooth_sand
     view = ground.from_above(rng) if rng.uniform() < 0.35 else ground.from_mast(rng)
     return ground.seen(rng, side, draw, view, ground.sunlight(rng))
 
 
-def _float_rock(rng: np.random.Generator, side: int) -> Picture:
+def _float_rock(rng: Generator, side: int) -> Picture:
     view = ground.from_above(rng) if rng.uniform() < 0.3 else ground.from_mast(rng)
     sun = ground.sunlight(rng)
     kind = rng.uniform()
 
-    def draw(rng: np.random.Generator, n: int) -> Plan:
+    def draw(rng: Generator, n: int) -> Plan:
         if kind < 0.65:
             return ground.soil(rng, n, rng.uniform(0.06, 0.2))
         return ground.smooth_sand(rng, n) if kind < 0.82 else ground.outcrop(rng, n)
@@ -312,11 +311,11 @@ def _squeeze(view: View, row: float) -> float:
     return float(np.clip(1.0 / (view.stretch * depth), 0.1, 0.9))
 
 
-def _wheel_tracks(rng: np.random.Generator, side: int) -> Picture:
+def _wheel_tracks(rng: Generator, side: int) -> Picture:
     view = ground.from_above(rng) if rng.uniform() < 0.35 else ground.from_mast(rng)
     sun = Sun(rng.uniform(0.0, 360.0), rng.uniform(18.0, 45.0))
 
-    def draw(rng: np.random.Generator, n: int) -> Plan:
+    def draw(rng: Generator, n: int) -> Plan:
         kind = rng.uniform()
         if kind < 0.3:
             return ground.smooth_sand(rng, n)
@@ -331,7 +330,7 @@ def _wheel_tracks(rng: np.random.Generator, side: int) -> Picture:
 # --- far away --------------------------------------------------------------------------------
 
 
-def _distant_landscape(rng: np.random.Generator, side: int) -> Picture:
+def _distant_landscape(rng: Generator, side: int) -> Picture:
     """Mountain beyond the top of the picture, hills before it, perhaps a plain."""
     sun = Sun(rng.uniform(0.0, 360.0), rng.uniform(28.0, 60.0))
     picture = np.full((side, side, 3), 0.3)
@@ -351,7 +350,7 @@ def _distant_landscape(rng: np.random.Generator, side: int) -> Picture:
     return picture
 
 
-def _horizon(rng: np.random.Generator, side: int) -> Picture:
+def _horizon(rng: Generator, side: int) -> Picture:
     view = View(
         float(rng.uniform(0.15, 0.72)), float(rng.uniform(1.2, 3.0)), float(rng.normal(0.0, 0.07))
     )
@@ -371,7 +370,7 @@ def _horizon(rng: np.random.Generator, side: int) -> Picture:
 # --- sky -------------------------------------------------------------------------------------
 
 
-def _sun(rng: np.random.Generator, side: int) -> Picture:
+def _sun(rng: Generator, side: int) -> Picture:
     """Sun's disc, through a dark filter or through dusty air."""
     row, column = rng.uniform(0.15, 0.85, 2) * side
     radius = rng.uniform(0.03, 0.2) * side
@@ -396,7 +395,7 @@ def _sun(rng: np.random.Generator, side: int) -> Picture:
     return ground.mix(np.zeros(3), colour * rng.uniform(0.6, 1.2), light)
 
 
-def _night_sky(rng: np.random.Generator, side: int) -> Picture:
+def _night_sky(rng: Generator, side: int) -> Picture:
     """Stars, round or drawn out by the planet's turning, over dark current and glow."""
     count = int(rng.integers(20, 120))
     stars = np.zeros((side, side))
@@ -424,7 +423,7 @@ def _night_sky(rng: np.random.Generator, side: int) -> Picture:
 # --- spoiled pictures ------------------------------------------------------------------------
 
 
-def _artifact(rng: np.random.Generator, side: int) -> NDArray[np.uint8]:
+def _artifact(rng: Generator, side: int) -> NDArray[np.uint8]:
     names = tuple(NATURAL)
     name = "Ground" if rng.uniform() < 0.5 else names[int(rng.integers(len(names)))]
     light = NATURAL[name](rng, side)
@@ -442,7 +441,7 @@ def _artifact(rng: np.random.Generator, side: int) -> NDArray[np.uint8]:
     return _lose_blocks(rng, image)
 
 
-def _lose_blocks(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _lose_blocks(rng: Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lose runs of compressed blocks: blank, of one colour, or shifted and miscoloured."""
     side = image.shape[0]
     spoiled = image.copy()
@@ -465,7 +464,7 @@ def _lose_blocks(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[
     return spoiled
 
 
-NATURAL: dict[str, Callable[[np.random.Generator, int], Picture]] = {
+NATURAL: dict[str, Callable[[Generator, int], Picture]] = {
     "Close-Up Rock": _close_up_rock,
     "Distant Landscape": _distant_landscape,
     "Drill Holes": _drill_holes,

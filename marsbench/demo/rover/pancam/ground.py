@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from scipy import ndimage
 
 from marsbench.demo.art import terrain
@@ -46,7 +47,7 @@ class Plan:
 # --- views -----------------------------------------------------------------------------------
 
 
-def frame(rng: np.random.Generator, side: int, horizon: float, stretch: float) -> Frame:
+def frame(rng: Generator, side: int, horizon: float, stretch: float) -> Frame:
     """View of the ground.
 
     Args:
@@ -59,12 +60,12 @@ def frame(rng: np.random.Generator, side: int, horizon: float, stretch: float) -
     return ground.framed(view, sun, side)
 
 
-def from_above(rng: np.random.Generator, side: int) -> Frame:
+def from_above(rng: Generator, side: int) -> Frame:
     """View down, hardly foreshortened."""
     return frame(rng, side, -float(rng.uniform(4.0, 12.0)), float(rng.uniform(1.0, 1.3)))
 
 
-def from_mast(rng: np.random.Generator, side: int) -> Frame:
+def from_mast(rng: Generator, side: int) -> Frame:
     """View of ground some metres away."""
     return frame(rng, side, -float(rng.uniform(0.6, 1.8)), float(rng.uniform(1.1, 1.7)))
 
@@ -106,7 +107,7 @@ def press(picture: Field, frame: Frame, relief: Relief) -> None:
 # --- plans -----------------------------------------------------------------------------------
 
 
-def soil(rng: np.random.Generator, n: int) -> Plan:
+def soil(rng: Generator, n: int) -> Plan:
     """Fine-grained soil, smooth but for crumbs."""
     rolling = ground.noise(rng, n, 3.6)
     height = rng.uniform(0.05, 0.12) * ground.noise(rng, n, rng.uniform(1.4, 2.0))
@@ -114,7 +115,7 @@ def soil(rng: np.random.Generator, n: int) -> Plan:
     return Plan(height, rng.uniform(0.22, 0.3) * (1.0 + rng.uniform(0.02, 0.06) * rolling))
 
 
-def bedrock(rng: np.random.Generator, n: int, *, sandy: bool) -> tuple[Plan, Field]:
+def bedrock(rng: Generator, n: int, *, sandy: bool) -> tuple[Plan, Field]:
     """Slabs between joints, with or without sand in the low parts.
 
     Args:
@@ -140,7 +141,7 @@ def bedrock(rng: np.random.Generator, n: int, *, sandy: bool) -> tuple[Plan, Fie
     return Plan(sand + (rock - sand) * bare, fill + (albedo - fill) * bare), bare
 
 
-def close_up(rng: np.random.Generator, n: int) -> Plan:
+def close_up(rng: Generator, n: int) -> Plan:
     """Rock filling the view: a few broad facets with grain and pits all over."""
     facets = np.full((n, n), np.inf)
     for _ in range(int(rng.integers(3, 7))):
@@ -154,7 +155,7 @@ def close_up(rng: np.random.Generator, n: int) -> Plan:
     return Plan(height, rng.uniform(0.26, 0.36) * np.clip(1.0 + 0.12 * speckle, 0.3, 1.7))
 
 
-def rippled(rng: np.random.Generator, plan: Plan) -> Plan:
+def rippled(rng: Generator, plan: Plan) -> Plan:
     """Wind ripples all over a plan."""
     n = plan.height.shape[0]
     wavelength = rng.uniform(0.11, 0.19) * n
@@ -164,7 +165,7 @@ def rippled(rng: np.random.Generator, plan: Plan) -> Plan:
     return Plan(height, plan.albedo * tone)
 
 
-def with_clasts(rng: np.random.Generator, plan: Plan) -> Plan:
+def with_clasts(rng: Generator, plan: Plan) -> Plan:
     """Angular fragments of all sizes strewn over a plan."""
     n = plan.height.shape[0]
     count = int(rng.integers(60, 95))
@@ -176,7 +177,7 @@ def with_clasts(rng: np.random.Generator, plan: Plan) -> Plan:
     )
 
 
-def with_spherules(rng: np.random.Generator, plan: Plan) -> Plan:
+def with_spherules(rng: Generator, plan: Plan) -> Plan:
     """Round grains of nearly one size, loose or set in rock."""
     n = plan.height.shape[0]
     radius = rng.uniform(0.016, 0.022) * n
@@ -203,7 +204,7 @@ def with_spherules(rng: np.random.Generator, plan: Plan) -> Plan:
     )
 
 
-def with_lines(rng: np.random.Generator, plan: Plan, bare: Field) -> Plan:
+def with_lines(rng: Generator, plan: Plan, bare: Field) -> Plan:
     """Parallel beds, or straight veins or fractures, in the bare rock of a plan."""
     n = plan.height.shape[0]
     azimuth = float(rng.uniform(0.0, 180.0))
@@ -227,7 +228,7 @@ def with_lines(rng: np.random.Generator, plan: Plan, bare: Field) -> Plan:
     return Plan(height, albedo)
 
 
-def with_round_forms(rng: np.random.Generator, plan: Plan, bare: Field) -> Plan:
+def with_round_forms(rng: Generator, plan: Plan, bare: Field) -> Plan:
     """Hollows or nodules of several sizes in the bare rock of a plan."""
     n = plan.height.shape[0]
     east, north = terrain.coordinates(n)
@@ -249,7 +250,7 @@ def with_round_forms(rng: np.random.Generator, plan: Plan, bare: Field) -> Plan:
 # --- prints and marks ------------------------------------------------------------------------
 
 
-def tracks(rng: np.random.Generator, picture: Field, frame: Frame) -> Field:
+def tracks(rng: Generator, picture: Field, frame: Frame) -> Field:
     """Press one or two wheel tracks with their cleats into soil, in place.
 
     Returns:
@@ -291,7 +292,7 @@ def tracks(rng: np.random.Generator, picture: Field, frame: Frame) -> Field:
     return inside
 
 
-def trench(rng: np.random.Generator, picture: Field, frame: Frame) -> Field:
+def trench(rng: Generator, picture: Field, frame: Frame) -> Field:
     """Dig a furrow with heaps beside it into soil, in place.
 
     Returns:
@@ -330,9 +331,7 @@ def trench(rng: np.random.Generator, picture: Field, frame: Frame) -> Field:
     return heaped
 
 
-def bright_soil(
-    rng: np.random.Generator, picture: Field, frame: Frame, where: Field | None
-) -> None:
+def bright_soil(rng: Generator, picture: Field, frame: Frame, where: Field | None) -> None:
     """Churn up bright, cloddy soil, in place: in patches, or along ``where`` if given."""
     side = picture.shape[0]
     patchy = ground.noise(rng, side, 2.6, longest=0.6 * side)
@@ -353,9 +352,7 @@ def bright_soil(
     picture += (level * light * np.clip(shading, 0.5, 1.3) - picture) * share
 
 
-def abraded(
-    rng: np.random.Generator, picture: Field, frame: Frame, row: float, column: float
-) -> None:
+def abraded(rng: Generator, picture: Field, frame: Frame, row: float, column: float) -> None:
     """Grind a shallow round hole with a flat floor into rock, in place."""
     side = picture.shape[0]
     radius = rng.uniform(0.15, 0.22) * side
@@ -389,9 +386,7 @@ def abraded(
     np.minimum(picture, picture + (0.25 * level - picture) * shadow, out=picture)
 
 
-def brushed(
-    rng: np.random.Generator, picture: Field, frame: Frame, row: float, column: float
-) -> None:
+def brushed(rng: Generator, picture: Field, frame: Frame, row: float, column: float) -> None:
     """Sweep a round patch, or a rosette of them, clean of dust, in place."""
     side = picture.shape[0]
     x0, y0 = on_ground(frame, row, column)

@@ -7,6 +7,7 @@ far view.
 from collections.abc import Callable
 
 import numpy as np
+from numpy.random import Generator
 
 from marsbench.tasks.catalog import get_task
 
@@ -18,7 +19,7 @@ NEAR, SOIL, ROCK = "Nearby Surface", "Soil", "Rock Outcrops"
 Names = set[str]
 
 
-def label_sets(rng: np.random.Generator, count: int) -> list[tuple[str, ...]]:
+def label_sets(rng: Generator, count: int) -> list[tuple[str, ...]]:
     """Draw the label sets of a split's images.
 
     Every class is in at least 4 sets of 200 or more, and in at least one set of 25 or more. Names
@@ -44,7 +45,7 @@ def label_sets(rng: np.random.Generator, count: int) -> list[tuple[str, ...]]:
     return [tuple(name for name in CLASSES if name in sets[i]) for i in order]
 
 
-def _scene(rng: np.random.Generator) -> Names:
+def _scene(rng: Generator) -> Names:
     """Labels of an image."""
     weights = np.array([weight for _, weight in SCENES])
     draw, _ = SCENES[int(rng.choice(len(SCENES), p=weights / weights.sum()))]
@@ -54,19 +55,19 @@ def _scene(rng: np.random.Generator) -> Names:
     return names
 
 
-def _some(rng: np.random.Generator, chances: dict[str, float]) -> Names:
+def _some(rng: Generator, chances: dict[str, float]) -> Names:
     """Names drawn independently, each with its own chance."""
     return {name for name, chance in chances.items() if rng.uniform() < chance}
 
 
-def _one(rng: np.random.Generator, chances: dict[str, float]) -> Names:
+def _one(rng: Generator, chances: dict[str, float]) -> Names:
     """At most one of the names."""
     draw, names = rng.uniform(), list(chances)
     reached = np.searchsorted(np.cumsum(list(chances.values())), draw)
     return {names[int(reached)]} if reached < len(names) else set()
 
 
-def _soil_scene(rng: np.random.Generator) -> Names:
+def _soil_scene(rng: Generator) -> Names:
     names = {NEAR, SOIL}
     names |= _one(rng, {"Rover Tracks": 0.36, "Dunes/Ripples": 0.34, "Soil Trench": 0.2})
     if "Soil Trench" not in names:
@@ -78,7 +79,7 @@ def _soil_scene(rng: np.random.Generator) -> Names:
     return names
 
 
-def _outcrop_scene(rng: np.random.Generator) -> Names:
+def _outcrop_scene(rng: Generator) -> Names:
     names = {NEAR, ROCK}
     names |= _one(rng, {"Linear Rock Features": 0.36, "Round Rock Features": 0.18})
     names |= _one(rng, {"RAT Hole": 0.14, "RAT Brushed Target": 0.14, "Float Rocks": 0.45})
@@ -88,7 +89,7 @@ def _outcrop_scene(rng: np.random.Generator) -> Names:
     return names
 
 
-def _panorama(rng: np.random.Generator) -> Names:
+def _panorama(rng: Generator) -> Names:
     names = {NEAR, "Sky", "Distant Vista"}
     if rng.uniform() < 0.4:
         return names | {ROCK} | _some(rng, {SOIL: 0.5, "Float Rocks": 0.4})
@@ -96,19 +97,19 @@ def _panorama(rng: np.random.Generator) -> Names:
     return names | _some(rng, {"Float Rocks": 0.5, "Clasts": 0.5})
 
 
-def _far_view(rng: np.random.Generator) -> Names:
+def _far_view(rng: Generator) -> Names:
     return {"Distant Vista"} | _some(rng, {"Sky": 0.5})
 
 
-def _sky(_rng: np.random.Generator) -> Names:
+def _sky(_rng: Generator) -> Names:
     return {"Sky"}
 
 
-def _astronomy(rng: np.random.Generator) -> Names:
+def _astronomy(rng: Generator) -> Names:
     return {"Astronomy"} | _some(rng, {"Sky": 0.3})
 
 
-def _close_up(rng: np.random.Generator) -> Names:
+def _close_up(rng: Generator) -> Names:
     names = {"Close-Up Rock"}
     names |= _one(
         rng,
@@ -117,7 +118,7 @@ def _close_up(rng: np.random.Generator) -> Names:
     return names | _one(rng, {"RAT Hole": 0.3, "RAT Brushed Target": 0.3})
 
 
-def _deck_scene(rng: np.random.Generator) -> Names:
+def _deck_scene(rng: Generator) -> Names:
     names = {"Rover Deck"}
     kind = rng.uniform()
     if kind < 0.25:
@@ -127,28 +128,28 @@ def _deck_scene(rng: np.random.Generator) -> Names:
     return names
 
 
-def _target(rng: np.random.Generator) -> Names:
+def _target(rng: Generator) -> Names:
     return {"Pancam Calibration Target"} | _some(rng, {"Rover Deck": 0.3})
 
 
-def _arm_scene(rng: np.random.Generator) -> Names:
+def _arm_scene(rng: Generator) -> Names:
     if rng.uniform() < 0.35:
         return {"Arm Hardware", NEAR, ROCK}
     return {"Arm Hardware", NEAR, SOIL} | _some(rng, {"Clasts": 0.5})
 
 
-def _parts_scene(rng: np.random.Generator) -> Names:
+def _parts_scene(rng: Generator) -> Names:
     if rng.uniform() < 0.35:
         return {"Rover Parts", "Sky"}
     return {"Rover Parts", NEAR, SOIL} | _some(rng, {"Clasts": 0.5})
 
 
-def _wreck_scene(rng: np.random.Generator) -> Names:
+def _wreck_scene(rng: Generator) -> Names:
     names = {"Other Hardware", NEAR, SOIL}
     return names | {"Sky", "Distant Vista"} if rng.uniform() < 0.5 else names
 
 
-SCENES: tuple[tuple[Callable[[np.random.Generator], Names], float], ...] = (
+SCENES: tuple[tuple[Callable[[Generator], Names], float], ...] = (
     (_soil_scene, 0.26),
     (_outcrop_scene, 0.24),
     (_panorama, 0.12),

@@ -9,6 +9,7 @@ https://doi.org/10.1029/2003JE002070, describe Pancam and its target.
 """
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from marsbench.demo.art import shapes, terrain
@@ -60,7 +61,7 @@ def tube(
 
 
 def float_rock(
-    rng: np.random.Generator,
+    rng: Generator,
     picture: Field,
     sun: Sun,
     centre: tuple[float, float],
@@ -107,7 +108,7 @@ def float_rock(
     window += (surface - window) * np.clip(front * radius * 0.3 + 0.5, 0.0, 1.0)
 
 
-def odd_rock(rng: np.random.Generator, picture: Field, sun: Sun) -> None:
+def odd_rock(rng: Generator, picture: Field, sun: Sun) -> None:
     """Set a big, smooth, lumpy and glossy stone such as a meteorite into a picture."""
     side = picture.shape[0]
     column, row = rng.uniform(0.35, 0.65, 2) * side
@@ -140,7 +141,7 @@ def odd_rock(rng: np.random.Generator, picture: Field, sun: Sun) -> None:
 # --- on the rover ----------------------------------------------------------------------------
 
 
-def deck(rng: np.random.Generator, picture: Field, edge: float) -> None:
+def deck(rng: Generator, picture: Field, edge: float) -> None:
     """Paint the deck's solar panels over the lower part of a picture.
 
     Args:
@@ -177,7 +178,7 @@ def deck(rng: np.random.Generator, picture: Field, edge: float) -> None:
         _fitting(rng, picture, edge)
 
 
-def _fitting(rng: np.random.Generator, picture: Field, edge: float) -> None:
+def _fitting(rng: Generator, picture: Field, edge: float) -> None:
     """Paint a cable, a hinge or a box on the deck."""
     side = picture.shape[0]
     low = max(edge, 0.0)
@@ -199,7 +200,7 @@ def _fitting(rng: np.random.Generator, picture: Field, edge: float) -> None:
         paint(picture, shapes.disc(p, 0.45 * half), 0.4 * tone)
 
 
-def sundial(rng: np.random.Generator, picture: Field, largest: float = 0.5) -> None:
+def sundial(rng: Generator, picture: Field, largest: float = 0.5) -> None:
     """Paint Pancam's calibration target: rings around a post, chips in the corners.
 
     Args:
@@ -239,7 +240,7 @@ def sundial(rng: np.random.Generator, picture: Field, largest: float = 0.5) -> N
         lay(shapes.disc((p[0] - end[0], p[1] - end[1]), 0.085), tone, 0.9)
 
 
-def arm(rng: np.random.Generator, picture: Field) -> None:
+def arm(rng: Generator, picture: Field) -> None:
     """Paint the arm reaching in from an edge, with its elbow and tools."""
     side = picture.shape[0]
     light = float(rng.uniform(-0.5, 0.5))
@@ -283,7 +284,7 @@ def arm(rng: np.random.Generator, picture: Field) -> None:
     paint(picture, shapes.disc(about(side, *hand), 0.5 * thick), 0.08)
 
 
-def wheel(rng: np.random.Generator, picture: Field) -> None:
+def wheel(rng: Generator, picture: Field) -> None:
     """Paint a wheel with its cleats and spokes, and its strut."""
     side = picture.shape[0]
     radius = rng.uniform(0.27, 0.38) * side
@@ -314,7 +315,7 @@ def wheel(rng: np.random.Generator, picture: Field) -> None:
     tube(picture, (column, row), (column + lean, -0.1 * side), 0.11 * radius, 1.3 * tone, 0.3)
 
 
-def mast(rng: np.random.Generator, picture: Field) -> None:
+def mast(rng: Generator, picture: Field) -> None:
     """Paint an antenna mast: a pole with a round dish and a whip."""
     side = picture.shape[0]
     column = rng.uniform(0.3, 0.7) * side
@@ -346,7 +347,7 @@ def mast(rng: np.random.Generator, picture: Field) -> None:
 # --- off the rover ---------------------------------------------------------------------------
 
 
-def wreck(rng: np.random.Generator, picture: Field, row: float) -> None:
+def wreck(rng: Generator, picture: Field, row: float) -> None:
     """Paint a lander with deflated airbags, or the remains of a heat shield.
 
     Args:
@@ -364,7 +365,7 @@ def wreck(rng: np.random.Generator, picture: Field, row: float) -> None:
         _shield(rng, picture, x, y, size)
 
 
-def _lander(rng: np.random.Generator, picture: Field, x: Field, y: Field, size: float) -> None:
+def _lander(rng: Generator, picture: Field, x: Field, y: Field, size: float) -> None:
     """Paint open petals on crumpled airbags, one petal standing up behind."""
     tone = rng.uniform(0.45, 0.7)
     crumpled = ground.noise(rng, picture.shape[0], 2.6, longest=0.6 * size, shortest=0.25 * size)
@@ -392,7 +393,7 @@ def _lander(rng: np.random.Generator, picture: Field, x: Field, y: Field, size: 
         paint(picture, np.maximum(cells * size * 0.2, petal + 1.0), 1.2 * tone)
 
 
-def _shield(rng: np.random.Generator, picture: Field, x: Field, y: Field, size: float) -> None:
+def _shield(rng: Generator, picture: Field, x: Field, y: Field, size: float) -> None:
     """Paint a broken cone from aside, its bright inner side showing, and debris."""
     p = shapes.turned((x, y + 0.45 * size), float(rng.uniform(-35.0, 35.0)))
     tone = rng.uniform(0.5, 0.75)

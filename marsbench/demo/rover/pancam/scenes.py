@@ -11,6 +11,7 @@ readers may differ:
 """
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from marsbench.demo.art import terrain
@@ -22,7 +23,7 @@ from marsbench.demo.rover.pancam.labels import NEAR, ROCK, SOIL, Names
 # --- drawing ---------------------------------------------------------------------------------
 
 
-def render(rng: np.random.Generator, names: tuple[str, ...], side: int) -> NDArray[np.uint8]:
+def render(rng: Generator, names: tuple[str, ...], side: int) -> NDArray[np.uint8]:
     """Draw an image in grey values, (side, side, 1).
 
     Args:
@@ -36,7 +37,7 @@ def render(rng: np.random.Generator, names: tuple[str, ...], side: int) -> NDArr
     return grey[:, :, None]
 
 
-def _picture(rng: np.random.Generator, shown: Names, side: int) -> Field:
+def _picture(rng: Generator, shown: Names, side: int) -> Field:
     """Light of a scene with the given labels, (side, side)."""
     if "Astronomy" in shown:
         if "Sky" in shown:
@@ -58,7 +59,7 @@ def _picture(rng: np.random.Generator, shown: Names, side: int) -> Field:
     return picture
 
 
-def _add_hardware(rng: np.random.Generator, picture: Field, shown: Names) -> None:
+def _add_hardware(rng: Generator, picture: Field, shown: Names) -> None:
     """Paint parts of the rover over the scene, in place."""
     if "Rover Deck" in shown:
         behind = shown & {NEAR, "Distant Vista"}
@@ -72,7 +73,7 @@ def _add_hardware(rng: np.random.Generator, picture: Field, shown: Names) -> Non
         (objects.wheel if NEAR in shown else objects.mast)(rng, picture)
 
 
-def _close_rock(rng: np.random.Generator, shown: Names, side: int) -> Field:
+def _close_rock(rng: Generator, shown: Names, side: int) -> Field:
     """Rock filling the view, with its features and marks."""
     # So steep that the plan does not repeat, since facets do not wrap around. Its edges are lit as
     # walls, so the view keeps to the middle.
@@ -86,7 +87,7 @@ def _close_rock(rng: np.random.Generator, shown: Names, side: int) -> Field:
     return picture
 
 
-def _in_rock(rng: np.random.Generator, plan: ground.Plan, bare: Field, shown: Names) -> ground.Plan:
+def _in_rock(rng: Generator, plan: ground.Plan, bare: Field, shown: Names) -> ground.Plan:
     """Add beds, round forms and spherules to rock."""
     if "Linear Rock Features" in shown:
         plan = ground.with_lines(rng, plan, bare)
@@ -97,7 +98,7 @@ def _in_rock(rng: np.random.Generator, plan: ground.Plan, bare: Field, shown: Na
     return plan
 
 
-def _abrade(rng: np.random.Generator, picture: Field, frame: Frame, shown: Names) -> None:
+def _abrade(rng: Generator, picture: Field, frame: Frame, shown: Names) -> None:
     """Leave the marks of the Rock Abrasion Tool on rock, in place."""
     side = picture.shape[0]
     row, column = rng.uniform(0.3, 0.7, 2) * side
@@ -107,7 +108,7 @@ def _abrade(rng: np.random.Generator, picture: Field, frame: Frame, shown: Names
         ground.brushed(rng, picture, frame, float(row), float(column))
 
 
-def _near_surface(rng: np.random.Generator, shown: Names, side: int) -> Field:
+def _near_surface(rng: Generator, shown: Names, side: int) -> Field:
     """Ground within a few metres with its objects, and the far view above."""
     n = round(1.25 * side)
     far = bool(shown & {"Sky", "Distant Vista"})
@@ -136,7 +137,7 @@ def _near_surface(rng: np.random.Generator, shown: Names, side: int) -> Field:
     return picture
 
 
-def _ground(rng: np.random.Generator, n: int, shown: Names) -> ground.Plan:
+def _ground(rng: Generator, n: int, shown: Names) -> ground.Plan:
     """Plan of the ground with its textures."""
     if ROCK in shown:
         plan, bare = ground.bedrock(rng, n, sandy=SOIL in shown)
@@ -148,7 +149,7 @@ def _ground(rng: np.random.Generator, n: int, shown: Names) -> ground.Plan:
     return ground.with_clasts(rng, plan) if "Clasts" in shown else plan
 
 
-def _put_behind(rng: np.random.Generator, picture: Field, frame: Frame) -> None:
+def _put_behind(rng: Generator, picture: Field, frame: Frame) -> None:
     """Put sky and hills behind the ground, in place."""
     side = picture.shape[0]
     horizon = frame.view.horizon
@@ -161,7 +162,7 @@ def _put_behind(rng: np.random.Generator, picture: Field, frame: Frame) -> None:
     picture += (behind - picture) * above
 
 
-def _vista(rng: np.random.Generator, side: int, *, below_sky: bool) -> Field:
+def _vista(rng: Generator, side: int, *, below_sky: bool) -> Field:
     """Hills and crater walls far away, with or without sky above."""
     frame = ground.frame(rng, side, float(rng.uniform(0.2, 0.4)), 1.5)
     picture = sky.day_sky(rng, side)
@@ -171,7 +172,7 @@ def _vista(rng: np.random.Generator, side: int, *, below_sky: bool) -> Field:
     return picture
 
 
-def _strew_rocks(rng: np.random.Generator, picture: Field, frame: Frame) -> None:
+def _strew_rocks(rng: Generator, picture: Field, frame: Frame) -> None:
     """Set three to five float rocks on the ground, the far ones first, in place."""
     side = picture.shape[0]
     horizon = frame.view.horizon
@@ -188,9 +189,7 @@ def _strew_rocks(rng: np.random.Generator, picture: Field, frame: Frame) -> None
 # --- flaws -----------------------------------------------------------------------------------
 
 
-def _spoiled(
-    rng: np.random.Generator, grey: NDArray[np.uint8], *, discs: bool
-) -> NDArray[np.uint8]:
+def _spoiled(rng: Generator, grey: NDArray[np.uint8], *, discs: bool) -> NDArray[np.uint8]:
     """Lose part of an image, or saturate or veil it, with or without bright discs."""
     side = grey.shape[0]
     image = grey.astype(np.float64)

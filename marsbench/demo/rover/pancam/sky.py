@@ -1,6 +1,7 @@
 """Grey skies, far hills and the camera for ``surface_multi_label_cls``."""
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -12,7 +13,7 @@ from marsbench.demo.rover.ground import Frame
 # --- far away --------------------------------------------------------------------------------
 
 
-def day_sky(rng: np.random.Generator, side: int) -> Field:
+def day_sky(rng: Generator, side: int) -> Field:
     """Light of a dusty sky, often a little brighter below, sometimes with thin clouds."""
     _east, north = terrain.coordinates(side)
     low, high = rng.uniform(0.24, 0.38), rng.uniform(0.75, 1.15)
@@ -24,7 +25,7 @@ def day_sky(rng: np.random.Generator, side: int) -> Field:
 
 
 def hills(
-    rng: np.random.Generator, picture: Field, frame: Frame, top: float, bottom: float, count: int
+    rng: Generator, picture: Field, frame: Frame, top: float, bottom: float, count: int
 ) -> None:
     """Paint ridges behind each other, hazier with distance, in place.
 
@@ -60,7 +61,7 @@ def hills(
         picture += (slope - picture) * terrain.smoothstep(below * side, -0.7, 0.7)
 
 
-def night(rng: np.random.Generator, side: int) -> Field:
+def night(rng: Generator, side: int) -> Field:
     """Light of a night sky: stars as points or trails, and often a moon."""
     sky = np.full((side, side), 0.008)
     count = int(rng.integers(20, 70))
@@ -82,7 +83,7 @@ def night(rng: np.random.Generator, side: int) -> Field:
     return sky
 
 
-def sun_disc(rng: np.random.Generator, sky: Field, *, filtered: bool) -> Field:
+def sun_disc(rng: Generator, sky: Field, *, filtered: bool) -> Field:
     """Add the sun to a sky: a blinding disc in its aureole, or a plain one through a filter."""
     side = sky.shape[0]
     x, y = terrain.offsets(side, *rng.uniform(0.25, 0.75, 2) * side)
@@ -105,7 +106,7 @@ def sun_disc(rng: np.random.Generator, sky: Field, *, filtered: bool) -> Field:
 # --- camera ----------------------------------------------------------------------------------
 
 
-def camera(light: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
+def camera(light: Field, rng: Generator) -> NDArray[np.uint8]:
     """Grey values of a picture with noise and a random exposure and stretch, (side, side).
 
     Args:

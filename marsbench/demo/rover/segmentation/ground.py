@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -62,7 +63,7 @@ class Surface:
     shadow: Field
 
 
-def frame(rng: np.random.Generator, side: int, sun: Sun, *, sky: bool) -> Frame:
+def frame(rng: Generator, side: int, sun: Sun, *, sky: bool) -> Frame:
     """View of the ground, up to the horizon or below.
 
     Args:
@@ -111,7 +112,7 @@ def look(plan: Field, where: Places) -> Field:
 # --- materials -------------------------------------------------------------------------------
 
 
-def soil(rng: np.random.Generator, n: int, sun: Sun, *, ripples: bool) -> Field:
+def soil(rng: Generator, n: int, sun: Sun, *, ripples: bool) -> Field:
     """Grainy, gravelly or rippled ground from above: its light in full sun, (n, n)."""
     texture = ground.noise(rng, n, rng.uniform(1.0, 2.0))
     height = rng.uniform(0.16, 0.34) * texture
@@ -133,7 +134,7 @@ def soil(rng: np.random.Generator, n: int, sun: Sun, *, ripples: bool) -> Field:
     return lit
 
 
-def bedrock(rng: np.random.Generator, n: int, sun: Sun, *, beds: bool) -> tuple[Field, Field]:
+def bedrock(rng: Generator, n: int, sun: Sun, *, beds: bool) -> tuple[Field, Field]:
     """Slabs between joints, with or without beds, from above.
 
     Args:
@@ -166,7 +167,7 @@ def bedrock(rng: np.random.Generator, n: int, sun: Sun, *, beds: bool) -> tuple[
     return lit, blocks
 
 
-def bare_ground(rng: np.random.Generator, frame: Frame, share: float) -> Surface:
+def bare_ground(rng: Generator, frame: Frame, share: float) -> Surface:
     """Soil with patches of bedrock; the light is meaningless above the horizon.
 
     Args:
@@ -209,7 +210,7 @@ def bare_ground(rng: np.random.Generator, frame: Frame, share: float) -> Surface
     return Surface(light, kind, np.zeros((side, side)))
 
 
-def bedrock_colour(rng: np.random.Generator, loose: Colour, dust: float) -> Colour:
+def bedrock_colour(rng: Generator, loose: Colour, dust: float) -> Colour:
     """Reflectance of bedrock beside soil of a colour: often paler, at times darker."""
     less = ground.stone_colour(rng, dust * rng.uniform(0.4, 0.9))
     # Never equally bright, or far bedrock without visible joints could not be recognised.
@@ -222,7 +223,7 @@ def bedrock_colour(rng: np.random.Generator, loose: Colour, dust: float) -> Colo
 # --- tracks and holes ------------------------------------------------------------------------
 
 
-def tracks(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
+def tracks(rng: Generator, surface: Surface, frame: Frame) -> None:
     """Press one or two ribbed wheel tracks into the soil, in place; bedrock stays unmarked."""
     side = frame.side
     horizon = max(frame.view.horizon, 0.0)
@@ -275,7 +276,7 @@ def tracks(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
     surface.kind[soft & (cover > 0.5)] = Kind.TRACK
 
 
-def holes(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
+def holes(rng: Generator, surface: Surface, frame: Frame) -> None:
     """Drill one to three holes near by, each in a ring of powder."""
     side = frame.side
     powder = ground.stone_colour(rng, float(rng.uniform(0.25, 0.6)))

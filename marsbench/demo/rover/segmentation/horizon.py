@@ -4,6 +4,7 @@ Picture and mask share the profile of every skyline.
 """
 
 import numpy as np
+from numpy.random import Generator
 
 from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field
@@ -12,7 +13,7 @@ from marsbench.demo.rover.ground import SKYLIGHT, Frame
 from marsbench.demo.rover.segmentation.ground import Kind, Surface
 
 
-def far_away(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
+def far_away(rng: Generator, surface: Surface, frame: Frame) -> None:
     """Paint everything above the horizon, in place; the ground's light colours the hills."""
     side = frame.side
     horizon = frame.view.horizon
@@ -54,7 +55,7 @@ def far_away(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
     surface.shadow[beyond] = 0.0
 
 
-def _slopes(rng: np.random.Generator, relief: Field, below: Field, frame: Frame) -> Field:
+def _slopes(rng: Generator, relief: Field, below: Field, frame: Frame) -> Field:
     """Light of a hillside with ravines, about 1 on average, (side, side)."""
     texture = np.roll(relief, int(rng.integers(frame.side)), 1)
     towards = terrain.facing(texture, frame.sun.azimuth_deg)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.random import Generator
 
 from marsbench.demo.art import shapes, terrain
 from marsbench.demo.art.shapes import Canvas
@@ -45,7 +46,7 @@ class Stone:
         return self.tall * (1.0 - 0.45 * self.squeeze)
 
 
-def strewn(rng: np.random.Generator, frame: Frame, count: int) -> list[Stone]:
+def strewn(rng: Generator, frame: Frame, count: int) -> list[Stone]:
     """Stones of varied size on the ground, farthest first."""
     side = frame.side
     top = max(frame.view.horizon, 0.0) + 0.05
@@ -93,7 +94,7 @@ def cast_shadows(surface: Surface, frame: Frame, stones: list[Stone]) -> None:
 
 
 def set_stones(
-    rng: np.random.Generator,
+    rng: Generator,
     surface: Surface,
     frame: Frame,
     stones: list[Stone],
@@ -140,12 +141,12 @@ def set_stones(
 # --- the rover's shadow ----------------------------------------------------------------------
 
 
-def behind(rng: np.random.Generator) -> Sun:
+def behind(rng: Generator) -> Sun:
     """Low sun behind the camera, casting the rover's shadow into the view."""
     return Sun(180.0 + float(rng.uniform(-50.0, 50.0)), float(rng.uniform(16.0, 38.0)))
 
 
-def rover_shadow(rng: np.random.Generator, frame: Frame) -> Field:
+def rover_shadow(rng: Generator, frame: Frame) -> Field:
     """Share of the sun blocked by the rover, (side, side)."""
     side = frame.side
     horizon = max(frame.view.horizon, 0.0)
@@ -178,7 +179,7 @@ def rover_shadow(rng: np.random.Generator, frame: Frame) -> Field:
     return dark
 
 
-def darken(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
+def darken(rng: Generator, surface: Surface, frame: Frame) -> None:
     """Remove the direct light in the shadows, in place."""
     direct = float(np.sin(np.deg2rad(frame.sun.elevation_deg)))
     left = rng.uniform(0.45, 0.8) * SKYLIGHT / (direct + SKYLIGHT)
@@ -188,7 +189,7 @@ def darken(rng: np.random.Generator, surface: Surface, frame: Frame) -> None:
 # --- parts of the rover ----------------------------------------------------------------------
 
 
-def rover(rng: np.random.Generator, surface: Surface, *, panels: bool = False) -> None:
+def rover(rng: Generator, surface: Surface, *, panels: bool = False) -> None:
     """Put a part of the rover before the scene, in place.
 
     Args:
@@ -205,14 +206,14 @@ def rover(rng: np.random.Generator, surface: Surface, *, panels: bool = False) -
     surface.shadow[hidden] = 0.0
 
 
-def _empty(rng: np.random.Generator, side: int, size: float, at: tuple[float, float]) -> Canvas:
+def _empty(rng: Generator, side: int, size: float, at: tuple[float, float]) -> Canvas:
     """Empty canvas with its origin at a row and column, in sides, hardly turned."""
     canvas = shapes.view(rng, side, size, turn=0.0, drift=0.0, squash=0.9)
     drow, dcolumn = (at[0] - 0.5) * side / canvas.unit, (at[1] - 0.5) * side / canvas.unit
     return replace(canvas, u=canvas.u - dcolumn, v=canvas.v - drow)
 
 
-def _wheel(rng: np.random.Generator, side: int) -> Canvas:
+def _wheel(rng: Generator, side: int) -> Canvas:
     """Wheel in a lower corner, and the strut above."""
     column = rng.uniform(-0.02, 0.25)
     if rng.uniform() < 0.5:
@@ -225,7 +226,7 @@ def _wheel(rng: np.random.Generator, side: int) -> Canvas:
     return canvas
 
 
-def _edge(rng: np.random.Generator, canvas: Canvas) -> tuple[Field, float]:
+def _edge(rng: Generator, canvas: Canvas) -> tuple[Field, float]:
     """Distance to a plate filling the bottom of the picture, and the turn of its edge."""
     turn = float(rng.normal(0.0, 14.0))
     p = canvas.at(turn=turn)
@@ -236,7 +237,7 @@ def _edge(rng: np.random.Generator, canvas: Canvas) -> tuple[Field, float]:
     return edge, turn
 
 
-def _deck(rng: np.random.Generator, side: int) -> Canvas:
+def _deck(rng: Generator, side: int) -> Canvas:
     """Deck from above: plates, seams, screws, boxes and a cable."""
     canvas = _empty(rng, side, 1.0, (rng.uniform(0.64, 0.82), 0.5))
     edge, turn = _edge(rng, canvas)
@@ -261,7 +262,7 @@ def _deck(rng: np.random.Generator, side: int) -> Canvas:
     return canvas
 
 
-def _panels(rng: np.random.Generator, side: int) -> Canvas:
+def _panels(rng: Generator, side: int) -> Canvas:
     """Deck of solar panels: dark cells in a pale grid."""
     canvas = _empty(rng, side, 1.0, (rng.uniform(0.76, 0.9), 0.5))
     edge, turn = _edge(rng, canvas)
@@ -275,7 +276,7 @@ def _panels(rng: np.random.Generator, side: int) -> Canvas:
     return canvas
 
 
-def _arm(rng: np.random.Generator, side: int) -> Canvas:
+def _arm(rng: Generator, side: int) -> Canvas:
     """Arm reaching in from the side: two links, a joint and the turret."""
     sign = float(rng.choice([-1.0, 1.0]))
     canvas = _empty(rng, side, 1.0, (rng.uniform(0.5, 0.8), 0.5))
@@ -301,7 +302,7 @@ def _arm(rng: np.random.Generator, side: int) -> Canvas:
     return canvas
 
 
-def _screws(rng: np.random.Generator, canvas: Canvas, turn: float, edge: Field) -> None:
+def _screws(rng: Generator, canvas: Canvas, turn: float, edge: Field) -> None:
     """Paint screws at random places well inside a shape."""
     inside = np.argwhere(edge < -0.08)
     if not len(inside):
@@ -310,4 +311,4 @@ def _screws(rng: np.random.Generator, canvas: Canvas, turn: float, edge: Field) 
         canvas.screw(float(canvas.u[row, column]), float(canvas.v[row, column]), 0.035)
 
 
-_PARTS: tuple[Callable[[np.random.Generator, int], Canvas], ...] = (_wheel, _deck, _arm)
+_PARTS: tuple[Callable[[Generator, int], Canvas], ...] = (_wheel, _deck, _arm)

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -87,21 +88,21 @@ class _Chances:
     holes: float = 0.0
 
 
-def draw_mer(rng: np.random.Generator, side: int) -> Scene:
+def draw_mer(rng: Generator, side: int) -> Scene:
     """Draw a grey view of the navigation camera of Spirit or Opportunity, (side, side, 1)."""
     surface = _scene(rng, side, _Chances(shadow=0.4, deck=0.15))
     grey = _navcam(rng, surface.light)
     return _finish(rng, surface, grey, _table("mars_seg_mer", _MARS_SEG))
 
 
-def draw_msl(rng: np.random.Generator, side: int) -> Scene:
+def draw_msl(rng: Generator, side: int) -> Scene:
     """Draw a Mastcam view from Curiosity in colour, (side, side, 3)."""
     surface = _scene(rng, side, _Chances(shadow=0.4, rover=0.12))
     colour = _mastcam(rng, surface.light)
     return _finish(rng, surface, colour, _table("mars_seg_msl", _MARS_SEG))
 
 
-def draw_s5mars(rng: np.random.Generator, side: int) -> Scene:
+def draw_s5mars(rng: Generator, side: int) -> Scene:
     """Draw a Mastcam view from Curiosity with parts of the rover and drill holes."""
     surface = _scene(rng, side, _Chances(rover=0.45, holes=0.2))
     colour = _mastcam(rng, surface.light)
@@ -111,7 +112,7 @@ def draw_s5mars(rng: np.random.Generator, side: int) -> Scene:
 # --- scenes ----------------------------------------------------------------------------------
 
 
-def _scene(rng: np.random.Generator, side: int, chances: _Chances) -> Surface:
+def _scene(rng: Generator, side: int, chances: _Chances) -> Surface:
     """Scene before the camera."""
     drilled = bool(rng.uniform() < chances.holes)
     shaded = bool(rng.uniform() < chances.shadow)
@@ -146,12 +147,12 @@ def _scene(rng: np.random.Generator, side: int, chances: _Chances) -> Surface:
     return surface
 
 
-def _sun(rng: np.random.Generator) -> Sun:
+def _sun(rng: Generator) -> Sun:
     """Sun mostly behind the camera or beside it."""
     return Sun(float(rng.uniform(70.0, 290.0)), float(rng.uniform(22.0, 58.0)))
 
 
-def _bedrock_share(rng: np.random.Generator, least: float) -> float:
+def _bedrock_share(rng: Generator, least: float) -> float:
     """Share of bedrock in the ground: none, some or all."""
     kind = rng.uniform()
     if kind < 0.2 and least == 0.0:
@@ -168,10 +169,7 @@ def _reflectance(surface: Surface, frame: Frame) -> float:
 
 
 def _finish(
-    rng: np.random.Generator,
-    surface: Surface,
-    image: NDArray[np.uint8],
-    table: NDArray[np.uint8],
+    rng: Generator, surface: Surface, image: NDArray[np.uint8], table: NDArray[np.uint8]
 ) -> Scene:
     """Map kinds to class ids, and at times put a black margin around part of the image.
 
@@ -197,7 +195,7 @@ def _finish(
 # --- cameras ---------------------------------------------------------------------------------
 
 
-def _exposed(rng: np.random.Generator, light: Field | Picture) -> Field | Picture:
+def _exposed(rng: Generator, light: Field | Picture) -> Field | Picture:
     """Light after exposure on the brighter part of the scene, and vignetting."""
     bright = float(np.percentile(light, rng.uniform(93.0, 99.0)))
     exposure = rng.uniform(0.6, 1.0) / max(bright, 0.02)
@@ -205,7 +203,7 @@ def _exposed(rng: np.random.Generator, light: Field | Picture) -> Field | Pictur
     return light * exposure * (fall if light.ndim == 2 else fall[..., None])
 
 
-def _navcam(rng: np.random.Generator, light: Picture) -> NDArray[np.uint8]:
+def _navcam(rng: Generator, light: Picture) -> NDArray[np.uint8]:
     """Take a grey picture, (side, side, 1)."""
     image = light @ rng.dirichlet([8.0, 8.0, 4.0])
     image = _exposed(rng, ndimage.gaussian_filter(image, rng.uniform(0.3, 0.55), truncate=2.5))
@@ -218,7 +216,7 @@ def _navcam(rng: np.random.Generator, light: Picture) -> NDArray[np.uint8]:
     return grey[..., None]
 
 
-def _mastcam(rng: np.random.Generator, light: Picture) -> NDArray[np.uint8]:
+def _mastcam(rng: Generator, light: Picture) -> NDArray[np.uint8]:
     """Take a colour picture with a white balance between raw and nearly grey, (side, side, 3)."""
     mean = light.mean((0, 1)) + 1e-6
     balance = (mean.mean() / mean) ** rng.uniform(0.0, 0.6)
