@@ -1,4 +1,4 @@
-"""What every recipe promises: exact labels, reproducible and independent samples."""
+"""Recipes: exact labels, reproducible and independent samples."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ def spec_of(recipe: Recipe) -> TaskSpec:
 
 
 def arrays(drawn: Scene | Spectrum) -> list[NDArray[Any]]:
-    """Everything drawn."""
+    """Arrays of a drawn sample."""
     return [value for value in vars(drawn).values() if isinstance(value, np.ndarray)]
 
 
@@ -62,7 +62,7 @@ def test_classes_are_those_of_the_task(recipe: Recipe) -> None:
 
 
 def some_of_every_class(names: list[Labels]) -> list[int]:
-    """Positions of samples that show every class between them."""
+    """Positions of samples that together show every class."""
     last = {name: i for i, labels in enumerate(names) for name in labels}
     return sorted({*range(12), *last.values()})
 

@@ -1,4 +1,4 @@
-"""Spectra made by hand, and what pandas makes of them."""
+"""Handmade spectra, and their images by pandas."""
 
 import hashlib
 from dataclasses import replace
@@ -18,7 +18,7 @@ GC_HEADER = "time,mass,intensity\n"
 def commercial(
     seed: int = 0, scans: int = 60, ions: int = 60, low: float = -63.0, high: float = 1484.0
 ) -> Spectrum:
-    """A run on a grid: noise that may be negative, some peaks, and a temperature that falls."""
+    """Run on a grid: noise of either sign, some peaks, and a falling temperature."""
     rng = np.random.default_rng(seed)
     axis = np.linspace(low, high, scans) + rng.normal(0, 8, scans)
     curves = rng.normal(0.0, 0.05, (scans, ions))
@@ -34,7 +34,7 @@ def commercial(
 
 
 def one_by_one(seed: int = 0, points: int = 4000) -> Spectrum:
-    """A run of one ion after the other, at fractional m/z too, in counts."""
+    """Run of ions measured in turn, also at fractional m/z, in counts."""
     rng = np.random.default_rng(seed)
     axis = np.linspace(20.0, 1000.0, points) + rng.normal(0, 5, points)
     mz = rng.integers(0, 150, points) + rng.choice([0.0, 0.1, -0.1, 0.4], points)
@@ -49,7 +49,7 @@ def one_by_one(seed: int = 0, points: int = 4000) -> Spectrum:
 
 
 def chromatogram(seed: int = 0, scans: int = 120, minutes: float = 30.0) -> Spectrum:
-    """A GC run: fractional masses, two of which may come to lie in one row."""
+    """GC run with fractional masses, two of which share a row."""
     rng = np.random.default_rng(seed)
     rows = []
     for time in np.sort(rng.uniform(0, minutes, scans)):
@@ -65,7 +65,7 @@ def scaled(spectrum: Spectrum, factor: float) -> Spectrum:
 
 
 def to_csv(spectrum: Spectrum) -> bytes:
-    """A run as the CSV of its challenge; numbers read back as they are."""
+    """CSV of a run in its challenge's layout, with exact numbers."""
     columns = {"time": spectrum.time, "mass": spectrum.mz, "intensity": spectrum.abundance}
     if spectrum.axis is not spectrum.time:
         columns = {
@@ -109,7 +109,7 @@ def _image(table: pd.DataFrame, axis: str, edges: list[float], rows: int) -> NDA
 def write_challenge(root: Path, train: int = 6, val: int = 3, test: int = 2) -> Path:
     """Write ``ega_ms`` in the challenge's layout; the test split has no labels.
 
-    Every third sample is of the testbed, and sample i has label i modulo 10 and no other.
+    Every third sample is from the testbed, and sample i has label i modulo 10 alone.
     """
     folder = root / "ega_ms"
     names = get_task("ega_ms").class_names
@@ -139,7 +139,7 @@ def write_challenge(root: Path, train: int = 6, val: int = 3, test: int = 2) -> 
 
 
 def edit(path: Path, old: str, new: str) -> None:
-    """Replace a text that is once in a file."""
+    """Replace a unique text in a file."""
     text = path.read_text()
     assert text.count(old) == 1
     path.write_text(text.replace(old, new))

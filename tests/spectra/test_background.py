@@ -1,4 +1,4 @@
-"""The background of ion curves."""
+"""Background of ion curves."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A folder in the challenges' layout: what is read of it, and what is wrong with bad ones."""
+"""Folders in the challenges' layout, intact and damaged."""
 
 from pathlib import Path
 

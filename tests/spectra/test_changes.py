@@ -1,4 +1,4 @@
-"""The random changes of training images, one by one, and how samples are mixed."""
+"""Random changes of training images, and mixing of samples."""
 
 import warnings
 from dataclasses import replace
@@ -120,7 +120,7 @@ def test_mixtures_are_the_mean_or_the_maximum_of_both(cells: Image) -> None:
 
 
 def test_backgrounds_are_taken_away_half_of_the_time() -> None:
-    """With the background goes what is below a peak; quantiles take no more than a floor."""
+    """The background removes everything below a peak; quantiles remove only a floor."""
     spec = replace(get_preset("ega_first_place"), floor=0.0, reach=1e9, change=Change())
     prepared = raster.prepare(commercial(0, high=990.0), spec)
     always = raster.draw(prepared, replace(spec, change=Change()), np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""Engineered features: what they measure, and that no odd run breaks them."""
+"""Engineered features: their values, and odd runs."""
 
 import warnings
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ NAMES = feature_names(Technique.EGA)
 
 @pytest.fixture(autouse=True)
 def no_warnings() -> Iterator[None]:
-    """Missing ions and empty bins are ordinary, and say so by NaN alone."""
+    """Missing ions and empty bins give NaN without warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         yield
@@ -40,7 +40,7 @@ def grid(
     scans: int = 200,
     scale: float = 1e-8,
 ) -> Spectrum:
-    """Run on a grid: per ion, height and temperature of one peak above a background."""
+    """Run on a grid: per ion, height and temperature of a peak above a background."""
     axis = np.linspace(30.0, 1000.0, scans)
     values = np.full((scans, ions), 0.01)
     for ion, (height, at) in peaks.items():

@@ -1,4 +1,4 @@
-"""From spectra to images: what stands where, for every preset and the oddest runs."""
+"""Rasters of spectra, for every preset and for odd runs."""
 
 from dataclasses import replace
 
@@ -50,7 +50,7 @@ def image(spectrum: Spectrum, spec: RasterSpec) -> NDArray[np.float32]:
 
 
 def points(*rows: tuple[float, float, float]) -> Spectrum:
-    """A run of given (temperature, m/z, abundance), each at its own time but where m/z rises."""
+    """Run of given (temperature, m/z, abundance), each at its own time unless m/z rises."""
     axis, mz, abundance = np.array(rows).T
     scan = np.concatenate([[0], np.cumsum(np.diff(axis) != 0)]).astype(float)
     return Spectrum(scan, axis, mz, abundance)
@@ -154,7 +154,7 @@ def test_first_place_of_gc_has_three_powers() -> None:
 @pytest.mark.parametrize("spec", PRESETS.values(), ids=list(PRESETS))
 @pytest.mark.parametrize("factor", [2.0**-40, 2.0**30, 1e13])
 def test_the_unit_of_abundance_does_not_matter(spec: RasterSpec, factor: float) -> None:
-    """Amperes or counts: powers of two to the last bit, others but for rounding."""
+    """Powers of two change no bit, other factors only the rounding."""
     ega = spec.technique is Technique.EGA
     spectrum = RUNS["commercial"] if ega else CHROMATOGRAMS["longer"]
     here, there = (image(s, spec) for s in (spectrum, scaled(spectrum, factor)))
@@ -226,7 +226,7 @@ def test_runs_of_negative_abundance_or_none_at_all(spec: RasterSpec) -> None:
 
 @pytest.mark.parametrize("name", ["ega_benchmark", "ega_second_place"])
 def test_the_order_of_temperatures_does_not_matter(name: str) -> None:
-    """A run whose temperature falls and jumps shows what is at which temperature all the same."""
+    """Falling and jumping temperatures give the same image."""
     spec, run, ions = get_preset(name), commercial(6), 60
     order = np.random.default_rng(0).permutation(60)
     again = replace(

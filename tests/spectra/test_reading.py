@@ -1,4 +1,4 @@
-"""Reading the CSV of one measurement, and what is wrong with bad ones."""
+"""Reading the CSV of a measurement, intact and damaged."""
 
 import numpy as np
 import pytest

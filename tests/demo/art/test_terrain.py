@@ -1,4 +1,4 @@
-"""The blocks that all scenes are built of."""
+"""Building blocks of all scenes."""
 
 import numpy as np
 import pytest

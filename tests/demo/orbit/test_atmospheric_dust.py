@@ -1,4 +1,4 @@
-"""The dust recipes: dust hides the ground, and brightness does not tell that it does."""
+"""Dust scenes: dust hides the ground; brightness does not reveal the class."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The change recipes: pairs differ on the ground where, and only where, something is new."""
+"""Change pairs differ on the ground exactly where something is new."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def weather(rng: np.random.Generator) -> change.Weather:
 
 
 def difference(kind: tuple[Draw, Event], label: str, seed: int) -> NDArray[np.float64]:
-    """Relative difference of the dates under one and the same weather, (96, 96)."""
+    """Relative difference of the dates under equal weather, (96, 96)."""
     rng = np.random.default_rng(seed)
     before, after = change._dates(rng, label, SIZE, (kind,))
     sky = weather(rng)

@@ -1,4 +1,4 @@
-"""The frost recipe: frost follows the topography, and grey values do not tell it."""
+"""Frost scenes: frost follows the topography; grey values do not reveal the class."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +20,7 @@ Samples = dict[str, tuple[Image, Image]]
 
 @pytest.fixture(scope="module")
 def samples() -> Samples:
-    """Images scaled to [0, 1] and targets, 250 to fit on and 250 to judge by."""
+    """Images scaled to [0, 1] and targets, 250 for training and 250 for testing."""
     recipe = replace(RECIPE, sizes={"train": 250, "test": 250})
     splits = {}
     for split in ("train", "test"):
@@ -55,7 +55,7 @@ def grey_values(image: Image) -> Image:
 
 
 def topography(image: Image) -> Image:
-    """Which way edges face, how sharp they are, and whether bright ground is smooth."""
+    """Direction and sharpness of edges, and smoothness of bright ground."""
     image = terrain.standardise(image)
     found: list[float] = []
     for sigma in (1.0, 2.0):

@@ -1,4 +1,4 @@
-"""The fifteen landforms: each has the shape it is named for."""
+"""The fifteen landforms: each has the shape of its name."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ SIDE = 96
 
 
 def views(label: str, count: int = 16) -> list[Site]:
-    """Scenes of one class before they are photographed."""
+    """Scenes of a class before they are photographed."""
     found = []
     for seed in range(count):
         rng = np.random.default_rng(seed)
@@ -31,7 +31,7 @@ def views(label: str, count: int = 16) -> list[Site]:
 
 
 def pieces(mask: NDArray[np.bool_], smallest: int = 12) -> list[NDArray[np.bool_]]:
-    """Connected parts of a mask, tiny ones left out."""
+    """Connected parts of a mask, without tiny ones."""
     numbered, count = ndimage.label(mask)
     parts = [numbered == k for k in range(1, count + 1)]
     return [part for part in parts if part.sum() >= smallest]
@@ -50,7 +50,7 @@ def rms_slope(height: Field) -> float:
 
 
 def grain(field: Field) -> complex:
-    """Alignment of a field's gradient: its modulus is 1 if all parallel, 0 if of any direction.
+    """Alignment of a field's gradient: modulus 1 if all parallel, 0 if isotropic.
 
     Half its argument is the gradient's direction in radians from north towards east.
     """

@@ -1,4 +1,4 @@
-"""The landmark recipe: each class shows what its name says, and grey values do not tell it."""
+"""Landmark scenes: every class shows its landmark; grey values do not reveal the class."""
 
 import numpy as np
 import pytest
@@ -18,14 +18,14 @@ SIDE = RECIPE.image_size
 
 
 def photographed(label: str, seed: int) -> tuple[Site, Field]:
-    """A scene and its picture in grey values."""
+    """Scene and its picture in grey values."""
     rng = np.random.default_rng(seed)
     scene, light = scenes.scene(rng, label, SIDE)
     return scene, ground.photograph(rng, scene, light)[..., 0].astype(np.float64)
 
 
 def means(image: Field, mark: Field) -> tuple[float, float]:
-    """Mean where the landmark is and where it is not."""
+    """Mean on and off the landmark."""
     return float(image[mark > 0.7].mean()), float(image[mark < 0.1].mean())
 
 

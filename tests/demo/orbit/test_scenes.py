@@ -1,4 +1,4 @@
-"""Orbital scenes with masks and boxes: exact, reproducible, and not to be had by brightness."""
+"""Orbital scenes with masks and boxes: exact, and not separable by brightness."""
 
 from collections.abc import Callable
 
@@ -204,7 +204,7 @@ def test_slides_are_rougher_than_the_ground_but_not_told_by_slope_alone(
 
 
 def overlap_by_brightness(drawn: list[Scene]) -> float:
-    """Best intersection over union of one threshold on the standardised grey band of all."""
+    """Best intersection over union of a threshold on the standardised grey band."""
     grey = np.stack([terrain.standardise(s.image[..., -1].astype(np.float64)) for s in drawn])
     truth: NDArray[np.bool_] = np.stack([s.mask for s in drawn if s.mask is not None]) > 0
     found = []

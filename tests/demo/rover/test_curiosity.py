@@ -1,4 +1,4 @@
-"""The rover scenes: each natural class shows what its name says."""
+"""Curiosity's scenes: every natural class shows its namesake."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def rng(seed: int) -> np.random.Generator:
 
 
 def flat(n: int, colour: tuple[float, float, float]) -> Plan:
-    """Even ground of one colour."""
+    """Even ground of a single colour."""
     return Plan(np.zeros((n, n)), np.tile(np.array(colour), (n, n, 1)))
 
 

@@ -1,4 +1,4 @@
-"""The rover's parts: antialiased layers of the right layout, lit by one sun."""
+"""Curiosity's hardware: antialiased layers of the right layout under a common sun."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,7 +38,7 @@ def layers() -> dict[str, list[Layer]]:
 
 @pytest.fixture
 def painted(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Canvas]:
-    """What a class paints before light and dust, upright, centred and seen from straight above."""
+    """Painted layers before light and dust, upright, centred and seen from straight above."""
     view = shapes.view
 
     def upright(rng: np.random.Generator, side: int, size: float, **_: Any) -> Canvas:
@@ -66,13 +66,13 @@ def painted(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Canvas]:
 
 
 def blobs(mask: NDArray[np.bool_], least: int) -> int:
-    """Number of connected regions of at least so many pixels."""
+    """Number of connected regions of a least size in pixels."""
     names, count = ndimage.label(mask)
     return int(sum(np.count_nonzero(names == i) >= least for i in range(1, count + 1)))
 
 
 def runs(row: NDArray[np.bool_]) -> list[int]:
-    """Lengths of the stretches of True in a row."""
+    """Lengths of the runs of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], row, [False]]).astype(int)))
     return list(edges[1::2] - edges[::2])
 

@@ -1,4 +1,4 @@
-"""The multi-label recipe: sets make sense, and every label can be seen in its image."""
+"""Pancam's scenes: label sets are plausible, and every label is visible in its image."""
 
 from collections import Counter
 
@@ -93,7 +93,7 @@ def test_night_is_dark_but_for_its_stars() -> None:
 
 
 def flat_ground(seed: int) -> tuple[NDArray[np.float64], Frame]:
-    """Even, flat ground from above, and how it lies."""
+    """Even, flat ground from above, and its frame."""
     frame = ground.from_above(np.random.default_rng(seed), 96)
     return np.full((96, 96), 0.3), frame
 

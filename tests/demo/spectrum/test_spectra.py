@@ -1,4 +1,4 @@
-"""Demo spectra: exact, reproducible, physical, and neither trivial nor hopeless to learn."""
+"""Demo spectra: exact, reproducible, physical, and of moderate difficulty."""
 
 from collections.abc import Mapping
 
@@ -147,7 +147,7 @@ def test_bleed_rises_late(drawn: Drawn) -> None:
 
 
 def highest(spectrum: Spectrum, mz: int, low: float, high: float) -> float:
-    """log10 of an ion's highest rise between two temperatures, over all there is of helium."""
+    """log10 of an ion's highest rise between two temperatures, relative to helium."""
     ion = spectrum.mz == mz
     inside = ion & (spectrum.axis >= low) & (spectrum.axis <= high)
     rise = spectrum.abundance[inside].max() - np.quantile(spectrum.abundance[ion], 0.05)
@@ -212,7 +212,7 @@ def test_peak() -> None:
 
 
 def binned(task: str, spectrum: Spectrum) -> Floats:
-    """The challenges' benchmark features: highest of each m/z in bins of the axis, in logs."""
+    """Features of the challenges' benchmark: log maximum of each m/z in bins of the axis."""
     mz = np.round(spectrum.mz).astype(int)
     top, low, width, bins = (100, -100, 100, 14) if task == "ega_ms" else (300, 0, 1.0, 25)
     kept = (mz < top) & (mz != 4)
