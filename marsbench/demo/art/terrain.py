@@ -24,21 +24,17 @@ Field = NDArray[np.float64]
 
 
 @lru_cache(maxsize=16)
-def _coordinates(size: int) -> tuple[Field, Field]:
-    south, east = np.mgrid[0:size, 0:size].astype(np.float64)
-    north = -south
-    # Shared between callers, so read-only.
-    east.flags.writeable = north.flags.writeable = False
-    return east, north
-
-
 def coordinates(size: int) -> tuple[Field, Field]:
     """Distance of every pixel east and north of the north-west corner, in pixels.
 
     Returns:
-        Two read-only arrays, (size, size) each; the second is never positive.
+        Two read-only arrays, (size, size) each, shared between callers; the second is never
+        positive.
     """
-    return _coordinates(size)
+    south, east = np.mgrid[0:size, 0:size].astype(np.float64)
+    north = -south
+    east.flags.writeable = north.flags.writeable = False
+    return east, north
 
 
 def offsets(size: int, column: float, row: float) -> tuple[Field, Field]:

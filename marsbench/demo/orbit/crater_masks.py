@@ -111,7 +111,7 @@ def _draw(rng: Generator, side: int) -> tuple[NDArray[np.uint8], NDArray[np.uint
 
 
 def _company(rng: Generator, side: int) -> tuple[list[int], NDArray[np.float64]]:
-    """Kinds of a picture's craters, and radii in pixels, (count,); of secondaries, the field's.
+    """Kinds and radii in pixels of a picture's craters, (count,); for secondaries, of the field.
 
     Small craters are more numerous; a buried one must be wide to leave a trace.
     """
@@ -231,7 +231,7 @@ def _buried(rng: Generator, canvas: Canvas, crater: Ellipse) -> None:
 
 
 def _secondaries(rng: Generator, canvas: Canvas, column: float, row: float, reach: float) -> None:
-    """Draw a chain or a cluster of small, shallow craters, drawn out alike."""
+    """Draw a chain or a cluster of small, shallow craters, elongated in a common direction."""
     side = len(canvas.mask)
     turn = rng.uniform(0.0, np.pi)
     typical = max(rng.uniform(0.018, 0.034) * side, 2.6)

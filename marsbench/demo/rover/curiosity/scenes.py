@@ -193,10 +193,7 @@ def _light_toned_veins(rng: Generator, side: int) -> Picture:
 
 
 def _drill_holes(rng: Generator, side: int) -> Picture:
-    def draw(rng: Generator, n: int) -> Plan:
-        return _drilled(rng, _slab(rng, n))
-
-    return _from_above(rng, side, draw)
+    return _from_above(rng, side, lambda rng, n: _drilled(rng, _slab(rng, n)))
 
 
 def _drilled(rng: Generator, plan: Plan) -> Plan:
@@ -236,10 +233,7 @@ def _drilled(rng: Generator, plan: Plan) -> Plan:
 
 
 def _drt_spot(rng: Generator, side: int) -> Picture:
-    def draw(rng: Generator, n: int) -> Plan:
-        return _brushed(rng, _slab(rng, n))
-
-    return _from_above(rng, side, draw)
+    return _from_above(rng, side, lambda rng, n: _brushed(rng, _slab(rng, n)))
 
 
 def _brushed(rng: Generator, plan: Plan) -> Plan:
