@@ -26,7 +26,7 @@ from marsbench.plan.resolve import resolve
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from marsbench.tasks.kinds import Kind
-from marsbench.training import network, runner
+from marsbench.training import network
 from marsbench.training.loop import fitting
 from marsbench.training.loop.callbacks import ProgressBar
 from tests.fakes import make_spec, read_rows, write_folder, write_rows, write_spec
@@ -310,7 +310,7 @@ def test_a_run_cut_between_training_and_testing_only_tests(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "load_chosen", cut)
+        patch.setattr(network, "load_chosen", cut)
         with pytest.raises(KeyboardInterrupt):
             marsbench.run(**values)
     monkeypatch.setattr(pl.Trainer, "fit", lambda *_, **__: pytest.fail("trained again"))

@@ -108,7 +108,7 @@ def test_processes_share_one_encoding(toy: str, weights: str, tmp_path: Path) ->
         subprocess.Popen([sys.executable, "-c", code, repr(one)], stdout=subprocess.PIPE, text=True)
         for one in values
     ]
-    told = [process.communicate(timeout=120)[0] for process in running]
+    told = [process.communicate(timeout=300)[0] for process in running]
     assert all(process.returncode == 0 for process in running)
     assert sum(text.count("encoded") for text in told) == 3  # train, val, test: once each
     assert len(Store(tmp_path).paths()) == 3
