@@ -1,4 +1,4 @@
-"""The identity of a run: every choice that can move its score, and the id made from it."""
+"""Identity of a run: all choices that affect its score, and the id made from them."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from marsbench.config.schema import (
 )
 
 PIPELINE = 2
-"""Raised whenever equal choices come to give other numbers.
+"""Version of the pipeline, increased when equal choices give other numbers.
 
 2: the augmentation of a sample is read from the bits of its draw's seed.
 """
@@ -42,27 +42,26 @@ def identity(
     protocol: Protocol = Protocol.ONLINE,
     trains: bool = True,
 ) -> dict[str, Any]:
-    """Collect every choice that can move a run's score, beside the five in its name.
+    """Collect the choices that affect a run's score, except the five in its name.
 
-    A field that later versions add must enter as None where it changes nothing, and None is
-    dropped, so that ids of earlier records stay valid.
+    Fields of later versions are None at their defaults, and None is dropped, so that ids of
+    earlier records stay valid.
 
     Args:
         config: The run.
         kind: Kind of the task.
-        data_revision: Which bytes the source serves.
+        data_revision: Revision of the data.
         subset_digest: Digest of the train samples' ids, in order.
         architecture: Library and id of the model.
-        weights: Which weights it starts from, None for random ones.
-        input_size: Side of the model's input in pixels; None where images are not resized.
+        weights: Name of the initial weights; None for random ones.
+        input_size: Side of the model's input in pixels; None if images are not resized.
         augment: Augmentation, resolved.
-        loss: Loss, where it is not the one of the kind.
-        outputs: Number of output nodes, where it is not the number of classes.
-        bands: Which bands, of images of more than three.
-        spectra: How spectra become what the model sees.
-        protocol: How it meets its data, resolved.
-        trains: Whether the model is trained in batches; one that is fitted at once heeds neither
-            optimiser nor schedule.
+        loss: Loss, if it is not the default of the kind.
+        outputs: Number of output nodes, if it is not the number of classes.
+        bands: Bands, of images with more than three.
+        spectra: Versions and raster of the rendering of spectra.
+        protocol: Protocol, resolved.
+        trains: Whether the model is trained in batches, with an optimiser and a schedule.
     """
     is_last = config.trainer.checkpoint is Checkpoint.LAST
     optim, scheduler, trainer = config.optim, config.scheduler, config.trainer
@@ -109,7 +108,7 @@ def identity(
         },
     }
     if optim.name is OptimName.LBFGS:
-        # It heeds nothing else: all samples at once, to the optimum.
+        # All samples at once, to the optimum: no other setting matters.
         choices["optim"] = {"name": optim.name, "weight_decay": optim.weight_decay}
         choices["trainer"], choices["scheduler"] = {"precision": trainer.precision}, None
     if not trains:
@@ -136,14 +135,14 @@ def digest(value: Any) -> str:
 
 
 def slug(name: str) -> str:
-    """Make a name safe in a path: ``smp:unet/tu-x`` becomes ``smp-unet-tu-x``."""
+    """Make a name safe for paths: ``smp:unet/tu-x`` becomes ``smp-unet-tu-x``."""
     return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")
 
 
 def run_id(
     task: str, model: str, mode: str, subset: str, seed: int, choices: Mapping[str, Any]
 ) -> str:
-    """Name a run: ``task/model/mode/subset/seed-HASH``.
+    """Build the id of a run: ``task/model/mode/subset/seed-HASH``.
 
     Args:
         task: Name of the task.
@@ -151,6 +150,6 @@ def run_id(
         mode: Mode.
         subset: Subset, spelt canonically.
         seed: Seed.
-        choices: What `identity` gave.
+        choices: Result of `identity`.
     """
     return f"{slug(task)}/{slug(model)}/{mode}/{subset}/{seed}-{digest(choices)[:10]}"

@@ -1,4 +1,4 @@
-"""What each key of a run means: the docstring under its field."""
+"""Meanings of the keys of a run, read from the docstrings of their fields."""
 
 import ast
 import inspect
@@ -11,7 +11,7 @@ from marsbench.config.schema import RunConfig, config_keys
 
 
 def key_notes() -> dict[str, str]:
-    """Give the meaning of every key, groups dotted."""
+    """Read the meanings of all keys, dotted."""
     tree = ast.parse(inspect.getsource(schema))
     notes: dict[str, str] = {}
     for node in tree.body:

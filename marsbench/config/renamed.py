@@ -1,4 +1,4 @@
-"""Keys of earlier versions, as records and scripts still have them."""
+"""Keys of earlier versions, still found in records and scripts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from marsbench.base.errors import ConfigError
 
 VIEWS = "views"
-"""Key that is now ``protocol=cached augment=d4`` (``views=d4``) or ``draws=N`` (``views=N``)."""
+"""Old key: ``views=d4`` is now ``protocol=cached augment=d4``, and ``views=N`` is ``draws=N``."""
 
 
 def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace the key ``views`` by the keys that took its place.
+    """Replace the old key ``views`` by the new keys.
 
     Args:
         values: Values by key of a run.

@@ -19,7 +19,7 @@ from marsbench.config.renamed import renamed
 
 
 class Mode(StrEnum):
-    """Which weights a run starts from and which it trains."""
+    """Initial weights of a run and the part of them to train."""
 
     SCRATCH = "scratch"
     FROZEN = "frozen"
@@ -27,7 +27,7 @@ class Mode(StrEnum):
 
 
 class SourceName(StrEnum):
-    """Where a task's bytes come from."""
+    """Source of a task's data."""
 
     AUTO = "auto"
     LOCAL = "local"
@@ -37,7 +37,7 @@ class SourceName(StrEnum):
 
 
 class Protocol(StrEnum):
-    """How a run meets its data; reports never mix two protocols."""
+    """Training protocol; reports never mix two protocols."""
 
     AUTO = "auto"
     ONLINE = "online"
@@ -45,7 +45,7 @@ class Protocol(StrEnum):
 
 
 class Augment(StrEnum):
-    """Random changes of train images that keep their label."""
+    """Label-preserving augmentation of train images."""
 
     AUTO = "auto"
     NONE = "none"
@@ -57,7 +57,7 @@ class Augment(StrEnum):
 
 
 class Imbalance(StrEnum):
-    """What is done about classes of unequal frequency (paper, D.1.1)."""
+    """Methods against class imbalance (paper, D.1.1)."""
 
     NONE = "none"
     UNDERSAMPLE = "undersample"
@@ -66,7 +66,7 @@ class Imbalance(StrEnum):
 
 
 class LossName(StrEnum):
-    """Losses: the first three of classification, all but the third of segmentation."""
+    """Losses; `KINDS` lists those of each kind of task."""
 
     AUTO = "auto"
     CROSS_ENTROPY = "cross_entropy"
@@ -79,28 +79,28 @@ class LossName(StrEnum):
 
 
 class Bands(StrEnum):
-    """Which bands of images of more than three a model sees."""
+    """Bands passed to the model, of images with more than three."""
 
     RGB = "rgb"
     ALL = "all"
 
 
 class Checkpoint(StrEnum):
-    """Which of a training's epochs is tested."""
+    """Epoch whose weights are tested."""
 
     BEST = "best"
     LAST = "last"
 
 
 class Negatives(StrEnum):
-    """Whether a model is trained on images that show no object."""
+    """Use of train images without objects."""
 
     INCLUDE = "include"
     EXCLUDE = "exclude"
 
 
 class OptimName(StrEnum):
-    """The optimisers of the paper's grid, and one for heads on cached features."""
+    """Optimisers of the paper's grid, and L-BFGS for heads on cached features."""
 
     ADAM = "adam"
     ADAMW = "adamw"
@@ -109,7 +109,7 @@ class OptimName(StrEnum):
 
 
 class SchedulerName(StrEnum):
-    """The learning-rate schedules of the paper's grid."""
+    """Learning-rate schedules of the paper's grid."""
 
     NONE = "none"
     COSINE = "cosine"
@@ -118,7 +118,7 @@ class SchedulerName(StrEnum):
 
 
 class Precision(StrEnum):
-    """Arithmetic of a run, in Lightning's words."""
+    """Floating-point precision, named as in Lightning."""
 
     FLOAT32 = "32-true"
     FLOAT64 = "64-true"
@@ -130,7 +130,7 @@ PUBLISHED_PARTITIONS = ("0.01", "0.02", "0.05", "0.10", "0.20", "0.25", "0.50")
 PUBLISHED_SHOTS = ("1", "2", "5", "10", "15", "20")
 
 DEFAULT_LR = {Mode.SCRATCH: 1e-3, Mode.FROZEN: 1e-3, Mode.FINETUNE: 1e-4}
-"""Learning rates where none is given; all three are in the paper's grid (Table 3)."""
+"""Default learning rates; all are in the paper's grid (Table 3)."""
 
 
 Positive = Annotated[float, Limit(above=0)]
@@ -145,15 +145,15 @@ class OptimConfig:
     """Optimiser."""
 
     name: OptimName = OptimName.ADAMW
-    """adam, adamw, sgd (with Nesterov momentum); on cached features also lbfgs, to convergence."""
+    """adam, adamw or sgd (Nesterov momentum); with cached features also lbfgs."""
     lr: Positive | None = None
-    """Learning rate; by default 1e-3, or 1e-4 when fine-tuning."""
+    """Learning rate; by default 1e-3, or 1e-4 with mode=finetune."""
     weight_decay: NonNegative = 0.05
     """Weight decay (paper, Table 3)."""
     momentum: NonNegative = 0.9
     """Momentum of sgd."""
     batch_size: Count = 32
-    """Samples per step and device."""
+    """Batch size per device."""
 
 
 @dataclass(frozen=True)
@@ -163,123 +163,123 @@ class SchedulerConfig:
     name: SchedulerName = SchedulerName.NONE
     """none, cosine (to zero over max_epochs), plateau (on validation loss) or step."""
     step_size: Count = 10
-    """Epochs between the drops of `step`."""
+    """Epochs between the drops of step."""
     gamma: Positive = 0.1
-    """Factor of a drop of `step` and `plateau`."""
+    """Factor of each drop of step and plateau."""
     patience: CountOrZero = 3
-    """Epochs without a better validation loss before `plateau` drops."""
+    """Epochs without a lower validation loss before plateau drops."""
 
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """Training loop; the names are Lightning's own, `patience` is its EarlyStopping's."""
+    """Training loop, named as in Lightning's Trainer and EarlyStopping."""
 
     max_epochs: Count = 50
-    """Most epochs to train (paper: 50, 100 or 200)."""
+    """Maximum number of epochs (paper: 50, 100 or 200)."""
     patience: Count | None = 5
-    """Epochs without a better validation loss before training stops; null never stops early."""
+    """Epochs without a lower validation loss before early stopping; null disables it."""
     checkpoint: Checkpoint = Checkpoint.BEST
-    """best, the epoch that validation chooses, or last; in folds, last sets nothing aside."""
+    """Tested epoch: best on validation, or last. With folds, last needs no validation samples."""
     precision: Precision = Precision.FLOAT32
     """32-true, bf16-mixed, 16-mixed or 64-true."""
     accumulate_grad_batches: Count = 1
-    """Batches whose gradients are summed before a step."""
+    """Batches per optimiser step."""
     gradient_clip_val: Positive | None = None
-    """Largest gradient norm; null does not clip."""
+    """Maximum gradient norm; null disables clipping."""
     accelerator: str = "auto"
     """auto, cpu, gpu or another of Lightning's."""
     devices: Count = 1
-    """Devices of each node, a number, since it is in the run's id: a step has so many batches."""
+    """Devices per node; part of the run id, since it multiplies the batch size."""
     num_nodes: Count = 1
-    """Nodes; one process per device has to be started on each, as `srun` does."""
+    """Number of nodes; start one process per device on each, as `srun` does."""
     strategy: str = "auto"
-    """auto (ddp if there are several devices) or another of Lightning's."""
+    """auto (ddp on several devices) or another of Lightning's."""
     deterministic: bool = True
-    """Whether to use deterministic algorithms where there are any; false is faster on GPUs."""
+    """Use deterministic algorithms if available; false is faster on GPUs."""
 
 
 @dataclass(frozen=True)
 class LoggerConfig:
-    """Where training curves go."""
+    """Loggers of training curves."""
 
     csv: bool = True
-    """A CSV file in the run's folder."""
+    """Write a CSV file to the run's folder."""
     tensorboard: bool = False
-    """TensorBoard events in the run's folder (extra `tensorboard`)."""
+    """Write TensorBoard events to the run's folder (extra `tensorboard`)."""
     wandb: bool = False
-    """Weights & Biases (extra `wandb`)."""
+    """Log to Weights & Biases (extra `wandb`)."""
     project: str = "marsbench"
-    """Project in Weights & Biases."""
+    """Weights & Biases project."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that says what one run is and how it is carried out."""
+    """Complete configuration of a run."""
 
     task: str = ""
-    """Task name, or path to a custom task's YAML or folder."""
+    """Task name, or path of a custom task's YAML or folder."""
     model: str = ""
-    """Zoo entry or alias, `timm:NAME` or `torchvision:NAME`."""
+    """Zoo entry or alias, `timm:NAME`, `torchvision:NAME` or `smp:ARCH/ENCODER`."""
     mode: Mode = Mode.FROZEN
     """scratch, frozen or finetune."""
     subset: str = "full"
-    """full, partition_0.01 ... partition_0.50 or few_shot_1 ... few_shot_20: train split only."""
+    """Train samples: full, partition_0.01 ... partition_0.50 or few_shot_1 ... few_shot_20."""
     seed: Annotated[int, Limit(low=0, high=2**32 - 1)] = 0
-    """Seed of weights, order and augmentation."""
+    """Seed of initial weights, sample order and augmentation."""
     source: SourceName = SourceName.AUTO
-    """auto, local, huggingface, zenodo or demo; auto is never demo."""
+    """auto, local, huggingface, zenodo or demo; auto never chooses demo."""
     root: Text | None = None
-    """Folder (the task's own or one that holds it), archive or fsspec URL of a local source."""
+    """Folder, parent folder, archive or fsspec URL of local data."""
     size: Positive = 1.0
-    """Amount of demo data, as a multiple of the recipe's default."""
+    """Amount of demo data relative to the recipe."""
     revision: str | None = None
-    """Commit, tag or branch of hub data; by default what is downloaded, else the newest."""
+    """Commit, tag or branch of hub data; by default the downloaded one, else the newest."""
     protocol: Protocol = Protocol.AUTO
-    """online, or cached: heads are fitted on features encoded once; auto: cached where frozen."""
+    """online, or cached (encode once, fit heads); auto is cached for frozen classification."""
     side: Annotated[int, Limit(low=32)] | None = None
-    """Side in pixels to which images with masks or boxes are resized; by default the model's."""
+    """Input size in pixels, of images with masks or boxes; by default the model's."""
     bands: Bands = Bands.RGB
-    """rgb, as the paper, or all, of images of more than three bands."""
+    """rgb (as in the paper) or all bands of images with more than three."""
     negatives: Negatives = Negatives.INCLUDE
-    """include or exclude train images whose mask is all background, or without boxes."""
+    """include or exclude train images without objects (empty mask or no boxes)."""
     raster: str | None = None
-    """How spectra become images, such as ega_benchmark; by default the model's, else the task's."""
+    """Raster preset of spectra, such as ega_benchmark; by default the model's, else the task's."""
     draws: Count = 1
-    """Random drawings of a spectrum whose predictions are averaged."""
+    """Random drawings per spectrum to average at test time."""
     folds: Annotated[int, Limit(low=2)] | None = None
-    """Parts of the train split that are predicted in turn by models of the others."""
+    """Number of cross-validation folds of the train split; null trains once."""
     strict: bool = True
-    """Whether spectra that are listed but absent or damaged stop a run; else they are left out."""
+    """Fail on missing or damaged spectra; false skips them."""
     hparams: Text | None = None
-    """tuned, or a folder of what `marsbench tune` chose; keys that are given go before it."""
+    """tuned, or a folder written by `marsbench tune`; explicit keys take precedence."""
     weights: Text | None = None
-    """Path of a local checkpoint to start from in place of the zoo entry's weights."""
+    """Path of a local checkpoint, used instead of the zoo entry's weights."""
     augment: Augment = Augment.AUTO
-    """none, [scale_]hflip, [scale_]d4; auto: d4 from orbit, hflip on the ground, spectral."""
+    """none, [scale_]hflip, [scale_]d4 or spectral; auto: d4 from orbit, hflip on the ground."""
     imbalance: Imbalance = Imbalance.NONE
-    """none, undersample, oversample (with augmentation) or loss_weight, for unequal classes."""
+    """Against class imbalance: none, undersample, oversample (with augmentation) or loss_weight."""
     loss: LossName = LossName.AUTO
-    """cross_entropy, binary_cross_entropy; of masks generalized_dice[_simple|_linear], combined."""
+    """[binary_]cross_entropy; for masks also generalized_dice[_simple|_linear] or combined."""
     outputs: Annotated[int, Limit(low=1, high=2)] | None = None
-    """Output nodes of a binary task: 2, or 1 with binary cross entropy (its default)."""
+    """Output nodes of a binary task: 2, or 1 with binary_cross_entropy (its default)."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     store: Text = "runs"
-    """Folder that collects the records."""
+    """Folder of the records."""
     save_model: bool = True
-    """Whether the tested weights are kept beside the record (of a frozen run: the head)."""
+    """Save the tested weights beside the record (only the head of frozen classifiers)."""
     pictures: bool = False
-    """Whether a small grid of test images, truth and prediction is kept (samples.png)."""
+    """Save a small grid of test images, ground truth and predictions (samples.png)."""
     cache: bool = True
-    """Whether decoded images are kept in a memory-mapped cache."""
+    """Keep decoded images in a memory-mapped cache."""
     workers: CountOrZero | None = None
-    """Processes that load data; by default none up to two cores, else up to eight."""
+    """Data loading processes; by default 0 on one or two cores, else up to 8."""
     channels_last: bool = True
-    """Whether images and convolutions are laid out channels last, which is faster."""
+    """Use the faster channels-last memory layout."""
     compile: bool = False
-    """Whether torch.compile translates the model: slow to start, then faster on GPUs."""
+    """Compile the model with torch.compile: a slow start, then faster on GPUs."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
@@ -289,7 +289,7 @@ class RunConfig:
             values: For example ``{"task": "frost_cls", "optim.lr": 1e-3}``, or groups nested.
 
         Raises:
-            ConfigError: If a key is unknown or a value cannot be used; names all of them.
+            ConfigError: If keys or values are invalid; the message lists all problems.
         """
         problems: list[Problem] = []
         config = build(cls, renamed(nest(values)), problems)
@@ -301,43 +301,43 @@ class RunConfig:
         return dataclasses.replace(config, subset=canonical_subset(config.subset))
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the config as plain nested values, as `from_dict` takes them."""
+        """Convert the config to nested plain values, as `from_dict` takes them."""
         return to_plain(self)
 
     @property
     def effective_batch_size(self) -> int:
-        """Samples behind one optimiser step."""
+        """Samples per optimiser step."""
         return self.optim.batch_size * self.trainer.accumulate_grad_batches * self.world_size
 
     @property
     def views(self) -> str | int | None:
-        """Views of a sample that are cached or averaged, as in a run's id: d4, a number or None."""
+        """Cached or averaged views of a sample, part of the run id: d4, a number or None."""
         if self.protocol is Protocol.CACHED and self.augment is Augment.D4:
             return "d4"
         return None if self.draws == 1 else self.draws
 
     @property
     def world_size(self) -> int:
-        """Processes that train together, one per device."""
+        """Number of training processes, one per device."""
         return self.trainer.devices * self.trainer.num_nodes
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate given, else the mode's default."""
+        """Configured learning rate, else the mode's default."""
         return DEFAULT_LR[self.mode] if self.optim.lr is None else self.optim.lr
 
 
 def config_keys() -> dict[str, type]:
-    """Every key of a run, groups dotted (``optim.lr``), with the type of its value."""
+    """All keys of a run, dotted (``optim.lr``), with the types of their values."""
     return keys_of(RunConfig)
 
 
 def check_key(key: str, extra: tuple[str, ...] = ()) -> None:
-    """Raise with close matches if no key of a run is called so.
+    """Raise an error with close matches for an unknown key.
 
     Args:
         key: For example ``"optim.lr"``.
-        extra: Further names that are allowed, such as the groups a YAML is chosen for.
+        extra: Further valid names, such as groups with named choices.
     """
     known = (*config_keys(), *extra)
     if key not in known:
@@ -345,7 +345,7 @@ def check_key(key: str, extra: tuple[str, ...] = ()) -> None:
 
 
 def _problems(config: RunConfig) -> list[str]:
-    """Find values of the right type that still make no sense."""
+    """Check the keys of a single run that no type or limit covers."""
     problems = []
     if not config.task:
         problems.append("No task is given: add task=NAME (`marsbench list tasks` shows them).")
@@ -360,7 +360,7 @@ def _problems(config: RunConfig) -> list[str]:
 
 @dataclass(frozen=True)
 class Subset:
-    """Part of a train split; all of it if neither field is set.
+    """Subset of a train split; the full split if both fields are None.
 
     Attributes:
         fraction: Share of the train split kept, for a partition.
@@ -380,7 +380,7 @@ def parse_subset(name: str) -> Subset:
     """Read a subset's name.
 
     Raises:
-        ConfigError: If it is none of full, partition_P with 0 < P < 1 in whole hundredths, or
+        ConfigError: If it is not full, partition_P with 0 < P < 1 in whole hundredths, or
             few_shot_K with K >= 1.
     """
     if name == "full":
@@ -400,5 +400,5 @@ def parse_subset(name: str) -> Subset:
 
 
 def canonical_subset(name: str) -> str:
-    """Spell a subset the one way it has in files: ``partition_0.1`` is ``partition_0.10``."""
+    """Canonical name of a subset: ``partition_0.1`` is ``partition_0.10``."""
     return str(parse_subset(name))
