@@ -1,4 +1,4 @@
-"""What a run ran on: versions, commit, cores, memory."""
+"""Environment of a run: versions, commit, cores, memory."""
 
 import contextlib
 import importlib.metadata
@@ -21,27 +21,27 @@ PACKAGES = (
     "pillow",
     "pandas",
 )
-"""Packages whose versions can move a number."""
+"""Packages whose versions may affect results."""
 
 CORES = "MARSBENCH_CORES"
-"""Environment variable that says how many cores a process may use, beside others."""
+"""Environment variable with the number of cores of a process."""
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that matter, and the operating system."""
+    """Versions of Python, `PACKAGES` and the operating system."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
     return found | {name: version for name in PACKAGES if (version := installed(name))}
 
 
 def installed(package: str) -> str | None:
-    """Version of a package; None if it is not installed."""
+    """Version of a package, or None if not installed."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
     return None
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit of the checkout this package runs from; None if it is installed elsewhere."""
+    """Commit of the checkout of this package, or None outside a checkout."""
     top = Path(__file__).resolve().parent.parent.parent
     if not (top / ".git").exists():
         return None
@@ -59,7 +59,7 @@ def _git(top: Path, *arguments: str) -> str:
 
 
 def helps_another() -> bool:
-    """Whether Lightning started this process to help another that runs the same program."""
+    """Whether Lightning started this process as a further worker of a distributed training."""
     return int(os.environ.get("LOCAL_RANK", "0")) > 0
 
 
@@ -70,9 +70,9 @@ def peak_host_memory() -> int:
 
 
 def usable_cores() -> int:
-    """Whole cores this process may use: those it is bound to, within its groups' quota.
+    """Number of cores of this process: its affinity, limited by the quota of its control groups.
 
-    A sweep gives each of its workers a share of them, in ``MARSBENCH_CORES``.
+    Sweeps divide them among their workers by ``MARSBENCH_CORES``.
     """
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limits = [bound or 1]
@@ -81,13 +81,13 @@ def usable_cores() -> int:
     for folder in _groups():
         with contextlib.suppress(OSError, ValueError):
             quota, period = (folder / "cpu.max").read_text().split()
-            # Without a quota the file says "max", which is no number.
+            # Without a quota the file says "max", which int() refuses.
             limits.append(int(quota) // int(period))
     return max(1, min(limits))
 
 
 def usable_threads() -> int:
-    """Threads a library should start: the cores there are, or fewer if OMP_NUM_THREADS says so."""
+    """Number of threads for libraries: `usable_cores`, limited by OMP_NUM_THREADS."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return (
         min(usable_cores(), int(wanted)) if wanted.isdecimal() and int(wanted) else usable_cores()
@@ -95,7 +95,7 @@ def usable_threads() -> int:
 
 
 def usable_memory() -> int:
-    """Bytes of memory, within the limit of this process's groups."""
+    """Memory in bytes, within the limit of the control groups."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for folder in _groups():
         with contextlib.suppress(OSError, ValueError):
@@ -104,7 +104,7 @@ def usable_memory() -> int:
 
 
 def _groups() -> list[Path]:
-    """Control groups of this process, from the innermost out; schedulers nest them."""
+    """Control groups of this process, innermost first; schedulers nest them."""
     top = Path("/sys/fs/cgroup")
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():

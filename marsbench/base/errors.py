@@ -1,22 +1,22 @@
-"""Errors a user can mend, and the close matches they are told.
+"""Errors with remedies, and close matches for unknown names.
 
-Everything raised on bad input derives from `MarsbenchError`. The command line prints it
-without a traceback and exits with code 2; from Python it is an ordinary exception.
+All errors on bad input derive from `MarsbenchError`. The command line prints the message without
+a traceback and exits with code 2; in Python they are ordinary exceptions.
 """
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 SHOWN = 5
-"""How many of a list of problems one message names."""
+"""Number of items listed in a message."""
 
 
 class MarsbenchError(Exception):
-    """A problem whose message says what is wrong and what to do about it.
+    """A problem and its remedy.
 
     Args:
-        problem: What is wrong, naming the file or the value.
-        remedy: What the user can do. May hold several lines.
+        problem: The problem, with the file or value.
+        remedy: Advice to the user, of one line or more.
     """
 
     def __init__(self, problem: str, remedy: str = "") -> None:
@@ -29,53 +29,53 @@ class MarsbenchError(Exception):
 
 
 class ConfigError(MarsbenchError):
-    """A key or value of a configuration that cannot be used."""
+    """Invalid key or value of a configuration."""
 
 
 class UnknownNameError(ConfigError):
-    """A name that no table holds."""
+    """Unknown name of a table entry."""
 
 
 class DataError(MarsbenchError):
-    """Data that are missing, damaged or contradict their task."""
+    """Data are missing, damaged or contradict their task."""
 
 
 class DataNotFoundError(DataError):
-    """Data that are in none of the places searched."""
+    """Data not found at any of the searched places."""
 
 
 class WeightsError(MarsbenchError):
-    """Pre-trained weights or a checkpoint that cannot be had or do not fit."""
+    """Weights or a checkpoint are unavailable or do not fit the model."""
 
 
 class NotAvailableError(MarsbenchError):
-    """Something the tables list but this version cannot run."""
+    """Combination or package not supported or not installed."""
 
 
 class TrainingError(MarsbenchError):
-    """A training that cannot go on, such as one whose loss is not a number."""
+    """Training cannot continue, for example after a NaN loss."""
 
 
 class StoreError(MarsbenchError):
-    """A record or store that cannot be read or written."""
+    """Unreadable or unwritable record or store."""
 
 
 class NothingYetError(StoreError):
-    """A store in which no run of a plan has finished yet."""
+    """Store without a finished run of the plan."""
 
 
 class BusyError(StoreError):
-    """A run that another process is at."""
+    """Run in progress in another process."""
 
 
 def unknown_name(what: str, name: str, choices: Iterable[str], hint: str = "") -> UnknownNameError:
-    """Build the error for a name that is not among the choices.
+    """Build the error for an unknown name, with close matches.
 
     Args:
-        what: What the name stands for, such as ``"task"``.
-        name: The name that was given.
-        choices: The names that exist.
-        hint: What else the user can do, such as the command that lists the names.
+        what: Sort of name, such as ``"task"``.
+        name: The given name.
+        choices: Valid names.
+        hint: Further advice, such as the command that lists the names.
     """
     known = sorted(set(choices))
     by_lower = {choice.lower(): choice for choice in known}
@@ -90,7 +90,7 @@ def unknown_name(what: str, name: str, choices: Iterable[str], hint: str = "") -
 
 
 def some(items: Iterable[str], separator: str = ", ", count: int = SHOWN) -> str:
-    """Join the first `count` items of a list, and say how many more there are."""
+    """Join the first `count` items of a list and the number of further ones."""
     texts = list(items)
     more = f"{separator}and {len(texts) - count} more" if len(texts) > count else ""
     return separator.join(texts[:count]) + more

@@ -1,4 +1,4 @@
-"""Files: digests, writes by rename, and content built once by one of several processes."""
+"""Files: digests, atomic writes, and caches built under a lock."""
 
 import contextlib
 import glob
@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a checkpoint, which names it in a run's id.
+    """SHA-256 of a checkpoint, part of a run's id.
 
     Raises:
         WeightsError: If the file cannot be read.

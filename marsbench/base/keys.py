@@ -7,7 +7,7 @@ from marsbench.base.errors import ConfigError, unknown_name
 
 
 def split(key: str) -> tuple[str, str]:
-    """Split a key into its group and the rest, which is empty for a key without a group."""
+    """Split a key into group and leaf; the leaf is empty for a key without a group."""
     group, _, leaf = key.partition(".")
     return group, leaf
 
@@ -49,12 +49,12 @@ def get(values: object, key: str) -> Any:
 
 
 def unknown_key(key: str, known: Iterable[str], hint: str = "") -> ConfigError:
-    """Build the error for an unknown key, with the keys of other groups that end alike.
+    """Build the error for an unknown key, with close matches and equal leaves of other groups.
 
     Args:
-        key: The key that was given.
-        known: The dotted keys that exist.
-        hint: Further help.
+        key: The given key.
+        known: Valid dotted keys.
+        hint: Further advice.
     """
     known = tuple(known)
     if alike := [name for name in known if name.rpartition(".")[2] == key]:

@@ -1,4 +1,4 @@
-"""Objects named as ``"module:name"``, so that a table can list them without importing them."""
+"""Lazy imports for tables: objects named as ``"module:name"``."""
 
 from importlib import import_module
 from typing import Any

@@ -1,11 +1,11 @@
-"""Folders the package uses."""
+"""Folders of the package."""
 
 import os
 from pathlib import Path
 
 
 def home() -> Path:
-    """Folder of downloads and caches: ``MARSBENCH_HOME``, else under the user's cache folder."""
+    """Folder of downloads and caches: ``MARSBENCH_HOME``, else in the user's cache folder."""
     if given := os.environ.get("MARSBENCH_HOME"):
         return Path(given).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -13,7 +13,7 @@ def home() -> Path:
 
 
 def configs() -> Path:
-    """Folder of the shipped YAML files: in the wheel, or at the top of a checkout."""
+    """Folder of the shipped YAML files, in the wheel or at the top of a checkout."""
     package = Path(__file__).parent.parent
     shipped = package / "configs"
     return shipped if shipped.is_dir() else package.parent / "configs"

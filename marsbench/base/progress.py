@@ -12,12 +12,12 @@ T = TypeVar("T")
 
 
 def tell(text: str) -> None:
-    """Print a line to standard error, where it cannot mix with results."""
+    """Print a line to standard error; standard output is for results."""
     sys.stderr.write(f"{text}\n")
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
-    """Yield the items while a bar on standard error shows how far they are and how long yet."""
+    """Yield items with a progress bar on standard error."""
     if not sys.stderr.isatty():
         yield from items
         return
@@ -29,14 +29,14 @@ def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
 
 @contextlib.contextmanager
 def steps(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show on standard error how many of so many things are done.
+    """Show a progress bar of steps on standard error.
 
     Args:
-        description: What is going on.
-        total: How many there are.
+        description: Text before the bar.
+        total: Number of steps.
 
     Yields:
-        A function to call with each number of things that are done now.
+        A function to call with the number of steps done since the last call.
     """
     if not sys.stderr.isatty():
         yield lambda _: None
@@ -50,14 +50,14 @@ def steps(description: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextlib.contextmanager
 def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show on standard error how many of so many bytes are there, how fast and how long yet.
+    """Show a progress bar of bytes on standard error.
 
     Args:
-        description: What is going on.
-        total: Bytes in all; 0 if that is not known.
+        description: Text before the bar.
+        total: Total bytes; 0 if unknown.
 
     Yields:
-        A function to call with each number of bytes that came; negative if some were lost.
+        A function to call with the bytes received since the last call; negative after a loss.
     """
     if not sys.stderr.isatty():
         yield lambda _: None

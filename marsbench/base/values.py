@@ -1,8 +1,8 @@
 """Plain values of YAML, JSON or a command line, checked and turned into typed dataclasses.
 
-The types of the fields are the only declaration: text, numbers, booleans, `StrEnum`s, further
-dataclasses, tuples, lists and mappings of these, optional or not. Limits stand beside a type, as
-in ``Annotated[int, Limit(low=1)]``. All problems are collected, not only the first.
+Fields may be text, numbers, booleans, `StrEnum`s, dataclasses, and tuples, lists and mappings of
+these, optional or not. Limits are declared with the type: ``Annotated[int, Limit(low=1)]``. All
+problems are collected, not only the first.
 """
 
 import functools
@@ -24,8 +24,8 @@ class Problem(NamedTuple):
     """An invalid value.
 
     Attributes:
-        path: Its key, dotted: ``optim.lr``, or ``classes.2.name`` for the second of a list.
-        message: One sentence or two that name the key.
+        path: Dotted key, such as ``optim.lr``, or ``classes.2.name`` for the second item of a list.
+        message: The problem in a sentence or two, with the key.
     """
 
     path: str
@@ -34,12 +34,12 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Limit:
-    """Limits of a number; None is no limit.
+    """Limits of a number, None for no limit.
 
     Attributes:
         low: Smallest value.
         high: Largest value.
-        above: Largest value that is too small.
+        above: Exclusive lower bound.
     """
 
     low: float | None = None
@@ -64,11 +64,11 @@ class Limit:
 
 
 class NotBlank:
-    """Marks text that holds more than blanks: ``Annotated[str, NotBlank]``."""
+    """Marker for non-blank text: ``Annotated[str, NotBlank]``."""
 
 
 def to_plain(values: Any) -> dict[str, Any]:
-    """Convert a dataclass and those nested in it to dictionaries of plain values."""
+    """Convert a nested dataclass to dictionaries of plain values."""
     plain: dict[str, Any] = {}
     for item in fields(values):
         value = getattr(values, item.name)
@@ -79,10 +79,7 @@ def to_plain(values: Any) -> dict[str, Any]:
 
 
 def keys_of(cls: type, prefix: str = "") -> dict[str, type]:
-    """List the dotted keys of a dataclass with the types of their values.
-
-    An optional type is given without its None, a limited one without its limits.
-    """
+    """Dotted keys of a dataclass and the types of their values, without None and limits."""
     keys: dict[str, type] = {}
     for name, hint in typing.get_type_hints(cls).items():
         if is_dataclass(hint):
@@ -101,18 +98,18 @@ def build(
     strict: bool = False,
     prefix: str = "",
 ) -> T | None:
-    """Build a dataclass and those nested in it.
+    """Build a nested dataclass from plain values.
 
     Args:
         cls: The dataclass.
         values: Values by field.
-        problems: Receives the problems.
-        strict: Whether a value has to have the type that is declared, as in JSON. By default
-            numbers, booleans and null may be text, as on a command line.
-        prefix: Dotted key of the whole, with a dot at the end, for messages.
+        problems: List to append problems to.
+        strict: Whether values must have the declared types, as in JSON. By default numbers,
+            booleans and null may be text, as on a command line.
+        prefix: Prefix of the keys in messages, such as ``"optim."``.
 
     Returns:
-        The dataclass, or None if there was any problem.
+        The dataclass, or None after a problem.
     """
     before = len(problems)
     checked = check(cls, values, problems, strict=strict, prefix=prefix)
@@ -128,18 +125,18 @@ def check(
     prefix: str = "",
     omit: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Convert values by field; as `build`, for callers that go on after a problem.
+    """Convert plain values by field, like `build`, and return the valid ones.
 
     Args:
         cls: The dataclass.
         values: Values by field.
-        problems: Receives the problems.
+        problems: List to append problems to.
         strict: As in `build`.
         prefix: As in `build`.
-        omit: Fields that may not be given.
+        omit: Fields to refuse as unknown keys.
 
     Returns:
-        The valid values by field, and no entry for a field that is absent or invalid.
+        Converted values by field, without missing and invalid fields.
     """
     hints = {name: hint for name, hint in _hints(cls).items() if name not in omit}
     valid: dict[str, Any] = {}
@@ -161,7 +158,7 @@ def check(
 
 
 Converter = Callable[[Any, str, list[Problem]], Any]
-"""Takes a value, its path and the list of problems; the result counts if no problem was added."""
+"""Function of a value, its path and the problems; its result is valid if it adds no problem."""
 
 
 @functools.cache
@@ -176,7 +173,7 @@ def _is_union(hint: Any) -> bool:
 
 @functools.cache
 def converter(hint: Any, strict: bool = False) -> Converter:
-    """Build the converter of a type; thousands of records are read with one."""
+    """Build the converter of a type, cached since stores hold thousands of records."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return lambda value, path, problems: value
@@ -204,7 +201,7 @@ def _wrong(path: str, value: Any, wanted: str) -> Problem:
 
 
 def shown(value: Any) -> str:
-    """Show a value in a message, in a few words."""
+    """Short form of a value for messages."""
     if value is None:
         return "empty"
     if isinstance(value, Mapping):
@@ -216,7 +213,7 @@ def shown(value: Any) -> str:
 
 
 def _leaf(parse: Callable[[Any], Any], wanted: str, limit: Any = None) -> Converter:
-    """Build the converter of a type without parts, from a parser that raises on wrong values."""
+    """Build the converter of a scalar type from its parser and limit."""
     if isinstance(limit, Limit):
         wanted += str(limit)
 
@@ -236,7 +233,7 @@ def _leaf(parse: Callable[[Any], Any], wanted: str, limit: Any = None) -> Conver
 
 
 def _leaf_of(hint: Any, strict: bool) -> tuple[Callable[[Any], Any], str]:
-    """Look up the parser of a type, and its name for messages."""
+    """Parser of a scalar type, and its name for messages."""
     parse, wanted = {
         bool: (_bool, "true or false"),
         str: (_text, "text"),
@@ -314,7 +311,7 @@ def _group(cls: type, strict: bool) -> Converter:
 
 
 def _sequence(origin: Any, args: tuple[Any, ...], strict: bool) -> Converter:
-    """Build the converter of a list, or of a tuple of any or of a fixed length."""
+    """Build the converter of a list or tuple, of any or fixed length."""
     each = converter(args[0], strict)
     plain = frozenset(args) if args[0] in (str, int, bool) else frozenset[type]()
     length = len(args) if origin is tuple and args[-1] is not Ellipsis else None
@@ -332,7 +329,7 @@ def _sequence(origin: Any, args: tuple[Any, ...], strict: bool) -> Converter:
 
 
 def _mapping(of: Any, strict: bool) -> Converter:
-    """Build the converter of a mapping of text to values of one type."""
+    """Build the converter of a mapping with values of equal type."""
     if of is Any:
         return _leaf(*_leaf_of(dict, strict=True))
     each = converter(of, strict)
@@ -351,7 +348,7 @@ def _mapping(of: Any, strict: bool) -> Converter:
 
 
 def _typed_dict(cls: Any, strict: bool) -> Converter:
-    """Build the converter of a mapping whose known keys have types; others may hold anything."""
+    """Build the converter of a `TypedDict`; further keys may hold any value."""
     known = {
         name: converter(hint, strict)
         for name, hint in typing.get_type_hints(cls, include_extras=True).items()

@@ -1,7 +1,7 @@
-"""Every task as one entry: the 20 of Mars-Bench and the two mass-spectrometry challenges.
+"""Catalogue of tasks: the 20 of Mars-Bench and two mass-spectrometry challenges.
 
-A fact about a task is stated in its entry under `marsbench.tasks.tables` and nowhere else.
-Importing this module loads neither torch nor numpy, so that listing tasks is immediate.
+Facts about tasks are stated only in `marsbench.tasks.tables`. Importing this module loads neither
+torch nor numpy, so that listing tasks is immediate.
 """
 
 import os
@@ -25,7 +25,7 @@ COLLECTIONS: dict[str, dict[str, str]] = {
         "licence": "CC-BY-4.0",
     },
 }
-"""Fields that follow from a task's name, by collection; an entry's own values win."""
+"""Default fields by collection, filled with the task's name; values of an entry win."""
 
 
 def _published(spec: TaskSpec) -> TaskSpec:
@@ -59,19 +59,19 @@ TASKS: dict[str, TaskSpec] = by_name(
         *spectra.TASKS,
     )
 )
-"""Every task of the catalogue by name: classification, segmentation, detection, spectra."""
+"""Tasks of the catalogue by name: classification, segmentation, detection, spectra."""
 
 
 def get_task(name: str) -> TaskSpec:
-    """Look up a task of the catalogue, or read a custom one.
+    """Look up a task of the catalogue, or read a custom task.
 
     Args:
         name: A name in `TASKS`, with or without the published prefix ``mb-``; or the path of a
             custom task's YAML file, or of a data folder that holds a ``task.yaml``.
 
     Raises:
-        UnknownNameError: If no task has this name; the message suggests close ones.
-        ConfigError: If the file of a custom task is missing or wrong.
+        UnknownNameError: If no task has this name; the message suggests close matches.
+        ConfigError: If the file of a custom task is missing or invalid.
     """
     spec = TASKS.get(name.removeprefix(PREFIX))
     if spec is not None:

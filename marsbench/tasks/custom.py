@@ -66,7 +66,7 @@ def load_task(path: Path, taken: Container[str] = ()) -> TaskSpec:
 
 
 def _spec(valid: Mapping[str, Any], file: Path) -> TaskSpec:
-    """Build the spec from valid fields, with the defaults that follow from others."""
+    """Build the spec from valid fields and the defaults derived from them."""
     kind, name = valid["kind"], valid["name"]
     decode = valid.get("decode") or DECODERS[kind][0]
     defaults = {
@@ -85,7 +85,7 @@ def _where(problem: Problem, lines: Mapping[str, int]) -> str:
 
 
 def _read(file: Path) -> tuple[dict[Any, Any], dict[str, int], list[Problem]]:
-    """Parse a file into its fields, the line each begins on, and fields given twice."""
+    """Parse a file into its fields, their line numbers, and problems of repeated fields."""
     if not file.is_file():
         raise ConfigError(
             f"{file}: no such file.",
@@ -116,7 +116,7 @@ def _read(file: Path) -> tuple[dict[Any, Any], dict[str, int], list[Problem]]:
         if key.value in lines:
             problems.append(Problem(key.value, f"'{key.value}' is given twice. Keep one."))
         lines.setdefault(key.value, key.start_mark.line + 1)
-        # A parser keeps the last of two equal keys; for classes that would lose one silently.
+        # YAML keeps the last of two equal keys, which would silently drop a class.
         if key.value == "classes" and isinstance(value, yaml.MappingNode):
             names = [node.value for node, _ in value.value]
             problems += [
@@ -128,7 +128,7 @@ def _read(file: Path) -> tuple[dict[Any, Any], dict[str, int], list[Problem]]:
 
 
 def _prepared(raw: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Bring the short spellings of a file to the form of its fields; drop empty fields."""
+    """Expand the short spellings of a file, and drop empty fields."""
     values = {key: _stripped(value) for key, value in raw.items()}
     values = {key: value for key, value in values.items() if value not in (None, "")}
     if isinstance(values.get("notes"), str):
@@ -173,7 +173,7 @@ def _check_splits(sizes: Any, problems: list[Problem]) -> None:
 
 
 def _check_kind(kind: Kind, valid: Mapping[str, Any], problems: list[Problem]) -> None:
-    """Compare the fields whose values depend on the kind."""
+    """Check the fields whose valid values depend on the kind."""
     decoders = DECODERS[kind]
     decode = valid.get("decode", decoders[0])
     if decode not in decoders:
@@ -197,9 +197,9 @@ def _check_kind(kind: Kind, valid: Mapping[str, Any], problems: list[Problem]) -
 
 
 def _check_classes(classes: Sequence[ClassInfo], problems: list[Problem]) -> None:
-    """Compare the spellings of the classes."""
-    # Names are matched with the data's own without regard to case and punctuation, so two that
-    # differ only in those would be one class.
+    """Check that all spellings of the classes differ."""
+    # Names in the data are matched regardless of case and punctuation, so spellings must differ in
+    # more.
     owner: dict[str, ClassInfo] = {}
     for number, info in enumerate(classes, start=1):
         if not normalise(info.name):

@@ -1,4 +1,4 @@
-"""The kinds of task and the metrics they are judged by: plain data."""
+"""Kinds of task and their metrics."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Kind(StrEnum):
-    """What a task asks for."""
+    """Kind of a task's target."""
 
     BINARY = "binary"
     MULTICLASS = "multiclass"
@@ -16,12 +16,12 @@ class Kind(StrEnum):
 
     @property
     def is_classification(self) -> bool:
-        """Whether one image gets labels, rather than pixels or boxes."""
+        """Whether images have labels, not masks or boxes."""
         return self in LABELS
 
 
 class Technique(StrEnum):
-    """How a mass spectrometer measured a sample: evolved gas analysis, or gas chromatography."""
+    """Technique of a mass spectrometer: evolved gas analysis or gas chromatography."""
 
     EGA = "ega"
     GC = "gc"
@@ -34,16 +34,16 @@ BOXES = (Kind.DETECTION,)
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """Meaning of a metric's numbers.
+    """Properties of a metric.
 
     Attributes:
-        title: Name for tables and figures.
-        kinds: Kinds of task that have it, and may name it as headline.
-        higher_is_better: Its direction.
+        title: Name in tables and figures.
+        kinds: Kinds of task with this metric.
+        higher_is_better: Direction of the metric.
         low: Smallest possible value.
         high: Largest possible value; infinite for a loss.
-        function: ``module:name`` of the function that computes it from the arguments of
-            `marsbench.metrics.scoring.Scorer.score`; empty for metrics that are computed together.
+        function: ``module:name`` of its function, with the arguments of
+            `marsbench.metrics.scoring.Scorer.score`; empty for metrics computed together.
     """
 
     title: str
@@ -83,22 +83,22 @@ METRICS: dict[str, MetricInfo] = {
     "log_loss": MetricInfo("log loss", (Kind.MULTILABEL,), **_LOSS),
     "loss": MetricInfo("loss", **_LOSS),
 }
-"""Every metric of a record by its name there; per class ``f1/CLASS`` and ``recall/CLASS``."""
+"""Metrics by their names in records; values per class are named ``f1/CLASS``, ``recall/CLASS``."""
 
 
 def metrics_of(kind: Kind) -> tuple[str, ...]:
-    """Names of the metrics that tasks of a kind may be judged by."""
+    """Names of the metrics of a kind of task."""
     return tuple(name for name, info in METRICS.items() if kind in info.kinds)
 
 
 @dataclass(frozen=True)
 class KindInfo:
-    """Training and judging of tasks of one kind.
+    """Losses and headline metric of a kind of task.
 
     Attributes:
-        headline: Metric that a task of this kind is judged by, unless the task names another.
-        losses: Losses that serve the kind; the first is the default.
-        num_classes: Smallest and largest number of classes; None is no limit.
+        headline: Default headline metric.
+        losses: Valid losses; the first is the default.
+        num_classes: Smallest and largest number of classes, None for no limit.
     """
 
     headline: str

@@ -1,4 +1,4 @@
-"""What a task is: plain data, importable without torch."""
+"""Specification of a task, importable without torch."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ SPLITS = ("train", "val", "test")
 
 
 class Decode(StrEnum):
-    """How the raw files of one sample become arrays; the functions are in `data.decode`."""
+    """Decoding of a sample's raw files; the functions are in `data.decode`."""
 
     IMAGE_LABEL = "image_label"
     PAIR_LABEL = "pair_label"
@@ -32,11 +32,11 @@ DECODERS: dict[Kind, tuple[Decode, ...]] = {
     Kind.SEGMENTATION: (Decode.IMAGE_MASK,),
     Kind.DETECTION: (Decode.IMAGE_BOXES,),
 }
-"""Decoders that fit a kind; the first is the default."""
+"""Valid decoders of each kind; the first is the default."""
 
 
 class Platform(StrEnum):
-    """Where the instrument was; orbital images have no up, rover images do."""
+    """Place of the instrument; only rover images have an upright orientation."""
 
     ORBITER = "orbiter"
     ROVER = "rover"
@@ -45,12 +45,12 @@ class Platform(StrEnum):
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """One class of a task.
+    """Class of a task.
 
     Attributes:
         name: The class's name as published.
-        description: What a geologist looks for, in a sentence.
-        aliases: Other spellings under which published mappings may name it, acronyms included.
+        description: Visible features of the class, in a sentence.
+        aliases: Other spellings and acronyms in published mappings.
     """
 
     name: str
@@ -64,36 +64,36 @@ Band = Annotated[int, Limit(low=0)]
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:
-    """One task: a data set with its target and headline metric.
+    """Data set with its target and headline metric.
 
-    The set of class names is a fact of the spec; which id each has is a fact of the data
-    (its ``mapping.json`` or features), checked against this set when the data are opened.
+    The spec fixes the set of class names. The data (``mapping.json`` or hub features) assign the
+    ids, and are checked against this set when opened.
 
     Attributes:
-        name: The one name, in commands, files and plots.
-        collection: Data sets published together, such as mars_bench; custom for a user's own.
-        title: One line for people.
-        kind: What is asked for.
-        decode: How raw files become arrays.
-        classes: The classes, in the order of the source's documentation.
+        name: Name in commands, files and plots.
+        collection: Collection of data sets, such as mars_bench; custom for tasks of users.
+        title: Title in one line.
+        kind: Kind of target.
+        decode: Decoding of raw files.
+        classes: Classes in the order of the source's documentation.
         sizes: Samples per split as published; empty if unknown (custom tasks).
-        channels: Bands of an image.
-        rgb_bands: Which bands are red, green and blue, of an image of more than three.
-        technique: How spectra were measured: ega or gc; None where samples are images.
-        image_size: (height, width) in pixels where every image has the same, else None.
-        platform: Where the instrument was.
+        channels: Number of bands of an image.
+        rgb_bands: Indices of the red, green and blue bands of images with more than three.
+        technique: Technique of spectra, ega or gc; None for images.
+        image_size: (height, width) in pixels if equal for all images, else None.
+        platform: Place of the instrument.
         mission: Spacecraft, or campaign of a laboratory.
         sensor: Instruments.
         folder: Name of the task's folder in the published layout.
         hub_id: Repository on the Hugging Face hub, or None.
         zenodo_title: Title of the Zenodo record, or None.
-        headline: Metric the task is judged by; None takes the kind's.
-        min_partition: Smallest partition published: where the paper's suites begin.
-        few_shot: Whether few-shot subsets are published: whether the paper's suites have them.
+        headline: Headline metric; None for the default of the kind.
+        min_partition: Smallest published partition.
+        few_shot: Whether few-shot subsets are published.
         citation: Paper to cite for the data.
         licence: Licence of the data.
-        notes: Oddities a user should know.
-        path: File a custom task was read from; None for the catalogue's own.
+        notes: Peculiarities of the data.
+        path: File of a custom task; None for tasks of the catalogue.
     """
 
     name: str
@@ -123,12 +123,12 @@ class TaskSpec:
 
     @property
     def headline_metric(self) -> str:
-        """Name of the metric the task is judged by."""
+        """Name of the headline metric."""
         return self.headline or KINDS[self.kind].headline
 
     @property
     def word(self) -> str:
-        """What names the task on a command line."""
+        """Name of the task on a command line: its name, or the path of a custom task."""
         return self.name if self.path is None else str(self.path)
 
     @property
@@ -138,13 +138,13 @@ class TaskSpec:
 
 
 TASK_FILE = "task.yaml"
-"""Name of the file that makes a data folder a custom task."""
+"""File name of a custom task inside its data folder."""
 
 
 BACKGROUND = "background"
-"""What every task calls the pixels of no object: class 0 of masks, and of no box."""
+"""Name of the background class: class 0 of masks, absent from boxes."""
 
 
 def normalise(name: str) -> str:
-    """Fold case and punctuation: ``Non Frost`` and ``non_frost`` are one name."""
+    """Fold case and punctuation: ``Non Frost`` and ``non_frost`` are equal."""
     return re.sub(r"[\W_]+", " ", name).strip().casefold()
