@@ -1,4 +1,4 @@
-"""Choices of a run that follow from others, and rules for keys that exclude each other."""
+"""Derived choices of a run, and rules for keys that exclude each other."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,12 +39,12 @@ HALVED = 32
 
 @dataclass(frozen=True)
 class Case:
-    """A run as the rules see it.
+    """Configuration, task and model of a run, with derived choices.
 
     Attributes:
-        config: Its keys.
-        task: Its task.
-        model: Its model.
+        config: Configuration.
+        task: Task.
+        model: Model.
     """
 
     config: RunConfig
@@ -68,7 +68,7 @@ class Case:
 
     @cached_property
     def protocol(self) -> Protocol:
-        """Protocol, resolved."""
+        """Resolved protocol."""
         return protocol_of(self.config, self.task)
 
     @property
@@ -78,27 +78,27 @@ class Case:
 
     @property
     def needs_images(self) -> str:
-        """First reason against cached features; empty if they can serve."""
+        """First reason against cached features, or an empty text."""
         return next(needs_images(self.config, self.task), "")
 
     @cached_property
     def augment(self) -> Augment:
-        """Augmentation, resolved."""
+        """Resolved augmentation."""
         return augment_of(self.config, self.task, self.model, self.protocol)
 
     @cached_property
     def rendering(self) -> Rendering | None:
-        """Rendering of spectra; None where nothing is drawn."""
+        """Rendering of spectra, or None without one."""
         return rendering_of(self.config, self.task, self.model, self.augment)
 
     @cached_property
     def loss(self) -> LossName:
-        """Loss, resolved."""
+        """Resolved loss."""
         return loss_of(self.config, self.task)
 
     @property
     def raster(self) -> str:
-        """Raster whose images are too small for the model, in words; empty if they are not."""
+        """Raster and size of images too small for the model, or an empty text."""
         if self.config.side or not self.is_spectra or self.model.fixed_size:
             return ""
         if self.rendering is None or self.model.spectra_only:
@@ -115,19 +115,19 @@ class Case:
 
     @property
     def losses(self) -> str:
-        """Losses of the task's kind, in words."""
+        """Valid losses, separated by commas."""
         return ", ".join(KINDS[self.task.kind].losses)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A combination of keys that is refused.
+    """Invalid combination of keys.
 
     Attributes:
         when: Whether a run has the combination.
-        problem: Message; ``{config.KEY}``, ``{task.KEY}``, ``{model.KEY}`` and ``{case.KEY}``
-            stand for values of the run.
-        remedy: What the user can do, with the same values.
+        problem: Message with the placeholders ``{config.KEY}``, ``{task.KEY}``, ``{model.KEY}``
+            and ``{case.KEY}``.
+        remedy: Advice to the user, with the same placeholders.
         error: Class of the error.
     """
 
@@ -140,7 +140,7 @@ class Rule:
 _SHOWN = "`marsbench list models` shows what each model serves."
 _HEADS = "{} has no meaning for optim.name=lbfgs, which finds the optimum over all samples at once."
 _CSV = "logger.{}=true: heads on cached features write their curves as CSV alone."
-_AT_ONCE = " has no meaning for {model.name}, which is fitted at once."
+_AT_ONCE = " has no meaning for {model.name}, which is fitted in one step."
 _ONLINE = "Leave it out, or set protocol=online."
 
 RULES = (
@@ -163,8 +163,8 @@ RULES = (
             c.config.trainer.checkpoint is Checkpoint.LAST
             and c.config.scheduler.name is SchedulerName.PLATEAU
         ),
-        "scheduler.name=plateau watches the validation loss, which trainer.checkpoint=last does "
-        "not take.",
+        "scheduler.name=plateau needs the validation loss, which trainer.checkpoint=last leaves "
+        "out.",
         "Choose another schedule.",
     ),
     Rule(
@@ -194,7 +194,7 @@ RULES = (
             and not c.model.weights
             and not c.is_table
         ),
-        "There are no pre-trained weights of {model.name}, which mode={config.mode} needs.",
+        "Model {model.name} has no pre-trained weights, which mode={config.mode} needs.",
         "Add mode=scratch, or weights=PATH.",
         WeightsError,
     ),
@@ -205,7 +205,7 @@ RULES = (
     ),
     Rule(
         lambda c: c.config.pictures and (c.is_spectra or c.config.folds is not None),
-        "pictures=true draws the test images of a run without folds.",
+        "pictures=true is for images, in runs without folds.",
         "Leave pictures out; `marsbench data info {task.word} --samples FILE` draws samples.",
     ),
     # Models that are fitted at once.
@@ -227,7 +227,7 @@ RULES = (
     # Cached features.
     Rule(
         lambda c: c.config.protocol is Protocol.CACHED and c.needs_images,
-        "protocol=cached fits the head of a frozen classifier on features, and "
+        "protocol=cached fits the head of a frozen classifier on cached features, and "
         "{case.needs_images}.",
         "Leave out one of the two, or set protocol=online.",
     ),
@@ -281,35 +281,34 @@ RULES = (
     ),
     Rule(
         lambda c: c.config.draws > 1 and c.is_table,
-        "draws={config.draws}: {model.name} draws nothing at random.",
+        "draws={config.draws} has no meaning for {model.name}, which draws nothing at random.",
         "Leave draws out.",
     ),
     Rule(
         lambda c: c.config.raster is not None and c.is_table and not c.model.rasters,
-        "raster={config.raster}: {model.name} takes engineered features, not images.",
+        "raster={config.raster} has no meaning for {model.name}, which takes engineered features.",
         "Leave raster out.",
     ),
     Rule(
         lambda c: c.config.imbalance is not Imbalance.NONE and not c.is_labels,
-        "imbalance={config.imbalance} is for tasks with one label per image or several; "
-        "{task.name} is {task.kind}.",
+        "imbalance={config.imbalance} is for tasks of labels; {task.name} is {task.kind}.",
         "Leave imbalance out.",
     ),
     Rule(
         lambda c: c.config.imbalance is Imbalance.OVERSAMPLE and c.augment is Augment.NONE,
-        "imbalance=oversample repeats samples, which needs augmentation to make them differ; "
-        "augment={config.augment} makes none on {task.name}.",
+        "imbalance=oversample repeats samples and needs augmentation; augment={config.augment} is "
+        "none on {task.name}.",
         "Set augment=d4 or augment=hflip, or choose another imbalance.",
     ),
     # Sizes.
     Rule(
         lambda c: c.config.side is not None and c.model.spectra_only,
-        "side={config.side}: {model.name} takes spectra as they are drawn.",
+        "side={config.side} has no meaning for {model.name}: its input size is the raster's.",
         "Leave side out.",
     ),
     Rule(
         lambda c: c.raster,
-        "The raster {case.raster}, and {model.name} takes {model.smallest} at least.",
+        "The raster {case.raster}, and {model.name} needs at least {model.smallest}.",
         "Add side={model.input_size}, or choose another raster.",
     ),
     Rule(
@@ -343,14 +342,14 @@ RULES = (
         "Set outputs=2, or loss=binary_cross_entropy.",
     ),
 )
-"""Refused combinations, read from top to bottom; later rules may rely on earlier ones."""
+"""Invalid combinations, checked from top to bottom; later rules rely on earlier rules."""
 
 
 def check(case: Case) -> None:
     """Apply the rules to a run.
 
     Raises:
-        MarsbenchError: If a combination is refused.
+        MarsbenchError: If a rule applies.
     """
     values = {"config": case.config, "task": case.task, "model": case.model, "case": case}
     for rule in RULES:
@@ -372,18 +371,18 @@ def needs_images(config: RunConfig, task: TaskSpec) -> Iterator[str]:
     if config.augment not in (Augment.AUTO, Augment.NONE, Augment.D4):
         yield f"augment={config.augment} changes images at random"
     if config.world_size > 1:
-        yield "it fits heads on one device"
+        yield "it fits heads on a single device"
     if config.draws > 1:
         yield f"draws={config.draws} draws spectra at random"
     if config.augment is Augment.D4 and task.decode is Decode.SPECTRUM:
-        yield "spectra are not turned"
+        yield "spectra are never flipped or rotated"
 
 
 def protocol_of(config: RunConfig, task: TaskSpec) -> Protocol:
     """Resolve the protocol.
 
-    By default frozen classification of images encodes every image once. Augmentation,
-    oversampling and several devices need the images at every visit.
+    By default frozen classification of images uses cached features. Augmentation, oversampling
+    and several devices need the images in every epoch.
     """
     if config.protocol is not Protocol.AUTO:
         return config.protocol
@@ -399,7 +398,7 @@ def protocol_of(config: RunConfig, task: TaskSpec) -> Protocol:
 def augment_of(
     config: RunConfig, task: TaskSpec, model: ModelSpec, protocol: Protocol = Protocol.ONLINE
 ) -> Augment:
-    """Resolve the augmentation: an orbital view has no up, a rover's has."""
+    """Resolve the augmentation: orbital images have no upright orientation, rover images do."""
     if config.augment is not Augment.AUTO:
         return config.augment
     if protocol is Protocol.CACHED:
@@ -411,7 +410,7 @@ def augment_of(
 
 
 def rendered_by(rendering: Rendering | None) -> dict[str, Any]:
-    """Describe how spectra become the model's input, for a run's id."""
+    """Versions and raster of the rendering of spectra, for the run id."""
     versions: dict[str, Any] = {"points": POINTS_VERSION}
     if rendering is None:
         return versions | {"features": FEATURES_VERSION}
@@ -435,10 +434,10 @@ def side_of(
     model: ModelSpec,
     largest: Callable[[], int],
 ) -> int | None:
-    """Resolve the side to which images are resized; None for spectra drawn at their raster's size.
+    """Resolve the input size in pixels, or None for spectra at the size of their raster.
 
-    Segmentation models take any multiple of `HALVED`: the side of the images, up to the model's
-    own. `largest` reads the larger side of the first image in pixels.
+    Segmentation models take any multiple of `HALVED`: by default the side of the images, up to the
+    model's input size. `largest` reads the larger side of the first image in pixels.
     """
     if config.side is not None:
         return config.side
@@ -467,7 +466,7 @@ def outputs_of(config: RunConfig, task: TaskSpec, loss: LossName) -> int:
 
 
 def weights_of(config: RunConfig, model: ModelSpec, digest_of: Callable[[str], str]) -> str | None:
-    """Name the weights a run starts from; None for random ones."""
+    """Name of the initial weights, or None for random weights."""
     if config.mode is Mode.SCRATCH:
         return None
     if config.weights is not None:

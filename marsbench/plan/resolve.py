@@ -1,4 +1,4 @@
-"""From a config to the run it names: task, data, subset, model and run id, without torch.
+"""Resolve a config to a planned run: task, data, subset, model and run id, without torch.
 
 The same resolution serves a dry run, a sweep's planner and the runner, so an id is the same
 before a run and from its record.
@@ -48,7 +48,7 @@ from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
 
 @dataclass(frozen=True)
 class Plan:
-    """One run, resolved.
+    """Resolved run.
 
     Attributes:
         config: The config as given.
@@ -84,7 +84,7 @@ class Plan:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """Every choice that can move the score."""
+        """Choices that affect the score."""
         return identity(
             self.config,
             kind=self.task.kind,
@@ -104,7 +104,7 @@ class Plan:
 
     @property
     def _spectra(self) -> dict[str, Any] | None:
-        """What moves the scores of spectra beside the choices of all tasks."""
+        """Further choices that affect scores of spectra."""
         if self.task.decode is not Decode.SPECTRUM:
             return None
         models = {"models": MODELS_VERSION} if self.model.spectra_only else {}
@@ -120,13 +120,13 @@ class Plan:
 
     @cached_property
     def num_samples(self) -> dict[str, int]:
-        """Samples per split, of train those of the subset."""
+        """Samples per split; for train, samples of the subset."""
         sizes = {split: len(self.source.rows(split)) for split in self.source.splits}
         return sizes | {"train": len(self.selection.indices)}
 
     @cached_property
     def train_counts(self) -> dict[str, int]:
-        """Train samples of each class in the subset, before any balancing; of labels alone."""
+        """Train samples per class in the subset, before balancing; empty without labels."""
         names = self.source.class_names
         if not self.task.kind.is_classification:
             return {}
@@ -135,7 +135,7 @@ class Plan:
 
 
 class Resolver:
-    """Resolves many runs: tasks, data, subsets and weights that they share are read once.
+    """Resolver of many runs, which reads shared tasks, data, subsets and weights once.
 
     Data that change meanwhile go unnoticed: one resolver serves one command.
 
@@ -153,11 +153,11 @@ class Resolver:
         self._plans: dict[RunConfig, Plan] = {}
 
     def resolve(self, config: RunConfig) -> Plan:
-        """Find everything a run needs but pixels and tensors; as `resolve`."""
+        """Resolve a run, as `resolve` does."""
         return resolve(config, self)
 
     def run_id(self, config: RunConfig) -> str:
-        """Name a run; runs that differ in nothing but the seed are resolved once.
+        """Build the id of a run; runs that differ only in the seed are resolved once.
 
         Raises:
             MarsbenchError: As `resolve`.
@@ -165,14 +165,14 @@ class Resolver:
         return self.named(config)[1]
 
     def named(self, config: RunConfig) -> tuple[Plan, str]:
-        """Resolve a run as `plan_of`, and name it as `run_id`."""
+        """Plan of a run for seed 0, as `plan_of`, and its id, as `run_id`."""
         plan = self.plan_of(config)
-        # The seed is in no digest, so that ids of other seeds differ in its number alone.
+        # Digests do not cover the seed, so ids of other seeds differ only in its number.
         head, _, tail = plan.run_id.rpartition("/0-")
         return plan, f"{head}/{config.seed}-{tail}"
 
     def plan_of(self, config: RunConfig) -> Plan:
-        """Resolve a run for seed 0, which is as good as any to see what runs share."""
+        """Resolve a run for seed 0, since shared work does not depend on the seed."""
         alike = replace(config, seed=0)
         if alike not in self._plans:
             self._plans[alike] = resolve(alike, self)
@@ -206,36 +206,36 @@ class Resolver:
         return opened
 
     def selection(self, source: Source, subset: Subset) -> Selection:
-        """Find the train samples of a subset."""
+        """Select the train samples of a subset."""
         key = (id(source), subset)
         if key not in self._selections:
             self._selections[key] = select(source, subset)
         return self._selections[key]
 
     def largest_side(self, source: Source) -> int:
-        """Read the larger side of the first train image, in pixels."""
+        """Larger side of the first train image in pixels."""
         if id(source) not in self._sides:
             raw = source.read("train", 0)
             self._sides[id(source)] = max(image_size(raw.image, raw.where, raw.path))
         return self._sides[id(source)]
 
     def file_digest(self, path: str) -> str:
-        """SHA-256 of a file of weights."""
+        """SHA-256 of a weights file."""
         if path not in self._digests:
             self._digests[path] = file_digest(Path(path).expanduser())
         return self._digests[path]
 
 
 def resolve(config: RunConfig, shared: Resolver | None = None) -> Plan:
-    """Find everything a run needs but pixels and tensors.
+    """Resolve everything a run needs except pixels and tensors.
 
     Args:
         config: The run.
-        shared: What was read for other runs.
+        shared: Resolver with content read for other runs.
 
     Raises:
-        MarsbenchError: If a name is unknown, data cannot be found or do not fit, or this version
-            cannot run such a task.
+        MarsbenchError: If a name is unknown, data are missing or invalid, or keys exclude each
+            other.
     """
     shared = shared or Resolver()
     case = Case(config, shared.task(config.task), get_model(config.model))

@@ -1,4 +1,4 @@
-"""Train samples of a run: the classes they must have, those left out, and how they are drawn."""
+"""Train samples of a run: required classes, exclusion of negatives, balancing."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from marsbench.tasks.spec import BACKGROUND, TaskSpec, normalise
 
 
 def check_classes(source: Source) -> None:
-    """Refuse a train split that lacks a class: no model can learn it, and its score counts."""
+    """Raise an error if a class has no train sample, since its score counts all the same."""
     train = source.rows("train")
     counts = class_counts(train.targets, len(source.class_names))
     if absent := [source.class_names[int(k)] for k in np.flatnonzero(counts == 0)]:
@@ -27,7 +27,7 @@ def check_classes(source: Source) -> None:
 def without_negatives(
     config: RunConfig, task: TaskSpec, source: Source, selection: Selection
 ) -> Selection:
-    """Leave out train samples that show no object; val and test never change."""
+    """Exclude train samples without objects; val and test never change."""
     if task.kind is Kind.SEGMENTATION and normalise(source.class_names[0]) != BACKGROUND:
         raise ConfigError(
             f"negatives=exclude needs a class {BACKGROUND}, which {task.name} does not have.",

@@ -1,4 +1,4 @@
-"""Keys by which runs share work: decoded data, and cached features of a frozen backbone."""
+"""Keys of shared work: decoded data, and cached features of a frozen backbone."""
 
 from collections.abc import Hashable
 from typing import TYPE_CHECKING

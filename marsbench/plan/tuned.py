@@ -1,4 +1,4 @@
-"""Hyperparameters that were tuned: small YAML files, one for each task, model and mode."""
+"""Tuned hyperparameters: a small YAML file per task, model and mode."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -28,24 +28,24 @@ KEYS = (
     "trainer.max_epochs",
     "trainer.patience",
 )
-"""What may be tuned: keys of a run."""
+"""Tunable keys of a run."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen for one task, model and mode.
+    """Tuned hyperparameters of a task, model and mode.
 
     Attributes:
         task: Name of the task.
         model: Name of the model.
         mode: Mode.
-        set: The chosen values, by key.
-        loss: Their validation loss.
-        tried: How many settings were compared.
-        failed: How many of them failed, such as those that diverge.
-        protocol: How the runs met their data.
+        set: Chosen values by key.
+        loss: Validation loss of the best run.
+        tried: Number of settings tried.
+        failed: Number of failed settings, for example by divergence.
+        protocol: Protocol of the runs.
         run: Id of the best run.
-        searched: The values that were searched, by key.
+        searched: Searched values by key.
     """
 
     task: str
@@ -60,7 +60,7 @@ class Choice:
     searched: dict[str, list[Any]]
 
     def write(self, folder: Path) -> Path:
-        """Write the choice into a folder; returns its file."""
+        """Write the choice to a folder, and return its file."""
         path = path_of(folder, self.task, self.model, self.mode)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, yaml.safe_dump(asdict(self), sort_keys=False))
@@ -73,14 +73,14 @@ def path_of(folder: Path, task: str, model: str, mode: str) -> Path:
 
 
 def filled(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Add to the keys of a run what was tuned for it; keys that are given stay as they are.
+    """Fill in the tuned hyperparameters of a run; given keys take precedence.
 
     Args:
         values: Keys of a run, nested or dotted, with ``hparams``, ``task``, ``model`` and perhaps
             ``mode``.
 
     Raises:
-        ConfigError: If nothing was tuned for this task, model and mode.
+        ConfigError: If no tuned hyperparameters of this task, model and mode are found.
     """
     nested = nest(values)
     chosen = nested.get("hparams")
@@ -98,13 +98,14 @@ def filled(values: Mapping[str, Any]) -> dict[str, Any]:
         found = dict(content["set"])
     except FileNotFoundError as error:
         raise ConfigError(
-            f"hparams={chosen}: nothing was tuned for {task}, {model}, {mode}: there is no {path}.",
+            f"hparams={chosen}: no tuned hyperparameters of {task}, {model}, {mode}; {path} is "
+            "missing.",
             f"Run: marsbench tune task={task} model={model} mode={mode}",
         ) from error
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path} is no choice of hyperparameters: {error}.", "Tune again.") from (
-            error
-        )
+        raise ConfigError(
+            f"{path} is not a file of tuned hyperparameters: {error}.", "Tune again."
+        ) from (error)
     if odd := [key for key in found if key not in KEYS]:
-        raise ConfigError(f"{path} sets {', '.join(odd)}, which cannot be tuned.", "Tune again.")
+        raise ConfigError(f"{path} sets {', '.join(odd)}, which are not tunable.", "Tune again.")
     return nest(found | given)

@@ -167,5 +167,5 @@ def test_tuned_hyperparameters_are_those_of_the_task_and_model(tmp_path: Path) -
     assert {(run.task, run.optim.lr) for run in runs} == {("frost_cls", 0.1), ("landmark_cls", 0.2)}
     assert {str(run.optim.name) for run in runs} == {"adam"}
     other = narrowed(load_suite("paper_cls"), words(task="frost_cls", model="resnet"))
-    with pytest.raises(ConfigError, match="nothing was tuned for frost_cls, resnet101"):
+    with pytest.raises(ConfigError, match="no tuned hyperparameters of frost_cls, resnet101"):
         expand(other, {"hparams": str(tmp_path)})

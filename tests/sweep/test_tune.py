@@ -130,9 +130,9 @@ def test_a_suite_takes_what_was_tuned_for_each_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "nothing was tuned for"),
-        ("nothing", "is no choice of hyperparameters"),
-        ("set: {seed: 3}", "sets seed, which cannot be tuned"),
+        (None, "no tuned hyperparameters of"),
+        ("nothing", "is not a file of tuned hyperparameters"),
+        ("set: {seed: 3}", "sets seed, which are not tunable"),
     ],
 )
 def test_bad_choices(content: str | None, message: str, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_frozen_features_of_spectra(tmp_path: Path) -> None:
         ({"raster": "nonsense"}, "Unknown raster 'nonsense'"),
         ({"raster": "gcms_benchmark"}, "raster=gcms_benchmark is for gc; ega_ms is ega"),
         ({"augment": "d4"}, "augment=d4 has no meaning for ega_ms"),
-        ({"model": "kernel_logistic", "draws": 3}, "draws=3: kernel_logistic draws nothing"),
+        ({"model": "kernel_logistic", "draws": 3}, "kernel_logistic, which draws nothing"),
         ({"model": "kernel_logistic", "raster": "ega_benchmark"}, "takes engineered features"),
         ({"model": "lightgbm", "mode": "frozen"}, "mode=frozen has no meaning for lightgbm"),
         ({"task": "frost_cls", "model": "timm:test_resnet", "draws": 2}, "draws=2 is for spectra"),
@@ -135,11 +135,11 @@ def test_verifying_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"model": "gru_net", "side": 64}, "side=64: gru_net takes spectra as they are drawn"),
-        ({"model": "timm:resnet10t", "raster": "ega_benchmark"}, r"takes 32 at least"),
+        ({"model": "gru_net", "side": 64}, "side=64 has no meaning for gru_net"),
+        ({"model": "timm:resnet10t", "raster": "ega_benchmark"}, r"needs at least 32"),
         ({"model": "kernel_logistic", "mode": "finetune", "weights": __file__}, "mode=finetune"),
         ({"model": "kernel_logistic", "imbalance": "loss_weight"}, "imbalance=loss_weight"),
-        ({"model": "gru_net", "pictures": True}, "pictures=true draws"),
+        ({"model": "gru_net", "pictures": True}, "pictures=true is for"),
     ],
 )
 def test_what_a_model_would_not_heed_is_refused(

@@ -270,7 +270,7 @@ def test_a_bank_killed_by_force_is_resumed(toy: str, weights: str, tmp_path: Pat
         ({"protocol": "cached", "mode": "finetune"}, "trains the backbone"),
         ({"protocol": "cached", "augment": "hflip"}, "changes images at random"),
         ({"mode": "scratch"}, "mode=scratch starts from random weights"),
-        ({"protocol": "cached", "trainer.devices": 2}, "one device"),
+        ({"protocol": "cached", "trainer.devices": 2}, "single device"),
         ({"views": "d4", "mode": "finetune"}, "trains the backbone"),
         ({"optim.name": "lbfgs", "mode": "finetune"}, "optim.name=lbfgs is for heads"),
         ({"optim.name": "lbfgs", "scheduler.name": "cosine"}, "chooses its own steps"),
