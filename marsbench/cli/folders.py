@@ -1,4 +1,4 @@
-"""``marsbench data convert`` and ``subsets``: write a task's folder, and lists into one."""
+"""``marsbench data convert`` and ``subsets``: write a task's folder, and lists of subsets."""
 
 import json
 from pathlib import Path
@@ -33,13 +33,13 @@ def convert(
         Path, typer.Option("--out", help="Folder that will hold the task's folder.")
     ] = Path("data"),
     boxes: Annotated[
-        str, typer.Option("--boxes", help="Of detection: coco, voc, yolo, or several by comma.")
+        str, typer.Option("--boxes", help="Forms of boxes: coco, voc, yolo, separated by commas.")
     ] = "coco,voc,yolo",
     form: FormatOption = Format.AUTO,
 ) -> None:
-    """Write a task, from whatever source, as a folder in the published layout.
+    """Write a task, from any source, as a folder in the published layout.
 
-    Boxes are converted between COCO, Pascal VOC and YOLO exactly.
+    Boxes are written in COCO, Pascal VOC and YOLO form.
     """
     from marsbench.base.errors import unknown_name
     from marsbench.data.boxes.forms import BoxFormat
@@ -56,7 +56,7 @@ def convert(
     keys_of(where, CONVERT_KEYS)
     source = open_where(spec, where, download=True)
     if isinstance(source, HubSource):
-        # With the published subsets, whose lists the folder gets too.
+        # With the published subsets, to write their lists.
         fetch(source.listing.repo, source.listing.revision, [], every_split=True)
     folder = write(spec, source, out, [BoxFormat(name) for name in formats])
     counts = {split: len(source.rows(split)) for split in source.splits}
@@ -76,9 +76,7 @@ def subsets(
             "--subset", help="partition_P or few_shot_K, repeatable; default: those of Mars-Bench."
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace lists that are there.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing lists.")] = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
     """Write few-shot and partition lists into a folder: nested, seeded, val and test unchanged."""
@@ -94,12 +92,13 @@ def subsets(
     root = keys_of(where, VERIFY_KEYS).get("root")
     if root is not None and not Path(root).expanduser().is_dir():
         raise ConfigError(
-            f"root={root} is no folder, and lists are written into one.", "Unpack it, or copy it."
+            f"root={root} is not a folder; lists are written into a folder.",
+            "Unpack or copy the data.",
         )
     source = LocalSource(spec, find_local(spec, root))
     if overwrite and is_ours(source.folder):
         raise ConfigError(
-            f"{source.folder} was downloaded, with its published lists.",
+            f"{source.folder} was downloaded with its published lists.",
             "Copy the folder to write other lists, or leave out --overwrite.",
         )
     published = [f"partition_{share}" for share in PUBLISHED_PARTITIONS]
@@ -114,9 +113,9 @@ def subsets(
         for path, count in done.files.items():
             say(f"{path}: {count} train samples")
         for name, why in done.skipped.items():
-            say(f"not {name}: {why}")
+            say(f"skipped {name}: {why}")
         for path in done.kept:
-            say(f"{path} was there already (--overwrite replaces it)")
+            say(f"{path} exists already (--overwrite replaces it)")
     if names and done.skipped:
         note(f"{len(done.skipped)} not written.")
         raise SystemExit(2)

@@ -31,28 +31,30 @@ PALETTE = (
     "#FFFFFF",
     "#000000",
 )
-"""Colours that are told apart with any colour vision: those of Okabe and Ito
-(https://jfly.uni-koeln.de/color/), sky blue first since Mars is orange, with a wine red and white;
-black last, since shadows are black."""
+"""Colours safe for colour-blind readers, after Okabe and Ito (https://jfly.uni-koeln.de/color/).
+
+Sky blue comes first since Mars is orange, black last since shadows are black; wine red and white
+are added."""
 
 MOST_PIXELS = 512
-"""Longest side of an image as it is drawn: more does not show on a contact sheet."""
+"""Longest side of a drawn image in pixels; a contact sheet shows no more."""
 
 _BACKGROUND = "#464646"
+"""Dark grey of the background where every class needs a colour."""
 
 _ALPHA = 0.45
-"""How much of a mask's colour covers the image."""
+"""Opacity of a mask over its image."""
 
 _STRIPES = (40, 230)
-"""Greys that cover half of the image in turns where pixels are to be ignored: one of the two
-shows on any ground."""
+"""Alternating greys over ignored pixels, half transparent: on any ground, at least a grey of the
+two is visible."""
 
 RGB = NDArray[np.uint8]
 """Pixels of shape (H, W, 3)."""
 
 
 def class_colors(names: Sequence[str]) -> list[str | None]:
-    """Colours by class id; None of the background, which is left as it is.
+    """Colours by class id; None for the background, left unpainted.
 
     Args:
         names: Class names by id.
@@ -72,18 +74,18 @@ def class_colors(names: Sequence[str]) -> list[str | None]:
 
 
 def palette(names: Sequence[str]) -> NDArray[np.uint8]:
-    """Colours by class id (K, 3) where every class needs one; dark grey for the background."""
+    """Colours by class id, (K, 3), with dark grey for the background."""
     colors = [color or _BACKGROUND for color in class_colors(names)]
     return np.array([list(bytes.fromhex(color[1:])) for color in colors], dtype=np.uint8)
 
 
 def to_rgb(pixels: Pixels, rgb_bands: tuple[int, int, int] | None = None) -> RGB:
-    """Make an image that can be shown of one of any bands.
+    """Convert an image of any number of bands to 8-bit RGB.
 
     Args:
         pixels: Image of shape (H, W, C), uint8, or float in [0, 1].
-        rgb_bands: Which bands are red, green and blue, of more than three; without, the first
-            is shown in grey.
+        rgb_bands: Indices of the red, green and blue bands of an image of more than three. By
+            default the first band is shown in grey.
     """
     if pixels.shape[2] > 3 and rgb_bands is not None:
         pixels = pixels[:, :, list(rgb_bands)]
@@ -121,7 +123,7 @@ def paint_mask(image: RGB, mask: NDArray[np.uint8], names: Sequence[str]) -> RGB
 
 
 def _fit(image: RGB, mask: NDArray[np.uint8]) -> tuple[RGB, NDArray[np.uint8]]:
-    """Make an image and its mask small enough to be drawn."""
+    """Shrink an image and its mask to at most `MOST_PIXELS` a side."""
     height, width = mask.shape
     shrink = max(height, width) / MOST_PIXELS
     if shrink <= 1:
@@ -134,7 +136,7 @@ def _fit(image: RGB, mask: NDArray[np.uint8]) -> tuple[RGB, NDArray[np.uint8]]:
 
 
 def _edges(mask: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
-    """Pixels less than so many from one of another class, inside of the image."""
+    """Mark pixels within `width` pixels of another class, (H, W)."""
     edges = np.zeros(mask.shape, dtype=bool)
     for step in range(1, width + 1):
         down, right = mask[step:] != mask[:-step], mask[:, step:] != mask[:, :-step]
@@ -146,7 +148,7 @@ def _edges(mask: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Start a picture of a width and height in inches, which needs no screen."""
+    """Start a figure of a width and height in inches, without a screen."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -154,7 +156,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 @dataclass(frozen=True)
 class Panel:
-    """One image of a sheet.
+    """An image of a sheet, with its title and target.
 
     Attributes:
         image: Image.
@@ -242,12 +244,12 @@ def _show_boxes(axis: Axes, boxes: Boxes, names: Sequence[str]) -> None:
 
 
 def _add_legend(figure: Figure | SubFigure, names: Sequence[str], *, ignored: bool = False) -> None:
-    """Write below a picture which colour is which class.
+    """Add a legend of class colours below a figure.
 
     Args:
-        figure: The picture.
+        figure: The figure.
         names: Class names by id.
-        ignored: Whether it shows pixels to ignore.
+        ignored: Whether the legend has an entry for ignored pixels.
     """
     handles = [
         Patch(facecolor="none" if color is None else color, edgecolor="black", label=name)
@@ -261,24 +263,24 @@ def _add_legend(figure: Figure | SubFigure, names: Sequence[str], *, ignored: bo
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture.
+    """Write a figure as PNG.
 
     Raises:
-        DataError: If it cannot be written.
+        DataError: If the file cannot be written.
     """
     try:
         figure.savefig(path, dpi=110)
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{path} cannot be written: {error}.", "Name a PNG in a folder that exists."
+            f"{path} cannot be written: {error}.", "Name a PNG in an existing folder."
         ) from error
 
 
 def spread(length: int, count: int) -> NDArray[np.int64]:
-    """At most so many positions of so many, evenly spread, the first and the last among them."""
+    """Up to `count` evenly spaced indices into `length` items, endpoints included."""
     return np.linspace(0, length - 1, min(count, length)).astype(np.int64)
 
 
 def short(sample_id: str, length: int = 26) -> str:
-    """End of a long id, which tells more than its beginning."""
+    """Shorten a long id to its end, the most telling part."""
     return sample_id if len(sample_id) <= length else f"...{sample_id[3 - length :]}"

@@ -1,4 +1,4 @@
-"""A few test samples of a run as a picture: image, truth and prediction."""
+"""Picture of a few test samples of a run: image, truth and prediction."""
 
 import textwrap
 from collections.abc import Sequence
@@ -20,31 +20,31 @@ from marsbench.training.loop.evaluation import MAPS, Predictions
 SAMPLES = "samples.png"
 
 SHOWN = 6
-"""Samples that are drawn."""
+"""Number of samples drawn."""
 
 CONFIDENCE = 0.5
-"""Score from which a detected box is drawn, and a label of several is taken as predicted."""
+"""Least score of a drawn box, and of a predicted label of a multilabel task."""
 
 _WRONG, _RIGHT = "#B04A00", "#005A8C"
-"""Colours of a label's text that are told apart with any colour vision."""
+"""Text colours of wrong and right labels, safe for colour-blind readers."""
 
 
 Target = NDArray[np.uint8] | Boxes | str
-"""What an image is said to show: class ids (H, W), boxes, or words."""
+"""Truth or prediction of an image: class ids (H, W), boxes, or words."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One sample of a picture.
+    """A sample of the picture.
 
     Attributes:
-        image: Pixels that can be shown, of shape (H, W, 1 or 3), uint8, or float in [0, 1].
-        truth: What it shows.
-        predicted: What the model says, of the same type.
+        image: Pixels of shape (H, W, 1 or 3), uint8, or float in [0, 1].
+        truth: Ground truth.
+        predicted: Prediction of the model, of the same type.
         class_names: Names by class id.
         sample_id: Its id.
         remark: A few words, such as its score.
-        is_right: Whether words that are predicted are the true ones; None of masks and boxes.
+        is_right: Whether the predicted words equal the truth; None for masks and boxes.
     """
 
     image: Pixels
@@ -57,18 +57,18 @@ class Item:
 
 
 def gallery(dataset: MarsDataset, predictions: Predictions, folder: Path) -> Path:
-    """Draw test samples of a run, the same ones whenever it is drawn.
+    """Draw a fixed choice of test samples of a run.
 
-    They are spread over the split; of segmentation the best, the median and the worst by the
-    image's IoU are among them.
+    The samples are spread over the split. For segmentation they include the best, the median and
+    the worst image by IoU.
 
     Args:
         dataset: The split.
-        predictions: What was predicted of it.
-        folder: The run's folder, which holds the class maps of a segmentation task.
+        predictions: Predictions of the split.
+        folder: The run's folder, with the class maps of a segmentation task.
 
     Returns:
-        The picture, `SAMPLES` in the folder.
+        Path of the picture, `SAMPLES` in the folder.
 
     Raises:
         DataError: If an image cannot be read or the picture cannot be written.
@@ -81,9 +81,9 @@ def gallery(dataset: MarsDataset, predictions: Predictions, folder: Path) -> Pat
         iou = image_iou(confusions.reshape(-1, size, size))
         remarks = _remarkable(iou, confusions.reshape(-1, size, size)[:, 1:].sum(axis=(1, 2)))
     others = [i for i in range(len(dataset)) if i not in remarks]
-    rest = [others[k] for k in spread(len(others), SHOWN - len(remarks))]
+    spaced = [others[k] for k in spread(len(others), SHOWN - len(remarks))]
     items = []
-    for i in (*remarks, *rest):
+    for i in (*remarks, *spaced):
         remark = remarks.get(i, "")
         if iou is not None and np.isfinite(iou[i]):
             remark = f"{remark} IoU {iou[i]:.2f}".strip()
@@ -94,13 +94,13 @@ def gallery(dataset: MarsDataset, predictions: Predictions, folder: Path) -> Pat
 
 
 def image_iou(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
-    """IoU of each image, mean over the classes that occur in its truth or its prediction.
+    """IoU of each image, mean over the classes present in its truth or prediction.
 
     Args:
         confusions: Pixels by class in the truth (rows) and the prediction, (N, K, K).
 
     Returns:
-        Shape (N,); NaN of images of which every pixel is ignored.
+        Shape (N,); NaN for images with ignored pixels alone.
     """
     hits = np.diagonal(confusions, axis1=1, axis2=2)
     union = confusions.sum(axis=2) + confusions.sum(axis=1) - hits
@@ -110,21 +110,21 @@ def image_iou(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _remarkable(iou: NDArray[np.float64], objects: NDArray[np.int64]) -> dict[int, str]:
-    """Which images are the best, the median and the worst, by position.
+    """Name the best, the median and the worst image, by index.
 
     Args:
-        iou: Of each image, (N,).
-        objects: Pixels of its truth that are no background, (N,).
+        iou: IoU of each image, (N,).
+        objects: Foreground pixels in the truth of each image, (N,).
     """
     counted = np.flatnonzero(np.isfinite(iou))
     if len(counted) == 0:
         return {}
-    # Of equal ones that which shows more: an image without an object is easily right.
+    # Ties go to the image with more foreground: an image without an object is easily right.
     order = counted[np.lexsort((objects[counted], iou[counted]))]
-    found: dict[int, str] = {}
+    names: dict[int, str] = {}
     for name, place in (("best", -1), ("median", len(order) // 2), ("worst", 0)):
-        found.setdefault(int(order[place]), name)
-    return found
+        names.setdefault(int(order[place]), name)
+    return names
 
 
 def _item(
@@ -152,7 +152,7 @@ def _item(
         remark = f"{len(truth)} there, {len(predicted)} found"
     else:
         truth, predicted, is_right = _labels(columns, index, names, dataset.spec.kind)
-    # What the model saw is kept: of bands that were chosen already, these.
+    # Three bands are shown as the model saw them.
     rgb_bands = dataset.spec.rgb_bands if sample.pixels.shape[2] > 3 else None
     image = to_rgb(sample.pixels, rgb_bands)
     return Item(image, truth, predicted, names, sample_id, remark, is_right)
@@ -161,25 +161,26 @@ def _item(
 def _labels(
     columns: dict[str, list[Any]], index: int, names: Sequence[str], kind: Kind
 ) -> tuple[str, str, bool]:
-    """True and predicted labels, the predicted with probabilities; and whether they are equal."""
+    """True labels, predicted labels with probabilities, and whether they are equal."""
     target, scores = columns["target"][index], np.asarray(columns["scores"][index])
     if kind is Kind.MULTILABEL:
-        true, found = np.flatnonzero(target).tolist(), np.flatnonzero(scores >= CONFIDENCE).tolist()
+        true = np.flatnonzero(target).tolist()
+        chosen = np.flatnonzero(scores >= CONFIDENCE).tolist()
     else:
-        true, found = [int(target)], [int(scores.argmax())]
-    there = ", ".join(names[k] for k in true)
-    predicted = ", ".join(f"{names[k]} {scores[k]:.2f}" for k in found)
-    return there or "none", predicted or "none", true == found
+        true, chosen = [int(target)], [int(scores.argmax())]
+    truth = ", ".join(names[k] for k in true)
+    predicted = ", ".join(f"{names[k]} {scores[k]:.2f}" for k in chosen)
+    return truth or "none", predicted or "none", true == chosen
 
 
 def draw_gallery(path: Path, title: str, items: Sequence[Item]) -> None:
-    """Draw samples with what they show and what was predicted.
+    """Draw samples with their truth and prediction.
 
     Args:
         path: PNG to write.
-        title: A line above the picture.
-        items: The samples: with masks or boxes each is drawn as image, truth and prediction; with
-            words, once above them.
+        title: Title of the picture.
+        items: The samples. Masks and boxes are drawn as image, truth and prediction, words above
+            the image.
 
     Raises:
         DataError: If the picture cannot be written.
@@ -199,7 +200,7 @@ def draw_gallery(path: Path, title: str, items: Sequence[Item]) -> None:
 
 
 def _panels(item: Item) -> list[Panel]:
-    """Image, truth and prediction; an image alone if they are words."""
+    """Panels of image, truth and prediction; a single panel for labels."""
     image = to_rgb(item.image)
     if isinstance(item.truth, str) or isinstance(item.predicted, str):
         color = {None: "black", True: _RIGHT, False: _WRONG}[item.is_right]
@@ -213,7 +214,7 @@ def _panels(item: Item) -> list[Panel]:
 
 
 def _caption(item: Item) -> str:
-    """Lines above an image whose truth and prediction are words."""
+    """Title of an image with its true and predicted labels."""
     lines = [short(item.sample_id)]
     for text in (f"true: {item.truth}", f"predicted: {item.predicted}"):
         lines += textwrap.wrap(text, 36, subsequent_indent="  ")

@@ -98,7 +98,11 @@ BAD_METADATA = {
     "no instrument": ("S0001,train,commercial", "S0001,train,", "instrument_type is ''"),
     "unknown split": ("S0001,train,", "S0001,holdout,", "line 3: split is 'holdout'"),
     "listed twice": ("S0001,train", "S0000,train", "line 3: S0000 is listed twice"),
-    "outside": (",train_features/S0001.csv", ",../S0001.csv", "'../S0001.csv' is no file of this"),
+    "outside": (
+        ",train_features/S0001.csv",
+        ",../S0001.csv",
+        "'../S0001.csv' is not a file of",
+    ),
     "no column": ("split,instrument_type", "part,instrument_type", "no column split"),
     "cut short": ("S0001,train,commercial,train_features/S0001.csv,", "S0001,train#", "cut short"),
 }
@@ -116,10 +120,14 @@ BAD_LABELS = {
     "not 0 or 1": ("S0000,1,0,", "S0000,2,0,", "line 2: '2' is not 0 or 1"),
     "an empty cell": ("S0000,1,0,", "S0000,1,,", "line 2: '' is not 0 or 1"),
     "labelled twice": ("S0001,0,1,", "S0000,0,1,", "line 3: S0000 is labelled twice"),
-    "of no sample": ("S0001,0,1,", "S0777,0,1,", "S0777 is no train sample.*no row of 1.*S0001"),
-    "of another split": ("S0001,0,1,", "S0007,0,1,", "line 3: S0007 is no train sample"),
-    "without a label row": ("S0005,0,0,0,0,0,1,0,0,0,0\n", "", r"no row of 1 sample\(s\): S0005"),
-    "extra column": ("basalt,", "dolomite,basalt,", "no class of ega_ms: dolomite"),
+    "of no sample": (
+        "S0001,0,1,",
+        "S0777,0,1,",
+        "S0777 is not a train.*1 sample.*no row.*S0001",
+    ),
+    "of another split": ("S0001,0,1,", "S0007,0,1,", "line 3: S0007 is not a train sample"),
+    "without a label row": ("S0005,0,0,0,0,0,1,0,0,0,0\n", "", r"1 sample\(s\) have no row: S0005"),
+    "extra column": ("basalt,", "dolomite,basalt,", "not classes of ega_ms: dolomite"),
     "missing column": (",sulfide", "", "no column sulfide"),
     "misspelt column": ("basalt,", "basalts,", "no column basalt"),
 }

@@ -27,7 +27,7 @@ COLUMNS: dict[BoxFormat, str] = {
 
 
 def from_columns(spec: TaskSpec, columns: Mapping[str, Any], size: Size, where: str) -> Boxes:
-    """Boxes of one image from the columns of hub data; all forms are compared.
+    """Read the boxes of an image from the columns of hub data, and compare all forms.
 
     The forms are ``coco_annotation{annotations{bbox, category_id}}``,
     ``yolo_annotation{bbox, category}`` and
@@ -41,8 +41,7 @@ def from_columns(spec: TaskSpec, columns: Mapping[str, Any], size: Size, where: 
         where: Name of the sample in error messages.
 
     Raises:
-        DataError: If no column has boxes, a column is not of its form, boxes are bad, or the forms
-            differ.
+        DataError: If no column has boxes, a column or its boxes are invalid, or the forms differ.
     """
     classes = spellings(spec, spec.class_names)
     forms: dict[BoxFormat, Boxes] = {}
@@ -64,8 +63,8 @@ def from_columns(spec: TaskSpec, columns: Mapping[str, Any], size: Size, where: 
             ]
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"{where}: column {column} is not of its form: {type(error).__name__} {error}.",
-                "It is described in `marsbench.data.boxes.columns.from_columns`.",
+                f"{where}: column {column} is invalid: {type(error).__name__} {error}.",
+                "See `marsbench.data.boxes.columns.from_columns` for the form.",
             ) from error
         forms[form] = parse(form, entries, size, classes, f"{where}, {column}")
     if not forms:
@@ -77,14 +76,14 @@ def from_columns(spec: TaskSpec, columns: Mapping[str, Any], size: Size, where: 
 
 
 def _inside(value: Any, name: str, fields: tuple[str, str]) -> list[tuple[Any, Any]]:
-    """Two fields of every struct in a field of a struct, or of each of a list of structs."""
+    """Pairs of two fields, from the structs in a field of a struct or of a list of structs."""
     if isinstance(value, Mapping):
         return _structs(value[name], fields)
     return [pair for element in _listed(value) for pair in _inside(element, name, fields)]
 
 
 def _structs(value: Any, fields: tuple[str, str]) -> list[tuple[Any, Any]]:
-    """Two fields of every struct, from a list of structs, a struct of lists or one struct."""
+    """Pairs of two fields, from a list of structs, a struct of lists or a single struct."""
     if not isinstance(value, Mapping):
         return [pair for element in _listed(value) for pair in _structs(element, fields)]
     boxes, classes = (_plain(value[name]) for name in fields)

@@ -22,13 +22,13 @@ from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.spec import normalise
 
 _RELATIVE_DIGITS = 14
-"""Decimals of a relative number: enough to find the corner again in any image."""
+"""Decimals of a relative number: enough to recover the corner in any image."""
 
 
 def read_yolo(
     content: bytes | str, size: Size, classes: Mapping[str, int], where: str
 ) -> ReadBoxes:
-    """Read a YOLO text: a line of class, centre and size for each box; none if it is empty.
+    """Read a YOLO text: a line of class, centre and size for each box.
 
     Args:
         content: The text.
@@ -37,7 +37,7 @@ def read_yolo(
         where: Name of the file in error messages.
 
     Raises:
-        DataError: If the text is not of this form, or boxes are bad; names the lines.
+        DataError: If the text is not UTF-8, or boxes are invalid; names the lines.
     """
     entries = []
     for i, line in enumerate(_text(content, where).splitlines(), start=1):
@@ -48,7 +48,7 @@ def read_yolo(
 
 
 def yolo_text(boxes: Boxes, size: Size) -> str:
-    """Write the boxes of an image, of (height, width) in pixels, as a YOLO text."""
+    """Write the boxes of an image of (height, width) in pixels as a YOLO text."""
     rows, columns = size
     lines = []
     for label, (left, top, right, bottom) in zip(boxes.labels, boxes.xyxy.tolist(), strict=True):
@@ -72,14 +72,15 @@ def read_voc(content: bytes | str, size: Size, classes: Mapping[str, int], where
         where: Name of the file in error messages.
 
     Raises:
-        DataError: If the file is not of this form or states another image size, or boxes are bad.
+        DataError: If the file is not of this form or states another image size, or boxes are
+            invalid.
     """
     text = _text(content, where)
-    # Entities can blow up a small file, or read others; annotations have no use for them.
+    # Entities can expand a small file without end, or read other files.
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise DataError(
             f"{where} declares a document type or entities.",
-            "Remove those lines: an annotation has none.",
+            "Remove these lines; an annotation needs none.",
         )
     try:
         root = ET.fromstring(text)  # noqa: S314
@@ -106,7 +107,7 @@ def voc_text(
 ) -> str:
     """Write the boxes of an image as a Pascal VOC file.
 
-    Corners are decimals, not rounded to whole pixels as some readers expect.
+    Corners have decimals, where some readers expect whole pixels.
 
     Args:
         boxes: The boxes.
@@ -133,7 +134,7 @@ def voc_text(
 
 @dataclass(frozen=True)
 class CocoFile:
-    """The annotations of one split; the boxes of an image are parsed on request.
+    """Annotations of a split; the boxes of an image are parsed on request.
 
     Attributes:
         where: Path of the file.
@@ -158,17 +159,17 @@ class CocoFile:
             classes: Class id by normalised name or code.
 
         Returns:
-            Errors that name images missing in the file or in the folder, and categories that are
-            not classes or have the id of another class.
+            Errors about images missing in the file or in the folder, and about categories with an
+            unknown name or the id of another class.
         """
         problems = []
         wanted = set(sample_ids)
         if missing := sorted(wanted - self.sizes.keys()):
-            problems.append(f" lacks {len(missing)} image(s) of the split: {some(missing)}.")
+            problems.append(f" does not list {len(missing)} image(s): {some(missing)}.")
         more = (name for name in self.sizes if name not in wanted)
         if unknown := [name for name in more if not (images / name).is_file()]:
             problems.append(
-                f" names {len(unknown)} image(s) that are not in {images}: {some(unknown)}."
+                f" lists {len(unknown)} image(s) not found in {images}: {some(unknown)}."
             )
         used = {category for boxes in self.annotations.values() for category, _ in boxes}
         for category in sorted(used & self.categories.keys()):
@@ -186,10 +187,10 @@ class CocoFile:
         return [DataError(f"{self.where}{problem}", remedy) for problem in problems]
 
     def boxes(self, file_name: str, size: Size, classes: Mapping[str, int]) -> ReadBoxes:
-        """Boxes of one image of (height, width) in pixels.
+        """Boxes of an image of (height, width) in pixels.
 
         Raises:
-            DataError: If the file states another size, or boxes are bad.
+            DataError: If the file states another size, or boxes are invalid.
         """
         where = f"{self.where}, {file_name}"
         _check_size(*self.sizes[file_name], size, where)
@@ -232,7 +233,7 @@ def read_coco(content: bytes | str, where: str) -> CocoFile:
     problems = []
     if unlisted:
         problems.append(
-            f"has boxes of {len(unlisted)} image(s) it does not list: image_id {some(unlisted)}"
+            f"has boxes of {len(unlisted)} unlisted image(s): image_id {some(unlisted)}"
         )
     if min(len(names), len(sizes)) < len(parsed["images"]):
         problems.append("lists an image, or an id of one, twice")
@@ -252,7 +253,7 @@ def read_coco(content: bytes | str, where: str) -> CocoFile:
 
 
 def _category(value: object) -> str:
-    """One spelling of a category's id, which files write as a number or its text."""
+    """Spell a category's id, a number or its text, in a single way."""
     found = number(value)
     return str(value) if found is None or not found.is_integer() else str(int(found))
 
@@ -301,14 +302,14 @@ def _check_size(height: object, width: object, size: Size, where: str) -> None:
         stated = number(value or 0)
         if stated is None:
             raise DataError(
-                f"{where} states the {side} '{value}', which is not a number.",
+                f"{where}: {side} is '{value}'; expected a number.",
                 "Correct or remove it.",
             )
         if stated not in (0, own):
             raise DataError(
-                f"{where} is of an image of {side} {stated:g}, but the image is "
-                f"{size[0]} x {size[1]} pixels (height x width).",
-                "Boxes of a resized image have to be resized with it. Unpack the data again.",
+                f"{where}: {side} is {stated:g}, but the image is {size[0]} x {size[1]} pixels "
+                "(height x width).",
+                "Unpack the data again, or resize the boxes with their image.",
             )
 
 

@@ -22,10 +22,10 @@ from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.spec import TaskSpec, normalise
 
 DIGITS = 8
-"""Decimals of a corner in pixels: six of a centre and size come to seven of a corner."""
+"""Decimals of a corner in pixels: six decimals of a centre and size give seven of a corner."""
 
 MARGIN = 1
-"""Pixels by which a box may stand out of its image, as rounded boxes do."""
+"""Pixels by which a box may extend beyond its image, as rounded boxes do."""
 
 Size = tuple[int, int]
 """Height and width of an image in pixels."""
@@ -57,7 +57,7 @@ _MOST_PAIRS = 10**6
 
 
 class Entry(NamedTuple):
-    """One box as a file states it.
+    """A box as stated in a file.
 
     Attributes:
         name: Its name in error messages.
@@ -72,7 +72,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class ReadBoxes(Boxes):
-    """Boxes of one image, read in one form.
+    """Boxes of an image, read from a form.
 
     Attributes:
         rounding: Possible error of a corner in pixels, from the digits in the file.
@@ -84,7 +84,7 @@ class ReadBoxes(Boxes):
 def parse(
     form: BoxFormat, entries: Iterable[Entry], size: Size, classes: Mapping[str, int], where: str
 ) -> ReadBoxes:
-    """Convert the boxes of one image to pixels and class ids.
+    """Convert the boxes of an image to pixels and class ids.
 
     Args:
         form: Form of the boxes.
@@ -94,7 +94,7 @@ def parse(
         where: Name of the file in error messages.
 
     Raises:
-        DataError: If boxes are not numbers, have no area, stand out of the image or have an
+        DataError: If boxes are not numbers, have no area, extend beyond the image or have an
             unknown class; names the first of them.
     """
     height, width = size
@@ -113,7 +113,7 @@ def parse(
             problems.append(f"{shown} has no width or height, or a negative one")
         elif min(left, top) < -MARGIN or right > width + MARGIN or bottom > height + MARGIN:
             problems.append(
-                f"{shown} stands out of the image, which is {height} x {width} (height x width)"
+                f"{shown} extends beyond the image of {height} x {width} pixels (height x width)"
             )
         elif (label := _class_id(form, entry.class_named, classes)) is None:
             problems.append(f"{shown} is of the unknown class '{entry.class_named}'")
@@ -128,8 +128,8 @@ def parse(
         )
     rounding = _ROUNDING[form]
     if form is BoxFormat.YOLO and values:
-        # Half a unit of the last decimal for the centre, and no more for half of the size. Zeros
-        # at the end may be left out, so the longest number tells which decimal that is.
+        # The centre and half of the size are each off by up to half a unit of the last decimal.
+        # Zeros at the end may be left out, so the longest number has the last decimal.
         rounding = max(rounding, max(size) * 10.0 ** -max(map(_decimals, values)))
     elif form is BoxFormat.COCO and values and all(float(v).is_integer() for v in values):
         rounding = _WHOLE
@@ -156,7 +156,7 @@ def _corners(form: BoxFormat, box: Sequence[float], size: Size) -> list[float]:
 
 
 def number(value: object) -> float | None:
-    """Value of a number or its text; None if it is not a finite number of plain digits."""
+    """Value of a number or its text; None unless finite and of plain digits."""
     text = str(value).strip()
     if not _DECIMAL.fullmatch(text):
         return None
@@ -170,7 +170,7 @@ def _decimals(value: object) -> int:
 
 
 def _class_id(form: BoxFormat, named: object, classes: Mapping[str, int]) -> int | None:
-    """Class id from a class as a form names it; None if it is unknown."""
+    """Class id from the name or number in a form; None if unknown."""
     if form is BoxFormat.VOC and (class_id := classes.get(normalise(str(named)))) is not None:
         return class_id
     counted = number(named)
@@ -185,7 +185,7 @@ def spellings(
     class_names: Sequence[str],
     mapping: Mapping[int, Sequence[str]] | None = None,
 ) -> dict[str, int]:
-    """Class id by every normalised name and code that a file may use for the class.
+    """Class id by every normalised name and code of a class.
 
     Args:
         spec: The task.
@@ -201,10 +201,10 @@ def spellings(
 
 
 def cross_check(forms: Mapping[BoxFormat, Boxes], where: str) -> Boxes:
-    """Compare the boxes of one image in all its forms, whatever their order in each.
+    """Compare the forms of the boxes of an image, in any order of the boxes.
 
     Args:
-        forms: The boxes by form, of at least one.
+        forms: The boxes by form; at least one form.
         where: Name of the sample in error messages.
 
     Returns:
@@ -217,10 +217,10 @@ def cross_check(forms: Mapping[BoxFormat, Boxes], where: str) -> Boxes:
     for other in others:
         tolerance = max(_rounding(form, forms[form]) for form in (best, other))
         if difference := _difference(forms[best], forms[other], tolerance):
-            here, there = difference
+            first, second = difference
             raise DataError(
-                f"{where}: its boxes differ between forms: {best} has {here}, {other} has {there}.",
-                "Find out which is right, and remove or correct the other.",
+                f"{where}: boxes differ between forms: {best} has {first}, {other} has {second}.",
+                "Correct or remove the wrong form.",
             )
     return forms[best]
 
@@ -230,7 +230,7 @@ def _rounding(form: BoxFormat, boxes: Boxes) -> float:
 
 
 def _difference(first: Boxes, second: Boxes, tolerance: float) -> tuple[str, str] | None:
-    """A box of each list without a partner in the other; None if all boxes can be paired."""
+    """Unpaired boxes, of either list; None if all boxes can be paired."""
     if len(first) != len(second):
         return f"{len(first)} box(es)", f"{len(second)}"
     tolerance += 0.5 * 10.0**-DIGITS

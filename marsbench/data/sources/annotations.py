@@ -15,33 +15,33 @@ from marsbench.tasks.spec import BACKGROUND, SPLITS, Decode, TaskSpec, normalise
 ANNOTATIONS = "annotation.csv"
 MAPPING = "mapping.json"
 COLUMNS = ("file_id", "split", "feature_name", "label")
-"""The published columns; what stands in any other goes with the sample as it is."""
+"""The published columns; other columns become metadata of the sample."""
 
 Index = dict[str, dict[str, tuple[str, tuple[int, ...]]]]
 """For each split, sample id to (path below ``data/SPLIT``, class ids)."""
 
 Meta = dict[str, dict[str, dict[str, str]]]
-"""For each split, sample id to the columns that are not of `COLUMNS`."""
+"""For each split, sample id to its columns beyond `COLUMNS`."""
 
 BEFORE, AFTER = "before", "after"
-"""What tells the two files of a pair apart."""
+"""Words in the names of the two files of a pair."""
 
 
 def second_of_pair(path: Path) -> Path:
-    """File of the later image of a pair, from the file of the earlier one."""
+    """Path of the later image of a pair, from the path of the earlier."""
     return path.with_name(path.name.replace(BEFORE, AFTER))
 
 
 def keep_first_of_pairs(index: Index, path: Path) -> None:
-    """Drop rows of second images, which files may list beside the first.
+    """Drop rows of second images, in place.
 
     Args:
-        index: Changed in place.
-        path: Where it was read from, for messages.
+        index: Rows of all splits.
+        path: File of the rows, for error messages.
 
     Raises:
-        DataError: If a name says neither which image of a pair it is, or the second of a pair
-            has another label than the first, or no first.
+        DataError: If a name belongs to no pair, or the second image of a pair has another label
+            than the first.
     """
     problems: list[str] = []
     for split, rows in index.items():
@@ -51,7 +51,7 @@ def keep_first_of_pairs(index: Index, path: Path) -> None:
             if name in first:
                 continue
             if name not in seconds:
-                problems.append(f"{name} ({split}) is the first image of no pair, nor the second")
+                problems.append(f"{name} ({split}) belongs to no pair of images")
             elif seconds[name][1] != labels:
                 problems.append(f"{name} ({split}) has another label than the image before it")
         index[split] = first
@@ -64,23 +64,23 @@ def keep_first_of_pairs(index: Index, path: Path) -> None:
 
 
 def without_seconds_of_pairs(names: Sequence[str]) -> list[str]:
-    """Drop names of second images from a list that has the first too."""
+    """Drop names of second images whose first image is listed too."""
     seconds = {str(second_of_pair(Path(name))) for name in names if BEFORE in Path(name).name}
     return [name for name in names if name not in seconds or BEFORE in Path(name).name]
 
 
 def read_mapping(path: Path) -> dict[int, list[str]]:
-    """Read ``mapping.json``: class id to the names the data use for it.
+    """Read ``mapping.json``: class id to the names of the class in the data.
 
     Raises:
-        DataError: If it is missing or not of that form.
+        DataError: If the file is missing or invalid.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(
             f"{path} cannot be read: {error.strerror}.",
-            'It says which class each label is: {"0": "first class", "1": "second class"}.',
+            'Write the names of the labels into it: {"0": "first class", "1": "second class"}.',
         ) from error
     except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}.", "Unpack the data again.") from error
@@ -97,28 +97,28 @@ def read_mapping(path: Path) -> dict[int, list[str]]:
 
 
 def check_background(mapping: dict[int, list[str]], path: Path) -> None:
-    """Refuse a mapping of a segmentation task whose background is not class 0.
+    """Check that the background of a segmentation task is class 0.
 
     Args:
         mapping: Names by class id.
-        path: Where it was read from, for messages.
+        path: File of the mapping, for error messages.
 
     Raises:
-        DataError: Names the id.
+        DataError: If it has another id.
     """
     for class_id, names in mapping.items():
         if class_id != 0 and BACKGROUND in map(normalise, names):
             raise DataError(
-                f"{path} says that class {class_id} is the {BACKGROUND}, which is 0 in all masks.",
-                "Number the classes so in the file, and in the masks.",
+                f"{path}: class {class_id} is the {BACKGROUND}; expected class 0, as in all masks.",
+                "Renumber the classes in the file, and in the masks.",
             )
 
 
 def without_background(mapping: dict[int, list[str]]) -> dict[int, list[str]]:
     """Number the classes of a detection task from 0, without the background.
 
-    Mappings of detection tasks may list the background as id 0, as COCO and Pascal VOC files
-    count it, or leave out id 0 for it.
+    Mappings may list the background as id 0, as COCO and Pascal VOC files count it, or start
+    at id 1.
     """
     if 0 in mapping and BACKGROUND not in map(normalise, mapping[0]):
         return mapping
@@ -134,8 +134,8 @@ def read_annotations(
         spec: The task.
         path: The file.
         num_classes: Number of classes in the data's mapping.
-        index: Filled with the good rows.
-        meta: Filled with what else the file says of them.
+        index: Filled with the valid rows.
+        meta: Filled with their further columns.
 
     Raises:
         DataError: If columns are missing, or rows repeat or hold an unknown split or label;
@@ -157,14 +157,14 @@ def read_annotations(
             problems.append(f"line {line}: split '{split}' is none of {', '.join(SPLITS)}")
             continue
         if not is_name(file_id):
-            problems.append(f"line {line}: file_id '{file_id}' is no file name")
+            problems.append(f"line {line}: file_id '{file_id}' is not a file name")
             continue
         place = "images"
         labels: tuple[int, ...] = ()
         if labelled:
             place = "" if multilabel else row["feature_name"]
             if not multilabel and not is_name(place):
-                problems.append(f"line {line}: feature_name '{place}' is no folder name")
+                problems.append(f"line {line}: feature_name '{place}' is not a folder name")
                 continue
             found = _labels(row["label"], num_classes, multilabel, one_hot)
             if found is None:
@@ -193,10 +193,10 @@ def read_annotations(
 
 
 def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, row); the wanted columns are there, and all cells are stripped.
+    """Yield (line number, row) of a CSV file, with stripped cells.
 
     Raises:
-        DataError: If the file cannot be read, lacks a column or a row is cut short; names it.
+        DataError: If the file cannot be read, or a column of `columns` or a cell is missing.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -214,7 +214,7 @@ def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[s
                         f"{path}, line {reader.line_num}: the row is cut short.",
                         "Unpack the data again.",
                     )
-                # Cells beyond the header's have no column's name.
+                # Cells beyond the header have the column None.
                 yield (
                     reader.line_num,
                     {c: (row[c] or "").strip() for c in row if c is not None},
@@ -228,7 +228,7 @@ def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[s
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    """Write rows as CSV; cells of other columns are left out, missing cells are empty."""
+    """Format rows as CSV, with empty text for missing cells."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -251,10 +251,10 @@ def read_bytes(path: Path) -> bytes:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text is a path that stays below its folder, and not that folder itself."""
+    """Whether a text is a relative path below its folder."""
     if text in ("", ".", "..") or "\0" in text:
         return False
-    # Plain names, nearly all there are, need no parsing.
+    # Most names are plain and need no parsing.
     if "/" not in text and "\\" not in text and ":" not in text:
         return True
     path = Path(text)
@@ -262,7 +262,7 @@ def is_name(text: str) -> bool:
 
 
 def _cell(text: str, multilabel: bool) -> list[int] | None:
-    """Read a label cell: one number, or for multilabel tasks a list literal of numbers."""
+    """Parse a label cell: a number, or a list of numbers for multilabel tasks."""
     try:
         value = ast.literal_eval(text) if multilabel else [int(text)]
         return [int(v) for v in value]
@@ -271,10 +271,10 @@ def _cell(text: str, multilabel: bool) -> list[int] | None:
 
 
 def is_one_hot(values: Sequence[Sequence[int]], num_classes: int) -> bool:
-    """Whether multilabel data list zeros and ones rather than class ids.
+    """Whether the labels of a multilabel file are one-hot rather than class ids.
 
-    Decided once for all samples of a file: all hold one 0 or 1 per class, and some sample repeats a
-    value, which no list of ids does. (With two classes, ``[0, 1]`` alone could be either.)
+    They are if all samples hold a 0 or 1 per class, and some sample repeats a value, as no list of
+    ids does. (With two classes, ``[0, 1]`` alone could be either.)
     """
     return all(len(v) == num_classes and set(v) <= {0, 1} for v in values) and any(
         len(set(v)) < len(v) for v in values
@@ -282,7 +282,7 @@ def is_one_hot(values: Sequence[Sequence[int]], num_classes: int) -> bool:
 
 
 def _labels(text: str, num_classes: int, multilabel: bool, one_hot: bool) -> tuple[int, ...] | None:
-    """Class ids of a label cell; None if it holds anything else."""
+    """Class ids of a label cell; None if invalid."""
     ids = _cell(text, multilabel)
     if ids is None:
         return None

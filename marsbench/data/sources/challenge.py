@@ -1,9 +1,9 @@
 """A folder in the layout of the mass-spectrometry challenges.
 
 ``metadata.csv`` (sample_id, split, features_path, and instrument_type or derivatized), the labels
-of a split in ``{split}_labels.csv``, and one CSV per measurement. The labels of the test split
-were never published with the features: a split without labels is no split of the task, but its
-measurements can be read for a submission.
+of a split in ``{split}_labels.csv``, and a CSV per measurement. The labels of the test split were
+never published. A split without labels is not a split of the task, but its measurements can be
+read for a submission.
 """
 
 import hashlib
@@ -28,18 +28,18 @@ SUBMISSION = "submission_format.csv"
 
 
 class ChallengeSource:
-    """One challenge's folder, opened.
+    """Source of a challenge's folder.
 
     Args:
         spec: The task.
         folder: The folder that holds ``metadata.csv``.
-        strict: Whether a measurement that is absent or damaged, or a row of labels without one, is
-            an error; else it is left out, and `notes` says so.
-        check: Whether, if not strict, every measurement is read to find the damaged ones.
+        strict: Whether missing or damaged measurements, and labels without a measurement, are an
+            error. Otherwise they are skipped and listed in `notes`.
+        check: Whether to read every measurement to find damage, if not strict.
 
     Attributes:
-        meta: Of every sample that is listed and there, what ``metadata.csv`` says, by id.
-        unlabelled: Of splits without labels, the ids.
+        meta: Row of ``metadata.csv`` of every sample with a file, by id.
+        unlabelled: Sample ids of splits without labels.
 
     Raises:
         DataError: If the tables contradict the task, each other or the files; names them.
@@ -74,15 +74,15 @@ class ChallengeSource:
             targets = np.array([labels[i] for i in ids], dtype=np.uint8)
             fingerprint = hashlib.sha256()
             for sample_id, row in zip(ids, targets, strict=True):
-                found = self._files[sample_id].stat()
-                told = sorted(self._told(sample_id).items())
+                info = self._files[sample_id].stat()
+                meta = sorted(self._meta_of(sample_id).items())
                 listed = self.meta[sample_id].get("features_md5_hash", "")
                 content.update(
-                    f"{split}\t{sample_id}\t{row.tolist()}\t{found.st_size}\t{told}\t{listed}\n".encode()
+                    f"{split}\t{sample_id}\t{row.tolist()}\t{info.st_size}\t{meta}\t{listed}\n".encode()
                 )
-                # What the metadata say is stored with the points.
-                file = f"{self._files[sample_id]}\t{found.st_size}\t{found.st_mtime_ns}"
-                fingerprint.update(f"{file}\t{told}\n".encode())
+                # The metadata are cached with the points.
+                file = f"{self._files[sample_id]}\t{info.st_size}\t{info.st_mtime_ns}"
+                fingerprint.update(f"{file}\t{meta}\n".encode())
             groups = [self.meta[i].get("instrument_type", "") for i in ids]
             self._rows[split] = Rows(
                 split, ids, targets, fingerprint.hexdigest(), groups=groups if any(groups) else None
@@ -90,14 +90,14 @@ class ChallengeSource:
         self.revision = f"folder:{content.hexdigest()[:16]}"
 
     def _read_metadata(self, strict: bool, check: bool) -> dict[str, str]:
-        """Read ``metadata.csv``; returns the split of each sample whose file is there."""
+        """Read ``metadata.csv``, and return the split of each sample with a file."""
         table = self.folder / METADATA
         split_of: dict[str, str] = {}
         bad: list[str] = []
         absent: list[str] = []
-        known = {str(one) for one in Instrument}
-        told = "instrument_type" if technique_of(self.spec) is Technique.EGA else "derivatized"
-        for line, row in csv_rows(table, ("sample_id", "split", "features_path", told)):
+        known = set(map(str, Instrument))
+        measured = "instrument_type" if technique_of(self.spec) is Technique.EGA else "derivatized"
+        for line, row in csv_rows(table, ("sample_id", "split", "features_path", measured)):
             sample_id = row["sample_id"]
             self._listed.add(sample_id)
             if sample_id in split_of:
@@ -105,7 +105,7 @@ class ChallengeSource:
             elif row["split"] not in SPLITS:
                 bad.append(f"line {line}: split is '{row['split']}', not one of {SPLITS}")
             elif not is_name(row["features_path"]):
-                bad.append(f"line {line}: '{row['features_path']}' is no file of this folder")
+                bad.append(f"line {line}: '{row['features_path']}' is not a file of this folder")
             elif row.get("instrument_type", "commercial") not in known:
                 bad.append(
                     f"line {line}: instrument_type is '{row['instrument_type']}', not one of "
@@ -123,19 +123,19 @@ class ChallengeSource:
             raise DataError(f"{table}: {len(bad)} bad row(s): {some(bad, '; ')}.", "Correct them.")
         if absent and strict:
             raise DataError(
-                f"{table} lists {len(absent)} measurement(s) that are not there: {some(absent)}.",
+                f"{table} lists {len(absent)} measurement(s) not found: {some(absent)}.",
                 "Unpack the data again, remove those rows, or add strict=false to leave them out.",
             )
         if absent:
             self.notes += (
-                f"{len(absent)} listed measurement(s) are absent and left out: {some(absent)}.",
+                f"{len(absent)} listed measurement(s) are missing and skipped: {some(absent)}.",
             )
         if not strict and check:
             self._leave_out_bad(split_of)
         return split_of
 
     def _leave_out_bad(self, split_of: dict[str, str]) -> None:
-        """Leave out measurements that cannot be read; `notes` says which and why."""
+        """Skip unreadable measurements, and list them in `notes`."""
         bad: list[str] = []
         for sample_id in list(split_of):
             try:
@@ -144,7 +144,7 @@ class ChallengeSource:
                 bad.append(error.problem)
                 del split_of[sample_id]
         if bad:
-            self.notes += (f"{len(bad)} measurement(s) are left out: {some(bad, ' ')}",)
+            self.notes += (f"{len(bad)} measurement(s) are skipped: {some(bad, ' ')}",)
 
     def _read_labels(
         self, path: Path, split_of: Mapping[str, str], split: str
@@ -157,7 +157,7 @@ class ChallengeSource:
         for line, row in csv_rows(path, ("sample_id", *names)):
             if extra := [c for c in row if c not in ("sample_id", *names)]:
                 raise DataError(
-                    f"{path} has columns that are no class of {self.spec.name}: {some(extra)}.",
+                    f"{path} has columns that are not classes of {self.spec.name}: {some(extra)}.",
                     "Remove them, or describe the data as a task of your own.",
                 )
             sample_id = row["sample_id"]
@@ -170,13 +170,13 @@ class ChallengeSource:
                 continue
             elif sample_id not in split_of and not self._strict:
                 left_out.add(sample_id)
-                self.notes += (f"{sample_id} of {path.name} is not in {METADATA}, and left out.",)
+                self.notes += (f"{sample_id} of {path.name} is not in {METADATA}, and skipped.",)
             elif split_of.get(sample_id) != split:
-                bad.append(f"line {line}: {sample_id} is no {split} sample of {METADATA}")
+                bad.append(f"line {line}: {sample_id} is not a {split} sample of {METADATA}")
             else:
                 labels[sample_id] = np.array([float(v) for v in values]).astype(np.uint8)
-        if lacking := [i for i, s in split_of.items() if s == split and i not in labels]:
-            bad.append(f"no row of {len(lacking)} sample(s): {some(sorted(lacking))}")
+        if missing := [i for i, s in split_of.items() if s == split and i not in labels]:
+            bad.append(f"{len(missing)} sample(s) have no row: {some(sorted(missing))}")
         if bad:
             raise DataError(
                 f"{path}: {len(bad)} problem(s): {some(bad, '; ')}.", "Correct the tables."
@@ -185,7 +185,7 @@ class ChallengeSource:
 
     @property
     def where(self) -> str:
-        """The folder."""
+        """Path of the folder."""
         return str(self.folder)
 
     @property
@@ -200,41 +200,40 @@ class ChallengeSource:
             what = "no labels" if split in self.unlabelled else "no samples"
             raise DataError(
                 f"{self.folder} has {what} of the {split} split (with labels: {has}).",
-                "Add them, or add folds=4, which predicts each part of the train split by models "
-                "of the others.",
+                "Add them, or add folds=4 for cross-validation within train.",
             )
         return self._rows[split]
 
     def read(self, split: str, index: int) -> Raw:
-        """Raw file of one sample of `rows`."""
+        """Read the file of a sample of `rows`."""
         return self.read_sample(self.rows(split).sample_ids[index])
 
     def read_sample(self, sample_id: str) -> Raw:
-        """Raw file of one sample, labelled or not.
+        """Read the file of a sample, with or without labels.
 
         Raises:
-            DataError: If it cannot be read.
+            DataError: If the file cannot be read.
         """
         path = self._files[sample_id]
-        told = self._told(sample_id)
+        meta = self._meta_of(sample_id)
         if digest := self.meta[sample_id].get("features_md5_hash", ""):
-            told["md5"] = digest
-        return Raw(read_bytes(path), str(path), meta=told)
+            meta["md5"] = digest
+        return Raw(read_bytes(path), str(path), meta=meta)
 
     def path(self, sample_id: str) -> Path:
-        """File of one sample."""
+        """File of a sample."""
         return self._files[sample_id]
 
-    def _told(self, sample_id: str) -> dict[str, str]:
-        """What the metadata say of a sample that its image depends on."""
+    def _meta_of(self, sample_id: str) -> dict[str, str]:
+        """Metadata in the image of a sample: instrument and derivatisation."""
         row = self.meta[sample_id]
-        told = {}
+        meta = {}
         if "instrument_type" in row:
-            told["instrument"] = row["instrument_type"]
+            meta["instrument"] = row["instrument_type"]
         if "derivatized" in row:
-            told["derivatized"] = str(int(float(row["derivatized"] or 0)))
-        return told
+            meta["derivatized"] = str(int(float(row["derivatized"] or 0)))
+        return meta
 
     def subset_ids(self, subset: Subset) -> None:
-        """Nothing is published of the challenges."""
+        """None: the challenges have no published subsets."""
         return

@@ -1,9 +1,9 @@
-"""Which files are one sample's, in a task's folder.
+"""Layout of a task's folder: the files of a sample.
 
-Below ``data/SPLIT``, classification keeps ``FEATURE_NAME/FILE_ID`` (multilabel: ``FILE_ID``), and
-of an image pair the second file's name is the first's with ``before`` replaced by ``after``.
-Segmentation keeps ``images/`` and ``masks/``, detection ``images/`` and one or more of
-``labels/`` (YOLO), ``pascal_voc/`` and one ``coco_annotations.json``.
+Below ``data/SPLIT``, classification keeps ``FEATURE_NAME/FILE_ID`` (multilabel: ``FILE_ID``). The
+name of the second image of a pair has ``after`` in place of ``before``. Segmentation keeps
+``images/`` and ``masks/``, detection ``images/`` and any of ``labels/`` (YOLO), ``pascal_voc/``
+and ``coco_annotations.json``.
 """
 
 import os
@@ -23,17 +23,17 @@ LABELS: Mapping[BoxFormat, tuple[str, str]] = {
     BoxFormat.YOLO: ("labels", ".txt"),
     BoxFormat.VOC: ("pascal_voc", ".xml"),
 }
-"""Folder and suffix of the formats that have one file per image."""
+"""Folder and suffix of the formats with a file per image."""
 
 
 def box_formats(place: Path) -> tuple[BoxFormat, ...]:
-    """Formats in which one split of a detection task has its boxes, the preferred first.
+    """Formats of the boxes in a split of a detection task, the preferred first.
 
     Args:
         place: The folder ``data/SPLIT``.
 
     Raises:
-        DataError: If it has none.
+        DataError: If the split has no boxes.
     """
     found = tuple(
         form
@@ -42,7 +42,7 @@ def box_formats(place: Path) -> tuple[BoxFormat, ...]:
     )
     if not found:
         raise DataError(
-            f"{place} has no boxes: neither {COCO_FILE} nor a folder labels (YOLO) or pascal_voc.",
+            f"No boxes found in {place}: {COCO_FILE}, labels (YOLO) and pascal_voc are missing.",
             "Unpack the data again, or add the boxes in one of these forms.",
         )
     return found
@@ -58,7 +58,7 @@ def subset_file(subset: Subset) -> Path | None:
 
 
 def listed_subsets(folder: Path) -> list[Subset]:
-    """Subsets that a task's folder has lists of, few-shot ones first."""
+    """Subsets with a list in a task's folder, few-shot subsets first."""
     found = []
     for pattern, name in (
         ("few_shot/*_shot.csv", "few_shot_{}"),
@@ -70,14 +70,14 @@ def listed_subsets(folder: Path) -> list[Subset]:
                 subset = parse_subset(name.format(path.name.removesuffix(suffix)))
             except ConfigError:
                 continue
-            # Of other spellings, such as 0.1x, none is read.
+            # Other spellings, such as 0.1x, are not read.
             if subset_file(subset) == path.relative_to(folder):
                 found.append(subset)
     return found
 
 
 class Files:
-    """The files of one split, each folder listed once: a call per file would be slow.
+    """Files of a split. Each folder is listed only once, since a call per file would be slow.
 
     Args:
         spec: The task.
@@ -93,13 +93,13 @@ class Files:
         self._by_stem: dict[str, dict[str, list[str]]] = {}
 
     def of(self, relative: str) -> tuple[str, ...]:
-        """Files of a sample, its image first, whether or not they are there.
+        """Paths of a sample's files, its image first; they need not exist.
 
         Args:
             relative: The image's path below ``data/SPLIT``.
 
         Raises:
-            DataError: If two files might be its mask; names both.
+            DataError: If several files could be its mask.
         """
         image = f"{self._place}/{relative}"
         if self._decode is Decode.PAIR_LABEL:
@@ -113,7 +113,7 @@ class Files:
         return (image,)
 
     def _mask(self, relative: str) -> str:
-        """File of an image's mask: of its stem, which may say Mask where the image says Image."""
+        """Path of an image's mask, by its stem; ``Image`` in the stem may be ``Mask`` there."""
         below, _, name = relative.removeprefix(f"{IMAGES}/").rpartition("/")
         folder = f"{self._place}/{MASKS}/{below}".rstrip("/")
         if folder not in self._by_stem:
@@ -126,14 +126,14 @@ class Files:
         found_here = masks.get(stem) or masks.get(stem.replace("Image", "Mask")) or [name]
         if len(found_here) > 1 and name not in found_here:
             raise DataError(
-                f"{self._place}/{relative} has several masks in {folder}: "
+                f"{self._place}/{relative} has several masks in {folder}; expected a single mask: "
                 f"{some(sorted(found_here))}.",
-                "Keep the one that is right.",
+                "Remove the wrong masks.",
             )
         return f"{folder}/{name if name in found_here else found_here[0]}"
 
     def stat(self, file: str) -> os.stat_result | None:
-        """Size and times of a file; None if it is not there."""
+        """Size and times of a file; None if missing."""
         try:
             if self._decode not in (Decode.IMAGE_MASK, Decode.IMAGE_BOXES):
                 return os.stat(file)  # noqa: PTH116

@@ -51,11 +51,11 @@ from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
 
 _PARSING = threading.Lock()
-"""Held while a split's COCO file is parsed, so that threads that read samples parse it once."""
+"""Held while a split's COCO file is parsed, so that reading threads parse it only once."""
 
 
 class LocalSource:
-    """One task's folder, opened.
+    """Source of a task's local folder.
 
     Args:
         spec: The task.
@@ -122,13 +122,13 @@ class LocalSource:
         missing: list[str],
         problems: list[DataError] | None,
     ) -> str:
-        """Find the files of a split.
+        """Find the files of a split, and take its digests.
 
         Args:
             split: train, val or test.
             entries: Its rows: sample id, and path below ``data/SPLIT`` and class ids.
             content: Updated with the part of the revision.
-            missing: Extended by the files that are missing.
+            missing: Extended by the missing files.
             problems: List to collect errors in; None raises the first.
 
         Returns:
@@ -156,7 +156,7 @@ class LocalSource:
             self._files[split].append(own)
             for file in own[1:] if has_boxes else ():
                 if (owner := owners.setdefault(file, sample_id)) != sample_id:
-                    shared.append(f"{owner} and {sample_id} have both {file}")
+                    shared.append(f"{owner} and {sample_id} share {file}")
             for file in own:
                 info = files.stat(file)
                 if info is None:
@@ -172,8 +172,8 @@ class LocalSource:
         with collecting(problems):
             if shared:
                 raise DataError(
-                    f"Label file(s) are of two images of one split: {some(shared, '; ')}.",
-                    "Rename one of the images, and give each its own.",
+                    f"Label file(s) belong to two images of a split: {some(shared, '; ')}.",
+                    "Rename an image, and give each image its own label file.",
                 )
         return fingerprint.hexdigest()
 
@@ -187,15 +187,15 @@ class LocalSource:
         with collecting(problems):
             if listed:
                 raise DataError(
-                    f"{self.folder / ANNOTATIONS} lists {len(listed)} file(s) that are not there: "
+                    f"{self.folder / ANNOTATIONS} lists {len(listed)} file(s) not found: "
                     f"{some(listed)}.",
                     "Unpack the data again, or remove those rows.",
                 )
         with collecting(problems):
             if apart:
                 raise DataError(
-                    f"{len(apart)} {'label file' if is_boxes else 'mask'}(s) of images that "
-                    f"{self.folder / ANNOTATIONS} lists are not there: {some(apart)}.",
+                    f"{len(apart)} {'label file' if is_boxes else 'mask'}(s) of images in "
+                    f"{self.folder / ANNOTATIONS} were not found: {some(apart)}.",
                     "Unpack the data again, or remove those rows."
                     + " (An image without boxes has an empty label file.)" * is_boxes,
                 )
@@ -211,7 +211,7 @@ class LocalSource:
             raise DataError(
                 f"{self.folder / ANNOTATIONS} has no rows of the {split} split "
                 f"(only {', '.join(self._rows)}).",
-                f"Add rows whose column `split` says {split}.",
+                f"Add rows with {split} in column `split`.",
             )
         return self._rows[split]
 
@@ -221,17 +221,17 @@ class LocalSource:
         return tuple(self._rows)
 
     def files(self, split: str, index: int) -> tuple[Path, ...]:
-        """All files of one sample: its image, the second image of a pair, its mask or labels.
+        """All files of a sample: its image, then the second image, the mask or the labels.
 
         The COCO file belongs to the split and is left out.
         """
         return tuple(map(Path, self._files[split][index]))
 
     def read(self, split: str, index: int) -> Raw:
-        """Raw files of one sample, its boxes parsed.
+        """Read the raw files of a sample, and parse its boxes.
 
         Raises:
-            DataError: If a file cannot be read, or boxes are bad or contradict each other.
+            DataError: If a file cannot be read, or boxes are invalid or contradict each other.
         """
         first, *others = self.files(split, index)
         sample_id = self._rows[split].sample_ids[index]
@@ -250,7 +250,7 @@ class LocalSource:
     def boxes(
         self, split: str, index: int, size: Size, problems: list[DataError] | None = None
     ) -> Boxes | None:
-        """Boxes of one image, read in every form and compared.
+        """Read the boxes of an image in every form, and compare the forms.
 
         Args:
             split: train, val or test.
@@ -286,7 +286,7 @@ class LocalSource:
         return None
 
     def _coco_file(self, split: str, problems: list[DataError] | None) -> box_files.CocoFile | None:
-        """The split's COCO file, parsed on first use; None if it is damaged."""
+        """COCO file of a split, parsed on first use; None if damaged."""
         with _PARSING:
             if split not in self._coco:
                 self._coco[split] = self._parse_coco(split)
@@ -325,14 +325,14 @@ class LocalSource:
         return tuple(listed_subsets(self.folder))
 
     def subset_path(self, subset: Subset) -> Path | None:
-        """Path of a subset's CSV, whether or not it exists; None for the full split."""
+        """Path of a subset's CSV, existing or not; None for the full split."""
         path = subset_file(subset)
         return None if path is None else self.folder / path
 
 
 @contextlib.contextmanager
 def collecting(problems: list[DataError] | None) -> Iterator[None]:
-    """Append an error of the block to a list; None raises it."""
+    """Append an error of the block to a list; without a list, raise the error."""
     try:
         yield
     except DataError as error:
@@ -355,7 +355,7 @@ def _targets(kind: Kind, labels: list[tuple[int, ...]], num_classes: int) -> NDA
 def find_folder(
     spec: TaskSpec, places: Mapping[str, Path], table: str = ANNOTATIONS
 ) -> Path | None:
-    """Find a task's folder, which holds a table, in or below the places, first come first."""
+    """Find the first folder with a table, in the places or in the task's folder below them."""
     for place in places.values():
         for folder in (place, place / spec.folder, place / spec.name):
             if os.path.lexists(folder / table):

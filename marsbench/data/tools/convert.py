@@ -46,37 +46,37 @@ _SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".gif", ".webp"),
     *(".jp2", ".img", ".pbm", ".pgm", ".ppm", ".pnm"),
 )
-"""What ends a sample id that is a file name; the dot of ``ESP_011677.1655`` begins no suffix."""
+"""Suffixes of image files; other dots, as in ``ESP_011677.1655``, belong to the stem."""
 
 
 def convert(
     spec: TaskSpec, source: Source, out: Path, boxes: Iterable[BoxFormat] = tuple(BoxFormat)
 ) -> Path:
-    """Write a source as a task's folder; a local source reads the same samples from it.
+    """Write a source as a task's folder, to be read as the same samples.
 
-    Encoded files are written as they are, arrays as PNG. Files of a folder keep their names; of
-    other sources, a sample id that is no file name gets the suffix of its image (of a pair, with
-    ``_before``). Lists of subsets are written where the source has them.
+    Encoded files are copied, arrays are written as PNG. Files of a folder keep their names. In
+    other sources, sample ids without a suffix get the suffix of their image, after ``_before`` for
+    a pair. Published lists of subsets are written too.
 
     Args:
         spec: The task.
         source: Its data, opened.
-        out: Folder to write the task's folder into; made if there is none.
-        boxes: The forms in which boxes are written, of a detection task.
+        out: Parent of the task's folder, created if missing.
+        boxes: Forms in which to write the boxes of a detection task.
 
     Returns:
         The task's folder, ``out / spec.folder``.
 
     Raises:
         ConfigError: If the folder exists and is not empty, or no form of boxes is chosen.
-        DataError: If a sample cannot be read or be a file of the folder, or the folder cannot be
-            written. Then nothing is left under its name.
+        DataError: If a sample cannot be read or its id is not a file name, or the folder cannot be
+            written. No partial folder is left.
     """
     target = _target(spec, out)
     forms = tuple(form for form in BoxFormat if form in set(boxes))
     if spec.decode is Decode.IMAGE_BOXES and not forms:
         raise ConfigError(
-            "boxes= names no form in which to write boxes.", f"Choose of: {', '.join(BoxFormat)}."
+            "boxes= is empty; expected a form of boxes.", f"Choose from: {', '.join(BoxFormat)}."
         )
     if source.holds != Subset():
         raise ConfigError(
@@ -87,7 +87,7 @@ def convert(
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(".part", f".{target.name}.", target.parent))
         try:
-            # A folder in it, as only its owner may look into a temporary one.
+            # A folder inside, since only the owner may open a temporary folder.
             partial = temporary / target.name
             partial.mkdir()
             _write(spec, source, partial, forms)
@@ -107,11 +107,13 @@ def convert(
 def _target(spec: TaskSpec, out: Path) -> Path:
     name = spec.folder or spec.name
     if not is_name(name):
-        raise ConfigError(f"folder '{name}' of task {spec.name} is no folder name.", "Correct it.")
+        raise ConfigError(
+            f"folder '{name}' of task {spec.name} is not a folder name.", "Correct it."
+        )
     target = out / name
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigError(
-            f"{target} exists already.", "Remove it, or choose another folder to write into."
+            f"{target} exists already.", "Remove it, or choose another folder with --out."
         )
     return target
 
@@ -175,7 +177,7 @@ def _mapping(
     spec: TaskSpec, class_names: Sequence[str], codes: Sequence[str]
 ) -> dict[str, list[str]]:
     entries = [
-        # A class that the data name by a code alone has nothing else.
+        # A class may be known by its code alone.
         [code, name] if name in spec.class_names else [name]
         for code, name in zip(codes, class_names, strict=True)
     ]
@@ -195,15 +197,13 @@ def _label(spec: TaskSpec, rows: Rows, index: int, codes: Sequence[str]) -> dict
 
 
 def _file_name(spec: TaskSpec, source: Source, sample_id: str, raw: Raw) -> str:
-    """File name of a sample's image: its id, with a suffix unless it has one.
+    """File name of a sample's image: its id, with the suffix added if missing.
 
     Raises:
         DataError: If the id leads out of the folder or is not printable, or no suffix is known.
     """
     if not is_name(sample_id) or not sample_id.isprintable() or sample_id != sample_id.strip():
-        raise DataError(
-            f"{raw.where}: its id {sample_id!r} cannot be the name of a file.", "Rename it."
-        )
+        raise DataError(f"{raw.where}: id {sample_id!r} is not a valid file name.", "Rename it.")
     if isinstance(source, LocalSource):
         return sample_id
     stem, suffix = sample_id, ""
@@ -227,7 +227,7 @@ def _suffix(raw: Raw) -> str:
     suffix = Path(raw.where).suffix
     if suffix.lower() in _SUFFIXES:
         return suffix
-    raise DataError(f"{raw.where} is no PNG, JPEG or TIFF.", "Convert the image to one of them.")
+    raise DataError(f"{raw.where} is not a PNG, JPEG or TIFF.", "Convert the image.")
 
 
 def _write_boxes(
@@ -238,7 +238,7 @@ def _write_boxes(
     class_names: Sequence[str],
     forms: Sequence[BoxFormat],
 ) -> tuple[str, Size, Boxes]:
-    """Write the label files of one image, and return its entry of the COCO file."""
+    """Write the label files of an image, and return its entry of the COCO file."""
     boxes = needed(raw.boxes, raw, "boxes")
     size = decode.image_size(raw.image, raw.where, raw.path)
     texts = {
@@ -268,12 +268,12 @@ def _encoded(raw: Raw) -> bytes:
 
 
 def _is_picture(pixels: Pixels) -> bool:
-    """Whether pixels are of a PNG's type and number of bands; others become a TIFF."""
+    """Whether pixels fit a PNG, by type and number of bands; other pixels become a TIFF."""
     return pixels.dtype == np.uint8 and pixels.shape[2] in (1, 3)
 
 
 def _create(path: Path, content: bytes) -> None:
-    """Write a file that is not there yet."""
+    """Write a new file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("xb") as file:
@@ -281,12 +281,12 @@ def _create(path: Path, content: bytes) -> None:
     except FileExistsError as error:
         raise DataError(
             f"Two samples would both be written as {path.name} in {path.parent.name}/.",
-            "Their ids may differ by more than suffix and case alone. Rename one.",
+            "Their ids differ by suffix or case alone. Rename a sample.",
         ) from error
 
 
 def _columns(spec: TaskSpec, entries: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """Columns of the annotation file: the published ones, then what samples carry beside."""
+    """Columns of the annotation file: the published columns, then the metadata of samples."""
     known = list(COLUMNS) if spec.kind.is_classification else list(COLUMNS[:2])
     more = {key: None for rows in entries.values() for row in rows for key in row}
     return known + [key for key in more if key not in known]
@@ -299,7 +299,7 @@ def _write_subsets(
     entries: dict[str, list[dict[str, Any]]],
     names: dict[str, str],
 ) -> None:
-    """Write the lists of published subsets: their train rows, and all of the other splits."""
+    """Write the lists of published subsets: their train rows, and all rows of other splits."""
     train = {row["file_id"]: row for row in entries.get("train", [])}
     others = [row for split, rows in entries.items() if split != "train" for row in rows]
     for subset, path in _subsets(source):
@@ -309,7 +309,7 @@ def _write_subsets(
         if unknown := [i for i in ids if i not in names]:
             raise DataError(
                 f"The published list of {subset} in {source.where} names {len(unknown)} "
-                f"sample(s) that the train split lacks, the first {unknown[0]}.",
+                f"sample(s) missing in the train split, the first {unknown[0]}.",
                 "Unpack the data again, or remove the list.",
             )
         table = csv_text(columns, [train[names[i]] for i in ids] + others)
@@ -317,7 +317,7 @@ def _write_subsets(
 
 
 def _subsets(source: Source) -> Iterator[tuple[Subset, Path]]:
-    """Subsets that a source may have lists of, and the files to write those to."""
+    """Subsets with a possible list in a source, and the files to write the lists to."""
     names = [f"few_shot_{shots}" for shots in PUBLISHED_SHOTS]
     names += [f"partition_{share}" for share in PUBLISHED_PARTITIONS]
     for subset in source.subsets if isinstance(source, LocalSource) else map(parse_subset, names):

@@ -15,12 +15,12 @@ from marsbench.tasks.spec import Decode
 
 @dataclass
 class Written:
-    """What was done.
+    """Result of `write_subsets`.
 
     Attributes:
         files: Lists written, with their number of train samples.
-        skipped: Subsets that cannot be made, and why.
-        kept: Lists that were there and were left alone.
+        skipped: Impossible subsets, with the reason.
+        kept: Existing lists, not overwritten.
     """
 
     files: dict[Path, int] = field(default_factory=dict)
@@ -33,13 +33,13 @@ def write_subsets(
 ) -> Written:
     """Write the lists of subsets: fewer train rows, val and test rows unchanged.
 
-    The samples are those a run on the subset would draw without a list: nested, seeded, the same
-    on every machine. Written down they stay when the folder later grows.
+    The samples are the same as in a run on the subset without a list: nested, seeded, equal on
+    every machine. With a list they also stay when the folder grows.
 
     Args:
         source: The folder, opened.
-        subsets: Which.
-        overwrite: Whether lists that are there are replaced.
+        subsets: The subsets.
+        overwrite: Whether to replace existing lists.
 
     Raises:
         DataError: If the folder cannot be read or written.
@@ -52,7 +52,8 @@ def write_subsets(
         path = source.subset_path(subset)
         if path is None:
             raise ConfigError(
-                "The full train split needs no list.", "Name partitions or few-shot subsets."
+                "subset=full has no list; expected a partition or few-shot subset.",
+                "Name partitions or few-shot subsets.",
             )
         if path.exists() and not overwrite:
             done.kept.append(path)

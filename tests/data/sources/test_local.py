@@ -158,12 +158,12 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "folder out of the folder": (
         lambda f: edit(f, lambda rows: [(*rows[0][:2], "../..", rows[0][3]), *rows[1:]]),
-        ["'../..'", "no folder name"],
+        ["'../..'", "not a folder name"],
     ),
     "row twice": (lambda f: edit(f, lambda rows: [*rows, rows[0]]), ["twice", "train_0000.png"]),
     "path out of the folder": (
         lambda f: edit(f, lambda rows: [("../../x.png", *rows[0][1:]), *rows[1:]]),
-        ["../../x.png", "no file name"],
+        ["../../x.png", "not a file name"],
     ),
     "file missing": (drop_image, ["annotation.csv", "1 file(s)", "test_"]),
 }

@@ -95,7 +95,7 @@ def test_two_masks_of_an_image_are_an_error(masks: Path) -> None:
 def test_the_background_is_class_0(name: object, masks: Path) -> None:
     mapping = {"0": "dune", "1": "crater", "2": name}
     (masks / "mapping.json").write_text(json.dumps(mapping))
-    with pytest.raises(DataError, match=r"mapping\.json says that class 2 is the background"):
+    with pytest.raises(DataError, match=r"mapping\.json: class 2 is the background"):
         LocalSource(SEGMENTATION, masks)
 
 
@@ -124,7 +124,7 @@ def test_every_file_counts(spec: TaskSpec, file: str, tmp_path: Path) -> None:
     if file == "coco_annotations.json":
         assert LocalSource(spec, folder).revision != after.revision
         return
-    with pytest.raises(DataError, match=r"1 (file|mask|label file)\(s\).*not there.*val_0003"):
+    with pytest.raises(DataError, match=r"1 (file|mask|label file)\(s\).*not found.*val_0003"):
         LocalSource(spec, folder)
     problems: list[DataError] = []
     source = LocalSource(spec, folder, problems)
@@ -257,7 +257,7 @@ def set_box(content: dict[str, Any]) -> None:
 BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "another size": (
         lambda p: Image.new("L", (16, 16)).save(p / "images" / "train_0000.png"),
-        ["coco_annotations.json, train_0000.png", "height 32", "16 x 16"],
+        ["coco_annotations.json, train_0000.png", "height is 32", "16 x 16"],
     ),
     "no image": (
         lambda p: (p / "images" / "train_0000.png").write_bytes(b"<html>"),
@@ -269,15 +269,15 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "json lacks an image": (
         coco(lambda c: c["images"].pop(0)),
-        ["not list", "image_id"],
+        ["unlisted", "image_id"],
     ),
     "json lacks an image without boxes": (
         coco(lambda c: c["images"].pop(3)),
-        ["coco_annotations.json lacks 1 image(s)", "train_0003.png"],
+        ["coco_annotations.json does not list 1 image(s)", "train_0003.png"],
     ),
     "json names an image that is not there": (
         coco(lambda c: c["images"].append({"id": 99, "file_name": "gone.png"})),
-        ["1 image(s) that are not in", "gone.png"],
+        ["1 image(s) not found in", "gone.png"],
     ),
     "json numbers classes from 0": (
         coco(lambda c: c.update(categories=[{"id": 1, "name": "cone"}])),
@@ -338,7 +338,7 @@ def test_two_images_of_one_label_file(form: BoxFormat, boxes: Path) -> None:
     if form is BoxFormat.COCO:
         LocalSource(DETECTION, boxes)
         return
-    with pytest.raises(DataError, match=r"train_0001\.jpg and train_0001\.png have both .*/train_"):
+    with pytest.raises(DataError, match=r"train_0001\.jpg and train_0001\.png share .*/train_"):
         LocalSource(DETECTION, boxes)
     problems: list[DataError] = []
     LocalSource(DETECTION, boxes, problems)
@@ -349,14 +349,14 @@ def test_a_split_without_boxes_is_named(boxes: Path) -> None:
     for form in ("labels", "pascal_voc"):
         (boxes / "data" / "val" / form).rename(boxes / "data" / "val" / f"no_{form}")
     (boxes / "data" / "val" / "coco_annotations.json").unlink()
-    with pytest.raises(DataError, match=r"data/val has no boxes"):
+    with pytest.raises(DataError, match=r"No boxes found in .*data/val"):
         LocalSource(DETECTION, boxes)
 
 
 @pytest.mark.parametrize("name", ["../x.png", ".", "a/../../b.png", "/etc/hosts"])
 def test_names_out_of_the_folder(name: str, masks: Path) -> None:
     write_rows(masks / "annotation.csv", [(name, "train")], ("file_id", "split"))
-    with pytest.raises(DataError, match="no file name"):
+    with pytest.raises(DataError, match="not a file name"):
         LocalSource(SEGMENTATION, masks)
 
 

@@ -297,7 +297,7 @@ def test_ids_that_are_no_file_names_get_a_suffix(sample_id: str, name: str, tmp_
 @pytest.mark.parametrize("name", ["one label", "boxes"])
 def test_ids_stay_in_the_folder(bad: str, name: str, tmp_path: Path) -> None:
     spec = SPECS[name]
-    with pytest.raises(DataError, match="cannot be the name of a file"):
+    with pytest.raises(DataError, match="not a valid file name"):
         convert(spec, Drawn(spec, ["fine", bad]), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -319,10 +319,10 @@ def test_all_problems_of_boxes_come_at_once(boxes: Path) -> None:
     report = verify_folder(DETECTION, boxes)
     text = "\n".join(report.problems)
     for words in (
-        "train/coco_annotations.json lacks 1 image(s) of the split: train_0002.png",
-        "train/coco_annotations.json names 1 image(s) that are not in",
+        "train/coco_annotations.json does not list 1 image(s): train_0002.png",
+        "train/coco_annotations.json lists 1 image(s) not found in",
         "gone.png",
-        "coco_annotations.json, train_0000.png: 1 bad box(es): box 1 [30, 2, 9, 3] stands out",
+        "coco_annotations.json, train_0000.png: 1 bad box(es): box 1 [30, 2, 9, 3] extends beyond",
         "labels/train_0001.txt: 2 bad box(es): line 1",
         "line 1 [0.5, 0.5, -0.1, 0.2] has no width or height, or a negative one",
         "pascal_voc/train_0004.xml is not XML",
@@ -330,13 +330,13 @@ def test_all_problems_of_boxes_come_at_once(boxes: Path) -> None:
         "images/train_0006.png is empty",
         "1 label file(s) of images",
         "train_0007.txt",
-        "images/train_0008.png: its boxes differ between forms",
+        "images/train_0008.png: boxes differ between forms",
         "val/coco_annotations.json, val_0000.png: 1 bad box(es): box 1 [1, 2, -3, 4] has no width",
     ):
         assert words in text, words
     # Once each, though the COCO file is met at each image of the split.
     assert len(report.problems) == len(set(report.problems))
-    assert text.count("lacks 1 image(s)") == 1
+    assert text.count("does not list 1 image(s)") == 1
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]"])

@@ -20,13 +20,13 @@ from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
 COLUMNS = 8
 
 SHOWN = 12
-"""Samples of a segmentation or detection task that are drawn."""
+"""Number of samples drawn of a segmentation or detection task."""
 
 NEGATIVES = 2
-"""How many of them show no object, where there are such."""
+"""Number of drawn samples without an object, if the split has any."""
 
 LOOKED_AT = 1000
-"""Samples, spread over the split, that are searched for those of no object."""
+"""Number of samples, spread over the split, searched for samples without an object."""
 
 
 def draw_samples(
@@ -37,19 +37,19 @@ def draw_samples(
     columns: int = COLUMNS,
     raster: str | None = None,
 ) -> None:
-    """Draw samples, evenly spread over the split.
+    """Draw a contact sheet of samples, evenly spread over the split.
 
-    Of classification tasks one row per class; of segmentation tasks each image beside itself
-    with its mask, of detection tasks each with its boxes, and of images of more than three bands
-    each band of one. Of spectra ion curves beside the image.
+    A classification task has a row per class. Masks are drawn beside their image, boxes on it; of
+    images of more than three bands, every band of one sample follows. Spectra are drawn as ion
+    curves beside their image.
 
     Args:
         spec: The task.
         source: Its data, opened.
         split: train, val or test.
         path: PNG to write.
-        columns: Samples per class, of classification tasks.
-        raster: Of spectra, how they become images; None takes the task's usual one.
+        columns: Samples per class of a classification task.
+        raster: Preset that turns spectra into images; None takes the task's default.
 
     Raises:
         DataError: If an image cannot be read or the picture cannot be written.
@@ -112,7 +112,7 @@ def _sheet_of_objects(spec: TaskSpec, source: Source, rows: Rows) -> Figure:
 
 
 def _panels(spec: TaskSpec, sample: Decoded, sample_id: str) -> list[Panel]:
-    """An image, and its mask beside it or its boxes on it."""
+    """Panels of a sample: its image and mask, or its image with boxes."""
     image = to_rgb(sample.pixels, spec.rgb_bands)
     title = short(sample_id)
     if sample.mask is not None:
@@ -124,24 +124,24 @@ def _panels(spec: TaskSpec, sample: Decoded, sample_id: str) -> list[Panel]:
 
 
 def _chosen(spec: TaskSpec, source: Source, rows: Rows) -> list[int]:
-    """Positions of the samples to draw, spread over the split, some of no object among them."""
+    """Indices of the samples to draw, spread over the split, some without an object."""
     chosen = spread(len(rows), SHOWN).tolist()
     looked_at = np.unique(spread(len(rows), LOOKED_AT))
     if rows.reading_order is not None:
         # A published file is a sequence: jumping about in it is slow.
         looked_at = rows.reading_order[np.isin(rows.reading_order, looked_at)]
     else:
-        # Even the first of them should come from all over the split.
+        # In random order, so that the first matches come from all over the split.
         looked_at = np.random.default_rng(0).permutation(looked_at)
     here = [i for i in chosen if is_negative(spec, source.read(rows.split, i))]
     found: list[int] = []
     if len(here) < NEGATIVES and len(chosen) < len(rows):
-        for i in track(looked_at.tolist(), "Looking for samples of no object", len(looked_at)):
+        for i in track(looked_at.tolist(), "Looking for samples without an object", len(looked_at)):
             if i not in chosen and is_negative(spec, source.read(rows.split, i)):
                 found.append(i)
             if len(here) + len(found) == NEGATIVES:
                 break
-    # In the place of those in the middle, so that the ends of the split stay.
+    # They replace their nearest neighbours.
     for i in found:
         others = [k for k in chosen if k not in here and k not in found]
         chosen.remove(min(others, key=lambda k: abs(k - i)))
@@ -150,7 +150,7 @@ def _chosen(spec: TaskSpec, source: Source, rows: Rows) -> list[int]:
 
 
 def _show_bands(spec: TaskSpec, figure: SubFigure, decoded: list[Decoded], ids: list[str]) -> None:
-    """Show each band of the first sample that shows an object, stretched to its own range."""
+    """Show each band of the first sample with an object, stretched to its own range."""
     index = next((i for i, sample in enumerate(decoded) if not sample.is_negative), 0)
     colors = dict(zip(spec.rgb_bands or (), ("red", "green", "blue"), strict=False))
     for band, axis in enumerate(grid(figure, 1, spec.channels)[0]):

@@ -1,4 +1,4 @@
-"""Contact sheets of spectra: ion curves beside the images that rasters make of them."""
+"""Contact sheets of spectra: ion curves beside their images."""
 
 from collections.abc import Sequence
 from textwrap import fill
@@ -20,28 +20,28 @@ SHOWN = 8
 """Samples of a sheet."""
 
 RARE = 2
-"""How many of them are of each instrument, or derivatised or not, where there are so many."""
+"""Least number of samples drawn of each instrument, or with and without derivatisation."""
 
 OF_PRESETS = 5
 """Samples of a sheet of presets."""
 
 IONS = 8
-"""Ions whose curves are drawn."""
+"""Number of ions with a curve."""
 
 FAINTEST = 1e-5
-"""Abundance, relative to the largest, below which curves are not followed."""
+"""Lower end of the curves, relative to the largest abundance."""
 
 _LINES = tuple(color for color in PALETTE if color not in ("#F0E442", "#FFFFFF"))
-"""Those that show on white paper."""
+"""Colours visible on white paper."""
 
 _STEPS = {Technique.EGA: 4.0, Technique.GC: 0.05}
-"""Degrees C, or minutes, over which the points of a curve are averaged."""
+"""Bin width of the curves, in degrees C or minutes."""
 
 _GAP = 10
-"""Such steps without a point break a curve."""
+"""Number of empty bins that break a curve."""
 
 _PIXELS = 250
-"""About how many rows and columns of an image a picture shows."""
+"""Approximate number of rows and columns of a drawn image."""
 
 _AXES = {Technique.EGA: "temperature, degrees C", Technique.GC: "retention time, minutes"}
 
@@ -61,10 +61,10 @@ def sheet(spec: TaskSpec, source: Source, rows: Rows, raster: RasterSpec) -> Fig
         spec: The task.
         source: Its data, opened.
         rows: Index of the split.
-        raster: How the images are made.
+        raster: Preset of the images.
 
     Raises:
-        DataError: If a measurement cannot be read, or shows nothing in the raster.
+        DataError: If a measurement cannot be read, or is empty in the raster.
     """
     technique = technique_of(spec)
     spectra = DirectSpectra(spec, source, rows)
@@ -95,13 +95,12 @@ def sheet(spec: TaskSpec, source: Source, rows: Rows, raster: RasterSpec) -> Fig
 
 
 def preset_sheet(spec: TaskSpec, source: Source, rows: Rows) -> Figure:
-    """Draw what every preset of a task's technique makes of five samples.
+    """Draw five samples in every preset of a task's technique.
 
-    Of each preset all channels that hold intensities are shown, those that hold the place of a
-    row or column not.
+    All intensity channels of a preset are shown, coordinate channels are not.
 
     Raises:
-        DataError: If a measurement cannot be read, or shows nothing in a preset.
+        DataError: If a measurement cannot be read, or is empty in a preset.
     """
     technique = technique_of(spec)
     spectra = DirectSpectra(spec, source, rows)
@@ -130,7 +129,7 @@ def preset_sheet(spec: TaskSpec, source: Source, rows: Rows) -> Figure:
 
 
 def _chosen(rows: Rows, count: int) -> list[int]:
-    """Positions spread over the split, some of every instrument among them."""
+    """Indices spread over the split, with samples of every instrument."""
     chosen = list(dict.fromkeys(spread(len(rows), count).tolist()))
     groups = rows.groups
     if groups is None:
@@ -140,7 +139,7 @@ def _chosen(rows: Rows, count: int) -> list[int]:
         here = [i for i in chosen if groups[i] == group]
         for i in (of_group[int(k)] for k in spread(len(of_group), RARE)):
             if len(here) < RARE and i not in chosen:
-                # In the place of the nearest of a group that has more than enough.
+                # It replaces the nearest sample of a group with more than `RARE`.
                 names = [groups[k] for k in chosen]
                 others = [k for k in chosen if names.count(groups[k]) > RARE]
                 if others:
@@ -151,7 +150,7 @@ def _chosen(rows: Rows, count: int) -> list[int]:
 
 
 def _title(spec: TaskSpec, source: Source, rows: Rows, index: int, spectrum: Spectrum) -> str:
-    """What is known of a sample: its id, how it was measured, its labels."""
+    """Title of a sample: its id, instrument or derivatisation, and labels."""
     if spectrum.derivatized is None:
         how = str(spectrum.instrument)
     else:
@@ -164,7 +163,7 @@ def _title(spec: TaskSpec, source: Source, rows: Rows, index: int, spectrum: Spe
 def _curves(
     spectrum: Spectrum, technique: Technique
 ) -> tuple[NDArray[np.float64], dict[int, NDArray[np.float64]]]:
-    """Where along the axis, (B,), and of the strongest ions the mean abundance there, (B,)."""
+    """Centres of the bins, (B,), and mean abundance of the strongest ions in them, (B,) each."""
     whole = np.rint(spectrum.mz).astype(np.int64)
     kept = (whole != HELIUM) & (np.abs(spectrum.mz - whole) < 0.5)
     if technique is Technique.EGA:
@@ -211,19 +210,19 @@ def _show_curves(axis: Axes, spectrum: Spectrum, technique: Technique) -> None:
 def _show_image(
     axis: Axes, pixels: NDArray[np.float32], spectrum: Spectrum, raster: RasterSpec
 ) -> None:
-    """Show one channel, m/z upwards."""
+    """Show a channel, m/z upwards."""
     left, right = raster.start, raster.start + raster.width * raster.columns
     if raster.is_relative:
         inside = (spectrum.axis > raster.low) & (spectrum.axis < raster.high)
         first, last = spectrum.axis[inside].min(), spectrum.axis[inside].max()
         left, right = first + left * (last - first), first + right * (last - first)
     axis.set_axis_on()
-    # Of large images, the strongest of the cells that share a pixel, lest one be lost.
+    # Cells of a large image share a pixel: the strongest is shown, so that no peak is lost.
     rows, columns = pixels.shape
     tall, wide = max(1, rows // _PIXELS), max(1, columns // _PIXELS)
     padded = np.pad(pixels, ((0, -rows % tall), (0, -columns % wide)))
     height, width = padded.shape
-    axis.set_facecolor("0.85")  # what the raster does not show
+    axis.set_facecolor("0.85")  # outside the raster
     axis.imshow(
         padded.reshape(height // tall, tall, width // wide, wide).max(axis=(1, 3)),
         cmap="magma",
@@ -242,7 +241,7 @@ def _show_image(
 
 
 def _intensities(image: NDArray[np.float32], raster: RasterSpec) -> Sequence[NDArray[np.float32]]:
-    """The channels that hold intensities; of those for derivatised or not, the one that does."""
+    """Intensity channels; the two of derivatised and plain samples are joined."""
     if raster.derivatized:
         return [image[:2].max(axis=0)]
     return list(image[: _count(raster)])
@@ -253,7 +252,7 @@ def _count(raster: RasterSpec) -> int:
 
 
 def _meaning(raster: RasterSpec, channel: int) -> str:
-    """What a channel's values say."""
+    """Meaning of a channel's values."""
     text = _SCALES[raster.scales[channel % len(raster.scales)]]
     power = raster.powers[channel % len(raster.powers)]
     if raster.floor:

@@ -72,12 +72,12 @@ class _Contents:
         has_background: Whether class 0 is the background.
         shapes: Samples by image size.
         places: Samples by digest of the image.
-        targets: Digest of the label, mask or boxes by sample.
+        targets: Label, or digest of the mask or boxes, by sample.
         everything: Digest of ids, pixels, masks and boxes.
-        counts: Pixels or boxes by class id, (K,), by split; of masks, pixels to ignore in (K,).
+        counts: Pixels or boxes of each class, (K + 1,), by split; the last counts ignored pixels.
         read: Number of samples read, by split.
         negatives: Number of samples without an object, by split.
-        blank: Samples in which every pixel is to be ignored.
+        blank: Samples with ignored pixels alone.
         thin: Samples with a box of less than a pixel inside of the image.
         twice: Samples with two equal boxes.
     """
@@ -95,7 +95,7 @@ class _Contents:
     twice: list[str] = field(default_factory=list)
 
     def add(self, split: str, sample_id: str, sample: Decoded, label: NDArray[np.integer]) -> None:
-        """Count one sample; its label is empty for masks and boxes."""
+        """Count a sample; its label is empty for masks and boxes."""
         name = f"{split}/{sample_id}"
         height, width, _ = sample.pixels.shape
         self.read[split] += 1
@@ -149,7 +149,7 @@ def _read(source: LocalSource, report: Report) -> _Contents:
     """Read every sample, and report the problems of its files."""
     spec = source.spec
     contents = _Contents(normalise(source.class_names[0]) == BACKGROUND)
-    # A dict, as the problems of a split's COCO file are met again at each of its images.
+    # A dict, since each image of a split repeats the problems of its COCO file.
     problems = dict.fromkeys(report.problems)
     for split in source.splits:
         rows = source.rows(split)
@@ -164,7 +164,7 @@ def _read(source: LocalSource, report: Report) -> _Contents:
                 sample = decode_sample(spec, source.read(split, i), Bands.ALL)
             except DataError as error:
                 apart = [] if spec.kind.is_classification else _problems_apart(source, split, i)
-                # Missing files are reported already, together.
+                # Missing files were reported when the source was opened.
                 if not apart and all(file.exists() for file in files):
                     apart = [error]
                 problems |= dict.fromkeys(part.problem for part in apart)
@@ -181,9 +181,9 @@ def _read(source: LocalSource, report: Report) -> _Contents:
 
 
 def _problems_apart(source: LocalSource, split: str, index: int) -> list[DataError]:
-    """Problems of each file of a sample; reading the sample ends at the first.
+    """Problems of each file of a sample, since reading the sample ends at the first problem.
 
-    Missing files, and problems between files, are left out.
+    Missing files, and contradictions between files, are left out.
     """
     spec = source.spec
     problems: list[DataError] = []
@@ -208,7 +208,7 @@ def _check_classes(source: LocalSource, report: Report) -> None:
         rows = source.rows(split)
         for class_id, name in enumerate(source.class_names):
             if not rows.of_class(class_id).any():
-                # A model cannot learn such a class; a metric can leave it out.
+                # A model cannot learn such a class; a metric can skip it.
                 lines = report.problems if split == "train" else report.notes
                 lines.append(f"class {name} has no sample in {split}")
 
@@ -235,12 +235,12 @@ def _check_objects(source: LocalSource, contents: _Contents, report: Report) -> 
                 continue
             text = f"class {name} has no {'pixel' if is_mask else 'box'} in {split}"
             if num_read < len(source.rows(split)):
-                # It may be in the others, whose problems are reported.
+                # The class may be in the other samples, whose problems are reported.
                 report.notes.append(f"{text}, of which {num_read} samples could be read")
             elif split == "train" and normalise(name) != BACKGROUND:
                 report.problems.append(text)
             else:
-                # Images of which every pixel is an object leave nothing for the background.
+                # Images full of objects have no background.
                 report.notes.append(text)
     report.notes += [
         f"{split}: {negatives} of {contents.read[split]} samples show no object"
@@ -257,7 +257,7 @@ def _note_contents(spec: TaskSpec, contents: _Contents, report: Report) -> None:
     by_count = sorted(contents.shapes.items(), key=lambda item: -len(item[1]))
     listed = ", ".join(f"{shape}: {len(names)}" for shape, names in by_count[:5])
     report.notes.append(f"image sizes (height x width): {listed}")
-    # Where nearly all are of one size, the others are likely to be mistakes.
+    # Where nearly all images have the same size, the others are likely mistakes.
     if by_count and len(by_count[0][1]) >= 0.9 * report.num_samples:
         report.notes += [
             f"{len(names)} of another size, {shape}, such as {names[0]}"
@@ -266,7 +266,7 @@ def _note_contents(spec: TaskSpec, contents: _Contents, report: Report) -> None:
 
 
 def _note_oddities(spec: TaskSpec, contents: _Contents, report: Report) -> None:
-    """Report samples that can be used and may yet be mistakes."""
+    """Report suspicious samples: blank, thin, repeated."""
     for names, text in (
         (contents.blank, "sample(s) of which every pixel is ignored"),
         (contents.thin, "sample(s) with a box of less than a pixel inside of the image"),
@@ -293,7 +293,7 @@ def _splits(names: Sequence[str]) -> set[str]:
 
 
 def _check_subsets(source: LocalSource, report: Report) -> None:
-    """Check that published lists can be read and that smaller ones are nested in larger."""
+    """Check the published lists of subsets: readable, and nested."""
     for family, pattern, prefix in (
         ("partition", "partitions/*x_partition.csv", "partition"),
         ("few-shot", "few_shot/*_shot.csv", "few_shot"),

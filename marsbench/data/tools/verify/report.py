@@ -1,4 +1,4 @@
-"""What a check of a folder found."""
+"""Report of a check of a folder."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ from typing import Any
 
 @dataclass
 class Report:
-    """What a check found.
+    """Problems and notes from a check of a folder.
 
     Attributes:
         folder: The folder checked.
         num_files: Files read.
         num_samples: Samples read; a pair has two files.
-        problems: What keeps runs from working or makes their numbers wrong.
-        notes: What a user should know, such as sizes other than published.
+        problems: Errors that stop runs or make their numbers wrong.
+        notes: Facts for the user, such as sizes other than published.
     """
 
     folder: str
@@ -24,5 +24,5 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the report as plain values."""
+        """Convert the report to plain values."""
         return dataclasses.asdict(self)

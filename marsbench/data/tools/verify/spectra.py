@@ -59,13 +59,13 @@ def verify_spectra(spec: TaskSpec, folder: Path) -> Report:
     report.notes.append("instruments: " + ", ".join(f"{n} {c}" for n, c in instruments.items()))
     if wrong:
         report.problems.append(
-            f"{len(wrong)} measurement(s) do not have the MD5 that metadata.csv gives: "
+            f"{len(wrong)} measurement(s) differ from their MD5 in metadata.csv: "
             f"{some(wrong)}. Unpack the data again."
         )
     if negative:
         report.notes.append(
-            f"{len(negative)} measurement(s) hold negative abundances, which the subtraction of "
-            "each ion's minimum or background takes away"
+            f"{len(negative)} measurement(s) hold negative abundances; subtracting the minimum or "
+            "background of each ion removes them"
         )
     if repeated := [" = ".join(group) for group in places.values() if len(group) > 1]:
         report.notes.append(f"{len(repeated)} group(s) of equal files: {some(repeated)}")
