@@ -97,7 +97,7 @@ def _structs(value: Any, fields: tuple[str, str]) -> list[tuple[Any, Any]]:
 
 def _listed(value: Any) -> list[Any]:
     if isinstance(value, str):
-        raise TypeError(f"found the text '{value[:40]}'")
+        raise TypeError(f"text '{value[:40]}' in place of structs")
     return list(_plain(value) or [])
 
 

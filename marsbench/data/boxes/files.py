@@ -236,7 +236,7 @@ def read_coco(content: bytes | str, where: str) -> CocoFile:
             f"has boxes of {len(unlisted)} unlisted image(s): image_id {some(unlisted)}"
         )
     if min(len(names), len(sizes)) < len(parsed["images"]):
-        problems.append("lists an image, or an id of one, twice")
+        problems.append("lists an image or its id twice")
     if crowds:
         problems.append(
             f"has boxes of groups, with iscrowd: 1 of {len(crowds)} image(s): {some(list(crowds))}"
@@ -254,8 +254,8 @@ def read_coco(content: bytes | str, where: str) -> CocoFile:
 
 def _category(value: object) -> str:
     """Spell a category's id, a number or its text, in a single way."""
-    found = number(value)
-    return str(value) if found is None or not found.is_integer() else str(int(found))
+    as_number = number(value)
+    return str(value) if as_number is None or not as_number.is_integer() else str(int(as_number))
 
 
 def coco_text(images: Iterable[tuple[str, Size, Boxes]], class_names: Sequence[str]) -> str:

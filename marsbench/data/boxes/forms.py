@@ -110,7 +110,7 @@ def parse(
             continue
         left, top, right, bottom = corners = _corners(form, numbers, size)
         if right <= left or bottom <= top:
-            problems.append(f"{shown} has no width or height, or a negative one")
+            problems.append(f"{shown} has no positive width and height")
         elif min(left, top) < -MARGIN or right > width + MARGIN or bottom > height + MARGIN:
             problems.append(
                 f"{shown} extends beyond the image of {height} x {width} pixels (height x width)"
@@ -160,7 +160,8 @@ def number(value: object) -> float | None:
     text = str(value).strip()
     if not _DECIMAL.fullmatch(text):
         return None
-    return found if math.isfinite(found := float(text)) else None
+    parsed = float(text)
+    return parsed if math.isfinite(parsed) else None
 
 
 def _decimals(value: object) -> int:
@@ -242,13 +243,15 @@ def _difference(first: Boxes, second: Boxes, tolerance: float) -> tuple[str, str
     from scipy.spatial import KDTree
 
     # Classes are an axis of their own, along which they are far apart.
-    here, there = (
+    first_tree, second_tree = (
         KDTree(np.column_stack([boxes.xyxy, boxes.labels * (2.0 * tolerance + 1.0)]))
         for boxes in (first, second)
     )
     partners = np.full(len(first), -1)
-    if here.count_neighbors(there, tolerance, p=np.inf) <= _MOST_PAIRS:
-        near = here.sparse_distance_matrix(there, tolerance, p=np.inf, output_type="ndarray")
+    if first_tree.count_neighbors(second_tree, tolerance, p=np.inf) <= _MOST_PAIRS:
+        near = first_tree.sparse_distance_matrix(
+            second_tree, tolerance, p=np.inf, output_type="ndarray"
+        )
         graph = csr_matrix(
             (np.ones(len(near), dtype=np.int8), (near["i"], near["j"])), (len(first), len(first))
         )

@@ -166,14 +166,14 @@ def read_annotations(
             if not multilabel and not is_name(place):
                 problems.append(f"line {line}: feature_name '{place}' is not a folder name")
                 continue
-            found = _labels(row["label"], num_classes, multilabel, one_hot)
-            if found is None:
+            class_ids = _labels(row["label"], num_classes, multilabel, one_hot)
+            if class_ids is None:
                 problems.append(
                     f"line {line}: label '{row['label']}' of {file_id} is outside "
                     f"0..{num_classes - 1}"
                 )
                 continue
-            labels = found
+            labels = class_ids
         rows = index.setdefault(split, {})
         if file_id in rows:
             problems.append(

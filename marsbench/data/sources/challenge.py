@@ -124,7 +124,7 @@ class ChallengeSource:
         if absent and strict:
             raise DataError(
                 f"{table} lists {len(absent)} measurement(s) not found: {some(absent)}.",
-                "Unpack the data again, remove those rows, or add strict=false to leave them out.",
+                "Unpack the data again, remove those rows, or add strict=false to skip them.",
             )
         if absent:
             self.notes += (

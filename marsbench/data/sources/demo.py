@@ -66,7 +66,7 @@ class DemoSource:
         return np.array([self.class_names.index(name) for (name,) in labels], dtype=np.int64)
 
     def read(self, split: str, index: int) -> Raw:
-        """Draw one sample."""
+        """Draw a sample."""
         drawn = recipes.draw(self.recipe, split, index, self._labels[split][index])
         where = f"demo sample {split} {index}"
         if isinstance(drawn, Spectrum):

@@ -35,17 +35,17 @@ def box_formats(place: Path) -> tuple[BoxFormat, ...]:
     Raises:
         DataError: If the split has no boxes.
     """
-    found = tuple(
+    formats = tuple(
         form
         for form in BoxFormat
         if ((place / LABELS[form][0]).is_dir() if form in LABELS else (place / COCO_FILE).is_file())
     )
-    if not found:
+    if not formats:
         raise DataError(
             f"No boxes found in {place}: {COCO_FILE}, labels (YOLO) and pascal_voc are missing.",
             "Unpack the data again, or add the boxes in one of these forms.",
         )
-    return found
+    return formats
 
 
 def subset_file(subset: Subset) -> Path | None:
@@ -59,7 +59,7 @@ def subset_file(subset: Subset) -> Path | None:
 
 def listed_subsets(folder: Path) -> list[Subset]:
     """Subsets with a list in a task's folder, few-shot subsets first."""
-    found = []
+    subsets = []
     for pattern, name in (
         ("few_shot/*_shot.csv", "few_shot_{}"),
         ("partitions/*x_partition.csv", "partition_{}"),
@@ -72,8 +72,8 @@ def listed_subsets(folder: Path) -> list[Subset]:
                 continue
             # Other spellings, such as 0.1x, are not read.
             if subset_file(subset) == path.relative_to(folder):
-                found.append(subset)
-    return found
+                subsets.append(subset)
+    return subsets
 
 
 class Files:
@@ -118,19 +118,19 @@ class Files:
         folder = f"{self._place}/{MASKS}/{below}".rstrip("/")
         if folder not in self._by_stem:
             stems: dict[str, list[str]] = {}
-            for found in self._list(folder):
-                stems.setdefault(os.path.splitext(found)[0], []).append(found)  # noqa: PTH122
+            for file in self._list(folder):
+                stems.setdefault(os.path.splitext(file)[0], []).append(file)  # noqa: PTH122
             self._by_stem[folder] = stems
         stem = os.path.splitext(name)[0]  # noqa: PTH122
         masks = self._by_stem[folder]
-        found_here = masks.get(stem) or masks.get(stem.replace("Image", "Mask")) or [name]
-        if len(found_here) > 1 and name not in found_here:
+        candidates = masks.get(stem) or masks.get(stem.replace("Image", "Mask")) or [name]
+        if len(candidates) > 1 and name not in candidates:
             raise DataError(
                 f"{self._place}/{relative} has several masks in {folder}; expected a single mask: "
-                f"{some(sorted(found_here))}.",
+                f"{some(sorted(candidates))}.",
                 "Remove the wrong masks.",
             )
-        return f"{folder}/{name if name in found_here else found_here[0]}"
+        return f"{folder}/{name if name in candidates else candidates[0]}"
 
     def stat(self, file: str) -> os.stat_result | None:
         """Size and times of a file; None if missing."""

@@ -80,7 +80,7 @@ def convert(
         )
     if source.holds != Subset():
         raise ConfigError(
-            f"{source.where} is opened for {source.holds}: its train split is not whole.",
+            f"{source.where} is opened for {source.holds}; expected the full train split.",
             "Open it with subset=full.",
         )
     try:

@@ -75,7 +75,7 @@ def test_subsets_that_are_not_nested_are_noted(folder: Path) -> None:
 def test_missing_split(folder: Path) -> None:
     rows = [r for r in read_rows(folder / "annotation.csv") if r[1] != "test"]
     write_rows(folder / "annotation.csv", rows)
-    assert "there is no test split" in verify_folder(make_spec(), folder).problems
+    assert "the test split is missing" in verify_folder(make_spec(), folder).problems
 
 
 def test_an_odd_size_is_named_where_the_task_fixes_none(folder: Path) -> None:
@@ -324,14 +324,14 @@ def test_all_problems_of_boxes_come_at_once(boxes: Path) -> None:
         "gone.png",
         "coco_annotations.json, train_0000.png: 1 bad box(es): box 1 [30, 2, 9, 3] extends beyond",
         "labels/train_0001.txt: 2 bad box(es): line 1",
-        "line 1 [0.5, 0.5, -0.1, 0.2] has no width or height, or a negative one",
+        "line 1 [0.5, 0.5, -0.1, 0.2] has no positive width and height",
         "pascal_voc/train_0004.xml is not XML",
         "images/train_0005.png is 1 x 1 pixels, too small",
         "images/train_0006.png is empty",
         "1 label file(s) of images",
         "train_0007.txt",
         "images/train_0008.png: boxes differ between forms",
-        "val/coco_annotations.json, val_0000.png: 1 bad box(es): box 1 [1, 2, -3, 4] has no width",
+        "val/coco_annotations.json, val_0000.png: 1 bad box(es): box 1 [1, 2, -3, 4] has no",
     ):
         assert words in text, words
     # Once each, though the COCO file is met at each image of the split.

@@ -133,17 +133,17 @@ def _chosen(spec: TaskSpec, source: Source, rows: Rows) -> list[int]:
     else:
         # In random order, so that the first matches come from all over the split.
         looked_at = np.random.default_rng(0).permutation(looked_at)
-    here = [i for i in chosen if is_negative(spec, source.read(rows.split, i))]
-    found: list[int] = []
-    if len(here) < NEGATIVES and len(chosen) < len(rows):
+    negatives = [i for i in chosen if is_negative(spec, source.read(rows.split, i))]
+    added: list[int] = []
+    if len(negatives) < NEGATIVES and len(chosen) < len(rows):
         for i in track(looked_at.tolist(), "Looking for samples without an object", len(looked_at)):
             if i not in chosen and is_negative(spec, source.read(rows.split, i)):
-                found.append(i)
-            if len(here) + len(found) == NEGATIVES:
+                added.append(i)
+            if len(negatives) + len(added) == NEGATIVES:
                 break
     # They replace their nearest neighbours.
-    for i in found:
-        others = [k for k in chosen if k not in here and k not in found]
+    for i in added:
+        others = [k for k in chosen if k not in negatives and k not in added]
         chosen.remove(min(others, key=lambda k: abs(k - i)))
         chosen.append(i)
     return sorted(chosen)

@@ -136,16 +136,16 @@ def _chosen(rows: Rows, count: int) -> list[int]:
         return chosen
     for group in sorted(set(groups)):
         of_group = [i for i, name in enumerate(groups) if name == group]
-        here = [i for i in chosen if groups[i] == group]
+        members = [i for i in chosen if groups[i] == group]
         for i in (of_group[int(k)] for k in spread(len(of_group), RARE)):
-            if len(here) < RARE and i not in chosen:
+            if len(members) < RARE and i not in chosen:
                 # It replaces the nearest sample of a group with more than `RARE`.
                 names = [groups[k] for k in chosen]
                 others = [k for k in chosen if names.count(groups[k]) > RARE]
                 if others:
                     chosen.remove(min(others, key=lambda k: abs(k - i)))
                     chosen.append(i)
-                    here.append(i)
+                    members.append(i)
     return sorted(chosen)
 
 
@@ -164,20 +164,20 @@ def _curves(
     spectrum: Spectrum, technique: Technique
 ) -> tuple[NDArray[np.float64], dict[int, NDArray[np.float64]]]:
     """Centres of the bins, (B,), and mean abundance of the strongest ions in them, (B,) each."""
-    whole = np.rint(spectrum.mz).astype(np.int64)
-    kept = (whole != HELIUM) & (np.abs(spectrum.mz - whole) < 0.5)
+    ions = np.rint(spectrum.mz).astype(np.int64)
+    kept = (ions != HELIUM) & (np.abs(spectrum.mz - ions) < 0.5)
     if technique is Technique.EGA:
-        kept &= np.abs(spectrum.mz - whole) < 0.3
+        kept &= np.abs(spectrum.mz - ions) < 0.3
     step = _STEPS[technique]
     low = np.floor(spectrum.axis.min() / step)
     place = (np.floor(spectrum.axis / step) - low).astype(np.int64)
     length = int(place.max()) + 1
     strongest: dict[int, float] = {}
-    for ion in np.unique(whole[kept]):
-        strongest[int(ion)] = float(spectrum.abundance[kept & (whole == ion)].max())
+    for ion in np.unique(ions[kept]):
+        strongest[int(ion)] = float(spectrum.abundance[kept & (ions == ion)].max())
     curves = {}
     for ion in sorted(strongest, key=lambda name: -strongest[name])[:IONS]:
-        of_ion = kept & (whole == ion)
+        of_ion = kept & (ions == ion)
         counts = np.bincount(place[of_ion], minlength=length)
         sums = np.bincount(place[of_ion], spectrum.abundance[of_ion], minlength=length)
         curves[ion] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

@@ -49,8 +49,8 @@ def verify_folder(spec: TaskSpec, root: str | Path | None = None) -> Report:
     problems: list[DataError] = []
     source = LocalSource(spec, folder, problems)
     report.problems += [str(problem).replace("\n", " ") for problem in problems]
-    absent = [split for split in SPLITS if split not in source.splits]
-    report.problems += [f"there is no {split} split" for split in absent]
+    missing = [split for split in SPLITS if split not in source.splits]
+    report.problems += [f"the {split} split is missing" for split in missing]
     if source.class_names:
         contents = _read(source, report)
         _note_contents(spec, contents, report)

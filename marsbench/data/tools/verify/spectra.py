@@ -30,7 +30,7 @@ def verify_spectra(spec: TaskSpec, folder: Path) -> Report:
         return report
     report.notes += source.notes
     if "train" not in source.splits:
-        report.problems.append("there is no train split with labels")
+        report.problems.append("the train split has no labels")
     for split in ("val", "test"):
         if split not in source.splits:
             what = "no labels" if split in source.unlabelled else "no samples"
