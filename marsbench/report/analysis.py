@@ -1,7 +1,4 @@
-"""What a report is made of: a store's groups with their estimates, computed once.
-
-Figures, tables and the page all read an `Analysis`, so that they cannot disagree.
-"""
+"""Estimates of every group of a store, computed once for figures, tables and the page."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,24 +33,24 @@ from marsbench.results.store import Store
 
 REFERENCE = "reference"
 OBSERVED = "observed"
-"""What scores are normalised by."""
+"""Ways of choosing the ranges that normalise scores."""
 
 DEMO = "demo"
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that is drawn and written.
+    """Content of a report.
 
     Attributes:
-        store: Where the records are; their predictions are read from there.
-        study: The records in groups.
-        ranges: What normalises the scores, by family.
-        summaries: By group.
-        comparisons: Pairs of models, by group; empty where a group has one model.
+        store: Store of the records and their predictions.
+        study: Records in groups.
+        ranges: Ranges of the normalisation, by family.
+        summaries: Estimates by group.
+        comparisons: Pairs of models, by group; empty for a group of a single model.
         rounds: Rounds of the bootstrap.
         seed: Seed of the bootstrap.
-        with_published: Whether published numbers stand beside these.
+        with_published: Whether published numbers are shown.
     """
 
     store: Store
@@ -67,7 +64,7 @@ class Analysis:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """All problems, the gravest first."""
+        """All problems, the most severe first."""
         return by_severity(
             [
                 *self.study.problems,
@@ -81,10 +78,9 @@ class Analysis:
 
     @cached_property
     def headline_groups(self) -> tuple[Group, ...]:
-        """Groups that have pictures of their own: those of the full train split.
+        """Groups with figures and tables of their own: the full train split of each family.
 
-        Other subsets are points of curves; where a family lacks the full split, each of its
-        subsets stands for itself.
+        Other subsets are points of curves. A family without the full split shows all its subsets.
         """
         shown = []
         for family in self.families.values():
@@ -94,7 +90,7 @@ class Analysis:
 
     @cached_property
     def families(self) -> dict[GroupKey, list[Group]]:
-        """Groups that differ in their subset alone, by their key with the full one in its place."""
+        """Groups that differ only in their subset, by the key of the full train split."""
         families: defaultdict[GroupKey, list[Group]] = defaultdict(list)
         for key, group in self.study.groups.items():
             families[key.family].append(group)
@@ -105,7 +101,7 @@ class Analysis:
 
     @property
     def normalisation(self) -> str:
-        """What normalises the scores, in sentences."""
+        """Description of the normalisation, in sentences."""
         families: defaultdict[str, list[str]] = defaultdict(list)
         for family, ranges in self.ranges.items():
             families[ranges.source].append(family.family_title)
@@ -117,16 +113,16 @@ class Analysis:
         )
 
     def ranges_of(self, key: GroupKey) -> Ranges:
-        """What normalises the scores of a group: the ranges of its family."""
+        """Ranges of the family of a group."""
         return self.ranges[key.family]
 
     @cached_property
     def curves(self) -> tuple[Curve, ...]:
-        """Groups that differ in the amount of training data alone."""
+        """Curves over the amount of training data."""
         return curves_of(self.families, self.summaries, self.seed)
 
     def looks(self, key: GroupKey) -> dict[str, dict[str, Any]]:
-        """Colours and markers of the models of a category: the same in all of its figures."""
+        """Colours and markers of the models of a category, equal in all its figures."""
         return self._looks[key.category]
 
     @cached_property
@@ -148,16 +144,16 @@ def analyse(
     with_published: bool = False,
     step: Callable[[int], None] = lambda _: None,
 ) -> Analysis:
-    """Estimate everything of a study.
+    """Compute all estimates of a study.
 
     Args:
-        store: Where its records are.
-        study: Its groups.
-        others: Groups of another store; those of the same family share its ranges.
+        store: Store of its records.
+        study: Groups of records.
+        others: Groups of another store, which share the ranges of their families.
         rounds: Rounds of the bootstrap.
         seed: Seed of the bootstrap.
-        normalise: As `family_ranges` takes it.
-        with_published: Whether published numbers stand beside these.
+        normalise: `REFERENCE` or `OBSERVED`, as in `family_ranges`.
+        with_published: Whether published numbers are shown.
         step: Called with 1 after each group.
     """
     study = replace(study, groups=dict(sorted(study.groups.items(), key=_order)))
@@ -179,7 +175,7 @@ _MODES = ("frozen", "finetune", "scratch")
 
 
 def _order(item: tuple[GroupKey, Group]) -> tuple[Any, ...]:
-    """Order groups as the paper shows them: frozen first, and what is as usual before the rest."""
+    """Order groups as in the paper: frozen first, default settings before others."""
     key, _ = item
     places = [
         known.index(name) if name in known else len(known)
@@ -190,12 +186,12 @@ def _order(item: tuple[GroupKey, Group]) -> tuple[Any, ...]:
 
 
 def family_ranges(groups: Iterable[Group], normalise: str = REFERENCE) -> dict[GroupKey, Ranges]:
-    """Give each family its ranges, so that its subsets share a scale and no other moves them.
+    """Compute the ranges of each family, so that its subsets share a scale.
 
     Args:
-        groups: All groups, of one store or of two that are compared.
-        normalise: `REFERENCE` takes the ranges that no record moves, and for a task without one the
-            lowest and the highest score seen in the family; `OBSERVED` takes the latter for all.
+        groups: All groups, of one store or of two compared stores.
+        normalise: `REFERENCE` takes fixed ranges, and for a task without a fixed range the lowest
+            and highest score of the family; `OBSERVED` takes the latter for all tasks.
     """
     families: defaultdict[GroupKey, list[Group]] = defaultdict(list)
     for group in groups:
@@ -217,7 +213,7 @@ def _ranges(groups: Sequence[Group], normalise: str) -> Ranges:
 
 
 def matching(group: Group, task: str) -> list[Published]:
-    """Published numbers of a task that were trained and measured as a group's cells were."""
+    """Published numbers of a task with the metric and training of a group."""
     metric = next(cell for (t, _), cell in group.cells.items() if t == task).metric
     return [
         number

@@ -34,14 +34,14 @@ TABLES = "tables"
 
 @dataclass(frozen=True)
 class Report:
-    """A report that was built.
+    """Files and problems of a finished report.
 
     Attributes:
         index: The page.
         figures: PDF and PNG of every figure.
         tables: CSV, Markdown and LaTeX of every table.
-        problems: What a reader must know.
-        num_runs: Records it is made of.
+        problems: Problems of the records and of the report.
+        num_runs: Number of records in the report.
     """
 
     index: Path
@@ -68,28 +68,28 @@ def write_report(
 ) -> Report:
     """Build a report of a store.
 
-    What cannot be read or drawn is listed among the report's problems; the rest is built. Equal
-    records and options give equal files. Files of an earlier report in the same folder that this
-    one does not have are removed; a page that is no report's is never replaced.
+    Unreadable records and failed figures are listed as problems. Equal records and options give
+    equal files. Files of an earlier report in the same folder are replaced or removed; other files
+    stay.
 
     Args:
         store: Folder of records.
         out: Folder to write to.
-        only: Parts to build, of `part_names`; None for all. The page always is.
-        compare: Folder of other records to set beside.
-        reference: Whether published numbers stand beside these.
+        only: Parts to build, of `part_names`; None for all. The page is always built.
+        compare: Folder of other records to compare with.
+        reference: Whether to show published numbers.
         tasks: Only runs of these tasks; all if empty.
         models: Only runs of these models.
         modes: Only runs of these modes.
-        plan: Runs that there should be, which coverage is of; None for what the records have.
-        normalise: reference, for reference ranges where a task has one, or observed, for the lowest
-            and highest score of each task.
+        plan: Expected runs, for the coverage; None for the seeds and tasks of the records.
+        normalise: ``reference`` for the reference range of a task where available, ``observed`` for
+            the lowest and highest score of each task.
         rounds: Rounds of the bootstrap.
         seed: Seed of the bootstrap.
 
     Raises:
-        StoreError: If there is no store, no record that can be read, or `out` cannot be written.
-        ConfigError: If `out` is within a store, or holds a page that is no report's.
+        StoreError: If the store is missing or has no valid record, or `out` cannot be written.
+        ConfigError: If `out` is within a store, or holds a page of something else.
         UnknownNameError: If a part, task, model or mode is unknown.
     """
     parts = _parts(only)
@@ -120,7 +120,7 @@ def write_report(
 
 
 def part_names() -> tuple[str, ...]:
-    """Names that `only` may hold."""
+    """Valid names for `only`."""
     return (TABLES, *FAMILIES)
 
 
@@ -132,10 +132,10 @@ def _parts(only: Collection[str] | None) -> frozenset[str]:
 
 
 def _check_folder(folder: Path, stores: Sequence[Store]) -> None:
-    """Refuse a folder whose content is no report's, so that nothing of anyone else is lost.
+    """Check that writing a report destroys no other file.
 
     Raises:
-        ConfigError: If it is one.
+        ConfigError: If the folder lies in a store or holds a page of something else.
     """
     for store in stores:
         if folder.resolve().is_relative_to(store.root.resolve()):
@@ -154,7 +154,7 @@ def _check_folder(folder: Path, stores: Sequence[Store]) -> None:
 
 @contextlib.contextmanager
 def _writable(folder: Path) -> Iterator[None]:
-    """Say what to do where a folder cannot be written."""
+    """Turn failures to write into a `StoreError` with a remedy."""
     try:
         yield
     except OSError as error:
@@ -182,7 +182,7 @@ def _write(
     if TABLES in parts:
         for table in tables.files:
             written += table.write(folder / TABLES)
-        # Thousands of rows are for programs alone.
+        # Too long for Markdown and LaTeX.
         written += runs_table(analysis).write(folder / TABLES, ("csv",))
         if theirs is not None:
             written += runs_table(theirs, "runs-there").write(folder / TABLES, ("csv",))
@@ -207,7 +207,7 @@ def _pdf(png: Path) -> Path:
 def _draw(
     analysis: Analysis, folder: Path, parts: Collection[str]
 ) -> tuple[Figures, list[Problem]]:
-    """Draw every figure that can be drawn, and say which cannot."""
+    """Draw all figures; failures become problems."""
     planned: list[tuple[str, FigureSpec]] = []
     failed: list[Problem] = []
     for name, family in FAMILIES.items():
@@ -222,7 +222,7 @@ def _draw(
             try:
                 drawn[name].append((figure, style.save(figure.draw(), folder, figure.name)))
             except OSError:
-                raise  # the disk is full or the folder gone: no figure will do better
+                raise  # full disk or missing folder: every other figure would fail too
             except Exception as error:
                 failed.append(_not_drawn(figure.title, error))
             step(1)
@@ -237,13 +237,13 @@ def _not_drawn(title: str, error: Exception) -> Problem:
 
 
 def _write_manifest(report: Report, analysis: Analysis, normalise: str, store: str) -> None:
-    """Write what the report was made of, and remove files of an earlier one."""
+    """Write the manifest, and remove files of an earlier report."""
     folder = report.index.parent
     files = [report.index, *report.figures, *report.tables]
     names = sorted(path.relative_to(folder).as_posix() for path in files)
     for stale in set(_earlier(folder) or ()) - set(names):
         path = folder / stale
-        # A manifest that was meddled with must reach nothing else.
+        # A manipulated manifest must not delete other files.
         if _PART.fullmatch(stale) and path.resolve().is_relative_to(folder.resolve()):
             path.unlink(missing_ok=True)
     content = {
@@ -267,11 +267,11 @@ def _write_manifest(report: Report, analysis: Analysis, normalise: str, store: s
 
 
 _PART = re.compile(r"(figures|tables)/[^/\\]+\.(pdf|png|csv|md|tex)")
-"""What a report writes beside its page."""
+"""Paths of the files beside the page."""
 
 
 def _earlier(folder: Path) -> list[str] | None:
-    """Files of the report that is in a folder; None if there is none."""
+    """Files of the report in a folder, by its manifest; None without a report."""
     with contextlib.suppress(OSError, ValueError, TypeError):
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if isinstance(content, dict) and "marsbench" in content:

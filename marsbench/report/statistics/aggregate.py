@@ -1,12 +1,11 @@
 """Statistics over runs and tasks: pure functions on arrays.
 
-Scores have the shape (num_runs, num_tasks), NaN where a task has fewer runs than others; every
-statistic takes any number of axes before these two, and works along them, so that a thousand
-resamples are one call. A task without a run is left out, and the others count alike: each of a
-task's n runs weighs 1/n, so that no task counts for more by having been run more often.
+Scores have the shape (num_runs, num_tasks), NaN for missing runs. Every statistic accepts leading
+axes, so that a thousand resamples are a single call. Tasks without a run are left out; all others
+have equal weight: each of a task's n runs weighs 1/n.
 
-Aggregates and bootstrap follow Agarwal et al. 2021, https://arxiv.org/abs/2108.13264; where tasks
-have equally many runs they are equal to theirs.
+Aggregates and bootstrap follow Agarwal et al. 2021, https://arxiv.org/abs/2108.13264, and are equal
+to theirs if all tasks have the same number of runs.
 """
 
 import math
@@ -20,10 +19,10 @@ Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
 
 ALPHA = 0.05
-"""P-values below it count as a difference."""
+"""Significance level of tests."""
 
 CHUNK_BYTES = 32 * 2**20
-"""How large the resamples that are held at a time may be."""
+"""Memory limit of the resamples in memory at a time."""
 
 
 def normalise(
@@ -35,7 +34,8 @@ def normalise(
         scores: Shape (..., num_runs, num_tasks).
         low: Lower end of each task's range, shape (num_tasks,), in the task's own metric.
         high: Upper end, shape (num_tasks,).
-        higher_is_better: Of each task's metric, shape (num_tasks,); else `low` becomes 1.
+        higher_is_better: Direction of each task's metric, shape (num_tasks,); if False, `low`
+            becomes 1.
 
     Returns:
         Same shape; not clipped. NaN in tasks whose range is empty or not finite.
@@ -49,15 +49,15 @@ def normalise(
 def iqm(scores: ArrayLike) -> Floats:
     """Interquartile mean: the mean of the middle half of all runs of all tasks.
 
-    Of n runs in all, those that make up the share ``(n // 4) / n`` of the weight are cut from
-    either end, a run that is on the border in part. Where tasks have equally many runs this is
+    Of n runs, the lowest and highest share ``(n // 4) / n`` of the total weight is cut; runs on the
+    border are cut in part. With the same number of runs for all tasks this equals
     ``scipy.stats.trim_mean(scores, 0.25, axis=None)``.
 
     Args:
         scores: Shape (..., num_runs, num_tasks).
 
     Returns:
-        Shape (...); NaN where there is no run.
+        Shape (...); NaN without a run.
     """
     values = np.asarray(scores, dtype=np.float64)
     *lead, num_runs, num_tasks = values.shape
@@ -81,7 +81,7 @@ def iqm(scores: ArrayLike) -> Floats:
 
 
 def _trimmed_mean(flat: Floats, count: int) -> Floats:
-    """Mean of the middle half of each row's `count` scores; what else it holds is NaN."""
+    """Mean of the middle half of each row's `count` scores, ignoring NaN."""
     ordered = np.sort(flat, axis=1)  # NaN come last
     cut = count // 4
     means: Floats = ordered[:, cut : count - cut].mean(axis=1)
@@ -89,7 +89,7 @@ def _trimmed_mean(flat: Floats, count: int) -> Floats:
 
 
 def _weighted_trimmed_mean(flat: Floats, weights: Floats, counts: NDArray[np.intp]) -> Floats:
-    """The same of scores of unequal weights: as many weights as scores, a count for each row."""
+    """Mean of the middle half of the weight of each row's scores, ignoring NaN."""
     order = np.argsort(flat, axis=1)
     ordered = np.take_along_axis(flat, order, axis=1)
     weight = np.take_along_axis(weights, order, axis=1)
@@ -97,7 +97,7 @@ def _weighted_trimmed_mean(flat: Floats, weights: Floats, counts: NDArray[np.int
     upper = np.cumsum(weight, axis=1)
     total = upper[:, -1:]
     cut = total * (counts // 4) / counts
-    # What of each score's weight lies between the cuts.
+    # Weight of each score between the cuts.
     kept = np.minimum(upper, total - cut) - np.maximum(upper - weight, cut)
     kept = np.where(weight > 0, np.maximum(kept, 0.0), 0.0)
     means: Floats = (kept * np.nan_to_num(ordered)).sum(axis=1) / kept.sum(axis=1)
@@ -110,7 +110,7 @@ def iqm_per_task(scores: ArrayLike) -> Floats:
 
 
 def mean_per_task(scores: ArrayLike) -> Floats:
-    """Mean of each task's runs, shape (..., num_tasks); NaN where there is none."""
+    """Mean of each task's runs, shape (..., num_tasks); NaN for a task without runs."""
     values = np.asarray(scores, dtype=np.float64)
     is_known = ~np.isnan(values)
     counts = is_known.sum(axis=-2)
@@ -130,18 +130,18 @@ def median(scores: ArrayLike) -> Floats:
         return np.full(ordered.shape[:-1], np.nan)
     counts = ordered.shape[-1] - np.isnan(ordered).sum(axis=-1)
     places = np.stack([(counts - 1) // 2, counts // 2], axis=-1)
-    # Where there is no task both places hold NaN.
+    # Without a task both places hold NaN.
     pair = np.take_along_axis(ordered, np.clip(places, 0, ordered.shape[-1] - 1), axis=-1)
     middle: Floats = pair.mean(axis=-1)
     return middle
 
 
 def optimality_gap(scores: ArrayLike, gamma: float = 1.0) -> Floats:
-    """How far runs fall short of `gamma`, mean over tasks; what is above counts as `gamma`.
+    """Mean shortfall of runs below `gamma`, averaged over tasks; higher scores count as `gamma`.
 
     Args:
         scores: Normalised scores, shape (..., num_runs, num_tasks).
-        gamma: The score that is good enough.
+        gamma: Target score.
 
     Returns:
         Shape (...), lower is better.
@@ -164,20 +164,20 @@ def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> Floats:
     num_tasks = (counts > 0).sum(axis=-1, keepdims=True)
     weights = 1 / np.where(counts > 0, counts * num_tasks, np.inf)
     weights = np.where(num_tasks > 0, weights, np.nan)
-    # One threshold at a time: what is held stays as large as the scores.
+    # Loop over thresholds, so that intermediate arrays are as large as the scores.
     above = [((values > tau).sum(axis=-2) * weights).sum(axis=-1) for tau in np.asarray(thresholds)]
     return np.stack(above, axis=-1)
 
 
 def probability_of_improvement(first: ArrayLike, second: ArrayLike) -> Floats:
-    """How likely a run of one model beats a run of another on the same task; ties count half.
+    """Probability that a run of `first` beats a run of `second` on the same task; ties count half.
 
     Args:
         first: Scores, higher is better, shape (..., num_runs, num_tasks).
         second: Shape (..., num_other_runs, num_tasks).
 
     Returns:
-        Mean over the tasks that both have, shape (...); NaN where there is none.
+        Mean over shared tasks, shape (...); NaN without a shared task.
     """
     x, y = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     pairs = (~np.isnan(x)).sum(axis=-2) * (~np.isnan(y)).sum(axis=-2)
@@ -200,7 +200,8 @@ def ranks(task_scores: ArrayLike) -> Floats:
         Shape (..., num_models), 1 is best.
 
     Raises:
-        ValueError: If a model lacks a task: ranks among different numbers of models do not average.
+        ValueError: If a task of a model is missing: ranks among different numbers of models cannot
+            be averaged.
     """
     values = np.asarray(task_scores, dtype=np.float64)
     if np.isnan(values).any():
@@ -214,15 +215,15 @@ def ranks(task_scores: ArrayLike) -> Floats:
 
 
 def resample(scores: ArrayLike, rng: np.random.Generator, rounds: int) -> Floats:
-    """Draw runs with replacement within each task, as many as the task has.
+    """Resample the runs of each task with replacement, keeping their number.
 
     Args:
         scores: Shape (num_runs, num_tasks).
         rng: Source of randomness.
-        rounds: How often.
+        rounds: Number of resamples.
 
     Returns:
-        Shape (rounds, num_runs, num_tasks); the order of the runs in `scores` changes nothing.
+        Shape (rounds, num_runs, num_tasks), independent of the order of the runs in `scores`.
     """
     ordered = np.sort(np.asarray(scores, dtype=np.float64), axis=0)  # NaN come last
     num_runs, num_tasks = ordered.shape
@@ -241,17 +242,16 @@ def stratified_bootstrap(
     statistic: Statistic = iqm,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Floats:
-    """Distribution of a statistic when every task's runs are drawn anew.
+    """Bootstrap distribution of a statistic, resampling runs within each task.
 
-    All runs of a task are drawn, with replacement, from the runs it has; tasks are fixed. Equal
-    generators give equal distributions, whatever the chunks.
+    Tasks are fixed. Equal generators give equal distributions for any chunk size.
 
     Args:
         scores: Shape (num_runs, num_tasks).
         rng: Source of randomness.
         reps: Rounds.
-        statistic: From (rounds, num_runs, num_tasks) to (rounds, ...).
-        chunk_bytes: How large the resamples that are held at a time may be.
+        statistic: Function from shape (rounds, num_runs, num_tasks) to (rounds, ...).
+        chunk_bytes: Memory limit of the resamples in memory at a time.
 
     Returns:
         Shape (reps, ...).
@@ -264,7 +264,7 @@ def stratified_bootstrap(
 
 
 def draw_counts(scores: ArrayLike, rng: np.random.Generator, reps: int) -> NDArray[np.float32]:
-    """How often each run is drawn when every task's runs are drawn anew.
+    """Count how often each run is drawn in bootstrap resamples of each task's runs.
 
     Args:
         scores: Shape (num_runs, num_tasks).
@@ -272,8 +272,8 @@ def draw_counts(scores: ArrayLike, rng: np.random.Generator, reps: int) -> NDArr
         reps: Rounds.
 
     Returns:
-        Whole numbers, shape (num_tasks, reps, num_runs); 0 for runs that lack. Each task's add to
-        the number of runs it has.
+        Whole numbers, shape (num_tasks, reps, num_runs); 0 for missing runs. The counts of a task
+        add up to its number of runs.
     """
     lacks = np.isnan(np.asarray(scores, dtype=np.float64))
     num_runs, num_tasks = lacks.shape
@@ -293,13 +293,13 @@ def improvement_bootstrap(
     first_counts: NDArray[np.float32],
     second_counts: NDArray[np.float32],
 ) -> Floats:
-    """Distribution of `probability_of_improvement` when the runs of both models are drawn anew.
+    """Bootstrap distribution of `probability_of_improvement`, resampling the runs of both models.
 
     Args:
         first: Scores, higher is better, shape (num_runs, num_tasks).
         second: Shape (num_other_runs, num_tasks).
-        first_counts: `draw_counts` of `first`, shape (num_tasks, reps, num_runs). A model's may be
-            used for all pairs it is in.
+        first_counts: `draw_counts` of `first`, shape (num_tasks, reps, num_runs). The counts
+            of a model may be shared by all its pairs.
         second_counts: `draw_counts` of `second`, shape (num_tasks, reps, num_other_runs).
 
     Returns:
@@ -309,19 +309,19 @@ def improvement_bootstrap(
     y = np.asarray(second, dtype=np.float64).T[:, None, :]
     wins = (x > y) + 0.5 * (x == y)
     pairs = first_counts[:, :1].sum(axis=2) * second_counts[:, :1].sum(axis=2)  # tasks, 1
-    # Won pairs, each as often as both of its runs are drawn.
+    # Won pairs, weighted by the counts of both runs.
     won = ((first_counts @ wins.astype(np.float32)) * second_counts).sum(axis=2)
-    # Whole and half numbers so far, which single precision holds exactly; shares it does not.
+    # Whole and half numbers are exact in single precision; shares are not.
     shares: Floats = won.astype(np.float64) / np.where(pairs > 0, pairs, np.nan)
     return mean_per_task(shares.T[..., None])[..., 0]
 
 
 def percentile_interval(distribution: ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:
-    """Take the middle of a bootstrap distribution.
+    """Central percentile interval of a bootstrap distribution.
 
     Args:
         distribution: Shape (rounds, ...).
-        level: Share of it that the interval covers.
+        level: Coverage of the interval.
 
     Returns:
         Lower and upper ends, each of shape (...).
@@ -332,7 +332,7 @@ def percentile_interval(distribution: ArrayLike, level: float = 0.95) -> tuple[F
 
 
 def least_p_value(num_pairs: int) -> float:
-    """The smallest two-sided p-value that `paired_test` can give: all pairs differ in one way."""
+    """Smallest two-sided p-value of `paired_test`: all pairs differ in the same direction."""
     return 2.0 ** (1 - num_pairs)
 
 
@@ -347,16 +347,15 @@ def paired_test(
     Args:
         first: Normalised scores, shape (num_runs, num_tasks); rows are seeds, the same in both.
         second: Same shape.
-        over: ``runs`` takes every (seed, task) that both have as a pair, and asks whether the
-            models differ on these tasks; ``tasks`` takes the mean over the shared seeds of each
-            task as one pair, and asks whether they would on tasks like these, for which few tasks
-            give few pairs.
-        alpha: The p-value below which models count as different.
+        over: ``runs`` pairs every shared (seed, task) and tests for a difference on these tasks;
+            ``tasks`` pairs the means over shared seeds of each task and tests for a difference on
+            similar tasks, with only as many pairs as tasks.
+        alpha: Significance level.
 
     Returns:
-        The p-value and the number of pairs. NaN where there are so few pairs that no difference
-        could give a p-value below `alpha` (fewer than 6 for 0.05): there no test is made. 1 if no
-        pair differs; else pairs without a difference are dropped. Exact for few pairs without ties.
+        The p-value and the number of pairs. NaN with too few pairs for any p-value below `alpha`
+        (fewer than 6 for 0.05). 1 if no pair differs; otherwise pairs without a difference are
+        dropped. Exact for few pairs without ties.
     """
     from scipy.stats import wilcoxon
 
@@ -372,14 +371,14 @@ def paired_test(
 
 
 def holm(p_values: ArrayLike) -> Floats:
-    """Correct p-values for their number by Holm's step-down method.
+    """Correct p-values for multiple testing by Holm's step-down method.
 
     Args:
-        p_values: Shape (num_tests,); NaN, a test that could not be made, stays and does not count.
+        p_values: Shape (num_tests,); NaN for tests not made, which are not counted.
 
     Returns:
-        Adjusted p-values, at most 1: rejecting those below alpha keeps the chance of any false
-        rejection below alpha.
+        Adjusted p-values, at most 1. Rejecting p-values below alpha keeps the family-wise error
+        rate below alpha.
     """
     values = np.asarray(p_values, dtype=np.float64)
     adjusted = np.full(values.shape, np.nan)

@@ -1,4 +1,4 @@
-"""Scores over the amount of training data: which tasks and amounts a curve can be over."""
+"""Curves of scores over the amount of training data."""
 
 import math
 from collections import Counter, defaultdict
@@ -13,7 +13,7 @@ PARTITION = "partition"
 FEW_SHOT = "few_shot"
 
 Line = Mapping[GroupKey, Estimate]
-"""Estimates of one model by amount, from little to much."""
+"""Estimates of a model by amount of training data, ascending."""
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class Curve:
     """Normalised interquartile means over the amount of training data.
 
     Attributes:
-        family: What its groups share, with the full split for a subset.
+        family: Key of the family.
         what: partition or few_shot.
-        keys: Amounts of the curve over tasks, from little to much.
-        tasks: The tasks that all of these have; others would move the mean by which they are.
-        over_tasks: Over these tasks, by model, the best at most data first. At each amount only
-            models that have all of them.
-        by_task: Of each task that has two amounts or more, all that it has, by model.
-        left_out: Tasks that `over_tasks` is without.
-        left_out_keys: Amounts that it is without.
+        keys: Amounts of the curve over tasks, ascending.
+        tasks: Tasks with scores at all these amounts; a changing set of tasks would shift the mean.
+        over_tasks: Estimates over these tasks, by model, the best at most data first. Each amount
+            has only models with all of the tasks.
+        by_task: All estimates of each task with two amounts or more, by model.
+        left_out: Tasks not in `over_tasks`.
+        left_out_keys: Amounts not in `over_tasks`.
     """
 
     family: GroupKey
@@ -43,17 +43,17 @@ class Curve:
 
     @property
     def title(self) -> str:
-        """Its family in words, without a subset."""
+        """Title of the family."""
         return self.family.family_title
 
     @property
     def slug(self) -> str:
-        """Its name as part of a file's name."""
+        """Name for files."""
         return f"{self.what.replace('_', '-')}-{self.title.replace('=', '-').replace(' ', '-')}"
 
     @property
     def problem(self) -> Problem | None:
-        """What the curve over tasks is without, if it is without something."""
+        """Problem naming the left out tasks and amounts; None if complete."""
         subsets = [key.subset for key in self.left_out_keys]
         if not self.left_out and not subsets:
             return None
@@ -70,12 +70,12 @@ class Curve:
 def curves_of(
     families: Mapping[GroupKey, Sequence[Group]], summaries: Mapping[GroupKey, Summary], seed: int
 ) -> tuple[Curve, ...]:
-    """Make the curves of some families.
+    """Build the curves of some families.
 
     Args:
-        families: Groups of each family, from little to much data.
-        summaries: Of every group.
-        seed: Seed of the bootstrap, for what goes over fewer tasks than a group has.
+        families: Groups of each family, by ascending amount of data.
+        summaries: Estimates of every group.
+        seed: Seed of the bootstrap, for estimates over fewer tasks than a group has.
     """
     curves = []
     for family, groups in families.items():
@@ -124,7 +124,7 @@ def _curve(
 def _amounts(
     members: Sequence[Group], summaries: Mapping[GroupKey, Summary]
 ) -> dict[str, frozenset[GroupKey]]:
-    """Find the amounts at which each task has scores of one metric that can be normalised."""
+    """Find the amounts with normalisable scores of each task, all of the same metric."""
     amounts: dict[str, frozenset[GroupKey]] = {}
     for task in sorted({task for group in members for task in group.tasks}):
         having = [group for group in members if task in group.metrics]
@@ -142,11 +142,11 @@ def _amounts(
 def _widest(
     members: Sequence[Group], amounts: Mapping[str, frozenset[GroupKey]]
 ) -> tuple[frozenset[GroupKey], tuple[str, ...]]:
-    """Choose the amounts, and the tasks that have all of them, with the most cells in common.
+    """Choose amounts and tasks for the curve over tasks, with as many shared cells as possible.
 
-    Tried are the amounts of each task and those that each two tasks share, so that one odd run
-    takes no amount from all tasks. Two amounts make a curve, however many cells one has; of as many
-    cells those with more amounts are chosen.
+    Candidates are the amounts of each task and the shared amounts of every two tasks, so that a
+    single odd run removes no amount from all tasks. Two or more amounts are preferred to a single
+    amount with more cells, and more amounts among candidates with equally many cells.
     """
     cells = Counter((group.key, task) for group in members for task, _ in group.cells)
     tried = dict.fromkeys(
@@ -166,7 +166,7 @@ def _widest(
 
 
 def _over(group: Group, summary: Summary, tasks: Sequence[str], seed: int) -> dict[str, Estimate]:
-    """Estimates over some tasks, of the models that have them all: the group's own if it can be."""
+    """Estimates over some tasks for models with all of them, from the summary if possible."""
     if len(tasks) == 1:
         return {model: line[group.key] for model, line in _line(tasks[0], [summary]).items()}
     models = [m.model for m in summary.models.values() if set(tasks) <= set(m.tasks)]

@@ -1,4 +1,4 @@
-"""What could not be estimated, in sentences: not one for each subset."""
+"""Problems of estimates, in sentences for whole families rather than subsets."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ from marsbench.report.study.cells import GroupKey, Problem, Trouble
 
 
 def of_summaries(summaries: Iterable[Summary]) -> list[Problem]:
-    """Tell of tasks that nothing normalises, and of groups without ranks."""
+    """List tasks without a range for normalisation, and groups without ranks."""
     unranged: defaultdict[tuple[GroupKey, str], dict[str, None]] = defaultdict(dict)
     unranked: defaultdict[GroupKey, list[str]] = defaultdict(list)
     for summary in summaries:
@@ -39,7 +39,7 @@ def of_summaries(summaries: Iterable[Summary]) -> list[Problem]:
 
 
 def of_comparisons(comparisons: Mapping[GroupKey, Sequence[Comparison]]) -> list[Problem]:
-    """Tell how many pairs of models no test could tell apart, in one sentence for all groups."""
+    """List how many pairs of models have too few runs for a test, for all groups together."""
     counts = {key: sum(not pair.is_tested for pair in pairs) for key, pairs in comparisons.items()}
     untested = [
         f"{key.title} ({count} of {len(comparisons[key])} pairs)"

@@ -1,4 +1,4 @@
-"""Numbers from outside a store: ranges to normalise by, and what was published.
+"""Numbers from outside a store: reference ranges and published scores.
 
 Purohit et al. 2025, Mars-Bench, https://arxiv.org/abs/2510.24010.
 """
@@ -26,14 +26,14 @@ class Published:
     """A published number.
 
     Attributes:
-        table: Where it stands, such as "Table 6".
+        table: Table of the paper, such as "Table 6".
         task: Task.
-        model: Model as published; it may be none of the zoo, or `MEAN_OF_MODELS`.
+        model: Name in the paper, also of models outside the zoo; or `MEAN_OF_MODELS`.
         mode: scratch, frozen, finetune or zero_shot.
-        metric: Name of the metric as in records, as far as the source tells.
+        metric: Name of the metric as in records, as far as the source names it.
         value: The number, in the metric's own scale.
-        imbalance: How unequal classes were dealt with.
-        note: What else must be said beside the number.
+        imbalance: Method for unequal classes.
+        note: Remark shown beside the number.
     """
 
     table: str
@@ -46,7 +46,7 @@ class Published:
     note: str = ""
 
     def is_of(self, key: GroupKey) -> bool:
-        """Whether the cells of a group were trained so: in whatever protocol, on all real data."""
+        """Whether a group has the same mode and imbalance, on all real data, in any protocol."""
         alike = (self.mode, self.imbalance) == (key.mode, key.imbalance)
         return alike and key.subset == FULL and key.data == "real"
 
@@ -77,7 +77,7 @@ _VISION_LANGUAGE = {
 
 
 def published() -> tuple[Published, ...]:
-    """List the numbers that the paper's text gives; the values of its violins are not tabulated."""
+    """List the numbers in the text of the paper, which tabulates no values of its violins."""
     masks = ("crater_multi_seg", "mars_seg_msl")
     zero_shot = [
         Published("Table 2", task, model, "zero_shot", metric, values[column], note=note)
@@ -101,17 +101,17 @@ def published() -> tuple[Published, ...]:
 
 
 def reference_ranges(pairs: Iterable[Pair] | None = None, *, demo: bool = False) -> Ranges:
-    """Take the ranges that no record moves: those that come with marsbench, else a metric's bounds.
+    """Fixed ranges: from the table shipped with marsbench, else the bounds of the metric.
 
     Args:
-        pairs: Tasks and the metrics they are judged by; None for those of the catalogue.
-        demo: Whether the data are drawn: a task's own range is of real data alone.
+        pairs: Tasks and headline metrics; None for the whole catalogue.
+        demo: Whether the data are demo data, for which the table of real data does not hold.
 
     Returns:
-        Ranges of the pairs that have one; a metric without an upper end has no bounds.
+        Ranges by pair; unbounded metrics outside the table have none.
 
     Raises:
-        ConfigError: If the table of ranges cannot be used.
+        ConfigError: If the table of ranges is invalid.
     """
     if pairs is None:
         pairs = [(spec.name, spec.headline_metric) for spec in TASKS.values()]
@@ -138,7 +138,7 @@ def reference_ranges(pairs: Iterable[Pair] | None = None, *, demo: bool = False)
 
 
 def _table_of_ranges() -> tuple[str, dict[Pair, tuple[float, float]]]:
-    """Read the version of the ranges that come with marsbench, and their ends."""
+    """Read the version and the ends of the ranges shipped with marsbench."""
     path = paths.configs() / "report" / "ranges.yaml"
     ranges: dict[Pair, tuple[float, float]] = {}
     try:
@@ -151,5 +151,5 @@ def _table_of_ranges() -> tuple[str, dict[Pair, tuple[float, float]]]:
         return str(table["version"]), ranges
     except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"The table of ranges {path} cannot be used: {error}.", "Install marsbench again."
+            f"The table of ranges {path} is invalid: {error}.", "Install marsbench again."
         ) from error

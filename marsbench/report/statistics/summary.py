@@ -1,4 +1,4 @@
-"""What a group of cells says: interquartile means with intervals, per task and over tasks."""
+"""Estimates of a group of cells: interquartile means with intervals, per task and over tasks."""
 
 import hashlib
 import itertools
@@ -17,19 +17,19 @@ from marsbench.report.study.cells import Cell, Group, GroupKey, metric_is_up
 ROUNDS = 1_000
 
 LEVEL = "95 %"
-"""Coverage of every interval, as `aggregate.percentile_interval` takes it by default."""
+"""Coverage of every interval, the default of `aggregate.percentile_interval`."""
 
 Pair = tuple[str, str]
-"""A task and the metric it is judged by: what a range is of."""
+"""A task and its headline metric; each has a range of its own."""
 
 
 class Estimate(NamedTuple):
     """A number and its interval.
 
     Attributes:
-        value: The estimate of all runs; NaN if there are none.
-        low: Lower end of the interval.
-        high: Upper end. NaN, as `low`, where one run per task leaves nothing to resample.
+        value: Estimate; NaN without runs.
+        low: Lower end of the interval; NaN with a single run per task, which cannot be resampled.
+        high: Upper end, likewise.
     """
 
     value: float
@@ -39,10 +39,10 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Ranges:
-    """What scores are normalised by: `low` becomes 0 and `high` 1, or 1 and 0 if lower is better.
+    """Ranges of the normalisation: `low` becomes 0 and `high` 1, reversed if lower is better.
 
     Attributes:
-        source: Where the ranges are from, in words that go on from "normalised by".
+        source: Origin of the ranges, to be read after "normalised by".
         low: Lower end by task and metric, on the metric's scale.
         high: Upper end by task and metric.
     """
@@ -52,26 +52,23 @@ class Ranges:
     high: Mapping[Pair, float]
 
     def has(self, task: str, metric: str) -> bool:
-        """Whether a task has a range of a metric that is not empty."""
+        """Whether a task and metric have a range that is not empty."""
         pair = (task, metric)
         return pair in self.low and self.low[pair] < self.high[pair]
 
     def is_raw(self, pairs: Iterable[Pair]) -> bool:
-        """Whether normalising changes nothing: all ranges are 0 to 1, and higher is better."""
+        """Whether normalised scores equal raw scores: ranges of 0 to 1, higher is better."""
         return all(
             (self.low.get(pair), self.high.get(pair)) == (0.0, 1.0) and metric_is_up(pair[1])
             for pair in pairs
         )
 
     def words(self, pairs: Iterable[Pair]) -> str:
-        """Say what normalises the scores of these pairs, and whether that changes anything."""
+        """Origin of the ranges, with a remark if normalised scores equal raw scores."""
         return f"{self.source}{', which leaves them as they are' if self.is_raw(pairs) else ''}"
 
     def scale(self, pairs: Sequence[Pair]) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-        """Make the function that normalises scores whose last axis is these tasks and metrics.
-
-        It gives NaN for a task without a range.
-        """
+        """Function that normalises scores with last axis `pairs`; NaN for pairs without range."""
         low = np.array([self.low.get(pair, np.nan) for pair in pairs])
         high = np.array([self.high.get(pair, np.nan) for pair in pairs])
         up = np.array([metric_is_up(metric) for _, metric in pairs], dtype=bool)
@@ -80,10 +77,10 @@ class Ranges:
 
 @dataclass(frozen=True)
 class TaskSummary:
-    """One model on one task.
+    """Estimates of a model on a task.
 
     Attributes:
-        cell: The runs.
+        cell: Runs.
         iqm: Interquartile mean of the raw scores.
         mean: Mean of the raw scores.
         std: Standard deviation over the seeds (n - 1); NaN for one seed.
@@ -103,19 +100,19 @@ class TaskSummary:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """One model over the tasks of a group, in normalised scores (1 is best).
+    """Estimates of a model over the tasks of a group, in normalised scores (1 is best).
 
     Attributes:
-        model: Its name.
+        model: Name.
         iqm: Interquartile mean over seeds and tasks.
         median: Median over tasks of the mean over seeds.
         mean: Mean over tasks of the mean over seeds.
-        optimality_gap: How far scores fall short of 1, on average.
+        optimality_gap: Mean shortfall of scores below 1.
         distribution: Bootstrap distribution of the interquartile mean, shape (rounds,).
-        tasks: Tasks it is aggregated over.
-        lacks: Tasks of the group that it lacks; not comparable with models that have them.
-        num_runs: Runs it is aggregated over.
-        rank: Mean rank over the tasks that are ranked, 1 is best; None if it is not ranked.
+        tasks: Tasks in the aggregate.
+        lacks: Missing tasks of the group; if any, aggregates cannot be compared with other models.
+        num_runs: Number of runs in the aggregate.
+        rank: Mean rank over the ranked tasks, 1 is best; None for models without a rank.
     """
 
     model: str
@@ -132,14 +129,14 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a group says.
+    """Estimates of a group.
 
     Attributes:
         key: The group.
-        ranges: What normalised it.
-        tasks: By (task, model).
-        models: By model, the best interquartile mean first, those that lack tasks last.
-        ranked_tasks: Tasks that the ranks are over; empty where no model is ranked.
+        ranges: Ranges of the normalisation.
+        tasks: Estimates by (task, model).
+        models: Estimates by model, the best interquartile mean first, incomplete models last.
+        ranked_tasks: Tasks of the ranks; empty without ranks.
         rounds: Rounds of the bootstrap.
     """
 
@@ -153,19 +150,20 @@ class Summary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models of a group, over the tasks that both have.
+    """Comparison of two models of a group over their shared tasks.
 
     Attributes:
-        first: A model.
-        second: Another.
-        tasks: The tasks.
-        probability: That a run of `first` beats one of `second`, ties half; mean of tasks.
-        num_pairs: Runs of equal task and seed, of which the test is made.
-        p_value: Wilcoxon's signed rank test of the pairs' normalised differences, two-sided; NaN
-            where they are so few that it could not fall below `aggregate.ALPHA`.
-        p_holm: The same, by Holm's correction for all pairs of models of the group that have one.
-        is_tested: Whether `p_holm` could have been below `aggregate.ALPHA`, by the number of pairs
-            that differ, or where none does; where it could not, that it is not says nothing.
+        first: First model.
+        second: Second model.
+        tasks: Shared tasks.
+        probability: Probability that a run of `first` beats a run of `second`, ties half, mean over
+            tasks.
+        num_pairs: Number of runs of equal task and seed in the test.
+        p_value: Two-sided p-value of Wilcoxon's signed rank test of normalised differences; NaN
+            with too few pairs for any p-value below `aggregate.ALPHA`.
+        p_holm: The p-value with Holm's correction for all tested pairs of models of the group.
+        is_tested: Whether `p_holm` could fall below `aggregate.ALPHA` with this number of pairs. If
+            not, a high p-value is no evidence that the models are alike.
     """
 
     first: str
@@ -179,15 +177,14 @@ class Comparison:
 
 
 def observed_ranges(groups: Iterable[Group], pairs: Container[Pair] | None = None) -> Ranges:
-    """Take the lowest and the highest score of each task and metric in some groups.
+    """Lowest and highest score of each task and metric in some groups.
 
-    The paper does so for each way of training apart: give the groups of one family, so that those
-    of several subsets share a scale. A task of a single cell has no range: it would be that of its
-    seeds.
+    Pass the groups of a family, as in the paper, so that its subsets share a scale. A task with a
+    single cell has no range, since only its seeds would differ.
 
     Args:
-        groups: Whose scores to look at.
-        pairs: Tasks and metrics that need a range; None for all.
+        groups: Groups of a family.
+        pairs: Tasks and metrics to look at; None for all.
     """
     scores: defaultdict[Pair, list[NDArray[np.float64]]] = defaultdict(list)
     for group in groups:
@@ -211,15 +208,15 @@ def summarise(
     rounds: int = ROUNDS,
     seed: int = 0,
 ) -> Summary:
-    """Estimate everything of a group.
+    """Compute all estimates of a group.
 
     Args:
-        group: Its cells.
-        ranges: What to normalise by; None for `observed_ranges` of this group. Reference ranges are
-            `marsbench.report.statistics.reference.reference_ranges()`.
+        group: Cells.
+        ranges: Ranges of the normalisation; None for `observed_ranges` of this group. For fixed
+            ranges see `marsbench.report.statistics.reference.reference_ranges`.
         rounds: Rounds of the bootstrap.
-        seed: Seed of the bootstrap; each model draws from its own stream, so that another model in
-            the store moves no interval of raw scores.
+        seed: Seed of the bootstrap. Each model has its own random stream, so that intervals of raw
+            scores do not depend on other models.
     """
     used = observed_ranges([group]) if ranges is None else ranges
     task_summaries: dict[tuple[str, str], TaskSummary] = {}
@@ -249,7 +246,7 @@ def summarise(
 def _model(
     group: Group, model: str, ranges: Ranges, rounds: int, seed: int
 ) -> tuple[dict[str, TaskSummary], ModelSummary]:
-    """Estimate a model on each of its tasks and over those that have a range."""
+    """Estimate a model on each of its tasks, and over all tasks with a range."""
     tasks = tuple(task for task in group.tasks if (task, model) in group.cells)
     cells = [group.cells[task, model] for task in tasks]
     scores = group.matrix(model, tasks)
@@ -267,7 +264,7 @@ def _model(
     )
     value = statistic(scores[None])[0]
     low, high = agg.percentile_interval(drawn)
-    # One run is drawn as itself again and again, which says nothing of how sure it is.
+    # Resampling a single run gives no interval.
     alone = np.array([len(cell.runs) == 1 for cell in cells])
     over_alone = bool(alone[usable].all())
     unsure = np.concatenate([np.full(4, over_alone), alone, alone])
@@ -276,7 +273,7 @@ def _model(
     iqms = slice(4, 4 + len(tasks))
     normal_drawn = scale(drawn[:, iqms])
     normal_value = scale(value[None, iqms])[0]
-    # Where less is better the ends change places.
+    # Sorted, since a metric with lower values better swaps the ends.
     ends = np.sort(scale(np.stack([low[iqms], high[iqms]])), axis=0)
     summaries = {
         cell.task: TaskSummary(
@@ -305,7 +302,7 @@ def _model(
 
 
 def _ranked(group: Group) -> tuple[list[str], tuple[str, ...]]:
-    """Choose whom to rank over which tasks: every model must have every one of them."""
+    """Choose models and tasks to rank, such that every model has every task."""
     complete = [m for m in group.models if all((task, m) in group.cells for task in group.tasks)]
     if len(complete) > 1:
         return complete, group.tasks
@@ -319,7 +316,7 @@ def _with_ranks(
     ranked: Sequence[str],
     ranked_tasks: Sequence[str],
 ) -> dict[str, ModelSummary]:
-    """Add mean ranks by the tasks' interquartile means; each round ranks all models anew."""
+    """Add mean ranks by interquartile means, with intervals from the ranks of each round."""
     rows = [[tasks[task, model] for task in ranked_tasks] for model in ranked]
     sign = np.array([1.0 if result.cell.higher_is_better else -1.0 for result in rows[0]])
     values = agg.ranks(np.array([[result.iqm.value for result in row] for row in rows]) * sign)
@@ -327,7 +324,7 @@ def _with_ranks(
         [[result.distribution for result in row] for row in rows]
     )  # models, tasks, rounds
     low, high = agg.percentile_interval(agg.ranks(np.moveaxis(drawn, 2, 0) * sign))
-    # Where every cell is one run, what moves in a model's rank is others alone.
+    # With single runs only, a rank varies by other models' resamples alone.
     alone = np.array([all(len(result.cell.runs) == 1 for result in row) for row in rows])
     low, high = np.where(alone, np.nan, low), np.where(alone, np.nan, high)
     return {
@@ -343,19 +340,19 @@ def compare(
     rounds: int = ROUNDS,
     seed: int = 0,
 ) -> list[Comparison]:
-    """Compare every pair of models of a group, over the tasks that both have and that have a range.
+    """Compare every pair of models of a group over their shared tasks with a range.
 
     Args:
         group: Its cells.
-        ranges: What to normalise the differences by that are tested; None for `observed_ranges`.
+        ranges: Ranges to normalise the tested differences; None for `observed_ranges`.
         rounds: Rounds of the bootstrap.
         seed: Seed of the bootstrap.
 
     Returns:
-        A comparison per pair that shares a task, the names of each in alphabetical order.
+        A comparison per pair with a shared task; models in alphabetical order.
     """
     used = observed_ranges([group]) if ranges is None else ranges
-    # Drawn once for each model, whatever it is compared with.
+    # Drawn once for each model, for all its comparisons.
     drawn = {
         model: agg.draw_counts(
             group.matrix(model), stream(seed, group.key.title, "pairs", model), rounds
@@ -382,19 +379,19 @@ def compare(
         )
         low, high = agg.percentile_interval(wins)
         value = agg.probability_of_improvement(ours, theirs)
-        # A model of one run per task is drawn as itself again and again.
+        # Resampling single runs gives no interval.
         if any((~np.isnan(scores)).sum(axis=0).max() == 1 for scores in (ours, theirs)):
             low, high = np.array(np.nan), np.array(np.nan)
         p_value, pairs = agg.paired_test(ours, theirs)
         estimate = Estimate(float(value), float(low), float(high))
         made = Comparison(first, second, tasks, estimate, pairs, p_value, math.nan, False)
         comparisons.append(made)
-        # The test drops pairs that do not differ, so they make no p-value lower; where not one
-        # differs, models are alike by any test.
+        # The test drops pairs without a difference, which can lower no p-value. If no pair
+        # differs, the models are alike by any test.
         differing = int(np.count_nonzero(np.nan_to_num(ours - theirs))) or pairs
         least.append(math.nan if math.isnan(p_value) else agg.least_p_value(differing))
     corrected = agg.holm([comparison.p_value for comparison in comparisons])
-    # By Holm's method no p-value falls where another rises, so these are the least there can be.
+    # Holm's method is monotonic, so these are lower bounds of the corrected p-values.
     return [
         replace(comparison, p_holm=float(p), is_tested=bool(low < agg.ALPHA))
         for comparison, p, low in zip(comparisons, corrected, agg.holm(least), strict=True)
@@ -402,6 +399,6 @@ def compare(
 
 
 def stream(seed: int, *names: str) -> np.random.Generator:
-    """Random numbers that depend on a seed and some names alone."""
+    """Random generator determined by a seed and some names."""
     spread = hashlib.sha256("\0".join(names).encode()).digest()
     return np.random.default_rng([seed, *np.frombuffer(spread, dtype=np.uint32).tolist()])

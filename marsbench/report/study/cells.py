@@ -1,4 +1,4 @@
-"""What reports compare: runs, the cells they fill, and groups of cells that may be compared."""
+"""Runs, cells of runs, and groups of comparable cells."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,31 +22,31 @@ DOWN = "\N{DOWNWARDS ARROW}"
 
 
 class Trouble(StrEnum):
-    """What can be wrong with what a store holds, the gravest first; none of it stops a report."""
+    """Sorts of problems with records, the most severe first; none of them stops a report."""
 
     UNREADABLE = "unreadable"  # half written, damaged, or of a newer schema
     DUPLICATE = "duplicate"  # one run id in several folders
-    NO_SCORE = "no score"  # NaN, infinite, undefined, or beyond what its metric can be
+    NO_SCORE = "no score"  # NaN, infinite, undefined, or out of the bounds of its metric
     REVISIONS = "several data"  # one task, other revisions, splits, metrics or samples
     SETTINGS = "several settings"  # one model, several hyperparameters
-    RANGE = "range"  # nothing to normalise by
-    MISSING = "missing"  # runs that others have, or that a suite has
-    UNTESTED = "untested pairs"  # too few pairs of runs for a test to tell anything
+    RANGE = "range"  # no range for the normalisation
+    MISSING = "missing"  # runs of other cells, or of a suite
+    UNTESTED = "untested pairs"  # too few pairs of runs for a test
     ONE_SEED = "one seed"
     ONE_MODEL = "one model"
-    NOTE = "note"  # what records say of themselves
+    NOTE = "note"  # notes in records
     NOT_DRAWN = "figure not drawn"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something a reader must know.
+    """A problem that readers of a report must know.
 
     Attributes:
-        trouble: Which sort.
-        message: What it is and what was done about it, in one sentence or two.
-        run_ids: The runs it is about, where there are some.
-        is_elsewhere: Whether it is one of the store that a report is compared with.
+        trouble: Sort.
+        message: Description and consequence, in a sentence or two.
+        run_ids: Affected runs, if any.
+        is_elsewhere: Whether it concerns the other store of a comparison.
     """
 
     trouble: Trouble
@@ -56,7 +56,7 @@ class Problem:
 
     @property
     def what(self) -> str:
-        """Its sort, in words."""
+        """Sort in words."""
         return f"other store: {self.trouble}" if self.is_elsewhere else str(self.trouble)
 
 
@@ -64,12 +64,12 @@ _SEVERITY = {trouble: place for place, trouble in enumerate(Trouble)}
 
 
 def by_severity(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Sort problems, the gravest first; those of one sort stay in their order."""
+    """Sort problems, the most severe first; the sort is stable."""
     return tuple(sorted(problems, key=lambda problem: _SEVERITY[problem.trouble]))
 
 
 def amount_of(subset: str) -> float:
-    """Order subsets by what they hold: shots, then shares, then everything."""
+    """Sort key of a subset by amount of data: shots, then shares, then the full split."""
     part = parse_subset(subset)
     if part.shots is not None:
         return part.shots - 1e6
@@ -78,16 +78,16 @@ def amount_of(subset: str) -> float:
 
 @dataclass(frozen=True, order=True)
 class GroupKey:
-    """What all cells of a group share.
+    """Common settings of the cells of a group.
 
     Attributes:
         category: classification, segmentation, detection or spectra.
         mode: scratch, frozen or finetune; mixed of an ensemble over several.
         protocol: online, cached or upstream; mixed of an ensemble over several.
         subset: full, partition_P or few_shot_K.
-        imbalance: How unequal classes are dealt with; none if they are left as they are.
-        views: Views of a sample that are averaged, such as d4; none if it is seen once.
-        data: real, or demo for drawn data.
+        imbalance: Method for unequal classes; none for no method.
+        views: Averaged views of a sample, such as d4; none for a single view.
+        data: real or demo.
     """
 
     category: str
@@ -100,12 +100,12 @@ class GroupKey:
 
     @property
     def title(self) -> str:
-        """The key in words; what is as usual is left out."""
+        """The key in words, without default settings."""
         return self._in_words(self.subset)
 
     @property
     def family(self) -> "GroupKey":
-        """What groups share that differ in their subset alone: the key of the full one."""
+        """Key of the family, all groups that differ only in their subset."""
         return replace(self, subset=FULL)
 
     @property
@@ -121,18 +121,18 @@ class GroupKey:
 
     @property
     def slug(self) -> str:
-        """The key as part of a file's name."""
+        """The key for file names."""
         return "-".join(self.title.replace("=", "-").split())
 
 
 class Basis(NamedTuple):
-    """What must be equal for two scores on a task to be comparable.
+    """Data behind a score; scores on a task are comparable if it is equal.
 
     Attributes:
-        revision: Of the data.
-        split: The one scored.
-        metric: The headline metric.
-        subset_digest: Digest of the samples trained on; empty for the full split, and if unknown.
+        revision: Revision of the data.
+        split: Scored split.
+        metric: Headline metric.
+        subset_digest: Digest of the training samples; empty for the full split or if unknown.
     """
 
     revision: str
@@ -143,22 +143,22 @@ class Basis(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """What a report needs of one record.
+    """A record, reduced to the fields for reports.
 
     Attributes:
-        run_id: Its id.
-        key: The group it belongs to.
-        task: Its task.
-        model: Its model; of an ensemble, with the models it is of.
-        seed: Its seed.
-        setting: Digest of every other choice, as it ends the run id.
+        run_id: Run id.
+        key: Key of its group.
+        task: Task.
+        model: Model; for an ensemble with the models of its members.
+        seed: Seed.
+        setting: Digest of all other choices, the end of the run id.
         identity: These choices.
-        data: What it was scored on, and trained on.
-        subset_origin: Who drew the subset: published or generated; empty if unknown.
-        score: The headline metric on the scored split.
-        val_loss: Validation loss of the checkpoint tested; NaN where it has none.
-        train_seconds: Seconds of training; NaN where unknown, as of a run that was resumed.
-        resumed: Whether it was resumed, and only its last part was timed.
+        data: Data of training and scoring.
+        subset_origin: published or generated; empty if unknown.
+        score: Headline metric on the scored split.
+        val_loss: Validation loss of the tested checkpoint; NaN if unknown.
+        train_seconds: Seconds of training; NaN if unknown or resumed.
+        resumed: Whether the run was resumed, with a time of the last part only.
         record_type: run, ensemble, imported or evaluation.
     """
 
@@ -180,15 +180,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Cell:
-    """One model on one task, trained in one way: what a box of a table stands for.
+    """Runs of a model on a task with the same settings: an entry of a table.
 
     Attributes:
         task: Task.
         model: Model.
-        key: Its group.
-        runs: One run per seed, in the order of the seeds.
-        others: Settings (digests) that the same model was also run with, which are not in `runs`,
-            and how each differs from the one that is, in words.
+        key: Key of its group.
+        runs: A run per seed, in the order of the seeds.
+        others: Other settings of the same model, not in `runs`: differences in words, by digest.
     """
 
     task: str
@@ -214,7 +213,7 @@ class Cell:
 
     @property
     def setting(self) -> str:
-        """Digest of the hyperparameters and everything else that can move the score."""
+        """Digest of the hyperparameters and all other choices behind the score."""
         return self.runs[0].setting
 
     @property
@@ -224,7 +223,7 @@ class Cell:
 
     @property
     def is_ensemble(self) -> bool:
-        """Whether its run is an ensemble, which has no seed of its own."""
+        """Whether the run is an ensemble, which has no seed of its own."""
         return self.runs[0].record_type == ENSEMBLE
 
     @property
@@ -235,11 +234,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Group:
-    """Cells that may be compared.
+    """Comparable cells.
 
     Attributes:
-        key: What they share.
-        cells: By (task, model); some pairs may lack.
+        key: Common settings.
+        cells: Cells by (task, model); some may be missing.
     """
 
     key: GroupKey
@@ -252,7 +251,7 @@ class Group:
 
     @cached_property
     def metrics(self) -> dict[str, str]:
-        """Name of the headline metric by task: all cells of a task have the same."""
+        """Headline metric of each task, equal for all its cells."""
         return {task: cell.metric for (task, _), cell in self.cells.items()}
 
     @cached_property
@@ -262,22 +261,22 @@ class Group:
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
-        """Every seed that some cell has, sorted; an ensemble has none of its own."""
+        """Seeds of all cells except ensembles, sorted."""
         cells = [cell for cell in self.cells.values() if not cell.is_ensemble]
         return tuple(sorted({seed for cell in cells for seed in cell.seeds}))
 
     @cached_property
     def rows(self) -> dict[int, int]:
-        """Row of `matrix` by seed, those under which ensembles are filed included."""
+        """Row of `matrix` by seed, including the seeds of ensembles."""
         seeds = {seed for cell in self.cells.values() for seed in cell.seeds}
         return {seed: row for row, seed in enumerate(sorted(seeds))}
 
     def matrix(self, model: str, tasks: Sequence[str] | None = None) -> NDArray[np.float64]:
-        """Raw scores of a model, shape (num_seeds, num_tasks), NaN where a run lacks.
+        """Raw scores of a model, shape (num_seeds, num_tasks), NaN for missing runs.
 
         Args:
-            model: Its name.
-            tasks: Columns; None for all tasks of the group. Rows are as `rows` says.
+            model: Model.
+            tasks: Columns; None for all tasks of the group. Rows follow `rows`.
         """
         columns = self.tasks if tasks is None else tuple(tasks)
         scores = np.full((len(self.rows), len(columns)), np.nan)
@@ -288,7 +287,7 @@ class Group:
 
 
 def metric_is_up(metric: str) -> bool:
-    """Whether more of a metric is better; per class (``f1/CLASS``) as over all."""
+    """Whether higher values of a metric are better, also per class (``f1/CLASS``)."""
     info = METRICS.get(metric.partition("/")[0])
     return info is None or info.higher_is_better
 

@@ -18,15 +18,15 @@ def confusion_shares(store: Store, records: Sequence[RunRecord]) -> tuple[Floats
     """Average the confusion matrices of a cell's runs.
 
     Args:
-        store: Where their predictions are.
-        records: Runs that differ in their seed alone.
+        store: Store of their predictions.
+        records: Runs that differ only in their seed.
 
     Returns:
         Shape (K, K): of each true class (row) the share predicted as each class, mean over the
         runs, NaN in rows without samples; and the K class names.
 
     Raises:
-        StoreError: If predictions lack or do not fit.
+        StoreError: If predictions are missing or invalid.
     """
     classes = list(records[0].data["classes"])
     matrices = []

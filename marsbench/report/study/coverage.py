@@ -1,4 +1,4 @@
-"""What a store has to say: groups of cells, and the runs that there should be and are not."""
+"""Groups of cells of a store, expected runs and missing runs."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from marsbench.tasks.catalog import TASKS
 from marsbench.tasks.kinds import Kind
 
 ANY = "any"
-"""Stands for the protocol of runs that there are none of."""
+"""Protocol shown for expected runs without a record."""
 
 
 CellName = tuple[str, str, str, str, str, str]
@@ -20,7 +20,7 @@ CellName = tuple[str, str, str, str, str, str]
 
 
 class ExpectedRun(NamedTuple):
-    """A run that there should be, by what tells the cells of a report apart."""
+    """An expected run, with the settings that distinguish the cells of a report."""
 
     task: str
     model: str
@@ -33,11 +33,11 @@ class ExpectedRun(NamedTuple):
 
 @dataclass(frozen=True)
 class ExpectedRuns:
-    """Runs that there should be.
+    """Expected runs.
 
     Attributes:
-        name: What has them, such as ``suite paper_cls``.
-        runs: The runs, each once.
+        name: Their origin, such as ``suite paper_cls``.
+        runs: Runs.
     """
 
     name: str
@@ -46,7 +46,7 @@ class ExpectedRuns:
     def only(
         self, tasks: Sequence[str] = (), models: Sequence[str] = (), modes: Sequence[str] = ()
     ) -> "ExpectedRuns":
-        """Keep the runs of some tasks, models and modes; of all where none is named."""
+        """Keep the runs of some tasks, models and modes; an empty sequence keeps all."""
         kept = (
             run
             for run in self.runs
@@ -57,7 +57,7 @@ class ExpectedRuns:
 
     @cached_property
     def seeds(self) -> "Mapping[CellName, set[int]]":
-        """The seeds of each cell."""
+        """Seeds of each cell."""
         seeds: defaultdict[CellName, set[int]] = defaultdict(set)
         for run in self.runs:
             seeds[_cell_of(run)].add(run.seed)
@@ -66,14 +66,14 @@ class ExpectedRuns:
 
 @dataclass(frozen=True)
 class Missing:
-    """Runs that a cell lacks.
+    """Missing runs of a cell.
 
     Attributes:
         key: The group.
         task: Task.
         model: Model.
-        seeds: Seeds that lack.
-        present: Seeds that the store has.
+        seeds: Missing seeds.
+        present: Seeds in the store.
     """
 
     key: GroupKey
@@ -85,15 +85,14 @@ class Missing:
 
 @dataclass(frozen=True)
 class Study:
-    """Everything a store has to say.
+    """Records of a store in groups.
 
     Attributes:
-        groups: By key, the largest first within a category.
-        problems: All problems, the gravest first.
-        num_records: How many records were read.
-        records: These records.
-        plan: The runs that there should be; None for every seed that some cell of a group has, in
-            every cell of every task and model of the group.
+        groups: Groups by key, the largest first within a category.
+        problems: All problems, the most severe first.
+        num_records: Number of records.
+        records: Records.
+        plan: Expected runs; None expects every seed of a group for each of its tasks and models.
     """
 
     groups: Mapping[GroupKey, Group]
@@ -104,21 +103,18 @@ class Study:
 
     @cached_property
     def missing(self) -> list[Missing]:
-        """The runs that lack.
-
-        Those of a plan of whose group the store has nothing come with a key of protocol ``any``.
-        """
+        """Missing runs. Expected runs of a group without any record have the protocol ``any``."""
         if self.plan is None:
             return [gap for group in self.groups.values() for gap in _gaps(group)]
         return _lacking(self.plan, self.groups)
 
     def coverage(self, key: GroupKey) -> dict[tuple[str, str], str]:
-        """Say how many of the runs that there should be a group has, for each task and model.
+        """Count the expected runs of each task and model of a group.
 
         Returns:
-            By (task, model): ``2/3``, and ``2/3, 4 more`` where there are also runs that a plan
-            does not have; how many there are where none are asked for; ``ensemble`` of what has no
-            seeds; nothing where there are none and none should be.
+            By (task, model): ``2/3``, or ``2/3, 4 more`` with further, unexpected runs; the number
+            of runs if none is expected; ``ensemble`` for ensembles, which have no seeds; empty text
+            if no run is expected or present.
         """
         group = self.groups[key]
         wanted = self.plan.seeds if self.plan else {}
@@ -181,12 +177,12 @@ def _lacking(plan: ExpectedRuns, groups: Mapping[GroupKey, Group]) -> list[Missi
 
 
 def category_of(task: str, kind: str | None = None, headline: str = "") -> str:
-    """Say which family of tasks a task is of.
+    """Category of a task.
 
     Args:
-        task: Its name.
-        kind: Its kind; None to look it up.
-        headline: The metric it is judged by, which tells spectra of custom tasks.
+        task: Name.
+        kind: Kind; None to look it up in the catalogue.
+        headline: Headline metric, which identifies custom tasks of spectra.
 
     Returns:
         classification, segmentation, detection or spectra.

@@ -1,4 +1,4 @@
-"""Ways of dealing with unequal classes, compared seed by seed."""
+"""Methods for unequal classes, compared seed by seed."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ from marsbench.results.record import RunRecord
 
 @dataclass(frozen=True)
 class Ways:
-    """Runs that differ in how unequal classes are dealt with, and in their seeds, alone.
+    """Runs that differ only in their method for unequal classes and in their seeds.
 
     Attributes:
-        title: Task, model and what their groups share, in words.
-        table: The runs of each way and the train samples of each class.
-        keys: The groups they are in.
-        seeds: Seeds that every way has, of which alone `table` is; empty if there are none, and
-            then `table` has all runs of each way.
+        title: Task, model and common settings of their groups.
+        table: Runs of each method and train samples of each class.
+        keys: Keys of their groups.
+        seeds: Seeds shared by all methods, to which `table` is restricted; empty if no seed is
+            shared, and then `table` has all runs.
     """
 
     title: str
@@ -34,7 +34,7 @@ class Ways:
 
     @property
     def over(self) -> str:
-        """What the means are over, in words."""
+        """Seeds of the means, in words."""
         if self.seeds:
             named = ", ".join(map(str, self.seeds))
             return f"over the seed{'s' * (len(self.seeds) > 1)} that every way has ({named})"
@@ -42,12 +42,12 @@ class Ways:
         return f"over the seeds of each way, of which none is common to all ({counts})"
 
     def mean(self, way: str, metric: str, analysis: Analysis) -> Estimate:
-        """Average a metric on the scored split over the seeds of a way, with its interval.
+        """Mean of a metric on the scored split over the seeds of a method, with an interval.
 
         Args:
-            way: One of the ways.
-            metric: Name as in records; NaN where no run defines it.
-            analysis: Lends rounds and seed of the bootstrap.
+            way: Method.
+            metric: Name as in records; undefined metrics give NaN.
+            analysis: Source of rounds and seed of the bootstrap.
         """
         scores = (run.metrics[run.scored_split].get(metric) for run in self.table.runs[way])
         values = np.array([[value] for value in scores if value is not None], dtype=np.float64)
@@ -62,7 +62,7 @@ class Ways:
 
 
 def compared_ways(analysis: Analysis) -> list[Ways]:
-    """List what was trained in two ways or more."""
+    """List models trained with two methods or more."""
     comparisons = []
     for table in class_tables(analysis.study.records):
         if len(table.runs) < 2:
@@ -83,12 +83,12 @@ def _common(runs: Mapping[str, list[RunRecord]]) -> tuple[int, ...]:
 
 
 def _title(run: RunRecord, keys: tuple[GroupKey, ...]) -> str:
-    """Name the task, the model and what the groups share, which is all but the way."""
+    """Title of task, model and common settings, without the method."""
     return f"{run.task} {run.model} {replace(keys[0], imbalance=NONE).title}"
 
 
 def _told_apart(comparisons: list[Ways]) -> list[Ways]:
-    """Add the digest of the setting where two would have one title."""
+    """Make titles unique by the digest of the setting."""
     counts = Counter(ways.title for ways in comparisons)
     return [
         replace(ways, title=f"{ways.title}, setting {_setting(ways)}")

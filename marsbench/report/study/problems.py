@@ -1,4 +1,4 @@
-"""What is wrong with the cells of a study, in sentences: one for a family, not for each subset."""
+"""Problems of cells, in sentences for whole families rather than subsets."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,25 +22,25 @@ from marsbench.results.record import RunRecord
 
 @dataclass
 class Gathered:
-    """Things of one sort, by what they are and the subsets in which they are so.
+    """Items of the same sort, with the subsets of each.
 
     Attributes:
-        subsets: Subsets by what is said of them, in the order found.
-        run_ids: Runs it is about.
+        subsets: Subsets by item, in the order added.
+        run_ids: Affected runs.
     """
 
     subsets: dict[str, list[str]] = field(default_factory=dict)
     run_ids: list[str] = field(default_factory=list)
 
     def add(self, what: str, subset: str, runs: Iterable[Run] = ()) -> None:
-        """Take note of a thing."""
+        """Add an item."""
         subsets = self.subsets.setdefault(what, [])
         if subset not in subsets:
             subsets.append(subset)
         self.run_ids += (run.run_id for run in runs)
 
     def __str__(self) -> str:
-        """Name the first of the things, each with its subsets where there is more than the full."""
+        """List the first items, with their subsets unless all are full."""
         if all(subsets == [FULL] for subsets in self.subsets.values()):
             return some(self.subsets)
         return some(
@@ -49,12 +49,12 @@ class Gathered:
         )
 
     def problem(self, trouble: Trouble, text: str) -> Problem:
-        """Make the problem that tells of them."""
+        """Build a problem of the affected runs."""
         return Problem(trouble, text, tuple(self.run_ids))
 
 
 def of_cells(groups: Sequence[Group]) -> list[Problem]:
-    """Tell which cells stand on one seed, which tasks have one model, and what was resumed."""
+    """List cells with a single seed, tasks with a single model, and resumed runs."""
     seeds: defaultdict[GroupKey, Gathered] = defaultdict(Gathered)
     models: defaultdict[GroupKey, Gathered] = defaultdict(Gathered)
     for group in groups:
@@ -82,7 +82,7 @@ def of_cells(groups: Sequence[Group]) -> list[Problem]:
 
 
 def _resumed(groups: Iterable[Group]) -> list[Problem]:
-    """Tell of which runs only the last part was timed."""
+    """List runs timed only for their last part."""
     resumed = [
         run for group in groups for cell in group.cells.values() for run in cell.runs if run.resumed
     ]
@@ -102,7 +102,7 @@ class Kept:
     Attributes:
         revisions: Runs of other data, by family and task.
         settings: Runs of other settings, by family, task and model.
-        reasons: Why the settings that are shown were chosen.
+        reasons: Reasons for the choice of the shown setting.
     """
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class Kept:
         self.reasons: defaultdict[tuple[GroupKey, str, str], dict[str, None]] = defaultdict(dict)
 
     def problems(self) -> list[Problem]:
-        """Tell of it."""
+        """Problems naming the runs kept apart."""
         other_data = (
             of.problem(
                 Trouble.REVISIONS,
@@ -132,7 +132,7 @@ class Kept:
 
 
 def data_words(other: Basis, shown: Basis) -> str:
-    """Say in which parts two data differ: ``revision r2 instead of r1``."""
+    """Describe the differences of two data: ``revision r2 instead of r1``."""
     words = (
         f"{name.replace('_', ' ')} {theirs or 'unknown'} instead of {ours or 'unknown'}"
         for name, theirs, ours in zip(Basis._fields, other, shown, strict=True)
@@ -142,7 +142,7 @@ def data_words(other: Basis, shown: Basis) -> str:
 
 
 def setting_words(other: Mapping[str, Any], shown: Mapping[str, Any]) -> str:
-    """Say in which choices two settings differ: ``optim.lr=0.01 instead of 0.001``."""
+    """Describe the differences of two settings: ``optim.lr=0.01 instead of 0.001``."""
     theirs, ours = flatten(other), flatten(shown)
     return some(
         _choice(key, theirs.get(key), ours.get(key))
@@ -154,13 +154,13 @@ def setting_words(other: Mapping[str, Any], shown: Mapping[str, Any]) -> str:
 def _choice(key: str, other: Any, shown: Any) -> str:
     if isinstance(other, list) or isinstance(shown, list):
         return f"other {key}"
-    # A choice that is as usual does not stand in an identity.
+    # Default choices are absent from an identity.
     words = ["the default" if value is None else str(value) for value in (other, shown)]
     return f"{key}={words[0]} instead of {words[1]}"
 
 
 def of_records(records: Sequence[RunRecord]) -> list[Problem]:
-    """Pass on what records say of themselves, each note once."""
+    """List the notes of records, each once."""
     by_note: defaultdict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
         for note in record.data.get("notes", ()):

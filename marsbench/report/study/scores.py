@@ -1,9 +1,8 @@
-"""From a store's records to what may be compared.
+"""Group the records of a store into comparable cells.
 
-`Study` holds the cells of a store in groups; `statistics.summary` turns a `Group` into a
-`Summary`. A cell is one model on one task, with a score per seed. Cells of one group differ in task
-and model alone: modes, protocols, subsets, ways of dealing with unequal classes, views and demo
-data are never mixed. Whatever is left out, or kept apart, is said in `Study.problems`.
+A cell is a model on a task, with a score per seed. Cells of a group differ only in task and model:
+modes, protocols, subsets, methods for unequal classes, views and demo data are never mixed.
+`Study.problems` lists all records left out or kept apart.
 """
 
 import math
@@ -37,23 +36,23 @@ from marsbench.tasks.kinds import METRICS, Kind
 EVALUATION = "evaluation"
 
 ROUNDING = 1e-6
-"""How far beyond its bounds a metric may be: sums of single precision are."""
+"""Tolerance of the bounds of a metric, for sums in single precision."""
 
 
 def load_study(store: Path | str) -> Study:
     """Read a store.
 
     Raises:
-        StoreError: If there is none, or it holds no finished run that can be read.
+        StoreError: If the store is missing or has no valid record.
     """
     return study_of(*_read(Store(store)))
 
 
 def _read(store: Store) -> tuple[list[RunRecord], list[StoreError]]:
-    """Read the records of a store, and what is wrong with those that cannot be read.
+    """Read the records of a store, and the errors of invalid records.
 
     Raises:
-        StoreError: If there is no store, or no record that can be read.
+        StoreError: If the store is missing or has no valid record.
     """
     records, unreadable = store.records()
     if not records:
@@ -73,20 +72,19 @@ def open_study(
     modes: Sequence[str] = (),
     plan: ExpectedRuns | None = None,
 ) -> Study:
-    """Read a store and keep some of its records; all of them where nothing is named.
+    """Read a store and keep the records of some tasks, models and modes.
 
     Args:
         store: The store.
-        tasks: Tasks to keep.
-        models: Models to keep.
-        modes: Modes to keep.
-        plan: Runs that there should be, of which those of the same tasks, models and modes count;
-            other records than theirs are left aside.
+        tasks: Tasks to keep; empty for all.
+        models: Models to keep; empty for all.
+        modes: Modes to keep; empty for all.
+        plan: Expected runs, narrowed to these tasks, models and modes; other records are ignored.
 
     Raises:
-        NothingYetError: If there is no record of a run of the plan.
-        StoreError: If there is no store, or no record that can be read.
-        UnknownNameError: If a name occurs in no record, nor in the plan.
+        NothingYetError: If no expected run has a record.
+        StoreError: If the store is missing or has no valid record.
+        UnknownNameError: If a name occurs neither in the records nor in the plan.
     """
     if plan and not (store.root.is_dir() and store.paths()):
         raise _nothing_yet(store, plan)
@@ -130,7 +128,7 @@ def _nothing_yet(
 
 
 _OF_RECORDS = (Trouble.UNREADABLE, Trouble.NO_SCORE, Trouble.DUPLICATE)
-"""Troubles of single records, which no choice among the others mends."""
+"""Troubles of single records, shown for any choice of tasks, models and modes."""
 
 
 def study_of(
@@ -144,9 +142,9 @@ def study_of(
 
     Args:
         records: Records of any runs, each once.
-        unreadable: What could not be read, to be told of.
-        plan: Runs that there should be.
-        problems: What else is to be told of.
+        unreadable: Errors of invalid records, to be listed as problems.
+        plan: Expected runs.
+        problems: Further problems to list.
     """
     collected = [*problems, *map(_left_out, unreadable)]
     runs: list[Run] = []
@@ -184,7 +182,7 @@ def _left_out(error: StoreError) -> Problem:
 
 
 def _no_score(run: Run) -> str:
-    """Say why a run's score is none; nothing if it is one."""
+    """Describe why a score is invalid; empty for valid scores."""
     split, metric = run.data.split, run.data.metric
     if not math.isfinite(run.score):
         return f"has no {metric} on {split} that is a number"
@@ -195,7 +193,7 @@ def _no_score(run: Run) -> str:
 
 
 def _told_apart(runs: Sequence[Run]) -> list[Run]:
-    """Name ensembles of other runs of the same models by their digests too."""
+    """Add the digest to names of ensembles of different runs of the same models."""
     settings: defaultdict[tuple[GroupKey, str, str], set[str]] = defaultdict(set)
     for run in runs:
         if run.record_type == ENSEMBLE:
@@ -219,16 +217,16 @@ def _missing_problems(study: Study) -> Iterable[Problem]:
     for family, of in gathered.items():
         lack = "1 run lacks" if counts[family] == 1 else f"{counts[family]} runs lack"
         text = f"{family.family_title}: {lack} that {f'{who} has' if who else 'others have'}: {of}."
-        # Where others have the task, its numbers are of fewer runs than theirs.
+        # Without a plan, other models have more runs of the same task.
         text += "" if who else " Each task is resampled from its own runs."
         yield of.problem(Trouble.MISSING, text)
 
 
 def run_of(record: RunRecord) -> Run:
-    """Take from a record what a report needs.
+    """Convert a record.
 
     Raises:
-        ConfigError: If its subset or its kind is none.
+        ConfigError: If its subset or kind is invalid.
     """
     if record.kind not in [*Kind]:
         raise unknown_name("kind", record.kind, Kind)
@@ -268,14 +266,14 @@ def run_of(record: RunRecord) -> Run:
 
 
 def _name_of(record: RunRecord) -> CellName:
-    """Name the cell that a record is of, as plans do."""
+    """Name of the cell of a record, as in `ExpectedRuns.seeds`."""
     views = str(record.identity.get("views", NONE))
     ways = (record.mode, record.subset, record.imbalance, views)
     return record.task, _model_of(record), *ways
 
 
 def _model_of(record: RunRecord) -> str:
-    """Name a record's model; an ensemble by the models of its runs, which its id does not tell."""
+    """Name of the model of a record; for an ensemble the models of its members."""
     if record.record_type == ENSEMBLE:
         members = sorted({parent.split("/")[1] for parent in record.parents if "/" in parent})
         fitted = "fitted " if "weights" in record.identity else ""
@@ -284,7 +282,7 @@ def _model_of(record: RunRecord) -> str:
 
 
 def _group(key: GroupKey, runs: Sequence[Run], apart: troubles.Kept) -> Group:
-    """Make the cells of a group, and note what is kept apart."""
+    """Build the cells of a group, and note runs kept apart."""
     by_task: defaultdict[str, list[Run]] = defaultdict(list)
     for run in runs:
         by_task[run.task].append(run)
@@ -301,7 +299,7 @@ def _group(key: GroupKey, runs: Sequence[Run], apart: troubles.Kept) -> Group:
 def _of_one_data(
     key: GroupKey, task: str, runs: Sequence[Run], apart: troubles.Kept
 ) -> Sequence[Run]:
-    """Keep the runs of the data that most runs of a task are of: others cannot be compared."""
+    """Keep the runs on the most frequent data of a task; others are not comparable."""
     counts = Counter(run.data for run in runs)
     chosen = max(counts, key=lambda data: (counts[data], data))
     for data in counts:
@@ -314,7 +312,7 @@ def _of_one_data(
 
 
 def _cell(key: GroupKey, task: str, model: str, runs: Sequence[Run], apart: troubles.Kept) -> Cell:
-    """Let one setting stand for a model: the one of most seeds, then of lowest validation loss."""
+    """Choose the setting with most seeds, then with the lowest validation loss."""
     settings: defaultdict[str, list[Run]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: run.seed):
         settings[run.setting].append(run)
@@ -338,7 +336,7 @@ def _cell(key: GroupKey, task: str, model: str, runs: Sequence[Run], apart: trou
 
 
 def _loss_of(run: Run) -> tuple[str, ...]:
-    """What a validation loss is a value of; those of another one are on another scale."""
+    """Name of the loss function; values of different losses are not comparable."""
     return tuple(str(run.identity.get(name)) for name in ("loss", "outputs"))
 
 
