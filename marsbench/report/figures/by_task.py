@@ -44,7 +44,7 @@ def violins(analysis: Analysis) -> Iterator[FigureSpec]:
         equal = summary.ranges.is_raw(group.metrics.items())
         for normalised in (True, False):
             if normalised and (equal or len(group.tasks) == 1):
-                continue  # the same picture, of one task at most on another scale
+                continue  # equals the raw figure, except for the scale of a single task
             panels = _violin_panels(group, summary, normalised, analysis.with_published)
             if normalised:
                 title, what = "Normalised scores", "normalised scores"

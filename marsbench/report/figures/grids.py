@@ -1,4 +1,4 @@
-"""Figures made of cells or classes: heat maps, confusion matrices, classes of unequal frequency."""
+"""Figures of cells and classes: heat maps, confusion matrices, unequal classes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -40,7 +40,7 @@ def heat_maps(analysis: Analysis) -> Iterator[FigureSpec]:
             for name, result in by_model.items():
                 values[models.index(name), column] = result.iqm.value
                 shades[models.index(name), column] = result.normalised_iqm.value
-        # What cannot be normalised is shown in the middle of the scale, with its number.
+        # Scores without a range get the colour in the middle of the scale.
         shades = np.where(np.isfinite(values) & ~np.isfinite(shades), 0.5, np.clip(shades, 0, 1))
         yield FigureSpec(
             f"heatmap-{group.key.slug}",
@@ -53,7 +53,7 @@ def heat_maps(analysis: Analysis) -> Iterator[FigureSpec]:
 
 
 def confusions(analysis: Analysis) -> Iterator[FigureSpec]:
-    """Confusion matrix of the best model of each task, where a sample or pixel has one class."""
+    """Confusion matrix of the best model of each task with a single class per sample or pixel."""
     by_id = {record.run_id: record for record in analysis.study.records}
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
@@ -90,7 +90,7 @@ def _best(summary: Summary, task: str) -> TaskSummary:
 
 
 def imbalances(analysis: Analysis) -> Iterator[FigureSpec]:
-    """Recall of each class under each way of dealing with unequal classes."""
+    """Recall of each class by method for unequal classes."""
     for number, comparison in enumerate(compared_ways(analysis), start=1):
         rows = comparison.table.per_class("recall")
         ways: Mapping[str, dict[str, float | None]] = {

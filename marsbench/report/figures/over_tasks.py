@@ -1,4 +1,4 @@
-"""Figures of what goes over tasks: curves over amounts of data, performance profiles, ranks."""
+"""Figures over several tasks: curves over amounts of data, performance profiles, ranks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -25,7 +25,7 @@ _TAUS = np.linspace(0.0, 1.0, 201)
 
 
 def curves(analysis: Analysis) -> Iterator[FigureSpec]:
-    """Scores over the amount of training data: all tasks together, and each."""
+    """Scores over the amount of training data, for all tasks together and for each."""
     for curve in analysis.curves:
         if curve.what == PARTITION:
             name, label = "Partitions", "share of the train split"
@@ -60,7 +60,7 @@ def _lines_of(curve: Curve) -> list[Mapping[str, Line]]:
 
 
 def _place(key: GroupKey) -> float:
-    """Where an amount of data stands on the axis: shots, or a share of the train split."""
+    """Position of an amount of data on the axis: shots, or a share of the train split."""
     part = parse_subset(key.subset)
     return float(part.shots or part.fraction or 1)
 
@@ -70,7 +70,7 @@ def _tick(place: float, what: str) -> str:
 
 
 def _curve_panels(curve: Curve) -> list[CurvePanel]:
-    """Tasks together first, if there are several, and then each alone."""
+    """Panel of all tasks, if several, followed by a panel for each."""
 
     def panel(title: str, lines: Mapping[str, Line]) -> CurvePanel:
         return CurvePanel(
@@ -91,7 +91,7 @@ def _curve_panels(curve: Curve) -> list[CurvePanel]:
 
 
 def profiles(analysis: Analysis) -> Iterator[FigureSpec]:
-    """Shares of runs above thresholds, of models that have every task."""
+    """Shares of runs above thresholds, for models with every task."""
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
         models = [name for name, model in summary.models.items() if not model.lacks]
@@ -129,7 +129,7 @@ def _profile(scores: ArrayLike) -> NDArray[np.float64]:
 
 
 def ranks(analysis: Analysis) -> Iterator[FigureSpec]:
-    """Mean ranks, and which models no test tells apart."""
+    """Mean ranks, with bars joining models without a significant difference."""
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
         ranked = {n: m.rank for n, m in summary.models.items() if m.rank is not None}
@@ -161,7 +161,7 @@ def _tasks(count: int) -> str:
 
 
 def _bars(comparisons: Sequence[Comparison]) -> str:
-    """Say what the bars are of, or why there can be none."""
+    """Explain the bars, or their absence."""
     test = (
         f"Wilcoxon's signed rank test of runs of equal task and seed, Holm's correction, {ALPHA:g}"
     )
@@ -177,11 +177,11 @@ def _bars(comparisons: Sequence[Comparison]) -> str:
 
 
 def alike_groups(names: Sequence[str], comparisons: Sequence[Comparison]) -> list[list[str]]:
-    """Runs of neighbouring models of which no pair differs, the longest possible.
+    """Longest sequences of neighbouring models without a significant difference in any pair.
 
     Args:
         names: Models in the order of their ranks.
-        comparisons: Comparisons; a pair that no test could tell apart is not joined.
+        comparisons: Comparisons; untested pairs are not joined.
     """
     alike = {
         frozenset((c.first, c.second)) for c in comparisons if c.is_tested and c.p_holm >= ALPHA

@@ -20,9 +20,9 @@ class FigureSpec:
     Attributes:
         name: Name of its files.
         title: Title in a few words.
-        caption: Content, and method.
-        keys: Groups it shows.
-        draw: Draws it; call within `style.drawing`.
+        caption: Content and method.
+        keys: Keys of the shown groups.
+        draw: Draws the figure; call within `style.drawing`.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Family:
 
     Attributes:
         title: Heading of their section of the page.
-        planner: ``module:name`` of the function that plans them from an `Analysis`.
+        planner: ``module:name`` of a function from an `Analysis` to planned figures.
     """
 
     title: str
@@ -61,4 +61,4 @@ FAMILIES = {
     "confusion": Family("Confusion matrices", f"{_HERE}.grids:confusions"),
     "imbalance": Family("Unequal classes", f"{_HERE}.grids:imbalances"),
 }
-"""Families by the name that ``--only`` takes, in the order of a report."""
+"""Families by their names for ``--only``, in the order of a report."""

@@ -1,8 +1,7 @@
-"""How figures look: sizes of print, a palette for the colour-blind, files that come out the same.
+"""Style of figures: print sizes, colour-blind palette, reproducible files.
 
-Colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/), without black and yellow, and then
-those of Tol's muted scheme (https://personal.sron.nl/~pault/); a marker goes with each colour, so
-that nothing is told by colour alone.
+Colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/), without black and yellow, followed
+by Tol's muted scheme (https://personal.sron.nl/~pault/). Each colour has a marker of its own.
 """
 
 import contextlib
@@ -31,7 +30,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h", "d")
 _DASHES = ("-", "--", "-.", ":")
 
 _SETTINGS: Mapping[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same
+    "font.family": "DejaVu Sans",  # shipped with matplotlib, equal on all machines
     "font.size": 7.5,
     "axes.titlesize": 8,
     "axes.labelsize": 7.5,
@@ -59,18 +58,18 @@ _SETTINGS: Mapping[str, Any] = {
     "lines.markersize": 4,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
-    "pdf.fonttype": 42,  # whole TrueType fonts, which publishers ask for
+    "pdf.fonttype": 42,  # embedded TrueType fonts, required by publishers
     "ps.fonttype": 42,
     "pdf.compression": 6,
     "image.interpolation": "nearest",
-    # Names of tasks and classes may hold what would be read as mathematics.
+    # Names of tasks and classes may contain dollar signs.
     "text.parse_math": False,
 }
 
 
 @contextlib.contextmanager
 def drawing() -> Iterator[None]:
-    """Draw in the style of the reports, whatever the user's own settings are."""
+    """Draw in the style of reports, ignoring the user's settings."""
     import matplotlib as mpl
 
     with mpl.rc_context():
@@ -81,10 +80,10 @@ def drawing() -> Iterator[None]:
 
 
 def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Give each name its colour, marker and line style, the same in every figure of a report.
+    """Assign a colour, marker and line style to each name.
 
     Args:
-        names: What is told apart, in the order of importance.
+        names: Names, the most important first.
 
     Returns:
         Keywords of matplotlib's ``plot`` by name.
@@ -101,7 +100,7 @@ def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def canvas(width: float, height: float) -> "Figure":
-    """Open an empty figure of that many inches whose parts make room for each other."""
+    """Create an empty figure of a size in inches with constrained layout."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -111,21 +110,21 @@ def save(figure: "Figure", folder: Path, name: str) -> Path:
     """Write a figure as PDF and PNG; equal figures give equal bytes.
 
     Returns:
-        The PNG; the PDF is beside it.
+        Path of the PNG; the PDF has the same name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pdf, png = folder / f"{name}.pdf", folder / f"{name}.png"
-    # Laid out once for both files, which takes most of the time.
+    # Laid out once for both files, the slowest step.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    # Without a date and versions, which would make every file another.
+    # Without date and versions, for reproducible files.
     figure.savefig(pdf, metadata={"CreationDate": None, "Producer": None, "Creator": "marsbench"})
     figure.savefig(png, dpi=DPI, metadata={"Software": None})
     return png
 
 
 def shorten(name: str, length: int = 26) -> str:
-    """Cut a long name in its middle, so that its beginning and its end can be read."""
+    """Abbreviate a long name in the middle."""
     if len(name) <= length:
         return name
     head = (length - 1) * 2 // 3

@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file that needs nothing else, neither files nor a network."""
+"""Page of a report: a single HTML file without external resources."""
 
 import base64
 import io
@@ -22,10 +22,10 @@ from marsbench.report.tables.forms import Link, Score
 PAGE = Path(__file__).parent
 
 CSS_INCH = 130
-"""CSS pixels for an inch of a figure: print at 7.5 points is small on a screen."""
+"""CSS pixels per inch of a figure; larger than 96, since 7.5 points are small on a screen."""
 
 Figures = Mapping[str, Sequence[tuple[FigureSpec, Path]]]
-"""Drawn figures and their PNG, by family."""
+"""Drawn figures and paths of their PNG, by family."""
 
 
 def page(
@@ -37,15 +37,15 @@ def page(
     problems: Sequence[Problem],
     compared: Analysis | None = None,
 ) -> str:
-    """Write the page.
+    """Render the page.
 
     Args:
-        analysis: The numbers.
-        title: Of the page.
+        analysis: Estimates.
+        title: Title of the page.
         figures: Figures to embed.
-        tables: Its tables; those over all tasks come first.
-        problems: What the reader must know.
-        compared: The numbers of another store, for the tables beside.
+        tables: Tables; aggregates over all tasks come first.
+        problems: Problems to list.
+        compared: Estimates of the other store of a comparison.
     """
     import jinja2
     from markupsafe import Markup
@@ -112,7 +112,7 @@ def _best_first(result: TaskSummary) -> tuple[str, bool, float, str]:
 
 
 def _is_incomplete(value: object) -> bool:
-    """Whether an entry says that there are 3/7 of something."""
+    """Whether an entry is an incomplete count such as 3/7."""
     match = re.fullmatch(r"(\d+)/(\d+)", str(value))
     return match is not None and int(match[1]) < int(match[2])
 
@@ -122,7 +122,7 @@ def _words(keys: Iterable[GroupKey], name: str) -> str:
 
 
 def _sources(groups: Collection[GroupKey], keys: Iterable[GroupKey]) -> list[Link]:
-    """Where the page lists the cells of those groups it has, each named by what not all share."""
+    """Links to the coverage of groups, named by the words not shared by all."""
     shown = [key for key in keys if key in groups]
     titles = [key.title.split() for key in shown]
     shared = set(titles[0]).intersection(*titles) if titles else set()
@@ -175,7 +175,7 @@ def _cell_row(result: TaskSummary, key: GroupKey) -> dict[str, Any]:
 
 
 def _origins(cell: Cell) -> str:
-    """Who drew the subset."""
+    """Origin of the subset: published or generated; empty for the full split."""
     if cell.key.subset == FULL:
         return ""
     return ", ".join(sorted({run.subset_origin for run in cell.runs} - {""}))
@@ -195,15 +195,12 @@ def _figure(spec: FigureSpec, png: Path) -> dict[str, Any]:
 
 
 def _webp(png: Path) -> tuple[bytes, int, int]:
-    """Pack a picture without loss into a third of the bytes; with its width and height in pixels.
-
-    Every browser since 2020 shows WebP. The files beside the page stay PNG, for everything else.
-    """
+    """Convert a PNG to lossless WebP, a third of the size; with width and height in pixels."""
     from PIL import Image
 
     packed = io.BytesIO()
     with Image.open(png) as image:
-        # Without a channel for transparency, which figures have not.
+        # Figures have no transparency.
         image.convert("RGB").save(packed, "WEBP", lossless=True, quality=80, method=4)
         return packed.getvalue(), *image.size
 
@@ -237,7 +234,7 @@ def _commit(git: Mapping[str, Any] | None) -> str:
 
 
 def _counted(counts: Counter[str]) -> str:
-    """List values, the most frequent first; with their numbers where there are several."""
+    """List values, the most frequent first, with their counts if there are several."""
     if len(counts) == 1:
         return next(iter(counts))
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))

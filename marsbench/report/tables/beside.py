@@ -1,4 +1,4 @@
-"""Tables that set a report's numbers beside others: those of another store, and published ones."""
+"""Comparisons with other numbers: of another store, and published."""
 
 import math
 from statistics import fmean
@@ -13,12 +13,12 @@ from marsbench.report.tables.forms import Column, Entry, Score, Table
 
 
 def compared_tables(here: Analysis, there: Analysis, name: str) -> list[Table]:
-    """Set the cells of two stores side by side, a table for each group that either has.
+    """Compare the cells of two stores, in a table for each group.
 
     Args:
-        here: The numbers of this report.
-        there: Those of the other store, drawn from another stream, so that the two are independent.
-        name: What to call the other store.
+        here: Estimates of this report.
+        there: Estimates of the other store, with an independent bootstrap.
+        name: Name of the other store.
     """
     columns = list(map(Column, ("task", "model", "here", "there", "difference", "runs", "note")))
     tables = []
@@ -61,7 +61,7 @@ def _compared_row(
         notes.append("the same runs" if is_same else "the same run ids, other scores")
     elif ours.cell.setting != theirs.cell.setting:
         notes.append("other settings")
-    # Of the same runs there is no difference to estimate, and two bootstraps would make one.
+    # Two bootstraps of the same runs would differ by chance alone.
     difference = None if is_same else _difference(ours, theirs)
     return task, model, here, there, difference, runs, "; ".join(notes)
 
@@ -75,7 +75,7 @@ def _difference(ours: TaskSummary, theirs: TaskSummary) -> Score:
 
 
 def published_table(analysis: Analysis) -> Table:
-    """List published numbers of the tasks there are, with the best of this report beside each."""
+    """List published numbers for the tasks of a report, with the best score of the report."""
     tasks = {task for group in analysis.study.groups.values() for task in group.tasks}
     columns = ("where", "task", "model", "mode", "imbalance", "metric")
     rows: list[tuple[Entry, ...]] = []
@@ -115,7 +115,7 @@ def published_table(analysis: Analysis) -> Table:
 
 
 def _best_here(analysis: Analysis, number: Published) -> tuple[Score | None, str]:
-    """Give the best score here of what a published number measures, and its model."""
+    """Best score of the report for a published number, and its model."""
     candidates = [pair for scores in _scores_here(analysis, number) for pair in scores.items()]
     if not candidates:
         return None, ""
@@ -125,7 +125,7 @@ def _best_here(analysis: Analysis, number: Published) -> tuple[Score | None, str
 
 
 def _mean_here(analysis: Analysis, number: Published) -> tuple[Score | None, str]:
-    """Give the mean over the models of the group that has most, and how many these are."""
+    """Mean over the models of the group with most models, and their names."""
     scores = max(_scores_here(analysis, number), key=len, default={})
     if not scores:
         return None, ""
@@ -134,7 +134,7 @@ def _mean_here(analysis: Analysis, number: Published) -> tuple[Score | None, str
 
 
 def _scores_here(analysis: Analysis, number: Published) -> list[dict[str, Score]]:
-    """Measure every model of each group that was trained as a published one was, by its metric."""
+    """Scores of every model by the metric of a published number, for each group trained alike."""
     records = {record.run_id: record for record in analysis.study.records}
     by_group = []
     for key, group in analysis.study.groups.items():

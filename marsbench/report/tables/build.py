@@ -1,4 +1,4 @@
-"""The tables of a report."""
+"""Tables of a report."""
 
 import math
 from collections import defaultdict
@@ -15,10 +15,10 @@ from marsbench.report.study.scores import run_of
 from marsbench.report.tables.forms import MARKS, Column, Entry, Link, Score, Table, mark
 
 THERE = "there-"
-"""Begins the anchors of another store's cells."""
+"""Prefix of anchors of another store's cells."""
 
 AMOUNTS = {"partition": "Partitions of the train split", "few_shot": "Few shots"}
-"""Ways of training on less than everything, in words."""
+"""Titles of curves by the sort of their subsets."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Tables:
     """Tables of a report.
 
     Attributes:
-        groups: Scores, aggregates and comparisons; none if they are not wanted.
-        beside: Tables that set the numbers beside others.
-        coverage: Runs of each group.
+        groups: Scores, aggregates, pairs, curves and unequal classes; may be empty.
+        beside: Comparisons with other numbers.
+        coverage: Counts of runs, for each group.
         missing: Missing runs.
         ranges: Ranges of the normalisation.
     """
@@ -41,7 +41,7 @@ class Tables:
 
     @property
     def files(self) -> list[Table]:
-        """Tables that are written, each to its own files."""
+        """Tables to write to files."""
         beside = [table for table in self.beside if table.rows]
         return [*self.groups, *beside, *self.coverage, self.missing, self.ranges]
 
@@ -49,7 +49,7 @@ class Tables:
 def make_tables(
     analysis: Analysis, beside: Sequence[Table] = (), *, with_groups: bool = True
 ) -> Tables:
-    """Make every table for which there are records."""
+    """Build all tables of a report."""
     return Tables(
         list(_group_tables(analysis)) if with_groups else [],
         beside,
@@ -73,28 +73,28 @@ def _group_tables(analysis: Analysis) -> Iterator[Table]:
 
 
 def anchor_of(cell: Cell, store: str = "") -> str:
-    """Where the page says which runs a cell is made of.
+    """Anchor of a cell on the page, by its first run, since slugs of models may be equal.
 
     Args:
-        cell: The cell. Its first run is in no other, whereas two models may share a slug.
-        store: What tells cells of another store from those of this one.
+        cell: Cell.
+        store: Prefix for cells of another store.
     """
     return f"{store}cell-{cell.run_ids[0]}"
 
 
 def model_anchor(group: Group, model: str) -> str:
-    """Where the page lists the cells of a model, which what goes over tasks is made of."""
+    """Anchor of the cells of a model on the page."""
     first = next(cell for (_, name), cell in sorted(group.cells.items()) if name == model)
     return f"model-{first.run_ids[0]}"
 
 
 def score_of(estimate: Estimate, anchor: str = "", digits: int = 3) -> Score:
-    """Put an estimate into a table."""
+    """Convert an estimate to an entry of a table."""
     return Score(*estimate, digits=digits, anchor=anchor)
 
 
 def _with_marks(columns: Sequence[Column], rows: Sequence[Sequence[Entry]]) -> list[list[Entry]]:
-    """Mark the best of every column that has a better."""
+    """Mark the best score of every column with a direction."""
     marked = [list(row) for row in rows]
     for number, column in enumerate(columns):
         if column.better:
@@ -106,14 +106,14 @@ def _with_marks(columns: Sequence[Column], rows: Sequence[Sequence[Entry]]) -> l
 
 
 def _marked(table: Table) -> Table:
-    """Mark the best of each column, and explain the marks in the caption if there are any."""
+    """Mark the best score of each column, and explain the marks in the caption."""
     rows = _with_marks(table.columns, table.rows)
     has_best = any(isinstance(e, Score) and e.best for row in rows for e in row)
     return replace(table, rows=rows, caption=table.caption + f" {MARKS}" * has_best)
 
 
 def scores_table(group: Group, summary: Summary) -> Table:
-    """Models x tasks: raw interquartile means with intervals."""
+    """Raw interquartile means with intervals, models x tasks."""
     better = {t: UP if metric_is_up(group.metrics[t]) else DOWN for t in group.tasks}
     scores = {
         name: score_of(result.iqm, anchor_of(result.cell)) for name, result in summary.tasks.items()
@@ -133,14 +133,14 @@ def scores_table(group: Group, summary: Summary) -> Table:
 
 
 def overall_table(group: Group, summary: Summary) -> Table:
-    """Models over all tasks."""
+    """Aggregates of models over all tasks."""
     columns = [Column("model"), *(Column(name, UP) for name in ("IQM", "median", "mean"))]
     columns += [Column("optimality gap", DOWN), Column("mean rank", DOWN)]
     columns += map(Column, ("tasks", "runs", "lacks"))
     complete = [model for model in summary.models.values() if not model.lacks]
     partial = [model for model in summary.models.values() if model.lacks]
     rows = _with_marks(columns, [_overall_row(group, model) for model in complete])
-    # What is over fewer tasks takes no part in the contest.
+    # Incomplete models are not compared with others.
     rows += [_overall_row(group, model) for model in partial]
     return Table(
         f"overall-{summary.key.slug}",
@@ -264,9 +264,9 @@ def _known(estimate: Estimate) -> Score | None:
 
 
 def coverage_tables(analysis: Analysis) -> list[Table]:
-    """Say for every group how many of the runs that there should be each model has on each task.
+    """Count the expected runs of each model on each task, for every group.
 
-    Entries lead to the cells, and rows are where what goes over tasks leads to.
+    Entries link to cells; aggregates over tasks link to rows.
     """
     made = []
     for group in analysis.study.groups.values():
@@ -292,7 +292,7 @@ def coverage_tables(analysis: Analysis) -> list[Table]:
 
 
 def coverage_name(key: GroupKey) -> str:
-    """Name of the table of a group's coverage, and where the page has it."""
+    """Name of the coverage table of a group, also its anchor on the page."""
     return f"coverage-{key.slug}"
 
 
@@ -304,7 +304,7 @@ def _asked(analysis: Analysis, group: Group) -> str:
 
 
 def missing_table(analysis: Analysis) -> Table:
-    """List the runs that lack of those that there should be."""
+    """List the missing runs."""
     rows: list[tuple[Entry, ...]] = [
         (
             gap.key.title,
@@ -331,10 +331,10 @@ def missing_table(analysis: Analysis) -> Table:
 
 
 def runs_table(analysis: Analysis, name: str = "runs") -> Table:
-    """List every run that a number is made of; another store's under another name."""
+    """List every run behind the numbers of a report."""
     cells = (cell for group in analysis.study.groups.values() for cell in group.cells.values())
     runs = {run.run_id: run for cell in cells for run in cell.runs}
-    # Ways of dealing with unequal classes are compared in every setting, not only in the shown.
+    # Methods for unequal classes are compared in every setting, also in settings kept apart.
     for ways in compared_ways(analysis):
         for records in ways.table.runs.values():
             runs |= {r.run_id: run_of(r) for r in records if r.run_id not in runs}
@@ -362,7 +362,7 @@ def runs_table(analysis: Analysis, name: str = "runs") -> Table:
 
 
 def ranges_table(analysis: Analysis) -> Table:
-    """List what each task's scores are normalised by, and in which families of groups."""
+    """List the range of each task and its families of groups."""
     by_range: defaultdict[tuple[str, str, float, float], list[str]] = defaultdict(list)
     for family, groups in analysis.families.items():
         ranges = analysis.ranges[family]

@@ -12,24 +12,24 @@ DASH = "\N{EN DASH}"
 CLOSE = "\N{DAGGER}"
 
 FORMS = ("csv", "md", "tex")
-"""Endings of the files a table is written to."""
+"""Suffixes of the files of a table."""
 
 MARKS = f"Bold: best of its column; {CLOSE}: interval overlaps with that of the best."
 
 
 @dataclass(frozen=True)
 class Score:
-    """A number in a table, with its interval.
+    """A number with its interval, as an entry of a table.
 
     Attributes:
-        value: The number; NaN where there is none.
-        low: Lower end of its interval; NaN where there is none.
+        value: Number; NaN if missing.
+        low: Lower end of the interval; NaN without an interval.
         high: Upper end.
         best: Whether it is the best of its column.
-        close: Whether its interval overlaps with that of the best.
+        close: Whether its interval overlaps with the interval of the best.
         digits: Digits after the point.
-        anchor: Where a page says which runs it is made of.
-        words: What is shown in its place, such as ``< 0.001``; it is sorted by its value.
+        anchor: Anchor of its runs on the page.
+        words: Text in place of the number, such as ``< 0.001``; sorting still uses the value.
     """
 
     value: float
@@ -43,15 +43,15 @@ class Score:
 
     @property
     def text(self) -> str:
-        """The number alone."""
+        """The number without its interval."""
         if self.words:
             return self.words
-        # z: what is rounded to nothing has no sign.
+        # z: no negative zero
         return f"{self.value:z.{self.digits}f}" if math.isfinite(self.value) else DASH
 
     @property
     def interval(self) -> str:
-        """Its interval in brackets; empty where there is none."""
+        """Interval in brackets; empty without an interval."""
         if not (math.isfinite(self.low) and math.isfinite(self.high)):
             return ""
         return f"[{self.low:z.{self.digits}f}, {self.high:z.{self.digits}f}]"
@@ -59,11 +59,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Link:
-    """Text of a table that leads somewhere on a page.
+    """Text with a link, as an entry of a table.
 
     Attributes:
-        text: The text.
-        anchor: Where a page says which runs it is about.
+        text: Text.
+        anchor: Target on the page.
     """
 
     text: str
@@ -81,8 +81,8 @@ class Column:
     """A column of a table.
 
     Attributes:
-        name: What stands in it.
-        better: `UP`, `DOWN`, or empty where neither is better.
+        name: Heading.
+        better: `UP`, `DOWN`, or empty without a direction.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Column:
 
     @property
     def title(self) -> str:
-        """Its name with the arrow."""
+        """Heading with an arrow in the direction of better."""
         return f"{self.name} {self.better}".strip()
 
 
@@ -99,14 +99,14 @@ class Table:
     """A table.
 
     Attributes:
-        name: Of its files.
-        title: In a few words.
-        caption: What the numbers are.
-        columns: Its columns.
-        rows: An entry per column each.
-        keys: Groups it is about; none if it is about no group.
-        anchors: What a page calls each row, for links to it; none if nothing leads there.
-        nothing: What is said where it has no rows.
+        name: Name of its files.
+        title: Title in a few words.
+        caption: Description of the numbers.
+        columns: Columns.
+        rows: Rows with an entry per column.
+        keys: Keys of its groups, if any.
+        anchors: Anchor of each row on the page; empty without links to rows.
+        nothing: Text in place of the caption if there are no rows.
     """
 
     name: str
@@ -120,11 +120,11 @@ class Table:
 
     @property
     def text(self) -> str:
-        """Its caption, or what is said in place of rows."""
+        """Caption, or the text for a table without rows."""
         return self.caption if self.rows else self.nothing
 
     def write(self, folder: Path, forms: Sequence[str] = FORMS) -> list[Path]:
-        """Write the table in several forms; returns its files."""
+        """Write the table in several forms; return its files."""
         folder.mkdir(parents=True, exist_ok=True)
         makers = {"csv": self.csv, "md": self.markdown, "tex": self.latex}
         written = []
@@ -134,7 +134,7 @@ class Table:
         return written
 
     def csv(self) -> str:
-        """Every number in full; the ends of intervals in columns of their own."""
+        """CSV with all digits and the ends of intervals in columns of their own."""
         import pandas as pd
 
         columns: dict[str, list[object]] = {}
@@ -148,7 +148,7 @@ class Table:
         return pd.DataFrame(columns, dtype=object).to_csv(index=False, lineterminator="\n")
 
     def markdown(self) -> str:
-        """A table of GitHub's Markdown."""
+        """Table in GitHub's Markdown."""
         right = [self.is_number(i) for i in range(len(self.columns))]
         lines = [
             f"**{_escape_markdown(self.title)}.** {_escape_markdown(self.text)}",
@@ -160,7 +160,7 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def latex(self) -> str:
-        """A table environment that needs the packages booktabs and graphicx."""
+        """LaTeX table environment; needs the packages booktabs and graphicx."""
         align = "".join("r" if self.is_number(i) else "l" for i in range(len(self.columns)))
         head = " & ".join(escape_latex(column.title) for column in self.columns)
         body = [" & ".join(map(_latex_cell, row)) + r" \\" for row in self.rows]
@@ -189,11 +189,11 @@ class Table:
 
 
 def mark(scores: Sequence[Score | None], better: str) -> list[Score | None]:
-    """Mark the best of a column, and those whose intervals overlap with its.
+    """Mark the best score of a column, and scores with overlapping intervals.
 
     Args:
-        scores: The column; None, and NaN, take no part.
-        better: `UP` or `DOWN`. A column of a single score has no best.
+        scores: Column; None and NaN are ignored, and a single score is not marked.
+        better: `UP` or `DOWN`.
     """
     known = [s for s in scores if s is not None and math.isfinite(s.value)]
     if len(known) < 2:
@@ -252,18 +252,18 @@ _LATEX = {
 
 
 _WIDE = 48
-"""Text longer than that is broken into lines in LaTeX."""
+"""Longest text without line breaks in LaTeX."""
 
 
 def escape_latex(text: str) -> str:
-    """Write text so that LaTeX sets it as it is."""
+    """Escape text for LaTeX."""
     return "".join(_LATEX.get(character, character) for character in text)
 
 
 def _latex_cell(entry: Entry) -> str:
     if not isinstance(entry, Score):
         text = "--" if entry is None else escape_latex(str(entry))
-        # In lines of its own, or the whole table would shrink until nobody can read it.
+        # Line breaks keep the table from being scaled down beyond reading.
         wide = len(text) > _WIDE
         return rf"\parbox[t]{{6cm}}{{\raggedright {text}\strut}}" if wide else text
     text = escape_latex(entry.text)

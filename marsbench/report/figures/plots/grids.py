@@ -1,7 +1,4 @@
-"""Pictures made of cells: the heat map, confusion matrices, classes of unequal frequency.
-
-As in `plots`, functions take plain numbers and give a matplotlib figure.
-"""
+"""Plots of cells: heat map, confusion matrix, unequal classes."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,23 +16,23 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 _NUMBERED = 16
-"""Up to so many classes, a confusion matrix has its numbers written in."""
+"""Largest number of classes of a confusion matrix with numbers in its cells."""
 
 _CLASSES = 20
-"""Classes shown of unequal frequency; the table holds all."""
+"""Number of classes shown in the plot of unequal classes; the table holds all."""
 
 
 def heat_map(
     values: Floats, shades: Floats, models: Sequence[str], tasks: Sequence[str], label: str
 ) -> "Figure":
-    """Draw models x tasks with the score written into each cell.
+    """Draw a heat map of models x tasks with the score in each cell.
 
     Args:
-        values: The numbers to write, (M, T); NaN where there are no runs.
-        shades: What colours the cells, 0 to 1 with 1 best, (M, T).
+        values: Scores, (M, T); NaN without runs.
+        shades: Values of the colour map, 0 to 1 with 1 best, (M, T).
         models: M names, the best first.
         tasks: T names.
-        label: What the colours mean.
+        label: Label of the colour bar.
     """
     width = min(PAGE, 1.9 + 0.46 * len(tasks))
     figure = canvas(max(width, COLUMN), 1.35 + 0.21 * len(models))
@@ -70,12 +67,12 @@ def heat_map(
 
 
 def confusion(shares: Floats, classes: Sequence[str], title: str) -> "Figure":
-    """Draw a confusion matrix whose rows, the true classes, add up to 1.
+    """Draw a confusion matrix with rows of true classes adding up to 1.
 
     Args:
-        shares: (K, K); rows of NaN have no samples.
+        shares: (K, K); rows without samples are NaN.
         classes: K names.
-        title: Whose it is.
+        title: Title.
     """
     count = len(classes)
     written = count <= _NUMBERED
@@ -124,12 +121,12 @@ def _bare(axes: "Axes") -> None:
 def imbalance(
     counts: Mapping[str, int], scores: Mapping[str, Mapping[str, float | None]], axis: str
 ) -> "Figure":
-    """Draw the score of every class, the rarest at the top, under each way of training.
+    """Draw the score of every class by method for unequal classes, the rarest at the top.
 
     Args:
         counts: Train samples of each class, the rarest first.
-        scores: Of each way, scores by class; None where undefined.
-        axis: What the scores are.
+        scores: Scores by method and class; None if undefined.
+        axis: Label of the axis.
     """
     names = list(counts)
     if len(names) > _CLASSES:

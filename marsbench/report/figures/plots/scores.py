@@ -1,7 +1,7 @@
-"""Pictures of scores and their intervals: violins, curves, profiles, ranks, cost.
+"""Plots of scores and their intervals: violins, curves, profiles, ranks, cost.
 
-Every function takes plain numbers and gives a matplotlib figure; what has no number is left out
-of the picture, and one seed is drawn as a point. Call them within `style.drawing`.
+Functions take plain numbers and return a matplotlib figure; call them within `style.drawing`.
+Missing numbers are left out, and single seeds are drawn as points.
 """
 
 import math
@@ -22,19 +22,19 @@ Floats = NDArray[np.float64]
 Looks = Mapping[str, Mapping[str, Any]]
 
 _ACROSS = 4
-"""Panels side by side at most."""
+"""Largest number of panels side by side."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A number, and what is known of its spread.
+    """An estimate with its spread.
 
     Attributes:
-        value: The estimate.
-        low: Lower end of its interval; NaN where there is none.
+        value: Estimate.
+        low: Lower end of the interval; NaN without an interval.
         high: Upper end.
-        draws: Its bootstrap distribution, (R,); empty where there is none.
-        runs: The single scores behind it, (N,).
+        draws: Bootstrap distribution, (R,), may be empty.
+        runs: Single scores, (N,), may be empty.
     """
 
     value: float
@@ -46,13 +46,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Panel:
-    """One part of a figure.
+    """A panel of a figure.
 
     Attributes:
-        title: What it shows.
-        axis: What its scores are.
-        rows: Row of each model; models may lack.
-        lines: Numbers from elsewhere, drawn as dotted lines.
+        title: Title.
+        axis: Label of the axis of scores.
+        rows: Row by model; some models may be missing.
+        lines: Published numbers, drawn as dotted lines.
     """
 
     title: str
@@ -63,11 +63,11 @@ class Panel:
 
 @dataclass(frozen=True)
 class CurvePanel:
-    """One part of a figure of curves.
+    """A panel of a figure of curves.
 
     Attributes:
-        title: What it shows.
-        lines: Of each model, estimates by position on the axis.
+        title: Title.
+        lines: Estimates by model and position on the axis.
     """
 
     title: str
@@ -79,14 +79,14 @@ def violins(
 ) -> "Figure":
     """Draw the distribution of each model's estimate in each panel, models from top to bottom.
 
-    A violin is the bootstrap distribution, the dot the estimate, the line its interval, and the
-    ticks below are single runs. Without a distribution there is no violin.
+    Violins are bootstrap distributions, dots estimates, lines intervals, and the ticks below single
+    runs.
 
     Args:
-        panels: The first has its title in bold.
-        models: The best first.
-        look: As `style.looks` gives.
-        starred: Models whose names get a star, which the caption explains.
+        panels: Panels; the title of the first is bold.
+        models: Models, the best first.
+        look: Colours and markers from `style.looks`.
+        starred: Models marked by a star, explained in the caption.
     """
     labels = [shorten(model) + (" *" if model in starred else "") for model in models]
     across = min(_ACROSS, len(panels))
@@ -127,7 +127,7 @@ def violins(
 def _violin(axes: "Axes", place: float, row: Row, colour: str) -> None:
     draws = row.draws[np.isfinite(row.draws)]
     size = 4.0
-    # Too few different draws have no shape.
+    # Too few different draws for a density.
     if len(np.unique(draws)) >= 20 and np.ptp(draws) > 1e-9:
         size = 2.8
         shapes: Any = axes.violinplot(
@@ -152,7 +152,7 @@ def _interval(
 
 
 def _leave_room(axes: "Axes") -> None:
-    """Keep panels without spread from an axis of no length, and ticks of many digits."""
+    """Widen axes of panels without spread, to avoid empty axes and ticks of many digits."""
     low, high = axes.get_xlim()
     if high - low < 0.02:
         middle = (low + high) / 2
@@ -169,11 +169,11 @@ def curves(
     """Draw scores over the amount of training data on a logarithmic axis.
 
     Args:
-        panels: The first is for all tasks together and larger than the others.
-        ticks: Positions on the axis, and what stands there.
-        label: What the axis shows.
-        axis: What the scores are.
-        look: As `style.looks` gives; lends the order of the legend.
+        panels: Panels; the first, of all tasks, is larger.
+        ticks: Labels by position on the axis.
+        label: Label of the axis of amounts.
+        axis: Label of the axis of scores.
+        look: Colours and markers from `style.looks`, in the order of the legend.
     """
     shown = [name for name in look if any(name in panel.lines for panel in panels)]
     first, *others = panels
@@ -197,7 +197,7 @@ def curves(
     axes.set_title(first.title, fontweight="bold")
     axes.set_xlabel(label)
     axes.set_ylabel(axis)
-    # Of every model, also of those that only a single task has.
+    # Of all models, also of models with a single task.
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], **look[name]) for name in shown]
@@ -206,13 +206,12 @@ def curves(
 
 
 _STEP = math.log(1.035)
-"""Between neighbouring models at one place of a curve, on a logarithmic axis, if there is room."""
+"""Offset between neighbouring models on the logarithmic axis of a curve, if there is room."""
 
 
 def _curve_axes(axes: "Axes", panel: CurvePanel, ticks: Mapping[float, str], look: Looks) -> None:
     names = [name for name in look if name in panel.lines]
-    # Side by side, so that intervals of models at one place can be told apart, and all of them
-    # within a third of the way to the next place.
+    # Models at the same place are drawn side by side, within a third of the distance to the next.
     places = np.log(sorted(ticks))
     room = np.diff(places).min() / 3 if len(places) > 1 else math.inf
     step = min(_STEP, room / max(1, len(names) - 1))
@@ -232,11 +231,11 @@ def _curve_axes(axes: "Axes", panel: CurvePanel, ticks: Mapping[float, str], loo
 
 
 def _thinned(ticks: Mapping[float, str], room: float) -> dict[float, str]:
-    """Leave out labels that would touch; the ticks stay, and the last label does.
+    """Remove labels that would touch, but no ticks and not the last label.
 
     Args:
         ticks: Positions and labels.
-        room: Least distance of two labels, as a share of the axis.
+        room: Smallest distance of two labels, as a share of the axis.
     """
     length = math.log(max(ticks) / min(ticks)) or 1.0
     kept: dict[float, str] = {}
@@ -251,12 +250,12 @@ def _thinned(ticks: Mapping[float, str], room: float) -> dict[float, str]:
 def profiles(
     taus: Floats, shares: Mapping[str, tuple[Floats, Floats, Floats]], look: Looks
 ) -> "Figure":
-    """Draw which share of runs scores above each threshold.
+    """Draw the share of runs above each threshold.
 
     Args:
         taus: Thresholds on the normalised score, (T,).
-        shares: Of each model the share above each and the ends of its interval, (T,) each.
-        look: As `style.looks` gives.
+        shares: Share of runs and ends of its interval by model, (T,) each.
+        look: Colours and line styles from `style.looks`.
     """
     figure = canvas(COLUMN, 2.5 + 0.14 * math.ceil(len(shares) / 2))
     axes = figure.subplots()
@@ -281,13 +280,13 @@ def ranks(
     look: Looks,
     label: str = "mean rank over tasks (1 is best)",
 ) -> "Figure":
-    """Draw mean ranks with intervals; bars at the right join models that no test tells apart.
+    """Draw mean ranks with intervals; bars join models without a significant difference.
 
     Args:
         rows: Mean rank of each model, the best first.
-        alike: Groups of names that stand beside each other.
-        look: As `style.looks` gives.
-        label: What the axis shows.
+        alike: Groups of neighbouring models to join.
+        look: Colours and markers from `style.looks`.
+        label: Label of the axis.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -324,8 +323,8 @@ def cost(
     """Draw scores against the seconds of training, on a logarithmic axis.
 
     Args:
-        panels: Title, what the scores are, and of each model its seconds and its estimate.
-        look: As `style.looks` gives.
+        panels: Title, label of the axis of scores, and seconds and estimate by model.
+        look: Colours and markers from `style.looks`.
     """
     names = [name for name in look if any(name in rows for *_, rows in panels)]
     across = min(3, len(panels))
