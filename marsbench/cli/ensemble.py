@@ -22,7 +22,7 @@ def ensemble(
     ] = "equal",
     form: FormatOption = Format.AUTO,
 ) -> None:
-    """Average the predictions of finished runs of one task into a record of its own."""
+    """Average the predictions of finished runs of a task into a new record."""
     from marsbench.cli.run import print_summary
     from marsbench.results.ensemble.combine import make_ensemble
 

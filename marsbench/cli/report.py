@@ -1,4 +1,4 @@
-"""``marsbench report``: what the records of a store say, in figures, tables and one page."""
+"""``marsbench report``: figures, tables and a page of the records of a store."""
 
 import json
 from enum import StrEnum
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from marsbench.report.study.coverage import ExpectedRuns
 
 SHOWN = 12
-"""Problems that the terminal shows; the page lists all."""
+"""Number of problems printed to the terminal; the page lists all."""
 
 
 class Normalise(StrEnum):
-    """What scores are normalised by."""
+    """Ranges of the normalisation."""
 
     REFERENCE = "reference"
     OBSERVED = "observed"
@@ -143,7 +143,7 @@ def report(
 
 
 def _plan(store: Path, words: list[str], suite: str | None) -> "ExpectedRuns | None":
-    """Find the runs that words and a suite ask for; None if neither is given."""
+    """Expected runs of the words and the suite; None if neither is given."""
     from marsbench.api import planned
     from marsbench.base.errors import ConfigError
 
@@ -164,5 +164,5 @@ def _plan(store: Path, words: list[str], suite: str | None) -> "ExpectedRuns | N
 
 
 def _names(given: list[str] | None) -> tuple[str, ...]:
-    """Take names apart at commas."""
+    """Split names at commas."""
     return tuple(n for part in given or () for n in map(str.strip, part.split(",")) if n)

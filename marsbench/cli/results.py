@@ -1,4 +1,4 @@
-"""``marsbench results``: the records of a store, and numbers in and out of it."""
+"""``marsbench results``: list, import and export records of a store."""
 
 import json
 from enum import StrEnum
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
 
 LISTING = "(listing)"
-"""Name of the command that a store is listed by, which nobody types."""
+"""Internal name of the listing command, inserted if no command is named."""
 
 HELP = "List a store's finished runs; import others' results, export one's own."
 
 
 class Results(TyperGroup):
-    """``marsbench results [STORE]`` lists; ``import`` and ``export`` in its place are commands.
+    """Group with a default command: ``marsbench results [STORE]`` lists.
 
-    A store of such a name is ``./import``.
+    A store named like a command is given as ``./import``.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the command that lists in front, where no other command is named."""
+        """Insert the listing command if no command is named."""
         named = bool(args) and args[0] in self.commands
         return super().parse_args(ctx, args if named else [LISTING, *args])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command; the one that lists has no name in messages and help."""
+        """Find the command; hide the name of the listing command in messages and help."""
         name, command, words = super().resolve_command(ctx, args)
         return None if name == LISTING else name, command, words
 
@@ -42,7 +42,7 @@ app = typer.Typer(cls=Results, help=HELP)
 
 
 class PerClass(StrEnum):
-    """Scores that exist per class."""
+    """Metrics per class."""
 
     RECALL = "recall"
     F1 = "f1"
@@ -75,7 +75,7 @@ def results(
     model: Annotated[str | None, typer.Option("--model", help="Only runs of this model.")] = None,
     form: FormatOption = Format.AUTO,
 ) -> None:
-    """List a store's finished runs with their headline scores; name records it cannot read."""
+    """List the finished runs of a store with their headline scores, and invalid records."""
     from marsbench.base.errors import unknown_name
     from marsbench.results.classes import class_tables
     from marsbench.results.store import Store
@@ -164,10 +164,10 @@ def import_results(
     percent: Annotated[bool, typer.Option("--percent", help="Scores are in percent.")] = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
-    """Bring along results of Mars-Bench's own code: a record for every row of its CSV files.
+    """Import results of Mars-Bench's own code: a record for every row of its CSV files.
 
-    Records keep the file, its SHA-256 and the row. They are of protocol `upstream`, which reports
-    never mix with runs of marsbench. All rows are imported, or none.
+    Records keep the file name, its SHA-256 and the row. Their protocol is `upstream`, never mixed
+    with runs of marsbench in reports. All rows are imported, or none.
     """
     from marsbench.base.errors import ConfigError
     from marsbench.results import importing
@@ -201,7 +201,7 @@ def export_results(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
-    """Write a store as one table, Parquet or CSV, for other programs."""
+    """Export a store as a table, Parquet or CSV."""
     from marsbench.results.exporting import export_results as export
 
     rows, unreadable = export(store, out, long=long, replace=force)

@@ -1,1 +1,1 @@
-"""Scores from targets and predictions, a module for each form of target."""
+"""Metrics from targets and predictions, a module for each form of target."""

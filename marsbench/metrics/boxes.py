@@ -1,8 +1,8 @@
-"""Score detections: numpy and one COCO evaluator, for every detector and for re-scoring alike.
+"""Metrics of detection, from boxes in numpy arrays.
 
 Average precision is COCO's (https://cocodataset.org/#detection-eval), computed by
-faster-coco-eval (https://github.com/MiXaiLL76/faster_coco_eval), a C++ port of pycocotools whose
-numbers are the same.
+faster-coco-eval (https://github.com/MiXaiLL76/faster_coco_eval), a C++ port of pycocotools with
+equal results.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 IOU = 0.5
-"""Overlap from which an object counts as found, in the object-level figures."""
+"""Smallest overlap of a match in the object-level metrics."""
 
 _MATCH_TIE = 1 - 1e-10
-"""COCO's bound on a wanted overlap, so that an overlap of 1 passes in spite of rounding."""
+"""COCO's upper bound on overlap thresholds, for overlaps of 1 in spite of rounding."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,12 @@ def read(columns: Any, num_classes: int) -> tuple[list[Boxes], list[PredictedBox
 
 
 def _rows(boxes: Any) -> Floats:
-    """Stack boxes that Parquet gives as arrays within an array, (N, 4)."""
+    """Stack boxes, (N, 4); Parquet stores them as arrays within an array."""
     return np.array([list(box) for box in boxes], dtype=np.float64).reshape(-1, 4)
 
 
 class _Image:
-    """The boxes of one image as checked arrays, the predicted ones by falling score.
-
-    The sort is stable: among equal scores the order given stays.
-    """
+    """Boxes of an image as checked arrays, predictions by descending score in a stable order."""
 
     def __init__(self, target: Boxes, prediction: PredictedBoxes, num_classes: int) -> None:
         self.xyxy = _boxes(target.xyxy)
@@ -125,30 +122,30 @@ def score(
 ) -> dict[str, float]:
     """Compute every metric of detection.
 
-    Boxes are in pixels of the original images: COCO's sizes are areas in them (small up to 32 x
-    32, large from 96 x 96 pixels). Images without boxes count: what is found in them is wrong.
+    Boxes are in pixels of the original images, as are COCO's sizes (small up to 32 x 32, large from
+    96 x 96 pixels). Predictions in images without objects are false positives.
 
     Args:
-        targets: What is in each image.
-        predictions: What was found in each, in the same order.
+        targets: Objects of each image.
+        predictions: Predictions of each image, in the same order.
         classes: The class names, in the order of their ids.
-        confidence: Score from which a detection counts in the object-level figures, and in no
-            other.
+        confidence: Smallest score of detections in the object-level metrics; other metrics use all
+            detections.
 
     Returns:
         Metric name to value:
 
-        - ``map``, ``map50``, ``map75``: average precision, mean over the classes and, of the
-          first, over overlaps of 0.50, 0.55 to 0.95;
+        - ``map``, ``map50``, ``map75``: average precision, mean over the classes, and for ``map``
+          over overlaps of 0.50, 0.55 to 0.95;
         - ``map_small``, ``map_medium``, ``map_large``: likewise, among objects of that size;
         - ``recall``: largest recall with the 100 best detections of each class and image, mean
           over classes and overlaps;
         - ``ap/CLASS``: average precision of a class over all overlaps;
-        - ``object_precision``, ``object_recall``, ``object_f1``: shares of detections that are
-          right and of objects that are found, at an overlap of `IOU`, all classes together.
+        - ``object_precision``, ``object_recall``, ``object_f1``: precision and recall of single
+          objects at an overlap of `IOU`, all classes together.
 
-        What is undefined is left out: average precision and recall of a class or size without
-        targets, precision without a detection.
+        Undefined metrics are left out: average precision and recall of a class or size without
+        targets, precision without detections.
 
     Raises:
         ValueError: If shapes do not fit, or a number is not finite.
@@ -175,8 +172,8 @@ def _coco(images: Sequence[_Image], classes: Sequence[str]) -> dict[str, float]:
     )
     evaluation.evaluate()
     evaluation.accumulate()
-    # Of the dimensions overlap, recall, class, size and number of detections (the last being
-    # 100); -1 stands for undefined.
+    # Dimensions: overlap, recall, class, size, number of detections (the last is 100).
+    # Undefined values are -1.
     shape = (10, 101, len(classes), 4, 3)
     precision: Floats = np.asarray(evaluation.eval["precision"]).reshape(shape)[..., -1]
     recall: Floats = np.asarray(evaluation.eval["recall"]).reshape(10, len(classes), 4, 3)[..., -1]
@@ -209,7 +206,7 @@ def _dataset(
         boxes = np.concatenate([xyxy[:, :2], sizes], axis=1).tolist()
         for i, (box, area) in enumerate(zip(boxes, sizes.prod(axis=1).tolist(), strict=True)):
             annotation = {
-                "id": len(annotations) + 1,  # 0 would mean unmatched
+                "id": len(annotations) + 1,  # 0 means unmatched
                 "image_id": image_id,
                 "category_id": int(labels[i]) + 1,
                 "bbox": box,
@@ -249,24 +246,24 @@ def _objects(images: Sequence[_Image], confidence: float) -> dict[str, float]:
 
 
 def _count_matches(overlaps: Floats) -> int:
-    """Match greedily, as COCO does: each detection in turn takes the best object still free.
+    """Count greedy matches, as COCO: each detection in turn takes the best unmatched object.
 
     Args:
-        overlaps: Of detections by falling score with objects, (M, N).
+        overlaps: Overlaps of detections, by descending score, with objects, (M, N).
     """
     free, matches = np.ones(overlaps.shape[1], dtype=bool), 0
     for row in overlaps:
         left = np.where(free, row, -1.0)
         best = left.max()
         if best >= min(IOU, _MATCH_TIE):
-            # Of equally good objects COCO takes the last.
+            # Among equally good objects COCO takes the last.
             free[np.flatnonzero(left == best)[-1]] = False
             matches += 1
     return matches
 
 
 def _iou(a: Floats, b: Floats) -> Floats:
-    """Overlaps of boxes (M, 4) with boxes (N, 4), intersection over union: (M, N)."""
+    """Intersection over union of boxes (M, 4) with boxes (N, 4): (M, N)."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = (high - low).clip(min=0).prod(axis=2)

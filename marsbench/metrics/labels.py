@@ -1,9 +1,8 @@
-"""Metrics of labels, from the probabilities of classes: numpy only.
+"""Metrics of labels, from class probabilities in numpy arrays.
 
-AUROC and average precision are means over the classes, each against the rest, in binary tasks too,
-so that they do not depend on which class has id 1. A metric that the targets leave undefined (AUROC
-of a class with no positive or no negative sample) is averaged over the classes that have it, and is
-left out where none has.
+AUROC and average precision are one-versus-rest means over the classes, also in binary tasks, and so
+independent of the order of classes. Classes without positive or without negative samples are left
+out of the mean; without any other class the metric is left out.
 """
 
 from collections.abc import Sequence
@@ -19,8 +18,8 @@ def read(columns: Any, num_classes: int) -> tuple[NDArray[Any], NDArray[np.float
     """Read stored columns.
 
     Args:
-        columns: ``target``, class ids or rows of K zeros and ones, and ``scores``, rows of K
-            probabilities; of N samples.
+        columns: Predictions of N samples: ``target``, class ids or rows of K zeros and ones, and
+            ``scores``, rows of K probabilities.
         num_classes: K.
 
     Returns:
@@ -48,7 +47,7 @@ def read(columns: Any, num_classes: int) -> tuple[NDArray[Any], NDArray[np.float
 
 def confusion(targets: NDArray[np.integer], scores: NDArray[np.float64]) -> masks.Counts:
     """Count samples by true (row) and predicted class, (K, K)."""
-    # A column of targets is a mask one pixel wide.
+    # Labels are counted as a mask of a single column.
     predicted = scores.argmax(axis=1)[:, None]
     return masks.confusion(targets[:, None], predicted, scores.shape[1], ignore=-1)
 
@@ -56,7 +55,7 @@ def confusion(targets: NDArray[np.integer], scores: NDArray[np.float64]) -> mask
 def score_single(
     targets: NDArray[np.generic], scores: NDArray[np.float64], classes: Sequence[str]
 ) -> dict[str, float]:
-    """Compute the metrics of tasks in which a sample has one class.
+    """Compute the metrics of tasks with a single class per sample.
 
     Args:
         targets: Class ids, shape (N,).
@@ -81,7 +80,7 @@ def score_single(
 def score_multi(
     targets: NDArray[np.generic], scores: NDArray[np.float64], classes: Sequence[str]
 ) -> dict[str, float]:
-    """Compute the metrics of multilabel tasks; accuracy asks for all labels of a sample right.
+    """Compute the metrics of multilabel tasks; accuracy requires all labels of a sample.
 
     Args:
         targets: Zeros and ones, shape (N, K).
@@ -89,7 +88,7 @@ def score_multi(
         classes: The K class names, in the order of their ids.
 
     Returns:
-        Metric name to value; per class as `score_single` gives them.
+        Metric name to value; per class as in `score_single`.
     """
     positive = targets.astype(bool)
     predicted = scores >= 0.5
@@ -109,13 +108,13 @@ def score_multi(
 def _f1(
     positive: NDArray[np.bool_], predicted: NDArray[np.bool_], classes: Sequence[str]
 ) -> dict[str, float]:
-    """F1 of every class, and its means."""
+    """F1 of every class, and means."""
     counts, chosen = positive.sum(axis=0), predicted.sum(axis=0)
     both = (positive & predicted).sum(axis=0)
     # Undefined F1 (a class neither present nor predicted) counts as 0, as in scikit-learn.
     per_class = 2 * both / np.maximum(counts + chosen, 1)
-    # Macro F1 averages the classes that occur; a class absent from both would add a
-    # meaningless zero to a small test split.
+    # Macro F1 averages occurring classes only; absent classes would add meaningless zeros in
+    # small test splits.
     seen = (counts > 0) | (chosen > 0)
     return {
         "f1_weighted": float((counts * per_class).sum() / max(counts.sum(), 1)),
@@ -127,7 +126,7 @@ def _f1(
 def _recall(
     positive: NDArray[np.bool_], predicted: NDArray[np.bool_], classes: Sequence[str]
 ) -> dict[str, float]:
-    """Share of each class's samples that are found."""
+    """Recall of every class with samples."""
     counts, hits = positive.sum(axis=0), (positive & predicted).sum(axis=0)
     return {
         f"recall/{name}": float(f / n)
@@ -137,7 +136,7 @@ def _recall(
 
 
 def _ranking(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> dict[str, float]:
-    """AUROC and average precision, means over the classes in which they are defined."""
+    """AUROC and average precision, means over the classes with defined values."""
     defined = positive.any(axis=0) & ~positive.all(axis=0)
     if not defined.any():
         return {}
@@ -149,24 +148,21 @@ def _ranking(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> dict[s
 
 
 class Ranked:
-    """Columns in falling order of their scores.
-
-    All at once is some fifty times faster than one by one.
+    """Columns sorted by descending score, all at once for speed.
 
     Args:
-        positive: Which samples are positive, (N, K).
-        scores: (N, K).
+        positive: Positive samples, (N, K).
+        scores: Scores, (N, K).
     """
 
     def __init__(self, positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> None:
-        # A row for each column: what is sorted lies in one piece.
+        # Transposed, so that sorting reads contiguous memory.
         rows, labels = np.ascontiguousarray(scores.T), np.ascontiguousarray(positive.T)
         order = np.argsort(-rows, axis=1)
         ordered = np.take_along_axis(rows, order, axis=1)
         self._positive = np.take_along_axis(labels, order, axis=1)
         self._count = np.count_nonzero(labels, axis=1)
-        # Positions of the first and the last sample of the same score: whatever their order, they
-        # come in together.
+        # Positions of the first and last sample with the same score, which share their rank.
         length = rows.shape[1]
         place = np.arange(length)
         differs = ordered[:, 1:] != ordered[:, :-1]
@@ -177,22 +173,19 @@ class Ranked:
         self._last = np.minimum.accumulate(late[:, ::-1], axis=1)[:, ::-1]
 
     def auroc(self) -> NDArray[np.float64]:
-        """Area under the ROC curve, (K,): how often a positive is ranked before a negative.
+        """Area under the ROC curve, (K,); ties count half.
 
-        Ties count half. Some, but not all samples of each column must be positive.
+        Each column needs positive and negative samples.
         """
         length, count = self._positive.shape[1], self._count
-        # The mean rank from below of the samples that share a score.
+        # Mean ascending rank of samples with equal scores.
         ranks = length - (self._first + self._last) / 2
         total = (ranks * self._positive).sum(axis=1)
         areas: NDArray[np.float64] = (total - count * (count + 1) / 2) / (count * (length - count))
         return areas
 
     def average_precision(self) -> NDArray[np.float64]:
-        """Mean over the positives of the precision at their score, (K,); 0 without a positive.
-
-        Nothing is interpolated.
-        """
+        """Average precision, (K,), without interpolation; 0 without positives."""
         true = np.take_along_axis(np.cumsum(self._positive, axis=1), self._last, axis=1)
         precision = true / (self._last + 1)
         total = (precision * self._positive).sum(axis=1)

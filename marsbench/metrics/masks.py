@@ -1,8 +1,7 @@
-"""Score masks from confusion matrices: numpy only, so that a leaderboard can re-score.
+"""Metrics of masks, from a confusion matrix per image.
 
-One matrix per image is kept; the dataset-level scores come from their sum. Classes that occur
-neither in the targets nor in the predictions count nowhere: an absent class has no IoU, and a
-zero or a one in its place would make the mean depend on the list of classes.
+Dataset-level metrics come from the sum of the matrices. Classes absent from targets and predictions
+are left out of means, which would otherwise depend on the list of classes.
 """
 
 from collections.abc import Sequence
@@ -12,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 IGNORE = 255
-"""The value of mask pixels that count nowhere."""
+"""Mask value of ignored pixels."""
 
 BACKGROUND = "background"
-"""Name of the class that `miou_foreground` leaves out."""
+"""Name of the class left out of `miou_foreground`."""
 
 Counts = NDArray[np.int64]
 
@@ -26,13 +25,13 @@ def confusion(
     num_classes: int,
     ignore: int = IGNORE,
 ) -> Counts:
-    """Count the pixels of every pair of true and predicted class.
+    """Count pixels by true and predicted class.
 
     Args:
         target: True class ids, shape (H, W).
         predicted: Predicted class ids, shape (H, W).
         num_classes: K.
-        ignore: Pixels of this target are left out.
+        ignore: Target value of ignored pixels.
 
     Returns:
         Shape (K, K); rows are the true classes, columns the predicted ones.
@@ -72,22 +71,21 @@ def score(confusions: Counts, classes: Sequence[str]) -> dict[str, float]:
     """Compute every metric of segmentation.
 
     Args:
-        confusions: As `confusion` gives them, shape (N, K, K): one per image.
+        confusions: Matrix of each image from `confusion`, shape (N, K, K).
         classes: The K class names, in the order of their ids.
 
     Returns:
         Metric name to value. From the sum of the matrices:
 
-        - ``miou``, ``dice``: means over the classes that occur in the targets or the predictions.
-        - ``miou_foreground``: ``miou`` without the class named background; only where the task
-          has such a class.
-        - ``precision``, ``recall``: means over the classes that are predicted, that are there.
-        - ``pixel_accuracy``; and ``iou/CLASS``, ``dice/CLASS`` of the classes that occur,
-          ``recall/CLASS`` of those that are there.
+        - ``miou``, ``dice``: means over the classes present in targets or predictions.
+        - ``miou_foreground``: ``miou`` without the class named background, if present in the task.
+        - ``precision``, ``recall``: means over the classes present in predictions and in targets.
+        - ``pixel_accuracy``; and ``iou/CLASS``, ``dice/CLASS`` of classes present in targets or
+          predictions, ``recall/CLASS`` of classes present in targets.
 
-        ``iou_per_image`` is the mean over images of the mean over the classes that occur in the
-        image's target or prediction. What is nowhere defined is left out; images of which every
-        pixel is ignored count nowhere.
+        ``iou_per_image`` is the mean over images of the mean over the classes present in the target
+        or prediction of the image. Undefined metrics are left out, as are images without a counted
+        pixel.
 
     Raises:
         ValueError: If the shape does not fit the classes.
@@ -126,7 +124,7 @@ def score(confusions: Counts, classes: Sequence[str]) -> dict[str, float]:
 
 
 def _iou_per_image(confusions: Counts) -> float:
-    """Mean over images of the mean over each image's classes; some pixel must count."""
+    """Mean over images of the mean IoU over the classes of an image."""
     hits, true, predicted = _counts(confusions)
     occurs = true + predicted > 0
     iou = np.where(occurs, _ratio(hits, true + predicted - hits), 0.0)
@@ -136,11 +134,11 @@ def _iou_per_image(confusions: Counts) -> float:
 
 
 def _counts(confusions: Counts) -> tuple[Counts, Counts, Counts]:
-    """Pixels of each class that are hit, that are there, that are predicted: (..., K) each."""
+    """Count correct, true and predicted pixels of each class: (..., K) each."""
     hits = np.diagonal(confusions, axis1=-2, axis2=-1)
     return hits, confusions.sum(axis=-1), confusions.sum(axis=-2)
 
 
 def _ratio(part: Counts, divisor: Counts) -> NDArray[np.float64]:
-    """Divide; 0 where the whole is 0, which callers leave out."""
+    """Divide; divisors of 0 give 0, ignored by callers."""
     return np.divide(part, divisor, out=np.zeros(part.shape), where=divisor > 0)

@@ -1,7 +1,7 @@
 """Metrics of stored predictions, by kind of task.
 
-Training, ensembles, reports and re-scoring all call `score`, so that the metrics of a record are
-those of its stored predictions.
+Training, ensembles and re-scoring all call `score`, so that the metrics of a record follow from its
+stored predictions.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,17 +14,17 @@ from marsbench.metrics import boxes, labels, masks
 from marsbench.tasks.kinds import METRICS, Kind
 
 Columns = Any
-"""Predictions of N samples: a data frame as stored, or a mapping of column to array or list."""
+"""Predictions of N samples: a data frame, or a mapping from column to array or list."""
 
 
 class Scorer(NamedTuple):
-    """Metrics of one kind.
+    """Metrics of a kind of task.
 
     Attributes:
         read: Reads the stored columns of K classes into arrays or lists of N samples.
         score: Computes the metrics from these and the class names.
-        confusion: Counts samples or pixels by true (row) and predicted class, (K, K); None where
-            a sample or pixel has no single class.
+        confusion: Counts samples or pixels by true (row) and predicted class, (K, K); None for
+            kinds without a single class per sample or pixel.
     """
 
     read: Callable[[Columns, int], tuple[Any, ...]]
@@ -44,16 +44,16 @@ SCORERS: dict[Kind, Scorer] = {
 
 
 def score(kind: Kind, columns: Columns, classes: Sequence[str]) -> dict[str, float]:
-    """Compute every metric of a kind, and where several instruments measured the samples, of each.
+    """Compute every metric of a kind, and for samples of several instruments of each instrument.
 
     Args:
         kind: Kind of the task.
-        columns: Stored predictions; of labels perhaps with the ``instrument`` of each sample.
+        columns: Stored predictions; for labels with an optional column ``instrument``.
         classes: The K class names, in the order of their ids.
 
     Returns:
-        Metric name to value; undefined metrics are left out. Metrics of one instrument's samples
-        are named ``log_loss/instrument=NAME``.
+        Metric name to value; undefined metrics are left out. Metrics of an instrument are named
+        ``log_loss/instrument=NAME``.
 
     Raises:
         ValueError: If shapes do not fit or a number is not finite.
@@ -69,7 +69,7 @@ def score(kind: Kind, columns: Columns, classes: Sequence[str]) -> dict[str, flo
     for instrument in sorted(names - {""}) if len(names) > 1 else ():
         targets, scores = (array[instruments == instrument] for array in inputs)
         part = scorer.score(targets, scores, classes)
-        # Without a positive there is no precision to average.
+        # Average precision needs a positive sample.
         wanted = ("log_loss", "ap_micro") if targets.any() else ("log_loss",)
         values |= {f"{n}/instrument={instrument}": part[n] for n in wanted if n in part}
     return values

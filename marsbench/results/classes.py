@@ -1,4 +1,4 @@
-"""What a way of dealing with unequal classes did to the rare and to the frequent ones."""
+"""Scores of rare and frequent classes by method for unequal classes."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -13,12 +13,12 @@ from marsbench.results.record import RunRecord
 
 @dataclass(frozen=True)
 class ClassTable:
-    """Test scores per class of runs that differ in `imbalance` and seed alone.
+    """Test scores per class of runs that differ only in `imbalance` and seed.
 
     Attributes:
         title: Task, model, mode and subset.
         counts: Train samples of each class in the subset, the rarest class first.
-        runs: Records by strategy, those of `Imbalance` first and in its order.
+        runs: Records by strategy, in the order of `Imbalance`.
     """
 
     title: str
@@ -26,7 +26,7 @@ class ClassTable:
     runs: dict[str, list[RunRecord]]
 
     def per_class(self, metric: str) -> list[dict[str, Any]]:
-        """Give a row per class, the rarest first, with a column per strategy.
+        """Rows per class, the rarest first, with a column per strategy.
 
         Args:
             metric: recall (the accuracy within a class) or f1; means over the seeds.
@@ -37,7 +37,7 @@ class ClassTable:
         ]
 
     def summary(self, metric: str) -> list[dict[str, Any]]:
-        """Give a row per strategy: overall scores, and minority and majority class side by side."""
+        """Rows per strategy with overall scores and scores of the minority and majority class."""
         minority, *_, majority = self.counts
         headline = next(iter(self.runs.values()))[0].headline
         wanted = {
@@ -57,7 +57,7 @@ class ClassTable:
         ]
 
     def _by_strategy(self, name: str) -> dict[str, float | None]:
-        """Mean of a test metric over the seeds of each strategy; None where none defines it."""
+        """Mean of a test metric over the seeds of each strategy; None if undefined."""
         means = {}
         for strategy, records in self.runs.items():
             values = [record.scores[name] for record in records if name in record.scores]
@@ -66,9 +66,9 @@ class ClassTable:
 
 
 def class_tables(records: Iterable[RunRecord]) -> list[ClassTable]:
-    """Group records of classification into tables: one for all that differ in nothing else.
+    """Group records of classification into tables.
 
-    Records that do not say how many train samples each class has are left out.
+    Records without the number of train samples per class are left out.
     """
     groups: defaultdict[tuple[str, ...], list[RunRecord]] = defaultdict(list)
     for record in records:
@@ -79,7 +79,7 @@ def class_tables(records: Iterable[RunRecord]) -> list[ClassTable]:
         groups[*named, digest(choices)].append(record)
     tables = []
     for key, group in sorted(groups.items()):
-        # A later version may know more strategies.
+        # Includes strategies of later versions.
         strategies = dict.fromkeys([*map(str, Imbalance), *sorted({r.imbalance for r in group})])
         runs = {name: [r for r in group if r.imbalance == name] for name in strategies}
         counts = group[0].data["train_counts"]

@@ -1,4 +1,4 @@
-"""A store as one table, for other programs."""
+"""Export of a store as a table for other programs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,15 +21,15 @@ def export_results(
     Args:
         store: Folder of records.
         out: File to write, ``.parquet`` or ``.csv``.
-        long: A row per metric (split, metric, value) instead of a row per record with a column
-            per metric.
-        replace: Whether a file that is there is written anew.
+        long: Whether to write a row per metric (split, metric, value) instead of a row per record
+            with a column per metric.
+        replace: Whether to overwrite an existing file.
 
     Returns:
-        Number of rows, and the records that could not be read, which are left out.
+        Number of rows, and errors of invalid records, which are left out.
 
     Raises:
-        MarsbenchError: If the store holds nothing, or the file cannot be written.
+        MarsbenchError: If the store is empty, or the file cannot be written.
     """
     out = Path(out).expanduser()
     if out.suffix not in SUFFIXES:
@@ -60,10 +60,10 @@ def export_results(
 
 
 def lengthen(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Make a row per metric of a row per record; metrics that a record lacks have no row.
+    """Convert rows per record to rows per metric; missing metrics have no row.
 
     Args:
-        table: As `Store.table` gives it: columns of metrics are named ``split/metric``.
+        table: Table from `Store.table`, with columns of metrics named ``split/metric``.
     """
     metrics = [name for name in table.columns if "/" in name]
     facts = [name for name in table.columns if name not in metrics and name != "score"]

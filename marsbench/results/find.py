@@ -1,4 +1,4 @@
-"""Finding finished runs by what people call them."""
+"""Lookup of finished runs by id, hash or path."""
 
 import re
 from pathlib import Path
@@ -12,14 +12,14 @@ def find_run(run: str, store: Path) -> tuple[RunRecord, Path]:
     """Find a finished run.
 
     Args:
-        run: Its id, the hash that ends it, its folder, or its ``record.json``.
+        run: Id, hash at the end of the id, folder, or path of ``record.json``.
         store: Folder of records.
 
     Returns:
         The record and its folder.
 
     Raises:
-        MarsbenchError: If there is none, it is unfinished, or several fit.
+        MarsbenchError: If the run is not found, unfinished or ambiguous.
     """
     path = Path(run).expanduser()
     folder = path if path.is_dir() else path.parent if path.name == RECORD else in_store(run, store)
@@ -29,10 +29,10 @@ def find_run(run: str, store: Path) -> tuple[RunRecord, Path]:
 
 
 def finished_run(folder: Path, run: str) -> RunRecord:
-    """Read the record of a run's folder.
+    """Read the record in the folder of a run.
 
     Raises:
-        StoreError: If there is none, and why.
+        StoreError: If the record is missing or invalid.
     """
     if not (folder / RECORD).exists():
         if (folder / CONFIG).exists():
@@ -49,7 +49,7 @@ def finished_run(folder: Path, run: str) -> RunRecord:
 
 
 def in_store(run: str, store: Path) -> Path | None:
-    """Folder of a run by its id, or by the hash that ends it; None if there is none."""
+    """Folder of a run by its id or hash; None if not found."""
     opened = Store(store)
     if (opened.folder(run) / CONFIG).exists() or (opened.folder(run) / RECORD).exists():
         return opened.folder(run)
@@ -63,7 +63,7 @@ def in_store(run: str, store: Path) -> Path | None:
 
 
 def unknown_run(run: str, store: Path) -> ConfigError:
-    """Build the error for a run that is not there."""
+    """Build the error for a run that is not found."""
     opened = Store(store)
     if not opened.root.is_dir():
         return ConfigError(

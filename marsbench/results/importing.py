@@ -1,15 +1,14 @@
-"""Results of the Mars-Bench code base (https://github.com/kerner-lab/Mars-Bench) as records.
+"""Import of results of the Mars-Bench code base (https://github.com/kerner-lab/Mars-Bench).
 
-Two kinds of CSV are read. Its test runs append to ``benchmarks/benchmark_TASK_results.csv``:
-run_id, model, dataset, training_type, number_of_samples, random_seed, model_checkpoint, and a
+Two sorts of CSV files are read. Upstream test runs append to
+``benchmarks/benchmark_TASK_results.csv``: run_id, model, dataset, training_type, number_of_samples, random_seed, model_checkpoint, and a
 column per metric (``test/F1Score_weighted``, ``test/iou``, ``mean_average_precision``, ...). The
-tables its figures are made from (``classification_filtered.csv``,
+tables of its figures (``classification_filtered.csv``,
 ``..._partition_filtered.csv``, ``..._few_shot_filtered.csv``, ``earth_data.csv``) have model,
-dataset, seed and ``test metric``, and perhaps training_type, ``partition name`` and few_shot.
+dataset, seed and ``test metric``, and optionally training_type, ``partition name`` and few_shot.
 
-What such numbers mean is kept: its IoU is the mean over images, and so its records are judged by
-``iou_per_image``; of binary tasks its F1 is that of class 1, whatever average the name says, and so
-they are judged by ``f1_positive``.
+Metrics keep their upstream definition: IoU is the mean over images, imported as ``iou_per_image``;
+F1 of binary tasks is the F1 of class 1 for any average, imported as ``f1_positive``.
 """
 
 import csv
@@ -38,7 +37,7 @@ MODES = {str(mode): mode for mode in Mode} | {
     "feature_extraction": Mode.FROZEN,
     "transfer_learning": Mode.FINETUNE,
 }
-"""Modes by its names and ours."""
+"""Modes by upstream name and by our name."""
 
 TASK_NAMES = {
     "atmospheric_dust_classification_edr": "atmospheric_dust_cls_edr",
@@ -57,7 +56,7 @@ TASK_NAMES = {
     "conequest_detection": "conequest_det",
     "dust_devil_detection": "dust_devil_det",
 }
-"""Its names of tasks, where they are not ours behind the prefix ``mb-``."""
+"""Our tasks by upstream name, except for names that equal ours after the prefix ``mb-``."""
 
 MODEL_NAMES = {
     "resnet101": "resnet101",
@@ -78,7 +77,7 @@ MODEL_NAMES = {
     "retinanet": "retinanet",
     "ssd": "ssd",
 }
-"""Its names of models in small letters: those of its configurations and those of its figures."""
+"""Our models by lower-case upstream name, from its configurations and figures."""
 
 METRIC_NAMES: dict[str, tuple[Collection[Kind], str]] = {
     "test/F1Score_weighted": (LABELS, "f1_weighted"),  # of a binary task `POSITIVE`
@@ -95,16 +94,16 @@ METRIC_NAMES: dict[str, tuple[Collection[Kind], str]] = {
     "object_precision_mean": (BOXES, "object_precision"),
     "object_recall_mean": (BOXES, "object_recall"),
 }
-"""Kinds of task that have a column of its files, and our name of the metric."""
+"""Kinds of task and our metric for each upstream column."""
 
 POSITIVE = "f1_positive"
-"""What its F1 of a binary task is: without an average, that of class 1."""
+"""Upstream F1 of binary tasks, which is the F1 of class 1."""
 
 HEADLINES = {Kind.SEGMENTATION: "iou_per_image", Kind.BINARY: POSITIVE}
 """Upstream headline metrics that differ from ours."""
 
 HEADLINE = "test metric"
-"""Column of the headline metric in its figures' tables."""
+"""Column of the headline metric in the tables of upstream figures."""
 
 NOTE = "Imported records hold what another code base measured, under its own protocol."
 NOTES = {
@@ -124,8 +123,8 @@ class Imported(NamedTuple):
 
     Attributes:
         records: Records written.
-        there: Number of records that the store had already, with the same scores.
-        notes: What must be known of them.
+        there: Number of records already in the store, with the same scores.
+        notes: Remarks on the imported records.
     """
 
     records: list[RunRecord]
@@ -143,7 +142,7 @@ class _Numbers:
 
 @dataclass
 class _Reader:
-    """Turns rows into records, and collects all problems."""
+    """Converts rows to records, and collects all problems."""
 
     mode: Mode | None
     subset: str
@@ -156,7 +155,7 @@ class _Reader:
     records: dict[str, tuple[RunRecord, str]] = field(default_factory=dict)
 
     def wrong(self, problem: str, remedy: str = "") -> None:
-        """Note a problem and its remedy."""
+        """Add a problem and its remedy."""
         self.problems.append(problem)
         self.remedies |= dict.fromkeys([remedy] if remedy else [])
 
@@ -170,19 +169,19 @@ def import_results(
     rename: Mapping[str, str] | None = None,
     percent: bool = False,
 ) -> Imported:
-    """Write a record for every row of some result files; all of them, or none.
+    """Write a record for every row of some result files, or none if any row is invalid.
 
     Args:
-        files: CSV files, as the module says.
+        files: CSV files as described above.
         store: Folder of records; made if it is missing.
-        mode: Mode of the rows of files without a column training_type.
-        subset: Subset of the rows whose file does not say it; full if None.
-        rename: Names in the files to our names of tasks and models, or to any name of a model.
+        mode: Mode for files without a column training_type.
+        subset: Subset for rows without a subset; full if None.
+        rename: Our names of tasks and models, or new names of models, by names in the files.
         percent: Whether scores are in percent.
 
     Raises:
-        MarsbenchError: If a file or a row cannot be used, two rows are of one run, or the store has
-            other scores of the same run; names all that is wrong.
+        MarsbenchError: If a file or row is invalid, two rows are of the same run, or the store has
+            other scores of the same run; lists all problems.
     """
     reader = _Reader(
         mode=_mode(mode) if mode else None,
@@ -287,7 +286,7 @@ def _record(row: Mapping[str, str], origin: dict[str, Any], reader: _Reader) -> 
     subset = _subset(row, reader)
     headline = HEADLINES.get(task.kind, task.headline_metric)
     seed, metrics = _numbers(row, task, headline, reader)
-    # Of the row alone, not of its file: the same run imported twice is one record.
+    # Without the file, so that importing a run twice gives the same record.
     identity = {"kind": str(task.kind), "protocol": PROTOCOL, "origin": "kerner-lab/Mars-Bench"}
     return RunRecord(
         run_id=run_id(task.name, model, mode, subset, seed, identity),
@@ -354,7 +353,7 @@ def _mode(name: str) -> Mode:
 
 
 def _subset(row: Mapping[str, str], reader: _Reader) -> str:
-    """Read a row's subset: shots, or a share of the train split such as 0.10 or 1.00x train."""
+    """Parse the subset of a row: shots, or a share of the train split such as 1.00x train."""
     if shots := _cell(row, _SHOTS).removesuffix(".0"):
         return str(parse_subset(f"few_shot_{shots}"))
     share = _cell(row, _SHARE).partition("x")[0].strip()
@@ -370,7 +369,7 @@ def _subset(row: Mapping[str, str], reader: _Reader) -> str:
 def _numbers(
     row: Mapping[str, str], task: TaskSpec, headline: str, reader: _Reader
 ) -> tuple[int, dict[str, float]]:
-    """Read the seed of a row, and its metrics by our names."""
+    """Parse the seed of a row, and its metrics by our names."""
     names = {column: name for column, (kinds, name) in METRIC_NAMES.items() if task.kind in kinds}
     names = {HEADLINE: headline, **names}
     texts = {column: row[column] for column in names if row.get(column)}
@@ -391,7 +390,7 @@ def _numbers(
 
 
 def _check_scale(reader: _Reader) -> None:
-    """Refuse to guess: scores of at most 1 are shares, above that somebody must say percent."""
+    """Check that scores above 1 come with ``percent``, and only then."""
     if reader.above_one and not reader.percent:
         reader.problems.insert(0, f"{reader.above_one} scores are above 1.")
         reader.remedies["If all scores are in percent, say --percent."] = None

@@ -1,4 +1,4 @@
-"""The record of one run: immutable, and enough to repeat it."""
+"""Record of a run, with all information to repeat it."""
 
 import json
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ IMPORTED = "imported"
 
 
 class DataFields(TypedDict, total=False):
-    """What `RunRecord.data` may say, of what others read; it may say more."""
+    """Known keys of `RunRecord.data`, among further keys."""
 
     source: str
     revision: str
@@ -28,7 +28,7 @@ class DataFields(TypedDict, total=False):
 
 
 class CheckpointFields(TypedDict, total=False):
-    """What `RunRecord.checkpoint` may say, of what others read; it may say more."""
+    """Known keys of `RunRecord.checkpoint`, among further keys."""
 
     epoch: int
     epochs_trained: int
@@ -36,35 +36,35 @@ class CheckpointFields(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """Result of one run.
+    """Result of a run.
 
     Attributes:
         run_id: ``task/model/mode/subset/seed-HASH``.
         task: Task name.
-        kind: Its kind.
+        kind: Kind of the task.
         model: Model name, aliases resolved.
         mode: scratch, frozen or finetune.
         subset: Subset of the train split.
         seed: Seed.
-        protocol: How the run met its data; reports never mix two.
-        headline: Name of the metric the task is judged by.
+        protocol: online, cached or upstream; never mixed in reports.
+        headline: Name of the headline metric.
         metrics: For val and test, metric name to value.
-        config: The resolved configuration.
-        identity: What HASH is made of.
+        config: Resolved configuration.
+        identity: Choices behind HASH.
         data: Source, revision, class names in the order of their ids, samples per split, and
             origin and digest of the subset.
-        weights: What training started from; None if from random weights.
-        checkpoint: The epoch tested (from 0), its validation loss, and the epochs trained.
-        timing: Seconds for data, train and eval in the process that finished the run, and
-            the epoch it resumed from if it did.
+        weights: Pre-trained weights; None for random weights.
+        checkpoint: Tested epoch (from 0), its validation loss, and number of trained epochs.
+        timing: Seconds for data, train and eval in the process that finished the run, and the
+            epoch of resumption if any.
         peak_memory: Peak bytes of the process (host) and of the device.
         parameters: Number of parameters, total and trained.
         device: Name of the device.
         environment: Versions of Python and packages, operating system.
-        git: Commit of the code and whether it had uncommitted changes; None outside a checkout.
-        created: When the record was written, UTC, ISO 8601.
+        git: Commit of the code and whether there were uncommitted changes; None outside a checkout.
+        created: Time of writing, UTC, ISO 8601.
         record_type: run, ensemble, imported (from another code base), or evaluation.
-        parents: Ids of the records this one was made from.
+        parents: Ids of the source records.
         schema_version: Version of this layout.
     """
 
@@ -96,12 +96,12 @@ class RunRecord:
 
     @property
     def imbalance(self) -> str:
-        """How unequal classes were dealt with; none if they were left as they are."""
+        """Method for unequal classes; none for no method."""
         return str(self.identity.get("imbalance", "none"))
 
     @property
     def score(self) -> float | None:
-        """The headline metric on the scored split; None where it is not defined there."""
+        """Headline metric on the scored split; None if undefined."""
         return self.scores.get(self.headline)
 
     @property
@@ -111,9 +111,9 @@ class RunRecord:
 
     @property
     def scored_split(self) -> str:
-        """The split that counts: test, or oof where it lacks and folds stand in for it.
+        """The scored split: test, or oof for cross-validation of data without a test split.
 
-        ``oof`` is the train split, each part predicted by the model of the other parts.
+        ``oof`` is the train split, with each fold predicted by a model of the other folds.
         """
         return str(self.data.get("scored_split", "test"))
 
@@ -134,11 +134,11 @@ class RunRecord:
 
         Args:
             text: JSON.
-            where: Its place, for messages.
+            where: Path, for messages.
 
         Raises:
-            StoreError: If it is cut short or of a newer schema, a field is missing, unknown or of
-                another type, or its id does not follow from its identity.
+            StoreError: If the text is truncated or of a newer schema, a field is missing, unknown
+                or of another type, or the id does not follow from the identity.
         """
         remedy = "Remove its folder and run it again."
         try:
@@ -167,11 +167,11 @@ class RunRecord:
 
 
 class Outcome(NamedTuple):
-    """What asking for a run gave.
+    """Outcome of a request for a run.
 
     Attributes:
-        record: Its record.
-        was_done: Whether the record was there before.
+        record: Record.
+        was_done: Whether the record existed before.
     """
 
     record: RunRecord

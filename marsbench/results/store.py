@@ -1,9 +1,9 @@
-"""A folder of records: one folder per run, no shared file that anyone rewrites.
+"""Store of records: a folder per run, without shared files that are rewritten.
 
 ``STORE/task/model/mode/subset/seed-HASH/`` holds ``record.json``, written last by rename and
-never changed, ``predictions.parquet``, ``config.yaml``, and perhaps ``model.safetensors`` and
-``logs/``. A folder without ``record.json`` is an unfinished run; ``failed.json`` tells of an
-attempt that failed.
+never changed, ``predictions.parquet``, ``config.yaml``, and optionally ``model.safetensors`` and
+``logs/``. A folder without ``record.json`` is an unfinished run; ``failed.json`` describes a failed
+attempt.
 """
 
 import contextlib
@@ -38,20 +38,20 @@ LOGS = "logs"
 _LOCK = ".lock"
 _REPLACED = ".replaced"
 _INDEX = f".index-{__version__}.parquet"
-"""With the version in its name, since another version may make other rows."""
+"""Index file; its name has the version, since rows may differ between versions."""
 
 _DEPTH = 5
 """Parts of a run id: task, model, mode, subset, seed-HASH."""
 
 
 class DuplicateError(StoreError):
-    """A record that is in the store twice.
+    """A second record of the same run in a store.
 
     Args:
-        run_id: Its id.
-        used: The file that is read.
-        left_out: The file that is not.
-        is_same: Whether both give the same score.
+        run_id: Id of the run.
+        used: File in use.
+        left_out: Ignored file.
+        is_same: Whether both have the same score.
     """
 
     def __init__(self, run_id: str, used: Path, left_out: Path, *, is_same: bool) -> None:
@@ -64,10 +64,10 @@ class DuplicateError(StoreError):
 
 
 class Store:
-    """The records below one folder.
+    """Records below a folder.
 
     Args:
-        root: The folder; it need not exist yet.
+        root: Folder; may not exist yet.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -78,20 +78,20 @@ class Store:
         return self.root / run_id
 
     def find(self, run_id: str) -> RunRecord | None:
-        """Read a run's record; None if the run has not finished.
+        """Read the record of a run; None if the run has not finished.
 
         Raises:
-            StoreError: If there is a record that cannot be read.
+            StoreError: If the record is invalid.
         """
         path = self.folder(run_id) / RECORD
         return read_record(path) if path.exists() else None
 
     @contextlib.contextmanager
     def claim(self, run_id: str) -> Iterator[Path]:
-        """Hold a run's folder, so that no second process works on the same run.
+        """Lock the folder of a run against other processes.
 
         Raises:
-            BusyError: If another process holds it.
+            BusyError: If another process holds the lock.
             StoreError: If the store cannot be written.
         """
         folder = self.folder(run_id)
@@ -115,7 +115,7 @@ class Store:
             lock.release()
 
     def finish(self, record: RunRecord) -> None:
-        """Write a record: whole, or not at all, and only once.
+        """Write a record atomically; a record is never overwritten.
 
         Raises:
             StoreError: If the run has a record already.
@@ -130,7 +130,7 @@ class Store:
                 shutil.rmtree(checkpoints, ignore_errors=True)
 
     def fail(self, run_id: str, error: BaseException) -> None:
-        """Leave word of an attempt that failed; a later success supersedes it."""
+        """Write the traceback of a failed attempt; a later success removes it."""
         report = {
             "run_id": run_id,
             "error": f"{type(error).__name__}: {error}",
@@ -138,15 +138,15 @@ class Store:
             "time": now(),
             "host": platform.node(),
         }
-        # What stopped the run may stop this too, and must not hide it.
+        # A full disk, for example, must not hide the original error.
         with contextlib.suppress(OSError):
             write_text(self.folder(run_id) / FAILED, json.dumps(report, indent=2) + "\n")
 
     def clear(self, run_id: str) -> Path | None:
-        """Move what a run's folder holds out of the way; the claim on the folder stays.
+        """Move the content of a run's folder aside, keeping the lock.
 
         Returns:
-            Where it is now; None if the folder held nothing.
+            New folder of the content; None if there was none.
         """
         folder = self.folder(run_id)
         content = [path for path in folder.iterdir() if path.name != _LOCK]
@@ -155,7 +155,7 @@ class Store:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         aside = self.root / _REPLACED / run_id / stamp
         aside.mkdir(parents=True)
-        # The record goes first: without it the folder is an unfinished run.
+        # The record is moved first: without a record the folder is an unfinished run.
         for path in sorted(content, key=lambda p: p.name != RECORD):
             path.rename(aside / path.name)
         return aside
@@ -171,7 +171,7 @@ class Store:
         return sorted(self.root.glob(pattern))
 
     def unfinished(self) -> tuple[list[str], list[str]]:
-        """Ids of the runs without a record: those that failed, and those that just stopped."""
+        """Ids of runs without a record: failed runs, and stopped runs."""
         failed: list[str] = []
         stopped: list[str] = []
         for path in sorted(self.root.glob("/".join(["[!.]*"] * _DEPTH) + f"/{CONFIG}")):
@@ -182,7 +182,7 @@ class Store:
         return failed, stopped
 
     def records(self) -> tuple[list[RunRecord], list[StoreError]]:
-        """Read every record, and say which could not be read, or are copies of another."""
+        """Read every record, and list errors of invalid records and of copies."""
         read: list[tuple[Path, RunRecord]] = []
         bad: list[StoreError] = []
         for path in self.paths():
@@ -196,7 +196,7 @@ class Store:
     def _unique(
         self, records: Iterable[tuple[Path, str, float | None]]
     ) -> tuple[set[Path], list[DuplicateError]]:
-        """Choose a file for each run id: the one in the run's own folder, else the first."""
+        """Choose a file for each run id: in the run's own folder if any, else the first."""
         chosen: dict[str, tuple[Path, float | None]] = {}
         copies = []
         for path, run_id, score in sorted(
@@ -211,14 +211,12 @@ class Store:
         return {path for path, _ in chosen.values()}, copies
 
     def table(self) -> tuple["pd.DataFrame", list[StoreError]]:
-        """Put the records into a tidy table, and say which could not be read.
+        """Build a tidy table of the records, and list errors of invalid records and of copies.
 
-        Rows of records that were read before come from an index beside them. It is derived: it
-        may be deleted, and records in it are read again if their file changed.
+        Rows of unchanged records come from an index file in the store, which may be deleted.
 
         Returns:
-            A row per record, sorted by run id, a column per metric; and the errors. Copies of a
-            record are among them.
+            A row per record, sorted by run id, with a column per metric; and the errors.
         """
         import pandas as pd
 
@@ -250,12 +248,12 @@ class Store:
         import pandas as pd
 
         frame = pd.DataFrame(list(rows), columns=["path", "mtime_ns", "size"])
-        # A store that may only be read is read without an index.
+        # A read-only store is read without an index.
         with contextlib.suppress(OSError), replacing(self.root / _INDEX) as partial:
             frame.assign(row=list(rows.values())).to_parquet(partial, index=False)
 
     def predictions(self, run_id: str) -> "pd.DataFrame":
-        """Read a run's predictions: split, sample_id, target, scores."""
+        """Read the predictions of a run: split, sample_id, target, scores."""
         import pandas as pd
 
         path = self.folder(run_id) / PREDICTIONS
@@ -266,7 +264,7 @@ class Store:
 
 
 def table_row(record: RunRecord) -> dict[str, Any]:
-    """Flatten a record: a column per metric (``test/accuracy``)."""
+    """Flatten a record to a row with a column per metric (``test/accuracy``)."""
     row: dict[str, Any] = {
         name: getattr(record, name)
         for name in ("run_id", "record_type", "task", "kind", "model", "mode", "subset")
@@ -275,7 +273,7 @@ def table_row(record: RunRecord) -> dict[str, Any]:
     row["score"] = record.score
     for split, metrics in record.metrics.items():
         row |= {f"{split}/{name}": value for name, value in metrics.items()}
-    # The epoch a run resumed from stands among the timings, but is no number of seconds.
+    # `timing` also has the epoch of resumption, which is no number of seconds.
     row |= {f"{name}_s": record.timing.get(name) for name in ("data", "train", "eval")}
     row |= {f"parameters_{name}": value for name, value in record.parameters.items()}
     row |= {"num_train": record.data.get("num_train"), "epoch": record.checkpoint.get("epoch")}
@@ -287,10 +285,10 @@ def _is_none(score: float | None) -> bool:
 
 
 def read_record(path: Path) -> RunRecord:
-    """Read one ``record.json``.
+    """Read a ``record.json``.
 
     Raises:
-        StoreError: If it cannot be read; names the file.
+        StoreError: If the file is missing or invalid.
     """
     try:
         return RunRecord.from_json(path.read_text(encoding="utf-8"), str(path))
@@ -303,5 +301,5 @@ def read_record(path: Path) -> RunRecord:
 
 
 def now() -> str:
-    """The time, UTC, ISO 8601."""
+    """Current time, UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Averages of finished runs: one record made of the predictions of others, without torch."""
+"""Ensembles: records of averaged predictions of finished runs, without torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ from marsbench.results.store import PREDICTIONS, Store, now
 from marsbench.tasks.kinds import Kind
 
 ENSEMBLE = "ensemble"
-"""What records call the model of an average, and their type."""
+"""Model name and record type of ensembles."""
 
 MIXED = "mixed"
-"""Mode, subset or protocol of an average of runs that differ in it."""
+"""Mode, subset or protocol of an ensemble of runs with different values."""
 
 
 class Weights(StrEnum):
-    """How much each run counts."""
+    """Weighting of the runs."""
 
     EQUAL = "equal"
     FITTED = "fitted"
@@ -37,7 +37,7 @@ class Weights(StrEnum):
 
 @dataclass(frozen=True)
 class _Split:
-    """What R runs predicted of a split's N samples."""
+    """Predictions of R runs for the N samples of a split."""
 
     ids: list[str]
     targets: list[Any]
@@ -56,20 +56,20 @@ def make_ensemble(
     *,
     weights: str = Weights.EQUAL,
 ) -> Outcome:
-    """Average the predictions of finished runs into a record of its own.
+    """Average the predictions of finished runs into a new record.
 
-    All splits that every run predicted are averaged. Nothing is fitted to what is scored: weights
-    are fitted to the validation split; of runs in folds each fold's to the other folds, and those
-    for other samples to all folds.
+    All splits predicted by every run are averaged. Weights are fitted to the validation split, or
+    with cross-validation to the other folds of each fold, and to all folds for other splits; never
+    to scored samples.
 
     Args:
-        runs: Their ids, hashes or folders; at least two.
-        store: Folder of records; the new one goes there.
+        runs: Ids, hashes or folders of at least two runs.
+        store: Folder of records, also for the new record.
         weights: ``equal``, the mean of the probabilities; or ``fitted``, the weighted sum of the
             log odds with the lowest log loss.
 
     Raises:
-        MarsbenchError: If runs are not of one task, its data and its samples, or not of labels.
+        MarsbenchError: If the runs differ in task, data or samples, or are not of labels.
     """
     if weights not in list(Weights):
         raise unknown_name("weighting", weights, list(Weights))
@@ -116,7 +116,7 @@ def make_ensemble(
 
 
 def _check(records: Sequence[RunRecord]) -> None:
-    """Refuse what cannot be averaged."""
+    """Check that runs can be averaged."""
     first = records[0]
     if not Kind(first.kind).is_classification:
         raise ConfigError(
@@ -139,7 +139,7 @@ def _check(records: Sequence[RunRecord]) -> None:
 
 
 def _splits(records: Sequence[RunRecord], tables: Sequence[pd.DataFrame]) -> dict[str, _Split]:
-    """Gather what the runs predicted of the splits that all of them have."""
+    """Gather the predictions of all splits shared by the runs."""
     splits = {}
     for name in records[0].metrics:
         if not all(name in record.metrics for record in records):
@@ -164,7 +164,7 @@ def _splits(records: Sequence[RunRecord], tables: Sequence[pd.DataFrame]) -> dic
 def _combined(
     records: Sequence[RunRecord], splits: dict[str, _Split], weights: Weights
 ) -> tuple[dict[str, ensemble_weights.Scores], dict[str, Any]]:
-    """Combine the runs in every split, (N, K); and say what was chosen how."""
+    """Combine the runs in every split, (N, K), and describe the weights for the record."""
     if weights is Weights.EQUAL:
         return {name: split.scores.mean(axis=0) for name, split in splits.items()}, {
             "chosen_by": "none"
@@ -195,7 +195,7 @@ def _scored(
     splits: dict[str, _Split],
     combined: dict[str, ensemble_weights.Scores],
 ) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
-    """Score every split, and give its predictions as they are kept."""
+    """Score every split, and build the table of predictions to store."""
     frames, values = [], {}
     for name, split in splits.items():
         columns: dict[str, list[Any]] = {

@@ -1,9 +1,8 @@
-"""How much each run of an ensemble counts: fitted to predictions that no score is taken on.
+"""Weights of the runs of an ensemble, fitted to predictions of unscored samples.
 
-Probabilities are combined as log odds (of single labels, logarithms that are normalised again), so
-that the weights say how far each run is trusted and their sum how far all of them are. They are
-shared by the classes and never negative: one number for each run, which some hundred samples
-determine. The loss is convex in them.
+Weights multiply log odds (for single labels, log probabilities, normalised afterwards). There is a
+single, non-negative weight per run, shared by all classes, so that a few hundred samples suffice.
+The loss is convex in the weights.
 """
 
 from collections.abc import Sequence
@@ -15,13 +14,13 @@ from marsbench.data.folds import assign_folds, strata_of
 from marsbench.tasks.kinds import Kind
 
 VERSION = 1
-"""Part of an ensemble's id: raise it whenever other weights are found."""
+"""Part of the id of an ensemble; increment with any change of the fitted weights."""
 
 PARTS = 5
-"""Parts in which the split that weights are fitted to is predicted, where runs have no folds."""
+"""Number of parts for cross-fitting of runs without folds."""
 
 CLIP = 1e-6
-"""Probabilities nearer to 0 or 1 say no more than this one."""
+"""Probabilities are clipped to this distance from 0 and 1."""
 
 Scores = NDArray[np.float64]
 
@@ -32,16 +31,16 @@ def combine(kind: Kind, scores: Scores, weights: Scores) -> Scores:
     Args:
         kind: Kind of the task, of labels.
         scores: Probabilities (R, N, K).
-        weights: Of the runs, (R,).
+        weights: Weights of the runs, (R,).
 
     Returns:
-        Probabilities (N, K); of a single label they add up to 1.
+        Probabilities (N, K), adding up to 1 for single labels.
     """
     return _probabilities(kind, np.tensordot(weights, _evidence(kind, scores), axes=1))
 
 
 def fit_weights(kind: Kind, scores: Scores, targets: NDArray[np.integer]) -> Scores:
-    """Find the weights with the lowest log loss.
+    """Fit the weights with the lowest log loss.
 
     Args:
         kind: Kind of the task, of labels.
@@ -85,11 +84,11 @@ def cross_fitted(
         kind: Kind of the task, of labels.
         scores: Probabilities (R, N, K).
         targets: Class ids (N,), or zeros and ones (N, K).
-        groups: Group of each sample, by which parts are stratified beside labels.
-        parts: How many; with a run's own number of folds, its own folds.
+        groups: Group of each sample, for stratification together with labels.
+        parts: Number of parts; the number of folds of a run reproduces its folds.
 
     Returns:
-        Probabilities (N, K), none of which depends on its sample's own target.
+        Probabilities (N, K), each independent of the target of its sample.
     """
     part = assign_folds(strata_of(targets, groups), parts)
     combined = np.empty(scores.shape[1:])
