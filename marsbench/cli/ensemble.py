@@ -11,10 +11,10 @@ from marsbench.cli.output import Format, FormatOption, friendly, say
 @friendly
 def ensemble(
     runs: Annotated[
-        list[str], typer.Argument(help="Ids, hashes or folders of finished runs of one task.")
+        list[str], typer.Argument(help="Ids, hashes or folders of finished runs of a task.")
     ],
     store: Annotated[
-        Path, typer.Option("--store", help="Folder of records; the new one goes there.")
+        Path, typer.Option("--store", help="Folder of records, also for the new record.")
     ] = Path("runs"),
     weights: Annotated[
         str,

@@ -33,8 +33,8 @@ def report(
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE...",
-            help="Words of a sweep, which narrow its suite: suite=NAME task=A,B model= mode= "
-            "subset= seed=; launcher= and others that do not are let pass.",
+            help="Words of a sweep to narrow its suite: suite=NAME task=A,B model= mode= subset= "
+            "seed=; other words such as launcher= are ignored.",
             autocompletion=complete.sweep_words,
         ),
     ] = None,
@@ -44,15 +44,15 @@ def report(
         typer.Option(
             "--only",
             help=f"Parts to build, separated by commas: tables, {', '.join(FAMILIES)}. The page "
-            "always is.",
+            "is always built.",
         ),
     ] = None,
     compare: Annotated[
         Path | None,
-        typer.Option("--compare", help="Folder of other records, to set beside these."),
+        typer.Option("--compare", help="Folder of other records to compare with."),
     ] = None,
     reference: Annotated[
-        bool, typer.Option("--reference", help="Set the paper's published numbers beside these.")
+        bool, typer.Option("--reference", help="Show the published numbers of the paper.")
     ] = False,
     task: Annotated[
         list[str] | None,
@@ -70,8 +70,7 @@ def report(
         str | None,
         typer.Option(
             "--suite",
-            help="A suite's name, or its YAML: the report is of its runs alone, and coverage says "
-            "which lack.",
+            help="Name or YAML file of a suite: report its runs only, and list missing runs.",
             autocompletion=complete.suite_names,
         ),
     ] = None,
@@ -79,8 +78,8 @@ def report(
         Normalise,
         typer.Option(
             "--normalise",
-            help="By ranges that no record moves where a task has one, or by each task's lowest "
-            "and highest score in runs of one mode.",
+            help="By the reference range of each task if available, or by the lowest and highest "
+            "observed score of each task.",
         ),
     ] = Normalise.REFERENCE,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
@@ -149,8 +148,8 @@ def _plan(store: Path, words: list[str], suite: str | None) -> "ExpectedRuns | N
 
     if "=" in store.name and not store.is_dir():
         raise ConfigError(
-            f"'{store}' is no folder of records.",
-            "Name it before the words: marsbench report runs suite=NAME KEY=VALUE...",
+            f"'{store}' is not a folder of records.",
+            "Name the folder before the words: marsbench report runs suite=NAME KEY=VALUE...",
         )
     named = {word.partition("=")[2] for word in words if word.startswith("suite=")}
     if suite is not None and suite not in named:

@@ -54,8 +54,7 @@ StoreArgument = Annotated[Path, typer.Argument(help="Folder of records.")]
 @app.command(
     LISTING,
     hidden=True,
-    epilog="To bring numbers along: `marsbench results import`; to take them to other programs: "
-    "`marsbench results export`.",
+    epilog="Import records: `marsbench results import`; export them: `marsbench results export`.",
 )
 @friendly
 def results(
@@ -151,15 +150,15 @@ def import_results(
     store: Annotated[Path, typer.Option("--store", help="Folder of records.")] = Path("runs"),
     mode: Annotated[
         str | None,
-        typer.Option("--mode", help="Mode of files that lack the column training_type."),
+        typer.Option("--mode", help="Mode for files without the column training_type."),
     ] = None,
     subset: Annotated[
         str | None,
-        typer.Option("--subset", help="Subset of rows that do not say it; full if not given."),
+        typer.Option("--subset", help="Subset for rows without a subset; default full."),
     ] = None,
     rename: Annotated[
         list[str] | None,
-        typer.Option("--rename", help="NAME=OURS: what a task or model is called here."),
+        typer.Option("--rename", help="NAME=OURS: our name of a task or model."),
     ] = None,
     percent: Annotated[bool, typer.Option("--percent", help="Scores are in percent.")] = False,
     form: FormatOption = Format.AUTO,
@@ -175,7 +174,9 @@ def import_results(
     pairs = [text.rpartition("=") for text in rename or ()]
     for (name, _, ours), text in zip(pairs, rename or (), strict=True):
         if not name or not ours:
-            raise ConfigError(f"--rename {text} is not NAME=OURS.", "For example DeiT=vit_l_16.")
+            raise ConfigError(
+                f"--rename {text} is invalid; expected NAME=OURS.", "For example DeiT=vit_l_16."
+            )
     names = {name: ours for name, _, ours in pairs}
     done = importing.import_results(
         files, store, mode=mode, subset=subset, rename=names, percent=percent
@@ -186,7 +187,7 @@ def import_results(
     if form.is_json:
         print_rows(rows, form, "")
         return
-    say(f"{len(done.records)} records imported into {store}; {done.there} were there before.")
+    say(f"{len(done.records)} records imported into {store}; {done.there} existed already.")
 
 
 @app.command("export")
@@ -198,7 +199,7 @@ def export_results(
         bool,
         typer.Option("--long", help="A row per metric, not a row per run and a column per metric."),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
     """Export a store as a table, Parquet or CSV."""

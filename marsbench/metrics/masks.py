@@ -41,7 +41,7 @@ def confusion(
     """
     target, predicted = np.asarray(target), np.asarray(predicted)
     if target.shape != predicted.shape:
-        raise ValueError(f"a target of shape {target.shape} and a prediction of {predicted.shape}")
+        raise ValueError(f"target has shape {target.shape}, but prediction {predicted.shape}")
     counted = target != ignore
     rows = target[counted].astype(np.int64)
     columns = predicted[counted].astype(np.int64)

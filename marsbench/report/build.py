@@ -96,7 +96,7 @@ def write_report(
     if normalise not in (REFERENCE, OBSERVED):
         raise unknown_name("normalisation", normalise, (REFERENCE, OBSERVED))
     if rounds < 1:
-        raise ConfigError(f"rounds={rounds} gives no interval.", f"Ask for {ROUNDS}.")
+        raise ConfigError(f"rounds={rounds} is too low.", f"The default is {ROUNDS}.")
     opened = Store(store)
     folder = Path(out).expanduser()
     _check_folder(folder, [opened, *([] if compare is None else [Store(compare)])])
@@ -140,14 +140,14 @@ def _check_folder(folder: Path, stores: Sequence[Store]) -> None:
     for store in stores:
         if folder.resolve().is_relative_to(store.root.resolve()):
             raise ConfigError(
-                f"The folder {folder} lies in the store {store.root}, which is for records alone.",
+                f"The folder {folder} lies in the store {store.root}.",
                 "Choose a folder beside the store with --out.",
             )
     earlier = _earlier(folder)
     for path in (folder / INDEX, folder / MANIFEST):
         if earlier is None and path.exists():
             raise ConfigError(
-                f"{path} is there and is no report's: it is not replaced.",
+                f"{path} exists and is not part of a report; it is not overwritten.",
                 "Choose another folder with --out, or move the file away.",
             )
 
@@ -160,7 +160,7 @@ def _writable(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise StoreError(
             f"The report cannot be written to {folder}: {error.strerror or error}.",
-            "Choose a folder you may write, with room, with --out.",
+            "Choose a writable folder with enough space with --out.",
         ) from error
 
 

@@ -33,15 +33,13 @@ def export_results(
     """
     out = Path(out).expanduser()
     if out.suffix not in SUFFIXES:
-        raise ConfigError(
-            f"{out} is neither .parquet nor .csv.", "The end of the name says which is written."
-        )
+        raise ConfigError(f"{out} has an unknown suffix; expected .parquet or .csv.")
     if out.exists() and not replace:
-        raise ConfigError(f"{out} is there already.", "Name another file, or add --force.")
+        raise ConfigError(f"{out} exists already.", "Name another file, or add --force.")
     table, unreadable = Store(store).table()
     if table.empty:
         raise StoreError(
-            f"The store {store} holds no finished run that can be read.",
+            f"The store {store} has no finished run with a valid record.",
             "Name the folder that holds the records.",
         )
     if long:
@@ -54,7 +52,7 @@ def export_results(
                 table.to_parquet(partial, index=False)
     except OSError as error:
         raise StoreError(
-            f"{out} cannot be written: {error.strerror or error}.", "Name a folder you may write."
+            f"{out} cannot be written: {error.strerror or error}.", "Name a writable folder."
         ) from error
     return len(table), unreadable
 

@@ -38,12 +38,12 @@ def finished_run(folder: Path, run: str) -> RunRecord:
         if (folder / CONFIG).exists():
             how = "has failed" if (folder / FAILED).exists() else "is not finished"
             raise StoreError(
-                f"The run {run} {how}: there is no {RECORD} in {folder}.",
-                "Run it again: it goes on where it stopped.",
+                f"The run {run} {how}: {RECORD} is missing in {folder}.",
+                "Run it again; it resumes from its last checkpoint.",
             )
         raise StoreError(
-            f"{folder} is no folder of a run: there is no {RECORD}.",
-            "Name the folder of one run, or its id as `marsbench results` prints it.",
+            f"{folder} is not the folder of a run: {RECORD} is missing.",
+            "Name the folder of a run, or its id as printed by `marsbench results`.",
         )
     return read_record(folder / RECORD)
 
@@ -58,7 +58,7 @@ def in_store(run: str, store: Path) -> Path | None:
     folders = [p.parent for p in opened.paths() if p.parent.name.partition("-")[2].startswith(run)]
     if len(folders) > 1:
         names = ", ".join(str(p.relative_to(opened.root)) for p in folders)
-        raise ConfigError(f"{run} may be one of {names}.", "Give the whole id.")
+        raise ConfigError(f"{run} is ambiguous: {names}.", "Give the full id.")
     return folders[0] if folders else None
 
 
@@ -67,7 +67,7 @@ def unknown_run(run: str, store: Path) -> ConfigError:
     opened = Store(store)
     if not opened.root.is_dir():
         return ConfigError(
-            f"'{run}' is no folder of a run and no checkpoint, and there is no store {store}.",
+            f"'{run}' is neither a run's folder nor a checkpoint; the store {store} is missing.",
             "Name the store with --store; for a checkpoint of a hub, add --task and --model.",
         )
     ids = [p.parent.relative_to(opened.root).as_posix() for p in opened.paths()]

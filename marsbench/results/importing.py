@@ -1,9 +1,9 @@
 """Import of results of the Mars-Bench code base (https://github.com/kerner-lab/Mars-Bench).
 
 Two sorts of CSV files are read. Upstream test runs append to
-``benchmarks/benchmark_TASK_results.csv``: run_id, model, dataset, training_type, number_of_samples, random_seed, model_checkpoint, and a
-column per metric (``test/F1Score_weighted``, ``test/iou``, ``mean_average_precision``, ...). The
-tables of its figures (``classification_filtered.csv``,
+``benchmarks/benchmark_TASK_results.csv``: run_id, model, dataset, training_type, number_of_samples,
+random_seed, model_checkpoint, and a column per metric (``test/F1Score_weighted``, ``test/iou``,
+``mean_average_precision``, ...). The tables of its figures (``classification_filtered.csv``,
 ``..._partition_filtered.csv``, ``..._few_shot_filtered.csv``, ``earth_data.csv``) have model,
 dataset, seed and ``test metric``, and optionally training_type, ``partition name`` and few_shot.
 
@@ -206,14 +206,14 @@ def import_results(
     if reader.problems:
         raise DataError(
             f"Nothing was imported: {some(reader.problems, separator=chr(10))}",
-            "\n".join(reader.remedies) or "Mend the file, or take these rows out.",
+            "\n".join(reader.remedies) or "Correct the file, or remove these rows.",
         )
     for record in new:
         with opened.claim(record.run_id):
             opened.finish(record)
     notes = list(dict.fromkeys(note for record in new for note in record.data["notes"]))
     if reader.ignored:
-        notes.append(f"Columns that are no scores of ours: {some(sorted(reader.ignored))}.")
+        notes.append(f"Ignored columns without a matching metric: {some(sorted(reader.ignored))}.")
     return Imported(new, len(reader.records) - len(new), notes)
 
 
@@ -256,19 +256,22 @@ def _read(file: Path, reader: _Reader) -> None:
 
 def _check_columns(file: Path, header: Sequence[str], reader: _Reader) -> None:
     if twice := sorted({name for name in header if name and header.count(name) > 1}):
-        raise DataError(f"{file} has the column {some(twice)} twice.", "Take one of them out.")
+        raise DataError(
+            f"{file} has the column {some(twice)} twice; expected unique columns.",
+            "Remove one of them.",
+        )
     missing = [names[0] for names in (_TASK, _MODEL, _SEED) if not set(names) & set(header)]
     if not {HEADLINE, *METRIC_NAMES} & set(header):
         missing.append(f"{HEADLINE} (or test/F1Score_weighted, test/iou, mean_average_precision)")
     if missing:
         raise DataError(
-            f"{file} lacks the columns {', '.join(missing)}; it has {some(header) or 'none'}.",
+            f"{file} is missing the columns {', '.join(missing)}; it has {some(header) or 'none'}.",
             "Name a benchmark_TASK_results.csv or a table of its figures, with seeds.",
         )
     if not set(_MODE) & set(header) and reader.mode is None:
         raise DataError(
-            f"{file} lacks the column training_type.",
-            "Say how its models were trained: --mode scratch, frozen or finetune.",
+            f"{file} is missing the column training_type.",
+            "Give the training of its models: --mode scratch, frozen or finetune.",
         )
     known = {*_TASK, *_MODEL, *_SEED, *_MODE, *_SHARE, *_SHOTS, HEADLINE, *METRIC_NAMES, *_IGNORED}
     per_class = "test_class/"
@@ -282,7 +285,7 @@ def _record(row: Mapping[str, str], origin: dict[str, Any], reader: _Reader) -> 
     if text := _cell(row, _MODE):
         mode = _mode(text)
     if mode is None:
-        raise DataError("the training_type is empty.", "Fill it in, or say --mode.")
+        raise DataError("The training_type is empty.", "Fill it in, or give --mode.")
     subset = _subset(row, reader)
     headline = HEADLINES.get(task.kind, task.headline_metric)
     seed, metrics = _numbers(row, task, headline, reader)
@@ -328,7 +331,7 @@ def _task(name: str, reader: _Reader) -> TaskSpec:
     plain = reader.rename.get(name.lower(), name).lower().removeprefix("mb-")
     plain = TASK_NAMES.get(plain, plain)
     if plain not in TASKS:
-        hint = "Say which it is with --rename NAME=TASK; `marsbench list tasks` shows all."
+        hint = "Give our name with --rename NAME=TASK; `marsbench list tasks` shows all."
         raise unknown_name("task", name, [*TASKS, *TASK_NAMES], hint)
     return TASKS[plain]
 
@@ -337,11 +340,13 @@ def _model(name: str, reader: _Reader) -> str:
     lower = name.lower()
     if given := reader.rename.get(lower):
         if slug(given) != given.replace("/", "-").replace(":", "-"):
-            raise ConfigError(f"'{given}' cannot name a model.", "Use letters, digits, - and _.")
+            raise ConfigError(
+                f"'{given}' is an invalid name of a model; expected letters, digits, - and _."
+            )
         return ALIASES.get(given, given)
     known = MODEL_NAMES.get(lower) or ALIASES.get(lower, lower)
     if known not in MODELS:
-        hint = "Say which it is, or name it as you like, with --rename NAME=MODEL."
+        hint = "Give our name, or any new name, with --rename NAME=MODEL."
         raise unknown_name("model", name, [*MODELS, *ALIASES, *MODEL_NAMES], hint)
     return known
 
@@ -362,7 +367,7 @@ def _subset(row: Mapping[str, str], reader: _Reader) -> str:
     try:
         number = float(share)
     except ValueError:
-        raise DataError(f"the partition '{share}' is no number from 0.01 to 1.") from None
+        raise DataError(f"The partition is '{share}'; expected a number from 0.01 to 1.") from None
     return "full" if number == 1 else str(parse_subset(f"partition_{number:g}"))
 
 
@@ -393,7 +398,7 @@ def _check_scale(reader: _Reader) -> None:
     """Check that scores above 1 come with ``percent``, and only then."""
     if reader.above_one and not reader.percent:
         reader.problems.insert(0, f"{reader.above_one} scores are above 1.")
-        reader.remedies["If all scores are in percent, say --percent."] = None
+        reader.remedies["If all scores are in percent, add --percent."] = None
     if reader.percent and reader.records and not reader.above_one:
-        reader.problems.insert(0, "no score is above 1, so they are hardly in percent.")
-        reader.remedies["Leave --percent out."] = None
+        reader.problems.insert(0, "no score is above 1; expected scores in percent.")
+        reader.remedies["Remove --percent."] = None

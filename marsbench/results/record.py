@@ -126,7 +126,7 @@ class RunRecord:
         try:
             return json.dumps(vars(self), indent=2, allow_nan=False) + "\n"
         except ValueError as error:
-            raise StoreError(f"The record of {self.run_id} holds NaN or infinity.") from error
+            raise StoreError(f"The record of {self.run_id} contains NaN or infinity.") from error
 
     @classmethod
     def from_json(cls, text: str, where: str) -> "RunRecord":
@@ -144,9 +144,9 @@ class RunRecord:
         try:
             content = json.loads(text)
         except ValueError as error:
-            raise StoreError(f"{where} is no whole record ({error}).", remedy) from error
+            raise StoreError(f"{where} is not a complete record ({error}).", remedy) from error
         if not isinstance(content, dict):
-            raise StoreError(f"{where} is no record.", remedy)
+            raise StoreError(f"{where} is not a record; expected a JSON object.", remedy)
         version = content.get("schema_version")
         if isinstance(version, int) and version > SCHEMA_VERSION:
             raise StoreError(
@@ -158,7 +158,7 @@ class RunRecord:
         record = build(cls, content, problems, strict=True)
         if record is None:
             details = some((problem.message for problem in problems), " ")
-            raise StoreError(f"{where} is no record: {details}", remedy)
+            raise StoreError(f"{where} is an invalid record. {details}", remedy)
         if not record.run_id.endswith(digest(record.identity)[:10]):
             raise StoreError(
                 f"{where} was changed: its run_id does not follow from its identity.", remedy

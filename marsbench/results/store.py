@@ -57,9 +57,9 @@ class DuplicateError(StoreError):
     def __init__(self, run_id: str, used: Path, left_out: Path, *, is_same: bool) -> None:
         self.run_id = run_id
         super().__init__(
-            f"{left_out} is of {run_id}, which {used} is of too, with "
+            f"{left_out} is a second record of {run_id} beside {used}, with "
             f"{'the same' if is_same else 'another'} score.",
-            "Remove the folder of the one that should not be there.",
+            "Remove the folder of the wrong record.",
         )
 
 
@@ -101,13 +101,13 @@ class Store:
             lock.acquire()
         except Timeout as error:
             raise BusyError(
-                f"{run_id} is being run by another process.",
+                f"Another process is running {run_id}.",
                 "Wait for it to finish, or give this run another store=FOLDER.",
             ) from error
         except OSError as error:
             raise StoreError(
                 f"The store {self.root} cannot be written: {error.strerror or error}.",
-                "Choose a folder you may write with store=FOLDER.",
+                "Choose a writable folder with store=FOLDER.",
             ) from error
         try:
             yield folder
@@ -164,7 +164,7 @@ class Store:
         """Every ``record.json``, sorted."""
         if not self.root.is_dir():
             raise StoreError(
-                f"There is no store {self.root}.",
+                f"The store {self.root} is missing.",
                 "Name the folder that holds the records, as given to store= (default: runs).",
             )
         pattern = "/".join(["[!.]*"] * _DEPTH) + f"/{RECORD}"
@@ -296,7 +296,7 @@ def read_record(path: Path) -> RunRecord:
         raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise StoreError(
-            f"{path} is no whole record ({error}).", "Remove its folder and run it again."
+            f"{path} is not a complete record ({error}).", "Remove its folder and run it again."
         ) from error
 
 

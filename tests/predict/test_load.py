@@ -122,10 +122,10 @@ def bad(place: Path, name: str, error: type[MarsbenchError], match: str, **more:
 
 def test_names_of_nothing(place: Path, labels: RunRecord, tmp_path: Path) -> None:
     bad(place, labels.run_id[:-1] + "x", ConfigError, "Did you mean")
-    bad(place, str(tmp_path), StoreError, "no folder of a run")
+    bad(place, str(tmp_path), StoreError, "not the folder of a run")
     bad(place, "model.ckpt", WeightsError, "was not found")
     bad(place, "some/thing", ConfigError, "Unknown run")
-    with pytest.raises(ConfigError, match="no store"):
+    with pytest.raises(ConfigError, match="is missing"):
         load("some/thing", tmp_path / "absent")
     bad(place, "some/thing", ConfigError, "--model", task="cone_seg")
     more = {"task": "conequest_seg", "model": "unet"}

@@ -20,7 +20,7 @@ from tests.report.fake_store import Fake, fake_record, make_store
 
 def test_no_store(tmp_path: Path) -> None:
     done = call(str(tmp_path / "none"), "--out", str(tmp_path / "out"), code=2)
-    assert "no store" in done.stderr
+    assert "is missing" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -47,8 +47,8 @@ def spoiled(tmp_path: Path, text: str) -> Report:
 
 def test_a_record_half_written(tmp_path: Path) -> None:
     report = spoiled(tmp_path, SOME[0].to_json()[:200])
-    assert "no whole record" in problems(report)["unreadable"]
-    assert "no whole record" in report.index.read_text()
+    assert "not a complete record" in problems(report)["unreadable"]
+    assert "not a complete record" in report.index.read_text()
 
 
 def test_a_record_of_a_newer_schema(tmp_path: Path) -> None:

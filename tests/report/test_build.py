@@ -92,7 +92,9 @@ def test_what_is_no_reports_is_left_alone(tmp_path: Path) -> None:
     code.write_text("mine")
     for path, text in ((page, "<p>mine"), (manifest, '{"files": ["src/main.py", "index.html"]}')):
         path.write_text(text)
-        with pytest.raises(ConfigError, match=f"{path.name} is there and is no report's") as caught:
+        with pytest.raises(
+            ConfigError, match=f"{path.name} exists and is not part of a report"
+        ) as caught:
             build(store, out)
         assert "--out" in caught.value.remedy
         assert path.read_text() == text
@@ -324,7 +326,7 @@ def test_a_suite_narrowed_by_words(tmp_path: Path) -> None:
     call(words[0], *words[2:], "--suite", "paper_cls", *rest)
     assert "'suite' is given twice" in call(*words, "--suite", "paper_seg", *rest, code=2).stderr
     assert "narrows no suite" in call(words[0], *words[2:], *rest, code=2).stderr
-    assert "Name it before the words" in call(*words[1:], *rest, code=2).stderr
+    assert "Name the folder before the words" in call(*words[1:], *rest, code=2).stderr
 
 
 def test_a_suite_none_of_whose_runs_has_finished(tmp_path: Path) -> None:

@@ -54,13 +54,13 @@ def test_what_cannot_be_written(store: Store, tmp_path: Path) -> None:
         export_results(store.root, tmp_path / "table.xlsx")
     with pytest.raises(StoreError, match="cannot be written"):
         export_results(store.root, tmp_path / "nowhere" / "table.csv")
-    with pytest.raises(StoreError, match="no store"):
+    with pytest.raises(StoreError, match="is missing"):
         export_results(tmp_path / "nothing", out)
     (tmp_path / "empty").mkdir()
     with pytest.raises(StoreError, match="no finished run"):
         export_results(tmp_path / "empty", out)
     out.write_text("mine")
-    with pytest.raises(MarsbenchError, match="there already"):
+    with pytest.raises(MarsbenchError, match="exists already"):
         export_results(store.root, out)
     assert out.read_text() == "mine"
     assert export_results(store.root, out, replace=True)[0] == 2

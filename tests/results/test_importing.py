@@ -120,7 +120,7 @@ def test_percent(tmp_path: Path) -> None:
     bring(tmp_path, text, percent=True)
     scores = [r.score for r in Store(tmp_path / "runs").records()[0]]
     assert scores == [pytest.approx(0.009), pytest.approx(0.91)]
-    with pytest.raises(DataError, match="hardly in percent"):
+    with pytest.raises(DataError, match="expected scores in percent"):
         bring(tmp_path, PARTITION, percent=True)
 
 
@@ -140,7 +140,7 @@ def test_percent(tmp_path: Path) -> None:
         ("0.91", "", ["f1_positive", "is missing"]),
         ("extraction,0.1", "extraction,1", ["second run", "line 2", "Keep one row"]),
         ("extraction,0.1", "extraction,0.1,7", ["7 cells", "6"]),
-        ("seed", "sed", ["lacks the columns random_seed"]),
+        ("seed", "sed", ["is missing the columns random_seed"]),
         ("test metric", "metric", ["test metric"]),
         ("training_type", "training", ["training_type", "--mode"]),
         ("partition name", "seed", ["column seed twice"]),

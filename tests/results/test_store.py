@@ -87,9 +87,9 @@ def spoil(text: str, change: Callable[[Any], Any]) -> str:
 @pytest.mark.parametrize(
     ("damage", "match"),
     [
-        (lambda t: t[: len(t) // 2], "no whole record"),
-        (lambda t: "", "no whole record"),
-        (lambda t: "[]", "is no record"),
+        (lambda t: t[: len(t) // 2], "not a complete record"),
+        (lambda t: "", "not a complete record"),
+        (lambda t: "[]", "is not a record"),
         (lambda t: spoil(t, lambda c: c.pop("metrics")), "metrics"),
         (lambda t: spoil(t, lambda c: c.update(schema_version=99)), "Update marsbench"),
         (lambda t: spoil(t, lambda c: c["identity"].update(x=1)), "was changed"),
@@ -137,7 +137,7 @@ def test_a_record_that_is_no_text(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00\x81")
     good, bad = Store(tmp_path).records()
     assert [r.seed for r in good] == [1]
-    assert f"{path} is no whole record" in str(bad[0])
+    assert f"{path} is not a complete record" in str(bad[0])
     table, errors = Store(tmp_path).table()
     assert (table["seed"].tolist(), list(map(str, errors))) == ([1], list(map(str, bad)))
 
@@ -204,14 +204,14 @@ def test_the_index_is_derived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert marsbench.load_records(tmp_path)["seed"].tolist() == [0, 1, 2]
     path = Store(tmp_path).paths()[0]
     path.write_text(path.read_text()[:40])
-    with pytest.warns(UserWarning, match="no whole record"):
+    with pytest.warns(UserWarning, match="not a complete record"):
         assert marsbench.load_records(tmp_path)["seed"].tolist() == [1, 2]
 
 
 def test_empty_and_missing_stores(tmp_path: Path) -> None:
     assert len(marsbench.load_records(tmp_path)) == 0
     assert "run_id" in marsbench.load_records(tmp_path).columns
-    with pytest.raises(StoreError, match="no store"):
+    with pytest.raises(StoreError, match="is missing"):
         marsbench.load_records(tmp_path / "nowhere")
 
 

@@ -33,8 +33,8 @@ def confusion_shares(store: Store, records: Sequence[RunRecord]) -> tuple[Floats
     for record in records:
         if list(record.data["classes"]) != classes:
             raise StoreError(
-                f"{record.run_id} has its classes in another order than {records[0].run_id}.",
-                "Report them apart.",
+                f"{record.run_id} and {records[0].run_id} differ in the order of classes.",
+                "Report them separately.",
             )
         counts = _counts(store, record, len(classes))
         total = counts.sum(axis=1, keepdims=True)
@@ -54,5 +54,5 @@ def _counts(store: Store, record: RunRecord, num_classes: int) -> NDArray[np.int
     except (KeyError, ValueError) as error:
         raise StoreError(
             f"The predictions of {record.run_id} give no confusion matrix ({error}).",
-            "Run it again if you need one.",
+            "Run it again for the matrix.",
         ) from error

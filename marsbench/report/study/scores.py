@@ -57,10 +57,10 @@ def _read(store: Store) -> tuple[list[RunRecord], list[StoreError]]:
     records, unreadable = store.records()
     if not records:
         details = f" {len(unreadable)} could not be read: {some(map(str, unreadable))}"
-        none = f"The store {store.root} holds no finished run that can be read."
+        none = f"The store {store.root} has no finished run with a valid record."
         raise StoreError(
             none + details * bool(unreadable),
-            "Make some with `marsbench run` or `marsbench sweep`, or name another store.",
+            "Create some with `marsbench run` or `marsbench sweep`, or name another store.",
         )
     return records, unreadable
 
@@ -112,8 +112,8 @@ def open_study(
     if not study.groups:
         reasons = some((problem.message for problem in study.problems), " ")
         raise StoreError(
-            f"No run of {store.root} that was asked for can be reported. {reasons}".strip(),
-            "Run them again, or ask for others.",
+            f"No requested run of {store.root} can be reported. {reasons}".strip(),
+            "Run them again, or request other runs.",
         )
     return study
 

@@ -80,8 +80,8 @@ def make_ensemble(
     for run_id_, folder in folders.items():
         if folder.resolve() != opened.folder(run_id_).resolve():
             raise ConfigError(
-                f"{folder} is not in the store {store}, where the ensemble would go.",
-                "Name runs of one store, and that with --store.",
+                f"{folder} is outside of the store {store} of the ensemble.",
+                "Name runs of a single store, and the store with --store.",
             )
     if len(folders) < 2:
         raise ConfigError("An ensemble needs at least two runs.", "Name more of them.")
@@ -121,7 +121,7 @@ def _check(records: Sequence[RunRecord]) -> None:
     if not Kind(first.kind).is_classification:
         raise ConfigError(
             f"Runs of {first.kind} tasks such as {first.task} cannot be averaged.",
-            "Name runs of tasks of labels.",
+            "Name runs of classification tasks.",
         )
     for other in records[1:]:
         for what, a, b in (
@@ -134,7 +134,7 @@ def _check(records: Sequence[RunRecord]) -> None:
             if a != b:
                 raise ConfigError(
                     f"{first.run_id} and {other.run_id} differ in {what}: {a} and {b}.",
-                    "Name runs of one task and the same data, all with the same folds or none.",
+                    "Name runs of the same task and data, all with the same folds or none.",
                 )
 
 
@@ -151,8 +151,7 @@ def _splits(records: Sequence[RunRecord], tables: Sequence[pd.DataFrame]) -> dic
             same = list(part["sample_id"]) == ids
             if not same or not np.array_equal(np.stack(list(part["target"])), np.stack(targets)):
                 raise StoreError(
-                    f"{record.run_id} predicted other samples of {name} than "
-                    f"{records[0].run_id}, or knew other labels.",
+                    f"{record.run_id} and {records[0].run_id} differ in samples of {name}.",
                     "Run both again on the same data.",
                 )
         scores = np.stack([np.stack(list(part["scores"])).astype(np.float64) for part in parts])
@@ -173,8 +172,8 @@ def _combined(
     fitted_to = OUT_OF_FOLD if folds else "val"
     if fitted_to not in splits:
         raise ConfigError(
-            f"Weights are fitted to what runs predicted of {fitted_to}, which not all of them did.",
-            "Name other runs, or leave --weights out.",
+            f"Weights are fitted to predictions of {fitted_to}, missing for some of the runs.",
+            "Name other runs, or remove --weights.",
         )
     split = splits[fitted_to]
     fitted = ensemble_weights.fit_weights(kind, split.scores, split.stacked)

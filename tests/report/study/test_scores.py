@@ -373,7 +373,7 @@ def test_a_store_with_everything_wrong(tmp_path: Path) -> None:
 
 
 def test_nothing_to_report(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no store"):
+    with pytest.raises(StoreError, match="is missing"):
         load_study(tmp_path / "nowhere")
     with pytest.raises(StoreError, match="no finished run"):
         load_study(tmp_path)
