@@ -50,7 +50,7 @@ def test_a_row_per_metric(store: Store, tmp_path: Path, name: str) -> None:
 
 def test_what_cannot_be_written(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "table.csv"
-    with pytest.raises(ConfigError, match=r"neither \.parquet nor \.csv"):
+    with pytest.raises(ConfigError, match=r"expected \.parquet or \.csv"):
         export_results(store.root, tmp_path / "table.xlsx")
     with pytest.raises(StoreError, match="cannot be written"):
         export_results(store.root, tmp_path / "nowhere" / "table.csv")
