@@ -99,7 +99,7 @@ def test_a_run_named_twice_counts_once(runs: tuple[Path, list[str]]) -> None:
 def test_members_are_of_one_store(runs: tuple[Path, list[str]], tmp_path: Path) -> None:
     store, ids = runs
     folders = [str(Store(store).folder(run_id)) for run_id in ids[:2]]
-    with pytest.raises(ConfigError, match="is not in the store"):
+    with pytest.raises(ConfigError, match="is outside of the store"):
         make_ensemble(folders, tmp_path)
 
 
