@@ -29,18 +29,23 @@ def file_digest(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """Write a file so that readers see the old content or all of the new.
 
+    Args:
+        path: The file.
+        sync: Whether to flush the content to the disk, which takes milliseconds.
+
     Yields:
-        Path of a temporary file in the same folder. It is synced and renamed to `path` when the
-        block ends, and removed if the block raises.
+        Path of a temporary file in the same folder. It is renamed to `path` when the block ends,
+        and removed if the block raises.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        if sync:
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -129,5 +129,5 @@ def save_model(model: Model, folder: Path) -> None:
 
 def save_tensors(state: dict[str, Tensor], folder: Path) -> None:
     """Save tensors as the model of a run."""
-    with replacing(folder / MODEL) as partial:
+    with replacing(folder / MODEL, sync=False) as partial:
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, partial)

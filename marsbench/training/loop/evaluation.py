@@ -112,7 +112,7 @@ def save_predictions(folder: Path, scored: dict[str, Predictions]) -> None:
     # many small pieces go to the disk at once.
     content = pa.BufferOutputStream()
     parquet.write_table(pa.table(columns), content, use_dictionary=["split"])
-    with replacing(folder / PREDICTIONS) as path:
+    with replacing(folder / PREDICTIONS, sync=False) as path:
         path.write_bytes(content.getvalue())
 
 
