@@ -1,4 +1,4 @@
-"""The public Python API."""
+"""Public Python API."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 def run(*, force: bool = False, **keys: Any) -> "RunRecord":
-    """Carry out one run and return its record; a finished run is not repeated.
+    """Train and test a model on a task, and return the record; a finished run is not repeated.
 
     Args:
-        force: Whether to run again although there is a record; the old one is moved aside.
+        force: Whether to repeat a finished run; the old record is moved aside.
         **keys: As on the command line, groups nested or dotted:
             ``run(task="frost_cls", model="vit_tiny", source="demo", mode="scratch",
             trainer={"max_epochs": 2}, **{"optim.lr": 1e-3})``.
 
     Raises:
-        MarsbenchError: If a key or value is wrong, or data or weights cannot be had.
+        MarsbenchError: If a key or value is invalid, or data or weights are missing.
     """
     from marsbench.plan.tuned import filled
 
@@ -33,14 +33,14 @@ def run(*, force: bool = False, **keys: Any) -> "RunRecord":
 
 
 def run_config(config: RunConfig, *, force: bool = False) -> "Outcome":
-    """Carry out one run; torch is loaded only when there is something to train.
+    """Carry out a run; torch is loaded only for an unfinished run.
 
     Args:
         config: The run.
-        force: Whether to run again although there is a record.
+        force: Whether to repeat a finished run.
 
     Raises:
-        MarsbenchError: If data or weights cannot be had, or training cannot go on.
+        MarsbenchError: If data or weights are missing, or training fails.
     """
     from marsbench.plan.resolve import resolve
     from marsbench.results.record import Outcome
@@ -76,15 +76,15 @@ def load_dataset(
         size: Amount of demo data.
         revision: Commit, tag or branch of hub data.
         subset: Subset of the train split.
-        cache: Whether decoded images are kept in the memory-mapped cache.
-        raster: Of spectra, how they become images; None takes the task's usual one. Samples carry
-            the points of their spectra too.
+        cache: Whether to keep decoded images in the memory-mapped cache.
+        raster: Raster preset of spectra; by default the task's. Samples include the points of
+            their spectra.
 
     Returns:
         A dataset of `marsbench.data.dataset.Sample`.
 
     Raises:
-        MarsbenchError: If a name is unknown or the data cannot be had.
+        MarsbenchError: If a name is unknown or data are missing.
     """
     from marsbench.base.errors import ConfigError, unknown_name
     from marsbench.data.dataset import MarsDataset
@@ -96,7 +96,7 @@ def load_dataset(
 
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
-    # Through RunConfig, so that values are checked and worded as for a run.
+    # Checked by RunConfig, as for a run.
     place = None if root is None else str(root)
     config = RunConfig.from_dict(
         {
@@ -111,7 +111,7 @@ def load_dataset(
     )
     if split != "train" and config.subset != "full":
         raise ConfigError(
-            f"subset={subset} is a part of the train split; {split} never changes.",
+            f"subset={subset} is for the train split; {split} never changes.",
             "Leave subset out.",
         )
     spec = get_task(task)
@@ -138,12 +138,12 @@ def load_dataset(
 
 
 def load_records(store: str | Path = "runs") -> "pd.DataFrame":
-    """Read a store's records as a table: a row per record, a column per metric.
+    """Read the records of a store as a table: a row per record, a column per metric.
 
-    Warns of records that cannot be read and leaves them out.
+    Unreadable records are left out with a warning.
 
     Raises:
-        StoreError: If there is no such store.
+        StoreError: If the store is missing.
     """
     import warnings
 
@@ -162,23 +162,23 @@ def make_report(
     suite: "str | Path | ExpectedRuns | None" = None,
     **options: Any,
 ) -> "Report":
-    """Build a report of a store: figures, tables and one page, ``index.html``.
+    """Build a report of a store: figures, tables and a page, ``index.html``.
 
     Args:
         store: Folder of records.
         out: Folder to write to.
-        suite: Name of a suite, or its YAML, or what `planned` makes of some of its runs: the report
-            is of their records alone, and coverage of these runs; None for all records.
-        **options: As of `marsbench.report.build.write_report`: ``only=("violins",)``,
+        suite: Name or YAML of a suite, or the result of `planned`, to report only records and
+            coverage of its runs; None for all records.
+        **options: Options of `marsbench.report.build.write_report`: ``only=("violins",)``,
             ``compare="other/runs"``, ``reference=True``, ``tasks``, ``models``, ``modes``,
             ``normalise``, ``rounds``, ``seed``.
 
     Returns:
-        Its page (``index``), its files, and the problems it found (``problems``).
+        The page (``index``), the files and the problems (``problems``).
 
     Raises:
         NothingYetError: If no run of the suite has a record.
-        MarsbenchError: If there is no record that can be read, or a name is unknown.
+        MarsbenchError: If no record is readable, or a name is unknown.
     """
     from marsbench.report.build import write_report
 
@@ -191,11 +191,11 @@ def make_report(
 
 
 def planned(suite: str, runs: Iterable[RunConfig]) -> "ExpectedRuns":
-    """List runs as records name them, for `make_report`.
+    """List the expected runs of a report, for `make_report`.
 
     Args:
-        suite: Name of the suite they are of.
-        runs: The runs, as `marsbench.sweep.suites.expand` lists them.
+        suite: Name of the suite.
+        runs: Runs of the suite, as listed by `marsbench.sweep.suites.expand`.
     """
     from marsbench.report.study.cells import NONE
     from marsbench.report.study.coverage import ExpectedRun, ExpectedRuns

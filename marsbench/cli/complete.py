@@ -1,7 +1,7 @@
-"""Shell completion of ``KEY=VALUE`` words and of task names. Loads neither torch nor hydra.
+"""Shell completion of ``KEY=VALUE`` words and task names, without torch and hydra.
 
-Shells put a space behind a match that is the only one. A key that is the only match is therefore
-offered with its values, so that the shell stops at ``key=`` and shows them.
+Shells append a space to a single match. A single matching key is therefore offered with its values,
+so that the shell stops at ``key=`` and lists them.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ from marsbench.base.keys import flatten
 from marsbench.cli.output import say
 
 BASH = ("_MARSBENCH_COMPLETE", "complete_bash")
-"""Environment variable, and its value, with which the script for bash asks for matches."""
+"""Environment variable and value by which the bash script requests matches."""
 
 _PATHS = ("root", "weights", "store")
-"""Keys of paths: nothing is offered, so that the shell completes file names."""
+"""Keys of paths, left to the shell's completion of file names."""
 
 Match = tuple[str, str]
-"""What can be typed, and what it means."""
+"""Completion and its description."""
 
 
 def run_words(ctx: typer.Context, incomplete: str) -> list[Match]:
@@ -44,13 +44,13 @@ def sweep_words(ctx: typer.Context, incomplete: str) -> list[Match]:
     from marsbench.config.schema import config_keys
 
     notes = key_notes()
-    meanings = {"suite": "Which runs", "launcher": "Who carries them out"}
+    meanings = {"suite": "Named set of runs", "launcher": "Launcher of the runs"}
     meanings |= {key: notes[key] for key in config_keys()}
     return _words(incomplete, meanings, _given(ctx, "words"))
 
 
 def words_of(keys: Collection[str]) -> Callable[[typer.Context, str], list[Match]]:
-    """Make the completion of an argument ``where`` that takes these keys."""
+    """Build the completion of an argument ``where`` with these keys."""
 
     def where_words(ctx: typer.Context, incomplete: str) -> list[Match]:
         from marsbench.config.notes import key_notes
@@ -76,13 +76,13 @@ def suite_names(incomplete: str) -> list[Match]:
 
 
 def results_words(incomplete: str) -> list[Match]:
-    """Complete the word behind ``marsbench results``: once begun, its commands; else a folder."""
-    commands = {"import": "Bring results along", "export": "Write one table"}
+    """Complete a begun command of ``marsbench results``; an empty word is left to folders."""
+    commands = {"import": "Import results", "export": "Write a table"}
     return [word for word in commands.items() if incomplete and word[0].startswith(incomplete)]
 
 
 def _given(ctx: typer.Context, argument: str) -> set[str]:
-    """Keys that stand on the command line already."""
+    """Keys already on the command line."""
     return {word.partition("=")[0] for word in ctx.params.get(argument) or ()}
 
 
@@ -102,7 +102,7 @@ def _words(incomplete: str, meanings: dict[str, str], given: Collection[str]) ->
 
 
 def _values(key: str, typed: str) -> list[Match]:
-    """What a key can be; of a number its default, of a path nothing."""
+    """Values of a key: choices, or the default of a number; none for paths."""
     from marsbench.cli.compose import GROUPS, group_choices
     from marsbench.config.schema import config_keys
 
@@ -135,7 +135,7 @@ def _models(typed: str) -> Iterator[Match]:
     for alias, name in ALIASES.items():
         yield alias, name
     if typed:
-        # Of the thousands that the libraries have only the zoo's own: asking them loads torch.
+        # Only the zoo's entries: listing the libraries' thousands of models would load torch.
         for name, spec in MODELS.items():
             yield spec.architecture, name
 
@@ -143,7 +143,7 @@ def _models(typed: str) -> Iterator[Match]:
 def _subsets() -> Iterator[Match]:
     from marsbench.config.schema import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS
 
-    yield "full", "the whole train split"
+    yield "full", "the full train split"
     for share in PUBLISHED_PARTITIONS:
         yield f"partition_{share}", ""
     for shots in PUBLISHED_SHOTS:
@@ -158,12 +158,12 @@ def _default(key: str) -> str:
 
 
 def answer_bash(app: Callable[[], object]) -> None:
-    """Answer bash, which breaks words at ``=`` and ``:`` and wants back only the last piece.
+    """Answer bash, which splits words at ``=`` and ``:`` and expects only the last piece.
 
     Args:
-        app: The command line, which answers for whole words.
+        app: Command line, which completes whole words.
     """
-    # Not split at blanks: an empty word counts, and a quoted one may hold some.
+    # Split at newlines: words may be empty or contain blanks.
     pieces = os.environ.get("COMP_WORDS", "").split("\n")
     current = int(os.environ.get("COMP_CWORD") or len(pieces) - 1)
     words, done = join_pieces(pieces[: current + 1])
@@ -179,21 +179,21 @@ def answer_bash(app: Callable[[], object]) -> None:
 
 
 def join_pieces(pieces: list[str]) -> tuple[list[str], str]:
-    """Join what bash broke at ``=`` and ``:``.
+    """Join words that bash split at ``=`` and ``:``.
 
     Args:
         pieces: For example ``["marsbench", "run", "task", "=", "fro"]``.
 
     Returns:
-        The words, ``["marsbench", "run", "task=fro"]``, and how much of the last one bash takes
-        as done, ``"task="``.
+        The words, ``["marsbench", "run", "task=fro"]``, and the completed part of the last word,
+        ``"task="``.
     """
     words: list[str] = []
     done = ""
     was_break = False
     for piece in pieces:
         is_break = re.fullmatch("[=:]+", piece) is not None
-        # An empty piece behind a break is a new word: right behind it bash gives the break.
+        # An empty piece after a separator starts a new word.
         if words and (is_break or (was_break and piece)):
             done = words[-1] + (piece if is_break else "")
             words[-1] += piece

@@ -1,4 +1,4 @@
-"""From ``key=value`` words to a `RunConfig`; the only code that imports hydra."""
+"""Composition of a `RunConfig` from ``KEY=VALUE`` words; the only code that imports hydra."""
 
 import re
 from collections.abc import Mapping, Sequence, Set
@@ -16,17 +16,17 @@ GROUPS = ("optim", "scheduler", "trainer", "logger", "preset")
 """Groups of keys with named choices: ``optim=sgd``, ``trainer=quick``; a preset sets any key."""
 
 _UNSET = "<unset>"
-"""Stands for the value of a key that no YAML sets."""
+"""Placeholder for keys not set by any YAML."""
 
 
 def group_choices(group: str) -> list[str]:
-    """Names of the choices of a group: its YAML files, and values of its one main key."""
+    """Names of the choices of a group: its YAML files and short choices."""
     files = (paths.configs() / group).glob("*.yaml")
     return sorted({*(path.stem for path in files), *_short(group)})
 
 
 def _short(group: str) -> dict[str, str]:
-    """List the choices that set one key: ``optim=sgd`` is ``optim.name=sgd``."""
+    """Choices of a single key by name: ``optim=sgd`` is ``optim.name=sgd``."""
     if group == "logger":
         return {name: f"logger.{name}=true" for name in ("csv", "tensorboard", "wandb")}
     names = config_keys().get(f"{group}.name", str)
@@ -34,7 +34,7 @@ def _short(group: str) -> dict[str, str]:
 
 
 def _overrides(chosen: Mapping[str, str]) -> list[str]:
-    """Write the choices of groups as overrides of hydra.
+    """Convert choices of groups to overrides of hydra.
 
     Raises:
         ConfigError: If a choice is unknown.
@@ -46,10 +46,10 @@ def _overrides(chosen: Mapping[str, str]) -> list[str]:
 
 
 def split_word(word: str) -> tuple[str, str]:
-    """Split a ``key=value`` word.
+    """Split a ``KEY=VALUE`` word.
 
     Raises:
-        ConfigError: If it is none.
+        ConfigError: If the word has another form.
     """
     key, separator, value = word.partition("=")
     if not separator or not key.strip():
@@ -67,7 +67,7 @@ def compose(words: Sequence[str]) -> RunConfig:
         words: For example ``["task=frost_cls", "optim=sgd", "optim.lr=0.01"]``.
 
     Raises:
-        ConfigError: If a key, choice or value cannot be used.
+        ConfigError: If a key, choice or value is invalid.
     """
     given: dict[str, str] = {}
     for key, value in map(split_word, words):
@@ -90,7 +90,7 @@ def compose(words: Sequence[str]) -> RunConfig:
 
 
 def set_by_groups(chosen: Mapping[str, str]) -> dict[str, Any]:
-    """Read the keys that the YAMLs of groups set, also those whose value is the default.
+    """Read the keys set by choices of groups, including keys set to their default.
 
     Args:
         chosen: Names by group, for example ``{"optim": "sgd"}``.
@@ -99,7 +99,7 @@ def set_by_groups(chosen: Mapping[str, str]) -> dict[str, Any]:
         Values by key, dotted.
 
     Raises:
-        ConfigError: If there is no such choice.
+        ConfigError: If a choice is unknown.
     """
     base = dict.fromkeys(config_keys(), _UNSET)
     composed = _compose(_overrides(chosen), nest(base))
@@ -107,16 +107,16 @@ def set_by_groups(chosen: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _given(composed: dict[str, Any], given: Set[str]) -> dict[str, Any]:
-    """Leave out of a composed run what may be tuned and nobody gave, to be filled in."""
+    """Drop the tunable keys that were not given, so that tuned values fill them."""
     return nest({k: v for k, v in flatten(composed).items() if k in given or k not in KEYS})
 
 
 def _quoted(value: str) -> str:
-    """Quote a value for hydra's grammar, which would read commas, colons and brackets.
+    """Quote a value, since hydra's grammar parses commas, colons and brackets.
 
-    Types are checked by `RunConfig`, which takes numbers as text.
+    `RunConfig` takes numbers as text and checks the types.
     """
-    # In hydra's grammar a backslash escapes only before a quote, the closing one included.
+    # In hydra's grammar a backslash escapes only before a quote, including the closing quote.
     escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
     return f"'{escaped}'"
 

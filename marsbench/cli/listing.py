@@ -1,4 +1,4 @@
-"""``marsbench list``: what the tables hold. Loads no torch."""
+"""``marsbench list``: tasks, models, suites and keys, without torch."""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="List tasks, models, suites or conf
 @app.command("tasks")
 @friendly
 def tasks(form: FormatOption = Format.AUTO) -> None:
-    """List every task: its kind, sensor, classes and split sizes."""
+    """List all tasks with kind, sensor, classes and split sizes."""
     from marsbench.demo.recipes import RECIPES
     from marsbench.tasks.catalog import TASKS
 
@@ -38,7 +38,7 @@ def tasks(form: FormatOption = Format.AUTO) -> None:
 @app.command("models")
 @friendly
 def models(form: FormatOption = Format.AUTO) -> None:
-    """List every zoo entry with its weights; any other model is timm:NAME or torchvision:NAME."""
+    """List the model zoo with default weights; other models are timm:NAME or torchvision:NAME."""
     from marsbench.models.spec import CLASSIFICATION
     from marsbench.models.zoo.catalog import MODELS
 
@@ -70,7 +70,7 @@ def _training_data(weights: "WeightSpec | None") -> str:
 @app.command("suites")
 @friendly
 def suites(form: FormatOption = Format.AUTO) -> None:
-    """List every suite, a named set of runs for `marsbench sweep suite=NAME`."""
+    """List all suites for `marsbench sweep suite=NAME`."""
     from marsbench.sweep.suites import expand, load_suite, suite_names
 
     found = [load_suite(name) for name in suite_names()]
@@ -83,7 +83,7 @@ def suites(form: FormatOption = Format.AUTO) -> None:
 @app.command("keys")
 @friendly
 def keys(form: FormatOption = Format.AUTO) -> None:
-    """List every key of a run with its default and meaning."""
+    """List all keys of a run with defaults and meanings."""
     from marsbench.base.keys import flatten
     from marsbench.config.notes import key_notes
     from marsbench.config.schema import RunConfig

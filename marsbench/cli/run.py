@@ -1,4 +1,4 @@
-"""``marsbench run``: one run, from config to record."""
+"""``marsbench run``: train and test a model on a task."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE...",
-            help="task=NAME model=NAME and more; `marsbench list keys` shows all keys.",
+            help="task=NAME model=NAME ...; `marsbench list keys` shows all keys.",
             autocompletion=complete.run_words,
         ),
     ] = None,
@@ -28,15 +28,15 @@ def run(
         bool, typer.Option("--dry-run", help="Print the resolved config and run id; do not train.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Run again; what is there is moved aside.")
+        bool, typer.Option("--force", help="Run again; an existing run is moved aside.")
     ] = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
-    """Train and test one model on one task, and write one record.
+    """Train and test a model on a task, and write a record.
 
     For example: marsbench run task=frost_cls model=vit_tiny mode=scratch source=demo
 
-    A finished run is not repeated; an interrupted one goes on where it stopped.
+    A finished run is not repeated; an interrupted run continues at its last epoch.
     """
     from marsbench.cli.compose import compose
 
@@ -54,15 +54,15 @@ def run(
         outcome = run_config(config, force=force)
     except (KeyboardInterrupt, SystemExit):
         if environment.helps_another():
-            raise  # one of several training processes, of which the first speaks for all
+            raise  # only the first of several training processes prints
         note(
-            "The run has stopped; the same command goes on from its last whole epoch (heads on "
-            "cached features begin anew, in seconds)."
+            "The run was interrupted; the same command continues after its last complete epoch "
+            "(heads on cached features start again, in seconds)."
         )
         raise
     folder = Store(config.store).folder(outcome.record.run_id)
     if outcome.was_done:
-        note("Done already; nothing was changed (--force runs it again).")
+        note("Already done; nothing was changed (--force runs it again).")
     print_summary(outcome.record, str(folder), form, was_done=outcome.was_done)
 
 
@@ -88,7 +88,7 @@ def _print_plan(plan: "Plan", form: Format) -> None:
 
 
 def print_summary(record: "RunRecord", folder: str, form: Format, *, was_done: bool) -> None:
-    """Print a record on one screen."""
+    """Print a summary of a record."""
     if form.is_json:
         summary = {
             "run_id": record.run_id,
@@ -120,7 +120,7 @@ def print_summary(record: "RunRecord", folder: str, form: Format, *, was_done: b
     counts = [f"{data[f'num_{s}']} {s}" for s in ("train", "val", "test") if f"num_{s}" in data]
     say(f"data       {data['revision']} ({data['source']}): {', '.join(counts)}")
     if record.scored_split != "test":
-        say("           oof: train samples, each predicted by a model of the other folds")
+        say("           oof: train samples, each predicted by the model of the other folds")
     say(
         f"model      {record.model}, {record.mode}, from {weights}; "
         f"{parameters['trained']:,} of {parameters['total']:,} parameters trained"
@@ -135,9 +135,9 @@ def print_summary(record: "RunRecord", folder: str, form: Format, *, was_done: b
 
 
 def _training(checkpoint: Mapping[str, Any]) -> str:
-    """Say how long was trained and what is tested."""
+    """Epochs trained and the choice of the tested epoch, in words."""
     if folds := checkpoint.get("folds"):
-        return f"{len(folds)} models, one for each fold"
+        return f"{len(folds)} models, one per fold"
     if "epoch" not in checkpoint:
         return "fitted at once"
     chosen = f"chosen by {checkpoint['chosen_by']} {checkpoint.get('value', 0):.4f}"

@@ -1,4 +1,4 @@
-"""Named lists of values for suites, each a fact of the paper stated once."""
+"""Named lists of values for suites: tasks, models, modes, subsets and seeds of the paper."""
 
 from collections.abc import Iterable
 
@@ -12,10 +12,10 @@ Lists = dict[str, dict[str, tuple[str | int, ...]]]
 
 
 def paper_lists(specs: Iterable[TaskSpec]) -> Lists:
-    """List the tasks, models, modes, subsets and seeds of the paper.
+    """Named lists of the paper by axis.
 
     Args:
-        specs: All tasks; those of other collections than mars_bench are left out.
+        specs: Tasks; only the collection mars_bench enters the lists.
     """
     paper = [spec for spec in specs if spec.collection == "mars_bench"]
     return {

@@ -1,9 +1,9 @@
 """Suites: named sets of runs, written as grids in YAML.
 
-A suite has a ``description``, a list ``grids``, and perhaps ``include`` (other suites) and ``set``
-(keys of all its runs). A grid names values for ``task``, ``model`` and any other key of a run: a
-value, a list, or the name of one in `marsbench.sweep.lists`; ``name`` is what its runs are counted
-under, ``set`` fixes keys, and ``exclude`` lists combinations to leave out.
+A suite has a ``description``, a list of ``grids``, and optionally ``include`` (other suites) and
+``set`` (keys of all its runs). A grid gives values for ``task``, ``model`` and any other key of a
+run: a value, a list, or the name of a list in `marsbench.sweep.lists`. Its ``name`` labels its runs
+in counts, ``set`` fixes keys, and ``exclude`` lists excluded combinations.
 """
 
 import itertools
@@ -24,24 +24,24 @@ from marsbench.sweep.lists import LISTS
 from marsbench.tasks.catalog import TASKS, get_task
 
 AXES = ("task", "model", "mode", "subset", "seed")
-"""The keys that every grid varies, in the order of a run's id."""
+"""Keys of every grid, in the order of a run's id."""
 
 _DEFAULTS: dict[str, tuple[Any, ...]] = {"mode": ("frozen",), "subset": ("full",), "seed": (0,)}
 _REPLACED = ("task", "model", "subset", "seed")
-"""Axes whose values are checked one by one: any of them fits with any other keys."""
+"""Axes whose values are checked once, since they are valid with any other keys."""
 _ALONE = ("store", "name")
-"""Keys that are the same for all runs of a sweep."""
+"""Keys of the whole sweep, not of single runs."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Every combination of some values, but those excluded.
+    """All combinations of some values, minus exclusions.
 
     Attributes:
-        name: What its runs are counted under.
-        axes: Values by key, spelt canonically.
-        fixed: Keys of all its runs.
-        exclude: Combinations left out: values by key, all of which must hold.
+        name: Label of its runs in counts.
+        axes: Canonical values by key.
+        fixed: Fixed keys of all its runs.
+        exclude: Excluded combinations: values by key, all of which must match.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Grid:
 
 @dataclass(frozen=True)
 class Suite:
-    """A named set of runs.
+    """Named set of runs.
 
     Attributes:
-        name: Its name.
-        description: What it is, in one line.
-        grids: Its grids, those of the suites it includes first.
+        name: Name.
+        description: Description in one line.
+        grids: Grids, beginning with the grids of included suites.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Suite:
 
     @property
     def axes(self) -> dict[str, tuple[Any, ...]]:
-        """Every value that occurs, by key."""
+        """All values by key."""
         values: dict[str, dict[Any, None]] = {axis: {} for axis in AXES}
         for grid in self.grids:
             for key, found in grid.axes.items():
@@ -75,7 +75,7 @@ class Suite:
 
 
 def suite_names() -> list[str]:
-    """Names of the suites that come with marsbench."""
+    """Names of the shipped suites."""
     return sorted(path.stem for path in (paths.configs() / "suite").glob("*.yaml"))
 
 
@@ -83,10 +83,10 @@ def load_suite(name: str) -> Suite:
     """Read a suite.
 
     Args:
-        name: Its name, or the path of a YAML file of one's own.
+        name: Name of a shipped suite, or path of a YAML file.
 
     Raises:
-        ConfigError: If there is none, or it cannot be used; names all that is wrong.
+        ConfigError: If the suite is unknown or invalid; the message lists all problems.
     """
     return _load(name, ())
 
@@ -101,34 +101,32 @@ def _load(name: str, within: tuple[str, ...]) -> Suite:
                 "suite",
                 name,
                 suite_names(),
-                "`marsbench list suites` shows all; one of your own is a path: suite=./my.yaml.",
+                "`marsbench list suites` shows all; give your own by path: suite=./my.yaml.",
             )
         path = paths.configs() / "suite" / f"{name}.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"The suite {path} cannot be read: {error}.", "Mend it.") from error
+        raise ConfigError(f"Suite {path} is unreadable: {error}.", "Correct the file.") from error
     problems: list[str] = []
     if not isinstance(content, Mapping):
         content = {}
-        problems.append("it holds no keys.")
+        problems.append("The file holds no keys.")
     allowed = ("description", "include", "set", "grids")
     problems += [
-        f"'{k}' is none of its keys, which are {', '.join(allowed)}."
-        for k in content
-        if k not in allowed
+        f"Unknown key '{k}'; expected {', '.join(allowed)}." for k in content if k not in allowed
     ]
     included = [_load(str(other), (*within, name)) for other in _listed(content.get("include"))]
     entries = _listed(content.get("grids"))
     if not entries and not included:
-        problems.append("it has neither grids nor include.")
+        problems.append("Both grids and include are missing.")
     shared = _keys(content.get("set"), "set", problems)
     grids = [grid for suite in included for grid in suite.grids]
     for number, entry in enumerate(entries):
         grids.append(_grid(entry, f"{path.stem} {number + 1}", path.stem, shared, problems))
     if problems:
         listed = "\n".join(f"- {problem}" for problem in problems)
-        raise ConfigError(f"The suite {path} cannot be used:\n{listed}", "Mend the file.")
+        raise ConfigError(f"Suite {path} is invalid:\n{listed}", "Correct the file.")
     return Suite(path.stem, str(content.get("description", "")), tuple(grids))
 
 
@@ -143,15 +141,15 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _keys(values: Any, where: str, problems: list[str]) -> dict[str, Any]:
-    """Read what is the same for all runs, groups dotted."""
+    """Read the fixed keys of all runs, dotted."""
     if not isinstance(values or {}, Mapping):
-        problems.append(f"'{where}' is no mapping of keys to values.")
+        problems.append(f"'{where}' is not a mapping of keys to values.")
         return {}
     flat = renamed(keys.flatten(values or {}))
     for key in flat:
         _check(lambda key=key: check_key(key), problems)
         if key in _ALONE:
-            problems.append(f"'{key}' is of the whole sweep: give it on the command line.")
+            problems.append(f"'{key}' applies to the whole sweep: give it on the command line.")
     return flat
 
 
@@ -159,7 +157,7 @@ def _grid(
     entry: Any, unnamed: str, suite: str, shared: Mapping[str, Any], problems: list[str]
 ) -> Grid:
     if not isinstance(entry, Mapping):
-        problems.append(f"The grid {entry!r} is no mapping of keys to values.")
+        problems.append(f"Grid {entry!r} is not a mapping of keys to values.")
         return Grid(unnamed, {})
     entry = renamed_axes(entry)
     name = str(entry.get("name", suite))
@@ -170,15 +168,15 @@ def _grid(
         if key in _ALONE or not _check(lambda key=key: check_key(str(key)), problems):
             continue
         axes[str(key)] = _values(str(key), _listed(value), problems)
-    problems += [f"The grid {name} names no {key}." for key in ("task", "model") if key not in axes]
+    problems += [f"Grid {name} has no {key}." for key in ("task", "model") if key not in axes]
     exclude = []
     for combination in _listed(entry.get("exclude")):
         if not isinstance(combination, Mapping) or not set(combination) <= set(axes):
-            problems.append(f"The grid {name} excludes {combination!r}, which it never holds.")
+            problems.append(f"Grid {name} excludes {combination!r}; expected keys of the grid.")
             continue
         exclude.append({k: _values(k, _listed(v), problems) for k, v in combination.items()})
     fixed = {**shared, **_keys(entry.get("set"), f"{name}.set", problems)}
-    # What the grid varies goes before what the suite sets for all.
+    # Axes of the grid override fixed keys.
     fixed = {key: value for key, value in fixed.items() if key not in axes}
     ordered = {key: axes[key] for key in (*AXES, *axes) if key in axes}
     return Grid(name, ordered, fixed, tuple(exclude))
@@ -194,7 +192,7 @@ def _check(call: Any, problems: list[str]) -> bool:
 
 
 def _values(key: str, values: Sequence[Any], problems: list[str]) -> tuple[Any, ...]:
-    """Spell values canonically; names of lists stand for what they hold."""
+    """Canonical values of an axis, with names of lists expanded."""
     found: dict[Any, None] = {}
     for value in values:
         try:
@@ -205,16 +203,16 @@ def _values(key: str, values: Sequence[Any], problems: list[str]) -> tuple[Any, 
 
 
 def canonical(key: str, value: Any) -> tuple[Any, ...]:
-    """Spell a value of an axis as runs do; the name of a list gives what it holds.
+    """Canonical values for a value of an axis; the name of a list gives the list.
 
     Raises:
-        ConfigError: If it is no value of this axis.
+        ConfigError: If the value is invalid.
     """
     if isinstance(value, str) and value in LISTS.get(key, {}):
         return LISTS[key][value]
     if key == "task":
         spec = get_task(str(value))
-        # Of one's own by its place, which workers elsewhere find too.
+        # Absolute paths for custom tasks, since workers start in other folders.
         known = spec.path is None and spec.name in TASKS
         return (spec.name if known else str(Path(str(value)).expanduser().absolute()),)
     if key == "model":
@@ -226,14 +224,14 @@ def canonical(key: str, value: Any) -> tuple[Any, ...]:
 
 
 def narrowed(suite: Suite, wanted: Mapping[str, Sequence[str]]) -> Suite:
-    """Keep of a suite the runs with given values.
+    """Restrict a suite to given values.
 
     Args:
         suite: The suite.
-        wanted: Values by axis, as typed.
+        wanted: Values by axis, as given.
 
     Raises:
-        ConfigError: If the suite has no run with one of them; names what it has.
+        ConfigError: If the suite lacks a value; the message lists its values.
     """
     axes, problems = suite.axes, list[str]()
     kept: dict[str, tuple[Any, ...]] = {}
@@ -243,7 +241,7 @@ def narrowed(suite: Suite, wanted: Mapping[str, Sequence[str]]) -> Suite:
             has = ", ".join(str(value) for value in axes[key])
             problems.append(f"Suite {suite.name} has no {key}={','.join(odd)}; it has {has}.")
     if problems:
-        raise ConfigError("\n".join(problems), "Or write a suite of your own: suite=./my.yaml.")
+        raise ConfigError("\n".join(problems), "Or write your own suite: suite=./my.yaml.")
     grids = []
     for grid in suite.grids:
         left = {
@@ -265,13 +263,13 @@ def expand(suite: Suite, extra: Mapping[str, Any]) -> dict[RunConfig, str]:
 
     Args:
         suite: The suite.
-        extra: Keys of all runs, which go before those of the suite.
+        extra: Keys of all runs, which override keys of the suite.
 
     Returns:
-        Each run once, with the name of the first grid that holds it, in the suite's order.
+        Each run once, in the suite's order, with the name of its first grid.
 
     Raises:
-        ConfigError: If runs cannot be built of its keys.
+        ConfigError: If a run is invalid.
     """
     runs: dict[RunConfig, str] = {}
     for grid in suite.grids:
@@ -283,7 +281,7 @@ def expand(suite: Suite, extra: Mapping[str, Any]) -> dict[RunConfig, str]:
 
 
 def _expand(grid: Grid, extra: Mapping[str, Any]) -> Iterator[RunConfig]:
-    """Build the runs of a grid: checked once for each choice of the other keys."""
+    """Build the runs of a grid, checked once per choice of the other keys."""
     others = [key for key in grid.axes if key not in _REPLACED]
     first = {key: grid.axes[key][0] for key in _REPLACED}
     for chosen in itertools.product(*(grid.axes[key] for key in others)):
@@ -293,7 +291,7 @@ def _expand(grid: Grid, extra: Mapping[str, Any]) -> Iterator[RunConfig]:
         if "hparams" not in values:
             alike = RunConfig.from_dict({**first, **values})
         for task, model in itertools.product(grid.axes["task"], grid.axes["model"]):
-            # What was tuned differs with the task and the model.
+            # Tuned hyperparameters differ by task and model.
             base = alike or RunConfig.from_dict(filled({**values, "task": task, "model": model}))
             for subset, seed in itertools.product(grid.axes["subset"], grid.axes["seed"]):
                 at = {"task": task, "model": model, "subset": subset, "seed": seed, **choice}

@@ -1,4 +1,4 @@
-"""What ``marsbench sweep`` and ``marsbench status`` are asked for, in ``key=value`` words."""
+"""``KEY=VALUE`` words of ``marsbench sweep`` and ``marsbench status``."""
 
 import json
 import re
@@ -22,15 +22,15 @@ SUITE, LAUNCHER = "suite", "launcher"
 
 @dataclass(frozen=True)
 class Asked:
-    """A sweep as it was asked for.
+    """Requested sweep.
 
     Attributes:
-        suite: The suite, narrowed.
+        suite: Restricted suite.
         runs: Its runs, each with the name of its grid.
-        settings: Who carries them out.
-        store: Where their records go.
-        words: The words, as given, those that choose groups too.
-        fixed: Keys set for all runs.
+        settings: Settings of the launcher.
+        store: Store of the records.
+        words: Given words, including choices of groups.
+        fixed: Keys of all runs.
     """
 
     suite: Suite
@@ -44,15 +44,15 @@ class Asked:
 def read_words(
     pairs: Sequence[tuple[str, str]], chosen: Sequence[str], groups: Mapping[str, Any]
 ) -> Asked:
-    """Find the runs that words ask for.
+    """Read the words of a sweep.
 
     Args:
-        pairs: Keys and values, as typed.
-        chosen: Those of the keys that choose groups, such as ``trainer=quick``.
-        groups: Keys that these groups set, below those of `pairs`.
+        pairs: Keys and values, as given.
+        chosen: Keys of `pairs` with choices of groups, such as ``trainer=quick``.
+        groups: Keys set by these groups; `pairs` take precedence.
 
     Raises:
-        ConfigError: If a word cannot be used.
+        ConfigError: If a word is invalid.
     """
     given: dict[str, str] = {}
     for key, value in pairs:
@@ -85,10 +85,10 @@ def read_words(
 
 
 def read_launcher(words: Mapping[str, str]) -> tuple[LauncherSettings, dict[str, str]]:
-    """Read the settings that ``launcher=`` and ``launcher.KEY=`` give; returns the other words too.
+    """Separate the launcher's settings (``launcher=``, ``launcher.KEY=``) from the other words.
 
     Raises:
-        ConfigError: If a setting cannot be used.
+        ConfigError: If a setting is invalid.
     """
     given = {key: value for key, value in words.items() if keys.split(key)[0] == LAUNCHER}
     choice = given.pop(LAUNCHER, "local")
@@ -97,7 +97,7 @@ def read_launcher(words: Mapping[str, str]) -> tuple[LauncherSettings, dict[str,
 
 
 def _absolute(fixed: Mapping[str, Any]) -> dict[str, str]:
-    """Make paths such as workers elsewhere find them, whatever folder they start in."""
+    """Make paths absolute, since workers start in other folders."""
     paths = {}
     for key in ("root", "weights"):
         value = fixed.get(key)
@@ -107,37 +107,37 @@ def _absolute(fixed: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_shard(text: str | None) -> tuple[int, int]:
-    """Read ``I/N``; None is all.
+    """Parse a shard ``I/N``; None is the whole sweep.
 
     Raises:
-        ConfigError: If it is none.
+        ConfigError: If the text is not a shard.
     """
     if text is None:
         return 1, 1
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise ConfigError(
-            f"--shard {text} is no part of a whole.", "For example --shard 2/8, from 1/8 to 8/8."
+            f"--shard is {text}; expected I/N, from 1/N to N/N.", "For example --shard 2/8."
         )
     return int(match[1]), int(match[2])
 
 
 def run_command(config: RunConfig) -> str:
-    """Write the command line that carries out one run."""
-    # Said of every run, though two of them have defaults.
+    """Command line of a run."""
+    # Written for every run, even at their defaults.
     named = {key: getattr(config, key) for key in ("task", "model", "mode", "subset", "seed")}
     values = {**named, **differing(config)}
     if values.pop("hparams", None) is not None:
-        # What was tuned is said in full: left out, a value that is the default would be filled in.
+        # Tuned keys are written in full, since a missing key would be filled in.
         values |= {key: keys.get(config, key) for key in KEYS}
     words = [f"{key}={_text(value)}" for key, value in values.items()]
     return shlex.join(["marsbench", "run", *words])
 
 
 def unit_command(runs: Sequence[RunConfig], asked: Asked, *, retry_failed: bool = False) -> str:
-    """Write the command line that carries out runs which share features."""
+    """Command line of a unit of runs with shared features."""
     first = runs[0]
-    # A grid that does not vary a key has no run where the key is narrowed.
+    # Restricting a key would drop grids without this axis.
     grids = asked.suite.grids
     varied = [key for key in asked.suite.axes if all(key in grid.axes for grid in grids)]
     names = [key for key in varied if key not in ("subset", "seed")]
@@ -152,7 +152,7 @@ def unit_command(runs: Sequence[RunConfig], asked: Asked, *, retry_failed: bool 
 
 
 def differing(config: RunConfig) -> dict[str, Any]:
-    """Keys whose value is not the default, groups dotted."""
+    """Dotted keys with other values than the default."""
     default = keys.flatten(RunConfig().to_dict())
     values = keys.flatten(config.to_dict())
     return {key: value for key, value in values.items() if value != default[key]}

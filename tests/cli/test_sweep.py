@@ -217,7 +217,7 @@ def test_a_finished_suite_starts_nothing(tmp_path: Path) -> None:
         (["suite=smoke", "size=none"], "'size' is 'none'; expected a number"),
         (["suite=smoke", "trainer=quik"], "Unknown choice for trainer 'quik'"),
         (["suite=smoke", "preset=mmls_unet"], "which suite smoke varies"),
-        (["suite=smoke", "--shard", "3/2"], "--shard 3/2 is no part"),
+        (["suite=smoke", "--shard", "3/2"], "--shard is 3/2"),
         (["suite"], "not of the form key=value"),
     ],
 )

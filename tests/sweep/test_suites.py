@@ -121,21 +121,24 @@ def test_a_suite_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        ({"grids": [{"task": "frost_cls"}]}, "names no model"),
+        ({"grids": [{"task": "frost_cls"}]}, "has no model"),
         ({"grids": [{"task": "frost_clss", "model": "vit"}]}, "Did you mean frost_cls"),
         ({"grids": [{"task": "frost_cls", "model": "vit", "sed": 1}]}, "Unknown key 'sed'"),
         (
             {"grids": [{"task": "frost_cls", "model": "vit", "seed": "x"}]},
             "'seed' is 'x'",
         ),
-        ({"grids": [{"task": "frost_cls", "model": "vit", "exclude": {"a": 1}}]}, "never holds"),
-        ({"grids": [], "sets": {}}, "'sets' is none of its keys"),
+        (
+            {"grids": [{"task": "frost_cls", "model": "vit", "exclude": {"a": 1}}]},
+            "expected keys of the grid",
+        ),
+        ({"grids": [], "sets": {}}, "Unknown key 'sets'"),
         ({"set": {"store": "x"}, "grids": [{"task": "frost_cls", "model": "vit"}]}, "whole sweep"),
-        ({"description": "Nothing."}, "neither grids nor include"),
+        ({"description": "Nothing."}, "Both grids and include are missing"),
         ("text", "holds no keys"),
         ({"include": "mine.yaml"}, "includes itself"),
         ({"include": "paper_clss"}, "Did you mean paper_cls"),
-        (None, "cannot be read"),
+        (None, "is unreadable"),
     ],
 )
 def test_a_suite_that_cannot_be_used(

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from marsbench.base.lazy import load
-from marsbench.report.study.cells import GroupKey
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from marsbench.report.analysis import Analysis
+    from marsbench.report.study.cells import GroupKey
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class FigureSpec:
     name: str
     title: str
     caption: str
-    keys: tuple[GroupKey, ...]
+    keys: "tuple[GroupKey, ...]"
     draw: Callable[[], "Figure"]
 
 
