@@ -26,40 +26,36 @@ def predict(
         str | None,
         typer.Option(
             "--task",
-            help="Of a checkpoint: the task it was trained on.",
+            help="Task of a checkpoint.",
             autocompletion=complete.task_names,
         ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="Of a checkpoint: the model it is of.")
-    ] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Model of a checkpoint.")] = None,
     store: Annotated[Path, typer.Option("--store", help="Folder of records.")] = Path("runs"),
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", help="Images or tiles given to the model at a time.")
-    ] = 8,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Images or tiles per batch.")] = 8,
     overlap: Annotated[
-        float, typer.Option("--overlap", help="Share of a tile that the next one covers again.")
+        float, typer.Option("--overlap", help="Share of a tile shared with the next tile.")
     ] = 0.25,
     threshold: Annotated[
         float,
-        typer.Option("--threshold", help="Least score of a box, or of a label of several."),
+        typer.Option("--threshold", help="Smallest score of a box, or of a label of several."),
     ] = 0.5,
     tile: Annotated[
         int | None,
         typer.Option(
             "--tile",
-            help="Side of a tile in pixels of the image; 0 never tiles. By default images more "
-            "than twice the size of those trained on are tiled.",
+            help="Side of a tile in pixels of the image; 0 never tiles. By default, images more "
+            "than twice the size of training images are tiled.",
         ),
     ] = None,
     overlay: Annotated[
         bool, typer.Option("--overlay/--no-overlay", help="Draw classes or boxes over images.")
     ] = True,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Predict again what is there, and begin anew.")
+        bool, typer.Option("--overwrite", help="Discard earlier predictions in the folder.")
     ] = False,
     device: Annotated[
-        str, typer.Option("--device", help="auto (a GPU if there is one), cpu, cuda or cuda:1.")
+        str, typer.Option("--device", help="auto (a GPU if available), cpu, cuda or cuda:1.")
     ] = "auto",
     form: FormatOption = Format.AUTO,
 ) -> None:
@@ -67,10 +63,10 @@ def predict(
 
     For example: marsbench predict 3f2a91c04d images/ --out predicted
 
-    Labels go to predictions.csv; class maps, overlays and the share of each class beside it; boxes
-    to predictions.json in COCO's form. Images that are done already are skipped.
+    Labels and shares of classes go to predictions.csv, beside class maps and overlays; boxes to
+    predictions.json in COCO format. Images predicted earlier are skipped.
     """
-    from marsbench.predict.failures import told
+    from marsbench.predict.failures import summarise
     from marsbench.predict.inputs import find_images
     from marsbench.predict.journal import check_folder
     from marsbench.predict.load import load
@@ -90,8 +86,8 @@ def predict(
     if missing is not None:
         from marsbench.base.errors import DataError
 
-        raise DataError(f"There is no file or folder {missing}.", "Correct the path.")
-    # Before the model is loaded, which takes longer.
+        raise DataError(f"File or folder not found: {missing}.", "Correct the path.")
+    # Checked before the model is loaded, which takes longer.
     check_folder(out, images)
     device_of(device)
     predictor = load(run, store, task, model)
@@ -106,10 +102,10 @@ def predict(
         (lambda line: say(json.dumps(line))) if form.is_json else (lambda _: None),
     )
     if not form.is_json:
-        skipped = f", {summary.skipped} there already" if summary.skipped else ""
+        skipped = f", {summary.skipped} predicted earlier" if summary.skipped else ""
         say(f"{summary.done} images predicted{skipped}: {out}")
     if summary.failed:
-        note(f"{len(summary.failed)} of {len(items)} not predicted:")
-        for line in told(summary.failed):
+        note(f"{len(summary.failed)} of {len(items)} failed:")
+        for line in summarise(summary.failed):
             note(line)
         raise SystemExit(2)

@@ -1,8 +1,8 @@
-"""Decoded samples: pixels, masks and boxes in memory-mapped files per split, written once.
+"""Cache of decoded samples: pixels, masks and boxes in memory-mapped files per split.
 
 Decoding is most of the cost of loading small images; the cache pays it once for all runs.
-Images may differ in size. Several processes may ask for the same split at once: one builds,
-the others wait, and a build only becomes visible when it is whole.
+Images may differ in size. If several processes open the same split at once, the first builds the
+cache and the others wait; a build becomes visible when it is complete.
 """
 
 import contextlib
@@ -36,21 +36,21 @@ MASKS = "masks.u8"
 INDEX = "index.npz"
 
 _CHUNK = 256
-"""Samples decoded ahead of the write: bounds the memory of a build."""
+"""Samples decoded ahead of the write; bounds the memory of a build."""
 
 
 class Samples(Protocol):
-    """The decoded samples of one split."""
+    """Decoded samples of a split."""
 
     def __len__(self) -> int:
         """Number of samples."""
 
     def __getitem__(self, index: int) -> Decoded:
-        """One sample."""
+        """Decode or load a sample."""
 
 
 class DirectSamples:
-    """Samples decoded anew whenever they are asked for."""
+    """Samples without a cache, decoded on each access."""
 
     def __init__(
         self, spec: TaskSpec, source: Source, rows: Rows, bands: Bands = Bands.RGB
@@ -66,10 +66,10 @@ class DirectSamples:
 
 
 class CachedSamples:
-    """Samples in memory-mapped files; opened anew in each process that uses them.
+    """Samples in memory-mapped files, opened by each process on first access.
 
     Args:
-        folder: Folder that `cached_samples` built.
+        folder: Folder built by `cached_samples`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -131,7 +131,7 @@ class CachedSamples:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the files have the lengths that the index says."""
+        """Whether the files have the lengths given by the index."""
         numbers = int(self._shapes.prod(axis=1).sum())
         if (self.folder / PIXELS).stat().st_size != numbers * self._dtype.itemsize:
             return False
@@ -142,10 +142,10 @@ class CachedSamples:
 def cached_samples(
     spec: TaskSpec, source: Source, rows: Rows, bands: Bands = Bands.RGB
 ) -> CachedSamples:
-    """Open a split's cache, building it first if it is not there.
+    """Open the cache of a split, and build it if it is missing.
 
     Raises:
-        DataError: If a sample cannot be decoded, or there is no room; names the file.
+        DataError: If a sample cannot be decoded, or the disk is full; names the file.
     """
     choices = f"{rows.fingerprint}\t{spec.decode}\t{spec.channels}\t{decode.VERSION}"
     if spec.decode is Decode.IMAGE_MASK:
@@ -160,7 +160,7 @@ def cached_samples(
         rows,
         f"Decoding {spec.name} {rows.split}",
     )
-    # A cache made before the task said what size its images have.
+    # The cache may be older than the task's image_size.
     if spec.image_size is not None and (odd := samples.odd_size(spec.image_size)) is not None:
         decode_sample(spec, source.read(rows.split, odd), bands)  # raises
     return samples
@@ -169,16 +169,16 @@ def cached_samples(
 def build_cache(
     folder: Path, make: Callable[[], Samples], rows: Rows, description: str
 ) -> CachedSamples:
-    """Open a cache, or build it unless another process does.
+    """Open a cache, and build it if it is missing.
 
     Args:
-        folder: Its folder, whose name says all that its content depends on.
-        make: Opens what is to be kept.
-        rows: The index of the split.
-        description: What goes on, for people.
+        folder: Folder of the cache; its name is the key of the content.
+        make: Opens the samples to be cached.
+        rows: Index of the split.
+        description: Label of the progress bar.
 
     Raises:
-        DataError: If a sample is bad, or there is no room.
+        DataError: If a sample is invalid, or the cache cannot be written.
     """
 
     def build() -> CachedSamples:
@@ -197,7 +197,7 @@ def build_cache(
 
 
 def _open(folder: Path) -> CachedSamples | None:
-    """Open a cache; None if there is none, or if something outside damaged it."""
+    """Open a cache; None if it is missing or damaged."""
     try:
         samples = CachedSamples(folder)
         return samples if samples.is_whole else None
@@ -207,7 +207,7 @@ def _open(folder: Path) -> CachedSamples | None:
 
 def _build(folder: Path, samples: Samples, rows: Rows, description: str) -> None:
     partial = folder.with_name(f"{folder.name}.part")
-    # Leftovers of a build that was killed, or a cache that was damaged.
+    # Left by a killed build, or a damaged cache.
     for leftover in (partial, folder):
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
@@ -229,7 +229,7 @@ def _build(folder: Path, samples: Samples, rows: Rows, description: str) -> None
 def _write(
     folder: Path, decoded: Iterator[tuple[int, Decoded]], count: int
 ) -> dict[str, NDArray[Any]]:
-    """Write pixels and masks; returns the index, with the boxes."""
+    """Write pixels and masks; return the index, which includes the boxes."""
     shapes = np.zeros((count, 3), dtype=np.int64)
     offsets, mask_offsets = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     dtype: np.dtype[Any] = np.dtype(np.uint8)
@@ -270,7 +270,7 @@ def _write(
 
 
 def _decode_all(samples: Samples, order: NDArray[np.int64]) -> Iterator[Decoded]:
-    """Decode on all cores (Pillow releases the interpreter lock), in a given order."""
+    """Decode in the given order on all cores (Pillow releases the interpreter lock)."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for start in range(0, len(order), _CHUNK):
             yield from pool.map(samples.__getitem__, order[start : start + _CHUNK].tolist())

@@ -20,17 +20,16 @@ from marsbench.tasks.spec import TaskSpec
 
 
 class EpochSampler(Sampler[Draw]):
-    """Draw train samples once per epoch, in an order and with seeds set by (seed, epoch) alone.
+    """Draw the train samples of an epoch in an order and with seeds set by (seed, epoch) alone.
 
-    So an interrupted run continues as if it had not stopped, and the number of worker
-    processes changes nothing. Several devices share the batches of one device out: the samples
-    of a step are those that one device with as large a batch would see.
+    A resumed run therefore equals an uninterrupted run, whatever the number of workers. Several
+    devices split each batch: a step sees the samples of a single device with the whole batch.
 
     Args:
-        draws: Positions to draw, with repeats where a sample is drawn more often, shape (n,).
+        draws: Positions to draw, repeated for oversampled samples, shape (n,).
         seed: Seed of the run.
         batch_size: Samples per batch and device.
-        rank: Which of the devices this is.
+        rank: Rank of this device.
         world_size: Number of devices.
     """
 
@@ -46,7 +45,7 @@ class EpochSampler(Sampler[Draw]):
         self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; Lightning calls this before each."""
+        """Set the epoch; called by Lightning before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -54,8 +53,8 @@ class EpochSampler(Sampler[Draw]):
         return whole * self.batch_size + self._share(rest)
 
     def _share(self, rest: int) -> int:
-        """Samples of the last, incomplete batch that fall to this device."""
-        # At least one, which then counts for nothing: devices step together.
+        """Number of samples of the incomplete last batch for this device."""
+        # At least one, ignored by the loss: devices step together.
         return max(len(range(self.rank, rest, self.world_size)), 1 if rest else 0)
 
     def __iter__(self) -> Iterator[Draw]:
@@ -76,7 +75,7 @@ class EpochSampler(Sampler[Draw]):
 def epoch_order(
     num_draws: int, seed: int, epoch: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Order the draws of an epoch, and give each draw its seed.
+    """Order and seeds of the draws of an epoch.
 
     Args:
         num_draws: Number of draws, m.
@@ -92,16 +91,16 @@ def epoch_order(
 
 
 class ShareSampler(Sampler[int]):
-    """Positions in order; of several devices each has every so many.
+    """Positions in order; each of several devices takes every `world_size`-th.
 
     Args:
         length: Number of samples.
-        rank: Which of the devices this is.
+        rank: Rank of this device.
         world_size: Number of devices.
     """
 
     def __init__(self, length: int, rank: int = 0, world_size: int = 1) -> None:
-        # More devices than samples: one sample is seen twice, and counted once.
+        # With more devices than samples, a sample is seen twice and counted once.
         self.positions = range(min(rank, length - 1), length, world_size)
 
     def __len__(self) -> int:
@@ -112,23 +111,23 @@ class ShareSampler(Sampler[int]):
 
 
 class MarsDataModule(pl.LightningDataModule):
-    """Loaders of one training: of the samples it learns from, and of those it predicts.
+    """Train and evaluation loaders of a run.
 
     Args:
         config: The run.
-        spec: Its task.
+        spec: Task of the run.
         source: The task's data, opened.
         train: Positions of the train samples.
-        val: Samples that choose the checkpoint, as (split, positions or None for all); None where
-            the last one is taken.
-        draws: Positions among the train samples that an epoch draws, with repeats; None draws
-            each once.
+        val: Samples to choose the checkpoint by, as (split, positions or None for all); None
+            takes the last checkpoint.
+        draws: Positions among the train samples drawn in an epoch, with repeats; None draws
+            each sample once.
         side: Side of the model's input in pixels; None keeps the size of rasterised spectra.
-        rendering: How spectra become images.
+        rendering: Rasterisation of spectra.
 
     Attributes:
         train: The train samples.
-        val: Those that choose the checkpoint, or None.
+        val: The samples to choose the checkpoint by, or None.
     """
 
     def __init__(
@@ -155,7 +154,7 @@ class MarsDataModule(pl.LightningDataModule):
                     _check_boxes(dataset)
 
     def dataset(self, split: str, indices: NDArray[np.int64] | None = None) -> MarsDataset:
-        """Open samples of a split, or all of them."""
+        """Open the dataset of a split; `indices` of None takes all samples."""
         return MarsDataset(
             self.spec,
             self.source,
@@ -168,14 +167,14 @@ class MarsDataModule(pl.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Shuffled train batches, to be augmented on the device."""
+        """Shuffled train batches; augmentation happens on the device."""
         sampler = EpochSampler(
             self.draws, self.config.seed, self.config.optim.batch_size, *self._place
         )
         return self._loader(self.train, sampler)
 
     def val_dataloader(self) -> Any:
-        """Validation batches in order; none where no checkpoint is chosen."""
+        """Validation batches in order; an empty list without validation samples."""
         return [] if self.val is None else self.ordered(self.val)
 
     def ordered(self, dataset: MarsDataset) -> DataLoader[Sample]:
@@ -184,7 +183,7 @@ class MarsDataModule(pl.LightningDataModule):
 
     @property
     def _place(self) -> tuple[int, int]:
-        """Which of how many devices this process serves."""
+        """Rank and number of devices."""
         return (
             (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
         )
@@ -208,7 +207,7 @@ class MarsDataModule(pl.LightningDataModule):
 
 
 def _check_boxes(dataset: MarsDataset) -> None:
-    """Refuse a split that shows no object: there is nothing to learn, or to choose by."""
+    """Refuse a split without boxes."""
     if all(dataset.samples[int(i)].is_negative for i in dataset.indices):
         raise DataError(
             f"No {dataset.split} image of {dataset.spec.name} has a box.",
@@ -217,13 +216,13 @@ def _check_boxes(dataset: MarsDataset) -> None:
 
 
 STACKED = ("image", "index", "label", "mask", "size")
-"""What has the same shape in every sample, and becomes one tensor."""
+"""Fields with the same shape in every sample, stacked to a tensor."""
 
 
 class Speaking(Dataset[Any]):
-    """Hands what is wrong with a sample over from a worker process, as it is.
+    """Dataset whose items in worker processes are samples or errors.
 
-    Raised there, it would arrive wrapped in that process's traceback.
+    An error raised in a worker would arrive wrapped in the worker's traceback.
     """
 
     def __init__(self, dataset: MarsDataset) -> None:
@@ -242,17 +241,17 @@ class Speaking(Dataset[Any]):
 
 
 def check_batch(batch: Mapping[str, Any]) -> None:
-    """Raise what a worker process found wrong with a sample of a batch."""
+    """Raise the error of a worker process for a batch."""
     if FAILED in batch:
         raise batch[FAILED]
 
 
 FAILED = "failed"
-"""Key of a batch that could not be made: what is wrong."""
+"""Key of a batch that holds an error in place of samples."""
 
 
 def collate(samples: list[Sample | MarsbenchError]) -> dict[str, Any]:
-    """Make a batch; what differs in shape stays a list, as do ids and seeds."""
+    """Make a batch: fields in `STACKED` become tensors, others lists."""
     batch: dict[str, Any] = {}
     good = [sample for sample in samples if not isinstance(sample, MarsbenchError)]
     if len(good) < len(samples):
@@ -266,9 +265,6 @@ def collate(samples: list[Sample | MarsbenchError]) -> dict[str, Any]:
 
 
 def default_workers(devices: int = 1) -> int:
-    """Processes that load data for each of a machine's devices.
-
-    On small machines none: the main process is faster by itself.
-    """
+    """Default number of worker processes per device; 0 on machines with at most two cores."""
     cores = usable_cores()
     return 0 if cores <= 2 else min(8, (cores - 1) // devices)

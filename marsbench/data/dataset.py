@@ -1,4 +1,4 @@
-"""The one torch Dataset, and the contract of a sample."""
+"""The torch Dataset of all tasks, and the contract of its samples."""
 
 import contextlib
 import zlib
@@ -23,28 +23,26 @@ from marsbench.tasks.spec import TaskSpec
 
 
 class Sample(TypedDict):
-    """One sample.
+    """A sample.
 
     Attributes:
-        image: float32 (C, H, W) in [0, 1], not normalised; while it is on its way to the device,
-            uint8 in [0, 255] where the files are of 8 bits.
+        image: float32 (C, H, W) in [0, 1], not normalised. From 8-bit files it is uint8 in
+            [0, 255] until it is on the device.
         sample_id: Id in the task's index.
         index: Position in the dataset.
         label: int64 () class id for binary and multiclass tasks; float32 (K,) of zeros and
             ones for multilabel ones.
-        mask: int64 (H, W) class ids, 255 where pixels are to be ignored, of segmentation tasks;
-            uint8 while it is on its way.
-        truth: uint8, the mask in its own size where the image is resized, for evaluation.
+        mask: int64 (H, W) class ids, 255 for ignored pixels, of segmentation tasks; uint8 until
+            it is on the device.
+        truth: uint8, the mask at its original size if the image is resized, for evaluation.
         boxes: float32 (N, 4) left, top, right and bottom in pixels of the image, of detection
-            tasks; N is 0 where nothing is shown.
+            tasks; N is 0 without objects.
         labels: int64 (N,) class ids of the boxes, from 0.
         spectrum: float32 (P, 3) temperature in degrees C or time in minutes, m/z, and abundance
-            over its largest magnitude, of spectra, where the points are asked for.
-        size: int64 (2,) height and width of the image before it was resized, where there are
-            masks or boxes.
-        meta: What else the data say of the sample, such as its region, where they do; it is stored
-            with the predictions.
-        seed: Seed of the random changes to come, where the sample was asked for by a `Draw`.
+            over its largest magnitude, of spectra, if points are requested.
+        size: int64 (2,) height and width of the image before resizing, with masks or boxes.
+        meta: Further fields of the sample, such as its region; stored with the predictions.
+        seed: Seed of the augmentation, if the dataset was indexed with a `Draw`.
     """
 
     image: Tensor
@@ -62,33 +60,32 @@ class Sample(TypedDict):
 
 
 class Draw(NamedTuple):
-    """One visit to a sample in training: which, and the seed of its random changes."""
+    """Position of a training sample, and the seed of its augmentation."""
 
     position: int
     seed: int
 
 
 class MarsDataset(Dataset[Sample]):
-    """The samples of one split of a task, or of a subset of it.
+    """Samples of a split of a task, or of a subset of the split.
 
     Args:
         spec: The task.
         source: Its data, opened.
         split: train, val or test.
         indices: Positions in the split to keep, shape (n,); None keeps all.
-        side: Side in pixels to which images are resized, with masks and boxes; 8-bit images then
-            stay so. None keeps each image's size and gives float32 in [0, 1].
-        bands: Of images of more than three bands, which.
+        side: Side in pixels to which images, masks and boxes are resized; 8-bit images stay
+            uint8. None keeps the size of each image and gives float32 in [0, 1].
+        bands: Bands to keep of images with more than three.
         cache: Whether decoded images are kept in the memory-mapped cache.
-        rendering: Of spectra, how they become images; with ``side=None`` images keep the size
-            that gives.
+        rendering: Rasterisation of spectra; ``side=None`` keeps the size of the raster.
 
     Attributes:
         class_names: The K class names in the order of their ids.
         sample_ids: The n ids.
         targets: Class ids (n,), or zeros and ones (n, K) for multilabel tasks; (n, 0) where the
             targets are masks or boxes.
-        samples: What is decoded, by position in the split.
+        samples: Decoded samples by position in the split.
 
     Indexing with an int gives a sample; indexing with a `Draw` gives it with the draw's seed.
     """
@@ -128,7 +125,7 @@ class MarsDataset(Dataset[Sample]):
 
     @contextlib.contextmanager
     def averaged(self, views: int) -> Iterator[None]:
-        """Give this many drawings of every spectrum, (V, C, H, W), for their mean prediction."""
+        """Return `views` drawings of each spectrum, (V, C, H, W), to average their predictions."""
         self._views = views if self.rendering is not None else 1
         try:
             yield
@@ -136,7 +133,7 @@ class MarsDataset(Dataset[Sample]):
             self._views = 1
 
     def _rendered(self, rendering: Rendering, index: int, seed: int | None) -> Sample:
-        """Draw a spectrum."""
+        """Rasterise a spectrum."""
 
         def read(position: int) -> Decoded:
             return self.samples[int(self.indices[position])]
@@ -164,15 +161,12 @@ class MarsDataset(Dataset[Sample]):
 
     @property
     def has_meta(self) -> bool:
-        """Whether the data say more of their samples than label, mask or boxes.
-
-        All samples of a task's data have the same fields, so the first one tells.
-        """
+        """Whether samples have `meta`; the first sample decides for all."""
         return len(self) > 0 and bool(self.samples[int(self.indices[0])].meta)
 
     @property
     def num_dropped(self) -> int:
-        """Boxes left out, since of what is in their image they cover nothing."""
+        """Number of boxes dropped because they lie outside of their image."""
         return sum(self.samples[int(i)].num_dropped for i in self.indices)
 
     def __getitem__(self, draw: int | Draw) -> Sample:

@@ -1,4 +1,4 @@
-"""From the raw files of one sample to arrays."""
+"""Decode images and masks from bytes to arrays."""
 
 import io
 import struct
@@ -34,10 +34,11 @@ _EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
 
 
 def image(raw: Raw, channels: int) -> NDArray[np.uint8]:
-    """Decode one 8-bit image.
+    """Decode an image to 8 bits.
 
-    Conversions that lose nothing are made (grey to colour, a colour image of equal bands to
-    grey, an opaque alpha band dropped); others are errors.
+    Lossless conversions are made: grey to colour, colour with equal bands to grey, opaque alpha
+    dropped. TIFF, JPEG 2000, PDS and ISIS images deeper than 8 bits are stretched between
+    `raster.PERCENTILES`. Other conversions are errors.
 
     Args:
         raw: Encoded bytes, or pixels already.
@@ -47,8 +48,8 @@ def image(raw: Raw, channels: int) -> NDArray[np.uint8]:
         Pixels of shape (H, W, channels).
 
     Raises:
-        DataError: If the file is empty, damaged, not an image, deeper than 8 bits or of
-            other bands; names it.
+        DataError: If the file is empty, damaged, no image, of another number of bands, or a
+            picture deeper than 8 bits; names the file.
     """
     if isinstance(raw.image, np.ndarray):
         return _to_channels(raw.image.astype(np.uint8, copy=False), channels, raw.where)
@@ -106,20 +107,21 @@ def _to_channels(pixels: NDArray[np.uint8], channels: int, where: str) -> NDArra
     if channels == 1 and (pixels == pixels[:, :, :1]).all():
         return np.ascontiguousarray(pixels[:, :, :1])
     raise DataError(
-        f"{where} has {bands} bands that differ, where the task has {channels}.",
+        f"{where} has {bands} different bands; expected {channels}.",
         f"Convert the image, or set channels: {bands} in a custom task.",
     )
 
 
 def pair(raw: Raw, channels: int) -> NDArray[np.uint8]:
-    """Decode two grey images of one place into the composite of Kerner et al. 2019.
+    """Decode an image pair into the composite of Kerner et al. 2019.
 
     Args:
-        raw: The image before, and in `Raw.after` the one after.
-        channels: Bands of each of the two, 1.
+        raw: The earlier image; the later image is `Raw.after`.
+        channels: Bands of each image, 1.
 
     Returns:
-        Pixels of shape (H, W, 3): red zero, green after, blue before (paper, B.2).
+        Pixels of shape (H, W, 3): red is zero, green the later and blue the earlier image
+            (paper, B.2).
 
     Raises:
         DataError: If either cannot be decoded, or their sizes differ; names the files.
@@ -130,7 +132,7 @@ def pair(raw: Raw, channels: int) -> NDArray[np.uint8]:
     if before.shape != after.shape:
         raise DataError(
             f"{raw.where} is {_size(before)} and {raw.after.where} is {_size(after)}: the two "
-            "images of a pair must have one size.",
+            "images of a pair must have the same size.",
             "Crop both to the same ground.",
         )
     return np.concatenate([np.zeros_like(before), after, before], axis=2)
@@ -141,7 +143,7 @@ def _size(pixels: NDArray[np.uint8]) -> str:
 
 
 def image_size(image: bytes | Pixels, where: str, path: Path | None = None) -> tuple[int, int]:
-    """Height and width of an image in pixels; its pixels are not read.
+    """Height and width of an image, without reading its pixels.
 
     Args:
         image: Encoded image, or pixels of shape (H, W, C).
@@ -149,7 +151,7 @@ def image_size(image: bytes | Pixels, where: str, path: Path | None = None) -> t
         path: Its file, beside which the data file of a label is looked for.
 
     Raises:
-        DataError: If it is not an image.
+        DataError: If the file is no image.
     """
     if isinstance(image, np.ndarray):
         return image.shape[0], image.shape[1]
@@ -163,7 +165,7 @@ def image_size(image: bytes | Pixels, where: str, path: Path | None = None) -> t
 
 
 def mask(raw: Raw, num_classes: int) -> NDArray[np.uint8]:
-    """Decode the mask of a sample, whatever the type of its pixels.
+    """Decode the mask of a sample from any type of pixels.
 
     Args:
         raw: The sample. Its mask may be a PNG or TIFF of 1 to 32 bits, of palette indices, of
@@ -171,12 +173,12 @@ def mask(raw: Raw, num_classes: int) -> NDArray[np.uint8]:
         num_classes: Number of classes, background included.
 
     Returns:
-        Class ids of shape (H, W), and `IGNORE`.
+        Class ids and `IGNORE`, shape (H, W).
 
     Raises:
-        DataError: If there is no mask, it is damaged or no map of class ids, holds others than
-            0 to num_classes - 1 and `IGNORE`, or of two classes `IGNORE` but not 1, as pictures
-            in black and white do; names the file and the ids.
+        DataError: If the mask is missing, damaged or has several bands; if ids are neither 0 to
+            num_classes - 1 nor `IGNORE`; or if a mask of two classes holds `IGNORE` but not 1,
+            as black-and-white pictures do. Names the file and the ids.
     """
     if raw.mask is None:
         raise DataError(f"{raw.where} has no mask.", "Unpack the data again.")
@@ -187,8 +189,8 @@ def mask(raw: Raw, num_classes: int) -> NDArray[np.uint8]:
         values = values[:, :, 0]
     if values.ndim != 2:
         raise DataError(
-            f"{where} is of shape {' x '.join(map(str, values.shape))}, where a mask has one band "
-            "of class ids.",
+            f"{where} has the shape {' x '.join(map(str, values.shape))}; expected one band of "
+            "class ids.",
             "Save it with one band.",
         )
     if num_classes == 2 and (values == IGNORE).any() and np.isin(values, (0, IGNORE)).all():
@@ -212,7 +214,7 @@ def mask(raw: Raw, num_classes: int) -> NDArray[np.uint8]:
 
 
 def _values(encoded: bytes, where: str, path: Path | None) -> NDArray[Any]:
-    """Numbers of a mask file as they stand in it, of shape (H, W) or (H, W, bands)."""
+    """Read the stored numbers of a mask file, (H, W) or (H, W, bands)."""
     if not encoded:
         raise DataError(f"{where} is empty (0 bytes).", "Unpack the data again.")
     if raster.format_of(encoded):
@@ -246,7 +248,7 @@ def _values(encoded: bytes, where: str, path: Path | None) -> NDArray[Any]:
 
 
 def _is_lossy_webp(encoded: bytes) -> bool:
-    """Whether a file is a WebP that says nowhere that its pixels are exact."""
+    """Whether a file is a WebP without a lossless (VP8L) chunk."""
     if encoded[:4] != b"RIFF" or encoded[8:12] != b"WEBP":
         return False
     at = 12
@@ -259,18 +261,18 @@ def _is_lossy_webp(encoded: bytes) -> bool:
 
 
 def _check_claim(opened: Image.Image, encoded: bytes, where: str) -> None:
-    # Four bytes are the most that PIL has for a pixel.
+    # PIL uses at most four bytes per pixel.
     raster.check_claim(4 * opened.width * opened.height, len(encoded), where)
 
 
 def is_negative(spec: TaskSpec, raw: Raw) -> bool:
-    """Whether a sample shows no object: its mask is all background, or it has no boxes.
+    """Whether a sample shows no object: a mask of background alone, or no boxes.
 
-    Pixels to ignore say nothing either way. Where a task has no background, and in
-    classification, no sample is negative.
+    Ignored pixels do not count. Tasks without a background class, and classification tasks, have
+    no negative samples.
 
     Raises:
-        DataError: If its mask cannot be decoded.
+        DataError: If the mask cannot be decoded.
     """
     if spec.decode is Decode.IMAGE_BOXES:
         return raw.boxes is not None and len(raw.boxes) == 0
@@ -282,12 +284,12 @@ def is_negative(spec: TaskSpec, raw: Raw) -> bool:
 
 
 def is_background(ids: NDArray[np.uint8]) -> bool:
-    """Whether class ids (H, W) are background, which is 0, and pixels to ignore alone."""
+    """Whether class ids (H, W) are all background (0) or ignored, with some background."""
     return bool((ids == 0).any() and ((ids == 0) | (ids == IGNORE)).all())
 
 
 def check_size(spec: TaskSpec, size: tuple[int, int], where: str) -> None:
-    """Raise if an image is not of the (height, width) that all images of its task have."""
+    """Refuse an image whose (height, width) differs from `TaskSpec.image_size`."""
     if spec.image_size is not None and size != spec.image_size:
         height, width = spec.image_size
         raise DataError(

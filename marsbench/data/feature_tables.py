@@ -1,4 +1,4 @@
-"""Tables of engineered features in files of their own, written once."""
+"""Cached tables of engineered features."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,15 +15,15 @@ from marsbench.config.identity import digest
 def cached_table(
     task: str, key: Any, compute: Callable[[], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
-    """Read a table, computing it first if it is not there or damaged.
+    """Load a table, and compute it if it is missing or damaged.
 
     Args:
         task: Name of the task.
-        key: Everything the table depends on, as JSON values.
-        compute: Computes it, (N, F).
+        key: All inputs of the table, as JSON values.
+        compute: Computes the table, (N, F).
 
     Raises:
-        DataError: If it cannot be written.
+        DataError: If the file cannot be written.
     """
     path = paths.home() / "decoded" / task / f"features-{digest(key)[:16]}.npy"
 

@@ -1,4 +1,4 @@
-"""Parts of a train split for cross-validation: stratified, and the same for every run."""
+"""Stratified folds of a train split for cross-validation, equal for all runs."""
 
 from collections.abc import Hashable, Sequence
 
@@ -8,33 +8,33 @@ from numpy.typing import NDArray
 from marsbench.base.errors import ConfigError
 
 FOLD_SEED = 0
-"""Seed of the parts. Not the run's: predictions of all runs of a study can be averaged."""
+"""Seed of the folds, independent of the run: predictions of all runs can be averaged."""
 
 OUT_OF_FOLD = "oof"
-"""The train split, each part of which was predicted by the model of the others."""
+"""Name of the split of out-of-fold predictions on the train samples."""
 
 ASIDE = 8
-"""Of the samples of the other parts, one of so many chooses the checkpoint."""
+"""One in `ASIDE` samples of the training folds is kept aside to choose the checkpoint."""
 
 
 def assign_folds(
     strata: Sequence[Hashable], folds: int, seed: int = FOLD_SEED
 ) -> NDArray[np.int64]:
-    """Deal samples to parts, those of each stratum as evenly as their number allows.
+    """Assign samples to stratified folds.
 
-    Strata are dealt one after the other, the larger first, each from where the last one ended: so
-    that the parts differ by one sample at most, in all and within each stratum.
+    Strata are dealt in turn, largest first, each continuing at the fold where the previous stratum
+    ended: fold sizes differ by at most one sample, in total and within each stratum.
 
     Args:
-        strata: What each of the N samples is stratified by, such as instrument and labels.
-        folds: Number of parts.
+        strata: Stratum of each of the N samples, such as instrument and labels.
+        folds: Number of folds.
         seed: Seed of the order within a stratum.
 
     Returns:
-        The part of each sample, int64 (N,).
+        Fold of each sample, int64 (N,).
 
     Raises:
-        ConfigError: If there are fewer samples than parts.
+        ConfigError: If there are fewer samples than folds.
     """
     if len(strata) < folds:
         raise ConfigError(
@@ -56,7 +56,7 @@ def assign_folds(
 def strata_of(
     targets: NDArray[np.integer], groups: Sequence[str] | None = None
 ) -> list[tuple[str, tuple[int, ...]]]:
-    """Give what samples are stratified by: their group, such as the instrument, and labels.
+    """Strata of samples: group, such as the instrument, and labels.
 
     Args:
         targets: Class ids (N,), or zeros and ones (N, K).

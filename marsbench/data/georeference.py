@@ -1,4 +1,4 @@
-"""Places of images on the map, and GeoTIFFs that carry them."""
+"""Georeferences of images, and georeferenced outputs."""
 
 import contextlib
 import threading
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rasterio.crs import CRS
 
 _opening = threading.Lock()
-"""Held while a file is opened: filters of warnings belong to the process."""
+"""Held while a file is opened: warning filters are global."""
 
 OPTIONS = {
     "GDAL_CACHEMAX": 256,  # MB of decoded blocks, for all files together
@@ -29,12 +29,12 @@ OPTIONS = {
 
 @dataclass(frozen=True)
 class Georeference:
-    """Place of an image on the map.
+    """Georeference of an image.
 
     Attributes:
-        crs: Coordinate reference system; None if the file has none.
-        transform: From column and row to map coordinates, counted from the image's corner; None
-            if the file has none.
+        crs: Coordinate reference system; None if missing.
+        transform: Affine map from column and row, counted from the image's corner, to map
+            coordinates; None if missing.
         gcps: Ground control points.
     """
 
@@ -75,7 +75,7 @@ class Georeference:
 
 
 def read_georeference(dataset: Any) -> Georeference | None:
-    """Read the place of a data set of rasterio; None without one."""
+    """Read the georeference of a rasterio data set; None if missing."""
     gcps, crs = dataset.gcps
     transform = None if dataset.transform.is_identity else dataset.transform
     crs = dataset.crs or crs
@@ -86,7 +86,7 @@ def read_georeference(dataset: Any) -> Georeference | None:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Let images without a place be opened or created without rasterio's warning of it."""
+    """Suppress rasterio's NotGeoreferencedWarning while a file is opened."""
     from rasterio.errors import NotGeoreferencedWarning
 
     with _opening, warnings.catch_warnings():
@@ -98,17 +98,17 @@ def quietly() -> Iterator[None]:
 def create(
     path: Path, size: tuple[int, int], bands: int, geo: Georeference, nodata: int | None = None
 ) -> Iterator[Any]:
-    """Create a GeoTIFF of 8 bits; yields rasterio's writer.
+    """Create an 8-bit GeoTIFF, and yield rasterio's writer.
 
     Args:
         path: File to write.
         size: Height and width.
         bands: Number of bands; three are red, green and blue.
-        geo: Place on the map.
-        nodata: Number of empty pixels.
+        geo: Georeference.
+        nodata: Value of empty pixels.
 
     Raises:
-        OSError: If the disk does not take it.
+        OSError: If the file cannot be written.
     """
     import rasterio
     from rasterio._err import CPLE_BaseError
@@ -134,10 +134,10 @@ def create(
                 writer = rasterio.open(path, "w", **profile)
             with writer:
                 yield writer
-            # Closing does not tell of a disk that is full: the last row then lacks.
+            # GDAL does not report a full disk on closing: read the last row back.
             with quietly():
                 written = rasterio.open(path)
             with written:
                 written.read(window=((height - 1, height), (0, width)))
-    except CPLE_BaseError as error:  # GDAL's own, where rasterio makes no OSError of it
+    except CPLE_BaseError as error:  # not an OSError
         raise OSError(str(error)) from error

@@ -1,11 +1,11 @@
-"""What can be done about classes of unequal frequency (Mars-Bench paper, D.1.1).
+"""Strategies for class imbalance (Mars-Bench paper, D.1.1).
 
 - undersample: every class is cut to the size of the smallest.
 - oversample: the largest class is cut to half, or to the size of the second if that is more;
   the others are repeated up to that level, each sample at most ten times. Every repeat is
   augmented anew (by eight flips and turns from orbit, by two flips on the ground).
-- loss_weight: nothing is drawn more or less often; a sample's loss counts in inverse proportion
-  to the frequency of its class.
+- loss_weight: all samples are drawn once; the loss of a sample is weighted by the inverse
+  frequency of its class.
 
 The paper says "modestly down-sample the majority class" and gives no numbers; half and ten are
 this package's reading of it.
@@ -22,17 +22,17 @@ from marsbench.base.errors import ConfigError, DataError
 from marsbench.config.schema import Imbalance
 
 MOST_REPEATS = 10
-"""How often oversampling draws one sample in an epoch, at most."""
+"""Largest number of times oversampling draws a sample in an epoch."""
 
 
 class Balance(NamedTuple):
-    """How train samples are drawn and weighed.
+    """Sampling and class weights of a training.
 
     Attributes:
         draws: Positions to draw in each epoch, with repeats, ascending, shape (n,).
         class_weights: Weight of each class in the loss, float64 (K,): of a single-label task the
             factor of a sample's loss, 1 on average; of a multilabel task the factor of the
-            positives' loss. None weighs all alike.
+            positives' loss. None weights all classes equally.
     """
 
     draws: NDArray[np.int64]
@@ -52,17 +52,17 @@ def class_counts(targets: NDArray[np.integer], num_classes: int) -> NDArray[np.i
 def balance(
     targets: NDArray[np.integer], strategy: Imbalance, seed: int, classes: Sequence[str]
 ) -> Balance:
-    """Decide how train samples are drawn and weighed.
+    """Compute sampling and class weights.
 
     Args:
         targets: Class ids, shape (n,), or zeros and ones, shape (n, K), of the train samples.
-        strategy: What to do.
-        seed: Seed of the run; decides which samples are left out.
+        strategy: Imbalance strategy.
+        seed: Seed of the run, by which samples are dropped or repeated.
         classes: The K class names, for messages.
 
     Raises:
-        ConfigError: If the strategy has no meaning for such targets.
-        DataError: If a class has no sample, which nothing can balance.
+        ConfigError: If the strategy does not apply to multilabel targets.
+        DataError: If a class has no sample.
     """
     everything = every_position(len(targets))
     if strategy is Imbalance.NONE:
@@ -76,7 +76,7 @@ def balance(
         )
     if strategy is Imbalance.LOSS_WEIGHT:
         if targets.ndim == 2:
-            # A class that every sample has is left as it is: a weight of 0 would never train it.
+            # A class of all samples keeps its weight: 0 would never train the class.
             rest = np.where(counts < len(targets), len(targets) - counts, counts)
             return Balance(everything, rest / counts)
         return Balance(everything, len(targets) / (len(counts) * counts))
@@ -92,21 +92,21 @@ def balance(
     for class_id, count in enumerate(counts):
         members = rng.permutation(np.flatnonzero(targets == class_id))
         wanted = min(level, int(count) * MOST_REPEATS)
-        # Whole rounds first, so that no sample is drawn two times more often than another.
+        # Whole rounds first: draws of two samples differ by at most one.
         draws.append(np.resize(members, wanted))
     return Balance(np.sort(np.concatenate(draws)), None)
 
 
 @lru_cache(maxsize=32)
 def every_position(count: int) -> NDArray[np.int64]:
-    """Every position once; shared by all runs of a sweep."""
+    """All positions in order; read-only, shared by all runs of a sweep."""
     positions = np.arange(count)
     positions.flags.writeable = False
     return positions
 
 
 def _level(counts: NDArray[np.int64], strategy: Imbalance) -> int:
-    """Samples per class to aim at."""
+    """Target number of samples per class."""
     if strategy is Imbalance.UNDERSAMPLE:
         return int(counts.min())
     largest = np.sort(counts)[::-1]

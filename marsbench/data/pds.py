@@ -1,4 +1,4 @@
-"""Labels of PDS3, PDS4 and ISIS3 images: the data file of an image, and its first byte."""
+"""Parse labels of PDS3, PDS4 and ISIS3 images: data file and offset of the pixels."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _CORE, _START = re.compile(rb"\^Core\s*=\s*(\S+)"), re.compile(rb"StartByte\s*=\
 _FILE = re.compile(rb"<(?:\w+:)?file_name>\s*([^<]+?)\s*</")
 _OFFSET = re.compile(rb"<(?:\w+:)?Array_\w+>.*?<(?:\w+:)?offset[^>]*>\s*(\d+)", re.S)
 _OTHER_FILE = re.compile(rb"COMPRESSED_FILE|^\s*Format\s*=\s*\"?(?:GeoTIFF|JP2)", re.M | re.I)
-"""Statements of labels whose pixels are in a file of another format."""
+"""Statements of labels with pixels in another format, such as JPEG 2000."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ class Label:
 
 
 def read_label(text: bytes, driver: str, where: str) -> Label:
-    """Find the pixels that a label describes.
+    """Parse the place of the pixels from a label.
 
     Args:
-        text: The label, or the start of a file that begins with it.
+        text: The label, or the start of a file with an attached label.
         driver: PDS, PDS4 or ISIS3.
         where: Name of the label in error messages.
 
     Raises:
-        DataError: If the pixels are in a file of another format or another folder.
+        DataError: If the data file has another format or is in another folder.
     """
     if _OTHER_FILE.search(text):
         raise DataError(
@@ -87,7 +87,7 @@ def _text(name: bytes | None) -> str | None:
 
 
 def data_file(label: Label, path: Path) -> Path:
-    """Path of a label's pixels; names match in any case, as on the archive's disks.
+    """Path of the data file of a label, matched case-insensitively.
 
     Raises:
         DataError: If the data file is missing.
@@ -108,10 +108,10 @@ def data_file(label: Label, path: Path) -> Path:
 
 
 def check_folder(files: Sequence[str], path: Path) -> None:
-    """Check that a data set's files are all in the folder of one of them.
+    """Check that all files of a data set are in the folder of `path`.
 
     Raises:
-        DataError: If one is elsewhere.
+        DataError: If a file is in another folder.
     """
     folder = path.absolute().parent
     for file in files:

@@ -1,8 +1,8 @@
-"""Rasters deeper or larger than plain pictures: TIFF, JPEG 2000, PDS3, PDS4 and ISIS3 images.
+"""Read TIFF, JPEG 2000, PDS3, PDS4 and ISIS3 images by rasterio (GDAL).
 
-GDAL reads them (through rasterio), whole or by windows, from plain local files or memory. It is
-given the one driver that the content calls for, so that no file makes it open another format or
-a network address. Files beside an image (``.aux.xml``, ``.msk``, ``.ovr``, ``.tfw``) are ignored.
+Images are read whole or by windows, from local files or memory. GDAL gets a single driver, chosen
+by the content, so no file can make GDAL open another format or a network address. Sidecar files
+(``.aux.xml``, ``.msk``, ``.ovr``, ``.tfw``) are ignored.
 """
 
 import contextlib
@@ -31,26 +31,26 @@ PERCENTILES = (0.5, 99.5)
 """Percentiles of deep images that become 0 and 1."""
 
 _START = 1 << 20
-"""Bytes at the start of a file in which its format, and the label of an image, are looked for."""
+"""Bytes at the start of a file that are searched for its format and label."""
 
 _IN_MEMORY = 64 << 20
 """Bytes of pixels above which a file is read by windows."""
 
 _CHUNK = 32 << 20
-"""Bytes of pixels read together where every so many-th pixel is wanted."""
+"""Bytes of pixels read at a time when rows are subsampled."""
 
 _SAMPLED = 4_000_000
-"""Pixels that percentiles are taken of; of larger images every so many-th row and column."""
+"""Largest number of pixels for percentiles; larger images are subsampled."""
 
 
 class Format(NamedTuple):
-    """A format of rasters.
+    """A raster format.
 
     Attributes:
         driver: GDAL's name.
         suffixes: Usual ends of file names.
         mark: Pattern of the first bytes.
-        is_labelled: Whether a text label describes pixels that may be in another file.
+        is_labelled: Whether a text label describes the pixels, which may be in another file.
     """
 
     driver: str
@@ -72,11 +72,11 @@ FORMATS = (
 )
 
 LABEL_SUFFIXES = tuple(s for form in FORMATS if form.is_labelled for s in form.suffixes)
-"""Suffixes of labels, and of other files: the content decides."""
+"""Suffixes shared by labels and unrelated files; the content decides."""
 
 
 def format_of(start: bytes) -> Format | None:
-    """Find the format of a raster by its first bytes; None for other files."""
+    """Detect the raster format from the first bytes; None for other files."""
     return next((form for form in FORMATS if form.mark.match(start)), None)
 
 
@@ -94,7 +94,7 @@ def start_of(path: Path) -> bytes:
 
 
 def is_raster(path: Path) -> bool:
-    """Whether a file is a raster, or the label of one; false for data files of labels."""
+    """Whether a file is a raster or a raster's label. Data files of labels are neither."""
     try:
         start = start_of(path)
         form = format_of(start)
@@ -106,7 +106,7 @@ def is_raster(path: Path) -> bool:
 
 
 def companion(path: Path) -> Path | None:
-    """Data file of a detached label; None for files that hold their own pixels."""
+    """Data file of a detached label; None for files with their own pixels."""
     if path.suffix.lower() not in LABEL_SUFFIXES or not path.is_file():
         return None
     start = start_of(path)
@@ -119,14 +119,14 @@ def companion(path: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class Raster:
-    """An opened image, and all that its file says about the numbers.
+    """An opened image, with the file's description of its numbers.
 
     Attributes:
         where: Name in error messages.
         pixels: Numbers of the file by rows and columns, (H, W, bands), in memory or on disk.
-        alpha: Band that is 0 where there is no image; None without one.
-        nodata: Number of empty pixels; None without one.
-        geo: Place on the map; None if the file has none.
+        alpha: Index of the alpha band, 0 in empty pixels; None without alpha.
+        nodata: Value of empty pixels; None without nodata.
+        geo: Georeference; None if the file has none.
     """
 
     where: str
@@ -160,14 +160,14 @@ class Raster:
         if chosen.dtype.kind == "f":
             valid &= np.isfinite(chosen).all(axis=2)
         if self.nodata is not None and not np.isnan(self.nodata):
-            # Stored in fewer digits than the tag's text.
+            # Pixels are stored with fewer digits than the tag.
             kind = chosen.dtype.type
             nodata = kind(self.nodata) if chosen.dtype.kind == "f" else self.nodata
             valid &= ~(chosen == nodata).all(axis=2)
         return valid
 
     def limits(self, bands: Sequence[int]) -> tuple[float, float]:
-        """Numbers that become 0 and 1 for deep images: `PERCENTILES` over all bands together.
+        """Limits of the stretch of deep images: `PERCENTILES` over all bands together.
 
         Raises:
             DataError: If all pixels are empty.
@@ -184,24 +184,25 @@ class Raster:
 
 
 def stretch(values: NDArray[Any], limits: tuple[float, float]) -> NDArray[np.float32]:
-    """Scale numbers so that the limits become 0 and 1; numbers beyond them are clipped."""
+    """Scale numbers linearly from the limits to [0, 1], and clip."""
     low, high = limits
     scaled = (values.astype(np.float32) - low) / max(high - low, 1e-12)
     return np.clip(scaled, 0, 1)  # type: ignore[no-any-return]
 
 
 def open_raster(source: Path | bytes, where: str = "", path: Path | None = None) -> Raster:
-    """Open a raster as a picture; small ones are read at once and closed.
+    """Open a raster as a picture.
 
-    Indices of palettes become colours, and numbers of 1 to 7 bits get the range of 8.
+    Palette indices become colours, and numbers of 1 to 7 bits are scaled to 8 bits. Files below
+    `_IN_MEMORY` are read at once and closed.
 
     Args:
-        source: File, or the content of one.
+        source: Path or content of the file.
         where: Name of the content in error messages.
-        path: File of the content, beside which the data file of a label is looked for.
+        path: Path of the content; data files of detached labels lie beside.
 
     Raises:
-        DataError: If it is damaged, of several pages that are no bands, or of no known format.
+        DataError: If the file is damaged, has several pages, or an unknown format.
     """
     where = where or str(source)
     dataset = _open(source, where, path)
@@ -223,7 +224,7 @@ def open_raster(source: Path | bytes, where: str = "", path: Path | None = None)
 
 
 def numbers(encoded: bytes, where: str, path: Path | None = None) -> NDArray[Any]:
-    """Read the numbers of a raster as they are stored, (H, W, bands); arguments as `open_raster`.
+    """Read the stored numbers of a raster, (H, W, bands); arguments as `open_raster`.
 
     Raises:
         DataError: As `open_raster`.
@@ -236,7 +237,7 @@ def numbers(encoded: bytes, where: str, path: Path | None = None) -> NDArray[Any
 
 
 def size(encoded: bytes, where: str, path: Path | None = None) -> tuple[int, int]:
-    """Height and width; the pixels are not read. Arguments and errors as `open_raster`."""
+    """Height and width, without reading pixels; arguments and errors as `open_raster`."""
     dataset = _open(encoded, where, path)
     with _gdal(where), dataset:
         if _is_stack(dataset):
@@ -246,12 +247,12 @@ def size(encoded: bytes, where: str, path: Path | None = None) -> tuple[int, int
 
 
 def check_claim(claimed: int, held: int, where: str) -> None:
-    """Refuse an image that claims more bytes of pixels than its file can hold packed.
+    """Refuse an image with more bytes of pixels than its file can hold compressed.
 
-    One damaged byte of a width would else occupy all memory.
+    A damaged width could otherwise exhaust the memory.
 
     Raises:
-        DataError: Names the image.
+        DataError: If the claim is too large; names the image.
     """
     if claimed > 4096 * held + (64 << 20):
         raise DataError(
@@ -262,7 +263,7 @@ def check_claim(claimed: int, held: int, where: str) -> None:
 
 @contextlib.contextmanager
 def _gdal(where: str) -> Iterator[None]:
-    """Set GDAL's options, and raise its errors as `DataError`."""
+    """Set GDAL's options, and convert its errors to `DataError`."""
     import rasterio
 
     try:
@@ -278,7 +279,7 @@ def _gdal(where: str) -> Iterator[None]:
 
 
 def _open(source: Path | bytes, where: str, path: Path | None) -> Any:
-    """Open a data set with the driver of its format, and compare its size with its files'."""
+    """Open a data set with the driver of its format, and check the size of its files."""
     import rasterio
 
     start = start_of(source) if isinstance(source, Path) else source[:_START]
@@ -306,7 +307,7 @@ def _open(source: Path | bytes, where: str, path: Path | None) -> Any:
         claimed *= np.dtype(dataset.dtypes[0]).itemsize
         check_claim(claimed, held, where)
         if form.is_labelled and first + claimed > held:
-            # GDAL would give zeros for missing rows.
+            # GDAL returns zeros for missing rows.
             raise DataError(
                 f"{where} is damaged: its data end after {held} of {first + claimed} bytes.",
                 "Copy it again.",
@@ -315,11 +316,11 @@ def _open(source: Path | bytes, where: str, path: Path | None) -> Any:
 
 
 class Windows:
-    """Pixels of an open data set, (H, W, bands), read when indexed by two slices.
+    """Pixels of an open data set, (H, W, bands), read on indexing with two slices.
 
     Attributes:
-        lut: What each number of one band is shown as, (256, bands); None to leave numbers as is.
-        has_alpha: Whether the last band is 0 where there is no image.
+        lut: Lookup table of a single band, (256, bands); None to keep the numbers.
+        has_alpha: Whether the last band is alpha.
         num_bytes: Bytes of all pixels.
     """
 
@@ -360,7 +361,7 @@ class Windows:
 
 
 def _lookup(dataset: Any) -> NDArray[np.uint8] | None:
-    """Colours (256, 3) or greys (256, 1) of numbers, and alpha where one of them is nodata."""
+    """Lookup table to colours (256, 3) or greys (256, 1), plus alpha if nodata is set."""
     if dataset.count > 1 or dataset.dtypes[0] != "uint8":
         return None
     bits = int(dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 8))
@@ -382,20 +383,20 @@ def _lookup(dataset: Any) -> NDArray[np.uint8] | None:
 
 
 def _is_stack(dataset: Any) -> bool:
-    """Whether a TIFF has several pages, previews and masks aside, or claims to have them."""
+    """Whether a TIFF has several pages, besides previews and masks."""
     if dataset.driver != "GTiff":
         return False
     text = dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", "")
     shape = re.match(r'\{"shape": \[([\d, ]+)\]', text)
     pixels = math.prod(map(int, shape[1].split(","))) if shape else 0
-    # Listing the pages takes long where there are many.
+    # Listing many pages is slow.
     return pixels > dataset.width * dataset.height * dataset.count or bool(dataset.subdatasets)
 
 
 def _stacked(source: Path | bytes, where: str) -> NDArray[Any]:
-    """Read pages of a TIFF as bands, (H, W, bands).
+    """Read the pages of a TIFF as bands, (H, W, bands).
 
-    tifffile takes 1 ms for the 128 pages of an image of mmls, GDAL 400 ms.
+    tifffile reads the 128 pages of an mmls image in 1 ms, GDAL in 400 ms.
     """
     import tifffile
 
@@ -425,7 +426,7 @@ def _stacked(source: Path | bytes, where: str) -> NDArray[Any]:
 
 
 def _axes(series: "tifffile.TiffPageSeries") -> tuple[str, tuple[int, ...]]:
-    """Names and lengths of the axes that are rows, columns or longer than 1."""
+    """Names and lengths of the axes, without axes of length 1 besides rows and columns."""
     kept = [
         (axis, int(n))
         for axis, n in zip(series.axes, series.shape, strict=True)
@@ -433,7 +434,7 @@ def _axes(series: "tifffile.TiffPageSeries") -> tuple[str, tuple[int, ...]]:
     ]
     axes, shape = "".join(axis for axis, _ in kept), tuple(n for _, n in kept)
     if axes in ("QYX", "IYX") and shape[2] < min(shape[:2]):
-        # A page for each row of the image, with a column for each band, as tools write that take
-        # an array (H, W, bands) for a stack of pages: so does mmls.
+        # A page per row of the image with a column per band: tools write an array (H, W, bands) as
+        # a stack of pages, such as the images of mmls.
         return "YXS", shape
     return axes, shape

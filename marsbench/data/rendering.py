@@ -1,4 +1,4 @@
-"""How the samples of a spectra task become images at each visit."""
+"""Rasterise the samples of a spectra task."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from marsbench.tasks.spec import TaskSpec
 
 @dataclass(frozen=True)
 class Rendering:
-    """How spectra become images.
+    """Rasterisation of spectra.
 
     Attributes:
-        raster: The rasteriser's parameters.
-        change: Whether training images are changed at random, as the raster says.
-        points: Whether samples carry the points of their spectra too.
+        raster: Parameters of the rasteriser.
+        change: Whether training images are augmented.
+        points: Whether samples include the points of their spectra.
     """
 
     raster: RasterSpec
@@ -35,16 +35,16 @@ class Rendering:
         index: int,
         seed: int | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Draw a sample: by chance if there is a seed, and perhaps mixed with another.
+        """Draw a sample; with a seed, augmented and possibly mixed with another sample.
 
         Args:
-            read: Gives what was prepared of a sample by its position.
+            read: Returns the prepared sample at a position.
             targets: Labels of all samples, (n, K).
             index: Position of the sample.
             seed: Seed of a visit in training; None in evaluation.
 
         Returns:
-            Image (C, M, T) in [0, 1] and label (K,); of a mixture, the labels of both.
+            Image (C, M, T) in [0, 1] and label (K,); a mixture has the labels of both samples.
         """
         decoded = read(index)
         label = targets[index].astype(np.float32)
@@ -59,7 +59,7 @@ class Rendering:
         return self._image(decoded, rng, other), label
 
     def view(self, decoded: Decoded, seed: Sequence[int]) -> NDArray[np.float32]:
-        """Draw one of the views that evaluation averages: changed by chance, never mixed."""
+        """Draw a view for test-time averaging: augmented, never mixed."""
         return self._image(decoded, np.random.default_rng(seed), None)
 
     def _image(
@@ -83,17 +83,17 @@ def rendering_for(
     change: bool = True,
     points: bool = False,
 ) -> Rendering:
-    """Choose how the spectra of a task become images.
+    """Choose the rasterisation for a task.
 
     Args:
         spec: The task.
-        raster: Name of a preset; None takes the model's, else the usual one.
-        own: Presets that the model wants, at most one per technique.
-        change: Whether training images are changed at random.
-        points: Whether samples carry the points of their spectra too.
+        raster: Name of a preset; None takes the model's preset, else the default.
+        own: Presets of the model, at most one per technique.
+        change: Whether training images are augmented.
+        points: Whether samples include the points of their spectra.
 
     Raises:
-        ConfigError: If there is no such preset, or it is for other measurements.
+        ConfigError: If the preset is unknown or for another technique.
     """
     technique = technique_of(spec)
     fitting = [name for name in own if PRESETS[name].technique is technique]

@@ -1,4 +1,4 @@
-"""What every source of data provides."""
+"""Interface of data sources."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,16 @@ from marsbench.spectra.spectrum import Spectrum
 from marsbench.tasks.spec import TaskSpec, normalise
 
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
-"""Pixels of shape (H, W, C): 8 bits, or in [0, 1]."""
+"""Pixels of shape (H, W, C): uint8, or float32 in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Index of one split: everything but the images, in the order of the sample ids.
+    """Index of a split without the images, sorted by sample id.
 
     Attributes:
         split: train, val or test.
-        sample_ids: One id per sample, unique and sorted.
+        sample_ids: Unique, sorted ids.
         targets: Class ids, int64 of shape (N,), or zeros and ones, uint8 of shape (N, K), for
             multilabel tasks; uint8 of shape (N, 0) for segmentation and detection, whose targets
             are read with the images.
@@ -46,7 +46,7 @@ class Rows:
         return len(self.sample_ids)
 
     def of_class(self, class_id: int) -> NDArray[np.bool_]:
-        """Which samples have a class, shape (N,)."""
+        """Mask of the samples with a class, shape (N,)."""
         targets = self.targets
         has: NDArray[np.bool_] = (
             targets[:, class_id] > 0 if targets.ndim == 2 else targets == class_id
@@ -56,17 +56,17 @@ class Rows:
 
 @dataclass(frozen=True)
 class Raw:
-    """The raw files of one sample, as bytes or, from a generator, as finished arrays.
+    """Raw files of a sample as bytes, or arrays of a generator.
 
     Attributes:
-        image: Encoded image, or its pixels; of a pair, the one before.
-        where: What to call the sample in an error message, such as its path.
-        after: The later image of a pair, and what to call it; None elsewhere.
+        image: Encoded image, or its pixels; the earlier image of a pair.
+        where: Name of the sample in error messages, such as its path.
+        after: The later image of a pair; None elsewhere.
         mask: The class-id mask of a segmentation task, as its own raw file; None elsewhere.
-        boxes: The boxes of a detection task, none of them in an image without; None elsewhere.
-        meta: What else the data say of the sample, such as its region.
-        spectrum: A measurement that a generator made; `image` is then empty.
-        path: File of the image, beside which the data file of its label is.
+        boxes: The boxes of a detection task, empty without objects; None elsewhere.
+        meta: Further fields of the sample, such as its region.
+        spectrum: Generated measurement; `image` is then empty.
+        path: File of the image; data files of detached labels lie beside.
     """
 
     image: bytes | Pixels
@@ -80,54 +80,54 @@ class Raw:
 
 
 class Source(Protocol):
-    """One task's data, opened: the index is in memory, the images are not."""
+    """Opened data of a task, with the index in memory and images read on access."""
 
     @property
     def name(self) -> SourceName:
-        """Which source this is."""
+        """Name of the source."""
 
     @property
     def where(self) -> str:
-        """The place the data are in, for people."""
+        """Place of the data, for messages."""
 
     @property
     def revision(self) -> str:
-        """Which data these are: the same on every machine that has them.
+        """Revision of the data, equal on every machine with the same data.
 
-        Of a folder, a digest of its index: class names, sample ids, labels and file sizes.
+        For folders a digest of the index: class names, sample ids, labels and file sizes.
         """
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Class names in the order of the ids the data give them."""
+        """Class names in the order of the data's ids."""
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Splits the data have, of train, val and test."""
+        """Available splits of train, val and test."""
 
     @property
     def holds(self) -> Subset:
-        """Which part of the train split the rows of ``train`` are; all of it but on a hub.
+        """Subset of the train split in the rows of ``train``; the full split except on a hub.
 
-        A hub publishes each subset as a split of its own, and only that is then downloaded.
+        A hub publishes each subset as a split of its own, which is downloaded alone.
         """
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of these data, such as classes named by codes alone."""
+        """Remarks for the user, such as classes named by codes alone."""
 
     def rows(self, split: str) -> Rows:
         """Index of a split.
 
         Raises:
-            DataError: If the data have no such split.
+            DataError: If the split is missing.
         """
 
     def read(self, split: str, index: int) -> Raw:
-        """Raw files of one sample of `rows`."""
+        """Raw files of a sample of `rows`."""
 
     def subset_ids(self, subset: Subset) -> list[str] | None:
-        """Sample ids of a published subset of the train split; None where none is published."""
+        """Sample ids of a published subset of the train split; None if it is not published."""
 
 
 def class_order(
@@ -140,11 +140,11 @@ def class_order(
 
     Args:
         spec: The task, which fixes the set of names.
-        mapping: Class id to the names the data use for it (acronym, name).
-        where: The mapping's place, for messages.
+        mapping: Class id to its names in the data (acronym, name).
+        where: Name of the mapping in error messages.
 
     Returns:
-        The names by id, and those of them that are codes.
+        Names by id, and the names that are codes.
 
     Raises:
         DataError: If ids are not 0 to K - 1, or names and spec do not match one to one.
@@ -190,7 +190,7 @@ def class_order(
 
 
 def code_notes(codes: Sequence[str]) -> tuple[str, ...]:
-    """Tell a user of classes that the data name by a code alone."""
+    """Remark about classes named by a code alone."""
     if not codes:
         return ()
     return (f"The data name these classes by a code alone, which is kept: {', '.join(codes)}.",)

@@ -1,4 +1,4 @@
-"""Whole samples as arrays: the image, and its mask or boxes."""
+"""Decode samples: the image, and its mask or boxes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,23 +17,22 @@ from marsbench.tasks.spec import Decode, TaskSpec
 T = TypeVar("T")
 
 THINNEST = 0.01
-"""Pixels; what is thinner has no area left once it is scaled and turned in single precision."""
+"""Pixels; thinner boxes lose their area when scaled and turned in single precision."""
 
 SMALLEST = 2
-"""Least height and width in pixels: with less there is nothing to resize."""
+"""Smallest height and width of an image in pixels."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One sample as arrays.
+    """A decoded sample.
 
     Attributes:
         pixels: Image of shape (H, W, C), uint8, or float32 in [0, 1].
-        mask: Class ids of shape (H, W), uint8, 255 where pixels are to be ignored; of
-            segmentation tasks.
-        boxes: Boxes, none of which stands out of the image; of detection tasks.
-        num_dropped: Boxes left out, since of what is in the image they cover nothing.
-        meta: What else the data say of the sample, such as its region.
+        mask: Class ids of shape (H, W), uint8, 255 for ignored pixels; in segmentation.
+        boxes: Boxes clipped to the image; in detection.
+        num_dropped: Number of boxes dropped because they lie outside of the image.
+        meta: Further fields of the sample, such as its region.
     """
 
     pixels: Pixels
@@ -44,23 +43,22 @@ class Decoded:
 
     @property
     def is_negative(self) -> bool:
-        """Whether it shows no object: no boxes, or nothing but background, whose id is 0."""
+        """Whether the sample shows no object: no boxes, or a mask of background alone."""
         if self.boxes is not None:
             return len(self.boxes) == 0
         return self.mask is not None and decode.is_background(self.mask)
 
 
 def decode_sample(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Decoded:
-    """Decode one sample of a task.
+    """Decode a sample of a task.
 
     Args:
         spec: The task.
-        raw: Its raw files.
-        bands: Of images of more than three bands, which.
+        raw: Raw files of the sample.
+        bands: Bands to keep of images with more than three.
 
     Raises:
-        DataError: If its files are damaged, contradict each other or are not what the task says;
-            names the file.
+        DataError: If a file is damaged, or contradicts the task or another file; names the file.
     """
     return DECODERS[spec.decode](spec, raw, bands)
 
@@ -105,29 +103,29 @@ def decode_pixels(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Pixels:
     """Decode the image of a segmentation or detection sample, without its mask or boxes.
 
     Raises:
-        DataError: If the file is damaged or not of the task's bands or size; names it.
+        DataError: If the file is damaged, or its bands or size differ from the task's; names it.
     """
     pixels = _bands(spec, raw, bands) if spec.channels > 3 else decode.image(raw, spec.channels)
     size = pixels.shape[0], pixels.shape[1]
-    if not isinstance(raw.image, np.ndarray):  # what is generated has a size of its own
+    if not isinstance(raw.image, np.ndarray):  # generated images may have any size
         decode.check_size(spec, size, raw.where)
     if min(size) < SMALLEST:
         raise DataError(
-            f"{raw.where} is {size[0]} x {size[1]} pixels, too small to learn from.",
+            f"{raw.where} is {size[0]} x {size[1]} pixels, too small to train on.",
             "Remove it.",
         )
     return pixels
 
 
 def clipped(boxes: Boxes, size: tuple[int, int]) -> tuple[Boxes, int]:
-    """Cut boxes to their image, over which annotated ones may stand out by a rounding.
+    """Clip boxes to their image; annotated boxes may stand out by a rounding error.
 
     Args:
         boxes: The boxes.
         size: Height and width of the image.
 
     Returns:
-        Those that cover more than `THINNEST` both ways, and how many do not.
+        Boxes wider and higher than `THINNEST`, and the number of other boxes.
     """
     height, width = size
     xyxy = np.clip(boxes.xyxy, 0, [width, height, width, height])
@@ -136,7 +134,7 @@ def clipped(boxes: Boxes, size: tuple[int, int]) -> tuple[Boxes, int]:
 
 
 def _bands(spec: TaskSpec, raw: Raw, bands: Bands) -> Pixels:
-    """Read an image of more than three bands, or its colours, in [0, 1]."""
+    """Read an image of more than three bands: all bands or its colours, in [0, 1]."""
     values: NDArray[Any] | bytes = raw.image
     if isinstance(values, bytes):
         values = raster.numbers(values, raw.where, raw.path)
@@ -167,7 +165,7 @@ def needed(part: T | None, raw: Raw, name: str) -> T:
 
 
 def colors_of(spec: TaskSpec, bands: Bands) -> tuple[int | None, ...] | None:
-    """Say which colour each band is, where a model sees more than three."""
+    """Position of each band in RGB, None for other bands; None if the model sees three or fewer."""
     if spec.channels <= 3 or bands is Bands.RGB:
         return None
     rgb = spec.rgb_bands or ()

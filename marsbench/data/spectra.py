@@ -1,8 +1,8 @@
-"""Spectra of a split: read once into one Parquet file, prepared once for each raster.
+"""Cached spectra of a split.
 
-A CSV of text is slow to read; the points of all measurements go, bit by bit as they were, into a
-Parquet file of one row group per sample. What `raster.prepare` makes of them goes into the cache
-of decoded samples, from which images are drawn.
+Reading CSV files is slow: the points of all measurements are stored unchanged in a Parquet file
+with a row group per sample. The output of `raster.prepare` is stored in the cache of decoded
+samples, from which images are drawn.
 """
 
 import hashlib
@@ -29,30 +29,30 @@ from marsbench.spectra.spectrum import Instrument, Spectrum, Technique
 from marsbench.tasks.spec import TaskSpec
 
 VERSION = 1
-"""Part of the file's key: raise it whenever the points of a spectrum come out otherwise."""
+"""Part of the file's key: raise it when the points of a spectrum change."""
 
 COLUMNS = ("time", "axis", "mz", "abundance")
-"""Columns of the Parquet file: the numbers of a `Spectrum`."""
+"""Columns of the Parquet file: the arrays of a `Spectrum`."""
 
 _AHEAD = 32
-"""Spectra parsed ahead of the write: bounds memory."""
+"""Spectra parsed ahead of the write; bounds memory."""
 
 
 class Spectra(Protocol):
-    """The spectra of one split."""
+    """Spectra of a split."""
 
     def __len__(self) -> int:
         """Number of spectra."""
 
     def __getitem__(self, index: int) -> Spectrum:
-        """One spectrum."""
+        """Parse or load a spectrum."""
 
 
 def to_spectrum(spec: TaskSpec, raw: Raw) -> Spectrum:
-    """Parse one measurement; one from a generator is there already.
+    """Parse a measurement; generated spectra are returned as they are.
 
     Raises:
-        DataError: If it is damaged; names the file.
+        DataError: If the file is damaged; names it.
     """
     if raw.spectrum is not None:
         return raw.spectrum
@@ -69,12 +69,12 @@ def to_spectrum(spec: TaskSpec, raw: Raw) -> Spectrum:
 
 
 def technique_of(spec: TaskSpec) -> Technique:
-    """How the samples of a task were measured."""
+    """Technique of a task; EGA by default."""
     return Technique.EGA if spec.technique is None else spec.technique
 
 
 class DirectSpectra:
-    """Spectra parsed anew whenever they are asked for."""
+    """Spectra without a cache, parsed on each access."""
 
     def __init__(self, spec: TaskSpec, source: Source, rows: Rows) -> None:
         self.spec, self.source, self.rows = spec, source, rows
@@ -87,7 +87,7 @@ class DirectSpectra:
 
 
 class StoredSpectra:
-    """Spectra of a Parquet file with a row group for each; any thread may ask."""
+    """Spectra of a Parquet file with a row group per sample; thread-safe."""
 
     def __init__(self, path: Path) -> None:
         from pyarrow import parquet
@@ -101,7 +101,7 @@ class StoredSpectra:
         self._places = content[b"places"].decode().split("\n")
 
     def __reduce__(self) -> tuple[type["StoredSpectra"], tuple[Path]]:
-        # Neither lock nor file can be pickled; worker processes open the file themselves.
+        # Locks and files cannot be pickled; worker processes open the file again.
         return StoredSpectra, (self.path,)
 
     def __len__(self) -> int:
@@ -126,9 +126,10 @@ class StoredSpectra:
 
 
 def open_spectra(spec: TaskSpec, source: Source, rows: Rows, *, cache: bool = True) -> Spectra:
-    """Open the spectra of a split; those of files through the Parquet file, made if need be.
+    """Open the spectra of a split through the Parquet file, which is built if it is missing.
 
-    A file whose MD5 is not the one that ``metadata.csv`` gives is warned of, and read.
+    Generated spectra are not stored. A file whose MD5 differs from ``metadata.csv`` is read with
+    a warning.
 
     Raises:
         DataError: If a file is damaged, or the Parquet file cannot be written.
@@ -156,7 +157,7 @@ def open_spectra(spec: TaskSpec, source: Source, rows: Rows, *, cache: bool = Tr
 
 
 def _open(path: Path, count: int) -> StoredSpectra | None:
-    """Open a file of spectra; None if there is none, or if something outside damaged it."""
+    """Open a file of spectra; None if it is missing or damaged."""
     try:
         found = StoredSpectra(path)
     except (OSError, ValueError, KeyError, TypeError):  # Arrow's own are ValueErrors
@@ -192,8 +193,8 @@ def _write(path: Path, spec: TaskSpec, source: Source, rows: Rows) -> None:
     spectra = track(all_of_them(), f"Reading {spec.name} {rows.split}", len(rows))
     instruments, derivatized, places = [], [], []
     schema = pa.schema([(name, pa.float64()) for name in COLUMNS])
-    # What repeats goes into dictionaries; then stronger compression gains a tenth of the size and
-    # takes nearly twice the time. Nobody asks for statistics.
+    # Repeated values are stored as dictionaries. Stronger compression saves a tenth of the size
+    # in nearly twice the time. Statistics are not used.
     options = {
         "compression": "snappy",
         "use_dictionary": ["time", "axis", "mz"],
@@ -221,7 +222,7 @@ def _write(path: Path, spec: TaskSpec, source: Source, rows: Rows) -> None:
 
 
 class PreparedSamples:
-    """What `raster.prepare` makes of the spectra of a split, made anew when asked for."""
+    """Output of `raster.prepare` for the spectra of a split, computed on each access."""
 
     def __init__(self, spectra: Spectra, spec: RasterSpec) -> None:
         self.spectra, self.spec = spectra, spec
@@ -242,10 +243,10 @@ class PreparedSamples:
 def prepared_samples(
     spec: TaskSpec, source: Source, rows: Rows, chosen: RasterSpec, *, cache: bool = True
 ) -> Samples:
-    """Open what a raster makes of a split's spectra, making it first if it is not there."""
+    """Open the prepared spectra of a split, and prepare them if they are missing."""
     if not cache:
         return PreparedSamples(open_spectra(spec, source, rows, cache=False), chosen)
-    # What chance does to an image is no part of what is prepared.
+    # Augmentation happens after preparation.
     choices = {k: v for k, v in chosen.choices.items() if k not in ("name", "change")}
     key = digest([rows.fingerprint, VERSION, raster.VERSION, choices])[:16]
     folder = paths.home() / "decoded" / spec.name / f"{rows.split}-{key}"

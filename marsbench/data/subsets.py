@@ -1,4 +1,4 @@
-"""Subsets of the train split: published where there are CSVs, else generated, nested, seeded.
+"""Published subsets of the train split, or generated, nested subsets.
 
 Validation and test splits never change.
 """
@@ -15,12 +15,12 @@ from marsbench.config.schema import Subset
 from marsbench.data.rows import Rows, Source
 
 SUBSET_SEED = 0
-"""Seed of generated subsets. Not the run's: all seeds of a study train on the same samples."""
+"""Seed of generated subsets, independent of the run: all seeds train on the same samples."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The train samples of a subset.
+    """Train samples of a subset.
 
     Attributes:
         indices: Positions in the train split, ascending, shape (n,).
@@ -34,15 +34,15 @@ class Selection:
 
 
 def select(source: Source, subset: Subset) -> Selection:
-    """Find the train samples of a subset.
+    """Select the train samples of a subset.
 
     Args:
         source: The task's data, opened.
-        subset: Which subset.
+        subset: Subset to select.
 
     Raises:
-        DataError: If a published list names unknown samples or the subset cannot be made;
-            the message names the class or the smallest partition that can.
+        DataError: If a published list names unknown samples, or the train split is too small;
+            names the class or the smallest usable partition.
     """
     if source.holds not in (Subset(), subset):
         raise DataError(
@@ -63,15 +63,15 @@ def select(source: Source, subset: Subset) -> Selection:
 def generate(
     targets: NDArray[np.integer], subset: Subset, classes: tuple[str, ...]
 ) -> NDArray[np.int64]:
-    """Draw the samples of a partition or few-shot subset that nobody published.
+    """Generate a partition or few-shot subset.
 
     Args:
         targets: As for `partition` and `few_shot`.
-        subset: Which.
+        subset: Subset to generate.
         classes: The K class names, for messages.
 
     Raises:
-        DataError: If it cannot be made.
+        DataError: If the train split is too small.
     """
     if subset.fraction is not None:
         return partition(targets, Fraction(subset.fraction))
@@ -92,7 +92,7 @@ def _positions(sample_ids: list[str], rows: Rows, subset: Subset, where: str) ->
     unknown = [s for s in sample_ids if s not in position]
     if unknown or not sample_ids or len(set(sample_ids)) != len(sample_ids):
         what = (
-            f"names {len(unknown)} sample(s) that the train split lacks, the first {unknown[0]}"
+            f"names {len(unknown)} sample(s) missing from the train split, the first {unknown[0]}"
             if unknown
             else "repeats samples"
             if sample_ids
@@ -106,7 +106,7 @@ def _positions(sample_ids: list[str], rows: Rows, subset: Subset, where: str) ->
 
 
 def partition(targets: NDArray[np.integer], fraction: Fraction) -> NDArray[np.int64]:
-    """Keep floor(fraction x n) samples, classes in proportion; smaller ones are nested in larger.
+    """Draw floor(fraction x n) samples with proportional classes; partitions are nested.
 
     Args:
         targets: Class ids, shape (n,), or zeros and ones, shape (n, K); of segmentation and
@@ -117,7 +117,7 @@ def partition(targets: NDArray[np.integer], fraction: Fraction) -> NDArray[np.in
         Positions, shape (floor(fraction x n),).
 
     Raises:
-        DataError: If that is no sample at all.
+        DataError: If no sample is left.
     """
     n = len(targets)
     keep = int(fraction * n)
@@ -131,13 +131,13 @@ def partition(targets: NDArray[np.integer], fraction: Fraction) -> NDArray[np.in
 
 
 def _stratified_order(targets: NDArray[np.integer]) -> NDArray[np.int64]:
-    """One order of all samples in which every prefix holds the classes in proportion."""
+    """Order all samples so that every prefix has proportional classes."""
     rng = np.random.default_rng(SUBSET_SEED)
     shuffled = rng.permutation(len(targets))
     if targets.ndim == 1:
         strata = targets[shuffled]
     elif targets.shape[1] == 0:
-        # Masks and boxes have no one class.
+        # Images with masks or boxes have no single class.
         strata = np.zeros(len(targets), dtype=np.int64)
     else:
         # A multilabel sample counts for the rarest of its classes.
@@ -154,7 +154,7 @@ def _stratified_order(targets: NDArray[np.integer]) -> NDArray[np.int64]:
 def few_shot(
     targets: NDArray[np.integer], shots: int, classes: tuple[str, ...]
 ) -> NDArray[np.int64]:
-    """Keep `shots` samples of every class; fewer shots are nested in more.
+    """Draw `shots` samples of every class; subsets are nested.
 
     Single label: exactly `shots` per class. Multilabel: samples are added until every class has
     at least `shots`, rarest classes first (paper, B.3).
@@ -186,7 +186,7 @@ def few_shot(
         )
     order = np.random.default_rng(SUBSET_SEED).permutation(len(targets))
     chosen = np.zeros(len(targets), dtype=bool)
-    # One shot after another, so that the samples of fewer shots are a prefix.
+    # Shot by shot, so that fewer shots are a prefix.
     for wanted in range(1, shots + 1):
         for k in np.argsort(counts, kind="stable"):
             while (multi_hot[:, k] & chosen).sum() < wanted:

@@ -1,8 +1,7 @@
-"""What happens to images between the cache and the model.
+"""Transforms between cache and model.
 
-Resizing is done image by image on uint8, by the processes that load data. What follows is done
-in batches on the device: random changes, and scaling to float32 in [0, 1]. Normalising is the
-model's part.
+Workers resize image by image on uint8. Batches are then augmented on the device and scaled to
+float32 in [0, 1]. The model normalises.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ def resize(image: Tensor, side: int) -> Tensor:
 
 
 def resize_mask(mask: Tensor, side: int) -> Tensor:
-    """Resize class ids (H, W) to (side, side): each pixel takes the id of the nearest."""
+    """Resize class ids (H, W) to (side, side) by nearest neighbour."""
     if mask.shape == (side, side):
         return mask
     mode = InterpolationMode.NEAREST_EXACT
@@ -35,7 +34,7 @@ def resize_mask(mask: Tensor, side: int) -> Tensor:
 
 
 def to_float(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Give an image as floating point in [0, 1]: uint8 is scaled, floats are there already."""
+    """Convert an image to floating point in [0, 1]; floats are already scaled."""
     return image.to(dtype) / 255.0 if image.dtype == torch.uint8 else image.to(dtype)
 
 
@@ -43,27 +42,26 @@ _TURNED = (Augment.D4, Augment.SCALE_D4)
 _SCALED = (Augment.SCALE_HFLIP, Augment.SCALE_D4)
 
 SMALLEST_PART = 2 / 3
-"""Least share of an image's side that is blown up to all of it."""
+"""Smallest side of a random crop as a share of the image."""
 
 SMALLEST_BOX = 2.0
-"""Pixels a box has to have in both directions to be kept."""
+"""Smallest width and height of a box after cropping, in pixels."""
 
 
 def augment_batch(images: Tensor, seeds: Sequence[int], augment: Augment) -> Tensor:
-    """Change every image of a batch in the way its seed says; exact, nothing is interpolated.
+    """Flip and turn each image of a batch by its seed, without interpolation.
 
-    The three lowest bits of a seed decide: bit 0 a horizontal flip, bits 1 and 2 the quarter
-    turns. Eight flips and turns are then equally likely, and what happens to a sample depends on
-    its seed alone, whatever batch, process or device it is in.
+    Bit 0 of the seed sets a horizontal flip, bits 1 and 2 the quarter turns: eight equally likely
+    combinations. The result depends on the seed alone, not on batch, process or device.
 
     Args:
         images: (B, C, H, W), or masks (B, H, W), of any type on any device; square where there
             are quarter turns.
         seeds: Non-negative seeds of the draws, shape (B,), in the memory of the host.
-        augment: What to change, resolved.
+        augment: Resolved augmentation.
 
     Returns:
-        As given; the images themselves where nothing is to change.
+        Same shape and type; the images themselves without augmentation.
     """
     if augment is Augment.NONE:
         return images
@@ -74,7 +72,7 @@ def augment_batch(images: Tensor, seeds: Sequence[int], augment: Augment) -> Ten
             chosen = [i for i, seed in enumerate(seeds) if turns[i] == quarter and seed & 1 == flip]
             if not chosen:
                 continue
-            # The positions are known on the host, so a GPU is never waited for.
+            # Positions are known on the host: no synchronisation with the GPU.
             where = torch.tensor(chosen).to(images.device, non_blocking=True)
             part = images.index_select(0, where)
             part = part.flip(-1) if flip else part
@@ -93,9 +91,9 @@ def turn_boxes(boxes: Tensor, seed: int, side: int, augment: Augment) -> Tensor:
 
 
 def window_of(seed: int, side: int) -> tuple[int, int, int]:
-    """Left, top and side of the part of an image that is blown up; a seed gives one window.
+    """Left, top and side of the random crop of a seed.
 
-    The side is drawn uniformly from `SMALLEST_PART` of the image's to all of it.
+    The side is drawn uniformly between `SMALLEST_PART` and 1 of the image's side.
     """
     rng = np.random.default_rng(seed >> 3)
     part = max(1, round(side * rng.uniform(SMALLEST_PART, 1.0)))
@@ -103,11 +101,11 @@ def window_of(seed: int, side: int) -> tuple[int, int, int]:
 
 
 def zoom_boxes(boxes: Tensor, window: tuple[int, int, int], side: int) -> tuple[Tensor, Tensor]:
-    """Cut boxes (N, 4) to a window and blow them up.
+    """Crop boxes (N, 4) to a window and scale them to the image.
 
     Returns:
-        The boxes, clipped, (N, 4), and which of them still show something, (N,): at least
-        `SMALLEST_BOX` pixels in both directions and a quarter of the area there was.
+        Clipped boxes, (N, 4), and a mask of the boxes to keep, (N,): at least `SMALLEST_BOX`
+        pixels in both directions and a quarter of the original area.
     """
     left, top, part = window
     scale = side / part
@@ -119,7 +117,7 @@ def zoom_boxes(boxes: Tensor, window: tuple[int, int, int], side: int) -> tuple[
 
 
 def _zoom(batch: dict[str, Any], seeds: Sequence[int]) -> None:
-    """Blow up a part of every image of a batch, with its mask and boxes; in place."""
+    """Crop and scale every image of a batch in place, with masks and boxes."""
     images = batch["image"]
     side = images.shape[-1]
     windows = [window_of(seed, side) for seed in seeds]
@@ -137,7 +135,7 @@ def _zoom(batch: dict[str, Any], seeds: Sequence[int]) -> None:
         found = [zoom_boxes(b, w, side) for b, w in zip(batch["boxes"], windows, strict=True)]
         batch["boxes"] = [boxes[kept] for boxes, kept in found]
         batch["labels"] = [v[kept] for v, (_, kept) in zip(batch["labels"], found, strict=True)]
-        # Of those that the window shows in part; what lies outside is not dropped but unseen.
+        # Counts boxes partly inside of the window; boxes outside are unseen, not dropped.
         batch["dropped"] = sum(
             int(((boxes[:, 2:] > boxes[:, :2]).all(dim=1) & ~kept).sum()) for boxes, kept in found
         )
@@ -150,19 +148,19 @@ def finish_batch(
     channels_last: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> dict[str, Any]:
-    """Make a batch that has come to its device ready for the model.
+    """Augment a batch on its device and convert it to floating point.
 
-    Masks and boxes are changed as their images are.
+    Masks and boxes are transformed with their images.
 
     Args:
-        batch: A batch of `marsbench.data.dataset.Sample`, its images still uint8 where the files
-            are of 8 bits. Those that were drawn for training have seeds and are changed at random.
-        augment: What to change, resolved.
+        batch: A batch of `marsbench.data.dataset.Sample`, with uint8 images from 8-bit files.
+            Samples drawn for training have seeds and are augmented.
+        augment: Resolved augmentation.
         channels_last: Whether to lay images out channels last.
         dtype: Type of the images.
 
     Returns:
-        The batch; with ``dropped``, the number of boxes of which too little was left.
+        The batch; ``dropped`` is the number of boxes lost by cropping.
     """
     batch = dict(batch)
     if "seed" in batch:

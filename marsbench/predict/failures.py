@@ -1,4 +1,4 @@
-"""Images that could not be predicted, put into few words."""
+"""Summarise the errors of failed images."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,11 +7,11 @@ from marsbench.base.errors import MarsbenchError, some
 from marsbench.predict.inputs import Item
 
 _PLURAL = {"is": "are", "has": "have", "holds": "hold", "says": "say"}
-"""Of the verbs that errors begin with, behind the name of the file."""
+"""Plural of the first verb of error messages, after the file name."""
 
 
-def told(failed: Sequence[tuple[Item, MarsbenchError]]) -> Iterator[str]:
-    """Tell of images that could not be predicted, a line for each reason, the commonest first."""
+def summarise(failed: Sequence[tuple[Item, MarsbenchError]]) -> Iterator[str]:
+    """Lines about failed images, grouped by reason, the most frequent first."""
     groups: dict[tuple[str, str], list[tuple[Item, MarsbenchError]]] = {}
     for item, error in failed:
         reason = error.problem.removeprefix(f"{item.path} ")

@@ -1,4 +1,4 @@
-"""New images: found, opened without copying them, and handed out part by part in [0, 1]."""
+"""Find and open new images, and read parts of them in [0, 1]."""
 
 import contextlib
 import math
@@ -37,24 +37,24 @@ SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp"),
     *(suffix for form in FORMATS for suffix in form.suffixes),
 )
-"""Files of a folder that may be images; a file that is named is opened whatever its suffix."""
+"""Suffixes of images in a folder; named files may have any suffix."""
 
 _IN_MEMORY = 64 << 20
-"""Pixels above which an image seen as a whole is reduced while it is read."""
+"""Pixels above which an untiled image is reduced while it is read."""
 
 _ROWS = 1024
-"""Rows looked at together where a whole image has to be."""
+"""Rows read at a time to check a whole image."""
 
 _pil_limit = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Item:
-    """One image to predict.
+    """An image to predict.
 
     Attributes:
-        path: Its file; of a pair, the one before.
-        name: Its path below the folder that was named, or its own name.
+        path: File; of a pair, the earlier image.
+        name: Path relative to the given folder, or the file's name.
         after: The later image of a pair.
     """
 
@@ -67,23 +67,23 @@ def find_images(given: Sequence[Path], task: TaskSpec, skip: Path) -> list[Item]
     """List the images of files and folders, each once.
 
     Args:
-        given: Files and folders; folders are searched to the bottom.
-        task: The task: where its images are pairs, the second of each is left to the first.
-        skip: Folder whose images are left out: what is written here is not read again.
+        given: Files and folders; folders are searched recursively.
+        task: The task; of image pairs the later image is not listed.
+        skip: Folder to skip: the outputs.
 
     Raises:
-        DataError: If a path does not exist, or there is no image.
+        DataError: If a path does not exist, or no image is found.
     """
     found: dict[Path, Item] = {}
     for path in given:
         if not path.exists():
-            raise DataError(f"There is no file or folder {path}.", "Correct the path.")
+            raise DataError(f"File or folder not found: {path}.", "Correct the path.")
         for file in _images_of(path, skip) if path.is_dir() else [path]:
             name = file.relative_to(path).as_posix() if path.is_dir() else file.name
             found.setdefault(file.resolve(), Item(file, name))
     if not found:
         raise DataError(
-            f"No images in {', '.join(map(str, given))}.",
+            f"No images found in {', '.join(map(str, given))}.",
             f"Name images, or folders with files that end in {' '.join(SUFFIXES)}.",
         )
     items = list(found.values())
@@ -103,7 +103,7 @@ def _images_of(folder: Path, skip: Path) -> Iterator[Path]:
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if hidden or path.suffix.lower() not in SUFFIXES or not path.is_file():
             continue
-        # Texts such as boxes, and data files that a label beside them describes.
+        # Skip other texts, such as boxes, and data files of labels.
         if path.suffix.lower() in LABEL_SUFFIXES and not is_raster(path):
             continue
         if not path.resolve().is_relative_to(skip):
@@ -115,11 +115,11 @@ class Picture:
     """An opened image.
 
     Attributes:
-        raster: The image as it stands in the file, perhaps still on disk.
-        bands: Bands that the model sees.
-        repeated: How often a grey band is repeated.
-        limits: Numbers that become 0 and 1; None for 8 bits, or numbers already in [0, 1].
-        note: Scaling, of an image made of several files.
+        raster: The image, in memory or on disk.
+        bands: Bands seen by the model.
+        repeated: Repeats of a grey band.
+        limits: Numbers scaled to 0 and 1; None for 8 bits, or numbers already in [0, 1].
+        note: Scaling of the two files of a pair.
     """
 
     raster: Raster
@@ -135,12 +135,12 @@ class Picture:
 
     @property
     def geo(self) -> Georeference | None:
-        """Place on the map; None without one."""
+        """Georeference; None if missing."""
         return self.raster.geo
 
     @property
     def scaling(self) -> str:
-        """How numbers of the file became the model's, for people."""
+        """Scaling from the file's numbers to the model's input, for tables."""
         if self.note is not None:
             return self.note
         if self.limits is not None:
@@ -158,11 +158,11 @@ class Picture:
         return self._finished(self.raster.pixels[rows, columns])
 
     def valid(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
-        """Mask of the pixels of a part that are not empty, (h, w)."""
+        """Mask of the non-empty pixels of a part, (h, w)."""
         return self.raster.valid(self.raster.pixels[rows, columns], self.bands)
 
     def preview(self, longest: int) -> NDArray[np.uint8]:
-        """Every so many-th pixel, at most `longest` a side, (h, w, 3)."""
+        """Subsampled pixels with at most `longest` a side, (h, w, 3)."""
         step = -(-max(self.size) // longest)
         pixels = self.part(slice(None, None, step), slice(None, None, step))
         if pixels.dtype != np.uint8:
@@ -171,10 +171,10 @@ class Picture:
         return np.ascontiguousarray(pixels[:, :, shown].astype(np.uint8))
 
     def reduced(self, side: int) -> Pixels:
-        """The whole image; one too large for the memory as means of n x n pixels.
+        """The whole image; above `_IN_MEMORY` pixels, means of n x n pixels.
 
         Args:
-            side: Least height and width of the means, if the image has as many.
+            side: Side of the model's input; means keep at least four times as many pixels.
         """
         height, width = self.size
         if height * width <= _IN_MEMORY:
@@ -206,29 +206,31 @@ def open_picture(item: Item, task: TaskSpec, bands: Bands) -> Picture:
 
     Args:
         item: The image.
-        task: What the model was trained on.
-        bands: Which bands of it.
+        task: Task of the model.
+        bands: Bands used in training.
 
     Raises:
-        DataError: If it is damaged, of other bands or too small; names the file.
+        DataError: If the file is damaged, too small or of other bands; names the file.
     """
     if task.decode is not Decode.PAIR_LABEL:
         return _open(item.path, task, bands)
     if item.after is None:
         raise DataError(
-            f"{item.path} says in its name neither '{BEFORE}' nor '{AFTER}', or its first lacks.",
+            f"The first image of the pair of {item.path} is missing, or its name holds neither "
+            f"'{BEFORE}' nor '{AFTER}'.",
             "Name the two images of a pair alike, with these words.",
         )
     if not item.after.exists():
         raise DataError(
-            f"{item.path} has no second image {item.after.name}.", "Put it beside the first."
+            f"The second image of {item.path} is missing: {item.after.name}.",
+            "Put it beside the first.",
         )
     pair = [_open(path, task, bands) for path in (item.path, item.after)]
     before, after = (p.part(slice(None), slice(None)) for p in pair)
     if before.shape != after.shape:
         raise DataError(
             f"{item.path} is {before.shape[0]} x {before.shape[1]} pixels and {item.after} "
-            f"{after.shape[0]} x {after.shape[1]}: the two images of a pair must have one size.",
+            f"{after.shape[0]} x {after.shape[1]}: images of a pair must have the same size.",
             "Crop both to the same ground.",
         )
     if before.dtype != after.dtype:
@@ -256,7 +258,7 @@ def _open(path: Path, task: TaskSpec, bands: Bands) -> Picture:
         )
     if min(height, width) < SMALLEST:
         raise DataError(
-            f"{path} is {height} x {width} pixels, too small to say anything of.", "Leave it out."
+            f"{path} is {height} x {width} pixels, too small to predict.", "Leave it out."
         )
     picture = Picture(raster, *_choose(raster, task, bands))
     if raster.pixels.dtype == np.uint8:
@@ -268,7 +270,7 @@ def _open(path: Path, task: TaskSpec, bands: Bands) -> Picture:
 
 
 def _choose(raster: Raster, task: TaskSpec, bands: Bands) -> tuple[tuple[int, ...], int]:
-    """Choose the bands that the model sees, and how often a grey one is repeated."""
+    """Choose the bands for the model, and the repeats of a grey band."""
     wanted, count = task.channels, raster.colors
     takes = f"was trained on images of {wanted}"
     remedy = f"Save it with {'one band' if wanted == 1 else f'these {wanted} bands'}."
@@ -289,7 +291,7 @@ def _choose(raster: Raster, task: TaskSpec, bands: Bands) -> tuple[tuple[int, ..
         return (0,), 1
     raise DataError(
         f"{raster.where} has {count} band{'' if count == 1 else 's'}"
-        + (" that differ" if wanted == 1 and count == 3 else "")
+        + (" of different values" if wanted == 1 and count == 3 else "")
         + f", where the model {takes}.",
         remedy,
     )
@@ -303,7 +305,7 @@ def _is_grey(raster: Raster) -> bool:
 
 
 def _check_unit(path: Path, picture: Picture) -> None:
-    """Raise if an image for a task whose images are in [0, 1] is not."""
+    """Refuse an image outside of [0, 1], the range of the task's images."""
     for top in range(0, picture.size[0], _ROWS):
         part = picture.part(slice(top, top + _ROWS), slice(None))
         if part.min() < 0 or part.max() > 1:
@@ -316,7 +318,7 @@ def _check_unit(path: Path, picture: Picture) -> None:
 
 @contextlib.contextmanager
 def _large_images_allowed() -> Iterator[None]:
-    """Lift PIL's limit of 179 million pixels: a claim is measured by the size of its file."""
+    """Lift PIL's limit of 179 million pixels; `check_claim` replaces the limit."""
     with _pil_limit:
         before = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None

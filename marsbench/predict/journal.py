@@ -1,6 +1,6 @@
-"""What has been predicted into a folder, by which work is resumed.
+"""Journal of the predictions in a folder, to resume interrupted work.
 
-The line of the journal that tells of an image is written when all its files are there.
+The line of an image is appended when all its files are written.
 """
 
 import contextlib
@@ -29,50 +29,47 @@ _FIELDS = {
     "outputs": list,
     "result": dict,
 }
-"""What the line of an image holds."""
+"""Fields of an image's line."""
 
 _CANNOT = "Choose a folder you may write with --out."
 
 
 def check_folder(out: Path, given: Sequence[Path]) -> None:
-    """Check, before anything is written, that a folder can be written into.
+    """Check that a folder can be written.
 
     Args:
         out: The folder; it need not exist.
-        given: The files and folders to be read.
+        given: The input files and folders.
 
     Raises:
-        StoreError: If it is a file, or may not be written.
-        ConfigError: If it is one of those to be read.
+        StoreError: If the path is a file, or permissions are missing.
+        ConfigError: If the folder is an input.
     """
     for path in given:
         if path.is_dir() and path.resolve() == out.resolve():
-            raise ConfigError(
-                f"{path} is to be read and to be written into.", "Choose another --out."
-            )
-    # Unlike `Path.exists`, this takes what may not be looked at for absent.
+            raise ConfigError(f"{path} is an input and the output folder.", "Choose another --out.")
+    # Unlike `Path.exists`, this returns False without permissions.
     there = next(p for p in (out, *out.absolute().parents) if os.path.exists(p))  # noqa: PTH110
     if not there.is_dir():
         raise StoreError(f"{there} is a file; --out names a folder.", "Choose another --out.")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise StoreError(f"{out} cannot be written: {there} is not yours to write into.", _CANNOT)
+        raise StoreError(f"{out} cannot be written: no permission to write into {there}.", _CANNOT)
 
 
 class Journal:
-    """What has been predicted into a folder, a line of JSON per image; held by one process.
+    """Predictions in a folder, a line of JSON per image; locked by a process.
 
     Args:
         out: The folder.
-        settings: What the predictions depend on, beside the image.
-        overwrite: Whether to forget what is there.
+        settings: Settings of the predictions besides the image.
+        overwrite: Whether to discard earlier predictions.
 
     Attributes:
-        entries: By the image's own absolute path (``source``), its line: ``file``, its path below
-            the folder that was named, ``stamp``, ``outputs`` relative to the folder, and
-            ``result``.
+        entries: Lines by absolute path of the image (``source``): ``file``, the path relative to
+            the given folder, ``stamp``, ``outputs`` relative to the folder, and ``result``.
 
     Raises:
-        StoreError: If the folder cannot be written, another process writes into it, or it holds
+        StoreError: If the folder cannot be written, is locked by another process, or holds
             predictions of another model or with other settings.
     """
 
@@ -93,7 +90,7 @@ class Journal:
             ) from error
         try:
             self.entries = {} if overwrite else self._read(settings)
-            # Written anew: a line that was cut short is dropped, and one per image is kept.
+            # Rewritten without truncated lines, with a line per image.
             with replacing(self.path) as partial:
                 lines = [{"settings": dict(settings)}, *self.entries.values()]
                 partial.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
@@ -101,11 +98,11 @@ class Journal:
             self._lock.release()
             raise
         self._stems = {source: str(entry["stem"]) for source, entry in self.entries.items()}
-        # Disks may take Grey.png and grey.png for one file.
+        # Some file systems ignore case: Grey.png and grey.png are the same file.
         self._folders = {stem.casefold(): Path(s).parent for s, stem in self._stems.items()}
 
     def close(self) -> None:
-        """Let other processes write into the folder."""
+        """Release the lock of the folder."""
         self._lock.release()
 
     def _read(self, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -117,14 +114,14 @@ class Journal:
         before = head.get("settings")
         if not isinstance(before, dict):
             raise StoreError(
-                f"{self.path} is damaged: it does not say how the predictions beside it were made.",
+                f"{self.path} is damaged: the settings of its predictions are missing.",
                 "Choose another --out, or --overwrite to begin anew.",
             )
         wanted = json.loads(json.dumps(settings))
         odd = [k for k in {**wanted, **before} if before.get(k) != wanted.get(k)]
         if odd:
             raise StoreError(
-                f"{self.out} holds predictions made otherwise: {', '.join(odd)} differ.",
+                f"{self.out} holds predictions with other settings: {', '.join(odd)} differ.",
                 "Choose another --out, or --overwrite to begin anew.",
             )
         return {
@@ -134,22 +131,22 @@ class Journal:
         }
 
     def is_done(self, item: Item, overlay: bool) -> bool:
-        """Whether an image was predicted as it is now, and what was written is there."""
+        """Whether the current version of an image is predicted and all outputs exist."""
         entry = self.entries.get(source_of(item))
         if entry is None or entry["stamp"] != _stamp(item) or (overlay and not entry["overlay"]):
             return False
         return all((self.out / name).exists() for name in entry["outputs"])
 
     def reserve(self, items: Iterable[Item]) -> None:
-        """Choose what the files of images are called, whatever order the images come in."""
+        """Choose the output names of images, independent of their order."""
         for item in sorted(items, key=source_of):
             self.stem(item)
 
     def stem(self, item: Item) -> str:
-        """What the files of an image are called: as the image, where no other is called so.
+        """Output name of an image: the image's own name if unique.
 
-        An image of another folder then has its own folder's name before its own, and one of the
-        same folder its suffix behind.
+        Otherwise the folder's name is prepended for an image of another folder, and the suffix
+        appended for an image of the same folder.
         """
         source = source_of(item)
         if source in self._stems:
@@ -168,7 +165,7 @@ class Journal:
         return name
 
     def add(self, item: Item, stem: str, outputs: list[str], result: dict[str, Any]) -> None:
-        """Write down that an image is done."""
+        """Append the line of a predicted image."""
         entry: dict[str, Any] = {
             "source": source_of(item),
             "file": item.name,
@@ -189,12 +186,12 @@ class Journal:
 
 
 def source_of(item: Item) -> str:
-    """Absolute path of an image, by which it is known."""
+    """Absolute path of an image, its key in the journal."""
     return str(item.path.resolve())
 
 
 def _parsed(text: str) -> dict[str, Any]:
-    """Read a line; an empty one if it was cut short when its process was killed."""
+    """Parse a line; a truncated line gives an empty dict."""
     try:
         line = json.loads(text)
     except ValueError:
@@ -206,7 +203,7 @@ def _stamp(item: Item) -> list[int]:
     """Sizes and times of the files of an image."""
     paths = [item.path] if item.after is None else [item.path, item.after]
     for path in list(paths):
-        # A label without its data file is refused when it is opened.
+        # A label without its data file is refused on opening.
         with contextlib.suppress(DataError):
             if (pixels := companion(path)) is not None:
                 paths.append(pixels)

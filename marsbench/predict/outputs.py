@@ -1,4 +1,4 @@
-"""What is written: class maps, overlays and tables. Every file appears by rename."""
+"""Write class maps, overlays and tables; files appear by rename."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ from marsbench.metrics.masks import IGNORE
 from marsbench.tasks.kinds import Kind
 
 OVERLAY_SIDE = 4096
-"""Longest side of an overlay in pixels; larger images are shown smaller."""
+"""Longest side of an overlay in pixels; larger images are subsampled."""
 
 MAPS, OVERLAYS = "maps", "overlays"
 TABLE, BOXES, ABOUT, LEGEND = "predictions.csv", "predictions.json", "about.json", "legend.png"
@@ -32,16 +32,16 @@ _IN_MEMORY = 64 << 20
 
 
 def has_background(classes: Sequence[str]) -> bool:
-    """Whether class 0 is what shows no object."""
+    """Whether class 0 is the background."""
     return bool(classes) and classes[0].casefold() == "background"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write a file of the folder as `files.replacing` does, and make its parent.
+    """Write a file by `files.replacing`, and make its folder.
 
     Raises:
-        StoreError: If the disk does not take it.
+        StoreError: If the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 Strips = Iterator[tuple[int, NDArray[np.uint8]]]
-"""First row and class ids (h, W) of strips that follow one another from the top."""
+"""First row and class ids (h, W) of consecutive strips from the top."""
 
 
 def write_class_map(
@@ -68,18 +68,18 @@ def write_class_map(
 ) -> NDArray[np.uint8]:
     """Write class ids: as GeoTIFF if the image has a georeference, else as PNG.
 
-    The PNG has a palette, so that it can be looked at; its pixels are class ids all the same.
+    The PNG has a palette of the class colours; pixels are class ids.
 
     Args:
         path: File to write.
         strips: The class ids.
         size: Height and width of the image.
         colors: Colour of each class, (K, 3).
-        geo: Place of the image.
+        geo: Georeference of the image.
         has_gaps: Whether ids may be `IGNORE`.
 
     Returns:
-        The ids of an overlay: every so many-th.
+        Class ids at the resolution of the overlay.
     """
     step = overlay_step(size)
     with replacing(path) as partial:
@@ -99,7 +99,7 @@ def write_class_map(
             image = Image.fromarray(classes)
             table = np.zeros((256, 3), dtype=np.uint8)
             table[: len(colors)] = colors
-            # Sets the palette without looking for the nearest colours.
+            # Sets the palette without a search for the nearest colours.
             image.putpalette(table.tobytes())
             image.save(partial, format="PNG")
             return shown
@@ -126,12 +126,12 @@ def _array(size: tuple[int, int], folder: Path) -> Iterator[NDArray[np.uint8]]:
 
 
 def overlay_step(size: tuple[int, int]) -> int:
-    """Rows and columns from one pixel of an overlay to the next."""
+    """Image pixels per overlay pixel along each axis."""
     return -(-max(size) // OVERLAY_SIDE)
 
 
 def _write_overlay(path: Path, drawn: NDArray[np.uint8], geo: Georeference | None) -> None:
-    """Write an overlay (h, w, 3): as GeoTIFF if it has a place, else as PNG."""
+    """Write an overlay (h, w, 3): GeoTIFF with a georeference, else PNG."""
     with replacing(path) as partial:
         if geo is None:
             Image.fromarray(drawn).save(partial, format="PNG")
@@ -148,15 +148,15 @@ def draw_classes(
     skip_first: bool,
     geo: Georeference | None,
 ) -> None:
-    """Draw classes over an image, half transparent.
+    """Draw half-transparent classes over an image.
 
     Args:
         path: File to write.
-        shown: The image as `Picture.preview` gives it, (h, w, 3).
-        ids: Class ids as `write_class_map` gives them, (h, w).
+        shown: The image from `Picture.preview`, (h, w, 3).
+        ids: Class ids from `write_class_map`, (h, w).
         colors: Colour of each class, (K, 3).
-        skip_first: Whether class 0 is left as it is.
-        geo: Place of `shown`.
+        skip_first: Whether class 0 is left undrawn.
+        geo: Georeference of `shown`.
     """
     table = np.zeros((256, 3), dtype=np.uint8)
     table[: len(colors)] = colors
@@ -174,13 +174,13 @@ def draw_boxes(
     colors: NDArray[np.uint8],
     geo: Georeference | None,
 ) -> None:
-    """Draw boxes with class and score over an image; arguments as of `draw_classes`."""
+    """Draw boxes with class and score over an image; arguments as in `draw_classes`."""
     step = overlay_step(size)
     image = Image.fromarray(shown)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(size=max(9, min(image.size) // 40))
     width = max(2, min(image.size) // 250)
-    # The surest last, so that they lie on top.
+    # The highest scores last, on top.
     for i in np.argsort(found.scores, kind="stable"):
         left, top, right, bottom = (found.xyxy[i] / step).tolist()
         color = tuple(colors[int(found.labels[i])].tolist())
@@ -193,7 +193,7 @@ def draw_boxes(
 
 
 def write_legend(path: Path, classes: Sequence[str], colors: NDArray[np.uint8]) -> None:
-    """Draw which colour is which class."""
+    """Draw the legend of the class colours."""
     font, line = ImageFont.load_default(size=16), 26
     widest = max(int(font.getlength(name)) for name in classes)
     image = Image.new("RGB", (line + widest + 22, line * len(classes) + 8), "white")
@@ -223,12 +223,12 @@ def write_json(path: Path, content: Any) -> None:
 def coco(
     rows: Sequence[Mapping[str, Any]], classes: Sequence[str], info: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Put the boxes of a journal into COCO's form, in which classes count from 1.
+    """Convert the boxes of a journal to COCO, with class ids from 1.
 
     Args:
-        rows: As `Journal.rows` gives them.
+        rows: Output of `Journal.rows`.
         classes: Names by class id.
-        info: How they were made.
+        info: Settings of the prediction.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -276,14 +276,14 @@ def write_tables(
     classes: Sequence[str],
     about: Mapping[str, Any],
 ) -> None:
-    """Write what tells of all images that are done, those of earlier calls among them.
+    """Write the tables of all predicted images, including earlier calls.
 
     Args:
         out: The folder.
-        rows: As `Journal.rows` gives them.
-        kind: Of the task.
+        rows: Output of `Journal.rows`.
+        kind: Kind of the task.
         classes: Names by class id.
-        about: How they were made.
+        about: Settings of the prediction.
     """
     write_json(out / ABOUT, about)
     if not rows:

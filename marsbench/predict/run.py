@@ -1,4 +1,4 @@
-"""Predict images with a loaded model, whole or in tiles, and write what was found."""
+"""Predict images with a loaded model, whole or in tiles, and write the results."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -30,27 +30,27 @@ from marsbench.predict.tiles import Probabilities, Tile, grid, join, stitch
 from marsbench.tasks.kinds import Kind
 
 LARGE = 2
-"""Images more than so many times as long as a tile, in either direction, are tiled."""
+"""Images longer than `LARGE` tiles in either direction are tiled."""
 
 _TOUCHING = 2
-"""Pixels of the model's input from a tile's border at which a box touches it."""
+"""Distance from a tile's border up to which a box touches it, in pixels of the model's input."""
 
 _MOST_AT_ONCE = 4 << 30
-"""Bytes of the probabilities of an image that is not tiled."""
+"""Largest size in bytes of the probabilities of an untiled image."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to predict.
+    """Options of a prediction.
 
     Attributes:
-        batch_size: Images or tiles given to the model at a time.
-        overlap: Share of a tile that the next one covers again.
-        threshold: Least probability of a label of several, least score of a box.
-        tile: Side of a tile in pixels of the image; 0 never tiles, None decides.
-        overlay: Whether pictures are drawn.
-        overwrite: Whether to predict again what is there.
-        device: auto, or torch's name of one.
+        batch_size: Images or tiles per batch.
+        overlap: Share of a tile shared with the next tile.
+        threshold: Smallest probability of a multilabel label, smallest score of a box.
+        tile: Side of a tile in pixels of the image; 0 never tiles, None chooses by image size.
+        overlay: Whether overlays are drawn.
+        overwrite: Whether to discard earlier predictions in the folder.
+        device: auto, or a torch device.
     """
 
     batch_size: int = 8
@@ -62,7 +62,7 @@ class Options:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be used."""
+        """Check the ranges."""
         for name, value, fits, wanted in (
             ("batch-size", self.batch_size, self.batch_size >= 1, "1 or more"),
             ("overlap", self.overlap, 0 <= self.overlap <= 0.9, "from 0 to 0.9"),
@@ -70,17 +70,17 @@ class Options:
             ("tile", self.tile, self.tile is None or self.tile == 0 or self.tile >= 16, "0 or 16+"),
         ):
             if not fits:
-                raise ConfigError(f"--{name} {value} cannot be used.", f"Give {wanted}.")
+                raise ConfigError(f"--{name} is {value}; expected {wanted}.")
 
 
 @dataclass
 class Summary:
-    """What became of the images.
+    """Counts and errors of a prediction.
 
     Attributes:
-        done: Images predicted now.
-        skipped: Images that had been predicted before.
-        failed: Images that could not be predicted, each with the reason.
+        done: Number of predicted images.
+        skipped: Number of images predicted by earlier calls.
+        failed: Failed images with their errors.
     """
 
     done: int = 0
@@ -89,7 +89,7 @@ class Summary:
 
 
 Report = Callable[[dict[str, Any]], None]
-"""Called with what became of each image."""
+"""Called with the result of each image."""
 
 
 def predict(
@@ -99,19 +99,19 @@ def predict(
     options: Options,
     report: Report = lambda _: None,
 ) -> Summary:
-    """Predict images and write what was found into a folder.
+    """Predict images and write the results into a folder.
 
-    An image that cannot be predicted is left out, and the others are finished.
+    Failed images are skipped and listed in the summary.
 
     Args:
         predictor: The model.
         items: The images.
         out: The folder.
-        options: How.
-        report: Told of each image.
+        options: Options of the prediction.
+        report: Called with the result of each image.
 
     Raises:
-        MarsbenchError: If the folder cannot be written or is another model's.
+        MarsbenchError: If the folder cannot be written or holds another model's predictions.
     """
     device = device_of(options.device)
     predictor.model.eval()
@@ -123,7 +123,7 @@ def predict(
         for item in items:
             if journal.is_done(item, options.overlay and work.draws):
                 work.summary.skipped += 1
-                report(_told(item, "skipped"))
+                report(_line(item, "skipped"))
             else:
                 todo.append(item)
         journal.reserve(todo)
@@ -144,10 +144,10 @@ def predict(
 
 
 def device_of(name: str) -> torch.device:
-    """Find a device by torch's name of it, or ``auto``.
+    """Resolve a torch device, or ``auto``.
 
     Raises:
-        ConfigError: If this machine has none such.
+        ConfigError: If the device is not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -159,12 +159,12 @@ def device_of(name: str) -> torch.device:
         reason = lines[0].rstrip(".")
         if name.partition(":")[0] == "cuda" and not torch.cuda.is_available():
             reason = f"this machine has no usable GPU ({reason})"
-        raise ConfigError(f"--device {name} cannot be used: {reason}.", "Try cpu.") from error
+        raise ConfigError(f"--device {name} is not available: {reason}.", "Try cpu.") from error
     return device
 
 
 def _settings(predictor: Predictor, options: Options) -> dict[str, Any]:
-    """What the predictions depend on, beside the image."""
+    """Settings of the predictions besides the image."""
     kind = predictor.task.kind
     settings: dict[str, Any] = {
         "model": predictor.origin,
@@ -183,7 +183,7 @@ def _settings(predictor: Predictor, options: Options) -> dict[str, Any]:
 
 
 class _Work:
-    """The images on their way: small ones are gathered to batches, large ones done at once."""
+    """Images in progress: small images are batched, large images are tiled at once."""
 
     def __init__(
         self,
@@ -203,7 +203,7 @@ class _Work:
         self._waiting: list[tuple[Item, Picture, Tensor]] = []
 
     def take(self, item: Item) -> None:
-        """Predict an image, or put it to those that wait for a full batch."""
+        """Predict an image, or queue the image for a full batch."""
         with self._failing(item):
             picture = open_picture(item, self.predictor.task, self.predictor.bands)
             footprint = self._footprint(picture.size)
@@ -217,7 +217,7 @@ class _Work:
             self.flush()
 
     def flush(self) -> None:
-        """Predict the images that wait."""
+        """Predict the queued images."""
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
@@ -231,24 +231,24 @@ class _Work:
         elif self.kind is Kind.SEGMENTATION:
             for i, (item, picture, _) in enumerate(waiting):
                 with self._failing(item), self._memory():
-                    found = self.predictor.segment(images[i : i + 1], picture.size)
-                    strips = iter([(0, found[0].cpu().numpy())])
+                    probabilities = self.predictor.segment(images[i : i + 1], picture.size)
+                    strips = iter([(0, probabilities[0].cpu().numpy())])
                     self._keep_map(item, picture, strips, 1)
         else:
             with self._memory():
                 detected = self.predictor.detect(images)
-            for (item, picture, _), one in zip(waiting, detected, strict=True):
+            for (item, picture, _), boxes in zip(waiting, detected, strict=True):
                 with self._failing(item):
-                    self._keep_boxes(item, picture, self._scaled(one, picture.size), 1)
+                    self._keep_boxes(item, picture, self._scaled(boxes, picture.size), 1)
 
     @contextmanager
     def _failing(self, item: Item) -> Iterator[None]:
-        """Note an image that cannot be predicted, and go on."""
+        """Record the error of a failed image, and continue."""
         try:
             yield
         except DataError as error:
             self.summary.failed.append((item, error))
-            self.report({**_told(item, "failed"), "error": str(error)})
+            self.report({**_line(item, "failed"), "error": str(error)})
 
     @contextmanager
     def _memory(self) -> Iterator[None]:
@@ -256,20 +256,20 @@ class _Work:
             yield
         except torch.cuda.OutOfMemoryError as error:
             raise ConfigError(
-                f"The memory of the device does not hold --batch-size {self.options.batch_size}.",
+                f"The device is out of memory at --batch-size {self.options.batch_size}.",
                 "Lower --batch-size, or add --device cpu.",
             ) from error
 
-    # What the model sees
+    # Model input
 
     def _footprint(self, size: tuple[int, int]) -> tuple[int, int] | None:
-        """Height and width of the tiles of an image; None where it is seen as a whole."""
+        """Height and width of the tiles of an image; None for untiled images."""
         tile, side = self.options.tile, self.predictor.side
         if self.kind.is_classification or tile == 0:
             return None
         if tile is not None:
             return (tile, tile) if max(size) > tile else None
-        # What a training image covered, and was resized from.
+        # Size of training images before resizing.
         height, width = self.predictor.task.image_size or (side, side)
         is_large = size[0] > LARGE * height or size[1] > LARGE * width
         return (height, width) if is_large else None
@@ -278,13 +278,13 @@ class _Work:
         needed = 4 * len(self.predictor.classes) * math.prod(picture.size)
         if self.kind is Kind.SEGMENTATION and needed > _MOST_AT_ONCE:
             raise DataError(
-                f"{item.path} is too large to be predicted as a whole.", "Leave --tile 0 out."
+                f"{item.path} is too large to predict without tiles.", "Leave --tile 0 out."
             )
 
     def _fed(self, pixels: Pixels, footprint: tuple[int, int] | None) -> Tensor:
-        """Make pixels (h, w, C) the model's input, (C, side, side) in [0, 1].
+        """Convert pixels (h, w, C) to the model's input, (C, side, side) in [0, 1].
 
-        Tiles of images narrower than a tile are continued to its size, mirrored.
+        Tiles of images narrower than a tile are padded by mirroring.
         """
         if footprint is not None:
             pixels = _continued(pixels, footprint)
@@ -294,11 +294,11 @@ class _Work:
     def _stacked(self, images: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(images)).to(self.device)
 
-    def _scaled(self, found: PredictedBoxes, size: tuple[int, int]) -> PredictedBoxes:
-        """From pixels of the input to pixels of what was resized to it; low scores are dropped."""
+    def _scaled(self, boxes: PredictedBoxes, size: tuple[int, int]) -> PredictedBoxes:
+        """Scale boxes from the model's input to the image or tile, and drop low scores."""
         height, width = size
         scale = np.array([width, height, width, height]) / self.predictor.side
-        moved = replace(found, xyxy=found.xyxy * scale)
+        moved = replace(boxes, xyxy=boxes.xyxy * scale)
         return moved[moved.scores >= self.options.threshold]
 
     # Large images
@@ -312,21 +312,21 @@ class _Work:
             return
 
         def classify(tiles: Sequence[Tile]) -> list[Probabilities | None]:
-            found: list[Probabilities | None] = [None] * len(tiles)
+            by_tile: list[Probabilities | None] = [None] * len(tiles)
             seen = [i for i, tile in enumerate(tiles) if self._shows(picture, tile)]
             if seen:
                 images = self._parts(picture, [tiles[i] for i in seen], footprint)
                 with self._memory():
                     probabilities = self.predictor.segment(images, footprint).cpu().numpy()
-                for i, one in zip(seen, probabilities, strict=True):
-                    found[i] = one[:, : tiles[i].height, : tiles[i].width]
-            return found
+                for i, part in zip(seen, probabilities, strict=True):
+                    by_tile[i] = part[:, : tiles[i].height, : tiles[i].width]
+            return by_tile
 
         strips = stitch(
             rows, picture.size, len(self.predictor.classes), classify, self.options.batch_size
         )
-        told = (strip for strip, _ in zip(strips, shown, strict=True))
-        self._keep_map(item, picture, told, count)
+        tracked = (strip for strip, _ in zip(strips, shown, strict=True))
+        self._keep_map(item, picture, tracked, count)
 
     def _shows(self, picture: Picture, tile: Tile) -> bool:
         return not picture.has_gaps or bool(picture.valid(tile.rows, tile.columns).any())
@@ -348,13 +348,13 @@ class _Work:
                 tiles = seen[start : start + size]
                 with self._memory():
                     detected = self.predictor.detect(self._parts(picture, tiles, footprint))
-                for tile, one in zip(tiles, detected, strict=True):
-                    found = self._scaled(one, footprint)
-                    # What was continued is not of the image.
-                    parts.append((tile, _clipped(found, (tile.height, tile.width))))
+                for tile, boxes in zip(tiles, detected, strict=True):
+                    scaled = self._scaled(boxes, footprint)
+                    # Drop boxes in the padding.
+                    parts.append((tile, _clipped(scaled, (tile.height, tile.width))))
         return join(parts, _TOUCHING * max(footprint) / self.predictor.side)
 
-    # What is kept
+    # Outputs
 
     def _keep(
         self, item: Item, stem: str, files: list[str], picture: Picture, result: dict[str, Any]
@@ -362,10 +362,10 @@ class _Work:
         result |= {"size": list(picture.size), "scaling": picture.scaling}
         self.journal.add(item, stem, files, result)
         self.summary.done += 1
-        told = {k: v for k, v in result.items() if k not in _PER_BOX}
+        summary = {k: v for k, v in result.items() if k not in _PER_BOX}
         if "boxes" in result:
-            told["boxes"] = len(result["boxes"])
-        self.report({**_told(item, "done"), **told, "outputs": files})
+            summary["boxes"] = len(result["boxes"])
+        self.report({**_line(item, "done"), **summary, "outputs": files})
 
     def _keep_label(self, item: Item, picture: Picture, row: NDArray[np.float32]) -> None:
         names = self.predictor.classes
@@ -408,7 +408,7 @@ class _Work:
                 outputs.has_background(names),
                 self._overlay_geo(picture),
             )
-        # No share of nothing, where the whole image is empty.
+        # An empty image has no pixels to share.
         total = max(1, int(counts[: len(names)].sum()))
         shares = (counts[: len(names)] / total).tolist()
         self._keep(item, stem, files, picture, {"shares": shares, "tiles": tiles})
@@ -417,51 +417,51 @@ class _Work:
         step = outputs.overlay_step(picture.size)
         return None if picture.geo is None else picture.geo.decimated(step)
 
-    def _keep_boxes(self, item: Item, picture: Picture, found: PredictedBoxes, tiles: int) -> None:
+    def _keep_boxes(self, item: Item, picture: Picture, boxes: PredictedBoxes, tiles: int) -> None:
         stem, files = self.journal.stem(item), []
-        found = _clipped(found, picture.size)
+        boxes = _clipped(boxes, picture.size)
         if self.options.overlay:
             files.append(f"{OVERLAYS}/{stem}.{'png' if picture.geo is None else 'tif'}")
             outputs.draw_boxes(
                 self.journal.out / files[0],
                 picture.preview(outputs.OVERLAY_SIDE),
-                found,
+                boxes,
                 picture.size,
                 self.predictor.classes,
                 self.colors,
                 self._overlay_geo(picture),
             )
-        boxes = found.xyxy.tolist()
+        xyxy = boxes.xyxy.tolist()
         places = None
         if picture.geo is not None and picture.geo.transform is not None:
-            places = [picture.geo.bounds(box) for box in boxes]
+            places = [picture.geo.bounds(box) for box in xyxy]
         result = {
-            "boxes": boxes,
-            "scores": found.scores.tolist(),
-            "labels": found.labels.tolist(),
+            "boxes": xyxy,
+            "scores": boxes.scores.tolist(),
+            "labels": boxes.labels.tolist(),
             "geo_boxes": places,
             "tiles": tiles,
         }
         self._keep(item, stem, files, picture, result)
 
 
-def _told(item: Item, status: str) -> dict[str, Any]:
+def _line(item: Item, status: str) -> dict[str, Any]:
     return {"file": item.name, "path": source_of(item), "status": status}
 
 
 _PER_BOX = ("boxes", "geo_boxes", "scores", "labels")
 
 
-def _clipped(found: PredictedBoxes, size: tuple[int, int]) -> PredictedBoxes:
-    """Cut boxes to an image, and drop those outside it."""
+def _clipped(boxes: PredictedBoxes, size: tuple[int, int]) -> PredictedBoxes:
+    """Clip boxes to an image, and drop boxes outside."""
     height, width = size
-    boxes = np.clip(found.xyxy, 0, np.array([width, height, width, height]))
-    kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return replace(found, xyxy=boxes)[kept]
+    xyxy = np.clip(boxes.xyxy, 0, np.array([width, height, width, height]))
+    kept = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
+    return replace(boxes, xyxy=xyxy)[kept]
 
 
 def _continued(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """Continue pixels (h, w, C) to a size, mirrored at the right and the bottom."""
+    """Pad pixels (h, w, C) to a size by mirroring at the right and bottom."""
     missing = [wanted - has for wanted, has in zip(size, pixels.shape[:2], strict=True)]
     if not any(missing):
         return pixels

@@ -1,4 +1,4 @@
-"""Large images in overlapping tiles: where they lie, and how what is found in them is joined."""
+"""Split large images into overlapping tiles, and join the predictions."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 from marsbench.metrics.boxes import NO_BOXES, PredictedBoxes
 
 NMS_IOU = 0.5
-"""Overlap above which the lower of two boxes of one class is the other's double."""
+"""IoU above which the lower-scored of two boxes of a class is a duplicate."""
 
 AGREEMENT = 0.5
-"""Overlap (IoU) along either axis above which boxes of two tiles are parts of one object."""
+"""IoU along either axis above which boxes of two tiles are parts of the same object."""
 
 Probabilities = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of an image, in pixels.
+    """A tile of an image, in pixels.
 
     Attributes:
         top: First row.
         left: First column.
         height: Number of rows.
         width: Number of columns.
-        shared: Columns and rows it shares with the neighbours at its left, top, right and bottom;
-            None at the image's own borders.
+        shared: Columns and rows shared with the left, top, right and bottom neighbours; None at
+            the image's borders.
     """
 
     top: int
@@ -40,38 +40,38 @@ class Tile:
 
     @property
     def rows(self) -> slice:
-        """Its rows in the image."""
+        """Rows in the image."""
         return slice(self.top, self.top + self.height)
 
     @property
     def columns(self) -> slice:
-        """Its columns in the image."""
+        """Columns in the image."""
         return slice(self.left, self.left + self.width)
 
 
 def starts(length: int, side: int, overlap: float) -> list[int]:
-    """First pixels of tiles along one direction: the first at 0, the last flush with the end.
+    """Start pixels of tiles along an axis, from 0 to flush with the end.
 
     Args:
         length: Pixels of the image.
         side: Pixels of a tile.
-        overlap: Least share of a tile that the next one covers again, in [0, 1).
+        overlap: Smallest share of a tile shared with the next tile, in [0, 1).
     """
     if length <= side:
         return [0]
     stride = max(1, int(side * (1 - overlap)))
     count = -(-(length - side) // stride) + 1
-    # Spread evenly, rather than with all the excess in the last.
+    # Spread the excess evenly over all tiles.
     return [round(i * (length - side) / (count - 1)) for i in range(count)]
 
 
 def grid(size: tuple[int, int], footprint: tuple[int, int], overlap: float) -> list[list[Tile]]:
-    """Lay tiles over an image; rows of tiles from the top, each from the left.
+    """Cover an image with tiles, in rows from the top and from left to right.
 
     Args:
         size: Height and width of the image.
-        footprint: Height and width of a tile; of smaller images, the image's own.
-        overlap: As of `starts`.
+        footprint: Height and width of a tile, cut to the image.
+        overlap: As in `starts`.
     """
     height, width = (min(a, b) for a, b in zip(size, footprint, strict=True))
     tops, lefts = starts(size[0], height, overlap), starts(size[1], width, overlap)
@@ -87,15 +87,15 @@ def grid(size: tuple[int, int], footprint: tuple[int, int], overlap: float) -> l
 
 
 def _shared(first: Sequence[int], side: int) -> tuple[list[int | None], list[int | None]]:
-    """Pixels that each tile shares with the one before it, and with the one after it."""
+    """Pixels shared by each tile with its predecessor and its successor."""
     shared: list[int | None] = [max(0, a + side - b) for a, b in pairwise(first)]
     return [None, *shared], [*shared, None]
 
 
 def window(height: int, width: int) -> NDArray[np.float32]:
-    """Weights of a tile's pixels, (height, width): a cosine, 1 in the middle, never 0.
+    """Cosine weights of a tile's pixels, (height, width): 1 in the middle, never 0.
 
-    A network sees least around the pixels at a tile's border; there the neighbour's word counts.
+    A network sees the least context at a tile's border, where the neighbour gets more weight.
     """
     rows, columns = (np.sin(np.pi * (np.arange(n) + 0.5) / n) for n in (height, width))
     return np.outer(rows, columns).astype(np.float32)
@@ -108,21 +108,20 @@ def stitch(
     classify: Callable[[Sequence[Tile]], Sequence[Probabilities | None]],
     batch_size: int,
 ) -> Iterator[tuple[int, Probabilities]]:
-    """Join the class probabilities of tiles, by a weighted mean where they overlap.
+    """Join class probabilities of tiles by a weighted mean in overlaps.
 
-    Of the image only as many rows as a tile has are held at a time: K x tile x width numbers.
+    Only the rows of a tile are in memory at a time: K x tile x width numbers.
 
     Args:
-        rows_of_tiles: What `grid` gave.
+        rows_of_tiles: Output of `grid`.
         size: Height and width of the image.
         num_classes: K.
-        classify: Gives the probabilities (K, h, w) of each of some tiles; None of a tile where
-            there is nothing to see.
-        batch_size: Tiles handed to it at a time.
+        classify: Returns the probabilities (K, h, w) of tiles; None for an empty tile.
+        batch_size: Tiles per call of `classify`.
 
     Yields:
-        The first row of a strip, and its probabilities (K, rows, width), zeros where nothing was
-        seen; strips from the top. The array is overwritten by the next one.
+        First row and probabilities (K, rows, width) of strips from the top, zeros for empty tiles.
+        The array is overwritten by the next strip.
     """
     height = rows_of_tiles[0][0].height
     sums = np.zeros((num_classes, height, size[1]), dtype=np.float32)
@@ -141,7 +140,7 @@ def stitch(
         joined = sums[:, :done]
         joined /= np.maximum(totals[:done], np.float32(1e-12))
         yield top, joined
-        # What is left belongs to the first rows of the next tiles.
+        # The remaining rows overlap with the next tiles.
         sums[:, : height - done] = sums[:, done:]
         sums[:, height - done :] = 0
         totals[: height - done] = totals[done:]
@@ -149,17 +148,16 @@ def stitch(
 
 
 def is_own(boxes: NDArray[np.float64], tile: Tile, tolerance: float) -> NDArray[np.bool_]:
-    """Tell which boxes of a tile are not the neighbour's, (N,).
+    """Mask of the boxes to keep in a tile rather than in its neighbour, (N,).
 
-    A box that touches an inner border may be cut there. It is the neighbour's if that one sees
-    where the box begins, clear of its own border, and therefore more of the object. A box that
-    reaches across the whole overlap, no neighbour sees better; it stays, and `join` looks for
-    its other part.
+    A box at an inner border may be cut off. The neighbour keeps the object if the box begins
+    inside of the overlap, clear of the neighbour's own border. A box across the whole overlap is
+    cut off in both tiles: both parts stay, and `join` unites them.
 
     Args:
         boxes: (N, 4) in pixels of the tile.
         tile: The tile.
-        tolerance: Pixels from a border that count as touching it.
+        tolerance: Distance in pixels from a border up to which a box touches the border.
     """
     left, top, right, bottom = boxes.T
     near_left, near_top, near_right, near_bottom = tile.shared
@@ -171,16 +169,16 @@ def is_own(boxes: NDArray[np.float64], tile: Tile, tolerance: float) -> NDArray[
         (near_bottom, bottom >= tile.height - tolerance, tile.height - top),
     ):
         if shared is not None:
-            # Twice, since two tiles place a box a little apart: neither may leave it to the other.
+            # Twice, because two tiles place a box slightly apart: both must not drop the box.
             own &= ~(touches & (reach < shared - 2 * tolerance))
     return own
 
 
 def join(parts: Sequence[tuple[Tile, PredictedBoxes]], tolerance: float) -> PredictedBoxes:
-    """Put the objects of tiles together: those at inner borders once, doubles not at all.
+    """Join the boxes of tiles, without duplicates at inner borders.
 
-    Parts of an object that is larger than the overlap become one box with the highest of their
-    scores, through as many tiles as it crosses.
+    Parts of an object larger than the overlap become a single box with the highest score, across
+    any number of tiles.
 
     Args:
         parts: Tiles of one `grid`, and what was found in each, in pixels of the tile.
@@ -212,7 +210,7 @@ def _without_doubles(found: PredictedBoxes) -> PredictedBoxes:
 
 
 def _united(parts: Sequence[tuple[Tile, PredictedBoxes]], tolerance: float) -> PredictedBoxes:
-    """Unite the parts of objects that go on in the next tile; boxes in pixels of the image."""
+    """Unite the parts of objects cut off by tiles; boxes in pixels of the image."""
     joined = PredictedBoxes(
         np.concatenate([NO_BOXES.xyxy, *(f.xyxy for _, f in parts)]),
         np.concatenate([NO_BOXES.labels, *(f.labels for _, f in parts)]),
@@ -221,7 +219,7 @@ def _united(parts: Sequence[tuple[Tile, PredictedBoxes]], tolerance: float) -> P
     counts = [len(found.scores) for _, found in parts]
     starts_at = np.cumsum([0, *counts])
     at = {(tile.top, tile.left): i for i, (tile, _) in enumerate(parts)}
-    # Each box points to one of the same object, at last to the object's first.
+    # Union-find: each box points to an earlier box of the same object.
     first_of = list(range(len(joined.scores)))
 
     def first(i: int) -> int:
@@ -261,9 +259,9 @@ def _agreement(
     both: tuple[int, int],
     tolerance: float,
 ) -> NDArray[np.float64]:
-    """Tell how well boxes of two neighbours, N and M, fit together as parts of an object.
+    """Agreement of N and M boxes of two neighbours as parts of the same objects.
 
-    Where both tiles see it, parts of one object are alike, however far each goes beyond.
+    Parts of an object coincide inside of the overlap, whatever their extent outside.
 
     Args:
         before: In the left or upper tile, in pixels of the image.
@@ -298,7 +296,7 @@ def _iou_1d(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def _pairs(agreement: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
-    """Choose pairs of rows and columns, the best first, each row and column at most once."""
+    """Match rows and columns greedily by agreement, each at most once."""
     rows, columns = np.nonzero(agreement > AGREEMENT)
     free_rows, free_columns = set(rows.tolist()), set(columns.tolist())
     for k in np.argsort(-agreement[rows, columns], kind="stable"):

@@ -48,7 +48,7 @@ def test_conversions_that_lose_nothing() -> None:
         (Raw(encode(COLOUR).image[:-40], "a.png"), ["a.png", "damaged"]),
         (Raw(encode(COLOUR, form="JPEG").image[:300], "a.jpg"), ["a.jpg"]),
         (encode(GREY.astype(np.uint16) * 257), ["x.png", "I;16", "8-bit"]),
-        (encode(COLOUR), ["x.png", "3 bands", "has 1"]),
+        (encode(COLOUR), ["x.png", "3 different bands", "expected 1"]),
         (encode(np.dstack([COLOUR, GREY])), ["x.png", "transparent"]),
         (encode(COLOUR, "CMYK", "JPEG"), ["x.png", "CMYK"]),
     ],

@@ -150,7 +150,7 @@ def test_settings_that_are_no_more_are_named(tmp_path: Path) -> None:
     old = json.loads(head)
     old["settings"]["colour"] = "red"
     (out / JOURNAL).write_text("\n".join([json.dumps(old), *rest]))
-    with pytest.raises(StoreError, match="otherwise: colour differ"):
+    with pytest.raises(StoreError, match="other settings: colour differ"):
         go(model, items, out)
 
 
@@ -159,7 +159,7 @@ def test_folders_that_cannot_be_written_into(
 ) -> None:
     check_folder(tmp_path / "new" / "out", [tmp_path])
     assert not (tmp_path / "new").exists()
-    with pytest.raises(ConfigError, match="read and to be written into"):
+    with pytest.raises(ConfigError, match="an input and the output folder"):
         check_folder(tmp_path, [tmp_path])
     file = tmp_path / "file"
     file.touch()

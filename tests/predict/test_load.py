@@ -309,7 +309,7 @@ def test_the_command(place: Path, labels: RunRecord, tmp_path: Path) -> None:
     assert lines[-1]["status"] == "failed"
     assert "bad.png is damaged or no image" in told
     assert told.count("bad.png") == 1
-    assert "1 of 5 not predicted:" in told
+    assert "1 of 5 failed:" in told
     for i in range(7):
         (tmp_path / "many" / f"{i}.png").parent.mkdir(exist_ok=True)
         (tmp_path / "many" / f"{i}.png").write_text("nothing")
@@ -318,9 +318,9 @@ def test_the_command(place: Path, labels: RunRecord, tmp_path: Path) -> None:
     assert "7 images are damaged or no image (0.png, 1.png," in told
     assert len(told.splitlines()) == 2
     code, _, told = invoke(*words, tmp_path / "absent.png")
-    assert (code, "no file or folder" in told) == (2, True)
+    assert (code, "File or folder not found" in told) == (2, True)
     code, _, told = invoke(*words, "--overlap", "2")
-    assert (code, "--overlap 2.0" in told) == (2, True)
+    assert (code, "--overlap is 2.0" in told) == (2, True)
     code, _, told = invoke("nothing", images, "--store", place / "runs", "--out", tmp_path / "o")
     assert (code, "Unknown run" in told) == (2, True)
 
@@ -338,8 +338,8 @@ def test_what_can_be_checked_is_checked_before_the_model_is_loaded(
     file.touch()
     for out, more, why in (
         (file, (), f"{file} is a file; --out names a folder."),
-        (images, (), "is to be read and to be written into"),
-        (tmp_path / "out", ("--device", "nothing"), "--device nothing cannot be used"),
+        (images, (), "is an input and the output folder"),
+        (tmp_path / "out", ("--device", "nothing"), "--device nothing is not available"),
     ):
         code, _, told = invoke("any", images, "--out", out, *more)
         assert (code, why in told) == (2, True)

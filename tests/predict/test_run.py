@@ -241,7 +241,7 @@ def test_what_is_there_is_skipped(tmp_path: Path) -> None:
     assert go(model, items, out)[0].done == 2
     assert rows_of(out)[0]["height"] == "25"
     assert go(model, items, out, overwrite=True)[0].done == 3
-    with pytest.raises(StoreError, match="made otherwise: model differ"):
+    with pytest.raises(StoreError, match="other settings: model differ"):
         go(replace(model, origin="another"), items, out)
     with pytest.raises(StoreError, match="overlap"):
         go(model, items, out, overlap=0.1)

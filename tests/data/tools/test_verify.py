@@ -206,7 +206,7 @@ def test_all_problems_of_masks_come_at_once(masks: Path) -> None:
         "images/train_0004.png is empty",
         "masks/train_0004.png holds 9",
         "train_0005.png",
-        "images/train_0006.png has 3 bands that differ, where the task has 1",
+        "images/train_0006.png has 3 different bands; expected 1",
         "data/val/masks holds no masks",
         "10 mask(s) of images",
         "images/val_0001.png is not an image",
