@@ -231,7 +231,7 @@ def _rounding(form: BoxFormat, boxes: Boxes) -> float:
 
 
 def _difference(first: Boxes, second: Boxes, tolerance: float) -> tuple[str, str] | None:
-    """Unpaired boxes, of either list; None if all boxes can be paired."""
+    """Texts of an unpaired box of each list; None if all boxes can be paired."""
     if len(first) != len(second):
         return f"{len(first)} box(es)", f"{len(second)}"
     tolerance += 0.5 * 10.0**-DIGITS

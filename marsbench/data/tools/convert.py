@@ -52,7 +52,7 @@ _SUFFIXES = (
 def convert(
     spec: TaskSpec, source: Source, out: Path, boxes: Iterable[BoxFormat] = tuple(BoxFormat)
 ) -> Path:
-    """Write a source as a task's folder, to be read as the same samples.
+    """Write the samples of a source as a task's folder in the published layout.
 
     Encoded files are copied, arrays are written as PNG. Files of a folder keep their names. In
     other sources, sample ids without a suffix get the suffix of their image, after ``_before`` for
