@@ -185,8 +185,8 @@ def make_report(
     if isinstance(suite, str | Path):
         from marsbench.sweep.suites import expand, load_suite
 
-        found = load_suite(str(suite))
-        suite = planned(found.name, expand(found, {}))
+        loaded = load_suite(str(suite))
+        suite = planned(loaded.name, expand(loaded, {}))
     return write_report(store, out, plan=suite, **options)
 
 

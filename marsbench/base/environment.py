@@ -29,8 +29,8 @@ CORES = "MARSBENCH_CORES"
 
 def versions() -> dict[str, str]:
     """Versions of Python, `PACKAGES` and the operating system."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    return found | {name: version for name in PACKAGES if (version := installed(name))}
+    system = {"python": platform.python_version(), "platform": platform.platform()}
+    return system | {name: version for name in PACKAGES if (version := installed(name))}
 
 
 def installed(package: str) -> str | None:

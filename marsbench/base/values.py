@@ -85,7 +85,7 @@ def keys_of(cls: type, prefix: str = "") -> dict[str, type]:
         if is_dataclass(hint):
             keys |= keys_of(typing.cast(type, hint), f"{prefix}{name}.")
         else:
-            given = [one for one in typing.get_args(hint) if one is not types.NoneType]
+            given = [arg for arg in typing.get_args(hint) if arg is not types.NoneType]
             keys[prefix + name] = given[0] if _is_union(hint) else hint
     return keys
 
@@ -179,16 +179,19 @@ def converter(hint: Any, strict: bool = False) -> Converter:
         return lambda value, path, problems: value
     if origin is Annotated:
         if typing.is_typeddict(args[1]):
-            return _typed_dict(args[1], strict)
+            hints = typing.get_type_hints(args[1], include_extras=True)
+            known = {name: converter(inner, strict) for name, inner in hints.items()}
+            return _mapping(known, converter(Any), None)
         return _leaf(*_leaf_of(args[0], strict), args[1])
     if _is_union(hint):
-        inner = converter(next(one for one in args if one is not types.NoneType), strict)
+        inner = converter(next(arg for arg in args if arg is not types.NoneType), strict)
         none = (None,) if strict else (None, "null")
         return lambda value, path, problems: None if value in none else inner(value, path, problems)
     if origin in (tuple, list):
         return _sequence(origin, args, strict)
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return _mapping(args[1], strict)
+        leaf = args[1] if args[1] in (str, int, float, bool) else None
+        return _mapping({}, converter(args[1], strict), leaf)
     if is_dataclass(hint):
         return _group(typing.cast(type, hint), strict)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
@@ -239,8 +242,6 @@ def _leaf_of(hint: Any, strict: bool) -> tuple[Callable[[Any], Any], str]:
         str: (_text, "text"),
         int: (_whole, "a whole number"),
         float: (_number, "a number"),
-        dict: (lambda value: value, "a mapping"),
-        list: (lambda value: value, "a list"),
     }[hint]
     if not strict:
         return parse, wanted
@@ -313,7 +314,6 @@ def _group(cls: type, strict: bool) -> Converter:
 def _sequence(origin: Any, args: tuple[Any, ...], strict: bool) -> Converter:
     """Build the converter of a list or tuple, of any or fixed length."""
     each = converter(args[0], strict)
-    plain = frozenset(args) if args[0] in (str, int, bool) else frozenset[type]()
     length = len(args) if origin is tuple and args[-1] is not Ellipsis else None
 
     def convert(value: Any, path: str, problems: list[Problem]) -> Any:
@@ -321,46 +321,29 @@ def _sequence(origin: Any, args: tuple[Any, ...], strict: bool) -> Converter:
             wanted = "a list" if length is None else f"a list of {length} values"
             problems.append(_wrong(path, value, wanted))
             return None
-        if plain.issuperset(map(type, value)):
-            return origin(value)
         return origin(each(v, f"{path}.{i}", problems) for i, v in enumerate(value, start=1))
 
     return convert
 
 
-def _mapping(of: Any, strict: bool) -> Converter:
-    """Build the converter of a mapping with values of equal type."""
-    if of is Any:
-        return _leaf(*_leaf_of(dict, strict=True))
-    each = converter(of, strict)
-    plain = {float: frozenset({int, float})}.get(of, frozenset({of}))
-    is_plain = of in (str, int, float, bool)
+def _mapping(known: Mapping[str, Converter], other: Converter, leaf: type | None) -> Converter:
+    """Build the converter of a mapping.
+
+    Args:
+        known: Converters of keys with a type of their own, as in a `TypedDict`.
+        other: Converter of all other values.
+        leaf: Type of values that need no conversion.
+    """
+    plain = frozenset({int, float} if leaf is float else {leaf} - {None})
 
     def convert(value: Any, path: str, problems: list[Problem]) -> Any:
         if not isinstance(value, Mapping):
             problems.append(_wrong(path, value, "a mapping of names to values"))
             return None
-        if is_plain and plain.issuperset(map(type, value.values())):
+        if plain and plain.issuperset(map(type, value.values())):
             return dict(value)
-        return {key: each(v, f"{path}.{key}", problems) for key, v in value.items()}
-
-    return convert
-
-
-def _typed_dict(cls: Any, strict: bool) -> Converter:
-    """Build the converter of a `TypedDict`; further keys may hold any value."""
-    known = {
-        name: converter(hint, strict)
-        for name, hint in typing.get_type_hints(cls, include_extras=True).items()
-    }
-
-    def convert(value: Any, path: str, problems: list[Problem]) -> Any:
-        if not isinstance(value, Mapping):
-            problems.append(_wrong(path, value, "a mapping of names to values"))
-            return None
         return {
-            key: known[key](v, f"{path}.{key}", problems) if key in known else v
-            for key, v in value.items()
+            key: known.get(key, other)(v, f"{path}.{key}", problems) for key, v in value.items()
         }
 
     return convert

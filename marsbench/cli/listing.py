@@ -73,9 +73,9 @@ def suites(form: FormatOption = Format.AUTO) -> None:
     """List all suites for `marsbench sweep suite=NAME`."""
     from marsbench.sweep.suites import expand, load_suite, suite_names
 
-    found = [load_suite(name) for name in suite_names()]
+    loaded = [load_suite(name) for name in suite_names()]
     rows = [
-        {"suite": s.name, "runs": len(expand(s, {})), "description": s.description} for s in found
+        {"suite": s.name, "runs": len(expand(s, {})), "description": s.description} for s in loaded
     ]
     print_rows(rows, form, f"{len(rows)} suites", right=("runs",))
 

@@ -57,9 +57,9 @@ def renamed_axes(entry: Mapping[str, Any]) -> dict[str, Any]:
     if is_d4:
         grid["set"] = {**(entry.get("set") or {}), "protocol": "cached"}
     if isinstance(exclude := entry.get("exclude"), list):
-        grid["exclude"] = [axis(one) if isinstance(one, Mapping) else one for one in exclude]
+        grid["exclude"] = [axis(e) if isinstance(e, Mapping) else e for e in exclude]
     return grid
 
 
 def _texts(value: Any) -> list[str]:
-    return [str(one) for one in (value if isinstance(value, list | tuple) else [value])]
+    return [str(v) for v in (value if isinstance(value, list | tuple) else [value])]

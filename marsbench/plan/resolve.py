@@ -187,9 +187,9 @@ class Resolver:
     def source(self, config: RunConfig, task: TaskSpec, subset: Subset) -> Source:
         """Open a run's data."""
         place = (config.task, config.source, config.root, config.size, config.revision)
-        whole, part = (*place, config.strict), (*place, config.strict, subset)
-        if (found := self._sources.get(whole) or self._sources.get(part)) is not None:
-            return found
+        full, part = (*place, config.strict), (*place, config.strict, subset)
+        if (source := self._sources.get(full) or self._sources.get(part)) is not None:
+            return source
         opened = open_source(
             task,
             config.source,
@@ -201,8 +201,8 @@ class Resolver:
             strict=config.strict,
         )
         # A hub gives a published subset alone, any other source the whole split.
-        is_whole = opened.name is not SourceName.HUGGINGFACE
-        self._sources[whole if is_whole else part] = opened
+        is_full = opened.name is not SourceName.HUGGINGFACE
+        self._sources[full if is_full else part] = opened
         return opened
 
     def selection(self, source: Source, subset: Subset) -> Selection:

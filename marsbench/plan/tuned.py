@@ -95,7 +95,7 @@ def filled(values: Mapping[str, Any]) -> dict[str, Any]:
     path = path_of(folder, get_task(task).name, get_model(model).name, mode)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        found = dict(content["set"])
+        tuned = dict(content["set"])
     except FileNotFoundError as error:
         raise ConfigError(
             f"hparams={chosen}: no tuned hyperparameters of {task}, {model}, {mode}; {path} is "
@@ -106,6 +106,6 @@ def filled(values: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(
             f"{path} is not a file of tuned hyperparameters: {error}.", "Tune again."
         ) from (error)
-    if odd := [key for key in found if key not in KEYS]:
+    if odd := [key for key in tuned if key not in KEYS]:
         raise ConfigError(f"{path} sets {', '.join(odd)}, which are not tunable.", "Tune again.")
-    return nest(found | given)
+    return nest(tuned | given)

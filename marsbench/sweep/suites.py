@@ -69,9 +69,9 @@ class Suite:
         """All values by key."""
         values: dict[str, dict[Any, None]] = {axis: {} for axis in AXES}
         for grid in self.grids:
-            for key, found in grid.axes.items():
-                values.setdefault(key, {}).update(dict.fromkeys(found))
-        return {key: tuple(found) for key, found in values.items()}
+            for key, axis in grid.axes.items():
+                values.setdefault(key, {}).update(dict.fromkeys(axis))
+        return {key: tuple(axis) for key, axis in values.items()}
 
 
 def suite_names() -> list[str]:
@@ -193,13 +193,13 @@ def _check(call: Any, problems: list[str]) -> bool:
 
 def _values(key: str, values: Sequence[Any], problems: list[str]) -> tuple[Any, ...]:
     """Canonical values of an axis, with names of lists expanded."""
-    found: dict[Any, None] = {}
+    distinct: dict[Any, None] = {}
     for value in values:
         try:
-            found.update(dict.fromkeys(canonical(key, value)))
+            distinct.update(dict.fromkeys(canonical(key, value)))
         except MarsbenchError as error:
             problems.append(str(error).replace("\n", " "))
-    return tuple(found)
+    return tuple(distinct)
 
 
 def canonical(key: str, value: Any) -> tuple[Any, ...]:

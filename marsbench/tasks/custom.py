@@ -60,8 +60,8 @@ def load_task(path: Path, taken: Container[str] = ()) -> TaskSpec:
         _check_kind(valid["kind"], valid, problems)
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        told = "\n".join(f"  - {_where(problem, lines)}" for problem in problems)
-        raise ConfigError(f"{file}: {count} in this task.\n{told}", _EXAMPLE)
+        listed = "\n".join(f"  - {_where(problem, lines)}" for problem in problems)
+        raise ConfigError(f"{file}: {count} in this task.\n{listed}", _EXAMPLE)
     return _spec(valid, file)
 
 
