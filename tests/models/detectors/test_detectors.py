@@ -356,7 +356,7 @@ def test_a_checkpoint_of_other_classes_tells_what_starts_at_random(
     model = build("ssdlite", num_classes=2, pretrained=True, side=SIDE, checkpoint=path)
     body = "model.backbone.features.0.0.0.weight"
     assert torch.equal(model.state_dict()[body], own.state_dict()[body])
-    assert re.search("of other classes: 12 tensor", capsys.readouterr().err)
+    assert re.search("has other classes: 12 tensor", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("name", ["retinanet", "faster_rcnn_mobilenet", "ssdlite"])
