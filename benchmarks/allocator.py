@@ -10,7 +10,7 @@ SCRIPT = """
 import sys, time, torch
 from marsbench.models.encoders.classifier import build_classifier
 from marsbench.models.zoo.catalog import get_model
-from marsbench.training.allocator import keep_freed_memory
+from marsbench.training.loop.allocator import keep_freed_memory
 
 if sys.argv[1] == "keep":
     keep_freed_memory()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The table of docs/measured.md: EfficientNet-Lite0 on the HiRISE landmark set, version 1, five epochs in each
-# mode, frozen with every way of dealing with unequal classes too, and frozen on two published
-# subsets (five shots are one batch, so they get fifty epochs).
+# The table of docs/measured.md: EfficientNet-Lite0 on the HiRISE landmark set, version 1, five
+# epochs in each mode, frozen with every strategy for unequal classes too, and frozen on two
+# published subsets (five shots are one batch, so they get fifty epochs).
 # Online, with augmentation; on cached features, `marsbench sweep suite=frozen_landmarks root=ROOT`
 # has seeds, subsets and settings. Within the hour on two cores.
 #

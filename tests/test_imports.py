@@ -1,6 +1,7 @@
 """The import rules of docs/architecture.md, walked."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,6 +98,20 @@ def test_only_the_command_line_imports_hydra() -> None:
     for name, path in modules().items():
         if not name.startswith("marsbench.cli"):
             assert not any(i.startswith(("hydra", "omegaconf")) for i in imports_of(path)), name
+
+
+def test_modules_named_in_strings_exist() -> None:
+    """Type checkers do not see code in strings, such as that of child processes."""
+    top = PACKAGE.parent
+    texts = [p for d in ("benchmarks", "docs", "scripts", "tests") for p in (top / d).rglob("*.*")]
+    for path in texts:
+        if path.suffix not in (".py", ".md", ".sh"):
+            continue
+        for module, name in re.findall(r"from (marsbench[\w.]*) import (\w+)", path.read_text()):
+            source = modules().get(module)
+            assert source is not None, f"{path.relative_to(top)} imports {module}"
+            is_there = f"{module}.{name}" in modules() or name in source.read_text()
+            assert is_there, f"{path.relative_to(top)} imports {name} from {module}"
 
 
 HEAVY = ("torch", "hydra", "pandas", "matplotlib", "sklearn", "timm")

@@ -40,7 +40,8 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         Path of a temporary file in the same folder. It is renamed to `path` when the block ends,
         and removed if the block raises.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # A random name: processes on several nodes may share a folder and a process id.
+    partial = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
     try:
         yield partial
         if sync:
