@@ -84,7 +84,7 @@ def _of_raster(encoded: bytes, raw: Raw) -> NDArray[np.uint8]:
     """Pixels of a TIFF, JPEG 2000, PDS or ISIS image; deeper ones are stretched to 8 bits."""
     file = raster.open_raster(encoded, raw.where, raw.path)
     values, bands = file.pixels[:, :], range(file.colors)
-    if file.alpha is not None:
+    if file.alpha is not None and file.is_alpha_stored:
         opaque = 255 if values.dtype == np.uint8 else values[:, :, file.alpha].max()
         if values[:, :, file.alpha].min() < opaque:
             raise DataError(

@@ -7,16 +7,27 @@ from pathlib import Path
 
 from marsbench.base.errors import DataError
 
+LONGEST = 1 << 20
+"""Limit of a label's length in bytes."""
+
+_END = {
+    "PDS": re.compile(rb"^[ \t]*(?:END|End)[ \t]*(?=[\r\n\0/]| {8}|\Z)|\0", re.M),
+    "PDS4": re.compile(rb"</Product_Observational"),
+}
+_END["ISIS3"] = _END["PDS"]
+"""End of the label, before padding and pixels."""
+
 _PDS3 = re.compile(
-    rb"""^\s*\^(?:\w*IMAGE|\w*QUBE)\s*=\s*\(?\s*(?:"(?P<file>[^"]+)"\s*,?)?\s*"""
+    rb"""^[ \t]*\^(?:\w*IMAGE|\w*QUBE)\s*=\s*\(?\s*(?:"(?P<file>[^"]+)"\s*,?)?\s*"""
     rb"(?P<start>\d+)?\s*(?P<unit><BYTES>)?",
     re.M,
 )
-_RECORD = re.compile(rb"^\s*RECORD_BYTES\s*=\s*(\d+)", re.M)
+_RECORD = re.compile(rb"^[ \t]*RECORD_BYTES\s*=\s*(\d+)", re.M)
 _CORE, _START = re.compile(rb"\^Core\s*=\s*(\S+)"), re.compile(rb"StartByte\s*=\s*(\d+)")
-_FILE = re.compile(rb"<(?:\w+:)?file_name>\s*([^<]+?)\s*</")
-_OFFSET = re.compile(rb"<(?:\w+:)?Array_\w+>.*?<(?:\w+:)?offset[^>]*>\s*(\d+)", re.S)
-_OTHER_FILE = re.compile(rb"COMPRESSED_FILE|^\s*Format\s*=\s*\"?(?:GeoTIFF|JP2)", re.M | re.I)
+_FILE = re.compile(rb"<(?:\w+:)?file_name>([^<]+)</")
+_ARRAY = re.compile(rb"<(?:\w+:)?Array_\w+>")
+_OFFSET = re.compile(rb"<(?:\w+:)?offset[^<>]*>\s*(\d+)")
+_OTHER_FILE = re.compile(rb"COMPRESSED_FILE|^[ \t]*Format\s*=\s*\"?(?:GeoTIFF|JP2)", re.M | re.I)
 """Statements of labels with pixels in another format, such as JPEG 2000."""
 
 
@@ -42,8 +53,17 @@ def read_label(text: bytes, driver: str, where: str) -> Label:
         where: Name of the label in error messages.
 
     Raises:
-        DataError: If the data file has another format or is in another folder.
+        DataError: If the label has no end within `LONGEST` bytes, or the data file has another
+            format or is in another folder.
     """
+    text = text[:LONGEST]
+    if end := _END[driver].search(text):
+        text = text[: end.start()]
+    elif len(text) == LONGEST:
+        raise DataError(
+            f"{where} has no end of the label within {LONGEST} bytes.",
+            "Copy it again, or save it as a TIFF.",
+        )
     if _OTHER_FILE.search(text):
         raise DataError(
             f"{where} describes an image in a file of another format.",
@@ -70,8 +90,9 @@ def _pds3(text: bytes) -> tuple[str | None, int]:
 
 
 def _pds4(text: bytes) -> tuple[str | None, int]:
-    name, offset = _FILE.search(text), _OFFSET.search(text)
-    return _text(name[1] if name else None), int(offset[1]) if offset else 0
+    name, array = _FILE.search(text), _ARRAY.search(text)
+    offset = _OFFSET.search(text, array.end()) if array else None
+    return _text(name[1].strip() if name else None), int(offset[1]) if offset else 0
 
 
 def _isis3(text: bytes) -> tuple[str | None, int]:

@@ -30,7 +30,7 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PERCENTILES = (0.5, 99.5)
 """Percentiles of deep images that become 0 and 1."""
 
-_START = 1 << 20
+_START = pds.LONGEST
 """Bytes at the start of a file that are searched for its format and label."""
 
 _IN_MEMORY = 64 << 20
@@ -125,6 +125,7 @@ class Raster:
         where: Name in error messages.
         pixels: Numbers of the file by rows and columns, (H, W, bands), in memory or on disk.
         alpha: Index of the alpha band, 0 in empty pixels; None without alpha.
+        is_alpha_stored: False for the alpha band of the nodata index of a palette.
         nodata: Value of empty pixels; None without nodata.
         geo: Georeference; None if the file has none.
     """
@@ -132,6 +133,7 @@ class Raster:
     where: str
     pixels: "NDArray[Any] | Windows"
     alpha: int | None = None
+    is_alpha_stored: bool = True
     nodata: float | None = None
     geo: Georeference | None = None
 
@@ -216,8 +218,9 @@ def open_raster(source: Path | bytes, where: str = "", path: Path | None = None)
         alpha = None
         if windows.shape[2] > 1 and windows.has_alpha:
             alpha = windows.shape[2] - 1
-        nodata = None if windows.lut is not None else dataset.nodata
-        raster = Raster(where, windows, alpha, nodata, read_georeference(dataset))
+        stored = windows.lut is None
+        nodata = dataset.nodata if stored else None
+        raster = Raster(where, windows, alpha, stored, nodata, read_georeference(dataset))
     if windows.num_bytes > _IN_MEMORY and isinstance(source, Path):
         return raster
     return replace(raster, pixels=windows[:, :])
@@ -305,7 +308,8 @@ def _open(source: Path | bytes, where: str, path: Path | None) -> Any:
             pds.check_folder(dataset.files, own)
         claimed = math.prod((dataset.height, dataset.width, dataset.count))
         claimed *= np.dtype(dataset.dtypes[0]).itemsize
-        check_claim(claimed, held, where)
+        if isinstance(source, bytes):  # others are read by windows
+            check_claim(claimed, held, where)
         if form.is_labelled and first + claimed > held:
             # GDAL returns zeros for missing rows.
             raise DataError(

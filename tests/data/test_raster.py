@@ -15,7 +15,7 @@ from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
 from marsbench.base.errors import DataError
-from marsbench.data import raster
+from marsbench.data import pds, raster
 from marsbench.data.decode import image, mask
 from marsbench.data.georeference import Georeference, create
 from marsbench.data.rows import Raw
@@ -109,10 +109,23 @@ def test_windows_are_parts_of_the_whole(
         pil(np.dstack([GREY] * 3) // 2, compression="jpeg"),
         pil(GREY, "P"),
         pil(GREY > 99, compression="group4"),
+        pil(GREY, "P", tiffinfo={42113: "7"}),
+        pil(GREY > 99, compression="group4", tiffinfo={42113: "0"}),
         tiff(GREY, photometric="miniswhite"),
         pil(GREY, "LA"),
     ],
-    ids=["grey", "lzw", "jpeg", "colour jpeg", "palette", "1 bit", "white is 0", "opaque"],
+    ids=[
+        "grey",
+        "lzw",
+        "jpeg",
+        "colour jpeg",
+        "palette",
+        "1 bit",
+        "palette with nodata",
+        "1 bit with nodata",
+        "white is 0",
+        "opaque",
+    ],
 )
 def test_pictures_are_those_of_pil(encoded: bytes) -> None:
     with Image.open(io.BytesIO(encoded)) as opened:
@@ -245,7 +258,10 @@ def test_labels_are_read_below_their_data_files_content(tmp_path: Path) -> None:
         (label('"/vsicurl/http://localhost/a.img"'), "refers to '/vsicurl"),
         (label('"other.img"'), r"describes other\.img, which is missing"),
         (label('"a.img"', lines=41), r"is damaged: its data end after 4000 of 4100 bytes"),
-        (label('"a.img"') + "OBJECT = COMPRESSED_FILE", "in a file of another format"),
+        (
+            label('"a.img"').replace("OBJECT = IMAGE", "OBJECT = COMPRESSED_FILE"),
+            "in a file of another format",
+        ),
         ("Object = IsisCube\n ^Core = ../a.img\n StartByte = 1\n", r"refers to '\.\./a\.img'"),
         ("Object = IsisCube\n ^Core = a.tif\n Format = GeoTIFF\n", "of another format"),
         ("<Product_Observational><file_name>../a.img</file_name>", r"refers to '\.\./a\.img'"),
@@ -260,6 +276,33 @@ def test_labels_that_are_refused(text: str, words: str, tmp_path: Path) -> None:
         raster.open_raster(path)
     assert str(path) in caught.value.problem
     assert caught.value.remedy
+
+
+def test_labels_end_before_the_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pixels of value 10 are line breaks, and long labels need no search per tag."""
+    pixels = np.full((200, 200), 10, np.uint8)
+    text = label("11", 200).replace("SAMPLES = 50", "SAMPLES = 200").replace("= 16", "= 8")
+    searched: list[int] = []
+
+    def parse(text: bytes) -> tuple[None, int]:
+        searched.append(len(text))
+        return None, 1000
+
+    encoded = text.encode().ljust(1000) + pixels.tobytes()
+    assert pds.read_label(encoded, "PDS", "x") == pds.Label(None, 1000)
+    np.testing.assert_array_equal(raster.numbers(encoded, "x")[:, :, 0], pixels)
+    monkeypatch.setitem(pds._PARSERS, "PDS", parse)
+    raster.open_raster(encoded, "x")
+    assert searched == [text.index("END\r\n", text.index("END_OBJECT") + 9)]
+
+    endless = text.replace("END\r\n", "\n").encode().ljust(1 << 20, b"\n")
+    with pytest.raises(DataError, match="x has no end of the label within 1048576 bytes"):
+        raster.open_raster(endless, "x")
+    # Quadratic patterns would take minutes for 20,000 tags.
+    tags = b"<Product_Observational><Array_2D>" + 20_000 * b"<Array_2D><offset <file_name> "
+    assert pds.read_label(tags, "PDS4", "x") == pds.Label(None, 0)
+    last = tags + b'<offset unit="byte">9</offset><file_name> a.img </file_name>'
+    assert pds.read_label(last, "PDS4", "x") == pds.Label("a.img", 9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -303,6 +346,18 @@ def test_alpha_nodata_and_places(tmp_path: Path) -> None:
     opened = raster.open_raster(write(tmp_path / "b.tif", "GTiff", nodata=5))
     assert opened.nodata == 5
     assert (opened.valid(opened.pixels[:, :], (0,)) == (DEEP != 5)).all()
+
+
+def test_sparse_images_are_read_by_windows(tmp_path: Path) -> None:
+    options = {"SPARSE_OK": True, "TILED": True, "count": 1, "dtype": "uint8"}
+    path = tmp_path / "a.tif"
+    with rasterio.open(path, "w", driver="GTiff", width=30_000, height=20_000, **options):
+        pass
+    opened = raster.open_raster(path)
+    assert opened.pixels.shape == (20_000, 30_000, 1)
+    assert not opened.pixels[5:9, 5:9].any()
+    with pytest.raises(DataError, match=r"is damaged: it claims 600000000 bytes"):
+        raster.open_raster(path.read_bytes(), "x")
 
 
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
