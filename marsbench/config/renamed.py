@@ -35,31 +35,25 @@ def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
     return others | new
 
 
-def renamed_axes(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace an axis ``views`` in a suite's grid; upright images are ``augment=none``.
+def merged(*levels: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge keys of runs, of which some are old; later levels override earlier ones.
+
+    ``views`` overrides an earlier ``views``: ``views=1`` leaves nothing of ``views=d4``.
 
     Args:
-        entry: A grid as in YAML: values or lists of values by key, ``set`` and ``exclude``.
+        levels: Dotted keys, such as a suite's fixed keys, a grid's values and given words.
+
+    Raises:
+        ConfigError: If a level is invalid.
     """
-    if VIEWS not in entry:
-        return dict(entry)
-    is_d4 = "d4" in _texts(entry[VIEWS])
-    new = "augment" if is_d4 else "draws"
-
-    def axis(combination: Mapping[str, Any]) -> dict[str, Any]:
-        texts = _texts(combination.get(VIEWS, []))
-        values = ["none" if is_d4 and text == "1" else text for text in texts]
-        # In place, since the order of the axes is that of the runs.
-        items = combination.items()
-        return dict((new, values) if key == VIEWS else (key, value) for key, value in items)
-
-    grid = axis(entry)
-    if is_d4:
-        grid["set"] = {**(entry.get("set") or {}), "protocol": "cached"}
-    if isinstance(exclude := entry.get("exclude"), list):
-        grid["exclude"] = [axis(e) if isinstance(e, Mapping) else e for e in exclude]
-    return grid
-
-
-def _texts(value: Any) -> list[str]:
-    return [str(v) for v in (value if isinstance(value, list | tuple) else [value])]
+    values: dict[str, Any] = {}
+    for level in levels:
+        new = renamed(level)
+        if VIEWS in level:
+            values.pop(VIEWS, None)
+        elif VIEWS in values:
+            pair = renamed({VIEWS: values[VIEWS]})
+            if any(str(level.get(key, value)) != value for key, value in pair.items()):
+                values = renamed(values)
+        values = {key: value for key, value in values.items() if key not in new} | {**level}
+    return values

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from marsbench.base.errors import ConfigError
 from marsbench.base.keys import nest, unknown_key
 from marsbench.base.values import Limit, NotBlank, Problem, build, keys_of, to_plain
-from marsbench.config.renamed import renamed
+from marsbench.config.renamed import VIEWS, renamed
 
 
 class Mode(StrEnum):
@@ -340,7 +340,7 @@ def check_key(key: str, extra: tuple[str, ...] = ()) -> None:
         extra: Further valid names, such as groups with named choices.
     """
     known = (*config_keys(), *extra)
-    if key not in known:
+    if key not in known and key != VIEWS:
         raise unknown_key(key, known, "`marsbench list keys` shows the keys.")
 
 

@@ -16,7 +16,7 @@ import yaml
 
 from marsbench.base import keys, paths
 from marsbench.base.errors import ConfigError, MarsbenchError, unknown_name
-from marsbench.config.renamed import renamed, renamed_axes
+from marsbench.config.renamed import VIEWS, merged, renamed
 from marsbench.config.schema import RunConfig, canonical_subset, check_key
 from marsbench.models.zoo.catalog import get_model
 from marsbench.plan.tuned import filled
@@ -145,7 +145,9 @@ def _keys(values: Any, where: str, problems: list[str]) -> dict[str, Any]:
     if not isinstance(values or {}, Mapping):
         problems.append(f"'{where}' is not a mapping of keys to values.")
         return {}
-    flat = renamed(keys.flatten(values or {}))
+    flat = keys.flatten(values or {})
+    if not _check(lambda: renamed(flat), problems):
+        del flat[VIEWS]
     for key in flat:
         _check(lambda key=key: check_key(key), problems)
         if key in _ALONE:
@@ -159,7 +161,6 @@ def _grid(
     if not isinstance(entry, Mapping):
         problems.append(f"Grid {entry!r} is not a mapping of keys to values.")
         return Grid(unnamed, {})
-    entry = renamed_axes(entry)
     name = str(entry.get("name", suite))
     axes: dict[str, tuple[Any, ...]] = dict(_DEFAULTS)
     for key, value in entry.items():
@@ -175,7 +176,7 @@ def _grid(
             problems.append(f"Grid {name} excludes {combination!r}; expected keys of the grid.")
             continue
         exclude.append({k: _values(k, _listed(v), problems) for k, v in combination.items()})
-    fixed = {**shared, **_keys(entry.get("set"), f"{name}.set", problems)}
+    fixed = merged(shared, _keys(entry.get("set"), f"{name}.set", problems))
     # Axes of the grid override fixed keys.
     fixed = {key: value for key, value in fixed.items() if key not in axes}
     ordered = {key: axes[key] for key in (*AXES, *axes) if key in axes}
@@ -220,7 +221,7 @@ def canonical(key: str, value: Any) -> tuple[Any, ...]:
     if key == "subset":
         return (canonical_subset(str(value)),)
     config = RunConfig.from_dict({"task": "-", "model": "-", key: value})
-    return (keys.get(config, key),)
+    return (str(value) if key == VIEWS else keys.get(config, key),)
 
 
 def narrowed(suite: Suite, wanted: Mapping[str, Sequence[str]]) -> Suite:
@@ -286,7 +287,7 @@ def _expand(grid: Grid, extra: Mapping[str, Any]) -> Iterator[RunConfig]:
     first = {key: grid.axes[key][0] for key in _REPLACED}
     for chosen in itertools.product(*(grid.axes[key] for key in others)):
         choice = dict(zip(others, chosen, strict=True))
-        values = {**grid.fixed, **choice, **extra}
+        values = merged(grid.fixed, choice, extra)
         alike = None
         if "hparams" not in values:
             alike = RunConfig.from_dict({**first, **values})

@@ -10,7 +10,7 @@ from typing import Any
 
 from marsbench.base import keys
 from marsbench.base.errors import ConfigError
-from marsbench.config.renamed import renamed
+from marsbench.config.renamed import VIEWS
 from marsbench.config.schema import RunConfig, check_key
 from marsbench.plan.tuned import KEYS
 from marsbench.results.store import Store
@@ -59,7 +59,7 @@ def read_words(
         if key in given:
             raise ConfigError(f"'{key}' is given twice.", "Give several values as A,B.")
         given[key] = value
-    given = renamed({key: value for key, value in given.items() if key not in chosen})
+    given = {key: value for key, value in given.items() if key not in chosen}
     name = given.pop(SUITE, "")
     if not name:
         raise ConfigError(
@@ -141,7 +141,7 @@ def unit_command(runs: Sequence[RunConfig], asked: Asked, *, retry_failed: bool 
     grids = asked.suite.grids
     varied = [key for key in asked.suite.axes if all(key in grid.axes for grid in grids)]
     names = [key for key in varied if key not in ("subset", "seed")]
-    chosen = {key: dict.fromkeys(_text(keys.get(run, key)) for run in runs) for key in names}
+    chosen = {key: dict.fromkeys(_text(_value(run, key)) for run in runs) for key in names}
     given = [word for word in asked.words if word.partition("=")[0] not in names]
     kept = [word for word in given if keys.split(word.partition("=")[0])[0] != LAUNCHER]
     words = [f"{key}={','.join(values)}" for key, values in chosen.items()]
@@ -156,6 +156,10 @@ def differing(config: RunConfig) -> dict[str, Any]:
     default = keys.flatten(RunConfig().to_dict())
     values = keys.flatten(config.to_dict())
     return {key: value for key, value in values.items() if value != default[key]}
+
+
+def _value(config: RunConfig, key: str) -> Any:
+    return config.views or 1 if key == VIEWS else keys.get(config, key)
 
 
 def _text(value: Any) -> str:

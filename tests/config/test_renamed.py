@@ -11,7 +11,7 @@ from marsbench.cli.compose import compose
 from marsbench.config.identity import identity, run_id
 from marsbench.config.schema import Augment, Protocol, RunConfig
 from marsbench.sweep.suites import expand, load_suite
-from marsbench.sweep.words import read_words
+from marsbench.sweep.words import read_words, unit_command
 
 BASE = {"task": "frost_cls", "model": "vit_tiny"}
 D4 = {"protocol": "cached", "augment": "d4"}
@@ -60,16 +60,59 @@ def test_views_that_cannot_be_used(word: str) -> None:
 
 
 def test_suites_of_before(tmp_path: Path) -> None:
-    grid = {"task": "frost_cls", "model": "vit_tiny", "seed": [0, 1], "optim.lr": [0.1, 0.2]}
-    old = {**grid, "views": ["1", "d4"], "exclude": [{"views": "d4", "optim.lr": 0.1}]}
-    new = {**grid, "augment": ["none", "d4"], "exclude": [{"augment": "d4", "optim.lr": 0.1}]}
-    runs = []
-    for name, entry in (("old", old), ("new", new | {"set": {"protocol": "cached"}})):
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump({"grids": [{"name": "a", **entry}]}))
-        runs.append(expand(load_suite(str(path)), {}))
-    assert runs[0] == runs[1]
-    assert [config.views for config in runs[0]].count("d4") == 2
+    grid = {**BASE, "seed": [0, 1], "optim.lr": [0.1, 0.2], "views": ["1", "d4"]}
+    suite = _write(
+        tmp_path / "old.yaml", {"grids": [grid | {"exclude": [{"views": "d4", "optim.lr": 0.1}]}]}
+    )
+    runs = expand(load_suite(suite), {})
+    assert set(runs) == {
+        RunConfig.from_dict({**BASE, "seed": seed, "optim.lr": lr, **keys})
+        for seed in (0, 1)
+        for lr, keys in ((0.1, {}), (0.2, {}), (0.2, D4))
+    }
+
+
+def _write(path: Path, content: dict[str, Any]) -> str:
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def _views(suite: str, *words: tuple[str, str]) -> list[str | int | None]:
+    return [run.views for run in read_words([("suite", suite), *words], [], {}).runs]
+
+
+def test_words_narrow_the_views_of_a_suite(tmp_path: Path) -> None:
+    suite = _write(tmp_path / "mine.yaml", {"grids": [{**BASE, "views": [1, "d4"]}]})
+    assert _views(suite) == [None, "d4"]
+    assert _views(suite, ("views", "1")) == [None]
+    assert _views(suite, ("views", "d4")) == ["d4"]
+    assert _views(suite, ("views", "1,d4")) == [None, "d4"]
+    with pytest.raises(ConfigError, match="has no views=8; it has 1, d4"):
+        _views(suite, ("views", "8"))
+    with pytest.raises(ConfigError, match="'views' is d5"):
+        _views(suite, ("views", "1,d5"))
+    asked = read_words([("suite", suite)], [], {})
+    for run, word in zip(asked.runs, ("views=1", "views=d4"), strict=True):
+        assert word in unit_command([run], asked).split()
+
+
+def test_later_views_replace_earlier_ones(tmp_path: Path) -> None:
+    grids = [BASE, {**BASE, "views": "1"}, {**BASE, "set": {"views": 1}}]
+    for at, grid in enumerate(grids):
+        content = {"set": {"views": "d4"}, "grids": [grid]}
+        suite = _write(tmp_path / f"{at}.yaml", content)
+        assert _views(suite) == (["d4"] if grid is BASE else [None])
+        assert _views(suite, ("views", "1")) == [None]
+    suite = str(tmp_path / "0.yaml")
+    assert _views(suite, ("views", "5")) == [5]
+    # Words in new keys as well.
+    assert _views(suite, ("augment", "none")) == [None]
+    assert _views(suite, ("draws", "3"), ("augment", "none")) == [3]
+    several = _write(tmp_path / "draws.yaml", {"set": {"draws": 4}, "grids": [BASE]})
+    assert _views(several, ("views", "8")) == [8]
+    wrong = _write(tmp_path / "wrong.yaml", {"set": {"views": "d5"}, "grids": [BASE]})
+    with pytest.raises(ConfigError, match="is invalid:\n- 'views' is d5"):
+        load_suite(wrong)
 
 
 def test_a_sweep_of_before(tmp_path: Path) -> None:
