@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from marsbench.config.schema import parse_subset
+from marsbench.data.sources import hub_files
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.subsets import select
 from marsbench.tasks.catalog import TASKS
@@ -118,6 +119,12 @@ def test_status_and_clean(server: Server, frost: LocalSource, tmp_path: Path) ->
     assert lines(marsbench("data", "clean", "domars16k")) == []
     (row,) = lines(marsbench("data", "status"))
     assert (row["task"], row["what"]) == ("domars16k", "own folder")
+    old = hub_files.pin_folder(str(frost.spec.hub_id)) / COMMIT
+    old.mkdir(parents=True)  # as older versions left it
+    (old / "a.parquet").write_bytes(b"12345")
+    (row,) = lines(marsbench("data", "clean", "frost_cls"))
+    assert (row["what"], row["size"], row["path"]) == ("unused hub files", 5, str(old))
+    assert not old.parent.exists()
     server.forget()
     lines(marsbench("data", "download", "frost_cls"))
     assert server.seen("/api/datasets")  # after cleaning, the commit is asked for anew

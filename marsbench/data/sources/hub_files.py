@@ -287,6 +287,7 @@ def _read(repo: str, commit: str) -> Listing | None:
 
 def _cached(repo: str, commit: str) -> Listing | None:
     """Listing of a commit's files in the client's cache, such as downloads of other tools."""
+    import yaml
     from huggingface_hub import DatasetCard
 
     folder = cache_folder(repo) / "snapshots" / commit
@@ -297,7 +298,7 @@ def _cached(repo: str, commit: str) -> Listing | None:
         if (folder / name).is_file()
     }
     card = None
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, yaml.YAMLError):
         card = DatasetCard.load(folder / CARD).data
     splits = {name: paths for name, paths in _splits(files, card).items() if _is_whole(paths)}
     return replace(_build(repo, commit, files, splits), complete=False) if splits else None
@@ -363,12 +364,11 @@ def _digest(sibling: Any) -> str | None:
 def _splits(names: Iterable[str], card: Any) -> dict[str, list[str]]:
     """Parquet files by split, from the repository's card, else from the file names."""
     parquet = sorted(name for name in names if name.endswith(".parquet"))
-    configs = (card.to_dict() if card is not None else {}).get("configs") or [{}]
-    default = next((c for c in configs if c.get("config_name") == "default"), configs[0])
     by_split: dict[str, list[str]] = {}
-    for entry in default.get("data_files") or ():
-        patterns = entry.get("path", ()) if isinstance(entry, dict) else ()
-        for pattern in [patterns] if isinstance(patterns, str) else patterns:
+    for entry in _card_entries(card):
+        path = entry.get("path")
+        patterns = path if isinstance(path, list) else [path]
+        for pattern in [p for p in patterns if isinstance(p, str)]:
             matching = [name for name in parquet if fnmatch.fnmatch(name, pattern)]
             by_split.setdefault(str(entry.get("split")), []).extend(matching)
     if not any(by_split.values()):
@@ -384,6 +384,15 @@ def _splits(names: Iterable[str], card: Any) -> dict[str, list[str]]:
         for name, files in by_split.items()
         if files
     }
+
+
+def _card_entries(card: Any) -> list[dict[str, Any]]:
+    """Entries of ``data_files`` in the default config of a card; invalid parts are ignored."""
+    configs = card.to_dict().get("configs") if card is not None else None
+    configs = [c for c in configs if isinstance(c, dict)] if isinstance(configs, list) else []
+    default = [c for c in configs if c.get("config_name") == "default"] or configs or [{}]
+    entries = default[0].get("data_files")
+    return [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
 
 
 def _download(listing: Listing, files: Iterable[HubFile]) -> None:

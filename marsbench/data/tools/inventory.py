@@ -33,7 +33,8 @@ class Held:
 
     Attributes:
         task: Name of the task, else of the folder.
-        what: huggingface, zenodo, own folder, partial download, decoded images, unpacked root.
+        what: huggingface, unused hub files, zenodo, own folder, partial download, decoded images,
+            unpacked root, copy of a root.
         path: Folder.
         size: Bytes on the disk.
         revision: Commit or record, or "".
@@ -109,6 +110,10 @@ def _hub(specs: Sequence[TaskSpec], *, check: bool) -> Iterator[Held]:
     tasks = {spec.hub_id: spec.name for spec in specs if spec.hub_id}
     pinned = {folder.name.replace("--", "/", 1) for folder in _below(paths.home() / "hub")}
     for repo in sorted({*tasks, *pinned}):
+        name = tasks.get(repo, repo.replace("/", "--"))
+        for folder in _below(hub_files.pin_folder(repo)):
+            if hub_files.COMMIT.fullmatch(folder.name.removesuffix(PART)):  # of older versions
+                yield Held(name, "unused hub files", folder, size_of(folder), folder.name)
         for listing in hub_files.held(repo):
             here = [name for name in listing.splits if not listing.missing([name])]
             problems = [
@@ -119,7 +124,7 @@ def _hub(specs: Sequence[TaskSpec], *, check: bool) -> Iterator[Held]:
             if check:
                 problems += _damaged(listing, here)
             yield Held(
-                tasks.get(repo, repo.replace("/", "--")),
+                name,
                 "huggingface",
                 listing.folder,
                 listing.size,

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import snapshot_download
 
 from marsbench.base.errors import DataError, DataNotFoundError
 from marsbench.config.schema import Subset
@@ -20,6 +21,7 @@ from marsbench.data.sources.hub_files import fetch
 from marsbench.data.sources.huggingface import HubSource
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import Decode
+from tests.conftest import go_offline
 from tests.hub import (
     CHANGE,
     NEWER,
@@ -84,6 +86,37 @@ def test_other_names_of_splits_and_files_named_by_the_card(server: Server, tmp_p
     fetch(REPO, None, [Subset()], update=True)
     for split in ("train", "val", "test"):
         same(opened(spec), local, split)
+
+
+@pytest.mark.parametrize(
+    "configs",
+    [
+        "default",
+        ["default"],
+        {"a": 1},
+        [{"data_files": 5}],
+        [{"data_files": "train*"}],
+        [{"data_files": ["a", {"split": "train", "path": 5}]}],
+        [{"data_files": [{"split": "train", "path": [5, None]}]}],
+    ],
+    ids=str,
+)
+def test_invalid_configs_of_a_card_are_ignored(
+    server: Server, tmp_path: Path, configs: object
+) -> None:
+    spec, local = publish(server, tmp_path)
+    server.repos[REPO].card = {"configs": configs}
+    same(opened(spec), local, "train")
+
+
+def test_an_invalid_card_in_the_cache_is_ignored(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, local = publish(server, tmp_path)
+    server.repos[REPO].files["README.md"] = b"---\na: [\n---\n"
+    snapshot_download(REPO, repo_type="dataset")
+    go_offline(monkeypatch)
+    same(opened(spec), local, "train")
 
 
 def test_workers_read_for_themselves(server: Server, tmp_path: Path) -> None:
