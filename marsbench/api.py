@@ -92,7 +92,7 @@ def load_dataset(
     from marsbench.data.sources import open_source
     from marsbench.data.subsets import select
     from marsbench.tasks.catalog import get_task
-    from marsbench.tasks.spec import SPLITS, Decode
+    from marsbench.tasks.spec import SPLITS
 
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
@@ -127,7 +127,7 @@ def load_dataset(
     )
     indices = select(opened, part).indices if split == "train" else None
     rendering = None
-    if spec.decode is Decode.SPECTRUM:
+    if spec.is_spectra:
         rendering = rendering_for(spec, raster, points=True)
     elif raster is not None:
         raise ConfigError(

@@ -106,7 +106,7 @@ class MarsDataset(Dataset[Sample]):
         self.spec, self.split, self.side = spec, split, side
         self.class_names = source.class_names
         self.rendering = rendering
-        self._views = 1
+        self._draws = 1
         self._spectra: Spectra | None = None
         self.samples: Samples
         if rendering is not None:
@@ -124,13 +124,13 @@ class MarsDataset(Dataset[Sample]):
         return len(self.indices)
 
     @contextlib.contextmanager
-    def averaged(self, views: int) -> Iterator[None]:
-        """Return `views` drawings of each spectrum, (V, C, H, W), to average their predictions."""
-        self._views = views if self.rendering is not None else 1
+    def averaged(self, draws: int) -> Iterator[None]:
+        """Return `draws` drawings of each spectrum, (D, C, H, W), to average their predictions."""
+        self._draws = draws if self.rendering is not None else 1
         try:
             yield
         finally:
-            self._views = 1
+            self._draws = 1
 
     def _rendered(self, rendering: Rendering, index: int, seed: int | None) -> Sample:
         """Rasterise a spectrum."""
@@ -139,10 +139,10 @@ class MarsDataset(Dataset[Sample]):
             return self.samples[int(self.indices[position])]
 
         image, label = rendering.draw(read, self.targets, index, seed)
-        if self._views > 1 and seed is None:
+        if self._draws > 1 and seed is None:
             name = zlib.crc32(self.sample_ids[index].encode())
             image = np.stack(
-                [rendering.view(read(index), [name, view]) for view in range(self._views)]
+                [rendering.view(read(index), [name, draw]) for draw in range(self._draws)]
             )
         pixels = torch.from_numpy(image)
         sample: Sample = {

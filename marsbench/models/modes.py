@@ -1,5 +1,6 @@
 """Build networks for the modes scratch, frozen and finetune."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,31 @@ from marsbench.models.base import Bands, Model
 from marsbench.models.encoders.classifier import build_classifier
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.spec import ModelSpec
-from marsbench.tasks.kinds import Kind
+from marsbench.tasks.kinds import BOXES, LABELS, MASKS, Kind
+
+
+def _classifier(spec: ModelSpec, num_outputs: int, inputs: dict[str, Any], **weights: Any) -> Model:
+    return build_classifier(spec, num_outputs, shape=inputs["shape"], **weights)
+
+
+def _segmenter(spec: ModelSpec, num_outputs: int, inputs: dict[str, Any], **weights: Any) -> Model:
+    build = lazy.load(LIBRARIES[spec.library].segmenter)
+    model: Model = build(spec, num_outputs, color_of_band=inputs["colors"], **weights)
+    return model
+
+
+def _detector(spec: ModelSpec, num_outputs: int, inputs: dict[str, Any], **weights: Any) -> Model:
+    build = lazy.load(LIBRARIES[spec.library].detector)
+    model: Model = build(spec, num_outputs, side=inputs["side"] or spec.input_size, **weights)
+    return model
+
+
+_BUILDERS: dict[Kind, Callable[..., Model]] = {
+    **dict.fromkeys(LABELS, _classifier),
+    **dict.fromkeys(MASKS, _segmenter),
+    **dict.fromkeys(BOXES, _detector),
+}
+"""Builders of networks by kind of task."""
 
 
 def build_for_mode(
@@ -50,20 +75,13 @@ def build_for_mode(
             are never used instead.
         NotAvailableError: If the model's library is not installed.
     """
-    library = LIBRARIES[spec.library]
-    weights: dict[str, Any] = {
-        "pretrained": mode is not Mode.SCRATCH,
-        "checkpoint": checkpoint,
-    }
-    model: Model
-    if kind is Kind.SEGMENTATION:
-        build = lazy.load(library.segmenter)
-        model = build(spec, num_outputs, color_of_band=colors, **weights)
-    elif kind is Kind.DETECTION:
-        build = lazy.load(library.detector)
-        model = build(spec, num_outputs, side=side or spec.input_size, **weights)
-    else:
-        model = build_classifier(spec, num_outputs, shape=shape, **weights)
+    model = _BUILDERS[kind](
+        spec,
+        num_outputs,
+        {"side": side, "colors": colors, "shape": shape},
+        pretrained=mode is not Mode.SCRATCH,
+        checkpoint=checkpoint,
+    )
     if mode is Mode.FROZEN:
         model.freeze_backbone()
     return model

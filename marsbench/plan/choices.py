@@ -31,7 +31,7 @@ from marsbench.models.spec import ModelSpec
 from marsbench.spectra.features import VERSION as FEATURES_VERSION
 from marsbench.spectra.raster import VERSION as RASTER_VERSION
 from marsbench.tasks.kinds import KINDS, Kind
-from marsbench.tasks.spec import Decode, Platform, TaskSpec
+from marsbench.tasks.spec import Platform, TaskSpec
 
 HALVED = 32
 """Sides of segmentation inputs are multiples of this."""
@@ -54,7 +54,7 @@ class Case:
     @property
     def is_spectra(self) -> bool:
         """Whether samples are spectra."""
-        return self.task.decode is Decode.SPECTRUM
+        return self.task.is_spectra
 
     @property
     def is_labels(self) -> bool:
@@ -68,8 +68,20 @@ class Case:
 
     @cached_property
     def protocol(self) -> Protocol:
-        """Resolved protocol."""
-        return protocol_of(self.config, self.task)
+        """Resolved protocol.
+
+        By default frozen classification of images uses cached features. Augmentation, oversampling
+        and several devices need the images in every epoch.
+        """
+        if self.config.protocol is not Protocol.AUTO:
+            return self.config.protocol
+        is_online = (
+            self.needs_images
+            or self.config.augment is Augment.D4
+            or self.config.imbalance is Imbalance.OVERSAMPLE
+            or self.is_spectra
+        )
+        return Protocol.ONLINE if is_online else Protocol.CACHED
 
     @property
     def is_cached(self) -> bool:
@@ -79,17 +91,30 @@ class Case:
     @property
     def needs_images(self) -> str:
         """First reason against cached features, or an empty text."""
-        return next(needs_images(self.config, self.task), "")
+        return next(_needs_images(self), "")
 
     @cached_property
     def augment(self) -> Augment:
-        """Resolved augmentation."""
-        return augment_of(self.config, self.task, self.model, self.protocol)
+        """Resolved augmentation: orbital images have no upright orientation, rover images do."""
+        if self.config.augment is not Augment.AUTO:
+            return self.config.augment
+        if self.is_cached:
+            return Augment.NONE
+        if self.is_spectra:
+            return Augment.NONE if self.is_table else Augment.SPECTRAL
+        choices = {Platform.ORBITER: Augment.D4, Platform.ROVER: Augment.HFLIP}
+        return choices.get(self.task.platform, Augment.NONE)
 
     @cached_property
     def rendering(self) -> Rendering | None:
-        """Rendering of spectra, or None without one."""
-        return rendering_of(self.config, self.task, self.model, self.augment)
+        """Rendering of spectra: the config's raster, else the model's, else the task's.
+
+        None for images, and for models that take engineered features.
+        """
+        if not self.is_spectra or (self.is_table and not self.model.rasters):
+            return None
+        change = self.augment is Augment.SPECTRAL
+        return rendering_for(self.task, self.config.raster, self.model.rasters, change=change)
 
     @cached_property
     def loss(self) -> LossName:
@@ -362,51 +387,21 @@ def is_table(model: ModelSpec) -> bool:
     return LIBRARIES[model.library].trainer == "table"
 
 
-def needs_images(config: RunConfig, task: TaskSpec) -> Iterator[str]:
+def _needs_images(case: Case) -> Iterator[str]:
     """Yield the reasons against cached features."""
+    config = case.config
     if config.mode is not Mode.FROZEN:
         yield f"mode={config.mode} trains the backbone"
-    if not task.kind.is_classification:
-        yield f"{task.name} is {task.kind}"
+    if not case.is_labels:
+        yield f"{case.task.name} is {case.task.kind}"
     if config.augment not in (Augment.AUTO, Augment.NONE, Augment.D4):
         yield f"augment={config.augment} changes images at random"
     if config.world_size > 1:
         yield "it fits heads on a single device"
     if config.draws > 1:
         yield f"draws={config.draws} draws spectra at random"
-    if config.augment is Augment.D4 and task.decode is Decode.SPECTRUM:
+    if config.augment is Augment.D4 and case.is_spectra:
         yield "spectra are never flipped or rotated"
-
-
-def protocol_of(config: RunConfig, task: TaskSpec) -> Protocol:
-    """Resolve the protocol.
-
-    By default frozen classification of images uses cached features. Augmentation, oversampling
-    and several devices need the images in every epoch.
-    """
-    if config.protocol is not Protocol.AUTO:
-        return config.protocol
-    is_online = (
-        any(needs_images(config, task))
-        or config.augment is Augment.D4
-        or config.imbalance is Imbalance.OVERSAMPLE
-        or task.decode is Decode.SPECTRUM
-    )
-    return Protocol.ONLINE if is_online else Protocol.CACHED
-
-
-def augment_of(
-    config: RunConfig, task: TaskSpec, model: ModelSpec, protocol: Protocol = Protocol.ONLINE
-) -> Augment:
-    """Resolve the augmentation: orbital images have no upright orientation, rover images do."""
-    if config.augment is not Augment.AUTO:
-        return config.augment
-    if protocol is Protocol.CACHED:
-        return Augment.NONE
-    if task.decode is Decode.SPECTRUM:
-        return Augment.NONE if is_table(model) else Augment.SPECTRAL
-    choices = {Platform.ORBITER: Augment.D4, Platform.ROVER: Augment.HFLIP}
-    return choices.get(task.platform, Augment.NONE)
 
 
 def rendered_by(rendering: Rendering | None) -> dict[str, Any]:
@@ -418,31 +413,24 @@ def rendered_by(rendering: Rendering | None) -> dict[str, Any]:
     return versions | {"raster": digest(raster)[:16], "raster_version": RASTER_VERSION}
 
 
-def rendering_of(
-    config: RunConfig, task: TaskSpec, model: ModelSpec, augment: Augment
-) -> Rendering | None:
-    """Resolve the rendering of spectra: the config's raster, else the model's, else the task's."""
-    is_drawn = task.decode is Decode.SPECTRUM and (model.rasters or not is_table(model))
-    if not is_drawn:
-        return None
-    return rendering_for(task, config.raster, model.rasters, change=augment is Augment.SPECTRAL)
-
-
-def side_of(
-    config: RunConfig,
-    task: TaskSpec,
-    model: ModelSpec,
-    largest: Callable[[], int],
-) -> int | None:
+def side_of(case: Case, largest: Callable[[], int]) -> int | None:
     """Resolve the input size in pixels, or None for spectra at the size of their raster.
 
-    Segmentation models take any multiple of `HALVED`: by default the side of the images, up to the
-    model's input size. `largest` reads the larger side of the first image in pixels.
+    `largest` reads the larger side of the first image in pixels.
     """
-    if config.side is not None:
-        return config.side
-    if task.decode is Decode.SPECTRUM and not model.fixed_size:
+    if case.config.side is not None:
+        return case.config.side
+    if case.is_spectra and not case.model.fixed_size:
         return None
+    return image_side(case.task, case.model, largest)
+
+
+def image_side(task: TaskSpec, model: ModelSpec, largest: Callable[[], int]) -> int:
+    """Default input size of images in pixels.
+
+    Segmentation models take any multiple of `HALVED`: by default the side of the images, up to the
+    model's input size.
+    """
     if task.kind is not Kind.SEGMENTATION or model.fixed_size:
         return model.input_size
     return min(model.input_size, -(-largest() // HALVED) * HALVED)

@@ -43,7 +43,7 @@ from marsbench.plan.choices import (
 from marsbench.plan.samples import balance_of, check_classes, without_negatives
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import KINDS
-from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
+from marsbench.tasks.spec import SPLITS, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Plan:
     @property
     def _spectra(self) -> dict[str, Any] | None:
         """Further choices that affect scores of spectra."""
-        if self.task.decode is not Decode.SPECTRUM:
+        if not self.task.is_spectra:
             return None
         models = {"models": MODELS_VERSION} if self.model.spectra_only else {}
         return rendered_by(self.rendering) | models
@@ -259,7 +259,7 @@ def resolve(config: RunConfig, shared: Resolver | None = None) -> Plan:
         model=model,
         augment=case.augment,
         weights=weights,
-        side=side_of(config, task, model, lambda: shared.largest_side(source)),
+        side=side_of(case, lambda: shared.largest_side(source)),
         balance=balance_of(config, task, source, selection),
         loss=case.loss,
         num_outputs=outputs_of(config, task, case.loss),

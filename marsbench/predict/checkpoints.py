@@ -1,6 +1,7 @@
 """Models from checkpoint files of this package, of Lightning, of a library, or of a hub."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,7 @@ from marsbench.data.rows import class_order
 from marsbench.data.samples import colors_of
 from marsbench.data.sources.annotations import (
     MAPPING,
-    check_background,
-    read_mapping,
-    without_background,
+    read_classes,
 )
 from marsbench.models import weights
 from marsbench.models.base import Model
@@ -24,11 +23,12 @@ from marsbench.models.encoders.classifier import build_classifier
 from marsbench.models.modes import build_for_mode
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.zoo.catalog import get_model
+from marsbench.plan.choices import image_side
 from marsbench.predict.predictor import Predictor
 from marsbench.results.store import MODEL
 from marsbench.tasks.catalog import get_task
-from marsbench.tasks.kinds import KINDS, Kind
-from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.tasks.kinds import BOXES, KINDS, LABELS, MASKS, Kind
+from marsbench.tasks.spec import TaskSpec
 from marsbench.training.loop.objectives.build import objective_of
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -51,7 +51,7 @@ def of_checkpoint(path: Path, task: str, model: str, origin: str | None = None) 
         MarsbenchError: If a name is unknown, or the checkpoint is of another model or task.
     """
     spec, entry = get_task(task), get_model(model)
-    if spec.decode is Decode.SPECTRUM:
+    if spec.is_spectra:
         raise NotAvailableError(
             f"The samples of {spec.name} are spectra, not images.",
             "`marsbench spectra submission` predicts new measurements with a finished run.",
@@ -72,32 +72,22 @@ def of_checkpoint(path: Path, task: str, model: str, origin: str | None = None) 
     ):
         bands = Bands.ALL
     num_outputs, loss = len(classes), LossName(KINDS[spec.kind].loss)
-    built: Model
-    if spec.kind.is_classification:
-        if spec.kind is Kind.BINARY and _head(state, 1):
-            num_outputs, loss = 1, LossName.BINARY_CROSS_ENTROPY
-        built = build_classifier(entry, num_outputs, pretrained=False)
-        _load_classifier(built, state, num_outputs, origin)
-    else:
-        built = _load_dense(entry, spec, len(classes), state, path, bands)
+    if spec.kind is Kind.BINARY and _head(state, 1):
+        num_outputs, loss = 1, LossName.BINARY_CROSS_ENTROPY
+    side = image_side(spec, entry, lambda: max(spec.image_size or (entry.input_size,)))
+    given = _Checkpoint(entry, spec, num_outputs, side, bands, state, path, origin)
+    built = _LOADERS[spec.kind](given)
     return Predictor(
         model=built.eval(),
         task=spec,
         classes=classes,
-        side=entry.input_size if not spec.image_size else _side(entry, spec),
+        side=side,
         origin=origin,
         version=file_digest(path),
         bands=bands,
         objective=objective_of(spec.kind, loss, len(classes), num_outputs),
         notes=notes,
     )
-
-
-def _side(entry: ModelSpec, spec: TaskSpec) -> int:
-    """Side of the input, as in the plan of a run."""
-    if spec.kind is not Kind.SEGMENTATION or entry.fixed_size or spec.image_size is None:
-        return entry.input_size
-    return min(entry.input_size, -(-max(spec.image_size) // 32) * 32)
 
 
 def _classes(mapping: Path, spec: TaskSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -108,12 +98,7 @@ def _classes(mapping: Path, spec: TaskSpec) -> tuple[tuple[str, ...], tuple[str,
             f"order of the task, {', '.join(spec.class_names)}."
         )
         return spec.class_names, (note,)
-    names = read_mapping(mapping)
-    if spec.kind is Kind.DETECTION:
-        names = without_background(names)
-    elif spec.kind is Kind.SEGMENTATION:
-        check_background(names, mapping)
-    return tuple(class_order(spec, names, str(mapping))[0]), ()
+    return tuple(class_order(spec, read_classes(spec, mapping), str(mapping))[0]), ()
 
 
 def _head(state: Mapping[str, Tensor], num_outputs: int, features: int | None = None) -> str:
@@ -130,49 +115,91 @@ def _head(state: Mapping[str, Tensor], num_outputs: int, features: int | None = 
     return last
 
 
-def _load_classifier(model: Any, state: weights.State, num_outputs: int, origin: str) -> None:
+@dataclass(frozen=True)
+class _Checkpoint:
+    """A checkpoint with its model and task.
+
+    Attributes:
+        entry: The model.
+        spec: The task.
+        num_outputs: Outputs of the model.
+        side: Side of the input in pixels.
+        bands: Bands of the input.
+        state: Its tensors.
+        path: The file.
+        origin: Its name for messages.
+    """
+
+    entry: ModelSpec
+    spec: TaskSpec
+    num_outputs: int
+    side: int
+    bands: Bands
+    state: weights.State
+    path: Path
+    origin: str
+
+    def build(self, mode: Mode, path: Path | None = None) -> Any:
+        """Build the model of a dense task, not loaded."""
+        return build_for_mode(
+            self.entry,
+            self.spec.kind,
+            self.num_outputs,
+            mode,
+            side=self.side,
+            colors=colors_of(self.spec, self.bands),
+            checkpoint=path,
+        )
+
+
+def _load_classifier(given: _Checkpoint) -> Model:
     """Load the backbone by the library's names, and the last layer by any name."""
+    model: Any = build_classifier(given.entry, given.num_outputs, pretrained=False)
     num_features = model.head.in_features
-    head = _head(state, num_outputs, num_features)
+    head = _head(given.state, given.num_outputs, num_features)
     if not head:
         raise WeightsError(
-            f"The checkpoint {origin} has no last layer from {num_features} features to "
-            f"{num_outputs} classes.",
+            f"The checkpoint {given.origin} has no last layer from {num_features} features to "
+            f"{given.num_outputs} classes.",
             "Give a checkpoint of the model in --model and the task in --task.",
         )
+    last = f"{head}.weight", f"{head}.bias"
     model.head.load_state_dict(
-        {"weight": state[f"{head}.weight"].flatten(1), "bias": state[f"{head}.bias"]}
+        {"weight": given.state[last[0]].flatten(1), "bias": given.state[last[1]]}
     )
-    others = {k: v for k, v in state.items() if k not in (f"{head}.weight", f"{head}.bias")}
-    weights.load_checkpoint(model.backbone, others, (), origin)
+    others = {name: value for name, value in given.state.items() if name not in last}
+    weights.load_checkpoint(model.backbone, others, (), given.origin)
+    classifier: Model = model
+    return classifier
 
 
-def _load_dense(
-    entry: ModelSpec,
-    spec: TaskSpec,
-    num_classes: int,
-    state: weights.State,
-    path: Path,
-    bands: Bands,
-) -> Model:
-    """Load a whole segmenter or detector by the library's names."""
-    if entry.library is Library.TORCHVISION:
+def _load_segmenter(given: _Checkpoint) -> Model:
+    """Load a segmenter by the library's names."""
+    model = given.build(Mode.SCRATCH)
+    weights.load_checkpoint(model.model, given.state, (), str(given.path))
+    segmenter: Model = model
+    return segmenter
+
+
+def _load_detector(given: _Checkpoint) -> Model:
+    """Load a detector by the library's names."""
+    state = given.state
+    if given.entry.library is Library.TORCHVISION:
         state = {present_name(name): value for name, value in state.items()}
     # Detectors that start from weights have constant normalisation, which counts no batches.
     is_constant = not any(name.endswith("num_batches_tracked") for name in state)
-    from_weights = spec.kind is Kind.DETECTION and is_constant
-    built: Any = build_for_mode(
-        entry,
-        spec.kind,
-        num_classes,
-        Mode.FINETUNE if from_weights else Mode.SCRATCH,
-        side=_side(entry, spec),
-        colors=colors_of(spec, bands),
-        checkpoint=path if spec.kind is Kind.DETECTION else None,
-    )
-    weights.load_checkpoint(built.model, state, (), str(path))
-    model: Model = built
-    return model
+    model = given.build(Mode.FINETUNE if is_constant else Mode.SCRATCH, given.path)
+    weights.load_checkpoint(model.model, state, (), str(given.path))
+    detector: Model = model
+    return detector
+
+
+_LOADERS: dict[Kind, Callable[[_Checkpoint], Model]] = {
+    **dict.fromkeys(LABELS, _load_classifier),
+    **dict.fromkeys(MASKS, _load_segmenter),
+    **dict.fromkeys(BOXES, _load_detector),
+}
+"""Loaders of checkpoints by kind of task."""
 
 
 def from_hub(repo: str) -> Path:

@@ -12,7 +12,7 @@ from marsbench.results.record import RunRecord
 from marsbench.results.store import RECORD
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import KINDS
-from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.tasks.spec import TaskSpec
 from marsbench.training.loop.objectives.build import objective_of
 from marsbench.training.trained import rebuild
 
@@ -104,7 +104,7 @@ def _task_of(record: RunRecord, task: str | None) -> TaskSpec:
             f"The task of run {record.run_id} was not found: {error.problem}",
             "Give the path of its file with --task.",
         ) from error
-    if spec.decode is Decode.SPECTRUM:
+    if spec.is_spectra:
         raise ConfigError(
             f"The run {record.run_id} predicts spectra, not images.",
             "`marsbench spectra submission` predicts new measurements.",

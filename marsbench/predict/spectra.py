@@ -15,10 +15,9 @@ from marsbench.data.rendering import Rendering
 from marsbench.data.spectra import Spectra, technique_of
 from marsbench.data.transforms import resize
 from marsbench.models.base import Model
-from marsbench.models.libraries import LIBRARIES
 from marsbench.models.tables.base import TabularModel
 from marsbench.models.zoo.catalog import get_model
-from marsbench.plan.choices import augment_of, rendered_by, rendering_of
+from marsbench.plan.choices import Case, rendered_by, side_of
 from marsbench.results.ensemble.weights import combine
 from marsbench.results.find import find_run
 from marsbench.results.record import RunRecord
@@ -26,8 +25,8 @@ from marsbench.spectra import features, raster
 from marsbench.spectra.presets import RasterSpec
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import Decode, TaskSpec
-from marsbench.training.trained import rebuild, rebuild_table
+from marsbench.tasks.spec import TaskSpec
+from marsbench.training.trained import rebuild
 
 Scores = NDArray[np.float64]
 
@@ -67,7 +66,7 @@ def predict_spectra(
         trusted = np.array([weights[parent] for parent in record.parents])
         return combine(Kind(record.kind), scores, trusted)
     spec = get_task(str(record.config["task"]))
-    if spec.decode is not Decode.SPECTRUM:
+    if not spec.is_spectra:
         raise ConfigError(
             f"The run {record.run_id} predicts images, not spectra.",
             "`marsbench predict` predicts images.",
@@ -76,20 +75,17 @@ def predict_spectra(
     model = get_model(config.model)
     folds = config.folds
     places = [folder] if folds is None else [folder / f"fold_{k}" for k in range(folds)]
-    rendering = rendering_of(config, spec, model, augment_of(config, spec, model))
+    case = Case(config, spec, model)
+    rendering = case.rendering
     chosen = None if rendering is None else rendering.raster
     _check_version(record, rendering)
-    if LIBRARIES[model.library].trainer == "table":
-        tables = [rebuild_table(record, place) for place in places]
-        return _tables(tables, spec, chosen, spectra)
-    if chosen is None:
-        raise ConfigError(f"{record.run_id} has no raster.", "Run it again.")
-    shape = (chosen.rows, chosen.columns)
-    networks = [rebuild(record, place, spec, shape) for place in places]
-    side = config.side or (model.input_size if model.fixed_size else None)
+    shape = None if chosen is None else (chosen.rows, chosen.columns)
+    models = [rebuild(record, place, spec, shape) for place in places]
+    if chosen is None or case.is_table:
+        return _tables(models, spec, chosen, spectra)
+    side = side_of(case, lambda: model.input_size)
     order = track(range(len(spectra)), f"Predicting with {record.model}", len(spectra))
-    views = config.draws
-    return np.stack([_one(networks, chosen, views, side, spectra, ids, i) for i in order])
+    return np.stack([_one(models, chosen, config.draws, side, spectra, ids, i) for i in order])
 
 
 def _check_version(record: RunRecord, rendering: Rendering | None) -> None:
@@ -127,7 +123,7 @@ def _tables(
 def _one(
     networks: list[Model],
     chosen: RasterSpec,
-    views: int,
+    draws: int,
     side: int | None,
     spectra: Spectra,
     ids: Sequence[str],
@@ -137,9 +133,9 @@ def _one(
     spectrum = spectra[index]
     prepared = raster.prepare(spectrum, chosen)
     seeds: list[list[int] | None] = [None]
-    if views > 1:
+    if draws > 1:
         name = zlib.crc32(ids[index].encode())
-        seeds = [[name, view] for view in range(views)]
+        seeds = [[name, draw] for draw in range(draws)]
     images = np.stack(
         [
             raster.draw(

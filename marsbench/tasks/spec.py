@@ -127,6 +127,11 @@ class TaskSpec:
         return self.headline or KINDS[self.kind].headline
 
     @property
+    def is_spectra(self) -> bool:
+        """Whether samples are spectra, not images."""
+        return self.decode is Decode.SPECTRUM
+
+    @property
     def word(self) -> str:
         """Name of the task on a command line: its name, or the path of a custom task."""
         return self.name if self.path is None else str(self.path)

@@ -11,7 +11,6 @@ from marsbench.base.progress import tell
 from marsbench.plan.resolve import Plan
 from marsbench.results.record import Outcome, RunRecord
 from marsbench.results.store import CONFIG, Store
-from marsbench.tasks.spec import Decode
 from marsbench.training.failures import explain, forget_words, leave_word, word_of_others
 from marsbench.training.gallery import gallery
 from marsbench.training.loop.allocator import keep_freed_memory
@@ -87,7 +86,7 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
         forget_words(folder)
         write_text(folder / CONFIG, config_text(config))
     keep_freed_memory()
-    if plan.task.decode is Decode.SPECTRUM:
+    if plan.task.is_spectra:
         for note in plan.source.notes:
             tell(note)
     parts = parts_of(plan)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from marsbench.base import lazy
 from marsbench.base.errors import StoreError, WeightsError
 from marsbench.base.files import write_text
 from marsbench.config.schema import Bands, Mode
@@ -20,6 +21,7 @@ from marsbench.data.samples import colors_of
 from marsbench.metrics import scoring
 from marsbench.models import weights
 from marsbench.models.base import Model
+from marsbench.models.libraries import LIBRARIES
 from marsbench.models.modes import build_for_mode
 from marsbench.models.tables.base import TabularModel, table_model
 from marsbench.models.zoo.catalog import get_model
@@ -30,6 +32,7 @@ from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import TaskSpec
 from marsbench.training.loop.evaluation import Predictions, save_predictions
 from marsbench.training.parts import Part
+from marsbench.training.trainers import TRAINERS
 
 DONE = "part.json"
 """File of a finished part."""
@@ -186,8 +189,8 @@ def open_split(plan: Plan, split: str) -> MarsDataset:
 
 def rebuild(
     record: RunRecord, folder: Path, task: TaskSpec, shape: tuple[int, int] | None = None
-) -> Model:
-    """Rebuild the network of a finished run, in evaluation.
+) -> Any:
+    """Rebuild the model of a finished run: a `Model` in evaluation, or a fitted `TabularModel`.
 
     Args:
         record: The run.
@@ -199,6 +202,14 @@ def rebuild(
         StoreError: If its weights were not kept.
         WeightsError: If they do not fit, or the frozen backbone has other weights than before.
     """
+    library = LIBRARIES[get_model(record.model).library]
+    return lazy.load(TRAINERS[library.trainer].rebuild)(record, folder, task, shape)
+
+
+def rebuild_network(
+    record: RunRecord, folder: Path, task: TaskSpec, shape: tuple[int, int] | None
+) -> Model:
+    """Rebuild a network for `rebuild`."""
     path = _kept(record, folder / MODEL)
     mode, checkpoint = Mode(record.mode), None
     if mode is Mode.FROZEN and record.config.get("weights"):
@@ -232,8 +243,10 @@ def rebuild(
     return model.eval()
 
 
-def rebuild_table(record: RunRecord, folder: Path) -> TabularModel:
-    """Load the fitted table model of a finished run; arguments and errors as in `rebuild`."""
+def rebuild_table(
+    record: RunRecord, folder: Path, task: TaskSpec, shape: tuple[int, int] | None
+) -> TabularModel:
+    """Load a fitted table model for `rebuild`."""
     return table_model(get_model(record.model).id).load(_kept(record, folder / TABLE))
 
 

@@ -17,17 +17,25 @@ class Trainer:
             together with those of other runs.
         has_epochs: Whether training has epochs, so that validation can choose a checkpoint, and
             batches, which can be halved if memory is short.
+        rebuild: ``(record, folder, task, shape) -> model``, the model of a finished run.
     """
 
+    rebuild: str
     train: str = ""
     bank: str = ""
     has_epochs: bool = True
 
 
+_NETWORK = "marsbench.training.trained:rebuild_network"
+
 TRAINERS: dict[str, Trainer] = {
-    "network": Trainer(train="marsbench.training.network:train"),
-    "heads": Trainer(bank="marsbench.training.frozen.bank:run_alone"),
-    "table": Trainer(train="marsbench.training.table:train", has_epochs=False),
+    "network": Trainer(train="marsbench.training.network:train", rebuild=_NETWORK),
+    "heads": Trainer(bank="marsbench.training.frozen.bank:run_alone", rebuild=_NETWORK),
+    "table": Trainer(
+        train="marsbench.training.table:train",
+        rebuild="marsbench.training.trained:rebuild_table",
+        has_epochs=False,
+    ),
 }
 """Trainers by name; `marsbench.models.libraries.LIBRARIES` names the trainer of each library."""
 

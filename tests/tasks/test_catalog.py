@@ -70,7 +70,7 @@ def test_classes_are_described_and_told_apart(spec: TaskSpec) -> None:
 @EVERY_TASK
 def test_decode_fits_kind(spec: TaskSpec) -> None:
     assert spec.decode in DECODERS[spec.kind]
-    assert (spec.decode is Decode.SPECTRUM) == (spec.technique is not None)
+    assert (spec.is_spectra) == (spec.technique is not None)
     assert (spec.decode is Decode.PAIR_LABEL) == spec.name.startswith("change_")
 
 

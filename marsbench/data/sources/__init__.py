@@ -18,7 +18,7 @@ from marsbench.data.sources.hub_files import Listing
 from marsbench.data.sources.huggingface import HubSource
 from marsbench.data.sources.local import LocalSource, find_folder
 from marsbench.demo.recipes import RECIPES
-from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
+from marsbench.tasks.spec import SPLITS, TaskSpec
 
 
 def open_source(
@@ -55,7 +55,7 @@ def open_source(
         NotAvailableError: If this version cannot read such data yet.
     """
     _check_keys(source, root, revision)
-    if spec.decode is Decode.SPECTRUM:
+    if spec.is_spectra:
         return _open_spectra(spec, source, root, size, strict=strict)
     hub = _Hub(spec, Subset() if subset is None else subset, splits, revision)
     if source is SourceName.DEMO:
@@ -186,7 +186,7 @@ def find_local(spec: TaskSpec, root: str | Path | None = None) -> Path:
         DataError: If an archive or URL cannot be read.
     """
     places = local_places(spec, root)
-    table = METADATA if spec.decode is Decode.SPECTRUM else ANNOTATIONS
+    table = METADATA if spec.is_spectra else ANNOTATIONS
     folder = find_folder(spec, places, table)
     if folder is None:
         raise _not_found(spec, places, table)

@@ -96,7 +96,21 @@ def read_mapping(path: Path) -> dict[int, list[str]]:
         ) from error
 
 
-def check_background(mapping: dict[int, list[str]], path: Path) -> None:
+def read_classes(spec: TaskSpec, path: Path) -> dict[int, list[str]]:
+    """Read the mapping of a task: class 0 of masks is the background, boxes have none.
+
+    Raises:
+        DataError: As `read_mapping`, or if the background of masks is not class 0.
+    """
+    mapping = read_mapping(path)
+    if spec.kind is Kind.DETECTION:
+        return _without_background(mapping)
+    if spec.kind is Kind.SEGMENTATION:
+        _check_background(mapping, path)
+    return mapping
+
+
+def _check_background(mapping: dict[int, list[str]], path: Path) -> None:
     """Check that the background of a segmentation task is class 0.
 
     Args:
@@ -114,7 +128,7 @@ def check_background(mapping: dict[int, list[str]], path: Path) -> None:
             )
 
 
-def without_background(mapping: dict[int, list[str]]) -> dict[int, list[str]]:
+def _without_background(mapping: dict[int, list[str]]) -> dict[int, list[str]]:
     """Number the classes of a detection task from 0, without the background.
 
     Mappings may list the background as id 0, as COCO and Pascal VOC files count it, or start

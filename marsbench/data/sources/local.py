@@ -28,13 +28,11 @@ from marsbench.data.sources.annotations import (
     MAPPING,
     Index,
     Meta,
-    check_background,
     csv_rows,
     keep_first_of_pairs,
     read_annotations,
     read_bytes,
-    read_mapping,
-    without_background,
+    read_classes,
     without_seconds_of_pairs,
 )
 from marsbench.data.sources.layout import (
@@ -81,11 +79,7 @@ class LocalSource:
         num_classes = len(spec.classes)
         self._spellings: dict[str, int] = {}
         with collecting(problems):
-            mapping = read_mapping(folder / MAPPING)
-            if spec.decode is Decode.IMAGE_BOXES:
-                mapping = without_background(mapping)
-            if spec.decode is Decode.IMAGE_MASK:
-                check_background(mapping, folder / MAPPING)
+            mapping = read_classes(spec, folder / MAPPING)
             num_classes = len(mapping)
             names, codes = class_order(spec, mapping, str(folder / MAPPING))
             self.class_names, self.notes = tuple(names), code_notes(codes)

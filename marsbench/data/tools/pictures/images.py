@@ -57,7 +57,7 @@ def draw_samples(
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
     rows = source.rows(split)
-    if spec.decode is Decode.SPECTRUM:
+    if spec.is_spectra:
         from marsbench.data.tools.pictures.spectra import sheet
 
         save(sheet(spec, source, rows, rendering_for(spec, raster).raster), path)

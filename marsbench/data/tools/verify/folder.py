@@ -43,7 +43,7 @@ def verify_folder(spec: TaskSpec, root: str | Path | None = None) -> Report:
         DataNotFoundError: If no folder is found.
     """
     folder = find_local(spec, root)
-    if spec.decode is Decode.SPECTRUM:
+    if spec.is_spectra:
         return verify_spectra(spec, folder)
     report = Report(str(folder))
     problems: list[DataError] = []
