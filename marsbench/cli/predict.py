@@ -70,8 +70,9 @@ def predict(
     from marsbench.predict.inputs import find_images
     from marsbench.predict.journal import check_folder
     from marsbench.predict.load import load
-    from marsbench.predict.run import Options, device_of
+    from marsbench.predict.run import device_of
     from marsbench.predict.run import predict as carry_out
+    from marsbench.predict.work import Options
 
     options = Options(
         batch_size=batch_size,

@@ -19,7 +19,6 @@ from marsbench.data.drawing import palette
 from marsbench.data.georeference import Georeference, create
 from marsbench.metrics.boxes import PredictedBoxes
 from marsbench.metrics.masks import IGNORE
-from marsbench.tasks.kinds import Kind
 
 OVERLAY_SIDE = 4096
 """Longest side of an overlay in pixels; larger images are subsampled."""
@@ -206,6 +205,13 @@ def write_legend(path: Path, classes: Sequence[str], colors: NDArray[np.uint8]) 
         image.save(partial, format="PNG")
 
 
+Rows = Sequence[Mapping[str, Any]]
+"""Output of `Journal.rows`."""
+
+Write = Callable[[Path, Rows, Sequence[str], Mapping[str, Any]], None]
+"""Writes the tables of predicted images: folder, rows, class names, settings."""
+
+
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Write a CSV."""
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
@@ -220,9 +226,7 @@ def write_json(path: Path, content: Any) -> None:
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def coco(
-    rows: Sequence[Mapping[str, Any]], classes: Sequence[str], info: Mapping[str, Any]
-) -> dict[str, Any]:
+def coco(rows: Rows, classes: Sequence[str], info: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the boxes of a journal to COCO, with class ids from 1.
 
     Args:
@@ -269,41 +273,34 @@ def coco(
     }
 
 
-def write_tables(
-    out: Path,
-    rows: Sequence[Mapping[str, Any]],
-    kind: Kind,
-    classes: Sequence[str],
-    about: Mapping[str, Any],
-) -> None:
-    """Write the tables of all predicted images, including earlier calls.
+def write_labels(out: Path, rows: Rows, classes: Sequence[str], about: Mapping[str, Any]) -> None:
+    """Write the labels and probabilities of images."""
+    header = ["file", "label", *_columns("probability", classes), "scaling", "path"]
+    table = []
+    for row in rows:
+        result = row["result"]
+        cells = [row["file"], result["label"], *result["probabilities"], *result["size"]]
+        table.append([*cells, result["scaling"], row["source"]])
+    write_table(out / TABLE, header, table)
 
-    Args:
-        out: The folder.
-        rows: Output of `Journal.rows`.
-        kind: Kind of the task.
-        classes: Names by class id.
-        about: Settings of the prediction.
-    """
-    write_json(out / ABOUT, about)
-    if not rows:
-        return
-    if kind is Kind.DETECTION:
-        write_json(out / BOXES, coco(rows, classes, about))
-    else:
-        what, key = (
-            ("probability", "probabilities") if kind.is_classification else ("share", "shares")
-        )
-        header, more = (["label"], []) if kind.is_classification else ([], ["tiles", "map"])
-        table = []
-        for row in rows:
-            found = row["result"]
-            label = [found["label"]] if kind.is_classification else []
-            made = [] if kind.is_classification else [found["tiles"], row["outputs"][0]]
-            made += [found["scaling"], row["source"]]
-            table.append([row["file"], *label, *found[key], *found["size"], *made])
-        columns = [f"{what}/{name}" for name in classes]
-        columns = ["file", *header, *columns, "height", "width", *more, "scaling", "path"]
-        write_table(out / TABLE, columns, table)
-    if not kind.is_classification:
-        write_legend(out / LEGEND, classes, palette(classes))
+
+def write_maps(out: Path, rows: Rows, classes: Sequence[str], about: Mapping[str, Any]) -> None:
+    """Write the shares of classes and the paths of class maps, and the legend."""
+    header = ["file", *_columns("share", classes), "tiles", "map", "scaling", "path"]
+    table = []
+    for row in rows:
+        result = row["result"]
+        cells = [row["file"], *result["shares"], *result["size"], result["tiles"]]
+        table.append([*cells, row["outputs"][0], result["scaling"], row["source"]])
+    write_table(out / TABLE, header, table)
+    write_legend(out / LEGEND, classes, palette(classes))
+
+
+def write_boxes(out: Path, rows: Rows, classes: Sequence[str], about: Mapping[str, Any]) -> None:
+    """Write the boxes as COCO, and the legend."""
+    write_json(out / BOXES, coco(rows, classes, about))
+    write_legend(out / LEGEND, classes, palette(classes))
+
+
+def _columns(content: str, classes: Sequence[str]) -> list[str]:
+    return [*(f"{content}/{name}" for name in classes), "height", "width"]

@@ -35,7 +35,8 @@ import resource, sys
 from pathlib import Path
 import torch
 from marsbench.predict.inputs import find_images
-from marsbench.predict.run import Options, predict
+from marsbench.predict.run import predict
+from marsbench.predict.work import Options
 from marsbench.tasks.kinds import Kind
 from tests.predict.stubs import predictor
 

@@ -20,7 +20,8 @@ from marsbench.predict.checkpoints import of_checkpoint
 from marsbench.predict.inputs import find_images
 from marsbench.predict.load import load
 from marsbench.predict.predictor import Predictor
-from marsbench.predict.run import Options, predict
+from marsbench.predict.run import predict
+from marsbench.predict.work import Options
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from marsbench.tasks.kinds import Kind

@@ -16,7 +16,8 @@ from marsbench.data import drawing
 from marsbench.predict import outputs, run
 from marsbench.predict.inputs import Item
 from marsbench.predict.predictor import Predictor
-from marsbench.predict.run import Options, Summary, predict
+from marsbench.predict.run import predict
+from marsbench.predict.work import Options, Summary
 from marsbench.tasks.kinds import Kind
 from tests.predict.stubs import predictor
 
