@@ -13,8 +13,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import ClassInfo, Decode, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import ClassInfo, TaskSpec
 
 SIZES = {"train": 24, "val": 9, "test": 12}
 

@@ -16,8 +16,8 @@ from marsbench.data import decode
 from marsbench.data.rows import Pixels, Raw, Source
 from marsbench.data.subsets import select
 from marsbench.metrics.boxes import Boxes
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import TaskSpec
 from tests.server import Repo
 
 datasets.disable_progress_bars()

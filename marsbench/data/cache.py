@@ -29,7 +29,8 @@ from marsbench.data import decode
 from marsbench.data.rows import Rows, Source
 from marsbench.data.samples import Decoded, decode_sample
 from marsbench.metrics.boxes import Boxes
-from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.tasks.kinds import Decode
+from marsbench.tasks.spec import TaskSpec
 
 PIXELS = "pixels.u8"
 MASKS = "masks.u8"

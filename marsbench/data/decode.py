@@ -13,7 +13,8 @@ from marsbench.base.errors import DataError, some
 from marsbench.data import raster
 from marsbench.data.rows import Pixels, Raw
 from marsbench.metrics.masks import IGNORE
-from marsbench.tasks.spec import BACKGROUND, Decode, TaskSpec, normalise
+from marsbench.tasks.kinds import Decode
+from marsbench.tasks.spec import BACKGROUND, TaskSpec, normalise
 
 VERSION = 2
 """Part of the cache's key: raise it whenever a decoder's output changes."""

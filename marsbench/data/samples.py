@@ -12,7 +12,8 @@ from marsbench.config.schema import Bands
 from marsbench.data import decode, raster
 from marsbench.data.rows import Pixels, Raw
 from marsbench.metrics.boxes import Boxes
-from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.tasks.kinds import Decode
+from marsbench.tasks.spec import TaskSpec
 
 T = TypeVar("T")
 

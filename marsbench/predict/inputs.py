@@ -31,7 +31,8 @@ from marsbench.data.raster import (
 from marsbench.data.rows import Pixels
 from marsbench.data.samples import SMALLEST
 from marsbench.data.sources.annotations import AFTER, BEFORE, second_of_pair
-from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.tasks.kinds import Decode
+from marsbench.tasks.spec import TaskSpec
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp"),

@@ -13,16 +13,8 @@ import yaml
 
 from marsbench.base.errors import ConfigError, unknown_name
 from marsbench.base.values import Problem, check, shown
-from marsbench.tasks.kinds import KINDS, Kind, Technique, metrics_of
-from marsbench.tasks.spec import (
-    DECODERS,
-    SPLITS,
-    TASK_FILE,
-    ClassInfo,
-    Decode,
-    TaskSpec,
-    normalise,
-)
+from marsbench.tasks.kinds import KINDS, Decode, Kind, Technique, metrics_of
+from marsbench.tasks.spec import SPLITS, TASK_FILE, ClassInfo, TaskSpec, normalise
 
 REQUIRED = ("name", "kind", "classes")
 
@@ -68,7 +60,7 @@ def load_task(path: Path, taken: Container[str] = ()) -> TaskSpec:
 def _spec(valid: Mapping[str, Any], file: Path) -> TaskSpec:
     """Build the spec from valid fields and the defaults derived from them."""
     kind, name = valid["kind"], valid["name"]
-    decode = valid.get("decode") or DECODERS[kind][0]
+    decode = valid.get("decode") or KINDS[kind].decoders[0]
     defaults = {
         "title": name,
         "folder": name,
@@ -174,7 +166,7 @@ def _check_splits(sizes: Any, problems: list[Problem]) -> None:
 
 def _check_kind(kind: Kind, valid: Mapping[str, Any], problems: list[Problem]) -> None:
     """Check the fields whose valid values depend on the kind."""
-    decoders = DECODERS[kind]
+    decoders = KINDS[kind].decoders
     decode = valid.get("decode", decoders[0])
     if decode not in decoders:
         text = f"'decode' is {decode}; expected {' or '.join(decoders)} for kind {kind}."

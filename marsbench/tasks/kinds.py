@@ -20,6 +20,16 @@ class Kind(StrEnum):
         return self in LABELS
 
 
+class Decode(StrEnum):
+    """Decoding of a sample's raw files; the functions are in `data.decode`."""
+
+    IMAGE_LABEL = "image_label"
+    PAIR_LABEL = "pair_label"
+    IMAGE_MASK = "image_mask"
+    IMAGE_BOXES = "image_boxes"
+    SPECTRUM = "spectrum"
+
+
 class Technique(StrEnum):
     """Technique of a mass spectrometer: evolved gas analysis or gas chromatography."""
 
@@ -93,16 +103,18 @@ def metrics_of(kind: Kind) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class KindInfo:
-    """Losses and headline metric of a kind of task.
+    """Losses, headline metric and decoders of a kind of task.
 
     Attributes:
         headline: Default headline metric.
         losses: Valid losses; the first is the default.
+        decoders: Valid decoders; the first is the default.
         num_classes: Smallest and largest number of classes, None for no limit.
     """
 
     headline: str
     losses: tuple[str, ...]
+    decoders: tuple[Decode, ...] = (Decode.IMAGE_LABEL, Decode.PAIR_LABEL, Decode.SPECTRUM)
     num_classes: tuple[int, int | None] = (2, None)
 
     @property
@@ -120,9 +132,11 @@ _MASK_LOSSES = (
 )
 
 KINDS: dict[Kind, KindInfo] = {
-    Kind.BINARY: KindInfo("f1_weighted", ("cross_entropy", "binary_cross_entropy"), (2, 2)),
+    Kind.BINARY: KindInfo(
+        "f1_weighted", ("cross_entropy", "binary_cross_entropy"), num_classes=(2, 2)
+    ),
     Kind.MULTICLASS: KindInfo("f1_weighted", ("cross_entropy", "binary_cross_entropy")),
     Kind.MULTILABEL: KindInfo("f1_weighted", ("binary_cross_entropy",)),
-    Kind.SEGMENTATION: KindInfo("miou", _MASK_LOSSES),
-    Kind.DETECTION: KindInfo("map", ("model",), (1, None)),
+    Kind.SEGMENTATION: KindInfo("miou", _MASK_LOSSES, (Decode.IMAGE_MASK,)),
+    Kind.DETECTION: KindInfo("map", ("model",), (Decode.IMAGE_BOXES,), (1, None)),
 }

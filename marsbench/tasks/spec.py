@@ -8,31 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 from marsbench.base.values import Limit
-from marsbench.tasks.kinds import KINDS, Kind, Technique
+from marsbench.tasks.kinds import KINDS, Decode, Kind, Technique
 
 SPLITS = ("train", "val", "test")
-
-
-class Decode(StrEnum):
-    """Decoding of a sample's raw files; the functions are in `data.decode`."""
-
-    IMAGE_LABEL = "image_label"
-    PAIR_LABEL = "pair_label"
-    IMAGE_MASK = "image_mask"
-    IMAGE_BOXES = "image_boxes"
-    SPECTRUM = "spectrum"
-
-
-_LABELS = (Decode.IMAGE_LABEL, Decode.PAIR_LABEL, Decode.SPECTRUM)
-
-DECODERS: dict[Kind, tuple[Decode, ...]] = {
-    Kind.BINARY: _LABELS,
-    Kind.MULTICLASS: _LABELS,
-    Kind.MULTILABEL: _LABELS,
-    Kind.SEGMENTATION: (Decode.IMAGE_MASK,),
-    Kind.DETECTION: (Decode.IMAGE_BOXES,),
-}
-"""Valid decoders of each kind; the first is the default."""
 
 
 class Platform(StrEnum):

@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 
 import marsbench
 from marsbench.cli import app
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import TaskSpec
 from tests.fakes import make_spec, read_rows, write_folder, write_rows, write_spec
 from tests.hub_data import zip_of
 

@@ -17,8 +17,7 @@ from marsbench.data.sources import hub_files
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.subsets import select
 from marsbench.tasks.catalog import TASKS
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import Decode
+from marsbench.tasks.kinds import Decode, Kind
 from tests.cli.test_commands import lines, marsbench
 from tests.data.sources.test_open import folder_of, publish
 from tests.fakes import make_spec, read_rows, write_folder, write_spec

@@ -10,7 +10,7 @@ from marsbench.base.errors import DataError
 from marsbench.data.decode import image, pair
 from marsbench.data.rows import Raw
 from marsbench.data.samples import decode_sample
-from marsbench.tasks.spec import Decode
+from marsbench.tasks.kinds import Decode
 from tests.fakes import make_spec
 
 RNG = np.random.default_rng(0)

@@ -14,8 +14,7 @@ from marsbench.base.errors import DataError
 from marsbench.data.decode import image, image_size, is_negative, mask
 from marsbench.data.rows import Raw
 from marsbench.metrics.boxes import Boxes
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import Decode
+from marsbench.tasks.kinds import Decode, Kind
 from tests.fakes import make_spec
 
 IDS = np.array([[0, 1, 2, 255, 1], [2, 2, 0, 0, 3], [0, 255, 1, 3, 3]], dtype=np.uint8)

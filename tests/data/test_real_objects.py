@@ -11,8 +11,8 @@ from marsbench.data.sources.local import LocalSource
 from marsbench.data.tools.convert import convert
 from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.catalog import get_task
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import SPLITS, TaskSpec
 from tests.fakes import make_spec
 
 pytestmark = pytest.mark.realdata

@@ -21,8 +21,8 @@ from marsbench.data.sources.demo import DemoSource
 from marsbench.data.sources.local import LocalSource
 from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.catalog import TASKS
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import TaskSpec
 from tests.fakes import make_spec, write_folder
 
 

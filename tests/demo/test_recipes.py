@@ -19,8 +19,8 @@ from marsbench.demo.recipes import RECIPES, Labels, Recipe
 from marsbench.demo.scene import Scene
 from marsbench.spectra.spectrum import Spectrum
 from marsbench.tasks.catalog import TASKS, get_task
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import SPLITS, TaskSpec
 
 each_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda r: r.task)
 each_image = pytest.mark.parametrize(

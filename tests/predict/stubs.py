@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from marsbench.config.schema import LossName
 from marsbench.models.detectors.base import Detections
 from marsbench.predict.predictor import Predictor
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import TaskSpec
 from marsbench.training.loop.objectives.build import objective_of
 from tests.fakes import make_spec
 

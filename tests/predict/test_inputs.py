@@ -11,8 +11,7 @@ from marsbench.config.schema import Bands
 from marsbench.data import raster
 from marsbench.predict import inputs
 from marsbench.predict.inputs import Item, Picture, find_images, open_picture
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import Decode
+from marsbench.tasks.kinds import Decode, Kind
 from tests.data.test_raster import DEEP, label, make
 from tests.fakes import make_spec
 

@@ -24,8 +24,7 @@ from marsbench.predict.run import predict
 from marsbench.predict.work import Options
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import Decode
+from marsbench.tasks.kinds import Decode, Kind
 from tests.fakes import make_spec, write_folder, write_spec
 from tests.predict.test_run import rows_of
 

@@ -8,8 +8,8 @@ import pytest
 from marsbench.base.errors import ConfigError
 from marsbench.tasks.catalog import TASKS, get_task
 from marsbench.tasks.custom import load_task
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import ClassInfo, Decode, Platform, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import ClassInfo, Platform, TaskSpec
 
 SHIPPED = Path(__file__).parents[2] / "configs" / "tasks" / "hirise_landmark_v1.yaml"
 

@@ -12,8 +12,8 @@ from marsbench.data.dataset import MarsDataset
 from marsbench.data.sources.local import LocalSource
 from marsbench.metrics.boxes import PredictedBoxes
 from marsbench.metrics.masks import confusion, score
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import TaskSpec
 from marsbench.training import gallery as module
 from marsbench.training.gallery import Item, draw_gallery, gallery, image_iou
 from marsbench.training.loop.evaluation import MAPS, Predictions

@@ -26,8 +26,8 @@ from marsbench.models.zoo.catalog import get_model
 from marsbench.plan.resolve import resolve
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import TaskSpec
 from marsbench.training import network
 from marsbench.training.loop.callbacks import ProgressBar
 from marsbench.training.loop.objectives.boxes import BoxObjective

@@ -129,7 +129,7 @@ def test_verifying_a_folder(tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["data", "verify", "ega_ms", f"root={folder}"])
     assert found.exit_code == 2
     assert f"{bad.name} has no column temp" in found.output
-    assert "19 measurement(s) do not have the MD5" in found.output
+    assert "19 measurement(s) differ from their MD5" in found.output
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from marsbench.base.errors import DataError, some
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import BACKGROUND, SPLITS, Decode, TaskSpec, normalise
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import BACKGROUND, SPLITS, TaskSpec, normalise
 
 ANNOTATIONS = "annotation.csv"
 MAPPING = "mapping.json"

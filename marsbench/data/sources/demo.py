@@ -10,8 +10,8 @@ from marsbench.demo import recipes
 from marsbench.demo.recipes import RECIPES
 from marsbench.metrics.boxes import Boxes
 from marsbench.spectra.spectrum import Spectrum
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import SPLITS, TaskSpec
 
 
 class DemoSource:

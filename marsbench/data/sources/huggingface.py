@@ -26,8 +26,8 @@ from marsbench.data.boxes import columns as box_columns
 from marsbench.data.rows import Raw, Rows, class_order, code_notes
 from marsbench.data.sources.annotations import is_one_hot, read_mapping
 from marsbench.data.sources.hub_files import Listing, split_name
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import SPLITS, TaskSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,7 +14,8 @@ from marsbench.base.errors import ConfigError, DataError, some
 from marsbench.config.schema import Subset, parse_subset
 from marsbench.data.boxes.forms import BoxFormat
 from marsbench.data.sources.annotations import second_of_pair
-from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.tasks.kinds import Decode
+from marsbench.tasks.spec import TaskSpec
 
 IMAGES, MASKS = "images", "masks"
 COCO_FILE = "coco_annotations.json"

@@ -45,8 +45,8 @@ from marsbench.data.sources.layout import (
     subset_file,
 )
 from marsbench.metrics.boxes import Boxes
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import SPLITS, TaskSpec
 
 _PARSING = threading.Lock()
 """Held while a split's COCO file is parsed, so that reading threads parse it only once."""

@@ -34,8 +34,8 @@ from marsbench.data.sources.annotations import (
 from marsbench.data.sources.layout import COCO_FILE, IMAGES, LABELS, MASKS, subset_file
 from marsbench.data.sources.local import LocalSource
 from marsbench.metrics.boxes import Boxes
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import BACKGROUND, Decode, TaskSpec, normalise
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import BACKGROUND, TaskSpec, normalise
 
 _SIGNATURES = {
     b"\x89PNG": ".png",

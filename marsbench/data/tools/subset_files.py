@@ -10,7 +10,7 @@ from marsbench.config.schema import Subset
 from marsbench.data.sources.annotations import ANNOTATIONS, csv_rows, csv_text, second_of_pair
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.subsets import generate
-from marsbench.tasks.spec import Decode
+from marsbench.tasks.kinds import Decode
 
 
 @dataclass

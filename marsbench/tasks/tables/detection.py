@@ -4,8 +4,8 @@ Counts are Table 1 of the Mars-Bench paper (https://arxiv.org/abs/2510.24010). C
 the background: class i here is i in YOLO files and i + 1 in COCO and Pascal VOC files.
 """
 
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import ClassInfo, Decode, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import ClassInfo, TaskSpec
 
 TASKS: tuple[TaskSpec, ...] = (
     TaskSpec(

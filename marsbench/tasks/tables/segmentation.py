@@ -4,8 +4,8 @@ Counts are Table 1, class names appendix B.2 of the Mars-Bench paper
 (https://arxiv.org/abs/2510.24010). Class 0 of a mask is the background.
 """
 
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import ClassInfo, Decode, Platform, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import ClassInfo, Platform, TaskSpec
 
 _BACKGROUND = ClassInfo("background", "Everything that belongs to no other class.")
 

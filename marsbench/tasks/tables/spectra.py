@@ -3,8 +3,8 @@
 The labels are in the order of the challenges' files. A sample may have none.
 """
 
-from marsbench.tasks.kinds import Kind, Technique
-from marsbench.tasks.spec import ClassInfo, Decode, Platform, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind, Technique
+from marsbench.tasks.spec import ClassInfo, Platform, TaskSpec
 
 TASKS: tuple[TaskSpec, ...] = (
     TaskSpec(

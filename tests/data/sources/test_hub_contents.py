@@ -19,8 +19,7 @@ from marsbench.data.samples import decode_sample
 from marsbench.data.sources.demo import DemoSource
 from marsbench.data.sources.hub_files import fetch
 from marsbench.data.sources.huggingface import HubSource
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import Decode
+from marsbench.tasks.kinds import Decode, Kind
 from tests.conftest import go_offline
 from tests.hub import (
     CHANGE,

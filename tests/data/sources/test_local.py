@@ -10,8 +10,8 @@ from marsbench.config.schema import SourceName, parse_subset
 from marsbench.data.sources import open_source
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.subsets import select
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import ClassInfo, Decode, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import ClassInfo, TaskSpec
 from tests.fakes import SIZES, make_spec, read_rows, write_folder, write_rows
 
 

@@ -15,8 +15,8 @@ from marsbench.data import decode
 from marsbench.data.boxes import files as box_files
 from marsbench.data.boxes.forms import BoxFormat
 from marsbench.data.sources.local import LocalSource
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import TaskSpec
 from tests.fakes import SIZES, make_spec, read_rows, write_folder, write_rows
 
 SEGMENTATION = make_spec(

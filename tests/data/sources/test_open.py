@@ -22,8 +22,8 @@ from marsbench.data.sources.demo import DemoSource
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.tools.convert import convert
 from marsbench.tasks.catalog import TASKS
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import TaskSpec
 from tests.conftest import go_offline, use_endpoint
 from tests.fakes import write_folder
 from tests.hub_data import repo_of, zip_of

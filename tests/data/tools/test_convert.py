@@ -17,8 +17,8 @@ from marsbench.data.sources.local import LocalSource
 from marsbench.data.subsets import select
 from marsbench.data.tools.convert import convert
 from marsbench.metrics.boxes import Boxes
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import ClassInfo, Decode, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import ClassInfo, TaskSpec
 from tests.fakes import make_spec, read_rows, write_folder, write_rows
 
 SPECS = {

@@ -12,8 +12,8 @@ from marsbench.data.sources.local import LocalSource
 from marsbench.data.tools.pictures import images as pictures
 from marsbench.data.tools.pictures.images import draw_samples
 from marsbench.metrics.boxes import Boxes
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import Decode, TaskSpec
+from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.spec import TaskSpec
 from tests.fakes import make_spec, write_folder
 
 NAMES = ("background", "crater", "dune")

@@ -10,8 +10,7 @@ from PIL import Image
 from marsbench.data.tools.verify.folder import verify_folder
 from marsbench.data.tools.verify.report import Report
 from marsbench.tasks.catalog import get_task
-from marsbench.tasks.kinds import Kind
-from marsbench.tasks.spec import Decode
+from marsbench.tasks.kinds import Decode, Kind
 from tests.fakes import make_spec, read_rows, write_folder, write_rows
 
 

@@ -15,7 +15,8 @@ from marsbench.data.rendering import rendering_for
 from marsbench.data.rows import Rows, Source
 from marsbench.data.samples import Decoded
 from marsbench.metrics.masks import IGNORE
-from marsbench.tasks.spec import SPLITS, Decode, TaskSpec
+from marsbench.tasks.kinds import Decode
+from marsbench.tasks.spec import SPLITS, TaskSpec
 
 COLUMNS = 8
 

@@ -26,7 +26,8 @@ from marsbench.data.tools.verify.report import Report
 from marsbench.data.tools.verify.spectra import verify_spectra
 from marsbench.metrics.boxes import Boxes
 from marsbench.metrics.masks import IGNORE
-from marsbench.tasks.spec import BACKGROUND, SPLITS, Decode, TaskSpec, normalise
+from marsbench.tasks.kinds import Decode
+from marsbench.tasks.spec import BACKGROUND, SPLITS, TaskSpec, normalise
 
 _SHOWN_COPIES = 10
 """Groups of equal images that a note names."""
