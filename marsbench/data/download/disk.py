@@ -11,14 +11,18 @@ from marsbench.base import paths
 from marsbench.base.errors import DataError
 
 
+class WriteError(DataError):
+    """Folder that cannot be written, for example on a full disk."""
+
+
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Raise the `OSError` of a block as a `DataError` that names the folder."""
+    """Raise the `OSError` of a block as a `WriteError` that names the folder."""
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise DataError(
+        raise WriteError(
             f"{folder} cannot be written: {error.strerror or error}.",
             f"{'Free disk space' if full else 'Check its permissions'}, or set MARSBENCH_HOME "
             f"(now {paths.home()}) to another folder. Then run the command again.",

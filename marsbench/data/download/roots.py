@@ -11,7 +11,7 @@ from marsbench.base import paths
 from marsbench.base.errors import DataError, DataNotFoundError
 from marsbench.base.files import once
 from marsbench.data.download import web
-from marsbench.data.download.disk import writing
+from marsbench.data.download.disk import WriteError, writing
 from marsbench.data.download.unpacking import safe_name, unpack
 from marsbench.data.download.web import check_online, shown
 
@@ -20,7 +20,7 @@ def fetch_root(root: str) -> Path:
     """Local folder of a ``root=`` value.
 
     Archives are unpacked once below ``MARSBENCH_HOME/unpacked``, URLs copied or unpacked below
-    ``MARSBENCH_HOME/mirrors``; `marsbench data clean roots` deletes both. Concurrent processes
+    ``MARSBENCH_HOME/copies``; `marsbench data clean roots` deletes both. Concurrent processes
     wait for each other.
 
     Args:
@@ -32,7 +32,7 @@ def fetch_root(root: str) -> Path:
         DataError: If fetching or unpacking fails.
     """
     if "://" in root:
-        folder = paths.home() / "mirrors" / _key(root)
+        folder = paths.home() / "copies" / _key(root)
     else:
         path = Path(root).expanduser()
         if path.is_dir():
@@ -60,21 +60,30 @@ def _key(text: str) -> str:
 
 
 def _fetch(url: str, folder: Path) -> None:
-    """Copy a remote folder, or download and unpack an archive."""
+    """Copy a remote folder, or download and unpack an archive.
+
+    A complete download is kept if writing fails or the process is interrupted.
+    """
     scratch = folder.with_name(f"{folder.name}.download")
-    shutil.rmtree(scratch, ignore_errors=True)  # of a killed process
     copy = scratch / (posixpath.basename(shown(url).rstrip("/")) or "archive")
     try:
-        if url.startswith(("http://", "https://")):
-            web.download(url, copy)
-        else:
-            _copy(url, copy)
+        if not copy.exists():
+            shutil.rmtree(scratch, ignore_errors=True)  # of a killed process
+            if url.startswith(("http://", "https://")):
+                web.download(url, copy)
+            else:
+                _copy(url, scratch / "partial" / copy.name)
+                (scratch / "partial" / copy.name).rename(copy)
         if copy.is_dir():
             copy.rename(folder)
         else:
             unpack(copy, folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    except BaseException as error:
+        is_damaged = isinstance(error, DataError) and not isinstance(error, WriteError)
+        if is_damaged or not copy.exists():
+            shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _copy(url: str, target: Path) -> None:

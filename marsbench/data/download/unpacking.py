@@ -5,6 +5,7 @@ no files.
 """
 
 import contextlib
+import io
 import lzma
 import re
 import shutil
@@ -63,8 +64,9 @@ def unpack(archive: Path, folder: Path, pick: Callable[[Path], Path] = top_folde
             becomes `folder`, after checks and additions of its own.
 
     Raises:
-        DataError: If the archive is damaged, too large, or holds links, special files, encrypted
-            members or names outside the folder.
+        WriteError: If the folder cannot be written.
+        DataError: If the archive is unreadable, damaged, too large, or holds links, special
+            files, encrypted members or names outside the folder.
     """
     scratch = folder.with_name(f"{folder.name}.part")
     if folder.exists():
@@ -73,7 +75,7 @@ def unpack(archive: Path, folder: Path, pick: Callable[[Path], Path] = top_folde
     with writing(folder.parent):
         scratch.mkdir(parents=True)
     try:
-        with archive.open("rb") as file:
+        with _open(archive) as file:
             _extract(archive, file, scratch)
         if not any(scratch.iterdir()):
             raise DataError(f"{archive} holds no files.", "Check the path of the archive.")
@@ -81,6 +83,29 @@ def unpack(archive: Path, folder: Path, pick: Callable[[Path], Path] = top_folde
             pick(scratch).rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+class _File(io.FileIO):
+    """File whose read errors are `DataError`, to tell them from errors of writing."""
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            raise _unreadable(Path(str(self.name)), error) from error
+
+
+def _open(archive: Path) -> io.BufferedReader:
+    try:
+        return io.BufferedReader(_File(archive))
+    except OSError as error:
+        raise _unreadable(archive, error) from error
+
+
+def _unreadable(archive: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{archive} cannot be read: {error.strerror}.", "Check its permissions and the disk."
+    )
 
 
 def _extract(archive: Path, file: IO[bytes], folder: Path) -> None:

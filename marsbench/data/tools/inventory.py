@@ -172,7 +172,8 @@ def _others(specs: Sequence[TaskSpec]) -> Iterator[Held]:
         "downloads": "partial download",
         "decoded": "decoded images",
         "unpacked": "unpacked root",
-        "mirrors": "copy of a root",
+        "copies": "copy of a root",
+        "mirrors": "unused copy of a root",  # of older versions
     }
     for place, what in kinds.items():
         for path in _below(paths.home() / place):

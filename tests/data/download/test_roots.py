@@ -9,6 +9,8 @@ import fsspec
 import pytest
 
 from marsbench.base.errors import DataError, DataNotFoundError
+from marsbench.data.download import unpacking
+from marsbench.data.download.disk import WriteError
 from marsbench.data.download.roots import fetch_root
 from marsbench.data.download.web import UnreachableError
 from tests.conftest import go_offline
@@ -64,6 +66,51 @@ def test_root_is_a_web_address(
     assert tree(fetch_root(f"{server.url}/bad.zip")) == tree(toy)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_a_complete_download_is_kept_if_unpacking_stops(
+    server: Server,
+    toy: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+) -> None:
+    server.files["/toy.zip"] = zipped(tree(toy), tmp_path / "toy.zip").read_bytes()
+
+    def stop(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("marsbench.data.download.unpacking.partial", lambda *_, **__: stop)
+        with pytest.raises((KeyboardInterrupt, WriteError)):
+            fetch_root(f"{server.url}/toy.zip")
+    server.forget()
+    folder = fetch_root(f"{server.url}/toy.zip")
+    assert tree(folder) == tree(toy)
+    assert server.seen() == []
+    assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == [folder.name]
+
+
+def test_an_unreadable_archive_is_named(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = zipped({"a": b"1"}, tmp_path / "x.zip")
+
+    def fail(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(unpacking, "_File", fail)
+    with pytest.raises(DataError, match=r"x\.zip cannot be read: Permission denied") as caught:
+        fetch_root(str(archive))
+    assert "MARSBENCH_HOME" not in str(caught.value)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux")
+def test_a_disk_that_fails_while_reading(server: Server) -> None:
+    with pytest.raises(DataError, match="mem cannot be read: Input/output error") as caught:
+        fetch_root("/proc/self/mem")
+    assert "MARSBENCH_HOME" not in str(caught.value)
+
+
 @pytest.fixture
 def memory(toy: Path) -> fsspec.AbstractFileSystem:
     """A remote folder, `memory://bucket/toy`."""
@@ -87,7 +134,7 @@ def test_root_is_a_remote_folder(
         with pytest.raises(DataError, match=r"cannot be read: ZeroDivisionError"):
             fetch_root("memory://bucket/toy")
     folder = fetch_root("memory://bucket/toy")
-    assert folder.parent == tmp_path / "home" / "mirrors"
+    assert folder.parent == tmp_path / "home" / "copies"
     assert tree(folder) == tree(toy)
     monkeypatch.setattr("fsspec.core.url_to_fs", None)
     assert fetch_root("memory://bucket/toy") == folder
