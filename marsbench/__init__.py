@@ -1,4 +1,4 @@
-"""marsbench: which model works on Mars science.
+"""marsbench: benchmark of models on Mars science.
 
 The public Python API. Its functions are imported on first use, so that ``import marsbench``
 and ``marsbench --help`` load neither torch nor hydra.

@@ -43,7 +43,7 @@ WEIGHTS = "https://download.pytorch.org"
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem, its remedy, and whether it prevents every run."""
+    """A problem and its remedy; `stops_runs` if no run can work."""
 
     problem: str
     remedy: str
@@ -166,7 +166,7 @@ def ask_libraries() -> dict[str, dict[str, Any]]:
 
 
 def _answer() -> None:
-    """Print the answers that `ask_libraries` reads."""
+    """Print the answers for `ask_libraries`."""
     steps: list[tuple[str, Callable[[str], dict[str, Any]]]] = [(m, _module) for m in MODULES]
     steps.append(("cuda", _cuda))
     # Output of the libraries goes to standard error.
@@ -302,7 +302,7 @@ def _ask(url: str, skipped: str | None) -> dict[str, Any]:
         said = str(getattr(error, "reason", "")) or _reason(error)
         return {"url": url, "reachable": False, "said": said}
     said = f"HTTP {status} in {time.monotonic() - start:.1f} s"
-    # Forbidden or not found is an answer too; a proxy that wants a password is none.
+    # Forbidden or not found is an answer too; a proxy's request for a password is none.
     return {"url": url, "reachable": status < 500 and status != 407, "said": said}
 
 

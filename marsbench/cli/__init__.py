@@ -1,6 +1,6 @@
-"""The command line: one small module per command.
+"""The command line: a small module per command.
 
-The modules import what is heavy only when their command runs, so that ``marsbench --help``
+The modules import heavy packages only when their command runs, so that ``marsbench --help``
 loads neither torch nor hydra.
 """
 

@@ -158,7 +158,7 @@ def _default(key: str) -> str:
 
 
 def answer_bash(app: Callable[[], object]) -> None:
-    """Answer bash, which splits words at ``=`` and ``:`` and expects only the last piece.
+    """Answer bash: it splits words at ``=`` and ``:`` and expects only the last piece.
 
     Args:
         app: Command line, which completes whole words.
@@ -179,7 +179,7 @@ def answer_bash(app: Callable[[], object]) -> None:
 
 
 def join_pieces(pieces: list[str]) -> tuple[list[str], str]:
-    """Join words that bash split at ``=`` and ``:``.
+    """Join the pieces of words split by bash at ``=`` and ``:``.
 
     Args:
         pieces: For example ``["marsbench", "run", "task", "=", "fro"]``.

@@ -107,7 +107,7 @@ def set_by_groups(chosen: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _given(composed: dict[str, Any], given: Set[str]) -> dict[str, Any]:
-    """Drop the tunable keys that were not given, so that tuned values fill them."""
+    """Drop tunable keys absent from the command line, so that tuned values fill them."""
     return nest({k: v for k, v in flatten(composed).items() if k in given or k not in KEYS})
 
 

@@ -1,4 +1,4 @@
-"""Output of commands: tables on a terminal, JSON lines elsewhere, one message per error."""
+"""Output of commands: tables on a terminal, JSON lines elsewhere, a message per error."""
 
 import functools
 import json
@@ -38,7 +38,7 @@ FormatOption = Annotated[
 
 
 def friendly(command: Callable[P, T]) -> Callable[P, T]:
-    """End a command with one message and exit code 2 on bad input, 130 when interrupted."""
+    """End a command with a message and exit code 2 on bad input, 130 when interrupted."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:

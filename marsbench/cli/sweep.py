@@ -171,7 +171,7 @@ def hours(seconds: float) -> str:
 
 
 def _rows(plan: "SweepPlan") -> list[dict[str, Any]]:
-    """Rows of the plan's table, one per task."""
+    """Rows of the plan's table, by task."""
     from marsbench.sweep.planner import State
 
     tasks: dict[str, list[PlannedRun]] = {}

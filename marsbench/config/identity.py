@@ -42,7 +42,7 @@ def identity(
     protocol: Protocol = Protocol.ONLINE,
     trains: bool = True,
 ) -> dict[str, Any]:
-    """Collect the choices that affect a run's score, except the five in its name.
+    """Collect the choices that affect a run's score, except the five named in its id.
 
     Fields of later versions are None at their defaults, and None is dropped, so that ids of
     earlier records stay valid.

@@ -66,7 +66,7 @@ class Imbalance(StrEnum):
 
 
 class LossName(StrEnum):
-    """Losses; `KINDS` lists those of each kind of task."""
+    """Losses; `KINDS` lists the losses of each kind of task."""
 
     AUTO = "auto"
     CROSS_ENTROPY = "cross_entropy"
@@ -345,7 +345,7 @@ def check_key(key: str, extra: tuple[str, ...] = ()) -> None:
 
 
 def _problems(config: RunConfig) -> list[str]:
-    """Check the keys of a single run that no type or limit covers."""
+    """Check the rules of a run beyond types and limits."""
     problems = []
     if not config.task:
         problems.append("No task is given: add task=NAME (`marsbench list tasks` shows them).")

@@ -126,7 +126,7 @@ class CachedSamples:
         return {**self.__dict__, "_pixels": None, "_masks": None}
 
     def odd_size(self, image_size: tuple[int, int]) -> int | None:
-        """Position of the first image of another (height, width); None if there is none."""
+        """Position of the first image with another (height, width); None if all are equal."""
         odd = np.flatnonzero((self._shapes[:, :2] != image_size).any(axis=1))
         return int(odd[0]) if len(odd) else None
 
@@ -143,7 +143,7 @@ class CachedSamples:
 def cached_samples(
     spec: TaskSpec, source: Source, rows: Rows, bands: Bands = Bands.RGB
 ) -> CachedSamples:
-    """Open the cache of a split, and build it if it is missing.
+    """Open the cache of a split; a missing cache is built.
 
     Raises:
         DataError: If a sample cannot be decoded, or the disk is full; names the file.
@@ -170,7 +170,7 @@ def cached_samples(
 def build_cache(
     folder: Path, make: Callable[[], Samples], rows: Rows, description: str
 ) -> CachedSamples:
-    """Open a cache, and build it if it is missing.
+    """Open a cache; a missing cache is built.
 
     Args:
         folder: Folder of the cache; its name is the key of the content.
@@ -198,7 +198,7 @@ def build_cache(
 
 
 def _open(folder: Path) -> CachedSamples | None:
-    """Open a cache; None if it is missing or damaged."""
+    """Open a cache; None if missing or damaged."""
     try:
         samples = CachedSamples(folder)
         return samples if samples.is_whole else None
@@ -230,7 +230,7 @@ def _build(folder: Path, samples: Samples, rows: Rows, description: str) -> None
 def _write(
     folder: Path, decoded: Iterator[tuple[int, Decoded]], count: int
 ) -> dict[str, NDArray[Any]]:
-    """Write pixels and masks; return the index, which includes the boxes."""
+    """Write pixels and masks; return the index with the boxes."""
     shapes = np.zeros((count, 3), dtype=np.int64)
     offsets, mask_offsets = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     dtype: np.dtype[Any] = np.dtype(np.uint8)

@@ -125,7 +125,7 @@ class MarsDataset(Dataset[Sample]):
 
     @contextlib.contextmanager
     def averaged(self, draws: int) -> Iterator[None]:
-        """Return `draws` drawings of each spectrum, (D, C, H, W), to average their predictions."""
+        """Within the block, samples hold `draws` drawings of each spectrum, (D, C, H, W)."""
         self._draws = draws if self.rendering is not None else 1
         try:
             yield
@@ -166,7 +166,7 @@ class MarsDataset(Dataset[Sample]):
 
     @property
     def num_dropped(self) -> int:
-        """Number of boxes dropped because they lie outside of their image."""
+        """Number of dropped boxes, outside of their image."""
         return sum(self.samples[int(i)].num_dropped for i in self.indices)
 
     def __getitem__(self, draw: int | Draw) -> Sample:

@@ -15,7 +15,7 @@ from marsbench.config.identity import digest
 def cached_table(
     task: str, key: Any, compute: Callable[[], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
-    """Load a table, and compute it if it is missing or damaged.
+    """Load a cached table; a missing or damaged table is computed.
 
     Args:
         task: Name of the task.

@@ -149,7 +149,7 @@ class Raster:
         return has_value or self.pixels.dtype.kind == "f"
 
     def valid(self, values: NDArray[Any], bands: Sequence[int]) -> NDArray[np.bool_]:
-        """Mask of the pixels that are not empty, (h, w).
+        """Mask of the non-empty pixels, (h, w).
 
         Args:
             values: A window of `pixels`, (h, w, all bands).

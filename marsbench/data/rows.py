@@ -32,7 +32,8 @@ class Rows:
         fingerprint: Changes whenever the bytes behind the rows change; keys the cache.
         reading_order: Positions in the order in which reading all samples is fastest, int64 of
             shape (N,); None if any order is as fast.
-        groups: What else folds are stratified by, such as the instrument; None if nothing is.
+        groups: Group of each sample, such as the instrument, to stratify folds by beside the
+        labels; None without groups.
     """
 
     split: str
@@ -127,7 +128,7 @@ class Source(Protocol):
         """Raw files of a sample of `rows`."""
 
     def subset_ids(self, subset: Subset) -> list[str] | None:
-        """Sample ids of a published subset of the train split; None if it is not published."""
+        """Sample ids of a published subset of the train split; None for an unpublished subset."""
 
 
 def class_order(

@@ -126,7 +126,7 @@ class StoredSpectra:
 
 
 def open_spectra(spec: TaskSpec, source: Source, rows: Rows, *, cache: bool = True) -> Spectra:
-    """Open the spectra of a split through the Parquet file, which is built if it is missing.
+    """Open the spectra of a split; a missing Parquet file is built.
 
     Generated spectra are not stored. A file whose MD5 differs from ``metadata.csv`` is read with
     a warning.
@@ -157,7 +157,7 @@ def open_spectra(spec: TaskSpec, source: Source, rows: Rows, *, cache: bool = Tr
 
 
 def _open(path: Path, count: int) -> StoredSpectra | None:
-    """Open a file of spectra; None if it is missing or damaged."""
+    """Open a file of spectra; None if missing or damaged."""
     try:
         found = StoredSpectra(path)
     except (OSError, ValueError, KeyError, TypeError):  # Arrow's own are ValueErrors
@@ -243,7 +243,7 @@ class PreparedSamples:
 def prepared_samples(
     spec: TaskSpec, source: Source, rows: Rows, chosen: RasterSpec, *, cache: bool = True
 ) -> Samples:
-    """Open the prepared spectra of a split, and prepare them if they are missing."""
+    """Open the prepared spectra of a split; missing ones are prepared."""
     if not cache:
         return PreparedSamples(open_spectra(spec, source, rows, cache=False), chosen)
     # Augmentation happens after preparation.

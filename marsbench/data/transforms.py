@@ -148,7 +148,7 @@ def finish_batch(
     channels_last: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> dict[str, Any]:
-    """Augment a batch on its device and convert it to floating point.
+    """Augment a batch on its device and convert its images to floating point.
 
     Masks and boxes are transformed with their images.
 

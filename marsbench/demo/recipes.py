@@ -1,4 +1,4 @@
-"""Recipes of the built-in demo data: one table entry per task, drawn by one function.
+"""Recipes of the built-in demo data: a table entry per task, drawn by a function.
 
 A sample depends on its recipe, split, index and labels alone, never on other samples or on their
 number.

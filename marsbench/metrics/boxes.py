@@ -24,7 +24,7 @@ _MATCH_TIE = 1 - 1e-10
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes of the objects in one image.
+    """Boxes of the objects in an image.
 
     Attributes:
         xyxy: Left, top, right and bottom in pixels from the image's corner, float64 (N, 4).
@@ -48,7 +48,7 @@ NO_BOXES = Boxes(np.zeros((0, 4)), np.zeros(0, dtype=np.int64))
 
 @dataclass(frozen=True)
 class PredictedBoxes(Boxes):
-    """Boxes predicted in one image, in any order.
+    """Predicted boxes in an image, in any order.
 
     Attributes:
         scores: Confidence of each box in [0, 1], float64 (N,).

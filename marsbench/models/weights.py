@@ -100,7 +100,7 @@ def load_checkpoint(
     wanted = backbone.state_dict()
     state = strip_prefix(state, wanted)
     given = {k: v for k, v in state.items() if k in wanted}
-    # Older checkpoints lack buffers that newer versions of a library have added.
+    # Newer versions of a library add buffers, missing in older checkpoints.
     missing = [k for k in wanted if k not in given and not k.endswith("num_batches_tracked")]
     extra = [k for k in state if k not in wanted and k not in removed and k not in _OUR_HEAD]
     shapes = [
@@ -126,7 +126,7 @@ def load_checkpoint(
 def strip_prefix(state: State, wanted: Mapping[str, Tensor]) -> State:
     """Remove prefixes of training wrappers from names: ``module.``, ``model.backbone.``, ...
 
-    The prefix is found before the longest expected name, which no other name ends in by chance.
+    The prefix is read off the longest expected name, since no other name ends in it by chance.
     """
     longest = longest_name(wanted)
     for name in state:
@@ -142,7 +142,7 @@ def longest_name(wanted: Iterable[str]) -> str:
 
 
 def tell_fresh(names: Sequence[str], origin: str) -> None:
-    """Print names of tensors starting at random, because the checkpoint has other classes."""
+    """Report tensors left at random values because the checkpoint has other classes."""
     if names:
         tell(
             f"{origin} has other classes: {len(names)} tensor(s) start at random, such as "

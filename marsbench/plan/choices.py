@@ -1,4 +1,4 @@
-"""Derived choices of a run, and rules for keys that exclude each other."""
+"""Derived choices of a run, and rules against invalid combinations of keys."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

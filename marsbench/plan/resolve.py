@@ -84,7 +84,7 @@ class Plan:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """Choices that affect the score."""
+        """Choices with an effect on the score."""
         return identity(
             self.config,
             kind=self.task.kind,
@@ -104,7 +104,7 @@ class Plan:
 
     @property
     def _spectra(self) -> dict[str, Any] | None:
-        """Further choices that affect scores of spectra."""
+        """Further choices with an effect on scores of spectra."""
         if not self.task.is_spectra:
             return None
         models = {"models": MODELS_VERSION} if self.model.spectra_only else {}
@@ -135,7 +135,7 @@ class Plan:
 
 
 class Resolver:
-    """Resolver of many runs, which reads shared tasks, data, subsets and weights once.
+    """Resolver of many runs; shared tasks, data, subsets and weights are read once.
 
     Data that change meanwhile go unnoticed: one resolver serves one command.
 
@@ -157,7 +157,7 @@ class Resolver:
         return resolve(config, self)
 
     def run_id(self, config: RunConfig) -> str:
-        """Build the id of a run; runs that differ only in the seed are resolved once.
+        """Build the id of a run; runs are resolved once for all seeds.
 
         Raises:
             MarsbenchError: As `resolve`.

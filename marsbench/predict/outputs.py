@@ -116,7 +116,7 @@ def _written(
 
 @contextmanager
 def _array(size: tuple[int, int], folder: Path) -> Iterator[NDArray[np.uint8]]:
-    """Array for a class map; a large one in a temporary file."""
+    """Array for a class map; large arrays are in a temporary file."""
     if math.prod(size) <= _IN_MEMORY:
         yield np.zeros(size, dtype=np.uint8)
         return

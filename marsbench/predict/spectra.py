@@ -89,7 +89,7 @@ def predict_spectra(
 
 
 def _check_version(record: RunRecord, rendering: Rendering | None) -> None:
-    """Check that this version renders spectra as the run did."""
+    """Check that this version renders spectra as in the run."""
     rendered = dict(record.identity.get("spectra", {}))
     rendered.pop("models", None)  # the fitted models are stored
     if rendered != rendered_by(rendering):
@@ -129,7 +129,7 @@ def _one(
     ids: Sequence[str],
     index: int,
 ) -> Scores:
-    """Probabilities of a measurement, (K,): mean over models and drawings."""
+    """Class probabilities of a measurement, (K,): mean over models and drawings."""
     spectrum = spectra[index]
     prepared = raster.prepare(spectrum, chosen)
     seeds: list[list[int] | None] = [None]

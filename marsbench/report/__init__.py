@@ -1,1 +1,1 @@
-"""Reports: statistics over records, figures, tables and one page."""
+"""Reports: statistics over records, figures, tables and an HTML page."""

@@ -90,7 +90,7 @@ class Analysis:
 
     @cached_property
     def families(self) -> dict[GroupKey, list[Group]]:
-        """Groups that differ only in their subset, by the key of the full train split."""
+        """Groups of equal settings except the subset, by the key of the full train split."""
         families: defaultdict[GroupKey, list[Group]] = defaultdict(list)
         for key, group in self.study.groups.items():
             families[key.family].append(group)
@@ -186,7 +186,7 @@ def _order(item: tuple[GroupKey, Group]) -> tuple[Any, ...]:
 
 
 def family_ranges(groups: Iterable[Group], normalise: str = REFERENCE) -> dict[GroupKey, Ranges]:
-    """Compute the ranges of each family, so that its subsets share a scale.
+    """Compute the ranges of each family, shared by all its subsets.
 
     Args:
         groups: All groups, of one store or of two compared stores.

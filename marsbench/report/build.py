@@ -1,4 +1,4 @@
-"""Build a report: figures, tables and the page, into one folder."""
+"""Build a report: figures, tables and the page in a folder."""
 
 import contextlib
 import itertools
@@ -132,10 +132,11 @@ def _parts(only: Collection[str] | None) -> frozenset[str]:
 
 
 def _check_folder(folder: Path, stores: Sequence[Store]) -> None:
-    """Check that writing a report destroys no other file.
+    """Check that a report would not overwrite other files.
 
     Raises:
-        ConfigError: If the folder lies in a store or holds a page of something else.
+        ConfigError: If the folder lies in a store or holds files of another origin under the
+            report's names.
     """
     for store in stores:
         if folder.resolve().is_relative_to(store.root.resolve()):

@@ -13,7 +13,7 @@ from marsbench.results.record import RunRecord
 
 @dataclass(frozen=True)
 class ClassTable:
-    """Test scores per class of runs that differ only in `imbalance` and seed.
+    """Test scores per class of runs of equal settings except `imbalance` and seed.
 
     Attributes:
         title: Task, model, mode and subset.

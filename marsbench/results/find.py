@@ -63,7 +63,7 @@ def in_store(run: str, store: Path) -> Path | None:
 
 
 def unknown_run(run: str, store: Path) -> ConfigError:
-    """Build the error for a run that is not found."""
+    """Build the error for an unknown run."""
     opened = Store(store)
     if not opened.root.is_dir():
         return ConfigError(

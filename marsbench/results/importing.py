@@ -395,7 +395,7 @@ def _numbers(
 
 
 def _check_scale(reader: _Reader) -> None:
-    """Check that scores above 1 come with ``percent``, and only then."""
+    """Refuse scores above 1 without ``percent``, and ``percent`` without such scores."""
     if reader.above_one and not reader.percent:
         reader.problems.insert(0, f"{reader.above_one} scores are above 1.")
         reader.remedies["If all scores are in percent, add --percent."] = None

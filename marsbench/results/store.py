@@ -1,4 +1,4 @@
-"""Store of records: a folder per run, without shared files that are rewritten.
+"""Store of records: a folder per run; no file is shared and rewritten.
 
 ``STORE/task/model/mode/subset/seed-HASH/`` holds ``record.json``, written last by rename and
 never changed, ``predictions.parquet``, ``config.yaml``, and optionally ``model.safetensors`` and

@@ -1,4 +1,4 @@
-"""Thousands of runs: suites, the plan of what is left of them, units of work, launchers.
+"""Sweeps of thousands of runs: suites, plans of the remaining runs, units of work, launchers.
 
-Engines schedule; this part only plans and records, and what is done is known by its records alone.
+Launchers schedule; the rest plans and records. Records alone say which runs are done.
 """

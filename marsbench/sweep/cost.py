@@ -1,4 +1,4 @@
-"""Cost of a run in seconds of one worker: from similar records, or a rough model.
+"""Cost of a run in seconds of a worker: from similar records, or a rough model.
 
 The rough model counts floating-point operations per parameter and input pixel, threefold for
 trained weights, over half the epochs, since training stops early. Only ratios of its seconds are
@@ -38,7 +38,7 @@ RECORDS = 12
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes that determine the cost of a run.
+    """Sizes for the cost of a run.
 
     Attributes:
         train: Train samples of the subset.

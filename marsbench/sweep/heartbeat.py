@@ -50,7 +50,7 @@ class Heartbeat:
 
 
 class Beating:
-    """Thread that updates a worker's heartbeat file.
+    """Thread to update a worker's heartbeat file.
 
     Args:
         path: Heartbeat file.
@@ -92,7 +92,7 @@ class Beating:
 
 
 def beating(sweep: Path, unit: Path, ids: Sequence[str]) -> Beating:
-    """Context manager that beats while this process works on a unit."""
+    """Update a heartbeat file while this process works on a unit (a context manager)."""
     host, pid = platform.node(), os.getpid()
     folder = sweep / WORKERS
     with contextlib.suppress(OSError):

@@ -1,6 +1,6 @@
 """Planner: the remaining runs of a suite, grouped into units.
 
-Of finished runs only the existence of the record is checked.
+Runs with a record count as finished; the record is not read.
 """
 
 import contextlib
@@ -73,7 +73,7 @@ class PlannedRun:
 
 @dataclass
 class Unit:
-    """Runs of one worker.
+    """Runs for a worker.
 
     Attributes:
         runs: The runs.
@@ -153,7 +153,7 @@ def plan_sweep(
 
 
 def _once(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """Keep one run of each id: configs may differ in keys that move no score."""
+    """Drop runs with repeated ids: configs may differ in keys without effect on the score."""
     seen: set[str] = set()
     kept = []
     for run in runs:
@@ -177,7 +177,7 @@ def _look(run: PlannedRun, root: Path, *, retry_failed: bool) -> None:
 
 
 class _Resolved:
-    """Resolver that remembers missing data, so that each place is searched once."""
+    """Resolver with a memory of missing data: each place is searched once."""
 
     def __init__(
         self, measured: Measured, speed: float, *, download: bool, report: Callable[[str], None]
@@ -194,7 +194,7 @@ class _Resolved:
         self._costs: dict[int, tuple[float, float, bool]] = {}
 
     def run(self, config: RunConfig, grid: str) -> PlannedRun:
-        """Resolve one run."""
+        """Resolve a run."""
         run = PlannedRun(config, grid)
         try:
             plan, run.run_id = self._known(config)
@@ -259,7 +259,7 @@ class _Resolved:
             self.resolver.download = False
 
     def _check_weights(self, plan: Plan) -> None:
-        """Refuse weights of a package that is not installed.
+        """Refuse weights of a missing package.
 
         Other weights are downloaded when a worker first needs them.
         """
@@ -327,7 +327,7 @@ def group(runs: Iterable[PlannedRun]) -> list[Unit]:
 
 
 def part_of(runs: Mapping[RunConfig, str], part: int, number: int) -> dict[RunConfig, str]:
-    """Keep the runs of one of `number` shards of about equal cost; `part` counts from 1.
+    """Keep the runs of a shard, of `number` shards of about equal cost; `part` counts from 1.
 
     Shards depend on configs and published sizes alone, not on this machine or on finished runs, so
     that shards planned at different times and places fit together.

@@ -1,4 +1,4 @@
-"""Name under which submitit's pickles of submitted jobs find their task."""
+"""Old module path of the task in pickles of submitted jobs."""
 
 from marsbench.sweep.launchers.slurm import Task
 

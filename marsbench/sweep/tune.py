@@ -39,7 +39,7 @@ class Search(StrEnum):
 
 @dataclass(frozen=True)
 class Tuning:
-    """Search for one task, model and mode.
+    """Search for a task, model and mode.
 
     Attributes:
         base: Config whose settings are searched.

@@ -1,4 +1,4 @@
-"""Unit files: the runs of one worker, and the folder of a sweep.
+"""Unit files: runs for a worker; and the folder of a sweep.
 
 ``STORE/.sweeps/NAME/`` holds ``sweep.json``, ``units/00012.json``, ``logs/`` and ``workers/``. The
 leading dot sets it apart from the folders of tasks.

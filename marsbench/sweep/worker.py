@@ -43,7 +43,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 def run_unit(path: Path) -> int:
-    """Train the runs of a unit that have neither a record nor a failure.
+    """Train the runs of a unit without a record or failure.
 
     A failed run leaves ``failed.json`` and the others continue. A run claimed by another process
     is skipped. An interrupted run resumes from its last complete epoch.
@@ -75,7 +75,7 @@ def run_unit(path: Path) -> int:
 
 
 class _Work:
-    """Runs of one unit: trained one by one, or together if they share features."""
+    """Runs of a unit: trained singly, or together if they share features."""
 
     def __init__(self, force: bool, beat: Beating | None) -> None:
         self.force = force
@@ -123,7 +123,7 @@ class _Work:
         return plan
 
     def _alone(self, plan: "Plan", store: Store) -> None:
-        """Train one run."""
+        """Train a run."""
         from marsbench.training import runner
 
         self._at(plan.run_id)
@@ -142,7 +142,7 @@ class _Work:
             _told(outcome, time.perf_counter() - started)
 
     def _together(self, plans: "Sequence[Plan]") -> bool:
-        """Train runs that share features; returns whether all were attempted."""
+        """Train runs with shared features; returns whether all were attempted."""
         if not plans:
             return True
         from marsbench.training.frozen import bank
@@ -247,7 +247,7 @@ def interruptible() -> Iterator[None]:
 
 
 def run_units(units: Iterable[Path], *, retry_faults: bool = False) -> int:
-    """Train units one after the other.
+    """Train units in sequence.
 
     Args:
         units: Unit files.

@@ -189,7 +189,7 @@ def _check_kind(kind: Kind, valid: Mapping[str, Any], problems: list[Problem]) -
 
 
 def _check_classes(classes: Sequence[ClassInfo], problems: list[Problem]) -> None:
-    """Check that all spellings of the classes differ."""
+    """Refuse classes with a common spelling."""
     # Names in the data are matched regardless of case and punctuation, so spellings must differ in
     # more.
     owner: dict[str, ClassInfo] = {}

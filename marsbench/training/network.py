@@ -87,7 +87,7 @@ def train(plan: Plan, part: Part, run_folder: Path) -> Trained:
 
 
 def _dropped(plan: Plan, sets: Mapping[str, MarsDataset]) -> dict[str, Any]:
-    """Count the dropped boxes of each split, which lie outside of their image."""
+    """Count the dropped boxes of each split, outside of their image."""
     if plan.task.kind is not Kind.DETECTION:
         return {}
     return {"boxes_dropped": {name: dataset.num_dropped for name, dataset in sets.items()}}

@@ -167,7 +167,7 @@ def together(plan: Plan, trained: list[Trained]) -> Trained:
 
 
 def _headline(plan: Plan, fold: Trained) -> dict[str, float | None]:
-    """Headline metric of a fold's predictions, by the name of their scores."""
+    """Headline metric of a fold on each scored split."""
     return {
         name: predictions.metrics.get(plan.task.headline_metric)
         for name, predictions in fold.scored.items()

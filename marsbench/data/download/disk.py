@@ -17,7 +17,7 @@ class WriteError(DataError):
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Raise the `OSError` of a block as a `WriteError` that names the folder."""
+    """Convert an `OSError` in a block to a `WriteError` with the folder's name."""
     try:
         yield
     except OSError as error:

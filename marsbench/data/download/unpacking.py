@@ -47,7 +47,7 @@ _DAMAGED = (
 
 
 def top_folder(folder: Path) -> Path:
-    """Only entry of a folder if it is a folder, else the folder itself."""
+    """Single subfolder of a folder without other entries, else the folder itself."""
     entries = list(folder.iterdir())
     return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder
 
@@ -197,7 +197,7 @@ def _reading(archive: Path) -> Iterator[None]:
 
 
 def safe_name(name: str) -> str | None:
-    """Normalise a relative path; returns None if it leads out of its folder."""
+    """Normalise a relative path; returns None for a path out of its folder."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     bad = name.startswith("/") or "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name)
     return None if bad or ".." in parts else "/".join(parts)

@@ -204,7 +204,7 @@ def local_places(spec: TaskSpec, root: str | Path | None) -> dict[str, Path]:
 def _not_found(
     spec: TaskSpec, places: dict[str, Path], table: str, refused: Sequence[DataError] = ()
 ) -> DataNotFoundError:
-    """Error that names the searched folders, the refused downloads and the remedies."""
+    """Build the error for missing data, with searched folders, failed downloads and remedies."""
     lines = [f"  {place} ({name})" for name, place in places.items()]
     if refused:
         lines += ["Downloads:", *(f"  {error.problem}" for error in refused)]

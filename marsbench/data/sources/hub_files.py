@@ -54,7 +54,7 @@ class HubFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """Files of a repository at one commit.
+    """Files of a repository at a commit.
 
     Attributes:
         repo: ``ORG/NAME``.

@@ -1,4 +1,4 @@
-"""Records of the community ``mars-bench`` on Zenodo: one per task, with its folder as an archive.
+"""Records of the community ``mars-bench`` on Zenodo: the archived folder of each task.
 
 Records are found by title. The manifest ``.marsbench.json`` in a downloaded folder names the record
 and the archive, and is written last.

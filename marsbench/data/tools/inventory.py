@@ -98,7 +98,7 @@ def clean(spec: TaskSpec | None, *, dry_run: bool = False) -> list[Held]:
 
 
 def _delete(folder: Path) -> None:
-    """Delete a folder, renamed first: the next call deletes the rest of an interrupted one."""
+    """Rename and delete a folder; the next call completes an interrupted deletion."""
     aside = folder.with_name(f"{folder.name.removesuffix(PART)}{PART}")
     if aside != folder:
         shutil.rmtree(aside, ignore_errors=True)

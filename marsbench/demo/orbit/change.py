@@ -1,4 +1,4 @@
-"""Scenes for ``change_cls_ctx`` and ``_hirise``: one place at two dates.
+"""Scenes for ``change_cls_ctx`` and ``_hirise``: a place at two dates.
 
 Both classes show the same places under the same skies. Between the dates the sun moves, the
 season changes the contrast of the ground, haze, noise and stretch differ, and the two pictures
@@ -380,7 +380,7 @@ def _dates(
 
 
 def _beside(rng: Generator, event: Event, size: int, azimuth_deg: float, old: Mark | None) -> Mark:
-    """New mark mostly beside the old one, to be told apart."""
+    """New mark mostly beside the old mark, so that the two are distinguishable."""
     mark = event(rng, size, azimuth_deg)
     if old is None:
         return mark

@@ -161,7 +161,7 @@ def _vents(rng: Generator, ground: Ground, frost: Field) -> Field:
 
 
 def _bare(rng: Generator, ground: Ground) -> Site:
-    """Ground without frost: soil, and mostly something bright."""
+    """Ground without frost: soil, mostly with a bright feature such as dust or an outcrop."""
     side = ground.coarse.shape[0]
     albedo = _soil(rng, side)
     kind = rng.uniform()

@@ -70,7 +70,7 @@ def _alcohol(carbons: int, derivatized: bool) -> Compound:
 
 
 def _amine_or_nitrile(carbons: int, derivatized: bool) -> Compound:
-    """Amines at 30 and 44, silylated twice at 174; every other compound a nitrile.
+    """Amine: m/z 30 and 44, silylated twice 174; every second compound is a nitrile.
 
     One nitrogen turns the usual parity of fragments around, hence many even masses.
     """
@@ -86,20 +86,20 @@ def _amine_or_nitrile(carbons: int, derivatized: bool) -> Compound:
 
 
 def _chloroalkane(carbons: int, derivatized: bool) -> Compound:
-    """Chloroalkane; long chains close to a ring with the chlorine: 91 and a third as much at 93."""
+    """Chloroalkane; long chains form a ring with the chlorine: m/z 91, and 93 a third as high."""
     ions = {91: 1.0, 93: 0.32, 43: 0.6, 55: 0.6, 41: 0.6, 57: 0.35, 69: 0.4, 105: 0.1, 107: 0.03}
     return Compound(100.0 * carbons + 260, ions)
 
 
 def _thiol(carbons: int, derivatized: bool) -> Compound:
-    """Thiol: CH2SH+ at 47, loss of H2S; a sulfur in 23 is two units heavier."""
+    """Thiol: CH2SH+ at m/z 47, loss of H2S; one sulfur atom in 23 is two units heavier."""
     mass = 14 * carbons + 34
     ions = {47: 0.5, 61: 0.35, 41: 0.8, 43: 0.7, 55: 0.9, 56: 0.9, 69: 0.4, mass - 34: 0.4}
     return Compound(100.0 * carbons + 230, {**ions, mass: 0.35, mass + 2: 0.0155})
 
 
 def _ketone_or_ester(carbons: int, derivatized: bool) -> Compound:
-    """2-Ketone: 43 and 58; every other compound a methyl ester: 74 and 87."""
+    """2-Ketone: m/z 43 and 58; every second compound is a methyl ester: 74 and 87."""
     mass = 14 * carbons + 16
     if carbons % 2:
         ions = {43: 0.9, 58: 1.0, 59: 0.25, 71: 0.25, 41: 0.3, 85: 0.08, mass: 0.06}

@@ -256,7 +256,7 @@ def _undone() -> Iterator[None]:
 
 
 def _description(package: Path, name: str, num_classes: int) -> dict[str, Any]:
-    """Read the shipped description of a YOLO, such as yolo11 at scale n for yolo11n.
+    """Read ultralytics' YAML description of a YOLO; for yolo11n, yolo11 at scale n.
 
     Read by path: ultralytics would first look for a file of this name in the current folder.
 

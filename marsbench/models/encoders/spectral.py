@@ -136,7 +136,7 @@ class GruNet(nn.Module):
 
 
 class PatchViT(nn.Module):
-    """A small vision transformer with patches that fit the raster and learned positions.
+    """A small vision transformer with patches fitted to the raster and learned positions.
 
     Args:
         channels: Number of input channels, C.

@@ -24,7 +24,7 @@ def encoder_name(spec: ModelSpec) -> str:
 
 
 def without_memory(name: str, **options: Any) -> nn.Module:
-    """Build the structure of a timm model, without weights if possible."""
+    """Build a timm model, if possible on the meta device, without memory for weights."""
     import timm
 
     try:

@@ -35,7 +35,7 @@ def _intervals(summary: Summary) -> str:
 
 
 def violins(analysis: Analysis) -> Iterator[FigureSpec]:
-    """Bootstrap distributions of every model on every task, and over tasks."""
+    """Plan violins: bootstrap distributions of every model on every task, and over tasks."""
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
         look, models = analysis.looks(group.key), list(summary.models)
@@ -88,7 +88,7 @@ def _task_row(result: TaskSummary, normalised: bool) -> Row:
 
 
 def costs(analysis: Analysis) -> Iterator[FigureSpec]:
-    """Scores against seconds of training, of groups with two models or more."""
+    """Plan figures of scores against training time, for groups with two models or more."""
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
         panels = []

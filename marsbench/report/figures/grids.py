@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def heat_maps(analysis: Analysis) -> Iterator[FigureSpec]:
-    """Models x tasks, of groups with two cells or more."""
+    """Plan heat maps of models x tasks, for groups with two cells or more."""
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
         models, tasks = list(summary.models), list(group.tasks)
@@ -53,7 +53,7 @@ def heat_maps(analysis: Analysis) -> Iterator[FigureSpec]:
 
 
 def confusions(analysis: Analysis) -> Iterator[FigureSpec]:
-    """Confusion matrix of the best model of each task with a single class per sample or pixel."""
+    """Plan the confusion matrix of the best model of each task with a class per sample or pixel."""
     by_id = {record.run_id: record for record in analysis.study.records}
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
@@ -90,7 +90,7 @@ def _best(summary: Summary, task: str) -> TaskSummary:
 
 
 def imbalances(analysis: Analysis) -> Iterator[FigureSpec]:
-    """Recall of each class by method for unequal classes."""
+    """Plan figures of the recall of each class by method for unequal classes."""
     for number, comparison in enumerate(compared_ways(analysis), start=1):
         rows = comparison.table.per_class("recall")
         ways: Mapping[str, dict[str, float | None]] = {

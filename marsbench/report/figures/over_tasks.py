@@ -25,7 +25,7 @@ _TAUS = np.linspace(0.0, 1.0, 201)
 
 
 def curves(analysis: Analysis) -> Iterator[FigureSpec]:
-    """Scores over the amount of training data, for all tasks together and for each."""
+    """Plan curves of scores over the amount of training data, over tasks and for each task."""
     for curve in analysis.curves:
         if curve.what == PARTITION:
             name, label = "Partitions", "share of the train split"
@@ -91,7 +91,7 @@ def _curve_panels(curve: Curve) -> list[CurvePanel]:
 
 
 def profiles(analysis: Analysis) -> Iterator[FigureSpec]:
-    """Shares of runs above thresholds, for models with every task."""
+    """Plan performance profiles: shares of runs above thresholds, for models with every task."""
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
         models = [name for name, model in summary.models.items() if not model.lacks]
@@ -129,7 +129,7 @@ def _profile(scores: ArrayLike) -> NDArray[np.float64]:
 
 
 def ranks(analysis: Analysis) -> Iterator[FigureSpec]:
-    """Mean ranks, with bars joining models without a significant difference."""
+    """Plan figures of mean ranks; bars join models without a significant difference."""
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
         ranked = {n: m.rank for n, m in summary.models.items() if m.rank is not None}

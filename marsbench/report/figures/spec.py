@@ -34,7 +34,7 @@ class FigureSpec:
 
 @dataclass(frozen=True)
 class Family:
-    """Figures of one sort.
+    """Figures of a sort.
 
     Attributes:
         title: Heading of their section of the page.
@@ -45,7 +45,7 @@ class Family:
     planner: str
 
     def plan(self, analysis: "Analysis") -> list[FigureSpec]:
-        """Plan the figures for which there are records."""
+        """Plan the figures of the family, if there are records for them."""
         return list(load(self.planner)(analysis))
 
 

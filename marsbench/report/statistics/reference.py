@@ -77,7 +77,7 @@ _VISION_LANGUAGE = {
 
 
 def published() -> tuple[Published, ...]:
-    """List the numbers in the text of the paper, which tabulates no values of its violins."""
+    """List the published numbers; the values of the paper's violins are not published."""
     masks = ("crater_multi_seg", "mars_seg_msl")
     zero_shot = [
         Published("Table 2", task, model, "zero_shot", metric, values[column], note=note)

@@ -52,7 +52,7 @@ class Ranges:
     high: Mapping[Pair, float]
 
     def has(self, task: str, metric: str) -> bool:
-        """Whether a task and metric have a range that is not empty."""
+        """Whether a task and metric have a non-empty range."""
         pair = (task, metric)
         return pair in self.low and self.low[pair] < self.high[pair]
 
@@ -68,7 +68,7 @@ class Ranges:
         return f"{self.source}{', which leaves them as they are' if self.is_raw(pairs) else ''}"
 
     def scale(self, pairs: Sequence[Pair]) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-        """Function that normalises scores with last axis `pairs`; NaN for pairs without range."""
+        """Function to normalise scores with last axis `pairs`; NaN for pairs without range."""
         low = np.array([self.low.get(pair, np.nan) for pair in pairs])
         high = np.array([self.high.get(pair, np.nan) for pair in pairs])
         up = np.array([metric_is_up(metric) for _, metric in pairs], dtype=bool)
@@ -110,7 +110,8 @@ class ModelSummary:
         optimality_gap: Mean shortfall of scores below 1.
         distribution: Bootstrap distribution of the interquartile mean, shape (rounds,).
         tasks: Tasks in the aggregate.
-        lacks: Missing tasks of the group; if any, aggregates cannot be compared with other models.
+        lacks: Missing tasks of the group. If there are any, aggregates are not comparable with
+        other models.
         num_runs: Number of runs in the aggregate.
         rank: Mean rank over the ranked tasks, 1 is best; None for models without a rank.
     """
@@ -302,7 +303,7 @@ def _model(
 
 
 def _ranked(group: Group) -> tuple[list[str], tuple[str, ...]]:
-    """Choose models and tasks to rank, such that every model has every task."""
+    """Choose models and tasks to rank: every chosen model has every chosen task."""
     complete = [m for m in group.models if all((task, m) in group.cells for task in group.tasks)]
     if len(complete) > 1:
         return complete, group.tasks

@@ -40,7 +40,7 @@ class Trouble(StrEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem that readers of a report must know.
+    """A problem, shown to readers of a report.
 
     Attributes:
         trouble: Sort.
@@ -105,7 +105,7 @@ class GroupKey:
 
     @property
     def family(self) -> "GroupKey":
-        """Key of the family, all groups that differ only in their subset."""
+        """Key of the family: all groups of equal settings except the subset."""
         return replace(self, subset=FULL)
 
     @property
@@ -126,7 +126,7 @@ class GroupKey:
 
 
 class Basis(NamedTuple):
-    """Data behind a score; scores on a task are comparable if it is equal.
+    """Data behind a score; scores on a task are comparable for equal data.
 
     Attributes:
         revision: Revision of the data.
@@ -223,7 +223,7 @@ class Cell:
 
     @property
     def is_ensemble(self) -> bool:
-        """Whether the run is an ensemble, which has no seed of its own."""
+        """Whether the run is an ensemble; ensembles have no seed."""
         return self.runs[0].record_type == ENSEMBLE
 
     @property

@@ -20,7 +20,7 @@ CellName = tuple[str, str, str, str, str, str]
 
 
 class ExpectedRun(NamedTuple):
-    """An expected run, with the settings that distinguish the cells of a report."""
+    """An expected run, with the settings of a report's cells."""
 
     task: str
     model: str

@@ -17,7 +17,7 @@ from marsbench.results.record import RunRecord
 
 @dataclass(frozen=True)
 class Ways:
-    """Runs that differ only in their method for unequal classes and in their seeds.
+    """Runs of equal settings except the method for unequal classes and the seed.
 
     Attributes:
         title: Task, model and common settings of their groups.

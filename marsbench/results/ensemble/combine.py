@@ -116,7 +116,7 @@ def make_ensemble(
 
 
 def _check(records: Sequence[RunRecord]) -> None:
-    """Check that runs can be averaged."""
+    """Refuse runs of different tasks, data or folds, and runs without labels."""
     first = records[0]
     if not Kind(first.kind).is_classification:
         raise ConfigError(

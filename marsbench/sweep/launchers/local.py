@@ -43,7 +43,7 @@ class _Worker:
 
 
 class LocalLauncher:
-    """Launcher that trains units on this machine and waits for them.
+    """Launcher for this machine; waits for the units.
 
     Args:
         settings: Settings; ``jobs``, ``per_gpu``, ``gpus`` and ``cpus`` are used.

@@ -1,4 +1,4 @@
-"""Ray launcher: a task per unit, placed by ray with a share of a GPU and retried if it dies.
+"""Ray launcher: a task per unit, placed by ray with a share of a GPU, and retried after a crash.
 
 A task trains its unit in a child process: a crash ends the child and not ray's worker, and every
 unit starts with a fresh torch.
@@ -24,11 +24,11 @@ _PATIENCE = 60.0
 
 
 class WorkerDiedError(RuntimeError):
-    """Worker that died before the end of its unit; ray retries the task."""
+    """Worker died before the end of its unit; ray retries the task."""
 
 
 class RayLauncher:
-    """Launcher that trains units as tasks of a ray cluster and waits for them.
+    """Launcher of units as tasks of a ray cluster; waits for them.
 
     Args:
         settings: Address of the cluster; cores, GPUs (a fraction if workers share one) and memory
@@ -80,7 +80,7 @@ class RayLauncher:
             )
 
     def _connect(self) -> None:
-        """Join the cluster at the given address, or start one on this machine."""
+        """Join the cluster at the given address, or start a cluster on this machine."""
         import ray
 
         address = self.settings.address or os.environ.get("RAY_ADDRESS")
@@ -128,7 +128,7 @@ class RayLauncher:
         }
 
     def _given_up(self, task: Any, folder: Path, units: Sequence[Path]) -> Iterator[Path]:
-        """Train units and yield those out of retries."""
+        """Train units and yield the units out of retries."""
         for unit, error in track(self._results(task, folder, units), "units", len(units)):
             if error is not None:
                 tell(f"unit {unit.stem}: {error}")
@@ -137,7 +137,7 @@ class RayLauncher:
     def _results(
         self, task: Any, folder: Path, units: Sequence[Path]
     ) -> Iterator[tuple[Path, str | None]]:
-        """Train units and yield each when it ends, with its error if it has one."""
+        """Train units and yield each finished unit with its error, or None."""
         import ray
 
         waiting, running = deque(units), dict[Any, Path]()
@@ -214,7 +214,7 @@ def carry_out(unit: str, log: str, directory: str, cores: int) -> int:
 
 
 def _wait(worker: "subprocess.Popen[bytes]") -> int:
-    """Wait for a process in short steps, between which ray can cancel the task."""
+    """Wait for a process in short steps, so that ray can cancel the task in between."""
     while True:
         try:
             return worker.wait(0.5)

@@ -1,4 +1,4 @@
-"""Environment variables for workers on other machines, which may inherit none."""
+"""Environment variables for workers on other machines; they may inherit none."""
 
 import os
 from pathlib import Path

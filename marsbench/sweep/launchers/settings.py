@@ -24,7 +24,7 @@ Count = Annotated[int, Limit(low=1)]
 
 @dataclass(frozen=True)
 class LauncherSettings:
-    """Settings of a launcher; each launcher reads the ones it knows."""
+    """Settings of launchers; each launcher uses some of them."""
 
     name: str = "local"
     """local, slurm or ray."""
@@ -62,7 +62,7 @@ class LauncherSettings:
 
 
 class Launcher(Protocol):
-    """Engine that trains units."""
+    """Interface of launchers."""
 
     def launch(self, folder: Path, units: Sequence[Path]) -> None:
         """Train units, or submit them to a scheduler and return.
@@ -72,7 +72,7 @@ class Launcher(Protocol):
             units: Its unit files, most expensive first.
 
         Raises:
-            MarsbenchError: If the engine is not available or rejects a unit.
+            MarsbenchError: If the launcher is not available or rejects a unit.
         """
 
 
@@ -93,11 +93,11 @@ def load_settings(choice: str, changes: Mapping[str, Any]) -> LauncherSettings:
     """Read the settings of a launcher.
 
     Args:
-        choice: Name of a file in configs/launcher, or the path of one's own.
-        changes: Values by key that go before those of the file.
+        choice: Name of a file in configs/launcher, or path of a YAML file.
+        changes: Values by key; they override values of the file.
 
     Raises:
-        ConfigError: If the file or a key or value in it cannot be used; names all of them.
+        ConfigError: If the file, a key or a value is invalid; names all of them.
     """
     path = Path(choice).expanduser() if choice.endswith((".yaml", ".yml")) else None
     if path is None:

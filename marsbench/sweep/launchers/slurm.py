@@ -46,7 +46,7 @@ _CLIENT = ("SLURM_CONF", "SLURM_CLUSTERS", "SUBMITIT_PREEMPT_SIGNAL")
 
 @dataclass(frozen=True)
 class Task:
-    """Array task: trains its units one after the other.
+    """Array task: trains its units in sequence.
 
     Attributes:
         units: Paths of the unit files.
@@ -159,7 +159,7 @@ def _squeue(*options: str) -> list[str]:
 
 
 class SlurmLauncher:
-    """Launcher that submits units to SLURM and returns.
+    """Launcher for SLURM; returns after submitting the units.
 
     Args:
         settings: Partition, time, memory, cores and GPUs of a task; units per task, tasks per
@@ -234,7 +234,7 @@ class SlurmLauncher:
         )
 
     def _tell_of_earlier(self, folder: Path) -> None:
-        """Name the jobs of this store's earlier sweeps that are still queued."""
+        """Name the queued jobs of earlier sweeps of this store."""
         queued = set(_squeue("--me", "--format=%F"))
         earlier = [job for path in folder.parent.glob(f"*/{JOBS}") for job in _jobs_of(path)]
         known = sorted(queued.intersection(earlier), key=int)
@@ -261,7 +261,7 @@ def make_arrays(units: Sequence[Path], settings: LauncherSettings) -> list[list[
 
 
 def throttles(throttle: int | None, sizes: Sequence[int]) -> list[int]:
-    """Split the limit of concurrent tasks among arrays, at least one each.
+    """Split the limit of concurrent tasks among arrays, at least 1 each.
 
     Args:
         throttle: Limit of concurrent tasks; None for no limit.
@@ -308,7 +308,7 @@ def parameters(name: str, settings: LauncherSettings, at_once: int) -> dict[str,
 
 
 def _share(cores: int | None) -> list[str]:
-    """Shell lines that limit a worker to its cores on clusters without core binding."""
+    """Shell lines to limit a worker to its cores on clusters without core binding."""
     if cores is None:
         return []
     threads = f"export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-{cores}}}"
@@ -317,7 +317,7 @@ def _share(cores: int | None) -> list[str]:
 
 @contextlib.contextmanager
 def _as_outside_of_jobs() -> Iterator[None]:
-    """Hide the variables of an enclosing job, which sbatch would read as options.
+    """Hide the variables of an enclosing job; sbatch would read them as options.
 
     SBATCH_ACCOUNT, SBATCH_QOS and the like are set by the user and stay.
     """
@@ -333,7 +333,7 @@ def _as_outside_of_jobs() -> Iterator[None]:
 
 
 def _refusal(error: RuntimeError, submitted: list[str]) -> ConfigError:
-    """Error for a rejected job, with the scheduler's message on one line."""
+    """Build the error for a rejected job, with the scheduler's message on a line."""
     lines = [re.sub(r"^\w+: (error|fatal): ", "", line) for line in str(error).splitlines()]
     words = "; ".join(line.strip() for line in lines if line.strip()) or type(error).__name__
     running = (

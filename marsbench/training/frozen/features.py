@@ -137,7 +137,7 @@ class Encoder:
             ) from error
 
     def release(self) -> None:
-        """Free the backbone, which is not needed for fitting heads."""
+        """Free the backbone; fitting heads does not need it."""
         if self.__dict__.pop("_classifier", None) is not None and self.device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -32,7 +32,7 @@ POSE = 25.0
 def _tool(
     rng: Generator, side: int, low: float, high: float, squash: float = 0.8, turn: float = POSE
 ) -> Canvas:
-    """View of something on the arm."""
+    """View of a tool on the arm."""
     return shapes.view(rng, side, rng.uniform(low, high), turn=turn, drift=0.07, squash=squash)
 
 

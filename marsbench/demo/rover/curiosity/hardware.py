@@ -45,7 +45,7 @@ def part(rng: Generator, name: str, side: int) -> NDArray[np.float64]:
 
 
 def _hide(layer: NDArray[np.float64], rng: Generator) -> None:
-    """Hide a margin or a corner behind something near and out of focus."""
+    """Hide a margin or a corner behind a near object out of focus."""
     side = layer.shape[0]
     depth = terrain.along(side, rng.uniform(0.0, 360.0)) / side - rng.uniform(0.3, 0.42)
     opacity = terrain.smoothstep(depth, -0.02, rng.uniform(0.01, 0.06))[..., None]

@@ -76,7 +76,7 @@ def on_ground(frame: Frame, row: float, column: float) -> tuple[float, float]:
 
 
 def project(light: Field, frame: Frame) -> Field:
-    """Project a plan, which repeats endlessly, into perspective: light, (side, side)."""
+    """Project an endlessly repeated plan into perspective: light, (side, side)."""
     n = light.shape[0]
     footprint = frame.depth * np.sqrt(frame.view.stretch * frame.depth)
     level = np.clip(np.log2(footprint / 1.4), 0.0, 3.0)

@@ -61,7 +61,7 @@ def _some(rng: Generator, chances: dict[str, float]) -> Names:
 
 
 def _one(rng: Generator, chances: dict[str, float]) -> Names:
-    """At most one of the names."""
+    """Draw a single name or none, by their chances."""
     draw, names = rng.uniform(), list(chances)
     reached = np.searchsorted(np.cumsum(list(chances.values())), draw)
     return {names[int(reached)]} if reached < len(names) else set()

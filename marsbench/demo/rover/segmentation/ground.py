@@ -102,7 +102,7 @@ def places(frame: Frame, n: int, zoom: float, compress: float, elongate: float =
 
 
 def look(plan: Field, where: Places) -> Field:
-    """Project a plan, which repeats endlessly, into perspective, (side, side)."""
+    """Project an endlessly repeated plan into perspective, (side, side)."""
     levels = [plan]
     for sigma in (1.0, 2.2):
         levels.append(ndimage.gaussian_filter(plan, sigma, mode="wrap", truncate=2.0))

@@ -148,7 +148,7 @@ def _scene(rng: Generator, side: int, chances: _Chances) -> Surface:
 
 
 def _sun(rng: Generator) -> Sun:
-    """Sun mostly behind the camera or beside it."""
+    """Sun mostly behind or beside the camera."""
     return Sun(float(rng.uniform(70.0, 290.0)), float(rng.uniform(22.0, 58.0)))
 
 

@@ -231,7 +231,7 @@ def _curve_axes(axes: "Axes", panel: CurvePanel, ticks: Mapping[float, str], loo
 
 
 def _thinned(ticks: Mapping[float, str], room: float) -> dict[float, str]:
-    """Remove labels that would touch, but no ticks and not the last label.
+    """Remove the text of labels too close to the next; ticks and the last label stay.
 
     Args:
         ticks: Positions and labels.
