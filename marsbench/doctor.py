@@ -298,7 +298,7 @@ def _ask(url: str, skipped: str | None) -> dict[str, Any]:
             status = int(answer.status)
     except HTTPError as error:
         status = error.code
-    except Exception as error:  # no network, no address, a reply that is no HTTP
+    except Exception as error:  # no network, no address, an invalid HTTP reply
         said = str(getattr(error, "reason", "")) or _reason(error)
         return {"url": url, "reachable": False, "said": said}
     said = f"HTTP {status} in {time.monotonic() - start:.1f} s"

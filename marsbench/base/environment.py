@@ -66,7 +66,7 @@ def helps_another() -> bool:
 def peak_host_memory() -> int:
     """Peak resident memory of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kibibytes but on macOS
+    return peak if sys.platform == "darwin" else peak * 1024  # kibibytes, except on macOS
 
 
 def usable_cores() -> int:

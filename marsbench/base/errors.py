@@ -16,7 +16,7 @@ class MarsbenchError(Exception):
 
     Args:
         problem: The problem, with the file or value.
-        remedy: Advice to the user, of one line or more.
+        remedy: Advice to the user, a line or more.
     """
 
     def __init__(self, problem: str, remedy: str = "") -> None:
@@ -90,7 +90,7 @@ def unknown_name(what: str, name: str, choices: Iterable[str], hint: str = "") -
 
 
 def some(items: Iterable[str], separator: str = ", ", count: int = SHOWN) -> str:
-    """Join the first `count` items of a list and the number of further ones."""
+    """Join the first `count` items of a list, and count the others."""
     texts = list(items)
     more = f"{separator}and {len(texts) - count} more" if len(texts) > count else ""
     return separator.join(texts[:count]) + more

@@ -70,7 +70,7 @@ def once(place: Path, open_: Callable[[], _T | None], build: Callable[[], _T]) -
         build: Builds and returns the content.
 
     Raises:
-        OSError: If the lock or the folder cannot be made; whatever `build` raises.
+        OSError: If the lock or the folder cannot be made. Errors of `build` pass through.
     """
     from filelock import FileLock
 
@@ -82,5 +82,5 @@ def once(place: Path, open_: Callable[[], _T | None], build: Callable[[], _T]) -
         if content is not None:
             return content
         for leftover in place.parent.glob(f".{glob.escape(place.name)}.*.part"):
-            leftover.unlink(missing_ok=True)  # of a build that was killed
+            leftover.unlink(missing_ok=True)  # left by a killed build
         return build()

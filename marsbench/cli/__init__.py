@@ -31,7 +31,7 @@ from marsbench.cli import (
 
 app = typer.Typer(
     name="marsbench",
-    help="Which model works on Mars science: train, test and compare on 22 tasks.",
+    help="Train, test and compare models on 22 tasks of Mars science.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -50,7 +50,7 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Which model works on Mars science: train, test and compare on 22 tasks."""
+    """Train, test and compare models on 22 tasks of Mars science."""
 
 
 app.command("run")(run.run)

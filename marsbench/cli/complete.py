@@ -76,7 +76,7 @@ def suite_names(incomplete: str) -> list[Match]:
 
 
 def results_words(incomplete: str) -> list[Match]:
-    """Complete a begun command of ``marsbench results``; an empty word is left to folders."""
+    """Complete a subcommand of ``marsbench results``; an empty word is not completed."""
     commands = {"import": "Import results", "export": "Write a table"}
     return [word for word in commands.items() if incomplete and word[0].startswith(incomplete)]
 

@@ -139,7 +139,7 @@ def _row(
 
 
 def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out empty columns, and the ETA in seconds."""
+    """Hide the ETA in seconds, and `lacking` if 0 in all rows."""
     hidden = {"eta_s"} | {"lacking" for _ in [0] if not any(row["lacking"] for row in rows)}
     return [{key: value for key, value in row.items() if key not in hidden} for row in rows]
 

@@ -44,7 +44,7 @@ def identity(
 ) -> dict[str, Any]:
     """Collect the choices that affect a run's score, except the five named in its id.
 
-    Fields of later versions are None at their defaults, and None is dropped, so that ids of
+    Fields added by later versions are None by default, and None is dropped, so that ids of
     earlier records stay valid.
 
     Args:

@@ -1,6 +1,6 @@
 """The typed configuration of a run.
 
-`RunConfig` is the one place where defaults live: YAML files and command lines only choose and
+Only `RunConfig` holds defaults: YAML files and command lines only choose and
 override.
 """
 
@@ -86,7 +86,7 @@ class Bands(StrEnum):
 
 
 class Checkpoint(StrEnum):
-    """Epoch whose weights are tested."""
+    """Epoch of the tested weights."""
 
     BEST = "best"
     LAST = "last"

@@ -1,1 +1,1 @@
-"""Tasks and how their bytes become samples."""
+"""Data of tasks: sources, decoding, caches and samples."""

@@ -126,7 +126,7 @@ class CachedSamples:
         return {**self.__dict__, "_pixels": None, "_masks": None}
 
     def odd_size(self, image_size: tuple[int, int]) -> int | None:
-        """Position of the first image with another (height, width); None if all are equal."""
+        """Position of the first image not of this (height, width); None if all images match."""
         odd = np.flatnonzero((self._shapes[:, :2] != image_size).any(axis=1))
         return int(odd[0]) if len(odd) else None
 

@@ -22,7 +22,7 @@ from marsbench.tasks.spec import TaskSpec
 class EpochSampler(Sampler[Draw]):
     """Draw the train samples of an epoch in an order and with seeds set by (seed, epoch) alone.
 
-    A resumed run therefore equals an uninterrupted run, whatever the number of workers. Several
+    A resumed run therefore equals an uninterrupted run, for any number of workers. Several
     devices split each batch: a step sees the samples of a single device with the whole batch.
 
     Args:
@@ -257,7 +257,7 @@ def collate(samples: list[Sample | MarsbenchError]) -> dict[str, Any]:
     if len(good) < len(samples):
         return {FAILED: next(s for s in samples if isinstance(s, MarsbenchError))}
     for key in good[0]:
-        if key in ("meta", "spectrum"):  # of no use to a model
+        if key in ("meta", "spectrum"):  # unused by models
             continue
         values = [sample[key] for sample in good]  # type: ignore[literal-required]
         batch[key] = default_collate(values) if key in STACKED else values

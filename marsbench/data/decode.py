@@ -49,8 +49,8 @@ def image(raw: Raw, channels: int) -> NDArray[np.uint8]:
         Pixels of shape (H, W, channels).
 
     Raises:
-        DataError: If the file is empty, damaged, no image, of another number of bands, or a
-            picture deeper than 8 bits; names the file.
+        DataError: If the file is empty, damaged or not an image, has another number of bands, or is
+            a picture deeper than 8 bits; names the file.
     """
     if isinstance(raw.image, np.ndarray):
         return _to_channels(raw.image.astype(np.uint8, copy=False), channels, raw.where)
@@ -149,10 +149,10 @@ def image_size(image: bytes | Pixels, where: str, path: Path | None = None) -> t
     Args:
         image: Encoded image, or pixels of shape (H, W, C).
         where: Name in error messages.
-        path: Its file, beside which the data file of a label is looked for.
+        path: Path of the file; the data file of a label is in the same folder.
 
     Raises:
-        DataError: If the file is no image.
+        DataError: If the file is not an image.
     """
     if isinstance(image, np.ndarray):
         return image.shape[0], image.shape[1]
@@ -232,7 +232,7 @@ def _values(encoded: bytes, where: str, path: Path | None) -> NDArray[Any]:
             if opened.format == "PNG":
                 bits, colour = encoded[24], encoded[25]
                 if colour and bits == 16:
-                    # PIL would drop the lower half of each number, where class ids are.
+                    # PIL would drop the lower byte of each number, which holds the class id.
                     raise DataError(
                         f"{where} is a colour image of 16 bits.", "Save it with one band."
                     )

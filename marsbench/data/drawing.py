@@ -67,7 +67,7 @@ def class_colors(names: Sequence[str]) -> list[str | None]:
         elif shown < len(PALETTE):
             colors.append(PALETTE[shown])
         else:
-            # No list tells so many apart; turns of the golden ratio are never alike.
+            # No palette has so many distinct colours; steps of the golden ratio never repeat a hue.
             red, green, blue = colorsys.hsv_to_rgb(shown * 0.618 % 1, 0.6, 0.9)
             colors.append(f"#{round(255 * red):02X}{round(255 * green):02X}{round(255 * blue):02X}")
     return colors
@@ -177,7 +177,7 @@ class Panel:
             image = paint_mask(self.image, self.target, names)
         else:
             image, _ = _fit(self.image, np.zeros((height, width), dtype=np.uint8))
-        # Coordinates count from the image's corner, as those of boxes do.
+        # Coordinates start at the image's corner, as in boxes.
         axis.imshow(image, extent=(0, width, height, 0))
         axis.set_title(self.title, fontsize=7, loc="left", pad=2, color=self.color)
         if isinstance(self.target, Boxes):
@@ -224,7 +224,7 @@ def _show_boxes(axis: Axes, boxes: Boxes, names: Sequence[str]) -> None:
     height = axis.get_ylim()[0]
     for i, (left, top, right, bottom) in enumerate(boxes.xyxy):
         color = colors[int(boxes.labels[i])]
-        # A dark line around a bright one is seen on any ground.
+        # A dark line around a bright line is visible on any ground.
         for line, thickness in (("black", 2.2), (color, 1.1)):
             frame = Rectangle((left, top), right - left, bottom - top, fill=False)
             frame.set(edgecolor=line, linewidth=thickness)
@@ -236,7 +236,7 @@ def _show_boxes(axis: Axes, boxes: Boxes, names: Sequence[str]) -> None:
                 f"{boxes.scores[i]:.2f}",
                 fontsize=5,
                 color="black",
-                # Where there is no room above the box, within it.
+                # Inside the box if there is no room above.
                 va="bottom" if top > 0.06 * height else "top",
                 clip_on=True,
                 bbox={"facecolor": color, "edgecolor": "none", "pad": 0.6},

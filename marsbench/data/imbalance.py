@@ -7,8 +7,8 @@
 - loss_weight: all samples are drawn once; the loss of a sample is weighted by the inverse
   frequency of its class.
 
-The paper says "modestly down-sample the majority class" and gives no numbers; half and ten are
-this package's reading of it.
+The paper says "modestly down-sample the majority class" and gives no numbers; half and ten are our
+choice.
 """
 
 from collections.abc import Sequence
@@ -76,7 +76,7 @@ def balance(
         )
     if strategy is Imbalance.LOSS_WEIGHT:
         if targets.ndim == 2:
-            # A class of all samples keeps its weight: 0 would never train the class.
+            # A class present in all samples has weight 1: with 0 it would never be trained.
             rest = np.where(counts < len(targets), len(targets) - counts, counts)
             return Balance(everything, rest / counts)
         return Balance(everything, len(targets) / (len(counts) * counts))

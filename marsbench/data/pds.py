@@ -129,7 +129,7 @@ def data_file(label: Label, path: Path) -> Path:
 
 
 def check_folder(files: Sequence[str], path: Path) -> None:
-    """Check that all files of a data set are in the folder of `path`, its label.
+    """Refuse a data set with files outside of the folder of `path`.
 
     Raises:
         DataError: If a file is in another folder.

@@ -350,7 +350,7 @@ class Windows:
         spanned = rows.step * (columns[-1] + 1 - columns[0]) * self.shape[2] * self.dtype.itemsize
         count = max(1, _CHUNK // spanned)
         parts = [rows[i : i + count] for i in range(0, len(rows), count)]
-        # A view would hold the numbers between.
+        # A view would keep the skipped rows and columns in memory.
         return np.concatenate([self._read(part, columns).copy() for part in parts])
 
     def _read(self, rows: range, columns: range) -> NDArray[Any]:

@@ -136,8 +136,8 @@ def class_order(
 ) -> tuple[list[str], list[str]]:
     """Put the spec's class names in the order of the data's own ids.
 
-    Data that name a class by a code alone, which no table of ours explains, keep their code: a
-    score does not depend on a name, and a guess might be wrong.
+    Classes named in the data by an unknown code alone keep the code: scores do not depend on names,
+    and a guess might be wrong.
 
     Args:
         spec: The task, which fixes the set of names.
@@ -184,7 +184,7 @@ def class_order(
             "Are these another version of the data? Then describe them as a custom task: a YAML "
             "with these class names, and task=PATH_TO_IT.",
         )
-    # Of one class alone it is clear which one it is.
+    # A single code can only be the single missing class.
     if len(codes) == 1:
         return [missing[0] if name == codes[0] else name for name in order], []
     return order, codes

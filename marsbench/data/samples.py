@@ -119,7 +119,7 @@ def decode_pixels(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Pixels:
 
 
 def clipped(boxes: Boxes, size: tuple[int, int]) -> tuple[Boxes, int]:
-    """Clip boxes to their image; annotated boxes may stand out by a rounding error.
+    """Clip boxes to their image; annotated boxes may extend beyond the image by a rounding error.
 
     Args:
         boxes: The boxes.
@@ -166,7 +166,7 @@ def needed(part: T | None, raw: Raw, name: str) -> T:
 
 
 def colors_of(spec: TaskSpec, bands: Bands) -> tuple[int | None, ...] | None:
-    """Position of each band in RGB, None for other bands; None if the model sees three or fewer."""
+    """Position of each band in RGB, None for other bands; None for three bands or fewer."""
     if spec.channels <= 3 or bands is Bands.RGB:
         return None
     rgb = spec.rgb_bands or ()

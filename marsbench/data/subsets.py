@@ -109,8 +109,8 @@ def partition(targets: NDArray[np.integer], fraction: Fraction) -> NDArray[np.in
     """Draw floor(fraction x n) samples with proportional classes; partitions are nested.
 
     Args:
-        targets: Class ids, shape (n,), or zeros and ones, shape (n, K); of segmentation and
-            detection shape (n, 0), and all samples count alike.
+        targets: Class ids, shape (n,), or zeros and ones, shape (n, K); shape (n, 0) in
+            segmentation and detection, without classes.
         fraction: Share to keep.
 
     Returns:

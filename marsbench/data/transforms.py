@@ -55,8 +55,8 @@ def augment_batch(images: Tensor, seeds: Sequence[int], augment: Augment) -> Ten
     combinations. The result depends on the seed alone, not on batch, process or device.
 
     Args:
-        images: (B, C, H, W), or masks (B, H, W), of any type on any device; square where there
-            are quarter turns.
+        images: (B, C, H, W), or masks (B, H, W), of any type on any device; square if quarter turns
+            are possible.
         seeds: Non-negative seeds of the draws, shape (B,), in the memory of the host.
         augment: Resolved augmentation.
 

@@ -1,1 +1,1 @@
-"""The model zoo and how its entries are built."""
+"""The model zoo, and functions to build its entries."""

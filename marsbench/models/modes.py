@@ -68,7 +68,7 @@ def build_for_mode(
         side: Side of the input in pixels; None takes the entry's.
         colors: Colour of each band, for images of more than three bands.
         shape: Rows and columns of rasterised spectra.
-        checkpoint: Local weights in place of the entry's own.
+        checkpoint: Local weights instead of the entry's default weights.
 
     Raises:
         WeightsError: If the mode needs weights and they are missing or do not fit. Random weights

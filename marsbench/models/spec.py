@@ -38,7 +38,7 @@ class WeightSpec:
         name: Identifier, part of a run's id.
         data: Training data set.
         images: Number of images of the data set; None if unknown.
-        licence: Licence; empty if none is stated.
+        licence: Licence; empty if unstated.
         package: Python package with the weights; None if they are downloaded.
     """
 
@@ -69,14 +69,14 @@ class ModelSpec:
         id: Name in the library; for timm with the tag of the weights.
         encoder: Encoder of a segmentation model, as named by segmentation-models-pytorch.
         aliases: Other names.
-        weights: Default weights; None if it has none.
+        weights: Default weights, or None.
         mean: Mean of each input channel for normalisation, of values in [0, 1].
         std: Standard deviation of each input channel.
         input_size: Side of the input in pixels; of a segmentation model the largest, unless
             `fixed_size`.
         smallest: Smallest side of the input in pixels.
-        fixed_size: Whether the input must have `input_size`. Images of classifiers are resized to
-            this size in any case, so for them it matters for spectra only.
+        fixed_size: Whether the input must have `input_size`. Images are resized to `input_size` for
+            classifiers in any case, so the flag affects only their spectra.
         kinds: Supported kinds of task.
         rasters: Presets for rasterising spectra, at most one per technique. A tabular model
             without presets takes engineered features.

@@ -57,15 +57,13 @@ class Plan:
         selection: The train samples of its subset.
         model: Its model.
         augment: Augmentation, resolved.
-        weights: Name of the weights it starts from; None for random ones.
-        side: Side in pixels to which images are resized; None where spectra are drawn at the size
-            of their raster.
-        balance: How the samples of the subset are drawn and weighed.
+        weights: Name of the initial weights; None for random weights.
+        side: Side of the model's input in pixels; None for spectra at the size of their raster.
+        balance: Drawing and weights of the train samples.
         loss: The loss, resolved.
         num_outputs: Output nodes of the model.
-        protocol: How it meets its data, resolved.
-        rendering: How spectra become images; None where samples are images, or a model takes
-            engineered features.
+        protocol: Training protocol, resolved.
+        rendering: Rasterisation of spectra; None for images, and for models of engineered features.
     """
 
     config: RunConfig
@@ -140,7 +138,7 @@ class Resolver:
     Data that change meanwhile go unnoticed: one resolver serves one command.
 
     Args:
-        download: Whether data that are not on this machine may be downloaded.
+        download: Whether missing data may be downloaded.
     """
 
     def __init__(self, *, download: bool = True) -> None:

@@ -52,7 +52,7 @@ def write_submission(
         root: The challenge's folder, or an archive or URL of it.
         out: CSV to write.
         template: The challenge's ``submission_format.csv``, with the order of samples and labels.
-            By default the one in the folder, or without it all samples of `split`.
+            By default the file in the folder; without a file, all samples of `split`.
         split: train, val or test.
         store: Folder of records.
 

@@ -95,7 +95,7 @@ def _shared(first: Sequence[int], side: int) -> tuple[list[int | None], list[int
 def window(height: int, width: int) -> NDArray[np.float32]:
     """Cosine weights of a tile's pixels, (height, width): 1 in the middle, never 0.
 
-    A network sees the least context at a tile's border, where the neighbour gets more weight.
+    A network sees the least context at a tile's border, so the neighbour gets more weight there.
     """
     rows, columns = (np.sin(np.pi * (np.arange(n) + 0.5) / n) for n in (height, width))
     return np.outer(rows, columns).astype(np.float32)
@@ -181,7 +181,7 @@ def join(parts: Sequence[tuple[Tile, PredictedBoxes]], tolerance: float) -> Pred
     any number of tiles.
 
     Args:
-        parts: Tiles of one `grid`, and what was found in each, in pixels of the tile.
+        parts: Tiles of a `grid`, and the boxes of each in pixels of the tile.
         tolerance: As of `is_own`.
 
     Returns:
@@ -261,25 +261,25 @@ def _agreement(
 ) -> NDArray[np.float64]:
     """Agreement of N and M boxes of two neighbours as parts of the same objects.
 
-    Parts of an object coincide inside of the overlap, whatever their extent outside.
+    Parts of an object coincide inside of the overlap, but not outside.
 
     Args:
         before: In the left or upper tile, in pixels of the image.
         behind: In the right or lower tile.
-        axis: 0 where the tiles lie side by side, 1 where one lies above the other.
-        both: First and last pixel along the axis that both see.
+        axis: 0 for tiles side by side, 1 for tiles above each other.
+        both: First and last shared pixel along the axis.
         tolerance: As of `is_own`.
 
     Returns:
-        (N, M): the lesser of the 1-D IoUs along the axes; 0 of boxes of two classes, and where
-        neither is cut.
+        (N, M): the lesser of the 1-D IoUs along the axes; 0 for different classes, and for pairs of
+        uncut boxes.
     """
     across = [1 - axis, 3 - axis]
     along = [axis, axis + 2]
     cut_before = before.xyxy[:, axis + 2] >= both[1] - tolerance
     cut_behind = behind.xyxy[:, axis] <= both[0] + tolerance
     a, b = (found.xyxy[:, along].clip(*both) for found in (before, behind))
-    # One that goes on, and one that comes from there, agree even if tiles share no pixel.
+    # Boxes cut off at the facing borders agree fully along the axis, even without overlap.
     fits = np.where(cut_before[:, None] & cut_behind, 1.0, _iou_1d(a, b))
     fits = np.minimum(fits, _iou_1d(before.xyxy[:, across], behind.xyxy[:, across]))
     may_be = (cut_before[:, None] | cut_behind) & (before.labels[:, None] == behind.labels)

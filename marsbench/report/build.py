@@ -89,7 +89,7 @@ def write_report(
 
     Raises:
         StoreError: If the store is missing or has no valid record, or `out` cannot be written.
-        ConfigError: If `out` is within a store, or holds a page of something else.
+        ConfigError: If `out` is within a store, or holds a page of another origin.
         UnknownNameError: If a part, task, model or mode is unknown.
     """
     parts = _parts(only)
@@ -135,8 +135,7 @@ def _check_folder(folder: Path, stores: Sequence[Store]) -> None:
     """Check that a report would not overwrite other files.
 
     Raises:
-        ConfigError: If the folder lies in a store or holds files of another origin under the
-            report's names.
+        ConfigError: If the folder is within a store, or holds a page of another origin.
     """
     for store in stores:
         if folder.resolve().is_relative_to(store.root.resolve()):

@@ -146,7 +146,7 @@ class Store:
         """Move the content of a run's folder aside, keeping the lock.
 
         Returns:
-            New folder of the content; None if there was none.
+            New folder of the content; None without content.
         """
         folder = self.folder(run_id)
         content = [path for path in folder.iterdir() if path.name != _LOCK]
@@ -273,7 +273,7 @@ def table_row(record: RunRecord) -> dict[str, Any]:
     row["score"] = record.score
     for split, metrics in record.metrics.items():
         row |= {f"{split}/{name}": value for name, value in metrics.items()}
-    # `timing` also has the epoch of resumption, which is no number of seconds.
+    # `timing` also has the epoch of resumption, which is not in seconds.
     row |= {f"{name}_s": record.timing.get(name) for name in ("data", "train", "eval")}
     row |= {f"parameters_{name}": value for name, value in record.parameters.items()}
     row |= {"num_train": record.data.get("num_train"), "epoch": record.checkpoint.get("epoch")}

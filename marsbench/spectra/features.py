@@ -9,7 +9,8 @@ Each ion's low quantile is subtracted as its background, and abundances are in u
 sample's largest, helium excluded: the two instruments differ by some thirteen orders of magnitude.
 
 Missing measurements give NaN: all features of an ion without points, a curve outside the
-temperatures of the run, a second peak where only one exists. Trees take NaN; for other models see
+temperatures of the run, a second peak of an ion with a single peak. Trees take NaN; for other
+models see
 `numpy.nan_to_num`.
 """
 
@@ -296,7 +297,7 @@ def _ion_statistics(ions: _Ions, curves: Floats, layout: _Layout) -> list[Floats
         peak_to_average = np.log10(np.maximum(peak * number / total, 1.0))
         jumps = np.abs(np.diff(ions.abundance, append=0.0))
         last = ions.starts + ions.counts - 1
-        jumps[last[has]] = 0.0  # from one ion to the next is no jump
+        jumps[last[has]] = 0.0  # the step to the next ion does not count
         jitter = ions.sums(jumps) / number / peak
         highest = np.fmax.reduce(curves, axis=1)
         width = layout.step * (curves > highest[:, None] / 2).sum(axis=1)

@@ -72,8 +72,8 @@ class RasterSpec:
         name: Name of the preset.
         technique: Technique of the measurements.
         rows: Number of rows; row i is m/z i.
-        tolerance: Distance of an m/z from an integer from which points are left out; 0 keeps exact
-            integers alone.
+        tolerance: Points are left out if m/z is this far or farther from an integer; 0 keeps exact
+            integers only.
         ignored: m/z left out.
         helium: Factor of the carrier gas's row.
         start: Left edge of the first column, in degrees C or minutes.

@@ -56,7 +56,7 @@ class Ions:
 def ions(spectrum: Spectrum, spec: RasterSpec) -> Ions:
     """Select the points close to an integer m/z with a row.
 
-    Points of one time in one row, such as m/z 17.9 and 18.1, are averaged.
+    Points with the same time and row, such as m/z 17.9 and 18.1, are averaged.
 
     Raises:
         DataError: If no point remains.
@@ -124,7 +124,7 @@ def prepare(spectrum: Spectrum, spec: RasterSpec) -> Image:
     edges = spec.start + spec.width / spec.fine * (np.arange(columns + 1) - beside)
     column = np.searchsorted(edges, axis, side="left" if spec.ends else "right") - 1
     if spec.is_relative:
-        column = np.minimum(column, columns - 1)  # the very end belongs to the last
+        column = np.minimum(column, columns - 1)  # the right edge belongs to the last column
     inside = (column >= 0) & (column < columns)
     cell = points.row[inside] * columns + column[inside]
     number = spec.rows * columns
@@ -201,7 +201,7 @@ def draw(
         channel = _scaled(intensity, scale_by)
         if spec.floor:
             logarithms = np.log10(np.maximum(channel, spec.floor)) / np.log10(spec.floor)
-            channel = np.maximum(1.0 - logarithms, 0.0)  # the rounding of the floor's own
+            channel = np.maximum(1.0 - logarithms, 0.0)  # rounding may give less than 0
         channels.append(channel if power == 1.0 else channel**power)
     rows, columns = intensity.shape
     across = np.broadcast_to(np.linspace(0.0, 1.0, columns), (rows, columns))
@@ -290,7 +290,7 @@ def _scaled(intensity: Image, scale: Scale) -> Image:
         case Scale.SAMPLE:
             return _of_maximum(intensity)
         case Scale.RUN:
-            return np.minimum(intensity, 1.0)  # `prepare` divided; changes may go beyond
+            return np.minimum(intensity, 1.0)  # scaled by `prepare`; changes may exceed 1
         case Scale.ROW:
             divisor: Image = intensity.max(axis=1, keepdims=True)
         case Scale.COLUMN:

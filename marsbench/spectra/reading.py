@@ -40,12 +40,13 @@ def read_spectrum(
         derivatized: Whether a derivatisation agent was added (GC-MS only).
 
     Returns:
-        The points in the order of the file. ``Spectrum.axis`` of a GC run is in minutes, whatever
-        the unit of the file, which is kept in ``meta["time_unit"]``.
+        The points in the order of the file. ``Spectrum.axis`` of a GC run is in minutes, for any
+        unit of the file; the unit is kept in ``meta["time_unit"]``.
 
     Raises:
         DataError: If the file is empty or damaged, a column or number is missing, time decreases,
-            an ion is measured twice at one time, or only one ion is measured. Names the file.
+            an ion is measured twice at the same time, or only a single ion is measured. Names the
+            file.
     """
     columns = _columns(content, COLUMNS[technique], where)
     time, abundance = columns[0], columns[-1]

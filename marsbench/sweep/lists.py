@@ -38,7 +38,7 @@ def paper_lists(specs: Iterable[TaskSpec]) -> Lists:
             "partitions": tuple(f"partition_{share}" for share in PUBLISHED_PARTITIONS),
             "few_shot": tuple(f"few_shot_{shots}" for shots in PUBLISHED_SHOTS),
         },
-        # Paper, C.4: seven seeds; the numbers are those of its code.
+        # Paper, C.4: seven seeds, with the numbers of its code.
         "seed": {"paper": (0, 1, 10, 42, 123, 1000, 1234)},
     }
 

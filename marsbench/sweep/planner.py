@@ -216,7 +216,7 @@ class _Resolved:
         data = (*place_of(config), config.subset, config.folds)
         if data in self._lacking:
             raise self._lacking[data].with_traceback(None)
-        # An error of one choice on good data, such as a class without samples, is not shared.
+        # An error of a single choice on good data, such as a class without samples, is not shared.
         alike = replace(config, seed=0) if self._refused else config
         if alike in self._refused:
             raise self._refused[alike].with_traceback(None)

@@ -232,7 +232,7 @@ def narrowed(suite: Suite, wanted: Mapping[str, Sequence[str]]) -> Suite:
         wanted: Values by axis, as given.
 
     Raises:
-        ConfigError: If the suite lacks a value; the message lists its values.
+        ConfigError: If a value is not in the suite; the message lists its values.
     """
     axes, problems = suite.axes, list[str]()
     kept: dict[str, tuple[Any, ...]] = {}

@@ -216,7 +216,7 @@ def rebuild_network(
         checkpoint = Path(record.config["weights"]).expanduser()
     elif mode is Mode.FINETUNE and task.kind is Kind.DETECTION:
         # Detectors that start from weights have constant normalisation statistics, which are other
-        # modules than those of a detector from scratch.
+        # modules than in a detector from scratch.
         checkpoint = path
     elif mode is Mode.FINETUNE:
         mode = Mode.SCRATCH  # the file has all weights, so none are downloaded

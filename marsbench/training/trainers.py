@@ -13,8 +13,8 @@ class Trainer:
 
     Attributes:
         train: ``(plan, part, run_folder) -> Trained`` as ``"module:function"``, for a single part.
-        bank: ``(plan, *, force) -> Outcome``, in place of `train`, for parts that are trained
-            together with those of other runs.
+        bank: ``(plan, *, force) -> Outcome``, instead of `train`, for parts trained together with
+            parts of other runs.
         has_epochs: Whether training has epochs, so that validation can choose a checkpoint, and
             batches, which can be halved if memory is short.
         rebuild: ``(record, folder, task, shape) -> model``, the model of a finished run.

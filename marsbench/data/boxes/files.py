@@ -107,7 +107,7 @@ def voc_text(
 ) -> str:
     """Write the boxes of an image as a Pascal VOC file.
 
-    Corners have decimals, where some readers expect whole pixels.
+    Corners have decimals; some readers expect whole pixels.
 
     Args:
         boxes: The boxes.

@@ -61,7 +61,7 @@ def unpack(archive: Path, folder: Path, pick: Callable[[Path], Path] = top_folde
         archive: The archive.
         folder: Destination; must not exist.
         pick: Function of the temporary folder with all members. Returns the subfolder that
-            becomes `folder`, after checks and additions of its own.
+            becomes `folder`; may check and add files.
 
     Raises:
         WriteError: If the folder cannot be written.

@@ -39,10 +39,10 @@ def open_source(
         spec: The task.
         source: Source of the data. auto tries local folders, downloads, the Hugging Face hub and
             Zenodo in this order, and never demo data.
-        root: Of a local source: the task's folder or its parent, an archive of either, or an
-            fsspec URL.
+        root: For a local source the task's folder or its parent, an archive of either, or an fsspec
+            URL.
         size: Amount of demo data, as a multiple of the recipe's default.
-        subset: Subset of the train split; None is the full split. Of a subset published on the
+        subset: Subset of the train split; None is the full split. For a subset published on the
             hub, no other part of the train split is downloaded.
         splits: Splits of train, val and test to download.
         revision: Commit, tag or branch of the hub; None is the pinned commit, else the newest.

@@ -118,7 +118,7 @@ def _check_background(mapping: dict[int, list[str]], path: Path) -> None:
         path: File of the mapping, for error messages.
 
     Raises:
-        DataError: If it has another id.
+        DataError: If the background has another id.
     """
     for class_id, names in mapping.items():
         if class_id != 0 and BACKGROUND in map(normalise, names):
@@ -287,8 +287,8 @@ def _cell(text: str, multilabel: bool) -> list[int] | None:
 def is_one_hot(values: Sequence[Sequence[int]], num_classes: int) -> bool:
     """Whether the labels of a multilabel file are one-hot rather than class ids.
 
-    They are if all samples hold a 0 or 1 per class, and some sample repeats a value, as no list of
-    ids does. (With two classes, ``[0, 1]`` alone could be either.)
+    Labels are one-hot if every sample has a 0 or 1 per class and some sample repeats a value; lists
+    of ids never repeat an id. (With two classes, ``[0, 1]`` alone is ambiguous.)
     """
     return all(len(v) == num_classes and set(v) <= {0, 1} for v in values) and any(
         len(set(v)) < len(v) for v in values

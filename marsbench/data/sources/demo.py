@@ -46,7 +46,7 @@ class DemoSource:
 
     @property
     def where(self) -> str:
-        """Description in place of a folder."""
+        """Description of the data, for messages."""
         return f"generated ({self.revision})"
 
     def rows(self, split: str) -> Rows:

@@ -1,7 +1,7 @@
 """Layout of a task's folder: the files of a sample.
 
 Below ``data/SPLIT``, classification keeps ``FEATURE_NAME/FILE_ID`` (multilabel: ``FILE_ID``). The
-name of the second image of a pair has ``after`` in place of ``before``. Segmentation keeps
+name of the second image of a pair has ``after`` instead of ``before``. Segmentation keeps
 ``images/`` and ``masks/``, detection ``images/`` and any of ``labels/`` (YOLO), ``pascal_voc/``
 and ``coco_annotations.json``.
 """

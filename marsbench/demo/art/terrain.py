@@ -2,7 +2,7 @@
 
 Pure functions over square arrays. Heights and distances are in pixels, so slopes are rise over
 run. Rows run from north (first) to south, columns from west to east; azimuths are degrees
-clockwise from north. Equal generators give equal arrays, whatever the number of threads.
+clockwise from north. Equal generators give equal arrays, for any number of threads.
 
 Spectral synthesis after Saupe, "Algorithms for random fractals", in The Science of Fractal
 Images, 1988.

@@ -3,7 +3,8 @@
 Both classes show the same kinds of terrain, some nearly featureless, and differ in the optical
 depth of the dust alone. Dust dims the sun on the ground, lights the shadows from the sky, hides
 the ground's light and adds its own: after the stretch for display a soft veil remains, with the
-detector's columns and noise. Depths leave a gap between the classes; brightness tells nothing.
+detector's columns and noise. Depths leave a gap between the classes; brightness does not reveal the
+class.
 
 Raw images (EDR) come as sent: an offset per column, steps between the two halves of each
 detector, lines lost in transmission, coarse grey levels. Processed images (RDR) are calibrated

@@ -117,7 +117,7 @@ def _facets(rng: Generator, x: Field, y: Field) -> Field:
     sides = (u[None] * np.cos(angles)[:, None, None] + v[None] * np.sin(angles)[:, None, None]) / (
         reach[:, None, None]
     )
-    # A high norm in place of the maximum rounds the corners.
+    # A high norm instead of the maximum rounds the corners.
     norm: Field = (np.maximum(sides, 0.0) ** 8).sum(0) ** 0.125
     return norm
 

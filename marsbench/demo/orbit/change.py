@@ -4,7 +4,7 @@ Both classes show the same places under the same skies. Between the dates the su
 season changes the contrast of the ground, haze, noise and stretch differ, and the two pictures
 are registered to within a pixel. In "Change" something on the ground is new as well. Old
 impacts, streaks, spots and tracks, equal at both dates, are as frequent in either class, so that
-only the comparison tells.
+only the comparison reveals the class.
 
 New marks follow Daubar et al. 2013, https://doi.org/10.1016/j.icarus.2013.04.009 (impacts
 with dark halos in dusty plains), Sullivan et al. 2001, https://doi.org/10.1029/2000JE001296
@@ -57,7 +57,7 @@ class Place:
     Attributes:
         surface: Ground before.
         downhill_deg: Azimuth of the steepest descent, or of the wind where the ground is level.
-        later: Ground after the dunes have moved; None where nothing moves.
+        later: Ground after the dunes have moved; None if nothing moves.
     """
 
     surface: Surface

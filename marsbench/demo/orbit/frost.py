@@ -3,7 +3,7 @@
 Both classes show the same four kinds of terrain under the same sun. Frost follows the
 topography: pole-facing slopes, hollows, polygon troughs and slip faces. Its edges are feathered,
 fine texture below is muted, and dark spots and fans appear where the frost sublimes. Bright dust
-and outcrop ignore the topography. Brightness alone tells nothing.
+and outcrop ignore the topography. Brightness alone does not reveal the class.
 
 The patterns follow Dundas et al. 2019, https://doi.org/10.1144/SP467.5 (frosted gullies), and
 Hansen et al. 2013, https://doi.org/10.1016/j.icarus.2012.09.024 (defrosting dunes).

@@ -1,7 +1,8 @@
 """Base class of detectors: the same batches, class ids and outputs for all libraries.
 
-Libraries differ in the format of a batch, in class ids, in when they return a loss and in how they
-prepare images. A `Detector` takes images of samples, boxes in pixels and class ids from 0, and
+Libraries differ in the format of a batch, in class ids, in the conditions for returning a loss and
+in the preparation of images. A `Detector` takes images of samples, boxes in pixels and class ids
+from 0, and
 returns detections and the loss in training and evaluation.
 """
 

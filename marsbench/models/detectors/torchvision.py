@@ -216,7 +216,7 @@ def build(
         return detector
     state = {present_name(name): tensor for name, tensor in state.items()}
     predictor = re.compile(detector.family.predictor)
-    is_own = checkpoint is not None  # COCO's classes are never those of a task
+    is_own = checkpoint is not None  # COCO's classes differ from every task's
     load_but(detector.model, state, lambda n: predictor.match(n) is not None, origin, is_own)
     return detector
 
@@ -273,7 +273,7 @@ def present_name(name: str) -> str:
     name = re.sub(r"(fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2", name)
     name = re.sub(r"(rpn\.head\.conv)\.(weight|bias)$", r"\1.0.0.\2", name)
     return re.sub(
-        r"(_head\.conv)\.(\d+)\.(weight|bias)$",  # RetinaNet's, where ReLUs were counted
+        r"(_head\.conv)\.(\d+)\.(weight|bias)$",  # RetinaNet's old indices count the ReLUs
         lambda match: f"{match[1]}.{int(match[2]) // 2}.0.{match[3]}",
         name,
     )

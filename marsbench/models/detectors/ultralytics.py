@@ -210,7 +210,7 @@ def _load_library() -> Any:
     Raises:
         NotAvailableError: If it cannot be imported.
     """
-    if "ultralytics" in sys.modules:  # imported by the caller, with their settings
+    if "ultralytics" in sys.modules:  # imported by the caller with other settings
         return sys.modules["ultralytics"]
     try:
         with _undone():

@@ -31,7 +31,7 @@ class Segmenter(Model):
         model: smp's model: an `encoder`, a `decoder` and a `segmentation_head`.
         multiple: Sides are padded to multiples of this number of pixels.
         smallest: Sides are padded to at least this number of pixels.
-        fixed_side: Side of the input if the encoder takes squares of one size only. Images are
+        fixed_side: Side of the input if the encoder takes squares of a single size only. Images are
             resized to it, and logits back.
     """
 
@@ -164,7 +164,7 @@ def _create(spec: ModelSpec, num_classes: int) -> tuple[Any, int | None]:
         model = smp.create_model(
             spec.id, encoder, encoder_weights=None, classes=num_classes, **options
         )
-    except Exception as error:  # smp and timm raise many types for what cannot be combined
+    except Exception as error:  # smp and timm raise many types for invalid combinations
         raise _not_together(spec, error) from error
     return model, fixed_side
 
@@ -187,7 +187,7 @@ def _size_options(encoder: str) -> tuple[dict[str, Any], int | None]:
         try:
             without_memory(name, **option)
         except TypeError:
-            continue  # this model lacks the option
+            continue  # the model does not have the option
         return option, None
     return {}, int(cfg.input_size[-1])
 

@@ -71,7 +71,7 @@ def table_model(name: str) -> type[TabularModel]:
 def only_frequency(target: Labels) -> float | None:
     """Smoothed frequency of a constant label; None for labels with both values.
 
-    Half a sample is added for both outcomes, since an unseen label is not impossible.
+    Half a sample is added for each outcome, so that the frequency is never 0 or 1.
     """
     if target.min() != target.max():
         return None

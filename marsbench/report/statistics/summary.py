@@ -164,7 +164,7 @@ class Comparison:
             with too few pairs for any p-value below `aggregate.ALPHA`.
         p_holm: The p-value with Holm's correction for all tested pairs of models of the group.
         is_tested: Whether `p_holm` could fall below `aggregate.ALPHA` with this number of pairs. If
-            not, a high p-value is no evidence that the models are alike.
+            not, a high p-value is no evidence of equal models.
     """
 
     first: str
@@ -388,7 +388,7 @@ def compare(
         made = Comparison(first, second, tasks, estimate, pairs, p_value, math.nan, False)
         comparisons.append(made)
         # The test drops pairs without a difference, which can lower no p-value. If no pair
-        # differs, the models are alike by any test.
+        # differs, any test finds no difference.
         differing = int(np.count_nonzero(np.nan_to_num(ours - theirs))) or pairs
         least.append(math.nan if math.isnan(p_value) else agg.least_p_value(differing))
     corrected = agg.holm([comparison.p_value for comparison in comparisons])

@@ -22,7 +22,7 @@ DOWN = "\N{DOWNWARDS ARROW}"
 
 
 class Trouble(StrEnum):
-    """Sorts of problems with records, the most severe first; none of them stops a report."""
+    """Sorts of problems with records, the most severe first; no problem stops a report."""
 
     UNREADABLE = "unreadable"  # half written, damaged, or of a newer schema
     DUPLICATE = "duplicate"  # one run id in several folders

@@ -134,7 +134,7 @@ def _mean_here(analysis: Analysis, number: Published) -> tuple[Score | None, str
 
 
 def _scores_here(analysis: Analysis, number: Published) -> list[dict[str, Score]]:
-    """Scores of every model by the metric of a published number, for each group trained alike."""
+    """Scores of every model by the metric of a published number, for each comparable group."""
     records = {record.run_id: record for record in analysis.study.records}
     by_group = []
     for key, group in analysis.study.groups.items():

@@ -29,7 +29,7 @@ class Score:
         close: Whether its interval overlaps with the interval of the best.
         digits: Digits after the point.
         anchor: Anchor of its runs on the page.
-        words: Text in place of the number, such as ``< 0.001``; sorting still uses the value.
+        words: Text instead of the number, such as ``< 0.001``; sorting still uses the value.
     """
 
     value: float
@@ -106,7 +106,7 @@ class Table:
         rows: Rows with an entry per column.
         keys: Keys of its groups, if any.
         anchors: Anchor of each row on the page; empty without links to rows.
-        nothing: Text in place of the caption if there are no rows.
+        nothing: Text instead of the caption if there are no rows.
     """
 
     name: str

@@ -225,7 +225,7 @@ class SlurmLauncher:
             job = str(submitted[0].job_id).partition("_")[0]
             jobs[job] = [[Path(unit).name for unit in task.units] for task in array]
             said = {"submitted": now(), "jobs": list(jobs), "units": jobs}
-            # After each array, so that a rejected one leaves the ids of those before it.
+            # After each array, so that the ids of earlier arrays are kept if an array is rejected.
             write_text(folder / JOBS, json.dumps(said) + "\n")
         tell(
             f"Submitted as SLURM {_named(list(jobs))}: {len(units)} units, array tasks "

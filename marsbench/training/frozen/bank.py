@@ -105,7 +105,7 @@ def _let_go(kept: Kept, most: int | None = None) -> Iterator[Result]:
 
     Args:
         kept: The runs in the order of writing.
-        most: Largest number of runs to leave; None to wait for none.
+        most: Largest number of runs to keep waiting; None never blocks.
     """
     while kept and (kept[0][1].done() or (most is not None and len(kept) > most)):
         run, known = kept.popleft()

@@ -40,7 +40,7 @@ def fit(trainer: pl.Trainer, module: MarsModule, data: MarsDataModule, folder: P
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Read a checkpoint of ours; None if there is none."""
+    """Read a checkpoint of this run; None if missing."""
     if not path.exists():
         return None
     try:

@@ -21,8 +21,8 @@ def within_memory(
 ) -> RunRecord:
     """Carry out a run; if memory is too small, halve the batch and accumulate twice the batches.
 
-    Steps average over the same samples, so the run and its id do not change, except for the
-    statistics of batch normalisation, which are those of a batch. The run continues after its last
+    Steps average over the same samples, so the run and its id do not change, except for batch
+    normalisation, whose statistics are of the smaller batches. The run continues after its last
     complete epoch, and its record notes the smaller batches.
 
     Args:

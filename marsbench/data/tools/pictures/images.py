@@ -40,8 +40,8 @@ def draw_samples(
 ) -> None:
     """Draw a contact sheet of samples, evenly spread over the split.
 
-    A classification task has a row per class. Masks are drawn beside their image, boxes on it; of
-    images of more than three bands, every band of one sample follows. Spectra are drawn as ion
+    A classification task has a row per class. Masks are drawn beside their image, boxes on it; for
+    images of more than three bands, every band of a sample follows. Spectra are drawn as ion
     curves beside their image.
 
     Args:

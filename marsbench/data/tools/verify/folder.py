@@ -79,7 +79,7 @@ class _Contents:
         read: Number of samples read, by split.
         negatives: Number of samples without an object, by split.
         blank: Samples with ignored pixels alone.
-        thin: Samples with a box of less than a pixel inside of the image.
+        thin: Samples with less than a pixel of a box inside of the image.
         twice: Samples with two equal boxes.
     """
 
@@ -258,7 +258,7 @@ def _note_contents(spec: TaskSpec, contents: _Contents, report: Report) -> None:
     by_count = sorted(contents.shapes.items(), key=lambda item: -len(item[1]))
     listed = ", ".join(f"{shape}: {len(names)}" for shape, names in by_count[:5])
     report.notes.append(f"image sizes (height x width): {listed}")
-    # Where nearly all images have the same size, the others are likely mistakes.
+    # If nearly all images have the same size, the others are likely mistakes.
     if by_count and len(by_count[0][1]) >= 0.9 * report.num_samples:
         report.notes += [
             f"{len(names)} of another size, {shape}, such as {names[0]}"

@@ -374,7 +374,7 @@ def _sun(rng: Generator, side: int) -> Picture:
     disc *= 0.6 + 0.4 * np.sqrt(np.clip(1.0 - rho * rho, 0.0, 1.0))
     colour = np.array([1.0, rng.uniform(0.8, 1.0), rng.uniform(0.55, 1.1)])
     if rng.uniform() < 0.3:
-        # Phobos passes before the sun; it is no sphere.
+        # Phobos passes before the sun; its shape is irregular.
         away, at = rng.uniform(0.0, 0.9), rng.uniform(0.0, 2.0 * np.pi)
         u, v = x / radius - away * np.cos(at), y / radius - away * np.sin(at)
         moon = rng.uniform(0.3, 0.48)

@@ -262,7 +262,7 @@ def tracks(rng: Generator, surface: Surface, frame: Frame) -> None:
     slope = (height - sunward) / np.tan(np.deg2rad(max(frame.sun.elevation_deg, 28.0)))
     blurred = frame.depth * np.sqrt(frame.view.stretch * frame.depth) / (0.35 * spacing)
     slope *= rng.uniform(0.9, 1.4) / (1.0 + blurred * blurred)
-    # A band up to three pixels wide is no track.
+    # Bands up to three pixels wide do not count as tracks.
     near = 1.0 - terrain.smoothstep(frame.depth / width, 0.5, 0.75)
     cover *= near
     # Turned-up soil is less dusty, so tracks are darker or, at times, brighter; and the wheels

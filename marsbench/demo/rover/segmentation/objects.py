@@ -106,7 +106,7 @@ def set_stones(
     Args:
         stones: The stones, farthest first.
         colour: Their mean reflectance.
-        shade: Share of the sun blocked by something large, (side, side).
+        shade: Share of the sun blocked by a large object, (side, side).
     """
     side = frame.side
     relief = ground.noise(rng, side, 1.9, longest=0.2 * side)
@@ -125,7 +125,7 @@ def set_stones(
         opacity = np.clip(inside + 0.5, 0.0, 1.0)[..., None]
         south, east = np.gradient(grain)
         rough = rng.uniform(0.1, 0.3) * (east * towards[0] - south * towards[1])
-        # A stone in the shade of something large is in its shade all over.
+        # A stone is shaded by a large object as a whole or not at all.
         foot = min(int(stone.row + 0.5 * stone.flat * stone.radius), side - 1)
         in_shade = shade[foot, min(int(stone.column), side - 1)] > 0.5
         sunlit = np.clip((normals @ towards)[face] - rough, 0.0, 1.0) * (0.05 if in_shade else 1.35)

@@ -197,7 +197,7 @@ def curves(
     axes.set_title(first.title, fontweight="bold")
     axes.set_xlabel(label)
     axes.set_ylabel(axis)
-    # Of all models, also of models with a single task.
+    # The legend lists all models, including models with a single task.
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], **look[name]) for name in shown]

@@ -59,7 +59,7 @@ class Objective(nn.Module, ABC):
         """Predict a batch and return the outputs for scoring."""
 
     def val_loss(self, outputs: Observed) -> Tensor:
-        """Mean loss of a split, all classes alike."""
+        """Mean loss of a split, without class weights."""
         return torch.as_tensor(outputs["loss"]).mean()
 
     @abstractmethod
@@ -83,7 +83,7 @@ class LogitObjective(Objective):
         return self.losses(widened(logits), targets, self.weights)
 
     def plain(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Loss of every sample, all classes alike; shapes as in `forward`."""
+        """Loss of every sample, without class weights; shapes as in `forward`."""
         return self.losses(widened(logits), targets, None)
 
     @abstractmethod
