@@ -49,7 +49,7 @@ class WeightsError(MarsbenchError):
 
 
 class NotAvailableError(MarsbenchError):
-    """Combination or package not supported or not installed."""
+    """Unsupported combination, or missing package."""
 
 
 class TrainingError(MarsbenchError):

@@ -25,7 +25,9 @@ def nest(values: Mapping[str, Any]) -> dict[str, Any]:
             continue
         inner = nested.setdefault(group, {})
         if not isinstance(inner, dict):
-            raise ConfigError(f"'{group}' is given both a value and the key '{key}'.")
+            raise ConfigError(
+                f"'{group}' is given both a value and the key '{key}'.", "Leave one out."
+            )
         inner[leaf] = value
     return nested
 

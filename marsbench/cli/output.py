@@ -33,7 +33,7 @@ class Format(StrEnum):
 
 FormatOption = Annotated[
     Format,
-    typer.Option("--format", help="table, json, or auto: a table only on a terminal."),
+    typer.Option("--format", help="table, json, or auto (a table on a terminal, else json)."),
 ]
 
 

@@ -34,11 +34,14 @@ def predict(
     store: Annotated[Path, typer.Option("--store", help="Folder of records.")] = Path("runs"),
     batch_size: Annotated[int, typer.Option("--batch-size", help="Images or tiles per batch.")] = 8,
     overlap: Annotated[
-        float, typer.Option("--overlap", help="Share of a tile shared with the next tile.")
+        float,
+        typer.Option("--overlap", help="Overlap of neighbouring tiles, as a share of a tile."),
     ] = 0.25,
     threshold: Annotated[
         float,
-        typer.Option("--threshold", help="Smallest score of a box, or of a label of several."),
+        typer.Option(
+            "--threshold", help="Smallest score of a box, or of a label in multilabel tasks."
+        ),
     ] = 0.5,
     tile: Annotated[
         int | None,

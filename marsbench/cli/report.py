@@ -155,7 +155,9 @@ def _plan(store: Path, words: list[str], suite: str | None) -> "ExpectedRuns | N
     if suite is not None and suite not in named:
         words = [f"suite={suite}", *words]
     elif words and not named:
-        raise ConfigError(f"'{words[0]}' narrows no suite.", "Add suite=NAME, or --suite NAME.")
+        raise ConfigError(
+            f"'{words[0]}' is given without a suite.", "Add suite=NAME, or --suite NAME."
+        )
     if not words:
         return None
     asked = read_asked(words)

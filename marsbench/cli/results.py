@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LISTING = "(listing)"
 """Internal name of the listing command, inserted if no command is named."""
 
-HELP = "List a store's finished runs; import others' results, export one's own."
+HELP = "List a store's finished runs; import and export results."
 
 
 class Results(TyperGroup):
@@ -136,7 +136,7 @@ def _print_classes(tables: "list[ClassTable]", metric: PerClass, form: Format) -
             ]
             print_rows(shown, form, title, right=tuple(rows[0])[1:])
     if not tables:
-        note("No runs of classification here.")
+        note("No classification runs found.")
 
 
 def _rounded(value: float | None, places: int = 4) -> float | None:
@@ -197,7 +197,10 @@ def export_results(
     out: Annotated[Path, typer.Option("--out", help="File to write: .parquet or .csv.")],
     long: Annotated[
         bool,
-        typer.Option("--long", help="A row per metric, not a row per run and a column per metric."),
+        typer.Option(
+            "--long",
+            help="Write a row per metric instead of a row per run with a column per metric.",
+        ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     form: FormatOption = Format.AUTO,

@@ -61,8 +61,8 @@ def tune(
         raise unknown_name("search", search, list(Search))
     if (search == Search.GRID) is not (trials is None):
         raise ConfigError(
-            f"--search {search} does not go with --trials {trials}.",
-            "Give --trials with random and optuna; grid tries all settings.",
+            f"--search {search} {'excludes' if search == Search.GRID else 'needs'} --trials.",
+            "Give --trials with random and optuna only; grid tries all settings.",
         )
     tunings, settings = _read(words or [], space)
     resolver = Resolver()

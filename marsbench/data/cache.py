@@ -189,8 +189,9 @@ def build_cache(
     try:
         return once(folder, lambda: _open(folder), build)
     except OSError as error:
-        hint = f"or set MARSBENCH_HOME (now {paths.home()}), or cache=false to go without."
-        what = "Make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Mend that"
+        hint = f"set MARSBENCH_HOME (now {paths.home()}) to another folder, or add cache=false."
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        what = "Free disk space" if full else "Check its permissions"
         raise DataError(
             f"The cache of decoded images {folder} cannot be written: {error.strerror or error}.",
             f"{what}, {hint}",

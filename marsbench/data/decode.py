@@ -108,7 +108,7 @@ def _to_channels(pixels: NDArray[np.uint8], channels: int, where: str) -> NDArra
     if channels == 1 and (pixels == pixels[:, :, :1]).all():
         return np.ascontiguousarray(pixels[:, :, :1])
     raise DataError(
-        f"{where} has {bands} different bands; expected {channels}.",
+        f"{where} has {bands} bands of different values; expected {channels}.",
         f"Convert the image, or set channels: {bands} in a custom task.",
     )
 
@@ -206,8 +206,8 @@ def mask(raw: Raw, num_classes: int) -> NDArray[np.uint8]:
     if bad.any():
         ids = [f"{v:g}" for v in np.unique(values[bad]).tolist()]
         raise DataError(
-            f"{where} holds {some(ids)}, where class ids are 0 to {num_classes - 1} "
-            f"({IGNORE}: ignored).",
+            f"{where} holds {some(ids)}; expected class ids 0 to {num_classes - 1}, or {IGNORE} "
+            "for ignored pixels.",
             "Check that mapping.json belongs to these masks, or set pixels of no class to "
             f"{IGNORE}.",
         )
@@ -234,7 +234,8 @@ def _values(encoded: bytes, where: str, path: Path | None) -> NDArray[Any]:
                 if colour and bits == 16:
                     # PIL would drop the lower byte of each number, which holds the class id.
                     raise DataError(
-                        f"{where} is a colour image of 16 bits.", "Save it with one band."
+                        f"{where} is a 16-bit colour image; expected one band of class ids.",
+                        "Save it with one band.",
                     )
                 if not colour and bits in (2, 4):
                     # PIL stretches these to the range of 8 bits.
@@ -294,7 +295,7 @@ def check_size(spec: TaskSpec, size: tuple[int, int], where: str) -> None:
     if spec.image_size is not None and size != spec.image_size:
         height, width = spec.image_size
         raise DataError(
-            f"{where} is {size[0]} x {size[1]} pixels, where every image of {spec.name} is "
-            f"{height} x {width} (height x width).",
-            "Correct the image, or image_size in a task of your own.",
+            f"{where} is {size[0]} x {size[1]} pixels; expected {height} x {width} as for all "
+            f"images of {spec.name} (height x width).",
+            "Correct the image, or image_size of your custom task.",
         )

@@ -45,5 +45,5 @@ def cached_table(
     except OSError as error:
         raise DataError(
             f"The cache of features {path} cannot be written: {error.strerror or error}.",
-            f"Make room, or set MARSBENCH_HOME (now {paths.home()}), or cache=false.",
+            f"Free disk space, set MARSBENCH_HOME (now {paths.home()}), or add cache=false.",
         ) from error

@@ -70,7 +70,7 @@ def balance(
     counts = class_counts(targets, len(classes))
     if empty := [name for name, n in zip(classes, counts, strict=True) if n == 0]:
         raise DataError(
-            f"imbalance={strategy} needs train samples of every class; there are none of: "
+            f"imbalance={strategy} needs train samples of every class; missing: "
             f"{', '.join(empty)}.",
             "Choose a larger subset, or imbalance=none.",
         )
@@ -82,8 +82,8 @@ def balance(
         return Balance(everything, len(targets) / (len(counts) * counts))
     if targets.ndim == 2:
         raise ConfigError(
-            f"imbalance={strategy} has no meaning where a sample has several labels: drawing one "
-            "class more often draws others with it.",
+            f"imbalance={strategy} does not apply to multilabel tasks: a sample has "
+            "several classes, which cannot be drawn separately.",
             "Choose imbalance=loss_weight or none.",
         )
     rng = np.random.default_rng([seed, len(targets)])

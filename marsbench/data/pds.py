@@ -67,7 +67,7 @@ def read_label(text: bytes, driver: str, where: str) -> Label:
     if _OTHER_FILE.search(text):
         raise DataError(
             f"{where} describes an image in a file of another format.",
-            "Give that file (.jp2, .tif) in place of the label.",
+            "Give that file (.jp2, .tif) instead of the label.",
         )
     name, start = _PARSERS[driver](text)
     if name is not None and (not name.strip(".") or set(name) & set("/\\:")):

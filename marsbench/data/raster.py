@@ -90,7 +90,9 @@ def start_of(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(_START)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise DataError(
+            f"{path} cannot be read: {error.strerror or error}.", "Check the path."
+        ) from error
 
 
 def is_raster(path: Path) -> bool:
@@ -213,7 +215,7 @@ def open_raster(source: Path | bytes, where: str = "", path: Path | None = None)
             return Raster(where, _stacked(source, where))
         space = dataset.tags(ns="IMAGE_STRUCTURE").get("SOURCE_COLOR_SPACE", "")
         if space.endswith("LAB"):
-            raise DataError(f"{where} has colours in {space}.", "Save it as RGB.")
+            raise DataError(f"{where} has colours in {space}; expected RGB.", "Save it as RGB.")
         windows = Windows(dataset, where)
         alpha = None
         if windows.shape[2] > 1 and windows.has_alpha:
@@ -259,7 +261,8 @@ def check_claim(claimed: int, held: int, where: str) -> None:
     """
     if claimed > 4096 * held + (64 << 20):
         raise DataError(
-            f"{where} is damaged: it claims {claimed} bytes of pixels in a file of {held} bytes.",
+            f"{where} is damaged: its header declares {claimed} bytes of pixels, but the file has "
+            f"{held} bytes.",
             "Copy or unpack it again.",
         )
 

@@ -172,17 +172,17 @@ def class_order(
             unknown.append(f"{class_id} ({', '.join(mapping[class_id])})")
     missing = [name for name in spec.class_names if name not in order]
     if unknown or len(missing) != len(codes) or len(set(order)) != len(order):
-        parts = [f"{where}: its classes are not those of task {spec.name}."]
+        parts = [f"{where}: classes differ from the classes of task {spec.name}."]
         if unknown:
             parts.append(f"Only in the data: {'; '.join(unknown)}.")
         if missing:
             parts.append(f"Only in the task: {', '.join(missing)}.")
         if twice := sorted({name for name in order if order.count(name) > 1}):
-            parts.append(f"Given two ids: {', '.join(twice)}.")
+            parts.append(f"With two ids: {', '.join(twice)}.")
         raise DataError(
             " ".join(parts),
-            "Are these another version of the data? Then describe them as a custom task: a YAML "
-            "with these class names, and task=PATH_TO_IT.",
+            "If this is another version of the data, describe it in a custom task: a YAML file "
+            "with these class names, given as task=PATH.",
         )
     # A single code can only be the single missing class.
     if len(codes) == 1:

@@ -77,7 +77,7 @@ def _masked(spec: TaskSpec, raw: Raw, bands: Bands) -> Decoded:
     mask = decode.mask(raw, len(spec.classes))
     if mask.shape != pixels.shape[:2]:
         raise DataError(
-            f"{source.where} is {mask.shape[0]} x {mask.shape[1]} pixels, its image {raw.where} "
+            f"{source.where} is {mask.shape[0]} x {mask.shape[1]} pixels; its image {raw.where} is "
             f"{pixels.shape[0]} x {pixels.shape[1]} (height x width).",
             "Give the image a mask of its own size.",
         )
@@ -141,8 +141,8 @@ def _bands(spec: TaskSpec, raw: Raw, bands: Bands) -> Pixels:
         values = raster.numbers(values, raw.where, raw.path)
     if values.shape[2] != spec.channels:
         raise DataError(
-            f"{raw.where} has {values.shape[2]} band(s), where the task has {spec.channels}.",
-            "Correct the image, or channels in a task of your own.",
+            f"{raw.where} has {values.shape[2]} band(s); expected {spec.channels} as in the task.",
+            "Correct the image, or channels of your custom task.",
         )
     if bands is Bands.RGB and spec.rgb_bands is not None:
         values = values[:, :, list(spec.rgb_bands)]
@@ -151,8 +151,8 @@ def _bands(spec: TaskSpec, raw: Raw, bands: Bands) -> Pixels:
     numbers = values.astype(np.float32)
     if not np.isfinite(numbers).all() or numbers.min() < 0 or numbers.max() > 1:
         raise DataError(
-            f"{raw.where} holds numbers outside 0..1, or none: {numbers.min():g} to "
-            f"{numbers.max():g}.",
+            f"{raw.where} holds numbers from {numbers.min():g} to {numbers.max():g}; expected 0 to "
+            "1 without NaN.",
             "Scale the image to 0..1, or save it with 8 bits per band.",
         )
     return np.ascontiguousarray(numbers)

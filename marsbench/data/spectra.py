@@ -57,7 +57,7 @@ def to_spectrum(spec: TaskSpec, raw: Raw) -> Spectrum:
     if raw.spectrum is not None:
         return raw.spectrum
     if not isinstance(raw.image, bytes):
-        raise DataError(f"{raw.where} is no measurement.", "Unpack the data again.")
+        raise DataError(f"{raw.where} is not a measurement.", "Unpack the data again.")
     derivatized = raw.meta.get("derivatized")
     return read_spectrum(
         raw.image,
@@ -152,7 +152,7 @@ def open_spectra(spec: TaskSpec, source: Source, rows: Rows, *, cache: bool = Tr
     except OSError as error:
         raise DataError(
             f"The cache of spectra {path} cannot be written: {error.strerror or error}.",
-            f"Make room, or set MARSBENCH_HOME (now {paths.home()}), or cache=false.",
+            f"Free disk space, set MARSBENCH_HOME (now {paths.home()}), or add cache=false.",
         ) from error
 
 

@@ -46,8 +46,8 @@ def select(source: Source, subset: Subset) -> Selection:
     """
     if source.holds not in (Subset(), subset):
         raise DataError(
-            f"{source.where} was opened for {source.holds} alone and cannot give {subset}.",
-            "Open it for the subset that is wanted.",
+            f"{source.where} was opened for {source.holds}; expected {subset}.",
+            f"Open the data with subset={subset}.",
         )
     rows = source.rows("train")
     if subset == source.holds:
@@ -77,7 +77,7 @@ def generate(
         return partition(targets, Fraction(subset.fraction))
     if subset.shots is not None and targets.shape[1:] == (0,):
         raise DataError(
-            f"{subset} needs a class for every image, which masks and boxes do not give.",
+            f"{subset} needs a class for every image; samples with masks or boxes have none.",
             "Choose a partition.",
         )
     return (
@@ -124,8 +124,8 @@ def partition(targets: NDArray[np.integer], fraction: Fraction) -> NDArray[np.in
     if keep == 0:
         smallest = -(-100 // n) if n else 0
         raise DataError(
-            f"A partition of {float(fraction):g} of {n} train samples holds none.",
-            f"The smallest usable one is partition_{smallest / 100:.2f}.",
+            f"A partition of {float(fraction):g} of {n} train samples is empty.",
+            f"Choose partition_{smallest / 100:.2f} or larger.",
         )
     return _stratified_order(targets)[:keep]
 
@@ -178,11 +178,11 @@ def few_shot(
     counts = multi_hot.sum(axis=0)
     if short := [f"{c} ({n})" for c, n in zip(classes, counts, strict=True) if n < shots]:
         raise DataError(
-            f"few_shot_{shots} needs {shots} train samples of every class; too few are of: "
+            f"few_shot_{shots} needs {shots} train samples of every class; too few: "
             f"{', '.join(short)}.",
-            f"The largest usable one is few_shot_{counts.min()}."
+            f"Choose few_shot_{counts.min()} or smaller."
             if counts.min()
-            else "No few-shot subset exists while a class has no train sample.",
+            else "Choose a partition: few-shot subsets need train samples of every class.",
         )
     order = np.random.default_rng(SUBSET_SEED).permutation(len(targets))
     chosen = np.zeros(len(targets), dtype=bool)

@@ -111,7 +111,11 @@ def load_checkpoint(
     if missing or extra or shapes:
         parts = [
             f"{verb} {len(names)} tensor(s), such as {names[0]}"
-            for verb, names in (("misses", missing), ("also has", extra), ("differs in", shapes))
+            for verb, names in (
+                ("is missing", missing),
+                ("also has", extra),
+                ("differs in", shapes),
+            )
             if names
         ]
         raise WeightsError(

@@ -162,10 +162,10 @@ class Rule:
     error: type[MarsbenchError] = ConfigError
 
 
-_SHOWN = "`marsbench list models` shows what each model serves."
-_HEADS = "{} has no meaning for optim.name=lbfgs, which finds the optimum over all samples at once."
-_CSV = "logger.{}=true: heads on cached features write their curves as CSV alone."
-_AT_ONCE = " has no meaning for {model.name}, which is fitted in one step."
+_SHOWN = "`marsbench list models` shows the kinds of tasks of each model."
+_HEADS = "{} has no effect with optim.name=lbfgs, which finds the optimum over all samples at once."
+_CSV = "logger.{}=true has no effect: heads on cached features write their curves as CSV only."
+_AT_ONCE = " has no effect on {model.name}, which is fitted in a single step."
 _ONLINE = "Leave it out, or set protocol=online."
 
 RULES = (
@@ -178,7 +178,7 @@ RULES = (
     ),
     Rule(
         lambda c: c.task.kind not in c.model.kinds,
-        "Model {model.name} does not serve {task.kind} tasks such as {task.name}.",
+        "Model {model.name} does not support {task.kind} tasks such as {task.name}.",
         _SHOWN,
         NotAvailableError,
     ),
@@ -199,7 +199,7 @@ RULES = (
     ),
     Rule(
         lambda c: c.config.folds is not None and c.config.world_size > 1,
-        "folds={config.folds} trains its models one after the other, on one device.",
+        "folds={config.folds} trains its models in sequence on a single device.",
         "Leave trainer.devices and trainer.num_nodes out.",
     ),
     Rule(
@@ -209,7 +209,7 @@ RULES = (
     ),
     Rule(
         lambda c: c.config.weights is not None and c.config.mode is Mode.SCRATCH,
-        "mode=scratch starts from random weights, so weights={config.weights} has no meaning.",
+        "mode=scratch starts from random weights, so weights={config.weights} has no effect.",
         "Leave it out, or choose mode=frozen or mode=finetune.",
     ),
     Rule(
@@ -291,7 +291,7 @@ RULES = (
             c.augment is not Augment.NONE
             and (c.is_table or c.is_spectra != (c.augment is Augment.SPECTRAL))
         ),
-        "augment={config.augment} has no meaning for {task.name} with {model.name}.",
+        "augment={config.augment} does not apply to {task.name} with {model.name}.",
         "Leave augment out, or set augment=none.",
     ),
     Rule(
@@ -306,12 +306,12 @@ RULES = (
     ),
     Rule(
         lambda c: c.config.draws > 1 and c.is_table,
-        "draws={config.draws} has no meaning for {model.name}, which draws nothing at random.",
+        "draws={config.draws} has no effect on {model.name}, which has no random drawings.",
         "Leave draws out.",
     ),
     Rule(
         lambda c: c.config.raster is not None and c.is_table and not c.model.rasters,
-        "raster={config.raster} has no meaning for {model.name}, which takes engineered features.",
+        "raster={config.raster} has no effect on {model.name}, which takes engineered features.",
         "Leave raster out.",
     ),
     Rule(
@@ -328,7 +328,7 @@ RULES = (
     # Sizes.
     Rule(
         lambda c: c.config.side is not None and c.model.spectra_only,
-        "side={config.side} has no meaning for {model.name}: its input size is the raster's.",
+        "side={config.side} has no effect on {model.name}: its input size is the raster's.",
         "Leave side out.",
     ),
     Rule(
@@ -363,7 +363,7 @@ RULES = (
     ),
     Rule(
         lambda c: c.loss is LossName.CROSS_ENTROPY and c.config.outputs == 1,
-        "loss=cross_entropy compares the outputs of two nodes; outputs=1 gives one.",
+        "loss=cross_entropy needs two output nodes; outputs=1 has a single node.",
         "Set outputs=2, or loss=binary_cross_entropy.",
     ),
 )

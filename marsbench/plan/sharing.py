@@ -34,7 +34,7 @@ def features_of(config: RunConfig) -> tuple[Hashable, ...]:
 def bank_of(plan: "Plan") -> Hashable:
     """Key of a run's bank; heads of runs with equal keys are fitted together.
 
-    The data are part of it: a hub may give the published subset alone.
+    The key includes the data: a hub may provide only the published subset.
     """
     prints = [plan.source.rows(split).fingerprint for split in plan.source.splits]
     return (features_of(plan.config), plan.num_outputs, *prints)

@@ -293,7 +293,7 @@ def _choose(raster: Raster, task: TaskSpec, bands: Bands) -> tuple[tuple[int, ..
     raise DataError(
         f"{raster.where} has {count} band{'' if count == 1 else 's'}"
         + (" of different values" if wanted == 1 and count == 3 else "")
-        + f", where the model {takes}.",
+        + f"; the model {takes}.",
         remedy,
     )
 

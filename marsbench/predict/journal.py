@@ -31,7 +31,7 @@ _FIELDS = {
 }
 """Fields of an image's line."""
 
-_CANNOT = "Choose a folder you may write with --out."
+_CANNOT = "Choose a writable folder with --out."
 
 
 def check_folder(out: Path, given: Sequence[Path]) -> None:

@@ -49,7 +49,7 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise StoreError(
             f"{path} cannot be written: {error.strerror or error}.",
-            "Choose a folder you may write with --out, on a disk with room.",
+            "With --out, choose a writable folder on a disk with free space.",
         ) from error
 
 

@@ -122,7 +122,7 @@ class Analysis:
         return curves_of(self.families, self.summaries, self.seed)
 
     def looks(self, key: GroupKey) -> dict[str, dict[str, Any]]:
-        """Colours and markers of the models of a category, equal in all its figures."""
+        """Colours and markers of the models of a category, the same in all its figures."""
         return self._looks[key.category]
 
     @cached_property

@@ -33,7 +33,9 @@ def export_results(
     """
     out = Path(out).expanduser()
     if out.suffix not in SUFFIXES:
-        raise ConfigError(f"{out} has an unknown suffix; expected .parquet or .csv.")
+        raise ConfigError(
+            f"{out} has an unknown suffix; expected .parquet or .csv.", "Correct the file name."
+        )
     if out.exists() and not replace:
         raise ConfigError(f"{out} exists already.", "Name another file, or add --force.")
     table, unreadable = Store(store).table()

@@ -105,12 +105,12 @@ HEADLINES = {Kind.SEGMENTATION: "iou_per_image", Kind.BINARY: POSITIVE}
 HEADLINE = "test metric"
 """Column of the headline metric in the tables of upstream figures."""
 
-NOTE = "Imported records hold what another code base measured, under its own protocol."
+NOTE = "Imported records hold scores of another code base, with its own protocol."
 NOTES = {
-    Kind.BINARY: "Of binary tasks, the F1 of imported records is that of class 1, which does not "
-    "compare with the weighted F1 of other records.",
-    Kind.SEGMENTATION: "The IoU of imported records is the mean over images, which does not "
-    "compare with that of all pixels.",
+    Kind.BINARY: "For binary tasks, the F1 of imported records is the F1 of class 1, not "
+    "comparable with the weighted F1 of other records.",
+    Kind.SEGMENTATION: "The IoU of imported records is the mean over images, not comparable "
+    "with the IoU over all pixels.",
 }
 
 _TASK, _MODEL, _SEED = ("dataset", "data_name"), ("model", "model_name"), ("random_seed", "seed")
@@ -341,7 +341,8 @@ def _model(name: str, reader: _Reader) -> str:
     if given := reader.rename.get(lower):
         if slug(given) != given.replace("/", "-").replace(":", "-"):
             raise ConfigError(
-                f"'{given}' is an invalid name of a model; expected letters, digits, - and _."
+                f"Model name '{given}' is invalid; expected letters, digits, - and _.",
+                "Give another name with --rename NAME=MODEL.",
             )
         return ALIASES.get(given, given)
     known = MODEL_NAMES.get(lower) or ALIASES.get(lower, lower)

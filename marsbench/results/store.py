@@ -122,7 +122,10 @@ class Store:
         """
         folder = self.folder(record.run_id)
         if (folder / RECORD).exists():
-            raise StoreError(f"{record.run_id} has a record already; records are never changed.")
+            raise StoreError(
+                f"{record.run_id} has a record already; records are never changed.",
+                "Run it again with --force, which moves the record aside.",
+            )
         write_text(folder / RECORD, record.to_json())
         (folder / FAILED).unlink(missing_ok=True)
         for checkpoints in (folder / CHECKPOINTS, *folder.glob(f"fold_*/{CHECKPOINTS}")):
@@ -293,7 +296,9 @@ def read_record(path: Path) -> RunRecord:
     try:
         return RunRecord.from_json(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
+        raise StoreError(
+            f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions."
+        ) from error
     except UnicodeDecodeError as error:
         raise StoreError(
             f"{path} is not a complete record ({error}).", "Remove its folder and run it again."

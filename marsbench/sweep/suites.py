@@ -93,7 +93,7 @@ def load_suite(name: str) -> Suite:
 
 def _load(name: str, within: tuple[str, ...]) -> Suite:
     if name in within:
-        raise ConfigError(f"Suite {name} includes itself.", "Leave that include out.")
+        raise ConfigError(f"Suite {name} includes itself.", "Remove it from include.")
     path = Path(name).expanduser() if _is_path(name) else None
     if path is None:
         if name not in suite_names():
@@ -277,7 +277,9 @@ def expand(suite: Suite, extra: Mapping[str, Any]) -> dict[RunConfig, str]:
         for config in _expand(grid, extra):
             runs.setdefault(config, grid.name)
     if not runs:
-        raise ConfigError(f"Suite {suite.name} has no runs.", "Exclude less.")
+        raise ConfigError(
+            f"Suite {suite.name} has no runs.", "Remove exclusions, or add values to its grids."
+        )
     return runs
 
 

@@ -96,7 +96,7 @@ def _read(file: Path) -> tuple[dict[Any, Any], dict[str, int], list[Problem]]:
         ) from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(
-            f"{file}: this file cannot be read as YAML: {error}", "It has to be a UTF-8 text file."
+            f"{file}: this file cannot be read as YAML: {error}", "Save it as UTF-8 text."
         ) from error
     if not isinstance(raw, dict) or not isinstance(root, yaml.MappingNode):
         raise ConfigError(

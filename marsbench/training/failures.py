@@ -51,7 +51,8 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
             path = Path(str(link.filename)) if link.filename else folder
             if not path.is_relative_to(folder):
                 return StoreError(
-                    f"{path} cannot be written: {link.strerror}.", "Correct this and run again."
+                    f"{path} cannot be written: {link.strerror}.",
+                    "Free disk space or correct the permissions, and run again.",
                 )
             return StoreError(
                 f"The run cannot write into {folder} ({path.name}): {link.strerror}.", _GO_ON

@@ -149,7 +149,7 @@ def _item(
             np.asarray(labels, dtype=np.int64),
             scores,
         )[scores >= CONFIDENCE]
-        remark = f"{len(truth)} there, {len(predicted)} found"
+        remark = f"{len(truth)} true, {len(predicted)} predicted"
     else:
         truth, predicted, is_right = _labels(columns, index, names, dataset.spec.kind)
     # Three bands are shown as the model saw them.

@@ -83,7 +83,7 @@ def test_few_shot_larger_than_a_class_names_the_class() -> None:
 
 
 def test_class_without_samples() -> None:
-    with pytest.raises(DataError, match="No few-shot subset exists"):
+    with pytest.raises(DataError, match="few-shot subsets need train samples of every class"):
         few_shot(np.zeros(9, int), 1, ("crater", "dune"))
 
 

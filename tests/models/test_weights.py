@@ -99,7 +99,7 @@ def test_checkpoint_of_another_model(tmp_path: Path) -> None:
     torch.save(other.state_dict(), tmp_path / "vit.pth")
     with pytest.raises(WeightsError) as caught:
         build_classifier(SPEC, 3, pretrained=True, checkpoint=tmp_path / "vit.pth")
-    for word in ("another model", "vit.pth", "misses", "also has"):
+    for word in ("another model", "vit.pth", "is missing", "also has"):
         assert word in str(caught.value)
 
 

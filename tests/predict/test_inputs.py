@@ -112,7 +112,7 @@ def test_transparent_pixels_hold_nothing(tmp_path: Path) -> None:
         assert picture.valid(ALL, ALL)[:, 0].tolist() == [False] * 2 + [True] * 4
         np.testing.assert_array_equal(picture.part(slice(2, 6), ALL), pixels[2:, :, :3])
     near_infrared = save(tmp_path / "nir.tif", pixels, extrasamples=["unspecified"])
-    with pytest.raises(DataError, match=r"4 bands, where the model .* of 3"):
+    with pytest.raises(DataError, match=r"4 bands; the model .* of 3"):
         opened(near_infrared, COLOUR)
 
 
@@ -132,16 +132,16 @@ def test_many_bands(tmp_path: Path) -> None:
     np.testing.assert_array_equal(opened(planar, spec, Bands.ALL).part(ALL, ALL), pixels)
     colours = save(tmp_path / "rgb.png", noise(8, 9, 3))
     assert opened(colours, spec).part(ALL, ALL).shape == (8, 9, 3)
-    with pytest.raises(DataError, match=r"3 bands, where the model .* of 7"):
+    with pytest.raises(DataError, match=r"3 bands; the model .* of 7"):
         opened(colours, spec, Bands.ALL)
     # Of images of many bands, a model of colours needs three.
     grey = save(tmp_path / "grey.png", noise(8, 9))
-    with pytest.raises(DataError, match=r"1 band, where the model takes three colours") as caught:
+    with pytest.raises(DataError, match=r"1 band; the model takes three colours") as caught:
         opened(grey, spec)
     assert caught.value.remedy == (
         "Save it with red, green and blue alone, or with all 7 bands of the task."
     )
-    with pytest.raises(DataError, match=r"1 band, .* of 7\.") as caught:
+    with pytest.raises(DataError, match=r"1 band; .* of 7\.") as caught:
         opened(grey, spec, Bands.ALL)
     assert caught.value.remedy == "Save it with these 7 bands."
     bright = save(tmp_path / "bright.tif", pixels * 40, photometric="minisblack")

@@ -138,7 +138,7 @@ def test_one_stray_run_removes_no_curve() -> None:
     (problem,) = [p for p in analysis.problems if "curve" in p.message]
     assert problem.trouble is Trouble.MISSING
     assert "Left out: domars16k, partition_0.02." in problem.message
-    assert "domars16k: one amount alone" in problem.message
+    assert "No curve for a single amount of data: domars16k" in problem.message
 
 
 def test_tasks_without_a_common_amount_have_curves_of_their_own() -> None:

@@ -78,7 +78,7 @@ def test_a_score_that_is_no_number(value: float | None, tmp_path: Path) -> None:
 def test_one_seed_only(tmp_path: Path) -> None:
     store = make_store(tmp_path / "runs", [r for r in SOME if r.seed == 0])
     report = build(store, tmp_path / "out", only=None)
-    assert "one seed only" in problems(report)["one seed"]
+    assert "no interval for a single seed" in problems(report)["one seed"]
     assert "figure not drawn" not in problems(report)
     text = (tmp_path / "out" / "tables" / "scores-classification-frozen-cached-full.md").read_text()
     assert "\\[" not in text.splitlines()[-1]  # no interval
@@ -86,7 +86,7 @@ def test_one_seed_only(tmp_path: Path) -> None:
 
 def test_a_task_with_a_single_model(tmp_path: Path) -> None:
     report = build(make_store(tmp_path / "runs", SOME[:3]), tmp_path / "out", only=None)
-    assert "only one model" in problems(report)["one model"]
+    assert "tasks with a single model" in problems(report)["one model"]
     assert "figure not drawn" not in problems(report)
     assert len(report.figures) >= 2
 
@@ -115,7 +115,7 @@ def test_nothing_but_runs_without_a_score(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "record.json").write_text(json.dumps(content))
     done = call(str(tmp_path / "runs"), "--out", str(tmp_path / "out"), code=2)
-    assert "is a number" in done.stderr
+    assert "has no finite" in done.stderr
 
 
 def test_problems_of_records_outlast_a_choice_of_runs(tmp_path: Path) -> None:

@@ -288,8 +288,8 @@ def test_a_suites_runs_that_lack(tmp_path: Path) -> None:
     assert (found["task"], found["model"]) == ("frost_cls", "vit_l_16")
     assert (found["seeds found"], found["seeds missing"]) == ("0, 1", "42")
     messages = [p["message"] for p in json.loads(done.stdout)["problems"]]
-    assert sum("that suite mine has" in message for message in messages) == 2
-    assert any("imbalance=oversample: 1 run lacks" in message for message in messages)
+    assert sum("of suite mine: " in message for message in messages) == 2
+    assert any("imbalance=oversample: missing 1 run" in message for message in messages)
     cells = csv.DictReader((out / "tables/coverage-classification-frozen-cached-full.csv").open())
     assert {row["model"]: row["frost_cls"] for row in cells} == {
         "resnet101": "1/1, 2 more",
@@ -325,7 +325,7 @@ def test_a_suite_narrowed_by_words(tmp_path: Path) -> None:
     assert call(*words, "--suite", "paper_cls", *rest).stdout == done.stdout
     call(words[0], *words[2:], "--suite", "paper_cls", *rest)
     assert "'suite' is given twice" in call(*words, "--suite", "paper_seg", *rest, code=2).stderr
-    assert "narrows no suite" in call(words[0], *words[2:], *rest, code=2).stderr
+    assert "given without a suite" in call(words[0], *words[2:], *rest, code=2).stderr
     assert "Name the folder before the words" in call(*words[1:], *rest, code=2).stderr
 
 
@@ -349,4 +349,4 @@ def test_no_published_number_of_these_tasks(tmp_path: Path) -> None:
     store = make_store(tmp_path / "runs", [fake_record(Fake("mmls", "unet", seed=0))])
     report = build(store, tmp_path / "out", reference=True)
     assert not any(path.stem == "published" for path in report.tables)
-    assert "gives no number for any task" in report.index.read_text()
+    assert "has no number for the tasks" in report.index.read_text()

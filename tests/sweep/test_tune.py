@@ -148,8 +148,8 @@ def test_bad_choices(content: str | None, message: str, tmp_path: Path) -> None:
     [
         (["--space", "papers"], "paper"),
         (["--search", "gird"], "grid"),
-        (["--search", "random"], "does not go with"),
-        (["--trials", "3"], "does not go with"),
+        (["--search", "random"], "needs --trials"),
+        (["--trials", "3"], "excludes --trials"),
         (["optim.lr=fast"], "optim.lr"),
         (["task=frost_clss"], "frost_cls"),
     ],

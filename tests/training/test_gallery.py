@@ -137,7 +137,7 @@ def test_boxes(tmp_path: Path, drawn: list[Item]) -> None:
     assert first.predicted.xyxy.shape == (0, 4)
     assert second.predicted.scores.tolist() == [0.9, 0.5]
     assert second.predicted.labels.tolist() == [0, 1]
-    assert (first.remark, second.remark) == ("1 there, 0 found", "1 there, 2 found")
+    assert (first.remark, second.remark) == ("1 true, 0 predicted", "1 true, 2 predicted")
 
 
 def scores_of(targets: NDArray[Any], right: int) -> list[NDArray[np.float32]]:

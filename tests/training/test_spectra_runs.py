@@ -1,4 +1,4 @@
-"""Spectra through the same command as images: modes, subsets, views, what has no meaning."""
+"""Spectra through the same command as images: modes, subsets, views, keys without effect."""
 
 from pathlib import Path
 from typing import Any
@@ -54,13 +54,16 @@ def test_frozen_features_of_spectra(tmp_path: Path) -> None:
     [
         ({"raster": "nonsense"}, "Unknown raster 'nonsense'"),
         ({"raster": "gcms_benchmark"}, "raster=gcms_benchmark is for gc; ega_ms is ega"),
-        ({"augment": "d4"}, "augment=d4 has no meaning for ega_ms"),
+        ({"augment": "d4"}, "augment=d4 does not apply to ega_ms"),
         ({"model": "kernel_logistic", "draws": 3}, "kernel_logistic, which draws nothing"),
         ({"model": "kernel_logistic", "raster": "ega_benchmark"}, "takes engineered features"),
-        ({"model": "lightgbm", "mode": "frozen"}, "mode=frozen has no meaning for lightgbm"),
+        ({"model": "lightgbm", "mode": "frozen"}, "mode=frozen has no effect on lightgbm"),
         ({"task": "frost_cls", "model": "timm:test_resnet", "draws": 2}, "draws=2 is for spectra"),
-        ({"task": "frost_cls", "model": "timm:test_resnet", "augment": "spectral"}, "no meaning"),
-        ({"task": "frost_cls", "model": "gru_net"}, "does not serve|is for spectra"),
+        (
+            {"task": "frost_cls", "model": "timm:test_resnet", "augment": "spectral"},
+            "does not apply",
+        ),
+        ({"task": "frost_cls", "model": "gru_net"}, "does not support|is for spectra"),
         ({"task": "boulder_seg", "model": "unet_lite0", "folds": 2}, "folds=2 is for tasks of"),
     ],
 )
@@ -135,7 +138,7 @@ def test_verifying_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"model": "gru_net", "side": 64}, "side=64 has no meaning for gru_net"),
+        ({"model": "gru_net", "side": 64}, "side=64 has no effect on gru_net"),
         ({"model": "timm:resnet10t", "raster": "ega_benchmark"}, r"needs at least 32"),
         ({"model": "kernel_logistic", "mode": "finetune", "weights": __file__}, "mode=finetune"),
         ({"model": "kernel_logistic", "imbalance": "loss_weight"}, "imbalance=loss_weight"),

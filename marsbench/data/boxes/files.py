@@ -179,11 +179,11 @@ class CocoFile:
                 problems.append(f": category {category} is named '{name}', which is not a class.")
             elif number(category) != class_id + 1:
                 problems.append(
-                    f": category {category} is named {name}, which is {class_id + 1} here "
+                    f": category {category} is named {name}; expected id {class_id + 1} "
                     "(0 is the background)."
                 )
-        remedy = "Unpack the data again, or correct the file: it lists every image, and numbers "
-        remedy += "the classes as mapping.json does."
+        remedy = "Unpack the data again, or correct the file: it must list every image, with the "
+        remedy += "class numbers of mapping.json."
         return [DataError(f"{self.where}{problem}", remedy) for problem in problems]
 
     def boxes(self, file_name: str, size: Size, classes: Mapping[str, int]) -> ReadBoxes:

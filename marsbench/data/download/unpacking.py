@@ -191,7 +191,7 @@ def _reading(archive: Path) -> Iterator[None]:
         if not isinstance(error, _DAMAGED) and error.errno is not None:
             raise  # disk error; damaged gzip and bz2 streams have no errno
         raise DataError(
-            f"{archive} is damaged or no archive: {error or type(error).__name__}.",
+            f"{archive} is damaged or not an archive: {error or type(error).__name__}.",
             "Download it again.",
         ) from error
 

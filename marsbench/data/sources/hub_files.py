@@ -439,7 +439,7 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
         web_library = type(cause).__module__.partition(".")[0] in _WEB_LIBRARIES
         if isinstance(cause, RevisionNotFoundError):
             raise DataNotFoundError(
-                f"{repo} has no revision '{revision}'.", "Give a commit, tag or branch."
+                f"Revision '{revision}' of {repo} was not found.", "Give a commit, tag or branch."
             ) from error
         if status in (401, 403, 404):
             raise DataNotFoundError(

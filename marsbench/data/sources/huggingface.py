@@ -203,7 +203,7 @@ class HubSource:
         if not self.listing.complete:
             raise DataNotFoundError(
                 f"The class names of {self.where} are not in the cache of the hub's client.",
-                f"Run `marsbench data download {spec.word}` where there is a network.",
+                f"Run `marsbench data download {spec.word}` on a machine with a network.",
             )
         if spec.path is not None or (spec.kind is Kind.SEGMENTATION and len(spec.classes) == 2):
             # A custom task lists its classes by id; of two classes, the background has id 0.

@@ -99,7 +99,7 @@ def convert(
     except OSError as error:
         raise DataError(
             f"{target} cannot be written: {error.strerror or error}.",
-            "Make room, or choose another folder.",
+            "Free disk space, or choose another folder.",
         ) from error
     return target
 

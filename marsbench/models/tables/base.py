@@ -123,7 +123,8 @@ def read_settings(path: Path, cls: type) -> dict[str, Any]:
         stored = json.loads((path / _SETTINGS).read_text(encoding="utf-8"))
         if stored["model"] != cls.__name__:
             raise WeightsError(
-                f"The model in {path} is a {stored['model']}; expected a {cls.__name__}."
+                f"The model in {path} is a {stored['model']}; expected a {cls.__name__}.",
+                "Give the folder of a model of this class.",
             )
         return dict(stored["settings"])
     except (OSError, ValueError, KeyError, TypeError) as error:

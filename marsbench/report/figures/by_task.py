@@ -13,9 +13,9 @@ from marsbench.report.figures.spec import FigureSpec
 from marsbench.report.statistics.summary import LEVEL, Summary, TaskSummary
 from marsbench.report.study.cells import Cell, Group, metric_label
 
-_UNTIMED = " The times are without {} runs that were resumed, whose records lack the first part."
+_UNTIMED = " Times exclude {} resumed runs, whose records hold the time of the last part only."
 
-_STAR = " * lacks tasks: its aggregate is over those it has, and cannot be compared with others."
+_STAR = " * tasks are missing: the aggregate covers fewer tasks and is not comparable with others."
 
 
 def _aggregate_panel(summary: Summary) -> Panel:
@@ -52,7 +52,7 @@ def violins(analysis: Analysis) -> Iterator[FigureSpec]:
             else:
                 title, what = "Raw scores", "raw scores, on the scale of each task,"
                 more = "Ticks are single runs."
-                more += " Normalised scores equal these: every range is 0 to 1." * equal
+                more += " Normalised scores equal raw scores: every range is 0 to 1." * equal
                 if any(panel.lines for panel in panels):
                     more += " Dotted lines are the published numbers listed on the page."
             yield FigureSpec(
@@ -117,8 +117,8 @@ def costs(analysis: Analysis) -> Iterator[FigureSpec]:
             yield FigureSpec(
                 f"cost-{group.key.slug}",
                 f"Training time and score: {group.key.title}",
-                "Mean seconds of training as recorded, on whatever device each run had (the page "
-                f"names them), against the IQM. Lines are {LEVEL} bootstrap "
+                "IQM against the mean recorded seconds of training, on the device of each run "
+                f"(listed on the page). Lines are {LEVEL} bootstrap "
                 f"intervals.{_UNTIMED.format(resumed) if resumed else ''}",
                 (group.key,),
                 partial(plots.cost, panels, analysis.looks(group.key)),

@@ -69,9 +69,9 @@ def confusions(analysis: Analysis) -> Iterator[FigureSpec]:
             yield FigureSpec(
                 f"confusion-{slug(task)}-{group.key.slug}",
                 f"Confusion: {title}, {group.key.title}",
-                f"Of each true class (row) the percentage of {unit} predicted as each class, mean "
-                f"over {len(records)} seed{'s' if len(records) > 1 else ''}, of the model with the "
-                f"best IQM on the task ({cell.model}), from stored predictions.",
+                f"Percentage of the {unit} of each true class (row) predicted as each class, mean "
+                f"over {len(records)} seed{'s' if len(records) > 1 else ''}, for the model with "
+                f"the best IQM on the task ({cell.model}), from stored predictions.",
                 (group.key,),
                 partial(_draw_confusion, analysis.store, records, title),
             )
@@ -99,8 +99,8 @@ def imbalances(analysis: Analysis) -> Iterator[FigureSpec]:
         yield FigureSpec(
             f"imbalance-{number:02d}-{slug(comparison.title)}",
             f"Unequal classes: {comparison.title}",
-            "Recall of each class, the rarest on top with its number of train samples, by how "
-            f"training deals with unequal classes; means {comparison.over}.",
+            "Recall of each class by method for unequal classes, the rarest class on top, with "
+            f"numbers of train samples; means {comparison.over}.",
             comparison.keys,
             partial(grids.imbalance, comparison.table.counts, ways, "recall"),
         )

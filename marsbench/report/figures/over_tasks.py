@@ -40,14 +40,14 @@ def curves(analysis: Analysis) -> Iterator[FigureSpec]:
         )
         over = ""
         if len(curve.by_task) > 1 and len(curve.tasks) > 1:
-            over = f"The first panel is over {', '.join(curve.tasks)}, of models that have them "
-            over += "all; the others show single tasks. "
+            over = f"The first panel is over {', '.join(curve.tasks)}, for models with all of "
+            over += "these tasks; the others show single tasks. "
         yield FigureSpec(
             f"curves-{curve.slug}",
             f"{name}: {curve.title}",
             f"Normalised IQM over the {label}. {over}Lines are {LEVEL} bootstrap "
-            "intervals; models stand beside each other at an amount, so that theirs can be told "
-            f"apart. Scores are normalised by {source}.",
+            "intervals; models at the same amount are drawn side by side. "
+            f"Scores are normalised by {source}.",
             tuple(sorted(keys, key=_place)),
             partial(
                 plots.curves, panels, ticks, label, "normalised IQM", analysis.looks(curve.family)
@@ -103,7 +103,7 @@ def profiles(analysis: Analysis) -> Iterator[FigureSpec]:
             f"Performance profiles: {group.key.title}",
             "Share of a task's runs whose normalised score is above a threshold, mean over tasks: "
             "the higher the curve, the better. Bands are "
-            f"{LEVEL} bootstrap intervals. Models that lack tasks are left "
+            f"{LEVEL} bootstrap intervals. Models with missing tasks are left "
             f"out. Scores are normalised by {source}.",
             (group.key,),
             partial(_draw_profiles, group, summary, models, analysis),
@@ -167,11 +167,11 @@ def _bars(comparisons: Sequence[Comparison]) -> str:
     )
     untested = sum(not pair.is_tested for pair in comparisons)
     if untested == len(comparisons):
-        return f"No pair of models has enough runs for a test to tell it apart ({test})."
-    text = f"A bar at the right joins models of which no pair differs: {test}."
+        return f"No pair of models has enough runs for a significant difference ({test})."
+    text = f"Bars at the right join models without a significant difference: {test}."
     if untested:
         text += (
-            f" {untested} of {len(comparisons)} pairs have too few runs for it, and are not joined."
+            f" {untested} of {len(comparisons)} pairs have too few runs for the test; not joined."
         )
     return text
 

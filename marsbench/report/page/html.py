@@ -208,10 +208,10 @@ def _webp(png: Path) -> tuple[bytes, int, int]:
 def _unfinished(analysis: Analysis) -> str:
     failed, stopped = analysis.store.unfinished()
     if not failed and not stopped:
-        return "No run of the store failed or stopped halfway."
+        return "The store has no failed or unfinished runs."
     return (
-        f"Besides, the store holds {len(failed)} failed and {len(stopped)} unfinished runs, which "
-        "are in no number here; `marsbench status` counts them."
+        f"The store also has {len(failed)} failed and {len(stopped)} unfinished runs, not counted "
+        "in this report; `marsbench status` lists them."
     )
 
 

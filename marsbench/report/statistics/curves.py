@@ -58,12 +58,12 @@ class Curve:
         if not self.left_out and not subsets:
             return None
         text = (
-            f"{self.title}: the curve over {self.what.replace('_', ' ')}s is of "
-            f"{some(self.tasks)} at {', '.join(key.subset for key in self.keys)}, which have the "
-            f"most cells in common. Left out: {some([*self.left_out, *subsets])}."
+            f"{self.title}: the curve over {self.what.replace('_', ' ')}s covers "
+            f"{some(self.tasks)} at {', '.join(key.subset for key in self.keys)}, the choice with "
+            f"the most shared cells. Left out: {some([*self.left_out, *subsets])}."
         )
         alone = [task for task in self.left_out if task not in self.by_task]
-        more = f" {some(alone)}: one amount alone, so no curve." if alone else ""
+        more = f" No curve for a single amount of data: {some(alone)}." if alone else ""
         return Problem(Trouble.MISSING, f"{text}{more}")
 
 

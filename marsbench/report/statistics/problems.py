@@ -22,8 +22,8 @@ def of_summaries(summaries: Iterable[Summary]) -> list[Problem]:
     ranges = (
         Problem(
             Trouble.RANGE,
-            f"{family.family_title}: left out of what goes over tasks, since {source} gives no "
-            f"range for {some(tasks)}.",
+            f"{family.family_title}: {some(tasks)} left out of aggregates over tasks, without a "
+            f"range in {source}.",
         )
         for (family, source), tasks in unranged.items()
     )
@@ -49,7 +49,7 @@ def of_comparisons(comparisons: Mapping[GroupKey, Sequence[Comparison]]) -> list
     if not untested:
         return []
     text = (
-        "Too few runs of equal task and seed for a test, corrected for the number of pairs, to "
-        f"tell models apart, which does not say that they are alike: {some(untested)}."
+        "Too few runs with the same task and seed for a significant difference after correction "
+        f"for the number of pairs; this is no evidence of equal models: {some(untested)}."
     )
     return [Problem(Trouble.UNTESTED, text)]

@@ -293,6 +293,6 @@ def metric_is_up(metric: str) -> bool:
 
 
 def metric_label(metric: str) -> str:
-    """Title of a metric with an arrow in the direction of better."""
+    """Title of a metric with an arrow: up if higher is better, down if lower."""
     info = METRICS.get(metric.partition("/")[0])
     return f"{info.title} {UP if info.higher_is_better else DOWN}" if info else metric

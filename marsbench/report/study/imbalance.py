@@ -37,9 +37,9 @@ class Ways:
         """Seeds of the means, in words."""
         if self.seeds:
             named = ", ".join(map(str, self.seeds))
-            return f"over the seed{'s' * (len(self.seeds) > 1)} that every way has ({named})"
+            return f"over the seed{'s' * (len(self.seeds) > 1)} shared by all methods ({named})"
         counts = ", ".join(f"{way}: {len(runs)}" for way, runs in self.table.runs.items())
-        return f"over the seeds of each way, of which none is common to all ({counts})"
+        return f"over all seeds of each method, since no seed is shared ({counts})"
 
     def mean(self, way: str, metric: str, analysis: Analysis) -> Estimate:
         """Mean of a metric on the scored split over the seeds of a method, with an interval.

@@ -68,14 +68,12 @@ def of_cells(groups: Sequence[Group]) -> list[Problem]:
     lone = (
         of.problem(
             Trouble.ONE_MODEL,
-            f"{family.family_title}: only one model has {of}; there is nothing to compare it with.",
+            f"{family.family_title}: no comparison on tasks with a single model: {of}.",
         )
         for family, of in models.items()
     )
     single = (
-        of.problem(
-            Trouble.ONE_SEED, f"{family.family_title}: one seed only, so no interval, for {of}."
-        )
+        of.problem(Trouble.ONE_SEED, f"{family.family_title}: no interval for a single seed: {of}.")
         for family, of in seeds.items()
     )
     return [*single, *lone, *_resumed(groups)]
@@ -88,11 +86,8 @@ def _resumed(groups: Iterable[Group]) -> list[Problem]:
     ]
     if not resumed:
         return []
-    text = f"Left out of training times: {len(resumed)} runs of "
-    text += (
-        f"{some(sorted({run.task for run in resumed}))} were resumed, and their records have the "
-    )
-    text += "time of the last part alone."
+    text = f"Left out of training times: {len(resumed)} resumed runs of "
+    text += f"{some(sorted({run.task for run in resumed}))}, timed for their last part only."
     return [Problem(Trouble.NOTE, text, tuple(run.run_id for run in resumed))]
 
 
@@ -115,16 +110,16 @@ class Kept:
         other_data = (
             of.problem(
                 Trouble.REVISIONS,
-                f"{family.family_title}: {task} has runs on several data. Compared are the data of "
-                f"most runs; kept apart ({len(of.run_ids)} runs): {of}.",
+                f"{family.family_title}: {task} has runs on different data. The report compares "
+                f"runs on the most frequent data; kept apart ({len(of.run_ids)} runs): {of}.",
             )
             for (family, task), of in self.revisions.items()
         )
         other_settings = (
             of.problem(
                 Trouble.SETTINGS,
-                f"{name[0].family_title}: {name[1]} {name[2]} was run with several settings. Shown "
-                f"is {' or '.join(self.reasons[name])}; kept apart: {of}.",
+                f"{name[0].family_title}: {name[1]} {name[2]} was run with several settings. "
+                f"Shown: {' or '.join(self.reasons[name])}; kept apart: {of}.",
             )
             for name, of in self.settings.items()
         )

@@ -185,10 +185,10 @@ def _no_score(run: Run) -> str:
     """Describe why a score is invalid; empty for valid scores."""
     split, metric = run.data.split, run.data.metric
     if not math.isfinite(run.score):
-        return f"has no {metric} on {split} that is a number"
+        return f"has no finite {metric} on {split}"
     info = METRICS.get(metric)
     if info and not info.low - ROUNDING <= run.score <= info.high + ROUNDING:
-        return f"has a {metric} of {run.score:g} on {split}, which is no {info.title}"
+        return f"has a {metric} of {run.score:g} on {split}, out of the bounds of {info.title}"
     return ""
 
 
@@ -215,8 +215,9 @@ def _missing_problems(study: Study) -> Iterable[Problem]:
         counts[gap.key.family] += len(gap.seeds)
     who = study.plan.name if study.plan else ""
     for family, of in gathered.items():
-        lack = "1 run lacks" if counts[family] == 1 else f"{counts[family]} runs lack"
-        text = f"{family.family_title}: {lack} that {f'{who} has' if who else 'others have'}: {of}."
+        number = "1 run" if counts[family] == 1 else f"{counts[family]} runs"
+        origin = f"of {who}" if who else "with seeds and tasks of other runs"
+        text = f"{family.family_title}: missing {number} {origin}: {of}."
         # Without a plan, other models have more runs of the same task.
         text += "" if who else " Each task is resampled from its own runs."
         yield of.problem(Trouble.MISSING, text)
@@ -318,13 +319,13 @@ def _cell(key: GroupKey, task: str, model: str, runs: Sequence[Run], apart: trou
         settings[run.setting].append(run)
     most = max(map(len, settings.values()))
     tied = sorted(setting for setting, members in settings.items() if len(members) == most)
-    reason, chosen = "the one of most seeds", tied[0]
+    reason, chosen = "the setting with most seeds", tied[0]
     if len(tied) > 1 and len({_loss_of(settings[setting][0]) for setting in tied}) == 1:
-        reason = "of those of most seeds the one of lowest validation loss"
+        reason = "of the settings with most seeds, the setting with the lowest validation loss"
         chosen = min(tied, key=lambda setting: (_val_loss(settings[setting]), setting))
     elif len(tied) > 1:
-        reason = "of those of most seeds the first by id, since values of other losses do not "
-        reason += "compare"
+        reason = "of the settings with most seeds, the first by id, since their losses are not "
+        reason += "comparable"
     others = {}
     for setting in sorted(set(settings) - {chosen}):
         out = settings[setting]

@@ -34,8 +34,8 @@ def compared_tables(here: Analysis, there: Analysis, name: str) -> list[Table]:
                 f"compared-{key.slug}",
                 f"Beside {name}: {key.title}",
                 f"Interquartile means of the raw headline metric in this store and in {name}, and "
-                f"here minus there, with {LEVEL} bootstrap intervals; for losses, less "
-                "is better. A difference whose interval holds 0 may be chance.",
+                f"their difference (this store minus the other), with {LEVEL} bootstrap intervals; "
+                "lower losses are better. A difference with 0 in its interval may be chance.",
                 columns,
                 rows,
                 [key],
@@ -103,14 +103,13 @@ def published_table(analysis: Analysis) -> Table:
     return Table(
         "published",
         "Published numbers",
-        f"Numbers that {PAPER}, gives in its text, for the tasks of this report; and the best "
-        "interquartile mean here of the same task, mode, imbalance and metric, whatever the "
-        "protocol, or the mean over models where the published number is one. Only headline "
-        "metrics have intervals. Published models were trained elsewhere: data, settings and seeds "
-        "may differ.",
+        f"Numbers published by {PAPER}, for the tasks of this report, and the best interquartile "
+        "mean here for the same task, mode, imbalance and metric, with any protocol. For published "
+        "means over models, the mean over models here. Only headline metrics have intervals. "
+        "Published models were trained elsewhere: data, settings and seeds may differ.",
         list(map(Column, (*columns, "published", "here", "model here", "note"))),
         rows,
-        nothing=f"{PAPER}, gives no number for any task of this report.",
+        nothing=f"{PAPER}, has no number for the tasks of this report.",
     )
 
 

@@ -146,8 +146,8 @@ def overall_table(group: Group, summary: Summary) -> Table:
         f"overall-{summary.key.slug}",
         f"Over all tasks: {summary.key.title}",
         f"Scores normalised by {summary.ranges.words(group.metrics.items())}; "
-        f"{LEVEL} bootstrap intervals. {MARKS} A model that lacks tasks is over those "
-        "it has, and takes no part.",
+        f"{LEVEL} bootstrap intervals. {MARKS} Models with missing tasks are "
+        "aggregated over fewer tasks and not compared.",
         columns,
         rows,
         [summary.key],
@@ -187,10 +187,10 @@ def _comparisons_table(analysis: Analysis, key: GroupKey) -> Table:
     return Table(
         f"comparisons-{key.slug}",
         f"Pairs of models: {key.title}",
-        "Probability that a run of the first model beats one of the second on the same task, ties "
-        "half, mean over the tasks that both have; and Wilcoxon's signed rank test of runs of "
-        "equal task and seed, two-sided, alone and with Holm's correction for all pairs; none of "
-        f"so few runs that no difference could give a p-value below {ALPHA:g}.",
+        "Probability that a run of the first model beats a run of the second on the same task, "
+        "ties half, mean over shared tasks; and p-values of Wilcoxon's signed rank test of runs "
+        "with the same task and seed, two-sided, without and with Holm's correction for all "
+        f"pairs. No p-value is given for too few runs to reach {ALPHA:g}.",
         list(map(Column, columns)),
         rows,
         [key],
@@ -217,9 +217,9 @@ def _curve_tables(analysis: Analysis) -> Iterator[Table]:
             Table(
                 f"curves-{curve.slug}",
                 f"{AMOUNTS[curve.what]}: {curve.title}",
-                "Normalised interquartile means over the tasks that all these amounts have "
-                f"({', '.join(curve.tasks)}), by {first.ranges.source}, with {LEVEL} bootstrap "
-                "intervals. Models that lack one of these tasks are left out of a column.",
+                "Interquartile means over the tasks with all these amounts "
+                f"({', '.join(curve.tasks)}), normalised by {first.ranges.source}, with {LEVEL} "
+                "bootstrap intervals. A column has only models with all of these tasks.",
                 [Column("model"), *(Column(key.subset, UP) for key in curve.keys)],
                 rows,
                 curve.keys,
@@ -249,7 +249,7 @@ def _imbalance_table(analysis: Analysis, ways: Ways, number: int) -> Table:
         Table(
             f"imbalance-{number:02d}-{slug(ways.title)}",
             f"Unequal classes: {ways.title}",
-            f"Test scores by how training deals with unequal classes, means {ways.over}, with "
+            f"Test scores by method for unequal classes, means {ways.over}, with "
             f"{LEVEL} bootstrap intervals; minority and majority are the recall of the rarest and "
             "of the most frequent class.",
             columns,
@@ -278,7 +278,7 @@ def coverage_tables(analysis: Analysis) -> list[Table]:
             Table(
                 coverage_name(group.key),
                 f"Coverage: {group.key.title}",
-                f"Runs there are, of those that there should be: {_asked(analysis, group)}.",
+                f"Present and expected runs. Expected: {_asked(analysis, group)}.",
                 list(map(Column, ("model", *group.tasks))),
                 [
                     [model, *(entries[task, model] for task in group.tasks)]
@@ -298,9 +298,9 @@ def coverage_name(key: GroupKey) -> str:
 
 def _asked(analysis: Analysis, group: Group) -> str:
     if analysis.study.plan is not None:
-        return f"those of {analysis.study.plan.name}; runs of other seeds are counted as more"
+        return f"the runs of {analysis.study.plan.name}; other seeds are counted as more"
     seeds = ", ".join(map(str, group.seeds))
-    return f"the seeds that occur in this group ({seeds})" if seeds else "none but ensembles"
+    return f"all seeds of this group ({seeds})" if seeds else "none, since all are ensembles"
 
 
 def missing_table(analysis: Analysis) -> Table:
@@ -319,12 +319,12 @@ def missing_table(analysis: Analysis) -> Table:
     return Table(
         "missing",
         "Missing runs",
-        "Seeds that other cells of the same group have, and tasks that other models have."
+        "Seeds of other cells of the same group, and tasks of other models."
         if plan is None
-        else f"Runs of {plan.name} that the store lacks.",
+        else f"Runs of {plan.name} missing in the store.",
         list(map(Column, ("group", "task", "model", "seeds found", "seeds missing"))),
         rows,
-        nothing="Every model of a group has every task of it with every seed."
+        nothing="Every model of a group has all tasks and seeds of the group."
         if plan is None
         else f"The store has every run of {plan.name}.",
     )
@@ -355,7 +355,7 @@ def runs_table(analysis: Analysis, name: str = "runs") -> Table:
     return Table(
         name,
         "Runs",
-        "Every run that a number of this report is made of.",
+        "Every run behind the numbers of this report.",
         list(map(Column, names)),
         rows,
     )

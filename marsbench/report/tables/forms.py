@@ -14,7 +14,7 @@ CLOSE = "\N{DAGGER}"
 FORMS = ("csv", "md", "tex")
 """Suffixes of the files of a table."""
 
-MARKS = f"Bold: best of its column; {CLOSE}: interval overlaps with that of the best."
+MARKS = f"Bold: best of its column; {CLOSE}: interval overlaps with the best's interval."
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Column:
 
     @property
     def title(self) -> str:
-        """Heading with an arrow in the direction of better."""
+        """Heading with an arrow: up if higher is better, down if lower."""
         return f"{self.name} {self.better}".strip()
 
 
@@ -116,7 +116,7 @@ class Table:
     rows: Sequence[Sequence[Entry]]
     keys: Sequence[GroupKey] = ()
     anchors: Sequence[str] = ()
-    nothing: str = "There is nothing to list."
+    nothing: str = "No entries."
 
     @property
     def text(self) -> str:

@@ -84,7 +84,7 @@ def make_ensemble(
                 "Name runs of a single store, and the store with --store.",
             )
     if len(folders) < 2:
-        raise ConfigError("An ensemble needs at least two runs.", "Name more of them.")
+        raise ConfigError("An ensemble needs at least two runs.", "Name more runs.")
     first = records[0]
     _check(records)
     choices: dict[str, Any] = {

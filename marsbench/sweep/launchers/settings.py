@@ -110,9 +110,9 @@ def load_settings(choice: str, changes: Mapping[str, Any]) -> LauncherSettings:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}.", "Mend the file.") from error
+        raise ConfigError(f"{path} cannot be read: {error}.", "Correct the file.") from error
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{path} holds no keys with values.", "Write KEY: VALUE lines.")
+        raise ConfigError(f"{path} is not a mapping of keys to values.", "Write KEY: VALUE lines.")
     merged = {str(key): value for key, value in {**values, **changes}.items()}
     problems: list[Problem] = []
     settings = build(LauncherSettings, merged, problems, prefix="launcher.")

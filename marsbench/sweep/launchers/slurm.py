@@ -333,7 +333,7 @@ def _as_outside_of_jobs() -> Iterator[None]:
 
 
 def _refusal(error: RuntimeError, submitted: list[str]) -> ConfigError:
-    """Build the error for a rejected job, with the scheduler's message on a line."""
+    """Build the error for a rejected job, with the scheduler's message in a single line."""
     lines = [re.sub(r"^\w+: (error|fatal): ", "", line) for line in str(error).splitlines()]
     words = "; ".join(line.strip() for line in lines if line.strip()) or type(error).__name__
     running = (

@@ -20,7 +20,7 @@ FITTED = "fitted.json"
 
 
 def fit(trainer: pl.Trainer, module: MarsModule, data: MarsDataModule, folder: Path) -> int | None:
-    """Train, or resume after the last complete epoch; returns this epoch, or None."""
+    """Train or resume; returns the epoch of resumption, or None."""
     checkpoints = folder / CHECKPOINTS
     if (checkpoints / FITTED).exists():
         return int(json.loads((checkpoints / FITTED).read_text())["epochs_trained"])
@@ -74,7 +74,7 @@ def load_chosen(module: MarsModule, folder: Path) -> dict[str, Any]:
     frozen = module.model.frozen_prefix
     if missing := [k for k in own.missing_keys if not k.removeprefix("model.").startswith(frozen)]:
         raise StoreError(
-            f"The checkpoint {path} misses {len(missing)} tensor(s), such as {missing[0]}.",
+            f"The checkpoint {path} is missing {len(missing)} tensor(s), such as {missing[0]}.",
             "Start the run again with --force (from Python: force=True).",
         )
     fitted = json.loads((checkpoints / FITTED).read_text())

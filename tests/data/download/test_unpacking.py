@@ -204,9 +204,9 @@ def test_a_damaged_archive(end: str, tmp_path: Path) -> None:
     [
         (b"<!doctype html><p>", "a web page"),
         (b"<HTML>", "a web page"),
-        (b"hello", "no archive"),
-        (b"", "no archive"),
-        (gzip.compress(b"hello", mtime=0), "no archive"),
+        (b"hello", "not an archive"),
+        (b"", "not an archive"),
+        (gzip.compress(b"hello", mtime=0), "not an archive"),
     ],
 )
 def test_what_is_no_archive(content: bytes, what: str, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_all_problems_come_at_once(folder: Path) -> None:
         "line 9: label '17'",
         "train_0001.png is empty",
         "train_0002.png is damaged",
-        "val_0003.png is 8 x 9 pixels, where every image of toy is 32 x 32",
+        "val_0003.png is 8 x 9 pixels; expected 32 x 32 as for all images of toy",
         "test_0004.png",
         "gone.png",
         "lotsx_partition.csv",
@@ -200,12 +200,12 @@ def test_all_problems_of_masks_come_at_once(masks: Path) -> None:
     text = "\n".join(report.problems)
     for words in (
         "masks/train_0000.png is 32 x 31 pixels, its image",
-        "masks/train_0001.png holds 7, where class ids are 0 to 2",
+        "masks/train_0001.png holds 7; expected class ids 0 to 2",
         "images/train_0002.png is 1 x 1 pixels, too small",
         "images/train_0004.png is empty",
         "masks/train_0004.png holds 9",
         "train_0005.png",
-        "images/train_0006.png has 3 different bands; expected 1",
+        "images/train_0006.png has 3 bands of different values; expected 1",
         "data/val/masks holds no masks",
         "10 mask(s) of images",
         "images/val_0001.png is not an image",
@@ -234,8 +234,8 @@ def test_bands(tmp_path: Path) -> None:
     bands[..., 6] = 3  # no colour, so that a run of bands=rgb would not notice
     tifffile.imwrite(images / "train_0001.tif", bands)
     first, second = verify_folder(spec, folder).problems
-    assert "train_0000.tif has 5 band(s), where the task has 7" in first
-    assert "train_0001.tif holds numbers outside 0..1" in second
+    assert "train_0000.tif has 5 band(s); expected 7 as in the task" in first
+    assert "train_0001.tif holds numbers from" in second
 
 
 def test_a_class_that_no_train_mask_has_is_a_problem(masks: Path) -> None:

@@ -52,7 +52,7 @@ def test_frozen_comes_first_and_no_violins_are_drawn_twice(analysis: Analysis) -
     planned = FAMILIES["violins"].plan(analysis)
     names = [picture.name for picture in planned]
     assert names[0] == "violins-raw-classification-frozen-cached-full"
-    assert "Normalised scores equal these" in planned[0].caption
+    assert "Normalised scores equal raw scores" in planned[0].caption
     for mode in ("frozen", "finetune", "scratch"):
         assert f"violins-raw-segmentation-{mode}-online-full" in names
     # Of F1 and IoU normalising changes nothing; of a loss of one task it is another scale alone.
@@ -88,7 +88,7 @@ def test_runs_that_were_resumed_have_no_training_time(tmp_path: Path) -> None:
         (axes,) = picture.draw().axes
     drawn = [line for line in axes.lines if line.get_marker() in ("o", "s")]
     assert [np.asarray(line.get_xdata()).tolist() for line in drawn] == [[150.0], [150.0]]
-    assert "without 2 runs that were resumed" in picture.caption
+    assert "exclude 2 resumed runs" in picture.caption
     (problem,) = (p for p in found.problems if "resumed" in p.message)
     assert set(problem.run_ids) == {r.run_id for r in records if r.seed == 2}
     # Nothing is said where there are none.

@@ -107,14 +107,14 @@ def test_no_bar_where_nothing_was_tested() -> None:
         for seed in range(7)
     ]
     caption, figure = ranks_of(same)
-    assert "A bar at the right joins models of which no pair differs" in caption
+    assert "Bars at the right join models without a significant difference" in caption
     assert "too few" not in caption
     assert bars(figure) == 1
     few = [
         r for r in runs(CLASSIFIERS[:3], 8, ("frost_cls",)) if r.model != "resnet101" or not r.seed
     ]
     caption, _ = ranks_of(few)
-    assert "2 of 3 pairs have too few runs for it, and are not joined" in caption
+    assert "2 of 3 pairs have too few runs for the test; not joined" in caption
 
 
 def test_another_model_moves_no_band() -> None:

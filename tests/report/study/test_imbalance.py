@@ -56,14 +56,14 @@ def test_ways_are_compared_over_the_seeds_that_all_have() -> None:
     kept = table.rows[0][2]
     assert isinstance(kept, Score)
     assert kept.value == pytest.approx(0.8)  # without the worse seeds that one way alone has
-    assert "over the seeds that every way has (0, 1)" in table.caption
+    assert "over the seeds shared by all methods (0, 1)" in table.caption
 
 
 def test_ways_without_a_common_seed_are_said_to_be() -> None:
     records = [trained("none", 0, 0.8, "frost_cls"), trained("oversample", 1, 0.7, "frost_cls")]
     (table,) = tables_of(records)
     assert [row[1] for row in table.rows] == [1, 1]
-    assert "of which none is common to all (none: 1, oversample: 1)" in table.caption
+    assert "since no seed is shared (none: 1, oversample: 1)" in table.caption
     # One run says nothing of how sure its number is.
     assert [e.interval for row in table.rows for e in row if isinstance(e, Score)] == [""] * 8
 
