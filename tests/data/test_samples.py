@@ -193,7 +193,7 @@ GREY, ZEROS = np.zeros((8, 8), np.uint8), np.zeros((8, 8, 7), np.float32)
 @pytest.mark.parametrize(
     ("spec", "image", "mask", "message"),
     [
-        (mask_spec(), png(GREY), png(np.zeros((8, 9), np.uint8)), "is 8 x 9 pixels, its image"),
+        (mask_spec(), png(GREY), png(np.zeros((8, 9), np.uint8)), "is 8 x 9 pixels; its image"),
         (mask_spec(), png(GREY), png(GREY + 7), r"mask.* 7"),
         (mask_spec(), png(GREY[:1, :1]), png(GREY[:1, :1]), "1 x 1 pixels, too small"),
         (

@@ -199,7 +199,7 @@ def test_all_problems_of_masks_come_at_once(masks: Path) -> None:
     report = verify_folder(SEGMENTATION, masks)
     text = "\n".join(report.problems)
     for words in (
-        "masks/train_0000.png is 32 x 31 pixels, its image",
+        "masks/train_0000.png is 32 x 31 pixels; its image",
         "masks/train_0001.png holds 7; expected class ids 0 to 2",
         "images/train_0002.png is 1 x 1 pixels, too small",
         "images/train_0004.png is empty",
