@@ -111,7 +111,7 @@ def write_folder(
                 relative, label, feature = Path(codes[ids[0]]), str(ids[0]), codes[ids[0]]
             path = folder / "data" / split / relative / f"{split}_{i:04d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            if spec.decode is Decode.PAIR_LABEL:
+            if spec.is_pairs:
                 path = path.with_name(f"{path.stem}_before.png")
                 second = path.with_name(f"{split}_{i:04d}_after.png")
                 Image.fromarray(draw(rng, [0], side, spec.channels)).save(second)

@@ -16,7 +16,7 @@ from marsbench.data import decode
 from marsbench.data.rows import Pixels, Raw, Source
 from marsbench.data.subsets import select
 from marsbench.metrics.boxes import Boxes
-from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import TaskSpec
 from tests.server import Repo
 
@@ -84,12 +84,12 @@ def features_of(spec: TaskSpec, names: Sequence[str]) -> datasets.Features:
     """Columns of a repository."""
     label = datasets.ClassLabel(names=list(names))
     image = datasets.Image()
-    if spec.decode is Decode.IMAGE_MASK:
+    if spec.has_masks:
         number = datasets.Value("int64")
         return datasets.Features(
             image=image, mask=image, width=number, height=number, class_labels=datasets.List(label)
         )
-    if spec.decode is Decode.IMAGE_BOXES:
+    if spec.has_boxes:
         four = datasets.List(datasets.Value("float64"))
         number = datasets.Value("int64")
         corners = {k: datasets.Value("float64") for k in ("xmin", "ymin", "xmax", "ymax")}
@@ -133,7 +133,7 @@ def _rows(
 
 
 def _image(spec: TaskSpec, raw: Raw) -> bytes:
-    if spec.decode is Decode.PAIR_LABEL:
+    if spec.is_pairs:
         return png(decode.pair(raw, spec.channels))
     return raw.image if isinstance(raw.image, bytes) else png(raw.image)
 

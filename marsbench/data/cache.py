@@ -29,7 +29,6 @@ from marsbench.data import decode
 from marsbench.data.rows import Rows, Source
 from marsbench.data.samples import Decoded, decode_sample
 from marsbench.metrics.boxes import Boxes
-from marsbench.tasks.kinds import Decode
 from marsbench.tasks.spec import TaskSpec
 
 PIXELS = "pixels.u8"
@@ -149,7 +148,7 @@ def cached_samples(
         DataError: If a sample cannot be decoded, or the disk is full; names the file.
     """
     choices = f"{rows.fingerprint}\t{spec.decode}\t{spec.channels}\t{decode.VERSION}"
-    if spec.decode is Decode.IMAGE_MASK:
+    if spec.has_masks:
         choices += f"\t{len(spec.classes)}"
     if spec.channels > 3:
         choices += f"\t{bands}\t{spec.rgb_bands}"

@@ -13,7 +13,6 @@ from marsbench.base.errors import DataError, some
 from marsbench.data import raster
 from marsbench.data.rows import Pixels, Raw
 from marsbench.metrics.masks import IGNORE
-from marsbench.tasks.kinds import Decode
 from marsbench.tasks.spec import BACKGROUND, TaskSpec, normalise
 
 VERSION = 2
@@ -276,9 +275,9 @@ def is_negative(spec: TaskSpec, raw: Raw) -> bool:
     Raises:
         DataError: If the mask cannot be decoded.
     """
-    if spec.decode is Decode.IMAGE_BOXES:
+    if spec.has_boxes:
         return raw.boxes is not None and len(raw.boxes) == 0
-    if spec.decode is not Decode.IMAGE_MASK:
+    if not spec.has_masks:
         return False
     if BACKGROUND not in map(normalise, spec.class_names):
         return False

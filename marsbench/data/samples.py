@@ -65,7 +65,7 @@ def decode_sample(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Decoded
 
 
 def _labelled(spec: TaskSpec, raw: Raw, bands: Bands) -> Decoded:
-    read = decode.pair if spec.decode is Decode.PAIR_LABEL else decode.image
+    read = decode.pair if spec.is_pairs else decode.image
     pixels = read(raw, spec.channels)
     decode.check_size(spec, (pixels.shape[0], pixels.shape[1]), raw.where)
     return Decoded(pixels, meta=raw.meta)

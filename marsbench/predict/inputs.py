@@ -31,7 +31,6 @@ from marsbench.data.raster import (
 from marsbench.data.rows import Pixels
 from marsbench.data.samples import SMALLEST
 from marsbench.data.sources.annotations import AFTER, BEFORE, second_of_pair
-from marsbench.tasks.kinds import Decode
 from marsbench.tasks.spec import TaskSpec
 
 SUFFIXES = (
@@ -88,7 +87,7 @@ def find_images(given: Sequence[Path], task: TaskSpec, skip: Path) -> list[Item]
             f"Name images, or folders with files that end in {' '.join(SUFFIXES)}.",
         )
     items = list(found.values())
-    if task.decode is not Decode.PAIR_LABEL:
+    if not task.is_pairs:
         return items
     seconds = {second_of_pair(i.path).resolve() for i in items if BEFORE in i.path.name}
     return [
@@ -213,7 +212,7 @@ def open_picture(item: Item, task: TaskSpec, bands: Bands) -> Picture:
     Raises:
         DataError: If the file is damaged, too small or of other bands; names the file.
     """
-    if task.decode is not Decode.PAIR_LABEL:
+    if not task.is_pairs:
         return _open(item.path, task, bands)
     if item.after is None:
         raise DataError(

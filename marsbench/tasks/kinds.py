@@ -30,6 +30,30 @@ class Decode(StrEnum):
     SPECTRUM = "spectrum"
 
 
+@dataclass(frozen=True)
+class DecodeInfo:
+    """Files and target of the samples of a decoding.
+
+    Attributes:
+        target: The target in messages.
+        apart: File of the target beside the image, in messages; empty for labels.
+        second: Field of `marsbench.data.rows.Raw` for the second file of a sample.
+    """
+
+    target: str = "labels"
+    apart: str = ""
+    second: str = ""
+
+
+DECODES: dict[Decode, DecodeInfo] = {
+    Decode.IMAGE_LABEL: DecodeInfo(),
+    Decode.PAIR_LABEL: DecodeInfo(second="after"),
+    Decode.IMAGE_MASK: DecodeInfo("masks", "mask", second="mask"),
+    Decode.IMAGE_BOXES: DecodeInfo("boxes", "label file"),
+    Decode.SPECTRUM: DecodeInfo(),
+}
+
+
 class Technique(StrEnum):
     """Technique of a mass spectrometer: evolved gas analysis or gas chromatography."""
 

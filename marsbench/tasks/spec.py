@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from marsbench.base.values import Limit
-from marsbench.tasks.kinds import KINDS, Decode, Kind, Technique
+from marsbench.tasks.kinds import DECODES, KINDS, Decode, DecodeInfo, Kind, Technique
 
 SPLITS = ("train", "val", "test")
 
@@ -103,6 +103,26 @@ class TaskSpec:
     def headline_metric(self) -> str:
         """Name of the headline metric."""
         return self.headline or KINDS[self.kind].headline
+
+    @property
+    def files(self) -> DecodeInfo:
+        """Files and target of the samples."""
+        return DECODES[self.decode]
+
+    @property
+    def is_pairs(self) -> bool:
+        """Whether samples are pairs of images."""
+        return self.decode is Decode.PAIR_LABEL
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether samples have masks."""
+        return self.decode is Decode.IMAGE_MASK
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether samples have boxes."""
+        return self.decode is Decode.IMAGE_BOXES
 
     @property
     def is_spectra(self) -> bool:

@@ -19,7 +19,7 @@ from marsbench.demo.recipes import RECIPES, Labels, Recipe
 from marsbench.demo.scene import Scene
 from marsbench.spectra.spectrum import Spectrum
 from marsbench.tasks.catalog import TASKS, get_task
-from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import SPLITS, TaskSpec
 
 each_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda r: r.task)
@@ -69,7 +69,7 @@ def some_of_every_class(names: list[Labels]) -> list[int]:
 
 def channels_of(recipe: Recipe) -> int:
     spec = spec_of(recipe)
-    return 2 if spec.decode is Decode.PAIR_LABEL else spec.channels
+    return 2 if spec.is_pairs else spec.channels
 
 
 @each_image
@@ -170,7 +170,7 @@ def test_the_source_gives_the_labels_as_targets(recipe: Recipe) -> None:
         ids = np.flatnonzero(target).tolist() if targets.ndim == 2 else [int(target)]
         assert {source.class_names[i] for i in ids} == set(labels)
     raw = source.read("test", 0)
-    assert (raw.after is not None) == (spec.decode is Decode.PAIR_LABEL)
+    assert (raw.after is not None) == (spec.is_pairs)
 
 
 def test_labels_by_largest_remainder_keep_rare_classes() -> None:

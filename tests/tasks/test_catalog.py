@@ -10,7 +10,7 @@ import pytest
 
 from marsbench.base.errors import ConfigError, UnknownNameError
 from marsbench.tasks.catalog import TASKS, by_name, get_task
-from marsbench.tasks.kinds import KINDS, METRICS, Decode, Kind
+from marsbench.tasks.kinds import KINDS, METRICS, Kind
 from marsbench.tasks.spec import SPLITS, Platform, TaskSpec, normalise
 
 # Table 1: kind, classes, train, val, test, bands, platform.
@@ -71,7 +71,7 @@ def test_classes_are_described_and_told_apart(spec: TaskSpec) -> None:
 def test_decode_fits_kind(spec: TaskSpec) -> None:
     assert spec.decode in KINDS[spec.kind].decoders
     assert spec.is_spectra == (spec.technique is not None)
-    assert (spec.decode is Decode.PAIR_LABEL) == spec.name.startswith("change_")
+    assert (spec.is_pairs) == spec.name.startswith("change_")
 
 
 @EVERY_TASK

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from marsbench.base.errors import DataError, some
-from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import BACKGROUND, SPLITS, TaskSpec, normalise
 
 ANNOTATIONS = "annotation.csv"
@@ -156,7 +156,7 @@ def read_annotations(
             names the first of them and their lines.
     """
     multilabel = spec.kind is Kind.MULTILABEL
-    labelled = spec.decode not in (Decode.IMAGE_MASK, Decode.IMAGE_BOXES)
+    labelled = not spec.files.apart
     columns: tuple[str, ...] = ("file_id", "split")
     if labelled:
         columns += ("label",) if multilabel else ("label", "feature_name")

@@ -10,7 +10,7 @@ from marsbench.demo import recipes
 from marsbench.demo.recipes import RECIPES
 from marsbench.metrics.boxes import Boxes
 from marsbench.spectra.spectrum import Spectrum
-from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import SPLITS, TaskSpec
 
 
@@ -40,7 +40,7 @@ class DemoSource:
         self.class_names = spec.class_names
         self.revision = f"demo:v{self.recipe.version}:size={size:g}"
         self._kind = spec.kind
-        self._paired = spec.decode is Decode.PAIR_LABEL
+        self._paired = spec.is_pairs
         self._labels = {split: recipes.labels(self.recipe, split, size) for split in SPLITS}
         self._rows: dict[str, Rows] = {}
 

@@ -125,12 +125,12 @@ class HubSource:
         where = f"{self.where} {self._split[split]}/{rows.sample_ids[index]}"
         image = _image(row["image"], where)
         meta = {name: value for name, value in row.items() if name not in _NOT_META}
-        if self.spec.decode is Decode.PAIR_LABEL:
+        if self.spec.is_pairs:
             return _two_of_composite(Raw(image, where, meta=meta))
-        if self.spec.decode is Decode.IMAGE_MASK:
+        if self.spec.has_masks:
             mask = Raw(_image(row["mask"], f"{where}, mask"), f"{where}, mask")
             return Raw(image, where, mask=mask, meta=meta)
-        if self.spec.decode is Decode.IMAGE_BOXES:
+        if self.spec.has_boxes:
             columns = {name: row[name] for name in ANNOTATIONS if name in row}
             size = decode.image_size(image, where)
             boxes = box_columns.from_columns(self.spec, columns, size, where)
@@ -254,7 +254,7 @@ class _Table:
         """Raise `DataError` for a missing column, or for different types among the files."""
         for path, schema in zip(self.paths, self._schemas, strict=True):
             missing = [name for name in COLUMNS[spec.decode] if name not in schema.names]
-            if spec.decode is Decode.IMAGE_BOXES and not set(ANNOTATIONS) & set(schema.names):
+            if spec.has_boxes and not set(ANNOTATIONS) & set(schema.names):
                 missing.append(" or ".join(ANNOTATIONS))
             if missing:
                 raise _unusable(

@@ -14,7 +14,6 @@ from marsbench.base.errors import ConfigError, DataError, some
 from marsbench.config.schema import Subset, parse_subset
 from marsbench.data.boxes.forms import BoxFormat
 from marsbench.data.sources.annotations import second_of_pair
-from marsbench.tasks.kinds import Decode
 from marsbench.tasks.spec import TaskSpec
 
 IMAGES, MASKS = "images", "masks"
@@ -87,7 +86,7 @@ class Files:
     """
 
     def __init__(self, spec: TaskSpec, place: Path, formats: Iterable[BoxFormat] = ()) -> None:
-        self._decode = spec.decode
+        self._spec = spec
         self._place = str(place)
         self._labels = [LABELS[form] for form in formats if form in LABELS]
         self._listed: dict[str, dict[str, os.DirEntry[str]]] = {}
@@ -103,11 +102,11 @@ class Files:
             DataError: If several files could be its mask.
         """
         image = f"{self._place}/{relative}"
-        if self._decode is Decode.PAIR_LABEL:
+        if self._spec.is_pairs:
             return image, str(second_of_pair(Path(image)))
-        if self._decode is Decode.IMAGE_MASK:
+        if self._spec.has_masks:
             return image, self._mask(relative)
-        if self._decode is Decode.IMAGE_BOXES:
+        if self._spec.has_boxes:
             stem = os.path.splitext(relative.removeprefix(f"{IMAGES}/"))[0]  # noqa: PTH122
             labels = (f"{self._place}/{f}/{stem}{suffix}" for f, suffix in self._labels)
             return image, *labels
@@ -136,7 +135,7 @@ class Files:
     def stat(self, file: str) -> os.stat_result | None:
         """Size and times of a file; None if missing."""
         try:
-            if self._decode not in (Decode.IMAGE_MASK, Decode.IMAGE_BOXES):
+            if not self._spec.files.apart:
                 return os.stat(file)  # noqa: PTH116
             folder, _, name = file.rpartition("/")
             entry = self._list(folder).get(name)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ from marsbench.data.sources.layout import (
     subset_file,
 )
 from marsbench.metrics.boxes import Boxes
-from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import SPLITS, TaskSpec
 
 _PARSING = threading.Lock()
@@ -88,7 +89,7 @@ class LocalSource:
         self._meta: Meta = {}
         with collecting(problems):
             read_annotations(spec, folder / ANNOTATIONS, num_classes, index, self._meta)
-        if spec.decode is Decode.PAIR_LABEL:
+        if spec.is_pairs:
             with collecting(problems):
                 keep_first_of_pairs(index, folder / ANNOTATIONS)
         self._files: dict[str, list[tuple[str, ...]]] = {}
@@ -130,8 +131,7 @@ class LocalSource:
         """
         place = self.folder / "data" / split
         fingerprint = hashlib.sha256()
-        has_boxes = self.spec.decode is Decode.IMAGE_BOXES
-        if has_boxes:
+        if self.spec.has_boxes:
             self._formats[split] = ()
             with collecting(problems):
                 self._formats[split] = box_formats(place)
@@ -148,7 +148,7 @@ class LocalSource:
             with collecting(problems):
                 own = files.of(relative)
             self._files[split].append(own)
-            for file in own[1:] if has_boxes else ():
+            for file in own[1:] if self.spec.has_boxes else ():
                 if (owner := owners.setdefault(file, sample_id)) != sample_id:
                     shared.append(f"{owner} and {sample_id} share {file}")
             for file in own:
@@ -173,11 +173,10 @@ class LocalSource:
 
     def _check_missing(self, missing: Sequence[str], problems: list[DataError] | None) -> None:
         """Report missing images, and missing masks or label files apart."""
-        is_boxes = self.spec.decode is Decode.IMAGE_BOXES
-        has_apart = is_boxes or self.spec.decode is Decode.IMAGE_MASK
+        name = self.spec.files.apart
         images = {own[0] for files in self._files.values() for own in files}
-        apart = [file for file in missing if has_apart and file not in images]
-        listed = [file for file in missing if not has_apart or file in images]
+        apart = [file for file in missing if name and file not in images]
+        listed = [file for file in missing if not name or file in images]
         with collecting(problems):
             if listed:
                 raise DataError(
@@ -188,10 +187,10 @@ class LocalSource:
         with collecting(problems):
             if apart:
                 raise DataError(
-                    f"{len(apart)} {'label file' if is_boxes else 'mask'}(s) of images in "
+                    f"{len(apart)} {name}(s) of images in "
                     f"{self.folder / ANNOTATIONS} were not found: {some(apart)}.",
                     "Unpack the data again, or remove those rows."
-                    + " (An image without boxes has an empty label file.)" * is_boxes,
+                    + " (An image without boxes has an empty label file.)" * self.spec.has_boxes,
                 )
 
     @property
@@ -231,15 +230,14 @@ class LocalSource:
         sample_id = self._rows[split].sample_ids[index]
         meta = self._meta.get(split, {}).get(sample_id, {})
         raw = Raw(read_bytes(first), str(first), meta=meta, path=first)
-        if self.spec.decode is Decode.IMAGE_BOXES:
+        if self.spec.has_boxes:
             size = decode.image_size(raw.image, raw.where, raw.path)
             return replace(raw, boxes=self.boxes(split, index, size))
-        second = None
-        if others:
-            second = Raw(read_bytes(others[0]), str(others[0]), path=others[0])
-        if self.spec.decode is Decode.IMAGE_MASK:
-            return replace(raw, mask=second)
-        return replace(raw, after=second)
+        if not others:
+            return raw
+        second = Raw(read_bytes(others[0]), str(others[0]), path=others[0])
+        fields: dict[str, Any] = {self.spec.files.second: second}
+        return replace(raw, **fields)
 
     def boxes(
         self, split: str, index: int, size: Size, problems: list[DataError] | None = None
@@ -311,7 +309,7 @@ class LocalSource:
             for _, row in csv_rows(path, ("file_id", "split"))
             if row["split"] == "train"
         ]
-        return without_seconds_of_pairs(ids) if self.spec.decode is Decode.PAIR_LABEL else ids
+        return without_seconds_of_pairs(ids) if self.spec.is_pairs else ids
 
     @property
     def subsets(self) -> tuple[Subset, ...]:

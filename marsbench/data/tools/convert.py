@@ -34,7 +34,7 @@ from marsbench.data.sources.annotations import (
 from marsbench.data.sources.layout import COCO_FILE, IMAGES, LABELS, MASKS, subset_file
 from marsbench.data.sources.local import LocalSource
 from marsbench.metrics.boxes import Boxes
-from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import BACKGROUND, TaskSpec, normalise
 
 _SIGNATURES = {
@@ -74,7 +74,7 @@ def convert(
     """
     target = _target(spec, out)
     forms = tuple(form for form in BoxFormat if form in set(boxes))
-    if spec.decode is Decode.IMAGE_BOXES and not forms:
+    if spec.has_boxes and not forms:
         raise ConfigError(
             "boxes= is empty; expected a form of boxes.", f"Choose from: {', '.join(BoxFormat)}."
         )
@@ -137,10 +137,10 @@ def _write(spec: TaskSpec, source: Source, folder: Path, forms: Sequence[BoxForm
             written[i] = {"file_id": name, "split": split, **label, **meta}
             parent = place / (label["feature_name"] if spec.kind.is_classification else IMAGES)
             _create(parent / name, _encoded(raw))
-            if spec.decode is Decode.PAIR_LABEL:
+            if spec.is_pairs:
                 after = needed(raw.after, raw, "second image")
                 _create(second_of_pair(parent / name), _encoded(after))
-            elif spec.decode is Decode.IMAGE_MASK:
+            elif spec.has_masks:
                 mask = needed(raw.mask, raw, "mask")
                 if isinstance(source, LocalSource):
                     its_masks = source.folder / "data" / split / MASKS
@@ -148,7 +148,7 @@ def _write(spec: TaskSpec, source: Source, folder: Path, forms: Sequence[BoxForm
                 else:
                     mask_name = _stem(name) + _suffix(mask)
                 _create(place / MASKS / mask_name, _encoded(mask))
-            elif spec.decode is Decode.IMAGE_BOXES:
+            elif spec.has_boxes:
                 annotated[i] = _write_boxes(spec, raw, place, name, source.class_names, forms)
             if split == "train":
                 names[rows.sample_ids[i]] = name
@@ -181,7 +181,7 @@ def _mapping(
         [code, name] if name in spec.class_names else [name]
         for code, name in zip(codes, class_names, strict=True)
     ]
-    if spec.decode is Decode.IMAGE_BOXES:
+    if spec.has_boxes:
         entries.insert(0, [BACKGROUND, BACKGROUND])
     return {str(i): entry for i, entry in enumerate(entries)}
 
@@ -209,7 +209,7 @@ def _file_name(spec: TaskSpec, source: Source, sample_id: str, raw: Raw) -> str:
     stem, suffix = sample_id, ""
     if sample_id.lower().endswith(_SUFFIXES):
         stem, suffix = os.path.splitext(sample_id)  # noqa: PTH122 - ids may hold folders
-    if spec.decode is Decode.PAIR_LABEL and BEFORE not in Path(sample_id).name:
+    if spec.is_pairs and BEFORE not in Path(sample_id).name:
         stem += f"_{BEFORE}"
     return stem + (suffix or _suffix(raw))
 

@@ -10,7 +10,6 @@ from marsbench.config.schema import Subset
 from marsbench.data.sources.annotations import ANNOTATIONS, csv_rows, csv_text, second_of_pair
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.subsets import generate
-from marsbench.tasks.kinds import Decode
 
 
 @dataclass
@@ -64,7 +63,7 @@ def write_subsets(
             done.skipped[str(subset)] = str(error).replace("\n", " ")
             continue
         keep = {rows.sample_ids[int(i)] for i in indices}
-        if source.spec.decode is Decode.PAIR_LABEL:
+        if source.spec.is_pairs:
             # Files may list the second image of a pair beside the first.
             keep |= {str(second_of_pair(Path(name))) for name in keep}
         chosen = [r for r in lines if r["split"] != "train" or r["file_id"] in keep]

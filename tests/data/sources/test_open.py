@@ -22,7 +22,7 @@ from marsbench.data.sources.demo import DemoSource
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.tools.convert import convert
 from marsbench.tasks.catalog import TASKS
-from marsbench.tasks.kinds import Decode, Kind
+from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import TaskSpec
 from tests.conftest import go_offline, use_endpoint
 from tests.fakes import write_folder
@@ -52,7 +52,7 @@ def publish(server: Server, spec: TaskSpec, folder: Path, record: int = 1) -> Lo
 
 
 def pixels(spec: TaskSpec, raw: Raw) -> Any:
-    if spec.decode is Decode.PAIR_LABEL:
+    if spec.is_pairs:
         return decode.pair(raw, spec.channels)
     return decode.image(raw, spec.channels) if spec.channels in (1, 3) else raw.image
 

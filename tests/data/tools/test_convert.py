@@ -226,12 +226,12 @@ class Drawn:
         rng = np.random.default_rng(index)
         image = rng.integers(256, size=(6, 8, self.spec.channels), dtype=np.uint8)
         where = f"drawn {split} {index}"
-        if self.spec.decode is Decode.PAIR_LABEL:
+        if self.spec.is_pairs:
             return Raw(image, where, Raw(255 - image, f"{where}, after"))
-        if self.spec.decode is Decode.IMAGE_MASK:
+        if self.spec.has_masks:
             ids = np.full((6, 8, 1), index % 2 * 255, np.uint8)
             return Raw(image, where, mask=Raw(ids, f"{where}, mask"))
-        if self.spec.decode is Decode.IMAGE_BOXES:
+        if self.spec.has_boxes:
             corners = np.array([[0.5, 1.25, 3.1, 5.0625]] * index).reshape(-1, 4)
             return Raw(image, where, boxes=Boxes(corners, np.zeros(index, np.int64)))
         return Raw(image, where, meta={"seed": index, "region": None})

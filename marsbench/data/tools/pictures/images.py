@@ -15,7 +15,6 @@ from marsbench.data.rendering import rendering_for
 from marsbench.data.rows import Rows, Source
 from marsbench.data.samples import Decoded
 from marsbench.metrics.masks import IGNORE
-from marsbench.tasks.kinds import Decode
 from marsbench.tasks.spec import SPLITS, TaskSpec
 
 COLUMNS = 8
@@ -95,7 +94,7 @@ def _sheet_of_objects(spec: TaskSpec, source: Source, rows: Rows) -> Figure:
     decoded = [samples[i] for i in chosen]
     ids = [rows.sample_ids[i] for i in chosen]
     panels = [_panels(spec, *item) for item in zip(decoded, ids, strict=True)]
-    is_masks = spec.decode is Decode.IMAGE_MASK
+    is_masks = spec.has_masks
     across = 3 if is_masks else 4
     down = -(-len(decoded) // across)
     width, height = (12.0, 2.2 * down) if is_masks else (10.8, 2.9 * down)

@@ -26,7 +26,6 @@ from marsbench.data.tools.verify.report import Report
 from marsbench.data.tools.verify.spectra import verify_spectra
 from marsbench.metrics.boxes import Boxes
 from marsbench.metrics.masks import IGNORE
-from marsbench.tasks.kinds import Decode
 from marsbench.tasks.spec import BACKGROUND, SPLITS, TaskSpec, normalise
 
 _SHOWN_COPIES = 10
@@ -157,7 +156,7 @@ def _read(source: LocalSource, report: Report) -> _Contents:
         contents.counts[split] = np.zeros(len(source.class_names) + 1, dtype=np.int64)
         contents.read[split] = contents.negatives[split] = 0
         masks = source.folder / "data" / split / MASKS
-        if spec.decode is Decode.IMAGE_MASK and not (masks.is_dir() and any(masks.iterdir())):
+        if spec.has_masks and not (masks.is_dir() and any(masks.iterdir())):
             problems[f"{masks} holds no masks"] = None
         for i in track(range(len(rows)), f"Reading {split}", len(rows)):
             files = source.files(split, i)
@@ -193,7 +192,7 @@ def _problems_apart(source: LocalSource, split: str, index: int) -> list[DataErr
     if image.exists():
         with collecting(problems):
             pixels = decode_pixels(spec, Raw(read_bytes(image), str(image), path=image), Bands.ALL)
-    if spec.decode is Decode.IMAGE_MASK:
+    if spec.has_masks:
         for path in filter(Path.exists, others):
             with collecting(problems):
                 mask = Raw(read_bytes(path), str(path), path=path)
@@ -217,7 +216,7 @@ def _check_classes(source: LocalSource, report: Report) -> None:
 def _check_objects(source: LocalSource, contents: _Contents, report: Report) -> None:
     """Report the share of each class, and classes without a pixel or box."""
     names = source.class_names
-    is_mask = source.spec.decode is Decode.IMAGE_MASK
+    is_mask = source.spec.has_masks
     for split, counts in contents.counts.items():
         total = int(counts.sum())
         if total and is_mask:
@@ -252,8 +251,7 @@ def _check_objects(source: LocalSource, contents: _Contents, report: Report) -> 
 def _note_contents(spec: TaskSpec, contents: _Contents, report: Report) -> None:
     """Report the digest and the image sizes."""
     digest = contents.everything.hexdigest()[:16]
-    target = {Decode.IMAGE_MASK: "pixels and masks", Decode.IMAGE_BOXES: "pixels and boxes"}
-    of = f"ids, {target[spec.decode]}" if spec.decode in target else "ids and pixels"
+    of = f"ids, pixels and {spec.files.target}" if spec.files.apart else "ids and pixels"
     report.notes.append(f"digest of {of}: {digest}")
     by_count = sorted(contents.shapes.items(), key=lambda item: -len(item[1]))
     listed = ", ".join(f"{shape}: {len(names)}" for shape, names in by_count[:5])
@@ -275,7 +273,6 @@ def _note_oddities(spec: TaskSpec, contents: _Contents, report: Report) -> None:
     ):
         if names:
             report.notes.append(f"{len(names)} {text}: {some(names)}")
-    target = {Decode.IMAGE_MASK: "masks", Decode.IMAGE_BOXES: "boxes"}.get(spec.decode, "labels")
     copies = [names for names in contents.places.values() if len(names) > 1]
     across = [names for names in copies if len(_splits(names)) > 1]
     within = [names for names in copies if len(_splits(names)) == 1]
@@ -285,7 +282,7 @@ def _note_oddities(spec: TaskSpec, contents: _Contents, report: Report) -> None:
             listed = some(map(" = ".join, groups), "; ", _SHOWN_COPIES)
             report.notes.append(
                 f"{len(groups)} images occur more than once {where}, {differing} of them with "
-                f"other {target}: {listed}"
+                f"other {spec.files.target}: {listed}"
             )
 
 
