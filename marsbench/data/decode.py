@@ -18,7 +18,7 @@ from marsbench.tasks.spec import BACKGROUND, TaskSpec, normalise
 VERSION = 2
 """Part of the cache's key: raise it whenever a decoder's output changes."""
 
-_DAMAGE = (
+DAMAGE = (
     OSError,
     ValueError,
     TypeError,
@@ -28,7 +28,7 @@ _DAMAGE = (
     struct.error,
     Image.DecompressionBombError,
 )
-"""What PIL raises of damaged files."""
+"""Errors of PIL on damaged files."""
 
 _EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
 
@@ -75,7 +75,7 @@ def image(raw: Raw, channels: int) -> NDArray[np.uint8]:
             pixels = np.asarray(opened.convert("L" if grey else "RGB"))
     except UnidentifiedImageError as error:
         raise DataError(f"{raw.where} is not an image.", "Unpack the data again.") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(f"{raw.where} is damaged: {error}.", "Unpack the data again.") from error
     return _to_channels(pixels if pixels.ndim == 3 else pixels[:, :, None], channels, raw.where)
 
@@ -160,7 +160,7 @@ def image_size(image: bytes | Pixels, where: str, path: Path | None = None) -> t
     try:
         with Image.open(io.BytesIO(image)) as opened:
             return opened.height, opened.width
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(f"{where} is not an image.", "Unpack the data again.") from error
 
 
@@ -243,7 +243,7 @@ def _values(encoded: bytes, where: str, path: Path | None) -> NDArray[Any]:
                 values = values[:, :, :-1]
     except UnidentifiedImageError as error:
         raise DataError(f"{where} is not an image.", "Unpack the data again.") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(f"{where} is damaged: {error}.", "Unpack the data again.") from error
     return values
 

@@ -346,7 +346,7 @@ def _read_by_pil(path: Path) -> Raster:
         raise DataError(
             f"{path} is damaged or no image.", "Copy it again, or leave it out."
         ) from error
-    except decode._DAMAGE as error:
+    except decode.DAMAGE as error:
         raise DataError(
             f"{path} is damaged or no image: {str(error)[:200]}.", "Copy it again, or leave it out."
         ) from error

@@ -5,6 +5,7 @@ Proxies and their certificates are honoured as ``requests`` does: ``https_proxy`
 """
 
 import contextlib
+import io
 import logging
 import sys
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ def get_json(url: str) -> Any:
         return response.json()
 
 
-def download(url: str, path: Path, digest: str | None = None) -> None:
+def download(url: str, path: Path, digest: str | None = None, size: int | None = None) -> None:
     """Download a file over HTTP; a present file with the right checksum is kept.
 
     The file appears under its name when complete. An interrupted download starts anew.
@@ -79,10 +80,11 @@ def download(url: str, path: Path, digest: str | None = None) -> None:
         url: Address, http or https.
         path: The file.
         digest: ``md5:HEX``, ``sha256:HEX`` or None.
+        size: Listed size in bytes; the download stops when more arrive.
 
     Raises:
         UnreachableError: If the server does not answer.
-        DataError: If the request is refused, the checksum differs, or writing fails.
+        DataError: If the request is refused, the checksum or size differs, or writing fails.
     """
     import pooch
 
@@ -98,8 +100,29 @@ def download(url: str, path: Path, digest: str | None = None) -> None:
     get = pooch.HTTPDownloader(
         progressbar=sys.stderr.isatty(), chunk_size=CHUNK, headers=HEADERS, timeout=IDLE
     )
+
+    def fetch(address: str, target: str, client: Any) -> None:
+        with _Limited(io.FileIO(target, "wb")) as file:
+            file.url, file.size = address, size
+            get(address, file, client)
+
     with writing(path.parent), _explained(url):
-        files.fetch(path.name, downloader=get)
+        files.fetch(path.name, downloader=fetch)
+
+
+class _Limited(io.BufferedWriter):
+    """File that refuses more than `size` bytes of `url`."""
+
+    url = ""
+    size: int | None = None
+
+    def write(self, content: Any, /) -> int:
+        if self.size is not None and self.tell() + len(content) > self.size:
+            raise DataError(
+                f"{shown(self.url)} is larger than its listed {self.size} bytes.",
+                "Try again. If the error persists, the record or a proxy changed the file.",
+            )
+        return super().write(content)
 
 
 @contextlib.contextmanager

@@ -110,7 +110,7 @@ def _download(spec: TaskSpec, target: Path, scratch: Path) -> Path:
         )
     archive = find_archive(spec)
     path = scratch / Path(archive.name).name
-    web.download(archive.url, path, archive.digest)
+    web.download(archive.url, path, archive.digest, archive.size)
     unpack(path, target, lambda unpacked: _with_manifest(spec, archive, unpacked))
     shutil.rmtree(scratch, ignore_errors=True)
     return target

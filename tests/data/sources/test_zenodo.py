@@ -184,6 +184,13 @@ def test_a_wrong_checksum(community: Server, tmp_path: Path) -> None:
     assert list((tmp_path / "home" / "downloads" / "mb-toy").iterdir()) == []
 
 
+def test_more_bytes_than_listed(community: Server, content: bytes, tmp_path: Path) -> None:
+    community.fail("content", status=200, body=content + b"1")
+    refused(DataError, f"mb-toy.zip/content is larger than its listed {len(content)} bytes")
+    assert list((tmp_path / "home" / "downloads" / "mb-toy").iterdir()) == []
+    is_there(zenodo.download(SPEC))
+
+
 def test_a_folder_of_the_users_own(community: Server) -> None:
     folder = zenodo.folder(SPEC)
     folder.mkdir(parents=True)
