@@ -42,7 +42,7 @@ WEIGHTS = "https://download.pytorch.org"
 
 
 @dataclass(frozen=True)
-class Problem:
+class Fault:
     """A problem and its remedy; `stops_runs` if no run can work."""
 
     problem: str
@@ -55,7 +55,7 @@ class Findings:
     """Result of a probe: facts as plain values, and problems."""
 
     facts: dict[str, Any]
-    problems: Sequence[Problem] = ()
+    problems: Sequence[Fault] = ()
 
 
 def examine(*, offline: bool = False) -> dict[str, Findings]:
@@ -79,7 +79,7 @@ def _tried(name: str, probe: Callable[[], Findings]) -> Findings:
     except Exception as error:  # a broken probe must not hide the others
         what = f"The probe of {name} failed: {_reason(error)}."
         remedy = "Please report this with the output above; runs may work all the same."
-        return Findings({"failed": _reason(error)}, [Problem(what, remedy)])
+        return Findings({"failed": _reason(error)}, [Fault(what, remedy)])
 
 
 def _reason(error: Exception) -> str:
@@ -108,7 +108,7 @@ def extras() -> Findings:
     if not missing:
         return Findings(facts)
     what = f"Required packages are not installed: {', '.join(missing)}."
-    return Findings(facts, [Problem(what, f"pip install {' '.join(missing)}")])
+    return Findings(facts, [Fault(what, f"pip install {' '.join(missing)}")])
 
 
 def machine() -> Findings:
@@ -135,16 +135,16 @@ def libraries() -> Findings:
     if first in MODULES:
         what = f"{first} cannot be imported: {failed[first]}."
         remedy = "Reinstall it, torch and torchvision together (tested versions: constraints.txt)."
-        problems = [Problem(what, remedy, stops_runs=RUNNER in failed)]
+        problems = [Fault(what, remedy, stops_runs=RUNNER in failed)]
     if "torch" not in failed:
         remedy = "Leave it out with CUDA_VISIBLE_DEVICES or trainer.accelerator=cpu, or install a "
         remedy += "torch built for it and for its driver (nvidia-smi)."
         bad = [name for name in failed if name.startswith("cuda")]
-        problems += [Problem(f"{name} does not work: {failed[name]}.", remedy) for name in bad]
+        problems += [Fault(f"{name} does not work: {failed[name]}.", remedy) for name in bad]
         if not devices and not bad and nvidia_is_present():
             what = f"torch, {facts['cuda']['built']}, does not see the NVIDIA device."
             remedy = "Check CUDA_VISIBLE_DEVICES, or install a torch built for the driver's CUDA "
-            problems.append(Problem(what, f"{remedy}version (nvidia-smi) or an earlier one."))
+            problems.append(Fault(what, f"{remedy}version (nvidia-smi) or an earlier one."))
     return Findings(facts, problems)
 
 
@@ -228,10 +228,10 @@ def folders() -> Findings:
         facts[name] = fact = _folder(path.expanduser().absolute())
         if not fact["writable"]:
             what = f"Files cannot be written for {name} ({path}): {fact['failed']}."
-            problems.append(Problem(what, f"Fix the permissions, or {move}."))
+            problems.append(Fault(what, f"Fix the permissions, or {move}."))
         elif fact["free"] < 1e9:
             what = f"Only {fact['free'] / 1e6:.0f} MB are free for {name} ({path})."
-            problems.append(Problem(what, f"Free space, or {move}."))
+            problems.append(Fault(what, f"Free space, or {move}."))
     parts = {"decoded images": "decoded", "downloaded data": "data"}
     facts["MARSBENCH_HOME"] |= {what: size_of(paths.home() / part) for what, part in parts.items()}
     shared = Path("/dev/shm")  # noqa: S108
@@ -241,7 +241,7 @@ def folders() -> Findings:
         if free < 512e6:  # containers often have 64 MB
             what = f"Only {free / 1e6:.0f} MB are free in {shared}: data loaders may crash "
             remedy = "Add workers=0, or enlarge it (docker run --shm-size=2g)."
-            problems.append(Problem(f"{what}(bus error).", remedy))
+            problems.append(Fault(f"{what}(bus error).", remedy))
     return Findings(facts, problems)
 
 
@@ -285,7 +285,7 @@ def sources(*, offline: bool) -> Findings:
         "mode=scratch. Else check the network and HTTPS_PROXY, or set HF_ENDPOINT to a mirror of "
         "the Hugging Face hub."
     )
-    return Findings(facts, [Problem(f"Not to be reached: {', '.join(silent)}.", remedy)])
+    return Findings(facts, [Fault(f"Not to be reached: {', '.join(silent)}.", remedy)])
 
 
 def _ask(url: str, skipped: str | None) -> dict[str, Any]:

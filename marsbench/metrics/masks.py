@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.tasks.spec import BACKGROUND
+
 IGNORE = 255
 """Mask value of ignored pixels."""
-
-BACKGROUND = "background"
-"""Name of the class left out of `miou_foreground`."""
 
 Counts = NDArray[np.int64]
 

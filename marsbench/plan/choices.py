@@ -139,6 +139,17 @@ class Case:
         return self.config.optim.name is OptimName.LBFGS
 
     @property
+    def oversampled(self) -> str:
+        """Advice for oversampling without augmentation."""
+        choices = ["d4"] if self.is_cached else ["d4", "hflip"]
+        if self.is_spectra:
+            choices = [] if self.is_cached or self.is_table else ["spectral"]
+        if not choices or self.is_lbfgs:
+            return "Choose another imbalance."
+        words = " or ".join(f"augment={choice}" for choice in choices)
+        return f"Set {words}, or choose another imbalance."
+
+    @property
     def losses(self) -> str:
         """Valid losses, separated by commas."""
         return ", ".join(KINDS[self.task.kind].losses)
@@ -323,7 +334,7 @@ RULES = (
         lambda c: c.config.imbalance is Imbalance.OVERSAMPLE and c.augment is Augment.NONE,
         "imbalance=oversample repeats samples and needs augmentation; augment={config.augment} is "
         "none on {task.name}.",
-        "Set augment=d4 or augment=hflip, or choose another imbalance.",
+        "{case.oversampled}",
     ),
     # Sizes.
     Rule(

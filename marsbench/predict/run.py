@@ -14,7 +14,7 @@ from marsbench.predict.inputs import Item
 from marsbench.predict.journal import Journal
 from marsbench.predict.kinds import WORK
 from marsbench.predict.predictor import Predictor
-from marsbench.predict.work import Options, Report, Summary, line_of
+from marsbench.predict.work import Options, Callback, Summary, line_of
 
 
 def predict(
@@ -22,7 +22,7 @@ def predict(
     items: Sequence[Item],
     out: Path,
     options: Options,
-    report: Report = lambda _: None,
+    report: Callback = lambda _: None,
 ) -> Summary:
     """Predict images and write the results into a folder.
 

@@ -72,7 +72,7 @@ class Summary:
 
 Waiting = tuple[Item, Picture, Tensor]
 
-Report = Callable[[dict[str, Any]], None]
+Callback = Callable[[dict[str, Any]], None]
 """Called with the result of each image."""
 
 
@@ -96,7 +96,7 @@ class Work(ABC):
         options: Options,
         journal: Journal,
         device: torch.device,
-        report: Report,
+        report: Callback,
     ) -> None:
         self.predictor, self.options, self.journal = predictor, options, journal
         self.device, self.report = device, report

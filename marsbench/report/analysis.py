@@ -24,7 +24,7 @@ from marsbench.report.study.cells import (
     NONE,
     Group,
     GroupKey,
-    Problem,
+    StudyProblem,
     amount_of,
     by_severity,
 )
@@ -63,7 +63,7 @@ class Analysis:
     with_published: bool = False
 
     @property
-    def problems(self) -> tuple[Problem, ...]:
+    def problems(self) -> tuple[StudyProblem, ...]:
         """All problems, the most severe first."""
         return by_severity(
             [

@@ -19,7 +19,7 @@ from marsbench.report.figures import style
 from marsbench.report.figures.spec import FAMILIES, FigureSpec
 from marsbench.report.page.html import Figures, page
 from marsbench.report.statistics.summary import ROUNDS
-from marsbench.report.study.cells import Problem, Trouble
+from marsbench.report.study.cells import StudyProblem, Trouble
 from marsbench.report.study.coverage import ExpectedRuns
 from marsbench.report.study.scores import open_study
 from marsbench.report.tables.beside import compared_tables, published_table
@@ -47,7 +47,7 @@ class Report:
     index: Path
     figures: tuple[Path, ...]
     tables: tuple[Path, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[StudyProblem, ...]
     num_runs: int
 
 
@@ -206,10 +206,10 @@ def _pdf(png: Path) -> Path:
 
 def _draw(
     analysis: Analysis, folder: Path, parts: Collection[str]
-) -> tuple[Figures, list[Problem]]:
+) -> tuple[Figures, list[StudyProblem]]:
     """Draw all figures; failures become problems."""
     planned: list[tuple[str, FigureSpec]] = []
-    failed: list[Problem] = []
+    failed: list[StudyProblem] = []
     for name, family in FAMILIES.items():
         if name in parts:
             try:
@@ -229,11 +229,11 @@ def _draw(
     return drawn, failed
 
 
-def _not_drawn(title: str, error: Exception) -> Problem:
+def _not_drawn(title: str, error: Exception) -> StudyProblem:
     text = str(error).replace("\n", " ") or type(error).__name__
     if not isinstance(error, StoreError):
         text = f"{type(error).__name__}: {text}"
-    return Problem(Trouble.NOT_DRAWN, f"{title}. {text}")
+    return StudyProblem(Trouble.NOT_DRAWN, f"{title}. {text}")
 
 
 def _write_manifest(report: Report, analysis: Analysis, normalise: str, store: str) -> None:

@@ -94,7 +94,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ColourPlan:
     """Piece of ground from above.
 
     Attributes:
@@ -176,7 +176,7 @@ def shade(height: Field, sun: Sun) -> Field:
     return lit * (1.0 - terrain.blur(np.clip(shadow, 0.0, 1.0), 0.5))
 
 
-def lit(plan: Plan, sun: Sun) -> Picture:
+def lit(plan: ColourPlan, sun: Sun) -> Picture:
     """Light reflected upwards by a plan, (n, n, 3)."""
     direct = shade(plan.height, sun)
     return plan.colour * (direct[..., None] + SKYLIGHT)
@@ -265,7 +265,7 @@ def look_up(levels: list[Field], level: Field, row: Field, column: Field) -> Fie
 # --- ground ----------------------------------------------------------------------------------
 
 
-def soil(rng: Generator, n: int, roughness: float | None = None) -> Plan:
+def soil(rng: Generator, n: int, roughness: float | None = None) -> ColourPlan:
     """Fine-grained soil with crumbs and a patchy hue.
 
     Args:
@@ -277,7 +277,7 @@ def soil(rng: Generator, n: int, roughness: float | None = None) -> Plan:
     height = rough * texture + rng.uniform(0.005, 0.02) * n * rolling
     base = stone_colour(rng)
     share = np.clip(0.5 + 0.3 * rolling + 0.15 * texture, 0.0, 1.0)
-    return Plan(height, mix(base, kindred(rng, base), share))
+    return ColourPlan(height, mix(base, kindred(rng, base), share))
 
 
 def clasts(
@@ -316,14 +316,14 @@ def clasts(
     return height, cover
 
 
-def strewn(rng: Generator, plan: Plan, count: int, largest: float) -> Plan:
+def strewn(rng: Generator, plan: ColourPlan, count: int, largest: float) -> ColourPlan:
     """Strew stones of another colour over a plan, ``largest`` pixels in radius."""
     n = plan.height.shape[0]
     height, cover = clasts(rng, n, count, 0.012 * n, largest)
     texture = 1.0 + 0.12 * noise(rng, n, 1.4)
     base = kindred(rng, plan.colour.mean((0, 1)), 1.2)
     stones = np.clip(base * texture[..., None], 0.02, 0.9)
-    return Plan(plan.height + height, mix(plan.colour, stones, cover))
+    return ColourPlan(plan.height + height, mix(plan.colour, stones, cover))
 
 
 def fractured(rng: Generator, n: int, cell: float) -> tuple[Field, Field]:
@@ -372,7 +372,7 @@ def waves(rng: Generator, n: int, wavelength: float) -> Field:
     return wave
 
 
-def outcrop(rng: Generator, n: int) -> Plan:
+def outcrop(rng: Generator, n: int) -> ColourPlan:
     """Fractured flat bedrock, its cracks and low parts filled with sand."""
     cell = rng.uniform(0.14, 0.36) * n
     cracks, blocks = fractured(rng, n, cell)
@@ -386,10 +386,10 @@ def outcrop(rng: Generator, n: int) -> Plan:
     base = stone_colour(rng)
     stone = base * (1.0 + 0.09 * texture + 0.08 * swell)[..., None]
     fill = kindred(rng, base, 1.4)
-    return Plan(sand + (rock - sand) * bare, mix(fill, np.clip(stone, 0.03, 0.9), bare))
+    return ColourPlan(sand + (rock - sand) * bare, mix(fill, np.clip(stone, 0.03, 0.9), bare))
 
 
-def rippled(rng: Generator, n: int) -> Plan:
+def rippled(rng: Generator, n: int) -> ColourPlan:
     """Wind-rippled sand; the crests often carry coarser, brighter or darker grains."""
     wavelength = rng.uniform(0.05, 0.16) * n
     crest = 0.5 + 0.5 * waves(rng, n, wavelength)
@@ -400,20 +400,22 @@ def rippled(rng: Generator, n: int) -> Plan:
     height += 0.05 * noise(rng, n, 1.2)
     base = stone_colour(rng)
     grains = base * rng.uniform(0.75, 1.3)
-    return Plan(height, mix(base, grains, crest**2))
+    return ColourPlan(height, mix(base, grains, crest**2))
 
 
-def smooth_sand(rng: Generator, n: int) -> Plan:
+def smooth_sand(rng: Generator, n: int) -> ColourPlan:
     """Even sand in gentle undulations, without stones."""
     swell = noise(rng, n, 4.2, shortest=0.2 * n)
     drift = noise(rng, n, 3.4, shortest=0.05 * n)
     height = rng.uniform(0.01, 0.03) * n * swell + 0.001 * n * drift
     height += rng.uniform(0.08, 0.2) * noise(rng, n, 0.8)
     base = stone_colour(rng)
-    return Plan(height, mix(base, base * rng.uniform(0.7, 1.35), np.clip(0.5 + 0.3 * drift, 0, 1)))
+    return ColourPlan(
+        height, mix(base, base * rng.uniform(0.7, 1.35), np.clip(0.5 + 0.3 * drift, 0, 1))
+    )
 
 
-def plain_ground(rng: Generator, n: int) -> Plan:
+def plain_ground(rng: Generator, n: int) -> ColourPlan:
     """Ground of any common kind: soil, pebbles, rubble, bedrock, or stones on bedrock."""
     kind = rng.uniform()
     if kind < 0.4:
@@ -431,7 +433,7 @@ def plain_ground(rng: Generator, n: int) -> Plan:
 
 
 def seen(
-    rng: Generator, side: int, draw: Callable[[Generator, int], Plan], view: View, sun: Sun
+    rng: Generator, side: int, draw: Callable[[Generator, int], ColourPlan], view: View, sun: Sun
 ) -> Picture:
     """Light of ground drawn as a plan, lit and projected, (side, side, 3)."""
     # At an angle, to keep the repeats from lining up in depth.

@@ -15,7 +15,7 @@ from marsbench.report.analysis import Analysis
 from marsbench.report.figures.spec import FAMILIES, FigureSpec
 from marsbench.report.figures.style import DPI
 from marsbench.report.statistics.summary import LEVEL, TaskSummary
-from marsbench.report.study.cells import FULL, NONE, Cell, GroupKey, Problem, metric_label
+from marsbench.report.study.cells import FULL, NONE, Cell, GroupKey, StudyProblem, metric_label
 from marsbench.report.tables.build import THERE, Tables, anchor_of, coverage_name, score_of
 from marsbench.report.tables.forms import Link, Score
 
@@ -34,7 +34,7 @@ def page(
     *,
     figures: Figures,
     tables: Tables,
-    problems: Sequence[Problem],
+    problems: Sequence[StudyProblem],
     compared: Analysis | None = None,
 ) -> str:
     """Render the page.
@@ -156,7 +156,7 @@ def _cell_row(result: TaskSummary, key: GroupKey) -> dict[str, Any]:
     cell = result.cell
     more = [key.protocol]
     more += [f"imbalance={key.imbalance}"] if key.imbalance != NONE else []
-    more += [f"views={key.views}"] if key.views != NONE else []
+    more += [key.averaged] if key.views != NONE else []
     more += ["demo data"] if key.data == "demo" else []
     shown = [cell.task, cell.model, key.mode, key.subset, ", ".join(more)]
     shown.append(metric_label(cell.metric))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from marsbench.base.errors import some
 from marsbench.report.statistics.summary import Estimate, Summary, summarise
-from marsbench.report.study.cells import FULL, Group, GroupKey, Problem, Trouble
+from marsbench.report.study.cells import FULL, Group, GroupKey, StudyProblem, Trouble
 
 PARTITION = "partition"
 FEW_SHOT = "few_shot"
@@ -52,7 +52,7 @@ class Curve:
         return f"{self.what.replace('_', '-')}-{self.title.replace('=', '-').replace(' ', '-')}"
 
     @property
-    def problem(self) -> Problem | None:
+    def problem(self) -> StudyProblem | None:
         """Problem naming the left out tasks and amounts; None if complete."""
         subsets = [key.subset for key in self.left_out_keys]
         if not self.left_out and not subsets:
@@ -64,7 +64,7 @@ class Curve:
         )
         alone = [task for task in self.left_out if task not in self.by_task]
         more = f" No curve for a single amount of data: {some(alone)}." if alone else ""
-        return Problem(Trouble.MISSING, f"{text}{more}")
+        return StudyProblem(Trouble.MISSING, f"{text}{more}")
 
 
 def curves_of(

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from marsbench.base.errors import some
 from marsbench.report.statistics.summary import Comparison, Summary
-from marsbench.report.study.cells import GroupKey, Problem, Trouble
+from marsbench.report.study.cells import GroupKey, StudyProblem, Trouble
 
 
-def of_summaries(summaries: Iterable[Summary]) -> list[Problem]:
+def of_summaries(summaries: Iterable[Summary]) -> list[StudyProblem]:
     """List tasks without a range for normalisation, and groups without ranks."""
     unranged: defaultdict[tuple[GroupKey, str], dict[str, None]] = defaultdict(dict)
     unranked: defaultdict[GroupKey, list[str]] = defaultdict(list)
@@ -20,7 +20,7 @@ def of_summaries(summaries: Iterable[Summary]) -> list[Problem]:
         if len(summary.models) > 1 and not summary.ranked_tasks:
             unranked[family].append(summary.key.subset)
     ranges = (
-        Problem(
+        StudyProblem(
             Trouble.RANGE,
             f"{family.family_title}: {some(tasks)} left out of aggregates over tasks, without a "
             f"range in {source}.",
@@ -28,7 +28,7 @@ def of_summaries(summaries: Iterable[Summary]) -> list[Problem]:
         for (family, source), tasks in unranged.items()
     )
     ranks = (
-        Problem(
+        StudyProblem(
             Trouble.MISSING,
             f"{family.family_title}: no ranks in {', '.join(subsets)}, since no task is shared by "
             "all models and no two models have all tasks.",
@@ -38,7 +38,7 @@ def of_summaries(summaries: Iterable[Summary]) -> list[Problem]:
     return [*ranges, *ranks]
 
 
-def of_comparisons(comparisons: Mapping[GroupKey, Sequence[Comparison]]) -> list[Problem]:
+def of_comparisons(comparisons: Mapping[GroupKey, Sequence[Comparison]]) -> list[StudyProblem]:
     """List how many pairs of models have too few runs for a test, for all groups together."""
     counts = {key: sum(not pair.is_tested for pair in pairs) for key, pairs in comparisons.items()}
     untested = [
@@ -52,4 +52,4 @@ def of_comparisons(comparisons: Mapping[GroupKey, Sequence[Comparison]]) -> list
         "Too few runs with the same task and seed for a significant difference after correction "
         f"for the number of pairs; this is no evidence of equal models: {some(untested)}."
     )
-    return [Problem(Trouble.UNTESTED, text)]
+    return [StudyProblem(Trouble.UNTESTED, text)]

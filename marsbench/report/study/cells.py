@@ -39,7 +39,7 @@ class Trouble(StrEnum):
 
 
 @dataclass(frozen=True)
-class Problem:
+class StudyProblem:
     """A problem, shown to readers of a report.
 
     Attributes:
@@ -63,7 +63,7 @@ class Problem:
 _SEVERITY = {trouble: place for place, trouble in enumerate(Trouble)}
 
 
-def by_severity(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+def by_severity(problems: Iterable[StudyProblem]) -> tuple[StudyProblem, ...]:
     """Sort problems, the most severe first; the sort is stable."""
     return tuple(sorted(problems, key=lambda problem: _SEVERITY[problem.trouble]))
 
@@ -86,7 +86,7 @@ class GroupKey:
         protocol: online, cached or upstream; mixed of an ensemble over several.
         subset: full, partition_P or few_shot_K.
         imbalance: Method for unequal classes; none for no method.
-        views: Averaged views of a sample, such as d4; none for a single view.
+        views: d4 for cached flips and turns, a number of averaged draws, or none.
         data: real or demo.
     """
 
@@ -97,6 +97,11 @@ class GroupKey:
     imbalance: str = NONE
     views: str = NONE
     data: str = "real"
+
+    @property
+    def averaged(self) -> str:
+        """The key of a run that gives its views, with its value."""
+        return "augment=d4" if self.views == "d4" else f"draws={self.views}"
 
     @property
     def title(self) -> str:
@@ -116,7 +121,7 @@ class GroupKey:
     def _in_words(self, *subset: str) -> str:
         words = [self.category, self.mode, self.protocol, *subset]
         words += [f"imbalance={self.imbalance}"] if self.imbalance != NONE else []
-        words += [f"views={self.views}"] if self.views != NONE else []
+        words += [self.averaged] if self.views != NONE else []
         return " ".join(words + (["demo data"] if self.data == "demo" else []))
 
     @property

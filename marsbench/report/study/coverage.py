@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from marsbench.report.study.cells import ENSEMBLE, NONE, Group, GroupKey, Problem
+from marsbench.report.study.cells import ENSEMBLE, NONE, Group, GroupKey, StudyProblem
 from marsbench.results.record import RunRecord
 from marsbench.tasks.catalog import TASKS
 from marsbench.tasks.kinds import Kind
@@ -96,7 +96,7 @@ class Study:
     """
 
     groups: Mapping[GroupKey, Group]
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[StudyProblem, ...] = ()
     num_records: int = 0
     records: tuple[RunRecord, ...] = field(default=(), repr=False)
     plan: ExpectedRuns | None = None

@@ -12,7 +12,7 @@ from marsbench.report.study.cells import (
     Basis,
     Group,
     GroupKey,
-    Problem,
+    StudyProblem,
     Run,
     Trouble,
     amount_of,
@@ -48,12 +48,12 @@ class Gathered:
             for what, subsets in self.subsets.items()
         )
 
-    def problem(self, trouble: Trouble, text: str) -> Problem:
+    def problem(self, trouble: Trouble, text: str) -> StudyProblem:
         """Build a problem of the affected runs."""
-        return Problem(trouble, text, tuple(self.run_ids))
+        return StudyProblem(trouble, text, tuple(self.run_ids))
 
 
-def of_cells(groups: Sequence[Group]) -> list[Problem]:
+def of_cells(groups: Sequence[Group]) -> list[StudyProblem]:
     """List cells with a single seed, tasks with a single model, and resumed runs."""
     seeds: defaultdict[GroupKey, Gathered] = defaultdict(Gathered)
     models: defaultdict[GroupKey, Gathered] = defaultdict(Gathered)
@@ -79,7 +79,7 @@ def of_cells(groups: Sequence[Group]) -> list[Problem]:
     return [*single, *lone, *_resumed(groups)]
 
 
-def _resumed(groups: Iterable[Group]) -> list[Problem]:
+def _resumed(groups: Iterable[Group]) -> list[StudyProblem]:
     """List runs timed only for their last part."""
     resumed = [
         run for group in groups for cell in group.cells.values() for run in cell.runs if run.resumed
@@ -88,7 +88,7 @@ def _resumed(groups: Iterable[Group]) -> list[Problem]:
         return []
     text = f"Left out of training times: {len(resumed)} resumed runs of "
     text += f"{some(sorted({run.task for run in resumed}))}, timed for their last part only."
-    return [Problem(Trouble.NOTE, text, tuple(run.run_id for run in resumed))]
+    return [StudyProblem(Trouble.NOTE, text, tuple(run.run_id for run in resumed))]
 
 
 class Kept:
@@ -105,7 +105,7 @@ class Kept:
         self.settings: defaultdict[tuple[GroupKey, str, str], Gathered] = defaultdict(Gathered)
         self.reasons: defaultdict[tuple[GroupKey, str, str], dict[str, None]] = defaultdict(dict)
 
-    def problems(self) -> list[Problem]:
+    def problems(self) -> list[StudyProblem]:
         """Problems naming the runs kept apart."""
         other_data = (
             of.problem(
@@ -154,7 +154,7 @@ def _choice(key: str, other: Any, shown: Any) -> str:
     return f"{key}={words[0]} instead of {words[1]}"
 
 
-def of_records(records: Sequence[RunRecord]) -> list[Problem]:
+def of_records(records: Sequence[RunRecord]) -> list[StudyProblem]:
     """List the notes of records, each once."""
     by_note: defaultdict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
@@ -165,5 +165,5 @@ def of_records(records: Sequence[RunRecord]) -> list[Problem]:
         number = "1 run" if len(noted) == 1 else f"{len(noted)} runs"
         tasks = some(sorted({record.task for record in noted}))
         ids = tuple(record.run_id for record in noted)
-        problems.append(Problem(Trouble.NOTE, f"{note} ({number} of {tasks})", ids))
+        problems.append(StudyProblem(Trouble.NOTE, f"{note} ({number} of {tasks})", ids))
     return problems

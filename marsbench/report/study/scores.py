@@ -23,7 +23,7 @@ from marsbench.report.study.cells import (
     Cell,
     Group,
     GroupKey,
-    Problem,
+    StudyProblem,
     Run,
     Trouble,
     by_severity,
@@ -136,7 +136,7 @@ def study_of(
     unreadable: Iterable[StoreError] = (),
     *,
     plan: ExpectedRuns | None = None,
-    problems: Iterable[Problem] = (),
+    problems: Iterable[StudyProblem] = (),
 ) -> Study:
     """Group records.
 
@@ -154,11 +154,11 @@ def study_of(
             run = run_of(record)
         except ConfigError as error:
             text = f"Left out: {record.run_id}. {error.problem}"
-            collected.append(Problem(Trouble.UNREADABLE, text, (record.run_id,)))
+            collected.append(StudyProblem(Trouble.UNREADABLE, text, (record.run_id,)))
             continue
         if why := _no_score(run):
             collected.append(
-                Problem(Trouble.NO_SCORE, f"Left out: {run.run_id} {why}.", (run.run_id,))
+                StudyProblem(Trouble.NO_SCORE, f"Left out: {run.run_id} {why}.", (run.run_id,))
             )
         else:
             runs.append(run)
@@ -175,10 +175,10 @@ def study_of(
     return replace(study, problems=by_severity(collected))
 
 
-def _left_out(error: StoreError) -> Problem:
+def _left_out(error: StoreError) -> StudyProblem:
     if isinstance(error, DuplicateError):
-        return Problem(Trouble.DUPLICATE, f"Left out: {error}", (error.run_id,))
-    return Problem(Trouble.UNREADABLE, f"Left out: {error}")
+        return StudyProblem(Trouble.DUPLICATE, f"Left out: {error}", (error.run_id,))
+    return StudyProblem(Trouble.UNREADABLE, f"Left out: {error}")
 
 
 def _no_score(run: Run) -> str:
@@ -206,7 +206,7 @@ def _told_apart(runs: Sequence[Run]) -> list[Run]:
     ]
 
 
-def _missing_problems(study: Study) -> Iterable[Problem]:
+def _missing_problems(study: Study) -> Iterable[StudyProblem]:
     gathered: defaultdict[GroupKey, troubles.Gathered] = defaultdict(troubles.Gathered)
     counts: Counter[GroupKey] = Counter()
     for gap in study.missing:

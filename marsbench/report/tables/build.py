@@ -136,7 +136,7 @@ def overall_table(group: Group, summary: Summary) -> Table:
     """Aggregates of models over all tasks."""
     columns = [Column("model"), *(Column(name, UP) for name in ("IQM", "median", "mean"))]
     columns += [Column("optimality gap", DOWN), Column("mean rank", DOWN)]
-    columns += map(Column, ("tasks", "runs", "lacks"))
+    columns += map(Column, ("tasks", "runs", "missing"))
     complete = [model for model in summary.models.values() if not model.lacks]
     partial = [model for model in summary.models.values() if model.lacks]
     rows = _with_marks(columns, [_overall_row(group, model) for model in complete])

@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from marsbench.data.tools.verify.folder import verify_folder
-from marsbench.data.tools.verify.report import Report
+from marsbench.data.tools.verify.report import VerifyReport
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import Decode, Kind
 from tests.fakes import make_spec, read_rows, write_folder, write_rows
@@ -149,7 +149,7 @@ def test_good_boxes(boxes: Path) -> None:
     assert f"train: boxes: boulder {numbers[0]}, cone {numbers[1]}" in report.notes
 
 
-def digest_of(report: Report) -> str:
+def digest_of(report: VerifyReport) -> str:
     return next(n for n in report.notes if n.startswith("digest"))
 
 

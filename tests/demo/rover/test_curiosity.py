@@ -8,7 +8,7 @@ from scipy import ndimage
 from marsbench.demo.art import terrain
 from marsbench.demo.rover import ground, outdoors
 from marsbench.demo.rover.curiosity import scenes
-from marsbench.demo.rover.ground import Plan, Sun, View
+from marsbench.demo.rover.ground import ColourPlan, Sun, View
 
 Field = NDArray[np.float64]
 
@@ -17,9 +17,9 @@ def rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def flat(n: int, colour: tuple[float, float, float]) -> Plan:
+def flat(n: int, colour: tuple[float, float, float]) -> ColourPlan:
     """Even ground of a single colour."""
-    return Plan(np.zeros((n, n)), np.tile(np.array(colour), (n, n, 1)))
+    return ColourPlan(np.zeros((n, n)), np.tile(np.array(colour), (n, n, 1)))
 
 
 def roughness(image: Field) -> Field:

@@ -159,7 +159,7 @@ def test_bright_soil_is_much_brighter() -> None:
 def test_spherules_are_alike_and_clasts_are_not() -> None:
     spread: dict[str, list[float]] = {"spherules": [], "clasts": []}
     for seed in range(8):
-        flat = ground.Plan(np.zeros((120, 120)), np.full((120, 120), 0.3))
+        flat = ground.GreyPlan(np.zeros((120, 120)), np.full((120, 120), 0.3))
         for name, add in (
             ("spherules", ground.with_spherules),
             ("clasts", ground.with_clasts),

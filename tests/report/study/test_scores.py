@@ -12,7 +12,7 @@ import pytest
 
 from marsbench.base.errors import StoreError, UnknownNameError
 from marsbench.config.identity import run_id
-from marsbench.report.study.cells import Group, GroupKey, Problem, Trouble, metric_is_up
+from marsbench.report.study.cells import Group, GroupKey, StudyProblem, Trouble, metric_is_up
 from marsbench.report.study.coverage import ExpectedRun, ExpectedRuns, Study
 from marsbench.report.study.scores import load_study, open_study, study_of
 from marsbench.results.record import SCHEMA_VERSION, RunRecord
@@ -52,7 +52,7 @@ def only(study: Study) -> Group:
     return group
 
 
-def told(study: Study, trouble: Trouble) -> Problem:
+def told(study: Study, trouble: Trouble) -> StudyProblem:
     (problem,) = [p for p in study.problems if p.trouble is trouble]
     return problem
 

@@ -276,6 +276,11 @@ def test_a_bank_killed_by_force_is_resumed(toy: str, weights: str, tmp_path: Pat
         ({"optim.name": "lbfgs", "scheduler.name": "cosine"}, "chooses its own steps"),
         ({"optim.name": "lbfgs", "views": "d4"}, "augment=d4 has no effect with optim.name=lbfgs"),
         ({"optim.name": "lbfgs", "optim.lr": 0.1}, "optim.lr has no effect"),
+        ({"protocol": "cached", "imbalance": "oversample"}, "Set augment=d4, or choose"),
+        (
+            {"imbalance": "oversample", "augment": "none"},
+            "Set augment=d4 or augment=hflip, or choose",
+        ),
         ({"logger.tensorboard": True}, "write their curves as CSV alone"),
     ],
 )

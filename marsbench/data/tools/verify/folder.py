@@ -22,7 +22,7 @@ from marsbench.data.sources.annotations import read_bytes
 from marsbench.data.sources.layout import MASKS
 from marsbench.data.sources.local import LocalSource, collecting
 from marsbench.data.subsets import select
-from marsbench.data.tools.verify.report import Report
+from marsbench.data.tools.verify.report import VerifyReport
 from marsbench.data.tools.verify.spectra import verify_spectra
 from marsbench.metrics.boxes import Boxes
 from marsbench.metrics.masks import IGNORE
@@ -32,7 +32,7 @@ _SHOWN_COPIES = 10
 """Groups of equal images that a note names."""
 
 
-def verify_folder(spec: TaskSpec, root: str | Path | None = None) -> Report:
+def verify_folder(spec: TaskSpec, root: str | Path | None = None) -> VerifyReport:
     """Check a task's local folder: index, mapping, every file, subsets, repeated images.
 
     Args:
@@ -45,7 +45,7 @@ def verify_folder(spec: TaskSpec, root: str | Path | None = None) -> Report:
     folder = find_local(spec, root)
     if spec.is_spectra:
         return verify_spectra(spec, folder)
-    report = Report(str(folder))
+    report = VerifyReport(str(folder))
     problems: list[DataError] = []
     source = LocalSource(spec, folder, problems)
     report.problems += [str(problem).replace("\n", " ") for problem in problems]
@@ -145,7 +145,7 @@ def _digest(*arrays: NDArray[Any]) -> str:
     return content.hexdigest()
 
 
-def _read(source: LocalSource, report: Report) -> _Contents:
+def _read(source: LocalSource, report: VerifyReport) -> _Contents:
     """Read every sample, and report the problems of its files."""
     spec = source.spec
     contents = _Contents(normalise(source.class_names[0]) == BACKGROUND)
@@ -202,7 +202,7 @@ def _problems_apart(source: LocalSource, split: str, index: int) -> list[DataErr
     return problems
 
 
-def _check_classes(source: LocalSource, report: Report) -> None:
+def _check_classes(source: LocalSource, report: VerifyReport) -> None:
     """Report classes without a sample."""
     for split in source.splits:
         rows = source.rows(split)
@@ -213,7 +213,7 @@ def _check_classes(source: LocalSource, report: Report) -> None:
                 lines.append(f"class {name} has no sample in {split}")
 
 
-def _check_objects(source: LocalSource, contents: _Contents, report: Report) -> None:
+def _check_objects(source: LocalSource, contents: _Contents, report: VerifyReport) -> None:
     """Report the share of each class, and classes without a pixel or box."""
     names = source.class_names
     is_mask = source.spec.has_masks
@@ -248,7 +248,7 @@ def _check_objects(source: LocalSource, contents: _Contents, report: Report) -> 
     ]
 
 
-def _note_contents(spec: TaskSpec, contents: _Contents, report: Report) -> None:
+def _note_contents(spec: TaskSpec, contents: _Contents, report: VerifyReport) -> None:
     """Report the digest and the image sizes."""
     digest = contents.everything.hexdigest()[:16]
     of = f"ids, pixels and {spec.files.target}" if spec.files.apart else "ids and pixels"
@@ -264,7 +264,7 @@ def _note_contents(spec: TaskSpec, contents: _Contents, report: Report) -> None:
         ]
 
 
-def _note_oddities(spec: TaskSpec, contents: _Contents, report: Report) -> None:
+def _note_oddities(spec: TaskSpec, contents: _Contents, report: VerifyReport) -> None:
     """Report suspicious samples: blank, thin, repeated."""
     for names, text in (
         (contents.blank, "sample(s) of which every pixel is ignored"),
@@ -290,7 +290,7 @@ def _splits(names: Sequence[str]) -> set[str]:
     return {name.partition("/")[0] for name in names}
 
 
-def _check_subsets(source: LocalSource, report: Report) -> None:
+def _check_subsets(source: LocalSource, report: VerifyReport) -> None:
     """Check the published lists of subsets: readable, and nested."""
     for family, pattern, prefix in (
         ("partition", "partitions/*x_partition.csv", "partition"),

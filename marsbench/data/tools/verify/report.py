@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass
-class Report:
+class VerifyReport:
     """Problems and notes from a check of a folder.
 
     Attributes:

@@ -11,18 +11,18 @@ from marsbench.base.progress import track
 from marsbench.data.rows import Raw
 from marsbench.data.sources.challenge import ChallengeSource
 from marsbench.data.spectra import to_spectrum
-from marsbench.data.tools.verify.report import Report
+from marsbench.data.tools.verify.report import VerifyReport
 from marsbench.tasks.spec import TaskSpec
 
 
-def verify_spectra(spec: TaskSpec, folder: Path) -> Report:
+def verify_spectra(spec: TaskSpec, folder: Path) -> VerifyReport:
     """Read every measurement of a folder.
 
     Args:
         spec: The task.
         folder: The folder that holds ``metadata.csv``.
     """
-    report = Report(str(folder))
+    report = VerifyReport(str(folder))
     try:
         source = ChallengeSource(spec, folder, strict=False, check=False)
     except DataError as error:

@@ -26,7 +26,7 @@ from marsbench.demo.art import terrain
 from marsbench.demo.art.terrain import Field
 from marsbench.demo.rover import ground, outdoors
 from marsbench.demo.rover.curiosity import hardware
-from marsbench.demo.rover.ground import Picture, Plan, Sun, View
+from marsbench.demo.rover.ground import ColourPlan, Picture, Sun, View
 
 BORDER = 10
 """Pixels drawn around a plan seen from straight above, whose shadows wrap around."""
@@ -64,12 +64,12 @@ def _hardware(rng: Generator, label: str, side: int) -> Picture:
 # --- rock seen from close by -----------------------------------------------------------------
 
 
-def _from_above(rng: Generator, side: int, draw: Callable[[Generator, int], Plan]) -> Picture:
+def _from_above(rng: Generator, side: int, draw: Callable[[Generator, int], ColourPlan]) -> Picture:
     lit = ground.lit(draw(rng, side + 2 * BORDER), ground.sunlight(rng))
     return lit[BORDER:-BORDER, BORDER:-BORDER]
 
 
-def _slab(rng: Generator, n: int) -> Plan:
+def _slab(rng: Generator, n: int) -> ColourPlan:
     """Bare rock with random texture and dust cover, sometimes with a joint."""
     texture = ground.noise(rng, n, rng.uniform(1.6, 2.6))
     swell = ground.noise(rng, n, 3.4)
@@ -80,10 +80,10 @@ def _slab(rng: Generator, n: int) -> Plan:
         height += 0.02 * cell * blocks - rng.uniform(1.0, 2.5) * joints
     base = ground.stone_colour(rng)
     share = np.clip(0.5 + 0.35 * swell + 0.1 * texture, 0.0, 1.0)
-    return Plan(height, ground.mix(base, ground.kindred(rng, base), share))
+    return ColourPlan(height, ground.mix(base, ground.kindred(rng, base), share))
 
 
-def _face(rng: Generator, n: int) -> Plan:
+def _face(rng: Generator, n: int) -> ColourPlan:
     """Rock from a hand's breadth away: broken faces, pits and grains."""
     height = np.full((n, n), np.inf)
     steep = rng.uniform(0.4, 1.0)
@@ -106,7 +106,7 @@ def _face(rng: Generator, n: int) -> Plan:
         colour = colour * (1.0 - 0.35 * cover)[..., None]
     speckle = terrain.smoothstep(ground.noise(rng, n, 0.3, shortest=1.5), 1.3, 2.0)
     grain = base * rng.choice([0.35, 1.9])
-    return Plan(height, ground.mix(colour, grain, rng.uniform(0.2, 0.8) * speckle))
+    return ColourPlan(height, ground.mix(colour, grain, rng.uniform(0.2, 0.8) * speckle))
 
 
 def _close_up_rock(rng: Generator, side: int) -> Picture:
@@ -124,7 +124,7 @@ def _layered_rock(rng: Generator, side: int) -> Picture:
     return _from_above(rng, side, _bedded)
 
 
-def _bedded(rng: Generator, n: int) -> Plan:
+def _bedded(rng: Generator, n: int) -> ColourPlan:
     """Face of bedded rock: hard beds stand out as ledges, soft beds recede."""
     dip = rng.normal(0.0, 22.0)
     warp = ground.noise(rng, n, 3.6)
@@ -153,7 +153,7 @@ def _bedded(rng: Generator, n: int) -> Plan:
         sand = ground.kindred(rng, base)
         height = height * (1.0 - 0.9 * fill)
         colour = ground.mix(colour, sand * (1.0 + 0.04 * texture)[..., None], fill)
-    return Plan(height, colour)
+    return ColourPlan(height, colour)
 
 
 def _veins(rng: Generator, n: int) -> Field:
@@ -182,12 +182,12 @@ def _veins(rng: Generator, n: int) -> Field:
 
 
 def _light_toned_veins(rng: Generator, side: int) -> Picture:
-    def draw(rng: Generator, n: int) -> Plan:
+    def draw(rng: Generator, n: int) -> ColourPlan:
         plan = _slab(rng, n) if rng.uniform() < 0.7 else ground.outcrop(rng, n)
         veins = _veins(rng, n)
         bright = np.array([0.72, 0.69, 0.64]) * rng.uniform(0.75, 1.1)
         height = plan.height + rng.uniform(-0.3, 0.9) * veins
-        return Plan(height, ground.mix(plan.colour * 0.8, bright, 0.95 * veins))
+        return ColourPlan(height, ground.mix(plan.colour * 0.8, bright, 0.95 * veins))
 
     return _from_above(rng, side, draw)
 
@@ -196,7 +196,7 @@ def _drill_holes(rng: Generator, side: int) -> Picture:
     return _from_above(rng, side, lambda rng, n: _drilled(rng, _slab(rng, n)))
 
 
-def _drilled(rng: Generator, plan: Plan) -> Plan:
+def _drilled(rng: Generator, plan: ColourPlan) -> ColourPlan:
     """Drill one to three holes, each in a ragged ring of its powder."""
     n = plan.height.shape[0]
     east, north = terrain.coordinates(n)
@@ -229,14 +229,14 @@ def _drilled(rng: Generator, plan: Plan) -> Plan:
         height = height - 1.6 * radius * bore
         # The bore is deep: hardly any light comes back from its bottom.
         colour = colour * (1.0 - 0.85 * bore)[..., None]
-    return Plan(height, colour)
+    return ColourPlan(height, colour)
 
 
 def _drt_spot(rng: Generator, side: int) -> Picture:
     return _from_above(rng, side, lambda rng, n: _brushed(rng, _slab(rng, n)))
 
 
-def _brushed(rng: Generator, plan: Plan) -> Plan:
+def _brushed(rng: Generator, plan: ColourPlan) -> ColourPlan:
     """Sweep the dust off a round patch, leaving circular scratches."""
     n = plan.height.shape[0]
     row, column = rng.uniform(0.36, 0.64, 2) * n
@@ -260,7 +260,7 @@ def _brushed(rng: Generator, plan: Plan) -> Plan:
     colour = ground.mix(dusty, np.clip(fresh, 0.015, 0.9), 0.95 * patch)
     colour = ground.mix(colour, np.minimum(dust * 1.25, 0.8), rng.uniform(0.2, 0.6) * rim)
     height = plan.height * (1.0 - 0.6 * patch) + 0.28 * scratches * patch + 0.5 * rim
-    return Plan(height, colour)
+    return ColourPlan(height, colour)
 
 
 # --- ground ----------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ def _float_rock(rng: Generator, side: int) -> Picture:
     sun = ground.sunlight(rng)
     kind = rng.uniform()
 
-    def draw(rng: Generator, n: int) -> Plan:
+    def draw(rng: Generator, n: int) -> ColourPlan:
         if kind < 0.65:
             return ground.soil(rng, n, rng.uniform(0.06, 0.2))
         return ground.smooth_sand(rng, n) if kind < 0.82 else ground.outcrop(rng, n)
@@ -309,7 +309,7 @@ def _wheel_tracks(rng: Generator, side: int) -> Picture:
     view = ground.from_above(rng) if rng.uniform() < 0.35 else ground.from_mast(rng)
     sun = Sun(rng.uniform(0.0, 360.0), rng.uniform(18.0, 45.0))
 
-    def draw(rng: Generator, n: int) -> Plan:
+    def draw(rng: Generator, n: int) -> ColourPlan:
         kind = rng.uniform()
         if kind < 0.3:
             return ground.smooth_sand(rng, n)

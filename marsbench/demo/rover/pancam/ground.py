@@ -32,7 +32,7 @@ Relief = Callable[[Field, Field], Field]
 
 
 @dataclass(frozen=True)
-class Plan:
+class GreyPlan:
     """Piece of ground from above.
 
     Attributes:
@@ -86,7 +86,7 @@ def project(light: Field, frame: Frame) -> Field:
     return ground.look_up(levels, level, n - 1 - frame.y, n / 2 + frame.x)
 
 
-def lit(plan: Plan, sun: Sun) -> Field:
+def lit(plan: GreyPlan, sun: Sun) -> Field:
     """Light reflected by a plan, (n, n)."""
     return plan.albedo * (ground.shade(plan.height, sun) + SKY)
 
@@ -107,15 +107,15 @@ def press(picture: Field, frame: Frame, relief: Relief) -> None:
 # --- plans -----------------------------------------------------------------------------------
 
 
-def soil(rng: Generator, n: int) -> Plan:
+def soil(rng: Generator, n: int) -> GreyPlan:
     """Fine-grained soil, smooth but for crumbs."""
     rolling = ground.noise(rng, n, 3.6)
     height = rng.uniform(0.05, 0.12) * ground.noise(rng, n, rng.uniform(1.4, 2.0))
     height += rng.uniform(0.004, 0.012) * n * rolling
-    return Plan(height, rng.uniform(0.22, 0.3) * (1.0 + rng.uniform(0.02, 0.06) * rolling))
+    return GreyPlan(height, rng.uniform(0.22, 0.3) * (1.0 + rng.uniform(0.02, 0.06) * rolling))
 
 
-def bedrock(rng: Generator, n: int, *, sandy: bool) -> tuple[Plan, Field]:
+def bedrock(rng: Generator, n: int, *, sandy: bool) -> tuple[GreyPlan, Field]:
     """Slabs between joints, with or without sand in the low parts.
 
     Args:
@@ -132,16 +132,16 @@ def bedrock(rng: Generator, n: int, *, sandy: bool) -> tuple[Plan, Field]:
     tone = rng.uniform(0.28, 0.38)
     albedo = tone * (1.0 + 0.07 * texture + 0.08 * blocks) * (1.0 - 0.55 * cracks**2)
     if not sandy:
-        return Plan(rock, np.maximum(albedo, 0.02)), np.ones((n, n))
+        return GreyPlan(rock, np.maximum(albedo, 0.02)), np.ones((n, n))
     drift = level + 0.03 * cell * ground.noise(rng, n, 3.0, longest=2.0 * cell)
     filled = float(np.quantile(drift, rng.uniform(0.3, 0.6)))
     bare = terrain.smoothstep(drift, filled - 0.4, filled + 0.4)
     sand = filled + 0.1 * ground.noise(rng, n, 1.6)
     fill = tone * (rng.uniform(0.5, 0.72) if rng.uniform() < 0.7 else rng.uniform(1.25, 1.5))
-    return Plan(sand + (rock - sand) * bare, fill + (albedo - fill) * bare), bare
+    return GreyPlan(sand + (rock - sand) * bare, fill + (albedo - fill) * bare), bare
 
 
-def close_up(rng: Generator, n: int) -> Plan:
+def close_up(rng: Generator, n: int) -> GreyPlan:
     """Rock filling the view: a few broad facets with grain and pits all over."""
     facets = np.full((n, n), np.inf)
     for _ in range(int(rng.integers(3, 7))):
@@ -152,32 +152,32 @@ def close_up(rng: Generator, n: int) -> Plan:
     pits = np.minimum(grain + 0.8, 0.0)
     height = facets + rng.uniform(0.15, 0.4) * grain + rng.uniform(0.2, 0.9) * pits
     speckle = ground.noise(rng, n, 1.0, longest=0.1 * n)
-    return Plan(height, rng.uniform(0.26, 0.36) * np.clip(1.0 + 0.12 * speckle, 0.3, 1.7))
+    return GreyPlan(height, rng.uniform(0.26, 0.36) * np.clip(1.0 + 0.12 * speckle, 0.3, 1.7))
 
 
-def rippled(rng: Generator, plan: Plan) -> Plan:
+def rippled(rng: Generator, plan: GreyPlan) -> GreyPlan:
     """Wind ripples all over a plan."""
     n = plan.height.shape[0]
     wavelength = rng.uniform(0.11, 0.19) * n
     crest = (0.5 + 0.5 * ground.waves(rng, n, wavelength)) ** 1.5
     height = plan.height + rng.uniform(0.15, 0.22) * wavelength * crest
     tone = 1.0 + rng.uniform(-0.12, 0.2) * crest
-    return Plan(height, plan.albedo * tone)
+    return GreyPlan(height, plan.albedo * tone)
 
 
-def with_clasts(rng: Generator, plan: Plan) -> Plan:
+def with_clasts(rng: Generator, plan: GreyPlan) -> GreyPlan:
     """Angular fragments of all sizes strewn over a plan."""
     n = plan.height.shape[0]
     count = int(rng.integers(60, 95))
     height, cover = ground.clasts(rng, n, count, 0.024 * n, 0.07 * n)
     tone = rng.uniform(1.35, 1.75)
     stones = plan.albedo.mean() * tone * (1.0 + 0.12 * ground.noise(rng, n, 1.2))
-    return Plan(
+    return GreyPlan(
         plan.height + 1.3 * height, plan.albedo + (np.maximum(stones, 0.03) - plan.albedo) * cover
     )
 
 
-def with_spherules(rng: Generator, plan: Plan) -> Plan:
+def with_spherules(rng: Generator, plan: GreyPlan) -> GreyPlan:
     """Round grains of nearly one size, loose or set in rock."""
     n = plan.height.shape[0]
     radius = rng.uniform(0.016, 0.022) * n
@@ -198,13 +198,13 @@ def with_spherules(rng: Generator, plan: Plan) -> Plan:
     np.maximum.at(height, (rows, columns), 1.1 * dome)
     np.maximum.at(cover, (rows, columns), opaque)
     tone = plan.albedo.mean() * rng.uniform(0.22, 0.36)
-    return Plan(
+    return GreyPlan(
         plan.height * (1.0 - cover) + terrain.blur(plan.height, 2.0) * cover + height,
         plan.albedo + (tone - plan.albedo) * cover,
     )
 
 
-def with_lines(rng: Generator, plan: Plan, bare: Field) -> Plan:
+def with_lines(rng: Generator, plan: GreyPlan, bare: Field) -> GreyPlan:
     """Parallel beds, or straight veins or fractures, in the bare rock of a plan."""
     n = plan.height.shape[0]
     azimuth = float(rng.uniform(0.0, 180.0))
@@ -216,7 +216,7 @@ def with_lines(rng: Generator, plan: Plan, bare: Field) -> Plan:
         phase = phase + 0.12 * np.sin(phase) + 0.2 * np.sin(0.37 * phase + rng.uniform(0.0, 6.3))
         bed = terrain.smoothstep(np.sin(2.0 * np.pi * phase), -0.5, 0.5)
         height = plan.height + rng.uniform(0.16, 0.26) * spacing * bed * bare
-        return Plan(height, plan.albedo * (1.0 + bare * rng.uniform(0.45, 0.75) * (bed - 0.5)))
+        return GreyPlan(height, plan.albedo * (1.0 + bare * rng.uniform(0.45, 0.75) * (bed - 0.5)))
     raised = rng.uniform() < 0.6
     height, albedo = plan.height.copy(), plan.albedo.copy()
     for _ in range(int(rng.integers(3, 7))):
@@ -225,10 +225,10 @@ def with_lines(rng: Generator, plan: Plan, bare: Field) -> Plan:
         line = np.exp(-((across / rng.uniform(0.009, 0.016) / n) ** 2)) * bare
         height += (0.9 if raised else -1.6) * line
         albedo *= 1.0 + (1.3 if raised else -0.6) * line
-    return Plan(height, albedo)
+    return GreyPlan(height, albedo)
 
 
-def with_round_forms(rng: Generator, plan: Plan, bare: Field) -> Plan:
+def with_round_forms(rng: Generator, plan: GreyPlan, bare: Field) -> GreyPlan:
     """Hollows or nodules of several sizes in the bare rock of a plan."""
     n = plan.height.shape[0]
     east, north = terrain.coordinates(n)
@@ -244,7 +244,7 @@ def with_round_forms(rng: Generator, plan: Plan, bare: Field) -> Plan:
     cover = bare * np.clip(bumps, 0.0, 1.0)
     smooth = terrain.blur(plan.height, 1.5)
     height = plan.height + (smooth - plan.height) * cover + sign * bumps * bare
-    return Plan(height, plan.albedo * (1.0 - (0.45 if sign < 0 else -0.2) * cover))
+    return GreyPlan(height, plan.albedo * (1.0 - (0.45 if sign < 0 else -0.2) * cover))
 
 
 # --- prints and marks ------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def _close_rock(rng: Generator, shown: Names, side: int) -> Field:
     return picture
 
 
-def _in_rock(rng: Generator, plan: ground.Plan, bare: Field, shown: Names) -> ground.Plan:
+def _in_rock(rng: Generator, plan: ground.GreyPlan, bare: Field, shown: Names) -> ground.GreyPlan:
     """Add beds, round forms and spherules to rock."""
     if "Linear Rock Features" in shown:
         plan = ground.with_lines(rng, plan, bare)
@@ -137,7 +137,7 @@ def _near_surface(rng: Generator, shown: Names, side: int) -> Field:
     return picture
 
 
-def _ground(rng: Generator, n: int, shown: Names) -> ground.Plan:
+def _ground(rng: Generator, n: int, shown: Names) -> ground.GreyPlan:
     """Plan of the ground with its textures."""
     if ROCK in shown:
         plan, bare = ground.bedrock(rng, n, sandy=SOIL in shown)
