@@ -14,7 +14,7 @@ from marsbench.predict.inputs import Item
 from marsbench.predict.journal import Journal
 from marsbench.predict.kinds import WORK
 from marsbench.predict.predictor import Predictor
-from marsbench.predict.work import Options, Callback, Summary, line_of
+from marsbench.predict.work import Callback, Options, Summary, line_of
 
 
 def predict(
