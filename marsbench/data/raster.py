@@ -43,7 +43,7 @@ _SAMPLED = 4_000_000
 """Largest number of pixels for percentiles; larger images are subsampled."""
 
 
-class Format(NamedTuple):
+class RasterFormat(NamedTuple):
     """A raster format.
 
     Attributes:
@@ -60,22 +60,24 @@ class Format(NamedTuple):
 
 
 FORMATS = (
-    Format("GTiff", (".tif", ".tiff"), re.compile(b"|".join(map(re.escape, TIFF)))),
-    Format(
+    RasterFormat("GTiff", (".tif", ".tiff"), re.compile(b"|".join(map(re.escape, TIFF)))),
+    RasterFormat(
         "JP2OpenJPEG",
         (".jp2", ".j2k", ".jpx"),
         re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
     ),
-    Format("ISIS3", (".cub", ".lbl"), re.compile(rb"\s*Object\s*=\s*IsisCube"), True),
-    Format("PDS4", (".xml", ".lblx"), re.compile(rb"(?s:.{,8192}?)<Product_Observational"), True),
-    Format("PDS", (".img", ".lbl"), re.compile(rb"(?s:.{,256})PDS_VERSION_ID\s*="), True),
+    RasterFormat("ISIS3", (".cub", ".lbl"), re.compile(rb"\s*Object\s*=\s*IsisCube"), True),
+    RasterFormat(
+        "PDS4", (".xml", ".lblx"), re.compile(rb"(?s:.{,8192}?)<Product_Observational"), True
+    ),
+    RasterFormat("PDS", (".img", ".lbl"), re.compile(rb"(?s:.{,256})PDS_VERSION_ID\s*="), True),
 )
 
 LABEL_SUFFIXES = tuple(s for form in FORMATS if form.is_labelled for s in form.suffixes)
 """Suffixes shared by labels and unrelated files; the content decides."""
 
 
-def format_of(start: bytes) -> Format | None:
+def format_of(start: bytes) -> RasterFormat | None:
     """Detect the raster format from the first bytes; None for other files."""
     return next((form for form in FORMATS if form.mark.match(start)), None)
 

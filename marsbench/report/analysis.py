@@ -13,8 +13,8 @@ from marsbench.report.statistics.reference import Published, published, referenc
 from marsbench.report.statistics.summary import (
     ROUNDS,
     Comparison,
+    GroupSummary,
     Ranges,
-    Summary,
     compare,
     observed_ranges,
     summarise,
@@ -56,7 +56,7 @@ class Analysis:
     store: Store
     study: Study
     ranges: Mapping[GroupKey, Ranges]
-    summaries: Mapping[GroupKey, Summary]
+    summaries: Mapping[GroupKey, GroupSummary]
     comparisons: Mapping[GroupKey, Sequence[Comparison]] = field(default_factory=dict)
     rounds: int = ROUNDS
     seed: int = 0

@@ -62,7 +62,7 @@ def run_unit(path: Path) -> int:
     # Of several processes that train one run, only the first reports.
     beat = None if environment.helps_another() else beating(sweep_of(path), path, unit.ids)
     with beat or contextlib.nullcontext():
-        work = _Work(unit.force, beat)
+        work = _UnitWork(unit.force, beat)
         try:
             return 0 if work.carry_out(unit.runs, unit.ids) else FAULT
         except KeyboardInterrupt:
@@ -74,7 +74,7 @@ def run_unit(path: Path) -> int:
             return INTERRUPTED
 
 
-class _Work:
+class _UnitWork:
     """Runs of a unit: trained singly, or together if they share features."""
 
     def __init__(self, force: bool, beat: Beating | None) -> None:

@@ -34,7 +34,7 @@ Target = NDArray[np.uint8] | Boxes | str
 
 
 @dataclass(frozen=True)
-class Item:
+class GalleryItem:
     """A sample of the picture.
 
     Attributes:
@@ -129,7 +129,7 @@ def _remarkable(iou: NDArray[np.float64], objects: NDArray[np.int64]) -> dict[in
 
 def _item(
     dataset: MarsDataset, predictions: Predictions, folder: Path, index: int, remark: str
-) -> Item:
+) -> GalleryItem:
     columns, names = predictions.columns, dataset.class_names
     sample_id = predictions.sample_ids[index]
     sample = dataset.samples[int(dataset.indices[index])]
@@ -155,7 +155,7 @@ def _item(
     # Three bands are shown as the model saw them.
     rgb_bands = dataset.spec.rgb_bands if sample.pixels.shape[2] > 3 else None
     image = to_rgb(sample.pixels, rgb_bands)
-    return Item(image, truth, predicted, names, sample_id, remark, is_right)
+    return GalleryItem(image, truth, predicted, names, sample_id, remark, is_right)
 
 
 def _labels(
@@ -173,7 +173,7 @@ def _labels(
     return truth or "none", predicted or "none", true == chosen
 
 
-def draw_gallery(path: Path, title: str, items: Sequence[Item]) -> None:
+def draw_gallery(path: Path, title: str, items: Sequence[GalleryItem]) -> None:
     """Draw samples with their truth and prediction.
 
     Args:
@@ -199,7 +199,7 @@ def draw_gallery(path: Path, title: str, items: Sequence[Item]) -> None:
     save(figure, path)
 
 
-def _panels(item: Item) -> list[Panel]:
+def _panels(item: GalleryItem) -> list[Panel]:
     """Panels of image, truth and prediction; a single panel for labels."""
     image = to_rgb(item.image)
     if isinstance(item.truth, str) or isinstance(item.predicted, str):
@@ -213,7 +213,7 @@ def _panels(item: Item) -> list[Panel]:
     ]
 
 
-def _caption(item: Item) -> str:
+def _caption(item: GalleryItem) -> str:
     """Title of an image with its true and predicted labels."""
     lines = [short(item.sample_id)]
     for text in (f"true: {item.truth}", f"predicted: {item.predicted}"):

@@ -15,7 +15,7 @@ from marsbench.metrics.masks import confusion, score
 from marsbench.tasks.kinds import Decode, Kind
 from marsbench.tasks.spec import TaskSpec
 from marsbench.training import gallery as module
-from marsbench.training.gallery import Item, draw_gallery, gallery, image_iou
+from marsbench.training.gallery import GalleryItem, draw_gallery, gallery, image_iou
 from marsbench.training.loop.evaluation import MAPS, Predictions
 from tests.fakes import make_spec, write_folder
 
@@ -23,11 +23,11 @@ NAMES = ("background", "crater", "dune")
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Item]:
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[GalleryItem]:
     """The items of the pictures that are drawn."""
-    items: list[Item] = []
+    items: list[GalleryItem] = []
 
-    def keep(path: Path, title: str, found: list[Item]) -> None:
+    def keep(path: Path, title: str, found: list[GalleryItem]) -> None:
         items.extend(found)
         draw_gallery(path, title, found)
 
@@ -61,7 +61,7 @@ def is_png(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("bands", [None, Bands.RGB, Bands.ALL])
-def test_masks(bands: Bands | None, tmp_path: Path, drawn: list[Item]) -> None:
+def test_masks(bands: Bands | None, tmp_path: Path, drawn: list[GalleryItem]) -> None:
     seven: dict[str, Any] = {"channels": 7, "rgb_bands": (2, 1, 0)} if bands else {}
     spec = make_spec(Kind.SEGMENTATION, NAMES, decode=Decode.IMAGE_MASK, **seven)
     data = open_test(spec, tmp_path, bands=bands or Bands.RGB)
@@ -107,7 +107,7 @@ def test_iou_is_that_of_the_metrics(tmp_path: Path) -> None:
     assert not np.isfinite(iou).all()
 
 
-def test_masks_of_nothing_but_ignored_pixels(tmp_path: Path, drawn: list[Item]) -> None:
+def test_masks_of_nothing_but_ignored_pixels(tmp_path: Path, drawn: list[GalleryItem]) -> None:
     spec = make_spec(Kind.SEGMENTATION, NAMES, decode=Decode.IMAGE_MASK)
     folder = write_folder(spec, tmp_path, {"train": 2, "val": 2, "test": 2})
     for path in (folder / "data" / "test" / "masks").iterdir():
@@ -117,7 +117,7 @@ def test_masks_of_nothing_but_ignored_pixels(tmp_path: Path, drawn: list[Item]) 
     assert [item.remark for item in drawn] == ["", ""]
 
 
-def test_boxes(tmp_path: Path, drawn: list[Item]) -> None:
+def test_boxes(tmp_path: Path, drawn: list[GalleryItem]) -> None:
     spec = make_spec(Kind.DETECTION, ("cone", "boulder"), decode=Decode.IMAGE_BOXES)
     data = open_test(spec, tmp_path)
     nothing: list[Any] = []
@@ -148,7 +148,7 @@ def scores_of(targets: NDArray[Any], right: int) -> list[NDArray[np.float32]]:
     ]
 
 
-def test_labels(tmp_path: Path, drawn: list[Item]) -> None:
+def test_labels(tmp_path: Path, drawn: list[GalleryItem]) -> None:
     data = open_test(make_spec(), tmp_path)
     columns = {"target": list(data.targets), "scores": scores_of(data.targets, 6)}
     path = gallery(data, Predictions(list(data.sample_ids), columns, {}), tmp_path)
@@ -161,7 +161,7 @@ def test_labels(tmp_path: Path, drawn: list[Item]) -> None:
         assert str(item.predicted).startswith(str(item.truth)) == item.is_right
 
 
-def test_several_labels(tmp_path: Path, drawn: list[Item]) -> None:
+def test_several_labels(tmp_path: Path, drawn: list[GalleryItem]) -> None:
     names = [f"a class of a long name {i}" for i in range(6)]
     data = open_test(make_spec(Kind.MULTILABEL, names, channels=3), tmp_path)
     scores = [np.where(t, 0.8, 0.2).astype(np.float32) for t in data.targets]
@@ -176,7 +176,9 @@ def test_several_labels(tmp_path: Path, drawn: list[Item]) -> None:
 
 
 def test_a_picture_that_cannot_be_written(tmp_path: Path) -> None:
-    item = Item(np.zeros((4, 4, 1), np.float32), "dune", "dune 1.00", NAMES, "a", is_right=True)
+    item = GalleryItem(
+        np.zeros((4, 4, 1), np.float32), "dune", "dune 1.00", NAMES, "a", is_right=True
+    )
     draw_gallery(tmp_path / "x.png", "toy", [item])
     assert (tmp_path / "x.png").is_file()
     with pytest.raises(DataError, match="cannot be written"):

@@ -109,7 +109,7 @@ def _ketone_or_ester(carbons: int, derivatized: bool) -> Compound:
 
 
 @dataclass(frozen=True)
-class Family:
+class CompoundFamily:
     """Compounds of a class.
 
     Attributes:
@@ -125,9 +125,9 @@ class Family:
     in_series: float = 0.7
 
 
-FAMILIES: Mapping[str, Family] = MappingProxyType(
+FAMILIES: Mapping[str, CompoundFamily] = MappingProxyType(
     {
-        "aromatic": Family(
+        "aromatic": CompoundFamily(
             single=(
                 Compound(654, {78: 1, 77: 0.25, 52: 0.19, 51: 0.18, 50: 0.15, 39: 0.1}),
                 Compound(763, {91: 1, 92: 0.62, 65: 0.12, 39: 0.11, 63: 0.07, 51: 0.07}),
@@ -139,9 +139,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 Compound(1780, {178: 1, 176: 0.19, 179: 0.15, 152: 0.09, 76: 0.09, 89: 0.08}),
             ),
         ),
-        "hydrocarbon": Family(series=_alkane, carbons=(7, 22), in_series=1.0),
-        "carboxylic_acid": Family(series=_acid, carbons=(5, 17), in_series=1.0),
-        "nitrogen_bearing_compound": Family(
+        "hydrocarbon": CompoundFamily(series=_alkane, carbons=(7, 22), in_series=1.0),
+        "carboxylic_acid": CompoundFamily(series=_acid, carbons=(5, 17), in_series=1.0),
+        "nitrogen_bearing_compound": CompoundFamily(
             single=(
                 Compound(740, {79: 1, 52: 0.7, 51: 0.33, 50: 0.22, 78: 0.11}, width=1.5),
                 Compound(750, {67: 1, 39: 0.5, 41: 0.45, 40: 0.4, 38: 0.15}),
@@ -151,7 +151,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             series=_amine_or_nitrile,
             carbons=(6, 15),
         ),
-        "chlorine_bearing_compound": Family(
+        "chlorine_bearing_compound": CompoundFamily(
             single=(
                 Compound(345, {50: 1, 52: 0.32, 15: 0.6, 49: 0.1, 47: 0.07, 51: 0.03}),
                 Compound(515, {49: 1, 51: 0.32, 84: 0.64, 86: 0.41, 88: 0.07, 47: 0.15}),
@@ -163,7 +163,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             carbons=(6, 14),
             in_series=0.4,
         ),
-        "sulfur_bearing_compound": Family(
+        "sulfur_bearing_compound": CompoundFamily(
             single=(
                 Compound(420, {47: 1, 48: 0.93, 45: 0.6, 46: 0.15, 50: 0.041}),
                 Compound(540, {76: 1, 78: 0.09, 44: 0.17, 32: 0.2}),
@@ -178,8 +178,8 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             carbons=(5, 13),
             in_series=0.3,
         ),
-        "alcohol": Family(series=_alcohol, carbons=(4, 16), in_series=1.0),
-        "other_oxygen_bearing_compound": Family(
+        "alcohol": CompoundFamily(series=_alcohol, carbons=(4, 16), in_series=1.0),
+        "other_oxygen_bearing_compound": CompoundFamily(
             single=(
                 Compound(490, {43: 1, 58: 0.4, 42: 0.07, 27: 0.08}),
                 Compound(500, {68: 1, 39: 0.65, 40: 0.1, 29: 0.1}),
@@ -189,7 +189,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             carbons=(5, 17),
         ),
         # Inorganic gases pass the column almost unheld, in broad, tailing bands.
-        "mineral": Family(
+        "mineral": CompoundFamily(
             single=(
                 Compound(150, {44: 1, 28: 0.1, 16: 0.1, 12: 0.09, 22: 0.02, 45: 0.012}, width=4),
                 Compound(230, {64: 1, 48: 0.49, 32: 0.1, 16: 0.05, 66: 0.049, 50: 0.023}, width=4),
@@ -288,7 +288,7 @@ def _mixture(
     return compounds, heights
 
 
-def _members(rng: Generator, family: Family, derivatized: bool) -> list[Compound]:
+def _members(rng: Generator, family: CompoundFamily, derivatized: bool) -> list[Compound]:
     """Compounds of a family in a sample."""
     members: list[Compound] = []
     if family.series and rng.random() < family.in_series:

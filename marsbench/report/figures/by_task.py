@@ -8,9 +8,9 @@ import numpy as np
 
 from marsbench.report.analysis import Analysis, matching
 from marsbench.report.figures.plots import scores as plots
-from marsbench.report.figures.plots.scores import Panel, Row
+from marsbench.report.figures.plots.scores import Row, ScorePanel
 from marsbench.report.figures.spec import FigureSpec
-from marsbench.report.statistics.summary import LEVEL, Summary, TaskSummary
+from marsbench.report.statistics.summary import LEVEL, GroupSummary, TaskSummary
 from marsbench.report.study.cells import Cell, Group, metric_label
 
 _UNTIMED = " Times exclude {} resumed runs, whose records hold the time of the last part only."
@@ -18,16 +18,16 @@ _UNTIMED = " Times exclude {} resumed runs, whose records hold the time of the l
 _STAR = " * tasks are missing: the aggregate covers fewer tasks and is not comparable with others."
 
 
-def _aggregate_panel(summary: Summary) -> Panel:
+def _aggregate_panel(summary: GroupSummary) -> ScorePanel:
     rows = {
         name: Row(*model.iqm, model.distribution)
         for name, model in summary.models.items()
         if np.isfinite(model.iqm.value)
     }
-    return Panel("All tasks", "normalised IQM \N{UPWARDS ARROW}", rows)
+    return ScorePanel("All tasks", "normalised IQM \N{UPWARDS ARROW}", rows)
 
 
-def _intervals(summary: Summary) -> str:
+def _intervals(summary: GroupSummary) -> str:
     return (
         f"Lines are {LEVEL} percentile intervals and shapes the distribution "
         f"of {summary.rounds:,} rounds of the stratified bootstrap over seeds."
@@ -66,8 +66,8 @@ def violins(analysis: Analysis) -> Iterator[FigureSpec]:
 
 
 def _violin_panels(
-    group: Group, summary: Summary, normalised: bool, with_published: bool
-) -> list[Panel]:
+    group: Group, summary: GroupSummary, normalised: bool, with_published: bool
+) -> list[ScorePanel]:
     panels = [_aggregate_panel(summary)] if len(group.tasks) > 1 else []
     for task in group.tasks:
         by_model = {m: s for (t, m), s in summary.tasks.items() if t == task}
@@ -77,7 +77,7 @@ def _violin_panels(
         label = "normalised" if normalised else metric_label(metric)
         wanted = with_published and not normalised
         lines = tuple(result.value for result in matching(group, task)) if wanted else ()
-        panels.append(Panel(task, label, rows, lines))
+        panels.append(ScorePanel(task, label, rows, lines))
     return panels
 
 

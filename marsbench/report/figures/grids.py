@@ -11,7 +11,7 @@ from marsbench.metrics.scoring import SCORERS
 from marsbench.report.analysis import Analysis
 from marsbench.report.figures.plots import grids
 from marsbench.report.figures.spec import FigureSpec
-from marsbench.report.statistics.summary import Summary, TaskSummary
+from marsbench.report.statistics.summary import GroupSummary, TaskSummary
 from marsbench.report.study.cells import DOWN, UP
 from marsbench.report.study.confusions import confusion_shares
 from marsbench.report.study.imbalance import compared_ways
@@ -82,7 +82,7 @@ def _draw_confusion(store: Store, records: Sequence[RunRecord], title: str) -> "
     return grids.confusion(shares, classes, title)
 
 
-def _best(summary: Summary, task: str) -> TaskSummary:
+def _best(summary: GroupSummary, task: str) -> TaskSummary:
     results = [result for (t, _), result in summary.tasks.items() if t == task]
     sign = 1 if results[0].cell.higher_is_better else -1
     known = [result for result in results if np.isfinite(result.iqm.value)] or results

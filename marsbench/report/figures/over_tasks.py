@@ -15,7 +15,7 @@ from marsbench.report.figures.spec import FigureSpec
 from marsbench.report.statistics import aggregate
 from marsbench.report.statistics.aggregate import ALPHA
 from marsbench.report.statistics.curves import PARTITION, Curve, Line
-from marsbench.report.statistics.summary import LEVEL, Comparison, Summary, stream
+from marsbench.report.statistics.summary import LEVEL, Comparison, GroupSummary, stream
 from marsbench.report.study.cells import Group, GroupKey
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def profiles(analysis: Analysis) -> Iterator[FigureSpec]:
 
 
 def _draw_profiles(
-    group: Group, summary: Summary, models: Sequence[str], analysis: Analysis
+    group: Group, summary: GroupSummary, models: Sequence[str], analysis: Analysis
 ) -> "Figure":
     scale = summary.ranges.scale([(task, group.metrics[task]) for task in group.tasks])
     shares = {}

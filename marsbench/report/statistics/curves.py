@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from marsbench.base.errors import some
-from marsbench.report.statistics.summary import Estimate, Summary, summarise
+from marsbench.report.statistics.summary import Estimate, GroupSummary, summarise
 from marsbench.report.study.cells import FULL, Group, GroupKey, StudyProblem, Trouble
 
 PARTITION = "partition"
@@ -68,7 +68,9 @@ class Curve:
 
 
 def curves_of(
-    families: Mapping[GroupKey, Sequence[Group]], summaries: Mapping[GroupKey, Summary], seed: int
+    families: Mapping[GroupKey, Sequence[Group]],
+    summaries: Mapping[GroupKey, GroupSummary],
+    seed: int,
 ) -> tuple[Curve, ...]:
     """Build the curves of some families.
 
@@ -92,7 +94,7 @@ def _curve(
     family: GroupKey,
     what: str,
     members: Sequence[Group],
-    summaries: Mapping[GroupKey, Summary],
+    summaries: Mapping[GroupKey, GroupSummary],
     seed: int,
 ) -> Curve | None:
     amounts = _amounts(members, summaries)
@@ -122,7 +124,7 @@ def _curve(
 
 
 def _amounts(
-    members: Sequence[Group], summaries: Mapping[GroupKey, Summary]
+    members: Sequence[Group], summaries: Mapping[GroupKey, GroupSummary]
 ) -> dict[str, frozenset[GroupKey]]:
     """Find the amounts with normalisable scores of each task, all of the same metric."""
     amounts: dict[str, frozenset[GroupKey]] = {}
@@ -165,7 +167,9 @@ def _widest(
     return best, tasks_at(best)
 
 
-def _over(group: Group, summary: Summary, tasks: Sequence[str], seed: int) -> dict[str, Estimate]:
+def _over(
+    group: Group, summary: GroupSummary, tasks: Sequence[str], seed: int
+) -> dict[str, Estimate]:
     """Estimates over some tasks for models with all of them, from the summary if possible."""
     if len(tasks) == 1:
         return {model: line[group.key] for model, line in _line(tasks[0], [summary]).items()}
@@ -182,7 +186,7 @@ def _over(group: Group, summary: Summary, tasks: Sequence[str], seed: int) -> di
     return {model: over.models[model].iqm for model in models}
 
 
-def _line(task: str, summaries: Sequence[Summary]) -> dict[str, dict[GroupKey, Estimate]]:
+def _line(task: str, summaries: Sequence[GroupSummary]) -> dict[str, dict[GroupKey, Estimate]]:
     """Normalised estimates of a task by model and amount."""
     lines: defaultdict[str, dict[GroupKey, Estimate]] = defaultdict(dict)
     for summary in summaries:

@@ -4,11 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from marsbench.base.errors import some
-from marsbench.report.statistics.summary import Comparison, Summary
+from marsbench.report.statistics.summary import Comparison, GroupSummary
 from marsbench.report.study.cells import GroupKey, StudyProblem, Trouble
 
 
-def of_summaries(summaries: Iterable[Summary]) -> list[StudyProblem]:
+def of_summaries(summaries: Iterable[GroupSummary]) -> list[StudyProblem]:
     """List tasks without a range for normalisation, and groups without ranks."""
     unranged: defaultdict[tuple[GroupKey, str], dict[str, None]] = defaultdict(dict)
     unranked: defaultdict[GroupKey, list[str]] = defaultdict(list)

@@ -129,7 +129,7 @@ class ModelSummary:
 
 
 @dataclass(frozen=True)
-class Summary:
+class GroupSummary:
     """Estimates of a group.
 
     Attributes:
@@ -208,7 +208,7 @@ def summarise(
     ranges: Ranges | None = None,
     rounds: int = ROUNDS,
     seed: int = 0,
-) -> Summary:
+) -> GroupSummary:
     """Compute all estimates of a group.
 
     Args:
@@ -234,7 +234,7 @@ def summarise(
         return bool(model.lacks), unknown, 0.0 if unknown else -model.iqm.value, model.model
 
     ordered = sorted(over_tasks.values(), key=order)
-    return Summary(
+    return GroupSummary(
         key=group.key,
         ranges=used,
         tasks=task_summaries,

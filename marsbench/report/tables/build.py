@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from marsbench.config.identity import slug
 from marsbench.report.analysis import Analysis
 from marsbench.report.statistics.aggregate import ALPHA
-from marsbench.report.statistics.summary import LEVEL, Estimate, ModelSummary, Summary
+from marsbench.report.statistics.summary import LEVEL, Estimate, GroupSummary, ModelSummary
 from marsbench.report.study.cells import DOWN, UP, Cell, Group, GroupKey, metric_is_up, metric_label
 from marsbench.report.study.imbalance import Ways, compared_ways
 from marsbench.report.study.scores import run_of
@@ -112,7 +112,7 @@ def _marked(table: Table) -> Table:
     return replace(table, rows=rows, caption=table.caption + f" {MARKS}" * has_best)
 
 
-def scores_table(group: Group, summary: Summary) -> Table:
+def scores_table(group: Group, summary: GroupSummary) -> Table:
     """Raw interquartile means with intervals, models x tasks."""
     better = {t: UP if metric_is_up(group.metrics[t]) else DOWN for t in group.tasks}
     scores = {
@@ -132,7 +132,7 @@ def scores_table(group: Group, summary: Summary) -> Table:
     )
 
 
-def overall_table(group: Group, summary: Summary) -> Table:
+def overall_table(group: Group, summary: GroupSummary) -> Table:
     """Aggregates of models over all tasks."""
     columns = [Column("model"), *(Column(name, UP) for name in ("IQM", "median", "mean"))]
     columns += [Column("optimality gap", DOWN), Column("mean rank", DOWN)]

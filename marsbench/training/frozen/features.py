@@ -67,7 +67,7 @@ Features = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Backbone:
+class BackboneFacts:
     """Facts of a backbone for records.
 
     Attributes:
@@ -98,7 +98,7 @@ class Encoded:
 
     features: Features
     sha256: str
-    backbone: Backbone
+    backbone: BackboneFacts
     seconds: float
     meta: list[str] | None
 
@@ -303,9 +303,9 @@ class Encoder:
         return built
 
     @cached_property
-    def _facts(self) -> Backbone:
+    def _facts(self) -> BackboneFacts:
         classifier = self._classifier
-        return Backbone(
+        return BackboneFacts(
             sha256=backbone_digest(classifier),
             num_features=classifier.head.in_features,
             parameters=sum(p.numel() for p in classifier.backbone.parameters()),
@@ -322,7 +322,7 @@ def _open(folder: Path) -> Encoded | None:
         encoded = Encoded(
             features,
             str(content["sha256"]),
-            Backbone(**content["backbone"]),
+            BackboneFacts(**content["backbone"]),
             float(content["seconds"]),
             content["meta"],
         )

@@ -8,7 +8,7 @@ from marsbench.report.analysis import Analysis, analyse
 from marsbench.report.figures import style
 from marsbench.report.figures.plots import grids
 from marsbench.report.figures.plots import scores as plots
-from marsbench.report.figures.plots.scores import Panel, Row
+from marsbench.report.figures.plots.scores import Row, ScorePanel
 from marsbench.report.figures.spec import FAMILIES
 from marsbench.report.study.confusions import confusion_shares
 from marsbench.report.study.scores import open_study
@@ -142,7 +142,7 @@ def test_little_gives_pictures_too(records: list[RunRecord], tmp_path: Path) -> 
 def test_one_seed_is_a_point(analysis: Analysis) -> None:
     with style.drawing():
         figure = plots.violins(
-            [Panel("frost_cls", "F1", {"vit": Row(0.9, runs=np.array([0.9]))})],
+            [ScorePanel("frost_cls", "F1", {"vit": Row(0.9, runs=np.array([0.9]))})],
             ["vit"],
             style.looks(["vit"]),
         )
@@ -152,7 +152,7 @@ def test_one_seed_is_a_point(analysis: Analysis) -> None:
 
 
 def test_models_without_runs_are_said_to_be() -> None:
-    panels = [Panel("a", "F1", {"x": Row(0.5)}), Panel("b", "F1", {})]
+    panels = [ScorePanel("a", "F1", {"x": Row(0.5)}), ScorePanel("b", "F1", {})]
     with style.drawing():
         figure = plots.violins(panels, ["x", "y"], style.looks(["x", "y"]), starred={"y"})
     assert [text.get_text() for text in figure.axes[1].texts] == ["no runs", "no runs"]

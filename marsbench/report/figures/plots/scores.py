@@ -45,7 +45,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Panel:
+class ScorePanel:
     """A panel of a figure.
 
     Attributes:
@@ -75,7 +75,7 @@ class CurvePanel:
 
 
 def violins(
-    panels: Sequence[Panel], models: Sequence[str], look: Looks, starred: Container[str] = ()
+    panels: Sequence[ScorePanel], models: Sequence[str], look: Looks, starred: Container[str] = ()
 ) -> "Figure":
     """Draw the distribution of each model's estimate in each panel, models from top to bottom.
 
