@@ -12,8 +12,8 @@ from marsbench.report.study.cells import (
     Basis,
     Group,
     GroupKey,
-    StudyProblem,
     Run,
+    StudyProblem,
     Trouble,
     amount_of,
 )

@@ -23,8 +23,8 @@ from marsbench.report.study.cells import (
     Cell,
     Group,
     GroupKey,
-    StudyProblem,
     Run,
+    StudyProblem,
     Trouble,
     by_severity,
 )
