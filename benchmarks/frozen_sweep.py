@@ -168,7 +168,7 @@ def scikit_learn(sweep: Sweep) -> float:
         LogisticRegression(max_iter=200).fit(np.asarray(x[chosen]), y)
         seconds.append(time.perf_counter() - started)
         del part
-    # Few-shot sets and small partitions, then larger ones, then all of it.
+    # Few-shot sets and small partitions first, then larger partitions, then the full split.
     small, middle, large = seconds
     per_seed = 10 * small + 3 * middle + large
     return per_seed * len(plans_per_subset(sweep))

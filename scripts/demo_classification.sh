@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every classification task, from scratch, on its demo data: does everything run, and learn?
+# Every classification task, from scratch, on its demo data, to check that all run and learn.
 #
 #     scripts/demo_classification.sh [KEY=VALUE ...]      # e.g. trainer.accelerator=gpu
 #

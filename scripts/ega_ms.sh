@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # EGA-MS, four folds within the train split: the benchmark, trees, networks, an image CNN, and all
-# of them but the benchmark together: their mean, and weighed as the other folds suggest.
+# of them except the benchmark as ensembles: their mean, and with weights fitted on other folds.
 #
 #     scripts/ega_ms.sh ROOT [KEY=VALUE ...]      # ROOT holds ega_ms/; e.g. trainer.accelerator=gpu
 #
-# All settings were fixed before, and nothing is chosen on what is scored. Records go to
+# All settings were fixed in advance; nothing is chosen on scored samples. Records go to
 # runs/ega_ms; finished runs are not repeated.
 set -euo pipefail
 root=${1:?the folder that holds ega_ms}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Landslides (mmls): three seeds of the preset, other modes and all seven bands beside it.
+# Landslides (mmls): three seeds of the preset, other modes, and all seven bands.
 #
 #     scripts/mmls.sh ROOT [KEY=VALUE ...]
 #

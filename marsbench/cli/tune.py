@@ -38,7 +38,8 @@ def tune(
         str, typer.Option("--search", help="grid, random or optuna (both with --trials).")
     ] = "grid",
     trials: Annotated[
-        int | None, typer.Option("--trials", min=1, help="Settings to try with random or optuna.")
+        int | None,
+        typer.Option("--trials", min=1, help="Number of settings to try with random or optuna."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the choices.")] = Path("tuned"),
     dry_run: Annotated[
@@ -87,7 +88,9 @@ def tune(
             note(f"{choice.task} {choice.model} {choice.mode}: {path}")
     _print_choices(choices, form)
     if left:
-        note(f"{left:,} runs are left; the same command continues, and chooses once all are done.")
+        note(
+            f"{left:,} runs remain; repeat the command to continue. Settings are chosen at the end."
+        )
     if len(choices) < len(tried) and not (left and settings.name == "slurm"):
         raise SystemExit(2)
 

@@ -2,10 +2,10 @@
 #
 #     study FOLDER [OPTION...] -- WORD...
 #
-# WORDs are those of a sweep; what comes of its runs is reported in report/FOLDER, with the OPTIONs
-# of `marsbench report`, in scores normalised as in the paper. Options among the WORDs, such as
-# --retry-failed or --shard 1/4, are for the sweep alone. A scheduler goes on when the sweep is
-# handed over: then the same command later reports what is done by then, and hands over what is not.
+# WORDs are arguments of a sweep. Its runs are reported in report/FOLDER, with the OPTIONs of
+# `marsbench report`, in scores normalised as in the paper. Options among the WORDs, such as
+# --retry-failed or --shard 1/4, are for the sweep alone. With a scheduler, the
+# command returns after submitting; repeat it later to report finished runs and submit the rest.
 study() {
     local folder=$1 store=runs word options=() words=()
     shift

@@ -4,7 +4,7 @@
 #     scripts/slurm/arrays.sh ROOT [KEY=VALUE ...]
 #
 # ROOT is the folder of the data, on a file system that the nodes share. The command returns at
-# once; when the queue is empty, the same one submits what is left. SBATCH_ACCOUNT is heeded.
+# once; when the queue is empty, repeat it to submit the remaining runs. SBATCH_ACCOUNT is used.
 set -euo pipefail
 root=${1:?the folder of the data}
 shift

@@ -84,7 +84,7 @@ def test_one_failure_does_not_stop_the_others(server: Server, frost: LocalSource
         (["frost_cls", "--subset", "half"], ["Unknown subset 'half'"]),
         (["frost_cls", "--source", "zenod"], ["Did you mean zenodo"]),
         (["frost_cls", "--source=zenodo", "--update"], ["--update", "data clean"]),
-        (["frost_cls", "--revision", "v7"], ["no revision 'v7'"]),
+        (["frost_cls", "--revision", "v7"], ["Revision 'v7'"]),
         (["ega_ms"], ["ega_ms", "not on the hub"]),
         (["ega_ms", "--source=zenodo"], ["ega_ms", "Zenodo"]),
     ],

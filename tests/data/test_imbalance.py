@@ -67,5 +67,5 @@ def test_multilabel() -> None:
 
 @pytest.mark.parametrize("strategy", [s for s in Imbalance if s is not Imbalance.NONE])
 def test_a_class_without_samples_is_named(strategy: Imbalance) -> None:
-    with pytest.raises(DataError, match="none of: dune"):
+    with pytest.raises(DataError, match="missing: dune"):
         balance(np.array([0, 0, 2]), strategy, 0, CLASSES)

@@ -356,7 +356,7 @@ def test_sparse_images_are_read_by_windows(tmp_path: Path) -> None:
     opened = raster.open_raster(path)
     assert opened.pixels.shape == (20_000, 30_000, 1)
     assert not opened.pixels[5:9, 5:9].any()
-    with pytest.raises(DataError, match=r"is damaged: it claims 600000000 bytes"):
+    with pytest.raises(DataError, match=r"is damaged: its header declares 600000000 bytes"):
         raster.open_raster(path.read_bytes(), "x")
 
 

@@ -55,7 +55,7 @@ def test_frozen_features_of_spectra(tmp_path: Path) -> None:
         ({"raster": "nonsense"}, "Unknown raster 'nonsense'"),
         ({"raster": "gcms_benchmark"}, "raster=gcms_benchmark is for gc; ega_ms is ega"),
         ({"augment": "d4"}, "augment=d4 does not apply to ega_ms"),
-        ({"model": "kernel_logistic", "draws": 3}, "kernel_logistic, which draws nothing"),
+        ({"model": "kernel_logistic", "draws": 3}, "kernel_logistic, which has no random"),
         ({"model": "kernel_logistic", "raster": "ega_benchmark"}, "takes engineered features"),
         ({"model": "lightgbm", "mode": "frozen"}, "mode=frozen has no effect on lightgbm"),
         ({"task": "frost_cls", "model": "timm:test_resnet", "draws": 2}, "draws=2 is for spectra"),

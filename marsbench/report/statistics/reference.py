@@ -46,7 +46,7 @@ class Published:
     note: str = ""
 
     def is_of(self, key: GroupKey) -> bool:
-        """Whether a group has the same mode and imbalance, on all real data, in any protocol."""
+        """Whether a group has this mode and imbalance, on the full train split of real data."""
         alike = (self.mode, self.imbalance) == (key.mode, key.imbalance)
         return alike and key.subset == FULL and key.data == "real"
 
