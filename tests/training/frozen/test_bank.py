@@ -281,7 +281,7 @@ def test_a_bank_killed_by_force_is_resumed(toy: str, weights: str, tmp_path: Pat
             {"imbalance": "oversample", "augment": "none"},
             "Set augment=d4 or augment=hflip, or choose",
         ),
-        ({"logger.tensorboard": True}, "write their curves as CSV alone"),
+        ({"logger.tensorboard": True}, "write their curves as CSV only"),
     ],
 )
 def test_what_cannot_be_cached(
