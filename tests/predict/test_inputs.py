@@ -248,7 +248,7 @@ def test_data_files_of_labels_and_other_texts_are_no_images(tmp_path: Path) -> N
     detached.write_text(label('"b.img"'))
     (tmp_path / "deep" / "boxes.xml").write_text("<annotation/>")
     # Its image is a JPEG 2000, which is found itself.
-    (tmp_path / "deep" / "c.lbl").write_text(label('"c.img"') + "OBJECT = COMPRESSED_FILE")
+    (tmp_path / "deep" / "c.lbl").write_text("PDS_VERSION_ID = PDS3\nOBJECT = COMPRESSED_FILE\nEND")
     items = find_images([tmp_path], GREY, tmp_path / "out")
     assert [i.path for i in items] == [attached, detached]
     for item in items:
