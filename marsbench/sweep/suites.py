@@ -254,7 +254,7 @@ def narrowed(suite: Suite, wanted: Mapping[str, Sequence[str]]) -> Suite:
     if not grids:
         words = " ".join(f"{key}={','.join(map(str, values))}" for key, values in kept.items())
         raise ConfigError(
-            f"No grid of suite {suite.name} has {words} together.", "Leave one of them out."
+            f"No grid of suite {suite.name} combines {words}.", "Leave one of them out."
         )
     return replace(suite, grids=tuple(grids))
 

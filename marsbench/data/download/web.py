@@ -111,7 +111,7 @@ def download(url: str, path: Path, digest: str | None = None, size: int | None =
 
 
 class _Limited(io.BufferedWriter):
-    """File that refuses more than `size` bytes of `url`."""
+    """File with a limit of `size` bytes, for a download of `url`."""
 
     url = ""
     size: int | None = None

@@ -224,5 +224,5 @@ def _not_found(
     return DataNotFoundError(
         f"No data of {spec.name} found. {table} is missing in these folders, and in "
         f"{spec.folder}/ below them:\n" + "\n".join(lines),
-        "Ways out:\n" + "\n".join(ways),
+        "Remedies:\n" + "\n".join(ways),
     )

@@ -38,7 +38,7 @@ class Compound:
 
 
 def _alkane(carbons: int, derivatized: bool) -> Compound:
-    """Straight alkane: C3H7+ and its CH2 homologues, ever fewer."""
+    """Straight alkane: C3H7+ and its CH2 homologues, with falling abundance."""
     ions = {29: 0.3, 41: 0.4, 55: 0.25, 69: 0.1, 83: 0.05, 14 * carbons + 2: 0.05}
     for n, share in zip(range(3, carbons - 1), (0.85, 1.0, 0.65, 0.42, 0.15), strict=False):
         ions[14 * n + 1] = share

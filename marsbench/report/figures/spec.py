@@ -34,7 +34,7 @@ class FigureSpec:
 
 @dataclass(frozen=True)
 class Family:
-    """Figures of a sort.
+    """Family of figures, a section of the page.
 
     Attributes:
         title: Heading of their section of the page.
