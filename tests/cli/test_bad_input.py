@@ -281,7 +281,7 @@ CASES = [
     Case(
         "image of another mode",
         TOY,
-        ["val_0003.png", "3 different bands"],
+        ["val_0003.png", "3 bands of different values"],
         lambda p: grey(32, 32, 3).save(p.image("val_0003.png")),
     ),
     Case(

@@ -61,7 +61,7 @@ def test_multilabel() -> None:
     assert weights is not None
     assert weights.tolist() == [1.0, 3.0, 3.0]
     for strategy in (Imbalance.UNDERSAMPLE, Imbalance.OVERSAMPLE):
-        with pytest.raises(ConfigError, match="several labels"):
+        with pytest.raises(ConfigError, match="multilabel tasks"):
             balance(targets, strategy, 0, CLASSES)
 
 
