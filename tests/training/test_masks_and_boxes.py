@@ -159,7 +159,7 @@ def test_every_loss_trains(loss: str, masks: str, tmp_path: Path) -> None:
     ("more", "message"),
     [
         ({"loss": "binary_cross_entropy"}, "loss=binary_cross_entropy is not for"),
-        ({"imbalance": "oversample"}, "imbalance=oversample is for tasks with one label"),
+        ({"imbalance": "oversample"}, "imbalance=oversample is for tasks of labels"),
         ({"outputs": 1}, "outputs=1 is for binary tasks"),
         ({"subset": "few_shot_1"}, "few_shot_1 needs a class for every image"),
     ],

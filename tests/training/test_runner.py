@@ -199,7 +199,7 @@ def test_a_stopped_run_resumes_and_ends_as_if_never_stopped(
     code, error = start_and_stop(values, how, epochs=3)
     assert code == expected
     assert "Traceback" not in error
-    assert ("goes on" in error) == (how is not signal.SIGKILL)
+    assert ("the same command continues" in error) == (how is not signal.SIGKILL)
     resumed = marsbench.run(**values)
     assert 3 <= resumed.timing["resumed_from_epoch"] < 20
     undisturbed = marsbench.run(**{**values, "store": str(tmp_path / "whole")})
@@ -468,7 +468,7 @@ def test_a_success_supersedes_a_failure(
 def test_two_processes_do_not_work_on_one_run(toy: str, tmp_path: Path) -> None:
     config = RunConfig.from_dict(keys(toy, tmp_path))
     store, run_id = Store(tmp_path), resolve(config).run_id
-    with store.claim(run_id), pytest.raises(StoreError, match="another process"):
+    with store.claim(run_id), pytest.raises(StoreError, match="Another process"):
         run_config(config)
 
 

@@ -281,7 +281,7 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "json numbers classes from 0": (
         coco(lambda c: c.update(categories=[{"id": 1, "name": "cone"}])),
-        ["category 1 is named cone", "which is 2 here"],
+        ["category 1 is named cone", "expected id 2"],
     ),
     "json names another class": (
         coco(lambda c: c.update(categories=[{"id": "1", "name": "rover"}])),
