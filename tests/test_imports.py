@@ -41,9 +41,14 @@ def modules() -> dict[str, Path]:
     return {".".join(p for p in k.parts if p != "__init__"): v for k, v in sorted(paths.items())}
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports_of(path: Path) -> Iterator[str]:
     """Modules that a file imports, those inside functions too; of a package the module taken."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -57,6 +62,7 @@ def floor(module: str) -> int:
     return next(i for i, rooms in enumerate(FLOORS) if room in rooms)
 
 
+@cache
 def graph() -> dict[str, set[str]]:
     known = modules()
     return {
@@ -74,7 +80,7 @@ def test_imports_go_down_only() -> None:
 
 def test_nothing_imports_the_package_itself() -> None:
     for name, path in modules().items():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.ImportFrom) and node.module == "marsbench":
                 rooms = {path.stem for path in PACKAGE.iterdir()}
                 assert all(alias.name in rooms for alias in node.names), name

@@ -183,11 +183,11 @@ def import_results(
     )
     for text in done.notes:
         note(text)
-    rows = [{"records": len(done.records), "there_before": done.there, "store": str(store)}]
+    rows = [{"records": len(done.records), "there_before": done.existing, "store": str(store)}]
     if form.is_json:
         print_rows(rows, form, "")
         return
-    say(f"{len(done.records)} records imported into {store}; {done.there} existed already.")
+    say(f"{len(done.records)} records imported into {store}; {done.existing} existed already.")
 
 
 @app.command("export")

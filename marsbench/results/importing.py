@@ -123,12 +123,12 @@ class Imported(NamedTuple):
 
     Attributes:
         records: Records written.
-        there: Number of records already in the store, with the same scores.
+        existing: Number of records already in the store, with the same scores.
         notes: Remarks on the imported records.
     """
 
     records: list[RunRecord]
-    there: int
+    existing: int
     notes: list[str]
 
 

@@ -42,15 +42,15 @@ class Sizes:
 
     Attributes:
         train: Train samples of the subset.
-        rest: Samples of val and test.
-        whole: Samples of the full train split.
+        evaluated: Samples of val and test.
+        full: Samples of the full train split.
         side: Side of the model's input in pixels.
         parameters: Parameters in millions.
     """
 
     train: int
-    rest: int
-    whole: int
+    evaluated: int
+    full: int
     side: int
     parameters: float
 
@@ -58,27 +58,27 @@ class Sizes:
 def sizes_of(plan: Plan) -> Sizes:
     """Sizes of a resolved run."""
     counts = plan.num_samples
-    rest = sum(n for split, n in counts.items() if split != "train")
-    whole = len(plan.source.rows("train"))
+    evaluated = sum(n for split, n in counts.items() if split != "train")
+    full = len(plan.source.rows("train"))
     side = plan.side or plan.model.input_size
-    return Sizes(counts["train"], rest, whole, side, plan.model.parameters or 25.0)
+    return Sizes(counts["train"], evaluated, full, side, plan.model.parameters or 25.0)
 
 
 def published_sizes(config: RunConfig, task: TaskSpec, model: ModelSpec) -> Sizes:
     """Sizes of a run from published figures, without its data."""
-    whole = task.sizes.get("train") or 1000
-    rest = sum(task.sizes.get(split) or 0 for split in ("val", "test"))
+    full = task.sizes.get("train") or 1000
+    evaluated = sum(task.sizes.get(split) or 0 for split in ("val", "test"))
     if config.source is SourceName.DEMO:
         # Demo recipes have about equal sizes.
-        whole, rest = int(400 * config.size), int(320 * config.size)
+        full, evaluated = int(400 * config.size), int(320 * config.size)
     subset = parse_subset(config.subset)
-    train = whole
+    train = full
     if subset.fraction is not None:
-        train = int(subset.fraction * whole)
+        train = int(subset.fraction * full)
     elif subset.shots is not None:
-        train = min(whole, subset.shots * max(len(task.classes), 1))
+        train = min(full, subset.shots * max(len(task.classes), 1))
     side = config.side or model.input_size
-    return Sizes(train, rest, whole, side, model.parameters or 25.0)
+    return Sizes(train, evaluated, full, side, model.parameters or 25.0)
 
 
 @lru_cache(maxsize=4096)
@@ -86,13 +86,13 @@ def rough_seconds(sizes: Sizes, epochs: int, mode: Mode, speed: float) -> float:
     """Estimate seconds of an online run."""
     one = OPERATIONS * sizes.parameters * 1e6 * (sizes.side / 224) ** 2 / speed
     times = 1 if mode is Mode.FROZEN else 3
-    return one * ((epochs / 2) * (times * sizes.train + sizes.rest / 2) + sizes.rest)
+    return one * ((epochs / 2) * (times * sizes.train + sizes.evaluated / 2) + sizes.evaluated)
 
 
 def encoding_seconds(sizes: Sizes, speed: float) -> float:
     """Estimate seconds of encoding all samples once."""
     one = OPERATIONS * sizes.parameters * 1e6 * (sizes.side / 224) ** 2 / speed
-    return one * (sizes.whole + sizes.rest)
+    return one * (sizes.full + sizes.evaluated)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class _Seen:
     subset: str
     protocol: str
     train: float
-    rest: float
+    evaluated: float
 
 
 class Measured:
@@ -128,9 +128,9 @@ class Measured:
         """
         near = [s for s in self._of(task, model, config.mode) if s.protocol == protocol]
         if same := [s for s in near if s.subset == config.subset]:
-            return median(s.train + s.rest for s in same)
+            return median(s.train + s.evaluated for s in same)
         if near:
-            return median(s.rest + s.train * num_train / max(s.num_train, 1) for s in near)
+            return median(s.evaluated + s.train * num_train / max(s.num_train, 1) for s in near)
         others = [
             seen
             for other in self._others()
@@ -138,7 +138,7 @@ class Measured:
             if seen.protocol == protocol
         ]
         if others:
-            return median((s.train + s.rest) * num_train / max(s.num_train, 1) for s in others)
+            return median((s.train + s.evaluated) * num_train / max(s.num_train, 1) for s in others)
         return None
 
     def _others(self) -> list[str]:
@@ -166,9 +166,9 @@ class Measured:
                     timing = record.timing
                     if "resumed_from_epoch" in timing:
                         continue  # its seconds cover the last process alone
-                    rest = timing.get("data", 0.0) + timing.get("eval", 0.0)
+                    evaluated = timing.get("data", 0.0) + timing.get("eval", 0.0)
                     train, num_train = timing["train"], record.data["num_train"]
-                    seen.append(_Seen(num_train, subset, record.protocol, train, rest))
+                    seen.append(_Seen(num_train, subset, record.protocol, train, evaluated))
                     had += 1
         return seen
 

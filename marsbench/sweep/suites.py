@@ -123,7 +123,7 @@ def _load(name: str, within: tuple[str, ...]) -> Suite:
     shared = _keys(content.get("set"), "set", problems)
     grids = [grid for suite in included for grid in suite.grids]
     for number, entry in enumerate(entries):
-        grids.append(_grid(entry, f"{path.stem} {number + 1}", path.stem, shared, problems))
+        grids.append(_grid(entry, f"{path.stem} {number + 1}", path, shared, problems))
     if problems:
         listed = "\n".join(f"- {problem}" for problem in problems)
         raise ConfigError(f"Suite {path} is invalid:\n{listed}", "Correct the file.")
@@ -156,26 +156,28 @@ def _keys(values: Any, where: str, problems: list[str]) -> dict[str, Any]:
 
 
 def _grid(
-    entry: Any, unnamed: str, suite: str, shared: Mapping[str, Any], problems: list[str]
+    entry: Any, unnamed: str, suite: Path, shared: Mapping[str, Any], problems: list[str]
 ) -> Grid:
     if not isinstance(entry, Mapping):
         problems.append(f"Grid {entry!r} is not a mapping of keys to values.")
         return Grid(unnamed, {})
-    name = str(entry.get("name", suite))
+    name = str(entry.get("name", suite.stem))
     axes: dict[str, tuple[Any, ...]] = dict(_DEFAULTS)
     for key, value in entry.items():
         if key in ("name", "set", "exclude"):
             continue
         if key in _ALONE or not _check(lambda key=key: check_key(str(key)), problems):
             continue
-        axes[str(key)] = _values(str(key), _listed(value), problems)
+        axes[str(key)] = _values(str(key), _listed(value), problems, suite.parent)
     problems += [f"Grid {name} has no {key}." for key in ("task", "model") if key not in axes]
     exclude = []
     for combination in _listed(entry.get("exclude")):
         if not isinstance(combination, Mapping) or not set(combination) <= set(axes):
             problems.append(f"Grid {name} excludes {combination!r}; expected keys of the grid.")
             continue
-        exclude.append({k: _values(k, _listed(v), problems) for k, v in combination.items()})
+        exclude.append(
+            {k: _values(k, _listed(v), problems, suite.parent) for k, v in combination.items()}
+        )
     fixed = merged(shared, _keys(entry.get("set"), f"{name}.set", problems))
     # Axes of the grid override fixed keys.
     fixed = {key: value for key, value in fixed.items() if key not in axes}
@@ -192,15 +194,27 @@ def _check(call: Any, problems: list[str]) -> bool:
     return True
 
 
-def _values(key: str, values: Sequence[Any], problems: list[str]) -> tuple[Any, ...]:
-    """Canonical values of an axis, with names of lists expanded."""
+def _values(
+    key: str, values: Sequence[Any], problems: list[str], folder: Path | None = None
+) -> tuple[Any, ...]:
+    """Canonical values of an axis, with names of lists expanded.
+
+    Paths of custom tasks may be relative to `folder`, that of the suite, or to the working folder.
+    """
     distinct: dict[Any, None] = {}
     for value in values:
         try:
-            distinct.update(dict.fromkeys(canonical(key, value)))
+            distinct.update(dict.fromkeys(canonical(key, _located(key, value, folder))))
         except MarsbenchError as error:
             problems.append(str(error).replace("\n", " "))
     return tuple(distinct)
+
+
+def _located(key: str, value: Any, folder: Path | None) -> Any:
+    if key == "task" and folder is not None and _is_path(str(value)):
+        path = (folder / str(value)).resolve()
+        return path if path.exists() else value
+    return value
 
 
 def canonical(key: str, value: Any) -> tuple[Any, ...]:

@@ -20,7 +20,7 @@ from marsbench.base.errors import ConfigError, MarsbenchError, StoreError, Train
 from marsbench.base.files import write_text
 from marsbench.config.schema import RunConfig
 
-_WORD = ".stopped-"
+_ERROR = ".stopped-"
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "_status_alloc_failed")
 """Phrases of CUDA, the CPU's allocator, cuBLAS and cuDNN."""
@@ -99,7 +99,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _NO_MEMORY)
 
 
-def leave_word(error: Exception, explained: MarsbenchError | None, folder: Path) -> None:
+def write_error(error: Exception, explained: MarsbenchError | None, folder: Path) -> None:
     """Leave the error of this process for the first process.
 
     Args:
@@ -112,23 +112,23 @@ def leave_word(error: Exception, explained: MarsbenchError | None, folder: Path)
         # Usually a consequence: the first process has ended.
         return
     with contextlib.suppress(OSError):
-        write_text(folder / f"{_WORD}{os.getpid()}", json.dumps([known.problem, known.remedy]))
+        write_text(folder / f"{_ERROR}{os.getpid()}", json.dumps([known.problem, known.remedy]))
     if distributed.is_initialized() and distributed.get_backend() == "nccl":
         # The first process waits for a collective until it is killed, so print it here too.
         sys.stderr.write(f"Error: {known}\n")
 
 
-def word_of_others(folder: Path) -> TrainingError | None:
+def error_of_others(folder: Path) -> TrainingError | None:
     """Read the error left by another process of this run, or None."""
-    for path in sorted(folder.glob(f"{_WORD}*")):
+    for path in sorted(folder.glob(f"{_ERROR}*")):
         with contextlib.suppress(OSError, ValueError):
             return TrainingError(*json.loads(path.read_text()))
     return None
 
 
-def forget_words(folder: Path) -> None:
+def remove_errors(folder: Path) -> None:
     """Remove the errors left by processes of earlier attempts."""
-    for path in folder.glob(f"{_WORD}*"):
+    for path in folder.glob(f"{_ERROR}*"):
         path.unlink(missing_ok=True)
 
 

@@ -11,7 +11,7 @@ from marsbench.base.progress import tell
 from marsbench.plan.resolve import Plan
 from marsbench.results.record import Outcome, RunRecord
 from marsbench.results.store import CONFIG, Store
-from marsbench.training.failures import explain, forget_words, leave_word, word_of_others
+from marsbench.training.failures import explain, remove_errors, write_error, error_of_others
 from marsbench.training.gallery import gallery
 from marsbench.training.loop.allocator import keep_freed_memory
 from marsbench.training.loop.evaluation import save_predictions
@@ -59,7 +59,7 @@ def run(plan: Plan, *, force: bool = False) -> Outcome:
         except Exception as error:
             explained = explain(error, plan.config, folder)
             if explained is None and not isinstance(error, MarsbenchError):
-                explained = word_of_others(folder)
+                explained = error_of_others(folder)
             store.fail(plan.run_id, explained or error)
             if explained is None:
                 raise
@@ -74,7 +74,7 @@ def _assist(plan: Plan, store: Store, force: bool) -> NoReturn:
         try:
             _execute(plan, folder)
         except Exception as error:
-            leave_word(error, explain(error, plan.config, folder), folder)
+            write_error(error, explain(error, plan.config, folder), folder)
             raise SystemExit(2) from error
     raise SystemExit(0)
 
@@ -83,7 +83,7 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
     config = plan.config
     is_first = process_rank(config) == 0
     if is_first:
-        forget_words(folder)
+        remove_errors(folder)
         write_text(folder / CONFIG, config_text(config))
     keep_freed_memory()
     if plan.task.is_spectra:

@@ -107,7 +107,7 @@ def test_tables_of_its_figures(tmp_path: Path) -> None:
 def test_again_is_nothing_new(tmp_path: Path) -> None:
     assert len(bring(tmp_path, CLASSIFICATION).records) == 3
     again = bring(tmp_path, CLASSIFICATION)
-    assert (again.records, again.there) == ([], 3)
+    assert (again.records, again.existing) == ([], 3)
     with pytest.raises(DataError, match="other scores of domars16k/resnet101"):
         bring(tmp_path, CLASSIFICATION.replace("0.75,0.79", "0.75,0.78"))
 

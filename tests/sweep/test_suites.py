@@ -172,3 +172,16 @@ def test_tuned_hyperparameters_are_those_of_the_task_and_model(tmp_path: Path) -
     other = narrowed(load_suite("paper_cls"), words(task="frost_cls", model="resnet"))
     with pytest.raises(ConfigError, match="no tuned hyperparameters of frost_cls, resnet101"):
         expand(other, {"hparams": str(tmp_path)})
+
+
+def test_custom_tasks_are_relative_to_the_suite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "study"
+    folder.mkdir()
+    (folder / "rocks.yaml").write_text("name: rocks\nkind: binary\nclasses: [igneous, layered]\n")
+    grid = {"name": "g", "task": ["./rocks.yaml"], "model": ["vit_tiny"]}
+    (folder / "suite.yaml").write_text(yaml.safe_dump({"grids": [grid]}))
+    monkeypatch.chdir(tmp_path)
+    (run,) = {config.task for config in expand(load_suite("study/suite.yaml"), {})}
+    assert run == str(folder / "rocks.yaml")

@@ -39,7 +39,7 @@ def violins(analysis: Analysis) -> Iterator[FigureSpec]:
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
         look, models = analysis.looks(group.key), list(summary.models)
-        starred = {name for name, model in summary.models.items() if model.lacks}
+        starred = {name for name, model in summary.models.items() if model.missing_tasks}
         star = _STAR if starred else ""
         equal = summary.ranges.is_raw(group.metrics.items())
         for normalised in (True, False):
@@ -98,7 +98,7 @@ def costs(analysis: Analysis) -> Iterator[FigureSpec]:
             rows = {
                 name: (fmean(times), Row(*model.iqm))
                 for name, model in summary.models.items()
-                if not model.lacks
+                if not model.missing_tasks
                 and np.isfinite(model.iqm.value)
                 and len(times := _times(group, name)) == len(group.tasks)
             }

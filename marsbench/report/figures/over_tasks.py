@@ -94,7 +94,7 @@ def profiles(analysis: Analysis) -> Iterator[FigureSpec]:
     """Plan performance profiles: shares of runs above thresholds, for models with every task."""
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
-        models = [name for name, model in summary.models.items() if not model.lacks]
+        models = [name for name, model in summary.models.items() if not model.missing_tasks]
         if len(models) < 2 or not any(np.isfinite(summary.models[m].iqm.value) for m in models):
             continue
         source = summary.ranges.words(group.metrics.items())

@@ -110,7 +110,7 @@ class ModelSummary:
         optimality_gap: Mean shortfall of scores below 1.
         distribution: Bootstrap distribution of the interquartile mean, shape (rounds,).
         tasks: Tasks in the aggregate.
-        lacks: Missing tasks of the group. If there are any, aggregates are not comparable with
+        missing_tasks: Missing tasks of the group. If there are any, aggregates are not comparable with
         other models.
         num_runs: Number of runs in the aggregate.
         rank: Mean rank over the ranked tasks, 1 is best; None for models without a rank.
@@ -123,7 +123,7 @@ class ModelSummary:
     optimality_gap: Estimate
     distribution: NDArray[np.float64]
     tasks: tuple[str, ...]
-    lacks: tuple[str, ...]
+    missing_tasks: tuple[str, ...]
     num_runs: int
     rank: Estimate | None
 
@@ -231,7 +231,7 @@ def summarise(
 
     def order(model: ModelSummary) -> tuple[bool, bool, float, str]:
         unknown = math.isnan(model.iqm.value)
-        return bool(model.lacks), unknown, 0.0 if unknown else -model.iqm.value, model.model
+        return bool(model.missing_tasks), unknown, 0.0 if unknown else -model.iqm.value, model.model
 
     ordered = sorted(over_tasks.values(), key=order)
     return GroupSummary(
@@ -296,7 +296,7 @@ def _model(
         optimality_gap=estimates[3],
         distribution=drawn[:, 0],
         tasks=tuple(tasks[column] for column in usable),
-        lacks=tuple(task for task in group.tasks if task not in tasks),
+        missing_tasks=tuple(task for task in group.tasks if task not in tasks),
         num_runs=sum(len(cells[column].runs) for column in usable),
         rank=None,
     )

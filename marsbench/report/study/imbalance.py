@@ -74,7 +74,7 @@ def compared_ways(analysis: Analysis) -> list[Ways]:
             kept = {w: [r for r in rs if r.seed in seeds] for w, rs in table.runs.items()}
             table = replace(table, runs=kept)
         comparisons.append(Ways(_title(runs[0], keys), table, keys, seeds))
-    return _told_apart(comparisons)
+    return _disambiguated(comparisons)
 
 
 def _common(runs: Mapping[str, list[RunRecord]]) -> tuple[int, ...]:
@@ -87,7 +87,7 @@ def _title(run: RunRecord, keys: tuple[GroupKey, ...]) -> str:
     return f"{run.task} {run.model} {replace(keys[0], imbalance=NONE).title}"
 
 
-def _told_apart(comparisons: list[Ways]) -> list[Ways]:
+def _disambiguated(comparisons: list[Ways]) -> list[Ways]:
     """Make titles unique by the digest of the setting."""
     counts = Counter(ways.title for ways in comparisons)
     return [

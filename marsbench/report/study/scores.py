@@ -164,7 +164,7 @@ def study_of(
             runs.append(run)
             kept.append(record)
     grouped: defaultdict[GroupKey, list[Run]] = defaultdict(list)
-    for run in _told_apart(runs):
+    for run in _disambiguated(runs):
         grouped[run.key].append(run)
     apart = troubles.Kept()
     groups = [_group(key, members, apart) for key, members in grouped.items()]
@@ -192,7 +192,7 @@ def _no_score(run: Run) -> str:
     return ""
 
 
-def _told_apart(runs: Sequence[Run]) -> list[Run]:
+def _disambiguated(runs: Sequence[Run]) -> list[Run]:
     """Add the digest to names of ensembles of different runs of the same models."""
     settings: defaultdict[tuple[GroupKey, str, str], set[str]] = defaultdict(set)
     for run in runs:

@@ -137,8 +137,8 @@ def overall_table(group: Group, summary: GroupSummary) -> Table:
     columns = [Column("model"), *(Column(name, UP) for name in ("IQM", "median", "mean"))]
     columns += [Column("optimality gap", DOWN), Column("mean rank", DOWN)]
     columns += map(Column, ("tasks", "runs", "missing"))
-    complete = [model for model in summary.models.values() if not model.lacks]
-    partial = [model for model in summary.models.values() if model.lacks]
+    complete = [model for model in summary.models.values() if not model.missing_tasks]
+    partial = [model for model in summary.models.values() if model.missing_tasks]
     rows = _with_marks(columns, [_overall_row(group, model) for model in complete])
     # Incomplete models are not compared with others.
     rows += [_overall_row(group, model) for model in partial]
@@ -165,7 +165,7 @@ def _overall_row(group: Group, model: ModelSummary) -> list[Entry]:
         None if model.rank is None else score_of(model.rank, anchor, digits=2),
         len(model.tasks),
         model.num_runs,
-        ", ".join(model.lacks),
+        ", ".join(model.missing_tasks),
     ]
 
 

@@ -157,7 +157,7 @@ def test_a_model_that_lacks_a_task_comes_last_and_is_not_ranked() -> None:
     summary = summarise(group_of(records))
     assert list(summary.models) == ["y", "x", "z"]
     z = summary.models["z"]
-    assert (z.lacks, z.tasks, z.rank) == (("task_c",), ("task_a", "task_b"), None)
+    assert (z.missing_tasks, z.tasks, z.rank) == (("task_c",), ("task_a", "task_b"), None)
     assert summary.ranked_tasks == ("task_a", "task_b", "task_c")
     pairs = {(pair.first, pair.second): pair for pair in compare(group_of(records))}
     assert pairs["x", "z"].tasks == ("task_a", "task_b")
