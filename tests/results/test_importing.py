@@ -113,15 +113,24 @@ def test_again_is_nothing_new(tmp_path: Path) -> None:
 
 
 def test_percent(tmp_path: Path) -> None:
-    text = PARTITION.replace("0.91", "91.0").replace("0.95", "0.9")
-    with pytest.raises(DataError, match="1 scores are above 1") as caught:
+    text = PARTITION.replace("0.91", "91.0").replace("0.95", "2.5")
+    with pytest.raises(DataError, match="2 scores are above 1") as caught:
         bring(tmp_path, text)
     assert "--percent" in caught.value.remedy
     bring(tmp_path, text, percent=True)
     scores = [r.score for r in Store(tmp_path / "runs").records()[0]]
-    assert scores == [pytest.approx(0.009), pytest.approx(0.91)]
+    assert scores == [pytest.approx(0.025), pytest.approx(0.91)]
     with pytest.raises(DataError, match="expected scores in percent"):
         bring(tmp_path, PARTITION, percent=True)
+
+
+def test_fractions_among_percent_are_refused(tmp_path: Path) -> None:
+    text = PARTITION.replace("0.91", "90").replace("0.95", "0.9")
+    with pytest.raises(DataError) as caught:
+        bring(tmp_path, text, percent=True)
+    for words in ("line 3: test metric is 0.9.", "Expected percent", "without --percent"):
+        assert words in str(caught.value)
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

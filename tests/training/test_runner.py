@@ -80,6 +80,8 @@ def test_a_run_leaves_a_whole_record(finished: tuple[RunRecord, Path]) -> None:
     assert record.checkpoint["epochs_trained"] == 2
     assert record.parameters["total"] == record.parameters["trained"] > 0
     assert record.environment["torch"] == torch.__version__.partition("+")[0]
+    needed = {"scipy", "segmentation-models-pytorch", "faster-coco-eval", "rasterio", "timm"}
+    assert needed <= set(record.environment)
     assert record.data["classes"] == ["plain", "dune", "crater"]
     assert Store(store).find(record.run_id) == record
 
