@@ -1,5 +1,6 @@
 """Folders of the package."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -17,3 +18,10 @@ def configs() -> Path:
     package = Path(__file__).parent.parent
     shipped = package / "configs"
     return shipped if shipped.is_dir() else package.parent / "configs"
+
+
+def expanded(text: str) -> Path:
+    """Path with ``~`` expanded; the home of an unknown user stays as it is."""
+    with contextlib.suppress(RuntimeError):
+        return Path(text).expanduser()
+    return Path(text)

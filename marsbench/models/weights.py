@@ -1,16 +1,10 @@
-"""Read, load and download pre-trained weights.
-
-Checkpoints are read as safetensors or with torch's weights-only unpickler: a file that would
-execute code is refused.
-"""
+"""Load and download pre-trained weights; `marsbench.models.tensors` reads their files."""
 
 import hashlib
 import importlib.util
-import pickle
 import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -24,62 +18,9 @@ from marsbench.base.progress import tell
 from marsbench.models.base import Model
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.spec import CLASSIFICATION, SEGMENTATION, ModelSpec
-
-State = dict[str, Tensor]
+from marsbench.models.tensors import State, read_checkpoint
 
 _OUR_HEAD = ("head.weight", "head.bias")
-_WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema")
-
-
-def read_checkpoint(path: Path) -> State:
-    """Read the tensors of a local checkpoint.
-
-    Args:
-        path: A ``.safetensors`` file, or one written by `torch.save`.
-
-    Returns:
-        Tensors by name; wrappers such as ``{"state_dict": ...}`` are opened.
-
-    Raises:
-        WeightsError: If the file is missing, damaged, holds no tensors, or would execute code.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise WeightsError(
-            f"The checkpoint weights={path} was not found.", "Give the path of a file."
-        ) from error
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"The checkpoint weights={path} is refused: it holds more than tensors, and reading it "
-            f"could execute code ({str(error).splitlines()[0][:120]}).",
-            "Save only the tensors, best as safetensors: "
-            "safetensors.torch.save_file(model.state_dict(), 'model.safetensors').",
-        ) from error
-    except Exception as error:  # safetensors and torch raise many types for damaged files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(
-            f"The checkpoint weights={path} is damaged or not a checkpoint: {reason[:160]}.",
-            "Copy the file again.",
-        ) from error
-    for key in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    tensors = (
-        {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
-        if isinstance(content, Mapping)
-        else {}
-    )
-    if not tensors:
-        raise WeightsError(
-            f"The checkpoint weights={path} holds no tensors.", "Save a model's state_dict."
-        )
-    return tensors
 
 
 def load_checkpoint(

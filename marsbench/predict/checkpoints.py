@@ -22,6 +22,7 @@ from marsbench.models.detectors.torchvision import present_name
 from marsbench.models.encoders.classifier import build_classifier
 from marsbench.models.modes import build_for_mode
 from marsbench.models.spec import Library, ModelSpec
+from marsbench.models.tensors import State, read_checkpoint
 from marsbench.models.zoo.catalog import get_model
 from marsbench.plan.choices import image_side
 from marsbench.predict.predictor import Predictor
@@ -63,7 +64,7 @@ def of_checkpoint(path: Path, task: str, model: str, origin: str | None = None) 
         )
     origin = origin or str(path)
     classes, notes = _classes(path.parent / MAPPING, spec)
-    state = weights.read_checkpoint(path)
+    state = read_checkpoint(path)
     # The first filters have as many bands as the images; the task may have more.
     bands = Bands.RGB
     if spec.channels > 3 and any(
@@ -135,7 +136,7 @@ class _Checkpoint:
     num_outputs: int
     side: int
     bands: Bands
-    state: weights.State
+    state: State
     path: Path
     origin: str
 

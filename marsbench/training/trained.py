@@ -13,7 +13,8 @@ from torch import Tensor
 
 from marsbench.base import lazy
 from marsbench.base.errors import StoreError, WeightsError
-from marsbench.base.files import write_text
+from marsbench.base.files import file_digest, write_text
+from marsbench.base.paths import expanded
 from marsbench.config.schema import Bands, Mode
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.folds import OUT_OF_FOLD
@@ -24,6 +25,7 @@ from marsbench.models.base import Model
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.modes import build_for_mode
 from marsbench.models.tables.base import TabularModel, table_model
+from marsbench.models.tensors import read_checkpoint
 from marsbench.models.zoo.catalog import get_model
 from marsbench.plan.resolve import Plan
 from marsbench.results.record import RunRecord
@@ -213,7 +215,7 @@ def rebuild_network(
     path = _kept(record, folder / MODEL)
     mode, checkpoint = Mode(record.mode), None
     if mode is Mode.FROZEN and record.config.get("weights"):
-        checkpoint = Path(record.config["weights"]).expanduser()
+        checkpoint = _initial(record, folder)
     elif mode is Mode.FINETUNE and task.kind is Kind.DETECTION:
         # Detectors that start from weights have constant normalisation statistics, which are other
         # modules than in a detector from scratch.
@@ -239,7 +241,7 @@ def rebuild_network(
                 f"{record.weights['sha256'][:12]}.",
                 "Install the versions in record.json, or restore the file given by weights=.",
             )
-    _load_exactly(model, weights.read_checkpoint(path), path)
+    _load_exactly(model, read_checkpoint(path), path)
     return model.eval()
 
 
@@ -248,6 +250,22 @@ def rebuild_table(
 ) -> TabularModel:
     """Load a fitted table model for `rebuild`."""
     return table_model(get_model(record.model).id).load(_kept(record, folder / TABLE))
+
+
+def _initial(record: RunRecord, folder: Path) -> Path:
+    """Initial weights of a frozen run: in its folder, or at the path in its record.
+
+    A record may come from elsewhere, so only a file with the digest of the run's identity is read.
+    """
+    path = expanded(str(record.config["weights"]))
+    wanted = record.identity.get("weights")
+    for place in (folder / path.name, path):
+        if place.is_file() and file_digest(place) == wanted:
+            return place
+    raise WeightsError(
+        f"The initial weights of run {record.run_id} ({wanted}) are not at {path}.",
+        f"Restore the file given by weights=, or copy it into {folder}.",
+    )
 
 
 def _kept(record: RunRecord, path: Path) -> Path:

@@ -1,7 +1,9 @@
 import pickle
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch import nn
 from marsbench.base.errors import WeightsError
 from marsbench.base.files import file_digest
 from marsbench.models.encoders.classifier import build_classifier
-from marsbench.models.weights import read_checkpoint
+from marsbench.models.tensors import read_checkpoint
 from marsbench.models.zoo.catalog import get_model
 
 SPEC = get_model("timm:test_resnet")
@@ -78,6 +80,100 @@ def test_a_pickle_that_executes_code_is_refused(tmp_path: Path) -> None:
         assert name in str(caught.value)
         assert "safetensors" in str(caught.value)
     assert not (tmp_path / "executed").exists()
+
+
+class Widget(nn.Module):
+    """A module of a library that checkpoints name."""
+
+    def __init__(self, marker: str = "") -> None:
+        super().__init__()
+        if marker:
+            Path(marker).touch()
+        self.scale = nn.Parameter(torch.rand(3))
+        self.register_buffer("seen", torch.tensor([2.0]))
+        self.register_buffer("grid", torch.ones(2), persistent=False)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "marker" in state:
+            Path(state["marker"]).touch()
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: model,
+        lambda model: {"model": model, "ema": None, "epoch": 1, "args": Namespace(lr=1)},
+        lambda model: {"model": Widget(), "ema": model},
+        lambda model: {"state_dict": model.state_dict(), "hyper_parameters": Widget()},
+    ],
+    ids=["module", "model", "ema", "parameters of Lightning"],
+)
+def test_pickled_modules_are_read_as_their_tensors(
+    wrap: Callable[[nn.Module], Any], tmp_path: Path
+) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4), Widget())
+    torch.save(wrap(model), tmp_path / "x.pt")
+    read = read_checkpoint(tmp_path / "x.pt")
+    expected = model.state_dict()
+    assert list(read) == list(expected)
+    assert all(torch.equal(read[name], tensor) for name, tensor in expected.items())
+
+
+class Constructed:
+    """A pickle that constructs a class with arguments of its own, or sets its state."""
+
+    def __init__(self, *reduced: Any) -> None:
+        self.reduced = reduced
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.reduced
+
+
+def test_no_class_is_constructed_nor_set_by_a_file(tmp_path: Path) -> None:
+    marker = str(tmp_path / "executed")
+    for number, reduced in enumerate(
+        [(Widget, (marker,)), (Widget, (), {"marker": marker}), (nn.Sequential, (Widget(),))]
+    ):
+        torch.save({"model": Constructed(*reduced)}, tmp_path / f"{number}.pt")
+        with pytest.raises(WeightsError, match="no tensors"):
+            read_checkpoint(tmp_path / f"{number}.pt")
+    # Other packages may allow their classes; a checkpoint may not use them.
+    with torch.serialization.safe_globals([Widget]):
+        torch.save({"a": torch.ones(1), "b": Constructed(Widget, (marker,))}, tmp_path / "x.pt")
+        assert list(read_checkpoint(tmp_path / "x.pt")) == ["a"]
+        assert Widget in torch.serialization.get_safe_globals()
+    assert not Path(marker).exists()
+
+
+def test_modules_without_end_are_refused(tmp_path: Path) -> None:
+    ring = nn.Module()
+    ring._modules["self"] = ring
+    torch.save(ring, tmp_path / "ring.pt")
+    wide = nn.Module()
+    for _ in range(40):
+        outer = nn.Module()
+        outer._modules.update(a=wide, b=wide)
+        wide = outer
+    torch.save(wide, tmp_path / "wide.pt")
+    for name in ("ring.pt", "wide.pt"):
+        with pytest.raises(WeightsError, match=rf"{name} is damaged .* nests more than"):
+            read_checkpoint(tmp_path / name)
+
+
+def test_packed_and_sparse_tensors_are_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(10**6)}, tmp_path / "plain.pt")
+    with (
+        ZipFile(tmp_path / "plain.pt") as plain,
+        ZipFile(tmp_path / "packed.pt", "w", ZIP_DEFLATED) as packed,
+    ):
+        for info in plain.infolist():
+            packed.writestr(info.filename, plain.read(info))
+    with pytest.raises(WeightsError, match=r"packed\.pt .* does not compress"):
+        read_checkpoint(tmp_path / "packed.pt")
+    torch.save({"a": torch.eye(3).to_sparse()}, tmp_path / "sparse.pt")
+    with pytest.raises(WeightsError, match="sparse"):
+        read_checkpoint(tmp_path / "sparse.pt")
 
 
 def test_bad_files_name_the_file(tmp_path: Path, donor: nn.Module) -> None:

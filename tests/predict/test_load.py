@@ -180,6 +180,30 @@ def test_a_frozen_backbone_is_the_one_it_was(
     bad(place, str(folder), WeightsError, "has changed")
 
 
+def test_initial_weights_are_read_only_with_the_digest_of_the_run(
+    place: Path, tmp_path: Path
+) -> None:
+    import timm
+
+    weights = tmp_path / "start.safetensors"
+    save_file(timm.create_model("test_resnet").state_dict(), weights)
+    record = run(place, "labels", model=CLASSIFIER, mode="frozen", weights=str(weights))
+    assert loaded(place, record.run_id).classes == ("plain", "dune", "crater")
+    moved = Path(shutil.copytree(place / "runs" / record.run_id, tmp_path / "moved"))
+    shutil.move(weights, moved)
+    assert loaded(place, str(moved)).classes == ("plain", "dune", "crater")
+    # Another file at the recorded path is not opened as a checkpoint, nor is a device read.
+    bad(place, record.run_id, WeightsError, "are not at")
+    weights.write_bytes(b"another")
+    bad(place, record.run_id, WeightsError, "are not at")
+    (moved / weights.name).unlink()
+    content = json.loads((moved / "record.json").read_text())
+    for path in ("/dev/zero", "..", "~nobody/x", "a\0b"):
+        content["config"]["weights"] = path
+        (moved / "record.json").write_text(json.dumps(content))
+        bad(place, str(moved), WeightsError, "are not at")
+
+
 # Checkpoints
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from marsbench.metrics.boxes import PredictedBoxes
 from marsbench.models import weights
 from marsbench.models.base import InputAdapter, Model, without_lone_statistics
+from marsbench.models.tensors import State
 
 SCORE_THRESHOLD = 0.001
 """Detections with lower scores are dropped. The threshold is low, as it cuts off the curve of
@@ -149,7 +150,7 @@ def _fixed_seed(device: torch.device) -> Iterator[None]:
 
 def load_but(
     model: nn.Module,
-    state: weights.State,
+    state: State,
     is_fresh: Callable[[str], bool],
     origin: str,
     keep_classes: bool,

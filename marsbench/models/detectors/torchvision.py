@@ -24,6 +24,7 @@ from marsbench.models.detectors.base import (
     load_but,
 )
 from marsbench.models.spec import ModelSpec
+from marsbench.models.tensors import read_checkpoint
 
 
 class _Batch(nn.Module):
@@ -209,7 +210,7 @@ def build(
     """Build a detector; arguments and errors as in `marsbench.models.modes.build_for_mode`."""
     detector = TorchvisionDetector(spec, num_classes, pretrained=pretrained, side=side)
     if checkpoint is not None:
-        state, origin = weights.read_checkpoint(checkpoint), f"weights={checkpoint}"
+        state, origin = read_checkpoint(checkpoint), f"weights={checkpoint}"
     elif pretrained:
         state, origin = weights.download(spec), spec.name
     else:

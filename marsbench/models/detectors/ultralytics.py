@@ -27,10 +27,12 @@ import numpy as np
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from marsbench.base.errors import NotAvailableError, WeightsError
+from marsbench.base.files import once, replacing
 from marsbench.base.progress import tell
 from marsbench.models import weights
 from marsbench.models.base import InputAdapter
@@ -42,6 +44,7 @@ from marsbench.models.detectors.base import (
     load_but,
 )
 from marsbench.models.spec import ModelSpec
+from marsbench.models.tensors import State, read_checkpoint
 
 OLDEST = "8.3.100"
 """Oldest supported version; tested together with 8.4.190."""
@@ -173,7 +176,7 @@ def build(
     detector = UltralyticsDetector(spec, num_classes)
     _name_licence()
     if checkpoint is not None:
-        state, origin = _read(checkpoint), f"weights={checkpoint}"
+        state, origin = read_checkpoint(checkpoint), f"weights={checkpoint}"
     elif pretrained:
         state, origin = weights.download(spec), spec.name
     else:
@@ -274,58 +277,35 @@ def _description(package: Path, name: str, num_classes: int) -> dict[str, Any]:
     return description | {"nc": num_classes, "scale": scale, "yaml_file": f"{name}.yaml"}
 
 
-def fetch(spec: ModelSpec) -> weights.State:
+def fetch(spec: ModelSpec) -> State:
     """Get the default weights from the cache or by download.
+
+    Ultralytics publishes pickled modules; the cache keeps their tensors alone, as safetensors. A
+    published file that is in the cache already serves too.
 
     Raises:
         WeightsError: If they are not in the cache and the download fails.
     """
     url = f"{_ASSETS}/{spec.id}.pt"
-    path = weights.torch_cache(url)
-    try:
-        if not path.exists():
-            weights.check_reachable(url)
-            path.parent.mkdir(parents=True, exist_ok=True)
+    published = weights.torch_cache(url)
+    kept = published.with_suffix(".safetensors")
+
+    def cached() -> State | None:
+        return next((read_checkpoint(p) for p in (kept, published) if p.exists()), None)
+
+    def download() -> State:
+        weights.check_reachable(url)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            path = Path(folder) / published.name
             torch.hub.download_url_to_file(url, str(path), progress=False)
+            state = read_checkpoint(path)
+        with replacing(kept) as partial:
+            save_file({name: tensor.clone() for name, tensor in state.items()}, partial)
+        return state
+
+    try:
+        return once(kept, cached, download)
+    except WeightsError:
+        raise
     except Exception as error:  # urllib and sockets raise different types
-        raise weights.unavailable(spec, url, path.parent, error) from error
-    return _read(path)
-
-
-def _read(path: Path) -> weights.State:
-    """Read the tensors of a checkpoint, including checkpoints of ultralytics.
-
-    Ultralytics pickles modules. Torch's weights-only unpickler reads them if their classes are
-    allowed; only module classes of torch and ultralytics are.
-
-    Raises:
-        WeightsError: If it cannot be read or would execute other code.
-    """
-    try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # missing, not a zip archive, safetensors: left to the common reader
-        return weights.read_checkpoint(path)
-    classes: list[Any] = [c for name in names if (c := _module_class(name)) is not None]
-    if not classes or len(classes) < len(names):
-        return weights.read_checkpoint(path)  # refuses unknown classes
-    with torch.serialization.safe_globals(classes):
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    # The averaged weights, if the file has both.
-    model = (content.get("ema") or content.get("model")) if isinstance(content, dict) else content
-    if not isinstance(model, nn.Module):
-        raise WeightsError(
-            f"The checkpoint weights={path} holds no model.", "Give a checkpoint of a YOLO."
-        )
-    return {name: tensor.float() for name, tensor in model.state_dict().items()}
-
-
-def _module_class(name: str) -> type[nn.Module] | None:
-    """Module class of torch or ultralytics by its full name; None for all other names."""
-    package, _, attribute = name.rpartition(".")
-    if not package.startswith(("torch.nn.modules.", "ultralytics.nn.")):
-        return None
-    try:
-        module = getattr(importlib.import_module(package), attribute, None)
-    except ImportError:
-        return None
-    return module if isinstance(module, type) and issubclass(module, nn.Module) else None
+        raise weights.unavailable(spec, url, kept.parent, error) from error

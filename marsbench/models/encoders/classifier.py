@@ -11,6 +11,7 @@ from marsbench.models import weights
 from marsbench.models.base import InputAdapter, Model, without_lone_statistics
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.spec import ModelSpec
+from marsbench.models.tensors import read_checkpoint
 
 
 class Backbone(NamedTuple):
@@ -85,7 +86,7 @@ def build_classifier(
     built: Backbone = lazy.load(path)(spec, shape)
     backbone, num_features, removed = built
     if checkpoint is not None:
-        state = weights.read_checkpoint(checkpoint)
+        state = read_checkpoint(checkpoint)
         weights.load_checkpoint(backbone, state, removed, f"weights={checkpoint}")
     elif pretrained:
         state = weights.download(spec)

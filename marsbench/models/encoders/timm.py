@@ -8,6 +8,7 @@ from marsbench.base.errors import NotAvailableError, unknown_name
 from marsbench.models import weights
 from marsbench.models.encoders.classifier import Backbone
 from marsbench.models.spec import Library, ModelSpec, WeightSpec
+from marsbench.models.tensors import State
 
 
 def describe(model_id: str) -> ModelSpec:
@@ -84,7 +85,7 @@ def build(spec: ModelSpec, shape: tuple[int, int] | None) -> Backbone:
     return Backbone(model, int(num_features), names - set(model.state_dict()))
 
 
-def fetch(spec: ModelSpec) -> weights.State:
+def fetch(spec: ModelSpec) -> State:
     """Get the default weights from the cache or the hub.
 
     Raises:

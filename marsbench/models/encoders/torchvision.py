@@ -9,6 +9,7 @@ from marsbench.base.errors import NotAvailableError, unknown_name
 from marsbench.models import weights
 from marsbench.models.encoders.classifier import Backbone
 from marsbench.models.spec import HALF, Library, ModelSpec, WeightSpec
+from marsbench.models.tensors import State
 
 _AUXILIARY = ("inception_v3", "googlenet")
 """Models with auxiliary classifiers, which are removed, and with inputs in [-1, 1]."""
@@ -80,7 +81,7 @@ def build(spec: ModelSpec, shape: tuple[int, int] | None) -> Backbone:
     return Backbone(model, layer.in_features, names - set(model.state_dict()))
 
 
-def fetch(spec: ModelSpec) -> weights.State:
+def fetch(spec: ModelSpec) -> State:
     """Get the default weights, of classifiers and detectors, from the cache or by download.
 
     Raises:
@@ -93,6 +94,6 @@ def fetch(spec: ModelSpec) -> weights.State:
     try:
         if not cached.exists():
             weights.check_reachable(default.url)
-        return dict(default.get_state_dict(progress=False, check_hash=True))
+        return dict(default.get_state_dict(progress=False, check_hash=True, weights_only=True))
     except Exception as error:  # urllib, sockets and a wrong hash raise different types
         raise weights.unavailable(spec, default.url, cached.parent, error) from error

@@ -18,6 +18,7 @@ from marsbench.models import weights
 from marsbench.models.base import Bands, InputAdapter, Model, without_lone_statistics
 from marsbench.models.segmenters.weights import encoder_name, has_bands, load, without_memory
 from marsbench.models.spec import ModelSpec
+from marsbench.models.tensors import read_checkpoint
 
 _PAN_SMALLEST = 256
 """Smallest side for PAN, which halves features of stride 16 three times."""
@@ -115,7 +116,7 @@ def build_segmenter(
     """
     state = origin = None
     if checkpoint is not None:
-        state, origin = weights.read_checkpoint(checkpoint), f"weights={checkpoint}"
+        state, origin = read_checkpoint(checkpoint), f"weights={checkpoint}"
     elif pretrained:
         state, origin = weights.download(spec), spec.name
     model, fixed_side = _create(spec, num_classes)

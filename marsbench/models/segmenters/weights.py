@@ -15,7 +15,7 @@ from marsbench.base.errors import WeightsError
 from marsbench.models import weights
 from marsbench.models.encoders import timm
 from marsbench.models.spec import Library, ModelSpec
-from marsbench.models.weights import State
+from marsbench.models.tensors import State, read_checkpoint
 
 
 def encoder_name(spec: ModelSpec) -> str:
@@ -149,7 +149,7 @@ def fetch(spec: ModelSpec) -> State:
     except Exception as error:  # the hub's client raises types of several libraries
         origin = f"the Hugging Face hub ({repo})"
         raise weights.unavailable(spec, origin, constants.HF_HUB_CACHE, error) from error
-    return weights.read_checkpoint(Path(cached))
+    return read_checkpoint(Path(cached))
 
 
 def has_bands(model: Any, state: State, first: str, num_bands: int) -> bool:
