@@ -5,6 +5,7 @@ import glob
 import hashlib
 import json
 import os
+import stat
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 
 from marsbench.base import paths
 from marsbench.base.errors import WeightsError
+from marsbench.base.locks import locked
 
 _T = TypeVar("_T")
 
@@ -92,6 +94,8 @@ def _read_table(path: Path) -> dict[str, list[Any]]:
 def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """Write a file so that readers see the old content or all of the new.
 
+    The umask decides who may read the file, however its writer makes it.
+
     Args:
         path: The file.
         sync: Whether to flush the content to the disk, which takes milliseconds.
@@ -103,7 +107,12 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     # A random name: processes on several nodes may share a folder and a process id.
     partial = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
     try:
+        partial.touch(exist_ok=False)
+        mode = partial.stat().st_mode
         yield partial
+        # Some writers, such as safetensors, put a private temporary file in its place.
+        if partial.stat().st_mode != mode:
+            partial.chmod(stat.S_IMODE(mode))
         if sync:
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
@@ -132,12 +141,10 @@ def once(place: Path, open_: Callable[[], _T | None], build: Callable[[], _T]) -
     Raises:
         OSError: If the lock or the folder cannot be made. Errors of `build` pass through.
     """
-    from filelock import FileLock
-
     if (content := open_()) is not None:
         return content
     place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{place}.lock"):
+    with locked(place.with_name(f"{place.name}.lock")):
         content = open_()  # another process may have finished while this one waited
         if content is not None:
             return content

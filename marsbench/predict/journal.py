@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from marsbench.base.errors import ConfigError, DataError, StoreError
+from marsbench.base.locks import locked
 from marsbench.data.raster import companion
 from marsbench.predict.inputs import Item
 from marsbench.predict.outputs import OVERLAYS, replacing
@@ -75,12 +74,12 @@ class Journal:
 
     def __init__(self, out: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
         self.out, self.path = out, out / _JOURNAL
+        self._held = contextlib.ExitStack()
         check_folder(out, ())
         try:
             out.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(out / _LOCK, timeout=0)
-            self._lock.acquire()
-        except Timeout as error:
+            self._held.enter_context(locked(out / _LOCK, wait=False))
+        except BlockingIOError as error:
             raise StoreError(
                 f"Another process is writing into {out}.", "Wait for it, or choose another --out."
             ) from error
@@ -95,7 +94,7 @@ class Journal:
                 lines = [{"settings": dict(settings)}, *self.entries.values()]
                 partial.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
         except BaseException:
-            self._lock.release()
+            self._held.close()
             raise
         self._stems = {source: str(entry["stem"]) for source, entry in self.entries.items()}
         # Some file systems ignore case: Grey.png and grey.png are the same file.
@@ -103,7 +102,7 @@ class Journal:
 
     def close(self) -> None:
         """Release the lock of the folder."""
-        self._lock.release()
+        self._held.close()
 
     def _read(self, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         try:

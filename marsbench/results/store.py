@@ -17,10 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from marsbench.base.errors import BusyError, StoreError
 from marsbench.base.files import replacing, write_text
+from marsbench.base.locks import is_lock, locked
 from marsbench.base.version import __version__
 from marsbench.results.record import RunRecord
 
@@ -95,24 +94,21 @@ class Store:
             StoreError: If the store cannot be written.
         """
         folder = self.folder(run_id)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / _LOCK, timeout=0)
-            lock.acquire()
-        except Timeout as error:
-            raise BusyError(
-                f"Another process is running {run_id}.",
-                "Wait for it to finish, or give this run another store=FOLDER.",
-            ) from error
-        except OSError as error:
-            raise StoreError(
-                f"The store {self.root} cannot be written: {error.strerror or error}.",
-                "Choose a writable folder with store=FOLDER.",
-            ) from error
-        try:
+        with contextlib.ExitStack() as held:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(locked(folder / _LOCK, wait=False))
+            except BlockingIOError as error:
+                raise BusyError(
+                    f"Another process is running {run_id}.",
+                    "Wait for it to finish, or give this run another store=FOLDER.",
+                ) from error
+            except OSError as error:
+                raise StoreError(
+                    f"The store {self.root} cannot be written: {error.strerror or error}.",
+                    "Choose a writable folder with store=FOLDER.",
+                ) from error
             yield folder
-        finally:
-            lock.release()
 
     def finish(self, record: RunRecord) -> None:
         """Write a record atomically; a record is never overwritten.
@@ -152,7 +148,7 @@ class Store:
             New folder of the content; None without content.
         """
         folder = self.folder(run_id)
-        content = [path for path in folder.iterdir() if path.name != _LOCK]
+        content = [path for path in folder.iterdir() if not is_lock(path, folder / _LOCK)]
         if not content:
             return None
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")

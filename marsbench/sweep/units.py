@@ -50,8 +50,9 @@ def write_unit(path: Path, unit: UnitFile) -> None:
         "ids": list(unit.ids),
         "force": unit.force,
     }
-    # Readable by the owner alone: a data URL may hold a password that the worker needs.
-    path.touch(mode=0o600)
+    if any("://" in (config.root or "") for config in unit.runs):
+        # Readable by the owner alone: a URL may hold a password that the worker needs.
+        path.touch(mode=0o600)
     # Not by rename: units are read after ``sweep.json`` exists, and a sweep may have thousands.
     path.write_text(json.dumps(content) + "\n", encoding="utf-8")
 

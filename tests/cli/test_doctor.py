@@ -83,7 +83,7 @@ def test_packages(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not {"", "all", "dev"} & set(report["extras"])
     (problem,) = report["problems"]
     assert problem["remedy"].startswith("pip install ")
-    assert " filelock " in problem["remedy"]
+    assert " fsspec " in problem["remedy"]
     assert " torch " not in problem["remedy"]
 
 

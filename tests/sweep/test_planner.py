@@ -1,5 +1,7 @@
 import itertools
 import json
+import stat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -231,8 +233,13 @@ def test_units_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert read_unit(tmp_path / "00000.json") == unit
     content = json.loads((tmp_path / "00000.json").read_text())
     assert content["runs"][0] == runs[0].to_dict()
-    # Addresses of data may hold a password.
-    assert (tmp_path / "00000.json").stat().st_mode & 0o777 == 0o600
+    plain = UnitFile(runs[:1], ("id",))
+    address = UnitFile((replace(runs[0], source="local", root="s3://a:b@host/c"),), ("id",))
+    (tmp_path / "empty").touch()
+    usual = (tmp_path / "empty").stat().st_mode
+    for unit, mode in ((plain, usual), (address, stat.S_IFREG | 0o600)):
+        write_unit(tmp_path / f"{mode}.json", unit)
+        assert (tmp_path / f"{mode}.json").stat().st_mode == mode
     (tmp_path / "bad.json").write_text('{"runs": [')
     with pytest.raises(Exception, match=r"bad.json is invalid"):
         read_unit(tmp_path / "bad.json")

@@ -14,6 +14,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -112,27 +113,62 @@ def _extract(archive: Path, file: IO[bytes], folder: Path) -> None:
     size, free = archive.stat().st_size, shutil.disk_usage(folder).free
     most = min(free, max(MOST_GROWTH * size, FREE_GROWTH))
     total = position = 0
+    names: dict[str, str] = {}
     with writing(folder), _reading(archive), bar(f"Unpacking {archive.name}", size) as advance:
-        for count, (name, num_bytes, oddity, extract) in enumerate(_members(file), start=1):
-            total += num_bytes
-            parts = (safe_name(name) or "").split("/")
-            if safe_name(name) is None:
-                oddity = "leads out of the folder"
-            if oddity is not None:
-                raise _refused(archive, f"{name!r} {oddity}")
+        for count, member in enumerate(_members(file), start=1):
+            total += member.num_bytes
+            name = safe_name(member.path)
+            if (oddity := _oddity(member, name, names)) is not None:
+                raise _refused(archive, f"{member.name!r} {oddity}")
             if count > MOST_MEMBERS:
                 raise _refused(archive, f"it has more than {MOST_MEMBERS:,} members")
             if total > most:
                 limit = f"the {free:,} free bytes" if most == free else f"{most:,} bytes"
                 raise _refused(archive, f"it unpacks to more than {limit}")
-            if not _is_litter(parts):
-                extract(folder)
+            if name and not _is_litter(name.split("/")):
+                member.extract(folder)
             advance(file.tell() - position)
             position = file.tell()
 
 
-_Member = tuple[str, int, str | None, Callable[[Path], object]]
-"""Name, size in bytes, reason to refuse it, and a function that extracts it into a folder."""
+@dataclass(frozen=True)
+class _Member:
+    """Member of an archive.
+
+    Attributes:
+        name: Name in the archive.
+        path: Name with ``/`` between folders.
+        is_folder: Whether it is a folder.
+        num_bytes: Unpacked size.
+        oddity: Reason to refuse it, if any.
+        extract: Function that extracts it into a folder.
+    """
+
+    name: str
+    path: str
+    is_folder: bool
+    num_bytes: int
+    oddity: str | None
+    extract: Callable[[Path], object]
+
+
+def _oddity(member: _Member, name: str | None, names: dict[str, str]) -> str | None:
+    """Reason to refuse a member.
+
+    Args:
+        member: The member.
+        name: Its normalised path; None for a path out of the folder.
+        names: Names of the files so far by normalised path; this member's is added.
+    """
+    if name is None:
+        return "leads out of the folder"
+    if member.oddity is not None or member.is_folder:
+        return member.oddity
+    if not name:
+        return "is not a file name"
+    # A file may be repeated, and the last holds, but two names of one file are ambiguous.
+    first = names.setdefault(name, member.name)
+    return None if first == member.name else f"is the same file as {first!r}"
 
 
 def _members(file: IO[bytes]) -> Iterator[_Member]:
@@ -159,14 +195,20 @@ def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
         oddity = "is encrypted"
     elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         oddity = "is a link or a special file"
-    # Original name: zipfile removes ".." from `filename`.
-    return info.orig_filename, info.file_size, oddity, partial(archive.extract, info)
+    # Original name: zipfile removes ".." from `filename`. Some programs on Windows separate folders
+    # by backslashes.
+    name = info.orig_filename
+    info.filename = path = name.replace("\\", "/")
+    return _Member(
+        name, path, path.endswith("/"), info.file_size, oddity, partial(archive.extract, info)
+    )
 
 
 def _tar_members(tar: tarfile.TarFile) -> Iterator[_Member]:
     for info in tar:
         oddity = None if info.isfile() or info.isdir() else "is a link or a special file"
-        yield info.name, info.size, oddity, partial(tar.extract, info, filter="data")
+        extract = partial(tar.extract, info, filter=_plain)
+        yield _Member(info.name, info.name, info.isdir(), info.size, oddity, extract)
     # tarfile takes a damaged header for the end, and does not read the final checksum.
     stream: Any = tar.fileobj
     stream.seek(tar.offset)
@@ -175,6 +217,12 @@ def _tar_members(tar: tarfile.TarFile) -> Iterator[_Member]:
     for _ in iter(lambda: stream.read(CHUNK), b""):
         if stream.tell() > tar.offset + FREE_GROWTH:
             raise tarfile.ReadError("no end")
+
+
+def _plain(info: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+    """Apply tarfile's data filter, and leave the permissions to the umask."""
+    checked = tarfile.data_filter(info, folder)
+    return None if checked is None else checked.replace(mode=None, deep=False)
 
 
 @contextlib.contextmanager

@@ -102,6 +102,7 @@ def download(url: str, path: Path, digest: str | None = None, size: int | None =
     )
 
     def fetch(address: str, target: str, client: Any) -> None:
+        Path(target).unlink()  # readable by its owner alone
         with _Limited(io.FileIO(target, "wb")) as file:
             file.url, file.size = address, size
             get(address, file, client)

@@ -106,13 +106,69 @@ def test_a_tar_that_holds_a_zip_is_a_tar(tmp_path: Path) -> None:
     assert tree(tmp_path / "out") == {"inner.zip": inner, "b": b""}
 
 
+ELSEWHERE = ("/etc/passwd", "../up", "a/../../up", "a/..", "C:/x", "c:x", "..\\up", "//host/x")
+ELSEWHERE_ON_WINDOWS = ("a\\..\\..\\up", "\\up", "C:\\up", "\\\\host\\x", "a/..\\../up")
+
+
 @pytest.mark.parametrize("end", ["zip", "tar.gz"])
-@pytest.mark.parametrize(
-    "name",
-    ["/etc/passwd", "../up", "a/../../up", "a/..", "C:/x", "c:x", "a\\b", "..\\up", "//host/x"],
-)
+@pytest.mark.parametrize("name", ELSEWHERE + ELSEWHERE_ON_WINDOWS)
 def test_names_that_lead_elsewhere(name: str, end: str, tmp_path: Path) -> None:
     refused(packed({"good": b"1", name: b"2"}, tmp_path / f"x.{end}"), "leads out")
+
+
+def test_backslashes_of_windows(tmp_path: Path) -> None:
+    files = {f"mb-toy/{name}".replace("/", "\\"): content for name, content in FILES.items()}
+    folders = {"mb-toy\\": b"", "mb-toy\\data\\none\\": b""}
+    unpack(zipped(folders | files, tmp_path / "x.zip"), tmp_path / "out")
+    assert tree(tmp_path / "out") == FILES
+    assert (tmp_path / "out" / "data" / "none").is_dir()
+
+
+def test_two_names_of_a_file(tmp_path: Path) -> None:
+    archive = zipped({"a/b": b"1", "a\\b": b"2"}, tmp_path / "x.zip")
+    refused(archive, repr("a\\b"), "is the same file as 'a/b'")
+
+
+@pytest.mark.parametrize("name", ["", ".", "./."])
+@pytest.mark.parametrize("end", ["zip", "tar"])
+def test_a_file_without_a_name(name: str, end: str, tmp_path: Path) -> None:
+    archive = tmp_path / f"x.{end}"
+    if end == "tar":
+        tarred({"good": b"1", name: b"2"}, archive)
+    else:
+        with zipfile.ZipFile(archive, "w") as file:
+            file.writestr("good", b"1")
+            info = zipfile.ZipInfo("x")
+            info.filename = name
+            file.writestr(info, b"2")
+    refused(archive, f"{name!r} is not a file")
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o027])
+@pytest.mark.parametrize("end", ["zip", "tar"])
+def test_the_umask_decides_who_may_read(umask: int, end: str, tmp_path: Path) -> None:
+    archive = tmp_path / f"x.{end}"
+    if end == "zip":
+        info = zipfile.ZipInfo("a/b")
+        info.external_attr = (stat.S_IFREG | 0o600) << 16
+        with zipfile.ZipFile(archive, "w") as file:
+            file.writestr(info, "1")
+    else:
+        with tarfile.open(archive, "w") as tar:
+            for name, kind, mode in (
+                ("a", tarfile.DIRTYPE, 0o700),
+                ("a/b", tarfile.REGTYPE, 0o600),
+            ):
+                member = tarfile.TarInfo(name)
+                member.type, member.mode = kind, mode
+                tar.addfile(member)
+    before = os.umask(umask)
+    try:
+        unpack(archive, tmp_path / "out", lambda folder: folder)
+    finally:
+        os.umask(before)
+    modes = [(tmp_path / "out" / name).stat().st_mode & 0o777 for name in ("a", "a/b")]
+    assert modes == [0o777 & ~umask, 0o666 & ~umask]
 
 
 @pytest.mark.parametrize(
