@@ -234,7 +234,7 @@ def test_units_are_read_as_they_were_written(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "00000.json").read_text())
     assert content["runs"][0] == runs[0].to_dict()
     plain = UnitFile(runs[:1], ("id",))
-    address = UnitFile((replace(runs[0], source="local", root="s3://a:b@host/c"),), ("id",))
+    address = UnitFile((replace(runs[0], root="s3://a:b@host/c"),), ("id",))
     (tmp_path / "empty").touch()
     usual = (tmp_path / "empty").stat().st_mode
     for unit, mode in ((plain, usual), (address, stat.S_IFREG | 0o600)):

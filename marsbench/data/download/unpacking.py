@@ -222,7 +222,8 @@ def _tar_members(tar: tarfile.TarFile) -> Iterator[_Member]:
 def _plain(info: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
     """Apply tarfile's data filter, and leave the permissions to the umask."""
     checked = tarfile.data_filter(info, folder)
-    return None if checked is None else checked.replace(mode=None, deep=False)
+    keep_none: Any = {"mode": None}  # missing in tarfile's type stub
+    return None if checked is None else checked.replace(**keep_none, deep=False)
 
 
 @contextlib.contextmanager
