@@ -1,4 +1,4 @@
-"""Files: digests, atomic writes, and caches built under a lock."""
+"""Files: names, digests, atomic writes, and caches built under a lock."""
 
 import contextlib
 import glob
@@ -9,7 +9,7 @@ import stat
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
 from marsbench.base import paths
@@ -20,6 +20,27 @@ _T = TypeVar("_T")
 
 _SETTLED = 2.0
 """Seconds after a file's last change until its digest is cached; some clocks tick this slowly."""
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is a relative path below its folder, on Windows too."""
+    if text in ("", ".", "..") or "\0" in text:
+        return False
+    # Most names are plain and need no parsing.
+    if "/" not in text and "\\" not in text and ":" not in text:
+        return True
+    both = (PurePosixPath(text), PureWindowsPath(text))
+    is_below = all(path.parts and ".." not in path.parts and not path.root for path in both)
+    return is_below and not Path(text).anchor
+
+
+def file_state(stat: os.stat_result) -> list[int]:
+    """Size, modification time, change time and inode of a file.
+
+    The change time cannot be set by a user, so other content has another state. (On Windows it is
+    the time of creation.)
+    """
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def file_digest(path: Path) -> str:
@@ -44,8 +65,7 @@ def cached_digest(path: Path) -> str:
 def cached_digests(files: Sequence[Path]) -> list[str]:
     """SHA-256 of files, read only if a file changed since the last call, also by other processes.
 
-    A file is unchanged if size, modification time, change time and inode are equal. The change time
-    cannot be set by a user, so restoring the modification time hides nothing. Digests are kept in
+    A file is unchanged if its `file_state` is equal. Digests are kept in
     ``MARSBENCH_HOME/digests``, a table per folder; if it cannot be written, files are read again.
 
     Raises:
@@ -62,13 +82,16 @@ def cached_digests(files: Sequence[Path]) -> list[str]:
         new = {}
         for i in members:
             name = os.fsencode(files[i].name).hex()
-            state = _state(files[i])
+            state = file_state(files[i].stat())
             if (entry := known.get(name)) and entry[:-1] == state:
                 digests[i] = entry[-1]
                 continue
             with files[i].open("rb") as file:
                 digests[i] = hashlib.file_digest(file, "sha256").hexdigest()
-            if _state(files[i]) == state and time.time() - max(state[1:3]) / 1e9 > _SETTLED:
+            if (
+                file_state(files[i].stat()) == state
+                and time.time() - max(state[1:3]) / 1e9 > _SETTLED
+            ):
                 new[name] = [*state, digests[i]]
         if new:
             with contextlib.suppress(OSError):
@@ -77,17 +100,13 @@ def cached_digests(files: Sequence[Path]) -> list[str]:
     return digests
 
 
-def _state(path: Path) -> list[int]:
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
-
-
 def _read_table(path: Path) -> dict[str, list[Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    is_table = isinstance(content, dict) and all(isinstance(v, list) for v in content.values())
+    return content if is_table else {}
 
 
 @contextlib.contextmanager

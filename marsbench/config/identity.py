@@ -39,6 +39,7 @@ def identity(
     outputs: int | None = None,
     bands: str | None = None,
     spectra: Mapping[str, Any] | None = None,
+    task: Mapping[str, Any] | None = None,
     protocol: Protocol = Protocol.ONLINE,
     trains: bool = True,
 ) -> dict[str, Any]:
@@ -60,6 +61,7 @@ def identity(
         outputs: Number of output nodes, if it is not the number of classes.
         bands: Bands, of images with more than three.
         spectra: Versions and raster of the rendering of spectra.
+        task: Facts of a custom task that neither the data nor another field determine.
         protocol: Protocol, resolved.
         trains: Whether the model is trained in batches, with an optimiser and a schedule.
     """
@@ -82,6 +84,7 @@ def identity(
         "outputs": outputs,
         "bands": bands,
         "spectra": spectra,
+        "task": task,
         "views": config.views,
         "folds": config.folds,
         "negatives": None if config.negatives is Negatives.INCLUDE else config.negatives,

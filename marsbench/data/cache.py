@@ -2,7 +2,8 @@
 
 Decoding is most of the cost of loading small images; the cache pays it once for all runs.
 Images may differ in size. If several processes open the same split at once, the first builds the
-cache and the others wait; a build becomes visible when it is complete.
+cache and the others wait; a build becomes visible when it is complete. Each process compares the
+pixels and the mask of a sample with their checksums on its first access to them.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +28,7 @@ from marsbench.base.files import once
 from marsbench.base.progress import track
 from marsbench.config.schema import Bands
 from marsbench.data import decode
-from marsbench.data.rows import Rows, Source
+from marsbench.data.rows import Pixels, Rows, Source
 from marsbench.data.samples import Decoded, decode_sample
 from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.spec import TaskSpec
@@ -74,17 +76,18 @@ class CachedSamples:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with np.load(folder / INDEX) as index:
-            found: dict[str, NDArray[Any]] = dict(index)
-        self._offsets: NDArray[np.int64] = found["offsets"]
-        self._shapes: NDArray[np.int64] = found["shapes"]
-        # Caches of earlier versions hold 8-bit images alone.
-        self._dtype = np.dtype(str(found.get("dtype", "uint8")))
-        self._mask_offsets: NDArray[np.int64] | None = found.get("mask_offsets")
-        self._box_ends: NDArray[np.int64] | None = found.get("box_ends")
-        self._boxes, self._labels = found.get("boxes"), found.get("labels")
-        self._dropped: NDArray[np.int64] | None = found.get("dropped")
-        self._meta: NDArray[np.str_] | None = found.get("meta")
+        with np.load(folder / INDEX) as index:  # checks the checksums of its arrays
+            arrays: dict[str, NDArray[Any]] = dict(index)
+        self._offsets: NDArray[np.int64] = arrays["offsets"]
+        self._shapes: NDArray[np.int64] = arrays["shapes"]
+        self._checksums: NDArray[np.uint32] = arrays["checksums"]
+        self._dtype = np.dtype(str(arrays["dtype"]))
+        self._mask_offsets: NDArray[np.int64] | None = arrays.get("mask_offsets")
+        self._box_ends: NDArray[np.int64] | None = arrays.get("box_ends")
+        self._boxes, self._labels = arrays.get("boxes"), arrays.get("labels")
+        self._dropped: NDArray[np.int64] | None = arrays.get("dropped")
+        self._meta: NDArray[np.str_] | None = arrays.get("meta")
+        self._is_checked = np.zeros(len(self._shapes), dtype=bool)
         self._pixels: NDArray[Any] | None = None
         self._masks: NDArray[np.uint8] | None = None
 
@@ -96,13 +99,28 @@ class CachedSamples:
             self._pixels = np.memmap(self.folder / PIXELS, dtype=self._dtype, mode="r")
         shape, start = self._shapes[index], self._offsets[index]
         pixels = self._pixels[start : start + shape.prod()].reshape(shape)
+        mask = self._mask(index)
+        if not self._is_checked[index]:
+            self._check(index, _checksum(pixels, mask))
         return Decoded(
             pixels,
-            self._mask(index),
+            mask,
             self._boxes_of(index),
             0 if self._dropped is None else int(self._dropped[index]),
             {} if self._meta is None else json.loads(str(self._meta[index])),
         )
+
+    def _check(self, index: int, checksum: int) -> None:
+        """Compare a sample with its checksum; a damaged cache is built again when opened next."""
+        if checksum != self._checksums[index]:
+            with contextlib.suppress(OSError):
+                (self.folder / INDEX).unlink()
+            raise DataError(
+                f"The cache of decoded images {self.folder} is damaged: the checksum of sample "
+                f"{index} differs.",
+                "Run again: the cache is built again. If this recurs, check the disk.",
+            )
+        self._is_checked[index] = True
 
     def _mask(self, index: int) -> NDArray[np.uint8] | None:
         if self._mask_offsets is None:
@@ -215,7 +233,8 @@ def _build(folder: Path, samples: Samples, rows: Rows, description: str) -> None
     order = np.arange(len(samples)) if rows.reading_order is None else rows.reading_order
     try:
         decoded = track(_decode_all(samples, order), description, len(samples))
-        index = _write(partial, zip(order.tolist(), decoded, strict=True), len(samples))
+        numbered = zip(order.tolist(), decoded, strict=True)
+        index = _write(partial, numbered, len(samples), has_meta=rows.meta is None)
         with (partial / INDEX).open("wb") as file:
             np.savez(file, **index)  # type: ignore[arg-type]
             file.flush()
@@ -228,14 +247,15 @@ def _build(folder: Path, samples: Samples, rows: Rows, description: str) -> None
 
 
 def _write(
-    folder: Path, decoded: Iterator[tuple[int, Decoded]], count: int
+    folder: Path, decoded: Iterator[tuple[int, Decoded]], count: int, *, has_meta: bool
 ) -> dict[str, NDArray[Any]]:
-    """Write pixels and masks; return the index with the boxes."""
+    """Write pixels and masks; return the index with the boxes, and with meta if `has_meta`."""
     shapes = np.zeros((count, 3), dtype=np.int64)
     offsets, mask_offsets = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     dtype: np.dtype[Any] = np.dtype(np.uint8)
     boxes: dict[int, Boxes] = {}
     dropped = np.zeros(count, dtype=np.int64)
+    checksums = np.zeros(count, dtype=np.uint32)
     meta = ["{}"] * count
     with (folder / PIXELS).open("wb") as pixels, (folder / MASKS).open("wb") as masks:
         for i, sample in decoded:
@@ -247,27 +267,34 @@ def _write(
                 masks.write(sample.mask.tobytes())
             if sample.boxes is not None:
                 boxes[i], dropped[i] = sample.boxes, sample.num_dropped
-            if sample.meta:
+            checksums[i] = _checksum(sample.pixels, sample.mask)
+            if sample.meta and has_meta:
                 meta[i] = json.dumps(dict(sample.meta), default=str)
         has_masks = masks.tell() > 0
         for file in (pixels, masks):
             file.flush()
             os.fsync(file.fileno())
     index: dict[str, NDArray[Any]] = {"offsets": offsets, "shapes": shapes}
-    index["dtype"] = np.array(str(dtype))
+    index |= {"dtype": np.array(str(dtype)), "checksums": checksums}
     if has_masks:
         index["mask_offsets"] = mask_offsets
     else:
         (folder / MASKS).unlink()
     if boxes:
         ordered = [boxes[i] for i in range(count)]
-        index["box_ends"] = np.cumsum([len(found) for found in ordered])
-        index["boxes"] = np.concatenate([found.xyxy for found in ordered])
-        index["labels"] = np.concatenate([found.labels for found in ordered])
+        index["box_ends"] = np.cumsum([len(of_image) for of_image in ordered])
+        index["boxes"] = np.concatenate([of_image.xyxy for of_image in ordered])
+        index["labels"] = np.concatenate([of_image.labels for of_image in ordered])
         index["dropped"] = dropped
     if any(text != "{}" for text in meta):
         index["meta"] = np.array(meta)
     return index
+
+
+def _checksum(pixels: Pixels, mask: NDArray[np.uint8] | None) -> int:
+    """CRC-32 of a sample's pixels and mask."""
+    content = zlib.crc32(np.ascontiguousarray(pixels).data)
+    return content if mask is None else zlib.crc32(np.ascontiguousarray(mask).data, content)
 
 
 def _decode_all(samples: Samples, order: NDArray[np.int64]) -> Iterator[Decoded]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
@@ -119,6 +119,7 @@ class MarsDataset(Dataset[Sample]):
         self.indices = np.arange(len(rows)) if indices is None else indices
         self.sample_ids: Sequence[str] = [rows.sample_ids[int(i)] for i in self.indices]
         self.targets = rows.targets[self.indices]
+        self._meta = rows.meta
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -162,7 +163,12 @@ class MarsDataset(Dataset[Sample]):
     @property
     def has_meta(self) -> bool:
         """Whether samples have `meta`; the first sample decides for all."""
-        return len(self) > 0 and bool(self.samples[int(self.indices[0])].meta)
+        return len(self) > 0 and bool(self.meta(0))
+
+    def meta(self, index: int) -> Mapping[str, Any]:
+        """Further fields of a sample, from the index if it holds them, else from the sample."""
+        position = int(self.indices[index])
+        return self.samples[position].meta if self._meta is None else self._meta[position]
 
     @property
     def num_dropped(self) -> int:
@@ -200,8 +206,8 @@ class MarsDataset(Dataset[Sample]):
             scale = 1.0 if self.side is None else self.side / limits
             sample["boxes"] = torch.from_numpy(decoded.boxes.xyxy * scale).float()
             sample["labels"] = torch.from_numpy(decoded.boxes.labels.copy())
-        if decoded.meta:
-            sample["meta"] = dict(decoded.meta)
+        if meta := decoded.meta if self._meta is None else self.meta(index):
+            sample["meta"] = dict(meta)
         if seed is not None:
             sample["seed"] = seed
         return sample

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,19 +26,20 @@ def cached_table(
     Raises:
         DataError: If the file cannot be written.
     """
-    path = paths.home() / "decoded" / task / f"features-{digest(key)[:16]}.npy"
+    path = paths.home() / "decoded" / task / f"features-{digest(key)[:16]}.npz"
 
     def load() -> NDArray[np.float32] | None:
         try:
-            table: NDArray[np.float32] = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            with np.load(path, allow_pickle=False) as arrays:  # checks the checksum
+                table: NDArray[np.float32] = arrays["table"]
+        except (OSError, ValueError, EOFError, KeyError, BadZipFile):
             return None
         return table
 
     def build() -> NDArray[np.float32]:
         table = compute()
         with replacing(path) as partial, partial.open("wb") as file:
-            np.save(file, table, allow_pickle=False)
+            np.savez(file, table=table)
         return table
 
     try:

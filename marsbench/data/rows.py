@@ -29,11 +29,14 @@ class Rows:
         targets: Class ids, int64 of shape (N,), or zeros and ones, uint8 of shape (N, K), for
             multilabel tasks; uint8 of shape (N, 0) for segmentation and detection, whose targets
             are read with the images.
-        fingerprint: Changes whenever the bytes behind the rows change; keys the cache.
+        fingerprint: Changes whenever the bytes behind the rows change, or the class ids of boxes;
+            keys the caches.
         reading_order: Positions in the order in which reading all samples is fastest, int64 of
             shape (N,); None if any order is as fast.
         groups: Group of each sample, such as the instrument, to stratify folds by beside the
-        labels; None without groups.
+            labels; None without groups.
+        meta: Further fields of each sample, if the index holds them. They are in no cache; fields
+            in other files are read and cached with the image.
     """
 
     split: str
@@ -42,6 +45,7 @@ class Rows:
     fingerprint: str
     reading_order: NDArray[np.int64] | None = None
     groups: Sequence[str] | None = None
+    meta: Sequence[Mapping[str, Any]] | None = None
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -95,7 +99,8 @@ class Source(Protocol):
     def revision(self) -> str:
         """Revision of the data, equal on every machine with the same data.
 
-        For folders a digest of the index: class names, sample ids, labels and file sizes.
+        For folders a digest of class names, sample ids, labels, the content of masks and boxes,
+        and the sizes of images.
         """
 
     @property

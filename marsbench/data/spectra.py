@@ -94,7 +94,7 @@ class StoredSpectra:
 
         self.path = path
         self._lock = threading.Lock()
-        self._file = parquet.ParquetFile(path, memory_map=True)
+        self._file = parquet.ParquetFile(path, memory_map=True, page_checksum_verification=True)
         content: dict[bytes, bytes] = self._file.metadata.metadata
         self._instruments = content[b"instruments"].decode().split(",")
         self._derivatized = content[b"derivatized"].decode().split(",")
@@ -199,6 +199,7 @@ def _write(path: Path, spec: TaskSpec, source: Source, rows: Rows) -> None:
         "compression": "snappy",
         "use_dictionary": ["time", "axis", "mz"],
         "write_statistics": False,
+        "write_page_checksum": True,
     }
     with (
         replacing(path) as partial,

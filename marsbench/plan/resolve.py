@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from marsbench.base.files import file_digest
-from marsbench.config.identity import identity, run_id
+from marsbench.config.identity import digest, identity, run_id
 from marsbench.config.schema import (
     Augment,
     LossName,
@@ -22,6 +22,7 @@ from marsbench.config.schema import (
     Subset,
     parse_subset,
 )
+from marsbench.data.boxes.forms import spellings
 from marsbench.data.decode import image_size
 from marsbench.data.imbalance import Balance, class_counts
 from marsbench.data.rendering import Rendering
@@ -42,7 +43,7 @@ from marsbench.plan.choices import (
 )
 from marsbench.plan.samples import balance_of, check_classes, without_negatives
 from marsbench.tasks.catalog import get_task
-from marsbench.tasks.kinds import KINDS
+from marsbench.tasks.kinds import KINDS, Technique
 from marsbench.tasks.spec import SPLITS, TaskSpec
 
 
@@ -97,6 +98,7 @@ class Plan:
             loss=None if self.loss == KINDS[self.task.kind].loss else self.loss,
             outputs=None if self.num_outputs == len(self.task.classes) else self.num_outputs,
             spectra=self._spectra,
+            task=self._task_facts,
             trains=not is_table(self.model),
         )
 
@@ -107,6 +109,30 @@ class Plan:
             return None
         models = {"models": MODELS_VERSION} if self.model.spectra_only else {}
         return rendered_by(self.rendering) | models
+
+    @property
+    def _task_facts(self) -> dict[str, Any] | None:
+        """Facts of a custom task with an effect on the score that its data do not determine.
+
+        Folders determine the classes and the files of a sample; a hub's commit determines neither.
+        """
+        task, is_hub = self.task, self.source.name is SourceName.HUGGINGFACE
+        if task.path is None:
+            return None
+        facts: dict[str, Any] = {}
+        if task.headline_metric != KINDS[task.kind].headline:
+            facts["headline"] = task.headline_metric
+        if task.channels > 3 and task.rgb_bands is not None:
+            facts["rgb_bands"] = list(task.rgb_bands)
+        if task.technique is Technique.GC and self.rendering is None:
+            facts["technique"] = task.technique  # a raster states its technique
+        if is_hub:
+            facts["classes"] = list(self.source.class_names)
+            if task.decode is not KINDS[task.kind].decoders[0]:
+                facts["decode"] = task.decode
+            if task.has_boxes:
+                facts["spellings"] = digest(spellings(task, self.source.class_names))[:16]
+        return facts or None
 
     @cached_property
     def run_id(self) -> str:

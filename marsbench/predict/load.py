@@ -115,4 +115,4 @@ def _task_of(record: RunRecord, task: str | None) -> TaskSpec:
             f"{record.run_id} expects {record.kind} with {len(record.data['classes'])}.",
             "Give the task of the run with --task.",
         )
-    return spec
+    return record.task_as_run(spec)

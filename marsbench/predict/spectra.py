@@ -65,7 +65,7 @@ def predict_spectra(
             return np.asarray(scores.mean(axis=0))
         trusted = np.array([weights[parent] for parent in record.parents])
         return combine(Kind(record.kind), scores, trusted)
-    spec = get_task(str(record.config["task"]))
+    spec = record.task_as_run(get_task(str(record.config["task"])))
     if not spec.is_spectra:
         raise ConfigError(
             f"The run {record.run_id} predicts images, not spectra.",

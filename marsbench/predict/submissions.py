@@ -67,7 +67,7 @@ def write_submission(
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
     record, folder = find_run(run, store)
-    spec = get_task(str(record.config["task"]))
+    spec = record.task_as_run(get_task(str(record.config["task"])))
     place = find_local(spec, root)
     # Only predicted samples must exist.
     source = ChallengeSource(spec, place, strict=False, check=False)

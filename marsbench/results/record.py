@@ -1,12 +1,13 @@
 """Record of a run, with all information to repeat it."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, NamedTuple, TypedDict
 
 from marsbench.base.errors import StoreError, some
-from marsbench.base.values import Problem, build
+from marsbench.base.values import Problem, build, check
 from marsbench.config.identity import digest
+from marsbench.tasks.spec import READING, TaskSpec
 
 SCHEMA_VERSION = 1
 
@@ -24,6 +25,7 @@ class DataFields(TypedDict, total=False):
     train_counts: dict[str, int] | None
     subset_origin: str
     subset_digest: str
+    task: dict[str, Any]
     notes: list[str]
 
 
@@ -51,8 +53,8 @@ class RunRecord:
         metrics: For val and test, metric name to value.
         config: Resolved configuration.
         identity: Choices behind HASH.
-        data: Source, revision, class names in the order of their ids, samples per split, and
-            origin and digest of the subset.
+        data: Source, revision, class names in the order of their ids, bands and sizes of the task,
+            samples per split, and origin and digest of the subset.
         weights: Pre-trained weights; None for random weights.
         checkpoint: Tested epoch (from 0), its validation loss, and number of trained epochs.
         timing: Seconds for data, train and eval in the process that finished the run, and the
@@ -116,6 +118,25 @@ class RunRecord:
         ``oof`` is the train split, with each fold predicted by a model of the other folds.
         """
         return str(self.data.get("scored_split", "test"))
+
+    def task_as_run(self, spec: TaskSpec) -> TaskSpec:
+        """Task with the bands, channels and sizes of the run, whatever its file says today.
+
+        Args:
+            spec: The task by its file or the catalogue; unchanged for records without these fields.
+
+        Raises:
+            StoreError: If the record's fields are invalid.
+        """
+        problems: list[Problem] = []
+        omit = {item.name for item in fields(TaskSpec)} - set(READING)
+        valid = check(TaskSpec, self.data.get("task", {}), problems, strict=True, omit=omit)
+        if problems:
+            details = some((problem.message for problem in problems), " ")
+            raise StoreError(
+                f"The task in the record of {self.run_id} is invalid. {details}", "Run it again."
+            )
+        return replace(spec, **valid)
 
     def to_json(self) -> str:
         """Write the record as JSON.

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from marsbench.base.errors import ConfigError, unknown_name
+from marsbench.base.files import is_name
 from marsbench.base.values import Problem, check, shown
 from marsbench.tasks.kinds import KINDS, Decode, Kind, Technique, metrics_of
 from marsbench.tasks.spec import SPLITS, TASK_FILE, ClassInfo, TaskSpec, normalise
@@ -46,6 +47,9 @@ def load_task(path: Path, taken: Container[str] = ()) -> TaskSpec:
     values = _prepared(raw)
     valid = check(TaskSpec, values, problems, strict=True, omit=("path",))
     _check_name(valid.get("name", ""), taken, problems)
+    if (folder := valid.get("folder")) is not None and not is_name(folder):
+        text = f"'folder' is '{folder}'; expected the name of a folder below the data's place."
+        problems.append(Problem("folder", text))
     _check_splits(values.get("sizes"), problems)
     _check_classes(valid.get("classes", ()), problems)
     if "kind" in valid:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from marsbench.base.values import Limit
+from marsbench.base.values import Limit, to_plain
 from marsbench.tasks.kinds import DECODES, KINDS, Decode, DecodeInfo, Kind, Technique
 
 SPLITS = ("train", "val", "test")
@@ -130,6 +130,12 @@ class TaskSpec:
         return self.decode is Decode.SPECTRUM
 
     @property
+    def reading(self) -> dict[str, Any]:
+        """Plain values of the fields in `READING`."""
+        values = {name: value for name, value in to_plain(self).items() if name in READING}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    @property
     def word(self) -> str:
         """Name of the task on a command line: its name, or the path of a custom task."""
         return self.name if self.path is None else str(self.path)
@@ -138,6 +144,10 @@ class TaskSpec:
     def class_names(self) -> tuple[str, ...]:
         """Class names in documentation order (not by id)."""
         return tuple(c.name for c in self.classes)
+
+
+READING = ("decode", "channels", "rgb_bands", "technique", "image_size")
+"""Fields that say how an image or spectrum becomes a model's input; they stand in records."""
 
 
 TASK_FILE = "task.yaml"

@@ -54,6 +54,7 @@ def record_of(plan: Plan, trained: Trained, around: Surroundings | None = None) 
             "source": str(plan.source.name),
             "revision": plan.source.revision,
             "classes": list(plan.source.class_names),
+            "task": plan.task.reading,
             **{f"num_{split}": count for split, count in plan.num_samples.items()},
             "subset_origin": plan.selection.origin,
             "subset_digest": plan.selection.digest,

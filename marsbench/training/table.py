@@ -88,9 +88,9 @@ def whole_table(plan: Plan, rows: Rows) -> Table:
 
     def compute() -> Table:
         spectra = open_spectra(plan.task, plan.source, rows, cache=plan.config.cache)
-        technique = technique_of(plan.task)
         order = track(range(len(rows)), f"Features of {plan.task.name} {rows.split}", len(rows))
         return np.stack([features.engineered(spectra[i], technique) for i in order])
 
-    key = [rows.fingerprint, POINTS_VERSION, features.VERSION, rows.split]
+    technique = technique_of(plan.task)
+    key = [rows.fingerprint, POINTS_VERSION, features.VERSION, rows.split, technique]
     return cached_table(plan.task.name, key, compute) if plan.config.cache else compute()

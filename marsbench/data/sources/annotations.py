@@ -1,6 +1,5 @@
 """The tables of a task's folder: ``annotation.csv`` and ``mapping.json``."""
 
-import ast
 import csv
 import io
 import json
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from marsbench.base.errors import DataError, some
+from marsbench.base.files import is_name
+from marsbench.data.sources.labels import Labels
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import BACKGROUND, SPLITS, TaskSpec, normalise
 
@@ -76,24 +77,36 @@ def read_mapping(path: Path) -> dict[int, list[str]]:
         DataError: If the file is missing or invalid.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text, object_pairs_hook=_unique)
     except OSError as error:
         raise DataError(
             f"{path} cannot be read: {error.strerror}.",
             'Write the names of the labels into it: {"0": "first class", "1": "second class"}.',
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}.", "Unpack the data again.") from error
     try:
-        return {
+        mapping = {
             int(key): [value] if isinstance(value, str) else [str(v) for v in value]
             for key, value in content.items()
         }
+        if len(mapping) < len(content):
+            raise ValueError("a class id has two spellings")
     except (AttributeError, TypeError, ValueError) as error:
         raise DataError(
             f"{path} does not map class ids to names: {str(content)[:80]}.",
             'Write {"0": "first class", "1": ["acronym", "second class"]}.',
         ) from error
+    return mapping
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Object of JSON, whose repeated keys would silently drop a class."""
+    keys = [key for key, _ in pairs]
+    if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+        raise ValueError(f"'{repeated[0]}' is given twice")
+    return dict(pairs)
 
 
 def read_classes(spec: TaskSpec, path: Path) -> dict[int, list[str]]:
@@ -140,7 +153,12 @@ def _without_background(mapping: dict[int, list[str]]) -> dict[int, list[str]]:
 
 
 def read_annotations(
-    spec: TaskSpec, path: Path, num_classes: int, index: Index, meta: Meta
+    spec: TaskSpec,
+    path: Path,
+    num_classes: int,
+    classes: Mapping[str, int],
+    index: Index,
+    meta: Meta,
 ) -> None:
     """Read ``annotation.csv``.
 
@@ -148,12 +166,14 @@ def read_annotations(
         spec: The task.
         path: The file.
         num_classes: Number of classes in the data's mapping.
+        classes: Class id by normalised name or code.
         index: Filled with the valid rows.
         meta: Filled with their further columns.
 
     Raises:
-        DataError: If columns are missing, or rows repeat or hold an unknown split or label;
-            names the first of them and their lines.
+        DataError: If columns are missing, rows repeat or hold an unknown split or label, or
+            feature_name is the name of another class than label; names the first of them and
+            their lines.
     """
     multilabel = spec.kind is Kind.MULTILABEL
     labelled = not spec.files.apart
@@ -161,10 +181,7 @@ def read_annotations(
     if labelled:
         columns += ("label",) if multilabel else ("label", "feature_name")
     problems: list[str] = []
-    one_hot = multilabel and is_one_hot(
-        [_cell(row["label"], multilabel=True) or [] for _, row in csv_rows(path, columns)],
-        num_classes,
-    )
+    reader = label_reader(spec, path, num_classes, classes)
     for line, row in csv_rows(path, columns):
         split, file_id = row["split"], row["file_id"]
         if split not in SPLITS:
@@ -180,14 +197,17 @@ def read_annotations(
             if not multilabel and not is_name(place):
                 problems.append(f"line {line}: feature_name '{place}' is not a folder name")
                 continue
-            class_ids = _labels(row["label"], num_classes, multilabel, one_hot)
-            if class_ids is None:
+            try:
+                labels = reader.read(row["label"])
+            except ValueError as error:
+                problems.append(f"line {line}: label '{row['label'][:80]}' of {file_id} {error}")
+                continue
+            if reader.name_differs(place, labels):
                 problems.append(
-                    f"line {line}: label '{row['label']}' of {file_id} is outside "
-                    f"0..{num_classes - 1}"
+                    f"line {line}: feature_name '{place}' of {file_id} is not class {labels[0]}, "
+                    "its label"
                 )
                 continue
-            labels = class_ids
         rows = index.setdefault(split, {})
         if file_id in rows:
             problems.append(
@@ -204,6 +224,22 @@ def read_annotations(
         )
     if not index:
         raise DataError(f"{path} has no rows.", "Unpack the data again.")
+
+
+def label_reader(
+    spec: TaskSpec, path: Path, num_classes: int, classes: Mapping[str, int]
+) -> Labels:
+    """Reader of the labels of ``annotation.csv``.
+
+    Args:
+        spec: The task.
+        path: The file, which decides the form of multilabel lists.
+        num_classes: Number of classes in the data's mapping.
+        classes: Class id by normalised name or code.
+    """
+    multilabel = spec.kind is Kind.MULTILABEL
+    texts = [row["label"] for _, row in csv_rows(path, ("label",))] if multilabel else []
+    return Labels(texts, num_classes, classes, multilabel)
 
 
 def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -262,44 +298,3 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(
             f"{path} cannot be read: {error.strerror}.", "Unpack the data again."
         ) from error
-
-
-def is_name(text: str) -> bool:
-    """Whether a text is a relative path below its folder."""
-    if text in ("", ".", "..") or "\0" in text:
-        return False
-    # Most names are plain and need no parsing.
-    if "/" not in text and "\\" not in text and ":" not in text:
-        return True
-    path = Path(text)
-    return bool(path.parts) and ".." not in path.parts and not path.anchor
-
-
-def _cell(text: str, multilabel: bool) -> list[int] | None:
-    """Parse a label cell: a number, or a list of numbers for multilabel tasks."""
-    try:
-        value = ast.literal_eval(text) if multilabel else [int(text)]
-        return [int(v) for v in value]
-    except (ValueError, SyntaxError, TypeError):
-        return None
-
-
-def is_one_hot(values: Sequence[Sequence[int]], num_classes: int) -> bool:
-    """Whether the labels of a multilabel file are one-hot rather than class ids.
-
-    Labels are one-hot if every sample has a 0 or 1 per class and some sample repeats a value; lists
-    of ids never repeat an id. (With two classes, ``[0, 1]`` alone is ambiguous.)
-    """
-    return all(len(v) == num_classes and set(v) <= {0, 1} for v in values) and any(
-        len(set(v)) < len(v) for v in values
-    )
-
-
-def _labels(text: str, num_classes: int, multilabel: bool, one_hot: bool) -> tuple[int, ...] | None:
-    """Class ids of a label cell; None if invalid."""
-    ids = _cell(text, multilabel)
-    if ids is None:
-        return None
-    if one_hot:
-        return tuple(i for i, present in enumerate(ids) if present)
-    return tuple(sorted(set(ids))) if all(0 <= i < num_classes for i in ids) else None

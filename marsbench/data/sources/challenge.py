@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.base.errors import DataError, some
+from marsbench.base.files import file_state, is_name
 from marsbench.config.schema import SourceName, Subset
 from marsbench.data.rows import Raw, Rows
-from marsbench.data.sources.annotations import csv_rows, is_name, read_bytes
+from marsbench.data.sources.annotations import csv_rows, read_bytes
 from marsbench.data.spectra import technique_of, to_spectrum
 from marsbench.spectra.spectrum import Instrument, Technique
 from marsbench.tasks.spec import SPLITS, TaskSpec
@@ -81,7 +82,7 @@ class ChallengeSource:
                     f"{split}\t{sample_id}\t{row.tolist()}\t{info.st_size}\t{meta}\t{listed}\n".encode()
                 )
                 # The metadata are cached with the points.
-                file = f"{self._files[sample_id]}\t{info.st_size}\t{info.st_mtime_ns}"
+                file = f"{self._files[sample_id]}\t{file_state(info)}"
                 fingerprint.update(f"{file}\t{meta}\n".encode())
             groups = [self.meta[i].get("instrument_type", "") for i in ids]
             self._rows[split] = Rows(

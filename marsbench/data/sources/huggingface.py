@@ -19,13 +19,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.base.errors import DataError, DataNotFoundError
+from marsbench.base.errors import DataError, DataNotFoundError, some
+from marsbench.base.files import is_name
 from marsbench.config.schema import SourceName, Subset
 from marsbench.data import decode
 from marsbench.data.boxes import columns as box_columns
+from marsbench.data.boxes.forms import spellings
 from marsbench.data.rows import Raw, Rows, class_order, code_notes
-from marsbench.data.sources.annotations import is_one_hot, read_mapping
+from marsbench.data.sources.annotations import read_mapping
 from marsbench.data.sources.hub_files import Listing, split_name
+from marsbench.data.sources.labels import class_id, is_one_hot
 from marsbench.tasks.kinds import Decode, Kind
 from marsbench.tasks.spec import SPLITS, TaskSpec
 
@@ -109,6 +112,9 @@ class HubSource:
             files = self.listing.splits[name]
             # Checksums before the commit: an edit of the card changes no image.
             content = [name, *(file.digest or self.listing.revision for file in files)]
+            if self.spec.has_boxes:
+                # Boxes are cached with class ids, which follow from the names.
+                content.append(json.dumps(sorted(self._spellings.items())))
             self._rows[split] = Rows(
                 split,
                 [ids[i] for i in table.order],
@@ -178,7 +184,12 @@ class HubSource:
         num_classes = len(self.class_names)
         if self.spec.kind is Kind.MULTILABEL:
             return _multi_hot(labels, num_classes, table.where)
-        return _class_ids(labels, num_classes, table.where)
+        return _class_ids(labels, num_classes, self._spellings, table.where)
+
+    @property
+    def _spellings(self) -> dict[str, int]:
+        """Class id by normalised name or code."""
+        return spellings(self.spec, self.class_names)
 
     def _classes(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Class names by id, and notes on them."""
@@ -311,6 +322,11 @@ class _Table:
         # File names, as in annotation.csv; with their folders if ambiguous.
         for names in ([path.rpartition("/")[2] for path in paths], paths):
             if len(set(names)) == len(names):
+                if bad := [name for name in names if not is_name(name)]:
+                    raise _unusable(
+                        f"{self.where}: {len(bad)} image path(s) are not file names below a "
+                        f"folder: {some(map(repr, bad))}."
+                    )
                 return names
         return None
 
@@ -378,11 +394,19 @@ def _feature_names(feature: Any) -> list[str]:
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def _class_ids(labels: "pa.ChunkedArray", num_classes: int, where: str) -> NDArray[np.int64]:
-    """Class ids of a column of numbers or numeric texts, shape (N,)."""
+def _class_ids(
+    labels: "pa.ChunkedArray", num_classes: int, classes: Mapping[str, int], where: str
+) -> NDArray[np.int64]:
+    """Class ids of a column of numbers, their texts or names of classes, shape (N,)."""
+    import pyarrow as pa
+
     try:
         if labels.null_count:
             raise ValueError("values are missing")
+        if pa.types.is_string(labels.type) or pa.types.is_large_string(labels.type):
+            texts = labels.to_pylist()
+            known = {text: _named(text, num_classes, classes) for text in set(texts)}
+            return np.array([known[text] for text in texts], dtype=np.int64)
         values = labels.to_numpy()
         ids: NDArray[np.int64] = values.astype(np.int64)
         if values.dtype.kind == "f" and (ids != values).any():
@@ -393,6 +417,13 @@ def _class_ids(labels: "pa.ChunkedArray", num_classes: int, where: str) -> NDArr
         ) from error
     _check_range(ids, num_classes, where)
     return ids
+
+
+def _named(text: str, num_classes: int, classes: Mapping[str, int]) -> int:
+    try:
+        return class_id(text, num_classes, classes)
+    except ValueError as error:
+        raise ValueError(f"'{text[:80]}' {error}") from error
 
 
 def _check_range(ids: NDArray[np.int64], num_classes: int, where: str) -> None:

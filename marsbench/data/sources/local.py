@@ -13,12 +13,13 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.base.errors import DataError, some
+from marsbench.base.files import cached_digests, file_state
 from marsbench.config.schema import SourceName, Subset
 from marsbench.data import decode, raster
 from marsbench.data.boxes import files as box_files
@@ -31,6 +32,7 @@ from marsbench.data.sources.annotations import (
     Meta,
     csv_rows,
     keep_first_of_pairs,
+    label_reader,
     read_annotations,
     read_bytes,
     read_classes,
@@ -51,6 +53,18 @@ from marsbench.tasks.spec import SPLITS, TaskSpec
 
 _PARSING = threading.Lock()
 """Held while a split's COCO file is parsed, so that reading threads parse it only once."""
+
+
+class _Print(NamedTuple):
+    """Fingerprint of a file.
+
+    Attributes:
+        content: Part of the revision, equal for equal data on every machine.
+        state: Part of the cache's key.
+    """
+
+    content: str
+    state: str
 
 
 class LocalSource:
@@ -86,9 +100,9 @@ class LocalSource:
             self.class_names, self.notes = tuple(names), code_notes(codes)
             self._spellings = spellings(spec, self.class_names, mapping)
         index: Index = {}
-        self._meta: Meta = {}
+        metas: Meta = {}
         with collecting(problems):
-            read_annotations(spec, folder / ANNOTATIONS, num_classes, index, self._meta)
+            read_annotations(spec, folder / ANNOTATIONS, num_classes, self._spellings, index, metas)
         if spec.is_pairs:
             with collecting(problems):
                 keep_first_of_pairs(index, folder / ANNOTATIONS)
@@ -96,80 +110,123 @@ class LocalSource:
         self._rows: dict[str, Rows] = {}
         self._formats: dict[str, tuple[BoxFormat, ...]] = {}
         self._coco: dict[str, tuple[box_files.CocoFile | None, list[DataError]]] = {}
-        content = hashlib.sha256(json.dumps(self.class_names).encode())
+        self._companions: dict[str, str] = {}  # data file by detached label
+        stats: dict[str, os.stat_result] = {}
         missing: list[str] = []
         for split in SPLITS:
-            if split not in index:
-                continue
+            if split in index:
+                paths = [path for _, (path, _) in sorted(index[split].items())]
+                self._list_files(split, paths, stats, missing, problems)
+        self._check_missing(missing, problems)
+        prints = self._prints(stats, problems)
+        content = hashlib.sha256(json.dumps(self.class_names).encode())
+        if spec.has_boxes:
+            content.update(json.dumps(sorted(self._spellings.items())).encode())
+        for split, own in self._files.items():
             entries = sorted(index[split].items())
-            fingerprint = self._open_split(split, entries, content, missing, problems)
+            fingerprint = hashlib.sha256()
+            if spec.has_boxes:
+                # Boxes are cached with class ids, which follow from the names.
+                fingerprint.update(json.dumps(sorted(self._spellings.items())).encode())
+            for line, state in self._lines(split, entries, own, prints):
+                content.update(line.encode())
+                fingerprint.update(state.encode())
             targets = _targets(spec.kind, [label for _, (_, label) in entries], num_classes)
             ids = [sample_id for sample_id, _ in entries]
-            self._rows[split] = Rows(split, ids, targets, fingerprint)
-        self._check_missing(missing, problems)
+            meta = [metas[split].get(i, {}) for i in ids] if split in metas else None
+            self._rows[split] = Rows(split, ids, targets, fingerprint.hexdigest(), meta=meta)
         self.revision = f"folder:{content.hexdigest()[:16]}"
 
-    def _open_split(
+    def _list_files(
         self,
         split: str,
-        entries: Sequence[tuple[str, tuple[str, tuple[int, ...]]]],
-        content: "hashlib._Hash",
+        paths: Sequence[str],
+        stats: dict[str, os.stat_result],
         missing: list[str],
         problems: list[DataError] | None,
-    ) -> str:
-        """Find the files of a split, and take its digests.
+    ) -> None:
+        """Find the files of a split.
 
         Args:
             split: train, val or test.
-            entries: Its rows: sample id, and path below ``data/SPLIT`` and class ids.
-            content: Updated with the part of the revision.
+            paths: Paths of its images below ``data/SPLIT``.
+            stats: Filled with the sizes and times of all files.
             missing: Extended by the missing files.
             problems: List to collect errors in; None raises the first.
-
-        Returns:
-            The split's fingerprint.
         """
         place = self.folder / "data" / split
-        fingerprint = hashlib.sha256()
         if self.spec.has_boxes:
             self._formats[split] = ()
             with collecting(problems):
                 self._formats[split] = box_formats(place)
             if BoxFormat.COCO in self._formats[split]:
-                stat = (place / COCO_FILE).stat()
-                fingerprint.update(f"{stat.st_size}\t{stat.st_mtime_ns}\n".encode())
-                content.update(f"{split}\t{COCO_FILE}\t{stat.st_size}\n".encode())
+                stats[str(place / COCO_FILE)] = (place / COCO_FILE).stat()
         files = Files(self.spec, place, self._formats.get(split, ()))
         self._files[split] = []
         owners: dict[str, str] = {}
         shared: list[str] = []
-        for sample_id, (relative, label) in entries:
+        for relative in paths:
             own: tuple[str, ...] = (f"{place}/{relative}",)
             with collecting(problems):
                 own = files.of(relative)
             self._files[split].append(own)
             for file in own[1:] if self.spec.has_boxes else ():
-                if (owner := owners.setdefault(file, sample_id)) != sample_id:
-                    shared.append(f"{owner} and {sample_id} share {file}")
+                if (owner := owners.setdefault(file, own[0])) != own[0]:
+                    shared.append(f"{Path(owner).name} and {Path(own[0]).name} share {file}")
             for file in own:
-                info = files.stat(file)
-                if info is None:
+                if (info := files.stat(file)) is None:
                     missing.append(file)
-                    continue
-                fingerprint.update(f"{file}\t{info.st_size}\t{info.st_mtime_ns}\n".encode())
-                content.update(f"{split}\t{sample_id}\t{label}\t{info.st_size}\n".encode())
-            with collecting(problems):
-                if (pixels := raster.companion(Path(own[0]))) is not None:
-                    stat = pixels.stat()
-                    fingerprint.update(f"{pixels}\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode())
-                    content.update(f"{split}\t{pixels.name}\t{stat.st_size}\n".encode())
+                else:
+                    stats[file] = info
+            for file in own[:1] if self.spec.has_boxes else own:
+                if file.lower().endswith(raster.LABEL_SUFFIXES):
+                    with collecting(problems):
+                        if (pixels := raster.companion(Path(file))) is not None:
+                            stats[str(pixels)] = pixels.stat()
+                            self._companions[file] = str(pixels)
         with collecting(problems):
             if shared:
                 raise DataError(
                     f"Label file(s) belong to two images of a split: {some(shared, '; ')}.",
                     "Rename an image, and give each image its own label file.",
                 )
-        return fingerprint.hexdigest()
+
+    def _prints(
+        self, stats: Mapping[str, os.stat_result], problems: list[DataError] | None
+    ) -> dict[str, "_Print"]:
+        """Fingerprint every file: masks and boxes by content, images by size and times."""
+        shown = slice(None) if self.spec.is_pairs else slice(1)
+        images = {file for files in self._files.values() for own in files for file in own[shown]}
+        images |= {pixels for file, pixels in self._companions.items() if file in images}
+        apart = [file for file in stats if file not in images]
+        digests = dict(zip(apart, _digests(apart, problems), strict=True))
+        return {
+            file: _Print(digests[file], digests[file])
+            if file in digests
+            else _Print(str(info.st_size), f"{file} {file_state(info)}")
+            for file, info in stats.items()
+        }
+
+    def _lines(
+        self,
+        split: str,
+        entries: Sequence[tuple[str, tuple[str, tuple[int, ...]]]],
+        files: Sequence[tuple[str, ...]],
+        prints: Mapping[str, "_Print"],
+    ) -> Iterator[tuple[str, str]]:
+        """Yield the lines of a split in the revision and in the fingerprint."""
+        coco = str(self.folder / "data" / split / COCO_FILE)
+        if coco in prints:
+            yield f"{split}\t{COCO_FILE}\t{prints[coco].content}\n", f"{prints[coco].state}\n"
+        for (sample_id, (_, label)), own in zip(entries, files, strict=True):
+            for file in own:
+                if (known := prints.get(file)) is not None:
+                    line = f"{split}\t{sample_id}\t{label}\t{known.content}\n"
+                    yield line, f"{known.state}\n"
+            for file in own:
+                if (pixels := self._companions.get(file)) is not None:
+                    known = prints[pixels]
+                    yield f"{split}\t{Path(pixels).name}\t{known.content}\n", f"{known.state}\n"
 
     def _check_missing(self, missing: Sequence[str], problems: list[DataError] | None) -> None:
         """Report missing images, and missing masks or label files apart."""
@@ -227,8 +284,8 @@ class LocalSource:
             DataError: If a file cannot be read, or boxes are invalid or contradict each other.
         """
         first, *others = self.files(split, index)
-        sample_id = self._rows[split].sample_ids[index]
-        meta = self._meta.get(split, {}).get(sample_id, {})
+        metas = self._rows[split].meta
+        meta = {} if metas is None else metas[index]
         raw = Raw(read_bytes(first), str(first), meta=meta, path=first)
         if self.spec.has_boxes:
             size = decode.image_size(raw.image, raw.where, raw.path)
@@ -304,12 +361,41 @@ class LocalSource:
         path = self.subset_path(subset)
         if path is None or not path.is_file():
             return None
-        ids = [
-            row["file_id"]
-            for _, row in csv_rows(path, ("file_id", "split"))
+        rows = [
+            (line, row)
+            for line, row in csv_rows(path, ("file_id", "split"))
             if row["split"] == "train"
         ]
+        if self.spec.kind.is_classification:
+            self._compare_labels(path, rows)
+        ids = [row["file_id"] for _, row in rows]
         return without_seconds_of_pairs(ids) if self.spec.is_pairs else ids
+
+    def _compare_labels(self, path: Path, rows: Sequence[tuple[int, dict[str, str]]]) -> None:
+        """Refuse a list whose labels differ from ``annotation.csv``."""
+        train = self.rows("train")
+        position = {sample_id: i for i, sample_id in enumerate(train.sample_ids)}
+        num_classes = len(self.class_names)
+        labels = label_reader(self.spec, self.folder / ANNOTATIONS, num_classes, self._spellings)
+        problems: list[str] = []
+        for line, row in rows:
+            text, index = row.get("label", ""), position.get(row["file_id"])
+            if not text or index is None:
+                continue
+            try:
+                ids = labels.read(text)
+            except ValueError as error:
+                problems.append(f"line {line}: label '{text[:80]}' {error}")
+                continue
+            target = _targets(self.spec.kind, [ids], num_classes)[0]
+            if not np.array_equal(target, train.targets[index]):
+                problems.append(f"line {line}: label {text} of {row['file_id']}")
+        if problems:
+            raise DataError(
+                f"{path}: {len(problems)} label(s) differ from {ANNOTATIONS}: "
+                f"{some(problems, '; ')}.",
+                "Correct them, or remove the list: the subset is then generated.",
+            )
 
     @property
     def subsets(self) -> tuple[Subset, ...]:
@@ -331,6 +417,22 @@ def collecting(problems: list[DataError] | None) -> Iterator[None]:
         if problems is None:
             raise
         problems.append(error)
+
+
+def _digests(files: Sequence[str], problems: list[DataError] | None) -> list[str]:
+    """Digests of the content of files; empty for unreadable files if problems are collected."""
+    try:
+        return cached_digests([Path(file) for file in files])
+    except OSError as error:
+        problem = DataError(
+            f"{error.filename} cannot be read: {error.strerror}.", "Unpack the data again."
+        )
+        if problems is None:
+            raise problem from error
+        if len(files) > 1:
+            return [digest for file in files for digest in _digests([file], problems)]
+        problems.append(problem)
+        return [""]
 
 
 def _targets(kind: Kind, labels: list[tuple[int, ...]], num_classes: int) -> NDArray[np.integer]:

@@ -15,6 +15,7 @@ import tifffile
 from PIL import Image
 
 from marsbench.base.errors import ConfigError, DataError
+from marsbench.base.files import is_name
 from marsbench.base.progress import track
 from marsbench.config.schema import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, Subset, parse_subset
 from marsbench.data import decode, raster
@@ -28,7 +29,6 @@ from marsbench.data.sources.annotations import (
     COLUMNS,
     MAPPING,
     csv_text,
-    is_name,
     second_of_pair,
 )
 from marsbench.data.sources.layout import COCO_FILE, IMAGES, LABELS, MASKS, subset_file

@@ -93,7 +93,8 @@ class Encoded:
         sha256: Digest of the file.
         backbone: Facts of the backbone.
         seconds: Duration of encoding.
-        meta: Additional facts of each sample as JSON; None without such facts.
+        meta: Additional facts of each sample as JSON, if they are not in the index; None without
+            such facts.
     """
 
     features: Features
@@ -169,21 +170,21 @@ class Encoder:
             tell(f"The features in {folder} are damaged and will be encoded again.")
         keep_freed_memory()
         dataset = open_split(self.plan, split)
-        backbone = self._facts
+        rows, backbone = self.plan.source.rows(split), self._facts
         shape = (self.views(split), len(dataset), backbone.num_features)
-        rows = shape[0] * shape[1]
+        num_rows = shape[0] * shape[1]
         reached, spent = _reached(folder, shape)
         if not reached:
-            _allocate(folder / _PARTIAL, rows * shape[2] * _BYTES)
+            _allocate(folder / _PARTIAL, num_rows * shape[2] * _BYTES)
         partial: NDArray[np.float32] = np.memmap(
-            folder / _PARTIAL, dtype=np.float32, mode="r+", shape=(rows, shape[2])
+            folder / _PARTIAL, dtype=np.float32, mode="r+", shape=(num_rows, shape[2])
         )
         batches = 0
         with self._arithmetic():
-            for batch, at in self._batches(dataset, reached, rows):
+            for batch, at in self._batches(dataset, reached, num_rows):
                 partial[at.start : at.stop] = batch
                 batches += 1
-                if at.stop == rows or batches % _SAVED_EVERY == 0:
+                if at.stop == num_rows or batches % _SAVED_EVERY == 0:
                     partial.flush()  # type: ignore[attr-defined]
                     seconds = spent + time.perf_counter() - started
                     note = {"shape": list(shape), "rows": at.stop, "seconds": seconds}
@@ -201,7 +202,7 @@ class Encoder:
             "sha256": _sha256(folder / _PARTIAL),
             "backbone": vars(backbone),
             "seconds": spent + time.perf_counter() - started,
-            "meta": meta_of(dataset).get("meta"),
+            "meta": None if rows.meta is not None else meta_of(dataset).get("meta"),
             "environment": environment.versions(),
         }
         (folder / _PARTIAL).replace(folder / _FEATURES)

@@ -1,6 +1,7 @@
 """Predict and score a split, and write predictions."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -81,8 +82,12 @@ def meta_of(dataset: MarsDataset) -> dict[str, list[Any]]:
     """Column ``meta``: additional facts of the samples as JSON. Missing without such facts."""
     if not dataset.has_meta or dataset.rendering is not None:
         return {}
-    metas = (dataset.samples[int(i)].meta for i in dataset.indices)
-    return {"meta": [json.dumps(dict(meta), default=str) for meta in metas]}
+    return {"meta": [meta_text(dataset.meta(i)) for i in range(len(dataset))]}
+
+
+def meta_text(meta: Mapping[str, Any]) -> str:
+    """Additional facts of a sample as JSON."""
+    return json.dumps(dict(meta), default=str)
 
 
 def _write_map(folder: Path, sample_id: str, classes: NDArray[np.uint8]) -> None:

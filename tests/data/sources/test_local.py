@@ -298,7 +298,8 @@ def test_rows_may_list_both_files_of_a_pair(pairs: tuple[TaskSpec, Path]) -> Non
     both = [*rows, *((r[0].replace("before", "after"), *r[1:]) for r in rows)]
     write_rows(folder / "annotation.csv", both)
     assert LocalSource(spec, folder).revision == expected
-    both[-1] = (*both[-1][:3], str(1 - int(both[-1][3])))
+    other = next(row for row in rows if row[3] != both[-1][3])
+    both[-1] = (*both[-1][:2], *other[2:])
     write_rows(folder / "annotation.csv", both)
     with pytest.raises(DataError, match=r"test_0011_after\.png .*another label"):
         LocalSource(spec, folder)
