@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from marsbench.base import paths
 from marsbench.base.errors import WeightsError
 from marsbench.base.locks import locked
+from marsbench.base.names import LONGEST, shortened
 
 _T = TypeVar("_T")
 
@@ -124,7 +125,7 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         and removed if the block raises.
     """
     # A random name: processes on several nodes may share a folder and a process id.
-    partial = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
+    partial = path.with_name(f".{shortened(path.name, LONGEST)}.{os.urandom(4).hex()}.part")
     try:
         partial.touch(exist_ok=False)
         mode = partial.stat().st_mode

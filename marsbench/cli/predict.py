@@ -67,14 +67,15 @@ def predict(
     For example: marsbench predict 3f2a91c04d images/ --out predicted
 
     Labels and shares of classes go to predictions.csv, beside class maps and overlays; boxes to
-    predictions.json in COCO format. Images predicted earlier are skipped.
+    predictions.json in COCO format. Images predicted earlier are skipped. Files that a prediction
+    wrote are never read as images.
     """
     from marsbench.predict.failures import summarise
-    from marsbench.predict.inputs import find_images
     from marsbench.predict.journal import check_folder
     from marsbench.predict.load import load
     from marsbench.predict.run import device_of
     from marsbench.predict.run import predict as carry_out
+    from marsbench.predict.walk import check_exists, find_images
     from marsbench.predict.work import Options
 
     options = Options(
@@ -86,21 +87,20 @@ def predict(
         overwrite=overwrite,
         device=device,
     )
-    missing = next((path for path in images if not path.exists()), None)
-    if missing is not None:
-        from marsbench.base.errors import DataError
-
-        raise DataError(f"File or folder not found: {missing}.", "Correct the path.")
+    for path in images:
+        check_exists(path)
     # Checked before the model is loaded, which takes longer.
     check_folder(out, images)
     device_of(device)
     predictor = load(run, store, task, model)
     for text in predictor.notes:
         note(text)
-    items = find_images(images, predictor.task, out)
+    selection = find_images(images, predictor.task)
+    for text in selection.notes:
+        note(text)
     summary = carry_out(
         predictor,
-        items,
+        selection.items,
         out,
         options,
         (lambda line: say(json.dumps(line))) if form.is_json else (lambda _: None),
@@ -109,7 +109,7 @@ def predict(
         skipped = f", {summary.skipped} predicted earlier" if summary.skipped else ""
         say(f"{summary.done} images predicted{skipped}: {out}")
     if summary.failed:
-        note(f"{len(summary.failed)} of {len(items)} failed:")
+        note(f"{len(summary.failed)} of {len(selection.items)} failed:")
         for line in summarise(summary.failed):
             note(line)
         raise SystemExit(2)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.base import reading
 from marsbench.base.errors import DataError
 from marsbench.data import pds
 from marsbench.data.georeference import OPTIONS, Georeference, quietly, read_georeference
@@ -89,7 +90,7 @@ def start_of(path: Path) -> bytes:
         DataError: If it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with reading.open_file(path) as file:
             return file.read(_START)
     except OSError as error:
         raise DataError(

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator, Sequence
 
 from marsbench.base.errors import MarsbenchError, some
-from marsbench.predict.inputs import Item
+from marsbench.base.names import display_name
+from marsbench.predict.walk import Item
 
-_PLURAL = {"is": "are", "has": "have", "holds": "hold", "says": "say"}
+_PLURAL = {"is": "are", "has": "have", "holds": "hold", "says": "say", "was": "were"}
 """Plural of the first verb of error messages, after the file name."""
 
 
@@ -26,4 +27,4 @@ def summarise(failed: Sequence[tuple[Item, MarsbenchError]]) -> Iterator[str]:
             verb, _, rest = reason.removesuffix(".").partition(" ")
             text = f"{len(members)} images {_PLURAL.get(verb, verb)} {rest} ({names})."
             remedy = re.sub(r"\bit\b", "them", remedy)
-        yield f"{text} {remedy}".rstrip()
+        yield display_name(f"{text} {remedy}".rstrip())

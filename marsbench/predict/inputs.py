@@ -1,9 +1,9 @@
-"""Find and open new images, and read parts of them in [0, 1]."""
+"""Open new images, and read parts of them in [0, 1]."""
 
 import contextlib
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,27 +17,19 @@ from marsbench.config.schema import Bands
 from marsbench.data import decode
 from marsbench.data.georeference import Georeference
 from marsbench.data.raster import (
-    FORMATS,
-    LABEL_SUFFIXES,
     PERCENTILES,
     Raster,
     check_claim,
     format_of,
-    is_raster,
     open_raster,
     start_of,
     stretch,
 )
 from marsbench.data.rows import Pixels
 from marsbench.data.samples import SMALLEST
-from marsbench.data.sources.annotations import AFTER, BEFORE, second_of_pair
+from marsbench.data.sources.annotations import AFTER, BEFORE
+from marsbench.predict.walk import Item
 from marsbench.tasks.spec import TaskSpec
-
-SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp"),
-    *(suffix for form in FORMATS for suffix in form.suffixes),
-)
-"""Suffixes of images in a folder; named files may have any suffix."""
 
 _IN_MEMORY = 64 << 20
 """Pixels above which an untiled image is reduced while it is read."""
@@ -46,68 +38,6 @@ _ROWS = 1024
 """Rows read at a time to check a whole image."""
 
 _pil_limit = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Item:
-    """An image to predict.
-
-    Attributes:
-        path: File; of a pair, the earlier image.
-        name: Path relative to the given folder, or the file's name.
-        after: The later image of a pair.
-    """
-
-    path: Path
-    name: str
-    after: Path | None = None
-
-
-def find_images(given: Sequence[Path], task: TaskSpec, skip: Path) -> list[Item]:
-    """List the images of files and folders, each once.
-
-    Args:
-        given: Files and folders; folders are searched recursively.
-        task: The task; of image pairs the later image is not listed.
-        skip: Folder to skip: the outputs.
-
-    Raises:
-        DataError: If a path does not exist, or no image is found.
-    """
-    found: dict[Path, Item] = {}
-    for path in given:
-        if not path.exists():
-            raise DataError(f"File or folder not found: {path}.", "Correct the path.")
-        for file in _images_of(path, skip) if path.is_dir() else [path]:
-            name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-            found.setdefault(file.resolve(), Item(file, name))
-    if not found:
-        raise DataError(
-            f"No images found in {', '.join(map(str, given))}.",
-            f"Name images, or folders with files that end in {' '.join(SUFFIXES)}.",
-        )
-    items = list(found.values())
-    if not task.is_pairs:
-        return items
-    seconds = {second_of_pair(i.path).resolve() for i in items if BEFORE in i.path.name}
-    return [
-        Item(i.path, i.name, second_of_pair(i.path)) if BEFORE in i.path.name else i
-        for i in items
-        if BEFORE in i.path.name or i.path.resolve() not in seconds
-    ]
-
-
-def _images_of(folder: Path, skip: Path) -> Iterator[Path]:
-    skip = skip.resolve()
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or path.suffix.lower() not in SUFFIXES or not path.is_file():
-            continue
-        # Skip other texts, such as boxes, and data files of labels.
-        if path.suffix.lower() in LABEL_SUFFIXES and not is_raster(path):
-            continue
-        if not path.resolve().is_relative_to(skip):
-            yield path
 
 
 @dataclass(frozen=True)
@@ -212,6 +142,8 @@ def open_picture(item: Item, task: TaskSpec, bands: Bands) -> Picture:
     Raises:
         DataError: If the file is damaged, too small or of other bands; names the file.
     """
+    if item.error is not None:
+        raise item.error
     if not task.is_pairs:
         return _open(item.path, task, bands)
     if item.after is None:

@@ -16,9 +16,10 @@ from marsbench.data.georeference import Georeference
 from marsbench.metrics.boxes import PredictedBoxes
 from marsbench.metrics.masks import IGNORE
 from marsbench.predict import outputs
-from marsbench.predict.inputs import Item, Picture
+from marsbench.predict.inputs import Picture
 from marsbench.predict.outputs import MAPS, OVERLAYS
 from marsbench.predict.tiles import Probabilities, Tile, grid, join, stitch
+from marsbench.predict.walk import Item
 from marsbench.predict.work import Waiting, Work
 from marsbench.tasks.kinds import Kind
 

@@ -23,8 +23,12 @@ from marsbench.metrics.masks import IGNORE
 OVERLAY_SIDE = 4096
 """Longest side of an overlay in pixels; larger images are subsampled."""
 
-MAPS, OVERLAYS = "maps", "overlays"
-TABLE, BOXES, ABOUT, LEGEND = "predictions.csv", "predictions.json", "about.json", "legend.png"
+MAPS, OVERLAYS, LEGEND = PICTURES = ("maps", "overlays", "legend.png")
+TABLE, BOXES, ABOUT = "predictions.csv", "predictions.json", "about.json"
+JOURNAL, LOCK = ".journal.jsonl", ".lock"
+
+NAMES = (TABLE, BOXES, ABOUT, *PICTURES)
+"""Names of all outputs beside the journal, which marks the folder of a prediction."""
 
 _IN_MEMORY = 64 << 20
 """Pixels above which a class map is held in a temporary file."""
@@ -213,7 +217,7 @@ Write = Callable[[Path, Rows, Sequence[str], Mapping[str, Any]], None]
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a CSV."""
+    """Write a CSV in UTF-8."""
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
@@ -227,7 +231,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def coco(rows: Rows, classes: Sequence[str], info: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the boxes of a journal to COCO, with class ids from 1.
+    """Convert the boxes of a journal to COCO, with class ids from 1; failed images stand apart.
 
     Args:
         rows: Output of `Journal.rows`.
@@ -236,18 +240,23 @@ def coco(rows: Rows, classes: Sequence[str], info: Mapping[str, Any]) -> dict[st
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
+    failed = []
     for row in rows:
+        name = {"file_name": row["file"], "path": row["source"]}
+        if "error" in row:
+            failed.append(name | {"error": row["error"]})
+            continue
         result = row["result"]
         height, width = result["size"]
         images.append(
             {
                 "id": len(images) + 1,
-                "file_name": row["file"],
-                "path": row["source"],
+                **name,
                 "height": height,
                 "width": width,
                 "scaling": result["scaling"],
                 "tiles": result["tiles"],
+                "overlay": row["outputs"][0] if row["outputs"] else None,
             }
         )
         for i, (left, top, right, bottom) in enumerate(result["boxes"]):
@@ -270,36 +279,54 @@ def coco(rows: Rows, classes: Sequence[str], info: Mapping[str, Any]) -> dict[st
         "images": images,
         "annotations": annotations,
         "categories": categories,
+        "failed": failed,
     }
 
 
 def write_labels(out: Path, rows: Rows, classes: Sequence[str], about: Mapping[str, Any]) -> None:
-    """Write the labels and probabilities of images."""
-    header = ["file", "label", *_columns("probability", classes), "scaling", "path"]
-    table = []
-    for row in rows:
+    """Write the labels and probabilities of images, and the errors of failed images."""
+    header = ["label", *_columns("probability", classes), "scaling"]
+
+    def cells(row: Mapping[str, Any]) -> list[Any]:
         result = row["result"]
-        cells = [row["file"], result["label"], *result["probabilities"], *result["size"]]
-        table.append([*cells, result["scaling"], row["source"]])
-    write_table(out / TABLE, header, table)
+        return [result["label"], *result["probabilities"], *result["size"], result["scaling"]]
+
+    write_table(out / TABLE, *_table(header, rows, cells))
 
 
 def write_maps(out: Path, rows: Rows, classes: Sequence[str], about: Mapping[str, Any]) -> None:
-    """Write the shares of classes and the paths of class maps, and the legend."""
-    header = ["file", *_columns("share", classes), "tiles", "map", "scaling", "path"]
-    table = []
-    for row in rows:
+    """Write the shares of classes, the paths of class maps and errors, and the legend."""
+    header = [*_columns("share", classes), "tiles", "map", "scaling"]
+
+    def cells(row: Mapping[str, Any]) -> list[Any]:
         result = row["result"]
-        cells = [row["file"], *result["shares"], *result["size"], result["tiles"]]
-        table.append([*cells, row["outputs"][0], result["scaling"], row["source"]])
-    write_table(out / TABLE, header, table)
+        numbers = [*result["shares"], *result["size"], result["tiles"]]
+        return [*numbers, row["outputs"][0], result["scaling"]]
+
+    write_table(out / TABLE, *_table(header, rows, cells))
     write_legend(out / LEGEND, classes, palette(classes))
 
 
 def write_boxes(out: Path, rows: Rows, classes: Sequence[str], about: Mapping[str, Any]) -> None:
-    """Write the boxes as COCO, and the legend."""
+    """Write the boxes and errors as COCO, and the legend."""
     write_json(out / BOXES, coco(rows, classes, about))
     write_legend(out / LEGEND, classes, palette(classes))
+
+
+def _table(
+    header: Sequence[str], rows: Rows, cells: Callable[[Mapping[str, Any]], list[Any]]
+) -> tuple[list[str], list[list[Any]]]:
+    """Header and rows of a table: the file, the cells of its result, its path and its error."""
+    table = [
+        [
+            row["file"],
+            *([""] * len(header) if "error" in row else cells(row)),
+            row["source"],
+            row.get("error", ""),
+        ]
+        for row in rows
+    ]
+    return ["file", *header, "path", "error"], table
 
 
 def _columns(content: str, classes: Sequence[str]) -> list[str]:

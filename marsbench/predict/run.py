@@ -10,10 +10,10 @@ from marsbench.base import environment
 from marsbench.base.errors import ConfigError
 from marsbench.base.progress import track
 from marsbench.predict import outputs
-from marsbench.predict.inputs import Item
 from marsbench.predict.journal import Journal
 from marsbench.predict.kinds import WORK
 from marsbench.predict.predictor import Predictor
+from marsbench.predict.walk import Item
 from marsbench.predict.work import Callback, Options, Summary, line_of
 
 

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 
 from marsbench.base.errors import ConfigError, DataError, MarsbenchError
+from marsbench.base.names import display_name
 from marsbench.data.drawing import palette
 from marsbench.data.rows import Pixels
 from marsbench.data.transforms import resize, to_float
 from marsbench.predict import outputs
-from marsbench.predict.inputs import Item, Picture, open_picture
+from marsbench.predict.inputs import Picture, open_picture
 from marsbench.predict.journal import Journal, source_of
 from marsbench.predict.predictor import Predictor
+from marsbench.predict.walk import Item
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,8 @@ class Work(ABC):
             yield
         except DataError as error:
             self.summary.failed.append((item, error))
-            self.report({**line_of(item, "failed"), "error": str(error)})
+            self.journal.fail(item, error)
+            self.report({**line_of(item, "failed"), "error": display_name(str(error))})
 
     @contextmanager
     def _memory(self) -> Iterator[None]:
@@ -184,7 +187,8 @@ class Work(ABC):
 
 def line_of(item: Item, status: str) -> dict[str, Any]:
     """Line of the report on an image."""
-    return {"file": item.name, "path": source_of(item), "status": status}
+    name, path = display_name(item.name), display_name(source_of(item))
+    return {"file": name, "path": path, "status": status}
 
 
 def _continued(pixels: Pixels, size: tuple[int, int]) -> Pixels:

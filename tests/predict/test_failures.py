@@ -2,7 +2,7 @@ from pathlib import Path
 
 from marsbench.base.errors import DataError
 from marsbench.predict.failures import summarise
-from marsbench.predict.inputs import Item
+from marsbench.predict.walk import Item
 
 
 def test_images_that_fail_alike_are_summarised_together() -> None:

@@ -10,9 +10,9 @@ from marsbench.base.errors import DataError
 from marsbench.config.schema import Bands
 from marsbench.data import raster
 from marsbench.predict import inputs
-from marsbench.predict.inputs import Item, Picture, find_images, open_picture
+from marsbench.predict.inputs import Picture, open_picture
+from marsbench.predict.walk import Item, find_images
 from marsbench.tasks.kinds import Decode, Kind
-from tests.data.test_raster import DEEP, label, make
 from tests.fakes import make_spec
 
 GREY = make_spec()
@@ -34,20 +34,6 @@ def opened(path: Path, task: Any = GREY, bands: Bands = Bands.RGB) -> Picture:
 
 def noise(*shape: int, dtype: Any = np.uint8, high: int = 256) -> np.ndarray:
     return np.random.default_rng(0).integers(0, high, shape).astype(dtype)
-
-
-def test_images_are_found_once_and_what_was_written_is_not(tmp_path: Path) -> None:
-    images, out = tmp_path / "images", tmp_path / "images" / "out"
-    for name in ("b.png", "deep/a.JPG", ".hidden/c.png", "out/maps/d.png", "notes.txt"):
-        path = images / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    found = find_images([images, images / "b.png"], GREY, out)
-    assert [i.name for i in found] == ["b.png", "deep/a.JPG"]
-    with pytest.raises(DataError, match="No images found"):
-        find_images([images / "out" / "maps"], GREY, out)
-    with pytest.raises(DataError, match="File or folder not found"):
-        find_images([images / "absent.png"], GREY, out)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -194,7 +180,7 @@ def test_pairs_become_composites(tmp_path: Path) -> None:
     save(tmp_path / "x_after.png", after)
     save(tmp_path / "y_before.png", before)
     save(tmp_path / "z_after.png", before)
-    items = find_images([tmp_path], spec, tmp_path / "out")
+    items = find_images([tmp_path], spec).items
     assert [i.name for i in items] == ["x_before.png", "y_before.png", "z_after.png"]
     picture = open_picture(items[0], spec, Bands.RGB)
     np.testing.assert_array_equal(
@@ -239,17 +225,3 @@ def test_boxes_have_a_place_on_the_map(
 
 def test_an_image_without_a_place(tmp_path: Path) -> None:
     assert opened(save(tmp_path / "plain.tif", noise(9, 9))).geo is None
-
-
-def test_data_files_of_labels_and_other_texts_are_no_images(tmp_path: Path) -> None:
-    attached, detached = make("PDS3", tmp_path), tmp_path / "deep" / "b.lbl"
-    detached.parent.mkdir()
-    (detached.parent / "b.img").write_bytes(DEEP.tobytes())
-    detached.write_text(label('"b.img"'))
-    (tmp_path / "deep" / "boxes.xml").write_text("<annotation/>")
-    # Its image is a JPEG 2000, which is found itself.
-    (tmp_path / "deep" / "c.lbl").write_text("PDS_VERSION_ID = PDS3\nOBJECT = COMPRESSED_FILE\nEND")
-    items = find_images([tmp_path], GREY, tmp_path / "out")
-    assert [i.path for i in items] == [attached, detached]
-    for item in items:
-        assert open_picture(item, GREY, Bands.RGB).scaling.startswith("percentiles")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from marsbench.base.errors import ConfigError, StoreError
-from marsbench.predict.inputs import Item, find_images
 from marsbench.predict.journal import Journal, check_folder
+from marsbench.predict.walk import Item, find_images
 from marsbench.tasks.kinds import Kind
 from tests.predict.stubs import BOXES, predictor
 from tests.predict.test_run import boxes_of, go, item, noise, rows_of
@@ -95,17 +95,17 @@ def test_files_are_named_the_same_from_any_folder(
     one, two = item(images / "z.png", bright), item(images / "deep" / "a.png", bright)
     out = tmp_path / "out"
     monkeypatch.chdir(tmp_path)
-    _, told = go(predictor(Kind.DETECTION), find_images([Path("images/deep")], BOXES, out), out)
+    _, told = go(predictor(Kind.DETECTION), find_images([Path("images/deep")], BOXES).items, out)
     assert (told[0]["file"], told[0]["path"]) == ("a.png", str(two.path))
     monkeypatch.chdir(images)
-    summary, _ = go(predictor(Kind.DETECTION), find_images([Path()], BOXES, out), out)
+    summary, _ = go(predictor(Kind.DETECTION), find_images([Path()], BOXES).items, out)
     assert (summary.done, summary.skipped) == (1, 1)
     content = boxes_of(out)["images"]
     assert [(i["file_name"], i["path"]) for i in content] == [
         ("a.png", str(two.path)),
         ("z.png", str(one.path)),
     ]
-    found = find_images([images], BOXES, tmp_path / "new")
+    found = find_images([images], BOXES).items
     go(predictor(Kind.DETECTION), found[::-1], tmp_path / "new")
     content = boxes_of(tmp_path / "new")["images"]
     assert [i["file_name"] for i in content] == ["deep/a.png", "z.png"]
@@ -171,3 +171,72 @@ def test_folders_that_cannot_be_written_into(
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(StoreError, match="cannot be written"):
         check_folder(tmp_path / "new", [])
+
+
+@pytest.mark.parametrize(
+    "name", ["predictions.csv", "predictions.json", "about.json", "legend.png", "maps/a.png"]
+)
+def test_files_of_others_are_never_replaced(name: str, tmp_path: Path) -> None:
+    model, out = predictor(Kind.SEGMENTATION), tmp_path / "out"
+    one = item(tmp_path / "a.png", noise(20, 20))
+    path = out / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(StoreError, match="which this command did not write") as caught:
+            go(model, [one], out, overwrite=overwrite)
+        assert name.partition("/")[0] in caught.value.problem
+    with pytest.raises(StoreError, match="which this command did not write"):
+        check_folder(out, [])
+    assert [p.name for p in out.rglob("*") if p.is_file() and p.name != ".lock"] == [path.name]
+    assert path.read_text() == "mine"
+    # Other files do not matter.
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "notes.txt").write_text("mine")
+    assert go(model, [one], tmp_path / "notes")[0].done == 1
+
+
+def test_a_map_of_others_among_ours_is_left_alone(tmp_path: Path) -> None:
+    model, out = predictor(Kind.SEGMENTATION), tmp_path / "out"
+    first, second = (item(tmp_path / f"{n}.png", noise(20, 20)) for n in "ab")
+    go(model, [first], out)
+    (out / "maps" / "b.png").write_text("mine")
+    go(model, [first, second], out)
+    assert [row["map"] for row in rows_of(out)] == ["maps/a.png", f"maps/{tmp_path.name}_b.png"]
+    assert (out / "maps" / "b.png").read_text() == "mine"
+    # Overwriting discards our own maps alone.
+    go(model, [second], out, overwrite=True)
+    assert (out / "maps" / "b.png").read_text() == "mine"
+    assert not (out / "maps" / "a.png").exists()
+    assert len(rows_of(out)) == 1
+
+
+def test_a_map_written_before_a_crash_keeps_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, out = predictor(Kind.SEGMENTATION), tmp_path / "out"
+    one = item(tmp_path / "a.png", noise(20, 20))
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "add", crash)
+        with pytest.raises(KeyboardInterrupt):
+            go(model, [one], out)
+    assert (out / "maps" / "a.png").exists()
+    go(model, [one], out)
+    assert [row["map"] for row in rows_of(out)] == ["maps/a.png"]
+
+
+@pytest.mark.parametrize("stem", ["../x", "/tmp/x", "a/../../x", "n\nx"])
+def test_a_journal_does_not_lead_out_of_its_folder(stem: str, tmp_path: Path) -> None:
+    model, out = predictor(Kind.SEGMENTATION), tmp_path / "out"
+    one = item(tmp_path / "a.png", noise(20, 20))
+    go(model, [one], out)
+    head, planned, done = map(json.loads, (out / JOURNAL).read_text().splitlines())
+    lines = [head, planned | {"stem": stem}, done | {"stem": stem, "stamp": []}]
+    (out / JOURNAL).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    go(model, [one], out, overwrite=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "out"]
+    assert [p.name for p in (out / "maps").iterdir()] != []

@@ -34,7 +34,7 @@ PREDICT = """
 import resource, sys
 from pathlib import Path
 import torch
-from marsbench.predict.inputs import find_images
+from marsbench.predict.walk import find_images
 from marsbench.predict.run import predict
 from marsbench.predict.work import Options
 from marsbench.tasks.kinds import Kind
@@ -43,7 +43,7 @@ from tests.predict.stubs import predictor
 torch.set_num_threads(2)
 model, image, out = predictor(Kind.SEGMENTATION, side=128), Path(sys.argv[1]), Path(sys.argv[2])
 options = Options(tile=512, overlap=0, device="cpu")
-summary = predict(model, find_images([image], model.task, out), out, options)
+summary = predict(model, find_images([image], model.task).items, out, options)
 assert summary.done == 1, summary
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """

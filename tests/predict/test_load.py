@@ -17,10 +17,10 @@ from marsbench.config.schema import Mode
 from marsbench.models.modes import build_for_mode
 from marsbench.models.zoo.catalog import get_model
 from marsbench.predict.checkpoints import of_checkpoint
-from marsbench.predict.inputs import find_images
 from marsbench.predict.load import load
 from marsbench.predict.predictor import Predictor
 from marsbench.predict.run import predict
+from marsbench.predict.walk import find_images
 from marsbench.predict.work import Options
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
@@ -83,7 +83,7 @@ def test_a_classifier_says_of_its_test_images_what_its_record_says(
 ) -> None:
     predictor = loaded(place, labels.run_id)
     images = place / "labels" / "data" / "test"
-    items = find_images([images], predictor.task, tmp_path / "out")
+    items = find_images([images], predictor.task).items
     predict(predictor, items, tmp_path / "out", Options(device="cpu", batch_size=3))
     stored = Store(place / "runs").predictions(labels.run_id)
     stored = stored[stored["split"] == "test"].set_index("sample_id")
@@ -100,7 +100,7 @@ def test_a_segmenter_draws_the_maps_that_its_run_kept(
 ) -> None:
     predictor = loaded(place, masks.run_id)
     assert predictor.side == masks.identity["input_size"]
-    items = find_images([place / "masks" / "data" / "test" / "images"], predictor.task, tmp_path)
+    items = find_images([place / "masks" / "data" / "test" / "images"], predictor.task).items
     predict(predictor, items, tmp_path / "out", Options(device="cpu"))
     kept = place / "runs" / masks.run_id / "maps"
     for path in (tmp_path / "out" / "maps").iterdir():

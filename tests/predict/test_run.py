@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from PIL import Image
 from marsbench.base.errors import ConfigError, StoreError
 from marsbench.data import drawing
 from marsbench.predict import outputs, run
-from marsbench.predict.inputs import Item
 from marsbench.predict.predictor import Predictor
 from marsbench.predict.run import predict
+from marsbench.predict.walk import Item
 from marsbench.predict.work import Options, Summary
 from marsbench.tasks.kinds import Kind
 from tests.predict.stubs import predictor
@@ -263,8 +264,51 @@ def test_a_bad_image_does_not_stop_the_others(tmp_path: Path) -> None:
     assert summary.done == 2
     assert [one.name for one, _ in summary.failed] == ["bad.png", "one.png"]
     assert sorted(line["status"] for line in told) == ["done", "done", "failed", "failed"]
-    assert len(rows_of(tmp_path / "out")) == 2
+    rows = rows_of(tmp_path / "out")
+    assert [bool(row["error"]) for row in rows] == [False, True, True, False]
+    assert rows[1] == dict.fromkeys(rows[1], "") | {
+        "file": "bad.png",
+        "path": str(bad),
+        "error": f"{bad} is damaged or no image.",
+    }
     assert go(predictor(Kind.MULTICLASS), items, tmp_path / "out")[0].skipped == 2
+    # A row of an earlier call stays, until the image is predicted.
+    go(predictor(Kind.MULTICLASS), items[:1], tmp_path / "out")
+    assert rows_of(tmp_path / "out") == rows
+    item(bad, noise(20, 20))
+    go(predictor(Kind.MULTICLASS), items[:2], tmp_path / "out")
+    assert [bool(row["error"]) for row in rows_of(tmp_path / "out")] == [False, False, True, False]
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_names_of_any_bytes_and_length_have_outputs_and_rows(kind: Kind, tmp_path: Path) -> None:
+    names = ["a" * 246 + ".png", "a" * 245 + "b.png", "n\new.png", "=1+2.png"]
+    names += [os.fsdecode(b"\xd6l.png"), os.fsdecode(b"\xd7l.png"), "ü" * 120 + ".png"]
+    folder = tmp_path / ("b" * 250)
+    folder.mkdir()
+    items = [item(folder / name, noise(20, 20, seed=i)) for i, name in enumerate(names)]
+    items = [replace(one, name=f"{folder.name}/{one.name}") for one in items]
+    # Equal names in another long folder.
+    (tmp_path / ("c" * 250)).mkdir()
+    items += [item(tmp_path / ("c" * 250) / name, noise(20, 20)) for name in names]
+    out = tmp_path / "out"
+    summary, told = go(predictor(kind), items, out)
+    assert (summary.done, summary.failed) == (14, [])
+    if kind is Kind.DETECTION:
+        images = boxes_of(out)["images"]
+        assert {str(Path(i["overlay"]).name) for i in images} == {
+            path.name for path in (out / "overlays").rglob("*.png")
+        }
+    else:
+        rows = rows_of(out)
+        assert len(rows) == 14
+        assert any(row["file"].endswith(r"\xd6l.png") for row in rows)
+        if kind is Kind.SEGMENTATION:
+            assert len({row["map"] for row in rows}) == 14
+            assert all((out / row["map"]).is_file() for row in rows)
+    assert all(line["file"].isprintable() or "\n" in line["file"] for line in told)
+    assert go(predictor(kind), items, out)[0].skipped == 14
+    assert not list(out.rglob("*.part"))
 
 
 @pytest.mark.parametrize(

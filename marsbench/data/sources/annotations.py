@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from marsbench.base import reading
 from marsbench.base.errors import DataError, some
 from marsbench.base.files import is_name
 from marsbench.data.sources.labels import Labels
@@ -77,8 +78,10 @@ def read_mapping(path: Path) -> dict[int, list[str]]:
         DataError: If the file is missing or invalid.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = reading.read_text(path, "utf-8-sig")
         content = json.loads(text, object_pairs_hook=_unique)
+    except PermissionError as error:
+        raise cannot_read(path, error) from error
     except OSError as error:
         raise DataError(
             f"{path} cannot be read: {error.strerror}.",
@@ -249,7 +252,7 @@ def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[s
         DataError: If the file cannot be read, or a column of `columns` or a cell is missing.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with io.TextIOWrapper(reading.open_file(path), "utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             missing = [c for c in columns if c not in (reader.fieldnames or ())]
             if missing:
@@ -270,9 +273,7 @@ def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[s
                     {c: (row[c] or "").strip() for c in row if c is not None},
                 )
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror}.", "Unpack the data again."
-        ) from error
+        raise cannot_read(path, error) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file: {error}.", "Unpack the data again.") from error
 
@@ -293,8 +294,14 @@ def read_bytes(path: Path) -> bytes:
         DataError: If it cannot be read.
     """
     try:
-        return path.read_bytes()
+        return reading.read_bytes(path)
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror}.", "Unpack the data again."
-        ) from error
+        raise cannot_read(path, error) from error
+
+
+def cannot_read(path: Path | str, error: OSError) -> DataError:
+    """Build the error for a file that is missing, may not be read, or is no regular file."""
+    remedy = "Unpack the data again."
+    if isinstance(error, PermissionError):
+        remedy = "Check its permissions and those of its folder."
+    return DataError(f"{path} cannot be read: {error.strerror}.", remedy)
