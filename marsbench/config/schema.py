@@ -100,7 +100,7 @@ class Negatives(StrEnum):
 
 
 class OptimName(StrEnum):
-    """Optimisers of the paper's grid, and L-BFGS for heads on cached features."""
+    """Optimisers of the paper's grid, and lbfgs: the optimum of heads on cached features."""
 
     ADAM = "adam"
     ADAMW = "adamw"

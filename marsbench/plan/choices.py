@@ -135,7 +135,7 @@ class Case:
 
     @property
     def is_lbfgs(self) -> bool:
-        """Whether the optimiser is L-BFGS."""
+        """Whether heads are fitted to the optimum."""
         return self.config.optim.name is OptimName.LBFGS
 
     @property
@@ -280,6 +280,12 @@ RULES = (
         lambda c: c.is_lbfgs and c.augment is Augment.D4,
         _HEADS.format("augment=d4"),
         "Leave augment out.",
+    ),
+    Rule(
+        lambda c: c.is_lbfgs and c.config.optim.weight_decay == 0,
+        "optim.weight_decay=0 leaves optim.name=lbfgs without an optimum: on separable samples the "
+        "weights grow without limit.",
+        "Give a weight decay above 0, such as optim.weight_decay=1e-5.",
     ),
     Rule(
         lambda c: c.is_lbfgs and c.config.optim.lr is not None,

@@ -252,7 +252,7 @@ class _Bank:
             return []
         try:
             if heads[0].optimizer is OptimName.LBFGS:
-                from marsbench.training.frozen.lbfgs import fit_to_convergence
+                from marsbench.training.frozen.optimum import fit_to_convergence
 
                 return [fit_to_convergence(head, self.samples, self.dtype) for head in heads]
             return list(fit_heads(heads, self.samples, dtype=self.dtype, advance=advance))
@@ -432,7 +432,8 @@ def _checked(run: HeldRun) -> dict[int, FittedHead]:
             )
         if not fitted.converged:
             raise TrainingError(
-                f"The head did not converge in {fitted.epochs_trained} iterations.",
+                f"The head did not converge in {fitted.epochs_trained} iterations of "
+                "optim.name=lbfgs.",
                 f"Raise optim.weight_decay (now {run.plan.config.optim.weight_decay:g}).",
             )
         good[k] = fitted

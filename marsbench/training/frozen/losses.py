@@ -77,6 +77,30 @@ class HeadLoss:
             slope *= weights.gather(1, labels)[:, :, None, None]
         return slope
 
+    def curvature(
+        self, logits: Tensor, labels: Tensor, weights: Tensor | None, wanted: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Second derivative of the loss of each sample by its logits, of arguments as `slope`.
+
+        Returns:
+            A diagonal D and probabilities P, both (S, B, G, K): times a vector u of logits it is
+            ``D * (u - sum(P * u))``. P is None, and the sum left out, for independent outputs.
+        """
+        objective = self.objective
+        if objective.kind is not Kind.MULTILABEL and objective.loss is LossName.CROSS_ENTROPY:
+            chance = torch.softmax(logits, dim=3)
+            if weights is None:
+                return chance, chance
+            return chance * weights.gather(1, labels)[:, :, None, None], chance
+        chance = torch.sigmoid(logits)
+        diagonal = chance * (1 - chance) / objective.num_outputs
+        if weights is None:
+            return diagonal, None
+        if objective.kind is Kind.MULTILABEL:
+            wanted = wanted[:, :, None, :]
+            return diagonal * (1 - wanted + weights[:, None, None, :] * wanted), None
+        return diagonal * weights.gather(1, labels)[:, :, None, None], None
+
     def means(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean loss of every head over all samples, without class weights.
 

@@ -161,7 +161,7 @@ def test_lbfgs_reaches_the_optimum(toy: str, weights: str, tmp_path: Path) -> No
     model.fit(x["train"].astype(np.float64), plan.source.rows("train").targets)
     table = Store(tmp_path).predictions(record.run_id).query("split == 'test'")
     expected = model.predict_proba(x["test"].astype(np.float64))
-    np.testing.assert_allclose(np.stack(list(table["scores"])), expected, atol=1e-3)
+    np.testing.assert_allclose(np.stack(list(table["scores"])), expected, atol=1e-6)
 
 
 def test_a_run_that_diverges_harms_no_other(toy: str, weights: str, tmp_path: Path) -> None:
@@ -276,6 +276,7 @@ def test_a_bank_killed_by_force_is_resumed(toy: str, weights: str, tmp_path: Pat
         ({"optim.name": "lbfgs", "scheduler.name": "cosine"}, "chooses its own steps"),
         ({"optim.name": "lbfgs", "views": "d4"}, "augment=d4 has no effect with optim.name=lbfgs"),
         ({"optim.name": "lbfgs", "optim.lr": 0.1}, "optim.lr has no effect"),
+        ({"optim.name": "lbfgs", "optim.weight_decay": 0}, "without an optimum"),
         ({"protocol": "cached", "imbalance": "oversample"}, "Set augment=d4, or choose"),
         (
             {"imbalance": "oversample", "augment": "none"},
