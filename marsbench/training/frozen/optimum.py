@@ -147,7 +147,8 @@ class _Problem:
         # The bias has no decay; a tiny one keeps the block positive if all samples are certain.
         floor = max(1e-10, 1e-14 * float(block.trace()))
         block.diagonal().add_(self.decay[:, 0].clamp(min=floor))
-        return torch.linalg.cholesky(block)
+        factor: Tensor = torch.linalg.cholesky(block)
+        return factor
 
     def _direction(self, state: _State, factor: Tensor, accuracy: float) -> tuple[Tensor, int]:
         """Solve Newton's linear system by preconditioned conjugate gradients.

@@ -35,7 +35,7 @@ def test_the_gradient_vanishes(name: str, weighed: bool, decay: float) -> None:
     x, labels = samples["train"].features[0].double(), samples["train"].labels
     wanted = labels.double() if labels.is_floating_point() else labels
     loss = objective(x @ weight.T + bias, wanted).mean() + decay / 2 * weight.square().sum()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     assert weight.grad is not None
     assert bias.grad is not None
     size = max(1.0, float(weight.detach().norm()))
