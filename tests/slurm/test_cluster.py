@@ -148,6 +148,6 @@ def test_refused(tmp_path: Path) -> None:
     sweep = Sweep(suite, tmp_path / "runs", *words, home=tmp_path / "home")
     done = subprocess.run(sweep.command, env=sweep.variables, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "SLURM refuses the job: " in done.stderr
+    assert "SLURM rejected the job: " in done.stderr
     assert "Invalid partition name specified" in done.stderr
     assert "Traceback" not in done.stderr
