@@ -49,6 +49,7 @@ def identity(
     task: Mapping[str, Any] | None = None,
     protocol: Protocol = Protocol.ONLINE,
     trains: bool = True,
+    batch_statistics: bool = False,
 ) -> dict[str, Any]:
     """Collect the choices that affect a run's score, except the five named in its id.
 
@@ -71,9 +72,15 @@ def identity(
         task: Facts of a custom task that neither the data nor another field determine.
         protocol: Protocol, resolved.
         trains: Whether the model is trained in batches, with an optimiser and a schedule.
+        batch_statistics: Whether the trained part normalises by statistics of a batch. Then the
+            number of batches per step, and of devices, matters beside the number of samples.
     """
     is_last = config.trainer.checkpoint is Checkpoint.LAST
     optim, scheduler, trainer = config.optim, config.scheduler, config.trainer
+    split = {
+        "accumulate_grad_batches": trainer.accumulate_grad_batches,
+        "devices": config.world_size,
+    }
     is_step, is_plateau = (
         scheduler.name is name for name in (SchedulerName.STEP, SchedulerName.PLATEAU)
     )
@@ -102,6 +109,7 @@ def identity(
             "weight_decay": optim.weight_decay,
             "momentum": optim.momentum if optim.name is OptimName.SGD else None,
             "effective_batch_size": config.effective_batch_size,
+            **{key: n for key, n in split.items() if batch_statistics and n > 1},
         },
         "scheduler": {
             "name": scheduler.name,

@@ -82,6 +82,14 @@ class Model(nn.Module):
         return [self.get_submodule(prefix.rstrip(".")) for prefix in prefixes]
 
 
+def has_batch_statistics(module: nn.Module) -> bool:
+    """Whether training the module normalises by statistics of a batch.
+
+    Fixed parts of a frozen model, which `train` leaves in evaluation mode, do not count.
+    """
+    return any(isinstance(part, _BatchNorm) for part in module.train().modules() if part.training)
+
+
 @contextmanager
 def without_lone_statistics(model: nn.Module) -> Iterator[None]:
     """Use running statistics in batch normalisation of a single value per channel.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from marsbench.config.schema import Mode
 from marsbench.tasks.kinds import Kind
 
 CLASSIFICATION = frozenset({Kind.BINARY, Kind.MULTICLASS, Kind.MULTILABEL})
@@ -12,6 +13,11 @@ DETECTION = frozenset({Kind.DETECTION})
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
+
+NEVER: frozenset[Mode] = frozenset()
+UNLESS_FROZEN = frozenset({Mode.SCRATCH, Mode.FINETUNE})
+ALWAYS = frozenset(Mode)
+"""Modes, for `ModelSpec.batch_statistics`."""
 
 IMAGENET_1K, IMAGENET_21K = 1_281_167, 14_197_122
 """Images of ImageNet-1k and ImageNet-21k."""
@@ -81,6 +87,8 @@ class ModelSpec:
         rasters: Presets for rasterising spectra, at most one per technique. A tabular model
             without presets takes engineered features.
         spectra_only: Whether it supports spectra only.
+        batch_statistics: Modes in which the trained part normalises by statistics of a batch, so
+            that splitting a step into smaller batches changes its numbers.
         parameters: Number of parameters in millions, with the published classifier.
     """
 
@@ -98,6 +106,7 @@ class ModelSpec:
     kinds: frozenset[Kind] = CLASSIFICATION
     rasters: tuple[str, ...] = ()
     spectra_only: bool = False
+    batch_statistics: frozenset[Mode] = NEVER
     parameters: float | None = None
 
     @property

@@ -100,7 +100,13 @@ class Plan:
             spectra=self._spectra,
             task=self._task_facts,
             trains=not is_table(self.model),
+            batch_statistics=self.has_batch_statistics,
         )
+
+    @property
+    def has_batch_statistics(self) -> bool:
+        """Whether smaller batches of equal steps give other numbers."""
+        return self.config.mode in self.model.batch_statistics
 
     @property
     def _spectra(self) -> dict[str, Any] | None:

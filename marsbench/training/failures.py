@@ -63,8 +63,8 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
                 f"The memory of the device is too small for {config.model} with "
                 f"optim.batch_size={batch}.",
                 f"Set optim.batch_size={max(batch // 2, 1)} and "
-                f"trainer.accumulate_grad_batches={2 * accumulated}, which gives the same run "
-                "except for batch normalisation and continues where it stopped. Or use "
+                f"trainer.accumulate_grad_batches={2 * accumulated}, which is the same run and "
+                "continues where it stopped, or with batch normalisation a run of its own. Or use "
                 "trainer.precision=bf16-mixed.",
             )
         # These writers, in C++ and Rust, give no error number.

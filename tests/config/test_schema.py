@@ -148,6 +148,20 @@ def test_equal_effective_batch_size_is_one_id() -> None:
         assert hash_of(config) == expected
 
 
+def test_batch_statistics_tell_splits_of_a_step_apart() -> None:
+    whole = hash_of(RunConfig.from_dict(BASE))
+    assert hash_of(RunConfig.from_dict(BASE), batch_statistics=True) == whole
+    accumulated, devices = "trainer.accumulate_grad_batches", "trainer.devices"
+    splits: list[dict[str, int]] = [{accumulated: 4}, {devices: 4}, {accumulated: 2, devices: 2}]
+    ids = {
+        hash_of(
+            RunConfig.from_dict({**BASE, "optim.batch_size": 8, **split}), batch_statistics=True
+        )
+        for split in splits
+    }
+    assert len(ids | {whole}) == 4
+
+
 def test_learning_rate_given_as_the_default_is_one_id() -> None:
     finetune = {**BASE, "mode": "finetune"}
     assert hash_of(RunConfig.from_dict({**finetune, "optim.lr": 1e-4})) == hash_of(

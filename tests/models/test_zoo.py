@@ -1,15 +1,26 @@
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from marsbench.base.errors import UnknownNameError, WeightsError
 from marsbench.config.schema import Mode
+from marsbench.models.base import has_batch_statistics
 from marsbench.models.encoders.classifier import Classifier, build_classifier
+from marsbench.models.libraries import LIBRARIES
 from marsbench.models.modes import build_for_mode, count_parameters
-from marsbench.models.spec import CLASSIFICATION, ModelSpec
+from marsbench.models.spec import (
+    ALWAYS,
+    CLASSIFICATION,
+    NEVER,
+    UNLESS_FROZEN,
+    Library,
+    ModelSpec,
+)
 from marsbench.models.zoo.catalog import ALIASES, MODELS, get_model
 from marsbench.tasks.kinds import Kind
 
@@ -68,6 +79,53 @@ def test_logits_of_grey_and_colour_images(name: str, channels: int) -> None:
         assert torch.allclose(model.head(features), logits)
     published = (spec.parameters or 0) * 1e6
     assert 0.5 * published < count_parameters(model)["total"] < 1.01 * published
+
+
+NETWORKS = [name for name, spec in MODELS.items() if LIBRARIES[spec.library].trainer == "network"]
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow) if (MODELS[n].parameters or 0) > 60 else n
+        for n in NETWORKS
+    ],
+)
+def test_batch_statistics_are_those_of_the_built_model(
+    name: str, mode: Mode, tmp_path: Path
+) -> None:
+    """The plan reads from the table, without torch, whether the trained part has any."""
+    spec = MODELS[name]
+    if spec.library is Library.ULTRALYTICS:
+        pytest.importorskip("ultralytics")
+    if mode is not Mode.SCRATCH and spec.weights is None:
+        assert mode not in spec.batch_statistics
+        return
+    kind = sorted(spec.kinds)[0]
+    build = partial(build_for_mode, spec, kind, 3, side=spec.input_size, shape=(100, 50))
+    model = build(Mode.SCRATCH)
+    if mode is not Mode.SCRATCH:
+        state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+        save_file(state, tmp_path / "weights.safetensors")
+        model = build(mode, checkpoint=tmp_path / "weights.safetensors")
+    assert has_batch_statistics(model) == (mode in spec.batch_statistics)
+
+
+@pytest.mark.parametrize(
+    ("name", "modes"),
+    [
+        ("timm:test_resnet", UNLESS_FROZEN),
+        ("timm:test_vit", NEVER),
+        ("torchvision:mobilenet_v3_small", UNLESS_FROZEN),
+        ("torchvision:squeezenet1_1", NEVER),
+        ("smp:unet/tu-test_vit", NEVER),
+        ("smp:fpn/resnet18", UNLESS_FROZEN),
+        ("smp:unet/resnet18", ALWAYS),
+    ],
+)
+def test_batch_statistics_of_models_beyond_the_zoo(name: str, modes: frozenset[Mode]) -> None:
+    assert get_model(name).batch_statistics == modes
 
 
 def snapshot(module: nn.Module) -> dict[str, Tensor]:

@@ -1,13 +1,16 @@
 """Backbones of timm."""
 
+from functools import lru_cache
 from typing import Any
 
+import torch
 from torch import nn
 
 from marsbench.base.errors import NotAvailableError, unknown_name
 from marsbench.models import weights
+from marsbench.models.base import has_batch_statistics
 from marsbench.models.encoders.classifier import Backbone
-from marsbench.models.spec import Library, ModelSpec, WeightSpec
+from marsbench.models.spec import NEVER, UNLESS_FROZEN, Library, ModelSpec, WeightSpec
 from marsbench.models.tensors import State
 
 
@@ -34,7 +37,28 @@ def describe(model_id: str) -> ModelSpec:
         mean=cfg.mean,
         std=cfg.std,
         input_size=height,
+        batch_statistics=UNLESS_FROZEN if _has_batch_statistics(name) else NEVER,
     )
+
+
+@lru_cache
+def _has_batch_statistics(name: str) -> bool:
+    return has_batch_statistics(without_memory(name.partition(".")[0]))
+
+
+def without_memory(name: str, **options: Any) -> nn.Module:
+    """Build a timm model, if possible on the meta device, without memory for weights."""
+    import timm
+
+    try:
+        with torch.device("meta"):
+            model: nn.Module = timm.create_model(name, **options)
+    except (
+        NotImplementedError,
+        RuntimeError,
+    ):  # some models compute with weights while being built
+        model = timm.create_model(name, **options)
+    return model
 
 
 def published(

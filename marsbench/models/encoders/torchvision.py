@@ -1,5 +1,6 @@
 """Backbones of torchvision."""
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -7,8 +8,9 @@ from torch import nn
 
 from marsbench.base.errors import NotAvailableError, unknown_name
 from marsbench.models import weights
+from marsbench.models.base import has_batch_statistics
 from marsbench.models.encoders.classifier import Backbone
-from marsbench.models.spec import HALF, Library, ModelSpec, WeightSpec
+from marsbench.models.spec import HALF, NEVER, UNLESS_FROZEN, Library, ModelSpec, WeightSpec
 from marsbench.models.tensors import State
 
 _AUXILIARY = ("inception_v3", "googlenet")
@@ -45,8 +47,24 @@ def describe(model_id: str) -> ModelSpec:
         mean=HALF if is_half else tuple(preset.mean),
         std=HALF if is_half else tuple(preset.std),
         input_size=preset.crop_size[0],
+        batch_statistics=UNLESS_FROZEN if _has_batch_statistics(model_id) else NEVER,
         parameters=default.meta["num_params"] / 1e6,
     )
+
+
+@lru_cache
+def _has_batch_statistics(model_id: str) -> bool:
+    return has_batch_statistics(_without_memory(model_id))
+
+
+def _without_memory(model_id: str) -> nn.Module:
+    """Build the full model, with auxiliary classifiers, without memory for weights."""
+    from torchvision import models
+
+    options = {"init_weights": False} if model_id in _AUXILIARY else {}
+    with torch.device("meta"):
+        model: nn.Module = models.get_model(model_id, weights=None, **options)
+    return model
 
 
 def build(spec: ModelSpec, shape: tuple[int, int] | None) -> Backbone:
@@ -57,10 +75,8 @@ def build(spec: ModelSpec, shape: tuple[int, int] | None) -> Backbone:
     """
     from torchvision import models
 
-    with torch.device("meta"):
-        # Names of all tensors of the full model: checkpoints hold auxiliary classifiers too.
-        options = {"init_weights": False} if spec.id in _AUXILIARY else {}
-        names = set(models.get_model(spec.id, weights=None, **options).state_dict())
+    # Names of all tensors of the full model: checkpoints hold auxiliary classifiers too.
+    names = set(_without_memory(spec.id).state_dict())
     options = {"aux_logits": False, "init_weights": True} if spec.id in _AUXILIARY else {}
     model: Any = models.get_model(spec.id, weights=None, **options)
     if spec.id.startswith("squeezenet"):

@@ -16,7 +16,8 @@ from torch.nn import functional
 from marsbench.base.errors import NotAvailableError
 from marsbench.models import weights
 from marsbench.models.base import Bands, InputAdapter, Model, without_lone_statistics
-from marsbench.models.segmenters.weights import encoder_name, has_bands, load, without_memory
+from marsbench.models.encoders.timm import without_memory
+from marsbench.models.segmenters.weights import encoder_name, has_bands, load
 from marsbench.models.spec import ModelSpec
 from marsbench.models.tensors import read_checkpoint
 
@@ -119,7 +120,7 @@ def build_segmenter(
         state, origin = read_checkpoint(checkpoint), f"weights={checkpoint}"
     elif pretrained:
         state, origin = weights.download(spec), spec.name
-    model, fixed_side = _create(spec, num_classes)
+    model, fixed_side = create(spec, num_classes)
     segmenter = Segmenter(
         InputAdapter(spec.mean, spec.std),
         model,
@@ -152,8 +153,12 @@ def build_segmenter(
 # Building
 
 
-def _create(spec: ModelSpec, num_classes: int) -> tuple[Any, int | None]:
-    """Build smp's model with random weights; also returns its fixed side, or None."""
+def create(spec: ModelSpec, num_classes: int) -> tuple[Any, int | None]:
+    """Build smp's model with random weights; also returns its fixed side, or None.
+
+    Raises:
+        NotAvailableError: If architecture and encoder do not fit each other.
+    """
     import segmentation_models_pytorch as smp
 
     encoder = encoder_name(spec)

@@ -1,16 +1,26 @@
 """Entries for any architecture of segmentation-models-pytorch (smp) with any encoder."""
 
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
-from marsbench.base.errors import ConfigError, unknown_name
+import torch
+
+from marsbench.base.errors import ConfigError, NotAvailableError, unknown_name
+from marsbench.config.schema import Mode
+from marsbench.models.base import has_batch_statistics
 from marsbench.models.encoders.timm import published
+from marsbench.models.segmenters.smp import create
 from marsbench.models.spec import (
+    ALWAYS,
     HALF,
     IMAGENET_1K,
     IMAGENET_MEAN,
     IMAGENET_STD,
     LITE0_WEIGHTS,
+    NEVER,
     SEGMENTATION,
+    UNLESS_FROZEN,
     Library,
     ModelSpec,
     WeightSpec,
@@ -58,13 +68,30 @@ def describe(model_id: str) -> ModelSpec:
             f"smp:{architecture}/tu-resnet18, where tu- precedes the name of a timm model.",
         )
     facts = _timm_encoder(encoder) if encoder.startswith("tu-") else _smp_encoder(encoder)
-    return ModelSpec(
+    spec = ModelSpec(
         name=f"smp:{model_id}",
         library=Library.SMP,
         id=architecture,
         kinds=SEGMENTATION,
         **facts,
     )
+    return replace(spec, batch_statistics=_batch_statistics(spec))
+
+
+@lru_cache
+def _batch_statistics(spec: ModelSpec) -> frozenset[Mode]:
+    """Modes in which the trained part, decoder or all, normalises by statistics of a batch."""
+    try:
+        try:
+            with torch.device("meta"):  # without memory for weights
+                model, _ = create(spec, 2)
+        except NotAvailableError:  # some encoders compute with weights while being built
+            model, _ = create(spec, 2)
+    except NotAvailableError:
+        return NEVER  # building the model raises the error, too
+    if has_batch_statistics(model.decoder) or has_batch_statistics(model.segmentation_head):
+        return ALWAYS
+    return UNLESS_FROZEN if has_batch_statistics(model) else NEVER
 
 
 def _timm_encoder(encoder: str) -> dict[str, Any]:

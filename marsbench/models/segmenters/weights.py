@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from marsbench.base.errors import WeightsError
@@ -21,21 +20,6 @@ from marsbench.models.tensors import State, read_checkpoint
 def encoder_name(spec: ModelSpec) -> str:
     """Name of the encoder; every entry of smp has an encoder."""
     return spec.encoder or ""
-
-
-def without_memory(name: str, **options: Any) -> nn.Module:
-    """Build a timm model, if possible on the meta device, without memory for weights."""
-    import timm
-
-    try:
-        with torch.device("meta"):
-            model: nn.Module = timm.create_model(name, **options)
-    except (
-        NotImplementedError,
-        RuntimeError,
-    ):  # some models compute with weights while being built
-        model = timm.create_model(name, **options)
-    return model
 
 
 def load(model: Any, state: State, spec: ModelSpec, origin: str, *, is_default: bool) -> None:
@@ -123,7 +107,7 @@ def _plain(name: str) -> str:
 def _full_names(spec: ModelSpec) -> set[str]:
     """Names of all tensors of a timm encoder's full model, with its classifier."""
     library, name = encoder_name(spec)[:3], encoder_name(spec)[3:]
-    return set(without_memory(name).state_dict()) if library == "tu-" else set()
+    return set(timm.without_memory(name).state_dict()) if library == "tu-" else set()
 
 
 def fetch(spec: ModelSpec) -> State:

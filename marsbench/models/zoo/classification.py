@@ -7,6 +7,7 @@ from marsbench.models.spec import (
     IMAGENET_1K,
     IMAGENET_21K,
     LITE0_WEIGHTS,
+    UNLESS_FROZEN,
     Library,
     ModelSpec,
     WeightSpec,
@@ -48,7 +49,13 @@ def _timm(
 
 ENTRIES: tuple[ModelSpec, ...] = (
     # The five models of the paper (section 4), with torchvision's DEFAULT weights.
-    _torchvision("resnet101", "IMAGENET1K_V2", 44.5, aliases=("resnet",)),
+    _torchvision(
+        "resnet101",
+        "IMAGENET1K_V2",
+        44.5,
+        aliases=("resnet",),
+        batch_statistics=UNLESS_FROZEN,
+    ),
     _torchvision("squeezenet1_1", "IMAGENET1K_V1", 1.2, aliases=("squeezenet",)),
     _torchvision(
         "inception_v3",
@@ -60,6 +67,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
         mean=HALF,
         std=HALF,
         input_size=299,
+        batch_statistics=UNLESS_FROZEN,
     ),
     _torchvision(
         "swinv2_b",
@@ -79,6 +87,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
         weights=LITE0_WEIGHTS,
         mean=HALF,
         std=HALF,
+        batch_statistics=UNLESS_FROZEN,
     ),
     _timm(
         "vit_tiny",
@@ -90,8 +99,8 @@ ENTRIES: tuple[ModelSpec, ...] = (
         mean=HALF,
         std=HALF,
     ),
-    _timm("resnet10t", "resnet10t.c3_in1k", 5.4, input_size=176),
-    _timm("resnet18", "resnet18.a1_in1k", 11.7),
-    _timm("resnet34", "resnet34.a1_in1k", 21.8),
+    _timm("resnet10t", "resnet10t.c3_in1k", 5.4, input_size=176, batch_statistics=UNLESS_FROZEN),
+    _timm("resnet18", "resnet18.a1_in1k", 11.7, batch_statistics=UNLESS_FROZEN),
+    _timm("resnet34", "resnet34.a1_in1k", 21.8, batch_statistics=UNLESS_FROZEN),
 )
 """Classifiers of images."""

@@ -7,14 +7,23 @@ https://docs.ultralytics.com/models/yolo11.
 
 from typing import Any
 
-from marsbench.models.spec import DETECTION, HALF, Library, ModelSpec, WeightSpec
+from marsbench.config.schema import Mode
+from marsbench.models.spec import ALWAYS, DETECTION, HALF, NEVER, Library, ModelSpec, WeightSpec
 
 _COCO = "COCO 2017"
 _COCO_IMAGES = 118_287
 
+# With COCO weights the statistics of the backbone are constants.
+_FROM_SCRATCH = frozenset({Mode.SCRATCH})
+
 
 def _torchvision(
-    name: str, model_id: str, parameters: float, input_size: int, **more: Any
+    name: str,
+    model_id: str,
+    parameters: float,
+    input_size: int,
+    batch_statistics: frozenset[Mode] = _FROM_SCRATCH,
+    **more: Any,
 ) -> ModelSpec:
     weights = WeightSpec(
         name=f"torchvision/{model_id}.COCO_V1",
@@ -29,6 +38,7 @@ def _torchvision(
         weights=weights,
         input_size=input_size,
         kinds=DETECTION,
+        batch_statistics=batch_statistics,
         parameters=parameters,
         **more,
     )
@@ -49,6 +59,7 @@ def _yolo(name: str, parameters: float, aliases: tuple[str, ...] = ()) -> ModelS
         std=(1.0, 1.0, 1.0),
         input_size=640,
         kinds=DETECTION,
+        batch_statistics=ALWAYS,
         parameters=parameters,
     )
 
@@ -61,6 +72,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
         "ssd300_vgg16",
         35.6,
         300,
+        NEVER,
         # Its VGG was trained in Caffe, on values up to 255 minus their mean.
         mean=(0.48235, 0.45882, 0.40784),
         std=(1 / 255, 1 / 255, 1 / 255),
@@ -72,6 +84,6 @@ ENTRIES: tuple[ModelSpec, ...] = (
     _yolo("yolo11m", 20.1),
     # Small models, for laptops and tests.
     _torchvision("faster_rcnn_mobilenet", "fasterrcnn_mobilenet_v3_large_320_fpn", 19.4, 320),
-    _torchvision("ssdlite", "ssdlite320_mobilenet_v3_large", 3.4, 320, mean=HALF, std=HALF),
+    _torchvision("ssdlite", "ssdlite320_mobilenet_v3_large", 3.4, 320, ALWAYS, mean=HALF, std=HALF),
 )
 """Detectors."""

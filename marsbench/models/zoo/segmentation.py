@@ -3,6 +3,7 @@
 from typing import Any
 
 from marsbench.models.spec import (
+    ALWAYS,
     HALF,
     IMAGENET_1K,
     IMAGENET_21K,
@@ -38,6 +39,7 @@ def _convolutional(
         encoder=encoder,
         input_size=INPUT_SIZE,
         kinds=SEGMENTATION,
+        batch_statistics=ALWAYS,
         parameters=parameters,
         **facts,
     )
@@ -64,6 +66,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
         # Positions are embedded for 14 x 14 patches; for other sizes they are resampled.
         input_size=224,
         kinds=SEGMENTATION,
+        batch_statistics=ALWAYS,
         parameters=121.0,
     ),
     # For laptops and tests.

@@ -21,9 +21,9 @@ def within_memory(
 ) -> RunRecord:
     """Carry out a run; if memory is too small, halve the batch and accumulate twice the batches.
 
-    Steps average over the same samples, so the run and its id do not change, except for batch
-    normalisation, whose statistics are of the smaller batches. The run continues after its last
-    complete epoch, and its record notes the smaller batches.
+    Steps average over the same samples, so the run and its id do not change. The run continues
+    after its last complete epoch, and its record notes the smaller batches. Models whose trained
+    part has batch normalisation would give another run, and fail instead.
 
     Args:
         plan: The run.
@@ -39,8 +39,8 @@ def within_memory(
             record = execute(plan, folder)
         except Exception as error:
             # With several devices, some may have enough memory and wait for the others.
-            alone = plan.config.world_size == 1 and trainer_of(plan).has_epochs
-            if not (alone and is_out_of_memory(error)):
+            can_split = plan.config.world_size == 1 and not plan.has_batch_statistics
+            if not (can_split and trainer_of(plan).has_epochs and is_out_of_memory(error)):
                 raise
             smaller = in_smaller_batches(plan.config)
             if smaller is None:
