@@ -12,6 +12,7 @@ from marsbench.base.errors import DataError
 from marsbench.data import cache
 from marsbench.data.cache import DirectSamples, cached_samples
 from marsbench.data.sources.local import LocalSource
+from marsbench.tasks.kinds import Decode, Kind
 from tests.fakes import make_spec, write_folder
 
 
@@ -66,6 +67,37 @@ def test_a_damaged_cache_is_built_again(source: LocalSource, name: str, keep: in
     path.write_bytes(path.read_bytes()[:keep])
     images = cached_samples(make_spec(), source, rows)
     assert (images[0].pixels == DirectSamples(make_spec(), source, rows)[0].pixels).all()
+
+
+@pytest.mark.parametrize("kind", ["pixels", "mask"])
+def test_a_flipped_bit_is_found_and_the_cache_built_again(kind: str, tmp_path: Path) -> None:
+    spec = make_spec(Kind.SEGMENTATION, ("background", "cone"), decode=Decode.IMAGE_MASK)
+    source = LocalSource(spec, write_folder(spec, tmp_path))
+    rows = source.rows("val")
+    good = cached_samples(spec, source, rows)
+    path = good.folder / (cache.PIXELS if kind == "pixels" else cache.MASKS)
+    content = bytearray(path.read_bytes())
+    content[2 * 32 * 32 + 5] ^= 1
+    path.write_bytes(content)
+    samples = cached_samples(spec, source, rows)
+    samples[0], samples[1]
+    with pytest.raises(DataError, match=r"checksum of sample 2 differs.\nRun again"):
+        samples[2]
+    direct = DirectSamples(spec, source, rows)
+    samples = cached_samples(spec, source, rows)
+    for i in range(len(rows)):
+        assert (samples[i].pixels == direct[i].pixels).all()
+        assert samples[i].mask is not None
+        assert (samples[i].mask == direct[i].mask).all()
+
+
+def test_checksums_are_computed_once_per_process(
+    source: LocalSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = cached_samples(make_spec(), source, source.rows("val"))
+    samples[0]
+    monkeypatch.setattr(cache, "_checksum", lambda *_: pytest.fail("computed again"))
+    samples[0]
 
 
 def test_a_bad_image_leaves_nothing_half_built(source: LocalSource) -> None:

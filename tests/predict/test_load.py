@@ -115,6 +115,28 @@ def test_every_name_of_a_run(place: Path, labels: RunRecord, monkeypatch: Any) -
         assert loaded(place, name).origin == labels.run_id
 
 
+def test_bands_and_sizes_are_those_of_the_run(
+    place: Path, labels: RunRecord, tmp_path: Path
+) -> None:
+    edited = tmp_path / "task.yaml"
+    text = (place / "labels" / "task.yaml").read_text()
+    edited.write_text(text.replace("channels: 1", "channels: 5\nrgb_bands: [4, 2, 0]"))
+    with edited.open("a") as file:
+        file.write("image_size: [8, 8]\n")
+    spec = loaded(place, labels.run_id, task=str(edited)).task
+    assert (spec.channels, spec.rgb_bands, spec.image_size) == (1, None, None)
+    record = json.loads((place / "runs" / labels.run_id / "record.json").read_text())
+    assert record["data"]["task"]["channels"] == 1
+    folder = Path(shutil.copytree(place / "runs" / labels.run_id, tmp_path / "run"))
+    for task, match in (({"channels": "x"}, "'channels' is 'x'"), ({"classes": []}, "classes")):
+        record["data"]["task"] = task
+        (folder / "record.json").write_text(json.dumps(record))
+        bad(place, str(folder), StoreError, match)
+    del record["data"]["task"]  # as records of earlier versions
+    (folder / "record.json").write_text(json.dumps(record))
+    assert loaded(place, str(folder), task=str(edited)).task.channels == 5
+
+
 def bad(place: Path, name: str, error: type[MarsbenchError], match: str, **more: Any) -> None:
     with pytest.raises(error, match=match):
         loaded(place, name, **more)

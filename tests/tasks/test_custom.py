@@ -216,6 +216,8 @@ BAD = {
         "classes.a",
         "given twice",
     ),
+    "folder above": (GOOD + "folder: ../../..\n", "folder", "below the data's place"),
+    "folder of the machine": (GOOD + "folder: /etc\n", "folder", "below the data's place"),
     "field twice": (GOOD + "kind: multiclass\n", "kind", "given twice"),
     "one class": ("name: m\nkind: binary\nclasses: [a]\n", "classes", "exactly 2"),
     "one class of mask": (

@@ -405,7 +405,7 @@ def _class_ids(
             raise ValueError("values are missing")
         if pa.types.is_string(labels.type) or pa.types.is_large_string(labels.type):
             texts = labels.to_pylist()
-            known = {text: _named(text, num_classes, classes) for text in set(texts)}
+            known = {text: _named(text, num_classes, classes) for text in dict.fromkeys(texts)}
             return np.array([known[text] for text in texts], dtype=np.int64)
         values = labels.to_numpy()
         ids: NDArray[np.int64] = values.astype(np.int64)

@@ -237,10 +237,11 @@ def test_numbers_without_names(server: Server, tmp_path: Path) -> None:
         ([0, 1, 9] * 3, "has label 9; expected 0..2 "),
         ([0, None, 1] * 3, "expected class ids: values are missing"),
         (["0", "1", "2"] * 3, None),
-        (["a", "b", "c"] * 3, "expected class ids"),
+        (["a", "b", "c"] * 3, "expected class ids: 'a' is neither a class id nor the name"),
+        (["plain", "Dune", "2.0"] * 3, None),
         ([0.0, 1.5, 1.0] * 3, "not integers"),
     ],
-    ids=["outside", "missing", "text", "words", "fractions"],
+    ids=["outside", "missing", "text", "words", "names", "fractions"],
 )
 def test_labels_of_other_types(
     server: Server, tmp_path: Path, label: list[Any], message: str | None
@@ -249,8 +250,10 @@ def test_labels_of_other_types(
     for split in ("train", "test"):
         rewritten(server.repos[REPO], split, plain)
     rewritten(server.repos[REPO], "val", lambda table: plain(table, label))
-    if message is None:
-        assert len(opened(spec).rows("val")) == 9
+    if message is None:  # a user's own task names the classes
+        rows = opened(replace(spec, path=Path("task.yaml"))).rows("val")
+        assert len(rows) == 9
+        assert rows.targets[rows.sample_ids.index("val_0001.png")] == 1
         return
     with pytest.raises(DataError, match=message):
         opened(spec).rows("val")
@@ -294,6 +297,25 @@ def test_images_without_names_are_numbered(server: Server, tmp_path: Path) -> No
 
     rewritten(server.repos[REPO], "val", unnamed)
     assert opened(spec).rows("val").sample_ids[0] == "val_000000"
+
+
+@pytest.mark.parametrize("path", ["../../x.png", "a/..", "/etc/x.png", "..\\..\\x.png"])
+def test_names_of_images_stay_below_their_folder(server: Server, tmp_path: Path, path: str) -> None:
+    spec, _ = publish(server, tmp_path)
+
+    def renamed(table: Any) -> Any:
+        rows = table["image"].to_pylist()
+        # Two equal file names, so that paths are the ids.
+        names = [path, path.replace("x.png", "y/x.png"), *(row["path"] for row in rows[2:])]
+        if path.endswith(".."):
+            names = [path, *(row["path"] for row in rows[1:])]
+        cells = [{**row, "path": name} for row, name in zip(rows, names, strict=True)]
+        changed = table.set_column(0, "image", pa.array(cells, table.schema.field("image").type))
+        return changed.replace_schema_metadata(table.schema.metadata)
+
+    rewritten(server.repos[REPO], "val", renamed)
+    with pytest.raises(DataError, match="are not file names below a folder"):
+        opened(spec)
 
 
 def test_the_composite_of_a_pair_is_taken_apart(server: Server, tmp_path: Path) -> None:

@@ -25,6 +25,57 @@ def folder(spec: TaskSpec, tmp_path: Path) -> Path:
     return write_folder(spec, tmp_path)
 
 
+def test_labels_may_be_floats_or_names(spec: TaskSpec, folder: Path) -> None:
+    expected = LocalSource(spec, folder)
+    rows = read_rows(folder / "annotation.csv")
+    names = {"0": "Plain", "1": "dun1", "2": "2.0"}
+    write_rows(folder / "annotation.csv", [(*row[:3], names[row[3]]) for row in rows])
+    source = LocalSource(spec, folder)
+    assert source.revision == expected.revision
+    assert (source.rows("train").targets == expected.rows("train").targets).all()
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        ("[0.9]", "holds 0.9, which is not a whole number"),
+        ("'01'", "is not a list"),
+        ("[1e999]", "holds inf, which is neither"),
+        ("1", "is not a list"),
+        ("[3]", "holds 3, which is outside 0..2"),
+        ("{0: 1}", "is not a list"),
+        ("[" * 500 + "]" * 500, "is not a list"),
+    ],
+)
+def test_cells_of_several_labels(cell: str, says: str, tmp_path: Path) -> None:
+    spec = make_spec(Kind.MULTILABEL)
+    folder = write_folder(spec, tmp_path)
+    rows = read_rows(folder / "annotation.csv")
+    write_rows(folder / "annotation.csv", [(*rows[0][:3], cell), *rows[1:]])
+    with pytest.raises(DataError, match=r"line 2: label .* of train_0000\.png") as caught:
+        LocalSource(spec, folder)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("cell", ["(0, 2)", "[0.0, '2']", "['Plain', 'cra2']", "[2, 0, 2]"])
+def test_spellings_of_several_labels(cell: str, tmp_path: Path) -> None:
+    spec = make_spec(Kind.MULTILABEL)
+    folder = write_folder(spec, tmp_path)
+    rows = read_rows(folder / "annotation.csv")
+    write_rows(folder / "annotation.csv", [(*rows[0][:3], cell), *rows[1:]])
+    assert LocalSource(spec, folder).rows("train").targets[0].tolist() == [1, 0, 1]
+
+
+def test_labels_of_a_list_are_compared(spec: TaskSpec, folder: Path) -> None:
+    rows = [row for row in read_rows(folder / "annotation.csv") if row[1] == "train"][:3]
+    write_rows(folder / "few_shot" / "1_shot.csv", rows)
+    source = LocalSource(spec, folder)
+    assert len(select(source, parse_subset("few_shot_1")).indices) == 3
+    write_rows(folder / "few_shot" / "1_shot.csv", [(*rows[0][:3], "2"), *rows[1:]])
+    with pytest.raises(DataError, match=r"1_shot\.csv: 1 label\(s\) differ .*line 2: label 2"):
+        select(source, parse_subset("few_shot_1"))
+
+
 def test_index_follows_the_mapping_not_the_spec(spec: TaskSpec, folder: Path) -> None:
     source = LocalSource(spec, folder)
     assert source.class_names == ("plain", "dune", "crater")
@@ -152,9 +203,29 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda f: edit(f, lambda rows: [(*rows[0][:3], "3"), *rows[1:]]),
         ["line 2", "'3'", "0..2"],
     ),
+    "another class's folder": (
+        lambda f: edit(f, lambda rows: [(*rows[0][:3], "1"), *rows[1:]]),
+        ["line 2", "feature_name 'pla0' of train_0000.png is not class 1"],
+    ),
+    "label of a fraction": (
+        lambda f: edit(f, lambda rows: [(*rows[0][:3], "0.9"), *rows[1:]]),
+        ["line 2", "label '0.9' of train_0000.png is not a whole number"],
+    ),
+    "label beyond all numbers": (
+        lambda f: edit(f, lambda rows: [(*rows[0][:3], "1e999"), *rows[1:]]),
+        ["line 2", "label '1e999' of train_0000.png is neither a class id nor the name"],
+    ),
+    "class id twice": (
+        lambda f: (f / "mapping.json").write_text('{"0": "plain", "1": "dune", "1": "crater"}'),
+        ["mapping.json", "'1' is given twice"],
+    ),
+    "class id in two spellings": (
+        lambda f: (f / "mapping.json").write_text('{"0": "plain", "1": "dune", "01": "crater"}'),
+        ["mapping.json", "does not map"],
+    ),
     "label no number": (
         lambda f: edit(f, lambda rows: [(*rows[0][:3], "nan"), *rows[1:]]),
-        ["line 2", "'nan'"],
+        ["line 2", "'nan' of train_0000.png is neither a class id nor the name of a class"],
     ),
     "folder out of the folder": (
         lambda f: edit(f, lambda rows: [(*rows[0][:2], "../..", rows[0][3]), *rows[1:]]),
