@@ -11,7 +11,7 @@ from marsbench.base.progress import tell
 from marsbench.plan.resolve import Plan
 from marsbench.results.record import Outcome, RunRecord
 from marsbench.results.store import CONFIG, Store
-from marsbench.training.failures import explain, remove_errors, write_error, error_of_others
+from marsbench.training.failures import error_of_others, explain, remove_errors, write_error
 from marsbench.training.gallery import gallery
 from marsbench.training.loop.allocator import keep_freed_memory
 from marsbench.training.loop.evaluation import save_predictions

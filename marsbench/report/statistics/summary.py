@@ -110,8 +110,8 @@ class ModelSummary:
         optimality_gap: Mean shortfall of scores below 1.
         distribution: Bootstrap distribution of the interquartile mean, shape (rounds,).
         tasks: Tasks in the aggregate.
-        missing_tasks: Missing tasks of the group. If there are any, aggregates are not comparable with
-        other models.
+        missing_tasks: Missing tasks of the group. If there are any, aggregates are not comparable
+            with other models.
         num_runs: Number of runs in the aggregate.
         rank: Mean rank over the ranked tasks, 1 is best; None for models without a rank.
     """
