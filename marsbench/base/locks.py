@@ -54,7 +54,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
         try:
             yield
         finally:
-            os.close(file)  # releases the lock
+            _release(file)
         return
     lease = _leased(path, wait)
     try:
@@ -94,6 +94,14 @@ def _flocked(path: Path, wait: bool) -> int | None:
             os.close(file)
             raise
         os.close(file)  # the lock file was removed while this process waited
+
+
+def _release(file: int) -> None:
+    import fcntl
+
+    # Closing is not enough: worker processes forked meanwhile hold the file open.
+    fcntl.flock(file, fcntl.LOCK_UN)
+    os.close(file)
 
 
 def _leased(path: Path, wait: bool) -> Path:

@@ -2,6 +2,7 @@ import errno
 import fcntl
 import os
 import platform
+import signal
 import subprocess
 import sys
 import threading
@@ -97,6 +98,20 @@ def test_waiting(tmp_path: Path, kind: int | None) -> None:
     for thread in threads:
         thread.join()
     assert order == ["begun", "ended"] * 3
+
+
+def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
+    with locked(tmp_path / "lock"):
+        child = os.fork()
+        if not child:
+            signal.pause()  # as a worker of a data loader that has not ended yet
+            os._exit(0)
+    try:
+        with locked(tmp_path / "lock", wait=False):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_a_removed_lock_file(tmp_path: Path) -> None:
