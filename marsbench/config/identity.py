@@ -50,6 +50,7 @@ def identity(
     protocol: Protocol = Protocol.ONLINE,
     trains: bool = True,
     batch_statistics: bool = False,
+    resize: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Collect the choices that affect a run's score, except the five named in its id.
 
@@ -74,6 +75,7 @@ def identity(
         trains: Whether the model is trained in batches, with an optimiser and a schedule.
         batch_statistics: Whether the trained part normalises by statistics of a batch. Then the
             number of batches per step, and of devices, matters beside the number of samples.
+        resize: Interpolation and crop of images, if they are not resized whole.
     """
     is_last = config.trainer.checkpoint is Checkpoint.LAST
     optim, scheduler, trainer = config.optim, config.scheduler, config.trainer
@@ -100,6 +102,7 @@ def identity(
         "spectra": spectra,
         "task": task,
         "views": config.views,
+        "resize": resize,
         "folds": config.folds,
         "negatives": None if config.negatives is Negatives.INCLUDE else config.negatives,
         "imbalance": None if config.imbalance is Imbalance.NONE else config.imbalance,

@@ -85,6 +85,13 @@ class Bands(StrEnum):
     ALL = "all"
 
 
+class Resize(StrEnum):
+    """Resizing of images to the input of a model."""
+
+    SQUARE = "square"
+    PRETRAINING = "pretraining"
+
+
 class Checkpoint(StrEnum):
     """Epoch of the tested weights."""
 
@@ -238,6 +245,8 @@ class RunConfig:
     """online, or cached (encode once, fit heads); auto is cached for frozen classification."""
     side: Annotated[int, Limit(low=32)] | None = None
     """Input size in pixels, of images with masks or boxes; by default the model's."""
+    resize: Resize = Resize.SQUARE
+    """square: the whole image; pretraining: interpolation and central crop of the weights' own."""
     bands: Bands = Bands.RGB
     """rgb (as in the paper) or all bands of images with more than three."""
     negatives: Negatives = Negatives.INCLUDE

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_
 
 from marsbench.base.environment import usable_cores
 from marsbench.base.errors import DataError, MarsbenchError
+from marsbench.config.resizing import WHOLE, Resizing
 from marsbench.config.schema import RunConfig
 from marsbench.data.dataset import Draw, MarsDataset, Sample
 from marsbench.data.rendering import Rendering
@@ -124,6 +125,7 @@ class MarsDataModule(pl.LightningDataModule):
             each sample once.
         side: Side of the model's input in pixels; None keeps the size of rasterised spectra.
         rendering: Rasterisation of spectra.
+        resizing: Resizing of images to `side`.
 
     Attributes:
         train: The train samples.
@@ -141,10 +143,11 @@ class MarsDataModule(pl.LightningDataModule):
         side: int | None,
         draws: NDArray[np.int64] | None = None,
         rendering: Rendering | None = None,
+        resizing: Resizing = WHOLE,
     ) -> None:
         super().__init__()
         self.config, self.spec, self.source = config, spec, source
-        self.side, self.rendering = side, rendering
+        self.side, self.rendering, self.resizing = side, rendering, resizing
         self.train = self.dataset("train", train)
         self.val = None if val is None else self.dataset(*val)
         self.draws = np.arange(len(self.train)) if draws is None else draws
@@ -164,6 +167,7 @@ class MarsDataModule(pl.LightningDataModule):
             bands=self.config.bands,
             cache=self.config.cache,
             rendering=self.rendering,
+            resizing=self.resizing,
         )
 
     def train_dataloader(self) -> DataLoader[Sample]:

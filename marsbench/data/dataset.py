@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from marsbench.config.resizing import WHOLE, Resizing
 from marsbench.config.schema import Bands
 from marsbench.data.cache import DirectSamples, Samples, cached_samples
 from marsbench.data.rendering import Rendering
@@ -79,6 +80,7 @@ class MarsDataset(Dataset[Sample]):
         bands: Bands to keep of images with more than three.
         cache: Whether decoded images are kept in the memory-mapped cache.
         rendering: Rasterisation of spectra; ``side=None`` keeps the size of the raster.
+        resizing: Resizing of images to `side`; crops are for images with labels.
 
     Attributes:
         class_names: The K class names in the order of their ids.
@@ -101,11 +103,12 @@ class MarsDataset(Dataset[Sample]):
         bands: Bands = Bands.RGB,
         cache: bool = True,
         rendering: Rendering | None = None,
+        resizing: Resizing = WHOLE,
     ) -> None:
         rows = source.rows(split)
         self.spec, self.split, self.side = spec, split, side
         self.class_names = source.class_names
-        self.rendering = rendering
+        self.rendering, self.resizing = rendering, resizing
         self._draws = 1
         self._spectra: Spectra | None = None
         self.samples: Samples
@@ -183,7 +186,9 @@ class MarsDataset(Dataset[Sample]):
         # A copy: the cache is read-only and torch tensors are not.
         image = torch.from_numpy(decoded.pixels.transpose(2, 0, 1).copy())
         sample: Sample = {
-            "image": to_float(image) if self.side is None else resize(image, self.side),
+            "image": to_float(image)
+            if self.side is None
+            else resize(image, self.side, self.resizing),
             "sample_id": self.sample_ids[index],
             "index": index,
         }

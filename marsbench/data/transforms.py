@@ -13,14 +13,27 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
+from marsbench.config.resizing import WHOLE, Resizing
 from marsbench.config.schema import Augment
 
 
-def resize(image: Tensor, side: int) -> Tensor:
-    """Resize an image (C, H, W) of any type to (side, side), with antialiasing."""
-    if image.shape[-2:] == (side, side):
+def resize(image: Tensor, side: int, resizing: Resizing = WHOLE) -> Tensor:
+    """Resize an image (C, H, W), uint8 or floats in [0, 1], to (side, side), with antialiasing.
+
+    Args:
+        image: The image.
+        side: Side of the square in pixels.
+        resizing: Interpolation, and a central crop if any.
+    """
+    if resizing.shorter is None and image.shape[-2:] == (side, side):
         return image
-    resized: Tensor = functional.resize(image, [side, side], antialias=True)
+    size = [side, side] if resizing.shorter is None else [resizing.shorter]
+    mode = InterpolationMode(resizing.interpolation)
+    resized: Tensor = functional.resize(image, size, interpolation=mode, antialias=True)
+    if resized.is_floating_point() and mode is InterpolationMode.BICUBIC:
+        resized = resized.clamp(0, 1)  # bicubic weights overshoot at edges
+    if resizing.shorter is not None:
+        resized = functional.center_crop(resized, [side, side])
     return resized
 
 

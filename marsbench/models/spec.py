@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from marsbench.config.resizing import Resizing
 from marsbench.config.schema import Mode
 from marsbench.tasks.kinds import Kind
 
@@ -80,6 +81,8 @@ class ModelSpec:
         std: Standard deviation of each input channel.
         input_size: Side of the input in pixels; of a segmentation model the largest, unless
             `fixed_size`.
+        resizing: Resizing of images in the evaluation of the published weights, to `input_size`;
+            None if unknown.
         smallest: Smallest side of the input in pixels.
         fixed_size: Whether the input must have `input_size`. Images are resized to `input_size` for
             classifiers in any case, so the flag affects only their spectra.
@@ -101,6 +104,7 @@ class ModelSpec:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     input_size: int = 224
+    resizing: Resizing | None = None
     smallest: int = 32
     fixed_size: bool = False
     kinds: frozenset[Kind] = CLASSIFICATION

@@ -12,6 +12,7 @@ from marsbench.base.errors import (
     WeightsError,
 )
 from marsbench.config.identity import digest
+from marsbench.config.resizing import WHOLE, Resizing
 from marsbench.config.schema import (
     Augment,
     Checkpoint,
@@ -21,6 +22,7 @@ from marsbench.config.schema import (
     Negatives,
     OptimName,
     Protocol,
+    Resize,
     RunConfig,
     SchedulerName,
 )
@@ -115,6 +117,16 @@ class Case:
             return None
         change = self.augment is Augment.SPECTRAL
         return rendering_for(self.task, self.config.raster, self.model.rasters, change=change)
+
+    @property
+    def is_cropped(self) -> bool:
+        """Whether images are resized and cropped as in the pre-training."""
+        return self.config.resize is Resize.PRETRAINING
+
+    @property
+    def resizing(self) -> Resizing:
+        """Resizing of images; rules refuse crops of models without pre-training."""
+        return (self.is_cropped and self.model.resizing) or WHOLE
 
     @cached_property
     def loss(self) -> LossName:
@@ -366,6 +378,29 @@ RULES = (
         "side={config.side} is too small: {model.name} takes images of at least {model.smallest} "
         "pixels.",
         "Give a side of at least {model.smallest}, best {model.input_size}.",
+    ),
+    # Resizing.
+    Rule(
+        lambda c: c.is_cropped and c.is_spectra,
+        "resize=pretraining is for images; the samples of {task.name} are spectra, whose borders "
+        "are data.",
+        "Leave resize out.",
+    ),
+    Rule(
+        lambda c: c.is_cropped and not c.is_labels,
+        "resize=pretraining crops images, and the masks or boxes of {task.name} outside of the "
+        "crop would stay without predictions.",
+        "Leave resize out.",
+    ),
+    Rule(
+        lambda c: c.is_cropped and c.config.mode is Mode.SCRATCH,
+        "resize=pretraining has no meaning with mode=scratch, which has no pre-training.",
+        "Leave resize out, or choose mode=frozen or mode=finetune.",
+    ),
+    Rule(
+        lambda c: c.is_cropped and c.model.resizing is None,
+        "The resizing in the pre-training of {model.name} is unknown.",
+        "Leave resize out.",
     ),
     # Loss.
     Rule(

@@ -12,6 +12,7 @@ from typing import Any
 
 from marsbench.base.files import file_digest
 from marsbench.config.identity import digest, identity, run_id
+from marsbench.config.resizing import WHOLE, Resizing
 from marsbench.config.schema import (
     Augment,
     LossName,
@@ -65,6 +66,7 @@ class Plan:
         num_outputs: Output nodes of the model.
         protocol: Training protocol, resolved.
         rendering: Rasterisation of spectra; None for images, and for models of engineered features.
+        resizing: Resizing of images to `side`.
     """
 
     config: RunConfig
@@ -80,6 +82,7 @@ class Plan:
     num_outputs: int
     protocol: Protocol
     rendering: Rendering | None = None
+    resizing: Resizing = WHOLE
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -101,6 +104,7 @@ class Plan:
             task=self._task_facts,
             trains=not is_table(self.model),
             batch_statistics=self.has_batch_statistics,
+            resize=self.resizing.identity,
         )
 
     @property
@@ -295,4 +299,5 @@ def resolve(config: RunConfig, shared: Resolver | None = None) -> Plan:
         num_outputs=outputs_of(config, task, case.loss),
         protocol=case.protocol,
         rendering=case.rendering,
+        resizing=case.resizing,
     )

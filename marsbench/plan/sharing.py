@@ -23,6 +23,7 @@ def features_of(config: RunConfig) -> tuple[Hashable, ...]:
         config.weights,
         config.side,
         config.bands,
+        config.resize,
         config.raster,
         config.views,
         config.folds,

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from marsbench.base.errors import ConfigError, WeightsError
+from marsbench.config.resizing import Resizing
 from marsbench.config.schema import Bands, LossName
 from marsbench.predict.checkpoints import SUFFIXES, from_hub, of_checkpoint
 from marsbench.predict.predictor import Predictor
@@ -87,6 +88,7 @@ def of_record(record: RunRecord, folder: Path, task: str | None = None) -> Predi
         task=spec,
         classes=classes,
         side=int(record.identity["input_size"]),
+        resizing=Resizing.from_identity(record.identity.get("resize")),
         origin=record.run_id,
         version=record.created,
         bands=Bands(record.config.get("bands", Bands.RGB)),

@@ -6,6 +6,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional
 
+from marsbench.config.resizing import WHOLE, Resizing
 from marsbench.config.schema import Bands
 from marsbench.metrics.boxes import PredictedBoxes
 from marsbench.tasks.spec import TaskSpec
@@ -25,6 +26,7 @@ class Predictor:
         objective: Turns logits into probabilities.
         version: Changes with the weights.
         bands: Bands to use of images with more than three bands.
+        resizing: Resizing of images to `side`, as in training.
         notes: Notes for the user.
     """
 
@@ -36,6 +38,7 @@ class Predictor:
     objective: Objective
     version: str = ""
     bands: Bands = Bands.RGB
+    resizing: Resizing = WHOLE
     notes: tuple[str, ...] = ()
 
     def label(self, image: Tensor) -> Tensor:

@@ -100,6 +100,7 @@ def _settings(predictor: Predictor, options: Options) -> dict[str, Any]:
         "kind": str(kind),
         "classes": list(predictor.classes),
         "side": predictor.side,
+        "resize": predictor.resizing.identity,
         "bands": str(predictor.bands),
     }
     return settings | {name: getattr(options, name) for name in WORK[kind].settings}

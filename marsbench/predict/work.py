@@ -168,7 +168,7 @@ class Work(ABC):
         if footprint is not None:
             pixels = _continued(pixels, footprint)
         image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-        return to_float(resize(image, self.predictor.side))
+        return to_float(resize(image, self.predictor.side, self.predictor.resizing))
 
     def _stacked(self, images: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(images)).to(self.device)

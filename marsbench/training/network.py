@@ -48,6 +48,7 @@ def train(plan: Plan, part: Part, run_folder: Path) -> Trained:
         draws=part.balance.draws,
         side=plan.side,
         rendering=plan.rendering,
+        resizing=plan.resizing,
     )
     timing = {"data": time.perf_counter() - started}
 

@@ -186,6 +186,7 @@ def open_split(plan: Plan, split: str) -> MarsDataset:
         bands=plan.config.bands,
         cache=plan.config.cache,
         rendering=plan.rendering,
+        resizing=plan.resizing,
     )
 
 

@@ -28,6 +28,7 @@ HASHED = {
     "hparams": None,  # enters as what it fills in
     "size": None,  # enters with the data revision
     "revision": None,  # enters as the commit
+    "resize": None,  # enters as interpolation and crop
     "bands": None,  # enters resolved, where images have more than three
     "side": None,  # enters as the input's size
     "negatives": "exclude",
@@ -134,6 +135,7 @@ def test_what_cannot_move_the_score_is_not_in_the_id(key: str) -> None:
         ("loss", "binary_cross_entropy"),
         ("outputs", 1),
         ("protocol", Protocol.CACHED),
+        ("resize", {"interpolation": "bicubic", "shorter": 256}),
     ],
 )
 def test_facts_from_outside_the_config_are_in_the_id(fact: str, value: Any) -> None:

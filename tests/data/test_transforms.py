@@ -3,7 +3,9 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from marsbench.config.resizing import Resizing
 from marsbench.config.schema import Augment
 from marsbench.data.transforms import augment_batch, resize, to_float
 
@@ -66,3 +68,28 @@ def test_to_float(images: torch.Tensor) -> None:
     assert scaled.dtype == torch.float32
     assert torch.equal((scaled * 255).round().to(torch.uint8), images)
     assert to_float(images, torch.float64).dtype == torch.float64
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(227, 227), (64, 150), (20, 33)])
+def test_the_crop_of_the_pretraining_is_that_of_pillow(
+    interpolation: str, size: tuple[int, int]
+) -> None:
+    """Both libraries evaluate their weights so: Pillow's resize, then the central square."""
+    side, shorter = 48, 55
+    noise = np.random.default_rng(1).integers(0, 256, (size[0] // 4 + 1, size[1] // 4 + 1, 3))
+    pixels = np.kron(noise, np.ones((4, 4, 1)))[: size[0], : size[1]].astype(np.uint8)
+    image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+    cropped = resize(image, side, Resizing(interpolation, shorter))
+    scale = shorter / min(size)
+    width, height = (int(scale * n) for n in reversed(size))
+    how = Image.Resampling[interpolation.upper()]
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    expected = Image.fromarray(pixels).resize((width, height), how)
+    expected = expected.crop((left, top, left + side, top + side))
+    difference = cropped.numpy().transpose(1, 2, 0).astype(int) - np.asarray(expected).astype(int)
+    assert np.abs(difference).max() <= 2
+    floats = resize(to_float(image), side, Resizing(interpolation, shorter))
+    assert floats.min() >= 0
+    assert floats.max() <= 1
+    torch.testing.assert_close(floats, to_float(cropped), atol=2.5 / 255, rtol=0)

@@ -38,6 +38,7 @@ def test_entry_agrees_with_its_library(name: str) -> None:
     said = get_model(f"{spec.library}:{spec.id}")
     assert spec.architecture == said.architecture
     assert spec.input_size == said.input_size
+    assert spec.resizing == said.resizing
     assert spec.weights is not None
     assert (spec.mean, spec.std) == (said.mean, said.std)
     if spec.weights.package is None:

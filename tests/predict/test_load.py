@@ -78,10 +78,14 @@ def loaded(place: Path, name: str, **more: Any) -> Predictor:
     return load(name, place / "runs", **more)
 
 
+@pytest.mark.parametrize("resize", ["square", "pretraining"])
 def test_a_classifier_says_of_its_test_images_what_its_record_says(
-    place: Path, labels: RunRecord, tmp_path: Path
+    resize: str, place: Path, weights: str, tmp_path: Path
 ) -> None:
+    more = {} if resize == "square" else {"mode": "finetune", "weights": weights}
+    labels = run(place, "labels", model=CLASSIFIER, resize=resize, **more)
     predictor = loaded(place, labels.run_id)
+    assert (predictor.resizing.shorter is None) == (resize == "square")
     images = place / "labels" / "data" / "test"
     items = find_images([images], predictor.task).items
     predict(predictor, items, tmp_path / "out", Options(device="cpu", batch_size=3))

@@ -161,6 +161,7 @@ def test_every_loss_trains(loss: str, masks: str, tmp_path: Path) -> None:
         ({"loss": "binary_cross_entropy"}, "loss=binary_cross_entropy is not for"),
         ({"imbalance": "oversample"}, "imbalance=oversample is for tasks of labels"),
         ({"outputs": 1}, "outputs=1 is for binary tasks"),
+        ({"resize": "pretraining"}, "outside of the crop would stay without predictions"),
         ({"subset": "few_shot_1"}, "few_shot_1 needs a class for every image"),
     ],
 )

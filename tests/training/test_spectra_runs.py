@@ -55,6 +55,11 @@ def test_frozen_features_of_spectra(tmp_path: Path) -> None:
         ({"raster": "nonsense"}, "Unknown raster 'nonsense'"),
         ({"raster": "gcms_benchmark"}, "raster=gcms_benchmark is for gc; ega_ms is ega"),
         ({"augment": "d4"}, "augment=d4 does not apply to ega_ms"),
+        ({"resize": "pretraining"}, "resize=pretraining is for images"),
+        (
+            {"task": "frost_cls", "model": "timm:test_resnet", "resize": "pretraining"},
+            "has no meaning with mode=scratch",
+        ),
         ({"model": "kernel_logistic", "draws": 3}, "kernel_logistic, which has no random"),
         ({"model": "kernel_logistic", "raster": "ega_benchmark"}, "takes engineered features"),
         ({"model": "lightgbm", "mode": "frozen"}, "mode=frozen has no effect on lightgbm"),

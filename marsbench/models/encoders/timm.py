@@ -1,5 +1,6 @@
 """Backbones of timm."""
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 from marsbench.base.errors import NotAvailableError, unknown_name
+from marsbench.config.resizing import Resizing
 from marsbench.models import weights
 from marsbench.models.base import has_batch_statistics
 from marsbench.models.encoders.classifier import Backbone
@@ -37,6 +39,8 @@ def describe(model_id: str) -> ModelSpec:
         mean=cfg.mean,
         std=cfg.std,
         input_size=height,
+        # As timm's own evaluation rounds.
+        resizing=Resizing(cfg.interpolation, math.floor(height / cfg.crop_pct)),
         batch_statistics=UNLESS_FROZEN if _has_batch_statistics(name) else NEVER,
     )
 

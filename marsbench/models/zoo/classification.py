@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from marsbench.config.resizing import Resizing
 from marsbench.models.spec import (
     HALF,
     IMAGENET_1K,
@@ -54,9 +55,16 @@ ENTRIES: tuple[ModelSpec, ...] = (
         "IMAGENET1K_V2",
         44.5,
         aliases=("resnet",),
+        resizing=Resizing("bilinear", 232),
         batch_statistics=UNLESS_FROZEN,
     ),
-    _torchvision("squeezenet1_1", "IMAGENET1K_V1", 1.2, aliases=("squeezenet",)),
+    _torchvision(
+        "squeezenet1_1",
+        "IMAGENET1K_V1",
+        1.2,
+        aliases=("squeezenet",),
+        resizing=Resizing("bilinear", 256),
+    ),
     _torchvision(
         "inception_v3",
         "IMAGENET1K_V1",
@@ -67,6 +75,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
         mean=HALF,
         std=HALF,
         input_size=299,
+        resizing=Resizing("bilinear", 342),
         batch_statistics=UNLESS_FROZEN,
     ),
     _torchvision(
@@ -77,8 +86,16 @@ ENTRIES: tuple[ModelSpec, ...] = (
         aliases=("swin", "swin_v2_b"),
         fixed_size=True,
         input_size=256,
+        resizing=Resizing("bicubic", 272),
     ),
-    _torchvision("vit_l_16", "IMAGENET1K_V1", 304.3, aliases=("vit",), fixed_size=True),
+    _torchvision(
+        "vit_l_16",
+        "IMAGENET1K_V1",
+        304.3,
+        aliases=("vit",),
+        fixed_size=True,
+        resizing=Resizing("bilinear", 242),
+    ),
     # Small models, for laptops and tests.
     _timm(
         "efficientnet_lite0",
@@ -87,6 +104,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
         weights=LITE0_WEIGHTS,
         mean=HALF,
         std=HALF,
+        resizing=Resizing("bicubic", 256),
         batch_statistics=UNLESS_FROZEN,
     ),
     _timm(
@@ -98,9 +116,29 @@ ENTRIES: tuple[ModelSpec, ...] = (
         fixed_size=True,
         mean=HALF,
         std=HALF,
+        resizing=Resizing("bicubic", 248),
     ),
-    _timm("resnet10t", "resnet10t.c3_in1k", 5.4, input_size=176, batch_statistics=UNLESS_FROZEN),
-    _timm("resnet18", "resnet18.a1_in1k", 11.7, batch_statistics=UNLESS_FROZEN),
-    _timm("resnet34", "resnet34.a1_in1k", 21.8, batch_statistics=UNLESS_FROZEN),
+    _timm(
+        "resnet10t",
+        "resnet10t.c3_in1k",
+        5.4,
+        input_size=176,
+        resizing=Resizing("bicubic", 201),
+        batch_statistics=UNLESS_FROZEN,
+    ),
+    _timm(
+        "resnet18",
+        "resnet18.a1_in1k",
+        11.7,
+        resizing=Resizing("bicubic", 235),
+        batch_statistics=UNLESS_FROZEN,
+    ),
+    _timm(
+        "resnet34",
+        "resnet34.a1_in1k",
+        21.8,
+        resizing=Resizing("bicubic", 235),
+        batch_statistics=UNLESS_FROZEN,
+    ),
 )
 """Classifiers of images."""

@@ -155,6 +155,7 @@ class Encoder:
             "weights": plan.weights,
             "normalise": [plan.model.mean, plan.model.std],
             "side": plan.side,
+            "resize": plan.resizing.identity,
             "bands": plan.config.bands if spec.channels > 3 else None,
             "raster": plan.identity.get("spectra"),
             "precision": plan.config.trainer.precision,

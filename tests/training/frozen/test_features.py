@@ -186,7 +186,12 @@ def test_runs_share_a_bank_if_and_only_if_they_share_features(
     bank, features = keys()
     for more in ({"seed": 1}, {"subset": "few_shot_2"}, {"optim.lr": 0.5}):
         assert keys(**more) == (bank, features)
-    for more in ({"model": "timm:test_vit"}, {"views": "d4"}, {"trainer.precision": "64-true"}):
+    for more in (
+        {"model": "timm:test_vit"},
+        {"views": "d4"},
+        {"trainer.precision": "64-true"},
+        {"resize": "pretraining"},
+    ):
         other_bank, other_features = keys(**more)
         assert other_features != features
         assert other_bank != bank
