@@ -147,11 +147,12 @@ def load_records(store: str | Path = "runs") -> "pd.DataFrame":
     """
     import warnings
 
+    from marsbench.base.text import visible
     from marsbench.results.store import Store
 
     table, unreadable = Store(store).table()
     for error in unreadable:
-        warnings.warn(str(error), stacklevel=2)
+        warnings.warn(visible(str(error)), stacklevel=2)
     return table
 
 

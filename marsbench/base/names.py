@@ -1,4 +1,4 @@
-"""Names of files as text, and names of outputs after inputs."""
+"""Names of files as text, and names of outputs after inputs and titles."""
 
 import hashlib
 import os
@@ -7,6 +7,9 @@ from pathlib import Path, PurePosixPath
 
 LONGEST = 160
 """Longest output name in bytes, of the 255 of most file systems; prefixes and suffixes follow."""
+
+LONGEST_TITLE = 80
+"""Largest number of characters of a title in a file name."""
 
 _LONGEST_PATH = 1024
 """Longest relative output path in bytes."""
@@ -46,3 +49,16 @@ def shortened(name: str, longest: int) -> str:
     """Cut a name to a number of bytes of UTF-8."""
     encoded = os.fsencode(name)
     return name if len(encoded) <= longest else encoded[:longest].decode("utf-8", "ignore")
+
+
+def file_stem(text: str) -> str:
+    """Name of a file for a title: spaces and ``=`` become hyphens.
+
+    Titles that need further changes, or are longer than `LONGEST_TITLE`, get a digest, so that
+    different titles have different files.
+    """
+    usual = re.sub(r"[\s=]+", "-", text)
+    stem = re.sub(r"[^A-Za-z0-9._]+", "-", usual).strip("-.")[:LONGEST_TITLE]
+    if stem and stem == usual:
+        return stem
+    return f"{stem or 'name'}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
+from marsbench.base.text import inline, visible
+
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
@@ -13,7 +15,7 @@ T = TypeVar("T")
 
 def tell(text: str) -> None:
     """Print a line to standard error; standard output is for results."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{visible(text)}\n")
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
@@ -24,7 +26,7 @@ def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
     from rich.progress import MofNCompleteColumn
 
     with _progress(MofNCompleteColumn()) as progress:
-        yield from progress.track(items, total=total, description=description)
+        yield from progress.track(items, total=total, description=inline(description))
 
 
 @contextlib.contextmanager
@@ -44,7 +46,7 @@ def steps(description: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich.progress import MofNCompleteColumn
 
     with _progress(MofNCompleteColumn()) as progress:
-        task = progress.add_task(description, total=total)
+        task = progress.add_task(inline(description), total=total)
         yield lambda amount: progress.advance(task, amount)
 
 
@@ -65,7 +67,7 @@ def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich.progress import DownloadColumn, TransferSpeedColumn
 
     with _progress(DownloadColumn(), TransferSpeedColumn()) as progress:
-        task = progress.add_task(description, total=total or None)
+        task = progress.add_task(inline(description), total=total or None)
         yield lambda amount: progress.advance(task, amount)
 
 
@@ -80,7 +82,7 @@ def _progress(*amounts: "ProgressColumn") -> "Progress":
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         *amounts,
         TimeElapsedColumn(),

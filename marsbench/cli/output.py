@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 import typer
 
 from marsbench.base.errors import MarsbenchError
+from marsbench.base.text import inline, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -67,12 +68,12 @@ def fail(error: MarsbenchError) -> NoReturn:
 
 def note(text: str) -> None:
     """Print a line to standard error, apart from results."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{visible(text)}\n")
 
 
 def say(text: str) -> None:
     """Print a line of the result to standard output."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{visible(text)}\n")
 
 
 def print_rows(
@@ -97,16 +98,19 @@ def print_rows(
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], title: str, right: Sequence[str] = ()) -> "Table":
-    """Build the terminal table of `print_rows`."""
+    """Build the terminal table of `print_rows`; markup in names is text."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    heading = Text(inline(title), style="table.title")
+    table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in rows[0] if rows else ():
         align = "right" if name in right else "left"
-        table.add_column(name, justify=align, overflow="fold")  # type: ignore[arg-type]
+        table.add_column(Text(inline(name)), justify=align, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+        cells = ("" if value is None else inline(str(value)) for value in row.values())
+        table.add_row(*map(Text, cells))
     return table
 
 

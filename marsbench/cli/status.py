@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from marsbench.base.text import inline
 from marsbench.cli.output import Format, FormatOption, friendly, note, print_rows, say
 from marsbench.cli.sweep import WORDS, hours, read_asked
 
@@ -152,7 +153,7 @@ def _lines(workers: "list[Heartbeat]") -> list[str]:
     for beat in workers:
         at = beat.current or f"{len(beat.ids)} runs together"
         silent = f": no heartbeat for {hours(beat.age)}, perhaps lost" if beat.age > STALE else ""
-        lines.append(f"worker  {beat.host} {beat.pid} at {at}{silent}")
+        lines.append(inline(f"worker  {beat.host} {beat.pid} at {at}{silent}"))
     return lines
 
 

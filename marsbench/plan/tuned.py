@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError
 from marsbench.base.files import write_text
 from marsbench.base.keys import flatten, nest
@@ -93,19 +94,18 @@ def filled(values: Mapping[str, Any]) -> dict[str, Any]:
     mode = str(nested.get("mode", RunConfig.mode))
     folder = Path(str(chosen)).expanduser()
     path = path_of(folder, get_task(task).name, get_model(model).name, mode)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        tuned = dict(content["set"])
-    except FileNotFoundError as error:
+    if not path.exists():
         raise ConfigError(
             f"hparams={chosen}: no tuned hyperparameters of {task}, {model}, {mode}; {path} is "
             "missing.",
             f"Run: marsbench tune task={task} model={model} mode={mode}",
-        ) from error
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        )
+    try:
+        tuned = dict(read_yaml(path).values["set"])
+    except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{path} is not a file of tuned hyperparameters: {error}.", "Tune again."
-        ) from (error)
+        ) from error
     if odd := [key for key in tuned if key not in KEYS]:
         raise ConfigError(f"{path} sets {', '.join(odd)}, which are not tunable.", "Tune again.")
     return nest(tuned | given)

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from marsbench.base import files
 from marsbench.base.errors import StoreError
+from marsbench.base.text import spreadsheet_cell
 from marsbench.data.drawing import palette
 from marsbench.data.georeference import Georeference, create
 from marsbench.metrics.boxes import PredictedBoxes
@@ -217,11 +218,10 @@ Write = Callable[[Path, Rows, Sequence[str], Mapping[str, Any]], None]
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a CSV in UTF-8."""
+    """Write a CSV in UTF-8; cells that a spreadsheet would compute are quoted."""
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows(map(spreadsheet_cell, row) for row in (header, *rows))
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -3,13 +3,16 @@
 import contextlib
 import itertools
 import json
+import os
 import re
+import tempfile
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from marsbench.base.documents import parse_json
 from marsbench.base.errors import ConfigError, StoreError, unknown_name
 from marsbench.base.files import write_text
 from marsbench.base.progress import steps
@@ -132,7 +135,7 @@ def _parts(only: Collection[str] | None) -> frozenset[str]:
 
 
 def _check_folder(folder: Path, stores: Sequence[Store]) -> None:
-    """Check that a report would not overwrite other files.
+    """Check a folder before the work of a report.
 
     Raises:
         ConfigError: If the folder is within a store, or holds a page of another origin.
@@ -143,11 +146,21 @@ def _check_folder(folder: Path, stores: Sequence[Store]) -> None:
                 f"The folder {folder} lies in the store {store.root}.",
                 "Choose a folder beside the store with --out.",
             )
+    _check_names(folder, (INDEX, MANIFEST))
+
+
+def _check_names(folder: Path, names: Iterable[str]) -> None:
+    """Check that no file of these names is of another origin than a report.
+
+    Raises:
+        ConfigError: If there is such a file.
+    """
     earlier = _earlier(folder)
-    for path in (folder / INDEX, folder / MANIFEST):
-        if earlier is None and path.exists():
+    for name in names:
+        # Files of a manifest that has no such name are the user's.
+        if os.path.lexists(folder / name) and (earlier is None or name not in (*earlier, MANIFEST)):
             raise ConfigError(
-                f"{path} exists and is not part of a report; it is not overwritten.",
+                f"{folder / name} exists and is not part of a report; it is not overwritten.",
                 "Choose another folder with --out, or move the file away.",
             )
 
@@ -173,31 +186,70 @@ def _write(
     normalise: str,
     store: str,
 ) -> Report:
-    figures, failed = _draw(analysis, folder / "figures", parts)
-    problems = [*analysis.problems, *failed]
-    if theirs is not None:
-        problems += (replace(problem, is_elsewhere=True) for problem in theirs.study.problems)
-    tables = make_tables(analysis, beside, with_groups=TABLES in parts)
-    written: list[Path] = []
-    if TABLES in parts:
-        for table in tables.files:
-            written += table.write(folder / TABLES)
-        # Too long for Markdown and LaTeX.
-        written += runs_table(analysis).write(folder / TABLES, ("csv",))
+    """Write all files into a temporary folder, and move them to their places at the end."""
+    with tempfile.TemporaryDirectory(prefix=".report-", suffix=".part", dir=folder) as made:
+        partial = Path(made)
+        figures, failed = _draw(analysis, partial / "figures", parts)
+        problems = [*analysis.problems, *failed]
         if theirs is not None:
-            written += runs_table(theirs, "runs-there").write(folder / TABLES, ("csv",))
-    title = f"Report of {Path(store).expanduser().resolve().name}"
-    text = page(analysis, title, figures=figures, tables=tables, problems=problems, compared=theirs)
-    write_text(folder / INDEX, text)
-    report = Report(
+            problems += (replace(problem, is_elsewhere=True) for problem in theirs.study.problems)
+        tables = make_tables(analysis, beside, with_groups=TABLES in parts)
+        written: list[Path] = []
+        if TABLES in parts:
+            for table in tables.files:
+                written += table.write(partial / TABLES)
+            # Too long for Markdown and LaTeX.
+            written += runs_table(analysis).write(partial / TABLES, ("csv",))
+            if theirs is not None:
+                written += runs_table(theirs, "runs-there").write(partial / TABLES, ("csv",))
+        title = f"Report of {Path(store).expanduser().resolve().name}"
+        text = page(
+            analysis, title, figures=figures, tables=tables, problems=problems, compared=theirs
+        )
+        (partial / INDEX).write_text(text, encoding="utf-8")
+        drawn = [path for _, png in itertools.chain(*figures.values()) for path in (_pdf(png), png)]
+        names = [path.relative_to(partial).as_posix() for path in (*drawn, *written)]
+        manifest = _manifest(analysis, problems, normalise, store)
+        _publish(partial, folder, [*names, INDEX], manifest)
+    return Report(
         folder / INDEX,
-        tuple(path for _, png in itertools.chain(*figures.values()) for path in (_pdf(png), png)),
-        tuple(written),
+        tuple(folder / name for name in names[: len(drawn)]),
+        tuple(folder / name for name in names[len(drawn) :]),
         tuple(problems),
         analysis.study.num_records,
     )
-    _write_manifest(report, analysis, normalise, store)
-    return report
+
+
+def _publish(made: Path, folder: Path, names: Sequence[str], manifest: Mapping[str, Any]) -> None:
+    """Move the files of a report to their places, and remove files of an earlier report.
+
+    Args:
+        made: Folder of the files.
+        folder: The report's folder.
+        names: Files relative to the folder.
+        manifest: Manifest without its list of files.
+
+    Raises:
+        ConfigError: If a file is of another origin; nothing is moved.
+    """
+    _check_names(folder, names)
+    earlier = _earlier(folder) or []
+
+    def note(files: Collection[str]) -> None:
+        content = {**manifest, "files": sorted(files)}
+        write_text(folder / MANIFEST, json.dumps(content, indent=2) + "\n")
+
+    # The manifest covers old and new files, so that an interruption leaves none of unknown origin.
+    note({*earlier, *names})
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (made / name).replace(folder / name)
+    for stale in set(earlier) - set(names):
+        path = folder / stale
+        # A manipulated manifest must not delete other files.
+        if _PART.fullmatch(stale) and path.resolve().is_relative_to(folder.resolve()):
+            path.unlink(missing_ok=True)
+    note(names)
 
 
 def _pdf(png: Path) -> Path:
@@ -236,17 +288,11 @@ def _not_drawn(title: str, error: Exception) -> StudyProblem:
     return StudyProblem(Trouble.NOT_DRAWN, f"{title}. {text}")
 
 
-def _write_manifest(report: Report, analysis: Analysis, normalise: str, store: str) -> None:
-    """Write the manifest, and remove files of an earlier report."""
-    folder = report.index.parent
-    files = [report.index, *report.figures, *report.tables]
-    names = sorted(path.relative_to(folder).as_posix() for path in files)
-    for stale in set(_earlier(folder) or ()) - set(names):
-        path = folder / stale
-        # A manipulated manifest must not delete other files.
-        if _PART.fullmatch(stale) and path.resolve().is_relative_to(folder.resolve()):
-            path.unlink(missing_ok=True)
-    content = {
+def _manifest(
+    analysis: Analysis, problems: Sequence[StudyProblem], normalise: str, store: str
+) -> dict[str, Any]:
+    """Facts of a report for its manifest, without the list of its files."""
+    return {
         "marsbench": __version__,
         "store": store,
         "records": analysis.study.num_records,
@@ -260,10 +306,8 @@ def _write_manifest(report: Report, analysis: Analysis, normalise: str, store: s
         },
         "rounds": analysis.rounds,
         "seed": analysis.seed,
-        "problems": [{"what": p.what, "message": p.message} for p in report.problems],
-        "files": names,
+        "problems": [{"what": p.what, "message": p.message} for p in problems],
     }
-    write_text(folder / MANIFEST, json.dumps(content, indent=2) + "\n")
 
 
 _PART = re.compile(r"(figures|tables)/[^/\\]+\.(pdf|png|csv|md|tex)")
@@ -273,7 +317,7 @@ _PART = re.compile(r"(figures|tables)/[^/\\]+\.(pdf|png|csv|md|tex)")
 def _earlier(folder: Path) -> list[str] | None:
     """Files of the report in a folder, by its manifest; None without a report."""
     with contextlib.suppress(OSError, ValueError, TypeError):
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        content = parse_json((folder / MANIFEST).read_text(encoding="utf-8"))
         if isinstance(content, dict) and "marsbench" in content:
             return [str(name) for name in content.get("files", ())]
     return None

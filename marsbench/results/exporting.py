@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from marsbench.base.errors import ConfigError, StoreError
 from marsbench.base.files import replacing
+from marsbench.base.text import spreadsheet_csv
 from marsbench.results.store import Store
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def export_results(
     try:
         with replacing(out) as partial:
             if out.suffix == ".csv":
-                table.to_csv(partial, index=False)
+                partial.write_text(spreadsheet_csv(table), encoding="utf-8")
             else:
                 table.to_parquet(partial, index=False)
     except OSError as error:

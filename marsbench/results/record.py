@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, NamedTuple, TypedDict
 
+from marsbench.base.documents import parse_json
 from marsbench.base.errors import StoreError, some
 from marsbench.base.values import Problem, build, check
 from marsbench.config.identity import digest
@@ -163,7 +164,7 @@ class RunRecord:
         """
         remedy = "Remove its folder and run it again."
         try:
-            content = json.loads(text)
+            content = parse_json(text)
         except ValueError as error:
             raise StoreError(f"{where} is not a complete record ({error}).", remedy) from error
         if not isinstance(content, dict):

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from marsbench.base.documents import parse_json
 from marsbench.base.files import write_text
 from marsbench.results.store import now
 from marsbench.sweep.units import SWEEPS, WORKERS
@@ -106,5 +107,5 @@ def heartbeats(store: Path) -> Iterator[Heartbeat]:
     for path in sorted((store / SWEEPS).glob(f"*/{WORKERS}/*.json")):
         # A worker may end and remove its file at any time.
         with contextlib.suppress(OSError, ValueError, TypeError):
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(path.read_text(encoding="utf-8"))
             yield Heartbeat(**{**content, "ids": tuple(content["ids"])})

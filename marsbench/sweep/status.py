@@ -1,13 +1,13 @@
 """Progress of sweeps, from records, failures and heartbeats of workers."""
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from marsbench.base.documents import parse_json
 from marsbench.results.store import FAILED, RECORD, Store
 from marsbench.sweep.heartbeat import STALE, Heartbeat, heartbeats
 from marsbench.sweep.units import SWEEP, SWEEPS
@@ -84,7 +84,7 @@ def progress(store: Store, ids: Iterable[str], workers: Sequence[Heartbeat]) -> 
 def _created(path: Path, default: float) -> float:
     """Creation time of a record in seconds, from its content: a copied file is newer."""
     with contextlib.suppress(OSError, ValueError, KeyError):
-        return _time(json.loads(path.read_text(encoding="utf-8"))["created"])
+        return _time(parse_json(path.read_text(encoding="utf-8"))["created"])
     return default
 
 
@@ -116,7 +116,7 @@ def sweeps(store: Store) -> list[Sweep]:
     started = []
     for path in sorted((store.root / SWEEPS).glob(f"*/{SWEEP}")):
         with contextlib.suppress(OSError, ValueError, KeyError):
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(path.read_text(encoding="utf-8"))
             suite, launcher, time = (str(content[k]) for k in ("suite", "launcher", "time"))
             started.append(Sweep(path.parent.name, suite, launcher, time, tuple(content["ids"])))
     return sorted(started, key=lambda sweep: sweep.started)

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from marsbench.base import keys, paths
+from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError, MarsbenchError, unknown_name
 from marsbench.config.renamed import VIEWS, merged, renamed
 from marsbench.config.schema import RunConfig, canonical_subset, check_key
@@ -104,10 +103,7 @@ def _load(name: str, within: tuple[str, ...]) -> Suite:
                 "`marsbench list suites` shows all; give your own by path: suite=./my.yaml.",
             )
         path = paths.configs() / "suite" / f"{name}.yaml"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"Suite {path} is unreadable: {error}.", "Correct the file.") from error
+    content = read_yaml(path).values
     problems: list[str] = []
     if not isinstance(content, Mapping):
         content = {}

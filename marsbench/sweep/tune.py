@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from marsbench.base import paths
+from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError, MarsbenchError, NotAvailableError, unknown_name
 from marsbench.base.keys import flatten, nest
 from marsbench.base.progress import steps
@@ -96,9 +96,9 @@ def load_space(name: str, changes: Mapping[str, Sequence[str]]) -> dict[str, tup
         hint = "Or give the path of a YAML file: --space ./my.yaml."
         raise unknown_name("space", name, space_names(), hint)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path).values
         values = {str(k): list(v) for k, v in content.items() if k != "description"}
-    except (OSError, yaml.YAMLError, TypeError, AttributeError) as error:
+    except (TypeError, AttributeError) as error:
         raise ConfigError(
             f"The space {path} is invalid: {error}.", "Map keys to lists of values."
         ) from error

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from marsbench.base.documents import parse_json
 from marsbench.base.errors import MarsbenchError, StoreError
 from marsbench.base.files import write_text
 from marsbench.config.identity import slug
@@ -64,7 +65,7 @@ def read_unit(path: Path) -> UnitFile:
         StoreError: If the file is unreadable or invalid.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         runs = tuple(RunConfig.from_dict(values) for values in content["runs"])
         ids = tuple(str(run_id) for run_id in content["ids"])
         force = bool(content["force"])
@@ -82,7 +83,7 @@ def read_unit(path: Path) -> UnitFile:
 
 def unit_ids(path: Path) -> list[str]:
     """Run ids of a unit file."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
     return [str(run_id) for run_id in content["ids"]]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError, unknown_name
 from marsbench.base.files import is_name
 from marsbench.base.values import Problem, check, shown
@@ -87,21 +88,7 @@ def _read(file: Path) -> tuple[dict[Any, Any], dict[str, int], list[Problem]]:
             f"{file}: no such file.",
             f"A custom task is a YAML file, or a folder that holds one named {TASK_FILE}.",
         )
-    try:
-        text = file.read_text(encoding="utf-8")
-        raw = yaml.safe_load(text)
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigError(
-            f"{file}: this is not valid YAML: {where}{error.problem or error.context}.",
-            "Check indentation, and put text that holds ': ' or '#' in quotes.",
-        ) from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"{file}: this file cannot be read as YAML: {error}", "Save it as UTF-8 text."
-        ) from error
+    raw, root = read_yaml(file)
     if not isinstance(raw, dict) or not isinstance(root, yaml.MappingNode):
         raise ConfigError(
             f"{file}: the file is {shown(raw)}; expected lines of 'field: value'.", _EXAMPLE

@@ -9,7 +9,6 @@ import errno
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from torch import distributed
 
 from marsbench.base.errors import ConfigError, MarsbenchError, StoreError, TrainingError
 from marsbench.base.files import write_text
+from marsbench.base.progress import tell
 from marsbench.config.schema import RunConfig
 
 _ERROR = ".stopped-"
@@ -115,7 +115,7 @@ def write_error(error: Exception, explained: MarsbenchError | None, folder: Path
         write_text(folder / f"{_ERROR}{os.getpid()}", json.dumps([known.problem, known.remedy]))
     if distributed.is_initialized() and distributed.get_backend() == "nccl":
         # The first process waits for a collective until it is killed, so print it here too.
-        sys.stderr.write(f"Error: {known}\n")
+        tell(f"Error: {known}")
 
 
 def error_of_others(folder: Path) -> TrainingError | None:

@@ -12,6 +12,7 @@ import pandas as pd
 from torch import Tensor
 
 from marsbench.base import lazy
+from marsbench.base.documents import parse_json
 from marsbench.base.errors import StoreError, WeightsError
 from marsbench.base.files import file_digest, write_text
 from marsbench.base.paths import expanded
@@ -87,7 +88,7 @@ def finished(part: Part, run_folder: Path, train: Callable[[], Trained]) -> Trai
 
 
 def _read(folder: Path) -> Trained:
-    content = json.loads((folder / DONE).read_text())
+    content = parse_json((folder / DONE).read_text())
     values = content.pop("metrics")
     table = pd.read_parquet(folder / PREDICTIONS)
     scored = {}

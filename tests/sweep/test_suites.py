@@ -138,7 +138,7 @@ def test_a_suite_of_ones_own(tmp_path: Path) -> None:
         ("text", "holds no keys"),
         ({"include": "mine.yaml"}, "includes itself"),
         ({"include": "paper_clss"}, "Did you mean paper_cls"),
-        (None, "is unreadable"),
+        (None, "cannot be read"),
     ],
 )
 def test_a_suite_that_cannot_be_used(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from marsbench.base.documents import parse_json
 from marsbench.base.errors import DataError, some
 from marsbench.data.boxes.forms import (
     CORNERS,
@@ -209,7 +210,7 @@ def read_coco(content: bytes | str, where: str) -> CocoFile:
             names, or has boxes of unlisted images or of groups.
     """
     try:
-        parsed = json.loads(_text(content, where))
+        parsed = parse_json(_text(content, where))
         names = {image["id"]: str(image["file_name"]) for image in parsed["images"]}
         sizes = {
             str(image["file_name"]): (image.get("height"), image.get("width"))

@@ -2,12 +2,12 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from marsbench.base import reading
+from marsbench.base.documents import parse_json
 from marsbench.base.errors import DataError, some
 from marsbench.base.files import is_name
 from marsbench.data.sources.labels import Labels
@@ -79,7 +79,7 @@ def read_mapping(path: Path) -> dict[int, list[str]]:
     """
     try:
         text = reading.read_text(path, "utf-8-sig")
-        content = json.loads(text, object_pairs_hook=_unique)
+        content = parse_json(text, object_pairs_hook=_unique)
     except PermissionError as error:
         raise cannot_read(path, error) from error
     except OSError as error:

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 from marsbench.base import paths
+from marsbench.base.documents import parse_json, read_front_matter
 from marsbench.base.errors import ConfigError, DataError, DataNotFoundError, some
 from marsbench.base.files import once, write_text
 from marsbench.base.version import __version__
@@ -278,7 +279,7 @@ def _pin_path(repo: str, revision: str | None) -> Path:
 def _read(repo: str, commit: str) -> Listing | None:
     """Stored listing of a commit; None if missing or damaged."""
     try:
-        values = json.loads((pin_folder(repo) / f"{commit}.json").read_text(encoding="utf-8"))
+        values = parse_json((pin_folder(repo) / f"{commit}.json").read_text(encoding="utf-8"))
         files = {path: HubFile(path, **facts) for path, facts in values["files"].items()}
         return _build(repo, commit, files, values["splits"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -287,9 +288,6 @@ def _read(repo: str, commit: str) -> Listing | None:
 
 def _cached(repo: str, commit: str) -> Listing | None:
     """Listing of a commit's files in the client's cache, such as downloads of other tools."""
-    import yaml
-    from huggingface_hub import DatasetCard
-
     folder = cache_folder(repo) / "snapshots" / commit
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")]
     files = {
@@ -298,8 +296,8 @@ def _cached(repo: str, commit: str) -> Listing | None:
         if (folder / name).is_file()
     }
     card = None
-    with contextlib.suppress(OSError, ValueError, yaml.YAMLError):
-        card = DatasetCard.load(folder / CARD).data
+    with contextlib.suppress(ConfigError):
+        card = read_front_matter(folder / CARD)
     splits = {name: paths for name, paths in _splits(files, card).items() if _is_whole(paths)}
     return replace(_build(repo, commit, files, splits), complete=False) if splits else None
 
@@ -340,7 +338,8 @@ def _resolve(repo: str, revision: str | None) -> Listing:
             f"{repo} at {commit[:8]} holds files outside its folder: {some(bad)}.",
             "Do not use this repository or mirror.",
         )
-    splits = _splits(files, info.card_data)
+    card: Any = info.card_data
+    splits = _splits(files, None if card is None else card.to_dict())
     if not splits or not COMMIT.fullmatch(commit):
         raise DataNotFoundError(
             f"{repo} at {commit[:8]} holds no parquet files of a train, val or test split.",
@@ -388,7 +387,7 @@ def _splits(names: Iterable[str], card: Any) -> dict[str, list[str]]:
 
 def _card_entries(card: Any) -> list[dict[str, Any]]:
     """Entries of ``data_files`` in the default config of a card; invalid parts are ignored."""
-    configs = card.to_dict().get("configs") if card is not None else None
+    configs = card.get("configs") if isinstance(card, dict) else None
     configs = [c for c in configs if isinstance(c, dict)] if isinstance(configs, list) else []
     default = [c for c in configs if c.get("config_name") == "default"] or configs or [{}]
     entries = default[0].get("data_files")

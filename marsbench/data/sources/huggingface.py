@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.base.documents import parse_json
 from marsbench.base.errors import DataError, DataNotFoundError, some
 from marsbench.base.files import is_name
 from marsbench.config.schema import SourceName, Subset
@@ -377,7 +378,7 @@ def _readable(path: Path) -> Iterator[None]:
 def _features(schema: "pa.Schema") -> dict[str, Any]:
     """Column descriptions in the metadata of `datasets`."""
     try:
-        values = json.loads((schema.metadata or {})[b"huggingface"])
+        values = parse_json((schema.metadata or {})[b"huggingface"])
         features: dict[str, Any] = values["info"]["features"]
     except (KeyError, TypeError, ValueError):
         return {}
@@ -440,7 +441,7 @@ def _multi_hot(labels: "pa.ChunkedArray", num_classes: int, where: str) -> NDArr
     rows = labels.to_pylist()
     if rows and all(isinstance(row, str) for row in rows):
         try:
-            rows = [json.loads(row) for row in rows]
+            rows = [parse_json(row) for row in rows]
         except ValueError as error:
             raise _unusable(
                 f"{where}: column label is invalid; expected lists: {error}."

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from marsbench.base import paths
+from marsbench.base.documents import parse_json
 from marsbench.base.errors import DataError, DataNotFoundError, some
 from marsbench.base.files import once
 from marsbench.data.download import web
@@ -64,7 +65,7 @@ def folder(spec: TaskSpec) -> Path:
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """Manifest of a downloaded folder; None for other folders."""
     try:
-        manifest = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        manifest = parse_json((folder / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) else None

@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from marsbench.base.documents import read_yaml
 from marsbench.base.errors import NotAvailableError, WeightsError
 from marsbench.base.files import once, replacing
 from marsbench.base.progress import tell
@@ -273,7 +273,7 @@ def _description(package: Path, name: str, num_classes: int) -> dict[str, Any]:
             f"The installed version of ultralytics has no {version}.",
             f"Install a newer one: pip install 'ultralytics>={OLDEST}'.",
         )
-    description: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    description: dict[str, Any] = read_yaml(path).values
     return description | {"nc": num_classes, "scale": scale, "yaml_file": f"{name}.yaml"}
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.base import lazy
+from marsbench.base.documents import parse_json
 from marsbench.base.errors import TrainingError, WeightsError
 
 Table = NDArray[np.float32]
@@ -120,7 +121,7 @@ def read_settings(path: Path, cls: type) -> dict[str, Any]:
         WeightsError: If the folder has no model of the class.
     """
     try:
-        stored = json.loads((path / _SETTINGS).read_text(encoding="utf-8"))
+        stored = parse_json((path / _SETTINGS).read_text(encoding="utf-8"))
         if stored["model"] != cls.__name__:
             raise WeightsError(
                 f"The model in {path} is a {stored['model']}; expected a {cls.__name__}.",

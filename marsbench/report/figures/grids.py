@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from marsbench.base.names import LONGEST_TITLE, file_stem
 from marsbench.config.identity import slug
 from marsbench.metrics.scoring import SCORERS
 from marsbench.report.analysis import Analysis
@@ -67,7 +68,7 @@ def confusions(analysis: Analysis) -> Iterator[FigureSpec]:
             unit = "pixels" if records[0].kind == Kind.SEGMENTATION else "samples"
             title = f"{task}, {cell.model}"
             yield FigureSpec(
-                f"confusion-{slug(task)}-{group.key.slug}",
+                f"confusion-{file_stem(task)}-{group.key.slug}",
                 f"Confusion: {title}, {group.key.title}",
                 f"Percentage of the {unit} of each true class (row) predicted as each class, mean "
                 f"over {len(records)} seed{'s' if len(records) > 1 else ''}, for the model with "
@@ -97,7 +98,7 @@ def imbalances(analysis: Analysis) -> Iterator[FigureSpec]:
             way: {row["class"]: row[way] for row in rows} for way in comparison.table.runs
         }
         yield FigureSpec(
-            f"imbalance-{number:02d}-{slug(comparison.title)}",
+            f"imbalance-{number:02d}-{slug(comparison.title)[:LONGEST_TITLE]}",
             f"Unequal classes: {comparison.title}",
             "Recall of each class by method for unequal classes, the rarest class on top, with "
             f"numbers of train samples; means {comparison.over}.",

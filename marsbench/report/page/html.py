@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from marsbench.base.text import visible
 from marsbench.base.version import __version__
 from marsbench.report.analysis import Analysis
 from marsbench.report.figures.spec import FAMILIES, FigureSpec
@@ -53,6 +54,7 @@ def page(
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE),
         autoescape=True,
+        finalize=_visible,
         undefined=jinja2.StrictUndefined,
         trim_blocks=False,
     )
@@ -103,6 +105,11 @@ def page(
         environment=_environment(analysis),
         problems=problems,
     )
+
+
+def _visible(value: Any) -> Any:
+    """Show control characters of names, which might reverse or hide other text of the page."""
+    return visible(value) if type(value) is str else value
 
 
 def _best_first(result: TaskSummary) -> tuple[str, bool, float, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from marsbench.base.errors import some
+from marsbench.base.names import file_stem
 from marsbench.report.statistics.summary import Estimate, GroupSummary, summarise
 from marsbench.report.study.cells import FULL, Group, GroupKey, StudyProblem, Trouble
 
@@ -49,7 +50,7 @@ class Curve:
     @property
     def slug(self) -> str:
         """Name for files."""
-        return f"{self.what.replace('_', '-')}-{self.title.replace('=', '-').replace(' ', '-')}"
+        return f"{self.what.replace('_', '-')}-{file_stem(self.title)}"
 
     @property
     def problem(self) -> StudyProblem | None:

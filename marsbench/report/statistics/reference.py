@@ -7,9 +7,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import yaml
-
 from marsbench.base import paths
+from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError
 from marsbench.report.statistics.summary import Pair, Ranges
 from marsbench.report.study.cells import FULL, GroupKey
@@ -142,14 +141,14 @@ def _table_of_ranges() -> tuple[str, dict[Pair, tuple[float, float]]]:
     path = paths.configs() / "report" / "ranges.yaml"
     ranges: dict[Pair, tuple[float, float]] = {}
     try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+        table = read_yaml(path).values
         for task, entry in table["tasks"].items():
             low, high = float(entry["low"]), float(entry["high"])
             if not low < high:
                 raise ValueError(f"the range of {task} is empty")
             ranges[task, str(entry["metric"])] = low, high
         return str(table["version"]), ranges
-    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"The table of ranges {path} is invalid: {error}.", "Install marsbench again."
         ) from error

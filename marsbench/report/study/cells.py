@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.base.names import file_stem
 from marsbench.config.schema import parse_subset
 from marsbench.tasks.kinds import METRICS
 
@@ -127,7 +128,7 @@ class GroupKey:
     @property
     def slug(self) -> str:
         """The key for file names."""
-        return "-".join(self.title.replace("=", "-").split())
+        return file_stem(self.title)
 
 
 class Basis(NamedTuple):

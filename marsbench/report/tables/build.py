@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from marsbench.base.names import LONGEST_TITLE
 from marsbench.config.identity import slug
 from marsbench.report.analysis import Analysis
 from marsbench.report.statistics.aggregate import ALPHA
@@ -247,7 +248,7 @@ def _imbalance_table(analysis: Analysis, ways: Ways, number: int) -> Table:
     ]
     return _marked(
         Table(
-            f"imbalance-{number:02d}-{slug(ways.title)}",
+            f"imbalance-{number:02d}-{slug(ways.title)[:LONGEST_TITLE]}",
             f"Unequal classes: {ways.title}",
             f"Test scores by method for unequal classes, means {ways.over}, with "
             f"{LEVEL} bootstrap intervals; minority and majority are the recall of the rarest and "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from marsbench.base.text import inline, spreadsheet_csv
 from marsbench.report.study.cells import DOWN, UP, GroupKey
 
 DASH = "\N{EN DASH}"
@@ -145,7 +146,7 @@ class Table:
             if any(score and score.interval for score in scores):
                 columns[f"{column.name} low"] = [score and score.low for score in scores]
                 columns[f"{column.name} high"] = [score and score.high for score in scores]
-        return pd.DataFrame(columns, dtype=object).to_csv(index=False, lineterminator="\n")
+        return spreadsheet_csv(pd.DataFrame(columns, dtype=object))
 
     def markdown(self) -> str:
         """Table in GitHub's Markdown."""
@@ -216,7 +217,7 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 
 def _escape_markdown(text: str) -> str:
-    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text).replace("\n", " ")
+    return re.sub(r"([\\`*_|<>\[\]$~])", r"\\\1", inline(text.replace("\n", " ")))
 
 
 def _markdown_cell(entry: Entry) -> str:
@@ -247,7 +248,9 @@ _LATEX = {
     "\N{MINUS SIGN}": "$-$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
-    "\n": " ",
+    # After the end of a row, LaTeX takes these for options.
+    "[": "{[}",
+    "*": "{*}",
 }
 
 
@@ -257,7 +260,7 @@ _WIDE = 48
 
 def escape_latex(text: str) -> str:
     """Escape text for LaTeX."""
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(c, c) for c in inline(text.replace("\n", " ")))
 
 
 def _latex_cell(entry: Entry) -> str:

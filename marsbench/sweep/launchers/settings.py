@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
-import yaml
-
 from marsbench.base import lazy, paths
+from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError, unknown_name
 from marsbench.base.values import Limit, Problem, build
 
@@ -107,10 +106,7 @@ def load_settings(choice: str, changes: Mapping[str, Any]) -> LauncherSettings:
                 "launcher", choice, shipped, "Or give the path of a YAML file: ./my_cluster.yaml."
             )
         path = shipped[choice]
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}.", "Correct the file.") from error
+    values = read_yaml(path).values or {}
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path} is not a mapping of keys to values.", "Write KEY: VALUE lines.")
     merged = {str(key): value for key, value in {**values, **changes}.items()}

@@ -21,6 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from marsbench.base import environment
+from marsbench.base.documents import parse_json
 from marsbench.base.environment import CORES
 from marsbench.base.errors import ConfigError, NotAvailableError, some
 from marsbench.base.files import write_text
@@ -355,5 +356,5 @@ def _named(jobs: list[str]) -> str:
 def _jobs_of(path: Path) -> list[str]:
     """Job ids of a sweep."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return [str(job) for job in json.loads(path.read_text(encoding="utf-8"))["jobs"]]
+        return [str(job) for job in parse_json(path.read_text(encoding="utf-8"))["jobs"]]
     return []

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from marsbench.base import environment, paths
+from marsbench.base.documents import parse_json
 from marsbench.base.errors import DataError, TrainingError
 from marsbench.base.files import once, write_text
 from marsbench.base.progress import steps, tell
@@ -318,7 +319,7 @@ class Encoder:
 def _open(folder: Path) -> Encoded | None:
     """Open the features of a folder; None if they are missing or damaged."""
     try:
-        content = json.loads((folder / _FACTS).read_text())
+        content = parse_json((folder / _FACTS).read_text())
         shape = tuple(content["shape"])
         features = np.memmap(folder / _FEATURES, dtype=np.float32, mode="r", shape=shape)
         encoded = Encoded(
@@ -336,7 +337,7 @@ def _open(folder: Path) -> Encoded | None:
 def _reached(folder: Path, shape: tuple[int, int, int]) -> tuple[int, float]:
     """Number of rows encoded already, and seconds spent on them."""
     try:
-        note = json.loads((folder / _REACHED).read_text())
+        note = parse_json((folder / _REACHED).read_text())
         size = int(np.prod(shape)) * _BYTES
         if tuple(note["shape"]) == shape and (folder / _PARTIAL).stat().st_size == size:
             return int(note["rows"]), float(note["seconds"])

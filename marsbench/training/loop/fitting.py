@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from marsbench.base.documents import parse_json
 from marsbench.base.errors import StoreError
 from marsbench.base.files import write_text
 from marsbench.config.schema import Checkpoint
@@ -23,7 +24,7 @@ def fit(trainer: pl.Trainer, module: MarsModule, data: MarsDataModule, folder: P
     """Train or resume; returns the epoch of resumption, or None."""
     checkpoints = folder / CHECKPOINTS
     if (checkpoints / FITTED).exists():
-        return int(json.loads((checkpoints / FITTED).read_text())["epochs_trained"])
+        return int(parse_json((checkpoints / FITTED).read_text())["epochs_trained"])
     last = checkpoints / LAST
     state = _read(last)
     resumed_from = None if state is None else int(state["epoch"]) + 1
@@ -77,7 +78,7 @@ def load_chosen(module: MarsModule, folder: Path) -> dict[str, Any]:
             f"The checkpoint {path} is missing {len(missing)} tensor(s), such as {missing[0]}.",
             "Start the run again with --force (from Python: force=True).",
         )
-    fitted = json.loads((checkpoints / FITTED).read_text())
+    fitted = parse_json((checkpoints / FITTED).read_text())
     if is_last:
         return {"chosen_by": "last", "epoch": int(best["epoch"]), **fitted}
     chosen = next(v for v in best["callbacks"].values() if v.get("monitor") == MONITOR)
