@@ -37,6 +37,15 @@ PACKAGES = (
 )
 """Packages whose versions may affect results."""
 
+RANKS = (
+    *("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+    *("SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "JSM_NAMESPACE_RANK"),
+)
+"""Environment variables by which schedulers and Lightning number the processes of a run."""
+
+HELPER = "MARSBENCH_HELPER"
+"""Environment variable of the processes that a run on several devices starts."""
+
 CORES = "MARSBENCH_CORES"
 """Environment variable with the number of cores of a process."""
 
@@ -72,9 +81,23 @@ def _git(top: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def helps_another() -> bool:
-    """Whether Lightning started this process as a further worker of a distributed training."""
-    return int(os.environ.get("LOCAL_RANK", "0")) > 0
+def helps_another(processes: int | None = None) -> bool:
+    """Whether this process trains a run beside the first of several processes.
+
+    Args:
+        processes: Number of processes of the run; the ranks of a scheduler count only if there are
+            several. None asks for a process that a run has started, in which the whole program is
+            executed once more.
+    """
+    if processes is None:
+        return HELPER in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
+    ranks = ("LOCAL_RANK", "SLURM_PROCID")
+    return processes > 1 and any(os.environ.get(key, "0") != "0" for key in ranks)
+
+
+def without_ranks() -> dict[str, str]:
+    """Environment variables for a child process that is not a task of the surrounding job."""
+    return {key: value for key, value in os.environ.items() if key not in RANKS}
 
 
 def peak_host_memory() -> int:

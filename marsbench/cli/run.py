@@ -53,7 +53,7 @@ def run(
     try:
         outcome = run_config(config, force=force)
     except (KeyboardInterrupt, SystemExit):
-        if environment.helps_another():
+        if environment.helps_another(config.world_size):
             raise  # only the first of several training processes prints
         note(
             "The run was interrupted; the same command continues after its last complete epoch "

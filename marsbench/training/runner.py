@@ -16,7 +16,7 @@ from marsbench.training.gallery import gallery
 from marsbench.training.loop.allocator import keep_freed_memory
 from marsbench.training.loop.evaluation import save_predictions
 from marsbench.training.loop.memory import within_memory
-from marsbench.training.loop.trainer import process_rank, quiet, restored
+from marsbench.training.loop.trainer import check_tasks, process_rank, quiet, restored
 from marsbench.training.parts import parts_of
 from marsbench.training.provenance import config_text, record_of
 from marsbench.training.trained import finished, open_split, together
@@ -40,6 +40,7 @@ def run(plan: Plan, *, force: bool = False) -> Outcome:
     if bank := trainer_of(plan).bank:
         outcome: Outcome = lazy.load(bank)(plan, force=force)
         return outcome
+    check_tasks(plan.config)
     store = Store(plan.config.store)
     if process_rank(plan.config) > 0:
         _assist(plan, store, force)

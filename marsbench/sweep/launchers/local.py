@@ -100,7 +100,7 @@ class LocalLauncher:
                 raise
 
     def _start(self, folder: Path, unit: Path, slot: int) -> _Worker:
-        variables = dict(os.environ)
+        variables = environment.without_ranks()
         variables[environment.CORES] = str(self.cores)
         # Otherwise every worker would use all cores.
         variables.setdefault("OMP_NUM_THREADS", str(self.cores))

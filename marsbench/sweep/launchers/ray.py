@@ -194,7 +194,7 @@ def carry_out(unit: str, log: str, directory: str, cores: int) -> int:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=directory,
-            env=os.environ | {environment.CORES: str(cores)},
+            env=environment.without_ranks() | {environment.CORES: str(cores)},
         )
         try:
             code = _wait(worker)

@@ -40,7 +40,6 @@ FOLDER = "slurm"
 """Folder in a sweep's folder with job scripts, pickled tasks and the tasks' output."""
 
 _LEFT_BY_JOBS = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_")
-_LEFT_BY_LIGHTNING = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK")
 _CLIENT = ("SLURM_CONF", "SLURM_CLUSTERS", "SUBMITIT_PREEMPT_SIGNAL")
 """Variables that locate the scheduler and name its signal, rather than identify a job."""
 
@@ -325,7 +324,7 @@ def _as_outside_of_jobs() -> Iterator[None]:
     hidden = {
         key: os.environ.pop(key)
         for key in list(os.environ)
-        if (key.startswith(_LEFT_BY_JOBS) and key not in _CLIENT) or key in _LEFT_BY_LIGHTNING
+        if (key.startswith(_LEFT_BY_JOBS) and key not in _CLIENT) or key in environment.RANKS
     }
     try:
         yield

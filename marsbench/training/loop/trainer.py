@@ -11,18 +11,20 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import distributed
 from torch.utils import deterministic as deterministic_options
 
+from marsbench.base import environment
 from marsbench.base.errors import ConfigError
 from marsbench.config.schema import Checkpoint, RunConfig
-from marsbench.results.store import CHECKPOINTS, LOGS
+from marsbench.results.store import CHECKPOINTS
 from marsbench.training.loop.callbacks import AtomicCheckpointIO, ProgressBar
+from marsbench.training.loop.loggers import make_loggers
 from marsbench.training.loop.module import MONITOR
 
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -31,6 +33,41 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 def process_rank(config: RunConfig) -> int:
     """Rank of this process in its run; 0 for a single process."""
     return int(getattr(rank_zero_only, "rank", None) or 0) if config.world_size > 1 else 0
+
+
+def check_tasks(config: RunConfig) -> None:
+    """Check that the tasks of a SLURM job fit a run on several devices.
+
+    Raises:
+        ConfigError: If their number differs, in the first task.
+        SystemExit: With code 2, in the other tasks.
+    """
+    variables = os.environ
+    # In interactive jobs Lightning starts the processes.
+    is_interactive = variables.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    if config.world_size == 1 or "SLURM_NTASKS" not in variables or is_interactive:
+        return
+    devices, nodes = config.trainer.devices, config.trainer.num_nodes
+    wanted = {
+        "SLURM_NTASKS": devices * nodes,
+        "SLURM_NTASKS_PER_NODE": devices,
+        "SLURM_NNODES": nodes,
+    }
+    wrong = [
+        key for key, number in wanted.items() if variables.get(key, str(number)) != str(number)
+    ]
+    if not wrong:
+        return
+    if environment.helps_another(config.world_size):
+        raise SystemExit(2)
+    raise ConfigError(
+        f"The tasks of this SLURM job do not fit trainer.devices={devices} and "
+        f"trainer.num_nodes={nodes}: "
+        + "; ".join(f"{key} is {variables[key]}, expected {wanted[key]}" for key in wrong)
+        + ".",
+        f"Submit with --nodes={nodes} --ntasks-per-node={devices} and start it by srun. Or let the "
+        "run start its processes on one node: `env -u SLURM_NTASKS marsbench run ...`.",
+    )
 
 
 def make_trainer(config: RunConfig, folder: Path, *, alone: bool = False) -> pl.Trainer:
@@ -64,8 +101,19 @@ def make_trainer(config: RunConfig, folder: Path, *, alone: bool = False) -> pl.
         ]
         if options.patience is not None and chooses:
             callbacks.append(EarlyStopping(MONITOR, patience=options.patience))
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if alone or config.world_size == 1:
+        # A scheduler's variables describe its tasks, and say nothing about this run: tasks of an
+        # allocation may be other runs, or may not be used at all.
+        single = LightningEnvironment()
+        single.set_global_rank(0)
+        plugins.append(single)
+    else:
+        os.environ[environment.HELPER] = "1"  # inherited by the processes that Lightning starts
+    has_loggers = not alone and process_rank(config) == 0
+    loggers = make_loggers(config, folder) if has_loggers else []
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             max_epochs=options.max_epochs,
             precision=options.precision.value,
             accumulate_grad_batches=options.accumulate_grad_batches,
@@ -75,8 +123,8 @@ def make_trainer(config: RunConfig, folder: Path, *, alone: bool = False) -> pl.
             num_nodes=1 if alone else options.num_nodes,
             strategy="auto" if alone else options.strategy,
             callbacks=callbacks,
-            logger=_loggers(config, folder) if not alone and process_rank(config) == 0 else False,
-            plugins=[AtomicCheckpointIO()],
+            logger=loggers or False,
+            plugins=plugins,
             default_root_dir=folder,
             deterministic="warn" if options.deterministic else False,
             benchmark=not options.deterministic,
@@ -88,6 +136,10 @@ def make_trainer(config: RunConfig, folder: Path, *, alone: bool = False) -> pl.
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+        # Otherwise checked when training begins.
+        if (cluster := getattr(trainer.strategy, "cluster_environment", None)) is not None:
+            cluster.validate_settings(trainer.num_devices, trainer.num_nodes)
+        return trainer
     except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise ConfigError(
             f"The trainer options cannot be used on this machine: {error}",
@@ -100,31 +152,6 @@ def leave_group() -> None:
     if distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
         distributed.destroy_process_group()
-
-
-def _loggers(config: RunConfig, folder: Path) -> list[Logger]:
-    chosen = config.logger
-    logs = folder / LOGS
-    # A resumed run logs into a new folder: Lightning's CSV logger clears existing ones.
-    attempt = f"attempt_{1 + len(list(logs.glob('attempt_*')))}"
-    loggers: list[Logger] = []
-    try:
-        if chosen.csv:
-            loggers.append(CSVLogger(logs, name="", version=attempt))
-        if chosen.tensorboard:
-            loggers.append(TensorBoardLogger(logs, name="tensorboard", version=attempt))
-        if chosen.wandb:
-            (logs / attempt).mkdir(parents=True, exist_ok=True)
-            loggers.append(
-                WandbLogger(project=chosen.project, name=folder.name, save_dir=logs / attempt)
-            )
-    except ModuleNotFoundError as error:
-        name = "wandb" if chosen.wandb and "wandb" in str(error) else "tensorboard"
-        raise ConfigError(
-            f"The package {name}, which logger.{name}=true needs, is not installed.",
-            f"Install it: pip install 'marsbench[{name}]'.",
-        ) from error
-    return loggers
 
 
 def interruptible(trainer: pl.Trainer, work: Callable[[], object]) -> None:
@@ -164,7 +191,7 @@ def quiet() -> Iterator[None]:
 def restored() -> Iterator[None]:
     """Restore random states, deterministic algorithms and environment variables afterwards."""
     # Lightning leaves ranks in the environment, which would mislead the next run.
-    variables = dict(os.environ)
+    variables, rank = dict(os.environ), getattr(rank_zero_only, "rank", 0)
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     options: Any = deterministic_options  # its type stub knows no attributes
@@ -179,5 +206,6 @@ def restored() -> Iterator[None]:
         finally:
             torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
             options.fill_uninitialized_memory = fill
+            rank_zero_only.rank = rank  # type: ignore[attr-defined]
             os.environ.clear()
             os.environ.update(variables)
