@@ -18,6 +18,8 @@ class LibraryInfo:
         segmenter: ``(spec, num_classes, *, pretrained, checkpoint, color_of_band) -> Segmenter``.
         detector: ``(spec, num_classes, *, pretrained, checkpoint, side) -> Detector``.
         weights: ``(spec) -> State``, the default weights.
+        file: ``(spec) -> Path | None``, the file of the default weights in the library's cache;
+            None if it is not there.
         trainer: Entry of `marsbench.training.trainers.TRAINERS` that trains its models.
     """
 
@@ -26,6 +28,7 @@ class LibraryInfo:
     segmenter: str = ""
     detector: str = ""
     weights: str = ""
+    file: str = ""
     trainer: str = "network"
 
 
@@ -36,21 +39,25 @@ LIBRARIES: dict[Library, LibraryInfo] = {
         spec=f"{_MODELS}.encoders.timm:describe",
         backbone=f"{_MODELS}.encoders.timm:build",
         weights=f"{_MODELS}.encoders.timm:fetch",
+        file=f"{_MODELS}.encoders.timm:cached_file",
     ),
     Library.TORCHVISION: LibraryInfo(
         spec=f"{_MODELS}.encoders.torchvision:describe",
         backbone=f"{_MODELS}.encoders.torchvision:build",
         detector=f"{_MODELS}.detectors.torchvision:build",
         weights=f"{_MODELS}.encoders.torchvision:fetch",
+        file=f"{_MODELS}.encoders.torchvision:cached_file",
     ),
     Library.SMP: LibraryInfo(
         spec=f"{_MODELS}.segmenters.spec:describe",
         segmenter=f"{_MODELS}.segmenters.smp:build_segmenter",
         weights=f"{_MODELS}.segmenters.weights:fetch",
+        file=f"{_MODELS}.segmenters.weights:cached_file",
     ),
     Library.ULTRALYTICS: LibraryInfo(
         detector=f"{_MODELS}.detectors.ultralytics:build",
         weights=f"{_MODELS}.detectors.ultralytics:fetch",
+        file=f"{_MODELS}.detectors.ultralytics:cached_file",
     ),
     Library.SPECTRAL: LibraryInfo(backbone=f"{_MODELS}.encoders.spectral:build"),
     Library.TABULAR: LibraryInfo(trainer="table"),

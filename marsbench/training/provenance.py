@@ -8,11 +8,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from marsbench.base import environment
-from marsbench.base.files import replacing
+from marsbench.base.files import cached_digest, replacing
 from marsbench.config.schema import RunConfig
 from marsbench.data.download.web import shown
 from marsbench.models.base import Model
-from marsbench.models.weights import backbone_digest
+from marsbench.models.spec import ModelSpec
+from marsbench.models.weights import backbone_digest, file_of
 from marsbench.plan.resolve import Plan
 from marsbench.results.record import RunRecord
 from marsbench.results.store import MODEL, now
@@ -94,7 +95,7 @@ def config_text(config: RunConfig) -> str:
 def describe_weights(
     plan: Plan, model: "Model | None" = None, sha256: str | None = None
 ) -> dict[str, Any] | None:
-    """Describe the initial weights, with the digest of the backbone's tensors.
+    """Describe the initial weights: digests of the backbone's tensors and of the file.
 
     Args:
         plan: The run.
@@ -110,10 +111,17 @@ def describe_weights(
         return described | {"path": plan.config.weights}
     published = plan.model.weights
     return described | {
+        "file": default_weights(plan.model),
         "data": published.data,
         "images": published.images,
         "licence": published.licence,
     }
+
+
+def default_weights(spec: ModelSpec) -> str | None:
+    """SHA-256 of the file of a model's default weights; None if it is not on this machine."""
+    path = file_of(spec)
+    return None if path is None else cached_digest(path)
 
 
 def save_model(model: Model, folder: Path) -> None:

@@ -277,6 +277,17 @@ def _description(package: Path, name: str, num_classes: int) -> dict[str, Any]:
     return description | {"nc": num_classes, "scale": scale, "yaml_file": f"{name}.yaml"}
 
 
+def _places(spec: ModelSpec) -> tuple[Path, Path]:
+    """Paths of our tensors and of the published file in the cache of torch."""
+    published = weights.torch_cache(f"{_ASSETS}/{spec.id}.pt")
+    return published.with_suffix(".safetensors"), published
+
+
+def cached_file(spec: ModelSpec) -> Path | None:
+    """File of the default weights in the cache of torch, or None."""
+    return next((path for path in _places(spec) if path.exists()), None)
+
+
 def fetch(spec: ModelSpec) -> State:
     """Get the default weights from the cache or by download.
 
@@ -287,11 +298,11 @@ def fetch(spec: ModelSpec) -> State:
         WeightsError: If they are not in the cache and the download fails.
     """
     url = f"{_ASSETS}/{spec.id}.pt"
-    published = weights.torch_cache(url)
-    kept = published.with_suffix(".safetensors")
+    kept, published = _places(spec)
 
     def cached() -> State | None:
-        return next((read_checkpoint(p) for p in (kept, published) if p.exists()), None)
+        path = cached_file(spec)
+        return None if path is None else read_checkpoint(path)
 
     def download() -> State:
         weights.check_reachable(url)

@@ -2,6 +2,7 @@
 
 import math
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -120,17 +121,14 @@ def fetch(spec: ModelSpec) -> State:
         WeightsError: If they are in no cache and the download fails.
     """
     import timm
-    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub import constants
 
     cfg: Any = timm.get_pretrained_cfg(spec.id)
     origin, host = cfg.url, cfg.url
-    is_cached = bool(cfg.url) and weights.torch_cache(cfg.url).exists()
     if cfg.hf_hub_id:
         origin, host = f"the Hugging Face hub ({cfg.hf_hub_id})", constants.ENDPOINT
-        names = (cfg.hf_hub_filename or "model.safetensors", "pytorch_model.bin")
-        is_cached = any(isinstance(try_to_load_from_cache(cfg.hf_hub_id, n), str) for n in names)
     try:
-        if not is_cached:
+        if cached_file(spec) is None:
             weights.check_reachable(host)
         # timm's own loader knows how to rename the tensors of each file.
         model: nn.Module = timm.create_model(spec.id, pretrained=True)
@@ -138,3 +136,18 @@ def fetch(spec: ModelSpec) -> State:
         cache = constants.HF_HUB_CACHE if cfg.hf_hub_id else weights.torch_cache(cfg.url).parent
         raise weights.unavailable(spec, origin, cache, error) from error
     return dict(model.state_dict())
+
+
+def cached_file(spec: ModelSpec) -> Path | None:
+    """File of the default weights in the cache of the hub or of torch, or None."""
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+
+    cfg: Any = timm.get_pretrained_cfg(spec.id)
+    if cfg.hf_hub_id:
+        for name in (cfg.hf_hub_filename or "model.safetensors", "pytorch_model.bin"):
+            if isinstance(path := try_to_load_from_cache(cfg.hf_hub_id, name), str):
+                return Path(path)
+        return None
+    path = weights.torch_cache(cfg.url) if cfg.url else None
+    return path if path is not None and path.exists() else None

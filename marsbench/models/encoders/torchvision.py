@@ -1,6 +1,7 @@
 """Backbones of torchvision."""
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -108,10 +109,18 @@ def fetch(spec: ModelSpec) -> State:
     from torchvision import models
 
     default = models.get_model_weights(spec.id).DEFAULT
-    cached = weights.torch_cache(default.url)
     try:
-        if not cached.exists():
+        if cached_file(spec) is None:
             weights.check_reachable(default.url)
         return dict(default.get_state_dict(progress=False, check_hash=True, weights_only=True))
     except Exception as error:  # urllib, sockets and a wrong hash raise different types
-        raise weights.unavailable(spec, default.url, cached.parent, error) from error
+        cache = weights.torch_cache(default.url).parent
+        raise weights.unavailable(spec, default.url, cache, error) from error
+
+
+def cached_file(spec: ModelSpec) -> Path | None:
+    """File of the default weights in the cache of torch, or None."""
+    from torchvision import models
+
+    path = weights.torch_cache(models.get_model_weights(spec.id).DEFAULT.url)
+    return path if path.exists() else None

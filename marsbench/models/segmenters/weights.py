@@ -116,24 +116,49 @@ def fetch(spec: ModelSpec) -> State:
     Raises:
         WeightsError: If they are in no cache and the download fails.
     """
-    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
-    from segmentation_models_pytorch.encoders import encoders
+    from huggingface_hub import constants, hf_hub_download
 
-    encoder = encoder_name(spec)
-    if encoder.startswith("tu-"):
-        return timm.fetch(replace(spec, library=Library.TIMM, id=encoder.removeprefix("tu-")))
-    chosen = spec.weights.name.removeprefix(f"smp/{encoder}.") if spec.weights else ""
-    place = encoders[encoder]["pretrained_settings"][chosen]
-    repo, revision, file = place["repo_id"], place["revision"], "model.safetensors"
+    if encoder_name(spec).startswith("tu-"):
+        return timm.fetch(_as_timm(spec))
+    repo, revision = _place(spec)
     try:
-        cached = try_to_load_from_cache(repo, file, revision=revision)
-        if not isinstance(cached, str):
+        path = cached_file(spec)
+        if path is None:
             weights.check_reachable(constants.ENDPOINT)
-            cached = hf_hub_download(repo, file, revision=revision)
+            path = Path(hf_hub_download(repo, _FILE, revision=revision))
     except Exception as error:  # the hub's client raises types of several libraries
         origin = f"the Hugging Face hub ({repo})"
         raise weights.unavailable(spec, origin, constants.HF_HUB_CACHE, error) from error
-    return read_checkpoint(Path(cached))
+    return read_checkpoint(path)
+
+
+_FILE = "model.safetensors"
+
+
+def cached_file(spec: ModelSpec) -> Path | None:
+    """File of the default weights of an entry's encoder in the cache, or None."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if encoder_name(spec).startswith("tu-"):
+        return timm.cached_file(_as_timm(spec))
+    repo, revision = _place(spec)
+    path = try_to_load_from_cache(repo, _FILE, revision=revision)
+    return Path(path) if isinstance(path, str) else None
+
+
+def _as_timm(spec: ModelSpec) -> ModelSpec:
+    """Entry of a timm encoder as a classifier."""
+    return replace(spec, library=Library.TIMM, id=encoder_name(spec).removeprefix("tu-"))
+
+
+def _place(spec: ModelSpec) -> tuple[str, str]:
+    """Repository and revision of the weights of one of smp's own encoders."""
+    from segmentation_models_pytorch.encoders import encoders
+
+    encoder = encoder_name(spec)
+    chosen = spec.weights.name.removeprefix(f"smp/{encoder}.") if spec.weights else ""
+    place = encoders[encoder]["pretrained_settings"][chosen]
+    return place["repo_id"], place["revision"]
 
 
 def has_bands(model: Any, state: State, first: str, num_bands: int) -> bool:

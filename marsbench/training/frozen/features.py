@@ -34,6 +34,7 @@ from marsbench.data import decode
 from marsbench.data.datamodule import Speaking, check_batch, collate, default_workers
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.transforms import augment_batch, finish_batch
+from marsbench.models import weights
 from marsbench.models.encoders.classifier import Classifier
 from marsbench.models.weights import backbone_digest
 from marsbench.plan.resolve import Plan
@@ -42,6 +43,7 @@ from marsbench.training.loop.allocator import keep_freed_memory
 from marsbench.training.loop.devices import device_name, device_of
 from marsbench.training.loop.evaluation import meta_of
 from marsbench.training.network import build_network
+from marsbench.training.provenance import default_weights
 from marsbench.training.trained import open_split
 
 VERSION = 1
@@ -154,6 +156,7 @@ class Encoder:
             "architecture": plan.model.architecture,
             "library": _version(str(plan.model.library)),
             "weights": plan.weights,
+            "file": self._file,
             "normalise": [plan.model.mean, plan.model.std],
             "side": plan.side,
             "resize": plan.resizing.identity,
@@ -304,6 +307,20 @@ class Encoder:
             # The forward pass of the whole classifier is not used.
             built.backbone.compile()
         return built
+
+    @cached_property
+    def _file(self) -> str | None:
+        """Digest of the file of named weights; files named by a path have it in their name.
+
+        The file may be replaced under its name, so features of it are found by its content. If it
+        is not here yet, it is downloaded.
+        """
+        plan = self.plan
+        if plan.weights is None or plan.config.weights is not None:
+            return None
+        if weights.file_of(plan.model) is None:
+            _ = self._classifier
+        return default_weights(plan.model)
 
     @cached_property
     def _facts(self) -> BackboneFacts:

