@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 
 from marsbench.base import environment
-from marsbench.base.errors import ConfigError, StoreError, unknown_name
+from marsbench.base.errors import ConfigError, StoreError, some, unknown_name
 from marsbench.base.files import replacing
 from marsbench.config.identity import run_id
 from marsbench.data.folds import OUT_OF_FOLD
 from marsbench.metrics import scoring
 from marsbench.results.ensemble import weights as ensemble_weights
+from marsbench.results.ensemble.members import digest_of, read_member
 from marsbench.results.find import find_run
-from marsbench.results.record import Outcome, RunRecord
+from marsbench.results.record import IMPORTED, Outcome, RunRecord
 from marsbench.results.store import PREDICTIONS, Store, now
 from marsbench.tasks.kinds import Kind
 
@@ -69,7 +70,9 @@ def make_ensemble(
             log odds with the lowest log loss.
 
     Raises:
-        MarsbenchError: If the runs differ in task, data or samples, or are not of labels.
+        MarsbenchError: If the runs differ in task, data or samples, or are not of labels; if
+            predictions do not give the metrics of their record, or have changed since the same
+            ensemble was made.
     """
     if weights not in list(Weights):
         raise unknown_name("weighting", weights, list(Weights))
@@ -101,16 +104,18 @@ def make_ensemble(
         0,
         choices,
     )
+    tables = [read_member(record, opened) for record in records]
+    members = {r.run_id: digest_of(t) for r, t in zip(records, tables, strict=True)}
+    splits = _splits(records, tables)
     with opened.claim(new_id) as folder:
         if (existing := opened.find(new_id)) is not None:
+            _check_unchanged(existing, members, folder)
             return Outcome(existing, was_done=True)
-        tables = [opened.predictions(record.run_id) for record in records]
-        splits = _splits(records, tables)
         combined, chosen = _combined(records, splits, Weights(weights))
         table, values = _scored(records, splits, combined)
         with replacing(folder / PREDICTIONS) as partial:
             table.to_parquet(partial, index=False)
-        record = _record(records, new_id, choices, values, chosen)
+        record = _record(records, new_id, choices, values, chosen, members)
         opened.finish(record)
     return Outcome(record, was_done=False)
 
@@ -118,6 +123,11 @@ def make_ensemble(
 def _check(records: Sequence[RunRecord]) -> None:
     """Refuse runs of different tasks, data or folds, and runs without labels."""
     first = records[0]
+    for record in records:
+        if record.record_type == IMPORTED:
+            raise ConfigError(
+                f"{record.run_id} is imported and has no predictions.", "Name other runs."
+            )
     if not Kind(first.kind).is_classification:
         raise ConfigError(
             f"Runs of {first.kind} tasks such as {first.task} cannot be averaged.",
@@ -136,6 +146,16 @@ def _check(records: Sequence[RunRecord]) -> None:
                     f"{first.run_id} and {other.run_id} differ in {what}: {a} and {b}.",
                     "Name runs of the same task and data, all with the same folds or none.",
                 )
+
+
+def _check_unchanged(existing: RunRecord, members: dict[str, str], folder: Path) -> None:
+    """Refuse an ensemble of other predictions; ensembles of earlier versions have no digests."""
+    known = existing.data.get("predictions", members)
+    if changed := [run_id_ for run_id_, content in members.items() if known[run_id_] != content]:
+        raise StoreError(
+            f"{existing.run_id} was made of other predictions of {some(changed)}.",
+            f"Remove the folder {folder}, and make the ensemble again.",
+        )
 
 
 def _splits(records: Sequence[RunRecord], tables: Sequence[pd.DataFrame]) -> dict[str, _Split]:
@@ -220,6 +240,7 @@ def _record(
     choices: dict[str, Any],
     values: dict[str, dict[str, float]],
     chosen: dict[str, Any],
+    members: dict[str, str],
 ) -> RunRecord:
     first = records[0]
     shared = ("source", "revision", "classes", "scored_split", "num_val", "num_test", "num_train")
@@ -236,7 +257,10 @@ def _record(
         metrics=values,
         config={"folds": first.config.get("folds"), "task": first.config.get("task")},
         identity=choices,
-        data={name: first.data[name] for name in shared if name in first.data},
+        data={
+            **{name: first.data[name] for name in shared if name in first.data},
+            "predictions": members,
+        },
         weights=None,
         checkpoint=chosen,
         timing={
