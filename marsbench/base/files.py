@@ -9,6 +9,7 @@ import stat
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
@@ -21,6 +22,9 @@ _T = TypeVar("_T")
 
 _SETTLED = 2.0
 """Seconds after a file's last change until its digest is cached; some clocks tick this slowly."""
+
+_THREADS = 8
+"""Threads that digest files."""
 
 
 def is_name(text: str) -> bool:
@@ -63,41 +67,59 @@ def cached_digest(path: Path) -> str:
     return cached_digests([path])[0]
 
 
-def cached_digests(files: Sequence[Path]) -> list[str]:
+def cached_digests(
+    files: Sequence[Path | str], stats: Sequence[os.stat_result] | None = None
+) -> list[str]:
     """SHA-256 of files, read only if a file changed since the last call, also by other processes.
 
     A file is unchanged if its `file_state` is equal. Digests are kept in
     ``MARSBENCH_HOME/digests``, a table per folder; if it cannot be written, files are read again.
 
+    Args:
+        files: Their paths.
+        stats: Sizes and times of the files, if known.
+
     Raises:
         OSError: If a file cannot be read.
     """
-    folders: dict[Path, list[int]] = defaultdict(list)
+    folders: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for i, path in enumerate(files):
-        folders[path.parent].append(i)
+        folder, name = os.path.split(path)
+        folders[folder].append((i, name))
     digests = [""] * len(files)
     for folder, members in folders.items():
-        place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]
+        place = hashlib.sha256(os.fsencode(Path(folder).resolve())).hexdigest()[:32]
         table = paths.home() / "digests" / f"{place}.json"
         known = _read_table(table)
-        new = {}
-        for i in members:
-            name = os.fsencode(files[i].name).hex()
-            state = file_state(files[i].stat())
-            if (entry := known.get(name)) and entry[:-1] == state:
+        changed: list[tuple[int, str, list[int]]] = []
+        for i, name in members:
+            state = file_state(Path(files[i]).stat() if stats is None else stats[i])
+            key = os.fsencode(name).hex()
+            if (entry := known.get(key)) and entry[:-1] == state:
                 digests[i] = entry[-1]
-                continue
-            with files[i].open("rb") as file:
-                digests[i] = hashlib.file_digest(file, "sha256").hexdigest()
-            if (
-                file_state(files[i].stat()) == state
-                and time.time() - max(state[1:3]) / 1e9 > _SETTLED
-            ):
-                new[name] = [*state, digests[i]]
+            else:
+                changed.append((i, key, state))
+        new = {}
+        parts = [[Path(files[i]) for i, *_ in changed[k::_THREADS]] for k in range(_THREADS)]
+        with ThreadPoolExecutor(_THREADS) as pool:  # files of a network take long to open
+            for k, read in enumerate(pool.map(_digest_all, parts)):
+                for (i, key, state), digest in zip(changed[k::_THREADS], read, strict=True):
+                    digests[i] = digest
+                    is_settled = time.time() - max(state[1:3]) / 1e9 > _SETTLED
+                    if is_settled and file_state(Path(files[i]).stat()) == state:
+                        new[key] = [*state, digest]
         if new:
             with contextlib.suppress(OSError):
                 table.parent.mkdir(parents=True, exist_ok=True)
                 write_text(table, json.dumps(_read_table(table) | new))
+    return digests
+
+
+def _digest_all(files: Sequence[Path]) -> list[str]:
+    digests = []
+    for path in files:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     return digests
 
 

@@ -198,7 +198,7 @@ class LocalSource:
         shown = slice(None) if self.spec.is_pairs else slice(1)
         images = {file for files in self._files.values() for own in files for file in own[shown]}
         images |= {pixels for file, pixels in self._companions.items() if file in images}
-        apart = [file for file in stats if file not in images]
+        apart = {file: info for file, info in stats.items() if file not in images}
         digests = dict(zip(apart, _digests(apart, problems), strict=True))
         return {
             file: _Print(digests[file], digests[file])
@@ -419,10 +419,10 @@ def collecting(problems: list[DataError] | None) -> Iterator[None]:
         problems.append(error)
 
 
-def _digests(files: Sequence[str], problems: list[DataError] | None) -> list[str]:
+def _digests(files: Mapping[str, os.stat_result], problems: list[DataError] | None) -> list[str]:
     """Digests of the content of files; empty for unreadable files if problems are collected."""
     try:
-        return cached_digests([Path(file) for file in files])
+        return cached_digests(list(files), list(files.values()))
     except OSError as error:
         problem = DataError(
             f"{error.filename} cannot be read: {error.strerror}.", "Unpack the data again."
@@ -430,7 +430,7 @@ def _digests(files: Sequence[str], problems: list[DataError] | None) -> list[str
         if problems is None:
             raise problem from error
         if len(files) > 1:
-            return [digest for file in files for digest in _digests([file], problems)]
+            return [text for file in files for text in _digests({file: files[file]}, problems)]
         problems.append(problem)
         return [""]
 
