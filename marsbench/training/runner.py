@@ -87,7 +87,7 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
         remove_errors(folder)
         write_text(folder / CONFIG, config_text(config))
     keep_freed_memory()
-    if plan.task.is_spectra:
+    if plan.task.is_spectra or plan.task.has_boxes:
         for note in plan.source.notes:
             tell(note)
     parts = parts_of(plan)

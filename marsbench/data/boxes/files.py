@@ -1,6 +1,7 @@
 """Files of boxes: YOLO texts, Pascal VOC XML and COCO JSON."""
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from marsbench.tasks.spec import normalise
 
 _RELATIVE_DIGITS = 14
 """Decimals of a relative number: enough to recover the corner in any image."""
+
+
+_DIFFICULT = re.compile(rb"<(?:\w+:)?difficult\s*>\s*1\s*<")
 
 
 def read_yolo(
@@ -101,6 +105,11 @@ def read_voc(content: bytes | str, size: Size, classes: Mapping[str, int], where
         values = [item.findtext(f"bndbox/{corner}", "") for corner in CORNERS]
         entries.append(Entry(f"box {i}", name, values))
     return parse(BoxFormat.VOC, entries, size, classes, where)
+
+
+def count_difficult(content: bytes) -> int:
+    """Number of objects that a Pascal VOC file marks as difficult."""
+    return len(_DIFFICULT.findall(content))
 
 
 def voc_text(

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.base import paths
 from marsbench.base.errors import DataError, some
-from marsbench.base.files import cached_digests, file_state
+from marsbench.base.files import cached_digests, file_state, write_text
 from marsbench.config.schema import SourceName, Subset
 from marsbench.data import decode, raster
 from marsbench.data.boxes import files as box_files
@@ -115,10 +116,12 @@ class LocalSource:
         missing: list[str] = []
         for split in SPLITS:
             if split in index:
-                paths = [path for _, (path, _) in sorted(index[split].items())]
-                self._list_files(split, paths, stats, missing, problems)
+                listed = [path for _, (path, _) in sorted(index[split].items())]
+                self._list_files(split, listed, stats, missing, problems)
         self._check_missing(missing, problems)
         prints = self._prints(stats, problems)
+        with collecting(problems):
+            self.notes += self._difficult_notes(prints)
         content = hashlib.sha256(json.dumps(self.class_names).encode())
         if spec.has_boxes:
             content.update(json.dumps(sorted(self._spellings.items())).encode())
@@ -140,7 +143,7 @@ class LocalSource:
     def _list_files(
         self,
         split: str,
-        paths: Sequence[str],
+        listed: Sequence[str],
         stats: dict[str, os.stat_result],
         missing: list[str],
         problems: list[DataError] | None,
@@ -149,7 +152,7 @@ class LocalSource:
 
         Args:
             split: train, val or test.
-            paths: Paths of its images below ``data/SPLIT``.
+            listed: Paths of its images below ``data/SPLIT``.
             stats: Filled with the sizes and times of all files.
             missing: Extended by the missing files.
             problems: List to collect errors in; None raises the first.
@@ -165,7 +168,7 @@ class LocalSource:
         self._files[split] = []
         owners: dict[str, str] = {}
         shared: list[str] = []
-        for relative in paths:
+        for relative in listed:
             own: tuple[str, ...] = (f"{place}/{relative}",)
             with collecting(problems):
                 own = files.of(relative)
@@ -206,6 +209,27 @@ class LocalSource:
             else _Print(str(info.st_size), f"{file} {file_state(info)}")
             for file, info in stats.items()
         }
+
+    def _difficult_notes(self, prints: Mapping[str, "_Print"]) -> tuple[str, ...]:
+        """Count the objects that Pascal VOC files mark as difficult."""
+        suffix = LABELS[BoxFormat.VOC][1]
+        files = [file for own in self._files.values() for part in own for file in part[1:]]
+        files = [file for file in files if file.endswith(suffix) and file in prints]
+        if not files:
+            return ()
+        key = hashlib.sha256("".join(prints[file].content for file in files).encode()).hexdigest()
+        kept = paths.home() / "digests" / f"difficult-{key[:32]}.txt"
+        try:
+            count = int(kept.read_text())
+        except (OSError, ValueError):
+            count = sum(box_files.count_difficult(read_bytes(Path(file))) for file in files)
+            with contextlib.suppress(OSError):
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                write_text(kept, str(count))
+        if not count:
+            return ()
+        note = f"{count} object(s) are marked difficult in Pascal VOC files; training and scores "
+        return (f"{note}count them like all others.",)
 
     def _lines(
         self,
@@ -313,11 +337,11 @@ class LocalSource:
         """
         classes = self._spellings
         image, *labels = self.files(split, index)
-        paths = dict(zip([f for f in self._formats[split] if f in LABELS], labels, strict=True))
+        apart = dict(zip([f for f in self._formats[split] if f in LABELS], labels, strict=True))
         forms: dict[BoxFormat, Boxes] = {}
         for form in self._formats[split]:
             with collecting(problems):
-                path = paths.get(form)
+                path = apart.get(form)
                 if path is None:
                     coco = self._coco_file(split, problems)
                     sample_id = self._rows[split].sample_ids[index]

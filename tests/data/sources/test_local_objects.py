@@ -15,6 +15,7 @@ from marsbench.data import decode
 from marsbench.data.boxes import files as box_files
 from marsbench.data.boxes.forms import BoxFormat
 from marsbench.data.sources.local import LocalSource
+from marsbench.data.tools.verify.folder import verify_folder
 from marsbench.tasks.kinds import Decode, Kind
 from marsbench.tasks.spec import TaskSpec
 from tests.fakes import SIZES, make_spec, read_rows, write_folder, write_rows
@@ -367,3 +368,22 @@ def test_seven_bands(tmp_path: Path) -> None:
     raw = LocalSource(spec, write_folder(spec, tmp_path)).read("train", 0)
     assert decode.image_size(raw.image, raw.where) == (32, 32)
     assert raw.where.endswith("train_0000.tif")
+
+
+def test_difficult_objects_are_counted_and_noted(
+    boxes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert LocalSource(DETECTION, boxes).notes == ()
+    marked = sorted((boxes / "data" / "train" / "pascal_voc").glob("*.xml"))[:3]
+    for path in marked:
+        text = path.read_text()
+        path.write_text(text.replace("<name>", "<difficult> 1 </difficult><name>"))
+    count = sum(path.read_text().count("difficult> 1") for path in marked)
+    monkeypatch.setattr("marsbench.base.files._SETTLED", -1.0)
+    (note,) = LocalSource(DETECTION, boxes).notes
+    assert note.startswith(f"{count} object(s) are marked difficult")
+    monkeypatch.setattr(box_files, "count_difficult", lambda _: pytest.fail("counted again"))
+    source = LocalSource(DETECTION, boxes)
+    assert source.notes == (note,)
+    assert sum(len(source.read("train", i).boxes or ()) for i in range(3)) >= count
+    assert note in verify_folder(DETECTION, boxes).notes

@@ -49,6 +49,7 @@ def verify_folder(spec: TaskSpec, root: str | Path | None = None) -> VerifyRepor
     problems: list[DataError] = []
     source = LocalSource(spec, folder, problems)
     report.problems += [str(problem).replace("\n", " ") for problem in problems]
+    report.notes += source.notes
     missing = [split for split in SPLITS if split not in source.splits]
     report.problems += [f"the {split} split is missing" for split in missing]
     if source.class_names:
