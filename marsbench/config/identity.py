@@ -178,3 +178,12 @@ def run_id(
         choices: Result of `identity`.
     """
     return f"{slug(task)}/{slug(model)}/{mode}/{subset}/{seed}-{digest(choices)[:10]}"
+
+
+_PART = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,200}"
+_RUN_ID = re.compile(f"{_PART}(/{_PART}){{4}}")
+
+
+def is_run_id(text: object) -> bool:
+    """Whether a value has the form of a run id, which is also a path that stays in its store."""
+    return isinstance(text, str) and _RUN_ID.fullmatch(text) is not None

@@ -3,7 +3,7 @@
 import io
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,19 @@ DAMAGE = (
 )
 """Errors of PIL on damaged files."""
 
+PICTURES = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Formats that PIL may read. An EPS, for example, would start an interpreter of PostScript."""
+
 _EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
+
+
+def open_picture(source: Path | BinaryIO) -> Image.Image:
+    """Open a picture of the formats in `PICTURES`, whatever its name ends in.
+
+    Raises:
+        UnidentifiedImageError: If it is of another format.
+    """
+    return Image.open(source, formats=PICTURES)
 
 
 def image(raw: Raw, channels: int) -> NDArray[np.uint8]:
@@ -58,7 +70,7 @@ def image(raw: Raw, channels: int) -> NDArray[np.uint8]:
     if raster.format_of(raw.image):
         return _to_channels(_of_raster(raw.image, raw), channels, raw.where)
     try:
-        with Image.open(io.BytesIO(raw.image)) as opened:
+        with open_picture(io.BytesIO(raw.image)) as opened:
             _check_claim(opened, raw.image, raw.where)
             if opened.mode not in _EIGHT_BIT:
                 raise DataError(
@@ -158,7 +170,7 @@ def image_size(image: bytes | Pixels, where: str, path: Path | None = None) -> t
     if raster.format_of(image):
         return raster.size(image, where, path)
     try:
-        with Image.open(io.BytesIO(image)) as opened:
+        with open_picture(io.BytesIO(image)) as opened:
             return opened.height, opened.width
     except DAMAGE as error:
         raise DataError(f"{where} is not an image.", "Unpack the data again.") from error
@@ -220,7 +232,7 @@ def _values(encoded: bytes, where: str, path: Path | None) -> NDArray[Any]:
     if raster.format_of(encoded):
         return raster.numbers(encoded, where, path)
     try:
-        with Image.open(io.BytesIO(encoded)) as opened:
+        with open_picture(io.BytesIO(encoded)) as opened:
             if opened.format in ("JPEG", "MPO") or _is_lossy_webp(encoded):
                 kind = "lossy WebP" if opened.format == "WEBP" else "JPEG"
                 raise DataError(

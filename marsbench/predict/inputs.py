@@ -263,7 +263,7 @@ def _large_images_allowed() -> Iterator[None]:
 def _read_by_pil(path: Path) -> Raster:
     """Read a plain picture."""
     try:
-        with _large_images_allowed(), Image.open(path) as opened:
+        with _large_images_allowed(), decode.open_picture(path) as opened:
             check_claim(4 * opened.width * opened.height, path.stat().st_size, str(path))
             if opened.mode in ("P", "PA", "1") or "transparency" in opened.info:
                 wanted = "RGBA" if "transparency" in opened.info or opened.mode == "PA" else "RGB"

@@ -6,8 +6,9 @@ from typing import Annotated, Any, NamedTuple, TypedDict
 
 from marsbench.base.documents import parse_json
 from marsbench.base.errors import StoreError, some
+from marsbench.base.text import inline
 from marsbench.base.values import Problem, build, check
-from marsbench.config.identity import digest
+from marsbench.config.identity import digest, is_run_id
 from marsbench.tasks.spec import READING, TaskSpec
 
 SCHEMA_VERSION = 1
@@ -181,7 +182,14 @@ class RunRecord:
         if record is None:
             details = some((problem.message for problem in problems), " ")
             raise StoreError(f"{where} is an invalid record. {details}", remedy)
-        if not record.run_id.endswith(digest(record.identity)[:10]):
+        if odd := [i for i in (record.run_id, *record.parents) if not is_run_id(i)]:
+            raise StoreError(
+                f"{where} has the run id '{inline(odd[0][:80])}'; expected "
+                "task/model/mode/subset/seed-HASH.",
+                remedy,
+            )
+        members = record.identity.get("members", record.parents)
+        if not record.run_id.endswith(digest(record.identity)[:10]) or members != record.parents:
             raise StoreError(
                 f"{where} was changed: its run_id does not follow from its identity.", remedy
             )

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from marsbench.base.documents import parse_json
 from marsbench.base.files import write_text
+from marsbench.base.values import build
+from marsbench.config.identity import is_run_id
 from marsbench.results.store import now
 from marsbench.sweep.units import SWEEPS, WORKERS
 
@@ -43,6 +45,16 @@ class Heartbeat:
     current: str | None
     started: str
     updated: str
+
+    def __post_init__(self) -> None:
+        """Check the times.
+
+        Raises:
+            ValueError: If a time is not ISO 8601 with a zone.
+        """
+        for text in (self.started, self.updated):
+            if datetime.fromisoformat(text).tzinfo is None:
+                raise ValueError(text)
 
     @property
     def age(self) -> float:
@@ -106,6 +118,8 @@ def heartbeats(store: Path) -> Iterator[Heartbeat]:
     """Yield the heartbeats of a store's sweeps."""
     for path in sorted((store / SWEEPS).glob(f"*/{WORKERS}/*.json")):
         # A worker may end and remove its file at any time.
-        with contextlib.suppress(OSError, ValueError, TypeError):
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
             content = parse_json(path.read_text(encoding="utf-8"))
-            yield Heartbeat(**{**content, "ids": tuple(content["ids"])})
+            beat = build(Heartbeat, content, [], strict=True)
+            if beat and all(map(is_run_id, beat.ids)):
+                yield beat

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from marsbench.base.documents import parse_json
+from marsbench.config.identity import is_run_id
 from marsbench.results.store import FAILED, RECORD, Store
 from marsbench.sweep.heartbeat import STALE, Heartbeat, heartbeats
 from marsbench.sweep.units import SWEEP, SWEEPS
@@ -83,7 +84,7 @@ def progress(store: Store, ids: Iterable[str], workers: Sequence[Heartbeat]) -> 
 
 def _created(path: Path, default: float) -> float:
     """Creation time of a record in seconds, from its content: a copied file is newer."""
-    with contextlib.suppress(OSError, ValueError, KeyError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         return _time(parse_json(path.read_text(encoding="utf-8"))["created"])
     return default
 
@@ -115,10 +116,11 @@ def sweeps(store: Store) -> list[Sweep]:
     """Read the started sweeps of a store, oldest first."""
     started = []
     for path in sorted((store.root / SWEEPS).glob(f"*/{SWEEP}")):
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             content = parse_json(path.read_text(encoding="utf-8"))
             suite, launcher, time = (str(content[k]) for k in ("suite", "launcher", "time"))
-            started.append(Sweep(path.parent.name, suite, launcher, time, tuple(content["ids"])))
+            ids = tuple(filter(is_run_id, content["ids"]))
+            started.append(Sweep(path.parent.name, suite, launcher, time, ids))
     return sorted(started, key=lambda sweep: sweep.started)
 
 

@@ -25,7 +25,7 @@ from marsbench.models import weights
 from marsbench.models.base import Model
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.modes import build_for_mode
-from marsbench.models.tables.base import TabularModel, table_model
+from marsbench.models.tables.base import TabularModel, reading_model, table_model
 from marsbench.models.tensors import read_checkpoint
 from marsbench.models.zoo.catalog import get_model
 from marsbench.plan.resolve import Plan
@@ -251,7 +251,9 @@ def rebuild_table(
     record: RunRecord, folder: Path, task: TaskSpec, shape: tuple[int, int] | None
 ) -> TabularModel:
     """Load a fitted table model for `rebuild`."""
-    return table_model(get_model(record.model).id).load(_kept(record, folder / TABLE))
+    path = _kept(record, folder / TABLE)
+    with reading_model(path):
+        return table_model(get_model(record.model).id).load(path)
 
 
 def _initial(record: RunRecord, folder: Path) -> Path:

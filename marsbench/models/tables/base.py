@@ -7,7 +7,9 @@ Models are stored as text or plain arrays (coefficients of scikit-learn, model f
 libraries), never as pickles: loading executes no code, and other versions can read the files.
 """
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from marsbench.base import lazy
 from marsbench.base.documents import parse_json
-from marsbench.base.errors import TrainingError, WeightsError
+from marsbench.base.errors import MarsbenchError, TrainingError, WeightsError
 
 Table = NDArray[np.float32]
 Labels = NDArray[np.uint8]
@@ -105,6 +107,24 @@ def check_table(x: Table, y: Labels) -> None:
 def not_fitted() -> TrainingError:
     """Build the error for a model used before fitting."""
     return TrainingError("The model is not fitted.", "Call fit or load first.")
+
+
+@contextlib.contextmanager
+def reading_model(path: Path) -> Iterator[None]:
+    """Explain errors of reading a model's files.
+
+    Raises:
+        WeightsError: If a file is missing or damaged, or does not fit the settings.
+    """
+    try:
+        yield
+    except MarsbenchError:
+        raise
+    except Exception as error:  # each library has types of its own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsError(
+            f"The model in {path} is damaged: {reason[:160]}.", "Copy it again, or run it again."
+        ) from error
 
 
 def write_settings(path: Path, model: object, settings: dict[str, Any]) -> None:

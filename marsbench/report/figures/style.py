@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from marsbench.base.text import inline
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -124,7 +126,8 @@ def save(figure: "Figure", folder: Path, name: str) -> Path:
 
 
 def shorten(name: str, length: int = 26) -> str:
-    """Abbreviate a long name in the middle."""
+    """Abbreviate a long name in the middle; control characters become escapes."""
+    name = inline(name)
     if len(name) <= length:
         return name
     head = (length - 1) * 2 // 3

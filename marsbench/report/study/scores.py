@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 
 from marsbench.base.errors import ConfigError, NothingYetError, StoreError, some, unknown_name
+from marsbench.base.text import inline
 from marsbench.config.schema import parse_subset
 from marsbench.report.study import problems as troubles
 from marsbench.report.study.cells import (
@@ -224,7 +225,7 @@ def _missing_problems(study: Study) -> Iterable[StudyProblem]:
 
 
 def run_of(record: RunRecord) -> Run:
-    """Convert a record.
+    """Convert a record; control characters of its names become escapes.
 
     Raises:
         ConfigError: If its subset or kind is invalid.
@@ -239,22 +240,22 @@ def run_of(record: RunRecord) -> Run:
         run_id=record.run_id,
         key=GroupKey(
             category=category_of(record.task, record.kind, record.headline),
-            mode=record.mode,
-            protocol=record.protocol,
-            subset=record.subset,
-            imbalance=record.imbalance,
-            views=str(record.identity.get("views", NONE)),
+            mode=inline(record.mode),
+            protocol=inline(record.protocol),
+            subset=inline(record.subset),
+            imbalance=inline(record.imbalance),
+            views=inline(str(record.identity.get("views", NONE))),
             data="demo" if record.data.get("source") == "demo" else "real",
         ),
-        task=record.task,
-        model=_model_of(record),
+        task=inline(record.task),
+        model=inline(_model_of(record)),
         seed=record.seed,
         setting=record.run_id.rpartition("-")[2],
         identity=record.identity,
         data=Basis(
             str(record.data.get("revision", "")),
             record.scored_split,
-            record.headline,
+            inline(record.headline),
             "" if is_full else record.data.get("subset_digest", ""),
         ),
         subset_origin=record.data.get("subset_origin", ""),

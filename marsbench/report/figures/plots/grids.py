@@ -103,7 +103,7 @@ def confusion(shares: Floats, classes: Sequence[str], title: str) -> "Figure":
     axes.set_yticks(range(count), names, fontsize=size)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(title)
+    axes.set_title(shorten(title, 60))
     _bare(axes)
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
     bar.set_ticks([0, 0.5, 1], labels=["0 %", "50 %", "100 %"])
@@ -139,8 +139,8 @@ def imbalance(
         at = [value if value is not None else math.nan for value in values]
         shift = 0.2 * (number - (len(scores) - 1) / 2)
         axes.plot(
-            at, np.arange(len(names)) + shift, look["marker"], color=look["color"], label=way,
-            markeredgecolor=INK, mew=0.3, markersize=4.5,
+            at, np.arange(len(names)) + shift, look["marker"], color=look["color"],
+            label=shorten(way), markeredgecolor=INK, mew=0.3, markersize=4.5,
         )  # fmt: skip
     labels = [f"{shorten(name, 20)} ({counts[name]})" for name in names]
     axes.set_yticks(range(len(names)), labels)

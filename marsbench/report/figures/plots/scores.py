@@ -111,8 +111,10 @@ def violins(
                 )
         for number in panel.lines:
             axes.axvline(number, color=INK, linestyle=":", linewidth=0.8, zorder=0.5)
-        axes.set_title(panel.title, fontweight="bold" if panel is panels[0] else "normal")
-        axes.set_xlabel(panel.axis)
+        axes.set_title(
+            shorten(panel.title, 40), fontweight="bold" if panel is panels[0] else "normal"
+        )
+        axes.set_xlabel(shorten(panel.axis, 40))
         axes.set_yticks(range(len(models)), labels)
         axes.set_ylim(len(models) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
@@ -189,12 +191,12 @@ def curves(
         grid = tail.subplots(rows, min(_ACROSS, len(others)), squeeze=False)
         for axes, panel in zip(grid.flat, others, strict=False):
             _curve_axes(axes, panel, _thinned(ticks, 0.24), look)
-            axes.set_title(panel.title)
+            axes.set_title(shorten(panel.title, 40))
         for axes in list(grid.flat)[len(others) :]:
             axes.set_visible(False)
     axes = head.subplots()
     _curve_axes(axes, first, _thinned(ticks, 0.04 if width == PAGE else 0.11), look)
-    axes.set_title(first.title, fontweight="bold")
+    axes.set_title(shorten(first.title, 60), fontweight="bold")
     axes.set_xlabel(label)
     axes.set_ylabel(axis)
     # The legend lists all models, including models with a single task.
@@ -339,7 +341,7 @@ def cost(
         for name, (seconds, row) in rows.items():
             _interval(axes, row, seconds, look[name]["color"], vertical=True)
             _point(axes, seconds, row.value, look[name])
-        axes.set_title(title)
+        axes.set_title(shorten(title, 40))
         axes.set_ylabel(axis)
         axes.set_xlabel("training time")
         _time_axis(axes, [seconds for seconds, _ in rows.values()])
