@@ -17,6 +17,7 @@ from marsbench.base import paths
 from marsbench.base.errors import WeightsError
 from marsbench.base.locks import locked
 from marsbench.base.names import LONGEST, shortened
+from marsbench.base.reading import open_file
 
 _T = TypeVar("_T")
 
@@ -118,7 +119,7 @@ def cached_digests(
 def _digest_all(files: Sequence[Path]) -> list[str]:
     digests = []
     for path in files:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     return digests
 

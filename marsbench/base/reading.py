@@ -1,10 +1,10 @@
 """Reading of regular files: a named pipe, socket or device is refused, never waited for."""
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 _SPECIAL = {
     stat.S_IFIFO: "a named pipe",
@@ -14,17 +14,22 @@ _SPECIAL = {
 }
 
 
-def check_regular(path: Path) -> None:
+def check_regular(path: str | Path | os.DirEntry[str]) -> os.stat_result:
     """Refuse a named pipe, socket or device, from which a library could read forever.
+
+    Returns:
+        Mode, size and times of the file or folder.
 
     Raises:
         OSError: If the path is special, missing or may not be visited; names the path.
     """
-    if kind := _SPECIAL.get(stat.S_IFMT(path.stat().st_mode)):
-        raise OSError(errno.EINVAL, f"it is {kind}; expected a regular file", str(path))
+    info = path.stat() if isinstance(path, os.DirEntry) else os.stat(path)  # noqa: PTH116
+    if kind := _SPECIAL.get(stat.S_IFMT(info.st_mode)):
+        raise OSError(errno.EINVAL, f"it is {kind}; expected a regular file", os.fspath(path))
+    return info
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> io.BufferedReader:
     """Open a regular file for reading.
 
     Raises:
@@ -37,6 +42,20 @@ def open_file(path: Path) -> BinaryIO:
 def _open_at_once(path: str, flags: int) -> int:
     """Open without waiting for a writer, if a pipe has taken the place of the file meanwhile."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def is_missing(path: Path) -> bool:
+    """Whether a file or folder does not exist; links are followed.
+
+    False if a folder on the way may not be visited: reading the file then gives the reason.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def read_bytes(path: Path) -> bytes:

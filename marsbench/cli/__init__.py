@@ -4,7 +4,9 @@ The modules import heavy packages only when their command runs, so that ``marsbe
 loads neither torch nor hydra.
 """
 
+import io
 import os
+import sys
 from functools import partial
 from typing import Annotated
 
@@ -74,6 +76,10 @@ data.app.command("subsets")(folders.subsets)
 
 def main() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names of files are bytes that need not fit the terminal's encoding.
+            stream.reconfigure(errors="backslashreplace")
     # Named, since the name of the completion variable follows from it.
     command = partial(app, prog_name="marsbench")
     variable, wanted = complete.BASH

@@ -54,6 +54,16 @@ def friendly(command: Callable[P, T]) -> Callable[P, T]:
             # The reader, such as `head`, has closed the pipe.
             sys.stderr.close()
             raise SystemExit(141) from None
+        except OSError as error:
+            if error.filename is None:
+                raise
+            place = str(error.filename)
+            fail(
+                MarsbenchError(
+                    f"{place} cannot be used: {error.strerror}.",
+                    "Check the path and its permissions.",
+                )
+            )
 
     return wrapped
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marsbench.base.errors import DataError
+from marsbench.base.reading import check_regular
 
 LONGEST = 1 << 20
 """Limit of a label's length in bytes."""
@@ -111,7 +112,7 @@ def data_file(label: Label, path: Path) -> Path:
     """Path of the data file of a label, matched case-insensitively.
 
     Raises:
-        DataError: If the data file is missing.
+        DataError: If the data file is missing or no regular file.
     """
     if label.file is None:
         return path
@@ -125,6 +126,12 @@ def data_file(label: Label, path: Path) -> Path:
                 "Put the data file into the folder of its label.",
             )
         beside = same[0]
+    try:
+        check_regular(beside)
+    except OSError as error:
+        raise DataError(
+            f"{beside} cannot be read: {error.strerror}.", "Check the data file of its label."
+        ) from error
     return beside
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from marsbench.base.errors import WeightsError
+from marsbench.base.reading import open_file
 
 State = dict[str, Tensor]
 
@@ -71,6 +72,7 @@ def read_checkpoint(path: Path) -> State:
         WeightsError: If the file is missing, damaged, holds no tensors, or names functions.
     """
     try:
+        open_file(path).close()
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
@@ -81,6 +83,11 @@ def read_checkpoint(path: Path) -> State:
     except (FileNotFoundError, IsADirectoryError) as error:
         raise WeightsError(
             f"The checkpoint weights={path} was not found.", "Give the path of a file."
+        ) from error
+    except OSError as error:
+        raise WeightsError(
+            f"The checkpoint weights={path} cannot be read: {error.strerror or error}.",
+            "Check the file and its permissions.",
         ) from error
     except pickle.UnpicklingError as error:
         raise WeightsError(

@@ -11,6 +11,7 @@ from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError
 from marsbench.base.files import write_text
 from marsbench.base.keys import flatten, nest
+from marsbench.base.reading import is_missing
 from marsbench.config.identity import slug
 from marsbench.config.schema import RunConfig
 from marsbench.models.zoo.catalog import get_model
@@ -94,7 +95,7 @@ def filled(values: Mapping[str, Any]) -> dict[str, Any]:
     mode = str(nested.get("mode", RunConfig.mode))
     folder = Path(str(chosen)).expanduser()
     path = path_of(folder, get_task(task).name, get_model(model).name, mode)
-    if not path.exists():
+    if is_missing(path):
         raise ConfigError(
             f"hparams={chosen}: no tuned hyperparameters of {task}, {model}, {mode}; {path} is "
             "missing.",

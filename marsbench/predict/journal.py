@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from marsbench.base import reading
-from marsbench.base.documents import parse_json
 from marsbench.base.errors import ConfigError, DataError, MarsbenchError, StoreError, some
 from marsbench.base.files import is_name
 from marsbench.base.locks import locked
@@ -268,8 +267,8 @@ def _is_output(name: object) -> bool:
 def _parsed(text: str) -> dict[str, Any]:
     """Parse a line; a truncated line gives an empty dict."""
     try:
-        line = parse_json(text)
-    except ValueError:
+        line = json.loads(text)  # `parse_json` refuses names of bytes that are not UTF-8
+    except (ValueError, RecursionError):
         return {}
     return line if isinstance(line, dict) else {}
 

@@ -37,9 +37,9 @@ def load(run: str, store: Path, task: str | None = None, model: str | None = Non
     path = Path(run).expanduser()
     if path.is_dir():
         return _of_folder(path, run, task)
-    if path.is_file() and path.name == RECORD:
+    if path.exists() and path.name == RECORD:
         return _of_folder(path.parent, run, task)
-    if path.is_file():
+    if path.exists():
         return of_checkpoint(path, *_named(run, task, model))
     known = in_store(run, store)
     if known is not None:

@@ -1,5 +1,6 @@
 """Write and score submissions to the mass-spectrometry challenges, CSVs of probabilities."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from marsbench.base.errors import DataError, some, unknown_name
 from marsbench.base.files import replacing
 from marsbench.base.progress import tell
+from marsbench.base.reading import read_bytes
 from marsbench.data.sources import find_local
 from marsbench.data.sources.challenge import SUBMISSION, ChallengeSource
 from marsbench.data.spectra import to_spectrum
@@ -72,7 +74,7 @@ def write_submission(
     # Only predicted samples must exist.
     source = ChallengeSource(spec, place, strict=False, check=False)
     names = list(record.data["classes"])
-    if template is None and split == "test" and (place / SUBMISSION).is_file():
+    if template is None and split == "test" and (place / SUBMISSION).exists():
         template = place / SUBMISSION
     if template is not None:
         ids, columns = _read_template(template)
@@ -117,7 +119,7 @@ def _ids_of(source: ChallengeSource, split: str) -> list[str]:
 
 def _read_table(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype={ID: str})
+        table = pd.read_csv(io.BytesIO(read_bytes(path)), dtype={ID: str})
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path} cannot be read: {reason}.", "Give a CSV file.") from error

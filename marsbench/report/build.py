@@ -16,6 +16,7 @@ from marsbench.base.documents import parse_json
 from marsbench.base.errors import ConfigError, StoreError, unknown_name
 from marsbench.base.files import write_text
 from marsbench.base.progress import steps
+from marsbench.base.reading import read_text
 from marsbench.base.version import __version__
 from marsbench.report.analysis import OBSERVED, REFERENCE, Analysis, analyse
 from marsbench.report.figures import style
@@ -317,7 +318,7 @@ _PART = re.compile(r"(figures|tables)/[^/\\]+\.(pdf|png|csv|md|tex)")
 def _earlier(folder: Path) -> list[str] | None:
     """Files of the report in a folder, by its manifest; None without a report."""
     with contextlib.suppress(OSError, ValueError, TypeError):
-        content = parse_json((folder / MANIFEST).read_text(encoding="utf-8"))
+        content = parse_json(read_text(folder / MANIFEST))
         if isinstance(content, dict) and "marsbench" in content:
             return [str(name) for name in content.get("files", ())]
     return None

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from marsbench.base.errors import ConfigError, DataError, MarsbenchError, some, unknown_name
+from marsbench.base.reading import read_bytes
 from marsbench.base.values import Limit, Problem, build
 from marsbench.config.identity import run_id, slug
 from marsbench.config.schema import Mode, parse_subset
@@ -220,7 +221,7 @@ def import_results(
 
 def _read(file: Path, reader: _Reader) -> None:
     try:
-        content = file.read_bytes()
+        content = read_bytes(file)
         table = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
         rows = [(table.line_num, [cell.strip() for cell in cells]) for cells in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from marsbench.base.errors import BusyError, StoreError
 from marsbench.base.files import replacing, write_text
 from marsbench.base.locks import is_lock, locked
+from marsbench.base.reading import check_regular, read_text
 from marsbench.base.version import __version__
 from marsbench.results.record import RunRecord
 
@@ -257,6 +258,7 @@ class Store:
 
         path = self.folder(run_id) / PREDICTIONS
         try:
+            check_regular(path)
             return pd.read_parquet(path)
         except (OSError, ValueError) as error:
             raise StoreError(f"{path} cannot be read: {error}.", "Run it again.") from error
@@ -290,7 +292,7 @@ def read_record(path: Path) -> RunRecord:
         StoreError: If the file is missing or invalid.
     """
     try:
-        return RunRecord.from_json(path.read_text(encoding="utf-8"), str(path))
+        return RunRecord.from_json(read_text(path), str(path))
     except OSError as error:
         raise StoreError(
             f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions."

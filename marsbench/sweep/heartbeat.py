@@ -12,6 +12,7 @@ from pathlib import Path
 
 from marsbench.base.documents import parse_json
 from marsbench.base.files import write_text
+from marsbench.base.reading import read_text
 from marsbench.base.values import build
 from marsbench.config.identity import is_run_id
 from marsbench.results.store import now
@@ -119,7 +120,7 @@ def heartbeats(store: Path) -> Iterator[Heartbeat]:
     for path in sorted((store / SWEEPS).glob(f"*/{WORKERS}/*.json")):
         # A worker may end and remove its file at any time.
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-            content = parse_json(path.read_text(encoding="utf-8"))
+            content = parse_json(read_text(path))
             beat = build(Heartbeat, content, [], strict=True)
             if beat and all(map(is_run_id, beat.ids)):
                 yield beat

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from marsbench.base.documents import parse_json
+from marsbench.base.reading import read_text
 from marsbench.config.identity import is_run_id
 from marsbench.results.store import FAILED, RECORD, Store
 from marsbench.sweep.heartbeat import STALE, Heartbeat, heartbeats
@@ -85,7 +86,7 @@ def progress(store: Store, ids: Iterable[str], workers: Sequence[Heartbeat]) -> 
 def _created(path: Path, default: float) -> float:
     """Creation time of a record in seconds, from its content: a copied file is newer."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return _time(parse_json(path.read_text(encoding="utf-8"))["created"])
+        return _time(parse_json(read_text(path))["created"])
     return default
 
 
@@ -117,7 +118,7 @@ def sweeps(store: Store) -> list[Sweep]:
     started = []
     for path in sorted((store.root / SWEEPS).glob(f"*/{SWEEP}")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            content = parse_json(path.read_text(encoding="utf-8"))
+            content = parse_json(read_text(path))
             suite, launcher, time = (str(content[k]) for k in ("suite", "launcher", "time"))
             ids = tuple(filter(is_run_id, content["ids"]))
             started.append(Sweep(path.parent.name, suite, launcher, time, ids))

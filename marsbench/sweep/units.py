@@ -16,6 +16,7 @@ from typing import Any
 from marsbench.base.documents import parse_json
 from marsbench.base.errors import MarsbenchError, StoreError
 from marsbench.base.files import write_text
+from marsbench.base.reading import read_text
 from marsbench.config.identity import slug
 from marsbench.config.schema import RunConfig
 from marsbench.data.download.web import shown
@@ -65,7 +66,7 @@ def read_unit(path: Path) -> UnitFile:
         StoreError: If the file is unreadable or invalid.
     """
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
         runs = tuple(RunConfig.from_dict(values) for values in content["runs"])
         ids = tuple(str(run_id) for run_id in content["ids"])
         force = bool(content["force"])
@@ -83,7 +84,7 @@ def read_unit(path: Path) -> UnitFile:
 
 def unit_ids(path: Path) -> list[str]:
     """Run ids of a unit file."""
-    content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = parse_json(read_text(path))
     return [str(run_id) for run_id in content["ids"]]
 
 

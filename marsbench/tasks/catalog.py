@@ -93,5 +93,5 @@ def _is_path(name: str) -> bool:
         name.endswith((".yaml", ".yml"))
         or "/" in name
         or os.sep in name
-        or (name != "" and (Path(name) / TASK_FILE).is_file())
+        or (name != "" and (Path(name) / TASK_FILE).exists())
     )

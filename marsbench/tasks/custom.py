@@ -14,6 +14,7 @@ import yaml
 from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError, unknown_name
 from marsbench.base.files import is_name
+from marsbench.base.reading import is_missing
 from marsbench.base.values import Problem, check, shown
 from marsbench.tasks.kinds import KINDS, Decode, Kind, Technique, metrics_of
 from marsbench.tasks.spec import SPLITS, TASK_FILE, ClassInfo, TaskSpec, normalise
@@ -83,7 +84,7 @@ def _where(problem: Problem, lines: Mapping[str, int]) -> str:
 
 def _read(file: Path) -> tuple[dict[Any, Any], dict[str, int], list[Problem]]:
     """Parse a file into its fields, their line numbers, and problems of repeated fields."""
-    if not file.is_file():
+    if is_missing(file):
         raise ConfigError(
             f"{file}: no such file.",
             f"A custom task is a YAML file, or a folder that holds one named {TASK_FILE}.",

@@ -16,6 +16,7 @@ from marsbench.base.documents import parse_json
 from marsbench.base.errors import StoreError, WeightsError
 from marsbench.base.files import file_digest, write_text
 from marsbench.base.paths import expanded
+from marsbench.base.reading import check_regular
 from marsbench.config.schema import Bands, Mode
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.folds import OUT_OF_FOLD
@@ -273,11 +274,19 @@ def _initial(record: RunRecord, folder: Path) -> Path:
 
 
 def _kept(record: RunRecord, path: Path) -> Path:
-    if not path.exists():
+    """Path of the weights of a run, a file or a folder of files."""
+    try:
+        for file in (path, *path.rglob("*")):
+            check_regular(file)
+    except FileNotFoundError as error:
         raise StoreError(
             f"The weights of run {record.run_id} were not saved: {path} was not found.",
             "Run it again with save_model=true --force.",
-        )
+        ) from error
+    except OSError as error:
+        raise StoreError(
+            f"{error.filename} cannot be read: {error.strerror}.", "Check its permissions."
+        ) from error
     return path
 
 

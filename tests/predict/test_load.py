@@ -1,10 +1,13 @@
 import json
+import os
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -393,3 +396,80 @@ def test_what_can_be_checked_is_checked_before_the_model_is_loaded(
     ):
         code, _, told = invoke("any", images, "--out", out, *more)
         assert (code, why in told) == (2, True)
+
+
+REASONS = {
+    "pipe.png": "it is a named pipe",
+    "socket.tif": "it is a socket",
+    "device.jpg": "it is a device",
+    "gone.png": "No such file",
+    "circle.png": "Too many levels of symbolic links",
+    "empty.png": "is empty",
+    "text.jpg": "damaged or no image",
+    "cut.png": "damaged or no image",
+    "point.png": "1 x 1 pixels, too small",
+    "bands.tif": "bands",
+}
+"""Reasons in the rows of the bad files."""
+
+
+def mixed_folder(folder: Path, linked: Path) -> list[str]:
+    """Write 490 images of several formats, an eighth of them behind a link, and ten bad files.
+
+    Returns:
+        Names of the bad files.
+    """
+    rng = np.random.default_rng(0)
+    (folder / "deep" / "er").mkdir(parents=True)
+    linked.mkdir()
+    (folder / "linked").symlink_to(linked)
+    places = [folder, folder / "deep", folder / "deep" / "er", linked]
+    for i in range(488):
+        pixels = rng.integers(0, 256, (12, 12), dtype=np.uint8)
+        path = places[i // 2 % 4] / f"{i}{('.png', '.jpg', '.tif', '.jp2', '.BMP', '.gif')[i % 6]}"
+        Image.fromarray(pixels).save(path, format=None if i % 6 != 3 else "JPEG2000")
+    good = Image.fromarray(pixels)
+    good.save(folder / os.fsdecode(b"\xd6l.png"))
+    good.save(folder / f"{'l' * 246}.png")
+    bad = folder / "deep" / "bad"
+    bad.mkdir()
+    os.mkfifo(bad / "pipe.png")
+    with socket.socket(socket.AF_UNIX) as server:
+        # The path of a socket is limited to about 100 bytes.
+        server.bind(os.path.relpath(bad / "socket.tif"))
+    (bad / "device.jpg").symlink_to("/dev/zero")
+    (bad / "gone.png").symlink_to("nothing.png")
+    (bad / "circle.png").symlink_to("circle.png")
+    (bad / "empty.png").touch()
+    (bad / "text.jpg").write_text("no image")
+    (bad / "cut.png").write_bytes((folder / f"{'l' * 246}.png").read_bytes()[:60])
+    Image.fromarray(pixels[:1, :1]).save(bad / "point.png")
+    tifffile.imwrite(bad / "bands.tif", rng.integers(0, 255, (5, 9, 9), dtype=np.uint8))
+    return sorted(path.name for path in bad.iterdir())
+
+
+def test_a_folder_of_500_files_with_ten_bad_ones(
+    place: Path, labels: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bad = mixed_folder(tmp_path / "images", tmp_path / "far")
+    out = tmp_path / "images" / "predicted"
+    words = (labels.run_id, "images", "--store", place / "runs", "--out", out, "--device", "cpu")
+    code, lines, told = invoke(*words, "--batch-size", 64)
+    assert code == 2
+    assert "images: 500 images; links followed: 1 (linked)." in told
+    assert "10 of 500 failed:" in told
+    assert len(lines) == 500
+    rows = rows_of(out)
+    assert len(rows) == 500
+    failed = {row["file"].rpartition("/")[2]: row["error"] for row in rows if row["error"]}
+    assert sorted(failed) == bad
+    for name, reason in REASONS.items():
+        assert reason in failed[name]
+    assert sum(row["label"] in labels.data["classes"] for row in rows) == 490
+    # Nothing is repeated, and the outputs are no images.
+    code, lines, told = invoke(*words)
+    assert code == 2
+    assert [line["status"] for line in lines].count("skipped") == 490
+    assert "left out: 1 written by predict (predicted)" in told
+    assert rows_of(out) == rows

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ from marsbench.predict.inputs import open_picture
 from marsbench.predict.walk import Item, Selection, find_images
 from marsbench.tasks.kinds import Kind
 from tests.data.test_raster import DEEP, label, make
-from tests.fakes import make_spec
+from tests.fakes import as_nobody, make_spec, visible
 from tests.predict.stubs import predictor
 from tests.predict.test_run import go, item, noise
 
@@ -33,19 +31,6 @@ def touched(folder: Path, *names: str) -> Path:
 
 def names(selection: Selection) -> list[str]:
     return [item.name for item in selection.items]
-
-
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Drop the rights of root, for whom every file is readable."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def test_images_are_listed_once_and_all_others_are_counted(tmp_path: Path) -> None:
@@ -123,10 +108,7 @@ def test_special_files_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_unreadable_files_and_folders_are_rows_of_their_own(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
-    touched(tmp_path, "a.png", "b.xml", "closed/c.png", "unsearchable/d.png")
+    touched(visible(tmp_path), "a.png", "b.xml", "closed/c.png", "unsearchable/d.png")
     (tmp_path / "a.png").chmod(0)
     (tmp_path / "b.xml").chmod(0)
     (tmp_path / "closed").chmod(0)

@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from marsbench.base.errors import DataError
 from marsbench.base.progress import bar
+from marsbench.base.reading import check_regular
 from marsbench.data.download.disk import writing
 
 MOST_MEMBERS = 2_000_000
@@ -98,6 +99,7 @@ class _File(io.FileIO):
 
 def _open(archive: Path) -> io.BufferedReader:
     try:
+        check_regular(archive)
         return io.BufferedReader(_File(archive))
     except OSError as error:
         raise _unreadable(archive, error) from error

@@ -8,6 +8,7 @@ read for a submission.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from marsbench.base.errors import DataError, some
 from marsbench.base.files import file_state, is_name
+from marsbench.base.reading import check_regular
 from marsbench.config.schema import SourceName, Subset
 from marsbench.data.rows import Raw, Rows
 from marsbench.data.sources.annotations import csv_rows, read_bytes
@@ -68,7 +70,7 @@ class ChallengeSource:
             if not ids:
                 continue
             path = folder / f"{split}_labels.csv"
-            if not path.is_file():
+            if not os.path.lexists(path):
                 self.unlabelled[split] = ids
                 continue
             labels = self._read_labels(path, split_of, split)
@@ -114,8 +116,8 @@ class ChallengeSource:
                 )
             elif row.get("derivatized", "") not in ("", "0", "1", "0.0", "1.0"):
                 bad.append(f"line {line}: derivatized is '{row['derivatized']}', not 0 or 1")
-            elif not (self.folder / row["features_path"]).is_file():
-                absent.append(row["features_path"])
+            elif reason := _refusal(self.folder / row["features_path"]):
+                absent.append(f"{row['features_path']}{reason}")
             else:
                 split_of[sample_id] = row["split"]
                 self.meta[sample_id] = row
@@ -124,7 +126,8 @@ class ChallengeSource:
             raise DataError(f"{table}: {len(bad)} bad row(s): {some(bad, '; ')}.", "Correct them.")
         if absent and strict:
             raise DataError(
-                f"{table} lists {len(absent)} measurement(s) not found: {some(absent)}.",
+                f"{table} lists {len(absent)} measurement(s) not found or unreadable: "
+                f"{some(absent)}.",
                 "Unpack the data again, remove those rows, or add strict=false to skip them.",
             )
         if absent:
@@ -238,3 +241,14 @@ class ChallengeSource:
     def subset_ids(self, subset: Subset) -> None:
         """None: the challenges have no published subsets."""
         return
+
+
+def _refusal(path: Path) -> str:
+    """Reason in brackets if a path is no regular file, else an empty text."""
+    try:
+        check_regular(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return " (missing)"
+    except OSError as error:
+        return f" ({error.strerror})"
+    return "" if path.is_file() else " (it is a folder)"

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from marsbench.base.errors import ConfigError, DataError, some
+from marsbench.base.reading import check_regular
 from marsbench.config.schema import Subset, parse_subset
 from marsbench.data.boxes.forms import BoxFormat
-from marsbench.data.sources.annotations import second_of_pair
+from marsbench.data.sources.annotations import cannot_read, second_of_pair
 from marsbench.tasks.spec import TaskSpec
 
 IMAGES, MASKS = "images", "masks"
@@ -38,7 +39,11 @@ def box_formats(place: Path) -> tuple[BoxFormat, ...]:
     formats = tuple(
         form
         for form in BoxFormat
-        if ((place / LABELS[form][0]).is_dir() if form in LABELS else (place / COCO_FILE).is_file())
+        if (
+            (place / LABELS[form][0]).is_dir()
+            if form in LABELS
+            else os.path.lexists(place / COCO_FILE)
+        )
     )
     if not formats:
         raise DataError(
@@ -65,7 +70,7 @@ def listed_subsets(folder: Path) -> list[Subset]:
         ("partitions/*x_partition.csv", "partition_{}"),
     ):
         suffix = pattern.rpartition("*")[2]
-        for path in sorted(folder.glob(pattern)):
+        for path in _below(folder, pattern):
             try:
                 subset = parse_subset(name.format(path.name.removesuffix(suffix)))
             except ConfigError:
@@ -74,6 +79,21 @@ def listed_subsets(folder: Path) -> list[Subset]:
             if subset_file(subset) == path.relative_to(folder):
                 subsets.append(subset)
     return subsets
+
+
+def _below(folder: Path, pattern: str) -> list[Path]:
+    """Sorted paths of a pattern ``SUBFOLDER/*...``.
+
+    Raises:
+        DataError: If the subfolder may not be searched.
+    """
+    place = folder / Path(pattern).parent
+    try:
+        return sorted(path for path in place.iterdir() if path.match(pattern))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise cannot_read(place, error) from error
 
 
 class Files:
@@ -90,6 +110,7 @@ class Files:
         self._place = str(place)
         self._labels = [LABELS[form] for form in formats if form in LABELS]
         self._listed: dict[str, dict[str, os.DirEntry[str]]] = {}
+        self._closed: dict[str, OSError] = {}
         self._by_stem: dict[str, dict[str, list[str]]] = {}
 
     def of(self, relative: str) -> tuple[str, ...]:
@@ -132,22 +153,27 @@ class Files:
             )
         return f"{folder}/{name if name in candidates else candidates[0]}"
 
-    def stat(self, file: str) -> os.stat_result | None:
-        """Size and times of a file; None if missing."""
-        try:
-            if not self._spec.files.apart:
-                return os.stat(file)  # noqa: PTH116
+    def stat(self, file: str) -> os.stat_result:
+        """Size and times of a regular file.
+
+        Raises:
+            OSError: If the file is missing, special, or in a folder that may not be searched.
+        """
+        if self._spec.files.apart:
             folder, _, name = file.rpartition("/")
-            entry = self._list(folder).get(name)
-            return None if entry is None else entry.stat()
-        except OSError:
-            return None
+            if (entry := self._list(folder).get(name)) is None:
+                raise self._closed.get(folder) or FileNotFoundError(file)
+            return check_regular(entry)
+        return check_regular(file)
 
     def _list(self, folder: str) -> dict[str, os.DirEntry[str]]:
         if folder not in self._listed:
+            self._listed[folder] = {}
             try:
                 with os.scandir(folder) as entries:
                     self._listed[folder] = {entry.name: entry for entry in entries}
-            except OSError:
-                self._listed[folder] = {}
+            except (FileNotFoundError, NotADirectoryError):
+                pass
+            except OSError as error:
+                self._closed[folder] = error
         return self._listed[folder]

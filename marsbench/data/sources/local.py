@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from marsbench.base import paths
 from marsbench.base.errors import DataError, some
 from marsbench.base.files import cached_digests, file_state, write_text
+from marsbench.base.reading import check_regular
 from marsbench.config.schema import SourceName, Subset
 from marsbench.data import decode, raster
 from marsbench.data.boxes import files as box_files
@@ -31,6 +32,7 @@ from marsbench.data.sources.annotations import (
     MAPPING,
     Index,
     Meta,
+    cannot_read,
     csv_rows,
     keep_first_of_pairs,
     label_reader,
@@ -77,6 +79,10 @@ class LocalSource:
         problems: List to collect errors in, to report all at once. By default the first error is
             raised.
 
+    Attributes:
+        refused: Paths of listed files that are missing or cannot be read.
+        listed: Paths of the files of all samples.
+
     Raises:
         DataError: If the folder contradicts the task or itself; the message names the file
             and the rows.
@@ -113,11 +119,15 @@ class LocalSource:
         self._coco: dict[str, tuple[box_files.CocoFile | None, list[DataError]]] = {}
         self._companions: dict[str, str] = {}  # data file by detached label
         stats: dict[str, os.stat_result] = {}
+        self.refused: set[str] = set()
         missing: list[str] = []
         for split in SPLITS:
             if split in index:
                 listed = [path for _, (path, _) in sorted(index[split].items())]
                 self._list_files(split, listed, stats, missing, problems)
+        self.refused |= set(missing)
+        self.listed = {file for files in self._files.values() for own in files for file in own}
+        self.listed |= stats.keys()
         self._check_missing(missing, problems)
         prints = self._prints(stats, problems)
         with collecting(problems):
@@ -163,11 +173,18 @@ class LocalSource:
             with collecting(problems):
                 self._formats[split] = box_formats(place)
             if BoxFormat.COCO in self._formats[split]:
-                stats[str(place / COCO_FILE)] = (place / COCO_FILE).stat()
+                coco = str(place / COCO_FILE)
+                with collecting(problems):
+                    try:
+                        stats[coco] = check_regular(coco)
+                    except OSError as error:
+                        self.refused.add(coco)
+                        raise cannot_read(coco, error) from error
         files = Files(self.spec, place, self._formats.get(split, ()))
         self._files[split] = []
         owners: dict[str, str] = {}
         shared: list[str] = []
+        closed: dict[str, list[str]] = {}  # files that cannot be read, by reason
         for relative in listed:
             own: tuple[str, ...] = (f"{place}/{relative}",)
             with collecting(problems):
@@ -177,16 +194,26 @@ class LocalSource:
                 if (owner := owners.setdefault(file, own[0])) != own[0]:
                     shared.append(f"{Path(owner).name} and {Path(own[0]).name} share {file}")
             for file in own:
-                if (info := files.stat(file)) is None:
+                try:
+                    stats[file] = files.stat(file)
+                except (FileNotFoundError, NotADirectoryError):
                     missing.append(file)
-                else:
-                    stats[file] = info
+                except OSError as error:
+                    closed.setdefault(str(error.strerror), []).append(file)
             for file in own[:1] if self.spec.has_boxes else own:
                 if file.lower().endswith(raster.LABEL_SUFFIXES):
                     with collecting(problems):
                         if (pixels := raster.companion(Path(file))) is not None:
                             stats[str(pixels)] = pixels.stat()
                             self._companions[file] = str(pixels)
+        self.refused |= {file for files_ in closed.values() for file in files_}
+        for reason, refused in closed.items():
+            with collecting(problems):
+                raise DataError(
+                    f"{len(refused)} file(s) of {self.folder / ANNOTATIONS} cannot be read: "
+                    f"{reason}: {some(refused)}.",
+                    "Check their permissions and those of their folders, or copy the data again.",
+                )
         with collecting(problems):
             if shared:
                 raise DataError(
@@ -203,6 +230,7 @@ class LocalSource:
         images |= {pixels for file, pixels in self._companions.items() if file in images}
         apart = {file: info for file, info in stats.items() if file not in images}
         digests = dict(zip(apart, _digests(apart, problems), strict=True))
+        self.refused |= {file for file in apart if not digests[file]}
         return {
             file: _Print(digests[file], digests[file])
             if file in digests
@@ -347,7 +375,7 @@ class LocalSource:
                     sample_id = self._rows[split].sample_ids[index]
                     if coco is not None and sample_id in coco.sizes:
                         forms[form] = coco.boxes(sample_id, size, classes)
-                elif problems is not None and not path.exists():
+                elif problems is not None and str(path) in self.refused:
                     continue
                 elif form is BoxFormat.YOLO:
                     forms[form] = box_files.read_yolo(read_bytes(path), size, classes, str(path))
@@ -373,6 +401,8 @@ class LocalSource:
     def _parse_coco(self, split: str) -> tuple[box_files.CocoFile | None, list[DataError]]:
         place = self.folder / "data" / split
         path = place / COCO_FILE
+        if str(path) in self.refused:
+            return None, []
         try:
             coco = box_files.read_coco(read_bytes(path), str(path))
         except DataError as error:
@@ -383,7 +413,7 @@ class LocalSource:
     def subset_ids(self, subset: Subset) -> list[str] | None:
         """Train ids of a published subset, in the order of its CSV."""
         path = self.subset_path(subset)
-        if path is None or not path.is_file():
+        if path is None or not _is_there(path):
             return None
         rows = [
             (line, row)
@@ -448,9 +478,7 @@ def _digests(files: Mapping[str, os.stat_result], problems: list[DataError] | No
     try:
         return cached_digests(list(files), list(files.values()))
     except OSError as error:
-        problem = DataError(
-            f"{error.filename} cannot be read: {error.strerror}.", "Unpack the data again."
-        )
+        problem = cannot_read(error.filename, error)
         if problems is None:
             raise problem from error
         if len(files) > 1:
@@ -473,9 +501,28 @@ def _targets(kind: Kind, labels: list[tuple[int, ...]], num_classes: int) -> NDA
 def find_folder(
     spec: TaskSpec, places: Mapping[str, Path], table: str = ANNOTATIONS
 ) -> Path | None:
-    """Find the first folder with a table, in the places or in the task's folder below them."""
+    """Find the first folder with a table, in the places or in the task's folder below them.
+
+    Raises:
+        DataError: If a place may not be searched.
+    """
     for place in places.values():
         for folder in (place, place / spec.folder, place / spec.name):
-            if os.path.lexists(folder / table):
+            if _is_there(folder / table):
                 return folder
     return None
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a path exists, of a readable file or not.
+
+    Raises:
+        DataError: If a folder on the way may not be searched.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    return True

@@ -18,6 +18,7 @@ from marsbench.base import paths
 from marsbench.base.documents import parse_json
 from marsbench.base.errors import DataError, DataNotFoundError, some
 from marsbench.base.files import once
+from marsbench.base.reading import read_text
 from marsbench.data.download import web
 from marsbench.data.download.disk import writing
 from marsbench.data.download.unpacking import top_folder, unpack
@@ -65,7 +66,7 @@ def folder(spec: TaskSpec) -> Path:
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """Manifest of a downloaded folder; None for other folders."""
     try:
-        manifest = parse_json((folder / MARKER).read_text(encoding="utf-8"))
+        manifest = parse_json(read_text(folder / MARKER))
     except (OSError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) else None

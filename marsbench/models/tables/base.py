@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from marsbench.base import lazy
 from marsbench.base.documents import parse_json
 from marsbench.base.errors import MarsbenchError, TrainingError, WeightsError
+from marsbench.base.reading import read_text
 
 Table = NDArray[np.float32]
 Labels = NDArray[np.uint8]
@@ -141,7 +142,7 @@ def read_settings(path: Path, cls: type) -> dict[str, Any]:
         WeightsError: If the folder has no model of the class.
     """
     try:
-        stored = parse_json((path / _SETTINGS).read_text(encoding="utf-8"))
+        stored = parse_json(read_text(path / _SETTINGS))
         if stored["model"] != cls.__name__:
             raise WeightsError(
                 f"The model in {path} is a {stored['model']}; expected a {cls.__name__}.",

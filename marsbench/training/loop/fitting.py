@@ -10,6 +10,7 @@ import torch
 from marsbench.base.documents import parse_json
 from marsbench.base.errors import StoreError
 from marsbench.base.files import write_text
+from marsbench.base.reading import check_regular
 from marsbench.config.schema import Checkpoint
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.results.store import CHECKPOINTS
@@ -45,6 +46,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
+        check_regular(path)
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for damaged files
         raise StoreError(

@@ -1,6 +1,7 @@
 """Check a local folder file by file and report all problems at once."""
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.base.errors import ConfigError, DataError, some
+from marsbench.base.names import display_name
 from marsbench.base.progress import track
 from marsbench.config.schema import Bands, Subset, parse_subset
 from marsbench.data import decode
@@ -52,6 +54,7 @@ def verify_folder(spec: TaskSpec, root: str | Path | None = None) -> VerifyRepor
     report.notes += source.notes
     missing = [split for split in SPLITS if split not in source.splits]
     report.problems += [f"the {split} split is missing" for split in missing]
+    _note_unlisted(source, report)
     if source.class_names:
         contents = _read(source, report)
         _note_contents(spec, contents, report)
@@ -157,7 +160,7 @@ def _read(source: LocalSource, report: VerifyReport) -> _Contents:
         contents.counts[split] = np.zeros(len(source.class_names) + 1, dtype=np.int64)
         contents.read[split] = contents.negatives[split] = 0
         masks = source.folder / "data" / split / MASKS
-        if spec.has_masks and not (masks.is_dir() and any(masks.iterdir())):
+        if spec.has_masks and not _is_filled(masks):
             problems[f"{masks} holds no masks"] = None
         for i in track(range(len(rows)), f"Reading {split}", len(rows)):
             files = source.files(split, i)
@@ -166,7 +169,7 @@ def _read(source: LocalSource, report: VerifyReport) -> _Contents:
             except DataError as error:
                 apart = [] if spec.kind.is_classification else _problems_apart(source, split, i)
                 # Missing files were reported when the source was opened.
-                if not apart and all(file.exists() for file in files):
+                if not apart and not any(str(file) in source.refused for file in files):
                     apart = [error]
                 problems |= dict.fromkeys(part.problem for part in apart)
                 continue
@@ -181,6 +184,35 @@ def _read(source: LocalSource, report: VerifyReport) -> _Contents:
     return contents
 
 
+def _note_unlisted(source: LocalSource, report: VerifyReport) -> None:
+    """Report files below ``data/`` that no sample uses, linked folders included."""
+    data = source.folder / "data"
+    unlisted: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    for place, folders, names in os.walk(data, followlinks=True):
+        info = Path(place).stat()
+        if (key := (info.st_dev, info.st_ino)) in seen:
+            folders.clear()  # a link to a folder above, or a second link
+            continue
+        seen.add(key)
+        paths = (f"{place}/{name}" for name in sorted(names))
+        unlisted += [path for path in paths if path not in source.listed]
+        folders.sort()
+    if unlisted:
+        shown = some(display_name(Path(path).relative_to(data)) for path in unlisted)
+        report.notes.append(f"{len(unlisted)} files below {data} are in no sample: {shown}")
+
+
+def _is_filled(folder: Path) -> bool:
+    """Whether a folder has entries; True if unknown, since its files are reported one by one."""
+    try:
+        return any(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+
+
 def _problems_apart(source: LocalSource, split: str, index: int) -> list[DataError]:
     """Problems of each file of a sample, since reading the sample ends at the first problem.
 
@@ -190,11 +222,11 @@ def _problems_apart(source: LocalSource, split: str, index: int) -> list[DataErr
     problems: list[DataError] = []
     image, *others = source.files(split, index)
     pixels: Pixels | None = None
-    if image.exists():
+    if str(image) not in source.refused:
         with collecting(problems):
             pixels = decode_pixels(spec, Raw(read_bytes(image), str(image), path=image), Bands.ALL)
     if spec.has_masks:
-        for path in filter(Path.exists, others):
+        for path in (path for path in others if str(path) not in source.refused):
             with collecting(problems):
                 mask = Raw(read_bytes(path), str(path), path=path)
                 decode.mask(Raw(b"", str(image), mask=mask), len(spec.classes))
