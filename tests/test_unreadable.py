@@ -209,3 +209,32 @@ def test_names_of_bytes_that_are_not_utf8(tmp_path: Path) -> None:
     report = verify_folder(spec, tmp_path / "data")
     assert not report.problems
     assert any(r"\xd6l.png" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("depth", [0, 3, 5])
+def test_records_in_a_closed_folder_are_not_missing(depth: int, tmp_path: Path) -> None:
+    run = visible(tmp_path) / "runs" / "task" / "model" / "mode" / "full" / "0-abc"
+    run.mkdir(parents=True)
+    (run / "record.json").touch()
+    closed = (tmp_path / "runs", *list(run.parents)[::-1][-4:], run)[depth]
+    closed.chmod(0)
+    store = Store(tmp_path / "runs")
+    with as_nobody():
+        if depth == 5:
+            assert "Permission denied" in store.records()[1][0].problem
+        else:
+            with pytest.raises(MarsbenchError, match=f"{closed} cannot be searched: Permission"):
+                store.records()
+
+
+def test_an_error_of_the_system_is_one_message() -> None:
+    from typer.testing import CliRunner
+
+    from marsbench.cli import app
+
+    done = CliRunner().invoke(app, ["predict", "x", "a" * 300, "--out", "b"])
+    assert done.exit_code == 2
+    assert "File name too long" in done.stderr
+    done = CliRunner().invoke(app, ["predict", "c" * 300, ".", "--out", "b"])
+    assert done.exit_code == 2
+    assert "File name too long" in done.stderr

@@ -9,6 +9,7 @@ attempt.
 import contextlib
 import json
 import math
+import os
 import platform
 import shutil
 import traceback
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from marsbench.base.errors import BusyError, StoreError
 from marsbench.base.files import replacing, write_text
 from marsbench.base.locks import is_lock, locked
-from marsbench.base.reading import check_regular, read_text
+from marsbench.base.reading import check_regular, is_missing, read_text
 from marsbench.base.version import __version__
 from marsbench.results.record import RunRecord
 
@@ -167,16 +168,25 @@ class Store:
                 f"The store {self.root} is missing.",
                 "Name the folder that holds the records, as given to store= (default: runs).",
             )
-        pattern = "/".join(["[!.]*"] * _DEPTH) + f"/{RECORD}"
-        return sorted(self.root.glob(pattern))
+        return sorted(path for folder in self._folders() if not is_missing(path := folder / RECORD))
+
+    def _folders(self) -> list[Path]:
+        """Folders of runs, finished or not.
+
+        Raises:
+            StoreError: If a folder may not be searched: its records would be missing unnoticed.
+        """
+        folders = [self.root]
+        for _ in range(_DEPTH):
+            folders = [path for folder in folders for path in _subfolders(folder)]
+        return folders
 
     def unfinished(self) -> tuple[list[str], list[str]]:
         """Ids of runs without a record: failed runs, and stopped runs."""
         failed: list[str] = []
         stopped: list[str] = []
-        for path in sorted(self.root.glob("/".join(["[!.]*"] * _DEPTH) + f"/{CONFIG}")):
-            folder = path.parent
-            if not (folder / RECORD).exists():
+        for folder in sorted(self._folders()):
+            if (folder / CONFIG).exists() and not (folder / RECORD).exists():
                 run_id = folder.relative_to(self.root).as_posix()
                 (failed if (folder / FAILED).exists() else stopped).append(run_id)
         return failed, stopped
@@ -262,6 +272,20 @@ class Store:
             return pd.read_parquet(path)
         except (OSError, ValueError) as error:
             raise StoreError(f"{path} cannot be read: {error}.", "Run it again.") from error
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """Subfolders of a folder, without hidden ones."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [e.name for e in entries if not e.name.startswith(".") and e.is_dir()]
+    except FileNotFoundError:
+        return []  # moved aside since it was listed
+    except OSError as error:
+        raise StoreError(
+            f"{folder} cannot be searched: {error.strerror}.", "Check its permissions."
+        ) from error
+    return [folder / name for name in names]
 
 
 def table_row(record: RunRecord) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from marsbench.data.drawing import Panel, new_figure, save, sheet, short, spread
 from marsbench.data.rows import Pixels
 from marsbench.metrics.boxes import Boxes, PredictedBoxes
 from marsbench.tasks.kinds import Kind
-from marsbench.training.loop.evaluation import MAPS, Predictions
+from marsbench.training.loop.evaluation import Predictions, map_path
 
 SAMPLES = "samples.png"
 
@@ -138,7 +138,7 @@ def _item(
     is_right = None
     if sample.mask is not None:
         truth = sample.mask
-        with Image.open(folder / MAPS / f"{sample_id}.png") as opened:
+        with Image.open(map_path(folder, sample_id)) as opened:
             predicted = np.array(opened)
     elif sample.boxes is not None:
         truth = sample.boxes

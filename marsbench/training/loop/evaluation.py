@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from marsbench.base.files import replacing
+from marsbench.base.names import output_name
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.dataset import MarsDataset
 from marsbench.metrics import scoring
@@ -63,7 +64,7 @@ def evaluate(
     data.trainer = trainer
     objective = module.objective
     if folder is not None and dataset.split == "test":
-        objective.keep = partial(_write_map, folder / MAPS)
+        objective.keep = partial(_write_map, folder)
     with dataset.averaged(module.config.draws):
         interruptible(
             trainer,
@@ -90,11 +91,20 @@ def meta_text(meta: Mapping[str, Any]) -> str:
     return json.dumps(dict(meta), default=str)
 
 
+def map_path(folder: Path, sample_id: str) -> Path:
+    """Path of the class map of a sample in a run's folder, by `output_name`.
+
+    Ids come from tables of others: they may be long, or lead out of the folder.
+    """
+    return folder / MAPS / f"{output_name(sample_id)}.png"
+
+
 def _write_map(folder: Path, sample_id: str, classes: NDArray[np.uint8]) -> None:
-    """Write a class map, a PNG of class ids."""
-    path = folder / f"{sample_id}.png"
+    """Write a class map, a PNG of class ids, into a run's folder."""
+    path = map_path(folder, sample_id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(classes).save(path)
+    with replacing(path, sync=False) as partial:
+        Image.fromarray(classes).save(partial, format="PNG")
 
 
 def save_predictions(folder: Path, scored: dict[str, Predictions]) -> None:
