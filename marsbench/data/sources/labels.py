@@ -19,7 +19,7 @@ def class_id(value: Any, num_classes: int, classes: Mapping[str, int]) -> int:
     Raises:
         ValueError: If it is none of the classes; the message says why, without the value.
     """
-    parsed = float(value) if isinstance(value, bool) else number(value)
+    parsed = _number(value)
     if parsed is None:
         named = classes.get(normalise(str(value)))
         if named is None:
@@ -30,6 +30,10 @@ def class_id(value: Any, num_classes: int, classes: Mapping[str, int]) -> int:
     if not 0 <= parsed < num_classes:
         raise ValueError(f"is outside 0..{num_classes - 1}")
     return int(parsed)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, bool) else number(value)
 
 
 def listed(text: str) -> list[Any]:
@@ -53,7 +57,7 @@ def is_one_hot(values: Sequence[Sequence[Any]], num_classes: int) -> bool:
     Labels are one-hot if every sample has a 0 or 1 per class and some sample repeats a value; lists
     of ids never repeat an id. (With two classes, ``[0, 1]`` alone is ambiguous.)
     """
-    numbers = [[number(+v if isinstance(v, bool) else v) for v in value] for value in values]
+    numbers = [list(map(_number, value)) for value in values]
     return all(len(v) == num_classes and set(v) <= {0, 1} for v in numbers) and any(
         len(set(v)) < len(v) for v in numbers
     )
@@ -85,7 +89,7 @@ class Labels:
             return (class_id(text, self._num_classes, self._classes),)
         values = listed(text)
         if self._one_hot:
-            return tuple(i for i, present in enumerate(values) if number(+present))
+            return tuple(i for i, present in enumerate(values) if _number(present))
         return tuple(sorted({self._element(value) for value in values}))
 
     def _element(self, value: Any) -> int:

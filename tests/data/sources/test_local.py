@@ -66,6 +66,21 @@ def test_spellings_of_several_labels(cell: str, tmp_path: Path) -> None:
     assert LocalSource(spec, folder).rows("train").targets[0].tolist() == [1, 0, 1]
 
 
+@pytest.mark.parametrize("spelling", ["{}", "{}.0", "'{}'"])
+def test_one_hot_labels_of_any_spelling(spelling: str, tmp_path: Path) -> None:
+    spec = make_spec(Kind.MULTILABEL)
+    folder = write_folder(spec, tmp_path)
+    expected = LocalSource(spec, folder)
+    rows = read_rows(folder / "annotation.csv")
+    held = [set(json.loads(row[3])) for row in rows]
+    cells = [f"[{', '.join(spelling.format(+(k in ids)) for k in range(3))}]" for ids in held]
+    write_rows(
+        folder / "annotation.csv",
+        [(*row[:3], cell) for row, cell in zip(rows, cells, strict=True)],
+    )
+    assert LocalSource(spec, folder).revision == expected.revision
+
+
 def test_labels_of_a_list_are_compared(spec: TaskSpec, folder: Path) -> None:
     rows = [row for row in read_rows(folder / "annotation.csv") if row[1] == "train"][:3]
     write_rows(folder / "few_shot" / "1_shot.csv", rows)
