@@ -4,7 +4,8 @@ All errors on bad input derive from `MarsbenchError`. The command line prints th
 a traceback and exits with code 2; in Python they are ordinary exceptions.
 """
 
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
 SHOWN = 5
@@ -66,6 +67,31 @@ class NothingYetError(StoreError):
 
 class BusyError(StoreError):
     """Run in progress in another process."""
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and its causes."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+_FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed")
+"""Texts of writers in C++ and Rust, which give no error number."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or a cause of the error, is a full disk or an exceeded quota."""
+    return any(
+        (isinstance(link, OSError) and link.errno in _FULL)
+        or any(text in str(link) for text in _FULL_TEXTS)
+        for link in causes(error)
+    )
 
 
 def unknown_name(what: str, name: str, choices: Iterable[str], hint: str = "") -> UnknownNameError:

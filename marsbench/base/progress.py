@@ -14,8 +14,12 @@ T = TypeVar("T")
 
 
 def tell(text: str) -> None:
-    """Print a line to standard error; standard output is for results."""
-    sys.stderr.write(f"{visible(text)}\n")
+    """Print a line to standard error; standard output is for results.
+
+    A line that cannot be written, such as to a log on a full disk, ends no work.
+    """
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{visible(text)}\n")
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:

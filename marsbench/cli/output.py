@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
-from marsbench.base.errors import MarsbenchError
+from marsbench.base.errors import MarsbenchError, is_disk_full
 from marsbench.base.text import inline, visible
 
 if TYPE_CHECKING:
@@ -55,13 +55,17 @@ def friendly(command: Callable[P, T]) -> Callable[P, T]:
             sys.stderr.close()
             raise SystemExit(141) from None
         except OSError as error:
-            if error.filename is None:
+            is_full = is_disk_full(error)
+            if error.filename is None and not is_full:
                 raise
-            place = str(error.filename)
+            place = "A file" if error.filename is None else str(error.filename)
             fail(
                 MarsbenchError(
-                    f"{place} cannot be used: {error.strerror}.",
-                    "Check the path and its permissions.",
+                    f"{place} cannot be {'written' if is_full else 'used'}: "
+                    f"{error.strerror or error}.",
+                    "Free space, and run the command again."
+                    if is_full
+                    else "Check the path and its permissions.",
                 )
             )
 

@@ -42,16 +42,16 @@ def status(
         return
     if watch:
         note("--watch needs a terminal; shown once.")
-    rows, workers = look()
+    rows, lines = look()
     if form.is_json:
         print_rows([{k: v for k, v in row.items() if k != "eta"} for row in rows], form, "")
         return
     print_rows(_shown(rows), form, "", right=tuple(rows[0])[1:])
-    for line in _lines(workers):
+    for line in lines:
         say(line)
 
 
-Look = Callable[[], "tuple[list[dict[str, Any]], list[Heartbeat]]"]
+Look = Callable[[], "tuple[list[dict[str, Any]], list[str]]"]
 
 
 def _looker(words: list[str], folder: Path | None) -> Look:
@@ -71,7 +71,7 @@ def _looker(words: list[str], folder: Path | None) -> Look:
     store = Store(folder or "runs")
     store.paths()  # raises if the store is missing
 
-    def look() -> "tuple[list[dict[str, Any]], list[Heartbeat]]":
+    def look() -> "tuple[list[dict[str, Any]], list[str]]":
         from marsbench.sweep import status as state
 
         workers = state.workers_of(store)
@@ -80,7 +80,8 @@ def _looker(words: list[str], folder: Path | None) -> Look:
         rows = [
             _row("sweep", f"{s.name} ({s.launcher})", store, s.ids, workers) for s in sweeps[-10:]
         ]
-        return [*rows, _row("sweep", "all runs of the store", store, everything, workers)], workers
+        rows.append(_row("sweep", "all runs of the store", store, everything, workers))
+        return rows, _lines(rows, store, workers)
 
     return look
 
@@ -99,7 +100,7 @@ def _at_suite(words: list[str]) -> Look:
         else:
             ids.append(run.run_id)
 
-    def look() -> "tuple[list[dict[str, Any]], list[Heartbeat]]":
+    def look() -> "tuple[list[dict[str, Any]], list[str]]":
         from marsbench.sweep import status as state
 
         workers = state.workers_of(asked.store)
@@ -109,7 +110,8 @@ def _at_suite(words: list[str]) -> Look:
         ]
         everything = [run_id for ids in tasks.values() for run_id in ids]
         name, absent = f"suite {asked.suite.name}", sum(lacking.values())
-        return [*rows, _row("task", name, asked.store, everything, workers, absent)], workers
+        rows.append(_row("task", name, asked.store, everything, workers, absent))
+        return rows, _lines(rows, asked.store, workers)
 
     return look
 
@@ -145,11 +147,14 @@ def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key not in hidden} for row in rows]
 
 
-def _lines(workers: "list[Heartbeat]") -> list[str]:
-    """Lines about workers; stale ones are marked."""
+def _lines(rows: list[dict[str, Any]], store: "Store", workers: "list[Heartbeat]") -> list[str]:
+    """Lines about a full disk, and about workers; stale ones are marked."""
     from marsbench.sweep.heartbeat import STALE
+    from marsbench.sweep.status import disk_was_full
 
     lines = []
+    if rows[-1]["to_do"] and (name := disk_was_full(store)) is not None:
+        lines.append(f"disk    full in sweep {name}: free space, and start the sweep again")
     for beat in workers:
         at = beat.current or f"{len(beat.ids)} runs together"
         silent = f": no heartbeat for {hours(beat.age)}, perhaps lost" if beat.age > STALE else ""
@@ -166,11 +171,11 @@ def _watch(look: Look) -> None:
     from marsbench.cli.output import table_of
 
     def picture() -> tuple[Group, bool]:
-        rows, workers = look()
+        rows, lines = look()
         shown = _shown(rows)
         table = table_of(shown, time.strftime("%H:%M:%S"), right=tuple(shown[0])[1:])
         is_over = rows[-1]["running"] + rows[-1]["to_do"] == 0
-        return Group(table, *(Text(line) for line in _lines(workers)[:20])), is_over
+        return Group(table, *(Text(line) for line in lines[:20])), is_over
 
     shown, is_over = picture()
     with Live(shown, refresh_per_second=2) as live:

@@ -1,5 +1,6 @@
 """Loaders for training and evaluation."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -198,7 +199,7 @@ class MarsDataModule(pl.LightningDataModule):
         workers = self.config.workers
         if workers is None:
             workers = default_workers(self.config.trainer.devices)
-        return DataLoader(
+        return Loader(
             Speaking(dataset),
             batch_size=self.config.optim.batch_size,
             sampler=sampler,
@@ -221,6 +222,28 @@ def _check_boxes(dataset: MarsDataset) -> None:
 
 STACKED = ("image", "index", "label", "mask", "size")
 """Fields with the same shape in every sample, stacked to a tensor."""
+
+
+class Loader(DataLoader[Any]):
+    """Loader whose workers start by any method, also from a script without a main guard.
+
+    Processes started by ``spawn`` (macOS, Windows) or ``forkserver`` (Linux from Python 3.14)
+    execute the main program, here the user's script with its run, once more. Workers need nothing
+    from it.
+    """
+
+    def __iter__(self) -> Any:
+        """Start the workers; multiprocessing finds no main program to execute."""
+        main = sys.modules["__main__"]
+        names = ("__spec__", "__file__")
+        before = {name: main.__dict__[name] for name in names if name in main.__dict__}
+        main.__dict__.update(dict.fromkeys(names))
+        try:
+            return super().__iter__()
+        finally:
+            for name in names:
+                del main.__dict__[name]
+            main.__dict__.update(before)
 
 
 class Speaking(Dataset[Any]):

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marsbench.base.errors import BusyError, StoreError
+from marsbench.base.errors import BusyError, StoreError, is_disk_full
 from marsbench.base.files import replacing, write_text
 from marsbench.base.locks import is_lock, locked
 from marsbench.base.reading import check_regular, is_missing, read_text
@@ -131,7 +131,12 @@ class Store:
                 shutil.rmtree(checkpoints, ignore_errors=True)
 
     def fail(self, run_id: str, error: BaseException) -> None:
-        """Write the traceback of a failed attempt; a later success removes it."""
+        """Write the traceback of a failed attempt; a later success removes it.
+
+        A full disk is no failure of the run, which stays unfinished and continues later.
+        """
+        if is_disk_full(error):
+            return
         report = {
             "run_id": run_id,
             "error": f"{type(error).__name__}: {error}",

@@ -12,7 +12,7 @@ from marsbench.base.reading import read_text
 from marsbench.config.identity import is_run_id
 from marsbench.results.store import FAILED, RECORD, Store
 from marsbench.sweep.heartbeat import STALE, Heartbeat, heartbeats
-from marsbench.sweep.units import SWEEP, SWEEPS
+from marsbench.sweep.units import SWEEP, SWEEPS, WAS_FULL
 
 WINDOW = 3600.0
 """Seconds over which throughput is measured."""
@@ -123,6 +123,16 @@ def sweeps(store: Store) -> list[Sweep]:
             ids = tuple(filter(is_run_id, content["ids"]))
             started.append(Sweep(path.parent.name, suite, launcher, time, ids))
     return sorted(started, key=lambda sweep: sweep.started)
+
+
+def disk_was_full(store: Store) -> str | None:
+    """Name of the newest sweep of a store, if its workers stopped on a full disk."""
+    folders = sorted(
+        (store.root / SWEEPS).glob(f"*/{SWEEP}"), key=lambda path: path.stat().st_mtime
+    )
+    if folders and (folders[-1].parent / WAS_FULL).exists():
+        return folders[-1].parent.name
+    return None
 
 
 def workers_of(store: Store) -> list[Heartbeat]:

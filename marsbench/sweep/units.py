@@ -7,14 +7,17 @@ leading dot sets it apart from the folders of tasks.
 import json
 import os
 import re
+import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from marsbench.base import paths
 from marsbench.base.documents import parse_json
-from marsbench.base.errors import MarsbenchError, StoreError
+from marsbench.base.errors import MarsbenchError, StoreError, is_disk_full
 from marsbench.base.files import write_text
 from marsbench.base.reading import read_text
 from marsbench.config.identity import slug
@@ -28,6 +31,11 @@ SWEEP = "sweep.json"
 UNITS = "units"
 LOGS = "logs"
 WORKERS = "workers"
+WAS_FULL = "disk_full"
+"""Empty file in the folder of a sweep whose workers stopped on a full disk."""
+
+_PROBE = 1 << 16
+"""Bytes of a file that tests whether a disk is full."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +177,33 @@ def _public(word: str) -> str:
     # URLs may be chained (zip://FILE::s3://KEY:SECRET@HOST/FOLDER), and secrets may hold slashes.
     parts = [re.sub("://.*@", "://", part) for part in value.split("::")]
     return f"{key}={'::'.join(shown(part) if '://' in part else part for part in parts)}"
+
+
+def has_room(folder: Path) -> bool:
+    """Whether a small file can be written into a folder."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_PROBE))
+    except OSError as error:
+        return not is_disk_full(error)
+    return True
+
+
+def disk_full(sweep: Path) -> str:
+    """Message about a sweep whose workers could not write.
+
+    Args:
+        sweep: The sweep's folder.
+    """
+    places = {"store": sweep.parent.parent, "MARSBENCH_HOME": paths.home()}
+    free = []
+    for name, place in places.items():
+        existing = next(p for p in (place, *place.absolute().parents) if p.exists())
+        free.append(f"{name} {place}: {shutil.disk_usage(existing).free / 2**20:.1f} MiB free")
+    return (
+        f"The disk is full, or a quota is exceeded ({'; '.join(free)}); see {sweep / LOGS}. "
+        "Finished runs are kept. Free space; the same command then continues with the other runs."
+    )
 
 
 def left_of(unit: Path, ids: Iterable[str] | None = None) -> list[str]:

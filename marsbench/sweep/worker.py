@@ -19,14 +19,20 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from marsbench.base import environment
-from marsbench.base.errors import BusyError, DataError, DataNotFoundError, MarsbenchError
+from marsbench.base.errors import (
+    BusyError,
+    DataError,
+    DataNotFoundError,
+    MarsbenchError,
+    is_disk_full,
+)
 from marsbench.base.progress import tell
 from marsbench.config.schema import Protocol, RunConfig
 from marsbench.plan.resolve import Resolver
 from marsbench.plan.sharing import place_of
 from marsbench.results.store import FAILED, RECORD, Store
 from marsbench.sweep.heartbeat import Beating, beating
-from marsbench.sweep.units import read_unit, sweep_of
+from marsbench.sweep.units import WAS_FULL, read_unit, sweep_of
 
 if TYPE_CHECKING:
     from marsbench.plan.resolve import Plan
@@ -37,6 +43,9 @@ INTERRUPTED = 75
 
 FAULT = 70
 """Exit code of a worker that left runs undone because of a bug: EX_SOFTWARE."""
+
+DISK_FULL = 73
+"""Exit code of a worker that cannot write: EX_CANTCREAT. Its runs stay unfinished."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """Signals that stop a worker; schedulers send the first and last before a time limit."""
@@ -52,8 +61,8 @@ def run_unit(path: Path) -> int:
         path: Unit file below a sweep's folder.
 
     Returns:
-        0 if every run is done, failed or claimed elsewhere; 75 if interrupted; 70 if a bug left
-        runs with shared features undone.
+        0 if every run is done, failed or claimed elsewhere; 75 if interrupted; 73 if the disk is
+        full; 70 if a bug left runs with shared features undone.
 
     Raises:
         StoreError: If the unit file is invalid.
@@ -65,6 +74,11 @@ def run_unit(path: Path) -> int:
         work = _UnitWork(unit.force, beat)
         try:
             return 0 if work.carry_out(unit.runs, unit.ids) else FAULT
+        except _DiskFullError as full:
+            tell(f"Error: {full.__cause__}")
+            with contextlib.suppress(OSError):
+                (sweep_of(path) / WAS_FULL).touch()
+            return DISK_FULL
         except KeyboardInterrupt:
             return INTERRUPTED
         except SystemExit as ended:
@@ -72,6 +86,16 @@ def run_unit(path: Path) -> int:
             if environment.helps_another() or ended.code in (0, None):
                 raise
             return INTERRUPTED
+
+
+class _DiskFullError(Exception):
+    """No further run of a unit can be written."""
+
+
+def _check_disk(error: Exception) -> None:
+    """Stop the unit if its disk is full; otherwise an error belongs to a run."""
+    if is_disk_full(error):
+        raise _DiskFullError from error
 
 
 class _UnitWork:
@@ -115,6 +139,7 @@ class _UnitWork:
                     "Run the sweep again to plan it anew.",
                 )
         except MarsbenchError as error:
+            _check_disk(error)
             if isinstance(error, DataNotFoundError):
                 # Each lookup may wait for a network timeout.
                 self._lacking[place] = error
@@ -133,8 +158,10 @@ class _UnitWork:
         except BusyError as error:
             tell(f"skipped     {error.problem}")
         except MarsbenchError as error:
+            _check_disk(error)
             record_failure(store, plan.run_id, error)
         except Exception as error:
+            _check_disk(error)
             # A bug of ours; the run's failed.json holds the traceback.
             traceback.print_exc()
             record_failure(store, plan.run_id, error)
@@ -157,14 +184,19 @@ class _UnitWork:
                 if isinstance(outcome, BusyError):
                     tell(f"skipped     {outcome.problem}")
                 elif isinstance(outcome, MarsbenchError):
+                    _check_disk(outcome)
                     record_failure(store, plan.run_id, outcome)
                 else:
                     _told(outcome, time.perf_counter() - started)
+        except _DiskFullError:
+            raise
         except MarsbenchError as error:
+            _check_disk(error)
             # The shared features are not available.
             for run_id, store in left.items():
                 record_failure(store, run_id, error)
-        except Exception:
+        except Exception as error:
+            _check_disk(error)
             # A bug of ours. If one run caused it, the store holds its failure and the others can
             # be retried.
             traceback.print_exc()
@@ -255,7 +287,8 @@ def run_units(units: Iterable[Path], *, retry_faults: bool = False) -> int:
             that have failed meanwhile.
 
     Returns:
-        The largest exit code of `run_unit`, or 2 for an invalid unit file; 75 if interrupted.
+        The largest exit code of `run_unit`, or 2 for an invalid unit file; 75 if interrupted, and
+        73 if the disk is full, without trying further units.
     """
     worst = 0
     try:
@@ -267,7 +300,7 @@ def run_units(units: Iterable[Path], *, retry_faults: bool = False) -> int:
             except MarsbenchError as error:
                 tell(f"Error: {error}")
                 code = 2
-            if code == INTERRUPTED:
+            if code in (INTERRUPTED, DISK_FULL):
                 return code
             worst = max(worst, code)
     except KeyboardInterrupt:

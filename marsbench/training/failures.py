@@ -9,13 +9,18 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import distributed
 
-from marsbench.base.errors import ConfigError, MarsbenchError, StoreError, TrainingError
+from marsbench.base.errors import (
+    ConfigError,
+    MarsbenchError,
+    StoreError,
+    TrainingError,
+    causes,
+)
 from marsbench.base.files import write_text
 from marsbench.base.progress import tell
 from marsbench.config.schema import RunConfig
@@ -46,7 +51,7 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
     """
     if isinstance(error, MarsbenchError):
         return None
-    for link in _chain(error):
+    for link in causes(error):
         if isinstance(link, OSError) and link.errno in _CANNOT_WRITE:
             path = Path(str(link.filename)) if link.filename else folder
             if not path.is_relative_to(folder):
@@ -90,7 +95,7 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error, or a cause of the error, is a lack of memory for tensors."""
-    return any(_is_out_of_memory(link) for link in _chain(error))
+    return any(_is_out_of_memory(link) for link in causes(error))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -130,13 +135,3 @@ def remove_errors(folder: Path) -> None:
     """Remove the errors left by processes of earlier attempts."""
     for path in folder.glob(f"{_ERROR}*"):
         path.unlink(missing_ok=True)
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and its causes."""
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__

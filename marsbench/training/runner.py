@@ -61,9 +61,11 @@ def run(plan: Plan, *, force: bool = False) -> Outcome:
             explained = explain(error, plan.config, folder)
             if explained is None and not isinstance(error, MarsbenchError):
                 explained = error_of_others(folder)
-            store.fail(plan.run_id, explained or error)
             if explained is None:
+                store.fail(plan.run_id, error)
                 raise
+            explained.__cause__ = error
+            store.fail(plan.run_id, explained)
             raise explained from error
     return Outcome(record, was_done=False)
 

@@ -472,3 +472,47 @@ def test_a_run_stopped_by_a_full_disk_goes_on_when_there_is_room(tmp_path: Path)
         )
         assert second.returncode == 0, second.stderr
         assert json.loads(second.stdout)["status"] == "done"
+
+
+def test_a_sweep_on_a_full_disk_continues_later(tmp_path: Path) -> None:
+    """The first run fits, the second does not."""
+    data = write_folder(make_spec(), tmp_path)
+    task = write_spec(make_spec(), data / "task.yaml")
+    suite = tmp_path / "suite.yaml"
+    grid = {"name": "g", "task": [str(task)], "model": ["timm:test_resnet"], "mode": "scratch"}
+    keys = {"trainer.max_epochs": 1, "optim.batch_size": 8, "workers": 0}
+    grids = [{**grid, "seed": [0, 1]}]
+    suite.write_text(json.dumps({"description": "x", "set": keys, "grids": grids}))
+    small = tmp_path / "small"
+    environment = {**os.environ, "MARSBENCH_HOME": str(tmp_path / "home")}
+
+    def call(*words: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "marsbench", *words]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        )
+
+    sweep = ["sweep", f"suite={suite}", "launcher.jobs=1", f"store={small / 'runs'}"]
+    with mounted(small, 40 * 1024):
+        assert call(*sweep, "seed=0").returncode == 0
+        (record,) = small.rglob("record.json")
+        filler = small / "filler"
+        filler.write_bytes(bytes(shutil.disk_usage(small).free - 300_000))
+        full = call(*sweep)
+        assert full.returncode == 2, full.stderr
+        assert full.stderr.count("Error: The disk is full, or a quota is exceeded") == 1
+        summary = json.loads(full.stdout)
+        assert (summary["done"], summary["failed"], summary["left"]) == (1, 0, 1)
+        assert not list(small.rglob("failed.json"))
+        with filler.open("ab") as file:
+            file.write(bytes(shutil.disk_usage(small).free - 8192))
+        report = call("report", str(small / "runs"), "--out", str(small / "report"))
+        assert report.returncode == 2
+        assert report.stderr.count("Error:") == 1
+        assert "Traceback" not in report.stderr
+        assert "No space left on device" in report.stderr
+        filler.unlink()
+        again = call(*sweep)
+        assert again.returncode == 0, again.stderr
+        assert json.loads(again.stdout)["done"] == 2
+        assert record.exists()

@@ -14,6 +14,7 @@ import pytest
 
 from marsbench.base.errors import (
     ConfigError,
+    DataError,
     DataNotFoundError,
     MarsbenchError,
     StoreError,
@@ -24,8 +25,17 @@ from marsbench.plan.resolve import Plan, Resolver
 from marsbench.results.record import Outcome
 from marsbench.results.store import Store
 from marsbench.sweep.heartbeat import Heartbeat, heartbeats
+from marsbench.sweep.status import disk_was_full
 from marsbench.sweep.units import UnitFile, write_sweep
-from marsbench.sweep.worker import FAULT, INTERRUPTED, SIGNALS, interruptible, main, run_unit
+from marsbench.sweep.worker import (
+    DISK_FULL,
+    FAULT,
+    INTERRUPTED,
+    SIGNALS,
+    interruptible,
+    main,
+    run_unit,
+)
 from marsbench.training import runner
 from marsbench.training.frozen import bank
 from tests.sweep.records import TINY, finish, record_of
@@ -121,6 +131,51 @@ def test_a_run_that_fails_stops_no_other(
     # Started again, as after preemption, it leaves the failed one alone.
     assert run_unit(unit) == 0
     assert runs.seeds == [0, 1, 2]
+
+
+def full() -> StoreError:
+    """The error of a run on a full disk, as training explains it."""
+    error = StoreError("The run cannot write into it.", "Free space.")
+    error.__cause__ = OSError(28, "No space left on device")
+    return error
+
+
+def test_a_full_disk_stops_the_unit_and_fails_no_run(
+    keys: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    unit, runs = make_unit(tmp_path, keys), use(monkeypatch, s1=full())
+    assert main([str(unit), str(tmp_path / "another.json")]) == DISK_FULL
+    assert runs.seeds == [0, 1]
+    assert "Error: The run cannot write into it." in capsys.readouterr().err
+    assert [path.parent.relative_to(tmp_path).as_posix() for path in Store(tmp_path).paths()] == [
+        ids(unit)[0]
+    ]
+    assert not list(tmp_path.rglob("failed.json"))
+    assert disk_was_full(Store(tmp_path)) == "test"
+    use(monkeypatch)
+    assert run_unit(unit) == 0
+    assert len(Store(tmp_path).paths()) == 3
+
+
+@pytest.mark.parametrize("values", [ONLINE, CACHED], ids=["data", "features"])
+def test_a_full_cache_stops_the_unit(
+    values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = make_unit(tmp_path, values)
+
+    def fill(*_: object, **__: object) -> None:
+        error = DataError("The cache cannot be written.", "Free space.")
+        raise error from OSError(122, "Disk quota exceeded")
+
+    if values is CACHED:
+        monkeypatch.setattr(bank, "run_bank", fill)
+    else:
+        monkeypatch.setattr(Resolver, "resolve", fill)
+    assert run_unit(unit) == DISK_FULL
+    assert not list(tmp_path.rglob("failed.json"))
 
 
 def test_a_fault_of_ours_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

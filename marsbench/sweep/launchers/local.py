@@ -17,8 +17,8 @@ from marsbench.base.errors import BusyError, ConfigError, TrainingError
 from marsbench.base.progress import steps, tell
 from marsbench.results.store import Store
 from marsbench.sweep.launchers.settings import LauncherSettings
-from marsbench.sweep.units import LOGS, WORKERS, left_of, unit_ids
-from marsbench.sweep.worker import FAULT, INTERRUPTED
+from marsbench.sweep.units import LOGS, WORKERS, disk_full, has_room, left_of, unit_ids
+from marsbench.sweep.worker import DISK_FULL, FAULT, INTERRUPTED
 
 GPUS = "CUDA_VISIBLE_DEVICES"
 
@@ -56,11 +56,12 @@ class LocalLauncher:
         )
         self.cores = settings.cpus or max(1, environment.usable_cores() // self.jobs)
         self._again: set[Path] = set()
+        self._is_full = False
 
     def launch(self, folder: Path, units: Sequence[Path]) -> None:
         """Train units; returns when they are done.
 
-        The unit of a killed worker is started once more.
+        The unit of a killed worker is started once more. After a full disk no unit is started.
 
         Args:
             folder: The sweep's folder.
@@ -90,11 +91,15 @@ class LocalLauncher:
                         free.append(worker.slot)
                         if self._ended(folder, worker):
                             waiting.insert(0, worker.unit)
+                    if self._is_full:
+                        waiting.clear()
                     if time.monotonic() - looked > _COUNT:
                         advance((over := count()) - shown)
                         shown, looked = over, time.monotonic()
                     time.sleep(_POLL)
                 advance(count() - shown)
+                if self._is_full:
+                    tell(f"Error: {disk_full(folder)}")
             except KeyboardInterrupt:
                 _stop(folder, at_work)
                 raise
@@ -129,6 +134,10 @@ class LocalLauncher:
         if code == 0:
             return False
         left = left_of(worker.unit)
+        # A worker that cannot even write its log may end in other ways.
+        if code == DISK_FULL or (left and not has_room(folder)):
+            self._is_full = True
+            return False
         log = folder / LOGS / f"{worker.unit.stem}.log"
         if not left:
             return False

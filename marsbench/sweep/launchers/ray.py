@@ -17,7 +17,8 @@ from marsbench.base.errors import ConfigError, NotAvailableError, some
 from marsbench.base.progress import tell, track
 from marsbench.sweep.launchers.remote import variables
 from marsbench.sweep.launchers.settings import LauncherSettings
-from marsbench.sweep.units import LOGS
+from marsbench.sweep.units import LOGS, disk_full
+from marsbench.sweep.worker import DISK_FULL, INTERRUPTED
 
 _PATIENCE = 60.0
 """Seconds granted to a stopped worker to save its run for resuming."""
@@ -159,7 +160,11 @@ class RayLauncher:
                         cause = getattr(error, "cause", None) or error
                         yield unit, " ".join(str(cause).split())
                     else:
-                        yield unit, f"its worker ended with code {code}" if code else None
+                        if code == DISK_FULL:
+                            waiting.clear()
+                            yield unit, disk_full(folder)
+                        else:
+                            yield unit, f"its worker ended with code {code}" if code else None
         except BaseException:
             for started in running:
                 ray.cancel(started)
@@ -179,13 +184,11 @@ def carry_out(unit: str, log: str, directory: str, cores: int) -> int:
         cores: Cores of the process; ray counts them but does not bind.
 
     Returns:
-        Exit code: 0, or 2 if the unit file is invalid.
+        Exit code: 0, 73 if the disk is full, or 2 if the unit file is invalid.
 
     Raises:
         WorkerDiedError: If the process was killed, crashed or was interrupted.
     """
-    from marsbench.sweep.worker import INTERRUPTED
-
     command = [sys.executable, "-m", "marsbench.sweep.worker", unit]
     with Path(log).open("a") as output:
         worker = subprocess.Popen(  # noqa: S603
@@ -207,7 +210,7 @@ def carry_out(unit: str, log: str, directory: str, cores: int) -> int:
                     worker.kill()
     if code < 0:
         raise WorkerDiedError(f"its worker was ended by signal {-code}")
-    if code not in (0, 2):
+    if code not in (0, 2, DISK_FULL):
         said = "was interrupted" if code == INTERRUPTED else f"ended with code {code}"
         raise WorkerDiedError(f"its worker {said}")
     return code

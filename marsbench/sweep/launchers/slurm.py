@@ -60,8 +60,8 @@ class Task:
         """Train the units.
 
         Raises:
-            SystemExit: With 75 if interrupted, 2 if a unit file is invalid, and 70 if a bug left
-                runs undone.
+            SystemExit: With 75 if interrupted, 73 if the disk is full, 2 if a unit file is invalid,
+                and 70 if a bug left runs undone.
         """
         from marsbench.sweep.worker import INTERRUPTED, run_units
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import Subset
 
 from marsbench.base import environment, paths
 from marsbench.base.documents import parse_json
@@ -31,7 +31,7 @@ from marsbench.base.progress import steps, tell
 from marsbench.config.identity import PIPELINE, digest
 from marsbench.config.schema import Augment, Mode, Precision
 from marsbench.data import decode
-from marsbench.data.datamodule import Speaking, check_batch, collate, default_workers
+from marsbench.data.datamodule import Loader, Speaking, check_batch, collate, default_workers
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.transforms import augment_batch, finish_batch
 from marsbench.models import weights
@@ -231,7 +231,7 @@ class Encoder:
             advance(start)
             while start < rows:
                 view, first = divmod(start, count)
-                loader: DataLoader[Any] = DataLoader(
+                loader = Loader(
                     Subset(Speaking(dataset), range(first, count)),
                     batch_size=_BATCH.get(self.device.type, _BATCH["cpu"]),
                     collate_fn=collate,

@@ -97,16 +97,15 @@ def refuse_unbegun(plan: Plan, store: Store, error: Exception) -> MarsbenchError
 def problem_of(error: Exception, plan: Plan, folder: Path) -> MarsbenchError:
     """Explain an error of a run; `failed.json` keeps the traceback of unforeseen errors."""
     known = explain(error, plan.config, folder)
-    if known is not None:
-        return known
-    if isinstance(error, MarsbenchError):
-        return error
-    problem = TrainingError(
-        f"The run stopped on {type(error).__name__}: {error}.",
-        "See failed.json in its folder. If nothing is wrong with your data, report it.",
-    )
-    problem.__cause__ = error
-    return problem
+    if known is None:
+        if isinstance(error, MarsbenchError):
+            return error
+        known = TrainingError(
+            f"The run stopped on {type(error).__name__}: {error}.",
+            "See failed.json in its folder. If nothing is wrong with your data, report it.",
+        )
+    known.__cause__ = error
+    return known
 
 
 def _save_head(fitted: FittedHead, place: Path) -> None:

@@ -92,6 +92,45 @@ def test_a_worker_with_a_fault_is_started_once_more(
     assert "2 runs are left (" in said
 
 
+FULL = """
+import sys
+from pathlib import Path
+from marsbench.sweep import worker
+from marsbench.sweep.units import read_unit
+def full(self, *_):
+    raise worker._DiskFullError from OSError(28, "No space left on device")
+worker._UnitWork.carry_out = full
+sys.exit(worker.main(sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_ends_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "WORKER", (sys.executable, "-c", FULL))
+    suite = write_suite(tmp_path / "s.yaml", {**SCRATCH, "seed": [0, 1, 2]})
+    store = tmp_path / "runs"
+    code, summary, said = sweep(suite, store, "launcher.jobs=1")
+    assert (code, summary["done"], summary["failed"], summary["left"]) == (2, 0, 0, 3)
+    assert said.count("Error: The disk is full, or a quota is exceeded (store ") == 1
+    assert "exit code" not in said
+    assert "the same command continues" in said
+    (folder,) = (store / ".sweeps").iterdir()
+    assert len(list((folder / "logs").iterdir())) == 1
+    assert "No space left" in next((folder / "logs").iterdir()).read_text()
+    done = CliRunner().invoke(app, ["status", f"suite={suite}", f"store={store}", "--format=table"])
+    assert f"disk    full in sweep {folder.name}" in done.stdout
+
+
+def test_a_worker_that_cannot_say_that_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "WORKER", (sys.executable, "-c", "import sys; sys.exit(120)"))
+    monkeypatch.setattr(local, "has_room", lambda folder: False)
+    suite = write_suite(tmp_path / "s.yaml", {**SCRATCH, "seed": [0, 1]})
+    code, summary, said = sweep(suite, tmp_path / "runs", "launcher.jobs=1")
+    assert (code, summary["failed"], summary["left"]) == (2, 0, 2)
+    assert said.count("Error: The disk is full") == 1
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
 def test_a_sweep_that_is_stopped_goes_on(how: signal.Signals, tmp_path: Path) -> None:
     suite = write_suite(tmp_path / "s.yaml", {**FROZEN, "seed": [0, 1]}, size=0.05)
