@@ -73,11 +73,36 @@ def cached_digests(
 ) -> list[str]:
     """SHA-256 of files, read only if a file changed since the last call, also by other processes.
 
-    A file is unchanged if its `file_state` is equal. Digests are kept in
-    ``MARSBENCH_HOME/digests``, a table per folder; if it cannot be written, files are read again.
+    Args:
+        files: Their paths.
+        stats: Sizes and times of the files, if known.
+
+    Raises:
+        OSError: If a file cannot be read.
+    """
+    return cached_facts(files, "digests", _digest, stats)
+
+
+def _digest(path: Path) -> str:
+    with open_file(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cached_facts(
+    files: Sequence[Path | str],
+    kind: str,
+    compute: Callable[[Path], str],
+    stats: Sequence[os.stat_result] | None = None,
+) -> list[str]:
+    """Facts of files, computed only if a file changed since the last call, of any process.
+
+    A file is unchanged if its `file_state` is equal. Facts are kept in ``MARSBENCH_HOME/KIND``, a
+    table per folder; if it cannot be written, they are computed again.
 
     Args:
         files: Their paths.
+        kind: Kind of the facts, with a version if their computation changes.
+        compute: Computes the fact of a file from its content.
         stats: Sizes and times of the files, if known.
 
     Raises:
@@ -87,41 +112,33 @@ def cached_digests(
     for i, path in enumerate(files):
         folder, name = os.path.split(path)
         folders[folder].append((i, name))
-    digests = [""] * len(files)
+    facts = [""] * len(files)
     for folder, members in folders.items():
         place = hashlib.sha256(os.fsencode(Path(folder).resolve())).hexdigest()[:32]
-        table = paths.home() / "digests" / f"{place}.json"
+        table = paths.home() / kind / f"{place}.json"
         known = _read_table(table)
         changed: list[tuple[int, str, list[int]]] = []
         for i, name in members:
             state = file_state(Path(files[i]).stat() if stats is None else stats[i])
             key = os.fsencode(name).hex()
             if (entry := known.get(key)) and entry[:-1] == state:
-                digests[i] = entry[-1]
+                facts[i] = entry[-1]
             else:
                 changed.append((i, key, state))
         new = {}
         parts = [[Path(files[i]) for i, *_ in changed[k::_THREADS]] for k in range(_THREADS)]
         with ThreadPoolExecutor(_THREADS) as pool:  # files of a network take long to open
-            for k, read in enumerate(pool.map(_digest_all, parts)):
-                for (i, key, state), digest in zip(changed[k::_THREADS], read, strict=True):
-                    digests[i] = digest
+            for k, read in enumerate(pool.map(lambda part: [*map(compute, part)], parts)):
+                for (i, key, state), fact in zip(changed[k::_THREADS], read, strict=True):
+                    facts[i] = fact
                     is_settled = time.time() - max(state[1:3]) / 1e9 > _SETTLED
                     if is_settled and file_state(Path(files[i]).stat()) == state:
-                        new[key] = [*state, digest]
+                        new[key] = [*state, fact]
         if new:
             with contextlib.suppress(OSError):
                 table.parent.mkdir(parents=True, exist_ok=True)
                 write_text(table, json.dumps(_read_table(table) | new))
-    return digests
-
-
-def _digest_all(files: Sequence[Path]) -> list[str]:
-    digests = []
-    for path in files:
-        with open_file(path) as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return digests
+    return facts
 
 
 def _read_table(path: Path) -> dict[str, list[Any]]:

@@ -1,113 +1,96 @@
 """Decode images and masks from bytes to arrays."""
 
-import io
-import struct
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from marsbench.base.errors import DataError, some
 from marsbench.data import raster
 from marsbench.data.rows import Pixels, Raw
+from marsbench.data.special import of_numbers
 from marsbench.metrics.masks import IGNORE
 from marsbench.tasks.spec import BACKGROUND, TaskSpec, normalise
 
 VERSION = 2
-"""Part of the cache's key: raise it whenever a decoder's output changes."""
-
-DAMAGE = (
-    OSError,
-    ValueError,
-    TypeError,
-    SyntaxError,
-    LookupError,
-    OverflowError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-"""Errors of PIL on damaged files."""
-
-PICTURES = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""Formats that PIL may read. An EPS, for example, would start an interpreter of PostScript."""
-
-_EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
+"""Part of the cache's key: raise it whenever a decoder's output changes for all files."""
 
 
-def open_picture(source: Path | BinaryIO) -> Image.Image:
-    """Open a picture of the formats in `PICTURES`, whatever its name ends in.
+class Seen(NamedTuple):
+    """An image as a model sees it.
 
-    Raises:
-        UnidentifiedImageError: If it is of another format.
+    Attributes:
+        pixels: Pixels of shape (H, W, C), uint8, or float32 in [0, 1].
+        readings: Changes made to the file's numbers, for people; empty for generated images.
     """
-    return Image.open(source, formats=PICTURES)
+
+    pixels: Pixels
+    readings: tuple[str, ...] = ()
 
 
 def image(raw: Raw, channels: int) -> NDArray[np.uint8]:
+    """Pixels of an image alone; as `read_image`."""
+    return read_image(raw, channels).pixels  # type: ignore[return-value]
+
+
+def read_image(raw: Raw, channels: int) -> Seen:
     """Decode an image to 8 bits.
 
-    Lossless conversions are made: grey to colour, colour with equal bands to grey, opaque alpha
-    dropped. TIFF, JPEG 2000, PDS and ISIS images deeper than 8 bits are stretched between
-    `raster.PERCENTILES`. Other conversions are errors.
+    Lossless conversions are made: grey to colour, colour with equal bands to grey. Numbers other
+    than 8 bits are stretched between `raster.PERCENTILES`; empty pixels become 0.
 
     Args:
         raw: Encoded bytes, or pixels already.
         channels: Bands of the task's images, 1 or 3.
 
     Returns:
-        Pixels of shape (H, W, channels).
+        Pixels of shape (H, W, channels), uint8, and how they were read.
 
     Raises:
-        DataError: If the file is empty, damaged or not an image, has another number of bands, or is
-            a picture deeper than 8 bits; names the file.
+        DataError: If the file cannot be read whole, or has another number of bands; names it.
     """
     if isinstance(raw.image, np.ndarray):
-        return _to_channels(raw.image.astype(np.uint8, copy=False), channels, raw.where)
-    if not raw.image:
-        raise DataError(f"{raw.where} is empty (0 bytes).", "Unpack the data again.")
-    if raster.format_of(raw.image):
-        return _to_channels(_of_raster(raw.image, raw), channels, raw.where)
-    try:
-        with open_picture(io.BytesIO(raw.image)) as opened:
-            _check_claim(opened, raw.image, raw.where)
-            if opened.mode not in _EIGHT_BIT:
-                raise DataError(
-                    f"{raw.where}: pixels are of mode {opened.mode}; 8-bit grey or RGB is needed.",
-                    "Convert the image to 8 bits per band.",
-                )
-            has_alpha = opened.mode in ("LA", "PA", "RGBA") or "transparency" in opened.info
-            if has_alpha and np.asarray(opened.convert("RGBA"))[:, :, 3].min() < 255:
-                raise DataError(
-                    f"{raw.where} has transparent pixels, whose colour is undefined.",
-                    "Save the image without an alpha band.",
-                )
-            grey = opened.mode in ("1", "L", "LA")
-            pixels = np.asarray(opened.convert("L" if grey else "RGB"))
-    except UnidentifiedImageError as error:
-        raise DataError(f"{raw.where} is not an image.", "Unpack the data again.") from error
-    except DAMAGE as error:
-        raise DataError(f"{raw.where} is damaged: {error}.", "Unpack the data again.") from error
-    return _to_channels(pixels if pixels.ndim == 3 else pixels[:, :, None], channels, raw.where)
+        return Seen(_to_channels(raw.image.astype(np.uint8, copy=False), channels, raw.where))
+    file = raster.open_raster(raw.image, raw.where, raw.path)
+    pixels = _to_channels(file.eight_bit(*raster.ALL), channels, raw.where)
+    return Seen(pixels, (*file.readings, *_gaps(file, range(file.colors))))
 
 
-def _of_raster(encoded: bytes, raw: Raw) -> NDArray[np.uint8]:
-    """Pixels of a TIFF, JPEG 2000, PDS or ISIS image; deeper ones are stretched to 8 bits."""
-    file = raster.open_raster(encoded, raw.where, raw.path)
-    values, bands = file.pixels[:, :], range(file.colors)
-    if file.alpha is not None and file.is_alpha_stored:
-        opaque = 255 if values.dtype == np.uint8 else values[:, :, file.alpha].max()
-        if values[:, :, file.alpha].min() < opaque:
-            raise DataError(
-                f"{raw.where} has transparent pixels, whose colour is undefined.",
-                "Save the image without an alpha band.",
-            )
-    if values.dtype == np.uint8:
-        return values[:, :, : file.colors]
-    scaled = raster.stretch(values[:, :, : file.colors], file.limits(bands))
-    scaled[~file.valid(values, bands)] = 0
-    return np.round(255 * scaled).astype(np.uint8)
+def read_bands(raw: Raw, channels: int, chosen: Sequence[int]) -> Seen:
+    """Decode an image of more than three bands, in [0, 1].
+
+    Args:
+        raw: Encoded bytes, or pixels already.
+        channels: Bands of the task's images.
+        chosen: Bands to keep.
+
+    Returns:
+        Pixels of shape (H, W, n), uint8 from images of 8 bits, else float32, zero where empty.
+
+    Raises:
+        DataError: As `read_image`, or if numbers are outside of [0, 1]; names the file.
+    """
+    if isinstance(raw.image, np.ndarray):
+        file = raster.Raster(raw.where, raw.image, of_numbers(raw.image.dtype, ()))
+    else:
+        file = raster.open_raster(raw.image, raw.where, raw.path)
+    if file.colors != channels:
+        raise DataError(
+            f"{raw.where} has {file.colors} band(s); expected {channels} as in the task.",
+            "Correct the image, or channels of your custom task.",
+        )
+    pixels = np.ascontiguousarray(file.unit(*raster.ALL, chosen))
+    scaling = "8 bits" if pixels.dtype == np.uint8 else raster.AS_STORED
+    return Seen(pixels, (scaling, *file.turns, *_gaps(file, chosen)))
+
+
+def _gaps(file: raster.Raster, chosen: Sequence[int]) -> tuple[str, ...]:
+    if not file.has_gaps:
+        return ()
+    share = 1 - file.valid(file.pixels[raster.ALL], chosen).mean()
+    return (f"empty pixels, 0 for the model: {100 * share:.2g} %",) if share else ()
 
 
 def _to_channels(pixels: NDArray[np.uint8], channels: int, where: str) -> NDArray[np.uint8]:
@@ -125,6 +108,11 @@ def _to_channels(pixels: NDArray[np.uint8], channels: int, where: str) -> NDArra
 
 
 def pair(raw: Raw, channels: int) -> NDArray[np.uint8]:
+    """Composite of an image pair alone; as `read_pair`."""
+    return read_pair(raw, channels).pixels  # type: ignore[return-value]
+
+
+def read_pair(raw: Raw, channels: int) -> Seen:
     """Decode an image pair into the composite of Kerner et al. 2019.
 
     Args:
@@ -133,29 +121,31 @@ def pair(raw: Raw, channels: int) -> NDArray[np.uint8]:
 
     Returns:
         Pixels of shape (H, W, 3): red is zero, green the later and blue the earlier image
-            (paper, B.2).
+            (paper, B.2); and how both were read.
 
     Raises:
         DataError: If either cannot be decoded, or their sizes differ; names the files.
     """
     if raw.after is None:
         raise DataError(f"{raw.where} has no second image.", "Unpack the data again.")
-    before, after = image(raw, channels), image(raw.after, channels)
+    seen = read_image(raw, channels), read_image(raw.after, channels)
+    before, after = seen[0].pixels, seen[1].pixels
     if before.shape != after.shape:
         raise DataError(
             f"{raw.where} is {_size(before)} and {raw.after.where} is {_size(after)}: the two "
             "images of a pair must have the same size.",
             "Crop both to the same ground.",
         )
-    return np.concatenate([np.zeros_like(before), after, before], axis=2)
+    composite = np.concatenate([np.zeros_like(before), after, before], axis=2)
+    return Seen(composite, tuple(dict.fromkeys(seen[0].readings + seen[1].readings)))
 
 
-def _size(pixels: NDArray[np.uint8]) -> str:
+def _size(pixels: Pixels) -> str:
     return f"{pixels.shape[0]} x {pixels.shape[1]}"
 
 
 def image_size(image: bytes | Pixels, where: str, path: Path | None = None) -> tuple[int, int]:
-    """Height and width of an image, without reading its pixels.
+    """Height and width of an upright image, without reading its pixels.
 
     Args:
         image: Encoded image, or pixels of shape (H, W, C).
@@ -167,13 +157,7 @@ def image_size(image: bytes | Pixels, where: str, path: Path | None = None) -> t
     """
     if isinstance(image, np.ndarray):
         return image.shape[0], image.shape[1]
-    if raster.format_of(image):
-        return raster.size(image, where, path)
-    try:
-        with open_picture(io.BytesIO(image)) as opened:
-            return opened.height, opened.width
-    except DAMAGE as error:
-        raise DataError(f"{where} is not an image.", "Unpack the data again.") from error
+    return raster.size(image, where, path)
 
 
 def mask(raw: Raw, num_classes: int) -> NDArray[np.uint8]:
@@ -196,7 +180,9 @@ def mask(raw: Raw, num_classes: int) -> NDArray[np.uint8]:
         raise DataError(f"{raw.where} has no mask.", "Unpack the data again.")
     where = raw.mask.where
     stored = raw.mask.image
-    values = stored if isinstance(stored, np.ndarray) else _values(stored, where, raw.mask.path)
+    values: NDArray[Any] = (
+        stored if isinstance(stored, np.ndarray) else raster.numbers(stored, where, raw.mask.path)
+    )
     if values.ndim == 3 and (values.shape[2] == 1 or (values == values[:, :, :1]).all()):
         values = values[:, :, 0]
     if values.ndim != 2:
@@ -223,59 +209,6 @@ def mask(raw: Raw, num_classes: int) -> NDArray[np.uint8]:
             f"{IGNORE}.",
         )
     return np.ascontiguousarray(values, dtype=np.uint8)
-
-
-def _values(encoded: bytes, where: str, path: Path | None) -> NDArray[Any]:
-    """Read the stored numbers of a mask file, (H, W) or (H, W, bands)."""
-    if not encoded:
-        raise DataError(f"{where} is empty (0 bytes).", "Unpack the data again.")
-    if raster.format_of(encoded):
-        return raster.numbers(encoded, where, path)
-    try:
-        with open_picture(io.BytesIO(encoded)) as opened:
-            if opened.format in ("JPEG", "MPO") or _is_lossy_webp(encoded):
-                kind = "lossy WebP" if opened.format == "WEBP" else "JPEG"
-                raise DataError(
-                    f"{where} is a {kind}, which changes class ids.", "Save masks as PNG or TIFF."
-                )
-            _check_claim(opened, encoded, where)
-            values: NDArray[Any] = np.asarray(opened)
-            if opened.format == "PNG":
-                bits, colour = encoded[24], encoded[25]
-                if colour and bits == 16:
-                    # PIL would drop the lower byte of each number, which holds the class id.
-                    raise DataError(
-                        f"{where} is a 16-bit colour image; expected one band of class ids.",
-                        "Save it with one band.",
-                    )
-                if not colour and bits in (2, 4):
-                    # PIL stretches these to the range of 8 bits.
-                    values = values // (255 // (2**bits - 1))
-            if opened.mode in ("LA", "RGBA") and (values[:, :, -1] == 255).all():
-                values = values[:, :, :-1]
-    except UnidentifiedImageError as error:
-        raise DataError(f"{where} is not an image.", "Unpack the data again.") from error
-    except DAMAGE as error:
-        raise DataError(f"{where} is damaged: {error}.", "Unpack the data again.") from error
-    return values
-
-
-def _is_lossy_webp(encoded: bytes) -> bool:
-    """Whether a file is a WebP without a lossless (VP8L) chunk."""
-    if encoded[:4] != b"RIFF" or encoded[8:12] != b"WEBP":
-        return False
-    at = 12
-    while at + 8 <= len(encoded):
-        if encoded[at : at + 4] == b"VP8L":
-            return False
-        length = int.from_bytes(encoded[at + 4 : at + 8], "little")
-        at += 8 + length + length % 2
-    return True
-
-
-def _check_claim(opened: Image.Image, encoded: bytes, where: str) -> None:
-    # PIL uses at most four bytes per pixel.
-    raster.check_claim(4 * opened.width * opened.height, len(encoded), where)
 
 
 def is_negative(spec: TaskSpec, raw: Raw) -> bool:

@@ -1,4 +1,4 @@
-"""Parse labels of PDS3, PDS4 and ISIS3 images: data file and offset of the pixels."""
+"""Parse labels of PDS3, PDS4 and ISIS3 images: place, type and special numbers of the pixels."""
 
 import re
 from collections.abc import Sequence
@@ -31,6 +31,41 @@ _OFFSET = re.compile(rb"<(?:\w+:)?offset[^<>]*>\s*(\d+)")
 _OTHER_FILE = re.compile(rb"COMPRESSED_FILE|^[ \t]*Format\s*=\s*\"?(?:GeoTIFF|JP2)", re.M | re.I)
 """Statements of labels with pixels in another format, such as JPEG 2000."""
 
+_CONSTANT = r"(?:CORE_)?(?:\w+_CONSTANT|MISSING|NULL|(?:LOW|HIGH)_\w+_SATURATION)"
+_CONSTANTS = {
+    "PDS": re.compile(
+        rf"^[ \t]*({_CONSTANT})[ \t]*=[ \t]*[\"({{]*[ \t]*([\w#.+-]+)".encode(), re.M
+    ),
+    "PDS4": re.compile(rf"<(?:\w+:)?({_CONSTANT})\s*>\s*([\w#.+-]+)".encode(), re.I),
+}
+"""Statements of special numbers."""
+
+_OBJECT = re.compile(
+    rb"^[ \t]*OBJECT[ \t]*=[ \t]*(\w*IMAGE|\w*QUBE)\b(.*?)^[ \t]*END_OBJECT[ \t]*=[ \t]*\1\b",
+    re.M | re.S,
+)
+_BITS = re.compile(rb"^[ \t]*(?:SAMPLE_BITS|(CORE_ITEM_BYTES))[ \t]*=[ \t]*(\d+)", re.M)
+_TYPE = re.compile(rb"^[ \t]*(?:SAMPLE|CORE_ITEM)_TYPE[ \t]*=[ \t]*\"?(\w+)", re.M)
+_TURNED = re.compile(
+    rb"^[ \t]*((?:LINE|SAMPLE)_DISPLAY_DIRECTION)[ \t]*=[ \t]*\"?(UP|LEFT)\b", re.M
+)
+"""Statements of PDS3 images stored upside down or mirrored; GDAL turns those of PDS4 only."""
+
+_SIGNED_16 = "(?:(?:MSB|SUN|MAC|LSB|PC|VAX)_)?INTEGER"
+_UNSIGNED_16 = "(?:MSB|SUN|MAC|LSB)_UNSIGNED_INTEGER"
+_REAL = "(?:(?:IEEE|SUN|MAC|PC)_)?REAL|FLOAT"
+_READ = {
+    8: re.compile(r"(?:\w+_)?UNSIGNED_INTEGER|(?:\w+_)?BIT_STRING|(?:\w+_)?CHARACTER"),
+    16: re.compile(f"{_SIGNED_16}|{_UNSIGNED_16}"),
+    32: re.compile(_REAL),
+    64: re.compile(_REAL),
+}
+"""Types of numbers by bits that GDAL's PDS reader returns as they are.
+
+It takes other types for one of these: signed for unsigned bytes, whole numbers of 32 bits and
+reals of a VAX for IEEE reals, unsigned words of a PC for those of a Sun.
+"""
+
 
 @dataclass(frozen=True)
 class Label:
@@ -39,10 +74,12 @@ class Label:
     Attributes:
         file: Name of the data file; None if pixels and label share a file.
         start: First byte of the pixels.
+        constants: Names and values of special numbers of the pixels.
     """
 
     file: str | None
     start: int = 0
+    constants: tuple[tuple[str, str], ...] = ()
 
 
 def read_label(text: bytes, driver: str, where: str) -> Label:
@@ -54,8 +91,8 @@ def read_label(text: bytes, driver: str, where: str) -> Label:
         where: Name of the label in error messages.
 
     Raises:
-        DataError: If the label has no end within `LONGEST` bytes, or the data file has another
-            format or is in another folder.
+        DataError: If the label has no end within `LONGEST` bytes, the data file has another
+            format or is in another folder, or the pixels are of a type that GDAL misreads.
     """
     text = text[:LONGEST]
     if end := _END[driver].search(text):
@@ -76,7 +113,37 @@ def read_label(text: bytes, driver: str, where: str) -> Label:
             f"{where} refers to {name!r}; expected a file in the folder of the label.",
             "Put both into one folder and correct the label.",
         )
-    return Label(name, start)
+    if driver == "ISIS3":
+        return Label(name, start)
+    if driver == "PDS":
+        text = _image_of(text, where)
+    statements = _CONSTANTS[driver].findall(text)
+    return Label(name, start, tuple((_text(k) or "", _text(v) or "") for k, v in statements))
+
+
+def _image_of(text: bytes, where: str) -> bytes:
+    """Statements of the image in a PDS3 label, without those of tables and other objects.
+
+    Raises:
+        DataError: If GDAL would return other numbers than the label describes.
+    """
+    section = _OBJECT.search(text)
+    image = section[2] if section else b""
+    if turned := _TURNED.search(image):
+        raise DataError(
+            f"{where} is stored upside down or mirrored: {_text(turned[1])} = {_text(turned[2])}.",
+            "Convert it to an upright GeoTIFF, for example with ISIS (pds2isis, flip, mirror).",
+        )
+    bits, kind = _BITS.search(image), _TYPE.search(image)
+    if bits and kind:
+        count, name = int(bits[2]) * (8 if bits[1] else 1), (_text(kind[1]) or "").upper()
+        if count not in _READ or not _READ[count].fullmatch(name):
+            raise DataError(
+                f"{where} holds numbers of type {name} and {count} bits, which GDAL's PDS reader "
+                "misreads.",
+                "Convert it to a GeoTIFF, for example with ISIS (pds2isis).",
+            )
+    return image
 
 
 def _pds3(text: bytes) -> tuple[str | None, int]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from marsbench.base.errors import DataError
 from marsbench.config.schema import Bands
-from marsbench.data import decode, raster
+from marsbench.data import decode
 from marsbench.data.rows import Pixels, Raw
 from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.kinds import Decode
@@ -34,6 +34,7 @@ class Decoded:
         boxes: Boxes clipped to the image; in detection.
         num_dropped: Number of boxes dropped because they lie outside of the image.
         meta: Further fields of the sample, such as its region.
+        readings: Changes made to the numbers of the files, for people; empty from a cache.
     """
 
     pixels: Pixels
@@ -41,6 +42,7 @@ class Decoded:
     boxes: Boxes | None = None
     num_dropped: int = 0
     meta: Mapping[str, Any] = field(default_factory=dict)
+    readings: tuple[str, ...] = ()
 
     @property
     def is_negative(self) -> bool:
@@ -65,14 +67,14 @@ def decode_sample(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Decoded
 
 
 def _labelled(spec: TaskSpec, raw: Raw, bands: Bands) -> Decoded:
-    read = decode.pair if spec.is_pairs else decode.image
-    pixels = read(raw, spec.channels)
-    decode.check_size(spec, (pixels.shape[0], pixels.shape[1]), raw.where)
-    return Decoded(pixels, meta=raw.meta)
+    read = decode.read_pair if spec.is_pairs else decode.read_image
+    seen = read(raw, spec.channels)
+    decode.check_size(spec, (seen.pixels.shape[0], seen.pixels.shape[1]), raw.where)
+    return Decoded(seen.pixels, meta=raw.meta, readings=seen.readings)
 
 
 def _masked(spec: TaskSpec, raw: Raw, bands: Bands) -> Decoded:
-    pixels = decode_pixels(spec, raw, bands)
+    pixels, readings = decode_pixels(spec, raw, bands)
     source = needed(raw.mask, raw, "mask")
     mask = decode.mask(raw, len(spec.classes))
     if mask.shape != pixels.shape[:2]:
@@ -81,14 +83,14 @@ def _masked(spec: TaskSpec, raw: Raw, bands: Bands) -> Decoded:
             f"{pixels.shape[0]} x {pixels.shape[1]} (height x width).",
             "Give the image a mask of its own size.",
         )
-    return Decoded(pixels, mask=mask, meta=raw.meta)
+    return Decoded(pixels, mask=mask, meta=raw.meta, readings=readings)
 
 
 def _boxed(spec: TaskSpec, raw: Raw, bands: Bands) -> Decoded:
-    pixels = decode_pixels(spec, raw, bands)
+    pixels, readings = decode_pixels(spec, raw, bands)
     height, width, _ = pixels.shape
     boxes, num_dropped = clipped(needed(raw.boxes, raw, "boxes"), (height, width))
-    return Decoded(pixels, boxes=boxes, num_dropped=num_dropped, meta=raw.meta)
+    return Decoded(pixels, None, boxes, num_dropped, raw.meta, readings)
 
 
 DECODERS: dict[Decode, Callable[[TaskSpec, Raw, Bands], Decoded]] = {
@@ -100,14 +102,19 @@ DECODERS: dict[Decode, Callable[[TaskSpec, Raw, Bands], Decoded]] = {
 """Decoders of samples; spectra have their own in `data.spectra`."""
 
 
-def decode_pixels(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Pixels:
+def decode_pixels(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> decode.Seen:
     """Decode the image of a segmentation or detection sample, without its mask or boxes.
 
     Raises:
         DataError: If the file is damaged, or its bands or size differ from the task's; names it.
     """
-    pixels = _bands(spec, raw, bands) if spec.channels > 3 else decode.image(raw, spec.channels)
-    size = pixels.shape[0], pixels.shape[1]
+    if spec.channels > 3:
+        rgb = spec.rgb_bands if bands is Bands.RGB else None
+        chosen = range(spec.channels) if rgb is None else rgb
+        seen = decode.read_bands(raw, spec.channels, chosen)
+    else:
+        seen = decode.read_image(raw, spec.channels)
+    size = seen.pixels.shape[0], seen.pixels.shape[1]
     if not isinstance(raw.image, np.ndarray):  # generated images may have any size
         decode.check_size(spec, size, raw.where)
     if min(size) < SMALLEST:
@@ -115,7 +122,7 @@ def decode_pixels(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Pixels:
             f"{raw.where} is {size[0]} x {size[1]} pixels, too small to train on.",
             "Remove it.",
         )
-    return pixels
+    return seen
 
 
 def clipped(boxes: Boxes, size: tuple[int, int]) -> tuple[Boxes, int]:
@@ -132,30 +139,6 @@ def clipped(boxes: Boxes, size: tuple[int, int]) -> tuple[Boxes, int]:
     xyxy = np.clip(boxes.xyxy, 0, [width, height, width, height])
     kept = np.all(xyxy[:, 2:] - xyxy[:, :2] > THINNEST, axis=1)
     return Boxes(xyxy, boxes.labels)[kept], int((~kept).sum())
-
-
-def _bands(spec: TaskSpec, raw: Raw, bands: Bands) -> Pixels:
-    """Read an image of more than three bands: all bands or its colours, in [0, 1]."""
-    values: NDArray[Any] | bytes = raw.image
-    if isinstance(values, bytes):
-        values = raster.numbers(values, raw.where, raw.path)
-    if values.shape[2] != spec.channels:
-        raise DataError(
-            f"{raw.where} has {values.shape[2]} band(s); expected {spec.channels} as in the task.",
-            "Correct the image, or channels of your custom task.",
-        )
-    if bands is Bands.RGB and spec.rgb_bands is not None:
-        values = values[:, :, list(spec.rgb_bands)]
-    if values.dtype == np.uint8:
-        return np.ascontiguousarray(values)
-    numbers = values.astype(np.float32)
-    if not np.isfinite(numbers).all() or numbers.min() < 0 or numbers.max() > 1:
-        raise DataError(
-            f"{raw.where} holds numbers from {numbers.min():g} to {numbers.max():g}; expected 0 to "
-            "1 without NaN.",
-            "Scale the image to 0..1, or save it with 8 bits per band.",
-        )
-    return np.ascontiguousarray(numbers)
 
 
 def needed(part: T | None, raw: Raw, name: str) -> T:

@@ -1,33 +1,20 @@
-"""Open new images, and read parts of them in [0, 1]."""
+"""Open new images, and read parts of them."""
 
-import contextlib
 import math
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from marsbench.base.errors import DataError
 from marsbench.config.schema import Bands
-from marsbench.data import decode
 from marsbench.data.georeference import Georeference
-from marsbench.data.raster import (
-    PERCENTILES,
-    Raster,
-    check_claim,
-    format_of,
-    open_raster,
-    start_of,
-    stretch,
-)
+from marsbench.data.raster import AS_STORED, Raster, open_raster
 from marsbench.data.rows import Pixels
 from marsbench.data.samples import SMALLEST
 from marsbench.data.sources.annotations import AFTER, BEFORE
+from marsbench.data.special import of_numbers
 from marsbench.predict.walk import Item
 from marsbench.tasks.spec import TaskSpec
 
@@ -36,8 +23,6 @@ _IN_MEMORY = 64 << 20
 
 _ROWS = 1024
 """Rows read at a time to check a whole image."""
-
-_pil_limit = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -48,20 +33,20 @@ class Picture:
         raster: The image, in memory or on disk.
         bands: Bands seen by the model.
         repeated: Repeats of a grey band.
-        limits: Numbers scaled to 0 and 1; None for 8 bits, or numbers already in [0, 1].
+        is_unit: Whether the image is in [0, 1] as those of a task with more than three bands.
         note: Scaling of the two files of a pair.
     """
 
     raster: Raster
     bands: tuple[int, ...]
     repeated: int = 1
-    limits: tuple[float, float] | None = None
+    is_unit: bool = False
     note: str | None = None
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.raster.pixels.shape[0], self.raster.pixels.shape[1]
+        """Height and width of the upright image in pixels."""
+        return self.raster.size
 
     @property
     def geo(self) -> Georeference | None:
@@ -70,13 +55,12 @@ class Picture:
 
     @property
     def scaling(self) -> str:
-        """Scaling from the file's numbers to the model's input, for tables."""
+        """Scaling from the file's numbers to the model's input, and turn, for tables."""
         if self.note is not None:
             return self.note
-        if self.limits is not None:
-            low, high = self.limits
-            return f"percentiles {PERCENTILES[0]} to {PERCENTILES[1]}: {low:g} to {high:g}"
-        return "8 bits" if self.raster.pixels.dtype == np.uint8 else "0 to 1 as stored"
+        if self.is_unit and self.raster.pixels.dtype != np.uint8:
+            return "; ".join((AS_STORED, *self.raster.turns))
+        return "; ".join(self.raster.readings)
 
     @property
     def has_gaps(self) -> bool:
@@ -85,7 +69,10 @@ class Picture:
 
     def part(self, rows: slice, columns: slice) -> Pixels:
         """Pixels of a part, (h, w, C): uint8, or float32 in [0, 1], zero where empty."""
-        return self._finished(self.raster.pixels[rows, columns])
+        if self.is_unit:
+            return self.raster.unit(rows, columns, self.bands)
+        chosen = self.raster.eight_bit(rows, columns)[:, :, list(self.bands)]
+        return chosen if self.repeated == 1 else chosen.repeat(self.repeated, axis=2)
 
     def valid(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
         """Mask of the non-empty pixels of a part, (h, w)."""
@@ -118,17 +105,6 @@ class Picture:
             means.append(strip.mean(axis=(0, 2), dtype=np.float32))
         pixels = np.stack(means)
         return np.round(pixels).astype(np.uint8) if strip.dtype == np.uint8 else pixels
-
-    def _finished(self, values: NDArray[Any]) -> Pixels:
-        chosen = values[:, :, list(self.bands)]
-        if self.limits is not None:
-            chosen = stretch(chosen, self.limits)
-        elif chosen.dtype != np.uint8:
-            chosen = chosen.astype(np.float32)
-        if self.has_gaps:
-            valid = self.raster.valid(values, self.bands)
-            chosen = np.where(valid[:, :, None], chosen, 0).astype(chosen.dtype)
-        return np.repeat(chosen, self.repeated, axis=2) if self.repeated > 1 else chosen
 
 
 def open_picture(item: Item, task: TaskSpec, bands: Bands) -> Picture:
@@ -165,40 +141,27 @@ def open_picture(item: Item, task: TaskSpec, bands: Bands) -> Picture:
             f"{after.shape[0]} x {after.shape[1]}: images of a pair must have the same size.",
             "Crop both to the same ground.",
         )
-    if before.dtype != after.dtype:
-        before, after = (_in_one(p) for p in (before, after))
     composite = np.concatenate([np.zeros_like(before), after, before], axis=2)
     note = "; ".join(dict.fromkeys(p.scaling for p in pair))
-    return Picture(Raster(str(item.path), composite, geo=pair[0].geo), (0, 1, 2), note=note)
-
-
-def _in_one(pixels: Pixels) -> NDArray[np.float32]:
-    if pixels.dtype == np.uint8:
-        return pixels.astype(np.float32) / np.float32(255)
-    return pixels.astype(np.float32)
+    special = of_numbers(composite.dtype, ())
+    return Picture(
+        Raster(str(item.path), composite, special, geo=pair[0].geo), (0, 1, 2), note=note
+    )
 
 
 def _open(path: Path, task: TaskSpec, bands: Bands) -> Picture:
-    start = start_of(path)
-    if not start:
-        raise DataError(f"{path} is empty (0 bytes).", "Copy it again.")
-    raster = open_raster(path) if format_of(start) else _read_by_pil(path)
-    height, width, _ = raster.pixels.shape
-    if raster.pixels.dtype.kind not in "uif":
-        raise DataError(
-            f"{path} holds numbers of type {raster.pixels.dtype}.", "Save it as 8 bits."
-        )
+    raster = open_raster(path)
+    height, width = raster.size
     if min(height, width) < SMALLEST:
         raise DataError(
             f"{path} is {height} x {width} pixels, too small to predict.", "Leave it out."
         )
-    picture = Picture(raster, *_choose(raster, task, bands))
-    if raster.pixels.dtype == np.uint8:
-        return picture
-    if task.channels > 3:
-        _check_unit(path, picture)
-        return picture
-    return replace(picture, limits=raster.limits(picture.bands))
+    picture = Picture(raster, *_choose(raster, task, bands), task.channels > 3)
+    if picture.is_unit:
+        _check_unit(picture)
+    elif raster.is_deep:
+        _ = raster.limits  # refuses images without data
+    return picture
 
 
 def _choose(raster: Raster, task: TaskSpec, bands: Bands) -> tuple[tuple[int, ...], int]:
@@ -236,51 +199,7 @@ def _is_grey(raster: Raster) -> bool:
     return all(bool((s[:, :, :3] == s[:, :, :1]).all()) for s in strips)
 
 
-def _check_unit(path: Path, picture: Picture) -> None:
+def _check_unit(picture: Picture) -> None:
     """Refuse an image outside of [0, 1], the range of the task's images."""
     for top in range(0, picture.size[0], _ROWS):
-        part = picture.part(slice(top, top + _ROWS), slice(None))
-        if part.min() < 0 or part.max() > 1:
-            raise DataError(
-                f"{path} holds numbers outside 0..1: {part.min():g} to {part.max():g}.",
-                "Scale the image to 0..1 as the task's own images are, or save it with 8 bits per "
-                "band.",
-            )
-
-
-@contextlib.contextmanager
-def _large_images_allowed() -> Iterator[None]:
-    """Lift PIL's limit of 179 million pixels; `check_claim` replaces the limit."""
-    with _pil_limit:
-        before = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
-
-
-def _read_by_pil(path: Path) -> Raster:
-    """Read a plain picture."""
-    try:
-        with _large_images_allowed(), decode.open_picture(path) as opened:
-            check_claim(4 * opened.width * opened.height, path.stat().st_size, str(path))
-            if opened.mode in ("P", "PA", "1") or "transparency" in opened.info:
-                wanted = "RGBA" if "transparency" in opened.info or opened.mode == "PA" else "RGB"
-                shown = opened.convert("L" if opened.mode == "1" else wanted)
-            elif opened.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-                shown = opened.convert("RGB")
-            else:
-                shown = opened
-            values = np.asarray(shown)
-            has_alpha = shown.mode in ("LA", "RGBA")
-    except UnidentifiedImageError as error:  # its text adds the path alone
-        raise DataError(
-            f"{path} is damaged or no image.", "Copy it again, or leave it out."
-        ) from error
-    except decode.DAMAGE as error:
-        raise DataError(
-            f"{path} is damaged or no image: {str(error)[:200]}.", "Copy it again, or leave it out."
-        ) from error
-    values = values if values.ndim == 3 else values[:, :, None]
-    return Raster(str(path), values, values.shape[2] - 1 if has_alpha else None)
+        picture.part(slice(top, top + _ROWS), slice(None))

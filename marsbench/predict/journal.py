@@ -16,7 +16,7 @@ from marsbench.base.errors import ConfigError, DataError, MarsbenchError, StoreE
 from marsbench.base.files import is_name
 from marsbench.base.locks import locked
 from marsbench.base.names import display_name, output_name
-from marsbench.data.raster import companion
+from marsbench.data.formats import files_beside
 from marsbench.predict.outputs import JOURNAL, LOCK, MAPS, NAMES, OVERLAYS, replacing
 from marsbench.predict.walk import Item
 
@@ -279,8 +279,7 @@ def _stamp(item: Item) -> list[int]:
     for path in list(paths):
         # A label without its data file is refused on opening.
         with contextlib.suppress(DataError):
-            if (pixels := companion(path)) is not None:
-                paths.append(pixels)
+            paths += files_beside(str(path))
     stats = []
     for path in paths:
         with contextlib.suppress(OSError):  # refused on opening

@@ -11,7 +11,7 @@ from pathlib import Path
 from marsbench.base import reading
 from marsbench.base.errors import DataError, some
 from marsbench.base.names import display_name
-from marsbench.data.raster import FORMATS, LABEL_SUFFIXES, companion, is_raster
+from marsbench.data.formats import FORMATS, LABEL_SUFFIXES, companion, is_raster
 from marsbench.data.sources.annotations import BEFORE, second_of_pair
 from marsbench.predict.outputs import ABOUT, JOURNAL, LOCK, NAMES, PICTURES
 from marsbench.results.store import FAILED, RECORD

@@ -268,7 +268,7 @@ CASES = [
     Case(
         "file that is no image",
         TOY,
-        ["val_0003.png", "not an image"],
+        ["val_0003.png", "no known image format"],
         lambda p: p.image("val_0003.png").write_text("<html>404</html>"),
     ),
     Case(
@@ -285,10 +285,10 @@ CASES = [
         lambda p: grey(32, 32, 3).save(p.image("val_0003.png")),
     ),
     Case(
-        "16-bit image",
+        "image in CMYK",
         TOY,
-        ["val_0003.png", "8-bit"],
-        lambda p: grey(32, 32, dtype=np.uint16).save(p.image("val_0003.png")),
+        ["val_0003.png", "CMYK"],
+        lambda p: grey(32, 32, 3).convert("CMYK").save(p.image("val_0003.png"), "JPEG"),
     ),
     Case(
         "pair without its second image",

@@ -25,6 +25,21 @@ def encode(pixels: npt.NDArray[Any], mode: str | None = None, form: str = "PNG")
     return Raw(file.getvalue(), "folder/x.png")
 
 
+def animation(form: str) -> Raw:
+    file = io.BytesIO()
+    first, second = Image.fromarray(GREY), Image.fromarray(255 - GREY)
+    first.save(file, form, save_all=True, append_images=[second], lossless=True)
+    return Raw(file.getvalue(), "folder/x.png")
+
+
+def twelve_bit() -> Raw:
+    """A JPEG whose header says 12 bits; PIL opens no such file."""
+    content = bytearray(encode(GREY, form="JPEG").image)
+    at = content.index(b"\xff\xc0")
+    content[at + 1], content[at + 4] = 0xC1, 12
+    return Raw(bytes(content), "folder/x.jpg")
+
+
 def test_grey_and_colour() -> None:
     assert (image(encode(GREY), 1)[:, :, 0] == GREY).all()
     assert (image(encode(COLOUR), 3) == COLOUR).all()
@@ -44,13 +59,18 @@ def test_conversions_that_lose_nothing() -> None:
     ("raw", "words"),
     [
         (Raw(b"", "a.png"), ["a.png", "empty"]),
-        (Raw(b"<html>Not found</html>", "a.png"), ["a.png", "not an image"]),
+        (Raw(b"<html>Not found</html>", "a.png"), ["a.png", "no known image format"]),
         (Raw(encode(COLOUR).image[:-40], "a.png"), ["a.png", "damaged"]),
         (Raw(encode(COLOUR, form="JPEG").image[:300], "a.jpg"), ["a.jpg"]),
-        (encode(GREY.astype(np.uint16) * 257), ["x.png", "I;16", "8-bit"]),
         (encode(COLOUR), ["x.png", "3 bands of different values", "expected 1"]),
-        (encode(np.dstack([COLOUR, GREY])), ["x.png", "transparent"]),
-        (encode(COLOUR, "CMYK", "JPEG"), ["x.png", "CMYK"]),
+        (encode(COLOUR, "CMYK", "JPEG"), ["x.png", "mode CMYK", "grey or RGB of 8 bits"]),
+        (animation("GIF"), ["x.png", "animation of 2 frames"]),
+        (animation("WEBP"), ["x.png", "animation of 2 frames"]),
+        (animation("PNG"), ["x.png", "animation of 2 frames"]),
+        (twelve_bit(), ["x.jpg", "a JPEG of 12 bits (SOF1)"]),
+        (Raw(b"LBLSIZE=2048 FORMAT='HALF'", "x.img"), ["x.img is a VICAR image"]),
+        (Raw(b"\0\1\2" * 99, "x.IMG"), ["x.IMG holds no PDS or ISIS label", ".lbl"]),
+        (Raw(b"%!PS-Adobe-3.0 EPSF-3.0\n", "x.png"), ["x.png is a document"]),
     ],
 )
 def test_bad_images_name_the_file(raw: Raw, words: list[str]) -> None:

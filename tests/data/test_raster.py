@@ -15,7 +15,7 @@ from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
 from marsbench.base.errors import DataError
-from marsbench.data import pds, raster
+from marsbench.data import formats, gdal, pds, raster
 from marsbench.data.decode import image, mask
 from marsbench.data.georeference import Georeference, create
 from marsbench.data.rows import Raw
@@ -84,12 +84,12 @@ def test_windows_are_parts_of_the_whole(
     layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(raster, "_IN_MEMORY", 0)
-    monkeypatch.setattr(raster, "_CHUNK", 1000)
+    monkeypatch.setattr(gdal, "_CHUNK", 1000)
     options = {k: v for k, v in LAYOUTS[layout].items() if k != "planarconfig"}
     path = tmp_path / "a.tif"
     path.write_bytes(tiff(DEEP, photometric="minisblack", **options))
     pixels = raster.open_raster(path).pixels
-    assert isinstance(pixels, raster.Windows)
+    assert isinstance(pixels, gdal.Windows)
     for part in (
         (ALL, ALL),
         (slice(3, 21), slice(10, 50)),
@@ -129,7 +129,9 @@ def test_windows_are_parts_of_the_whole(
 )
 def test_pictures_are_those_of_pil(encoded: bytes) -> None:
     with Image.open(io.BytesIO(encoded)) as opened:
-        expected = np.asarray(opened.convert("RGB"))
+        expected = np.array(opened.convert("RGB"))
+        if opened.mode == "P" and 42113 in opened.tag_v2:  # type: ignore[attr-defined]
+            expected[np.asarray(opened) == 7] = 0  # without data
     np.testing.assert_array_equal(image(Raw(encoded, "x"), 3), expected)
 
 
@@ -210,7 +212,7 @@ def test_every_format(kind: str, tmp_path: Path) -> None:
         stored = raster.numbers(path.read_bytes(), "x", path)
     np.testing.assert_array_equal(opened.pixels[:, :][:, :, 0], DEEP)
     np.testing.assert_array_equal(stored[:, :, 0], DEEP)
-    assert raster.is_raster(path)
+    assert formats.is_raster(path)
     if "PDS3" in kind or kind == "with offset":
         assert opened.geo is None
     else:
@@ -220,7 +222,8 @@ def test_every_format(kind: str, tmp_path: Path) -> None:
         assert "3396190" in opened.geo.crs.to_wkt()  # type: ignore[union-attr]
     # What training sees: as predict, on 8 bits.
     seen = image(Raw(path.read_bytes(), "x", path=path), 1)[:, :, 0]
-    low, high = np.percentile(DEEP, raster.PERCENTILES)
+    # 1 and 2 are saturated pixels in a cube.
+    low, high = np.percentile(DEEP[2 * ("cube" in kind) < DEEP], raster.PERCENTILES)
     scaled = np.clip((DEEP - low) / (high - low), 0, 1)
     np.testing.assert_allclose(seen, 255 * scaled, atol=0.51)
     ids = (DEEP % 3).astype(np.uint8)
@@ -308,7 +311,7 @@ def test_labels_end_before_the_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_files_cut_short_are_refused(kind: str, tmp_path: Path) -> None:
     path = make(kind, tmp_path)
-    data = raster.companion(path) or path
+    data = formats.companion(path) or path
     content = data.read_bytes()
     data.write_bytes(content[: min(len(content) - 500, 3500)])
     with pytest.raises(DataError, match=r"a\.\w+ .*(damaged|cannot be read)"):
@@ -324,7 +327,7 @@ def test_a_vrt_is_no_raster(tmp_path: Path) -> None:
         '<SimpleSource><SourceFilename relativeToVRT="1">a.tif</SourceFilename></SimpleSource>'
         "</VRTRasterBand></VRTDataset>"
     )
-    with pytest.raises(DataError, match=r"b\.tif is not a TIFF"):
+    with pytest.raises(DataError, match=r"b\.tif has no known image format"):
         raster.open_raster(vrt)
 
 
@@ -342,9 +345,9 @@ def test_alpha_nodata_and_places(tmp_path: Path) -> None:
     ) as file:
         file.write(np.full((4, 8, 9), 7, np.uint8))
     opened = raster.open_raster(tmp_path / "a.tif")
-    assert (opened.alpha, opened.colors, opened.geo) == (3, 3, None)
+    assert (opened.has_alpha, opened.colors, opened.geo) == (True, 3, None)
     opened = raster.open_raster(write(tmp_path / "b.tif", "GTiff", nodata=5))
-    assert opened.nodata == 5
+    assert opened.special.empty.tolist() == [5]
     assert (opened.valid(opened.pixels[:, :], (0,)) == (DEEP != 5)).all()
 
 

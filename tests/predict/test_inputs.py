@@ -62,9 +62,9 @@ def test_deeper_images_are_scaled_by_percentiles(suffix: str, tmp_path: Path) ->
     picture = opened(save(tmp_path / f"deep.{suffix}", pixels))
     low, high = np.percentile(pixels, (0.5, 99.5))
     part = picture.part(ALL, ALL)
-    assert part.dtype == np.float32
+    assert part.dtype == np.uint8
     np.testing.assert_allclose(
-        part[:, :, 0], np.clip((pixels - low) / (high - low), 0, 1), atol=1e-5
+        part[:, :, 0], 255 * np.clip((pixels - low) / (high - low), 0, 1), atol=0.51
     )
     assert picture.scaling == f"percentiles 0.5 to 99.5: {low:g} to {high:g}"
     assert picture.preview(10).shape == (8, 10, 3)
@@ -75,8 +75,8 @@ def test_what_holds_nothing_counts_in_no_percentile(tmp_path: Path) -> None:
     pixels[:5], pixels[5:10] = np.nan, -3.4028234663852886e38
     tag = (42113, 2, 23, "-3.4028234663852886e+38", True)
     picture = opened(save(tmp_path / "gaps.tif", pixels, extratags=[tag]))
-    assert picture.limits is not None
-    assert 0 <= picture.limits[0] < picture.limits[1] <= 100
+    low, high = picture.raster.limits
+    assert 0 <= low < high <= 100
     assert not picture.valid(slice(0, 10), ALL).any()
     assert picture.valid(slice(10, 40), ALL).all()
     part = picture.part(ALL, ALL)
@@ -131,7 +131,7 @@ def test_many_bands(tmp_path: Path) -> None:
         opened(grey, spec, Bands.ALL)
     assert caught.value.remedy == "Save it with these 7 bands."
     bright = save(tmp_path / "bright.tif", pixels * 40, photometric="minisblack")
-    with pytest.raises(DataError, match=r"outside 0\.\.1"):
+    with pytest.raises(DataError, match=r"expected 0 to 1"):
         opened(bright, spec)
 
 
@@ -148,8 +148,8 @@ def test_damage_is_named(tmp_path: Path) -> None:
     pages = save(tmp_path / "pages.tif", noise(4, 9, 9, 3), photometric="rgb")
     for path, why in (
         (empty, "empty"),
-        (text, "damaged or no image"),
-        (cut, "damaged or no image"),
+        (text, "no known image format"),
+        (cut, "is damaged: image file is truncated"),
         (tiff, "cannot be read"),
         (one, "1 x 1 pixels, too small"),
         (pages, "several pages"),
@@ -170,7 +170,7 @@ def test_a_large_image_seen_as_a_whole_is_reduced(
     means = pixels[:68, :88].reshape(17, 4, 22, 4).mean(axis=(1, 3))
     np.testing.assert_allclose(opened(path).reduced(4)[:, :, 0], means, atol=0.51)
     deep = save(tmp_path / "b.tif", pixels.astype(np.float32))
-    assert opened(deep).reduced(4).dtype == np.float32
+    assert opened(deep).reduced(4).dtype == np.uint8
 
 
 def test_pairs_become_composites(tmp_path: Path) -> None:

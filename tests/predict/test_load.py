@@ -360,7 +360,7 @@ def test_the_command(place: Path, labels: RunRecord, tmp_path: Path) -> None:
     code, lines, told = invoke(*words, tmp_path / "bad.png")
     assert code == 2
     assert lines[-1]["status"] == "failed"
-    assert "bad.png is damaged or no image" in told
+    assert "bad.png has no known image format" in told
     assert told.count("bad.png") == 1
     assert "1 of 5 failed:" in told
     for i in range(7):
@@ -368,7 +368,7 @@ def test_the_command(place: Path, labels: RunRecord, tmp_path: Path) -> None:
         (tmp_path / "many" / f"{i}.png").write_text("nothing")
     code, lines, told = invoke(*words, tmp_path / "many")
     assert [line["status"] for line in lines].count("failed") == 7
-    assert "7 images are damaged or no image (0.png, 1.png," in told
+    assert "7 images have no known image format (0.png, 1.png," in told
     assert len(told.splitlines()) == 2
     code, _, told = invoke(*words, tmp_path / "absent.png")
     assert (code, "File or folder not found" in told) == (2, True)

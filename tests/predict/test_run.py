@@ -269,7 +269,7 @@ def test_a_bad_image_does_not_stop_the_others(tmp_path: Path) -> None:
     assert rows[1] == dict.fromkeys(rows[1], "") | {
         "file": "bad.png",
         "path": str(bad),
-        "error": f"{bad} is damaged or no image.",
+        "error": f"{bad} has no known image format.",
     }
     assert go(predictor(Kind.MULTICLASS), items, tmp_path / "out")[0].skipped == 2
     # A row of an earlier call stays, until the image is predicted.

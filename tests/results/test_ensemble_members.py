@@ -94,8 +94,18 @@ def with_scores(*values: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
         (lambda t: t.drop(columns="scores"), "missing the column.s. scores"),
         (lambda t: t.assign(split="train"), "invalid"),
     ],
-    ids=["times 5", "halved", "swapped", "targets", "a row less", "NaN", "ragged", "none"]
-    + ["no scores", "no split"],
+    ids=[
+        "times 5",
+        "halved",
+        "swapped",
+        "targets",
+        "a row less",
+        "NaN",
+        "ragged",
+        "none",
+        "no scores",
+        "no split",
+    ],
 )
 def test_other_predictions_are_one_message(
     edit: Callable[[pd.DataFrame], pd.DataFrame], words: str, tmp_path: Path

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 
 from marsbench.base import paths
 from marsbench.base.errors import DataError, some
-from marsbench.base.files import cached_digests, file_state, write_text
+from marsbench.base.files import cached_digests, cached_facts, file_state, write_text
 from marsbench.base.reading import check_regular
 from marsbench.config.schema import SourceName, Subset
-from marsbench.data import decode, raster
+from marsbench.data import decode
 from marsbench.data.boxes import files as box_files
 from marsbench.data.boxes.forms import BoxFormat, Size, cross_check, spellings
+from marsbench.data.changed import MARK, mark_of
+from marsbench.data.formats import files_beside
 from marsbench.data.rows import Raw, Rows, class_order, code_notes
 from marsbench.data.sources.annotations import (
     ANNOTATIONS,
@@ -117,7 +119,7 @@ class LocalSource:
         self._rows: dict[str, Rows] = {}
         self._formats: dict[str, tuple[BoxFormat, ...]] = {}
         self._coco: dict[str, tuple[box_files.CocoFile | None, list[DataError]]] = {}
-        self._companions: dict[str, str] = {}  # data file by detached label
+        self._beside: dict[str, list[str]] = {}  # further files with the pixels of an image
         stats: dict[str, os.stat_result] = {}
         self.refused: set[str] = set()
         missing: list[str] = []
@@ -201,11 +203,10 @@ class LocalSource:
                 except OSError as error:
                     closed.setdefault(str(error.strerror), []).append(file)
             for file in own[:1] if self.spec.has_boxes else own:
-                if file.lower().endswith(raster.LABEL_SUFFIXES):
-                    with collecting(problems):
-                        if (pixels := raster.companion(Path(file))) is not None:
-                            stats[str(pixels)] = pixels.stat()
-                            self._companions[file] = str(pixels)
+                with collecting(problems):
+                    if beside := files_beside(file):
+                        self._beside[file] = list(map(str, beside))
+                        stats |= {str(path): path.stat() for path in beside}
         self.refused |= {file for files_ in closed.values() for file in files_}
         for reason, refused in closed.items():
             with collecting(problems):
@@ -227,16 +228,17 @@ class LocalSource:
         """Fingerprint every file: masks and boxes by content, images by size and times."""
         shown = slice(None) if self.spec.is_pairs else slice(1)
         images = {file for files in self._files.values() for own in files for file in own[shown]}
-        images |= {pixels for file, pixels in self._companions.items() if file in images}
+        images |= {path for file in images & self._beside.keys() for path in self._beside[file]}
         apart = {file: info for file, info in stats.items() if file not in images}
         digests = dict(zip(apart, _digests(apart, problems), strict=True))
         self.refused |= {file for file in apart if not digests[file]}
-        return {
-            file: _Print(digests[file], digests[file])
-            if file in digests
-            else _Print(str(info.st_size), f"{file} {file_state(info)}")
-            for file, info in stats.items()
-        }
+        prints = {file: _Print(digest, digest) for file, digest in digests.items()}
+        known = {file: info for file, info in stats.items() if file in images}
+        marks = cached_facts([*known], MARK, mark_of, [*known.values()])
+        for (file, info), mark in zip(known.items(), marks, strict=True):
+            # Files read as by earlier versions have no mark, and keep their ids.
+            prints[file] = _Print(f"{info.st_size}{mark}", f"{file} {file_state(info)}{mark}")
+        return prints
 
     def _difficult_notes(self, prints: Mapping[str, "_Print"]) -> tuple[str, ...]:
         """Count the objects that Pascal VOC files mark as difficult."""
@@ -276,9 +278,9 @@ class LocalSource:
                     line = f"{split}\t{sample_id}\t{label}\t{known.content}\n"
                     yield line, f"{known.state}\n"
             for file in own:
-                if (pixels := self._companions.get(file)) is not None:
-                    known = prints[pixels]
-                    yield f"{split}\t{Path(pixels).name}\t{known.content}\n", f"{known.state}\n"
+                for path in self._beside.get(file, ()):
+                    known = prints[path]
+                    yield f"{split}\t{Path(path).name}\t{known.content}\n", f"{known.state}\n"
 
     def _check_missing(self, missing: Sequence[str], problems: list[DataError] | None) -> None:
         """Report missing images, and missing masks or label files apart."""

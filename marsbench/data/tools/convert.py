@@ -18,9 +18,10 @@ from marsbench.base.errors import ConfigError, DataError
 from marsbench.base.files import is_name
 from marsbench.base.progress import track
 from marsbench.config.schema import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, Subset, parse_subset
-from marsbench.data import decode, raster
+from marsbench.data import decode
 from marsbench.data.boxes.files import coco_text, voc_text, yolo_text
 from marsbench.data.boxes.forms import BoxFormat, Size
+from marsbench.data.formats import TIFF, files_beside
 from marsbench.data.rows import Pixels, Raw, Rows, Source
 from marsbench.data.samples import needed
 from marsbench.data.sources.annotations import (
@@ -40,7 +41,7 @@ from marsbench.tasks.spec import BACKGROUND, TaskSpec, normalise
 _SIGNATURES = {
     b"\x89PNG": ".png",
     b"\xff\xd8\xff": ".jpg",
-    **dict.fromkeys(raster.TIFF, ".tif"),
+    **dict.fromkeys(TIFF, ".tif"),
 }
 _SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".gif", ".webp"),
@@ -253,9 +254,10 @@ def _write_boxes(
 
 def _encoded(raw: Raw) -> bytes:
     if not isinstance(raw.image, np.ndarray):
-        if raw.path is not None and raster.companion(raw.path) is not None:
+        if raw.path is not None and (beside := files_beside(str(raw.path))):
             raise DataError(
-                f"{raw.where} is a label; its pixels are in another file.", "Save it as a TIFF."
+                f"{raw.where} has pixels or a mask in another file: {beside[0].name}.",
+                "Save it as a TIFF with both.",
             )
         return raw.image
     file = io.BytesIO()

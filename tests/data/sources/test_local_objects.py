@@ -262,7 +262,7 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "no image": (
         lambda p: (p / "images" / "train_0000.png").write_bytes(b"<html>"),
-        ["train_0000.png is not an image"],
+        ["train_0000.png has no known image format"],
     ),
     "json cut short": (
         lambda p: (p / "coco_annotations.json").write_text("{"),

@@ -84,6 +84,7 @@ class _Contents:
         blank: Samples with ignored pixels alone.
         thin: Samples with less than a pixel of a box inside of the image.
         twice: Samples with two equal boxes.
+        readings: Samples by a change to their files' numbers, with its details.
     """
 
     has_background: bool
@@ -97,6 +98,7 @@ class _Contents:
     blank: list[str] = field(default_factory=list)
     thin: list[str] = field(default_factory=list)
     twice: list[str] = field(default_factory=list)
+    readings: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, split: str, sample_id: str, sample: Decoded, label: NDArray[np.integer]) -> None:
         """Count a sample; its label is empty for masks and boxes."""
@@ -104,6 +106,9 @@ class _Contents:
         height, width, _ = sample.pixels.shape
         self.read[split] += 1
         self.shapes[f"{height} x {width}"].append(name)
+        for reading in sample.readings:
+            change, _, details = reading.partition(": ")
+            self.readings[change].append(f"{name}: {details}" if details else name)
         if label.size:
             pixels = hashlib.sha256(sample.pixels.tobytes()).hexdigest()
             self.targets[name] = str(label.tolist())
@@ -224,7 +229,8 @@ def _problems_apart(source: LocalSource, split: str, index: int) -> list[DataErr
     pixels: Pixels | None = None
     if str(image) not in source.refused:
         with collecting(problems):
-            pixels = decode_pixels(spec, Raw(read_bytes(image), str(image), path=image), Bands.ALL)
+            raw = Raw(read_bytes(image), str(image), path=image)
+            pixels = decode_pixels(spec, raw, Bands.ALL).pixels
     if spec.has_masks:
         for path in (path for path in others if str(path) not in source.refused):
             with collecting(problems):
@@ -286,6 +292,10 @@ def _note_contents(spec: TaskSpec, contents: _Contents, report: VerifyReport) ->
     digest = contents.everything.hexdigest()[:16]
     of = f"ids, pixels and {spec.files.target}" if spec.files.apart else "ids and pixels"
     report.notes.append(f"digest of {of}: {digest}")
+    report.notes += [
+        f"reading: {change}: {len(names)} image(s), such as {names[0]}"
+        for change, names in contents.readings.items()
+    ]
     by_count = sorted(contents.shapes.items(), key=lambda item: -len(item[1]))
     listed = ", ".join(f"{shape}: {len(names)}" for shape, names in by_count[:5])
     report.notes.append(f"image sizes (height x width): {listed}")
