@@ -8,6 +8,7 @@ from marsbench.base.errors import ConfigError
 from marsbench.cli.compose import compose, group_choices
 from marsbench.config.identity import identity, run_id, slug
 from marsbench.config.notes import key_notes
+from marsbench.config.resizing import Interpolation, Resizing
 from marsbench.config.schema import (
     Augment,
     Mode,
@@ -325,3 +326,11 @@ def test_every_key_has_a_meaning() -> None:
 def test_config_is_immutable() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         RunConfig().mode = Mode.SCRATCH  # type: ignore[misc]
+
+
+def test_resizing_comes_back_from_a_record() -> None:
+    for resizing in (Resizing(), Resizing(Interpolation.BICUBIC, 256)):
+        assert Resizing.from_identity(resizing.identity) == resizing
+    for bad in (3, {"shorter": -1}, {"interpolation": "none"}, {"other": 1}, {"shorter": "1"}):
+        with pytest.raises(ConfigError, match="resize of the record is invalid"):
+            Resizing.from_identity(bad)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from marsbench.base.errors import NotAvailableError, unknown_name
-from marsbench.config.resizing import Resizing
+from marsbench.config.resizing import Interpolation, Resizing
 from marsbench.models import weights
 from marsbench.models.base import has_batch_statistics
 from marsbench.models.encoders.classifier import Backbone
@@ -40,10 +40,16 @@ def describe(model_id: str) -> ModelSpec:
         mean=cfg.mean,
         std=cfg.std,
         input_size=height,
-        # As timm's own evaluation rounds.
-        resizing=Resizing(cfg.interpolation, math.floor(height / cfg.crop_pct)),
+        resizing=_resizing(cfg),
         batch_statistics=UNLESS_FROZEN if _has_batch_statistics(name) else NEVER,
     )
+
+
+def _resizing(cfg: Any) -> Resizing | None:
+    """Resizing of timm's own evaluation, rounded as there; None for other interpolations."""
+    if cfg.interpolation not in list(Interpolation):
+        return None
+    return Resizing(Interpolation(cfg.interpolation), math.floor(cfg.input_size[-1] / cfg.crop_pct))
 
 
 @lru_cache

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from marsbench.base.errors import NotAvailableError, unknown_name
-from marsbench.config.resizing import Resizing
+from marsbench.config.resizing import Interpolation, Resizing
 from marsbench.models import weights
 from marsbench.models.base import has_batch_statistics
 from marsbench.models.encoders.classifier import Backbone
@@ -49,7 +49,7 @@ def describe(model_id: str) -> ModelSpec:
         mean=HALF if is_half else tuple(preset.mean),
         std=HALF if is_half else tuple(preset.std),
         input_size=preset.crop_size[0],
-        resizing=Resizing(preset.interpolation.value, preset.resize_size[0]),
+        resizing=Resizing(Interpolation(preset.interpolation.value), preset.resize_size[0]),
         batch_statistics=UNLESS_FROZEN if _has_batch_statistics(model_id) else NEVER,
         parameters=default.meta["num_params"] / 1e6,
     )

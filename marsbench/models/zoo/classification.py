@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from marsbench.config.resizing import Resizing
+from marsbench.config.resizing import Interpolation, Resizing
 from marsbench.models.spec import (
     HALF,
     IMAGENET_1K,
@@ -55,7 +55,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
         "IMAGENET1K_V2",
         44.5,
         aliases=("resnet",),
-        resizing=Resizing("bilinear", 232),
+        resizing=Resizing(Interpolation.BILINEAR, 232),
         batch_statistics=UNLESS_FROZEN,
     ),
     _torchvision(
@@ -63,7 +63,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
         "IMAGENET1K_V1",
         1.2,
         aliases=("squeezenet",),
-        resizing=Resizing("bilinear", 256),
+        resizing=Resizing(Interpolation.BILINEAR, 256),
     ),
     _torchvision(
         "inception_v3",
@@ -75,7 +75,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
         mean=HALF,
         std=HALF,
         input_size=299,
-        resizing=Resizing("bilinear", 342),
+        resizing=Resizing(Interpolation.BILINEAR, 342),
         batch_statistics=UNLESS_FROZEN,
     ),
     _torchvision(
@@ -86,7 +86,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
         aliases=("swin", "swin_v2_b"),
         fixed_size=True,
         input_size=256,
-        resizing=Resizing("bicubic", 272),
+        resizing=Resizing(Interpolation.BICUBIC, 272),
     ),
     _torchvision(
         "vit_l_16",
@@ -94,7 +94,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
         304.3,
         aliases=("vit",),
         fixed_size=True,
-        resizing=Resizing("bilinear", 242),
+        resizing=Resizing(Interpolation.BILINEAR, 242),
     ),
     # Small models, for laptops and tests.
     _timm(
@@ -104,7 +104,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
         weights=LITE0_WEIGHTS,
         mean=HALF,
         std=HALF,
-        resizing=Resizing("bicubic", 256),
+        resizing=Resizing(Interpolation.BICUBIC, 256),
         batch_statistics=UNLESS_FROZEN,
     ),
     _timm(
@@ -116,28 +116,28 @@ ENTRIES: tuple[ModelSpec, ...] = (
         fixed_size=True,
         mean=HALF,
         std=HALF,
-        resizing=Resizing("bicubic", 248),
+        resizing=Resizing(Interpolation.BICUBIC, 248),
     ),
     _timm(
         "resnet10t",
         "resnet10t.c3_in1k",
         5.4,
         input_size=176,
-        resizing=Resizing("bicubic", 201),
+        resizing=Resizing(Interpolation.BICUBIC, 201),
         batch_statistics=UNLESS_FROZEN,
     ),
     _timm(
         "resnet18",
         "resnet18.a1_in1k",
         11.7,
-        resizing=Resizing("bicubic", 235),
+        resizing=Resizing(Interpolation.BICUBIC, 235),
         batch_statistics=UNLESS_FROZEN,
     ),
     _timm(
         "resnet34",
         "resnet34.a1_in1k",
         21.8,
-        resizing=Resizing("bicubic", 235),
+        resizing=Resizing(Interpolation.BICUBIC, 235),
         batch_statistics=UNLESS_FROZEN,
     ),
 )

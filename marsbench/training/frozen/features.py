@@ -131,6 +131,8 @@ class Encoder:
             WeightsError: If the backbone's weights are missing or do not fit.
             TrainingError: If the memory of the device is too small for a single image.
         """
+        if self._is_named and weights.file_of(self.plan.model) is None:
+            _ = self._classifier  # downloads the file, whose content is in the key
         folder = paths.home() / "features" / self.plan.task.name / f"{split}-{self.key(split)}"
         try:
             return once(folder, lambda: _open(folder), lambda: self._write(folder, split))
@@ -156,7 +158,7 @@ class Encoder:
             "architecture": plan.model.architecture,
             "library": _version(str(plan.model.library)),
             "weights": plan.weights,
-            "file": self._file,
+            "file": default_weights(plan.model) if self._is_named else None,
             "normalise": [plan.model.mean, plan.model.std],
             "side": plan.side,
             "resize": plan.resizing.identity,
@@ -308,19 +310,10 @@ class Encoder:
             built.backbone.compile()
         return built
 
-    @cached_property
-    def _file(self) -> str | None:
-        """Digest of the file of named weights; files named by a path have it in their name.
-
-        The file may be replaced under its name, so features of it are found by its content. If it
-        is not here yet, it is downloaded.
-        """
-        plan = self.plan
-        if plan.weights is None or plan.config.weights is not None:
-            return None
-        if weights.file_of(plan.model) is None:
-            _ = self._classifier
-        return default_weights(plan.model)
+    @property
+    def _is_named(self) -> bool:
+        """Whether the weights have a name, whose file may be replaced, and not a digest."""
+        return self.plan.weights is not None and self.plan.config.weights is None
 
     @cached_property
     def _facts(self) -> BackboneFacts:
