@@ -34,9 +34,9 @@ CLASSES = ("ridge", "dunes", "plain")
 """Names of equal length, so that two of them can be swapped in place."""
 
 MODELS = {
-    "multiclass": {"model": "resnet18"},
-    "multilabel": {"model": "resnet18"},
-    "pairs": {"model": "resnet18"},
+    "multiclass": {"model": "timm:test_resnet"},
+    "multilabel": {"model": "timm:test_resnet"},
+    "pairs": {"model": "timm:test_resnet"},
     "segmentation": {"model": "unet", "mode": "scratch"},
     "yolo": {"model": "faster_rcnn", "mode": "scratch"},
     "voc": {"model": "faster_rcnn", "mode": "scratch"},
@@ -62,12 +62,13 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(name: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A task's folder with a YAML; images and masks are of a size for all pixels."""
     monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "home"))
     spec = spec_of(name)
     folder = write_folder(spec, tmp_path, SIZES)
     write_spec(spec, folder / "task.yaml")
+    shutil.copy(weights, folder / "model.safetensors")
     for path in folder.rglob("*.png"):
         path.write_bytes(uncompressed(np.asarray(Image.open(path))))
     for split in SIZES if name in BOXES else ():
@@ -144,8 +145,10 @@ def first(folder: Path, pattern: str) -> Path:
 
 
 def plan_of(name: str, folder: Path, **keys: Any) -> Plan:
-    given = {"task": str(folder / "task.yaml"), "root": str(folder), **MODELS[name], **keys}
-    return resolve(RunConfig.from_dict(given))
+    given = {"task": str(folder / "task.yaml"), "root": str(folder), **MODELS[name]}
+    if "mode" not in {**given, **keys}:
+        given["weights"] = str(folder / "model.safetensors")
+    return resolve(RunConfig.from_dict({**given, **keys}))
 
 
 def keys_of(plan: Plan) -> dict[str, str]:
@@ -428,7 +431,7 @@ def on_hub(server: Server, tmp_path: Path, spec: TaskSpec) -> tuple[Path, RunCon
     publish(server, tmp_path, spec)
     write_spec(spec, tmp_path / "task.yaml")
     edit_yaml(tmp_path, hub_id=spec.hub_id)
-    keys = MODELS["yolo" if spec.has_boxes else "multiclass"]
+    keys = {**MODELS["yolo" if spec.has_boxes else "multiclass"], "mode": "scratch"}
     values = {"task": str(tmp_path / "task.yaml"), "source": "huggingface", **keys}
     return tmp_path, RunConfig.from_dict(values)
 

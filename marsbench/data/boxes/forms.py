@@ -9,6 +9,7 @@ Corners are rounded to `DIGITS` decimals of a pixel, so that a box is the same i
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -186,7 +187,9 @@ def spellings(
     class_names: Sequence[str],
     mapping: Mapping[int, Sequence[str]] | None = None,
 ) -> dict[str, int]:
-    """Class id by every normalised name and code of a class.
+    """Class id by every normalised name and code that belongs to a single class.
+
+    Published codes are the first letters of names, so several classes may share a code.
 
     Args:
         spec: The task.
@@ -194,11 +197,12 @@ def spellings(
         mapping: Other names of the classes in the data, by id.
     """
     aliases = {info.name: info.aliases for info in spec.classes}
-    ids: dict[str, int] = {}
+    owners: defaultdict[str, set[int]] = defaultdict(set)
     for class_id, name in enumerate(class_names):
-        for spelling in (name, *aliases.get(name, ()), *(mapping or {}).get(class_id, ())):
-            ids.setdefault(normalise(spelling), class_id)
-    return ids
+        for spelling in (*aliases.get(name, ()), *(mapping or {}).get(class_id, ())):
+            owners[normalise(spelling)].add(class_id)
+    single = {spelling: ids.pop() for spelling, ids in owners.items() if len(ids) == 1}
+    return single | {normalise(name): class_id for class_id, name in enumerate(class_names)}
 
 
 def cross_check(forms: Mapping[BoxFormat, Boxes], where: str) -> Boxes:

@@ -35,6 +35,26 @@ def test_labels_may_be_floats_or_names(spec: TaskSpec, folder: Path) -> None:
     assert (source.rows("train").targets == expected.rows("train").targets).all()
 
 
+def test_classes_may_share_a_code(spec: TaskSpec, folder: Path) -> None:
+    """Published codes are first letters: ``whe`` is wheel, wheel joint and wheel tracks."""
+    expected = LocalSource(spec, folder)
+    mapping = {"0": ["a", "plain"], "1": ["a", "dune"], "2": ["crater", "crater"]}
+    (folder / "mapping.json").write_text(json.dumps(mapping))
+    rows = read_rows(folder / "annotation.csv")
+    for path in list((folder / "data").glob("*/*")):
+        for file in path.iterdir():
+            target = path.with_name("a" if path.name != "cra2" else "crater") / file.name
+            target.parent.mkdir(exist_ok=True)
+            file.rename(target)
+    moved = [(*row[:2], "crater" if row[2] == "cra2" else "a", row[3]) for row in rows]
+    write_rows(folder / "annotation.csv", moved)
+    source = LocalSource(spec, folder)
+    assert source.revision == expected.revision
+    write_rows(folder / "annotation.csv", [(*moved[0][:3], "a"), *moved[1:]])
+    with pytest.raises(DataError, match="label 'a' .* neither a class id nor the name"):
+        LocalSource(spec, folder)
+
+
 @pytest.mark.parametrize(
     ("cell", "says"),
     [
