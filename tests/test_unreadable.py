@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tifffile
 from PIL import Image
 
-from marsbench.base.errors import MarsbenchError
+from marsbench.base.errors import ConfigError, MarsbenchError
 from marsbench.base.files import file_digest
-from marsbench.config.schema import parse_subset
+from marsbench.config.schema import RunConfig, parse_subset
 from marsbench.data.download.unpacking import unpack
 from marsbench.data.sources import open_source
 from marsbench.data.sources.local import LocalSource
@@ -199,14 +198,11 @@ def test_the_data_file_of_a_label(how: str, tmp_path: Path) -> None:
 
 
 def test_names_of_bytes_that_are_not_utf8(tmp_path: Path) -> None:
-    path = tmp_path / os.fsdecode(b"\xd6l.tif")
-    tifffile.imwrite(tmp_path / "plain.tif", [[1, 2], [3, 4]])
-    (tmp_path / "plain.tif").rename(path)
-    Image.new("L", (4, 4)).save(path.with_suffix(".png"))
     spec = make_spec()
     folder = write_folder(spec, tmp_path / "data")
-    shutil.copy(path.with_suffix(".png"), folder / "data" / "train" / path.with_suffix(".png").name)
-    report = verify_folder(spec, tmp_path / "data")
+    Image.new("L", (4, 4)).save(folder / "data" / "train" / os.fsdecode(b"\xd6l.png"))
+    (tmp_path / "data").rename(tmp_path / os.fsdecode(b"\xd6d"))
+    report = verify_folder(spec, tmp_path / os.fsdecode(b"\xd6d"))
     assert not report.problems
     assert any(r"\xd6l.png" in note for note in report.notes)
 
@@ -238,3 +234,10 @@ def test_an_error_of_the_system_is_one_message() -> None:
     done = CliRunner().invoke(app, ["predict", "c" * 300, ".", "--out", "b"])
     assert done.exit_code == 2
     assert "File name too long" in done.stderr
+
+
+@pytest.mark.parametrize("key", ["task", "root", "store", "weights"])
+def test_a_run_refuses_paths_that_records_cannot_hold(key: str) -> None:
+    values = {"task": "frost_cls", "model": "resnet18", key: os.fsdecode(b"\xd6d")}
+    with pytest.raises(ConfigError, match=rf"{key} is \\xd6d, which is not UTF-8"):
+        RunConfig.from_dict(values)

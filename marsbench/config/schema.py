@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from marsbench.base.errors import ConfigError
-from marsbench.base.keys import nest, unknown_key
+from marsbench.base.keys import flatten, nest, unknown_key
+from marsbench.base.names import display_name
 from marsbench.base.values import Limit, NotBlank, Problem, build, keys_of, to_plain
 from marsbench.config.renamed import VIEWS, renamed
 
@@ -307,6 +308,12 @@ class RunConfig:
         )
         if config is None or messages:
             raise ConfigError("\n".join(messages), "`marsbench list keys` shows the keys.")
+        for key, value in flatten(nest(values)).items():
+            # A record is text, so it cannot hold such a path.
+            if isinstance(value, str) and (shown := display_name(value)) != value:
+                raise ConfigError(
+                    f"{key} is {shown}, which is not UTF-8.", "Rename the file or folder."
+                )
         return dataclasses.replace(config, subset=canonical_subset(config.subset))
 
     def to_dict(self) -> dict[str, Any]:

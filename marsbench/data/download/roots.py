@@ -1,6 +1,7 @@
 """Folders of ``root=``: a folder, an archive, or the URL of either."""
 
 import hashlib
+import os
 import posixpath
 import re
 import shutil
@@ -56,7 +57,7 @@ def fetch_root(root: str) -> Path:
 
 
 def _key(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
 
 
 def _fetch(url: str, folder: Path) -> None:

@@ -85,7 +85,7 @@ class ChallengeSource:
                 )
                 # The metadata are cached with the points.
                 file = f"{self._files[sample_id]}\t{file_state(info)}"
-                fingerprint.update(f"{file}\t{meta}\n".encode())
+                fingerprint.update(os.fsencode(f"{file}\t{meta}\n"))
             groups = [self.meta[i].get("instrument_type", "") for i in ids]
             self._rows[split] = Rows(
                 split, ids, targets, fingerprint.hexdigest(), groups=groups if any(groups) else None

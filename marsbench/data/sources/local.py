@@ -145,7 +145,7 @@ class LocalSource:
                 fingerprint.update(json.dumps(sorted(self._spellings.items())).encode())
             for line, state in self._lines(split, entries, own, prints):
                 content.update(line.encode())
-                fingerprint.update(state.encode())
+                fingerprint.update(os.fsencode(state))
             targets = _targets(spec.kind, [label for _, (_, label) in entries], num_classes)
             ids = [sample_id for sample_id, _ in entries]
             meta = [metas[split].get(i, {}) for i in ids] if split in metas else None
