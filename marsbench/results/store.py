@@ -237,8 +237,8 @@ class Store:
 
         index = self.root / _INDEX
         known: dict[tuple[str, int, int], str] = {}
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            frame = pd.read_parquet(index)
+        with contextlib.suppress(StoreError, ValueError, KeyError):
+            frame = read_table(index)
             keys = zip(frame["path"], frame["mtime_ns"], frame["size"], strict=True)
             known = dict(zip(keys, frame["row"], strict=True))
         rows: dict[tuple[str, int, int], str] = {}
@@ -269,14 +269,24 @@ class Store:
 
     def predictions(self, run_id: str) -> "pd.DataFrame":
         """Read the predictions of a run: split, sample_id, target, scores."""
-        import pandas as pd
+        return read_table(self.folder(run_id) / PREDICTIONS)
 
-        path = self.folder(run_id) / PREDICTIONS
-        try:
-            check_regular(path)
-            return pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{path} cannot be read: {error}.", "Run it again.") from error
+
+def read_table(path: Path) -> "pd.DataFrame":
+    """Read a Parquet file; metadata of pandas, which might say anything, are ignored.
+
+    Raises:
+        StoreError: If the file is missing or invalid.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        check_regular(path)
+        frame: pd.DataFrame = pq.ParquetFile(path).read().to_pandas(ignore_metadata=True)
+        return frame
+    except (OSError, pa.ArrowException, ValueError, TypeError, LookupError) as error:
+        raise StoreError(f"{path} cannot be read: {error}.", "Run it again.") from error
 
 
 def _subfolders(folder: Path) -> list[Path]:

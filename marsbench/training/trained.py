@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from torch import Tensor
 
 from marsbench.base import lazy
@@ -31,7 +30,7 @@ from marsbench.models.tensors import read_checkpoint
 from marsbench.models.zoo.catalog import get_model
 from marsbench.plan.resolve import Plan
 from marsbench.results.record import RunRecord
-from marsbench.results.store import MODEL, PREDICTIONS
+from marsbench.results.store import MODEL, PREDICTIONS, read_table
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import TaskSpec
 from marsbench.training.loop.evaluation import Predictions, save_predictions
@@ -91,7 +90,7 @@ def finished(part: Part, run_folder: Path, train: Callable[[], Trained]) -> Trai
 def _read(folder: Path) -> Trained:
     content = parse_json((folder / DONE).read_text())
     values = content.pop("metrics")
-    table = pd.read_parquet(folder / PREDICTIONS)
+    table = read_table(folder / PREDICTIONS)
     scored = {}
     for name, part in table.groupby("split", sort=False):
         columns = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from marsbench.base.errors import StoreError
+from marsbench.base.errors import ConfigError, StoreError
 from marsbench.config.identity import run_id
 from marsbench.report.build import Report
 from marsbench.report.figures.plots import scores as plots
@@ -199,3 +199,70 @@ def test_names_that_are_no_file_names(tmp_path: Path) -> None:
     assert "figure not drawn" not in problems(report)
     assert any(path.name.startswith("imbalance-01-") for path in report.figures)
     assert {path.parent.name for path in (*report.figures, *report.tables)} == {"figures", "tables"}
+
+
+ODD = ("a/b", "../../x", "x" * 260, "", "a\nb", "a\0b", "[/]", "$\\frac{", "=1+1", "\u202ex")
+
+
+@pytest.mark.parametrize(
+    "field", ["task", "model", "mode", "protocol", "headline", "device", "imbalance", "views"]
+)
+def test_odd_names_in_a_record_stop_no_report(field: str, tmp_path: Path) -> None:
+    base = fake_record(Fake("frost_cls", "vit_l_16", seed=42))
+    records = []
+    for seed, value in enumerate(ODD, start=100):
+        changed: dict[str, Any] = {field: value}
+        if field in ("imbalance", "views"):
+            changed = {"identity": {**base.identity, field: value}}
+        elif field == "headline":
+            changed["metrics"] = {"test": {value: 0.5}, "val": {value: 0.5}}
+        identity = changed.get("identity", base.identity)
+        identity = {**identity, "number": seed}
+        name = run_id("frost_cls", "vit_l_16", "frozen", "full", seed, identity)
+        changed |= {"identity": identity, "run_id": name, "seed": seed}
+        records.append(dataclasses.replace(base, **changed))
+    store = make_store(tmp_path / "runs", [*SOME, *records])
+    report = build(store, tmp_path / "out", only=("tables",))
+    assert len(list((tmp_path / "out" / "tables").glob("scores-*.csv"))) >= 1
+    assert all(path.is_file() and len(path.name) < 200 for path in report.tables)
+    assert len({path.name for path in report.tables}) == len(report.tables)
+
+
+def test_files_of_another_origin_are_not_overwritten(tmp_path: Path) -> None:
+    store, out = make_store(tmp_path / "runs", SOME), tmp_path / "out"
+    own = out / "tables" / "runs.csv"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    with pytest.raises(ConfigError, match=r"runs\.csv exists and is not part of a report"):
+        build(store, out)
+    assert own.read_text() == "mine"
+    assert [path for path in out.rglob("*") if path.is_file()] == [own]
+    own.rename(out / "tables" / "mine.csv")
+    build(store, out)
+    # Files that came after a report are of another origin too.
+    late = out / "tables" / "runs-there.csv"
+    late.write_text("mine")
+    with pytest.raises(ConfigError, match=r"runs-there\.csv exists"):
+        build(store, out, compare=store.root)
+    assert late.read_text() == (out / "tables" / "mine.csv").read_text() == "mine"
+    late.unlink()
+    build(store, out, compare=store.root)
+    assert "run_id" in late.read_text()
+
+
+def test_an_interrupted_report_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, out = make_store(tmp_path / "runs", SOME), tmp_path / "out"
+    replace = Path.replace
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if target.name == "index.html":
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build(store, out)
+    monkeypatch.undo()
+    assert (out / "tables" / "runs.csv").exists()
+    assert build(store, out).index.is_file()
+    assert not list(out.glob(".report-*"))
