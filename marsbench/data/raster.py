@@ -278,17 +278,17 @@ def _masked(stored: pictures.Stored, path: Path | None) -> tuple[NDArray[Any], b
 def _of_dataset(opened: Opened, source: Path | bytes, where: str) -> Raster:
     dataset = opened.dataset
     _check_colors(opened, where)
-    windows = Windows(opened, where)
-    special, has_alpha, is_stored = opened.special, windows.has_alpha, windows.lut is None
-    geo = read_georeference(dataset)
+    special, geo = opened.special, read_georeference(dataset)
     orientation = orientation_of(source, opened.form, where)
-    # PNGs are decoded from their beginning for each window.
-    is_whole = windows.num_bytes <= _IN_MEMORY or opened.form.driver == "PNG"
-    pixels: NDArray[Any] | Windows = windows
+    pixels: NDArray[Any] | Windows
     if is_stack(dataset):
         pixels, has_alpha, is_stored = stacked(source, where), False, True
-    elif is_whole or isinstance(source, bytes):
-        pixels = windows[ALL]
+    else:
+        windows = Windows(opened, where)
+        has_alpha, is_stored = windows.has_alpha, windows.lut is None
+        # PNGs are decoded from their beginning for each window.
+        is_whole = windows.num_bytes <= _IN_MEMORY or opened.form.driver == "PNG"
+        pixels = windows[ALL] if is_whole or isinstance(source, bytes) else windows
     if orientation != 1:
         if geo is not None or isinstance(pixels, Windows):
             kind = "has a georeference" if geo is not None else "is too large to turn in memory"

@@ -38,6 +38,11 @@ class Special:
 def among(values: NDArray[Any], constants: NDArray[Any]) -> NDArray[np.bool_]:
     """Mask of the values that equal one of a few constants, in the shape of `values`."""
     mask = np.zeros(values.shape, dtype=np.bool_)
+    if len(constants) > 1:
+        # Most images hold none of them.
+        near = (values >= constants.min()) & (values <= constants.max())
+        if not near.any():
+            return mask
     for constant in constants:
         mask |= values == constant
     return mask

@@ -19,6 +19,7 @@ from marsbench.tasks.spec import TaskSpec
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp"),
+    *(".pbm", ".pgm", ".ppm", ".pnm"),
     *(suffix for form in FORMATS for suffix in form.suffixes),
 )
 """Suffixes of images in a folder; named files may have any suffix."""

@@ -26,12 +26,13 @@ from marsbench.config.schema import Bands
 from marsbench.data import raster
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.rows import Raw
-from marsbench.data.samples import decode_sample
+from marsbench.data.samples import decode_pixels, decode_sample
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.special import NULL
 from marsbench.data.tools.verify.folder import verify_folder
 from marsbench.predict.inputs import open_picture
 from marsbench.predict.walk import Item
+from marsbench.tasks.kinds import Decode, Kind
 from tests.fakes import make_spec
 
 HEIGHT, WIDTH = 24, 36
@@ -580,3 +581,52 @@ def test_refused_by_name_everywhere(name: str, tmp_path: Path) -> None:
         open_picture(Item(path, path.name), SPEC, Bands.RGB)
     assert path.name in caught.value.problem
     assert any(path.name in p for p in verify_folder(SPEC, tmp_path).problems)
+
+
+SEVEN = make_spec(
+    Kind.SEGMENTATION,
+    ("background", "slide"),
+    channels=7,
+    rgb_bands=(2, 1, 0),
+    decode=Decode.IMAGE_MASK,
+)
+
+
+@pytest.mark.parametrize("bands", Bands)
+def test_many_bands_in_training_and_predict(bands: Bands, tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).random((HEIGHT, WIDTH, 7), dtype=np.float32)
+    path = tmp_path / "a.tif"
+    for mark in (-1.0, np.nan, None):
+        stored = numbers if mark is None else marked(numbers, mark)
+        geotiff(path, stored, nodata=mark)
+        expected = numbers if mark is None else np.where(GAP[:, :, None], 0, numbers)
+        chosen = [2, 1, 0] if bands is Bands.RGB else list(range(7))
+        raw = Raw(path.read_bytes(), str(path), path=path)
+        trained = decode_pixels(SEVEN, raw, bands).pixels
+        np.testing.assert_array_equal(trained, expected[:, :, chosen])
+        predicted = open_picture(Item(path, path.name), SEVEN, bands).part(ALL, ALL)
+        np.testing.assert_array_equal(trained, predicted)
+    # NaN that the file does not declare, and numbers in other units.
+    for wrong in (marked(numbers, np.nan), numbers * 40):
+        geotiff(path, wrong)
+        with pytest.raises(DataError, match="expected 0 to 1"):
+            decode_pixels(SEVEN, Raw(path.read_bytes(), str(path), path=path), bands)
+        with pytest.raises(DataError, match="expected 0 to 1"):
+            open_picture(Item(path, path.name), SEVEN, bands)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_masks_are_turned_as_images(orientation: int) -> None:
+    spec = make_spec(Kind.SEGMENTATION, ("background", "a", "b"), decode=Decode.IMAGE_MASK)
+    ids = np.random.default_rng(0).integers(0, 3, (HEIGHT, WIDTH)).astype(np.uint8)
+    encoded = []
+    for form in ("PNG", "TIFF"):
+        file = io.BytesIO()
+        Image.fromarray(ids).save(file, form, exif=exif(orientation))
+        encoded.append(file.getvalue())
+    for image, mask in zip(encoded, encoded[::-1], strict=True):
+        sample = decode_sample(spec, Raw(image, "image", mask=Raw(mask, "mask")))
+        assert sample.mask is not None
+        upright = turned(ids[:, :, None], orientation)
+        np.testing.assert_array_equal(sample.mask, upright[:, :, 0])
+        np.testing.assert_array_equal(sample.pixels, upright)
