@@ -127,7 +127,12 @@ def test_tasks_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     check_tasks(two)
     monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
     check_tasks(two)
+    monkeypatch.delenv("SLURM_STEP_ID")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    with pytest.raises(ConfigError, match="the run was not started by srun"):
+        check_tasks(two)
     monkeypatch.setenv("SLURM_NTASKS", "1")
     monkeypatch.setenv("SLURM_PROCID", "0")
     check_tasks(RunConfig.from_dict({"task": "t", "model": "m"}))

@@ -39,7 +39,8 @@ def check_tasks(config: RunConfig) -> None:
     """Check that the tasks of a SLURM job fit a run on several devices.
 
     Raises:
-        ConfigError: If their number differs, in the first task.
+        ConfigError: If their number differs, or srun did not start the run, which would wait for
+            the other tasks for ever; in the first task.
         SystemExit: With code 2, in the other tasks.
     """
     variables = os.environ
@@ -54,17 +55,17 @@ def check_tasks(config: RunConfig) -> None:
         "SLURM_NNODES": nodes,
     }
     wrong = [
-        key for key, number in wanted.items() if variables.get(key, str(number)) != str(number)
+        f"{key} is {variables[key]}, expected {number}"
+        for key, number in wanted.items()
+        if variables.get(key, str(number)) != str(number)
     ]
-    if not wrong:
+    if not wrong and "SLURM_STEP_ID" in variables:
         return
     if environment.helps_another(config.world_size):
         raise SystemExit(2)
     raise ConfigError(
         f"The tasks of this SLURM job do not fit trainer.devices={devices} and "
-        f"trainer.num_nodes={nodes}: "
-        + "; ".join(f"{key} is {variables[key]}, expected {wanted[key]}" for key in wrong)
-        + ".",
+        f"trainer.num_nodes={nodes}: {'; '.join(wrong) or 'the run was not started by srun'}.",
         f"Submit with --nodes={nodes} --ntasks-per-node={devices} and start it by srun. Or let the "
         "run start its processes on one node: `env -u SLURM_NTASKS marsbench run ...`.",
     )
