@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.base.errors import DataError
+from marsbench.base.names import display_name
+from marsbench.base.reading import read_bytes
 from marsbench.data import pds
 from marsbench.data.formats import (
     RasterFormat,
@@ -111,6 +113,8 @@ def open_source(source: Path | bytes, where: str, path: Path | None) -> Opened:
         if own is None:
             raise DataError(f"{where} is a label without its data file.", "Save it as a TIFF.")
         content, held = own, pds.data_file(label, own).stat().st_size
+    elif isinstance(content, Path):
+        content = _takeable(content)
     with gdal(where, form):
         dataset = _open(content, form.driver)
         if own is not None and isinstance(content, Path):
@@ -130,6 +134,12 @@ def open_source(source: Path | bytes, where: str, path: Path | None) -> Opened:
     return Opened(dataset, form, label, mask)
 
 
+def _takeable(path: Path) -> Path | bytes:
+    """A path that GDAL takes, else the content of its file: GDAL's paths are UTF-8."""
+    is_utf8 = display_name(path.absolute()) == str(path.absolute())
+    return path if is_utf8 else read_bytes(path)
+
+
 def _open(content: Path | bytes, driver: str) -> Any:
     import rasterio
 
@@ -147,7 +157,7 @@ def _open_mask(path: Path, size: tuple[int, int]) -> Any:
             "Remove or rename it if it is no mask.",
         )
     with gdal(str(path), form):
-        mask = _open(path, form.driver)
+        mask = _open(_takeable(path), form.driver)
     if (mask.height, mask.width) != size:
         raise DataError(
             f"{path} is {mask.height} x {mask.width} pixels; its image is {size[0]} x {size[1]}.",

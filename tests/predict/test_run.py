@@ -335,3 +335,15 @@ def test_more_classes_than_colours() -> None:
     names = [f"class {i}" for i in range(40)]
     assert drawing.palette(names).shape == (40, 3)
     assert len({tuple(c) for c in drawing.palette(names)[:16].tolist()}) == 16
+
+
+def test_a_raster_whose_name_is_not_utf8_is_read_like_any_other(tmp_path: Path) -> None:
+    plain = item(tmp_path / "plain.tif", noise(40, 40), extratags=GEO)
+    path = tmp_path / os.fsdecode(b"\xd6l.tif")
+    path.write_bytes(plain.path.read_bytes())
+    out = tmp_path / "out"
+    summary, _ = go(predictor(Kind.SEGMENTATION), [plain, Item(path, path.name)], out)
+    assert (summary.done, summary.failed) == (2, [])
+    first, second = (rasterio.open(out / row["map"]) for row in rows_of(out))
+    np.testing.assert_array_equal(first.read(), second.read())
+    assert first.transform == second.transform
