@@ -306,7 +306,7 @@ CASES = [
     ),
     # The index.
     Case("label outside the classes", TOY, ["line 6", "'7'"], lambda p: p.set_row(4, label="7")),
-    Case("label that is none", TOY, ["line 6", "dune"], lambda p: p.set_row(4, label="dune")),
+    Case("label that is none", TOY, ["line 6", "mesa"], lambda p: p.set_row(4, label="mesa")),
     Case("unknown split", TOY, ["line 6", "testing"], lambda p: p.set_row(4, split="testing")),
     Case("row twice", TOY, ["train_0000.png", "twice"], repeat_row),
     Case("missing column", TOY, ["annotation.csv", "label"], one_column_less),
