@@ -1,6 +1,7 @@
 """Load and download pre-trained weights; `marsbench.models.tensors` reads their files."""
 
 import hashlib
+import re
 import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from marsbench.base import lazy
 from marsbench.base.errors import WeightsError
+from marsbench.base.files import cached_digest
 from marsbench.base.progress import tell
 from marsbench.models.base import Model
 from marsbench.models.libraries import LIBRARIES
@@ -141,7 +143,29 @@ def download(spec: ModelSpec) -> State:
     if spec.weights.package is not None:
         return _from_package(spec, spec.weights)
     state: State = lazy.load(LIBRARIES[spec.library].weights)(spec)
+    path = file_of(spec)
+    # The Hugging Face cache names the files of weights by their SHA-256.
+    if path is not None and re.fullmatch(r"[0-9a-f]{64}", name := path.resolve().name):
+        check_published(path, name)
     return state
+
+
+def check_published(path: Path, digest: str) -> None:
+    """Check that a cached file of named weights is as published.
+
+    Args:
+        path: The file.
+        digest: First digits of its published SHA-256.
+
+    Raises:
+        WeightsError: If the content has another digest.
+    """
+    if not (actual := cached_digest(path)).startswith(digest):
+        raise WeightsError(
+            f"{path} is not the published file: its SHA-256 begins with {actual[:8]}; expected "
+            f"{digest[:8]}.",
+            "Delete it to download it again, or give your own weights by weights=PATH.",
+        )
 
 
 def _from_package(spec: ModelSpec, weights: WeightSpec) -> State:

@@ -1,3 +1,4 @@
+import hashlib
 import pickle
 from argparse import Namespace
 from collections.abc import Callable
@@ -7,11 +8,13 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
+from torchvision import models
 
 from marsbench.base.errors import WeightsError
 from marsbench.base.files import file_digest
+from marsbench.models import weights
 from marsbench.models.encoders.classifier import build_classifier
 from marsbench.models.tensors import read_checkpoint
 from marsbench.models.zoo.catalog import get_model
@@ -264,3 +267,32 @@ def test_full_checkpoints_of_the_libraries_fit(name: str, tmp_path: Path) -> Non
     given = full.state_dict()
     for key, tensor in model.backbone.state_dict().items():
         assert torch.equal(tensor, given[key]), key
+
+
+def test_a_replaced_file_of_named_weights_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    spec = get_model("squeezenet")
+    path = weights.torch_cache(models.SqueezeNet1_1_Weights.DEFAULT.url)
+    path.parent.mkdir(parents=True)
+    torch.save(models.squeezenet1_1().state_dict(), path)
+    with pytest.raises(WeightsError, match="is not the published file"):
+        weights.download(spec)
+
+
+def test_a_replaced_file_of_the_hubs_cache_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The cache names a file by its SHA-256, and links to it from the commit.
+    state = {"weight": torch.zeros(2)}
+    save_file(state, tmp_path / "saved")
+    blob = tmp_path / hashlib.sha256((tmp_path / "saved").read_bytes()).hexdigest()
+    (tmp_path / "saved").rename(blob)
+    (tmp_path / "model.safetensors").symlink_to(blob)
+    monkeypatch.setattr(weights, "file_of", lambda spec: tmp_path / "model.safetensors")
+    monkeypatch.setattr(weights.lazy, "load", lambda path: lambda spec: load_file(blob))
+    assert weights.download(get_model("vit")).keys() == state.keys()
+    save_file({"weight": torch.ones(2)}, blob)
+    with pytest.raises(WeightsError, match="is not the published file"):
+        weights.download(get_model("vit"))

@@ -104,13 +104,17 @@ def fetch(spec: ModelSpec) -> State:
     """Get the default weights, of classifiers and detectors, from the cache or by download.
 
     Raises:
-        WeightsError: If they are in no cache and the download fails.
+        WeightsError: If they are in no cache and the download fails, or if the cached file is not
+            the published one.
     """
+    from torch.hub import HASH_REGEX
     from torchvision import models
 
     default = models.get_model_weights(spec.id).DEFAULT
+    if (path := cached_file(spec)) is not None and (match := HASH_REGEX.search(path.name)):
+        weights.check_published(path, match[1])  # torchvision checks downloads alone
     try:
-        if cached_file(spec) is None:
+        if path is None:
             weights.check_reachable(default.url)
         return dict(default.get_state_dict(progress=False, check_hash=True, weights_only=True))
     except Exception as error:  # urllib, sockets and a wrong hash raise different types

@@ -51,7 +51,7 @@ def test_classes_may_share_a_code(spec: TaskSpec, folder: Path) -> None:
     source = LocalSource(spec, folder)
     assert source.revision == expected.revision
     write_rows(folder / "annotation.csv", [(*moved[0][:3], "a"), *moved[1:]])
-    with pytest.raises(DataError, match="label 'a' .* neither a class id nor the name"):
+    with pytest.raises(DataError, match=r"label 'a' .* neither a class id nor the name"):
         LocalSource(spec, folder)
 
 
