@@ -291,7 +291,7 @@ def test_a_replaced_file_of_the_hubs_cache_is_refused(
     (tmp_path / "saved").rename(blob)
     (tmp_path / "model.safetensors").symlink_to(blob)
     monkeypatch.setattr(weights, "file_of", lambda spec: tmp_path / "model.safetensors")
-    monkeypatch.setattr(weights.lazy, "load", lambda path: lambda spec: load_file(blob))
+    monkeypatch.setattr("marsbench.base.lazy.load", lambda path: lambda spec: load_file(blob))
     assert weights.download(get_model("vit")).keys() == state.keys()
     save_file({"weight": torch.ones(2)}, blob)
     with pytest.raises(WeightsError, match="is not the published file"):
