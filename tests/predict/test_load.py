@@ -405,8 +405,8 @@ REASONS = {
     "gone.png": "No such file",
     "circle.png": "Too many levels of symbolic links",
     "empty.png": "is empty",
-    "text.jpg": "damaged or no image",
-    "cut.png": "damaged or no image",
+    "text.jpg": "no known image format",
+    "cut.png": "is damaged",
     "point.png": "1 x 1 pixels, too small",
     "bands.tif": "bands",
 }
