@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -368,6 +368,8 @@ _ORIENTATION = 274
 def tiff_pages(source: Path | bytes, most: int) -> list[dict[int, int]]:
     """Tags of the first pages of a TIFF: whole numbers by tag, 0 for tags of other values.
 
+    Of bits and kinds of numbers, which are given for each band, the first band counts.
+
     Args:
         source: Path or content of the file; damaged pages are left out.
         most: Largest number of pages.
@@ -383,18 +385,30 @@ def tiff_pages(source: Path | bytes, most: int) -> list[dict[int, int]]:
             file.seek(at)
             count = int.from_bytes(file.read(count_width), order)
             entries = file.read(min(count, 1 << 12) * entry)
-            pages.append(_tags(entries, entry, width, order))
+            after = file.tell()
+            pages.append(_tags(file, entries, entry, width, order))
+            file.seek(after)
             at = int.from_bytes(file.read(width), order)
     return pages
 
 
-def _tags(entries: bytes, size: int, width: int, order: Literal["little", "big"]) -> dict[int, int]:
+_OF_BANDS = (258, 339)
+"""Tags of bits and kinds of numbers."""
+
+
+def _tags(
+    file: BinaryIO, entries: bytes, size: int, width: int, order: Literal["little", "big"]
+) -> dict[int, int]:
     """Tags of a page from its entries of `size` bytes, with counts of `width` bytes."""
     tags = {}
     for at in range(0, len(entries) - size + 1, size):
         tag, kind = (int.from_bytes(entries[at + i : at + i + 2], order) for i in (0, 2))
         place = at + 4 + width
-        is_single = int.from_bytes(entries[at + 4 : place], order) == 1
-        length = {3: 2, 4: 4}.get(kind, 0) if is_single else 0  # 16 or 32 bits
-        tags[tag] = int.from_bytes(entries[place : place + length], order)
+        count = int.from_bytes(entries[at + 4 : place], order)
+        length = {3: 2, 4: 4}.get(kind, 0) if count == 1 or tag in _OF_BANDS else 0
+        value = entries[place : place + length]  # 16 or 32 bits
+        if length * count > width:
+            file.seek(min(int.from_bytes(entries[place : place + width], order), 1 << 62))
+            value = file.read(length)
+        tags[tag] = int.from_bytes(value, order)
     return tags

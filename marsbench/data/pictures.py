@@ -43,8 +43,8 @@ _ANIMATED = ("GIF", "WEBP", "PNG")
 PNM = re.compile(rb"P([2356])(?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)\s")
 """Header of a PNM file: kind, width, height and largest number."""
 
-_PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")
-"""Marks of EXIF in a PNG."""
+PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+"""Marks of chunks of a PNG that may hold an orientation."""
 
 _opening = threading.Lock()
 
@@ -126,7 +126,7 @@ def size(encoded: bytes, where: str) -> tuple[int, int]:
     with _opened(encoded, encoded, where) as opened:
         height, width = opened.height, opened.width
         # PIL would decode a PNG to see EXIF behind the pixels.
-        has_exif = opened.format != "PNG" or any(mark in encoded for mark in _PNG_EXIF)
+        has_exif = opened.format != "PNG" or any(mark in encoded for mark in PNG_EXIF)
         is_upright = not has_exif or _orientation(opened) < 5
         return (height, width) if is_upright else (width, height)
 
@@ -170,13 +170,14 @@ def png_orientation(source: Path | bytes, where: str) -> int:
     """EXIF orientation of a PNG of any depth, 1 to 8; errors as `read`."""
     encoded = source.read_bytes() if isinstance(source, Path) else source
     with _opened(encoded, encoded, where) as opened:
-        has_exif = any(mark in encoded for mark in _PNG_EXIF)
+        has_exif = any(mark in encoded for mark in PNG_EXIF)
         return _orientation(opened) if has_exif else 1
 
 
-def orientation(path: Path) -> int:
+def orientation(source: Path | bytes) -> int:
     """EXIF orientation of a picture, 1 to 8; 1 for files that PIL cannot open."""
-    with contextlib.suppress(*DAMAGE), _open(path) as opened:
+    file = source if isinstance(source, Path) else io.BytesIO(source)
+    with contextlib.suppress(*DAMAGE), _open(file) as opened:
         return _orientation(opened)
     return 1
 

@@ -89,7 +89,7 @@ class Raster:
     @property
     def is_deep(self) -> bool:
         """Whether colours are stretched to 8 bits: other numbers than unsigned bytes."""
-        return self.pixels.dtype != np.uint8 or self._is_uneven
+        return self.pixels.dtype != np.uint8 or self.is_uneven
 
     @property
     def turns(self) -> tuple[str, ...]:
@@ -192,12 +192,12 @@ class Raster:
         counted &= ~among(stored, self.special.all)
         if not counted.any():
             raise DataError(f"{self.where} holds no data: every pixel is empty.", "Leave it out.")
-        values = self._measured(stored) if self._is_uneven else stored
+        values = self._measured(stored) if self.is_uneven else stored
         low, high = np.percentile(values[counted].astype(np.float64), PERCENTILES)
         return float(low), float(high)
 
     @property
-    def _is_uneven(self) -> bool:
+    def is_uneven(self) -> bool:
         """Whether bands have different scales, or a negative one; others change no colour."""
         if self.scale is None:
             return False
@@ -213,7 +213,7 @@ class Raster:
         return stored.astype(np.float64) * factor + offset
 
     def _stretched(self, stored: NDArray[Any]) -> NDArray[np.uint8]:
-        values = self._measured(stored) if self._is_uneven else stored
+        values = self._measured(stored) if self.is_uneven else stored
         scaled = stretch(values, self.limits)
         if self.is_inverted:
             scaled = 1 - scaled

@@ -3,13 +3,18 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
+import tifffile
+from PIL import ExifTags, Image
 
 from marsbench.base import files
 from marsbench.data import changed
-from marsbench.data.changed import MARK, mark_of
+from marsbench.data.changed import KIND, MARK, mark_of
 from marsbench.data.sources.local import LocalSource
-from tests.data.test_raster_matrix import CASES, SPEC, write
+from marsbench.data.special import NULL
+from tests.data.test_raster_matrix import CASES, LOSSLESS, SPEC, geotiff, write
 from tests.fakes import make_spec, write_folder
 
 PLAIN = re.compile(
@@ -33,6 +38,46 @@ def test_marks_of_every_case(tmp_path: Path) -> None:
     assert mark_of(tmp_path / "absent.png") == ""
 
 
+def hidden(folder: Path) -> list[Path]:
+    """Write files whose difference from earlier versions stands in no usual place."""
+    rng = np.random.default_rng(0)
+    colors = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    grey, picture = colors[:, :, 0], Image.fromarray(colors)
+    notes = Image.Exif()
+    notes[ExifTags.Base.Orientation] = 6
+    picture.save(folder / "profile.png", exif=notes, icc_profile=rng.bytes(9000))
+    notes[ExifTags.Base.ImageDescription] = "x" * 9000
+    picture.save(folder / "long.webp", exif=notes, lossless=True)
+    tifffile.imwrite(folder / "deep.tif", colors.astype("u4") << 20, photometric="rgb")
+    tifffile.imwrite(folder / "signed.tif", grey.view("i1"), photometric="miniswhite")
+    null = grey.astype("f4")[:, :, None]
+    null[:4] = NULL
+    geotiff(folder / "null.tif", null)
+    geotiff(folder / "few.tif", colors >> 4, nbits=4)
+    geotiff(folder / "few.jp2", colors >> 4, "JP2OpenJPEG", NBITS=4, **LOSSLESS)
+    geotiff(folder / "scaled.tif", colors)
+    with rasterio.open(folder / "scaled.tif", "r+") as dataset:
+        dataset.scales = (1.0, 2.0, 3.0)
+    return sorted(folder.iterdir())
+
+
+def test_marks_wherever_a_file_holds_the_difference(tmp_path: Path) -> None:
+    marks = {path.name: (mark_of(path), mark_of(path.read_bytes())) for path in hidden(tmp_path)}
+    assert len(marks) == 8
+    assert {name for name, both in marks.items() if both != (MARK, MARK)} == set()
+
+
+def test_marks_of_damaged_files_are_no_errors(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for path in (*hidden(tmp_path), *write(CASES, tmp_path / "matrix").values()):
+        content = path.read_bytes()
+        for length in (0, 1, 16, 21, len(content) // 2):
+            assert mark_of(content[:length]) in ("", MARK)
+        damaged = np.frombuffer(content, np.uint8).copy()
+        damaged[rng.integers(4, min(len(damaged), 400), 20)] = 255
+        assert mark_of(damaged.tobytes()) in ("", MARK)
+
+
 def test_plain_data_keep_their_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "home"))
     spec = make_spec()
@@ -40,7 +85,7 @@ def test_plain_data_keep_their_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     write(CASES, tmp_path / "matrix")
     after = LocalSource(spec, folder), LocalSource(SPEC, tmp_path / "matrix")
     monkeypatch.setattr("marsbench.data.sources.local.mark_of", lambda path: "")
-    monkeypatch.setattr("marsbench.data.sources.local.MARK", "none")
+    monkeypatch.setattr("marsbench.data.sources.local.KIND", "none")
     before = LocalSource(spec, folder), LocalSource(SPEC, tmp_path / "matrix")
     assert [a.revision == b.revision for a, b in zip(after, before, strict=True)] == [True, False]
     prints = [
@@ -61,7 +106,7 @@ def test_marks_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return changed.mark_of(path)
 
     for _ in range(2):
-        files.cached_facts(paths, MARK, compute)
+        files.cached_facts(paths, KIND, compute)
     assert seen == paths
 
 

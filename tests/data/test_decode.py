@@ -5,9 +5,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from marsbench.base.errors import DataError
-from marsbench.data.decode import image, pair
+from marsbench.data.decode import image, image_size, pair
 from marsbench.data.rows import Raw
 from marsbench.data.samples import decode_sample
 from marsbench.tasks.kinds import Decode
@@ -38,6 +39,16 @@ def twelve_bit() -> Raw:
     at = content.index(b"\xff\xc0")
     content[at + 1], content[at + 4] = 0xC1, 12
     return Raw(bytes(content), "folder/x.jpg")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_sizes_of_pngs_turned_by_xmp(compressed: bool) -> None:
+    file, notes = io.BytesIO(), PngInfo()
+    text = '<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"/>'
+    notes.add_itxt("XML:com.adobe.xmp", text, zip=compressed)
+    Image.fromarray(GREY).save(file, "PNG", pnginfo=notes)
+    assert image(Raw(file.getvalue(), "x.png"), 1).shape == (7, 5, 1)
+    assert image_size(file.getvalue(), "x.png") == (7, 5)
 
 
 def test_grey_and_colour() -> None:

@@ -3,7 +3,8 @@
 A repository has one configuration with the splits ``train``, ``val``, ``test``, and a split for
 each few-shot set and partition of train. The files are read with pyarrow: the index reads labels
 and image names only, at a cost independent of the image size, and a sample reads one row group.
-(`datasets` would first copy all images into a second format.)
+(`datasets` would first copy all images into a second format.) The images of a file are read once
+more, when it is opened first, for those whose pixels differ from those of earlier versions.
 """
 
 import contextlib
@@ -21,11 +22,12 @@ from numpy.typing import NDArray
 
 from marsbench.base.documents import parse_json
 from marsbench.base.errors import DataError, DataNotFoundError, some
-from marsbench.base.files import is_name
+from marsbench.base.files import cached_facts, is_name
 from marsbench.config.schema import SourceName, Subset
 from marsbench.data import decode
 from marsbench.data.boxes import columns as box_columns
 from marsbench.data.boxes.forms import spellings
+from marsbench.data.changed import KIND, mark_of
 from marsbench.data.rows import Raw, Rows, class_order, code_notes
 from marsbench.data.sources.annotations import read_mapping
 from marsbench.data.sources.hub_files import Listing, split_name
@@ -48,6 +50,12 @@ ANNOTATIONS = tuple(box_columns.COLUMNS.values())
 """Columns of boxes, one per format, with equal boxes; at least one is required."""
 
 _NOT_META = {"image", "label", "mask", "class_labels", "width", "height", *ANNOTATIONS}
+
+_IMAGES = ("image", "mask")
+"""Columns of images."""
+
+_BATCH = 16
+"""Rows of images searched at a time."""
 
 _KEPT = 256 << 20
 """Bytes of row groups kept in memory; a published row group has some megabytes."""
@@ -83,7 +91,10 @@ class HubSource:
                 "Rename the splits of the repository.",
             )
         self.splits = tuple(s for s in published if not listing.missing([self._split[s]]))
-        self.revision = f"hub:{listing.revision}"
+        self._marks = {s: self._mark(self._split[s]) for s in self.splits}
+        # Data read as by earlier versions have no mark, and keep their ids.
+        marks = sorted({mark for mark in self._marks.values() if mark})
+        self.revision = "+".join([f"hub:{listing.revision}", *marks])
         self._tables: dict[str, _Table] = {}
         self._rows: dict[str, Rows] = {}
         self.class_names, notes = self._classes()
@@ -116,6 +127,7 @@ class HubSource:
             if self.spec.has_boxes:
                 # Boxes are cached with class ids, which follow from the names.
                 content.append(json.dumps(sorted(self._spellings.items())))
+            content += filter(None, [self._marks[split]])
             self._rows[split] = Rows(
                 split,
                 [ids[i] for i in table.order],
@@ -124,6 +136,11 @@ class HubSource:
                 reading_order=np.argsort(table.order),
             )
         return self._rows[split]
+
+    def _mark(self, name: str) -> str:
+        """Mark of a published split with an image or mask that earlier versions read otherwise."""
+        files = [self.listing.folder / file.path for file in self.listing.splits[name]]
+        return max(cached_facts(files, f"hub-{KIND}", _mark_of_images), default="")
 
     def read(self, split: str, index: int) -> Raw:
         """Encoded image of a sample, with its mask or boxes."""
@@ -456,6 +473,21 @@ def _multi_hot(labels: "pa.ChunkedArray", num_classes: int, where: str) -> NDArr
     _check_range(ids, num_classes, where)
     targets[place, ids] = 1
     return targets
+
+
+def _mark_of_images(path: Path) -> str:
+    """Mark of a parquet file by its images and masks; unreadable files are an error later."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with contextlib.suppress(OSError, pa.ArrowException), pq.ParquetFile(path) as file:
+        columns = [name for name in _IMAGES if name in file.schema_arrow.names]
+        for batch in file.iter_batches(_BATCH, columns=columns):
+            for cell in (cell for column in batch.columns for cell in column.to_pylist()):
+                content = cell.get("bytes") if isinstance(cell, Mapping) else cell
+                if isinstance(content, bytes) and (mark := mark_of(content)):
+                    return mark
+    return ""
 
 
 def _image(cell: Any, where: str) -> bytes:

@@ -26,7 +26,7 @@ from marsbench.config.schema import SourceName, Subset
 from marsbench.data import decode
 from marsbench.data.boxes import files as box_files
 from marsbench.data.boxes.forms import BoxFormat, Size, cross_check, spellings
-from marsbench.data.changed import MARK, mark_of
+from marsbench.data.changed import KIND, mark_of
 from marsbench.data.formats import files_beside
 from marsbench.data.rows import Raw, Rows, class_order, code_notes
 from marsbench.data.sources.annotations import (
@@ -234,7 +234,7 @@ class LocalSource:
         self.refused |= {file for file in apart if not digests[file]}
         prints = {file: _Print(digest, digest) for file, digest in digests.items()}
         known = {file: info for file, info in stats.items() if file in images}
-        marks = cached_facts([*known], MARK, mark_of, [*known.values()])
+        marks = cached_facts([*known], KIND, mark_of, [*known.values()])
         for (file, info), mark in zip(known.items(), marks, strict=True):
             # Files read as by earlier versions have no mark, and keep their ids.
             prints[file] = _Print(f"{info.st_size}{mark}", f"{file} {file_state(info)}{mark}")

@@ -12,10 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import snapshot_download
+from PIL import ExifTags, Image
 
 from marsbench.base.errors import DataError, DataNotFoundError
 from marsbench.config.schema import Subset
+from marsbench.data.changed import MARK
+from marsbench.data.rows import Source
 from marsbench.data.samples import decode_sample
+from marsbench.data.sources import huggingface
 from marsbench.data.sources.demo import DemoSource
 from marsbench.data.sources.hub_files import fetch
 from marsbench.data.sources.huggingface import HubSource
@@ -42,6 +46,39 @@ def test_a_renamed_column(server: Server, tmp_path: Path) -> None:
     rewritten(server.repos[REPO], "val", lambda t: t.rename_columns(["image", "target"]))
     with pytest.raises(DataError, match=r"val has no column label .*: image, target"):
         opened(spec)
+
+
+def test_turned_images_are_other_data_than_before(server: Server, tmp_path: Path) -> None:
+    spec, _ = publish(server, tmp_path)
+    plain_source = opened(spec)
+    assert plain_source.revision == f"hub:{server.repos[REPO].commit}"
+
+    def turn(table: pa.Table) -> pa.Table:
+        images = table["image"].to_pylist()
+        with Image.open(io.BytesIO(images[-1]["bytes"])) as image:
+            notes, out = Image.Exif(), io.BytesIO()
+            notes[ExifTags.Base.Orientation] = 6
+            image.save(out, "PNG", exif=notes)
+        images[-1]["bytes"] = out.getvalue()
+        column = pa.array(images, table.schema.field("image").type)
+        return table.set_column(table.column_names.index("image"), "image", column)
+
+    rewritten(server.repos[REPO], "val", turn)
+    server.repos[REPO].commit = NEWER
+    fetch(REPO, None, [Subset()], update=True)
+    turned = opened(spec)
+    assert turned.revision == f"hub:{NEWER}+{MARK}"
+
+    def prints(source: Source) -> list[str]:
+        return [source.rows(split).fingerprint for split in ("train", "val", "test")]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(huggingface, "KIND", "none")
+        patch.setattr(huggingface, "mark_of", lambda content: "")
+        before = opened(spec)
+    assert before.revision == f"hub:{NEWER}"
+    same_prints = [a == b for a, b in zip(prints(before), prints(turned), strict=True)]
+    assert same_prints == [True, False, True]
 
 
 def test_a_missing_split(server: Server, tmp_path: Path) -> None:
