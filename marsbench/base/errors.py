@@ -84,12 +84,15 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed")
 """Texts of writers in C++ and Rust, which give no error number."""
 
+SHARED_MEMORY = "file </torch_"
+"""Text of torch on tensors in shared memory, which may have "no space left on device" as well."""
+
 
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error, or a cause of the error, is a full disk or an exceeded quota."""
     return any(
         (isinstance(link, OSError) and link.errno in _FULL)
-        or any(text in str(link) for text in _FULL_TEXTS)
+        or (any(text in str(link) for text in _FULL_TEXTS) and SHARED_MEMORY not in str(link))
         for link in causes(error)
     )
 

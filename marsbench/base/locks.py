@@ -115,7 +115,7 @@ def _leased(path: Path, wait: bool) -> Path:
             # The file system's own clock; the clocks of nodes may differ.
             now = lease.stat().st_mtime
             others = path.parent.glob(f"{glob.escape(path.name)}.*{_SUFFIX}")
-            rival = next((p for p in others if p != lease and _is_alive(p, now)), None)
+            rival = next((p for p in others if p != lease and _is_alive(p, path, now)), None)
             if rival is None:
                 _BEATING.add(lease)
                 return lease
@@ -128,38 +128,43 @@ def _leased(path: Path, wait: bool) -> Path:
         time.sleep(random.uniform(0.05, 0.15) if attempt < _ATTEMPTS else random.uniform(0.5, 1.5))  # noqa: S311
 
 
-def _is_alive(lease: Path, now: float) -> bool:
+def _is_alive(lease: Path, lock: Path, now: float) -> bool:
     """Whether a lease belongs to a living process; the lease of a lost process is removed."""
     try:
         age = now - lease.stat().st_mtime
     except FileNotFoundError:
         return False  # released meanwhile
-    if age < LIFETIME and not _has_ended(lease):
+    if age < LIFETIME and not _has_ended(lease, lock):
         return True
     lease.unlink(missing_ok=True)
     return False
 
 
 def _process() -> str:
-    """Name of this process: host, name space of process ids, and process id."""
+    """Name of this process: host, start of the system, name space of process ids, process id."""
     space = ""
     with contextlib.suppress(OSError):
-        # Containers may share a host name, but not process ids.
-        space = str(Path("/proc/self/ns/pid").stat().st_ino)
+        # Machines may share a host name, and containers of a machine do not share process ids.
+        system = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+        space = f"{system}.{Path('/proc/self/ns/pid').stat().st_ino}"
     return f"{platform.node()}-{space}-{os.getpid()}"
 
 
-def _has_ended(lease: Path) -> bool:
+def _has_ended(lease: Path, lock: Path) -> bool:
     """Whether the process of a lease ran on this machine and has ended."""
-    place, _, number = lease.stem.rpartition("-")[0].rpartition("-")
-    if not place.endswith(_process().rpartition("-")[0]) or not number.isdecimal():
+    if os.name == "nt":
+        return False  # os.kill would interrupt the process; its lease ends with its lifetime
+    process = lease.stem.removeprefix(f"{lock.name}.").rpartition("-")[0]
+    place, _, number = process.rpartition("-")
+    # Equal, since the name of a host may end in the name of another.
+    if place != _process().rpartition("-")[0] or not number.isdecimal():
         return False
     try:
         os.kill(int(number), 0)
     except ProcessLookupError:
         return True
-    except OSError:
-        pass  # the process of another user
+    except (OSError, OverflowError):
+        pass  # the process of another user, or a number of no process
     return False
 
 
@@ -167,6 +172,10 @@ class _Beating:
     """Thread that touches the leases of this process."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew, in a forked process: it has no thread, and leases are its parent's."""
         self._leases: set[Path] = set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -174,8 +183,7 @@ class _Beating:
     def add(self, lease: Path) -> None:
         with self._lock:
             self._leases.add(lease)
-            # A forked process has no thread.
-            if self._thread is None or not self._thread.is_alive():
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._go_on, daemon=True)
                 self._thread.start()
 
@@ -195,13 +203,18 @@ class _Beating:
                 try:
                     os.utime(lease)
                 except FileNotFoundError:
-                    self.remove(lease)
-                    tell(f"The lease {lease} is lost: another process may have taken up its work.")
+                    with self._lock:
+                        is_lost = lease in self._leases  # else released meanwhile
+                        self._leases.discard(lease)
+                    if is_lost:
+                        tell(f"The lease {lease} is lost: another process may do its work again.")
                 except OSError:
                     pass  # out of reach for a while
 
 
 _BEATING = _Beating()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=lambda: _BEATING.forget())
 _said: set[Path] = set()
 
 

@@ -45,8 +45,8 @@ def check_folder(out: Path, given: Sequence[Path]) -> None:
         given: The input files and folders.
 
     Raises:
-        StoreError: If the path is a file, permissions are missing, or the folder holds files with
-            names of outputs that no prediction wrote.
+        StoreError: If the path is a file, permissions are missing, the folder holds files with
+            names of outputs that no prediction wrote, or its folders of pictures are links.
         ConfigError: If the folder is an input.
     """
     for path in given:
@@ -63,6 +63,11 @@ def check_folder(out: Path, given: Sequence[Path]) -> None:
         raise StoreError(
             f"{out} holds {some(foreign)}, which this command did not write: {JOURNAL} is missing.",
             "Choose another --out.",
+        )
+    if linked := [name for name in (MAPS, OVERLAYS) if (out / name).is_symlink()]:
+        raise StoreError(
+            f"{out / linked[0]} is a link; expected a folder, since pictures are replaced there.",
+            "Choose another --out; --out itself may be a link.",
         )
 
 
@@ -139,7 +144,7 @@ class Journal:
             if not isinstance(source, str):
                 continue
             # A journal from elsewhere must not lead out of the folder.
-            if isinstance(stem, str) and output_name(stem) == stem:
+            if isinstance(stem, str) and output_name(stem) == stem and self._is_inside(stem):
                 self._stems[source] = stem
             is_done = all(isinstance(line.get(name), kind) for name, kind in _FIELDS.items())
             has_failed = all(isinstance(line.get(name), str) for name in ("file", "error"))
@@ -172,6 +177,11 @@ class Journal:
                     path.unlink(missing_ok=True)
         self.entries.clear()
         self._stems.clear()
+
+    def _is_inside(self, stem: str) -> bool:
+        """Whether no link leads the outputs of a name out of the folder."""
+        top = os.path.realpath(self.out)
+        return all(Path(os.path.realpath(p.parent)).is_relative_to(top) for p in self._places(stem))
 
     def _places(self, stem: str) -> list[Path]:
         """Possible paths of a class map and an overlay."""

@@ -15,6 +15,7 @@ import torch
 from torch import distributed
 
 from marsbench.base.errors import (
+    SHARED_MEMORY,
     ConfigError,
     MarsbenchError,
     StoreError,
@@ -29,6 +30,9 @@ _ERROR = ".stopped-"
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "_status_alloc_failed")
 """Phrases of CUDA, the CPU's allocator, cuBLAS and cuDNN."""
+
+_NO_SHARED_MEMORY = (SHARED_MEMORY, "out of shared memory")
+"""Phrases of torch, which also guesses the cause of a bus error."""
 
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}
 
@@ -72,8 +76,13 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
                 "continues where it stopped, or with batch normalisation a run of its own. Or use "
                 "trainer.precision=bf16-mixed.",
             )
-        # These writers, in C++ and Rust, give no error number.
         text = str(link)
+        if isinstance(link, RuntimeError) and any(words in text for words in _NO_SHARED_MEMORY):
+            return TrainingError(
+                "The shared memory is too small for the worker processes that load data.",
+                "Add workers=0, or enlarge it (/dev/shm; docker run --shm-size=2g).",
+            )
+        # These writers, in C++ and Rust, give no error number.
         if "PytorchStreamWriter" in text or type(link).__name__ == "SafetensorError":
             existing = next(
                 place for place in (folder, *folder.absolute().parents) if place.exists()

@@ -4,6 +4,8 @@ import pytest
 
 from marsbench.base.errors import DataError, StoreError, is_disk_full
 
+NO_SPACE = "No space left on device"
+
 
 def raised(outer: Exception, inner: BaseException | None) -> Exception:
     try:
@@ -19,6 +21,7 @@ def raised(outer: Exception, inner: BaseException | None) -> Exception:
         (raised(DataError("x"), raised(ValueError("x"), OSError(errno.EDQUOT, "x"))), True),
         (RuntimeError('IoError(Os { code: 28, message: "No space left on device" })'), True),
         (RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/1"), True),
+        (RuntimeError(f"shared memory(shm) for file </torch_1_2>: {NO_SPACE} (28)"), False),
         (OSError(errno.EACCES, "x"), False),
         (raised(StoreError("x"), KeyError("x")), False),
         (StoreError("x"), False),

@@ -209,6 +209,57 @@ def test_a_lease_of_a_lost_node(
         assert lease.exists()
 
 
+def test_a_host_whose_name_ends_in_that_of_this_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove_locks(monkeypatch)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    place = locks._process().rpartition("-")[0]
+    (tmp_path / f"lock.login-{place}-{ended.pid}-abcdabcd.lease").touch()
+    with pytest.raises(BlockingIOError), locked(tmp_path / "lock", wait=False):
+        pass
+    # A number beyond those of processes, from elsewhere.
+    (tmp_path / f"lock2.{place}-{'9' * 30}-abcdabcd.lease").touch()
+    with pytest.raises(BlockingIOError), locked(tmp_path / "lock2", wait=False):
+        pass
+
+
+def test_a_rival_on_windows_is_not_signalled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "lock"
+    lease = tmp_path / f"lock.{locks._process()}-abcdabcd.lease"
+    sent: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, _signal: sent.append(pid))
+    assert not locks._has_ended(lease, lock)
+    assert sent == [os.getpid()]
+    with monkeypatch.context() as windows:
+        windows.setattr(os, "name", "nt")
+        has_ended = locks._has_ended(lease, lock)
+    assert not has_ended
+    assert sent == [os.getpid()]
+
+
+def test_a_forked_child_leaves_the_leases_of_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove_locks(monkeypatch)
+    with locked(tmp_path / "lock"):
+        (lease,) = tmp_path.glob("*.lease")
+        os.utime(lease, (0, 0))
+        with locks._BEATING._lock:  # as if the thread held it
+            child = os.fork()
+        if not child:
+            signal.alarm(20)
+            locks.BEAT = 0.02
+            with locked(tmp_path / "other"):
+                time.sleep(0.3)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert lease.stat().st_mtime == 0
+
+
 def test_a_lease_is_touched_and_its_loss_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -229,6 +229,30 @@ def test_a_map_written_before_a_crash_keeps_its_name(
     assert [row["map"] for row in rows_of(out)] == ["maps/a.png"]
 
 
+@pytest.mark.parametrize("folder", ["maps", "maps/sub"])
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_link_does_not_lead_out_of_the_folder(
+    folder: str, overwrite: bool, tmp_path: Path
+) -> None:
+    out, mine = tmp_path / "out", tmp_path / "mine"
+    image = item(tmp_path / "a.png", noise(20, 20))
+    mine.mkdir()
+    (mine / "thesis.png").write_text("mine")
+    (out / folder).parent.mkdir(parents=True)
+    (out / folder).symlink_to(mine)
+    stem = f"{folder}/thesis".removeprefix("maps/")
+    planned = {"source": os.path.realpath(image.path), "stem": stem}
+    (out / JOURNAL).write_text(f'{{"settings": {{}}}}\n{json.dumps(planned)}\n')
+    if folder == "maps":
+        with pytest.raises(StoreError, match="maps is a link"):
+            Journal(out, {}, overwrite)
+    else:
+        journal = Journal(out, {}, overwrite)
+        assert journal.stem(image) == "a"
+        journal.close()
+    assert (mine / "thesis.png").read_text() == "mine"
+
+
 @pytest.mark.parametrize("stem", ["../x", "/tmp/x", "a/../../x", "n\nx"])
 def test_a_journal_does_not_lead_out_of_its_folder(stem: str, tmp_path: Path) -> None:
     model, out = predictor(Kind.SEGMENTATION), tmp_path / "out"

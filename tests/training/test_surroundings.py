@@ -138,6 +138,10 @@ def test_tasks_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     check_tasks(RunConfig.from_dict({"task": "t", "model": "m"}))
     with pytest.raises(ConfigError):
         check_tasks(two)
+    # A task per node, in which torchrun starts the processes.
+    with monkeypatch.context() as torchrun:
+        torchrun.setenv("TORCHELASTIC_RUN_ID", "x")
+        check_tasks(two)
     monkeypatch.setenv("SLURM_JOB_NAME", "interactive")
     check_tasks(two)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
@@ -44,9 +45,10 @@ def check_tasks(config: RunConfig) -> None:
         SystemExit: With code 2, in the other tasks.
     """
     variables = os.environ
-    # In interactive jobs Lightning starts the processes.
-    is_interactive = variables.get("SLURM_JOB_NAME") in ("bash", "interactive")
-    if config.world_size == 1 or "SLURM_NTASKS" not in variables or is_interactive:
+    # In interactive jobs Lightning starts the processes, and torchrun does within a task.
+    is_ours = variables.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    is_ours = is_ours or TorchElasticEnvironment.detect()
+    if config.world_size == 1 or "SLURM_NTASKS" not in variables or is_ours:
         return
     devices, nodes = config.trainer.devices, config.trainer.num_nodes
     wanted = {
