@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from marsbench.base import paths
 from marsbench.base.errors import WeightsError
@@ -187,6 +187,18 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text so that readers see the old content or all of the new."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def allocate(file: IO[bytes], size: int) -> None:
+    """Allocate the bytes of a file to map into memory.
+
+    Raises:
+        OSError: If the disk is full; otherwise a bus error would end the process later.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        file.truncate(size)
 
 
 def once(place: Path, open_: Callable[[], _T | None], build: Callable[[], _T]) -> _T:

@@ -126,7 +126,8 @@ def _array(size: tuple[int, int], folder: Path) -> Iterator[NDArray[np.uint8]]:
         yield np.zeros(size, dtype=np.uint8)
         return
     with tempfile.TemporaryFile(dir=folder) as file:
-        yield np.memmap(file, dtype=np.uint8, mode="w+", shape=size)
+        files.allocate(file, math.prod(size))
+        yield np.memmap(file, dtype=np.uint8, mode="r+", shape=size)
 
 
 def overlay_step(size: tuple[int, int]) -> int:

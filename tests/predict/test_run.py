@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import os
 from dataclasses import replace
@@ -347,3 +348,22 @@ def test_a_raster_whose_name_is_not_utf8_is_read_like_any_other(tmp_path: Path) 
     first, second = (rasterio.open(out / row["map"]) for row in rows_of(out))
     np.testing.assert_array_equal(first.read(), second.read())
     assert first.transform == second.transform
+
+
+def test_a_large_map_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of a file without their bytes on the disk would end the process by a bus error."""
+
+    def full(_file: int, _start: int, size: int) -> None:
+        assert size == 20 * 30
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(outputs, "_IN_MEMORY", 0)
+    ids = np.tile(np.arange(3, dtype=np.uint8), (20, 10))
+    arguments: Any = (iter([(0, ids)]), ids.shape, np.zeros((3, 3), np.uint8), None, False)
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "posix_fallocate", full)
+        with pytest.raises(StoreError, match="No space left"):
+            outputs.write_class_map(tmp_path / "a.png", *arguments)
+    assert list(tmp_path.iterdir()) == []
+    outputs.write_class_map(tmp_path / "a.png", iter([(0, ids)]), *arguments[1:])
+    assert (np.asarray(Image.open(tmp_path / "a.png")) == ids).all()

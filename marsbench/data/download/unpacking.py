@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from marsbench.base.errors import DataError
 from marsbench.base.progress import bar
@@ -32,6 +32,14 @@ MOST_GROWTH = 200
 
 FREE_GROWTH = 1 << 30
 """Unpacked bytes allowed to any archive."""
+
+MOST_HEADER = 1 << 20
+"""Limit of a header with a long name or attributes in a tar, which is held in memory."""
+
+_LONG_HEADERS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
 
 CHUNK = 1 << 20
 """Bytes per read."""
@@ -173,12 +181,31 @@ def _oddity(member: _Member, name: str | None, names: dict[str, str]) -> str | N
     return None if first == member.name else f"is the same file as {first!r}"
 
 
+class _TarInfo(tarfile.TarInfo):
+    """Header of a tar, limited in size."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        info = super().frombuf(buf, encoding, errors)
+        if info.type in _LONG_HEADERS and info.size > MOST_HEADER:
+            raise ValueError(f"a header of {info.size:,} bytes")
+        return info
+
+
+def _is_tar(file: IO[bytes]) -> bool:
+    try:
+        tarfile.open(fileobj=file, tarinfo=_TarInfo).close()
+    except tarfile.TarError:
+        return False
+    return True
+
+
 def _members(file: IO[bytes]) -> Iterator[_Member]:
     """Members of an archive, recognised by its content."""
     # tar first: a tar with a zip at its end is also recognised as a zip.
-    if tarfile.is_tarfile(file):
+    if _is_tar(file):
         file.seek(0)
-        with tarfile.open(fileobj=file, mode="r:*") as tar:
+        with tarfile.open(fileobj=file, mode="r:*", tarinfo=_TarInfo) as tar:
             yield from _tar_members(tar)
     elif zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:

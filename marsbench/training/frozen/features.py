@@ -9,7 +9,6 @@ features, one encodes and the others wait. Interrupted encoding resumes.
 import contextlib
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from torch.utils.data import Subset
 from marsbench.base import environment, paths
 from marsbench.base.documents import parse_json
 from marsbench.base.errors import DataError, TrainingError
-from marsbench.base.files import once, write_text
+from marsbench.base.files import allocate, once, write_text
 from marsbench.base.progress import steps, tell
 from marsbench.config.identity import PIPELINE, digest
 from marsbench.config.schema import Augment, Mode, Precision
@@ -182,7 +181,8 @@ class Encoder:
         num_rows = shape[0] * shape[1]
         reached, spent = _reached(folder, shape)
         if not reached:
-            _allocate(folder / _PARTIAL, num_rows * shape[2] * _BYTES)
+            with (folder / _PARTIAL).open("wb") as file:
+                allocate(file, num_rows * shape[2] * _BYTES)
         partial: NDArray[np.float32] = np.memmap(
             folder / _PARTIAL, dtype=np.float32, mode="r+", shape=(num_rows, shape[2])
         )
@@ -354,15 +354,6 @@ def _reached(folder: Path, shape: tuple[int, int, int]) -> tuple[int, float]:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return 0, 0.0
-
-
-def _allocate(path: Path, size: int) -> None:
-    """Allocate a file, to raise an error on a full disk instead of crashing later."""
-    with path.open("wb") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            file.truncate(size)
 
 
 @lru_cache

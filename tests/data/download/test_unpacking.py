@@ -171,6 +171,19 @@ def test_the_umask_decides_who_may_read(umask: int, end: str, tmp_path: Path) ->
     assert modes == [0o777 & ~umask, 0o666 & ~umask]
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_would_fill_the_memory(kind: bytes, is_first: bool, tmp_path: Path) -> None:
+    size = 3_000_000
+    header, good = tarfile.TarInfo("x"), tarfile.TarInfo("good")
+    header.type, header.size = kind, size
+    with gzip.open(tmp_path / "x.tar.gz", "wb") as archive:
+        if not is_first:
+            archive.write(good.tobuf())
+        archive.write(header.tobuf() + b"x" * size)
+    refused(tmp_path / "x.tar.gz", "a header of 3,000,000 bytes")
+
+
 @pytest.mark.parametrize(
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE]
 )
