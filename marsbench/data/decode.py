@@ -75,7 +75,7 @@ def read_bands(raw: Raw, channels: int, chosen: Sequence[int]) -> Seen:
     if isinstance(raw.image, np.ndarray):
         file = raster.Raster(raw.where, raw.image, of_numbers(raw.image.dtype, ()))
     else:
-        file = raster.open_raster(raw.image, raw.where, raw.path)
+        file = raster.open_raster(raw.image, raw.where, raw.path, channels)
     if file.colors != channels:
         raise DataError(
             f"{raw.where} has {file.colors} band(s); expected {channels} as in the task.",

@@ -189,6 +189,7 @@ class Windows:
         opened: The data set.
         where: Name in error messages.
         as_stored: Whether to keep indices of palettes and numbers of 1 to 7 bits.
+        bands: Bands of images of more than three; alpha among as many is data, except in PNGs.
 
     Attributes:
         lut: Lookup table of 8-bit numbers, (256, bands); None to keep the numbers.
@@ -196,7 +197,9 @@ class Windows:
         num_bytes: Bytes of all pixels.
     """
 
-    def __init__(self, opened: Opened, where: str, as_stored: bool = False) -> None:
+    def __init__(
+        self, opened: Opened, where: str, as_stored: bool = False, bands: int | None = None
+    ) -> None:
         from rasterio.enums import ColorInterp, MaskFlags
 
         dataset = opened.dataset
@@ -205,7 +208,8 @@ class Windows:
         self.lut = None if as_stored else _lookup(dataset)
         self._is_masked = dataset.mask_flag_enums[0] == [MaskFlags.per_dataset]
         stored = dataset.count if self.lut is None else max(self.lut.shape[1], dataset.count)
-        self._has_alpha = stored > 1 and (
+        is_data = stored == bands and opened.form.driver != "PNG"
+        self._has_alpha = (stored > 1 and not is_data) and (
             dataset.colorinterp[-1] is ColorInterp.alpha
             if self.lut is None or dataset.count > 1
             else stored in (2, 4)

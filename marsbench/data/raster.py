@@ -233,7 +233,9 @@ def stretch(values: NDArray[Any], limits: tuple[float, float]) -> NDArray[np.flo
     return np.clip(scaled, 0, 1)
 
 
-def open_raster(source: Path | bytes, where: str = "", path: Path | None = None) -> Raster:
+def open_raster(
+    source: Path | bytes, where: str = "", path: Path | None = None, bands: int | None = None
+) -> Raster:
     """Open an image.
 
     Palette indices become colours, and numbers of 1 to 7 bits are scaled to 8 bits. Rasters below
@@ -243,6 +245,8 @@ def open_raster(source: Path | bytes, where: str = "", path: Path | None = None)
         source: Path or content of the file.
         where: Name of the content in error messages.
         path: Path of the content; data files of detached labels and external masks lie beside.
+        bands: Bands of images of more than three. In rasters with as many, a band marked as alpha
+            is data; tools mark the fourth band of any TIFF so.
 
     Raises:
         DataError: If the file is damaged, has several pages or frames, an unknown format, or
@@ -253,7 +257,7 @@ def open_raster(source: Path | bytes, where: str = "", path: Path | None = None)
         return _of_picture(source, where, source if isinstance(source, Path) else path)
     opened = open_source(source, where, path)
     with gdal(where, opened.form):
-        return _of_dataset(opened, source, where)
+        return _of_dataset(opened, source, where, bands)
 
 
 def _of_picture(source: Path | bytes, where: str, path: Path | None) -> Raster:
@@ -275,7 +279,9 @@ def _masked(stored: pictures.Stored, path: Path | None) -> tuple[NDArray[Any], b
     return np.dstack([values, has_data.astype(values.dtype)]), True
 
 
-def _of_dataset(opened: Opened, source: Path | bytes, where: str) -> Raster:
+def _of_dataset(
+    opened: Opened, source: Path | bytes, where: str, bands: int | None = None
+) -> Raster:
     dataset = opened.dataset
     _check_colors(opened, where)
     special, geo = opened.special, read_georeference(dataset)
@@ -284,7 +290,7 @@ def _of_dataset(opened: Opened, source: Path | bytes, where: str) -> Raster:
     if is_stack(dataset):
         pixels, has_alpha, is_stored = stacked(source, where), False, True
     else:
-        windows = Windows(opened, where)
+        windows = Windows(opened, where, bands=bands)
         has_alpha, is_stored = windows.has_alpha, windows.lut is None
         # PNGs are decoded from their beginning for each window.
         is_whole = windows.num_bytes <= _IN_MEMORY or opened.form.driver == "PNG"

@@ -150,7 +150,7 @@ def open_picture(item: Item, task: TaskSpec, bands: Bands) -> Picture:
 
 
 def _open(path: Path, task: TaskSpec, bands: Bands) -> Picture:
-    raster = open_raster(path)
+    raster = open_raster(path, bands=task.channels if task.channels > 3 else None)
     height, width = raster.size
     if min(height, width) < SMALLEST:
         raise DataError(

@@ -9,7 +9,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -613,6 +613,25 @@ def test_many_bands_in_training_and_predict(bands: Bands, tmp_path: Path) -> Non
             decode_pixels(SEVEN, Raw(path.read_bytes(), str(path), path=path), bands)
         with pytest.raises(DataError, match="expected 0 to 1"):
             open_picture(Item(path, path.name), SEVEN, bands)
+
+
+@pytest.mark.parametrize("bands", Bands)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_a_fourth_band_marked_as_alpha_is_data_of_four_bands(
+    bands: Bands, dtype: str, tmp_path: Path
+) -> None:
+    four = replace(SEVEN, channels=4, rgb_bands=(3, 2, 1))
+    numbers = content("8", 4).copy()
+    numbers[0, 0] = 0
+    stored = numbers if dtype == "uint8" else (numbers / 255).astype(dtype)
+    path = tmp_path / "a.tif"
+    tiff(path, stored, photometric="rgb", extrasamples=["unassalpha"])
+    chosen = [3, 2, 1] if bands is Bands.RGB else list(range(4))
+    raw = Raw(path.read_bytes(), str(path), path=path)
+    trained = decode_pixels(four, raw, bands).pixels
+    np.testing.assert_array_equal(trained, stored[:, :, chosen])
+    predicted = open_picture(Item(path, path.name), four, bands).part(ALL, ALL)
+    np.testing.assert_array_equal(predicted, trained)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

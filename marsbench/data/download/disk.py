@@ -29,15 +29,14 @@ def writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def other_digest(path: Path, digest: str) -> str | None:
-    """Compare a file with its checksum; returns the actual checksum if they differ, else None.
+def digest_of(path: Path, algorithm: str) -> str:
+    """Checksum of a file, as ``ALGORITHM:HEX``.
 
     Args:
         path: The file.
-        digest: Expected ``sha256:HEX`` or ``git-sha1:HEX`` (SHA-1 of ``blob SIZE``, a zero byte
-            and the content, as git names files).
+        algorithm: ``sha256`` or another name of hashlib, or ``git-sha1`` (SHA-1 of ``blob SIZE``, a
+            zero byte and the content, as git names files).
     """
-    algorithm, _, expected = digest.partition(":")
 
     def hasher() -> Any:
         if algorithm != "git-sha1":
@@ -45,5 +44,15 @@ def other_digest(path: Path, digest: str) -> str | None:
         return hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
 
     with path.open("rb") as file:
-        actual = hashlib.file_digest(file, hasher).hexdigest()
-    return None if actual == expected else f"{algorithm}:{actual}"
+        return f"{algorithm}:{hashlib.file_digest(file, hasher).hexdigest()}"
+
+
+def other_digest(path: Path, digest: str) -> str | None:
+    """Compare a file with its checksum; returns the actual checksum if they differ, else None.
+
+    Args:
+        path: The file.
+        digest: Expected checksum, as from `digest_of`.
+    """
+    actual = digest_of(path, digest.partition(":")[0])
+    return None if actual == digest else actual

@@ -12,8 +12,10 @@ import fnmatch
 import json
 import re
 import shutil
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,10 +23,10 @@ from urllib.parse import quote
 from marsbench.base import paths
 from marsbench.base.documents import parse_json, read_front_matter
 from marsbench.base.errors import ConfigError, DataError, DataNotFoundError, some
-from marsbench.base.files import once, write_text
+from marsbench.base.files import cached_facts, once, write_text
 from marsbench.base.version import __version__
 from marsbench.config.schema import Subset
-from marsbench.data.download.disk import other_digest, writing
+from marsbench.data.download.disk import digest_of, other_digest, writing
 from marsbench.data.download.unpacking import safe_name
 from marsbench.data.download.web import IDLE, TRANSIENT, UnreachableError, check_online, shown
 from marsbench.tasks.spec import SPLITS
@@ -96,6 +98,24 @@ class Listing:
             return (self.folder / file.path).stat().st_size == file.size or file.size is None
         except OSError:
             return False
+
+    def changed(self, splits: Iterable[str]) -> list[str]:
+        """Files of some splits in the cache that differ from their listed checksums.
+
+        Checksums are computed only if a file changed since the last call, of any process.
+        """
+        listed: defaultdict[str, list[HubFile]] = defaultdict(list)
+        for file in self.files(splits):
+            if file.digest is not None:
+                listed[file.digest.partition(":")[0]].append(file)
+        changed: list[str] = []
+        for algorithm, files in listed.items():
+            places = [self.folder / file.path for file in files]
+            compute = partial(digest_of, algorithm=algorithm)
+            digests = cached_facts(places, f"digests-{algorithm}", compute)
+            pairs = zip(files, digests, strict=True)
+            changed += [file.path for file, digest in pairs if digest != file.digest]
+        return changed
 
     def serves(self, subsets: Iterable[Subset], splits: Iterable[str] = SPLITS) -> bool:
         """Whether all files of some subsets and splits are in the cache.

@@ -91,6 +91,12 @@ class HubSource:
                 "Rename the splits of the repository.",
             )
         self.splits = tuple(s for s in published if not listing.missing([self._split[s]]))
+        if changed := listing.changed([self._split[s] for s in self.splits]):
+            raise DataError(
+                f"{len(changed)} file(s) of {self.where} were changed on this machine: "
+                f"{some(changed)}.",
+                "Delete the data with `marsbench data clean TASK` and download them again.",
+            )
         self._marks = {s: self._mark(self._split[s]) for s in self.splits}
         # Data read as by earlier versions have no mark, and keep their ids.
         marks = sorted({mark for mark in self._marks.values() if mark})

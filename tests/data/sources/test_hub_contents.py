@@ -30,7 +30,6 @@ from tests.hub import (
     NEWER,
     REPO,
     hub_spec,
-    known,
     opened,
     plain,
     publish,
@@ -226,9 +225,7 @@ def test_names_in_folders(server: Server, tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_named(server: Server, tmp_path: Path) -> None:
     spec, _ = publish(server, tmp_path)
-    opened(spec)
-    path = known(opened(spec)).folder / "data" / "train-00000-of-00001.parquet"
-    path.write_bytes(b"x" * path.stat().st_size)
+    server.repos[REPO].files["data/train-00000-of-00001.parquet"] = b"x" * 1000
     with pytest.raises(DataError, match=r"train-00000.* cannot be read") as caught:
         opened(spec)
     assert "data clean" in caught.value.remedy

@@ -330,6 +330,21 @@ def test_a_file_cut_short_here_is_fetched_again(server: Server, tmp_path: Path) 
     same(opened(spec), local, "val")
 
 
+@pytest.mark.parametrize("name", ["data/val-00000-of-00001.parquet", "mapping.json"])
+def test_a_file_changed_in_place_is_no_data_of_the_commit(
+    server: Server, tmp_path: Path, name: str
+) -> None:
+    spec, local = publish(server, tmp_path)
+    server.repos[REPO].files["mapping.json"] = (local.folder / "mapping.json").read_bytes()
+    path = known(opened(spec)).folder / name
+    info, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.resolve().write_bytes(content)
+    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+    with pytest.raises(DataError, match=rf"1 file.s. of .* changed on this machine: {name}"):
+        opened(spec)
+
+
 def test_a_listing_changed_by_something_else_is_made_anew(server: Server, tmp_path: Path) -> None:
     spec, _ = publish(server, tmp_path)
     opened(spec)
