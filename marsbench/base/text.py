@@ -13,7 +13,7 @@ _INVISIBLE = re.compile(
 """Control and format characters, which move the cursor, hide text or reverse its order, and bytes
 that are not UTF-8. Joiners stay: scripts need them."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_FORMULA = ("=", "+", "-", "@", "\t", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """First characters of a formula in spreadsheets."""
 
 
@@ -50,7 +50,7 @@ def spreadsheet_csv(frame: "pd.DataFrame") -> str:
     import pandas as pd
 
     safe = {
-        number: pd.Series([spreadsheet_cell(v) for v in column], frame.index, column.dtype)
+        number: pd.Series([spreadsheet_cell(v) for v in column], frame.index, object)
         if column.dtype.kind == "O"
         else column
         for number, (_, column) in enumerate(frame.items())

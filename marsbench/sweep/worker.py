@@ -5,7 +5,6 @@ several workers may share a unit.
 """
 
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -19,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from marsbench.base import environment
+from marsbench.base.documents import parse_json
 from marsbench.base.errors import (
     BusyError,
     DataError,
@@ -27,6 +27,7 @@ from marsbench.base.errors import (
     is_disk_full,
 )
 from marsbench.base.progress import tell
+from marsbench.base.reading import read_text
 from marsbench.config.schema import Protocol, RunConfig
 from marsbench.plan.resolve import Resolver
 from marsbench.plan.sharing import place_of
@@ -233,8 +234,8 @@ def record_failure(store: Store, run_id: str, error: Exception) -> None:
 
 def _said(path: Path, error: Exception) -> bool:
     """Whether ``failed.json`` holds this very error."""
-    with contextlib.suppress(OSError, ValueError):
-        return bool(json.loads(path.read_text())["error"] == f"{type(error).__name__}: {error}")
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return bool(parse_json(read_text(path))["error"] == f"{type(error).__name__}: {error}")
     return False
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
+from marsbench.base.documents import parse_json
 from marsbench.base.errors import (
     SHARED_MEMORY,
     ConfigError,
@@ -24,6 +25,7 @@ from marsbench.base.errors import (
 )
 from marsbench.base.files import write_text
 from marsbench.base.progress import tell
+from marsbench.base.reading import read_text
 from marsbench.config.schema import RunConfig
 
 _ERROR = ".stopped-"
@@ -135,8 +137,8 @@ def write_error(error: Exception, explained: MarsbenchError | None, folder: Path
 def error_of_others(folder: Path) -> TrainingError | None:
     """Read the error left by another process of this run, or None."""
     for path in sorted(folder.glob(f"{_ERROR}*")):
-        with contextlib.suppress(OSError, ValueError):
-            return TrainingError(*json.loads(path.read_text()))
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return TrainingError(*parse_json(read_text(path)))
     return None
 
 

@@ -55,6 +55,13 @@ def test_numbers_and_words_are_not_quoted() -> None:
     assert spreadsheet_cell("a\r=1") == r"a\r=1"
     frame = pd.DataFrame({"a": ["x", None], "b": [1, 2], "c": [1.5, None]})
     assert spreadsheet_csv(frame) == frame.to_csv(index=False, lineterminator="\n")
+    assert spreadsheet_csv(frame.astype({"a": "category"})) == spreadsheet_csv(frame)
+
+
+def test_a_formula_among_categories_is_kept() -> None:
+    frame = pd.DataFrame({"a": pd.Categorical(["=1", "x"])})
+    assert spreadsheet_csv(frame) == "a\n'=1\nx\n"
+    assert spreadsheet_cell("\n=1") == "'\n=1"
 
 
 def test_names_of_files() -> None:

@@ -34,6 +34,7 @@ from marsbench.sweep.worker import (
     SIGNALS,
     interruptible,
     main,
+    record_failure,
     run_unit,
 )
 from marsbench.training import runner
@@ -114,6 +115,16 @@ def test_a_unit_is_carried_out_once(
     assert (beat.pid, beat.unit, list(beat.ids)) == (os.getpid(), "00000.json", ids(unit))
     assert beat.current == (ids(unit)[0] if keys is ONLINE else None)
     assert list(heartbeats(tmp_path)) == []
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "5", '{"error":', "[" * 100_000])
+def test_a_damaged_failure_of_an_earlier_attempt(content: str, tmp_path: Path) -> None:
+    unit, error = make_unit(tmp_path, ONLINE), ConfigError("No such device.")
+    failed = tmp_path / ids(unit)[1] / "failed.json"
+    failed.parent.mkdir(parents=True)
+    failed.write_text(content)
+    record_failure(Store(tmp_path), ids(unit)[1], error)
+    assert "No such device" in json.loads(failed.read_text())["error"]
 
 
 @pytest.mark.parametrize(
