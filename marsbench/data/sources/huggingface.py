@@ -31,7 +31,7 @@ from marsbench.data.changed import KIND, mark_of
 from marsbench.data.rows import Raw, Rows, class_order, code_notes
 from marsbench.data.sources.annotations import read_mapping
 from marsbench.data.sources.hub_files import Listing, split_name
-from marsbench.data.sources.labels import class_id, is_one_hot
+from marsbench.data.sources.labels import MIXED, class_id, is_one_hot, is_row_one_hot
 from marsbench.tasks.kinds import Decode, Kind
 from marsbench.tasks.spec import SPLITS, TaskSpec
 
@@ -474,6 +474,8 @@ def _multi_hot(labels: "pa.ChunkedArray", num_classes: int, where: str) -> NDArr
         raise _unusable(f"{where}: column label is invalid; expected lists of class ids.")
     if is_one_hot(rows, num_classes):
         return np.array(rows, dtype=np.uint8)
+    if odd := [row for row in rows if is_row_one_hot(row, num_classes)]:
+        raise _unusable(f"{where}: {len(odd)} label(s) are invalid: {odd[0]} {MIXED}.")
     place = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
     ids = np.array([i for row in rows for i in row], dtype=np.int64)
     _check_range(ids, num_classes, where)

@@ -59,8 +59,18 @@ def is_one_hot(values: Sequence[Sequence[Any]], num_classes: int) -> bool:
     """
     numbers = [list(map(_number, value)) for value in values]
     return all(len(v) == num_classes and set(v) <= {0, 1} for v in numbers) and any(
-        len(set(v)) < len(v) for v in numbers
+        is_row_one_hot(v, num_classes) for v in values
     )
+
+
+def is_row_one_hot(value: Sequence[Any], num_classes: int) -> bool:
+    """Whether a list holds a 0 or 1 per class and repeats one of them, as no list of ids does."""
+    numbers = list(map(_number, value))
+    return len(numbers) == num_classes and set(numbers) <= {0, 1} and len(set(numbers)) < len(value)
+
+
+MIXED = "is a 0 or 1 per class, but other rows are not"
+"""Problem of a one-hot row among lists of class ids."""
 
 
 class Labels:
@@ -90,6 +100,8 @@ class Labels:
         values = listed(text)
         if self._one_hot:
             return tuple(i for i, present in enumerate(values) if _number(present))
+        if is_row_one_hot(values, self._num_classes):
+            raise ValueError(MIXED)
         return tuple(sorted({self._element(value) for value in values}))
 
     def _element(self, value: Any) -> int:

@@ -320,6 +320,19 @@ def test_multilabel(server: Server, tmp_path: Path, form: str) -> None:
         np.testing.assert_array_equal(hub.rows(split).targets, local.rows(split).targets)
 
 
+def test_a_one_hot_row_among_ids_is_no_list_of_ids(server: Server, tmp_path: Path) -> None:
+    spec, _ = publish(server, tmp_path, hub_spec(Kind.MULTILABEL))
+
+    def change(table: Any) -> Any:
+        labels = [[1, 0, 0], *([1, 2] for _ in range(len(table) - 1))]
+        place, field = table.column_names.index("label"), table.schema.field("label")
+        return table.set_column(place, field, pa.array(labels, field.type))
+
+    rewritten(server.repos[REPO], "val", change)
+    with pytest.raises(DataError, match=r"\[1, 0, 0\] is a 0 or 1 per class, but other rows"):
+        opened(spec).rows("val")
+
+
 def test_images_without_names_are_numbered(server: Server, tmp_path: Path) -> None:
     spec, _ = publish(server, tmp_path)
 

@@ -101,6 +101,16 @@ def test_one_hot_labels_of_any_spelling(spelling: str, tmp_path: Path) -> None:
     assert LocalSource(spec, folder).revision == expected.revision
 
 
+def test_a_one_hot_row_among_ids_is_no_list_of_ids(tmp_path: Path) -> None:
+    spec = make_spec(Kind.MULTILABEL)
+    folder = write_folder(spec, tmp_path)
+    first, *others = read_rows(folder / "annotation.csv")
+    rows = [(*first[:3], "[1, 0, 0]"), *((*row[:3], "[1, 2]") for row in others)]
+    write_rows(folder / "annotation.csv", rows)
+    with pytest.raises(DataError, match=r"'\[1, 0, 0\]' of .* is a 0 or 1 per class, but other"):
+        LocalSource(spec, folder)
+
+
 def test_labels_of_a_list_are_compared(spec: TaskSpec, folder: Path) -> None:
     rows = [row for row in read_rows(folder / "annotation.csv") if row[1] == "train"][:3]
     write_rows(folder / "few_shot" / "1_shot.csv", rows)
