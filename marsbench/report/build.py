@@ -33,7 +33,7 @@ from marsbench.results.store import Store
 
 INDEX = "index.html"
 MANIFEST = "report.json"
-TABLES = "tables"
+FIGURES, TABLES = "figures", "tables"
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ def write_report(
 
     Raises:
         StoreError: If the store is missing or has no valid record, or `out` cannot be written.
-        ConfigError: If `out` is within a store, or holds a page of another origin.
+        ConfigError: If `out` is within a store, is a file, holds a page of another origin, or
+            holds links or files in place of its folders.
         UnknownNameError: If a part, task, model or mode is unknown.
     """
     parts = _parts(only)
@@ -139,8 +140,19 @@ def _check_folder(folder: Path, stores: Sequence[Store]) -> None:
     """Check a folder before the work of a report.
 
     Raises:
-        ConfigError: If the folder is within a store, or holds a page of another origin.
+        ConfigError: If the folder is within a store, is a file, or holds a page of another origin
+            or links in place of its folders.
     """
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; --out names a folder.", "Choose another --out.")
+    for name in (FIGURES, TABLES):
+        place = folder / name
+        if place.is_symlink() or (os.path.lexists(place) and not place.is_dir()):
+            raise ConfigError(
+                f"{place} is a {'link' if place.is_symlink() else 'file'}; expected a folder, "
+                "since its files are replaced.",
+                "Choose another folder with --out; --out itself may be a link.",
+            )
     for store in stores:
         if folder.resolve().is_relative_to(store.root.resolve()):
             raise ConfigError(
@@ -190,7 +202,7 @@ def _write(
     """Write all files into a temporary folder, and move them to their places at the end."""
     with tempfile.TemporaryDirectory(prefix=".report-", suffix=".part", dir=folder) as made:
         partial = Path(made)
-        figures, failed = _draw(analysis, partial / "figures", parts)
+        figures, failed = _draw(analysis, partial / FIGURES, parts)
         problems = [*analysis.problems, *failed]
         if theirs is not None:
             problems += (replace(problem, is_elsewhere=True) for problem in theirs.study.problems)

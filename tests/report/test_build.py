@@ -110,6 +110,26 @@ def test_what_is_no_reports_is_left_alone(tmp_path: Path) -> None:
     assert code.read_text() == (out / "figures" / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["tables", "figures"])
+def test_links_and_files_in_place_of_folders(name: str, tmp_path: Path) -> None:
+    store = make_store(tmp_path / "runs", SOME[:6])
+    out, mine = tmp_path / "out", tmp_path / "mine"
+    first = build(store, out, only=("tables", "ranks"))
+    (out / name).rename(mine)
+    (out / name).symlink_to(mine)  # the manifest names its files
+    before = {path: path.stat().st_mtime_ns for path in mine.iterdir()}
+    assert before
+    with pytest.raises(ConfigError, match=f"{name} is a link; expected a folder"):
+        build(store, out, only=("tables", "ranks"))
+    assert {path: path.stat().st_mtime_ns for path in mine.iterdir()} == before
+    (out / name).unlink()
+    (out / name).write_text("mine")
+    with pytest.raises(ConfigError, match=f"{name} is a file; expected a folder"):
+        build(store, out, only=("tables", "ranks"))
+    with pytest.raises(ConfigError, match="is a file; --out names a folder"):
+        build(store, first.index)
+
+
 def test_a_report_has_no_place_in_a_store(tmp_path: Path) -> None:
     store, other = (make_store(tmp_path / name, SOME[:6]) for name in ("runs", "others"))
     for out in (store.root, store.root / "report", other.root / "x"):
