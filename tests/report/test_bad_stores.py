@@ -131,7 +131,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     store = make_store(tmp_path / "runs", SOME[:3])
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be written") as caught:
-        build(store, tmp_path / "file")
+        build(store, tmp_path / "file" / "report")
     assert "--out" in caught.value.remedy
 
 
