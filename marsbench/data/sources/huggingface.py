@@ -29,7 +29,7 @@ from marsbench.data.boxes import columns as box_columns
 from marsbench.data.boxes.forms import spellings
 from marsbench.data.changed import KIND, mark_of
 from marsbench.data.rows import Raw, Rows, class_order, code_notes
-from marsbench.data.sources.annotations import read_mapping
+from marsbench.data.sources.annotations import cannot_read, read_mapping
 from marsbench.data.sources.hub_files import Listing, split_name
 from marsbench.data.sources.labels import MIXED, class_id, is_one_hot, is_row_one_hot
 from marsbench.tasks.kinds import Decode, Kind
@@ -91,7 +91,11 @@ class HubSource:
                 "Rename the splits of the repository.",
             )
         self.splits = tuple(s for s in published if not listing.missing([self._split[s]]))
-        if changed := listing.changed([self._split[s] for s in self.splits]):
+        try:
+            changed = listing.changed([self._split[s] for s in self.splits])
+        except OSError as error:
+            raise cannot_read(str(error.filename), error) from error
+        if changed:
             raise DataError(
                 f"{len(changed)} file(s) of {self.where} were changed on this machine: "
                 f"{some(changed)}.",

@@ -345,6 +345,21 @@ def test_a_file_changed_in_place_is_no_data_of_the_commit(
         opened(spec)
 
 
+def test_a_file_that_may_not_be_read(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, _ = publish(server, tmp_path)
+    opened(spec)
+
+    def refuse(path: Path, algorithm: str) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(hub_files, "digest_of", refuse)
+    monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "other"))
+    with pytest.raises(DataError, match=r"\.parquet cannot be read: Permission denied"):
+        opened(spec)
+
+
 def test_a_listing_changed_by_something_else_is_made_anew(server: Server, tmp_path: Path) -> None:
     spec, _ = publish(server, tmp_path)
     opened(spec)
