@@ -5,6 +5,7 @@ import csv
 import importlib.util
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,10 @@ def make_spec(
 
 def visible(folder: Path) -> Path:
     """Let every user visit a folder of pytest."""
-    for place in (folder, *folder.parents[:2]):
+    top = Path(tempfile.gettempdir())
+    if top not in folder.parents:
+        pytest.skip(f"{folder} is outside of {top}, and its parents are not ours to open")
+    for place in (folder, *folder.parents[: folder.parents.index(top)]):
         place.chmod(0o755)
     return folder
 
