@@ -28,8 +28,8 @@ _ABOUT_KEYS = {"model", "task", "kind", "classes", "environment"}
 
 _WRITTEN = "written by predict"
 _HIDDEN, _OTHER, _TEXT = "hidden", "not named as images", "without an image inside"
-_RUN, _AGAIN = "folders of runs", "folders searched already"
-_DANGLING = "links to missing files"
+_RUN, _AGAIN = "in folders of runs", "searched already"
+_DANGLING = "linked to missing files"
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
     chosen = find_images([images], GREY)
     assert names(chosen) == ["far/b.png", "far/deep/c.png", "own/a.png"]
     assert "links followed: 4 (far, far2, far/round, own/up)" in chosen.notes[0]
-    assert "3 folders searched already (far/round, far2, own/up)" in chosen.notes[0]
+    assert "3 searched already (far/round, far2, own/up)" in chosen.notes[0]
 
 
 def test_dangling_and_circular_links_are_named(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_dangling_and_circular_links_are_named(tmp_path: Path) -> None:
     (tmp_path / "folder").symlink_to("nowhere")
     chosen = find_images([tmp_path], GREY)
     assert names(chosen) == ["gone.png", "loop.png"]
-    assert "1 links to missing files (folder)" in chosen.notes[0]
+    assert "1 linked to missing files (folder)" in chosen.notes[0]
     for one, why in zip(chosen.items, ("No such file", "Too many levels"), strict=True):
         with pytest.raises(DataError, match=why):
             open_picture(one, GREY, Bands.RGB)
@@ -133,7 +133,7 @@ def test_outputs_of_predictions_are_never_read(kind: Kind, tmp_path: Path) -> No
     (images / "overlays").symlink_to(images / "deep" / "first" / "overlays")
     chosen = find_images([images], GREY)
     assert names(chosen) == ["a.png"]
-    left = "2 written by predict (overlays, deep/first), 1 folders searched already (link)"
+    left = "2 written by predict (overlays, deep/first), 1 searched already (link)"
     assert chosen.notes == [f"{images}: 1 image; links followed: 1 (link); left out: {left}."]
     for place in ("overlays", "deep/first/overlays", "deep/first"):
         with pytest.raises(DataError, match="No images found"):
@@ -160,7 +160,7 @@ def test_output_folders_of_earlier_versions_and_run_folders_are_recognised(tmp_p
     touched(tmp_path, "runs/task/record.json", "runs/task/maps/c.png")
     chosen = find_images([tmp_path], GREY)
     assert names(chosen) == ["a.png", "album/maps/b.png"]
-    assert "1 folders of runs (runs/task)" in chosen.notes[0]
+    assert "1 in folders of runs (runs/task)" in chosen.notes[0]
 
 
 def test_names_that_are_not_utf8_are_listed(tmp_path: Path) -> None:

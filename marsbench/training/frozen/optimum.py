@@ -13,10 +13,10 @@ MOST_ITERATIONS = 100
 """Largest number of Newton steps; a dozen is usual."""
 
 TOLERANCE = 1e-6
-"""Relative error of the weights at convergence.
+"""Norm of the gradient at convergence, relative to weight decay times norm of the weights.
 
-The loss is strongly convex by the weight decay, so the distance to the optimum is at most the norm
-of the gradient over the weight decay.
+The weight decay bounds the curvature in the weights from below, so at a given bias their distance
+to the optimum is at most the norm of the gradient over the weight decay.
 """
 
 _MOST_PRODUCTS = 1000
