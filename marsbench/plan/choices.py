@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from marsbench.base.errors import (
     ConfigError,
@@ -11,7 +10,6 @@ from marsbench.base.errors import (
     NotAvailableError,
     WeightsError,
 )
-from marsbench.config.identity import digest
 from marsbench.config.resizing import WHOLE, Resizing
 from marsbench.config.schema import (
     Augment,
@@ -27,16 +25,14 @@ from marsbench.config.schema import (
     SchedulerName,
 )
 from marsbench.data.rendering import Rendering, rendering_for
-from marsbench.data.spectra import VERSION as POINTS_VERSION
-from marsbench.models.libraries import LIBRARIES
 from marsbench.models.spec import ModelSpec
-from marsbench.spectra.features import VERSION as FEATURES_VERSION
-from marsbench.spectra.raster import VERSION as RASTER_VERSION
+from marsbench.plan.derived import (
+    image_side,
+    is_table,
+    loss_of,
+)
 from marsbench.tasks.kinds import KINDS, Kind
 from marsbench.tasks.spec import Platform, TaskSpec
-
-HALVED = 32
-"""Sides of segmentation inputs are multiples of this."""
 
 
 @dataclass(frozen=True)
@@ -434,11 +430,6 @@ def check(case: Case) -> None:
             raise rule.error(rule.problem.format(**values), rule.remedy.format(**values))
 
 
-def is_table(model: ModelSpec) -> bool:
-    """Whether a model is fitted to a table of features at once."""
-    return LIBRARIES[model.library].trainer == "table"
-
-
 def _needs_images(case: Case) -> Iterator[str]:
     """Yield the reasons against cached features."""
     config = case.config
@@ -456,15 +447,6 @@ def _needs_images(case: Case) -> Iterator[str]:
         yield "spectra are never flipped or rotated"
 
 
-def rendered_by(rendering: Rendering | None) -> dict[str, Any]:
-    """Versions and raster of the rendering of spectra, for the run id."""
-    versions: dict[str, Any] = {"points": POINTS_VERSION}
-    if rendering is None:
-        return versions | {"features": FEATURES_VERSION}
-    raster = {k: v for k, v in rendering.raster.choices.items() if k != "name"}
-    return versions | {"raster": digest(raster)[:16], "raster_version": RASTER_VERSION}
-
-
 def side_of(case: Case, largest: Callable[[], int]) -> int | None:
     """Resolve the input size in pixels, or None for spectra at the size of their raster.
 
@@ -475,46 +457,3 @@ def side_of(case: Case, largest: Callable[[], int]) -> int | None:
     if case.is_spectra and not case.model.fixed_size:
         return None
     return image_side(case.task, case.model, largest)
-
-
-def image_side(task: TaskSpec, model: ModelSpec, largest: Callable[[], int]) -> int:
-    """Default input size of images in pixels.
-
-    Segmentation models take any multiple of `HALVED`: by default the side of the images, up to the
-    model's input size.
-    """
-    if task.kind is not Kind.SEGMENTATION or model.fixed_size:
-        return model.input_size
-    return min(model.input_size, -(-largest() // HALVED) * HALVED)
-
-
-def loss_of(config: RunConfig, task: TaskSpec) -> LossName:
-    """Resolve the loss."""
-    if config.loss is not LossName.AUTO:
-        return config.loss
-    if task.kind.is_classification and config.outputs == 1:
-        return LossName.BINARY_CROSS_ENTROPY
-    return LossName(KINDS[task.kind].loss)
-
-
-def outputs_of(config: RunConfig, task: TaskSpec, loss: LossName) -> int:
-    """Resolve the number of output nodes."""
-    if config.outputs is not None:
-        return config.outputs
-    is_one = task.kind is Kind.BINARY and loss is LossName.BINARY_CROSS_ENTROPY
-    return 1 if is_one else len(task.classes)
-
-
-def weights_of(config: RunConfig, model: ModelSpec, digest_of: Callable[[str], str]) -> str | None:
-    """Name of the initial weights, or None for random weights."""
-    if config.mode is Mode.SCRATCH:
-        return None
-    if config.weights is not None:
-        return digest_of(config.weights)
-    if model.weights is None:
-        return None
-    # Weights of a package are a file that is at hand without torch, and may have been replaced.
-    path = model.weights.packaged
-    if path is None or not path.is_file():
-        return model.weights.name
-    return model.weights.named(digest_of(str(path)))

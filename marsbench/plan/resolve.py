@@ -36,12 +36,9 @@ from marsbench.models.zoo.spectra import VERSION as MODELS_VERSION
 from marsbench.plan.choices import (
     Case,
     check,
-    is_table,
-    outputs_of,
-    rendered_by,
     side_of,
-    weights_of,
 )
+from marsbench.plan.derived import is_table, outputs_of, rendered_by, weights_of
 from marsbench.plan.samples import balance_of, check_classes, without_negatives
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import KINDS, Technique

@@ -24,7 +24,7 @@ from marsbench.models.modes import build_for_mode
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.tensors import State, read_checkpoint
 from marsbench.models.zoo.catalog import get_model
-from marsbench.plan.choices import image_side
+from marsbench.plan.derived import image_side
 from marsbench.predict.predictor import Predictor
 from marsbench.results.store import MODEL
 from marsbench.tasks.catalog import get_task

@@ -19,7 +19,7 @@ from marsbench.config.schema import Subset
 from marsbench.data.changed import MARK
 from marsbench.data.rows import Source
 from marsbench.data.samples import decode_sample
-from marsbench.data.sources import huggingface
+from marsbench.data.sources import huggingface, parquet
 from marsbench.data.sources.demo import DemoSource
 from marsbench.data.sources.hub_files import fetch
 from marsbench.data.sources.huggingface import HubSource
@@ -73,7 +73,7 @@ def test_turned_images_are_other_data_than_before(server: Server, tmp_path: Path
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(huggingface, "KIND", "none")
-        patch.setattr(huggingface, "mark_of", lambda content: "")
+        patch.setattr(parquet, "mark_of", lambda content: "")
         before = opened(spec)
     assert before.revision == f"hub:{NEWER}"
     same_prints = [a == b for a, b in zip(prints(before), prints(turned), strict=True)]

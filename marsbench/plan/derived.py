@@ -1,0 +1,79 @@
+"""Choices of a run that follow from its config, task and model."""
+
+from collections.abc import Callable
+from typing import Any
+
+from marsbench.config.identity import digest
+from marsbench.config.schema import (
+    LossName,
+    Mode,
+    RunConfig,
+)
+from marsbench.data.rendering import Rendering
+from marsbench.data.spectra import VERSION as POINTS_VERSION
+from marsbench.models.libraries import LIBRARIES
+from marsbench.models.spec import ModelSpec
+from marsbench.spectra.features import VERSION as FEATURES_VERSION
+from marsbench.spectra.raster import VERSION as RASTER_VERSION
+from marsbench.tasks.kinds import KINDS, Kind
+from marsbench.tasks.spec import TaskSpec
+
+HALVED = 32
+"""Sides of segmentation inputs are multiples of this."""
+
+
+def is_table(model: ModelSpec) -> bool:
+    """Whether a model is fitted to a table of features at once."""
+    return LIBRARIES[model.library].trainer == "table"
+
+
+def rendered_by(rendering: Rendering | None) -> dict[str, Any]:
+    """Versions and raster of the rendering of spectra, for the run id."""
+    versions: dict[str, Any] = {"points": POINTS_VERSION}
+    if rendering is None:
+        return versions | {"features": FEATURES_VERSION}
+    raster = {k: v for k, v in rendering.raster.choices.items() if k != "name"}
+    return versions | {"raster": digest(raster)[:16], "raster_version": RASTER_VERSION}
+
+
+def image_side(task: TaskSpec, model: ModelSpec, largest: Callable[[], int]) -> int:
+    """Default input size of images in pixels.
+
+    Segmentation models take any multiple of `HALVED`: by default the side of the images, up to the
+    model's input size.
+    """
+    if task.kind is not Kind.SEGMENTATION or model.fixed_size:
+        return model.input_size
+    return min(model.input_size, -(-largest() // HALVED) * HALVED)
+
+
+def loss_of(config: RunConfig, task: TaskSpec) -> LossName:
+    """Resolve the loss."""
+    if config.loss is not LossName.AUTO:
+        return config.loss
+    if task.kind.is_classification and config.outputs == 1:
+        return LossName.BINARY_CROSS_ENTROPY
+    return LossName(KINDS[task.kind].loss)
+
+
+def outputs_of(config: RunConfig, task: TaskSpec, loss: LossName) -> int:
+    """Resolve the number of output nodes."""
+    if config.outputs is not None:
+        return config.outputs
+    is_one = task.kind is Kind.BINARY and loss is LossName.BINARY_CROSS_ENTROPY
+    return 1 if is_one else len(task.classes)
+
+
+def weights_of(config: RunConfig, model: ModelSpec, digest_of: Callable[[str], str]) -> str | None:
+    """Name of the initial weights, or None for random weights."""
+    if config.mode is Mode.SCRATCH:
+        return None
+    if config.weights is not None:
+        return digest_of(config.weights)
+    if model.weights is None:
+        return None
+    # Weights of a package are a file that is at hand without torch, and may have been replaced.
+    path = model.weights.packaged
+    if path is None or not path.is_file():
+        return model.weights.name
+    return model.weights.named(digest_of(str(path)))
