@@ -1,0 +1,1 @@
+"""Leaderboard: submissions, their validation and re-scoring, the board and its app."""
