@@ -77,6 +77,19 @@ def score_single(
     }
 
 
+def f1_positive(
+    targets: NDArray[np.generic], scores: NDArray[np.float64], _: Sequence[str]
+) -> float:
+    """F1 of the class with id 1 of a binary task; arguments as in `score_single`.
+
+    The F1 of Mars-Bench's own code for binary tasks, whatever average its name says: torchmetrics
+    counts class 1 alone (https://github.com/kerner-lab/Mars-Bench,
+    ``models/classification/BaseClassificationModel.py``).
+    """
+    positive, predicted = targets == 1, scores.argmax(axis=1) == 1
+    return float(2 * (positive & predicted).sum() / max(positive.sum() + predicted.sum(), 1))
+
+
 def score_multi(
     targets: NDArray[np.generic], scores: NDArray[np.float64], classes: Sequence[str]
 ) -> dict[str, float]:

@@ -82,9 +82,9 @@ def score(confusions: Counts, classes: Sequence[str]) -> dict[str, float]:
         - ``pixel_accuracy``; and ``iou/CLASS``, ``dice/CLASS`` of classes present in targets or
           predictions, ``recall/CLASS`` of classes present in targets.
 
-        ``iou_per_image`` is the mean over images of the mean over the classes present in the target
-        or prediction of the image. Undefined metrics are left out, as are images without a counted
-        pixel.
+        ``iou_per_image`` is, for each class, the mean over the images with the class in target or
+        prediction; and then the mean over these classes. Undefined metrics are left out, as are
+        images without a counted pixel.
 
     Raises:
         ValueError: If the shape does not fit the classes.
@@ -123,13 +123,16 @@ def score(confusions: Counts, classes: Sequence[str]) -> dict[str, float]:
 
 
 def _iou_per_image(confusions: Counts) -> float:
-    """Mean over images of the mean IoU over the classes of an image."""
+    """Mean over classes of the mean IoU over the images of a class.
+
+    The IoU of Mars-Bench's own code: torchmetrics' ``MeanIoU(per_class=True)``, from version 1.7.1,
+    averaged over the classes present in any image (https://github.com/kerner-lab/Mars-Bench,
+    ``models/segmentation/BaseSegmentationModel.py``).
+    """
     hits, true, predicted = _counts(confusions)
-    occurs = true + predicted > 0
-    iou = np.where(occurs, _ratio(hits, true + predicted - hits), 0.0)
-    counted = occurs.any(axis=1)
-    means = iou[counted].sum(axis=1) / occurs[counted].sum(axis=1)
-    return float(means.mean())
+    images = (true + predicted > 0).sum(axis=0)
+    sums = _ratio(hits, true + predicted - hits).sum(axis=0)
+    return float((sums[images > 0] / images[images > 0]).mean())
 
 
 def _counts(confusions: Counts) -> tuple[Counts, Counts, Counts]:

@@ -93,7 +93,9 @@ _LOSS: dict[str, Any] = {"higher_is_better": False, "high": float("inf")}
 METRICS: dict[str, MetricInfo] = {
     "f1_weighted": MetricInfo("weighted F1", LABELS),
     "f1_macro": MetricInfo("macro F1", LABELS),
-    "f1_positive": MetricInfo("F1 of class 1"),
+    "f1_positive": MetricInfo(
+        "F1 of class 1", (Kind.BINARY,), function="marsbench.metrics.labels:f1_positive"
+    ),
     "accuracy": MetricInfo("accuracy", LABELS),
     "auroc": MetricInfo("AUROC", LABELS),
     "average_precision": MetricInfo("average precision", LABELS),

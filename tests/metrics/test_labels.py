@@ -36,8 +36,10 @@ def test_single_label_equals_sklearn(k: int) -> None:
         expected = sk.f1_score(targets, predicted, average=average)
         assert found[f"f1_{average}"] == pytest.approx(expected, abs=1e-12)
     if k == 2:
+        assert found["f1_positive"] == pytest.approx(sk.f1_score(targets, predicted), abs=1e-12)
         assert found["auroc"] == pytest.approx(sk.roc_auc_score(targets, scores[:, 1]), abs=1e-12)
     else:
+        assert "f1_positive" not in found
         expected = sk.roc_auc_score(targets, scores, multi_class="ovr")
         assert found["auroc"] == pytest.approx(expected, abs=1e-12)
     per_class = sk.f1_score(targets, predicted, average=None)
@@ -50,7 +52,7 @@ def test_hand_computed_case() -> None:
     found = score(Kind.BINARY, targets, scores, ["no", "yes"])
     # no: P 1, R 1/2, F 2/3; yes: P 2/3, R 1, F 4/5; every yes above every no.
     assert found["f1/no"] == pytest.approx(2 / 3)
-    assert found["f1/yes"] == pytest.approx(4 / 5)
+    assert found["f1/yes"] == found["f1_positive"] == pytest.approx(4 / 5)
     assert (found["recall/no"], found["recall/yes"]) == (0.5, 1.0)
     assert found["f1_weighted"] == found["f1_macro"] == pytest.approx((2 / 3 + 4 / 5) / 2)
     assert (found["accuracy"], found["auroc"]) == (0.75, 1.0)
@@ -84,6 +86,9 @@ def test_class_order_does_not_matter(seed: int, k: int, n: int) -> None:
     inverse = np.argsort(order)
     first = score(kind, targets, scores, list(names))
     second = score(kind, inverse[targets], scores[:, order], list(names[order]))
+    for metrics, ids in ((first, np.arange(k)), (second, order)):
+        if k == 2:  # the only metric of a certain class
+            assert metrics.pop("f1_positive") == pytest.approx(metrics[f"f1/c{ids[1]}"])
     assert first == pytest.approx(second, abs=1e-12)
 
 
@@ -91,7 +96,7 @@ def test_undefined_metrics_are_left_out() -> None:
     found = score(Kind.BINARY, np.zeros(4, int), np.full((4, 2), 0.5), ["a", "b"])
     assert "auroc" not in found
     assert "average_precision" not in found
-    assert found["f1_weighted"] == 1.0
+    assert (found["f1_weighted"], found["f1_positive"]) == (1.0, 0.0)
 
 
 def test_every_metric_is_in_the_table() -> None:

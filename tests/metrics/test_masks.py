@@ -4,9 +4,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
+from torchmetrics.segmentation import MeanIoU
 
 from marsbench.metrics.masks import confusion, score
 from marsbench.tasks.kinds import Kind, metrics_of
@@ -35,9 +37,14 @@ def expected(targets: Masks, predictions: Masks, classes: list[str]) -> dict[str
         "miou": sk.jaccard_score(true, predicted, labels=seen, average="macro"),
         "iou_per_image": np.mean(
             [
-                sk.jaccard_score(t, p, labels=np.union1d(t, p), average="macro")
-                for t, p in pairs
-                if t.size
+                np.mean(
+                    [
+                        sk.jaccard_score(t == k, p == k)
+                        for t, p in pairs
+                        if (t == k).any() or (p == k).any()
+                    ]
+                )
+                for k in seen
             ]
         ),
         "dice": sk.f1_score(true, predicted, labels=seen, average="macro"),
@@ -183,11 +190,34 @@ def test_known_values() -> None:
     assert found["iou/cone"] == pytest.approx(1 / 3)
     assert found["miou"] == pytest.approx((5 / 7 + 1 / 3) / 2)
     assert found["miou_foreground"] == pytest.approx(1 / 3)
-    assert found["iou_per_image"] == pytest.approx(((3 / 4 + 0) / 2 + (2 / 3 + 1 / 2) / 2) / 2)
+    # The cone is in the prediction of the first image, and in both of the second.
+    assert found["iou_per_image"] == pytest.approx(((3 / 4 + 2 / 3) / 2 + (0 + 1 / 2) / 2) / 2)
     assert found["dice/cone"] == pytest.approx(2 / 4)
     assert found["recall/cone"] == pytest.approx(1 / 2)
     assert found["precision"] == pytest.approx((5 / 6 + 1 / 2) / 2)
     assert found["pixel_accuracy"] == pytest.approx(6 / 8)
+
+
+def test_iou_per_image_is_that_of_the_paper() -> None:
+    """Of classes in some images only, in batches, as the code behind the paper's scores."""
+    torch.manual_seed(0)
+    targets, predictions = torch.randint(0, 3, (5, 6, 6)), torch.randint(0, 4, (5, 6, 6))
+    targets[0], predictions[0] = 0, 1
+    targets[1][targets[1] == 2] = 0
+    theirs = MeanIoU(num_classes=6, per_class=True, input_format="index")
+    for batch in (slice(0, 2), slice(2, 4), slice(4, 5)):
+        theirs.update(predictions[batch], targets[batch])
+    per_class = theirs.compute()
+    ours = scored([t.numpy() for t in targets], [p.numpy() for p in predictions], names(6))
+    assert ours["iou_per_image"] == pytest.approx(float(per_class[per_class >= 0].mean()), abs=1e-6)
+    # Unlike the mean over images of the mean over the classes of each.
+    other = np.mean(
+        [
+            scored([t], [p], names(6))["miou"]
+            for t, p in zip(targets.numpy(), predictions.numpy(), strict=True)
+        ]
+    )
+    assert abs(other - ours["iou_per_image"]) > 1e-3
 
 
 def test_nothing_to_score() -> None:

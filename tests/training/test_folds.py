@@ -136,6 +136,9 @@ def test_folds_of_images(tmp_path: Path) -> None:
     record = marsbench.run(**values, folds=2)
     assert record.scored_split == "test"
     assert {"oof", "val", "test"} == set(record.metrics)
+    # Class 1 by the data's own order of classes.
+    _, first = record.data["classes"]
+    assert all(m["f1_positive"] == m[f"f1/{first}"] for m in record.metrics.values())
 
 
 def test_a_missing_split_asks_for_folds(challenge: Path, tmp_path: Path) -> None:

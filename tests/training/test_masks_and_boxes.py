@@ -95,6 +95,7 @@ def test_stored_confusions_give_the_metrics(finished: tuple[RunRecord, Path]) ->
         again = scoring.score(Kind.SEGMENTATION, table, names)
         assert again == {k: v for k, v in record.metrics[str(split)].items() if k != "loss"}
     assert record.metrics["test"]["miou"] == record.score
+    assert all("iou_per_image" in record.metrics[split] for split in ("val", "test"))
 
 
 def test_class_maps_are_kept_in_the_size_of_the_masks(
