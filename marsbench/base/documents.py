@@ -1,7 +1,9 @@
 """YAML and JSON from elsewhere: plain values, within limits of size and nesting."""
 
 import json
+import math
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -144,13 +146,18 @@ def _parts(entry: Any) -> tuple[yaml.Node, ...]:
 
 
 def parse_json(
-    text: str | bytes, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None
+    text: str | bytes,
+    object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+    *,
+    strict: bool = False,
 ) -> Any:
     """Parse JSON.
 
     Args:
         text: JSON, of bytes in any of its encodings.
         object_pairs_hook: As in `json.loads`.
+        strict: Whether repeated keys, and numbers that are NaN or infinite, are errors; other
+            readers might read other values.
 
     Raises:
         ValueError: If the text is not JSON, is nested more than `DEEPEST` levels deep, or holds
@@ -158,8 +165,11 @@ def parse_json(
     """
     if isinstance(text, bytes):
         text = text.decode(json.detect_encoding(text))
+    limits: dict[str, Any] = {"parse_constant": _finite, "parse_float": _finite} if strict else {}
     try:
-        content = json.loads(text, object_pairs_hook=object_pairs_hook)
+        content = json.loads(
+            text, object_pairs_hook=_unique_keys if strict else object_pairs_hook, **limits
+        )
     except RecursionError as error:
         raise ValueError(f"nested more than {DEEPEST} levels deep") from error
     level, depth = [content], 0
@@ -175,4 +185,19 @@ def parse_json(
             raise ValueError(f"nested more than {DEEPEST} levels deep")
     if re.search(r"\\u[dD][89a-fA-F]", text):
         json.dumps(content, ensure_ascii=False).encode()
+    return content
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:20]}, which is NaN or infinite")
+    return number
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {twice[:80]!r} is given twice")
     return content

@@ -68,14 +68,16 @@ class NotBlank:
 
 
 def to_plain(values: Any) -> dict[str, Any]:
-    """Convert a nested dataclass to dictionaries of plain values."""
-    plain: dict[str, Any] = {}
-    for item in fields(values):
-        value = getattr(values, item.name)
-        if is_dataclass(value):
-            value = to_plain(value)
-        plain[item.name] = value.value if isinstance(value, StrEnum) else value
-    return plain
+    """Convert a dataclass, and dataclasses within it, to dictionaries of plain values."""
+    return {item.name: _plain(getattr(values, item.name)) for item in fields(values)}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return to_plain(value)
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return value.value if isinstance(value, StrEnum) else value
 
 
 def keys_of(cls: type, prefix: str = "") -> dict[str, type]:

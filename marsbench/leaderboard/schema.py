@@ -12,19 +12,29 @@ A submission is data: nothing in it is executed, and scores count only as re-sco
 `marsbench.leaderboard.check`.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated
 
-from marsbench.base.values import Limit, NotBlank
+from marsbench.base.documents import parse_json
+from marsbench.base.errors import StoreError, some
+from marsbench.base.values import Limit, NotBlank, Problem, build, to_plain
+from marsbench.base.version import __version__
 
 SCHEMA_VERSION = 1
+
+CHECK_VERSION = 1
+"""Version of the layout of a check."""
 
 SUBMISSION = "submission.json"
 RUNS = "runs"
 ROWS = "rows"
 EVAL_RESULTS = ".eval_results"
+
+CHECK = "check.json"
+"""File of the result of a check; beside a submission, never within it."""
 
 SEEDS = 7
 """Seeds of a complete cell, as in the paper."""
@@ -137,14 +147,14 @@ class Badge(StrEnum):
     PUBLISHED = "scores as published"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """Problem of a submission.
 
     Attributes:
-        where: File within the submission, or run id.
-        problem: The problem in a sentence.
-        remedy: What to do about it.
+        where: File within the submission.
+        problem: The problem in a sentence or two.
+        remedy: Advice to the author.
         is_error: Whether it refuses the submission; otherwise it is a flag for readers.
     """
 
@@ -154,36 +164,114 @@ class Finding:
     is_error: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """Short form of the predictions of a run, to find near-equal predictions of others.
+
+    Attributes:
+        digest: Digest of all predictions, rounded; equal for equal predictions.
+        sketch: Two bytes for each of a few samples, the same samples for all runs, in base 64.
+    """
+
+    digest: str
+    sketch: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckedRun:
     """Run of a submission after its check.
 
     Attributes:
         run_id: Run id.
+        task: Task.
+        seed: Seed.
+        split: Scored split: test, or oof for out-of-fold predictions of the train split.
         badge: Origin of the scores.
         metrics: Metrics on the scored split: re-scored, or of the record if not re-scored.
+        labels: Revision of the labels; empty if not re-scored.
+        folds: Digest of the folds of out-of-fold predictions; empty for test.
+        num_samples: Number of scored samples.
+        signature: Short form of the predictions; None without predictions.
     """
 
     run_id: str
+    task: str
+    seed: int
+    split: str
     badge: Badge
     metrics: Mapping[str, float]
+    labels: str = ""
+    folds: str = ""
+    num_samples: int
+    signature: Signature | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Check:
     """Result of the check of a submission.
 
     Attributes:
-        submission: The submission; None if it cannot be read.
+        schema_version: Version of this layout.
+        checked: Time, UTC, ISO 8601.
+        version: Version of marsbench.
+        digest: SHA-256 of ``submission.json``; empty if it cannot be read.
+        submission: The submission; None if it cannot be read. Without runs if read from JSON.
         runs: Its runs, as far as they are valid.
         findings: Problems, errors first.
     """
 
-    submission: Submission | None
+    schema_version: int = CHECK_VERSION
+    checked: str
+    version: str = __version__
+    digest: str = ""
+    submission: Submission | None = None
     runs: tuple[CheckedRun, ...] = ()
     findings: tuple[Finding, ...] = ()
 
     @property
     def is_valid(self) -> bool:
-        """Whether no finding is an error."""
-        return not any(finding.is_error for finding in self.findings)
+        """Whether the submission was read and no finding is an error."""
+        return self.submission is not None and not self.errors
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """Findings that refuse the submission."""
+        return tuple(finding for finding in self.findings if finding.is_error)
+
+    def to_json(self) -> str:
+        """Write the check as JSON, without the digests of the submission's files."""
+        submission = None if self.submission is None else replace(self.submission, runs=())
+        plain = to_plain(replace(self, submission=submission))
+        return json.dumps(plain, indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> "Check":
+        """Read a check.
+
+        Args:
+            text: JSON.
+            where: Path, for messages.
+
+        Raises:
+            StoreError: If the text is not a check, or of a newer version.
+        """
+        remedy = "Check the submission again with `marsbench submit --check`."
+        try:
+            content = parse_json(text, strict=True)
+        except ValueError as error:
+            raise StoreError(f"{where} is not a check of a submission: {error}.", remedy) from error
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if isinstance(version, int) and version > CHECK_VERSION:
+            raise StoreError(
+                f"{where} has schema version {version}; this marsbench reads up to "
+                f"{CHECK_VERSION}.",
+                "Update marsbench.",
+            )
+        problems: list[Problem] = []
+        check = None
+        if isinstance(content, dict):
+            check = build(cls, content, problems, strict=True)
+        if check is None:
+            details = some((problem.message for problem in problems), " ")
+            raise StoreError(f"{where} is not a check of a submission. {details}".strip(), remedy)
+        return check

@@ -94,3 +94,16 @@ def test_json_within_limits() -> None:
     for text in ("{", '{"a": "\\udce9"}'):
         with pytest.raises(ValueError):  # noqa: PT011
             parse_json(text)
+
+
+def test_strict_json() -> None:
+    assert parse_json('{"a": [1, 2.5e3]}', strict=True) == {"a": [1, 2500.0]}
+    for text, reason in (
+        ('{"a": NaN}', "NaN"),
+        ("[-Infinity]", "-Infinity"),
+        ("[1e999]", "1e999"),
+        ('{"b": {"a": 1, "c": 1, "a": 2}}', "'a' is given twice"),
+    ):
+        parse_json(text)
+        with pytest.raises(ValueError, match=reason):
+            parse_json(text, strict=True)
