@@ -25,7 +25,8 @@ from scipy.stats import trim_mean
 
 from marsbench.config.identity import run_id
 from marsbench.report.statistics import aggregate
-from marsbench.report.statistics.summary import compare, observed_ranges, summarise
+from marsbench.report.statistics.ranges import observed_ranges
+from marsbench.report.statistics.summary import compare, summarise
 from marsbench.report.study.coverage import Study
 from marsbench.report.study.scores import load_study, study_of
 from marsbench.results.record import RunRecord

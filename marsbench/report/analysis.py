@@ -9,17 +9,17 @@ from typing import Any
 from marsbench.report.figures.style import looks
 from marsbench.report.statistics.curves import Curve, curves_of
 from marsbench.report.statistics.problems import of_comparisons, of_summaries
-from marsbench.report.statistics.reference import Published, published, reference_ranges
+from marsbench.report.statistics.ranges import REFERENCE, Ranges, family_ranges
+from marsbench.report.statistics.reference import Published, published
 from marsbench.report.statistics.summary import (
     ROUNDS,
     Comparison,
     GroupSummary,
-    Ranges,
     compare,
-    observed_ranges,
     summarise,
 )
 from marsbench.report.study.cells import (
+    DEMO,
     FULL,
     NONE,
     Group,
@@ -30,12 +30,6 @@ from marsbench.report.study.cells import (
 )
 from marsbench.report.study.coverage import Study
 from marsbench.results.store import Store
-
-REFERENCE = "reference"
-OBSERVED = "observed"
-"""Ways of choosing the ranges that normalise scores."""
-
-DEMO = "demo"
 
 
 @dataclass(frozen=True)
@@ -183,33 +177,6 @@ def _order(item: tuple[GroupKey, Group]) -> tuple[Any, ...]:
     ]
     unusual = (key.imbalance != NONE, key.views != NONE, key.data == DEMO)
     return *places, *unusual, key.protocol, -amount_of(key.subset), key
-
-
-def family_ranges(groups: Iterable[Group], normalise: str = REFERENCE) -> dict[GroupKey, Ranges]:
-    """Compute the ranges of each family, shared by all its subsets.
-
-    Args:
-        groups: All groups, of one store or of two compared stores.
-        normalise: `REFERENCE` takes fixed ranges, and for a task without a fixed range the lowest
-            and highest score of the family; `OBSERVED` takes the latter for all tasks.
-    """
-    families: defaultdict[GroupKey, list[Group]] = defaultdict(list)
-    for group in groups:
-        families[group.key.family].append(group)
-    return {family: _ranges(members, normalise) for family, members in families.items()}
-
-
-def _ranges(groups: Sequence[Group], normalise: str) -> Ranges:
-    if normalise == OBSERVED:
-        return observed_ranges(groups)
-    pairs = {pair for group in groups for pair in group.metrics.items()}
-    fixed = reference_ranges(sorted(pairs), demo=groups[0].key.data == DEMO)
-    without = {pair for pair in pairs if not fixed.has(*pair)}
-    seen = observed_ranges(groups, without)
-    sources = [fixed.source] if fixed.low else []
-    if without:
-        sources.append(f"{seen.source} ({', '.join(sorted({task for task, _ in without}))})")
-    return Ranges("; ".join(sources), {**seen.low, **fixed.low}, {**seen.high, **fixed.high})
 
 
 def matching(group: Group, task: str) -> list[Published]:

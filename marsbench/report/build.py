@@ -18,10 +18,11 @@ from marsbench.base.files import write_text
 from marsbench.base.progress import steps
 from marsbench.base.reading import read_text
 from marsbench.base.version import __version__
-from marsbench.report.analysis import OBSERVED, REFERENCE, Analysis, analyse
+from marsbench.report.analysis import Analysis, analyse
 from marsbench.report.figures import style
 from marsbench.report.figures.spec import FAMILIES, FigureSpec
 from marsbench.report.page.html import Figures, page
+from marsbench.report.statistics.ranges import OBSERVED, REFERENCE
 from marsbench.report.statistics.summary import ROUNDS
 from marsbench.report.study.cells import StudyProblem, Trouble
 from marsbench.report.study.coverage import ExpectedRuns

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from marsbench.report.analysis import OBSERVED, REFERENCE, Analysis, analyse, family_ranges
-from marsbench.report.statistics.summary import Ranges
+from marsbench.report.analysis import Analysis, analyse
+from marsbench.report.statistics.ranges import OBSERVED, REFERENCE, Ranges, family_ranges
 from marsbench.report.study.cells import GroupKey, Trouble
 from marsbench.report.study.scores import study_of
 from marsbench.results.record import RunRecord

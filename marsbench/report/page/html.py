@@ -16,7 +16,15 @@ from marsbench.report.analysis import Analysis
 from marsbench.report.figures.spec import FAMILIES, FigureSpec
 from marsbench.report.figures.style import DPI
 from marsbench.report.statistics.summary import LEVEL, TaskSummary
-from marsbench.report.study.cells import FULL, NONE, Cell, GroupKey, StudyProblem, metric_label
+from marsbench.report.study.cells import (
+    DEMO,
+    FULL,
+    NONE,
+    Cell,
+    GroupKey,
+    StudyProblem,
+    metric_label,
+)
 from marsbench.report.tables.build import THERE, Tables, anchor_of, coverage_name, score_of
 from marsbench.report.tables.forms import Link, Score
 
@@ -164,7 +172,7 @@ def _cell_row(result: TaskSummary, key: GroupKey) -> dict[str, Any]:
     more = [key.protocol]
     more += [f"imbalance={key.imbalance}"] if key.imbalance != NONE else []
     more += [key.averaged] if key.views != NONE else []
-    more += ["demo data"] if key.data == "demo" else []
+    more += ["demo data"] if key.data == DEMO else []
     shown = [cell.task, cell.model, key.mode, key.subset, ", ".join(more)]
     shown.append(metric_label(cell.metric))
     return {

@@ -1,19 +1,11 @@
-"""Numbers from outside a store: reference ranges and published scores.
+"""Published scores.
 
 Purohit et al. 2025, Mars-Bench, https://arxiv.org/abs/2510.24010.
 """
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from marsbench.base import paths
-from marsbench.base.documents import read_yaml
-from marsbench.base.errors import ConfigError
-from marsbench.report.statistics.summary import Pair, Ranges
-from marsbench.report.study.cells import FULL, GroupKey
-from marsbench.tasks.catalog import TASKS
-from marsbench.tasks.kinds import METRICS
+from marsbench.report.study.cells import FULL, REAL, GroupKey
 
 PAPER = "Purohit et al. 2025, arXiv:2510.24010"
 
@@ -47,7 +39,7 @@ class Published:
     def is_of(self, key: GroupKey) -> bool:
         """Whether a group has this mode and imbalance, on the full train split of real data."""
         alike = (self.mode, self.imbalance) == (key.mode, key.imbalance)
-        return alike and key.subset == FULL and key.data == "real"
+        return alike and key.subset == FULL and key.data == REAL
 
 
 _SAMPLED = "500 stratified test images"
@@ -97,58 +89,3 @@ def published() -> tuple[Published, ...]:
         for task, value in zip(_LABELS, values, strict=True)
     ]
     return (*zero_shot, *imbalance, *tuned)
-
-
-def reference_ranges(pairs: Iterable[Pair] | None = None, *, demo: bool = False) -> Ranges:
-    """Fixed ranges: from the table shipped with marsbench, else the bounds of the metric.
-
-    Args:
-        pairs: Tasks and headline metrics; None for the whole catalogue.
-        demo: Whether the data are demo data, for which the table of real data does not hold.
-
-    Returns:
-        Ranges by pair; unbounded metrics outside the table have none.
-
-    Raises:
-        ConfigError: If the table of ranges is invalid.
-    """
-    if pairs is None:
-        pairs = [(spec.name, spec.headline_metric) for spec in TASKS.values()]
-    wanted = list(pairs)
-    version, table = _table_of_ranges()
-    own = {pair: table[pair] for pair in wanted if pair in table and not demo}
-    bounds = {
-        pair: (info.low, info.high)
-        for pair in wanted
-        if pair not in own
-        and (info := METRICS.get(pair[1].partition("/")[0]))
-        and math.isfinite(info.high - info.low)
-    }
-    tasks = ", ".join(sorted({task for task, _ in own}))
-    ends = ", ".join(f"{low:g} to {high:g}" for low, high in sorted(set(bounds.values())))
-    parts = [f"the bounds of each metric ({ends})"] if bounds else []
-    parts += [f"reference ranges, version {version} ({tasks})"] if own else []
-    ranges = bounds | own
-    return Ranges(
-        "; ".join(parts),
-        {pair: low for pair, (low, _) in ranges.items()},
-        {pair: high for pair, (_, high) in ranges.items()},
-    )
-
-
-def _table_of_ranges() -> tuple[str, dict[Pair, tuple[float, float]]]:
-    """Read the version and the ends of the ranges shipped with marsbench."""
-    path = paths.configs() / "report" / "ranges.yaml"
-    ranges: dict[Pair, tuple[float, float]] = {}
-    try:
-        table = read_yaml(path).values
-        for task, entry in table["tasks"].items():
-            low, high = float(entry["low"]), float(entry["high"])
-            if not low < high:
-                raise ValueError(f"the range of {task} is empty")
-            ranges[task, str(entry["metric"])] = low, high
-        return str(table["version"]), ranges
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"The table of ranges {path} is invalid: {error}.", "Install marsbench again."
-        ) from error

@@ -3,8 +3,7 @@
 import hashlib
 import itertools
 import math
-from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -12,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.report.statistics import aggregate as agg
-from marsbench.report.study.cells import Cell, Group, GroupKey, metric_is_up
+from marsbench.report.statistics.ranges import Ranges, observed_ranges
+from marsbench.report.study.cells import Cell, Group, GroupKey
 
 ROUNDS = 1_000
 
 LEVEL = "95 %"
 """Coverage of every interval, the default of `aggregate.percentile_interval`."""
-
-Pair = tuple[str, str]
-"""A task and its headline metric; each has a range of its own."""
 
 
 class Estimate(NamedTuple):
@@ -35,44 +32,6 @@ class Estimate(NamedTuple):
     value: float
     low: float
     high: float
-
-
-@dataclass(frozen=True)
-class Ranges:
-    """Ranges of the normalisation: `low` becomes 0 and `high` 1, reversed if lower is better.
-
-    Attributes:
-        source: Origin of the ranges, to be read after "normalised by".
-        low: Lower end by task and metric, on the metric's scale.
-        high: Upper end by task and metric.
-    """
-
-    source: str
-    low: Mapping[Pair, float]
-    high: Mapping[Pair, float]
-
-    def has(self, task: str, metric: str) -> bool:
-        """Whether a task and metric have a non-empty range."""
-        pair = (task, metric)
-        return pair in self.low and self.low[pair] < self.high[pair]
-
-    def is_raw(self, pairs: Iterable[Pair]) -> bool:
-        """Whether normalised scores equal raw scores: ranges of 0 to 1, higher is better."""
-        return all(
-            (self.low.get(pair), self.high.get(pair)) == (0.0, 1.0) and metric_is_up(pair[1])
-            for pair in pairs
-        )
-
-    def words(self, pairs: Iterable[Pair]) -> str:
-        """Origin of the ranges, with a remark if normalised scores equal raw scores."""
-        return f"{self.source}{', which leaves them as they are' if self.is_raw(pairs) else ''}"
-
-    def scale(self, pairs: Sequence[Pair]) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-        """Function to normalise scores with last axis `pairs`; NaN for pairs without range."""
-        low = np.array([self.low.get(pair, np.nan) for pair in pairs])
-        high = np.array([self.high.get(pair, np.nan) for pair in pairs])
-        up = np.array([metric_is_up(metric) for _, metric in pairs], dtype=bool)
-        return lambda scores: agg.normalise(scores, low, high, up)
 
 
 @dataclass(frozen=True)
@@ -177,31 +136,6 @@ class Comparison:
     is_tested: bool
 
 
-def observed_ranges(groups: Iterable[Group], pairs: Container[Pair] | None = None) -> Ranges:
-    """Lowest and highest score of each task and metric in some groups.
-
-    Pass the groups of a family, as in the paper, so that its subsets share a scale. A task with a
-    single cell has no range, since only its seeds would differ.
-
-    Args:
-        groups: Groups of a family.
-        pairs: Tasks and metrics to look at; None for all.
-    """
-    scores: defaultdict[Pair, list[NDArray[np.float64]]] = defaultdict(list)
-    for group in groups:
-        for (task, _), cell in group.cells.items():
-            if pairs is None or (task, cell.metric) in pairs:
-                scores[task, cell.metric].append(cell.scores)
-    known = {pair: np.concatenate(values) for pair, values in scores.items() if len(values) > 1}
-    runs = sorted({len(values) for values in known.values()})
-    among = f" among its {' to '.join(map(str, dict.fromkeys([*runs[:1], *runs[-1:]])))} runs"
-    return Ranges(
-        f"the lowest and highest score of each task{among if runs else ''}",
-        {pair: float(values.min()) for pair, values in known.items()},
-        {pair: float(values.max()) for pair, values in known.items()},
-    )
-
-
 def summarise(
     group: Group,
     *,
@@ -214,7 +148,7 @@ def summarise(
     Args:
         group: Cells.
         ranges: Ranges of the normalisation; None for `observed_ranges` of this group. For fixed
-            ranges see `marsbench.report.statistics.reference.reference_ranges`.
+            ranges see `marsbench.report.statistics.ranges.reference_ranges`.
         rounds: Rounds of the bootstrap.
         seed: Seed of the bootstrap. Each model has its own random stream, so that intervals of raw
             scores do not depend on other models.

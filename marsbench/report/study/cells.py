@@ -17,6 +17,8 @@ from marsbench.tasks.kinds import METRICS
 FULL = "full"
 NONE = "none"
 ENSEMBLE = "ensemble"
+DEMO = "demo"
+REAL = "real"
 
 UP = "\N{UPWARDS ARROW}"
 DOWN = "\N{DOWNWARDS ARROW}"
@@ -97,7 +99,7 @@ class GroupKey:
     subset: str = FULL
     imbalance: str = NONE
     views: str = NONE
-    data: str = "real"
+    data: str = REAL
 
     @property
     def averaged(self) -> str:
@@ -123,7 +125,7 @@ class GroupKey:
         words = [self.category, self.mode, self.protocol, *subset]
         words += [f"imbalance={self.imbalance}"] if self.imbalance != NONE else []
         words += [self.averaged] if self.views != NONE else []
-        return " ".join(words + (["demo data"] if self.data == "demo" else []))
+        return " ".join(words + (["demo data"] if self.data == DEMO else []))
 
     @property
     def slug(self) -> str:

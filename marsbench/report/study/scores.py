@@ -17,9 +17,11 @@ from marsbench.base.text import inline
 from marsbench.config.schema import parse_subset
 from marsbench.report.study import problems as troubles
 from marsbench.report.study.cells import (
+    DEMO,
     ENSEMBLE,
     FULL,
     NONE,
+    REAL,
     Basis,
     Cell,
     Group,
@@ -245,7 +247,7 @@ def run_of(record: RunRecord) -> Run:
             subset=inline(record.subset),
             imbalance=inline(record.imbalance),
             views=inline(str(record.identity.get("views", NONE))),
-            data="demo" if record.data.get("source") == "demo" else "real",
+            data=DEMO if record.data.get("source") == DEMO else REAL,
         ),
         task=inline(record.task),
         model=inline(_model_of(record)),

@@ -8,12 +8,11 @@ import scipy.stats
 
 from marsbench.report.statistics import aggregate
 from marsbench.report.statistics.problems import of_comparisons, of_summaries
-from marsbench.report.statistics.reference import published, reference_ranges
+from marsbench.report.statistics.ranges import Ranges, observed_ranges, reference_ranges
+from marsbench.report.statistics.reference import published
 from marsbench.report.statistics.summary import (
     Comparison,
-    Ranges,
     compare,
-    observed_ranges,
     summarise,
 )
 from marsbench.report.study.cells import Group, Trouble
