@@ -21,6 +21,22 @@ class Platform(StrEnum):
     LABORATORY = "laboratory"
 
 
+class Landform(StrEnum):
+    """Landform, or other subject, among the classes of a task."""
+
+    AEOLIAN = "dunes and ripples"
+    CHANGE = "surface change"
+    CONES = "volcanic cones"
+    CRATERS = "impact craters"
+    DUST = "airborne dust"
+    ICE = "frost and ice"
+    RELIEF = "ridges, channels and terrain"
+    ROCKS = "rocks and boulders"
+    ROVER = "rover parts"
+    SLOPES = "slopes and landslides"
+    SOIL = "sand and soil"
+
+
 @dataclass(frozen=True)
 class ClassInfo:
     """Class of a task.
@@ -61,7 +77,8 @@ class TaskSpec:
         image_size: (height, width) in pixels if equal for all images, else None.
         platform: Place of the instrument.
         mission: Spacecraft, or campaign of a laboratory.
-        sensor: Instruments.
+        sensor: Instruments, separated by commas; a remark follows ", with".
+        landforms: Landforms and other subjects of the classes; empty for spectra or if unknown.
         folder: Name of the task's folder in the published layout.
         hub_id: Repository on the Hugging Face hub, or None.
         zenodo_title: Title of the Zenodo record, or None.
@@ -88,6 +105,7 @@ class TaskSpec:
     platform: Platform = Platform.ORBITER
     mission: str = ""
     sensor: str = ""
+    landforms: tuple[Landform, ...] = ()
     folder: str = ""
     hub_id: str | None = None
     zenodo_title: str | None = None
@@ -98,6 +116,11 @@ class TaskSpec:
     licence: str = ""
     notes: tuple[str, ...] = ()
     path: Path | None = None
+
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        """Names of the instruments."""
+        return tuple(filter(None, self.sensor.partition(", with ")[0].split(", ")))
 
     @property
     def headline_metric(self) -> str:

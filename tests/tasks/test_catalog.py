@@ -51,6 +51,20 @@ def test_the_catalogue_holds_the_paper_and_the_challenges() -> None:
 
 
 @EVERY_TASK
+def test_subjects(spec: TaskSpec) -> None:
+    """Images have landforms or other subjects, and every task has instruments by name."""
+    assert bool(spec.landforms) != spec.is_spectra
+    assert len(set(spec.landforms)) == len(spec.landforms)
+    assert spec.sensors
+    assert all(re.fullmatch(r"[\w ]+", name) for name in spec.sensors)
+
+
+def test_instruments_are_apart_from_remarks() -> None:
+    assert TASKS["mmls"].sensors == ("CTX",)
+    assert TASKS["surface_cls"].sensors == ("Mastcam", "MAHLI")
+
+
+@EVERY_TASK
 def test_names(spec: TaskSpec) -> None:
     assert re.fullmatch(r"[a-z0-9_]+", spec.name)
     assert TASKS[spec.name] is spec

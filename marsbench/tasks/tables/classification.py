@@ -5,7 +5,7 @@ Counts are Table 1, class names appendix B.2 of the Mars-Bench paper
 """
 
 from marsbench.tasks.kinds import Decode, Kind
-from marsbench.tasks.spec import ClassInfo, Platform, TaskSpec
+from marsbench.tasks.spec import ClassInfo, Landform, Platform, TaskSpec
 
 _DUST_CLASSES = (
     ClassInfo(
@@ -239,6 +239,7 @@ TASKS: tuple[TaskSpec, ...] = (
         sizes={"train": 9817, "val": 4969, "test": 5214},
         mission="Mars Reconnaissance Orbiter",
         sensor="HiRISE",
+        landforms=(Landform.DUST,),
         citation=_DUST_CITATION,
         notes=("EDR: raw data as sent, not calibrated and not stitched.",),
     ),
@@ -251,6 +252,7 @@ TASKS: tuple[TaskSpec, ...] = (
         sizes={"train": 9817, "val": 4969, "test": 5214},
         mission="Mars Reconnaissance Orbiter",
         sensor="HiRISE",
+        landforms=(Landform.DUST,),
         citation=_DUST_CITATION,
         notes=("RDR: processed, reduced-resolution version of the raw data (EDR).",),
     ),
@@ -264,6 +266,7 @@ TASKS: tuple[TaskSpec, ...] = (
         sizes={"train": 36, "val": 10, "test": 10},
         mission="Mars Reconnaissance Orbiter",
         sensor="CTX",
+        landforms=(Landform.CHANGE,),
         min_partition=0.10,
         few_shot=False,
         citation=_CHANGE_CITATION,
@@ -286,6 +289,7 @@ TASKS: tuple[TaskSpec, ...] = (
         sizes={"train": 3103, "val": 670, "test": 670},
         mission="Mars Reconnaissance Orbiter",
         sensor="HiRISE",
+        landforms=(Landform.CHANGE,),
         citation=_CHANGE_CITATION,
         notes=(_PAIR_NOTE,),
     ),
@@ -298,6 +302,7 @@ TASKS: tuple[TaskSpec, ...] = (
         sizes={"train": 11305, "val": 3231, "test": 1614},
         mission="Mars Reconnaissance Orbiter",
         sensor="CTX",
+        landforms=(Landform.AEOLIAN, Landform.CRATERS, Landform.RELIEF, Landform.SLOPES),
         citation=(
             "Wilhelm et al. (2020), DoMars16k: a diverse dataset for weakly supervised "
             "geomorphologic analysis on Mars, Remote Sensing 12(23), 3981"
@@ -318,6 +323,7 @@ TASKS: tuple[TaskSpec, ...] = (
         sizes={"train": 30124, "val": 11415, "test": 12249},
         mission="Mars Reconnaissance Orbiter",
         sensor="HiRISE",
+        landforms=(Landform.ICE,),
         citation=(
             "Doran et al. (2024), Evaluating terrain-dependent performance for Martian frost "
             "detection in visible satellite observations, arXiv:2403.12080"
@@ -333,6 +339,7 @@ TASKS: tuple[TaskSpec, ...] = (
         sizes={"train": 6997, "val": 2025, "test": 1793},
         mission="Mars Reconnaissance Orbiter",
         sensor="HiRISE",
+        landforms=(Landform.AEOLIAN, Landform.CRATERS, Landform.ICE, Landform.SLOPES),
         citation=_WAGSTAFF_2021,
         notes=(
             "Strongly imbalanced: Other is the majority, Impact Ejecta the rarest class.",
@@ -354,6 +361,7 @@ TASKS: tuple[TaskSpec, ...] = (
         platform=Platform.ROVER,
         mission="Mars Science Laboratory (Curiosity)",
         sensor="Mastcam, MAHLI",
+        landforms=(Landform.ROCKS, Landform.ROVER, Landform.SOIL),
         citation=f"{_WAGSTAFF_2018}; {_WAGSTAFF_2021}",
         notes=("Two published versions merged; strongly imbalanced, most images are Ground.",),
     ),
@@ -367,6 +375,7 @@ TASKS: tuple[TaskSpec, ...] = (
         platform=Platform.ROVER,
         mission="Mars Exploration Rovers (Opportunity, Spirit)",
         sensor="Pancam",
+        landforms=(Landform.ROCKS, Landform.ROVER, Landform.SOIL),
         citation=(
             "Cole et al. (2020), Identifying community needs for a Mars Exploration Rovers (MER) "
             "data catalog, LPSC 51, 1709"

@@ -5,7 +5,7 @@ the background: class i here is i in YOLO files and i + 1 in COCO and Pascal VOC
 """
 
 from marsbench.tasks.kinds import Decode, Kind
-from marsbench.tasks.spec import ClassInfo, TaskSpec
+from marsbench.tasks.spec import ClassInfo, Landform, TaskSpec
 
 TASKS: tuple[TaskSpec, ...] = (
     TaskSpec(
@@ -20,6 +20,7 @@ TASKS: tuple[TaskSpec, ...] = (
         sizes={"train": 39, "val": 6, "test": 4},
         mission="Mars Reconnaissance Orbiter",
         sensor="HiRISE",
+        landforms=(Landform.ROCKS,),
         min_partition=0.10,
         few_shot=False,
         citation=(
@@ -40,6 +41,7 @@ TASKS: tuple[TaskSpec, ...] = (
         sizes={"train": 1158, "val": 167, "test": 333},
         mission="Mars Reconnaissance Orbiter",
         sensor="CTX",
+        landforms=(Landform.CONES,),
         few_shot=False,
         citation=(
             "Purohit et al. (2024), ConeQuest: a benchmark for cone segmentation on Mars, WACV"
@@ -61,6 +63,7 @@ TASKS: tuple[TaskSpec, ...] = (
         sizes={"train": 1404, "val": 201, "test": 402},
         mission="Mars Reconnaissance Orbiter",
         sensor="CTX",
+        landforms=(Landform.DUST,),
         few_shot=False,
         citation=(
             "Guo et al. (2024), Martian dust devil detection based on improved Faster R-CNN, "

@@ -5,7 +5,7 @@ Counts are Table 1, class names appendix B.2 of the Mars-Bench paper
 """
 
 from marsbench.tasks.kinds import Decode, Kind
-from marsbench.tasks.spec import ClassInfo, Platform, TaskSpec
+from marsbench.tasks.spec import ClassInfo, Landform, Platform, TaskSpec
 
 _BACKGROUND = ClassInfo("background", "Everything that belongs to no other class.")
 
@@ -43,6 +43,7 @@ TASKS: tuple[TaskSpec, ...] = (
         sizes={"train": 39, "val": 6, "test": 4},
         mission="Mars Reconnaissance Orbiter",
         sensor="HiRISE",
+        landforms=(Landform.ROCKS,),
         min_partition=0.10,
         few_shot=False,
         citation=(
@@ -65,6 +66,7 @@ TASKS: tuple[TaskSpec, ...] = (
         image_size=(512, 512),
         mission="Mars Reconnaissance Orbiter",
         sensor="CTX",
+        landforms=(Landform.CONES,),
         few_shot=False,
         citation=(
             "Purohit et al. (2024), ConeQuest: a benchmark for cone segmentation on Mars, WACV"
@@ -84,6 +86,7 @@ TASKS: tuple[TaskSpec, ...] = (
         sizes={"train": 3600, "val": 900, "test": 900},
         mission="Mars Odyssey",
         sensor="THEMIS",
+        landforms=(Landform.CRATERS,),
         few_shot=False,
         citation=(
             "Robbins and Hynek (2012), A new global database of Mars impact craters >= 1 km: 1. "
@@ -110,6 +113,7 @@ TASKS: tuple[TaskSpec, ...] = (
         sizes={"train": 3600, "val": 900, "test": 900},
         mission="Mars Odyssey",
         sensor="THEMIS",
+        landforms=(Landform.CRATERS,),
         few_shot=False,
         citation=(
             "Lagain et al. (2021), Mars Crater Database: a participative project for the "
@@ -129,6 +133,7 @@ TASKS: tuple[TaskSpec, ...] = (
         platform=Platform.ROVER,
         mission="Mars Exploration Rovers (Opportunity, Spirit)",
         sensor="Navcam, Pancam",
+        landforms=(Landform.ROCKS, Landform.SOIL),
         few_shot=False,
         citation=_MARS_SEG_CITATION,
         notes=_MARS_SEG_NOTES,
@@ -145,6 +150,7 @@ TASKS: tuple[TaskSpec, ...] = (
         platform=Platform.ROVER,
         mission="Mars Science Laboratory (Curiosity)",
         sensor="Mastcam",
+        landforms=(Landform.ROCKS, Landform.SOIL),
         few_shot=False,
         citation=_MARS_SEG_CITATION,
         notes=_MARS_SEG_NOTES,
@@ -168,6 +174,7 @@ TASKS: tuple[TaskSpec, ...] = (
         image_size=(128, 128),
         mission="Mars Reconnaissance Orbiter",
         sensor="CTX, with elevation, thermal inertia and slope",
+        landforms=(Landform.SLOPES,),
         few_shot=False,
         citation=(
             "Paheding et al. (2024), MarsLS-Net: Martian landslides segmentation network and "
@@ -211,6 +218,7 @@ TASKS: tuple[TaskSpec, ...] = (
         platform=Platform.ROVER,
         mission="Mars Science Laboratory (Curiosity)",
         sensor="Mastcam",
+        landforms=(Landform.ROCKS, Landform.ROVER, Landform.SOIL),
         few_shot=False,
         citation=(
             "Zhang et al. (2022), S5Mars: semi-supervised learning for Mars semantic "
