@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from marsbench.base.errors import BusyError, StoreError, is_disk_full
 from marsbench.base.files import replacing, write_text
 from marsbench.base.locks import is_lock, locked
+from marsbench.base.names import output_name
 from marsbench.base.reading import check_regular, is_missing, read_text
 from marsbench.base.version import __version__
 from marsbench.results.record import RunRecord
@@ -35,6 +36,8 @@ PREDICTIONS = "predictions.parquet"
 MODEL = "model.safetensors"
 CHECKPOINTS = "checkpoints"
 LOGS = "logs"
+MAPS = "maps"
+"""Folder of predicted class maps of the test split, a PNG per sample."""
 
 _LOCK = ".lock"
 _REPLACED = ".replaced"
@@ -287,6 +290,14 @@ def read_table(path: Path) -> "pd.DataFrame":
         return frame
     except (OSError, pa.ArrowException, ValueError, TypeError, LookupError) as error:
         raise StoreError(f"{path} cannot be read: {error}.", "Run it again.") from error
+
+
+def map_path(folder: Path, sample_id: str) -> Path:
+    """Path of the class map of a sample in a run's folder, by `output_name`.
+
+    Ids come from tables of others: they may be long, or lead out of the folder.
+    """
+    return folder / MAPS / f"{output_name(sample_id)}.png"
 
 
 def _subfolders(folder: Path) -> list[Path]:

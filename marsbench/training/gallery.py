@@ -14,8 +14,9 @@ from marsbench.data.dataset import MarsDataset
 from marsbench.data.drawing import Panel, new_figure, save, sheet, short, spread, to_rgb
 from marsbench.data.rows import Pixels
 from marsbench.metrics.boxes import Boxes, PredictedBoxes
+from marsbench.results.store import map_path
 from marsbench.tasks.kinds import Kind
-from marsbench.training.loop.evaluation import Predictions, map_path
+from marsbench.training.loop.evaluation import Predictions
 
 SAMPLES = "samples.png"
 

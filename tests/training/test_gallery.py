@@ -12,11 +12,12 @@ from marsbench.data.dataset import MarsDataset
 from marsbench.data.sources.local import LocalSource
 from marsbench.metrics.boxes import PredictedBoxes
 from marsbench.metrics.masks import confusion, score
+from marsbench.results.store import MAPS
 from marsbench.tasks.kinds import Decode, Kind
 from marsbench.tasks.spec import TaskSpec
 from marsbench.training import gallery as module
 from marsbench.training.gallery import GalleryItem, draw_gallery, gallery, image_iou
-from marsbench.training.loop.evaluation import MAPS, Predictions
+from marsbench.training.loop.evaluation import Predictions
 from tests.fakes import make_spec, write_folder
 
 NAMES = ("background", "crater", "dune")

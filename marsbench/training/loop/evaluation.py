@@ -13,16 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from marsbench.base.files import replacing
-from marsbench.base.names import output_name
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.dataset import MarsDataset
 from marsbench.metrics import scoring
-from marsbench.results.store import PREDICTIONS
+from marsbench.results.store import PREDICTIONS, map_path
 from marsbench.training.loop.module import MarsModule
 from marsbench.training.loop.trainer import interruptible
-
-MAPS = "maps"
-"""Folder of predicted class maps of the test split, a PNG per sample."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +85,6 @@ def meta_of(dataset: MarsDataset) -> dict[str, list[Any]]:
 def meta_text(meta: Mapping[str, Any]) -> str:
     """Additional facts of a sample as JSON."""
     return json.dumps(dict(meta), default=str)
-
-
-def map_path(folder: Path, sample_id: str) -> Path:
-    """Path of the class map of a sample in a run's folder, by `output_name`.
-
-    Ids come from tables of others: they may be long, or lead out of the folder.
-    """
-    return folder / MAPS / f"{output_name(sample_id)}.png"
 
 
 def _write_map(folder: Path, sample_id: str, classes: NDArray[np.uint8]) -> None:
