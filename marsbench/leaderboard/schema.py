@@ -14,7 +14,7 @@ A submission is data: nothing in it is executed, and scores count only as re-sco
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -22,6 +22,7 @@ from marsbench.base.documents import parse_json
 from marsbench.base.errors import StoreError, some
 from marsbench.base.values import Limit, NotBlank, Problem, build, to_plain
 from marsbench.base.version import __version__
+from marsbench.models.pretraining import UNKNOWN, Pretraining
 
 SCHEMA_VERSION = 1
 
@@ -56,23 +57,6 @@ class Author:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
-    """Data behind a model's initial weights.
-
-    Attributes:
-        data: Data set; "unknown", or "none" for random weights.
-        images: Number of images; None if unknown.
-        licence: Licence of the data or weights; empty if unstated.
-        overlaps: Tasks whose test images may be among the data; None if unknown.
-    """
-
-    data: Annotated[str, NotBlank] = "unknown"
-    images: Annotated[int, Limit(low=0)] | None = None
-    licence: str = ""
-    overlaps: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class SubmittedModel:
     """Model of a submission.
 
@@ -88,7 +72,7 @@ class SubmittedModel:
     name: Annotated[str, NotBlank]
     weights: str = ""
     parameters: Annotated[int, Limit(low=0)] | None = None
-    pretraining: Training = field(default_factory=Training)
+    pretraining: Pretraining = UNKNOWN
     licence: str = ""
     links: tuple[str, ...] = ()
 

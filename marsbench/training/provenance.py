@@ -74,6 +74,7 @@ def record_of(plan: Plan, trained: Trained, around: Surroundings | None = None) 
         environment=versions,
         git=git,
         created=now(),
+        pretraining=plan.pretraining,
     )
 
 
@@ -109,13 +110,7 @@ def describe_weights(
     described: dict[str, Any] = {"name": plan.weights, "sha256": sha256}
     if plan.config.weights is not None or plan.model.weights is None:
         return described | {"path": plan.config.weights}
-    published = plan.model.weights
-    return described | {
-        "file": default_weights(plan.model),
-        "data": published.data,
-        "images": published.images,
-        "licence": published.licence,
-    }
+    return described | {"file": default_weights(plan.model)}
 
 
 def default_weights(spec: ModelSpec) -> str | None:

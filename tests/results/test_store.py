@@ -12,6 +12,7 @@ import marsbench
 from marsbench.base.errors import StoreError
 from marsbench.base.files import write_text
 from marsbench.config.identity import digest
+from marsbench.models.pretraining import UNKNOWN, Pretraining
 from marsbench.results.record import SCHEMA_VERSION, RunRecord
 from marsbench.results.store import DuplicateError, Store
 
@@ -59,6 +60,20 @@ def test_round_trip(tmp_path: Path) -> None:
     assert store.find(record.run_id) == record
     assert store.records() == ([record], [])
     assert record.score == 0.25
+
+
+def test_pretraining_of_records(tmp_path: Path) -> None:
+    known = Pretraining(data="Mars", images=3, licence="CC-BY-4.0", overlaps=("frost_cls",))
+    record = make_record(pretraining=known)
+    assert RunRecord.from_json(record.to_json(), "here") == record
+    content = json.loads(record.to_json())
+    assert content["pretraining"]["overlaps"] == ["frost_cls"]
+    # Records of earlier versions.
+    del content["pretraining"]
+    assert RunRecord.from_json(json.dumps(content), "here").pretraining == UNKNOWN
+    content["pretraining"] = {"data": " ", "images": -1, "url": "x"}
+    with pytest.raises(StoreError, match=r"ing\.data.*pretraining\.images.*pretraining\.url"):
+        RunRecord.from_json(json.dumps(content), "here")
 
 
 def test_records_are_never_changed(tmp_path: Path) -> None:

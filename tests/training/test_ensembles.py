@@ -12,6 +12,7 @@ import marsbench
 from marsbench.base.errors import ConfigError, DataError, StoreError, UnknownNameError
 from marsbench.cli import app
 from marsbench.metrics import scoring
+from marsbench.models.pretraining import RANDOM
 from marsbench.predict.submissions import score_submission, write_submission
 from marsbench.results.ensemble.combine import make_ensemble
 from marsbench.results.ensemble.weights import combine, cross_fitted
@@ -43,6 +44,7 @@ def test_an_ensemble_is_the_mean_of_its_runs(runs: tuple[Path, list[str]]) -> No
     assert not was_done
     assert record.record_type == "ensemble"
     assert record.parents == sorted(ids[:2])
+    assert record.pretraining == RANDOM
     assert record.run_id.startswith("ega_ms/ensemble/scratch/full/0-")
     mean = np.mean(
         [np.stack(list(stored(store, run_id, "oof")["scores"])) for run_id in ids[:2]], axis=0

@@ -22,6 +22,7 @@ from marsbench.config.schema import RunConfig
 from marsbench.metrics import scoring
 from marsbench.models.encoders.classifier import Classifier
 from marsbench.models.modes import build_for_mode
+from marsbench.models.pretraining import RANDOM, UNKNOWN, Pretraining
 from marsbench.plan.resolve import resolve
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
@@ -353,6 +354,9 @@ def test_frozen_run_trains_the_head_only_and_keeps_it_small(toy: str, tmp_path: 
     assert record.parameters["trained"] == 1280 * 3 + 3
     assert record.weights is not None
     assert record.weights["name"] == "efficientnet-lite0-57934424"
+    assert record.pretraining == Pretraining(
+        data="ImageNet-1k", images=1_281_167, licence="Apache-2.0", overlaps=()
+    )
     from safetensors.torch import load_file
 
     kept = load_file(tmp_path / record.run_id / "model.safetensors")
@@ -366,6 +370,7 @@ def test_local_weights_are_named_by_their_contents(toy: str, tmp_path: Path) -> 
         torch.manual_seed(seed)
         torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / f"{name}.pth")
     ids = []
+    assert resolve(RunConfig.from_dict(keys(toy, tmp_path))).pretraining == RANDOM
     for name in ("a", "b"):
         values = keys(toy, tmp_path, mode="finetune", weights=str(tmp_path / f"{name}.pth"))
         ids.append(resolve(RunConfig.from_dict(values)).run_id)
@@ -373,6 +378,7 @@ def test_local_weights_are_named_by_their_contents(toy: str, tmp_path: Path) -> 
     record = marsbench.run(**values)
     assert record.weights is not None
     assert record.weights["name"].startswith("sha256:")
+    assert record.pretraining == UNKNOWN
 
 
 @pytest.mark.parametrize("subset", ["few_shot_2", "partition_0.50"])

@@ -8,6 +8,7 @@ from marsbench.models.spec import (
     IMAGENET_1K,
     IMAGENET_21K,
     LITE0_WEIGHTS,
+    NO_MARS,
     UNLESS_FROZEN,
     Library,
     ModelSpec,
@@ -24,6 +25,7 @@ def _torchvision(
         data="ImageNet-1k",
         images=IMAGENET_1K,
         licence="BSD-3-Clause",
+        overlaps=NO_MARS,
     )
     return ModelSpec(
         name=name,
@@ -43,7 +45,13 @@ def _timm(
     images: int = IMAGENET_1K,
     **more: Any,
 ) -> ModelSpec:
-    published = WeightSpec(name=f"timm/{model_id}", data=data, images=images, licence="Apache-2.0")
+    published = WeightSpec(
+        name=f"timm/{model_id}",
+        data=data,
+        images=images,
+        licence="Apache-2.0",
+        overlaps=NO_MARS,
+    )
     facts: dict[str, Any] = {"weights": published} | more
     return ModelSpec(name=name, library=Library.TIMM, id=model_id, parameters=parameters, **facts)
 

@@ -8,7 +8,16 @@ https://docs.ultralytics.com/models/yolo11.
 from typing import Any
 
 from marsbench.config.schema import Mode
-from marsbench.models.spec import ALWAYS, DETECTION, HALF, NEVER, Library, ModelSpec, WeightSpec
+from marsbench.models.spec import (
+    ALWAYS,
+    DETECTION,
+    HALF,
+    NEVER,
+    NO_MARS,
+    Library,
+    ModelSpec,
+    WeightSpec,
+)
 
 _COCO = "COCO 2017"
 _COCO_IMAGES = 118_287
@@ -30,6 +39,7 @@ def _torchvision(
         data=_COCO,
         images=_COCO_IMAGES,
         licence="BSD-3-Clause",
+        overlaps=NO_MARS,
     )
     return ModelSpec(
         name=name,
@@ -46,7 +56,11 @@ def _torchvision(
 
 def _yolo(name: str, parameters: float, aliases: tuple[str, ...] = ()) -> ModelSpec:
     weights = WeightSpec(
-        name=f"ultralytics/{name}.pt", data=_COCO, images=_COCO_IMAGES, licence="AGPL-3.0"
+        name=f"ultralytics/{name}.pt",
+        data=_COCO,
+        images=_COCO_IMAGES,
+        licence="AGPL-3.0",
+        overlaps=NO_MARS,
     )
     return ModelSpec(
         name=name,

@@ -8,6 +8,7 @@ from marsbench.models.spec import (
     IMAGENET_1K,
     IMAGENET_21K,
     LITE0_WEIGHTS,
+    NO_MARS,
     SEGMENTATION,
     Library,
     ModelSpec,
@@ -25,6 +26,7 @@ _RESNET34 = WeightSpec(
     data="ImageNet-1k",
     images=IMAGENET_1K,
     licence="BSD-3-Clause",
+    overlaps=NO_MARS,
 )
 
 
@@ -60,6 +62,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
             data="ImageNet-21k",
             images=IMAGENET_21K,
             licence="Apache-2.0",
+            overlaps=NO_MARS,
         ),
         mean=HALF,
         std=HALF,

@@ -15,6 +15,7 @@ from marsbench.base.files import replacing
 from marsbench.config.identity import run_id
 from marsbench.data.folds import OUT_OF_FOLD
 from marsbench.metrics import scoring
+from marsbench.models.pretraining import combined
 from marsbench.results.ensemble import weights as ensemble_weights
 from marsbench.results.ensemble.members import digest_of, read_member
 from marsbench.results.find import find_run
@@ -277,4 +278,5 @@ def _record(
         created=now(),
         record_type=ENSEMBLE,
         parents=[record.run_id for record in records],
+        pretraining=combined(record.pretraining for record in records),
     )
