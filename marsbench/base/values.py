@@ -1,12 +1,13 @@
 """Plain values of YAML, JSON or a command line, checked and turned into typed dataclasses.
 
 Fields may be text, numbers, booleans, `StrEnum`s, dataclasses, and tuples, lists and mappings of
-these, optional or not. Limits are declared with the type: ``Annotated[int, Limit(low=1)]``. All
-problems are collected, not only the first.
+these, optional or not. Limits are declared with the type: ``Annotated[int, Limit(low=1)]``,
+``Annotated[str, Text(longest=200)]``. All problems are collected, not only the first.
 """
 
 import functools
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -65,6 +66,29 @@ class Limit:
 
 class NotBlank:
     """Marker for non-blank text: ``Annotated[str, NotBlank]``."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """Limits of a text.
+
+    Attributes:
+        longest: Largest number of characters.
+        form: Regular expression of the whole text; empty for any text.
+        wanted: The form in words, for messages.
+    """
+
+    longest: int
+    form: str = ""
+    wanted: str = "text"
+
+    def __str__(self) -> str:
+        return f"{self.wanted} of up to {self.longest} characters"
+
+    def holds(self, text: str) -> bool:
+        """Whether a text is within the limits, and valid Unicode."""
+        is_valid = len(text) <= self.longest and re.search("[\ud800-\udfff]", text) is None
+        return is_valid and (not self.form or re.fullmatch(self.form, text) is not None)
 
 
 def to_plain(values: Any) -> dict[str, Any]:
@@ -230,6 +254,8 @@ def _leaf(parse: Callable[[Any], Any], wanted: str, limit: Any = None) -> Conver
             return None
         if isinstance(limit, Limit) and not limit.holds(parsed):
             problems.append(_wrong(path, parsed, wanted))
+        if isinstance(limit, Text) and not limit.holds(parsed):
+            problems.append(_wrong(path, parsed, str(limit)))
         if limit is NotBlank and not parsed.strip():
             problems.append(Problem(path, f"'{path}' is empty."))
         return parsed

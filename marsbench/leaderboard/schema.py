@@ -4,7 +4,7 @@
 
     SUBMISSION/
       submission.json    `Submission`: who, which model, its pre-training, the runs and their files
-      runs/              store of the records with their predictions, as `marsbench run` writes it
+      runs/              store of the records with predictions and class maps, no weights, no logs
       rows/              classification.csv, segmentation.csv, detection.csv for the public Space
       .eval_results/     results for the model's own hub repository
 
@@ -16,13 +16,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from marsbench.base.documents import parse_json
 from marsbench.base.errors import StoreError, some
-from marsbench.base.values import Limit, NotBlank, Problem, build, to_plain
+from marsbench.base.values import Limit, Problem, Text, build, to_plain
 from marsbench.base.version import __version__
 from marsbench.models.pretraining import UNKNOWN, Pretraining
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 1
 
@@ -40,6 +42,17 @@ CHECK = "check.json"
 SEEDS = 7
 """Seeds of a complete cell, as in the paper."""
 
+Name = Annotated[str, Text(200, r".*\S.*", "a name")]
+Words = Annotated[str, Text(1000)]
+Link = Annotated[str, Text(500, r"(https://[^\s<>\"]+)?", "an address that begins with https://")]
+
+
+class Data(StrEnum):
+    """Data of the runs; the two are never on one board."""
+
+    REAL = "real"
+    DEMO = "demo"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Author:
@@ -51,9 +64,9 @@ class Author:
         link: Web page, https.
     """
 
-    name: Annotated[str, NotBlank]
-    organisation: str = ""
-    link: str = ""
+    name: Name
+    organisation: Words = ""
+    link: Link = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +82,12 @@ class SubmittedModel:
         links: Web pages of paper, code and weights, https.
     """
 
-    name: Annotated[str, NotBlank]
-    weights: str = ""
+    name: Name
+    weights: Words = ""
     parameters: Annotated[int, Limit(low=0)] | None = None
     pretraining: Pretraining = UNKNOWN
-    licence: str = ""
-    links: tuple[str, ...] = ()
+    licence: Words = ""
+    links: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +102,16 @@ class SubmittedRun:
     run_id: str
     files: Mapping[str, str]
 
+    @property
+    def task(self) -> str:
+        """Task, from a valid run id."""
+        return self.run_id.split("/")[0]
+
+    @property
+    def seed(self) -> int:
+        """Seed, from a valid run id."""
+        return int(self.run_id.split("/")[-1].rpartition("-")[0])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
@@ -101,6 +124,9 @@ class Submission:
         mode: Mode of all runs.
         protocol: Protocol of all runs.
         subset: Subset of all runs.
+        imbalance: Method for unequal classes of all runs; none for no method.
+        views: d4 for cached flips and turns, a number of averaged draws, or none, of all runs.
+        data: Data of all runs.
         tasks: Tasks, sorted.
         seeds: Seeds that every task should have.
         partial: Whether seeds or tasks are missing on purpose.
@@ -115,12 +141,45 @@ class Submission:
     mode: str
     protocol: str
     subset: str
+    imbalance: str = "none"
+    views: str = "none"
+    data: Data = Data.REAL
     tasks: tuple[str, ...]
     seeds: tuple[int, ...]
     partial: bool = False
     created: str
-    note: str = ""
+    note: Words = ""
     runs: tuple[SubmittedRun, ...]
+
+    @property
+    def missing(self) -> dict[str, tuple[int, ...]]:
+        """Seeds without a run, by task, for valid run ids; tasks with all seeds are left out."""
+        present = {(run.task, run.seed) for run in self.runs}
+        gaps = {t: tuple(s for s in self.seeds if (t, s) not in present) for t in self.tasks}
+        return {task: seeds for task, seeds in gaps.items() if seeds}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every task has every seed, and these are at least `SEEDS`."""
+        return not self.missing and len(self.seeds) >= SEEDS
+
+    def to_json(self) -> str:
+        """Write the submission as JSON."""
+        return json.dumps(to_plain(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> "Submission":
+        """Read a submission; the files that it names are not read.
+
+        Args:
+            text: JSON.
+            where: Path, for messages.
+
+        Raises:
+            StoreError: If the text is not a submission, or of a newer version.
+        """
+        remedy = "Collect it again with `marsbench submit`."
+        return _parsed(cls, text, where, "a submission", SCHEMA_VERSION, remedy)
 
 
 class Badge(StrEnum):
@@ -240,22 +299,24 @@ class Check:
             StoreError: If the text is not a check, or of a newer version.
         """
         remedy = "Check the submission again with `marsbench submit --check`."
-        try:
-            content = parse_json(text, strict=True)
-        except ValueError as error:
-            raise StoreError(f"{where} is not a check of a submission: {error}.", remedy) from error
-        version = content.get("schema_version") if isinstance(content, dict) else None
-        if isinstance(version, int) and version > CHECK_VERSION:
-            raise StoreError(
-                f"{where} has schema version {version}; this marsbench reads up to "
-                f"{CHECK_VERSION}.",
-                "Update marsbench.",
-            )
-        problems: list[Problem] = []
-        check = None
-        if isinstance(content, dict):
-            check = build(cls, content, problems, strict=True)
-        if check is None:
-            details = some((problem.message for problem in problems), " ")
-            raise StoreError(f"{where} is not a check of a submission. {details}".strip(), remedy)
-        return check
+        return _parsed(cls, text, where, "a check of a submission", CHECK_VERSION, remedy)
+
+
+def _parsed(cls: type[T], text: str, where: str, what: str, newest: int, remedy: str) -> T:
+    """Read a versioned dataclass from JSON; `what` names it in messages."""
+    try:
+        content = parse_json(text, strict=True)
+    except ValueError as error:
+        raise StoreError(f"{where} is not {what}: {error}.", remedy) from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > newest:
+        raise StoreError(
+            f"{where} has schema version {version}; this marsbench reads up to {newest}.",
+            "Update marsbench.",
+        )
+    problems: list[Problem] = []
+    built = build(cls, content, problems, strict=True) if isinstance(content, dict) else None
+    if built is None:
+        details = some((problem.message for problem in problems), " ")
+        raise StoreError(f"{where} is not {what}. {details}".strip(), remedy)
+    return built
