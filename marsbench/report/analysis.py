@@ -8,6 +8,7 @@ from typing import Any
 
 from marsbench.report.figures.style import looks
 from marsbench.report.statistics.curves import Curve, curves_of
+from marsbench.report.statistics.paper import Beside, summarise_beside
 from marsbench.report.statistics.problems import of_comparisons, of_summaries
 from marsbench.report.statistics.ranges import REFERENCE, Ranges, family_ranges
 from marsbench.report.statistics.reference import Published, published
@@ -29,6 +30,8 @@ from marsbench.report.study.cells import (
     by_severity,
 )
 from marsbench.report.study.coverage import Study
+from marsbench.report.study.paper import beside_paper
+from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 
 
@@ -45,6 +48,8 @@ class Analysis:
         rounds: Rounds of the bootstrap.
         seed: Seed of the bootstrap.
         with_published: Whether published numbers are shown.
+        beside: Families beside the paper's runs.
+        beside_problems: Problems of the records beside the paper's runs.
     """
 
     store: Store
@@ -55,6 +60,8 @@ class Analysis:
     rounds: int = ROUNDS
     seed: int = 0
     with_published: bool = False
+    beside: Sequence[Beside] = ()
+    beside_problems: Sequence[StudyProblem] = ()
 
     @property
     def problems(self) -> tuple[StudyProblem, ...]:
@@ -62,6 +69,7 @@ class Analysis:
         return by_severity(
             [
                 *self.study.problems,
+                *self.beside_problems,
                 *of_summaries(self.summaries.values()),
                 *(curve.problem for curve in self.curves if curve.problem),
                 *of_comparisons(
@@ -150,7 +158,9 @@ def analyse(
         with_published: Whether published numbers are shown.
         step: Called with 1 after each group.
     """
-    study = replace(study, groups=dict(sorted(study.groups.items(), key=_order)))
+    study = replace(
+        study, groups=dict(sorted(study.groups.items(), key=lambda item: _order(item[0])))
+    )
     all_ranges = family_ranges([*study.groups.values(), *others], normalise)
     ranges = {
         family: all_ranges[family] for family in dict.fromkeys(k.family for k in study.groups)
@@ -164,13 +174,29 @@ def analyse(
     return Analysis(store, study, ranges, summaries, comparisons, rounds, seed, with_published)
 
 
+def with_paper(
+    analysis: Analysis, paper: Sequence[RunRecord], normalise: str = REFERENCE
+) -> Analysis:
+    """Add estimates of comparable families beside the paper's runs.
+
+    Args:
+        analysis: Estimates of a report.
+        paper: Records of the paper's runs.
+        normalise: As in `analyse`; observed ranges cover the runs of both.
+    """
+    pairings, problems = beside_paper(analysis.store, analysis.study.records, paper)
+    options: Any = {"normalise": normalise, "rounds": analysis.rounds, "seed": analysis.seed}
+    beside = [summarise_beside(pairing, **options) for pairing in pairings]
+    beside.sort(key=lambda each: _order(each.pairing.family))
+    return replace(analysis, beside=tuple(beside), beside_problems=tuple(problems))
+
+
 _CATEGORIES = ("classification", "segmentation", "detection", "spectra")
 _MODES = ("frozen", "finetune", "scratch")
 
 
-def _order(item: tuple[GroupKey, Group]) -> tuple[Any, ...]:
+def _order(key: GroupKey) -> tuple[Any, ...]:
     """Order groups as in the paper: frozen first, default settings before others."""
-    key, _ = item
     places = [
         known.index(name) if name in known else len(known)
         for known, name in ((_CATEGORIES, key.category), (_MODES, key.mode))

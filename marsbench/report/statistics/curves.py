@@ -177,9 +177,8 @@ def _over(
     models = [m.model for m in summary.models.values() if set(tasks) <= set(m.tasks)]
     over = summary
     if any(len(summary.models[model].tasks) > len(tasks) for model in models):
-        cells = {name: cell for name, cell in group.cells.items() if name[0] in tasks}
         over = summarise(
-            Group(group.key, cells),
+            group.of_tasks(tasks),
             ranges=summary.ranges,
             rounds=summary.rounds,
             seed=seed,

@@ -1,7 +1,7 @@
 """Runs, cells of runs, and groups of comparable cells."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -34,6 +34,7 @@ class Trouble(StrEnum):
     SETTINGS = "several settings"  # one model, several hyperparameters
     RANGE = "range"  # no range for the normalisation
     MISSING = "missing"  # runs of other cells, or of a suite
+    NO_PAPER = "beside the paper"  # runs without a counterpart among the paper's runs
     UNTESTED = "untested pairs"  # too few pairs of runs for a test
     ONE_SEED = "one seed"
     ONE_MODEL = "one model"
@@ -278,6 +279,10 @@ class Group:
         """Row of `matrix` by seed, including the seeds of ensembles."""
         seeds = {seed for cell in self.cells.values() for seed in cell.seeds}
         return {seed: row for row, seed in enumerate(sorted(seeds))}
+
+    def of_tasks(self, tasks: Container[str]) -> "Group":
+        """The group with cells of some tasks only."""
+        return replace(self, cells={n: cell for n, cell in self.cells.items() if n[0] in tasks})
 
     def matrix(self, model: str, tasks: Sequence[str] | None = None) -> NDArray[np.float64]:
         """Raw scores of a model, shape (num_seeds, num_tasks), NaN for missing runs.
