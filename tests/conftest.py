@@ -52,6 +52,20 @@ def real_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture
+def paper_runs() -> Path:
+    """Folder of the paper's runs, from MARSBENCH_PAPER_RUNS; or in or beside the real data."""
+    if named := os.environ.get("MARSBENCH_PAPER_RUNS"):
+        if not Path(named).is_dir():
+            pytest.fail(f"MARSBENCH_PAPER_RUNS={named} is not a folder")
+        return Path(named)
+    real = Path(os.environ.get("MARSBENCH_REAL_DATA") or "/nowhere")
+    for folder in (real / "paper_runs", real.parent / "paper_runs"):
+        if folder.is_dir():
+            return folder
+    pytest.skip("neither MARSBENCH_PAPER_RUNS nor MARSBENCH_REAL_DATA leads to paper_runs")
+
+
 @pytest.fixture(autouse=True)
 def offline(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests off the internet, and the processes they start."""

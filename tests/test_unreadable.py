@@ -20,8 +20,8 @@ from marsbench.data.tools.verify.folder import verify_folder
 from marsbench.models.tensors import read_checkpoint
 from marsbench.plan.tuned import filled
 from marsbench.predict.submissions import score_submission
-from marsbench.results.importing import import_results
 from marsbench.results.store import Store, read_record
+from marsbench.results.upstream.importing import import_results
 from marsbench.sweep.launchers.settings import load_settings
 from marsbench.sweep.suites import load_suite
 from marsbench.sweep.tune import load_space

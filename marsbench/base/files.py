@@ -183,9 +183,9 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         raise
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text so that readers see the old content or all of the new."""
-    with replacing(path) as partial:
+def write_text(path: Path, text: str, *, sync: bool = True) -> None:
+    """Write UTF-8 text so that readers see the old content or all of the new, as `replacing`."""
+    with replacing(path, sync=sync) as partial:
         partial.write_text(text, encoding="utf-8")
 
 

@@ -163,13 +163,14 @@ def import_results(
     percent: Annotated[bool, typer.Option("--percent", help="Scores are in percent.")] = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
-    """Import results of Mars-Bench's own code: a record for every row of its CSV files.
+    """Import results of Mars-Bench's own code: a record for every run in its CSV files.
 
     Records keep the file name, its SHA-256 and the row. Their protocol is `upstream`, never mixed
-    with runs of marsbench in reports. All rows are imported, or none.
+    with runs of marsbench in reports. Rows without a score are left out. If a row is invalid, or
+    two rows of a run have unequal scores, nothing is imported.
     """
-    from marsbench.base.errors import ConfigError
-    from marsbench.results import importing
+    from marsbench.base.errors import ConfigError, some
+    from marsbench.results.upstream import importing
 
     pairs = [text.rpartition("=") for text in rename or ()]
     for (name, _, ours), text in zip(pairs, rename or (), strict=True):
@@ -183,7 +184,19 @@ def import_results(
     )
     for text in done.notes:
         note(text)
-    rows = [{"records": len(done.records), "there_before": done.existing, "store": str(store)}]
+    if done.empty:
+        note(f"Left out, without a score: {len(done.empty)} rows ({some(done.empty)}).")
+    if done.repeated:
+        note(f"Repeated with the same score, of runs in other rows: {done.repeated} rows.")
+    rows = [
+        {
+            "records": len(done.records),
+            "there_before": done.existing,
+            "repeated": done.repeated,
+            "without_score": len(done.empty),
+            "store": str(store),
+        }
+    ]
     if form.is_json:
         print_rows(rows, form, "")
         return

@@ -117,8 +117,12 @@ class Store:
                 ) from error
             yield folder
 
-    def finish(self, record: RunRecord) -> None:
+    def finish(self, record: RunRecord, *, sync: bool = True) -> None:
         """Write a record atomically; a record is never overwritten.
+
+        Args:
+            record: The record.
+            sync: Whether to flush it to the disk, which takes milliseconds.
 
         Raises:
             StoreError: If the run has a record already.
@@ -129,7 +133,7 @@ class Store:
                 f"{record.run_id} has a record already; records are never changed.",
                 "Run it again with --force, which moves the record aside.",
             )
-        write_text(folder / RECORD, record.to_json())
+        write_text(folder / RECORD, record.to_json(), sync=sync)
         (folder / FAILED).unlink(missing_ok=True)
         for checkpoints in (folder / CHECKPOINTS, *folder.glob(f"fold_*/{CHECKPOINTS}")):
             if checkpoints.exists():

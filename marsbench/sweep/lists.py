@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from marsbench.config.schema import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, Mode
+from marsbench.results.upstream.names import SEEDS
 from marsbench.tasks.catalog import TASKS
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import TaskSpec
@@ -38,8 +39,7 @@ def paper_lists(specs: Iterable[TaskSpec]) -> Lists:
             "partitions": tuple(f"partition_{share}" for share in PUBLISHED_PARTITIONS),
             "few_shot": tuple(f"few_shot_{shots}" for shots in PUBLISHED_SHOTS),
         },
-        # Paper, C.4: seven seeds, with the numbers of its code.
-        "seed": {"paper": (0, 1, 10, 42, 123, 1000, 1234)},
+        "seed": {"paper": SEEDS},
     }
 
 

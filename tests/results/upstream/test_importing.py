@@ -11,8 +11,8 @@ from marsbench.cli import app
 from marsbench.cli.complete import results_words
 from marsbench.report.study.cells import Trouble
 from marsbench.report.study.scores import load_study
-from marsbench.results.importing import Imported, import_results
 from marsbench.results.store import Store
+from marsbench.results.upstream.importing import Imported, import_results
 
 CLASSIFICATION = """\
 run_id,model,dataset,training_type,number_of_samples,random_seed,model_checkpoint,test/loss,\
@@ -90,7 +90,7 @@ def test_what_its_tests_write(tmp_path: Path) -> None:
 
 
 def test_tables_of_its_figures(tmp_path: Path) -> None:
-    rename = {"SatMAE_ViT-L/16": "satmae_vit_l"}
+    rename = {"SatMAE_ViT-L/16": "mae_of_mine"}
     bring(tmp_path, FEW_SHOT, PARTITION)
     bring(tmp_path, EARTH, mode="frozen", rename=rename)
     records, _ = Store(tmp_path / "runs").records()
@@ -99,7 +99,7 @@ def test_tables_of_its_figures(tmp_path: Path) -> None:
         ("domars16k", "vit_l_16", "few_shot_10", 0.61),
         ("frost_cls", "swinv2_b", "partition_0.10", 0.91),
         ("frost_cls", "swinv2_b", "full", 0.95),
-        ("frost_cls", "satmae_vit_l", "partition_0.05", 0.81),
+        ("frost_cls", "mae_of_mine", "partition_0.05", 0.81),
         ("frost_cls", "vit_l_16", "full", 0.97),
     }
 
@@ -133,6 +133,78 @@ def test_fractions_among_percent_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+def test_rows_without_a_score_are_left_out(tmp_path: Path) -> None:
+    done = bring(
+        tmp_path,
+        PARTITION.replace("0.91", ""),
+        SEGMENTATION.replace("0.8,0.7,0.6,0.75,0.8", ",,,,"),
+    )
+    assert [record.subset for record in done.records] == ["full"]
+    assert done.empty == [f"{tmp_path}/results_0.csv, line 2", f"{tmp_path}/results_1.csv, line 2"]
+    # A row with another score alone says nothing of the headline.
+    with pytest.raises(DataError, match="iou_per_image of mmls, a task of segmentation, is miss"):
+        bring(tmp_path, SEGMENTATION.replace("0.7,0.6", "0.7,"))
+
+
+def test_repeated_rows_are_one_run(tmp_path: Path) -> None:
+    """The files repeat runs, and print them with up to one digit less."""
+    full = PARTITION.replace("0.95", "0.47805681824684143")
+    again = PARTITION.replace("0.95", "0.4780568182468414").replace(
+        "extraction,0.1", "extraction,0.2"
+    )
+    done = bring(tmp_path, full, again, full)
+    assert (len(done.records), done.existing, done.repeated) == (3, 0, 3)
+    score = next(r.score for r in done.records if r.subset == "full")
+    assert score == 0.47805681824684143
+    # Also of a run in the store.
+    done = bring(tmp_path, again)
+    assert (done.records, done.existing, done.repeated) == ([], 2, 0)
+
+
+def test_all_unequal_rows_of_a_run_are_listed(tmp_path: Path) -> None:
+    lines = [f"SwinV2-B,mb-frost_cls,{seed},0.5,feature_extraction,0.1" for seed in range(9)]
+    first = "\n".join([PARTITION.splitlines()[0], *lines])
+    with pytest.raises(DataError, match="second run of frost_cls swinv2_b") as caught:
+        bring(tmp_path, first, first.replace("0.5,", "0.50001,"))
+    text = str(caught.value)
+    assert "results_1.csv, line 2: a second run" in text
+    assert "the first is" in text
+    assert "and 4 more" in text
+    assert len(text.splitlines()) == 7
+    assert not (tmp_path / "runs").exists()
+
+
+def test_earth_observation_models(tmp_path: Path) -> None:
+    """Every row says seed 42: rows are numbered, and more than seven are another series."""
+    header, first, vit = EARTH.splitlines()
+    rows = [first.replace("0.81", f"0.{score}") for score in range(11, 20)]
+    other = "42,CROMA_ViT-L/16,mb-frost_cls,0.05,0.11"
+    done = bring(tmp_path, "\n".join([header, *rows[:4], vit, other, *rows[4:]]), mode="frozen")
+    assert done.repeated == 0
+    mine = [r for r in done.records if r.model == "satmae"]
+    assert [(r.score, r.seed, r.identity.get("series", 1)) for r in mine] == [
+        *zip(
+            [0.11, 0.12, 0.13, 0.14, 0.15, 0.16, 0.17],
+            (0, 1, 10, 42, 123, 1000, 1234),
+            [1] * 7,
+            strict=True,
+        ),
+        (0.18, 0, 2),
+        (0.19, 1, 2),
+    ]
+    # Their F1 is no F1 of class 1, unlike that of the other models.
+    assert {(r.model, r.seed, r.headline) for r in done.records if r not in mine} == {
+        ("croma", 0, "f1_weighted"),
+        ("vit_l_16", 42, "f1_positive"),
+    }
+    assert {r.headline for r in mine} == {"f1_weighted"}
+    assert any("one seed to all runs" in note for note in done.notes)
+    assert sum("series" in note for note in done.notes) == 1
+    # The same rows again are the same runs.
+    again = bring(tmp_path, "\n".join([header, *rows]), mode="frozen")
+    assert (again.records, again.existing) == ([], 9)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -146,7 +218,6 @@ def test_fractions_among_percent_are_refused(tmp_path: Path) -> None:
         ("0.91", "nan", ["'nan'; expected a number from 0 to 100"]),
         ("0.91", "-0.1", ["expected a number from 0 to 100"]),
         ("0.91", "much", ["'scores.test metric' is 'much'"]),
-        ("0.91", "", ["f1_positive", "is missing"]),
         ("extraction,0.1", "extraction,1", ["second run", "line 2", "Keep one row"]),
         ("extraction,0.1", "extraction,0.1,7", ["7 cells", "6"]),
         ("seed", "sed", ["is missing the columns random_seed"]),
@@ -164,7 +235,7 @@ def test_bad_files(tmp_path: Path, old: str, new: str, words: list[str]) -> None
 
 
 def test_all_or_none(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"results_1.csv, line 3.*\n.*line 4") as caught:
+    with pytest.raises(DataError, match=r"results_1.csv, line 2.*\n.*line 3") as caught:
         bring(tmp_path, CLASSIFICATION, CLASSIFICATION.replace("resnet101", "resnet102"))
     assert "resnet101" in caught.value.remedy
     assert not (tmp_path / "runs").exists()
@@ -185,7 +256,13 @@ def test_command_and_what_reads_records(tmp_path: Path) -> None:
     file.write_text(CLASSIFICATION)
     done = CliRunner().invoke(app, ["results", "import", str(file), "--store", str(store)])
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout.splitlines()[-1])["records"] == 3
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "records": 3,
+        "there_before": 0,
+        "repeated": 0,
+        "without_score": 0,
+        "store": str(store),
+    }
     listed = CliRunner().invoke(app, ["results", str(store), "--task", "frost_cls"])
     (row,) = [json.loads(line) for line in listed.stdout.splitlines()]
     assert (row["test"], row["train s"]) == (0.97, None)
