@@ -10,10 +10,10 @@ from marsbench.base.progress import track
 from marsbench.report.study.cells import StudyProblem, Trouble
 from marsbench.report.study.coverage import Study
 from marsbench.report.study.scores import study_of
-from marsbench.results.importing import HEADLINES
 from marsbench.results.metrics import scores_with
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
+from marsbench.results.upstream.names import HEADLINES
 from marsbench.tasks.kinds import Kind
 
 
