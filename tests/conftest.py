@@ -86,6 +86,9 @@ def server(offline: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         monkeypatch.delenv(name, raising=False)
     go_offline(monkeypatch, False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    # The server has no storage of its own for large files.
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
     monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "home"))
     with Server() as running:

@@ -1,27 +1,26 @@
 """A small web server that speaks enough of the Hugging Face hub and of Zenodo for real clients.
 
 It follows what is documented of the published data, not the live services. Every request is
-logged with the bytes that left, and it fails on demand.
+logged with the bytes that left, and it fails on demand. `tests.services.pushes` takes what clients
+upload.
 """
 
 import hashlib
-import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-"""Commit of every repository that does not say another."""
+from tests.services import hub, pushes, zenodo
+from tests.services.answers import Answer
+from tests.services.hub import COMMIT, MISSING, Repo
+from tests.services.zenodo import PAGE, Record
 
-COMMUNITY = "mars-bench"
-
-PAGE = 8
-"""Records on a page of the community's list, fewer than there are tasks."""
+__all__ = ["COMMIT", "PAGE", "Record", "Repo", "Server"]
 
 
 @dataclass
@@ -51,32 +50,14 @@ class Failure:
     corrupt: bool = False
 
 
-@dataclass
-class Repo:
-    """A dataset repository: files of one commit."""
-
-    files: dict[str, bytes]
-    commit: str = COMMIT
-    private: bool = False
-    card: dict[str, Any] = field(default_factory=dict)
-    branches: tuple[str, ...] = ()
-    states_sizes: bool = True
-
-
-@dataclass
-class Record:
-    """A Zenodo record; a checksum may be stated wrong."""
-
-    title: str
-    files: dict[str, bytes]
-    md5: dict[str, str] = field(default_factory=dict)
-
-
 class Server:
     """A server on a free port of this machine; a context manager."""
 
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
+        self.models: dict[str, Repo] = {}
+        self.uploads: dict[str, bytes] = {}
+        self.writable = {hub.OWNER}
         self.records: dict[int, Record] = {}
         self.files: dict[str, bytes] = {}
         self.log: list[Seen] = []
@@ -141,169 +122,19 @@ class Server:
                     return failure
         return None
 
-    def answer(self, path: str, query: str) -> "Answer":
+    def of(self, kind: str) -> dict[str, Repo]:
+        """Repositories of a kind, by the word of their addresses: ``models`` or ``datasets``."""
+        return {"models": self.models, "datasets": self.repos}[kind]
+
+    def answer(self, path: str, query: str) -> Answer:
         """Find what a path stands for."""
         if path in self.files:
             etag = hashlib.sha256(self.files[path]).hexdigest()
             return Answer(self.files[path], headers={"ETag": f'"{etag}"'})
-        for pattern, route in _ROUTES:
+        for pattern, route in (*hub.ROUTES, *zenodo.ROUTES):
             if match := re.fullmatch(pattern, path):
-                return route(self, query, *map(unquote, match.groups()))
+                return route(self, query, *map(unquote, match.groups("")))
         return Answer(b"not found", 404)
-
-
-@dataclass
-class Answer:
-    """Content, status and headers."""
-
-    content: bytes
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    needs_token: bool = False
-
-
-def _json(value: Any) -> Answer:
-    return Answer(json.dumps(value).encode(), headers={"Content-Type": "application/json"})
-
-
-_MISSING_REPO = {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}
-
-
-def _repo(server: Server, name: str, revision: str) -> Repo | Answer:
-    repo = server.repos.get(name)
-    if repo is None:
-        return Answer(b"Repository not found", 404, _MISSING_REPO)
-    if revision not in ("main", repo.commit, *repo.branches):
-        return Answer(b"Invalid rev id", 404, {"X-Error-Code": "RevisionNotFound"})
-    return repo
-
-
-def _lfs(content: bytes) -> dict[str, Any]:
-    sha256 = hashlib.sha256(content).hexdigest()
-    return {"sha256": sha256, "size": len(content), "pointerSize": 131}
-
-
-def _hub_info(server: Server, _: str, name: str, revision: str = "main") -> Answer:
-    repo = _repo(server, name, revision)
-    if isinstance(repo, Answer):
-        return repo
-    siblings = [
-        {
-            "rfilename": path,
-            **({"size": len(content)} if repo.states_sizes else {}),
-            "blobId": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(),
-            **({"lfs": _lfs(content)} if path.endswith(".parquet") else {}),
-        }
-        for path, content in repo.files.items()
-    ]
-    answer = _json(
-        {
-            "_id": "0",
-            "id": name,
-            "sha": repo.commit,
-            "private": repo.private,
-            "gated": False,
-            "disabled": False,
-            "tags": [],
-            "downloads": 0,
-            "likes": 0,
-            "siblings": siblings,
-            "cardData": repo.card,
-        }
-    )
-    answer.needs_token = repo.private
-    return answer
-
-
-def _hub_file(server: Server, _: str, name: str, revision: str, path: str) -> Answer:
-    repo = _repo(server, name, revision)
-    if isinstance(repo, Answer):
-        return repo
-    if path not in repo.files:
-        return Answer(b"Entry not found", 404, {"X-Error-Code": "EntryNotFound"})
-    content = repo.files[path]
-    etag = hashlib.sha256(content).hexdigest()
-    headers = {"X-Repo-Commit": repo.commit, "ETag": f'"{etag}"', "X-Linked-ETag": f'"{etag}"'}
-    headers |= {"X-Linked-Size": str(len(content)), "Content-Type": "application/octet-stream"}
-    return Answer(content, headers=headers, needs_token=repo.private)
-
-
-def _hub_tree(server: Server, query: str, name: str, revision: str, folder: str = "") -> Answer:
-    repo = _repo(server, name, revision)
-    if isinstance(repo, Answer):
-        return repo
-    below = f"{folder.strip('/')}/" if folder else ""
-    deep = "recursive=true" in query.lower()
-    entries: dict[str, dict[str, Any]] = {}
-    for path, content in repo.files.items():
-        inside = path.removeprefix(below)
-        if inside == path and below:
-            continue
-        if "/" in inside and not deep:
-            path = below + inside.partition("/")[0]
-            entries[path] = {"type": "directory", "path": path, "size": 0, "oid": "0" * 40}
-        else:
-            sha1 = hashlib.sha1(content).hexdigest()
-            entries[path] = {"type": "file", "path": path, "size": len(content), "oid": sha1}
-    return _json(list(entries.values()))
-
-
-def _record_json(server: Server, record_id: int) -> dict[str, Any]:
-    record = server.records[record_id]
-    link = f"{server.url}/api/records/{record_id}"
-    return {
-        "id": record_id,
-        "title": record.title,
-        "doi": f"10.5281/zenodo.{record_id}",
-        "metadata": {"title": record.title, "version": "1.0.0"},
-        "links": {"self": link},
-        "files": [
-            {
-                "id": name,
-                "key": name,
-                "size": len(content),
-                "checksum": f"md5:{record.md5.get(name) or hashlib.md5(content).hexdigest()}",
-                "links": {"self": f"{link}/files/{name}/content"},
-            }
-            for name, content in record.files.items()
-        ],
-    }
-
-
-def _community(server: Server, query: str, community: str) -> Answer:
-    if community != COMMUNITY:
-        return Answer(b'{"status": 404}', 404)
-    page = int(dict(re.findall(r"(\w+)=([^&]*)", query)).get("page", 1))
-    ids = sorted(server.records)
-    shown = ids[(page - 1) * PAGE : page * PAGE]
-    links = {"self": f"{server.url}/api/communities/{community}/records?page={page}"}
-    if page * PAGE < len(ids):
-        links["next"] = f"{server.url}/api/communities/{community}/records?page={page + 1}"
-    hits = [_record_json(server, record_id) for record_id in shown]
-    return _json({"hits": {"hits": hits, "total": len(ids)}, "links": links})
-
-
-def _record(server: Server, _: str, record_id: str) -> Answer:
-    if int(record_id) not in server.records:
-        return Answer(b'{"status": 404}', 404)
-    return _json(_record_json(server, int(record_id)))
-
-
-def _record_file(server: Server, _: str, record_id: str, name: str) -> Answer:
-    content = server.records[int(record_id)].files[name]
-    return Answer(content, headers={"Content-Type": "application/octet-stream"})
-
-
-_ROUTES: list[tuple[str, Callable[..., Answer]]] = [
-    (r"/api/datasets/([^/]+/[^/]+)", _hub_info),
-    (r"/api/datasets/([^/]+/[^/]+)/revision/(.+)", _hub_info),
-    (r"/api/datasets/([^/]+/[^/]+)/tree/([^/]+)", _hub_tree),
-    (r"/api/datasets/([^/]+/[^/]+)/tree/([^/]+)/(.*)", _hub_tree),
-    (r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", _hub_file),
-    (r"/api/communities/([^/]+)/records", _community),
-    (r"/api/records/(\d+)", _record),
-    (r"/api/records/(\d+)/files/([^/]+)/content", _record_file),
-]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -319,17 +150,26 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._serve("GET")
 
+    def do_POST(self) -> None:
+        self._serve("POST")
+
+    def do_PUT(self) -> None:
+        self._serve("PUT")
+
     def _serve(self, method: str) -> None:
         path, query = unquote(urlsplit(self.path).path), urlsplit(self.path).query
         failure = self.app.failure_of(method, path)
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if failure is not None and failure.status is not None:
             answer = Answer(failure.body, failure.status, failure.headers)
+        elif method in ("POST", "PUT"):
+            answer = pushes.answer(self.app, path, query, token, content)
         else:
             answer = self.app.answer(path, query)
-            if answer.needs_token and token != "good":
+            if answer.needs_token and token not in ("good", "reader"):
                 # As the hub does: what may not be seen is not said to exist.
-                answer = Answer(b"Invalid username or password.", 401, _MISSING_REPO)
+                answer = Answer(b"Invalid username or password.", 401, MISSING)
         start = 0
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
         if asked and answer.status == 200 and (failure is None or failure.status is None):
@@ -352,14 +192,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         try:
-            if method == "GET":
+            if method != "HEAD":
                 for part in _parts(body, failure):
                     self.wfile.write(part)
                     self.wfile.flush()
                     seen.sent += len(part)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
-        if seen.sent < len(body) and method == "GET":
+        if seen.sent < len(body) and method != "HEAD":
             self.close_connection = True
 
 
