@@ -112,7 +112,7 @@ def keys_of(cls: type, prefix: str = "") -> dict[str, type]:
             keys |= keys_of(typing.cast(type, hint), f"{prefix}{name}.")
         else:
             given = [arg for arg in typing.get_args(hint) if arg is not types.NoneType]
-            keys[prefix + name] = given[0] if _is_union(hint) else hint
+            keys[prefix + name] = given[0] if is_union(hint) else hint
     return keys
 
 
@@ -193,7 +193,8 @@ def _hints(cls: type) -> dict[str, Any]:
     return {item.name: hints[item.name] for item in fields(cls)}
 
 
-def _is_union(hint: Any) -> bool:
+def is_union(hint: Any) -> bool:
+    """Whether a type is a union, such as ``int | None``."""
     return typing.get_origin(hint) in (types.UnionType, typing.Union)
 
 
@@ -209,7 +210,7 @@ def converter(hint: Any, strict: bool = False) -> Converter:
             known = {name: converter(inner, strict) for name, inner in hints.items()}
             return _mapping(known, converter(Any), None)
         return _leaf(*_leaf_of(args[0], strict), args[1])
-    if _is_union(hint):
+    if is_union(hint):
         inner = converter(next(arg for arg in args if arg is not types.NoneType), strict)
         none = (None,) if strict else (None, "null")
         return lambda value, path, problems: None if value in none else inner(value, path, problems)

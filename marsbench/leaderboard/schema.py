@@ -135,7 +135,7 @@ class Submission:
         runs: Runs.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Annotated[int, Limit(low=1, high=SCHEMA_VERSION)] = SCHEMA_VERSION
     author: Author
     model: SubmittedModel
     mode: str
