@@ -38,8 +38,6 @@ MAPS = "maps"
 """Folder of predicted class maps of the test split, a PNG per sample."""
 CHECKPOINTS = "checkpoints"
 LOGS = "logs"
-MAPS = "maps"
-"""Folder of predicted class maps of the test split, a PNG per sample."""
 
 _LOCK = ".lock"
 _REPLACED = ".replaced"

@@ -5,11 +5,13 @@ torch nor numpy, so that listing tasks is immediate.
 """
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from marsbench.base import paths
 from marsbench.base.errors import unknown_name
 from marsbench.tasks.spec import TASK_FILE, TaskSpec
 from marsbench.tasks.tables import classification, detection, segmentation, spectra
@@ -86,6 +88,14 @@ def get_task(name: str) -> TaskSpec:
         TASKS,
         hint="`marsbench list tasks` shows all; a custom task is a path to its YAML.",
     )
+
+
+def known_task(name: str) -> TaskSpec | None:
+    """Task of the catalogue, or custom task that ships with the package; None for others."""
+    if (spec := TASKS.get(name)) is not None or re.fullmatch("[a-z0-9_]+", name) is None:
+        return spec
+    file = paths.configs() / "tasks" / f"{name}.yaml"
+    return get_task(str(file)) if file.is_file() else None
 
 
 def _is_path(name: str) -> bool:

@@ -62,7 +62,27 @@ def top_folder(folder: Path) -> Path:
     return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder
 
 
-def unpack(archive: Path, folder: Path, pick: Callable[[Path], Path] = top_folder) -> None:
+@dataclass(frozen=True)
+class Limits:
+    """Limits of an archive from an unknown author, beside the general ones.
+
+    Attributes:
+        num_bytes: Largest unpacked size; None for no further limit.
+        members: Largest number of members; None for no further limit.
+        repeats: Whether a name may be repeated; the last member holds.
+    """
+
+    num_bytes: int | None = None
+    members: int | None = None
+    repeats: bool = True
+
+
+def unpack(
+    archive: Path,
+    folder: Path,
+    pick: Callable[[Path], Path] = top_folder,
+    limits: Limits | None = None,
+) -> None:
     """Unpack a zip or tar archive (tar.gz, tar.bz2, tar.xz too) into a new folder.
 
     Not safe for several processes and the same folder: hold a lock.
@@ -72,6 +92,7 @@ def unpack(archive: Path, folder: Path, pick: Callable[[Path], Path] = top_folde
         folder: Destination; must not exist.
         pick: Function of the temporary folder with all members. Returns the subfolder that
             becomes `folder`; may check and add files.
+        limits: Further limits.
 
     Raises:
         WriteError: If the folder cannot be written.
@@ -86,7 +107,7 @@ def unpack(archive: Path, folder: Path, pick: Callable[[Path], Path] = top_folde
         scratch.mkdir(parents=True)
     try:
         with _open(archive) as file:
-            _extract(archive, file, scratch)
+            _extract(archive, file, scratch, limits or Limits())
         if not any(scratch.iterdir()):
             raise DataError(f"{archive} holds no files.", "Check the path of the archive.")
         with writing(folder):
@@ -119,23 +140,28 @@ def _unreadable(archive: Path, error: OSError) -> DataError:
     )
 
 
-def _extract(archive: Path, file: IO[bytes], folder: Path) -> None:
+def _extract(archive: Path, file: IO[bytes], folder: Path, limits: Limits) -> None:
     size, free = archive.stat().st_size, shutil.disk_usage(folder).free
     most = min(free, max(MOST_GROWTH * size, FREE_GROWTH))
+    most = most if limits.num_bytes is None else min(most, limits.num_bytes)
+    most_members = MOST_MEMBERS if limits.members is None else limits.members
     total = position = 0
     names: dict[str, str] = {}
     with writing(folder), _reading(archive), bar(f"Unpacking {archive.name}", size) as advance:
         for count, member in enumerate(_members(file), start=1):
             total += member.num_bytes
             name = safe_name(member.path)
+            is_repeated = not limits.repeats and name in names and not member.is_folder
             if (oddity := _oddity(member, name, names)) is not None:
                 raise _refused(archive, f"{member.name!r} {oddity}")
-            if count > MOST_MEMBERS:
-                raise _refused(archive, f"it has more than {MOST_MEMBERS:,} members")
+            if is_repeated:
+                raise _refused(archive, f"{member.name!r} is in it twice")
+            if count > most_members:
+                raise _refused(archive, f"it has more than {most_members:,} members")
             if total > most:
                 limit = f"the {free:,} free bytes" if most == free else f"{most:,} bytes"
                 raise _refused(archive, f"it unpacks to more than {limit}")
-            if name and not _is_litter(name.split("/")):
+            if name and not is_litter(name):
                 member.extract(folder)
             advance(file.tell() - position)
             position = file.tell()
@@ -281,8 +307,9 @@ def safe_name(name: str) -> str | None:
     return None if bad or ".." in parts else "/".join(parts)
 
 
-def _is_litter(parts: list[str]) -> bool:
-    """Whether a path is a metadata file of macOS."""
+def is_litter(name: str) -> bool:
+    """Whether a relative path is a metadata file of macOS."""
+    parts = name.split("/")
     return parts[0] == "__MACOSX" or parts[-1] == ".DS_Store" or parts[-1].startswith("._")
 
 
