@@ -105,14 +105,22 @@ class Analysis:
     def normalisation(self) -> str:
         """Description of the normalisation, in sentences."""
         families: defaultdict[str, list[str]] = defaultdict(list)
-        for family, ranges in self.ranges.items():
-            families[ranges.source].append(family.family_title)
+        for title, ranges in self.all_ranges:
+            families[ranges.source].append(title)
         if len(families) == 1:
             return f"Scores are normalised by {next(iter(families))}."
         return " ".join(
             f"Scores of {', '.join(of)} are normalised by {source}."
             for source, of in families.items()
         )
+
+    @property
+    def all_ranges(self) -> list[tuple[str, Ranges]]:
+        """Title and ranges of each family, and of each family beside the paper."""
+        return [
+            *((family.family_title, ranges) for family, ranges in self.ranges.items()),
+            *((beside.title, beside.ranges) for beside in self.beside),
+        ]
 
     def ranges_of(self, key: GroupKey) -> Ranges:
         """Ranges of the family of a group."""

@@ -18,7 +18,7 @@ from marsbench.base.files import write_text
 from marsbench.base.progress import steps
 from marsbench.base.reading import read_text
 from marsbench.base.version import __version__
-from marsbench.report.analysis import Analysis, analyse
+from marsbench.report.analysis import Analysis, analyse, with_paper
 from marsbench.report.figures import style
 from marsbench.report.figures.spec import FAMILIES, FigureSpec
 from marsbench.report.page.html import Figures, page
@@ -28,8 +28,11 @@ from marsbench.report.study.cells import StudyProblem, Trouble
 from marsbench.report.study.coverage import ExpectedRuns
 from marsbench.report.study.scores import open_study
 from marsbench.report.tables.beside import compared_tables, published_table
-from marsbench.report.tables.build import make_tables, runs_table
+from marsbench.report.tables.build import make_tables
 from marsbench.report.tables.forms import Table
+from marsbench.report.tables.paper import paper_tables
+from marsbench.report.tables.runs import paper_runs_table, runs_table
+from marsbench.results.paper import paper_records
 from marsbench.results.store import Store
 
 INDEX = "index.html"
@@ -82,7 +85,7 @@ def write_report(
         out: Folder to write to.
         only: Parts to build, of `part_names`; None for all. The page is always built.
         compare: Folder of other records to compare with.
-        reference: Whether to show published numbers.
+        reference: Whether to show the paper's runs and published numbers.
         tasks: Only runs of these tasks; all if empty.
         models: Only runs of these models.
         modes: Only runs of these modes.
@@ -117,7 +120,11 @@ def write_report(
             analysis = analyse(
                 opened, study, others=others, seed=seed, with_published=reference, **common
             )
-            beside, theirs = [published_table(analysis)] if reference else [], None
+            beside: list[Table] = []
+            theirs = None
+            if reference:
+                analysis = with_paper(analysis, paper_records(), normalise)
+                beside = [*paper_tables(analysis), published_table(analysis)]
             if compare is not None and other is not None:
                 mine = tuple(study.groups.values())
                 theirs = analyse(Store(compare), other, others=mine, seed=seed + 1, **common)
@@ -214,6 +221,8 @@ def _write(
                 written += table.write(partial / TABLES)
             # Too long for Markdown and LaTeX.
             written += runs_table(analysis).write(partial / TABLES, ("csv",))
+            if analysis.beside:
+                written += paper_runs_table(analysis).write(partial / TABLES, ("csv",))
             if theirs is not None:
                 written += runs_table(theirs, "runs-there").write(partial / TABLES, ("csv",))
         title = f"Report of {Path(store).expanduser().resolve().name}"
@@ -312,11 +321,11 @@ def _manifest(
         "records": analysis.study.num_records,
         "normalise": normalise,
         "ranges": {
-            family.family_title: {
+            title: {
                 "source": ranges.source,
                 "ends": [[*pair, low, ranges.high[pair]] for pair, low in ranges.low.items()],
             }
-            for family, ranges in analysis.ranges.items()
+            for title, ranges in analysis.all_ranges
         },
         "rounds": analysis.rounds,
         "seed": analysis.seed,

@@ -15,7 +15,7 @@ from marsbench.report.study.cells import Cell, Group, metric_label
 
 _UNTIMED = " Times exclude {} resumed runs, whose records hold the time of the last part only."
 
-_STAR = " * tasks are missing: the aggregate covers fewer tasks and is not comparable with others."
+STAR = " * tasks are missing: the aggregate covers fewer tasks and is not comparable with others."
 
 
 def _aggregate_panel(summary: GroupSummary) -> ScorePanel:
@@ -27,7 +27,8 @@ def _aggregate_panel(summary: GroupSummary) -> ScorePanel:
     return ScorePanel("All tasks", "normalised IQM \N{UPWARDS ARROW}", rows)
 
 
-def _intervals(summary: GroupSummary) -> str:
+def intervals(summary: GroupSummary) -> str:
+    """Explain the lines and shapes of violins."""
     return (
         f"Lines are {LEVEL} percentile intervals and shapes the distribution "
         f"of {summary.rounds:,} rounds of the stratified bootstrap over seeds."
@@ -40,12 +41,12 @@ def violins(analysis: Analysis) -> Iterator[FigureSpec]:
         summary = analysis.summaries[group.key]
         look, models = analysis.looks(group.key), list(summary.models)
         starred = {name for name, model in summary.models.items() if model.missing_tasks}
-        star = _STAR if starred else ""
+        star = STAR if starred else ""
         equal = summary.ranges.is_raw(group.metrics.items())
         for normalised in (True, False):
             if normalised and (equal or len(group.tasks) == 1):
                 continue  # equals the raw figure, except for the scale of a single task
-            panels = _violin_panels(group, summary, normalised, analysis.with_published)
+            panels = violin_panels(group, summary, normalised, analysis.with_published)
             if normalised:
                 title, what = "Normalised scores", "normalised scores"
                 more = f"Scores are normalised by {summary.ranges.source}."
@@ -59,15 +60,23 @@ def violins(analysis: Analysis) -> Iterator[FigureSpec]:
                 f"violins-{'normalised' if normalised else 'raw'}-{group.key.slug}",
                 f"{title}: {group.key.title}",
                 f"Bootstrapped interquartile mean (IQM) of {what} of every model, the best on top. "
-                f"{_intervals(summary)} {more}{star}",
+                f"{intervals(summary)} {more}{star}",
                 (group.key,),
                 partial(plots.violins, panels, models, look, starred),
             )
 
 
-def _violin_panels(
+def violin_panels(
     group: Group, summary: GroupSummary, normalised: bool, with_published: bool
 ) -> list[ScorePanel]:
+    """Panel over tasks, if several, followed by a panel for each.
+
+    Args:
+        group: Cells.
+        summary: Their estimates.
+        normalised: Whether scores of single tasks are normalised.
+        with_published: Whether published numbers are drawn.
+    """
     panels = [_aggregate_panel(summary)] if len(group.tasks) > 1 else []
     for task in group.tasks:
         by_model = {m: s for (t, m), s in summary.tasks.items() if t == task}

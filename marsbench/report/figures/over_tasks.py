@@ -27,32 +27,41 @@ _TAUS = np.linspace(0.0, 1.0, 201)
 def curves(analysis: Analysis) -> Iterator[FigureSpec]:
     """Plan curves of scores over the amount of training data, over tasks and for each task."""
     for curve in analysis.curves:
-        if curve.what == PARTITION:
-            name, label = "Partitions", "share of the train split"
-        else:
-            name, label = "Few shots", "train samples per class"
-        panels = _curve_panels(curve)
-        keys = {key for panel in _lines_of(curve) for line in panel.values() for key in line}
-        ticks = {_place(key): _tick(_place(key), curve.what) for key in keys}
         groups = [analysis.study.groups[key] for key in curve.keys]
         source = analysis.ranges_of(curve.family).words(
             pair for group in groups for pair in group.metrics.items() if pair[0] in curve.by_task
         )
-        over = ""
-        if len(curve.by_task) > 1 and len(curve.tasks) > 1:
-            over = f"The first panel is over {', '.join(curve.tasks)}, for models with all of "
-            over += "these tasks; the others show single tasks. "
-        yield FigureSpec(
-            f"curves-{curve.slug}",
-            f"{name}: {curve.title}",
-            f"Normalised IQM over the {label}. {over}Lines are {LEVEL} bootstrap "
-            "intervals; models at the same amount are drawn side by side. "
-            f"Scores are normalised by {source}.",
-            tuple(sorted(keys, key=_place)),
-            partial(
-                plots.curves, panels, ticks, label, "normalised IQM", analysis.looks(curve.family)
-            ),
-        )
+        yield curve_figure(curve, source, analysis.looks(curve.family))
+
+
+def curve_figure(curve: Curve, source: str, look: plots.Looks) -> FigureSpec:
+    """Plan the figure of a curve.
+
+    Args:
+        curve: Estimates.
+        source: Origin of the ranges, to be read after "normalised by".
+        look: Colours and markers from `style.looks`, in the order of the legend.
+    """
+    if curve.what == PARTITION:
+        name, label = "Partitions", "share of the train split"
+    else:
+        name, label = "Few shots", "train samples per class"
+    panels = _curve_panels(curve)
+    keys = {key for panel in _lines_of(curve) for line in panel.values() for key in line}
+    ticks = {_place(key): _tick(_place(key), curve.what) for key in keys}
+    over = ""
+    if len(curve.by_task) > 1 and len(curve.tasks) > 1:
+        over = f"The first panel is over {', '.join(curve.tasks)}, for models with all of "
+        over += "these tasks; the others show single tasks. "
+    return FigureSpec(
+        f"curves-{curve.slug}",
+        f"{name}: {curve.title}",
+        f"Normalised IQM over the {label}. {over}Lines are {LEVEL} bootstrap "
+        "intervals; models at the same amount are drawn side by side. "
+        f"Scores are normalised by {source}.",
+        tuple(sorted(keys, key=_place)),
+        partial(plots.curves, panels, ticks, label, "normalised IQM", look),
+    )
 
 
 def _lines_of(curve: Curve) -> list[Mapping[str, Line]]:

@@ -60,5 +60,6 @@ FAMILIES = {
     "cost": Family("Training time and score", f"{_HERE}.by_task:costs"),
     "confusion": Family("Confusion matrices", f"{_HERE}.grids:confusions"),
     "imbalance": Family("Unequal classes", f"{_HERE}.grids:imbalances"),
+    "paper": Family("Beside the paper", f"{_HERE}.paper:beside_paper"),
 }
 """Families by their names for ``--only``, in the order of a report."""

@@ -101,6 +101,11 @@ def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     }
 
 
+def hollow(look: Mapping[str, Any]) -> dict[str, Any]:
+    """Look in the same colour and marker for other runs of the same model: an open marker."""
+    return {**look, "markerfacecolor": "white", "linestyle": (0, (3, 1.5)), "linewidth": 0.9}
+
+
 def canvas(width: float, height: float) -> "Figure":
     """Create an empty figure of a size in inches with constrained layout."""
     from matplotlib.figure import Figure

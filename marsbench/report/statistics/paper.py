@@ -3,14 +3,16 @@
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from marsbench.base.errors import some
 from marsbench.report.statistics.curves import FEW_SHOT, PARTITION, Curve, curves_of
 from marsbench.report.statistics.ranges import REFERENCE, Ranges, shared_ranges
+from marsbench.report.statistics.reference import PAPER
 from marsbench.report.statistics.summary import ROUNDS, GroupSummary, ModelSummary, summarise
-from marsbench.report.study.cells import FULL, Group, GroupKey
+from marsbench.report.study.cells import FULL, Group, GroupKey, metric_title
 from marsbench.report.study.paper import Pairing
 
 _MARK = " (paper)"
@@ -46,7 +48,8 @@ class Beside:
     Attributes:
         pairing: Groups of both.
         ranges: Ranges of the normalisation, the same for both.
-        by_subset: Cells and estimates of the shared tasks, for each shared subset, ascending.
+        by_subset: Cells and estimates of the shared tasks, for each shared subset, the full
+            split first, then descending.
         curves: Curves over the amount of training data, also at amounts of the paper alone.
     """
 
@@ -54,6 +57,11 @@ class Beside:
     ranges: Ranges
     by_subset: Mapping[str, Both]
     curves: tuple[Curve, ...]
+
+    @property
+    def title(self) -> str:
+        """Title of the family beside the paper."""
+        return f"{self.pairing.family.family_title} beside the paper"
 
     @property
     def headline(self) -> list[Both]:
@@ -69,6 +77,25 @@ class Beside:
             for both in self.by_subset.values()
             for task, metric in both.group.metrics.items()
         }
+
+    @property
+    def origin(self) -> str:
+        """Source, metrics and differences of the paper's scores, in sentences."""
+        tasks: defaultdict[str, list[str]] = defaultdict(list)
+        for task, metric in self.metrics.items():
+            tasks[metric_title(metric)].append(task)
+        metrics = "; ".join(f"{title} of {', '.join(of)}" for title, of in tasks.items())
+        remarks = (f"{task}: {text}" for task, text in self.pairing.remarks.items())
+        return (
+            f"The paper's scores are single runs of {PAPER}. Metrics of both: {metrics}. "
+            "The paper trained with online augmentation, its own settings and its own code; the "
+            f"revision of its data is not recorded, so data may differ{_listed(remarks)}."
+        )
+
+
+def _listed(texts: Iterable[str]) -> str:
+    listed = some(texts, "; ")
+    return f" ({listed})" if listed else ""
 
 
 def summarise_beside(
@@ -111,7 +138,7 @@ def summarise_beside(
     return Beside(
         pairing,
         ranges,
-        {papers.key.subset: both(ours, papers) for ours, papers in shared},
+        {papers.key.subset: both(ours, papers) for ours, papers in reversed(shared)},
         tuple(curves),
     )
 

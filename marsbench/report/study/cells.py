@@ -305,6 +305,12 @@ def metric_is_up(metric: str) -> bool:
     return info is None or info.higher_is_better
 
 
+def metric_title(metric: str) -> str:
+    """Title of a metric; the name of an unknown metric."""
+    info = METRICS.get(metric.partition("/")[0])
+    return info.title if info else metric
+
+
 def metric_label(metric: str) -> str:
     """Title of a metric with an arrow: up if higher is better, down if lower."""
     info = METRICS.get(metric.partition("/")[0])

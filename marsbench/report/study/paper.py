@@ -189,5 +189,5 @@ def _remarks(cells: Iterable[Cell], records: Mapping[str, RunRecord]) -> dict[st
         published = TASKS[cell.task].sizes.get("test") if cell.task in TASKS else None
         count = records[cell.run_ids[0]].data.get("num_test")
         if published and isinstance(count, int) and count != published:
-            remarks[cell.task] = f"other data: {count:,} test images, not {published:,}"
+            remarks[cell.task] = f"{count:,} test images here, {published:,} published"
     return remarks

@@ -6,7 +6,7 @@ from statistics import fmean
 from marsbench.report.analysis import Analysis
 from marsbench.report.statistics import aggregate
 from marsbench.report.statistics.reference import MEAN_OF_MODELS, PAPER, Published, published
-from marsbench.report.statistics.summary import LEVEL, TaskSummary
+from marsbench.report.statistics.summary import LEVEL, ModelSummary, TaskSummary
 from marsbench.report.study.cells import metric_is_up
 from marsbench.report.tables.build import THERE, anchor_of, score_of
 from marsbench.report.tables.forms import Column, Entry, Score, Table
@@ -62,11 +62,12 @@ def _compared_row(
     elif ours.cell.setting != theirs.cell.setting:
         notes.append("other settings")
     # Two bootstraps of the same runs would differ by chance alone.
-    difference = None if is_same else _difference(ours, theirs)
-    return task, model, here, there, difference, runs, "; ".join(notes)
+    shown = None if is_same else difference(ours, theirs)
+    return task, model, here, there, shown, runs, "; ".join(notes)
 
 
-def _difference(ours: TaskSummary, theirs: TaskSummary) -> Score:
+def difference(ours: TaskSummary | ModelSummary, theirs: TaskSummary | ModelSummary) -> Score:
+    """Difference of two interquartile means, with an interval from independent bootstraps."""
     value = ours.iqm.value - theirs.iqm.value
     if math.isnan(ours.iqm.low) or math.isnan(theirs.iqm.low):
         return Score(value)

@@ -12,7 +12,6 @@ from marsbench.report.statistics.aggregate import ALPHA
 from marsbench.report.statistics.summary import LEVEL, Estimate, GroupSummary, ModelSummary
 from marsbench.report.study.cells import DOWN, UP, Cell, Group, GroupKey, metric_is_up, metric_label
 from marsbench.report.study.imbalance import Ways, compared_ways
-from marsbench.report.study.scores import run_of
 from marsbench.report.tables.forms import MARKS, Column, Entry, Link, Score, Table, mark
 
 THERE = "there-"
@@ -331,37 +330,6 @@ def missing_table(analysis: Analysis) -> Table:
     )
 
 
-def runs_table(analysis: Analysis, name: str = "runs") -> Table:
-    """List every run behind the numbers of a report."""
-    cells = (cell for group in analysis.study.groups.values() for cell in group.cells.values())
-    runs = {run.run_id: run for cell in cells for run in cell.runs}
-    # Methods for unequal classes are compared in every setting, also in settings kept apart.
-    for ways in compared_ways(analysis):
-        for records in ways.table.runs.values():
-            runs |= {r.run_id: run_of(r) for r in records if r.run_id not in runs}
-    rows: list[tuple[Entry, ...]] = [
-        (
-            run.run_id,
-            run.key.title,
-            run.task,
-            run.model,
-            run.seed,
-            run.data.metric,
-            Score(run.score, digits=6),
-            run.record_type,
-        )
-        for run in runs.values()
-    ]
-    names = ("run_id", "group", "task", "model", "seed", "metric", "score", "record_type")
-    return Table(
-        name,
-        "Runs",
-        "Every run behind the numbers of this report.",
-        list(map(Column, names)),
-        rows,
-    )
-
-
 def ranges_table(analysis: Analysis) -> Table:
     """List the range of each task and its families of groups."""
     by_range: defaultdict[tuple[str, str, float, float], list[str]] = defaultdict(list)
@@ -370,6 +338,12 @@ def ranges_table(analysis: Analysis) -> Table:
         for pair in sorted({pair for group in groups for pair in group.metrics.items()}):
             low, high = (ends.get(pair, math.nan) for ends in (ranges.low, ranges.high))
             by_range[*pair, low, high].append(family.family_title)
+    for beside in analysis.beside:
+        for pair in sorted(beside.metrics.items()):
+            low, high = (
+                ends.get(pair, math.nan) for ends in (beside.ranges.low, beside.ranges.high)
+            )
+            by_range[*pair, low, high].append(beside.title)
     rows: list[tuple[Entry, ...]] = [
         (task, ", ".join(families), metric_label(metric), Score(low), Score(high))
         for (task, metric, low, high), families in sorted(by_range.items())

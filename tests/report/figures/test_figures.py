@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from marsbench.base.errors import StoreError
-from marsbench.report.analysis import Analysis, analyse
+from marsbench.report.analysis import Analysis, analyse, with_paper
 from marsbench.report.figures import style
 from marsbench.report.figures.plots import grids
 from marsbench.report.figures.plots import scores as plots
@@ -13,12 +13,19 @@ from marsbench.report.figures.spec import FAMILIES
 from marsbench.report.study.confusions import confusion_shares
 from marsbench.report.study.scores import open_study
 from marsbench.results.record import RunRecord
-from tests.report.fake_store import Fake, everything, fake_record, make_store
+from tests.report.fake_store import Fake, everything, fake_record, make_store, paper_record
+
+PAPER = [
+    paper_record(Fake("landmark_cls", model, subset=subset, seed=seed))
+    for model in ("resnet101", "vit_l_16")
+    for subset in ("full", "partition_0.05")
+    for seed in (0, 1, 10)
+]
 
 
 def analysis_of(folder: Path, records: list[RunRecord]) -> Analysis:
     store = make_store(folder / "runs", records)
-    return analyse(store, open_study(store), rounds=50)
+    return with_paper(analyse(store, open_study(store), rounds=50), PAPER)
 
 
 @pytest.fixture(scope="module")

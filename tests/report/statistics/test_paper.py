@@ -51,7 +51,7 @@ def beside(pairing: Pairing) -> Beside:
 
 
 def test_both_sides_have_their_own_estimates(pairing: Pairing, beside: Beside) -> None:
-    assert list(beside.by_subset) == ["partition_0.05", "full"]
+    assert list(beside.by_subset) == ["full", "partition_0.05"]
     group, summary = beside.by_subset["full"]
     assert beside.headline == [beside.by_subset["full"]]
     assert set(group.models) == {

@@ -9,8 +9,9 @@ from marsbench.report.analysis import Analysis, analyse
 from marsbench.report.study.cells import DOWN, UP
 from marsbench.report.study.imbalance import compared_ways
 from marsbench.report.study.scores import study_of
-from marsbench.report.tables.build import make_tables, runs_table
+from marsbench.report.tables.build import make_tables
 from marsbench.report.tables.forms import Score, Table
+from marsbench.report.tables.runs import runs_table
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from tests.report.fake_store import Fake, fake_record

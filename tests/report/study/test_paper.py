@@ -139,7 +139,7 @@ def test_data_of_another_size_are_named(tmp_path: Path) -> None:
     data = {"source": "local", "classes": ["a", "b"], "num_test": 200}
     records = [replace(record, data=data) for record in ours()]
     (pairing,), _ = paired(tmp_path / "a", records)
-    assert pairing.remarks["landmark_cls"] == f"other data: 200 test images, not {sizes['test']:,}"
+    assert pairing.remarks["landmark_cls"] == f"200 test images here, {sizes['test']:,} published"
     fitting = [replace(r, data={**data, "num_test": sizes["test"]}) for r in records]
     (pairing,), _ = paired(tmp_path / "b", fitting)
     assert set(pairing.remarks) == {"frost_cls"}

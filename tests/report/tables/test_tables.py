@@ -18,7 +18,6 @@ from marsbench.report.tables.build import (
     missing_table,
     overall_table,
     ranges_table,
-    runs_table,
     scores_table,
 )
 from marsbench.report.tables.forms import (
@@ -30,6 +29,7 @@ from marsbench.report.tables.forms import (
     escape_latex,
     mark,
 )
+from marsbench.report.tables.runs import runs_table
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from tests.report.fake_store import Fake, everything, fake_record

@@ -85,7 +85,7 @@ def violins(
     Args:
         panels: Panels; the title of the first is bold.
         models: Models, the best first.
-        look: Colours and markers from `style.looks`.
+        look: Colours and markers from `style.looks`; violins of `style.hollow` looks are outlines.
         starred: Models marked by a star, explained in the caption.
     """
     labels = [shorten(model) + (" *" if model in starred else "") for model in models]
@@ -97,7 +97,7 @@ def violins(
     for axes, panel in zip(grid.flat, panels, strict=False):
         for place, model in enumerate(models):
             if model in panel.rows:
-                _violin(axes, place, panel.rows[model], look[model]["color"])
+                _violin(axes, place, panel.rows[model], look[model])
             else:
                 axes.text(
                     0.5,
@@ -126,7 +126,8 @@ def violins(
     return figure
 
 
-def _violin(axes: "Axes", place: float, row: Row, colour: str) -> None:
+def _violin(axes: "Axes", place: float, row: Row, look: Mapping[str, Any]) -> None:
+    colour, is_hollow = look["color"], "markerfacecolor" in look
     draws = row.draws[np.isfinite(row.draws)]
     size = 4.0
     # Too few different draws for a density.
@@ -135,9 +136,14 @@ def _violin(axes: "Axes", place: float, row: Row, colour: str) -> None:
         shapes: Any = axes.violinplot(
             draws, [place], orientation="horizontal", widths=0.72, showextrema=False, points=120
         )
-        shapes["bodies"][0].set(facecolor=colour, alpha=0.35, linewidth=0)
+        body = shapes["bodies"][0]
+        if is_hollow:
+            body.set(facecolor="none", edgecolor=colour, alpha=1, linewidth=0.7)
+        else:
+            body.set(facecolor=colour, alpha=0.35, linewidth=0)
     _interval(axes, row, place, INK, vertical=False)
-    axes.plot(row.value, place, "o", color=colour, markeredgecolor=INK, markersize=size, mew=0.5)
+    face = "white" if is_hollow else colour
+    axes.plot(row.value, place, "o", color=face, markeredgecolor=INK, markersize=size, mew=0.5)
     if len(row.runs) > 1:
         at = row.runs[np.isfinite(row.runs)]
         axes.plot(at, np.full(len(at), place + 0.4), "|", color=colour, markersize=3.5, mew=0.7)
