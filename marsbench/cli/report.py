@@ -52,7 +52,11 @@ def report(
         typer.Option("--compare", help="Folder of other records to compare with."),
     ] = None,
     reference: Annotated[
-        bool, typer.Option("--reference", help="Show the published numbers of the paper.")
+        bool,
+        typer.Option(
+            "--reference",
+            help="Draw the paper's runs beside comparable runs, and show its published numbers.",
+        ),
     ] = False,
     task: Annotated[
         list[str] | None,

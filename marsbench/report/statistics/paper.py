@@ -47,6 +47,7 @@ class Beside:
 
     Attributes:
         pairing: Groups of both.
+        shown: Groups of the report and of the paper behind the estimates, each cell once.
         ranges: Ranges of the normalisation, the same for both.
         by_subset: Cells and estimates of the shared tasks, for each shared subset, the full
             split first, then descending.
@@ -54,6 +55,7 @@ class Beside:
     """
 
     pairing: Pairing
+    shown: tuple[Group, ...]
     ranges: Ranges
     by_subset: Mapping[str, Both]
     curves: tuple[Curve, ...]
@@ -115,13 +117,13 @@ def summarise_beside(
         rounds: Rounds of the bootstrap.
         seed: Seed of the bootstrap.
     """
-    shared = [_tasks_of(pairing, subset, tasks) for subset, tasks in pairing.shared.items()]
+    shared = [_tasks_of(pairing, *item) for item in pairing.shared.items()]
     amounts = [_of_amounts(pairing, what) for what in (PARTITION, FEW_SHOT)]
-    shown: defaultdict[str, set[str]] = defaultdict(set)
+    tasks: defaultdict[str, set[str]] = defaultdict(set)
     for _, papers in itertools.chain(shared, *amounts):
-        shown[papers.key.subset].update(papers.tasks)
-    pairs = [_tasks_of(pairing, subset, tasks) for subset, tasks in shown.items()]
-    ranges = shared_ranges([group for pair in pairs for group in pair], normalise)
+        tasks[papers.key.subset].update(papers.tasks)
+    shown = tuple(group for item in tasks.items() for group in _tasks_of(pairing, *item))
+    ranges = shared_ranges(shown, normalise)
     known: dict[tuple[GroupKey, tuple[str, ...]], Both] = {}
 
     def both(ours: Group, papers: Group) -> Both:
@@ -137,6 +139,7 @@ def summarise_beside(
         curves += curves_of({pairing.family: [m.group for m in members]}, summaries, seed)
     return Beside(
         pairing,
+        shown,
         ranges,
         {papers.key.subset: both(ours, papers) for ours, papers in reversed(shared)},
         tuple(curves),

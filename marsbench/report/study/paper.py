@@ -27,8 +27,8 @@ from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from marsbench.tasks.catalog import TASKS
 
-ROUNDED = 1e-3
-"""Largest difference of two scores of the same run, in tables of rounded scores."""
+ROUNDED = 1e-6
+"""Largest difference of two scores of the same run, in files of rounded scores."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +110,16 @@ def _comparable(
     """Keep comparable records; if none is left, describe the first unmet condition."""
     modes = {record.mode for record in paper}
     tasks = {record.task for record in paper}
+    kept = [(record, run_of(record)) for record in records]
+    here = some(sorted({record.task for record, _ in kept}))
     conditions: tuple[tuple[Callable[[Run], bool], str], ...] = (
         (lambda run: run.key.data == REAL, "all are on demo data"),
-        (lambda run: run.key.mode in modes, f"the paper's are {' and '.join(sorted(modes))}"),
-        (lambda run: run.task in tasks, f"the paper's are of {some(sorted(tasks), count=20)}"),
+        (lambda run: run.key.mode in modes, f"its runs are {' and '.join(sorted(modes))}"),
+        (lambda run: run.task in tasks, f"{here} not among its {len(tasks)} tasks"),
         (lambda run: run.key.imbalance == NONE, "all have a method for unequal classes"),
         (lambda run: run.data.split == "test", "none is scored on the test split"),
         (lambda run: run.record_type != EVALUATION, "all are evaluations on other data"),
     )
-    kept = [(record, run_of(record)) for record in records]
     for holds, reason in conditions:
         kept = [(record, run) for record, run in kept if holds(run)]
         if not kept:

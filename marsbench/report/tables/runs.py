@@ -21,11 +21,7 @@ def runs_table(analysis: Analysis, name: str = "runs") -> Table:
 
 def paper_runs_table(analysis: Analysis) -> Table:
     """List every run behind the numbers beside the paper, of the report and of the paper."""
-    groups = (
-        group
-        for beside in analysis.beside
-        for group in (*beside.pairing.ours.values(), *beside.pairing.papers.values())
-    )
+    groups = (group for beside in analysis.beside for group in beside.shown)
     runs = {run.run_id: run for run in _runs_of(groups)}
     text = "Every run behind the numbers beside the paper, by the paper's metric of each task."
     return _table("runs-paper", text, runs.values())

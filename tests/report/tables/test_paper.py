@@ -138,7 +138,9 @@ def test_nothing_comparable_is_a_sentence(tmp_path: Path) -> None:
 
 def test_every_run_of_both_is_listed(analysis: Analysis) -> None:
     listed = {row[0]: row for row in paper_runs_table(analysis).rows}
-    assert set(listed) == {record.run_id for record in (*OURS, *PAPER)}
+    # Of few-shot sets the task that both have.
+    alone = {r.run_id for r in PAPER if (r.task, r.subset) == ("frost_cls", "few_shot_5")}
+    assert set(listed) == {record.run_id for record in (*OURS, *PAPER)} - alone
     binary = next(record for record in OURS if record.task == "frost_cls")
     row = listed[binary.run_id]
     assert row[5] == "f1_positive"
