@@ -124,6 +124,11 @@ def reference_ranges(pairs: Iterable[Pair] | None = None, *, demo: bool = False)
     )
 
 
+def reference_version() -> str:
+    """Version of the table of ranges shipped with marsbench."""
+    return _table_of_ranges()[0]
+
+
 def _table_of_ranges() -> tuple[str, dict[Pair, tuple[float, float]]]:
     """Read the version and the ends of the ranges shipped with marsbench."""
     path = paths.configs() / "report" / "ranges.yaml"

@@ -1,0 +1,1 @@
+"""The board: entries, estimates over sets of tasks, filters and tables."""

@@ -1,0 +1,211 @@
+"""Results repositories and local stores as sources of entries."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from marsbench.base.errors import ConfigError, DataNotFoundError, StoreError
+from marsbench.leaderboard.board.entries import NOT_SUBMITTED, Origin
+from marsbench.leaderboard.board.live import Live
+from marsbench.leaderboard.board.results import LARGEST, Results
+from marsbench.leaderboard.board.sources import store_entries
+from marsbench.leaderboard.board.tasksets import CAPABILITIES, Choice, capabilities, categories
+from marsbench.leaderboard.schema import CHECK, SUBMISSION, Badge, Data, Finding
+from marsbench.models.pretraining import Pretraining
+from tests.leaderboard.fakes import many, put, some_scores
+from tests.report.fake_store import Fake, everything, fake_record, make_store
+
+RNG = np.random.default_rng(0)
+SCORES = some_scores(RNG, ("frost_cls", "landmark_cls"), (0, 1))
+
+
+def test_an_entry_has_the_facts_of_its_submission(tmp_path: Path) -> None:
+    flag = Finding(where="submission.json", problem="Its predictions are odd.", is_error=False)
+    data = Pretraining(data="Mars images", images=10, overlaps=("frost_cls",))
+    put(tmp_path, "one", SCORES, partial=True, note="Hello.", findings=(flag,), pretraining=data)
+    (entry,) = Results(str(tmp_path)).load().entries
+    assert (entry.name, entry.model) == ("submission/one", "one")
+    assert (entry.origin, entry.badge) == (Origin.SUBMISSION, Badge.CONSISTENT)
+    assert (entry.pretraining, entry.parameters) == (data, 25_000_000)
+    assert (entry.created, entry.note, entry.partial) == ("2026-11-02", "Hello.", True)
+    assert entry.flags == ("Its predictions are odd.",)
+    assert set(entry.scores) == {
+        ("frost_cls", "f1_weighted"),
+        ("frost_cls", "f1_positive"),
+        ("landmark_cls", "f1_weighted"),
+    }
+    assert set(entry.scores["frost_cls", "f1_positive"]) == {0, 1}
+
+
+def test_an_entry_with_a_run_that_was_not_rescored(tmp_path: Path) -> None:
+    put(tmp_path, "one", SCORES, badge=Badge.NOT_RESCORED)
+    (entry,) = Results(str(tmp_path)).load().entries
+    assert entry.badge == Badge.NOT_RESCORED
+
+
+def left_out(folder: Path) -> str:
+    loaded = Results(str(folder)).load()
+    assert loaded.entries == []
+    (note,) = loaded.notes
+    return note
+
+
+def test_submissions_that_are_left_out(tmp_path: Path) -> None:
+    wrong = Finding(where="runs", problem="Wrong.")
+    put(tmp_path / "refused", "a", SCORES, findings=(wrong,))
+    assert "a is refused by its check" in left_out(tmp_path / "refused")
+    put(tmp_path / "demo", "a", SCORES, data=Data.DEMO)
+    assert "a is on demo data" in left_out(tmp_path / "demo")
+    put(tmp_path / "subset", "a", SCORES, subset="half")
+    assert "a: Unknown subset 'half'" in left_out(tmp_path / "subset")
+    put(tmp_path / "none", "a", {("frost_cls", 0): {"accuracy": 0.5}})
+    assert "a has no score" in left_out(tmp_path / "none")
+
+    put(tmp_path / "unchecked", "a", SCORES)
+    (tmp_path / "unchecked" / "submissions" / "a" / CHECK).unlink()
+    assert "a is not checked yet" in left_out(tmp_path / "unchecked")
+    put(tmp_path / "changed", "a", SCORES)
+    file = tmp_path / "changed" / "submissions" / "a" / SUBMISSION
+    file.write_text(file.read_text().replace("A. Author", "Another"))
+    assert "a was changed after its check" in left_out(tmp_path / "changed")
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"runs": NaN}', b" " * (LARGEST + 1)])
+def test_damaged_checks(tmp_path: Path, content: bytes) -> None:
+    put(tmp_path, "a", SCORES)
+    put(tmp_path, "b", SCORES)
+    (tmp_path / "submissions" / "a" / CHECK).write_bytes(content)
+    loaded = Results(str(tmp_path)).load()
+    assert [entry.model for entry in loaded.entries] == ["b"]
+    assert loaded.notes[0].startswith("1 submission is left out: a")
+
+
+def test_special_files_are_refused(tmp_path: Path) -> None:
+    put(tmp_path, "a", SCORES)
+    check = tmp_path / "submissions" / "a" / CHECK
+    check.unlink()
+    os.mkfifo(check)
+    assert "a named pipe" in left_out(tmp_path) or "cannot be read" in left_out(tmp_path)
+
+
+def test_two_scores_of_a_seed(tmp_path: Path) -> None:
+    put(tmp_path, "a", SCORES)
+    check = tmp_path / "submissions" / "a" / CHECK
+    content = json.loads(check.read_text())
+    content["runs"].append(content["runs"][0])
+    check.write_text(json.dumps(content))
+    assert "a has two runs of frost_cls with seed 0" in left_out(tmp_path)
+
+
+def test_places_that_are_no_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StoreError, match="no folder submissions"):
+        Results(str(tmp_path)).load()
+    with pytest.raises(ConfigError, match=r"hf://datasets/ORG/NAME"):
+        Results("hf://models/a/b").load()
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(DataNotFoundError, match="cannot be downloaded"):
+        Results("hf://datasets/nobody/nothing").load()
+
+
+def test_unchanged_submissions_are_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        put(tmp_path, name, SCORES)
+    results = Results(str(tmp_path))
+    first = results.load().entries
+    read: list[str] = []
+
+    def remember(name: str, *files: Path) -> str:
+        read.append(name)
+        return "left out"
+
+    monkeypatch.setattr(results, "_read", remember)
+    assert results.load().entries == first
+    check = tmp_path / "submissions" / "b" / CHECK
+    check.write_text(check.read_text() + "\n")
+    assert [entry.model for entry in results.load().entries] == ["a"]
+    assert read == ["b"]
+
+
+def test_a_thousand_submissions(tmp_path: Path) -> None:
+    many(tmp_path, 1000, seeds=(0, 1))
+    loaded = Results(str(tmp_path)).load()
+    assert len(loaded.entries) == 1000
+    assert loaded.notes == []
+    assert len({entry.name for entry in loaded.entries}) == 1000
+
+
+def test_a_local_store(tmp_path: Path) -> None:
+    demo = fake_record(Fake("mmls", "unet", seed=99))
+    demo = replace(demo, data={**demo.data, "source": "demo"})
+    make_store(tmp_path / "runs", [*everything(seeds=(0, 1, 10)), demo])
+    loaded = store_entries(tmp_path / "runs")
+    ways = {(entry.model, entry.mode, entry.subset, entry.imbalance) for entry in loaded.entries}
+    assert len(ways) == len(loaded.entries) > 30
+    assert {entry.badge for entry in loaded.entries} == {NOT_SUBMITTED}
+    assert {entry.author.name for entry in loaded.entries} == {"runs"}
+    (vit,) = [
+        entry
+        for entry in loaded.entries
+        if (entry.model, entry.mode, entry.subset) == ("vit_l_16", "frozen", "full")
+        and entry.imbalance == "none"
+    ]
+    assert len(vit.scores["frost_cls", "f1_weighted"]) == 3
+    assert vit.parameters == 10_000_000
+    assert vit.train_seconds is not None
+    # Without the metric in the record or predictions with both classes.
+    assert any(metric == "f1_positive" for _, metric in vit.scores)
+    assert loaded.notes == [
+        "Left out of runs: 18 runs on custom tasks or other data.",
+        "Left out of runs: 1 run on demo data.",
+    ]
+
+
+def test_a_board_of_several_sources(tmp_path: Path) -> None:
+    put(tmp_path / "results", "one", SCORES)
+    make_store(tmp_path / "runs", [fake_record(Fake("frost_cls", "vit_l_16"))])
+    live = Live([tmp_path / "runs"], str(tmp_path / "results"))
+    origins = {entry.origin for entry in live.board.entries}
+    assert origins == set(Origin)
+    names = [entry.name for entry in live.board.entries]
+    assert len(set(names)) == len(names)
+    assert live.board.entry("submission/one") is not None
+    assert live.board.entry("nothing") is None
+
+
+def test_a_board_opens_with_the_metric_that_it_has(tmp_path: Path) -> None:
+    assert Live().board.opening() is Choice.PAPER
+    put(tmp_path, "one", some_scores(RNG, categories()["detection"].tasks))
+    assert Live(results=str(tmp_path)).board.opening() is Choice.HEADLINE
+
+
+def test_a_board_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "one", SCORES)
+    live = Live(results=str(tmp_path))
+    first = live.board
+    put(tmp_path, "two", SCORES)
+    live.look()
+    assert live.board is first  # it was read a moment ago
+    monkeypatch.setattr("marsbench.leaderboard.board.live.INTERVAL", 0.0)
+    live.look()
+    live.wait()
+    assert live.board.entry("submission/two") is not None
+    (tmp_path / "submissions").rename(tmp_path / "gone")
+    live.look()
+    live.wait()
+    assert live.board.entry("submission/two") is not None  # as read before
+
+
+@pytest.mark.parametrize("grouping", CAPABILITIES)
+def test_capabilities_cover_the_tasks(grouping: str) -> None:
+    for category, tasks in categories().items():
+        groups = capabilities(grouping, category)
+        covered = {task for group in groups for task in group.tasks}
+        assert covered == set(tasks.tasks) or (grouping, category) == ("landform", "spectra")
+    sensors = {group.title: group.tasks for group in capabilities("sensor", "segmentation")}
+    assert sensors["CTX"] == ("conequest_seg", "mmls")
