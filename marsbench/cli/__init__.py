@@ -27,6 +27,7 @@ from marsbench.cli import (
     run,
     spectra,
     status,
+    submit,
     sweep,
     tune,
 )
@@ -62,6 +63,7 @@ app.command("tune")(tune.tune)
 app.command("predict")(predict.predict)
 app.command("ensemble")(ensemble.ensemble)
 app.command("report")(report.report)
+app.command("submit")(submit.submit)
 app.command("doctor")(doctor.doctor)
 app.add_typer(results.app, name="results")
 app.add_typer(listing.app, name="list")

@@ -29,7 +29,7 @@ def check_submission(
     path: Path,
     *,
     source: str | None = None,
-    root: Path | None = None,
+    root: str | Path | None = None,
     others: Iterable[Check] = (),
     labels: bool = True,
 ) -> Check:
@@ -68,7 +68,7 @@ def _checked(
     submission: Submission,
     findings: Findings,
     source: SourceName,
-    root: Path | None,
+    root: str | Path | None,
     labels: bool,
 ) -> list[CheckedRun]:
     """Check the files of a submission; return the runs without contradictions."""

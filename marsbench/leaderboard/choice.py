@@ -17,7 +17,7 @@ from marsbench.results.store import Store
 from marsbench.sweep.lists import LISTS
 from marsbench.sweep.suites import canonical
 from marsbench.sweep.words import run_command
-from marsbench.tasks.catalog import TASKS, get_task
+from marsbench.tasks.catalog import TASKS, get_task, known_task
 
 SETTING = "setting"
 """Word for the hash at the end of a run id."""
@@ -72,6 +72,15 @@ def choose(store: Store, words: Mapping[str, str], *, partial: bool = False) -> 
     for sort, count in sorted(others.items()):
         notes.append(f"Left out: {count} records of type {sort}; a submission holds single runs.")
     records = [record for record in everything if record.record_type == "run"]
+    own = {r.task for r in records if known_task(r.task) is None}
+    if named := own.intersection(words.get("task", "").split(",")):
+        raise ConfigError(
+            f"{some(sorted(named))} is not a task of the leaderboard.",
+            "`marsbench list tasks` shows its tasks.",
+        )
+    if own:
+        notes.append(f"Left out: {some(sorted(own))}, not among the tasks of the leaderboard.")
+        records = [record for record in records if record.task not in own]
     data = Data.DEMO if words.get("source") == "demo" else Data.REAL
     drawn = [record for record in records if _is_demo(record)]
     if data is Data.REAL:

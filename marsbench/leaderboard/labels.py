@@ -109,7 +109,7 @@ def open_labels(
     scored_split: str,
     classes: Sequence[str],
     source: SourceName,
-    root: Path | None,
+    root: str | Path | None,
     size: float = 1.0,
 ) -> Labels | None:
     """Open the labels of a scored split.

@@ -71,7 +71,7 @@ def rescore(
     runs: Sequence[Run],
     findings: Findings,
     source: SourceName,
-    root: Path | None,
+    root: str | Path | None,
     *,
     labels: bool = True,
 ) -> list[CheckedRun]:
@@ -159,7 +159,9 @@ def _readable(files: Files, runs: Sequence[Run], findings: Findings) -> list[Run
     return [run for run, reason in zip(present, reasons, strict=True) if not reason]
 
 
-def _open(run: Run, findings: Findings, source: SourceName, root: Path | None) -> Labels | None:
+def _open(
+    run: Run, findings: Findings, source: SourceName, root: str | Path | None
+) -> Labels | None:
     """Labels of a run's task; the reason if there are none becomes a finding."""
     record = run.record
     classes = record.data["classes"]

@@ -17,7 +17,6 @@ from marsbench.base.text import spreadsheet_csv
 from marsbench.leaderboard.schema import EVAL_RESULTS, ROWS, Check, Submission
 from marsbench.tasks.catalog import PREFIX, TASKS
 from marsbench.tasks.kinds import METRICS, Kind
-from marsbench.tasks.spec import TaskSpec
 
 COLLECTION = "mars_bench"
 
@@ -51,6 +50,36 @@ SHEETS: dict[Kind, Sheet] = {
 }
 
 
+class Mean(NamedTuple):
+    """Mean scores of a task.
+
+    Attributes:
+        runs: Number of runs.
+        metrics: Mean over the runs of each metric that all runs have.
+    """
+
+    runs: int
+    metrics: Mapping[str, float]
+
+
+def means_of(check: Check) -> dict[str, Mean]:
+    """Mean scores of each task."""
+    by_task: defaultdict[str, list[Mapping[str, float]]] = defaultdict(list)
+    for run in check.runs:
+        by_task[run.task].append(run.metrics)
+    return {
+        task: Mean(
+            len(runs),
+            {
+                name: fmean(m[name] for m in runs)
+                for name in runs[0]
+                if all(name in m for m in runs)
+            },
+        )
+        for task, runs in sorted(by_task.items())
+    }
+
+
 def write_rows(check: Check, folder: Path) -> list[Path]:
     """Write ``rows/`` and ``.eval_results/`` of a submission.
 
@@ -59,34 +88,22 @@ def write_rows(check: Check, folder: Path) -> list[Path]:
         folder: The submission.
 
     Returns:
-        The written files.
+        The written files; none if no task is one of Mars-Bench.
     """
     submission = check.submission
-    scores = _scores(check)
-    if submission is None or not scores:
+    means = {
+        task: mean
+        for task, mean in means_of(check).items()
+        if task in TASKS and TASKS[task].collection == COLLECTION
+    }
+    if submission is None or not means:
         return []
     sheets: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for task, metrics in scores.items():
+    for task, mean in means.items():
         sheet = SHEETS[TASKS[task].kind]
-        sheets[sheet.name].append(_row(submission, task, sheet, metrics))
+        sheets[sheet.name].append(_row(submission, task, sheet, mean.metrics))
     written = [_write_sheet(folder / ROWS / name, rows) for name, rows in sorted(sheets.items())]
-    return [*written, _write_results(submission, scores, folder / EVAL_RESULTS / EVAL_FILE)]
-
-
-def _scores(check: Check) -> dict[str, dict[str, float]]:
-    """Mean over the seeds of every metric, by task of Mars-Bench."""
-    values: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    counts: defaultdict[str, int] = defaultdict(int)
-    for run in check.runs:
-        if run.task in TASKS and TASKS[run.task].collection == COLLECTION:
-            counts[run.task] += 1
-            for metric, value in run.metrics.items():
-                values[run.task][metric].append(value)
-    # A metric of some seeds only has no mean over the seeds.
-    return {
-        task: {m: fmean(v) for m, v in values[task].items() if len(v) == counts[task]}
-        for task in sorted(values)
-    }
+    return [*written, _write_results(submission, means, folder / EVAL_RESULTS / EVAL_FILE)]
 
 
 def _row(
@@ -116,9 +133,7 @@ def _write_sheet(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def _write_results(
-    submission: Submission, scores: Mapping[str, Mapping[str, float]], path: Path
-) -> Path:
+def _write_results(submission: Submission, means: Mapping[str, Mean], path: Path) -> Path:
     """Write the results for the model's page on the hub.
 
     The format of https://huggingface.co/docs/hub/eval-results, to be copied into the model's
@@ -126,28 +141,22 @@ def _write_results(
     """
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
-    seeds = f"mean of {len(submission.seeds)} seeds"
+    author = submission.author
     setting = f"mode={submission.mode} protocol={submission.protocol} subset={submission.subset}"
-    entries = []
-    for task, metrics in scores.items():
-        spec: TaskSpec = TASKS[task]
-        if spec.hub_id is None or spec.headline_metric not in metrics:
-            continue
-        title = METRICS[spec.headline_metric].title
-        entries.append(
-            EvalResultEntry(
-                dataset_id=spec.hub_id,
-                task_id=task,
-                value=_rounded(metrics[spec.headline_metric]),
-                date=submission.created,
-                source_url=submission.author.link or None,
-                source_name=submission.author.name if submission.author.link else None,
-                notes=f"{title}, {seeds}, {setting}",
-            )
+    entries = [
+        EvalResultEntry(
+            dataset_id=str(TASKS[task].hub_id),
+            task_id=task,
+            value=_rounded(metrics[metric]),
+            date=submission.created,
+            source_url=author.link or None,
+            source_name=author.name if author.link else None,
+            notes=f"{METRICS[metric].title}, mean of {runs} seeds, {setting}",
         )
+        for task, (runs, metrics) in means.items()
+        if (metric := TASKS[task].headline_metric) in metrics
+    ]
     path.parent.mkdir(exist_ok=True)
-    text = yaml.safe_dump(
-        eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True, width=1000
-    )
-    write_text(path, text)
+    plain = eval_result_entries_to_yaml(entries)
+    write_text(path, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=1000))
     return path
