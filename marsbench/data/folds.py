@@ -1,11 +1,12 @@
 """Stratified folds of a train split for cross-validation, equal for all runs."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.base.errors import ConfigError
+from marsbench.config.identity import digest
 
 FOLD_SEED = 0
 """Seed of the folds, independent of the run: predictions of all runs can be averaged."""
@@ -51,6 +52,11 @@ def assign_folds(
     parts = np.empty(len(strata), dtype=np.int64)
     parts[order] = np.arange(len(order)) % folds
     return parts
+
+
+def folds_digest(sample_ids: Iterable[Iterable[str]]) -> str:
+    """Digest of the sample ids of each fold, in any order within a fold."""
+    return digest([sorted(fold) for fold in sample_ids])[:16]
 
 
 def strata_of(

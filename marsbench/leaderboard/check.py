@@ -4,6 +4,7 @@ One function serves the command line, the upload of the app and a public service
 come from anyone: it is data, within limits of size, and nothing in it is executed.
 """
 
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from marsbench.leaderboard.document import has_valid_ids, read_submission
 from marsbench.leaderboard.files import Files, opened
 from marsbench.leaderboard.findings import Findings
 from marsbench.leaderboard.rescore import rescore
-from marsbench.leaderboard.runs import check_files, read_runs
+from marsbench.leaderboard.rows import write_rows
+from marsbench.leaderboard.runs import DERIVED, MOST_RECORD, check_files, read_runs
 from marsbench.leaderboard.schema import (
     SUBMISSION,
     Check,
@@ -23,6 +25,8 @@ from marsbench.leaderboard.schema import (
 )
 from marsbench.leaderboard.signature import equal_seeds, near_runs
 from marsbench.results.store import now
+
+_WRITE = "Remove it, or collect the submission again with `marsbench submit`."
 
 
 def check_submission(
@@ -76,7 +80,31 @@ def _checked(
         return []
     check_files(files, submission, findings)
     runs = read_runs(files, submission, findings)
-    return rescore(files, runs, findings, source, root, labels=labels)
+    checked = rescore(files, runs, findings, source, root, labels=labels)
+    if not findings.num_errors:
+        _check_derived(files, submission, checked, findings)
+    return checked
+
+
+def _check_derived(
+    files: Files, submission: Submission, runs: Sequence[CheckedRun], findings: Findings
+) -> None:
+    """Compare the rows for other boards with the scores of the runs."""
+    stored = sorted(DERIVED & files.sizes.keys())
+    if not stored:
+        return
+    check = Check(checked=now(), submission=submission, runs=tuple(runs))
+    with tempfile.TemporaryDirectory(prefix="marsbench-") as scratch:
+        written = write_rows(check, Path(scratch))
+        contents = {p.relative_to(scratch).as_posix(): p.read_bytes() for p in written}
+    for name in stored:
+        try:
+            is_equal = files.read(name, MOST_RECORD) == contents.get(name)
+        except ValueError as error:
+            findings.error(name, f"The file {error}.", _WRITE)
+        else:
+            if not is_equal:
+                findings.error(name, "The file does not follow from the scores.", _WRITE)
 
 
 def _flag_setting(submission: Submission, findings: Findings) -> None:

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.base.errors import ConfigError, DataError, DataNotFoundError, some
-from marsbench.config.identity import digest
 from marsbench.config.schema import SourceName
 from marsbench.data import decode
-from marsbench.data.folds import OUT_OF_FOLD, assign_folds, strata_of
+from marsbench.data.folds import OUT_OF_FOLD, assign_folds, folds_digest, strata_of
 from marsbench.data.rows import Rows, Source
 from marsbench.data.samples import clipped, needed
 from marsbench.data.sources import open_source
@@ -99,11 +98,6 @@ class Labels:
         return folds_digest(folds)
 
 
-def folds_digest(ids: Sequence[Sequence[str]]) -> str:
-    """Digest of the sample ids of each fold."""
-    return digest([sorted(fold) for fold in ids])[:16]
-
-
 def open_labels(
     spec: TaskSpec,
     scored_split: str,
@@ -111,6 +105,8 @@ def open_labels(
     source: SourceName,
     root: str | Path | None,
     size: float = 1.0,
+    *,
+    strict: bool = True,
 ) -> Labels | None:
     """Open the labels of a scored split.
 
@@ -121,6 +117,7 @@ def open_labels(
         source: Source of the data.
         root: Folder of a local source, as for `open_source`.
         size: Amount of demo data.
+        strict: As for `open_source`.
 
     Returns:
         The labels; None if the data are not on this machine and cannot be downloaded.
@@ -136,7 +133,7 @@ def open_labels(
             "Run it with less demo data.",
         )
     try:
-        opened = open_source(spec, source, root, size, splits=(split,))
+        opened = open_source(spec, source, root, size, splits=(split,), strict=strict)
     except DataNotFoundError:
         return None
     if split == "train" and "test" in opened.splits:

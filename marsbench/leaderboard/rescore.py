@@ -136,11 +136,13 @@ def _open(
 ) -> Labels | None:
     """Labels of a run's task; the reason if there are none becomes a finding."""
     record = run.record
-    classes = record.data["classes"]
+    classes, strict = record.data["classes"], record.config.get("strict") is not False
     if record.data.get("source") == SourceName.DEMO:
         source, root = SourceName.DEMO, None
     try:
-        truth = open_labels(run.spec, record.scored_split, classes, source, root, _size(run))
+        truth = open_labels(
+            run.spec, record.scored_split, classes, source, root, _size(run), strict=strict
+        )
     except ContradictionError as error:
         findings.error(run.place, error.problem, error.remedy)
         return None
@@ -210,7 +212,7 @@ def _result(of_run: Scored) -> CheckedRun | None:
         seed=record.seed,
         split=record.scored_split,
         badge=Badge.NOT_RESCORED if truth is None else Badge.CONSISTENT,
-        metrics=dict(record.scores) if truth is None else values,
+        metrics=values,
         labels="" if truth is None else truth.source.revision,
         folds=folds,
         num_samples=len(predictions),

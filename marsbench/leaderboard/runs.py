@@ -10,11 +10,12 @@ from marsbench.base.documents import parse_json
 from marsbench.base.errors import StoreError, some
 from marsbench.base.progress import steps
 from marsbench.base.text import visible
-from marsbench.base.values import to_plain
+from marsbench.base.values import shown, to_plain
 from marsbench.config.identity import run_id
 from marsbench.data.folds import OUT_OF_FOLD
 from marsbench.leaderboard.files import Files
 from marsbench.leaderboard.findings import Findings
+from marsbench.leaderboard.rows import EVAL_FILE, SHEETS
 from marsbench.leaderboard.schema import (
     EVAL_RESULTS,
     ROWS,
@@ -22,9 +23,10 @@ from marsbench.leaderboard.schema import (
     SUBMISSION,
     Data,
     Submission,
+    SubmittedModel,
     SubmittedRun,
 )
-from marsbench.models.pretraining import UNKNOWN
+from marsbench.models.pretraining import RANDOM, UNKNOWN
 from marsbench.results.record import RunRecord
 from marsbench.results.store import CONFIG, RECORD
 from marsbench.tasks.catalog import known_task
@@ -38,8 +40,12 @@ MOST_FILE = 256_000_000
 """Largest size of predictions or a class map in bytes."""
 
 _COLLECT = "Collect the submission again with `marsbench submit`."
+OWN_WEIGHTS = "sha256:"
+"""Start of the name of a user's own weights, for which an author may give an address."""
+
 _RUN_AGAIN = "Run it again with `marsbench run --force`, and collect the submission again."
-_DERIVED = {f"{ROWS}/{name}.csv" for name in ("classification", "segmentation", "detection")}
+DERIVED = {f"{EVAL_RESULTS}/{EVAL_FILE}", *(f"{ROWS}/{sheet.name}" for sheet in SHEETS.values())}
+"""Files written from the check of a submission."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +78,7 @@ def check_files(files: Files, submission: Submission, findings: Findings) -> Non
     other = [
         name
         for name in files.sizes
-        if name not in listed
-        and name != SUBMISSION
-        and name not in _DERIVED
-        and not (name.startswith(f"{EVAL_RESULTS}/") and name.endswith(".yaml"))
+        if name not in listed and name != SUBMISSION and name not in DERIVED
     ]
     if other:
         text = f"{len(other)} file(s) do not belong to the submission: {some(other)}."
@@ -129,6 +132,10 @@ def read_runs(files: Files, submission: Submission, findings: Findings) -> list[
         if spec is not None and findings.num_errors == before:
             runs.append(Run(place, record, spec, sorted(submitted.files)))
     _check_settings(runs, findings)
+    parameters = max((run.record.parameters.get("total", 0) for run in runs), default=0)
+    if len(runs) == len(submission.runs) and submission.model.parameters not in (None, parameters):
+        text = f"'model.parameters' is {submission.model.parameters}; the records have up to "
+        findings.error(SUBMISSION, f"{text}{parameters}.", _COLLECT)
     return runs
 
 
@@ -200,9 +207,23 @@ def _setting_problems(record: RunRecord, submission: Submission) -> Iterator[tup
     kind, revision = record.identity.get("kind"), record.identity.get("data_revision")
     if (kind, revision) != (record.kind, record.data.get("revision")):
         yield "The record was changed: its kind or data revision is not in its run id.", _RUN_AGAIN
-    if record.pretraining not in (UNKNOWN, submission.model.pretraining):
-        text = f"The record has pre-training data '{record.pretraining.data[:80]}'; {SUBMISSION} "
-        yield f"{text}describes other data or overlaps.", _COLLECT
+    yield from _weight_problems(record, submission.model)
+
+
+def _weight_problems(record: RunRecord, model: SubmittedModel) -> Iterator[tuple[str, str]]:
+    """Facts about the initial weights that contradict the record; the author may add facts."""
+    own, said = to_plain(record.pretraining), to_plain(model.pretraining)
+    for key, value in own.items():
+        if value not in (None, "", UNKNOWN.data, said[key]):
+            text = f"The pre-training of the record has {key} {shown(value)}; {SUBMISSION} says "
+            yield f"{text}{shown(said[key])}.", _COLLECT
+    name = str((record.weights or {}).get("name", ""))
+    if name and model.pretraining.data == RANDOM.data:
+        text = f"The run starts from the weights {name[:80]}; {SUBMISSION} says random weights."
+        yield text, _COLLECT
+    if name and not name.startswith(OWN_WEIGHTS) and name != model.weights:
+        text = f"The run starts from the weights '{name[:80]}'; {SUBMISSION} says "
+        yield f"{text}'{model.weights[:80]}'.", _COLLECT
 
 
 def _data_problems(record: RunRecord, submission: Submission) -> Iterator[tuple[str, str]]:

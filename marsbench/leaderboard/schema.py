@@ -230,7 +230,8 @@ class CheckedRun:
         seed: Seed.
         split: Scored split: test, or oof for out-of-fold predictions of the train split.
         badge: Origin of the scores.
-        metrics: Metrics on the scored split: re-scored, or of the record if not re-scored.
+        metrics: Metrics on the scored split, from the predictions and the labels, or the targets
+            stored beside the predictions if not re-scored.
         labels: Revision of the labels; empty if not re-scored.
         folds: Digest of the folds of out-of-fold predictions; empty for test.
         num_samples: Number of scored samples.

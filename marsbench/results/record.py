@@ -23,6 +23,7 @@ class DataFields(TypedDict, total=False):
     source: str
     revision: str
     scored_split: str
+    folds_digest: str
     classes: list[str]
     num_train: int | None
     train_counts: dict[str, int] | None

@@ -18,7 +18,7 @@ from marsbench.base.paths import expanded
 from marsbench.base.reading import check_regular
 from marsbench.config.schema import Bands, Mode
 from marsbench.data.dataset import MarsDataset
-from marsbench.data.folds import OUT_OF_FOLD
+from marsbench.data.folds import OUT_OF_FOLD, folds_digest
 from marsbench.data.samples import colors_of
 from marsbench.metrics import scoring
 from marsbench.models import weights
@@ -164,6 +164,7 @@ def together(plan: Plan, trained: list[Trained]) -> Trained:
         device=trained[0].device,
         data={
             "scored_split": "test" if "test" in scored else OUT_OF_FOLD,
+            "folds_digest": folds_digest(fold.scored[OUT_OF_FOLD].sample_ids for fold in trained),
             **{key: value for key, value in trained[0].data.items() if key == "features"},
         },
     )

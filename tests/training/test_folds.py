@@ -10,7 +10,8 @@ import pytest
 import marsbench
 from marsbench.base.errors import ConfigError, DataError
 from marsbench.config.schema import RunConfig
-from marsbench.data.folds import assign_folds, strata_of
+from marsbench.data.folds import assign_folds, folds_digest, strata_of
+from marsbench.data.sources.challenge import ChallengeSource
 from marsbench.metrics import scoring
 from marsbench.plan.resolve import resolve
 from marsbench.results.store import Store
@@ -19,7 +20,7 @@ from marsbench.training import trained
 from marsbench.training.loop import evaluation
 from marsbench.training.loop.callbacks import ProgressBar
 from marsbench.training.parts import parts_of
-from tests.challenges import NAMES, keys, stored, write_challenge
+from tests.challenges import NAMES, TASK, keys, stored, write_challenge
 
 pytestmark = pytest.mark.usefixtures("spectra_home")
 
@@ -74,6 +75,10 @@ def test_out_of_fold_predictions_are_the_scored_split(challenge: Path, tmp_path:
     assert record.scored_split == "oof"
     assert record.score == record.metrics["oof"]["log_loss"]
     assert len(record.checkpoint["folds"]) == 3
+    rows = ChallengeSource(TASK, challenge).rows("train")
+    fold_of = assign_folds(strata_of(rows.targets, rows.groups), 3)
+    ids = np.array(rows.sample_ids)
+    assert record.data["folds_digest"] == folds_digest(ids[fold_of == k] for k in range(3))
     table = stored(tmp_path, record.run_id, "oof")
     labels = pd.read_csv(challenge / "train_labels.csv").sort_values("sample_id")
     assert list(table["sample_id"]) == list(labels["sample_id"])
