@@ -51,6 +51,8 @@ def identity(
     trains: bool = True,
     batch_statistics: bool = False,
     resize: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    pooling: str | None = None,
 ) -> dict[str, Any]:
     """Collect the choices that affect a run's score, except the five named in its id.
 
@@ -76,6 +78,8 @@ def identity(
         batch_statistics: Whether the trained part normalises by statistics of a batch. Then the
             number of batches per step, and of devices, matters beside the number of samples.
         resize: Interpolation and crop of images, if they are not resized whole.
+        inputs: Adaptation and normalisation of bands, as far as they are not the default.
+        pooling: Pooling of tokens, if it is not the model's own.
     """
     is_last = config.trainer.checkpoint is Checkpoint.LAST
     optim, scheduler, trainer = config.optim, config.scheduler, config.trainer
@@ -103,6 +107,8 @@ def identity(
         "task": task,
         "views": config.views,
         "resize": resize,
+        "inputs": inputs,
+        "pooling": pooling,
         "folds": config.folds,
         "negatives": None if config.negatives is Negatives.INCLUDE else config.negatives,
         "imbalance": None if config.imbalance is Imbalance.NONE else config.imbalance,

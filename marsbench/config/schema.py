@@ -86,6 +86,32 @@ class Bands(StrEnum):
     ALL = "all"
 
 
+class Channels(StrEnum):
+    """Adaptation of an image's bands to the channels of a model."""
+
+    REPLICATE = "replicate"
+    ZERO = "zero"
+    LEARNED = "learned"
+
+
+class Normalisation(StrEnum):
+    """Normalisation of images for a model."""
+
+    PRETRAINING = "pretraining"
+    DATA = "data"
+    MINMAX = "minmax"
+    SIGMA2 = "sigma2"
+
+
+class Pooling(StrEnum):
+    """Pooling of a transformer's tokens to a feature vector."""
+
+    AUTO = "auto"
+    CLS = "cls"
+    MEAN = "mean"
+    BOTH = "both"
+
+
 class Resize(StrEnum):
     """Resizing of images to the input of a model."""
 
@@ -250,6 +276,12 @@ class RunConfig:
     """square: the whole image; pretraining: interpolation and central crop of the weights' own."""
     bands: Bands = Bands.RGB
     """rgb (as in the paper) or all bands of images with more than three."""
+    channels: Channels = Channels.REPLICATE
+    """Grey or RGB for a model of more channels: replicate in turn, zero the rest, or learned."""
+    normalisation: Normalisation = Normalisation.PRETRAINING
+    """pretraining (the model's own), data (statistics of the train samples), minmax or sigma2."""
+    pooling: Pooling = Pooling.AUTO
+    """Features of a transformer: auto (the model's own), cls, mean of the tokens, or both."""
     negatives: Negatives = Negatives.INCLUDE
     """include or exclude train images without objects (empty mask or no boxes)."""
     raster: str | None = None

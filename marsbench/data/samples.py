@@ -67,8 +67,11 @@ def decode_sample(spec: TaskSpec, raw: Raw, bands: Bands = Bands.RGB) -> Decoded
 
 
 def _labelled(spec: TaskSpec, raw: Raw, bands: Bands) -> Decoded:
-    read = decode.read_pair if spec.is_pairs else decode.read_image
-    seen = read(raw, spec.channels)
+    if spec.channels > 3:
+        seen = decode_pixels(spec, raw, bands)
+    else:
+        read = decode.read_pair if spec.is_pairs else decode.read_image
+        seen = read(raw, spec.channels)
     decode.check_size(spec, (seen.pixels.shape[0], seen.pixels.shape[1]), raw.where)
     return Decoded(seen.pixels, meta=raw.meta, readings=seen.readings)
 

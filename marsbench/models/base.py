@@ -1,63 +1,23 @@
-"""Shared parts of networks: input normalisation, frozen backbones, batches of a single image."""
+"""Shared parts of networks: frozen backbones, batches of a single image."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-
-Bands = tuple[int | None, ...]
-"""Colour of each band: 0 red, 1 green, 2 blue, None another."""
-
-
-class InputAdapter(nn.Module):
-    """Normalise images; grey ones are replicated to all bands.
-
-    A band without a colour is normalised by the means over the three colours.
-
-    Args:
-        mean: Mean of red, green and blue, of values in [0, 1].
-        std: Standard deviation of each.
-        color_of_band: Colour of each band.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(
-        self,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
-        color_of_band: Bands = (0, 1, 2),
-    ) -> None:
-        super().__init__()
-        for name, values in (("mean", mean), ("std", std)):
-            of_band = [sum(values) / 3 if c is None else values[c] for c in color_of_band]
-            tensor = torch.tensor(of_band).view(1, -1, 1, 1)
-            self.register_buffer(name, tensor, persistent=False)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Normalise a batch.
-
-        Args:
-            image: float (B, 1 or bands, H, W) in [0, 1].
-
-        Returns:
-            float (B, bands, H, W).
-        """
-        return (image - self.mean) / self.std
 
 
 class Model(nn.Module):
     """A network whose backbone can be frozen.
 
     Attributes:
+        adapter: From images to the input of the network.
         frozen_prefix: Prefix, or prefixes, of the backbone's tensors in `state_dict`.
         is_frozen: Whether the backbone is frozen.
     """
 
+    adapter: nn.Module
     frozen_prefix: str | tuple[str, ...]
     is_frozen = False
 

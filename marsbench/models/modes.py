@@ -7,16 +7,19 @@ from typing import Any
 from torch import nn
 
 from marsbench.base import lazy
-from marsbench.config.schema import Mode
-from marsbench.models.base import Bands, Model
+from marsbench.config.schema import Mode, Pooling
+from marsbench.models.adapters import Bands, build_adapter
+from marsbench.models.base import Model
 from marsbench.models.encoders.classifier import build_classifier
+from marsbench.models.inputs import DEFAULT, Inputs
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.spec import ModelSpec
 from marsbench.tasks.kinds import BOXES, LABELS, MASKS, Kind
 
 
 def _classifier(spec: ModelSpec, num_outputs: int, inputs: dict[str, Any], **weights: Any) -> Model:
-    return build_classifier(spec, num_outputs, shape=inputs["shape"], **weights)
+    how = {key: inputs[key] for key in ("shape", "pooling")}
+    return build_classifier(spec, num_outputs, **how, **weights)
 
 
 def _segmenter(spec: ModelSpec, num_outputs: int, inputs: dict[str, Any], **weights: Any) -> Model:
@@ -49,6 +52,8 @@ def build_for_mode(
     colors: Bands | None = None,
     shape: tuple[int, int] | None = None,
     checkpoint: Path | None = None,
+    inputs: Inputs = DEFAULT,
+    pooling: Pooling = Pooling.AUTO,
 ) -> Model:
     """Build the network of an entry for a kind of task and a mode.
 
@@ -66,9 +71,11 @@ def build_for_mode(
         num_outputs: Number of output nodes, or of classes without the background.
         mode: The mode.
         side: Side of the input in pixels; None takes the entry's.
-        colors: Colour of each band, for images of more than three bands.
+        colors: Colour of each band, for segmenters of images of more than three bands.
         shape: Rows and columns of rasterised spectra.
         checkpoint: Local weights instead of the entry's default weights.
+        inputs: Bands and normalisation of the images.
+        pooling: Pooling of a classifier's tokens.
 
     Raises:
         WeightsError: If the mode needs weights and they are missing or do not fit. Random weights
@@ -78,10 +85,13 @@ def build_for_mode(
     model = _BUILDERS[kind](
         spec,
         num_outputs,
-        {"side": side, "colors": colors, "shape": shape},
+        {"side": side, "colors": colors, "shape": shape, "pooling": pooling},
         pretrained=mode is not Mode.SCRATCH,
         checkpoint=checkpoint,
     )
+    if inputs != DEFAULT:
+        # Outside of the backbone: a trained first layer trains in every mode.
+        model.adapter = build_adapter(spec, inputs, colors if kind in MASKS else None)
     if mode is Mode.FROZEN:
         model.freeze_backbone()
     return model

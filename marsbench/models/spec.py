@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from marsbench.config.resizing import Resizing
-from marsbench.config.schema import Mode
+from marsbench.config.schema import Mode, Normalisation
 from marsbench.models.pretraining import RANDOM, Pretraining
 from marsbench.tasks.kinds import Kind
 
@@ -114,6 +114,9 @@ class ModelSpec:
         weights: Default weights, or None.
         mean: Mean of each input channel for normalisation, of values in [0, 1].
         std: Standard deviation of each input channel.
+        normalisation: Scaling of each image by its own values before `mean` and `std`, as in the
+            pre-training; PRETRAINING for none.
+        bands: Names of the input channels, as in `TaskSpec.bands`; empty for red, green and blue.
         input_size: Side of the input in pixels; of a segmentation model the largest, unless
             `fixed_size`.
         resizing: Resizing of images in the evaluation of the published weights, to `input_size`;
@@ -136,8 +139,10 @@ class ModelSpec:
     encoder: str | None = None
     aliases: tuple[str, ...] = ()
     weights: WeightSpec | None = None
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    normalisation: Normalisation = Normalisation.PRETRAINING
+    bands: tuple[str, ...] = ()
     input_size: int = 224
     resizing: Resizing | None = None
     smallest: int = 32
@@ -152,6 +157,11 @@ class ModelSpec:
     def pretraining(self) -> Pretraining:
         """Data behind the default weights; `RANDOM` without weights."""
         return RANDOM if self.weights is None else self.weights.pretraining
+
+    @property
+    def in_channels(self) -> int:
+        """Number of input channels."""
+        return len(self.mean)
 
     @property
     def architecture(self) -> str:

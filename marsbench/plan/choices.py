@@ -9,16 +9,19 @@ from marsbench.base.errors import (
     MarsbenchError,
     NotAvailableError,
     WeightsError,
+    some,
 )
 from marsbench.config.resizing import WHOLE, Resizing
 from marsbench.config.schema import (
     Augment,
+    Channels,
     Checkpoint,
     Imbalance,
     LossName,
     Mode,
     Negatives,
     OptimName,
+    Pooling,
     Protocol,
     Resize,
     RunConfig,
@@ -28,8 +31,10 @@ from marsbench.data.rendering import Rendering, rendering_for
 from marsbench.models.spec import ModelSpec
 from marsbench.plan.derived import (
     image_side,
+    is_spread,
     is_table,
     loss_of,
+    num_bands,
 )
 from marsbench.tasks.kinds import KINDS, Kind
 from marsbench.tasks.spec import Platform, TaskSpec
@@ -142,6 +147,33 @@ class Case:
         return f"{raster.name} gives images of {raster.rows} x {raster.columns}"
 
     @property
+    def num_bands(self) -> int:
+        """Number of bands of an image that reach the model."""
+        return num_bands(self.config, self.task, self.model)
+
+    @property
+    def band_names(self) -> str:
+        """Names of the model's bands, for messages."""
+        return some(self.model.bands) or "unknown"
+
+    @property
+    def changed_inputs(self) -> str:
+        """First key for bands or tokens with another value than its default, or an empty text."""
+        default = RunConfig()
+        for key in ("channels", "normalisation", "pooling"):
+            if (value := getattr(self.config, key)) != getattr(default, key):
+                return f"{key}={value}"
+        return ""
+
+    @property
+    def other_bands(self) -> str:
+        """Advice for images of more bands than the model has channels."""
+        ways = ["channels=learned, a trained first layer"]
+        if self.task.rgb_bands is not None and self.model.in_channels == 3:
+            ways.insert(0, "bands=rgb")
+        return f"Add {' or '.join(ways)}, or choose a model of {self.num_bands} channels."
+
+    @property
     def is_lbfgs(self) -> bool:
         """Whether heads are fitted to the optimum."""
         return self.config.optim.name is OptimName.LBFGS
@@ -200,6 +232,47 @@ RULES = (
         "Model {model.name} does not support {task.kind} tasks such as {task.name}.",
         _SHOWN,
         NotAvailableError,
+    ),
+    # Bands.
+    Rule(
+        lambda c: c.changed_inputs and (c.is_spectra or c.is_table),
+        "{case.changed_inputs} is for images and networks, not for {task.name} with {model.name}.",
+        "Leave it out.",
+    ),
+    Rule(
+        lambda c: (
+            c.num_bands > c.model.in_channels
+            and not is_spread(c.config, c.task, c.model)
+            and c.config.channels is not Channels.LEARNED
+        ),
+        "Images of {task.name} have {case.num_bands} bands, and {model.name} takes "
+        "{model.in_channels} channels.",
+        "{case.other_bands}",
+    ),
+    Rule(
+        lambda c: (
+            c.num_bands not in (1, 3)
+            and c.num_bands < c.model.in_channels
+            and c.config.channels is Channels.REPLICATE
+        ),
+        "Images of {task.name} have {case.num_bands} bands, and {model.name} takes "
+        "{model.in_channels} channels; channels=replicate is for grey or RGB.",
+        "Add channels=zero or channels=learned, or name the task's bands as the model's: "
+        "{case.band_names}.",
+    ),
+    Rule(
+        lambda c: (
+            c.config.channels is not Channels.REPLICATE
+            and (c.num_bands == c.model.in_channels or is_spread(c.config, c.task, c.model))
+        ),
+        "channels={config.channels} has no effect: {model.name} takes {case.num_bands} bands of "
+        "{task.name} as they are.",
+        "Leave channels out.",
+    ),
+    Rule(
+        lambda c: c.config.pooling is not Pooling.AUTO and not c.is_labels,
+        "pooling={config.pooling} is for classifiers; {task.name} is {task.kind}.",
+        "Leave pooling out.",
     ),
     # Training.
     Rule(
@@ -439,6 +512,8 @@ def _needs_images(case: Case) -> Iterator[str]:
         yield f"{case.task.name} is {case.task.kind}"
     if config.augment not in (Augment.AUTO, Augment.NONE, Augment.D4):
         yield f"augment={config.augment} changes images at random"
+    if config.channels is Channels.LEARNED:
+        yield "channels=learned trains the first layer"
     if config.world_size > 1:
         yield "it fits heads on a single device"
     if config.draws > 1:

@@ -5,14 +5,17 @@ from typing import Any
 
 from marsbench.config.identity import digest
 from marsbench.config.schema import (
+    Bands,
+    Channels,
     LossName,
     Mode,
     RunConfig,
 )
 from marsbench.data.rendering import Rendering
 from marsbench.data.spectra import VERSION as POINTS_VERSION
+from marsbench.models.inputs import DEFAULT, Inputs
 from marsbench.models.libraries import LIBRARIES
-from marsbench.models.spec import ModelSpec
+from marsbench.models.spec import Library, ModelSpec
 from marsbench.spectra.features import VERSION as FEATURES_VERSION
 from marsbench.spectra.raster import VERSION as RASTER_VERSION
 from marsbench.tasks.kinds import KINDS, Kind
@@ -45,6 +48,54 @@ def image_side(task: TaskSpec, model: ModelSpec, largest: Callable[[], int]) -> 
     if task.kind is not Kind.SEGMENTATION or model.fixed_size:
         return model.input_size
     return min(model.input_size, -(-largest() // HALVED) * HALVED)
+
+
+def selected_bands(config: RunConfig, task: TaskSpec, model: ModelSpec) -> tuple[int, ...] | None:
+    """Positions of a model's bands among a task's, if the task names all of them; else None."""
+    names = [band.name for band in task.bands]
+    if config.bands is not Bands.ALL or not model.bands or not set(model.bands) <= set(names):
+        return None
+    chosen = tuple(names.index(name) for name in model.bands)
+    return None if chosen == tuple(range(len(names))) else chosen
+
+
+def num_bands(config: RunConfig, task: TaskSpec, model: ModelSpec) -> int:
+    """Number of bands of an image that reach a model; those of spectra fit every model."""
+    if task.is_spectra:
+        return model.in_channels
+    if task.is_pairs:
+        return 3
+    if (selected := selected_bands(config, task, model)) is not None:
+        return len(selected)
+    is_rgb = task.channels > 3 and config.bands is Bands.RGB and task.rgb_bands is not None
+    return 3 if is_rgb else task.channels
+
+
+def is_spread(config: RunConfig, task: TaskSpec, model: ModelSpec) -> bool:
+    """Whether a segmenter's filters of three colours are distributed to more bands."""
+    is_smp = task.kind is Kind.SEGMENTATION and model.library is Library.SMP
+    return is_smp and num_bands(config, task, model) > model.in_channels == 3
+
+
+def inputs_of(config: RunConfig, task: TaskSpec, model: ModelSpec) -> Inputs:
+    """Resolve the way from the bands of an image to the channels of a model.
+
+    Statistics of the data, with ``normalisation=data``, are added before training.
+    """
+    if task.is_spectra:
+        return DEFAULT
+    count = num_bands(config, task, model)
+    is_same = count == model.in_channels or is_spread(config, task, model)
+    if is_same or (count == 1 and config.channels is Channels.REPLICATE):
+        return Inputs(
+            select=selected_bands(config, task, model), normalisation=config.normalisation
+        )
+    return Inputs(
+        bands=count,
+        select=selected_bands(config, task, model),
+        channels=config.channels,
+        normalisation=config.normalisation,
+    )
 
 
 def loss_of(config: RunConfig, task: TaskSpec) -> LossName:

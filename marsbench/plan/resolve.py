@@ -17,6 +17,7 @@ from marsbench.config.schema import (
     Augment,
     LossName,
     Negatives,
+    Pooling,
     Protocol,
     RunConfig,
     SourceName,
@@ -30,6 +31,7 @@ from marsbench.data.rendering import Rendering
 from marsbench.data.rows import Source
 from marsbench.data.sources import open_source
 from marsbench.data.subsets import Selection, select
+from marsbench.models.inputs import DEFAULT, Inputs
 from marsbench.models.pretraining import RANDOM, UNKNOWN, Pretraining
 from marsbench.models.spec import ModelSpec
 from marsbench.models.zoo.catalog import get_model
@@ -39,7 +41,7 @@ from marsbench.plan.choices import (
     check,
     side_of,
 )
-from marsbench.plan.derived import is_table, outputs_of, rendered_by, weights_of
+from marsbench.plan.derived import inputs_of, is_table, outputs_of, rendered_by, weights_of
 from marsbench.plan.samples import balance_of, check_classes, without_negatives
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import KINDS, Technique
@@ -65,6 +67,7 @@ class Plan:
         protocol: Training protocol, resolved.
         rendering: Rasterisation of spectra; None for images, and for models of engineered features.
         resizing: Resizing of images to `side`.
+        inputs: Way from bands to channels, without statistics of the data.
     """
 
     config: RunConfig
@@ -81,6 +84,7 @@ class Plan:
     protocol: Protocol
     rendering: Rendering | None = None
     resizing: Resizing = WHOLE
+    inputs: Inputs = DEFAULT
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -103,6 +107,8 @@ class Plan:
             trains=not is_table(self.model),
             batch_statistics=self.has_batch_statistics,
             resize=self.resizing.identity,
+            inputs=self.inputs.identity,
+            pooling=None if self.config.pooling is Pooling.AUTO else self.config.pooling,
         )
 
     @property
@@ -307,4 +313,5 @@ def resolve(config: RunConfig, shared: Resolver | None = None) -> Plan:
         protocol=case.protocol,
         rendering=case.rendering,
         resizing=case.resizing,
+        inputs=inputs_of(config, task, model),
     )

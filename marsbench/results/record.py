@@ -30,6 +30,7 @@ class DataFields(TypedDict, total=False):
     subset_origin: str
     subset_digest: str
     task: dict[str, Any]
+    inputs: dict[str, Any]
     notes: list[str]
 
 

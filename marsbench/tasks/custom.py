@@ -21,6 +21,9 @@ from marsbench.tasks.spec import SPLITS, TASK_FILE, ClassInfo, TaskSpec, normali
 
 REQUIRED = ("name", "kind", "classes")
 
+RGB = ("red", "green", "blue")
+"""Names of bands that give ``rgb_bands``."""
+
 _EXAMPLE = (
     f"Required are {', '.join(REQUIRED)}; configs/tasks/hirise_landmark_v1.yaml is an example."
 )
@@ -30,9 +33,11 @@ def load_task(path: Path, taken: Container[str] = ()) -> TaskSpec:
     """Read a custom task.
 
     ``name``, ``kind`` and ``classes`` are required. The title and folder default to the name,
-    ``decode`` to the usual one of the kind, ``few_shot`` to whether the kind is classification,
-    the rest to the defaults of `TaskSpec`. ``classes`` is a list of names, a list of mappings with
+    ``decode`` to the usual one of the kind, ``channels`` and ``rgb_bands`` to those of ``bands``,
+    ``few_shot`` to whether the kind is classification, the rest to the defaults of `TaskSpec`.
+    ``classes`` is a list of names, a list of mappings with
     ``name``, ``description``, ``aliases`` and ``acronym``, or a mapping of name to description.
+    ``bands`` is a list of names, or of mappings with ``name`` and ``wavelength``.
 
     Args:
         path: The YAML file, or a folder that holds it as ``task.yaml``.
@@ -53,6 +58,7 @@ def load_task(path: Path, taken: Container[str] = ()) -> TaskSpec:
         text = f"'folder' is '{folder}'; expected the name of a folder below the data's place."
         problems.append(Problem("folder", text))
     _check_splits(values.get("sizes"), problems)
+    _check_bands(valid, problems)
     _check_classes(valid.get("classes", ()), problems)
     if "kind" in valid:
         _check_kind(valid["kind"], valid, problems)
@@ -67,7 +73,11 @@ def _spec(valid: Mapping[str, Any], file: Path) -> TaskSpec:
     """Build the spec from valid fields and the defaults derived from them."""
     kind, name = valid["kind"], valid["name"]
     decode = valid.get("decode") or KINDS[kind].decoders[0]
+    names = [band.name for band in valid.get("bands", ())]
+    colors = [names.index(name) for name in RGB if name in names]
     defaults = {
+        "channels": len(names) or 1,
+        "rgb_bands": tuple(colors) if len(names) > 3 and len(colors) == len(RGB) else None,
         "title": name,
         "folder": name,
         "decode": decode,
@@ -117,6 +127,9 @@ def _prepared(raw: Mapping[Any, Any]) -> dict[Any, Any]:
     values = {key: value for key, value in values.items() if value not in (None, "")}
     if isinstance(values.get("notes"), str):
         values["notes"] = [values["notes"]]
+    bands = values.get("bands")
+    if isinstance(bands, list):
+        values["bands"] = [b if isinstance(b, Mapping) else {"name": _stripped(b)} for b in bands]
     classes = values.get("classes")
     if isinstance(classes, Mapping):
         classes = [{"name": name, "description": text} for name, text in classes.items()]
@@ -154,6 +167,16 @@ def _check_splits(sizes: Any, problems: list[Problem]) -> None:
         if split not in SPLITS:
             remedy = unknown_name("split", str(split), SPLITS).remedy
             problems.append(Problem("sizes", f"Unknown key 'sizes.{split}'. {remedy}"))
+
+
+def _check_bands(valid: Mapping[str, Any], problems: list[Problem]) -> None:
+    names = [band.name for band in valid.get("bands", ())]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        problems.append(Problem("bands", f"'bands' names '{twice[0]}' twice."))
+    channels = valid.get("channels", len(names))
+    if names and channels != len(names):
+        text = f"'channels' is {channels}, and 'bands' names {len(names)}. Leave 'channels' out."
+        problems.append(Problem("bands", text))
 
 
 def _check_kind(kind: Kind, valid: Mapping[str, Any], problems: list[Problem]) -> None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from marsbench.base.values import Limit, to_plain
+from marsbench.base.values import Limit, NotBlank, to_plain
 from marsbench.tasks.kinds import DECODES, KINDS, Decode, DecodeInfo, Kind, Technique
 
 SPLITS = ("train", "val", "test")
@@ -52,6 +52,19 @@ class ClassInfo:
     aliases: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class BandInfo:
+    """Band of an image.
+
+    Attributes:
+        name: Name, such as red, elevation or B8A; models with bands of these names take them.
+        wavelength: Centre in micrometres; None if unknown, or for a band that is not light.
+    """
+
+    name: Annotated[str, NotBlank]
+    wavelength: Annotated[float, Limit(above=0)] | None = None
+
+
 Side = Annotated[int, Limit(low=1)]
 Band = Annotated[int, Limit(low=0)]
 
@@ -73,6 +86,7 @@ class TaskSpec:
         sizes: Samples per split as published; empty if unknown (custom tasks).
         channels: Number of bands of an image.
         rgb_bands: Indices of the red, green and blue bands of images with more than three.
+        bands: The bands in their order; empty if they have no names.
         technique: Technique of spectra, ega or gc; None for images.
         image_size: (height, width) in pixels if equal for all images, else None.
         platform: Place of the instrument.
@@ -100,6 +114,7 @@ class TaskSpec:
     sizes: Mapping[str, Annotated[int, Limit(low=0)]] = field(default_factory=dict)
     channels: Annotated[int, Limit(low=1)] = 1
     rgb_bands: tuple[Band, Band, Band] | None = None
+    bands: tuple[BandInfo, ...] = ()
     technique: Technique | None = None
     image_size: tuple[Side, Side] | None = None
     platform: Platform = Platform.ORBITER

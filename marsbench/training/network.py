@@ -17,6 +17,7 @@ from marsbench.models.base import Model
 from marsbench.models.modes import build_for_mode, count_parameters
 from marsbench.plan.resolve import Plan
 from marsbench.tasks.kinds import Kind
+from marsbench.training.inputs import prepared_inputs
 from marsbench.training.loop.devices import device_name, peak_memory
 from marsbench.training.loop.evaluation import evaluate
 from marsbench.training.loop.fitting import fit, load_chosen
@@ -158,4 +159,6 @@ def build_network(plan: Plan, mode: Mode) -> Model:
         colors=colors_of(plan.task, config.bands),
         shape=None if raster is None else (raster.rows, raster.columns),
         checkpoint=Path(config.weights).expanduser() if config.weights else None,
+        inputs=prepared_inputs(plan),
+        pooling=config.pooling,
     )

@@ -12,11 +12,13 @@ from marsbench.base.files import cached_digest, replacing
 from marsbench.config.schema import RunConfig
 from marsbench.data.download.web import shown
 from marsbench.models.base import Model
+from marsbench.models.inputs import DEFAULT
 from marsbench.models.spec import ModelSpec
 from marsbench.models.weights import backbone_digest, file_of
 from marsbench.plan.resolve import Plan
 from marsbench.results.record import RunRecord
 from marsbench.results.store import MODEL, now
+from marsbench.training.inputs import prepared_inputs
 from marsbench.training.trained import Trained
 
 Surroundings = tuple[dict[str, str], dict[str, Any] | None]
@@ -36,7 +38,7 @@ def record_of(plan: Plan, trained: Trained, around: Surroundings | None = None) 
         trained: Result of its training, folds combined.
         around: Its surroundings, if known already.
     """
-    config = plan.config
+    config, inputs = plan.config, prepared_inputs(plan)
     versions, git = around or surroundings()
     return RunRecord(
         run_id=plan.run_id,
@@ -63,6 +65,7 @@ def record_of(plan: Plan, trained: Trained, around: Surroundings | None = None) 
             "num_draws": len(plan.balance.draws),
             "loss": str(plan.loss),
             **({"notes": list(plan.source.notes)} if plan.source.notes else {}),
+            **({"inputs": inputs.plain} if inputs != DEFAULT else {}),
             **trained.data,
         },
         weights=trained.weights,

@@ -16,13 +16,14 @@ from marsbench.base.errors import StoreError, WeightsError
 from marsbench.base.files import file_digest, write_text
 from marsbench.base.paths import expanded
 from marsbench.base.reading import check_regular
-from marsbench.config.schema import Bands, Mode
+from marsbench.config.schema import Bands, Mode, Pooling
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.folds import OUT_OF_FOLD, folds_digest
 from marsbench.data.samples import colors_of
 from marsbench.metrics import scoring
 from marsbench.models import weights
 from marsbench.models.base import Model
+from marsbench.models.inputs import Inputs
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.modes import build_for_mode
 from marsbench.models.tables.base import TabularModel, reading_model, table_model
@@ -234,6 +235,8 @@ def rebuild_network(
         colors=colors_of(task, Bands(record.config.get("bands", Bands.RGB))),
         shape=shape,
         checkpoint=checkpoint,
+        inputs=Inputs.from_plain(record.data.get("inputs", {}), record.run_id),
+        pooling=Pooling(record.identity.get("pooling", Pooling.AUTO)),
     )
     if mode is Mode.FROZEN and record.weights is not None:
         digest = weights.backbone_digest(model)

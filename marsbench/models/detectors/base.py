@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from marsbench.metrics.boxes import PredictedBoxes
 from marsbench.models import weights
-from marsbench.models.base import InputAdapter, Model, without_lone_statistics
+from marsbench.models.adapters import InputAdapter
+from marsbench.models.base import Model, without_lone_statistics
 from marsbench.models.tensors import State
 
 SCORE_THRESHOLD = 0.001

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from marsbench.base.errors import NotAvailableError
 from marsbench.models import weights
-from marsbench.models.base import InputAdapter
+from marsbench.models.adapters import build_adapter
 from marsbench.models.detectors.base import (
     DETECTIONS_PER_IMAGE,
     SCORE_THRESHOLD,
@@ -145,7 +145,7 @@ class TorchvisionDetector(Detector):
             )
         family = _FAMILIES[spec.id]
         super().__init__(
-            InputAdapter(spec.mean, spec.std),
+            build_adapter(spec),
             _torchvision_model(spec.id, num_classes + family.first_label, pretrained, side),
             tuple(f"model.{name}." for name in family.body),
         )

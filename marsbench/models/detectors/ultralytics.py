@@ -35,7 +35,7 @@ from marsbench.base.errors import NotAvailableError, WeightsError
 from marsbench.base.files import once, replacing
 from marsbench.base.progress import tell
 from marsbench.models import weights
-from marsbench.models.base import InputAdapter
+from marsbench.models.adapters import build_adapter
 from marsbench.models.detectors.base import (
     DETECTIONS_PER_IMAGE,
     SCORE_THRESHOLD,
@@ -88,7 +88,7 @@ class UltralyticsDetector(Detector):
             setattr(model.args, name, gain)
         # The description lists backbone and neck apart.
         body = tuple(f"model.model.{i}." for i in range(len(description["backbone"])))
-        super().__init__(InputAdapter(spec.mean, spec.std), model, body)
+        super().__init__(build_adapter(spec), model, body)
         self.num_classes = num_classes
         # By device: a criterion has tensors of its own. A dict keeps it out of the state.
         self._criteria: dict[torch.device, Any] = {}

@@ -1,14 +1,17 @@
 """Classifiers: an input adapter, a backbone with feature vectors as output, a linear head."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from marsbench.base import lazy
 from marsbench.base.errors import NotAvailableError
+from marsbench.config.schema import Pooling
 from marsbench.models import weights
-from marsbench.models.base import InputAdapter, Model, without_lone_statistics
+from marsbench.models.adapters import InputAdapter, build_adapter
+from marsbench.models.base import Model, without_lone_statistics
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.spec import ModelSpec
 from marsbench.models.tensors import read_checkpoint
@@ -35,13 +38,21 @@ class Classifier(Model):
         adapter: Normalises images in [0, 1].
         backbone: From (B, 3, H, W) to features (B, num_features).
         head: From features to logits (B, num_classes).
+        pooling: Pooling of the backbone's tokens to features; AUTO for its own.
     """
 
     frozen_prefix = "backbone."
 
-    def __init__(self, adapter: InputAdapter, backbone: nn.Module, head: nn.Linear) -> None:
+    def __init__(
+        self,
+        adapter: InputAdapter,
+        backbone: nn.Module,
+        head: nn.Linear,
+        pooling: Pooling = Pooling.AUTO,
+    ) -> None:
         super().__init__()
         self.adapter, self.backbone, self.head = adapter, backbone, head
+        self.pooling = pooling
 
     def forward(self, image: Tensor) -> Tensor:
         """Classify a batch of images (B, C, H, W) in [0, 1]; returns logits (B, num_classes)."""
@@ -55,8 +66,46 @@ class Classifier(Model):
 
     def features(self, image: Tensor) -> Tensor:
         """Encode a batch of images (B, C, H, W) in [0, 1]; returns (B, num_features)."""
-        features: Tensor = self.backbone(self.adapter(image))
+        adapted = self.adapter(image)
+        features: Tensor
+        if self.pooling is Pooling.AUTO:
+            features = self.backbone(adapted)
+        else:
+            features = pooled(self.backbone, adapted, self.pooling)
         return features
+
+
+def pooled(backbone: Any, image: Tensor, pooling: Pooling) -> Tensor:
+    """Pool the tokens of a transformer of timm.
+
+    Args:
+        backbone: The transformer.
+        image: Normalised images (B, C, H, W).
+        pooling: cls for the class token, mean for the mean of all patches, both for the two in
+            this order; each after the normalisation that the transformer applies to pooled tokens.
+
+    Returns:
+        Features (B, F), or (B, 2 F) for both.
+    """
+    tokens: Tensor = backbone.forward_features(image)
+    parts = []
+    if pooling in (Pooling.CLS, Pooling.BOTH):
+        parts.append(tokens[:, 0])
+    if pooling in (Pooling.MEAN, Pooling.BOTH):
+        parts.append(tokens[:, backbone.num_prefix_tokens :].mean(dim=1))
+    return torch.cat([backbone.fc_norm(part) for part in parts], dim=1)
+
+
+def _check_pooling(spec: ModelSpec, backbone: Any, pooling: Pooling) -> None:
+    if not all(hasattr(backbone, n) for n in ("forward_features", "num_prefix_tokens", "fc_norm")):
+        raise NotAvailableError(
+            f"pooling={pooling} is for transformers of timm, which {spec.name} is not.",
+            "Leave pooling out, or choose another model.",
+        )
+    if pooling is not Pooling.MEAN and getattr(backbone, "cls_token", None) is None:
+        raise NotAvailableError(
+            f"{spec.name} has no class token, which pooling={pooling} takes.", "Set pooling=mean."
+        )
 
 
 def build_classifier(
@@ -66,6 +115,7 @@ def build_classifier(
     pretrained: bool,
     checkpoint: Path | None = None,
     shape: tuple[int, int] | None = None,
+    pooling: Pooling = Pooling.AUTO,
 ) -> Classifier:
     """Build a classifier.
 
@@ -75,10 +125,11 @@ def build_classifier(
         pretrained: Whether the backbone starts from weights rather than at random.
         checkpoint: Local weights to use instead of the default ones.
         shape: Rows and columns of rasterised spectra; only networks for spectra need it.
+        pooling: Pooling of tokens.
 
     Raises:
         WeightsError: If the weights are missing or do not fit.
-        NotAvailableError: If the library has no classifiers.
+        NotAvailableError: If the library has no classifiers, or the model no tokens to pool.
     """
     path = LIBRARIES[spec.library].backbone
     if not path:
@@ -94,5 +145,7 @@ def build_classifier(
             weights.load_in_order(backbone, state, spec.weights.name)
         else:
             weights.load_checkpoint(backbone, state, removed, spec.name)
-    head = nn.Linear(num_features, num_classes)
-    return Classifier(InputAdapter(spec.mean, spec.std), backbone, head)
+    if pooling is not Pooling.AUTO:
+        _check_pooling(spec, backbone, pooling)
+    head = nn.Linear(num_features * (2 if pooling is Pooling.BOTH else 1), num_classes)
+    return Classifier(build_adapter(spec), backbone, head, pooling)

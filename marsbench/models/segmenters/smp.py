@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from marsbench.base.errors import NotAvailableError
 from marsbench.models import weights
-from marsbench.models.base import Bands, InputAdapter, Model, without_lone_statistics
+from marsbench.models.adapters import Bands, build_adapter
+from marsbench.models.base import Model, without_lone_statistics
 from marsbench.models.encoders.timm import without_memory
 from marsbench.models.segmenters.weights import encoder_name, has_bands, load
 from marsbench.models.spec import ModelSpec
@@ -122,7 +123,7 @@ def build_segmenter(
         state, origin = weights.download(spec), spec.name
     model, fixed_side = create(spec, num_classes)
     segmenter = Segmenter(
-        InputAdapter(spec.mean, spec.std),
+        build_adapter(spec),
         model,
         *_sides(spec, model),
         fixed_side,
@@ -138,7 +139,7 @@ def build_segmenter(
             f"and cannot be adapted to {len(color_of_band)} bands.",
             "Choose another encoder, or bands=rgb.",
         )
-    segmenter.adapter = InputAdapter(spec.mean, spec.std, color_of_band)
+    segmenter.adapter = build_adapter(spec, color_of_band=color_of_band)
     if state is None or origin is None:
         _spread(segmenter, first, color_of_band, is_random=True)
     elif has_bands(model, state, first[0], len(color_of_band)):

@@ -5,7 +5,9 @@ Counts are Table 1, class names appendix B.2 of the Mars-Bench paper
 """
 
 from marsbench.tasks.kinds import Decode, Kind
-from marsbench.tasks.spec import ClassInfo, Landform, Platform, TaskSpec
+from marsbench.tasks.spec import BandInfo, ClassInfo, Landform, Platform, TaskSpec
+
+_MMLS_BANDS = ("blue", "green", "red", "elevation", "thermal inertia", "slope", "grey")
 
 _BACKGROUND = ClassInfo("background", "Everything that belongs to no other class.")
 
@@ -171,6 +173,7 @@ TASKS: tuple[TaskSpec, ...] = (
         sizes={"train": 275, "val": 31, "test": 256},
         channels=7,
         rgb_bands=(2, 1, 0),
+        bands=tuple(map(BandInfo, _MMLS_BANDS)),
         image_size=(128, 128),
         mission="Mars Reconnaissance Orbiter",
         sensor="CTX, with elevation, thermal inertia and slope",
@@ -182,9 +185,8 @@ TASKS: tuple[TaskSpec, ...] = (
         ),
         notes=(
             (
-                "Bands: blue, green, red, elevation, thermal inertia, slope, grey. The order is "
-                "from looking at the data, as the source does not state it; the paper uses RGB, "
-                "which is bands=rgb, the default."
+                f"Bands: {', '.join(_MMLS_BANDS)}. The order is from looking at the data, as the "
+                "source does not state it; the paper uses RGB, which is bands=rgb, the default."
             ),
             (
                 "Float TIFFs already in [0, 1]: tifffile reads them, PIL does not, and a cast to "

@@ -28,16 +28,18 @@ from marsbench.base.errors import DataError, TrainingError
 from marsbench.base.files import allocate, once, write_text
 from marsbench.base.progress import steps, tell
 from marsbench.config.identity import PIPELINE, digest
-from marsbench.config.schema import Augment, Mode, Precision
+from marsbench.config.schema import Augment, Mode, Pooling, Precision
 from marsbench.data import decode
 from marsbench.data.datamodule import Loader, Speaking, check_batch, collate, default_workers
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.transforms import augment_batch, finish_batch
 from marsbench.models import weights
 from marsbench.models.encoders.classifier import Classifier
+from marsbench.models.inputs import DEFAULT
 from marsbench.models.weights import backbone_digest
 from marsbench.plan.resolve import Plan
 from marsbench.training.failures import is_out_of_memory
+from marsbench.training.inputs import prepared_inputs
 from marsbench.training.loop.allocator import keep_freed_memory
 from marsbench.training.loop.devices import device_name, device_of
 from marsbench.training.loop.evaluation import meta_of
@@ -166,6 +168,11 @@ class Encoder:
             "precision": plan.config.trainer.precision,
             "views": self.views(split),
         }
+        # Absent by default, so that the features of earlier versions serve.
+        if plan.config.pooling is not Pooling.AUTO:
+            choices["pooling"] = plan.config.pooling
+        if plan.inputs != DEFAULT:
+            choices["inputs"] = prepared_inputs(plan).plain
         return digest(choices)[:16]
 
     def _write(self, folder: Path, split: str) -> Encoded:

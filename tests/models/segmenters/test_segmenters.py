@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marsbench.base.errors import ConfigError, NotAvailableError, UnknownNameError, WeightsError
-from marsbench.models.base import Bands
+from marsbench.models.adapters import Bands
 from marsbench.models.encoders.classifier import build_classifier
 from marsbench.models.segmenters import weights as segmenter_weights
 from marsbench.models.segmenters.smp import Segmenter, build_segmenter
