@@ -11,10 +11,27 @@ from marsbench.base.version import __version__
 
 if TYPE_CHECKING:
     from marsbench.api import load_dataset, load_records, make_report, run
+    from marsbench.models.own.encoder import Encoder
+    from marsbench.models.pretraining import Pretraining
 
-_API = {"run": "api", "load_dataset": "api", "load_records": "api", "make_report": "api"}
+_API = {
+    "Encoder": "models.own.encoder",
+    "Pretraining": "models.pretraining",
+    "load_dataset": "api",
+    "load_records": "api",
+    "make_report": "api",
+    "run": "api",
+}
 
-__all__ = ["__version__", "load_dataset", "load_records", "make_report", "run"]
+__all__ = [
+    "Encoder",
+    "Pretraining",
+    "__version__",
+    "load_dataset",
+    "load_records",
+    "make_report",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -39,6 +39,7 @@ from marsbench.data.sources.hub_files import known_listing
 from marsbench.models.tables.boosting import BoostedStackModel, LightGBMModel, TreeSettings
 from marsbench.models.tables.linear import KernelLogisticModel, LogisticRegressionModel
 from marsbench.models.tensors import read_checkpoint
+from marsbench.models.zoo.catalog import get_model
 from marsbench.plan.tuned import filled
 from marsbench.predict.load import load
 from marsbench.results.store import PREDICTIONS, Store, read_table
@@ -331,7 +332,7 @@ def test_files_of_table_models(name: str, tables: Path, marker: Path) -> None:
     shutil.copytree(tables / name, folder / "model")
     record = dataclasses.replace(fake_record(Fake("ega_ms", "lightgbm")), model=name)
     spec: Any = None  # not needed to read the files
-    rebuild_table(record, folder, spec, None)
+    rebuild_table(record, folder, spec, None, get_model(name))
     file, settings = folder / "model" / FILES[name], folder / "model" / "model.json"
     whole, facts = file.read_bytes(), json.loads(settings.read_text())
     objects = io.BytesIO()
@@ -341,13 +342,13 @@ def test_files_of_table_models(name: str, tables: Path, marker: Path) -> None:
     for content in contents:
         file.write_bytes(content)
         with pytest.raises(WeightsError, match="damaged"):
-            rebuild_table(record, folder, spec, None)
+            rebuild_table(record, folder, spec, None, get_model(name))
     file.write_bytes(whole)
     wrong: Any
     for wrong in ({"x": touching(marker)}, {"__class__": "os.system"}, [1], "x"):
         settings.write_text(json.dumps({**facts, "settings": wrong}))
         with pytest.raises(WeightsError):
-            rebuild_table(record, folder, spec, None)
+            rebuild_table(record, folder, spec, None, get_model(name))
 
 
 # Tables of predictions and data

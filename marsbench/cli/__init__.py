@@ -21,6 +21,7 @@ from marsbench.cli import (
     ensemble,
     folders,
     listing,
+    model,
     predict,
     report,
     results,
@@ -67,6 +68,7 @@ app.command("submit")(submit.submit)
 app.command("doctor")(doctor.doctor)
 app.add_typer(results.app, name="results")
 app.add_typer(listing.app, name="list")
+app.add_typer(model.app, name="model")
 app.add_typer(data.app, name="data")
 app.add_typer(spectra.app, name="spectra")
 data.app.command("download")(downloads.download)

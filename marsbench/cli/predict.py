@@ -30,7 +30,9 @@ def predict(
             autocompletion=complete.task_names,
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Model of a checkpoint.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Model of a checkpoint, or own encoder.")
+    ] = None,
     store: Annotated[Path, typer.Option("--store", help="Folder of records.")] = Path("runs"),
     batch_size: Annotated[int, typer.Option("--batch-size", help="Images or tiles per batch.")] = 8,
     overlap: Annotated[

@@ -30,12 +30,15 @@ def submission(
     split: Annotated[
         str, typer.Option("--split", help="Split to predict without such a file.")
     ] = "test",
+    model: Annotated[str | None, typer.Option("--model", help="Own encoder of the run.")] = None,
     store: Annotated[Path, typer.Option("--store", help="Folder of records.")] = Path("runs"),
 ) -> None:
     """Predict the samples of a challenge with a finished run, and write its CSV."""
     from marsbench.predict.submissions import write_submission
 
-    count = write_submission(run, root, out, template=template, split=split, store=store)
+    count = write_submission(
+        run, root, out, template=template, split=split, store=store, model=model
+    )
     note(f"Wrote the probabilities of {count} samples to {out}.")
 
 

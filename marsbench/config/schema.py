@@ -253,7 +253,7 @@ class RunConfig:
     task: str = ""
     """Task name, or path of a custom task's YAML or folder."""
     model: str = ""
-    """Zoo entry or alias, `timm:NAME`, `torchvision:NAME` or `smp:ARCH/ENCODER`."""
+    """Zoo entry or alias, `timm:NAME`, `torchvision:NAME`, `smp:ARCH/ENCODER`, ./my_encoder.py."""
     mode: Mode = Mode.FROZEN
     """scratch, frozen or finetune."""
     subset: str = "full"

@@ -60,6 +60,11 @@ LIBRARIES: dict[Library, LibraryInfo] = {
         file=f"{_MODELS}.detectors.ultralytics:cached_file",
     ),
     Library.SPECTRAL: LibraryInfo(backbone=f"{_MODELS}.encoders.spectral:build"),
+    Library.OWN: LibraryInfo(
+        backbone=f"{_MODELS}.own.building:build",
+        weights=f"{_MODELS}.own.building:fetch",
+        file=f"{_MODELS}.own.building:cached_file",
+    ),
     Library.TABULAR: LibraryInfo(trainer="table"),
 }
 """Every library. Adding a library takes an entry here, a name in `Library`, and a module."""

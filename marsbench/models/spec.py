@@ -41,6 +41,8 @@ class Library(StrEnum):
     """Our networks for rasterised spectra."""
     TABULAR = "tabular"
     """Models fitted to a table of features at once."""
+    OWN = "own"
+    """Encoders of users."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,8 @@ class ModelSpec:
         spectra_only: Whether it supports spectra only.
         batch_statistics: Modes in which the trained part normalises by statistics of a batch, so
             that splitting a step into smaller batches changes its numbers.
+        modes: Supported modes.
+        word: File or package and function of an own encoder, for command lines; else empty.
         parameters: Number of parameters in millions, with the published classifier.
     """
 
@@ -151,12 +155,19 @@ class ModelSpec:
     rasters: tuple[str, ...] = ()
     spectra_only: bool = False
     batch_statistics: frozenset[Mode] = NEVER
+    modes: frozenset[Mode] = ALWAYS
+    word: str = ""
     parameters: float | None = None
 
     @property
     def pretraining(self) -> Pretraining:
         """Data behind the default weights; `RANDOM` without weights."""
         return RANDOM if self.weights is None else self.weights.pretraining
+
+    @property
+    def command(self) -> str:
+        """Word that names the model on a command line."""
+        return self.word or self.name
 
     @property
     def in_channels(self) -> int:

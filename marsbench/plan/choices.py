@@ -228,6 +228,12 @@ RULES = (
         NotAvailableError,
     ),
     Rule(
+        lambda c: c.config.mode not in c.model.modes,
+        "mode={config.mode} needs random weights, and the function {model.word} has no parameter "
+        "'pretrained' to ask for them.",
+        "Choose mode=frozen or mode=finetune, or add the parameter pretrained.",
+    ),
+    Rule(
         lambda c: c.task.kind not in c.model.kinds,
         "Model {model.name} does not support {task.kind} tasks such as {task.name}.",
         _SHOWN,

@@ -6,6 +6,7 @@ from pathlib import Path
 from marsbench.base.errors import ConfigError, WeightsError
 from marsbench.config.resizing import Resizing
 from marsbench.config.schema import Bands, LossName
+from marsbench.models.zoo.catalog import get_model
 from marsbench.predict.checkpoints import SUFFIXES, from_hub, of_checkpoint
 from marsbench.predict.predictor import Predictor
 from marsbench.results.find import finished_run, in_store, unknown_run
@@ -28,7 +29,7 @@ def load(run: str, store: Path, task: str | None = None, model: str | None = Non
             ``ORG/NAME`` of a hub.
         store: Folder of records.
         task: Task of a checkpoint, or of a run whose task file has moved.
-        model: Model of a checkpoint.
+        model: Model of a checkpoint, or the own encoder of a run.
 
     Raises:
         MarsbenchError: If the run or checkpoint is not found or unfinished, or its weights are
@@ -36,14 +37,14 @@ def load(run: str, store: Path, task: str | None = None, model: str | None = Non
     """
     path = Path(run).expanduser()
     if path.is_dir():
-        return _of_folder(path, run, task)
+        return _of_folder(path, run, task, model)
     if path.exists() and path.name == RECORD:
-        return _of_folder(path.parent, run, task)
+        return _of_folder(path.parent, run, task, model)
     if path.exists():
         return of_checkpoint(path, *_named(run, task, model))
     known = in_store(run, store)
     if known is not None:
-        return _of_folder(known, run, task)
+        return _of_folder(known, run, task, model)
     if path.suffix in SUFFIXES:
         raise WeightsError(f"The checkpoint {run} was not found.", "Correct the path.")
     if _HUB_ID.fullmatch(run) and (task is not None or model is not None):
@@ -64,17 +65,20 @@ def _named(run: str, task: str | None, model: str | None) -> tuple[str, str]:
 # Finished runs
 
 
-def _of_folder(folder: Path, run: str, task: str | None) -> Predictor:
-    return of_record(finished_run(folder, run), folder, task)
+def _of_folder(folder: Path, run: str, task: str | None, model: str | None) -> Predictor:
+    return of_record(finished_run(folder, run), folder, task, model)
 
 
-def of_record(record: RunRecord, folder: Path, task: str | None = None) -> Predictor:
+def of_record(
+    record: RunRecord, folder: Path, task: str | None = None, model: str | None = None
+) -> Predictor:
     """Load the model of a finished run.
 
     Args:
         record: Its record.
         folder: Its folder.
         task: Its task, if the task file has moved.
+        model: Its own encoder, which the record does not name.
 
     Raises:
         MarsbenchError: If its weights were not saved, or its task or frozen backbone is missing.
@@ -84,7 +88,7 @@ def of_record(record: RunRecord, folder: Path, task: str | None = None) -> Predi
     loss = LossName(record.identity.get("loss") or KINDS[spec.kind].loss)
     num_outputs = int(record.identity.get("outputs") or len(classes))
     return Predictor(
-        model=rebuild(record, folder, spec),
+        model=rebuild(record, folder, spec, model=None if model is None else get_model(model)),
         task=spec,
         classes=classes,
         side=int(record.identity["input_size"]),

@@ -36,7 +36,12 @@ BATCH = 32
 
 
 def predict_spectra(
-    record: RunRecord, folder: Path, spectra: Spectra, ids: Sequence[str], store: Path
+    record: RunRecord,
+    folder: Path,
+    spectra: Spectra,
+    ids: Sequence[str],
+    store: Path,
+    model: str | None = None,
 ) -> Scores:
     """Predict the labels of measurements.
 
@@ -49,6 +54,7 @@ def predict_spectra(
         spectra: The measurements.
         ids: Their ids, which seed the drawings.
         store: Folder of records, with the runs of ensembles.
+        model: The own encoder of the run, which its record does not name.
 
     Returns:
         Probability of each class in the record's order, (N, K).
@@ -59,7 +65,7 @@ def predict_spectra(
     if record.parents:
         parts = [find_run(parent, store) for parent in record.parents]
         scores = np.stack(
-            [predict_spectra(part, place, spectra, ids, store) for part, place in parts]
+            [predict_spectra(part, place, spectra, ids, store, model) for part, place in parts]
         )
         weights = record.checkpoint.get("weights")
         if weights is None:
@@ -73,18 +79,19 @@ def predict_spectra(
             "`marsbench predict` predicts images.",
         )
     config = RunConfig.from_dict(record.config)
-    model = get_model(config.model)
+    # The name in the record, not the word in its config, which may name a file to execute.
+    entry = get_model(model or record.model)
     folds = config.folds
     places = [folder] if folds is None else [folder / f"fold_{k}" for k in range(folds)]
-    case = Case(config, spec, model)
+    case = Case(config, spec, entry)
     rendering = case.rendering
     chosen = None if rendering is None else rendering.raster
     _check_version(record, rendering)
     shape = None if chosen is None else (chosen.rows, chosen.columns)
-    models = [rebuild(record, place, spec, shape) for place in places]
+    models = [rebuild(record, place, spec, shape, entry) for place in places]
     if chosen is None or case.is_table:
         return _tables(models, spec, chosen, spectra)
-    side = side_of(case, lambda: model.input_size)
+    side = side_of(case, lambda: entry.input_size)
     order = track(range(len(spectra)), f"Predicting with {record.model}", len(spectra))
     return np.stack([_one(models, chosen, config.draws, side, spectra, ids, i) for i in order])
 

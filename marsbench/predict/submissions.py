@@ -46,6 +46,7 @@ def write_submission(
     template: Path | None = None,
     split: str = "test",
     store: Path = Path("runs"),
+    model: str | None = None,
 ) -> int:
     """Predict the samples of a challenge and write a CSV of ids and probabilities.
 
@@ -57,6 +58,7 @@ def write_submission(
             By default the file in the folder; without a file, all samples of `split`.
         split: train, val or test.
         store: Folder of records.
+        model: The own encoder of the run, which its record does not name.
 
     Returns:
         Number of samples.
@@ -93,7 +95,7 @@ def write_submission(
         )
     if "train" in source.splits and set(ids) & set(source.rows("train").sample_ids):
         tell("Warning: the run may have been trained on some of these samples.")
-    scores = predict_spectra(record, folder, _Measurements(source, ids), ids, store)
+    scores = predict_spectra(record, folder, _Measurements(source, ids), ids, store, model)
     table = pd.DataFrame(np.clip(scores, 0.0, 1.0), columns=names)[columns]
     table.insert(0, ID, ids)
     try:

@@ -227,7 +227,7 @@ def canonical(key: str, value: Any) -> tuple[Any, ...]:
         known = spec.path is None and spec.name in TASKS
         return (spec.name if known else str(Path(str(value)).expanduser().absolute()),)
     if key == "model":
-        return (get_model(str(value)).name,)
+        return (get_model(str(value)).command,)
     if key == "subset":
         return (canonical_subset(str(value)),)
     config = RunConfig.from_dict({"task": "-", "model": "-", key: value})

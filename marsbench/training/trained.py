@@ -26,6 +26,7 @@ from marsbench.models.base import Model
 from marsbench.models.inputs import Inputs
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.modes import build_for_mode
+from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.tables.base import TabularModel, reading_model, table_model
 from marsbench.models.tensors import read_checkpoint
 from marsbench.models.zoo.catalog import get_model
@@ -194,7 +195,11 @@ def open_split(plan: Plan, split: str) -> MarsDataset:
 
 
 def rebuild(
-    record: RunRecord, folder: Path, task: TaskSpec, shape: tuple[int, int] | None = None
+    record: RunRecord,
+    folder: Path,
+    task: TaskSpec,
+    shape: tuple[int, int] | None = None,
+    model: ModelSpec | None = None,
 ) -> Any:
     """Rebuild the model of a finished run: a `Model` in evaluation, or a fitted `TabularModel`.
 
@@ -203,17 +208,31 @@ def rebuild(
         folder: Folder of the run, or of a fold.
         task: Its task.
         shape: Rows and columns of rasterised spectra.
+        model: The own encoder of the run, named by the caller: a record names none, so that nothing
+            of a record is executed.
 
     Raises:
         StoreError: If its weights were not kept.
         WeightsError: If they do not fit, or the frozen backbone has other weights than before.
+        NotAvailableError: If the run has an own encoder, and none is named.
     """
-    library = LIBRARIES[get_model(record.model).library]
-    return lazy.load(TRAINERS[library.trainer].rebuild)(record, folder, task, shape)
+    entry = get_model(record.model) if model is None else model
+    if entry.architecture != record.identity["architecture"] and entry.library is Library.OWN:
+        raise WeightsError(
+            f"The run {record.run_id} is of {record.identity['architecture']}, and {entry.word} is "
+            f"{entry.architecture}.",
+            "Name the files of the run, unchanged; the digest covers the code and its files.",
+        )
+    trainer = TRAINERS[LIBRARIES[entry.library].trainer]
+    return lazy.load(trainer.rebuild)(record, folder, task, shape, entry)
 
 
 def rebuild_network(
-    record: RunRecord, folder: Path, task: TaskSpec, shape: tuple[int, int] | None
+    record: RunRecord,
+    folder: Path,
+    task: TaskSpec,
+    shape: tuple[int, int] | None,
+    entry: ModelSpec,
 ) -> Model:
     """Rebuild a network for `rebuild`."""
     path = _kept(record, folder / MODEL)
@@ -227,7 +246,7 @@ def rebuild_network(
     elif mode is Mode.FINETUNE:
         mode = Mode.SCRATCH  # the file has all weights, so none are downloaded
     model = build_for_mode(
-        get_model(record.model),
+        entry,
         task.kind,
         int(record.identity.get("outputs") or len(record.data["classes"])),
         mode,
@@ -252,12 +271,16 @@ def rebuild_network(
 
 
 def rebuild_table(
-    record: RunRecord, folder: Path, task: TaskSpec, shape: tuple[int, int] | None
+    record: RunRecord,
+    folder: Path,
+    task: TaskSpec,
+    shape: tuple[int, int] | None,
+    entry: ModelSpec,
 ) -> TabularModel:
     """Load a fitted table model for `rebuild`."""
     path = _kept(record, folder / TABLE)
     with reading_model(path):
-        return table_model(get_model(record.model).id).load(path)
+        return table_model(entry.id).load(path)
 
 
 def _initial(record: RunRecord, folder: Path) -> Path:

@@ -17,7 +17,7 @@ class Trainer:
             parts of other runs.
         has_epochs: Whether training has epochs, so that validation can choose a checkpoint, and
             batches, which can be halved if memory is short.
-        rebuild: ``(record, folder, task, shape) -> model``, the model of a finished run.
+        rebuild: ``(record, folder, task, shape, entry) -> model``, the model of a finished run.
     """
 
     rebuild: str

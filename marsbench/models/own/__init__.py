@@ -1,0 +1,1 @@
+"""Encoders of users, in a Python file or an installed package."""

@@ -1,0 +1,105 @@
+"""Checks of an encoder on generated inputs."""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from marsbench.models.adapters import InputAdapter
+from marsbench.models.own.encoder import Encoder
+
+LARGEST = 64 * 2**30
+"""Bytes of weights above which an encoder is refused: more than a run's optimiser could follow."""
+
+
+def problems_of(encoder: Encoder, device: torch.device, *, is_quick: bool = False) -> list[str]:
+    """Problems of an encoder: wrong shapes, numbers that are not finite, chance in evaluation, ...
+
+    Args:
+        encoder: The encoder; its module stays as it is.
+        device: Device to try it on.
+        is_quick: Whether to stop after the first problem, and to leave gradients out.
+    """
+    module = encoder.module
+    weight = sum(t.numel() * t.element_size() for t in module.state_dict().values())
+    if weight > LARGEST:
+        return [f"its weights take {weight / 2**30:.0f} GiB; expected at most {LARGEST >> 30} GiB."]
+    was_training, place = module.training, [p.device for p in module.parameters()][:1]
+    listed = []
+    try:
+        module.eval().to(device)
+        for problem in _problems(encoder, device, is_quick):
+            listed.append(problem)
+            if is_quick:
+                break
+    finally:
+        module.train(was_training)
+        if place:
+            module.to(place[0])
+    return listed
+
+
+def _problems(encoder: Encoder, device: torch.device, is_quick: bool) -> Iterator[str]:
+    module, size = encoder.module, encoder.size
+    if bad := next((n for n, t in module.state_dict().items() if not _is_finite(t)), None):
+        yield f"its tensor {bad} holds NaN or infinity."
+    adapter = InputAdapter(encoder.mean, encoder.std).to(device)
+    chance = torch.Generator().manual_seed(0)
+    unit = torch.rand(2, len(encoder.mean), size, size, generator=chance)
+    images = adapter(unit.to(device))
+    try:
+        with torch.no_grad():
+            features = module(images)
+    except Exception as error:  # of the user's code
+        text = (str(error).splitlines() or [""])[0][:200]
+        yield (
+            f"an image batch of shape {tuple(images.shape)} on {device} raises "
+            f"{type(error).__name__}: {text}"
+        )
+        return
+    if not isinstance(features, Tensor):
+        yield f"its output is {type(features).__name__}; expected a tensor."
+        return
+    expected = (2, encoder.num_features)
+    if tuple(features.shape) != expected:
+        yield f"its output has the shape {tuple(features.shape)}; expected {expected}."
+        return
+    if features.device.type != device.type:
+        yield f"its output is on {features.device}, and its input on {device}."
+        return
+    if not _is_finite(features):
+        yield "its output holds NaN or infinity."
+        return
+    with torch.no_grad():
+        if not torch.equal(module(images), features):
+            yield "equal images give other features in evaluation mode; dropout, or other chance?"
+        alone = module(images[:1])
+        if not torch.allclose(alone, features[:1], rtol=1e-3, atol=1e-4):
+            yield "an image has other features alone than in a batch; statistics of the batch?"
+        if torch.allclose(features[0], features[1], rtol=1e-5, atol=1e-7):
+            yield "two random images have equal features."
+    if not is_quick:
+        yield from _trained(encoder, images)
+
+
+def _trained(encoder: Encoder, images: Tensor) -> Iterator[str]:
+    """Problems of training, on a copy."""
+    try:
+        module = copy.deepcopy(encoder.module).train()
+        module.requires_grad_(True)
+        module(images).sum().backward()
+    except Exception as error:  # of the user's code
+        text = (str(error).splitlines() or [""])[0][:200]
+        yield f"a training step raises {type(error).__name__}: {text}"
+        return
+    unused = [name for name, p in module.named_parameters() if p.grad is None]
+    if unused:
+        yield (
+            f"{len(unused)} parameters take no part in the output, such as {unused[0]}; several "
+            "devices would wait for their gradients. Remove them."
+        )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
