@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import marsbench
 from marsbench.cli.compose import compose
 from marsbench.data.tools.verify.folder import verify_folder
 from marsbench.tasks.custom import load_task
@@ -24,6 +25,31 @@ def test_the_custom_task_of_the_docs(tmp_path: Path) -> None:
     spec = load_task(tmp_path)
     folder = write_folder(dataclasses.replace(spec, folder="my_rocks"), tmp_path)
     assert verify_folder(spec, folder).problems == []
+
+
+def test_the_encoder_of_the_docs(toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five lines, executed; the weights of the hub are replaced by random ones."""
+    import timm
+
+    text = (TOP / "docs" / "own_encoder.md").read_text()
+    example = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert example is not None
+    assert len([line for line in example[1].splitlines() if line]) == 5
+    (tmp_path / "my_encoder.py").write_text(example[1])
+    create = timm.create_model
+    monkeypatch.setattr(
+        timm,
+        "create_model",
+        lambda name, **options: create(name, **options | {"pretrained": False}),
+    )
+    record = marsbench.run(
+        task=toy,
+        model=str(tmp_path / "my_encoder.py"),
+        store=str(tmp_path / "runs"),
+        trainer={"max_epochs": 1},
+        workers=0,
+    )
+    assert (record.model, record.mode) == ("own:my_encoder", "frozen")
 
 
 @pytest.mark.parametrize("words", RUNS)

@@ -17,6 +17,7 @@ from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError, MarsbenchError, unknown_name
 from marsbench.config.renamed import VIEWS, merged, renamed
 from marsbench.config.schema import RunConfig, canonical_subset, check_key
+from marsbench.models.own.calling import place_of
 from marsbench.models.zoo.catalog import get_model
 from marsbench.plan.tuned import filled
 from marsbench.sweep.lists import LISTS
@@ -237,6 +238,8 @@ def canonical(key: str, value: Any) -> tuple[Any, ...]:
 def narrowed(suite: Suite, wanted: Mapping[str, Sequence[str]]) -> Suite:
     """Restrict a suite to given values.
 
+    Own encoders take the place of the suite's models, for tasks of their kinds.
+
     Args:
         suite: The suite.
         wanted: Values by axis, as given.
@@ -248,6 +251,9 @@ def narrowed(suite: Suite, wanted: Mapping[str, Sequence[str]]) -> Suite:
     kept: dict[str, tuple[Any, ...]] = {}
     for key, typed in wanted.items():
         kept[key] = _values(key, typed, problems)
+        if key == "model":
+            suite = _with_own(suite, [v for v in kept[key] if place_of(str(v))])
+            axes = suite.axes
         if odd := [str(value) for value in kept[key] if value not in axes[key]]:
             has = ", ".join(str(value) for value in axes[key])
             problems.append(f"Suite {suite.name} has no {key}={','.join(odd)}; it has {has}.")
@@ -267,6 +273,18 @@ def narrowed(suite: Suite, wanted: Mapping[str, Sequence[str]]) -> Suite:
             f"No grid of suite {suite.name} combines {words}.", "Leave one of them out."
         )
     return replace(suite, grids=tuple(grids))
+
+
+def _with_own(suite: Suite, models: Sequence[str]) -> Suite:
+    """Add own encoders to every grid with a task that they serve."""
+    grids = []
+    for grid in suite.grids:
+        tasks = {str(task): get_task(str(task)).kind for task in grid.axes["task"]}
+        for model in models:
+            served = tuple(t for t, kind in tasks.items() if kind in get_model(model).kinds)
+            if served:
+                grids.append(replace(grid, axes={**grid.axes, "task": served, "model": (model,)}))
+    return replace(suite, grids=(*suite.grids, *grids))
 
 
 def expand(suite: Suite, extra: Mapping[str, Any]) -> dict[RunConfig, str]:

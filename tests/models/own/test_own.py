@@ -20,7 +20,7 @@ from marsbench.models.zoo.catalog import get_model
 from marsbench.plan.resolve import resolve
 from marsbench.predict.load import load
 from marsbench.results.store import Store
-from marsbench.sweep.suites import canonical
+from marsbench.sweep.suites import canonical, expand, load_suite, narrowed
 
 SOURCE = """
 import timm
@@ -129,6 +129,15 @@ def test_a_function_without_pretrained_cannot_start_at_random(toy: str, own: Pat
 def test_sweeps_name_files_absolutely(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(own.parent)
     assert canonical("model", "./my_encoder.py") == (f"{own}:encoder",)
+
+
+def test_an_own_encoder_takes_the_place_of_the_models_of_a_suite(own: Path) -> None:
+    suite = narrowed(load_suite("frozen_demo"), {"model": [str(own)], "subset": ["full"]})
+    runs = expand(suite, {})
+    assert {config.model for config in runs} == {f"{own}:encoder"}
+    assert len({config.task for config in runs}) == 9
+    with pytest.raises(ConfigError, match="has no model="):
+        narrowed(load_suite("paper_det"), {"model": [str(own)]})
 
 
 def test_prediction_demands_the_encoder_and_compares_it(
