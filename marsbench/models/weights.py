@@ -74,7 +74,7 @@ def strip_prefix(state: State, wanted: Mapping[str, Tensor]) -> State:
 
     The prefix is read off the longest expected name, since no other name ends in it by chance.
     """
-    longest = longest_name(wanted)
+    longest = longest_name(wanted) if wanted else ""  # a network may have no tensors
     for name in state:
         if name.endswith(f".{longest}"):
             prefix = name.removesuffix(longest)

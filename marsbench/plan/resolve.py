@@ -34,7 +34,7 @@ from marsbench.data.subsets import Selection, select
 from marsbench.models.inputs import DEFAULT, Inputs
 from marsbench.models.pretraining import RANDOM, UNKNOWN, Pretraining
 from marsbench.models.spec import ModelSpec
-from marsbench.models.zoo.catalog import get_model
+from marsbench.models.zoo.catalog import find_model
 from marsbench.models.zoo.spectra import VERSION as MODELS_VERSION
 from marsbench.plan.choices import (
     Case,
@@ -285,7 +285,7 @@ def resolve(config: RunConfig, shared: Resolver | None = None) -> Plan:
             other.
     """
     shared = shared or Resolver()
-    case = Case(config, shared.task(config.task), get_model(config.model))
+    case = Case(config, shared.task(config.task), find_model(config.model))
     check(case)
     task, model = case.task, case.model
     weights = weights_of(config, model, shared.file_digest)

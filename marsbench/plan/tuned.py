@@ -14,7 +14,7 @@ from marsbench.base.keys import flatten, nest
 from marsbench.base.reading import is_missing
 from marsbench.config.identity import slug
 from marsbench.config.schema import RunConfig
-from marsbench.models.zoo.catalog import get_model
+from marsbench.models.zoo.catalog import find_model
 from marsbench.tasks.catalog import get_task
 
 KEYS = (
@@ -94,7 +94,7 @@ def filled(values: Mapping[str, Any]) -> dict[str, Any]:
     task, model = str(nested.get("task", "")), str(nested.get("model", ""))
     mode = str(nested.get("mode", RunConfig.mode))
     folder = Path(str(chosen)).expanduser()
-    path = path_of(folder, get_task(task).name, get_model(model).name, mode)
+    path = path_of(folder, get_task(task).name, find_model(model).name, mode)
     if is_missing(path):
         raise ConfigError(
             f"hparams={chosen}: no tuned hyperparameters of {task}, {model}, {mode}; {path} is "

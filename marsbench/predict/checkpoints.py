@@ -23,7 +23,7 @@ from marsbench.models.encoders.classifier import build_classifier
 from marsbench.models.modes import build_for_mode
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.tensors import State, read_checkpoint
-from marsbench.models.zoo.catalog import get_model
+from marsbench.models.zoo.catalog import find_model
 from marsbench.plan.derived import image_side
 from marsbench.predict.predictor import Predictor
 from marsbench.results.store import MODEL
@@ -51,7 +51,7 @@ def of_checkpoint(path: Path, task: str, model: str, origin: str | None = None) 
     Raises:
         MarsbenchError: If a name is unknown, or the checkpoint is of another model or task.
     """
-    spec, entry = get_task(task), get_model(model)
+    spec, entry = get_task(task), find_model(model)
     if spec.is_spectra:
         raise NotAvailableError(
             f"The samples of {spec.name} are spectra, not images.",

@@ -6,7 +6,7 @@ from pathlib import Path
 from marsbench.base.errors import ConfigError, WeightsError
 from marsbench.config.resizing import Resizing
 from marsbench.config.schema import Bands, LossName
-from marsbench.models.zoo.catalog import get_model
+from marsbench.models.zoo.catalog import find_model
 from marsbench.predict.checkpoints import SUFFIXES, from_hub, of_checkpoint
 from marsbench.predict.predictor import Predictor
 from marsbench.results.find import finished_run, in_store, unknown_run
@@ -88,7 +88,7 @@ def of_record(
     loss = LossName(record.identity.get("loss") or KINDS[spec.kind].loss)
     num_outputs = int(record.identity.get("outputs") or len(classes))
     return Predictor(
-        model=rebuild(record, folder, spec, model=None if model is None else get_model(model)),
+        model=rebuild(record, folder, spec, model=None if model is None else find_model(model)),
         task=spec,
         classes=classes,
         side=int(record.identity["input_size"]),

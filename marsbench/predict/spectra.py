@@ -16,7 +16,7 @@ from marsbench.data.spectra import Spectra, technique_of
 from marsbench.data.transforms import resize
 from marsbench.models.base import Model
 from marsbench.models.tables.base import TabularModel
-from marsbench.models.zoo.catalog import get_model
+from marsbench.models.zoo.catalog import find_model, get_model
 from marsbench.plan.choices import Case, side_of
 from marsbench.plan.derived import rendered_by
 from marsbench.results.ensemble.weights import combine
@@ -80,7 +80,7 @@ def predict_spectra(
         )
     config = RunConfig.from_dict(record.config)
     # The name in the record, not the word in its config, which may name a file to execute.
-    entry = get_model(model or record.model)
+    entry = find_model(model) if model else get_model(record.model)
     folds = config.folds
     places = [folder] if folds is None else [folder / f"fold_{k}" for k in range(folds)]
     case = Case(config, spec, entry)

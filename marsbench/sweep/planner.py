@@ -15,7 +15,7 @@ from pathlib import Path
 
 from marsbench.base.errors import DataError, DataNotFoundError, MarsbenchError, WeightsError
 from marsbench.config.schema import Protocol, RunConfig, parse_subset
-from marsbench.models.zoo.catalog import get_model
+from marsbench.models.zoo.catalog import find_model
 from marsbench.plan.choices import Case
 from marsbench.plan.resolve import Plan, Resolver
 from marsbench.plan.sharing import features_of, place_of
@@ -290,7 +290,7 @@ def _guess(run: PlannedRun, task_of: Callable[[str], TaskSpec], speed: float) ->
     """Set protocol and estimates of a run from published sizes, without its data."""
     config = run.config
     with contextlib.suppress(MarsbenchError):
-        task, model = task_of(config.task), get_model(config.model)
+        task, model = task_of(config.task), find_model(config.model)
         run.is_cached = Case(config, task, model).is_cached
         sizes = cost.published_sizes(config, task, model)
         run.seconds, run.encoding = _rough(config, sizes, speed, is_cached=run.is_cached)

@@ -18,7 +18,7 @@ from marsbench.base.errors import ConfigError, MarsbenchError, unknown_name
 from marsbench.config.renamed import VIEWS, merged, renamed
 from marsbench.config.schema import RunConfig, canonical_subset, check_key
 from marsbench.models.own.calling import place_of
-from marsbench.models.zoo.catalog import get_model
+from marsbench.models.zoo.catalog import find_model
 from marsbench.plan.tuned import filled
 from marsbench.sweep.lists import LISTS
 from marsbench.tasks.catalog import TASKS, get_task
@@ -228,7 +228,7 @@ def canonical(key: str, value: Any) -> tuple[Any, ...]:
         known = spec.path is None and spec.name in TASKS
         return (spec.name if known else str(Path(str(value)).expanduser().absolute()),)
     if key == "model":
-        return (get_model(str(value)).command,)
+        return (find_model(str(value)).command,)
     if key == "subset":
         return (canonical_subset(str(value)),)
     config = RunConfig.from_dict({"task": "-", "model": "-", key: value})
@@ -281,7 +281,7 @@ def _with_own(suite: Suite, models: Sequence[str]) -> Suite:
     for grid in suite.grids:
         tasks = {str(task): get_task(str(task)).kind for task in grid.axes["task"]}
         for model in models:
-            served = tuple(t for t, kind in tasks.items() if kind in get_model(model).kinds)
+            served = tuple(t for t, kind in tasks.items() if kind in find_model(model).kinds)
             if served:
                 grids.append(replace(grid, axes={**grid.axes, "task": served, "model": (model,)}))
     return replace(suite, grids=(*suite.grids, *grids))

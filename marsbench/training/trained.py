@@ -217,10 +217,10 @@ def rebuild(
         NotAvailableError: If the run has an own encoder, and none is named.
     """
     entry = get_model(record.model) if model is None else model
-    if entry.architecture != record.identity["architecture"] and entry.library is Library.OWN:
+    if entry.library is Library.OWN and entry.architecture != record.identity.get("architecture"):
         raise WeightsError(
-            f"The run {record.run_id} is of {record.identity['architecture']}, and {entry.word} is "
-            f"{entry.architecture}.",
+            f"The run {record.run_id} is of {record.identity.get('architecture')}, and "
+            f"{entry.word} is {entry.architecture}.",
             "Name the files of the run, unchanged; the digest covers the code and its files.",
         )
     trainer = TRAINERS[LIBRARIES[entry.library].trainer]

@@ -31,6 +31,9 @@ HASHED = {
     "revision": None,  # enters as the commit
     "resize": None,  # enters as interpolation and crop
     "bands": None,  # enters resolved, where images have more than three
+    "channels": None,  # enters resolved, where it changes the bands
+    "normalisation": None,  # enters resolved, for images
+    "pooling": None,  # enters if it is not the model's own
     "side": None,  # enters as the input's size
     "negatives": "exclude",
     "raster": None,  # enters resolved

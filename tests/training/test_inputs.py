@@ -1,6 +1,7 @@
 """Runs on images of more bands, with adapted channels and other normalisations."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from marsbench.config.schema import RunConfig
 from marsbench.plan.resolve import resolve
 from marsbench.results.store import Store
 from marsbench.tasks.catalog import get_task
+from marsbench.training.frozen.features import Encoder
 from marsbench.training.inputs import prepared_inputs
 from marsbench.training.trained import rebuild
 
@@ -80,6 +82,49 @@ def test_wrong_numbers_of_bands_name_the_remedy(
     with pytest.raises(MarsbenchError) as caught:
         resolve(RunConfig.from_dict(config(twelve) | more))
     assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+def own_of_bands(folder: Path, bands: Sequence[str]) -> Path:
+    """File of an encoder whose channels have names; its features are the means of its channels."""
+    path = folder / "means.py"
+    path.write_text(
+        "from torch import nn\nfrom marsbench import Encoder\n\ndef encoder(pretrained=True):\n"
+        "    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+        f"    return Encoder(net, num_features={len(bands)}, size=32, bands={tuple(bands)!r},\n"
+        f"                   mean=(0.0,) * {len(bands)}, std=(1.0,) * {len(bands)})\n"
+    )
+    return path
+
+
+def test_bands_are_matched_by_name(twelve: Path, tmp_path: Path) -> None:
+    model = own_of_bands(tmp_path, ["red", "B8", "blue"])
+    keys = config(twelve, model=str(model), mode="frozen", bands="all")
+    plan = resolve(RunConfig.from_dict(keys))
+    assert plan.inputs.select == (3, 7, 1)
+    assert plan.identity["inputs"] == {"select": [3, 7, 1]}
+    encoded = Encoder(plan).encode("test")
+    ids = list(plan.source.rows("test").sample_ids)
+    for row, sample_id in enumerate(ids):
+        pixels = tifffile.imread(next(twelve.rglob(sample_id))) / 255
+        expected = pixels[[3, 7, 1]].mean(axis=(1, 2))
+        np.testing.assert_allclose(encoded.features[0, row], expected, atol=1e-5)
+
+
+def test_names_of_bands_are_in_the_id_where_they_choose(twelve: Path, tmp_path: Path) -> None:
+    def ids(names: list[str]) -> tuple[str, str]:
+        task = yaml.safe_load((twelve / "task.yaml").read_text())
+        (tmp_path / "task.yaml").write_text(yaml.safe_dump({**task, "bands": names}))
+        first = config(tmp_path / "task.yaml", root=str(twelve))
+        other = first | {"model": str(model), "mode": "frozen", "bands": "all"}
+        return tuple(resolve(RunConfig.from_dict(c)).run_id for c in (first, other))  # type: ignore[return-value]
+
+    model = own_of_bands(tmp_path, ["red", "B8", "blue"])
+    rgb, selected = ids(BANDS)
+    swapped = [{"red": "blue", "blue": "red"}.get(name, name) for name in BANDS]
+    assert ids(swapped)[0] != rgb
+    moved = [{"B8": "B9", "B9": "B8"}.get(name, name) for name in BANDS]
+    assert ids(moved)[0] == rgb
+    assert ids(moved)[1] != selected
 
 
 def test_twelve_bands_train_and_come_back(twelve: Path, tmp_path: Path) -> None:

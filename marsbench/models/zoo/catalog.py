@@ -24,13 +24,11 @@ ALIASES: dict[str, str] = {alias: entry.name for entry in _ENTRIES for alias in 
 def get_model(name: str) -> ModelSpec:
     """Find a model by name, alias, ``timm:NAME``, ``torchvision:NAME`` or ``smp:ARCH/ENCODER``.
 
-    The file or function of an own encoder is executed: ``./my_encoder.py``,
-    ``package.module:function``, or the name of an entry point of an installed package.
+    The name may come from a record: it executes nothing.
 
     Raises:
         UnknownNameError: If no model has this name; suggests close matches.
-        NotAvailableError: If it is the name of an own encoder in a record, which names no file.
-        ConfigError: If an own encoder is invalid.
+        NotAvailableError: If it is the name of an own encoder, whose file a record does not name.
     """
     if name in MODELS:
         return MODELS[name]
@@ -38,8 +36,6 @@ def get_model(name: str) -> ModelSpec:
         return MODELS[ALIASES[name]]
     if name.startswith(PREFIX):
         raise refuse(name)
-    if (place := place_of(name)) is not None:
-        return describe(place)
     library, separator, model_id = name.partition(":")
     if separator:
         describers = {str(key): info.spec for key, info in LIBRARIES.items() if info.spec}
@@ -55,3 +51,19 @@ def get_model(name: str) -> ModelSpec:
         "`marsbench list models` shows all; then timm:NAME, torchvision:NAME, smp:ARCH/ENCODER, "
         "./my_encoder.py.",
     )
+
+
+def find_model(word: str) -> ModelSpec:
+    """Find the model that a caller names, as `get_model`, or an own encoder, which is executed.
+
+    Args:
+        word: A name for `get_model`, ``./my_encoder.py``, ``package.module:function``, or the name
+            of an entry point of an installed package. Never a name from a file of others.
+
+    Raises:
+        MarsbenchError: As `get_model`.
+        ConfigError: If an own encoder is invalid.
+    """
+    is_known = word in MODELS or word in ALIASES
+    place = None if is_known else place_of(word)
+    return get_model(word) if place is None else describe(place)

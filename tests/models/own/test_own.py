@@ -16,7 +16,7 @@ from marsbench.base.errors import ConfigError, MarsbenchError, NotAvailableError
 from marsbench.config.schema import RunConfig
 from marsbench.models.own.calling import place_of
 from marsbench.models.spec import Library
-from marsbench.models.zoo.catalog import get_model
+from marsbench.models.zoo.catalog import find_model, get_model
 from marsbench.plan.resolve import resolve
 from marsbench.predict.load import load
 from marsbench.results.store import Store
@@ -190,11 +190,11 @@ def test_functions_of_packages_have_their_version_in_the_id(
     monkeypatch.setattr(metadata, "version", lambda name: version[0])
     from marsbench.models.own import calling
 
-    first = get_model("rocknet:small")
+    first = find_model("rocknet:small")
     assert (first.library, first.name) == (Library.OWN, "own:rocknet.small")
     version[0] = "1.1"
     calling._described.cache_clear()
-    assert get_model("rocknet:small").architecture != first.architecture
+    assert find_model("rocknet:small").architecture != first.architecture
 
 
 def test_entry_points_are_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
