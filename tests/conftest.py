@@ -52,7 +52,7 @@ def real_data() -> Path:
     return Path(folder)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def paper_runs() -> Path:
     """Folder of the paper's runs, from MARSBENCH_PAPER_RUNS; or in or beside the real data."""
     if named := os.environ.get("MARSBENCH_PAPER_RUNS"):

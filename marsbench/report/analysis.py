@@ -1,6 +1,6 @@
 """Estimates of every group of a store, computed once for figures, tables and the page."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,7 +10,7 @@ from marsbench.report.figures.style import looks
 from marsbench.report.statistics.curves import Curve, curves_of
 from marsbench.report.statistics.paper import Beside, summarise_beside
 from marsbench.report.statistics.problems import of_comparisons, of_summaries
-from marsbench.report.statistics.ranges import REFERENCE, Ranges, family_ranges
+from marsbench.report.statistics.ranges import REFERENCE, Pair, Ranges, family_ranges, scale_of
 from marsbench.report.statistics.reference import Published, published
 from marsbench.report.statistics.summary import (
     ROUNDS,
@@ -23,6 +23,7 @@ from marsbench.report.study.cells import (
     DEMO,
     FULL,
     NONE,
+    PARTITION,
     Group,
     GroupKey,
     StudyProblem,
@@ -42,11 +43,12 @@ class Analysis:
     Attributes:
         store: Store of the records and their predictions.
         study: Records in groups.
-        ranges: Ranges of the normalisation, by family.
+        ranges: Ranges of the normalisation, by key from `scale_of`.
         summaries: Estimates by group.
         comparisons: Pairs of models, by group; empty for a group of a single model.
         rounds: Rounds of the bootstrap.
         seed: Seed of the bootstrap.
+        normalise: Choice of the ranges, `REFERENCE` or `OBSERVED`.
         with_published: Whether published numbers are shown.
         beside: Families beside the paper's runs.
         beside_problems: Problems of the records beside the paper's runs.
@@ -59,6 +61,7 @@ class Analysis:
     comparisons: Mapping[GroupKey, Sequence[Comparison]] = field(default_factory=dict)
     rounds: int = ROUNDS
     seed: int = 0
+    normalise: str = REFERENCE
     with_published: bool = False
     beside: Sequence[Beside] = ()
     beside_problems: Sequence[StudyProblem] = ()
@@ -105,7 +108,7 @@ class Analysis:
     def normalisation(self) -> str:
         """Description of the normalisation, in sentences."""
         families: defaultdict[str, list[str]] = defaultdict(list)
-        for title, ranges in self.all_ranges:
+        for title, ranges, _ in self.scales:
             families[ranges.source].append(title)
         if len(families) == 1:
             return f"Scores are normalised by {next(iter(families))}."
@@ -114,22 +117,36 @@ class Analysis:
             for source, of in families.items()
         )
 
-    @property
-    def all_ranges(self) -> list[tuple[str, Ranges]]:
-        """Title and ranges of each family, and of each family beside the paper."""
+    @cached_property
+    def scales(self) -> list[tuple[str, Ranges, set[Pair]]]:
+        """Title, ranges, and tasks with metrics of all groups that share ranges."""
+        shared = Counter(key.family for key in self.ranges)
+        pairs: defaultdict[GroupKey, set[Pair]] = defaultdict(set)
+        for key, group in self.study.groups.items():
+            pairs[scale_of(key, self.normalise)].update(group.metrics.items())
         return [
-            *((family.family_title, ranges) for family, ranges in self.ranges.items()),
-            *((beside.title, beside.ranges) for beside in self.beside),
+            *(
+                (key.title if shared[key.family] > 1 else key.family_title, ranges, pairs[key])
+                for key, ranges in self.ranges.items()
+            ),
+            *((each.title, each.ranges, set(each.metrics.items())) for each in self.beside),
         ]
-
-    def ranges_of(self, key: GroupKey) -> Ranges:
-        """Ranges of the family of a group."""
-        return self.ranges[key.family]
 
     @cached_property
     def curves(self) -> tuple[Curve, ...]:
         """Curves over the amount of training data."""
-        return curves_of(self.families, self.summaries, self.seed)
+        return curves_of(self.families, self.curve_summaries, self.seed)
+
+    @cached_property
+    def curve_summaries(self) -> Mapping[GroupKey, GroupSummary]:
+        """Estimates by group on the scale of its curve: of the full split, that of partitions."""
+        ends = {}
+        for family in self.families:
+            ranges = self.ranges.get(replace(family, subset=PARTITION))
+            if ranges is not None and family in self.summaries:
+                group = self.study.groups[family]
+                ends[family] = summarise(group, ranges=ranges, rounds=self.rounds, seed=self.seed)
+        return {**self.summaries, **ends}
 
     def looks(self, key: GroupKey) -> dict[str, dict[str, Any]]:
         """Colours and markers of the models of a category, the same in all its figures."""
@@ -159,7 +176,7 @@ def analyse(
     Args:
         store: Store of its records.
         study: Groups of records.
-        others: Groups of another store, which share the ranges of their families.
+        others: Groups of another store, which share ranges as groups of this store do.
         rounds: Rounds of the bootstrap.
         seed: Seed of the bootstrap.
         normalise: `REFERENCE` or `OBSERVED`, as in `family_ranges`.
@@ -170,16 +187,17 @@ def analyse(
         study, groups=dict(sorted(study.groups.items(), key=lambda item: _order(item[0])))
     )
     all_ranges = family_ranges([*study.groups.values(), *others], normalise)
-    ranges = {
-        family: all_ranges[family] for family in dict.fromkeys(k.family for k in study.groups)
-    }
+    scales = {key: scale_of(key, normalise) for key in study.groups}
+    ranges = {scale: all_ranges[scale] for scale in dict.fromkeys(scales.values())}
     summaries, comparisons = {}, {}
     for key, group in study.groups.items():
-        common: Any = {"ranges": ranges[key.family], "rounds": rounds, "seed": seed}
+        common: Any = {"ranges": ranges[scales[key]], "rounds": rounds, "seed": seed}
         summaries[key] = summarise(group, **common)
         comparisons[key] = compare(group, **common) if len(group.models) > 1 else []
         step(1)
-    return Analysis(store, study, ranges, summaries, comparisons, rounds, seed, with_published)
+    return Analysis(
+        store, study, ranges, summaries, comparisons, rounds, seed, normalise, with_published
+    )
 
 
 def with_paper(

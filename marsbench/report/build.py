@@ -325,7 +325,7 @@ def _manifest(
                 "source": ranges.source,
                 "ends": [[*pair, low, ranges.high[pair]] for pair, low in ranges.low.items()],
             }
-            for title, ranges in analysis.all_ranges
+            for title, ranges, _ in analysis.scales
         },
         "rounds": analysis.rounds,
         "seed": analysis.seed,

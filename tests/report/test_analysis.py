@@ -59,22 +59,52 @@ def test_another_metric_of_a_task_moves_no_normalised_score(
     assert iqms(alone, SEGMENTATION) == iqms(both, SEGMENTATION)
 
 
-def test_observed_ranges_are_those_of_a_family() -> None:
-    frozen = runs("frost_cls", "vit_l_16", "resnet101")
-    scratch = runs("frost_cls", "vit_l_16", "resnet101", mode="scratch")
-    few = runs("frost_cls", "vit_l_16", "resnet101", subset="few_shot_1")
-    alone = analysis_of(frozen, normalise=OBSERVED)
-    assert iqms(alone, CLASSIFICATION) == iqms(
-        analysis_of([*frozen, *scratch], normalise=OBSERVED), CLASSIFICATION
-    )
-    # Subsets of a family share a scale, and so do its groups in two stores that are compared.
-    found = analysis_of([*frozen, *scratch, *few], normalise=OBSERVED).ranges
+def ends(ranges: Ranges) -> tuple[float, float]:
     pair = ("frost_cls", "f1_weighted")
-    assert found[CLASSIFICATION].low[pair] == min(r.score or 0 for r in few)
-    assert found[CLASSIFICATION].high[pair] == max(r.score or 0 for r in frozen)
-    others = study_of([*few, *scratch]).groups.values()
-    shared = analysis_of(frozen, normalise=OBSERVED, others=others)
-    assert shared.ranges == {CLASSIFICATION: found[CLASSIFICATION]}
+    return ranges.low[pair], ranges.high[pair]
+
+
+def of_all(*groups: list[RunRecord]) -> tuple[float, float]:
+    scores = [record.score or 0 for records in groups for record in records]
+    return min(scores), max(scores)
+
+
+def test_observed_ranges_are_those_of_the_figures_of_the_paper() -> None:
+    """The full split alone, partitions with the full split, few-shot subsets alone."""
+    models = ("vit_l_16", "resnet101")
+    frozen = runs("frost_cls", *models)
+    scratch = runs("frost_cls", *models, mode="scratch")
+    few, some, half = (
+        runs("frost_cls", *models, subset=subset)
+        for subset in ("few_shot_1", "partition_0.05", "partition_0.50")
+    )
+    alone = analysis_of(frozen, normalise=OBSERVED)
+    whole = analysis_of([*frozen, *scratch, *few, *some, *half], normalise=OBSERVED)
+    assert iqms(alone, CLASSIFICATION) == iqms(whole, CLASSIFICATION)
+    assert {key.subset: ends(r) for key, r in whole.ranges.items() if key.mode == "frozen"} == {
+        "full": of_all(frozen),
+        "partition": of_all(frozen, some, half),
+        "few_shot": of_all(few),
+    }
+    titles = {title for title, *_ in whole.scales}
+    assert titles == {
+        "classification scratch online",
+        *(f"classification frozen cached {amount}" for amount in ("full", "partition", "few_shot")),
+    }
+    assert all(pairs == {("frost_cls", "f1_weighted")} for *_, pairs in whole.scales)
+    # The full split is on the scale of partitions at the end of their curve.
+    partitions = next(curve for curve in whole.curves if curve.what == "partition")
+    low, high = of_all(frozen, some, half)
+    for model, line in partitions.by_task["frost_cls"].items():
+        raw = whole.summaries[CLASSIFICATION].tasks["frost_cls", model].iqm.value
+        assert line[CLASSIFICATION].value == pytest.approx((raw - low) / (high - low))
+    # So are two stores that are compared.
+    others = study_of([*some, *scratch]).groups.values()
+    shared = analysis_of([*frozen, *half], normalise=OBSERVED, others=others)
+    assert {key.subset: ends(r) for key, r in shared.ranges.items()} == {
+        "full": of_all(frozen),
+        "partition": of_all(frozen, some, half),
+    }
 
 
 def test_the_ranges_say_where_they_are_from() -> None:

@@ -14,9 +14,9 @@ from marsbench.report.figures.plots.scores import CurvePanel, Row
 from marsbench.report.figures.spec import FigureSpec
 from marsbench.report.statistics import aggregate
 from marsbench.report.statistics.aggregate import ALPHA
-from marsbench.report.statistics.curves import PARTITION, Curve, Line
+from marsbench.report.statistics.curves import Curve, Line
 from marsbench.report.statistics.summary import LEVEL, Comparison, GroupSummary, stream
-from marsbench.report.study.cells import Group, GroupKey
+from marsbench.report.study.cells import PARTITION, Group, GroupKey
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +28,7 @@ def curves(analysis: Analysis) -> Iterator[FigureSpec]:
     """Plan curves of scores over the amount of training data, over tasks and for each task."""
     for curve in analysis.curves:
         groups = [analysis.study.groups[key] for key in curve.keys]
-        source = analysis.ranges_of(curve.family).words(
+        source = analysis.curve_summaries[curve.keys[0]].ranges.words(
             pair for group in groups for pair in group.metrics.items() if pair[0] in curve.by_task
         )
         yield curve_figure(curve, source, analysis.looks(curve.family))

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from marsbench.base.errors import some
 from marsbench.base.names import file_stem
 from marsbench.report.statistics.summary import Estimate, GroupSummary, summarise
-from marsbench.report.study.cells import FULL, Group, GroupKey, StudyProblem, Trouble
-
-PARTITION = "partition"
-FEW_SHOT = "few_shot"
+from marsbench.report.study.cells import (
+    FEW_SHOT,
+    FULL,
+    PARTITION,
+    Group,
+    GroupKey,
+    StudyProblem,
+    Trouble,
+)
 
 Line = Mapping[GroupKey, Estimate]
 """Estimates of a model by amount of training data, ascending."""

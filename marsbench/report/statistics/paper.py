@@ -8,11 +8,18 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from marsbench.base.errors import some
-from marsbench.report.statistics.curves import FEW_SHOT, PARTITION, Curve, curves_of
+from marsbench.report.statistics.curves import Curve, curves_of
 from marsbench.report.statistics.ranges import REFERENCE, Ranges, shared_ranges
 from marsbench.report.statistics.reference import PAPER
 from marsbench.report.statistics.summary import ROUNDS, GroupSummary, ModelSummary, summarise
-from marsbench.report.study.cells import FULL, Group, GroupKey, metric_title
+from marsbench.report.study.cells import (
+    FEW_SHOT,
+    FULL,
+    PARTITION,
+    Group,
+    GroupKey,
+    metric_title,
+)
 from marsbench.report.study.paper import Pairing
 
 _MARK = " (paper)"

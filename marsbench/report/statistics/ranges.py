@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,15 @@ from marsbench.base import paths
 from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError
 from marsbench.report.statistics import aggregate as agg
-from marsbench.report.study.cells import DEMO, Group, GroupKey, metric_is_up
+from marsbench.report.study.cells import (
+    DEMO,
+    FEW_SHOT,
+    FULL,
+    PARTITION,
+    Group,
+    GroupKey,
+    metric_is_up,
+)
 from marsbench.tasks.catalog import TASKS
 from marsbench.tasks.kinds import METRICS
 
@@ -65,11 +73,10 @@ class Ranges:
 def observed_ranges(groups: Iterable[Group], pairs: Container[Pair] | None = None) -> Ranges:
     """Lowest and highest score of each task and metric in some groups.
 
-    Pass the groups of a family, as in the paper, so that its subsets share a scale. A task with a
-    single cell has no range, since only its seeds would differ.
+    A task with a single cell has no range, since only its seeds would differ.
 
     Args:
-        groups: Groups of a family.
+        groups: Groups that share a scale.
         pairs: Tasks and metrics to look at; None for all.
     """
     scores: defaultdict[Pair, list[NDArray[np.float64]]] = defaultdict(list)
@@ -147,18 +154,42 @@ def _table_of_ranges() -> tuple[str, dict[Pair, tuple[float, float]]]:
         ) from error
 
 
+def scale_of(key: GroupKey, normalise: str = REFERENCE) -> GroupKey:
+    """Key of the ranges of a group, shared by other groups of its family.
+
+    Args:
+        key: The group.
+        normalise: `REFERENCE`: all subsets of a family share ranges. `OBSERVED`: the full split,
+            partitions and few-shot subsets have ranges of their own, as the paper's figures; the
+            subset of the key is then ``full``, ``partition`` or ``few_shot``.
+    """
+    if normalise == OBSERVED:
+        amount = next((name for name in (PARTITION, FEW_SHOT) if key.subset.startswith(name)), FULL)
+        return replace(key, subset=amount)
+    return key.family
+
+
 def family_ranges(groups: Iterable[Group], normalise: str = REFERENCE) -> dict[GroupKey, Ranges]:
-    """Compute the ranges of each family, shared by all its subsets.
+    """Compute the ranges of each family.
 
     Args:
         groups: All groups, of one store or of two compared stores.
         normalise: `REFERENCE` takes fixed ranges, and for a task without a fixed range the lowest
-            and highest score of the family; `OBSERVED` takes the latter for all tasks.
+            and highest score of the family; `OBSERVED` takes lowest and highest scores for all
+            tasks. The ranges of partitions include the full split, the end of their curves.
+
+    Returns:
+        Ranges by key from `scale_of`.
     """
-    families: defaultdict[GroupKey, list[Group]] = defaultdict(list)
+    scales: defaultdict[GroupKey, list[Group]] = defaultdict(list)
+    full = defaultdict(list)
     for group in groups:
-        families[group.key.family].append(group)
-    return {family: shared_ranges(members, normalise) for family, members in families.items()}
+        scales[scale_of(group.key, normalise)].append(group)
+        if group.key.subset == FULL:
+            full[group.key].append(group)
+    for key, members in scales.items():
+        members += full[key.family] if key.subset == PARTITION else []
+    return {key: shared_ranges(members, normalise) for key, members in scales.items()}
 
 
 def shared_ranges(groups: Sequence[Group], normalise: str = REFERENCE) -> Ranges:

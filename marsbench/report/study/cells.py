@@ -15,6 +15,8 @@ from marsbench.config.schema import parse_subset
 from marsbench.tasks.kinds import METRICS
 
 FULL = "full"
+PARTITION = "partition"
+FEW_SHOT = "few_shot"
 NONE = "none"
 ENSEMBLE = "ensemble"
 DEMO = "demo"

@@ -205,7 +205,7 @@ def _p_value(value: float) -> Score | None:
 
 def _curve_tables(analysis: Analysis) -> Iterator[Table]:
     for curve in analysis.curves:
-        first = analysis.summaries[curve.keys[0]]
+        first = analysis.curve_summaries[curve.keys[0]]
         rows: list[list[Entry]] = []
         for model, line in curve.over_tasks.items():
             scores = {
@@ -333,17 +333,10 @@ def missing_table(analysis: Analysis) -> Table:
 def ranges_table(analysis: Analysis) -> Table:
     """List the range of each task and its families of groups."""
     by_range: defaultdict[tuple[str, str, float, float], list[str]] = defaultdict(list)
-    for family, groups in analysis.families.items():
-        ranges = analysis.ranges[family]
-        for pair in sorted({pair for group in groups for pair in group.metrics.items()}):
+    for title, ranges, pairs in analysis.scales:
+        for pair in sorted(pairs):
             low, high = (ends.get(pair, math.nan) for ends in (ranges.low, ranges.high))
-            by_range[*pair, low, high].append(family.family_title)
-    for beside in analysis.beside:
-        for pair in sorted(beside.metrics.items()):
-            low, high = (
-                ends.get(pair, math.nan) for ends in (beside.ranges.low, beside.ranges.high)
-            )
-            by_range[*pair, low, high].append(beside.title)
+            by_range[*pair, low, high].append(title)
     rows: list[tuple[Entry, ...]] = [
         (task, ", ".join(families), metric_label(metric), Score(low), Score(high))
         for (task, metric, low, high), families in sorted(by_range.items())
