@@ -323,7 +323,9 @@ def _cell(key: GroupKey, task: str, model: str, runs: Sequence[Run], apart: trou
     most = max(map(len, settings.values()))
     tied = sorted(setting for setting, members in settings.items() if len(members) == most)
     reason, chosen = "the setting with most seeds", tied[0]
-    if len(tied) > 1 and len({_loss_of(settings[setting][0]) for setting in tied}) == 1:
+    if len(tied) > 1 and all(_val_loss(settings[setting]) == math.inf for setting in tied):
+        reason = "of the settings with most seeds, the first by id, without validation losses"
+    elif len(tied) > 1 and len({_loss_of(settings[setting][0]) for setting in tied}) == 1:
         reason = "of the settings with most seeds, the setting with the lowest validation loss"
         chosen = min(tied, key=lambda setting: (_val_loss(settings[setting]), setting))
     elif len(tied) > 1:
