@@ -84,7 +84,11 @@ def beside_paper(
     if not kept and copies:
         reason = "its only comparable runs are imported runs of the paper"
     study = study_by_metric(store, kept)
-    problems += (p for p in study.problems if p.trouble is Trouble.NO_SCORE)
+    problems += (
+        replace(problem, trouble=Trouble.NO_PAPER)
+        for problem in study.problems
+        if problem.trouble is Trouble.NO_SCORE
+    )
     tasks = {record.task for record in kept}
     groups = study_of(record for record in theirs if record.task in tasks).groups
     families: defaultdict[GroupKey, list[Group]] = defaultdict(list)

@@ -17,7 +17,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     store = make_store(folder / "runs", everything(seeds=(0, 1, 10)))
     other = make_store(folder / "others", everything(seeds=(0, 1))[:40])
-    parts = ("tables", "violins", "curves", "imbalance")
+    parts = ("tables", "violins", "curves", "imbalance", "paper")
     built = write_report(store.root, folder / "out", only=parts, reference=True, compare=other.root)
     # Alone, to show that the page needs nothing beside it.
     lone = folder / "lone.html"
@@ -110,6 +110,37 @@ def test_filters(browser: Browser, index: Path) -> None:
     assert set(column(browser, 0)) == {"frost_cls"}
     browser.click("#filters button")
     assert len(column(browser, 0)) == every
+    assert browser.messages == []
+
+
+def test_the_paper_beside_the_report(browser: Browser, index: Path) -> None:
+    browser.open(index, 1400)
+    shown = (
+        "Array.from(document.querySelectorAll('figure[id^=paper-]'))"
+        ".filter((f) => f.offsetParent).map((f) => f.id)"
+    )
+    classification = "classification-frozen-cached"
+    assert set(browser.evaluate(shown)) >= {
+        f"paper-violins-{classification}-full",
+        f"paper-curves-partition-{classification}",
+        f"paper-curves-few-shot-{classification}",
+        "paper-violins-segmentation-frozen-online-full",
+    }
+    # Sorting by the difference puts rows without a number last.
+    table = "document.querySelector('#beside table')"
+    browser.click("#beside th:nth-child(7) button")
+    values = browser.evaluate(
+        f"Array.from({table}.tBodies[0].rows).map((row) => row.cells[6].dataset.v)"
+    )
+    numbers = [float(value) for value in values if value]
+    assert len(numbers) > 3
+    assert numbers == sorted(numbers, reverse=True)
+    assert all(not value for value in values[len(numbers) :])
+    browser.evaluate(
+        "(() => { const f = document.forms[0]; f.elements.mode.value = 'finetune';"
+        "f.dispatchEvent(new Event('input')); })()"
+    )
+    assert browser.evaluate(shown) == []
     assert browser.messages == []
 
 

@@ -111,7 +111,8 @@ def test_runs_without_predictions_are_named(tmp_path: Path) -> None:
         (store.folder(record.run_id) / PREDICTIONS).unlink()
     (pairing,), (problem,) = beside_paper(store, records, PAPER)
     assert pairing.shared == {"full": ("landmark_cls",)}
-    assert problem.trouble is Trouble.NO_SCORE
+    assert problem.trouble is Trouble.NO_PAPER
+    assert problem.message.startswith("Left out, without f1_positive: frost_cls/resnet101/")
     assert problem.run_ids == tuple(r.run_id for r in records if r.task == "frost_cls")
     pairings, (first, _) = beside_paper(store, records[:2], PAPER)
     assert pairings == []

@@ -111,8 +111,10 @@ def violins(
                 )
         for number in panel.lines:
             axes.axvline(number, color=INK, linestyle=":", linewidth=0.8, zorder=0.5)
+        # Titles of four panels side by side have little room.
         axes.set_title(
-            shorten(panel.title, 40), fontweight="bold" if panel is panels[0] else "normal"
+            shorten(panel.title, 22 if across == _ACROSS else 40),
+            fontweight="bold" if panel is panels[0] else "normal",
         )
         axes.set_xlabel(shorten(panel.axis, 40))
         axes.set_yticks(range(len(models)), labels)
