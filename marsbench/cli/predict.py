@@ -16,8 +16,8 @@ def predict(
         str,
         typer.Argument(
             metavar="RUN",
-            help="Id or hash of a finished run, its folder, a checkpoint file, or ORG/NAME of the "
-            "hub.",
+            help="Id or hash of a finished run, its folder, a checkpoint file, or hf://ORG/NAME "
+            "of the hub.",
         ),
     ],
     images: Annotated[list[Path], typer.Argument(help="Images, and folders of images.")],

@@ -295,7 +295,7 @@ class RunConfig:
     hparams: Text | None = None
     """tuned, or a folder written by `marsbench tune`; explicit keys take precedence."""
     weights: Text | None = None
-    """Path of a local checkpoint, used instead of the zoo entry's weights."""
+    """Checkpoint used instead of the zoo entry's weights: a path, or hf://ORG/NAME/FILE."""
     augment: Augment = Augment.AUTO
     """none, [scale_]hflip, [scale_]d4 or spectral; auto: d4 from orbit, hflip on the ground."""
     imbalance: Imbalance = Imbalance.NONE

@@ -2,11 +2,9 @@
 
 import hashlib
 import re
-import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import numpy as np
 import torch
@@ -199,16 +197,6 @@ def file_of(spec: ModelSpec) -> Path | None:
 def torch_cache(url: str) -> Path:
     """Path of a downloaded file in the cache of torch.hub."""
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
-
-
-def check_reachable(url: str) -> None:
-    """Fail at once without a network; the hub's client would retry for half a minute.
-
-    Raises:
-        OSError: If the host name cannot be resolved.
-    """
-    if not getproxies():
-        socket.getaddrinfo(urlsplit(url).hostname, None)
 
 
 def unavailable(spec: ModelSpec, origin: str, cache: Path | str, error: Exception) -> WeightsError:

@@ -7,10 +7,10 @@ before a run and from its record.
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from marsbench.base.files import file_digest
+from marsbench.base.hub import local_file
 from marsbench.config.identity import digest, identity, run_id
 from marsbench.config.resizing import WHOLE, Resizing
 from marsbench.config.schema import (
@@ -267,9 +267,9 @@ class Resolver:
         return self._sides[id(source)]
 
     def file_digest(self, path: str) -> str:
-        """SHA-256 of a weights file."""
+        """SHA-256 of a weights file, given by path or by address of the hub."""
         if path not in self._digests:
-            self._digests[path] = file_digest(Path(path).expanduser())
+            self._digests[path] = file_digest(local_file(path))
         return self._digests[path]
 
 

@@ -1,4 +1,4 @@
-"""Models from checkpoint files of this package, of Lightning, of a library, or of a hub."""
+"""Models from checkpoint files of this package, of Lightning, or of a library."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,16 +26,12 @@ from marsbench.models.tensors import State, read_checkpoint
 from marsbench.models.zoo.catalog import find_model
 from marsbench.plan.derived import image_side
 from marsbench.predict.predictor import Predictor
-from marsbench.results.store import MODEL
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import BOXES, KINDS, LABELS, MASKS, Kind
 from marsbench.tasks.spec import TaskSpec
 from marsbench.training.loop.objectives.build import objective_of
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
-
-_HUB_FILES = (MODEL, "pytorch_model.bin", "model.pt", "model.pth", "model.ckpt")
-"""Names of checkpoints in repositories, most likely first."""
 
 
 def of_checkpoint(path: Path, task: str, model: str, origin: str | None = None) -> Predictor:
@@ -201,39 +197,3 @@ _LOADERS: dict[Kind, Callable[[_Checkpoint], Model]] = {
     **dict.fromkeys(BOXES, _load_detector),
 }
 """Loaders of checkpoints by kind of task."""
-
-
-def from_hub(repo: str) -> Path:
-    """Download the checkpoint of a repository of a hub, and its class names.
-
-    Raises:
-        WeightsError: If the repository has no checkpoint or the download fails.
-    """
-    from huggingface_hub import constants, hf_hub_download, list_repo_files, try_to_load_from_cache
-
-    for name in _HUB_FILES:
-        cached = try_to_load_from_cache(repo, name)
-        if isinstance(cached, str):
-            return Path(cached)
-    try:
-        weights.check_reachable(constants.ENDPOINT)
-        files = list_repo_files(repo)
-        known = [name for name in _HUB_FILES if name in files]
-        known += sorted(name for name in files if name.endswith(SUFFIXES))
-        if not known:
-            raise WeightsError(
-                f"No checkpoint was found in {repo} on {constants.ENDPOINT}.",
-                f"Give a repository with a file ending in {', '.join(SUFFIXES)}.",
-            )
-        if MAPPING in files:
-            hf_hub_download(repo, MAPPING)
-        return Path(hf_hub_download(repo, known[0]))
-    except WeightsError:
-        raise
-    except Exception as error:  # the hub's client raises types of several libraries
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise WeightsError(
-            f"The checkpoint {repo} is not in the cache {constants.HF_HUB_CACHE}, and downloading "
-            f"it from {constants.ENDPOINT} failed ({lines[0][:160]}).",
-            "Check the name; or download it on a machine with a network and give the file.",
-        ) from error

@@ -1,24 +1,23 @@
 """Find and load models to predict with: finished runs, checkpoints, repositories of a hub."""
 
-import re
 from pathlib import Path
 
 from marsbench.base.errors import ConfigError, WeightsError
+from marsbench.base.hub import PREFIX, HubAddress, is_address, is_repo_id, parse_address
 from marsbench.config.resizing import Resizing
 from marsbench.config.schema import Bands, LossName
 from marsbench.models.zoo.catalog import find_model
-from marsbench.predict.checkpoints import SUFFIXES, from_hub, of_checkpoint
+from marsbench.predict.checkpoints import SUFFIXES, of_checkpoint
 from marsbench.predict.predictor import Predictor
+from marsbench.predict.repositories import open_repository
 from marsbench.results.find import finished_run, in_store, unknown_run
 from marsbench.results.record import RunRecord
 from marsbench.results.store import RECORD
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import KINDS
-from marsbench.tasks.spec import TaskSpec
+from marsbench.tasks.spec import TASK_FILE, TaskSpec
 from marsbench.training.loop.objectives.build import objective_of
 from marsbench.training.trained import rebuild
-
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load(run: str, store: Path, task: str | None = None, model: str | None = None) -> Predictor:
@@ -26,7 +25,7 @@ def load(run: str, store: Path, task: str | None = None, model: str | None = Non
 
     Args:
         run: Id or hash of a run of the store, the folder of a run, a checkpoint file, or
-            ``ORG/NAME`` of a hub.
+            ``hf://ORG/NAME[/FILE]`` of a hub.
         store: Folder of records.
         task: Task of a checkpoint, or of a run whose task file has moved.
         model: Model of a checkpoint, or the own encoder of a run.
@@ -35,6 +34,8 @@ def load(run: str, store: Path, task: str | None = None, model: str | None = Non
         MarsbenchError: If the run or checkpoint is not found or unfinished, or its weights are
             missing or do not fit.
     """
+    if is_address(run):
+        return _of_hub(parse_address(run), run, task, model)
     path = Path(run).expanduser()
     if path.is_dir():
         return _of_folder(path, run, task, model)
@@ -47,9 +48,11 @@ def load(run: str, store: Path, task: str | None = None, model: str | None = Non
         return _of_folder(known, run, task, model)
     if path.suffix in SUFFIXES:
         raise WeightsError(f"The checkpoint {run} was not found.", "Correct the path.")
-    if _HUB_ID.fullmatch(run) and (task is not None or model is not None):
-        task, model = _named(run, task, model)
-        return of_checkpoint(from_hub(run), task, model, run)
+    if is_repo_id(run):
+        raise ConfigError(
+            f"{run} is not the folder of a run, nor a checkpoint.",
+            f"Correct the path; for a repository of the hub write {PREFIX}{run}.",
+        )
     raise unknown_run(run, store)
 
 
@@ -60,6 +63,14 @@ def _named(run: str, task: str | None, model: str | None) -> tuple[str, str]:
             "Add --task TASK and --model MODEL; for a run of this package, give its folder.",
         )
     return task, model
+
+
+def _of_hub(address: HubAddress, run: str, task: str | None, model: str | None) -> Predictor:
+    repository = open_repository(address)
+    if repository.is_run and not address.path:
+        return _of_folder(repository.run(), run, task, model)
+    task, model = _named(run, task, model)
+    return of_checkpoint(repository.checkpoint(), task, model, str(repository.address))
 
 
 # Finished runs
@@ -83,7 +94,7 @@ def of_record(
     Raises:
         MarsbenchError: If its weights were not saved, or its task or frozen backbone is missing.
     """
-    spec = _task_of(record, task)
+    spec = _task_of(record, folder, task)
     classes = tuple(record.data["classes"])
     loss = LossName(record.identity.get("loss") or KINDS[spec.kind].loss)
     num_outputs = int(record.identity.get("outputs") or len(classes))
@@ -100,8 +111,11 @@ def of_record(
     )
 
 
-def _task_of(record: RunRecord, task: str | None) -> TaskSpec:
-    """Task of a run, for custom tasks from their file."""
+def _task_of(record: RunRecord, folder: Path, task: str | None) -> TaskSpec:
+    """Task of a run, for custom tasks from their file, in its folder if it was published."""
+    published = folder / TASK_FILE
+    if task is None and published.is_file():
+        task = str(published)
     word = task or str(record.config.get("task") or record.task)
     try:
         spec = get_task(word)

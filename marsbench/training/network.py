@@ -9,6 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from marsbench.base.hub import local_file
 from marsbench.config.schema import Mode
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.dataset import MarsDataset
@@ -158,7 +159,7 @@ def build_network(plan: Plan, mode: Mode) -> Model:
         side=plan.side,
         colors=colors_of(plan.task, config.bands),
         shape=None if raster is None else (raster.rows, raster.columns),
-        checkpoint=Path(config.weights).expanduser() if config.weights else None,
+        checkpoint=local_file(config.weights) if config.weights else None,
         inputs=prepared_inputs(plan),
         pooling=config.pooling,
     )

@@ -7,7 +7,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from marsbench.base import environment
+from marsbench.base import environment, hub
 from marsbench.base.files import cached_digest, replacing
 from marsbench.config.schema import RunConfig
 from marsbench.data.download.web import shown
@@ -112,8 +112,15 @@ def describe_weights(
         sha256 = backbone_digest(model)
     described: dict[str, Any] = {"name": plan.weights, "sha256": sha256}
     if plan.config.weights is not None or plan.model.weights is None:
-        return described | {"path": plan.config.weights}
+        return described | {"path": _place(plan.config.weights)}
     return described | {"file": default_weights(plan.model)}
+
+
+def _place(weights: str | None) -> str | None:
+    """Place of the user's own weights, of the hub with the commit in the client's cache."""
+    if weights is None or not hub.is_address(weights):
+        return weights
+    return str(hub.pinned(hub.parse_address(weights), hub.local_file(weights)))
 
 
 def default_weights(spec: ModelSpec) -> str | None:

@@ -4,17 +4,16 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from marsbench.base import lazy
+from marsbench.base import hub, lazy
 from marsbench.base.documents import parse_json
 from marsbench.base.errors import StoreError, WeightsError
 from marsbench.base.files import file_digest, write_text
-from marsbench.base.paths import expanded
 from marsbench.base.reading import check_regular
 from marsbench.config.schema import Bands, Mode, Pooling
 from marsbench.data.dataset import MarsDataset
@@ -284,19 +283,25 @@ def rebuild_table(
 
 
 def _initial(record: RunRecord, folder: Path) -> Path:
-    """Initial weights of a frozen run: in its folder, or at the path in its record.
+    """Initial weights of a frozen run: in its folder, or at the path or address in its record.
 
     A record may come from elsewhere, so only a file with the digest of the run's identity is read.
     """
-    path = expanded(str(record.config["weights"]))
+    given = str((record.weights or {}).get("path") or record.config["weights"])
     wanted = record.identity.get("weights")
-    for place in (folder / path.name, path):
-        if place.is_file() and file_digest(place) == wanted:
-            return place
+    beside = folder / PurePath(given).name
+    if _has_digest(beside, wanted):
+        return beside
+    if _has_digest(path := hub.local_file(given), wanted):
+        return path
     raise WeightsError(
-        f"The initial weights of run {record.run_id} ({wanted}) are not at {path}.",
+        f"The initial weights of run {record.run_id} ({wanted}) are not at {given}.",
         f"Restore the file given by weights=, or copy it into {folder}.",
     )
+
+
+def _has_digest(path: Path, wanted: Any) -> bool:
+    return path.is_file() and file_digest(path) == wanted
 
 
 def _kept(record: RunRecord, path: Path) -> Path:

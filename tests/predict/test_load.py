@@ -309,35 +309,6 @@ def test_detectors_of_runs_and_checkpoints(name: str, place: Path, tmp_path: Pat
         of_checkpoint(path, task, "retinanet")
 
 
-def test_a_checkpoint_of_the_hub(
-    place: Path, labels: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import huggingface_hub
-
-    from marsbench.models import weights
-
-    files = {
-        "notes.txt": tmp_path,
-        "baseline.safetensors": place / "runs" / labels.run_id / "model.safetensors",
-        "mapping.json": place / "labels" / "mapping.json",
-    }
-
-    def fetch(repo: str, name: str) -> str:
-        assert repo == "org/baseline"
-        return str(shutil.copyfile(files[name], tmp_path / name))
-
-    monkeypatch.setattr(weights, "check_reachable", lambda url: None)
-    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda repo: list(files))
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
-    task = str(place / "labels" / "task.yaml")
-    found = loaded(place, "org/baseline", task=task, model=CLASSIFIER)
-    assert found.origin == "org/baseline"
-    assert found.classes == ("plain", "dune", "crater")
-    assert same(loaded(place, labels.run_id), found)
-    files = {"notes.txt": tmp_path}
-    bad(place, "org/baseline", WeightsError, "No checkpoint was found", task=task, model=CLASSIFIER)
-
-
 # The command
 
 

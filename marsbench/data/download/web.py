@@ -15,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from marsbench.base import paths
 from marsbench.base.errors import DataError, DataNotFoundError
+from marsbench.base.hub import TRANSIENT
 from marsbench.base.version import __version__
 from marsbench.data.download.disk import writing
 
@@ -26,9 +27,6 @@ IDLE = 30.0
 
 CHUNK = 1 << 20
 """Bytes per read."""
-
-TRANSIENT = (408, 429, 500, 502, 503, 504)
-"""HTTP statuses of transient failures."""
 
 HEADERS = {"User-Agent": f"marsbench/{__version__}", "Accept-Encoding": "identity"}
 

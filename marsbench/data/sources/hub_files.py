@@ -24,11 +24,12 @@ from marsbench.base import paths
 from marsbench.base.documents import parse_json, read_front_matter
 from marsbench.base.errors import ConfigError, DataError, DataNotFoundError, some
 from marsbench.base.files import cached_facts, once, write_text
+from marsbench.base.hub import COMMIT, HubAddress, endpoint, refusal_of
 from marsbench.base.version import __version__
 from marsbench.config.schema import Subset
 from marsbench.data.download.disk import digest_of, other_digest, writing
 from marsbench.data.download.unpacking import safe_name
-from marsbench.data.download.web import IDLE, TRANSIENT, UnreachableError, check_online, shown
+from marsbench.data.download.web import IDLE, UnreachableError, check_online
 from marsbench.tasks.spec import SPLITS
 
 MAPPING = "mapping.json"
@@ -36,11 +37,7 @@ MAPPING = "mapping.json"
 
 CARD = "README.md"
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
 MAIN = "main"
-
-_WEB_LIBRARIES = ("httpx", "httpx2", "requests", "urllib3")
-"""HTTP libraries of the client's versions; their errors are network errors."""
 
 _SPELLINGS = {"validation": "val", "valid": "val", "dev": "val"}
 """Alternative names of splits."""
@@ -243,7 +240,7 @@ def fetch(
     if update and old is not None:
         names += [name for name in old.splits if not old.missing([name])]
     if files := listing.missing(dict.fromkeys(names)):
-        check_online(f"hf://datasets/{repo}")
+        check_online(str(HubAddress(repo, "dataset")))
         _download(listing, files)
     # Last: until all files are in the cache, the old commit stays usable.
     _pin(repo, revision, listing)
@@ -264,7 +261,7 @@ def _listing(repo: str, revision: str | None) -> Listing:
 
     if (listing := read()) is not None:
         return listing
-    check_online(f"hf://datasets/{repo}")
+    check_online(str(HubAddress(repo, "dataset")))
     with writing(pin_folder(repo)):
         return once(_pin_path(repo, revision), read, build)
 
@@ -444,35 +441,30 @@ def _download(listing: Listing, files: Iterable[HubFile]) -> None:
 @contextlib.contextmanager
 def _explained(repo: str, revision: str | None) -> Iterator[None]:
     """Translate errors of the client."""
-    from huggingface_hub import constants
-    from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import RevisionNotFoundError
 
     try:
         yield
     except Exception as error:  # of the client, its web library and the disk
-        cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else None
-        cause = cause or error
-        hub = shown(constants.ENDPOINT)
-        status = getattr(getattr(cause, "response", None), "status_code", None)
-        reason = type(cause).__name__ if status is None else f"HTTP {status}"
-        web_library = type(cause).__module__.partition(".")[0] in _WEB_LIBRARIES
-        if isinstance(cause, RevisionNotFoundError):
+        refusal, hub = refusal_of(error), endpoint()
+        if isinstance(refusal.cause, RevisionNotFoundError):
             raise DataNotFoundError(
                 f"Revision '{revision}' of {repo} was not found.", "Give a commit, tag or branch."
             ) from error
-        if status in (401, 403, 404):
+        if refusal.status in (401, 403, 404):
             raise DataNotFoundError(
-                f"Dataset {repo} not found on {hub}, or it is private or gated ({reason}).",
+                f"Dataset {repo} not found on {hub}, or it is private or gated ({refusal.reason}).",
                 f"Check the name. For private or gated data, accept the terms on "
                 f"{hub}/datasets/{repo} and set HF_TOKEN. The hub refuses an expired token for "
                 "public data too.",
             ) from error
-        if status in TRANSIENT or isinstance(cause, ConnectionError) or web_library:
+        if refusal.is_unreachable:
             raise UnreachableError(
-                f"{hub} does not answer for {repo}: {reason}.",
+                f"{hub} does not answer for {repo}: {refusal.reason}.",
                 "Check the network, the proxy (https_proxy) and HF_ENDPOINT, or try again later.",
             ) from error
         raise DataError(
-            f"{repo} cannot be downloaded from {hub}: {reason}: {str(cause)[:200]}.",
+            f"{repo} cannot be downloaded from {hub}: {refusal.reason}: "
+            f"{str(refusal.cause)[:200]}.",
             "Check the disk, the proxy, and that HF_ENDPOINT is a hub.",
         ) from error

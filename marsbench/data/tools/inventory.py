@@ -10,6 +10,7 @@ from typing import Any
 
 from marsbench.base import paths
 from marsbench.base.errors import DataError
+from marsbench.base.hub import COMMIT
 from marsbench.base.progress import track
 from marsbench.data.download.disk import other_digest
 from marsbench.data.sources import hub_files, zenodo
@@ -112,7 +113,7 @@ def _hub(specs: Sequence[TaskSpec], *, check: bool) -> Iterator[Held]:
     for repo in sorted({*tasks, *pinned}):
         name = tasks.get(repo, repo.replace("/", "--"))
         for folder in _below(hub_files.pin_folder(repo)):
-            if hub_files.COMMIT.fullmatch(folder.name.removesuffix(PART)):  # of older versions
+            if COMMIT.fullmatch(folder.name.removesuffix(PART)):  # of older versions
                 yield Held(name, "unused hub files", folder, size_of(folder), folder.name)
         for listing in hub_files.held(repo):
             here = [name for name in listing.splits if not listing.missing([name])]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from marsbench.base import hub
 from marsbench.base.errors import NotAvailableError, unknown_name
 from marsbench.config.resizing import Interpolation, Resizing
 from marsbench.models import weights
@@ -135,7 +136,7 @@ def fetch(spec: ModelSpec) -> State:
         origin, host = f"the Hugging Face hub ({cfg.hf_hub_id})", constants.ENDPOINT
     try:
         if cached_file(spec) is None:
-            weights.check_reachable(host)
+            hub.check_reachable(host)
         # timm's own loader knows how to rename the tensors of each file.
         model: nn.Module = timm.create_model(spec.id, pretrained=True)
     except Exception as error:  # the hub's client raises errors of several libraries
