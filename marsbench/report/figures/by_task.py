@@ -6,6 +6,7 @@ from statistics import fmean
 
 import numpy as np
 
+from marsbench.base.errors import some
 from marsbench.report.analysis import Analysis, matching
 from marsbench.report.figures.plots import scores as plots
 from marsbench.report.figures.plots.scores import Row, ScorePanel
@@ -50,6 +51,8 @@ def violins(analysis: Analysis) -> Iterator[FigureSpec]:
             if normalised:
                 title, what = "Normalised scores", "normalised scores"
                 more = f"Scores are normalised by {summary.ranges.source}."
+                without = [t for t, m in group.metrics.items() if not summary.ranges.has(t, m)]
+                more += f" Without a range: {some(without)}." if without else ""
             else:
                 title, what = "Raw scores", "raw scores, on the scale of each task,"
                 more = "Ticks are single runs."
@@ -69,7 +72,7 @@ def violins(analysis: Analysis) -> Iterator[FigureSpec]:
 def violin_panels(
     group: Group, summary: GroupSummary, normalised: bool, with_published: bool
 ) -> list[ScorePanel]:
-    """Panel over tasks, if several, followed by a panel for each.
+    """Panel over tasks, if several, followed by a panel for each with a range or with raw scores.
 
     Args:
         group: Cells.
@@ -86,7 +89,7 @@ def violin_panels(
         label = "normalised" if normalised else metric_label(metric)
         wanted = with_published and not normalised
         lines = tuple(result.value for result in matching(group, task)) if wanted else ()
-        panels.append(ScorePanel(task, label, rows, lines))
+        panels += [ScorePanel(task, label, rows, lines)] if rows else []
     return panels
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,31 @@ def test_violins_of_observed_ranges_are_normalised_and_raw(tmp_path: Path) -> No
     key = "classification-frozen-cached-full"
     assert names == [f"violins-normalised-{key}", f"violins-raw-{key}"]
     assert "equal" not in "".join(p.caption for p in FAMILIES["violins"].plan(found))
+
+
+def test_a_task_of_equal_scores_has_no_normalised_violins(tmp_path: Path) -> None:
+    records = [
+        fake_record(Fake(task, model, seed=seed))
+        for task in ("frost_cls", "landmark_cls", "domars16k")
+        for model in ("vit_l_16", "resnet101")
+        for seed in (0, 1)
+    ]
+    records = [
+        dataclasses.replace(r, metrics={"test": {"f1_weighted": 0.7}})
+        if r.task == "frost_cls"
+        else r
+        for r in records
+    ]
+    store = make_store(tmp_path, records)
+    found = analyse(store, open_study(store), rounds=50, normalise="observed")
+    normalised, raw = FAMILIES["violins"].plan(found)
+    assert "Without a range: frost_cls." in normalised.caption
+    assert "Without a range" not in raw.caption
+    titles = [[axes.get_title(loc="left") for axes in p.draw().axes] for p in (normalised, raw)]
+    assert titles == [
+        ["All tasks", "domars16k", "landmark_cls"],
+        ["All tasks", "domars16k", "frost_cls", "landmark_cls"],
+    ]
 
 
 def test_runs_that_were_resumed_have_no_training_time(tmp_path: Path) -> None:
