@@ -138,13 +138,22 @@ def test_an_archive_is_checked(store: Path, made: Path, tmp_path: Path) -> None:
 
 
 def test_details_come_from_a_file(store: Path, tmp_path: Path) -> None:
+    known = {"data": "MarsPix", "images": 5, "licence": "", "overlaps": None}
+    for path in store.glob("frost_cls/*/*/*/*/record.json"):
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps(content | {"weights": {"name": "w"}, "pretraining": known}))
     about = tmp_path / "about.yaml"
-    about.write_text("author: {name: Ada, organisation: Lab}\nmodel: {licence: MIT}\n")
+    about.write_text(
+        "author: {name: Ada, organisation: Lab}\n"
+        "model: {licence: MIT, pretraining: {overlaps: [frost_cls]}}\n"
+    )
     words = (store, "task=frost_cls", "--about", about, "--out", tmp_path / "out")
     check = check_of(submit(*words, "--organisation", "Observatory")[0])
     assert check.submission is not None
     assert check.submission.author.organisation == "Observatory"
     assert check.submission.model.licence == "MIT"
+    pretraining = check.submission.model.pretraining
+    assert (pretraining.data, pretraining.overlaps) == ("MarsPix", ("frost_cls",))
 
 
 def test_tasks_of_ones_own_are_left_out(store: Path, tmp_path: Path) -> None:
