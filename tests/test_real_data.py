@@ -1,4 +1,4 @@
-"""The real HiRISE landmark set, version 1, as a custom task."""
+"""The real HiRISE landmark set, version 1, as a custom task, and the spectra of ega_ms."""
 
 from pathlib import Path
 
@@ -9,6 +9,8 @@ import marsbench.base.errors
 from marsbench.base.paths import configs
 from marsbench.config.schema import RunConfig
 from marsbench.data.tools.verify.folder import verify_folder
+from marsbench.leaderboard.schema import SEEDS, Badge
+from marsbench.leaderboard.submission import submit
 from marsbench.plan.resolve import resolve
 from marsbench.tasks.catalog import get_task
 
@@ -62,3 +64,30 @@ def test_a_short_run_beats_chance(root: Path, tmp_path: Path) -> None:
         trainer={"max_epochs": 3},
     )
     assert record.metrics["test"]["f1_weighted"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("task", "keys", "split", "num_samples"),
+    [
+        (TASK, {"model": "efficientnet_lite0", "subset": "few_shot_5"}, "test", 755),
+        ("ega_ms", {"model": "kernel_logistic", "mode": "scratch", "folds": 4}, "oof", 763),
+    ],
+    ids=["landmarks", "ega_ms"],
+)
+def test_a_submission_of_real_runs_validates(
+    root: Path, tmp_path: Path, task: str, keys: dict[str, object], split: str, num_samples: int
+) -> None:
+    scores = [
+        marsbench.run(
+            task=task, root=str(root), source="local", store=str(tmp_path / "runs"), seed=s, **keys
+        ).score
+        for s in range(SEEDS)
+    ]
+    made = submit(tmp_path / "runs", {}, tmp_path / "out", author={"name": "Ada"})
+    assert made.check.errors == ()
+    assert {run.badge for run in made.check.runs} == {Badge.CONSISTENT}
+    assert {(run.split, run.num_samples) for run in made.check.runs} == {(split, num_samples)}
+    metric = get_task(task).headline_metric
+    assert [run.metrics[metric] for run in made.check.runs] == pytest.approx(scores)
+    assert made.check.submission is not None
+    assert made.check.submission.is_complete
