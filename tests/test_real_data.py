@@ -1,6 +1,7 @@
 """The real HiRISE landmark set, version 1, as a custom task, and the spectra of ega_ms."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_a_short_run_beats_chance(root: Path, tmp_path: Path) -> None:
     ids=["landmarks", "ega_ms"],
 )
 def test_a_submission_of_real_runs_validates(
-    root: Path, tmp_path: Path, task: str, keys: dict[str, object], split: str, num_samples: int
+    root: Path, tmp_path: Path, task: str, keys: dict[str, Any], split: str, num_samples: int
 ) -> None:
     scores = [
         marsbench.run(

@@ -86,9 +86,11 @@ def submit(
     folder = check or out
     if folder is None:
         raise ConfigError("The folder of the submission is missing.", "Add --out FOLDER.")
-    if check is None:
-        from marsbench.leaderboard.submission import submit as collect
+    from marsbench.leaderboard.submission import push_submission, results_address
+    from marsbench.leaderboard.submission import submit as collect
 
+    address = None if push is None else results_address(push)
+    if check is None:
         given = {"name": author, "organisation": organisation, "link": link}
         result, notes = collect(
             *_store_and_words(words or []),
@@ -110,6 +112,9 @@ def submit(
     _print_check(result, folder, form)
     if not result.is_valid:
         raise SystemExit(2)
+    if address is not None:
+        page = push_submission(result, folder, address)
+        say(json.dumps({"pull_request": page}) if form.is_json else f"Pull request: {page}")
 
 
 def _store_and_words(words: list[str]) -> tuple[Path, dict[str, str]]:

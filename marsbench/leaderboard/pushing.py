@@ -27,7 +27,7 @@ class Push(NamedTuple):
 def push(
     address: HubAddress,
     folder: Path,
-    files: Sequence[str],
+    files: Sequence[str] | None,
     message: str,
     *,
     pull_request: bool = False,
@@ -40,7 +40,7 @@ def push(
     Args:
         address: Repository, or a folder in it.
         folder: Local folder.
-        files: Their paths within the folder.
+        files: Their paths within the folder; None for all files.
         message: Title of the commit or pull request.
         pull_request: Open a pull request, for which the repository must exist. By default the
             commit goes to the main branch, and a missing repository is created.
@@ -76,7 +76,8 @@ def push(
             repo_type=address.kind,
             folder_path=folder,
             path_in_repo=address.path or None,
-            allow_patterns=[glob.escape(name) for name in files],
+            # The client compares every file with every pattern.
+            allow_patterns=None if files is None else [glob.escape(name) for name in files],
             commit_message=message,
             create_pr=pull_request,
         )

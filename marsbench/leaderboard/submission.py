@@ -1,18 +1,27 @@
-"""Make a submission from finished runs: choose, describe, collect, check and tabulate."""
+"""Make a submission from finished runs: choose, describe, collect, check, tabulate and push."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from marsbench.base.errors import some
+from marsbench.base.errors import ConfigError, some
+from marsbench.base.hub import HubAddress, parse_address
+from marsbench.base.names import shortened
+from marsbench.base.text import inline
+from marsbench.config.identity import slug
 from marsbench.config.schema import SourceName
 from marsbench.leaderboard.check import check_submission
 from marsbench.leaderboard.choice import choose
 from marsbench.leaderboard.collect import absolute_paths, collect
 from marsbench.leaderboard.details import complete, model_of, read_about
+from marsbench.leaderboard.pushing import push
 from marsbench.leaderboard.rows import write_rows
 from marsbench.leaderboard.schema import Check
 from marsbench.results.store import Store
+
+SUBMISSIONS = "submissions"
+"""Folder of the submissions in a results repository."""
 
 
 class Made(NamedTuple):
@@ -79,3 +88,46 @@ def submit(
     if check.is_valid:
         write_rows(check, out)
     return Made(check, tuple(notes))
+
+
+def results_address(text: str) -> HubAddress:
+    """Parse the address of a results repository, ``hf://datasets/ORG/NAME``.
+
+    Raises:
+        ConfigError: If it is another address.
+    """
+    address = parse_address(text)
+    if address.kind != "dataset" or address.path or address.revision:
+        raise ConfigError(
+            f"{address} is not a data set repository, in which leaderboards keep results.",
+            "Write hf://datasets/ORG/NAME.",
+        )
+    return address
+
+
+def push_submission(check: Check, folder: Path, address: HubAddress) -> str:
+    """Open a pull request with a submission in a results repository, below ``submissions/``.
+
+    Args:
+        check: Result of the submission's check.
+        folder: The submission.
+        address: The repository.
+
+    Returns:
+        Web page of the pull request.
+
+    Raises:
+        ConfigError: If the submission is invalid or an archive.
+        NotAvailableError: If there is no login, or the hub refuses or does not answer.
+    """
+    submission = check.submission
+    if submission is None or not check.is_valid:
+        raise ConfigError(f"{folder} is not valid, so it is not pushed.", "Correct the errors.")
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder.", "Unpack it, and push the folder.")
+    model, mode, subset = submission.model.name, submission.mode, submission.subset
+    # The digest tells apart submissions of one model; none replaces another.
+    name = f"{slug(submission.author.name) or 'author'}-{slug(model)}-{mode}-{subset}"
+    place = replace(address, path=f"{SUBMISSIONS}/{shortened(name, 100)}-{check.digest[:8]}")
+    title = f"Submission: {model}, {mode}, {subset}, by {submission.author.name}"
+    return push(place, folder, None, inline(title), pull_request=True).page

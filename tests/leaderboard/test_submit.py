@@ -16,8 +16,10 @@ from marsbench.cli import app
 from marsbench.leaderboard.schema import Check
 from marsbench.results.record import RunRecord
 from marsbench.results.store import PREDICTIONS, RECORD, Store
+from tests.conftest import go_offline
 from tests.leaderboard.fabricated import SEEDS, change_predictions, change_record, run_folders
 from tests.leaderboard.fabricated import submit as fabricate
+from tests.server import Repo, Server
 
 TASKS = ("conequest_det", "frost_cls", "mars_seg_mer")
 
@@ -176,6 +178,66 @@ def test_a_run_without_predictions(store: Path, tmp_path: Path) -> None:
     words = (store, "task=frost_cls", "--author", "Ada", "--out", tmp_path / "out")
     _, stderr = submit(*words, code=2)
     assert "predictions.parquet cannot be read: No such file or directory." in stderr
+
+
+REPO = "hf://datasets/org/results"
+
+
+def test_a_valid_submission_becomes_a_pull_request(
+    store: Path, made: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "reader")
+    server.repos["org/results"] = Repo({"README.md": b"Results"})
+    out = tmp_path / "out"
+    stdout, _ = submit(
+        store, "task=frost_cls,mars_seg_mer", "--author", "Ada B.", "--out", out, "--push", REPO
+    )
+    first, second = map(json.loads, stdout.splitlines())
+    assert first["valid"]
+    assert second == {"pull_request": f"{server.url}/datasets/org/results/discussions/1"}
+    assert set(server.repos["org/results"].files) == {"README.md"}
+    (pull,) = server.repos["org/results"].pulls.values()
+    assert pull.title == "Submission: resnet101, frozen, full, by Ada B."
+    name = f"submissions/Ada-B-resnet101-frozen-full-{first['digest'][:8]}"
+    local = {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    pushed = {k.removeprefix(f"{name}/"): v for k, v in pull.files.items() if k != "README.md"}
+    assert pushed == local
+    # What is in the request is a valid submission.
+    for path, content in pushed.items():
+        (tmp_path / "pulled" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pulled" / path).write_bytes(content)
+    stdout, _ = submit("--check", tmp_path / "pulled", "--root", made / "data")
+    assert check_of(stdout).is_valid
+
+
+def test_pushes_that_are_refused(
+    store: Path, made: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    submit(store, "task=frost_cls", "--author", "Ada", "--out", out)
+    check = ("--check", out, "--root", made / "data", "--push")
+    monkeypatch.setenv("HF_TOKEN", "reader")
+    _, stderr = submit(*check, REPO, code=2)
+    assert "was not found on" in stderr
+    server.repos["org/results"] = Repo({"README.md": b"Results"})
+    server.fail("/commit/", method="POST", status=403)
+    _, stderr = submit(*check, REPO, code=2)
+    assert "refuses access to hf://datasets/org/results" in stderr
+    for other in ("org/results", "hf://org/results", f"{REPO}/a", f"{REPO}@main"):
+        _, stderr = submit(*check, other, code=2)
+        assert "hf://datasets/ORG/NAME" in stderr
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", out)
+    _, stderr = submit("--check", archive, *check[2:], REPO, code=2)
+    assert "Unpack it, and push the folder." in stderr
+    go_offline(monkeypatch)
+    _, stderr = submit(*check, REPO, code=2)
+    assert "HF_HUB_OFFLINE forbids requests" in stderr
+    go_offline(monkeypatch, False)
+    change_predictions(next((out / "runs").glob("*/*/*/*/3-*")), lambda frame: frame.iloc[1:])
+    server.forget()
+    submit(*check, REPO, code=2)
+    assert server.seen(method="POST") == []
+    assert not server.repos["org/results"].pulls
 
 
 @pytest.mark.parametrize(
