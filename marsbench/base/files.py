@@ -5,6 +5,7 @@ import glob
 import hashlib
 import json
 import os
+import shutil
 import stat
 import time
 from collections import defaultdict
@@ -17,7 +18,7 @@ from marsbench.base import paths
 from marsbench.base.errors import WeightsError
 from marsbench.base.locks import locked
 from marsbench.base.names import LONGEST, shortened
-from marsbench.base.reading import open_file
+from marsbench.base.reading import is_missing, open_file
 
 _T = TypeVar("_T")
 
@@ -181,6 +182,28 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Write a folder so that it appears as a whole, in the place of an earlier one."""
+    partial, old = (
+        folder.with_name(f".{folder.name[:100]}.{os.urandom(4).hex()}.{word}")
+        for word in ("part", "old")
+    )
+    partial.mkdir()
+    try:
+        yield partial
+        if not is_missing(folder):
+            folder.rename(old)
+        partial.rename(folder)
+    except BaseException:
+        if is_missing(folder) and not is_missing(old):
+            old.rename(folder)
+        raise
+    finally:
+        for leftover in (partial, old):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_text(path: Path, text: str, *, sync: bool = True) -> None:

@@ -14,6 +14,7 @@ import typer
 
 from marsbench.base.version import __version__
 from marsbench.cli import (
+    card,
     complete,
     data,
     doctor,
@@ -64,6 +65,7 @@ app.command("tune")(tune.tune)
 app.command("predict")(predict.predict)
 app.command("ensemble")(ensemble.ensemble)
 app.command("report")(report.report)
+app.command("card")(card.card)
 app.command("submit")(submit.submit)
 app.command("doctor")(doctor.doctor)
 app.add_typer(results.app, name="results")

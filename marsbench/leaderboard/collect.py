@@ -1,14 +1,10 @@
 """Collect the files of a submission into a folder."""
 
-import contextlib
 import hashlib
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from marsbench.base.errors import ConfigError, StoreError, some
-from marsbench.base.files import write_text
+from marsbench.base.files import replacing_folder, write_text
 from marsbench.base.keys import flatten
 from marsbench.base.progress import track
 from marsbench.base.reading import is_missing, read_bytes, read_text
@@ -49,7 +45,7 @@ def collect(store: Store, choice: Choice, details: Details, out: Path) -> Submis
     folder = out.expanduser().resolve()
     _check_folder(folder, store.root.resolve())
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(folder) as partial:
+    with replacing_folder(folder) as partial:
         copied = track(choice.records, "Copying runs", len(choice.records))
         submission = Submission(
             author=details.author,
@@ -104,28 +100,6 @@ def _check_folder(folder: Path, store: Path) -> None:
         except (StoreError, UnicodeDecodeError) as error:
             text = f"{folder} is not an earlier submission, so it is not replaced."
             raise ConfigError(text, remedy) from error
-
-
-@contextlib.contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """Write a folder so that it appears as a whole, in the place of an earlier one."""
-    partial, old = (
-        folder.with_name(f".{folder.name[:100]}.{os.urandom(4).hex()}.{word}")
-        for word in ("part", "old")
-    )
-    partial.mkdir()
-    try:
-        yield partial
-        if not is_missing(folder):
-            folder.rename(old)
-        partial.rename(folder)
-    except BaseException:
-        if is_missing(folder) and not is_missing(old):
-            old.rename(folder)
-        raise
-    finally:
-        for leftover in (partial, old):
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _copy(store: Store, record: RunRecord, runs: Path) -> SubmittedRun:

@@ -10,12 +10,10 @@ from marsbench.models.zoo.catalog import find_model
 from marsbench.predict.checkpoints import SUFFIXES, of_checkpoint
 from marsbench.predict.predictor import Predictor
 from marsbench.predict.repositories import open_repository
-from marsbench.results.find import finished_run, in_store, unknown_run
+from marsbench.results.find import finished_run, in_store, task_of, unknown_run
 from marsbench.results.record import RunRecord
 from marsbench.results.store import RECORD
-from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import KINDS
-from marsbench.tasks.spec import TASK_FILE, TaskSpec
 from marsbench.training.loop.objectives.build import objective_of
 from marsbench.training.trained import rebuild
 
@@ -94,7 +92,12 @@ def of_record(
     Raises:
         MarsbenchError: If its weights were not saved, or its task or frozen backbone is missing.
     """
-    spec = _task_of(record, folder, task)
+    spec = task_of(record, folder, task)
+    if spec.is_spectra:
+        raise ConfigError(
+            f"The run {record.run_id} predicts spectra, not images.",
+            "`marsbench spectra submission` predicts new measurements.",
+        )
     classes = tuple(record.data["classes"])
     loss = LossName(record.identity.get("loss") or KINDS[spec.kind].loss)
     num_outputs = int(record.identity.get("outputs") or len(classes))
@@ -109,30 +112,3 @@ def of_record(
         bands=Bands(record.config.get("bands", Bands.RGB)),
         objective=objective_of(spec.kind, loss, len(classes), num_outputs),
     )
-
-
-def _task_of(record: RunRecord, folder: Path, task: str | None) -> TaskSpec:
-    """Task of a run, for custom tasks from their file, in its folder if it was published."""
-    published = folder / TASK_FILE
-    if task is None and published.is_file():
-        task = str(published)
-    word = task or str(record.config.get("task") or record.task)
-    try:
-        spec = get_task(word)
-    except ConfigError as error:
-        raise ConfigError(
-            f"The task of run {record.run_id} was not found: {error.problem}",
-            "Give the path of its file with --task.",
-        ) from error
-    if spec.is_spectra:
-        raise ConfigError(
-            f"The run {record.run_id} predicts spectra, not images.",
-            "`marsbench spectra submission` predicts new measurements.",
-        )
-    if spec.kind != record.kind or len(spec.classes) != len(record.data["classes"]):
-        raise ConfigError(
-            f"The task {word} is {spec.kind} with {len(spec.classes)} classes; the run "
-            f"{record.run_id} expects {record.kind} with {len(record.data['classes'])}.",
-            "Give the task of the run with --task.",
-        )
-    return record.task_as_run(spec)

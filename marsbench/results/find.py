@@ -6,6 +6,8 @@ from pathlib import Path
 from marsbench.base.errors import ConfigError, StoreError, unknown_name
 from marsbench.results.record import RunRecord
 from marsbench.results.store import CONFIG, FAILED, RECORD, Store, read_record
+from marsbench.tasks.catalog import get_task
+from marsbench.tasks.spec import TASK_FILE, TaskSpec
 
 
 def find_run(run: str, store: Path) -> tuple[RunRecord, Path]:
@@ -46,6 +48,38 @@ def finished_run(folder: Path, run: str) -> RunRecord:
             "Name the folder of a run, or its id as printed by `marsbench results`.",
         )
     return read_record(folder / RECORD)
+
+
+def task_of(record: RunRecord, folder: Path, task: str | None = None) -> TaskSpec:
+    """Task of a run as it was trained, custom tasks from their file.
+
+    Args:
+        record: The run.
+        folder: Its folder, with the file of the task if the run was published.
+        task: Name or file of the task, if its file has moved.
+
+    Raises:
+        ConfigError: If the task is not found, or is of another kind or number of classes.
+        StoreError: If the task in the record is invalid.
+    """
+    published = folder / TASK_FILE
+    if task is None and published.is_file():
+        task = str(published)
+    word = task or str(record.config.get("task") or record.task)
+    try:
+        spec = get_task(word)
+    except ConfigError as error:
+        raise ConfigError(
+            f"The task of run {record.run_id} was not found: {error.problem}",
+            "Give the path of its file with --task.",
+        ) from error
+    if spec.kind != record.kind or len(spec.classes) != len(record.data["classes"]):
+        raise ConfigError(
+            f"The task {word} is {spec.kind} with {len(spec.classes)} classes; the run "
+            f"{record.run_id} expects {record.kind} with {len(record.data['classes'])}.",
+            "Give the task of the run with --task.",
+        )
+    return record.task_as_run(spec)
 
 
 def in_store(run: str, store: Path) -> Path | None:
