@@ -96,7 +96,7 @@ def test_a_task_of_equal_scores_has_no_normalised_violins(tmp_path: Path) -> Non
     normalised, raw = FAMILIES["violins"].plan(found)
     assert "Without a range: frost_cls." in normalised.caption
     assert "Without a range" not in raw.caption
-    titles = [[axes.get_title(loc="left") for axes in p.draw().axes] for p in (normalised, raw)]
+    titles = [[axes.get_title() for axes in p.draw().axes] for p in (normalised, raw)]
     assert titles == [
         ["All tasks", "domars16k", "landmark_cls"],
         ["All tasks", "domars16k", "frost_cls", "landmark_cls"],
