@@ -157,7 +157,7 @@ def test_an_odd_record_stops_nothing(
     tmp_path: Path, what: str | None, damage: dict[str, Any]
 ) -> None:
     store = make_store(tmp_path / "runs", SOME)
-    damaged = json.dumps({**vars(SOME[0]), **damage})
+    damaged = json.dumps({**json.loads(SOME[0].to_json()), **damage})
     (store.folder(SOME[0].run_id) / "record.json").write_text(damaged)
     report = build(store, tmp_path / "out", only=("tables", "imbalance", "cost"))
     assert {"figure not drawn", "unreadable", "no score"} & set(problems(report)) == {what} - {None}
