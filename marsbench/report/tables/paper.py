@@ -27,15 +27,21 @@ def paper_tables(analysis: Analysis) -> list[Table]:
             f"paper-{file_stem(beside.pairing.family.family_title)}",
             f"Beside the paper: {beside.pairing.family.family_title}",
             "Interquartile means of this report and of the paper, and their difference (here minus "
-            f"paper), with {LEVEL} bootstrap intervals; over tasks, of scores normalised by "
-            f"{beside.ranges.words(beside.metrics.items())}, for models with all tasks. "
-            f"{beside.origin}",
+            f"paper), with {LEVEL} bootstrap intervals.{_over(beside)} {beside.origin}",
             list(map(Column, _COLUMNS)),
             [row for both in beside.by_subset.values() for row in _rows(beside, both)],
             [both.group.key for both in beside.by_subset.values()],
         )
         for beside in analysis.beside
     ]
+
+
+def _over(beside: Beside) -> str:
+    """Explain numbers over several tasks; empty for a single task."""
+    if len(beside.metrics) == 1:
+        return ""
+    source = beside.ranges.words(beside.metrics.items())
+    return f" Over tasks, scores are normalised by {source}, for models with all tasks."
 
 
 def _rows(beside: Beside, both: Both) -> Iterator[tuple[Entry, ...]]:

@@ -60,9 +60,10 @@ def test_the_origin_of_a_subset_is_in_the_row(tmp_path: Path) -> None:
 
 
 def test_a_comparison_with_nothing_says_so(tmp_path: Path) -> None:
-    text = page_of(tmp_path, runs("mmls", ("unet",)), reference=True)
+    text = page_of(tmp_path, runs("crater_det", ("retinanet",)), reference=True)
     beside = text.partition('<section id="beside">')[2].partition("</section>")[0]
     assert "has no number for the tasks of this report." in beside
+    assert "runs of the paper: crater_det not among its 17 tasks." in beside
     assert "<table" not in beside
 
 

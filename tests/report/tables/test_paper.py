@@ -60,6 +60,7 @@ def test_both_numbers_and_their_difference(analysis: Analysis) -> None:
     (table,) = paper_tables(analysis)
     assert table.name == "paper-classification-frozen-cached"
     assert "here minus paper" in table.caption
+    assert "Over tasks, scores are normalised by the bounds of each metric" in table.caption
     assert "arXiv:2510.24010" in table.caption
     row = rows(table)["full", "landmark_cls", "resnet101"]
     mine, its = ([r.score or 0.0 for r in of if _is(r)] for of in (OURS, PAPER))
@@ -122,6 +123,7 @@ def test_notes_name_differences(tmp_path: Path) -> None:
         for seed in SEEDS
     ]
     (table,) = paper_tables(analysis_of(tmp_path, few, [*PAPER, *more]))
+    assert "Over tasks" not in table.caption
     assert rows(table)["few_shot_5", "landmark_cls", "vit_l_16"]["note"] == (
         "other data: 200 test images here, 1,793 published; generated subset; the paper's is "
         "published; the paper has 2 series of runs; one is shown"
