@@ -21,6 +21,7 @@ from marsbench.cli import (
     downloads,
     ensemble,
     folders,
+    leaderboard,
     listing,
     model,
     predict,
@@ -69,6 +70,7 @@ app.command("card")(card.card)
 app.command("submit")(submit.submit)
 app.command("doctor")(doctor.doctor)
 app.add_typer(results.app, name="results")
+app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(listing.app, name="list")
 app.add_typer(model.app, name="model")
 app.add_typer(data.app, name="data")

@@ -36,9 +36,6 @@ RUNS = "runs"
 ROWS = "rows"
 EVAL_RESULTS = ".eval_results"
 
-CHECK = "check.json"
-"""File of the result of a check; beside a submission, never within it."""
-
 SEEDS = 7
 """Seeds of a complete cell, as in the paper."""
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from marsbench.leaderboard.board.results import check_file
 from marsbench.leaderboard.board.tasksets import Choice, categories, metric_of
 from marsbench.leaderboard.schema import (
-    CHECK,
     SUBMISSION,
     Author,
     Badge,
@@ -96,7 +96,9 @@ def put(folder: Path, name: str, scores: Scores, **fields: Any) -> Check:
     target = folder / "submissions" / name
     target.mkdir(parents=True)
     (target / SUBMISSION).write_text(text)
-    (target / CHECK).write_text(check.to_json())
+    file = check_file(folder, name)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(check.to_json())
     return check
 
 

@@ -6,6 +6,7 @@ equals that of a report with the same runs. It is computed once and kept in a fi
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 from functools import cache
@@ -22,7 +23,7 @@ from marsbench.base.files import write_text
 from marsbench.base.reading import read_text
 from marsbench.leaderboard.board.entries import Entry, group_of
 from marsbench.leaderboard.board.normalisation import normalisable, ranges_of
-from marsbench.leaderboard.board.tasksets import Choice, TaskSet
+from marsbench.leaderboard.board.tasksets import Choice, TaskSet, all_sets
 from marsbench.report.statistics import aggregate as agg
 from marsbench.report.statistics.summary import ROUNDS, Estimate, stream
 from marsbench.report.study.coverage import category_of
@@ -37,11 +38,14 @@ SEED = 0
 Floats = NDArray[np.float64]
 
 
+_ALL = TaskSet("all", tuple(TASKS))
+
+
 @cache
-def _key(tasks: TaskSet, choice: Choice) -> str:
+def _key(tasks: tuple[str, ...], choice: Choice) -> str:
     """Digest of the tasks, metrics and ranges of an aggregate."""
-    ranges = ranges_of(choice)
-    pairs = [(*pair, ranges.low[pair], ranges.high[pair]) for pair in tasks.pairs(choice)]
+    ranges, members = ranges_of(choice), TaskSet("", tasks)
+    pairs = [(*pair, ranges.low[pair], ranges.high[pair]) for pair in members.pairs(choice)]
     return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:12]
 
 
@@ -90,7 +94,7 @@ class Estimates:
         usable = normalisable(tasks, choice)
         if not usable.tasks or not entry.has(usable, choice):
             return None
-        key = _key(usable, choice)
+        key = _key(usable.tasks, choice)
         known = self._kept.setdefault(entry.digest, {})
         if key not in known:
             with self._lock:
@@ -98,16 +102,23 @@ class Estimates:
                 self._new = True
         return Estimate(*(math.nan if end is None else end for end in known[key]))
 
+    def prepare(self, entry: Entry) -> None:
+        """Compute all estimates of an entry that a board shows."""
+        for choice in Choice:
+            for category in entry.categories:
+                for tasks in all_sets(category):
+                    self.over(entry, tasks, choice)
+
     def per_task(self, entry: Entry, choice: Choice) -> dict[str, float]:
         """Interquartile mean of the raw scores on each task of an entry."""
         key = (entry.digest, choice)
         if key not in self._per_task:
-            self._per_task[key] = {
-                task: float(agg.iqm(np.array(list(entry.scores[pair].values()))[:, None]))
-                for pair in TaskSet("", tuple(TASKS)).pairs(choice)
-                if pair in entry.scores
-                for task in [pair[0]]
-            }
+            pairs = [pair for pair in _ALL.pairs(choice) if pair in entry.scores]
+            columns = [list(entry.scores[pair].values()) for pair in pairs]
+            padded = itertools.zip_longest(*columns, fillvalue=math.nan)
+            values = agg.iqm_per_task(np.array(list(padded)).reshape(-1, len(pairs)))
+            tasks = [task for task, _ in pairs]
+            self._per_task[key] = dict(zip(tasks, map(float, values), strict=True))
         return self._per_task[key]
 
     def keep(self) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from marsbench.leaderboard.board.estimates import Estimates
 from marsbench.leaderboard.board.results import Results
 from marsbench.leaderboard.board.sources import paper_entries, store_entries
 from marsbench.leaderboard.board.tasksets import Choice, categories
+from marsbench.leaderboard.schema import Check
 from marsbench.results.store import now
 
 INTERVAL = 300.0
@@ -66,12 +67,28 @@ class Live:
         self._paper = paper_entries()
         self.board = self._read()
 
+    def checks(self) -> Iterator[Check]:
+        """Checks of the submissions on the board."""
+        if self._results is not None:
+            yield from self._results.checks()
+
     def look(self) -> None:
         """Read the sources again in the background, if the last look was long ago."""
         if time.monotonic() - self._looked > INTERVAL and self._lock.acquire(blocking=False):
             self._looked = time.monotonic()
             self._thread = threading.Thread(target=self._again, daemon=True)
             self._thread.start()
+
+    def prepare(self) -> None:
+        """Compute all estimates in the background, so that filters and tabs answer at once."""
+        threading.Thread(target=self._prepare, daemon=True).start()
+
+    def _prepare(self) -> None:
+        for number, entry in enumerate(self.board.entries):
+            self.estimates.prepare(entry)
+            if number % 100 == 0:
+                self.estimates.keep()
+        self.estimates.keep()
 
     def wait(self) -> None:
         """Wait until a look in the background has ended."""
@@ -83,6 +100,7 @@ class Live:
             board = self._read()
             if (board.entries, board.notes) != (self.board.entries, self.board.notes):
                 self.board = board
+                self._prepare()
         except MarsbenchError as error:
             # What was read before stays on the board.
             tell(f"The board was not read again: {error.problem}")

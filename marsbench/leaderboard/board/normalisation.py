@@ -9,7 +9,6 @@ from marsbench.report.statistics.ranges import (
     Ranges,
     observed_ranges,
     reference_ranges,
-    reference_version,
 )
 from marsbench.report.study.cells import FULL, Group
 from marsbench.report.study.scores import study_of
@@ -36,7 +35,7 @@ def ranges_of(choice: Choice) -> Ranges:
 
 
 def source_of(pairs: Sequence[Pair], choice: Choice) -> str:
-    """Origin and version of the ranges of some tasks, to be read after "normalised by"."""
+    """Origin of the ranges of some tasks, to be read after "normalised by"."""
     others = [pair for pair in pairs if pair not in _papers(choice)]
     words = []
     if len(others) < len(pairs):
@@ -46,7 +45,7 @@ def source_of(pairs: Sequence[Pair], choice: Choice) -> str:
         )
     if others:
         words.append(reference_ranges(others).source)
-    return f"{'; '.join(words)} (ranges of version {reference_version()})"
+    return "; ".join(words)
 
 
 def _papers(choice: Choice) -> frozenset[Pair]:

@@ -4,17 +4,21 @@
 
     RESULTS/
       submissions/
-        NAME/
-          submission.json
-          check.json         `marsbench.leaderboard.schema.Check`, the origin of all scores
+        NAME/                `marsbench.leaderboard.schema`; only submission.json is needed here
+      checks/
+        NAME.json            `marsbench.leaderboard.schema.Check`, the origin of all scores
+
+Checks are apart from submissions, so that a submission cannot bring its own.
 """
 
+import contextlib
 import hashlib
-import re
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from marsbench.base import hub
 from marsbench.base.errors import ConfigError, DataNotFoundError, StoreError, some
 from marsbench.base.files import file_state
 from marsbench.base.paths import expanded
@@ -24,13 +28,12 @@ from marsbench.config.schema import canonical_subset
 from marsbench.leaderboard.board.entries import Entry, Origin
 from marsbench.leaderboard.board.sources import Loaded
 from marsbench.leaderboard.board.tasksets import Choice, metric_of
-from marsbench.leaderboard.schema import CHECK, SUBMISSION, Badge, Check, Data, Submission
+from marsbench.leaderboard.schema import SUBMISSION, Badge, Check, Data, Submission
 from marsbench.report.statistics.ranges import Pair
 from marsbench.tasks.catalog import TASKS
 
 SUBMISSIONS = "submissions"
-
-_HUB = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)")
+CHECKS = "checks"
 
 LARGEST = 20_000_000
 """Largest size of a file of a submission, in bytes."""
@@ -54,97 +57,145 @@ class Results:
         Raises:
             StoreError: If the folder is missing.
         """
-        root = _folder(self.place) / SUBMISSIONS
-        if is_missing(root) and "://" in self.place:
+        root = folder_of(self.place)
+        names = names_in(root)
+        if names is None and hub.is_address(self.place):
             return Loaded([], [f"{self.place} has no submissions yet."])
-        if is_missing(root):
+        if names is None:
             raise StoreError(
                 f"The results {self.place} have no folder {SUBMISSIONS}.",
                 "Name a results repository: a folder, or hf://datasets/ORG/NAME.",
             )
         entries: list[Entry] = []
         left: list[str] = []
-        for folder in sorted(root.iterdir()):
-            if not folder.is_dir() or folder.name.startswith("."):
-                continue
-            result = self._entry(folder)
+        for name in names:
+            result = self._entry(root, name)
             entries += [result] if isinstance(result, Entry) else []
             left += [result] if isinstance(result, str) else []
         count = "1 submission is" if len(left) == 1 else f"{len(left)} submissions are"
         return Loaded(entries, [f"{count} left out: {some(left, '; ')}."] if left else [])
 
-    def _entry(self, folder: Path) -> Entry | str:
+    def checks(self) -> Iterator[Check]:
+        """Read the checks of the submissions that were loaded as entries."""
+        root = folder_of(self.place)
+        for name, (_, entry) in sorted(self._known.items()):
+            if isinstance(entry, Entry):
+                with contextlib.suppress(OSError, StoreError, UnicodeDecodeError):
+                    yield read_check(root, name)
+
+    def _entry(self, root: Path, name: str) -> Entry | str:
         """Entry of a submission, or the reason why there is none."""
         try:
-            files = [folder / SUBMISSION, folder / CHECK]
+            files = [root / SUBMISSIONS / name / SUBMISSION, check_file(root, name)]
             if is_missing(files[1]):
-                return f"{folder.name} is not checked yet"
+                return f"{name} is not checked yet"
             states = [file_state(check_regular(file)) for file in files]
-            known = self._known.get(folder.name)
+            known = self._known.get(name)
             if known is None or known[0] != states:
-                known = states, self._read(folder.name, *files)
-                self._known[folder.name] = known
+                known = states, _entry_in(root, name)
+                self._known[name] = known
             return known[1]
         except OSError as error:
-            return f"{folder.name} cannot be read ({error.strerror or error})"
-
-    def _read(self, name: str, submission: Path, check: Path) -> Entry | str:
-        try:
-            read = Check.from_json(_content(check).decode(), f"{name}/{CHECK}")
-        except (StoreError, UnicodeDecodeError) as error:
-            return getattr(error, "problem", f"{name}/{CHECK} is not UTF-8 text").rstrip(".")
-        if read.submission is None or not read.is_valid:
-            return f"{name} is refused by its check"
-        if read.submission.data is not Data.REAL:
-            return f"{name} is on demo data"
-        try:
-            subset = canonical_subset(read.submission.subset)
-        except ConfigError as error:
-            return f"{name}: {error.problem.rstrip('.')}"
-        if hashlib.sha256(_content(submission)).hexdigest() != read.digest:
-            return f"{name} was changed after its check"
-        scores: defaultdict[Pair, dict[int, float]] = defaultdict(dict)
-        for run in read.runs:
-            if run.task not in TASKS:
-                continue
-            for metric in {metric_of(run.task, choice) for choice in Choice}:
-                if run.seed in scores.get((run.task, metric), ()):
-                    return f"{name} has two runs of {run.task} with seed {run.seed}"
-                if metric in run.metrics:
-                    scores[run.task, metric][run.seed] = run.metrics[metric]
-        if not scores:
-            return f"{name} has no score"
-        return _entry(name, read, replace(read.submission, subset=subset), dict(scores))
+            return f"{name} cannot be read ({error.strerror or error})"
 
 
-def _folder(place: str) -> Path:
-    """Folder of the results: local, or of the newest commit in the cache of the hub's client."""
-    if "://" not in place:
+def names_in(root: Path) -> list[str] | None:
+    """Names of the submissions of a results repository; None if it has none."""
+    folder = root / SUBMISSIONS
+    if is_missing(folder):
+        return None
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def check_file(root: Path, name: str) -> Path:
+    """File of the check of a submission."""
+    return root / CHECKS / f"{name}.json"
+
+
+def read_check(root: Path, name: str) -> Check:
+    """Read the check of a submission.
+
+    Raises:
+        OSError: If it is missing, or larger than `LARGEST`.
+        StoreError: If it is invalid.
+        UnicodeDecodeError: If it is not text.
+    """
+    return Check.from_json(_content(check_file(root, name)).decode(), f"{CHECKS}/{name}.json")
+
+
+def submission_digest(root: Path, name: str) -> str:
+    """SHA-256 of ``submission.json``, as in checks; errors as of `read_check`."""
+    return hashlib.sha256(_content(root / SUBMISSIONS / name / SUBMISSION)).hexdigest()
+
+
+def _entry_in(root: Path, name: str) -> Entry | str:
+    try:
+        read = read_check(root, name)
+    except (StoreError, UnicodeDecodeError) as error:
+        problem = getattr(error, "problem", "its check is not UTF-8 text")
+        return f"{name}: {problem.rstrip('.')}"
+    if read.submission is None or not read.is_valid:
+        return f"{name} is refused by its check"
+    if read.submission.data is not Data.REAL:
+        return f"{name} is on demo data"
+    try:
+        subset = canonical_subset(read.submission.subset)
+    except ConfigError as error:
+        return f"{name}: {error.problem.rstrip('.')}"
+    if submission_digest(root, name) != read.digest:
+        return f"{name} was changed after its check"
+    scores: defaultdict[Pair, dict[int, float]] = defaultdict(dict)
+    for run in read.runs:
+        if run.task not in TASKS:
+            continue
+        for metric in {metric_of(run.task, choice) for choice in Choice}:
+            if run.seed in scores.get((run.task, metric), ()):
+                return f"{name} has two runs of {run.task} with seed {run.seed}"
+            if metric in run.metrics:
+                scores[run.task, metric][run.seed] = run.metrics[metric]
+    if not scores:
+        return f"{name} has no score"
+    return _entry(name, read, replace(read.submission, subset=subset), dict(scores))
+
+
+def folder_of(place: str) -> Path:
+    """Folder of the results: local, or of the newest commit in the cache of the hub's client.
+
+    Raises:
+        ConfigError: If the address is invalid or of no data set repository.
+        DataNotFoundError: If the repository is not found, or not cached without a network.
+    """
+    if not hub.is_address(place):
         return expanded(place)
-    if (match := _HUB.fullmatch(place)) is None:
-        raise ConfigError(
-            f"The results {place} are not a place; expected a folder or hf://datasets/ORG/NAME.",
-            "Give the data set repository of the submissions.",
-        )
+    address = results_address(place)
     from huggingface_hub import snapshot_download
 
-    try:
+    with hub.explained(address, DataNotFoundError):
         # Without a network the client gives the last commit in its cache.
         return Path(
             snapshot_download(
-                match[1],
-                repo_type="dataset",
-                allow_patterns=[f"{SUBMISSIONS}/*/{name}" for name in (SUBMISSION, CHECK)],
+                address.repo,
+                repo_type=address.kind,
+                revision=address.revision,
+                allow_patterns=[f"{SUBMISSIONS}/*/{SUBMISSION}", f"{CHECKS}/*.json"],
                 library_name="marsbench",
                 library_version=__version__,
             )
         )
-    except Exception as error:  # of the client, its web library and the disk
-        raise DataNotFoundError(
-            f"The results {place} cannot be downloaded: {type(error).__name__}: "
-            f"{str(error).partition(chr(10))[0][:200]}",
-            "Check the name and the network; for a private repository set HF_TOKEN.",
-        ) from error
+
+
+def results_address(place: str) -> hub.HubAddress:
+    """Address of a results repository on the hub.
+
+    Raises:
+        ConfigError: If it is invalid or of no data set repository.
+    """
+    address = hub.parse_address(place)
+    if address.kind != "dataset" or address.path:
+        raise ConfigError(
+            f"{place} is no data set repository.", "Write hf://datasets/ORG/NAME for the results."
+        )
+    return address
 
 
 def _content(file: Path) -> bytes:

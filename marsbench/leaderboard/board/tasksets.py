@@ -44,7 +44,12 @@ class TaskSet:
 
     def pairs(self, choice: Choice) -> tuple[Pair, ...]:
         """Its tasks with their metrics."""
-        return tuple((task, metric_of(task, choice)) for task in self.tasks)
+        return _pairs(self.tasks, choice)
+
+
+@cache
+def _pairs(tasks: tuple[str, ...], choice: Choice) -> tuple[Pair, ...]:
+    return tuple((task, metric_of(task, choice)) for task in tasks)
 
 
 def _set_of(title: str, specs: Iterable[TaskSpec]) -> TaskSet:
@@ -104,3 +109,12 @@ def capabilities(grouping: str, category: str) -> tuple[TaskSet, ...]:
     """
     specs = [TASKS[task] for task in categories()[category].tasks]
     return tuple(sorted(_by(specs, CAPABILITIES[grouping]), key=lambda tasks: tasks.title))
+
+
+@cache
+def all_sets(category: str) -> tuple[TaskSet, ...]:
+    """Every set of tasks of a category that a board shows an aggregate of."""
+    groups = [capabilities(grouping, category) for grouping in CAPABILITIES]
+    own = [kind for kind in kinds().values() if category_of(kind.tasks[0]) == category]
+    sets = [categories()[category], *own, *(tasks for group in groups for tasks in group)]
+    return tuple({tasks.tasks: tasks for tasks in sets}.values())

@@ -2,22 +2,27 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from marsbench.base.errors import ConfigError, DataNotFoundError, StoreError
+from marsbench.cli import app
 from marsbench.leaderboard.board.entries import NOT_SUBMITTED, Origin
 from marsbench.leaderboard.board.live import Live
-from marsbench.leaderboard.board.results import LARGEST, Results
+from marsbench.leaderboard.board.results import LARGEST, Results, check_file
 from marsbench.leaderboard.board.sources import store_entries
 from marsbench.leaderboard.board.tasksets import CAPABILITIES, Choice, capabilities, categories
-from marsbench.leaderboard.schema import CHECK, SUBMISSION, Badge, Data, Finding
+from marsbench.leaderboard.schema import SUBMISSION, Badge, Data, Finding
 from marsbench.models.pretraining import Pretraining
+from tests.leaderboard.fabricated import submit
 from tests.leaderboard.fakes import many, put, some_scores
 from tests.report.fake_store import Fake, everything, fake_record, make_store
+from tests.server import Repo, Server
 
 RNG = np.random.default_rng(0)
 SCORES = some_scores(RNG, ("frost_cls", "landmark_cls"), (0, 1))
@@ -66,7 +71,7 @@ def test_submissions_that_are_left_out(tmp_path: Path) -> None:
     assert "a has no score" in left_out(tmp_path / "none")
 
     put(tmp_path / "unchecked", "a", SCORES)
-    (tmp_path / "unchecked" / "submissions" / "a" / CHECK).unlink()
+    check_file(tmp_path / "unchecked", "a").unlink()
     assert "a is not checked yet" in left_out(tmp_path / "unchecked")
     put(tmp_path / "changed", "a", SCORES)
     file = tmp_path / "changed" / "submissions" / "a" / SUBMISSION
@@ -78,7 +83,7 @@ def test_submissions_that_are_left_out(tmp_path: Path) -> None:
 def test_damaged_checks(tmp_path: Path, content: bytes) -> None:
     put(tmp_path, "a", SCORES)
     put(tmp_path, "b", SCORES)
-    (tmp_path / "submissions" / "a" / CHECK).write_bytes(content)
+    check_file(tmp_path, "a").write_bytes(content)
     loaded = Results(str(tmp_path)).load()
     assert [entry.model for entry in loaded.entries] == ["b"]
     assert loaded.notes[0].startswith("1 submission is left out: a")
@@ -86,7 +91,7 @@ def test_damaged_checks(tmp_path: Path, content: bytes) -> None:
 
 def test_special_files_are_refused(tmp_path: Path) -> None:
     put(tmp_path, "a", SCORES)
-    check = tmp_path / "submissions" / "a" / CHECK
+    check = check_file(tmp_path, "a")
     check.unlink()
     os.mkfifo(check)
     assert "a named pipe" in left_out(tmp_path) or "cannot be read" in left_out(tmp_path)
@@ -94,7 +99,7 @@ def test_special_files_are_refused(tmp_path: Path) -> None:
 
 def test_two_scores_of_a_seed(tmp_path: Path) -> None:
     put(tmp_path, "a", SCORES)
-    check = tmp_path / "submissions" / "a" / CHECK
+    check = check_file(tmp_path, "a")
     content = json.loads(check.read_text())
     content["runs"].append(content["runs"][0])
     check.write_text(json.dumps(content))
@@ -105,10 +110,61 @@ def test_places_that_are_no_results(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(StoreError, match="no folder submissions"):
         Results(str(tmp_path)).load()
     with pytest.raises(ConfigError, match=r"hf://datasets/ORG/NAME"):
-        Results("hf://models/a/b").load()
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(DataNotFoundError, match="cannot be downloaded"):
+        Results("hf://a/b").load()
+    with pytest.raises(DataNotFoundError, match="HF_HUB_OFFLINE"):
         Results("hf://datasets/nobody/nothing").load()
+
+
+def test_a_repository_of_the_hub(server: Server, tmp_path: Path) -> None:
+    put(tmp_path / "results", "one", SCORES)
+    put(tmp_path / "more", "two", SCORES)
+    server.repos["org/results"] = Repo(files_below(tmp_path / "results"))
+    results = Results("hf://datasets/org/results")
+    assert [entry.model for entry in results.load().entries] == ["one"]
+    # Other files of the repository stay there.
+    assert not any(s.path.endswith("record.json") for s in server.seen(method="GET"))
+    files = files_below(tmp_path / "results") | files_below(tmp_path / "more")
+    server.repos["org/results"] = Repo(files, commit="f" * 40)
+    assert [entry.model for entry in results.load().entries] == ["one", "two"]
+    # Without the hub the last commit serves.
+    server.fail(".*", times=100, status=503)
+    assert [entry.model for entry in results.load().entries] == ["one", "two"]
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Files of a repository: those of a folder, and a record."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    content = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    return {**content, "submissions/one/runs/record.json": b"{}"}
+
+
+def test_an_empty_repository_of_the_hub(server: Server) -> None:
+    server.repos["org/results"] = Repo({"README.md": b"Results."})
+    loaded = Results("hf://datasets/org/results").load()
+    assert loaded.entries == []
+    assert "no submissions yet" in loaded.notes[0]
+
+
+def test_checks_of_a_repository(tmp_path: Path) -> None:
+    submit(tmp_path / "data", tmp_path / "results" / "submissions" / "good")
+    shutil.copytree(
+        tmp_path / "results" / "submissions" / "good", tmp_path / "results" / "submissions" / "bad"
+    )
+    (tmp_path / "results" / "submissions" / "bad" / "more.txt").write_text("odd")
+    command = ["leaderboard", "check", str(tmp_path / "results"), "--root", str(tmp_path / "data")]
+    done = CliRunner().invoke(app, [*command, "--format", "json"])
+    assert done.exit_code == 2
+    bad, good = map(json.loads, done.stdout.splitlines())
+    assert (bad["name"], bad["valid"], good["name"], good["valid"]) == ("bad", False, "good", True)
+    assert "do not belong" in bad["errors"][0]["problem"]
+    loaded = Results(str(tmp_path / "results")).load()
+    assert [entry.name for entry in loaded.entries] == ["submission/good"]
+    assert loaded.entries[0].badge == Badge.CONSISTENT
+    assert "bad is refused by its check" in loaded.notes[0]
+    # Unchanged submissions are not checked again.
+    again = CliRunner().invoke(app, [*command, "--format", "json"])
+    assert again.exit_code == 0
+    assert again.stdout == ""
 
 
 def test_unchanged_submissions_are_not_read_again(
@@ -120,13 +176,13 @@ def test_unchanged_submissions_are_not_read_again(
     first = results.load().entries
     read: list[str] = []
 
-    def remember(name: str, *files: Path) -> str:
+    def remember(root: Path, name: str) -> str:
         read.append(name)
         return "left out"
 
-    monkeypatch.setattr(results, "_read", remember)
+    monkeypatch.setattr("marsbench.leaderboard.board.results._entry_in", remember)
     assert results.load().entries == first
-    check = tmp_path / "submissions" / "b" / CHECK
+    check = check_file(tmp_path, "b")
     check.write_text(check.read_text() + "\n")
     assert [entry.model for entry in results.load().entries] == ["a"]
     assert read == ["b"]

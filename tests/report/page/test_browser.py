@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from marsbench.report.build import write_report
+from tests.browser import Browser, find_chromium
 from tests.report.fake_store import everything, make_store
-from tests.report.page.browser import Browser, find_chromium
 
 pytestmark = pytest.mark.browser
 

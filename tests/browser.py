@@ -23,14 +23,19 @@ def find_chromium() -> str | None:
 
 
 class Browser:
-    """One page of a browser that has no network.
+    """One page of a browser, without a network unless it may reach this machine.
+
+    Args:
+        chromium: Path of the browser.
+        profile: Folder of its profile.
+        is_online: Whether pages of servers can be opened.
 
     Attributes:
         messages: What the page wrote to its console, and its errors.
         requests: Every address the page asked for.
     """
 
-    def __init__(self, chromium: str, profile: Path) -> None:
+    def __init__(self, chromium: str, profile: Path, is_online: bool = False) -> None:
         self.messages: list[str] = []
         self.requests: list[str] = []
         self._number = 0
@@ -58,13 +63,14 @@ class Browser:
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
-        self.call(
-            "Network.emulateNetworkConditions",
-            offline=True,
-            latency=0,
-            downloadThroughput=0,
-            uploadThroughput=0,
-        )
+        if not is_online:
+            self.call(
+                "Network.emulateNetworkConditions",
+                offline=True,
+                latency=0,
+                downloadThroughput=0,
+                uploadThroughput=0,
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -96,8 +102,8 @@ class Browser:
                 return result
             self._note(answer)
 
-    def open(self, path: Path, width: int, height: int = 900, mobile: bool = False) -> None:
-        """Open a file in a window of some size."""
+    def open(self, place: Path | str, width: int, height: int = 900, mobile: bool = False) -> None:
+        """Open a file or an address in a window of some size."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -105,11 +111,12 @@ class Browser:
             deviceScaleFactor=1,
             mobile=mobile,
         )
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        url = place if isinstance(place, str) else place.resolve().as_uri()
+        self.call("Page.navigate", url=url)
         end = time.monotonic() + 60
         while self.evaluate("document.readyState") != "complete":
             if time.monotonic() > end:
-                raise TimeoutError(path)
+                raise TimeoutError(place)
             time.sleep(0.1)
 
     def evaluate(self, expression: str) -> Any:
@@ -120,6 +127,25 @@ class Browser:
         if "exceptionDetails" in result:
             raise RuntimeError(result["exceptionDetails"])
         return result["result"].get("value")
+
+    def until(self, expression: str, seconds: float = 60.0) -> Any:
+        """Wait until an expression of JavaScript is true, and give its value."""
+        end = time.monotonic() + seconds
+        while not (value := self.evaluate(expression)):
+            if time.monotonic() > end:
+                raise TimeoutError(expression)
+            time.sleep(0.1)
+        return value
+
+    def choose_file(self, selector: str, path: Path) -> None:
+        """Choose a file in a field for uploads."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+
+    def write(self, text: str) -> None:
+        """Type text into the focused field."""
+        self.call("Input.insertText", text=text)
 
     def press(self, key: str, code: int, text: str = "") -> None:
         """Press and release a key."""
