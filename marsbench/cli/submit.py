@@ -19,7 +19,7 @@ def submit(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[STORE] [KEY=VALUE...]",
+            metavar="STORE KEY=VALUE...",
             help="Folder of records (default: runs), and words that narrow them to one model and "
             "setting: model= mode= protocol= subset= task=A,B seed= setting=HASH, or any key of a "
             "run.",
@@ -108,7 +108,7 @@ def submit(
     else:
         from marsbench.leaderboard.check import check_submission
 
-        result = check_submission(folder, source=source or SourceName.AUTO, root=root)
+        result = check_submission(folder, source=source, root=root)
     _print_check(result, folder, form)
     if not result.is_valid:
         raise SystemExit(2)

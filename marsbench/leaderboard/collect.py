@@ -8,6 +8,7 @@ from marsbench.base.files import replacing_folder, write_text
 from marsbench.base.keys import flatten
 from marsbench.base.progress import track
 from marsbench.base.reading import is_missing, read_bytes, read_text
+from marsbench.base.text import inline
 from marsbench.leaderboard.choice import Choice
 from marsbench.leaderboard.details import Details
 from marsbench.leaderboard.schema import (
@@ -70,7 +71,12 @@ def collect(store: Store, choice: Choice, details: Details, out: Path) -> Submis
 def absolute_paths(records: tuple[RunRecord, ...]) -> list[str]:
     """Keys of configurations with absolute paths, which a submission shows to its readers."""
     values = (flatten(record.config | {"weights": record.weights}) for record in records)
-    paths = (f"{key}={value}" for flat in values for key, value in flat.items() if _is_path(value))
+    paths = (
+        inline(f"{key}={value}")
+        for flat in values
+        for key, value in flat.items()
+        if _is_path(value)
+    )
     return list(dict.fromkeys(paths))
 
 

@@ -1,6 +1,6 @@
 """Make a submission from finished runs: choose, describe, collect, check, tabulate and push."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from marsbench.leaderboard.details import complete, model_of, read_about
 from marsbench.leaderboard.pushing import push
 from marsbench.leaderboard.rows import write_rows
 from marsbench.leaderboard.schema import Check
+from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 
 SUBMISSIONS = "submissions"
@@ -79,15 +80,21 @@ def submit(
         notes.append(
             f"The records hold paths of this machine, which readers will see: {some(paths)}."
         )
-    configs = [record.config for record in choice.records]
-    sources = {str(config.get("source")) for config in configs}
-    roots = {config.get("root") for config in configs}
-    if source is None and root is None and len(sources) == len(roots) == 1:
-        source, (root,) = SourceName(sources.pop()), roots
-    check = check_submission(out, source=source or SourceName.AUTO, root=root)
+    if source is None and root is None:
+        source, root = _place(choice.records)
+    check = check_submission(out, source=source, root=root)
     if check.is_valid:
         write_rows(check, out)
     return Made(check, tuple(notes))
+
+
+def _place(records: Sequence[RunRecord]) -> tuple[SourceName | None, str | None]:
+    """Source and root of the data of runs, if they are equal."""
+    places = {(str(r.config.get("source")), str(r.config.get("root") or "")) for r in records}
+    source, root = places.pop()
+    if places or source not in [*SourceName]:
+        return None, None
+    return SourceName(source), root or None
 
 
 def results_address(text: str) -> HubAddress:

@@ -173,6 +173,20 @@ def test_tasks_of_ones_own_are_left_out(store: Path, tmp_path: Path) -> None:
     assert "my_rocks is not a task of the leaderboard" in stderr
 
 
+def test_odd_configurations_of_records_are_data(store: Path, tmp_path: Path) -> None:
+    for path in store.glob("frost_cls/*/*/*/*/record.json"):
+        content = json.loads(path.read_text())
+        odd = {"source": ["x"], "root": {"a": 1}, "task": None, "optim": [1], "store": "/a\n/b"}
+        path.write_text(json.dumps(content | {"config": odd}))
+    words = (store, "task=frost_cls", "--author", "Ada", "--out", tmp_path / "out")
+    stdout, stderr = submit(*words)
+    assert {str(run.badge) for run in check_of(stdout).runs} == {"not re-scored"}
+    assert r"store=/a\n/b" in stderr
+    shutil.rmtree(next(store.glob("frost_cls/*/*/*/3-*")))
+    _, stderr = submit(*words, code=2)
+    assert "Missing: frost_cls seed 3." in stderr
+
+
 def test_a_run_without_predictions(store: Path, tmp_path: Path) -> None:
     (next(store.glob("frost_cls/*/*/*/3-*")) / PREDICTIONS).unlink()
     words = (store, "task=frost_cls", "--author", "Ada", "--out", tmp_path / "out")
