@@ -102,7 +102,7 @@ def unknown_run(run: str, store: Path) -> ConfigError:
     if not opened.root.is_dir():
         return ConfigError(
             f"'{run}' is neither a run's folder nor a checkpoint; the store {store} is missing.",
-            "Name the store with --store; for a checkpoint of a hub, add --task and --model.",
+            "Name the store with --store; a repository of the hub is hf://ORG/NAME.",
         )
     ids = [p.parent.relative_to(opened.root).as_posix() for p in opened.paths()]
     hint = f"`marsbench results {store}` lists them; a checkpoint needs --task and --model."

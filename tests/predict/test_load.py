@@ -153,12 +153,12 @@ def test_names_of_nothing(place: Path, labels: RunRecord, tmp_path: Path) -> Non
     bad(place, labels.run_id[:-1] + "x", ConfigError, "Did you mean")
     bad(place, str(tmp_path), StoreError, "not the folder of a run")
     bad(place, "model.ckpt", WeightsError, "was not found")
-    bad(place, "some/thing", ConfigError, "Unknown run")
-    with pytest.raises(ConfigError, match="is missing"):
-        load("some/thing", tmp_path / "absent")
-    bad(place, "some/thing", ConfigError, "--model", task="cone_seg")
+    bad(place, "thing", ConfigError, "Unknown run")
+    with pytest.raises(ConfigError, match=r"the store .* is missing"):
+        load("thing", tmp_path / "absent")
+    bad(place, "some/thing", ConfigError, "write hf://some/thing", task="cone_seg")
     more = {"task": "conequest_seg", "model": "unet"}
-    bad(place, "org/model", WeightsError, "is not in the cache", **more)
+    bad(place, "hf://org/model", WeightsError, "is not in the cache", **more)
 
 
 def test_runs_that_cannot_be_used(place: Path, labels: RunRecord, tmp_path: Path) -> None:
