@@ -46,17 +46,16 @@ class Scored:
 
 
 def _compare_labels(_: Files, scored: Sequence[Scored]) -> None:
-    """Compare stored targets with the labels, and take the instruments of spectra from these."""
+    """Compare stored targets and instruments of spectra with the labels."""
     for of_run in scored:
         truth, columns = of_run.labels, of_run.predictions.columns
         if truth is None:
             continue
         differing = (columns["target"] != truth.targets).reshape(len(truth.rows), -1).any(axis=1)
         _note(of_run, differing, "targets that differ from the labels")
-        stored, groups = columns.pop("instrument", None), truth.rows.groups
+        stored, groups = columns.get("instrument"), truth.rows.groups
         if stored is not None and groups is not None:
-            columns["instrument"] = np.array(groups)
-            _note(of_run, stored != columns["instrument"], "another instrument than the data")
+            _note(of_run, stored != np.array(groups), "another instrument than the data")
 
 
 def _note(of_run: Scored, differing: NDArray[np.bool_], what: str) -> None:

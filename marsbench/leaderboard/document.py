@@ -159,9 +159,7 @@ def _run_problems(submission: Submission) -> Iterator[tuple[str, str]]:
     """Problems of the list of runs: forms, repetitions and gaps."""
     ids = [run.run_id for run in submission.runs]
     if odd := [run_id for run_id in ids if not _is_id(run_id)]:
-        text = (
-            f"'runs' holds ids of another form than task/model/mode/subset/seed-HASH: {_few(odd)}."
-        )
+        text = f"'runs' holds ids that are not task/model/mode/subset/seed-HASH: {_few(odd)}."
         yield text, _COLLECT
     if twice := [run_id for run_id, count in Counter(ids).items() if count > 1]:
         yield f"'runs' names runs twice: {_few(twice)}.", _COLLECT

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from marsbench.base.lazy import load
 
-MEMORY = 2 << 30
+MEMORY = 1 << 30
 """Bytes of data of the child process (Linux)."""
 
 SECONDS = 600

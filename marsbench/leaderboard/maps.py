@@ -1,9 +1,10 @@
 """Class maps of a submission: PNG files of one band of 8 bits."""
 
+import contextlib
 import io
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ MOST_PIXELS = 100_000_000
 """Largest number of pixels of a map without a mask to compare its size with."""
 
 _DAMAGED = (
-    *(OSError, SyntaxError, EOFError, IndexError, struct.error, zlib.error),
+    *(OSError, SyntaxError, EOFError, ValueError, IndexError, struct.error, zlib.error),
     *(Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
 
@@ -38,17 +39,25 @@ def read_map(files: Files, name: str, shape: tuple[int, int] | None) -> NDArray[
         ValueError: If it is damaged, or of another format or size; the message says so.
     """
     content = files.read(name, MOST_FILE)
-    try:
+    with _reading():
         image = Image.open(io.BytesIO(content), formats=["PNG"])
-        # The size is in the header, so a bomb is refused before its pixels are decoded.
-        size = image.height, image.width
-        if shape is not None and size != shape:
-            raise ValueError(f"is {_text(size)} pixels; its mask is {_text(shape)}")
-        if size[0] * size[1] > MOST_PIXELS:
-            raise ValueError(f"is {_text(size)} pixels; expected up to {MOST_PIXELS:,} in all")
-        if image.mode != "L":
-            raise ValueError(f"has pixels of mode {image.mode}; expected one band of 8 bits")
+    # The size is in the header, so a bomb is refused before its pixels are decoded.
+    size = image.height, image.width
+    if shape is not None and size != shape:
+        raise ValueError(f"is {_text(size)} pixels; its mask is {_text(shape)}")
+    if size[0] * size[1] > MOST_PIXELS:
+        raise ValueError(f"is {_text(size)} pixels; expected up to {MOST_PIXELS:,} in all")
+    if image.mode != "L":
+        raise ValueError(f"has pixels of mode {image.mode}; expected one band of 8 bits")
+    with _reading():
         return np.asarray(image)
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """Translate the library's errors on damaged files."""
+    try:
+        yield
     except _DAMAGED as error:
         raise ValueError(f"is not a PNG file: {error}") from error
 

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 MOST_ROWS = 500_000
 """Largest number of rows of a file; the largest task has 54,000 samples."""
 
-MOST_VALUES = 20_000_000
+MOST_VALUES = 10_000_000
 """Largest number of values of a column."""
 
-MOST_BYTES = 500_000_000
+MOST_BYTES = 200_000_000
 """Largest uncompressed size of a file."""
 
 MOST_COLUMNS = 20
@@ -192,7 +192,7 @@ def read_predictions(path: Path, split: str, kind: Kind, num_classes: int) -> Pr
     for name, form in forms.items():
         values = _values(part.column(name), form)
         if isinstance(values, str):
-            problems.append(f"column {name} {values}")
+            problems.append(f"has a column {name} that {values}")
         else:
             columns[name] = values
     if "instrument" in names and part.column("instrument").null_count < len(part):
@@ -212,14 +212,14 @@ def _text(column: "pa.ChunkedArray", name: str, problems: list[str]) -> list[str
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        problems.append(f"column {name} is of type {str(column.type)[:80]}; expected text")
+        problems.append(f"has a column {name} of type {str(column.type)[:80]}; expected text")
     elif column.null_count:
-        problems.append(f"column {name} has {column.null_count} empty value(s)")
+        problems.append(f"has {column.null_count} empty value(s) in the column {name}")
     else:
         try:
             return [str(value) for value in column.to_pylist()]
         except UnicodeDecodeError:
-            problems.append(f"column {name} is not UTF-8")
+            problems.append(f"has a column {name} that is not UTF-8")
     return []
 
 
@@ -256,8 +256,9 @@ def _shaped(numbers: NDArray[Any], ends: list[NDArray[np.int64]], form: Form) ->
     if form.width is not None:
         lengths = np.diff(ends[-1], prepend=0)
         if (lengths != form.width).any():
-            odd = int((lengths != form.width).sum())
-            return f"has {odd} row(s) of another length than {form.width}"
+            odd = lengths[lengths != form.width]
+            text = some(map(str, sorted(set(odd.tolist()))))
+            return f"has {len(odd)} row(s) of {text} numbers; expected {form.width}"
         numbers = numbers.reshape(-1, form.width)
         ends = ends[:-1]
     if not ends:
@@ -298,53 +299,53 @@ def _counts(ids: list[str]) -> dict[str, int]:
 def _label_problems(columns: Mapping[str, Any], num_classes: int) -> list[str]:
     """Invalid targets and probabilities of a single class per sample."""
     problems = _target_problems(columns["target"], num_classes)
-    problems += _probability_problems(columns["scores"], "scores")
+    problems += _probability_problems(columns["scores"])
     if not problems:
         sums = columns["scores"].sum(axis=1)
         if odd := int((np.abs(sums - 1) > _SUM).sum()):
-            problems.append(f"scores of {odd} row(s) do not sum to 1")
+            problems.append(f"has {odd} row(s) whose scores do not sum to 1")
     return problems
 
 
 def _multilabel_problems(columns: Mapping[str, Any], num_classes: int) -> list[str]:
     problems = _target_problems(columns["target"], 2)
-    return problems + _probability_problems(columns["scores"], "scores")
+    return problems + _probability_problems(columns["scores"])
 
 
 def _target_problems(targets: NDArray[np.int64], count: int) -> list[str]:
     odd = np.unique(targets[(targets < 0) | (targets >= count)])
-    text = f"targets hold {some(map(str, odd))}; expected 0 to {count - 1}"
+    text = f"has the targets {some(map(str, odd))}; expected 0 to {count - 1}"
     return [text] if odd.size else []
 
 
-def _probability_problems(scores: NDArray[np.float64], name: str) -> list[str]:
+def _probability_problems(scores: NDArray[np.float64]) -> list[str]:
     if odd := int((~np.isfinite(scores)).sum()):
-        return [f"{name} hold NaN or infinity in {odd} place(s)"]
+        return [f"has {odd} score(s) that are NaN or infinite"]
     if odd := int(((scores < -_ROUNDING) | (scores > 1 + _ROUNDING)).sum()):
-        return [f"{name} hold {odd} number(s) outside of 0 to 1"]
+        return [f"has {odd} score(s) outside of 0 to 1"]
     return []
 
 
 def _mask_problems(columns: Mapping[str, Any], _: int) -> list[str]:
     confusion = columns["confusion"]
     odd = int(((confusion < 0) | (confusion > 2**40)).sum())
-    return [f"confusion holds {odd} impossible count(s)"] if odd else []
+    return [f"has {odd} impossible count(s) of pixels"] if odd else []
 
 
 def _box_problems(columns: Mapping[str, Any], num_classes: int) -> list[str]:
     problems = []
     for boxes, labels in (("target_boxes", "target_labels"), ("boxes", "labels")):
         if any(len(b) != len(k) for b, k in zip(columns[boxes], columns[labels], strict=True)):
-            problems.append(f"{boxes} and {labels} differ in number")
+            problems.append(f"has {boxes} and {labels} of different numbers")
         xyxy = _joined(columns[boxes], (0, 4))
         if not np.isfinite(xyxy).all() or (xyxy[:, 2:] < xyxy[:, :2]).any():
-            problems.append(f"{boxes} hold NaN, infinity or negative sizes")
+            problems.append(f"has {boxes} with NaN, infinity or negative sizes")
         ids = _joined(columns[labels], (0,))
         if ids.size and not 0 <= ids.min() <= ids.max() < num_classes:
-            problems.append(f"{labels} hold class ids outside of 0 to {num_classes - 1}")
+            problems.append(f"has {labels} outside of 0 to {num_classes - 1}")
     if any(len(a) != len(b) for a, b in zip(columns["boxes"], columns["scores"], strict=True)):
-        problems.append("boxes and scores differ in number")
-    return problems + _probability_problems(_joined(columns["scores"], (0,)), "scores")
+        problems.append("has boxes and scores of different numbers")
+    return problems + _probability_problems(_joined(columns["scores"], (0,)))
 
 
 def _joined(rows: list[NDArray[Any]], empty: tuple[int, ...]) -> NDArray[Any]:

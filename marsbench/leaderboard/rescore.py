@@ -13,6 +13,7 @@ from marsbench.base.progress import steps
 from marsbench.config.schema import SourceName
 from marsbench.data.folds import OUT_OF_FOLD
 from marsbench.leaderboard.comparison import COMPARISONS, Scored
+from marsbench.leaderboard.earlier import EARLIER
 from marsbench.leaderboard.files import Files
 from marsbench.leaderboard.findings import Findings
 from marsbench.leaderboard.guard import limited
@@ -202,7 +203,7 @@ def _result(of_run: Scored) -> CheckedRun | None:
     except ValueError as error:
         of_run.problems.append(f"cannot be scored: {error}")
         return None
-    of_run.problems += _differences(record.scores, values)
+    of_run.problems += _differences(of_run, values)
     truth, folds = of_run.labels, ""
     if truth is not None and record.scored_split == OUT_OF_FOLD:
         folds = _folds(of_run, truth)
@@ -234,18 +235,29 @@ def _folds(of_run: Scored, truth: Labels) -> str:
     return digest
 
 
-def _differences(stored: Mapping[str, float], values: Mapping[str, float]) -> Iterator[str]:
+def _differences(of_run: Scored, values: Mapping[str, float]) -> Iterator[str]:
     """Metrics of a record that do not follow from its predictions."""
+    stored = of_run.run.record.scores
     changed = [
         f"{name[:80]} is {values[name]:.6f}, in the record {value:.6f}"
         for name, value in stored.items()
-        if name in values and not abs(values[name] - value) <= TOLERANCE
+        if name in values
+        and not _is_equal(value, values[name])
+        and not (name in EARLIER and _is_equal(value, _earlier(of_run, name)))
     ]
     if changed:
         yield f"gives other scores than the record: {some(changed, '; ')}"
     # Records of earlier versions lack metrics, but a record has no further ones.
     if other := [name[:80] for name in stored if name not in values and name != LOSS]:
         yield f"does not give the metrics {some(other)} of the record"
+
+
+def _is_equal(a: float, b: float) -> bool:
+    return abs(a - b) <= TOLERANCE
+
+
+def _earlier(of_run: Scored, name: str) -> float:
+    return EARLIER[name](of_run.predictions.columns, of_run.num_classes)
 
 
 def _flag(of_run: Scored, result: CheckedRun, findings: Findings) -> None:

@@ -103,22 +103,24 @@ def _bytes(signature: Signature) -> Bytes:
     return np.frombuffer(even, dtype=np.uint8).reshape(-1, 2)
 
 
-def _is_near(one: Signature, others: Sequence[Signature]) -> bool:
-    """Whether predictions are equal or nearly equal to any of others."""
-    if any(one.digest == other.digest for other in others):
-        return True
-    mine = _bytes(one)
-    alike = [sketch for sketch in map(_bytes, others) if sketch.shape == mine.shape]
-    if not alike or _unsure(mine) < _UNSURE:
-        return False
-    stacked = np.stack(alike)
-    difference = np.abs(stacked.astype(np.int16) - mine).mean(axis=(1, 2))
-    return bool(((difference <= NEAR) & (_unsure(stacked) >= _UNSURE)).any())
+def _are_near(ours: Sequence[Signature], others: Sequence[Signature]) -> list[bool]:
+    """Whether each of M runs has predictions equal or nearly equal to any of others."""
+    digests = {other.digest for other in others}
+    near = [signature.digest in digests for signature in ours]
+    mine = [_bytes(signature) for signature in ours]
+    alike = [sketch for sketch in map(_bytes, others) if sketch.shape == mine[0].shape]
+    if not alike or any(sketch.shape != mine[0].shape for sketch in mine):
+        return near
+    first, second = np.stack(mine), np.stack(alike)
+    difference = np.abs(first[:, None].astype(np.int16) - second).mean(axis=(2, 3))
+    is_telling = (_unsure(first)[:, None] >= _UNSURE) & (_unsure(second) >= _UNSURE)
+    is_close = ((difference <= NEAR) & is_telling).any(axis=1)
+    return [a or bool(b) for a, b in zip(near, is_close, strict=True)]
 
 
-def _unsure(sketch: Bytes) -> NDArray[np.int64]:
-    """Number of samples with a score that is neither low nor high, of sketches (..., S, 2)."""
-    scores = sketch[..., 1]
+def _unsure(sketches: Bytes) -> NDArray[np.int64]:
+    """Number of samples with a score that is neither low nor high, of sketches (M, S, 2)."""
+    scores = sketches[..., 1]
     count: NDArray[np.int64] = ((scores > 5) & (scores < 250)).sum(axis=-1)
     return count
 
@@ -136,12 +138,22 @@ def equal_seeds(runs: Sequence[CheckedRun]) -> Iterator[tuple[str, str]]:
 
 def near_runs(runs: Sequence[CheckedRun], other: Check) -> list[str]:
     """Ids of the runs whose predictions are nearly equal to runs of another submission."""
-    others: defaultdict[tuple[str, str], list[Signature]] = defaultdict(list)
-    for run in other.runs:
-        if run.signature is not None:
-            others[run.task, run.split].append(run.signature)
+    ours, theirs = _by_task(runs), _by_task(other.runs)
     return [
-        run.run_id
-        for run in runs
-        if run.signature is not None and _is_near(run.signature, others[run.task, run.split])
+        run_id
+        for key, group in ours.items()
+        if key in theirs
+        for run_id, is_near in zip(
+            group, _are_near([*group.values()], [*theirs[key].values()]), strict=True
+        )
+        if is_near
     ]
+
+
+def _by_task(runs: Sequence[CheckedRun]) -> dict[tuple[str, str], dict[str, Signature]]:
+    """Signatures by run id, for each task and scored split."""
+    groups: defaultdict[tuple[str, str], dict[str, Signature]] = defaultdict(dict)
+    for run in runs:
+        if run.signature is not None:
+            groups[run.task, run.split][run.run_id] = run.signature
+    return groups

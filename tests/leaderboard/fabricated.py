@@ -13,11 +13,15 @@ from PIL import Image
 
 from marsbench.config.identity import run_id
 from marsbench.data import decode
+from marsbench.data.folds import OUT_OF_FOLD
+from marsbench.data.rows import Source
 from marsbench.data.sources.local import LocalSource
+from marsbench.leaderboard.labels import SPLITS
 from marsbench.leaderboard.schema import (
     RUNS,
     SUBMISSION,
     Author,
+    Data,
     Submission,
     SubmittedModel,
     SubmittedRun,
@@ -34,6 +38,7 @@ from tests.fakes import write_folder
 from tests.report.fake_store import Fake, fake_record
 
 SEEDS = (0, 1, 2, 3, 4, 5, 6)
+FOLDS = 3
 SIZES = {"train": 40, "val": 9, "test": 24}
 
 Columns = dict[str, Any]
@@ -51,10 +56,14 @@ def submit(
     seeds: Sequence[int] = SEEDS,
 ) -> Path:
     """Write data of tasks below `root`, and a valid submission of predictions on them."""
-    runs = []
-    for name in tasks:
-        source = write_data(TASKS[name], root)
-        runs += [_write_run(source, out / RUNS, seed) for seed in seeds]
+    sources = [write_data(TASKS[name], root) for name in tasks]
+    return collect(sources, out, seeds)
+
+
+def collect(sources: Sequence[Source], out: Path, seeds: Sequence[int] = SEEDS) -> Path:
+    """Write a valid submission of predictions on opened data."""
+    runs = [_write_run(source, out / RUNS, seed) for source in sources for seed in seeds]
+    is_demo = any(source.name == "demo" for source in sources)
     model, mode = "resnet101", "frozen"
     submission = Submission(
         author=Author(name="Ada", organisation="Observatory", link="https://example.org/ada"),
@@ -62,8 +71,10 @@ def submit(
         mode=mode,
         protocol="cached",
         subset="full",
-        tasks=tuple(sorted(tasks)),
+        data=Data.DEMO if is_demo else Data.REAL,
+        tasks=tuple(sorted({run.split("/")[0] for run in runs})),
         seeds=tuple(seeds),
+        partial=len(seeds) < 7,
         created="2026-01-01T00:00:00+00:00",
         runs=tuple(SubmittedRun(run_id=run, files={}) for run in runs),
     )
@@ -122,11 +133,13 @@ def rename_run(submission: Path, run: Path, change: Callable[[RunRecord], RunRec
     return place
 
 
-def _write_run(source: LocalSource, store: Path, seed: int) -> str:
+def _write_run(source: Any, store: Path, seed: int) -> str:
     spec = source.spec
     rng = np.random.default_rng(seed)
-    ids = source.rows("test").sample_ids
+    scored = "test" if "test" in source.splits else OUT_OF_FOLD
+    ids = source.rows(SPLITS[scored]).sample_ids
     choices = {"kind": str(spec.kind), "data_revision": source.revision, "optim": {"lr": 1e-3}}
+    choices |= {} if scored == "test" else {"folds": FOLDS}
     named = run_id(spec.name, "resnet101", "frozen", "full", seed, choices)
     folder = store / named
     folder.mkdir(parents=True)
@@ -139,22 +152,23 @@ def _write_run(source: LocalSource, store: Path, seed: int) -> str:
         kind=str(spec.kind),
         headline=spec.headline_metric,
         protocol="cached",
-        metrics={"test": values},
+        metrics={scored: values},
         identity=choices,
         data={
-            "source": "local",
+            "source": str(source.name),
             "revision": source.revision,
             "classes": list(source.class_names),
             "task": spec.reading,
+            "scored_split": scored,
         },
     )
     (folder / RECORD).write_text(record.to_json())
-    frame = pd.DataFrame({"split": "test", "sample_id": ids, **columns})
+    frame = pd.DataFrame({"split": scored, "sample_id": ids, **columns})
     frame.to_parquet(folder / PREDICTIONS, index=False)
     return named
 
 
-def _single(source: LocalSource, rng: np.random.Generator, _: Path) -> Columns:
+def _single(source: Any, rng: np.random.Generator, _: Path) -> Columns:
     targets = source.rows("test").targets
     logits = rng.normal(size=(len(targets), len(source.class_names)))
     logits[np.arange(len(targets)), targets] += 1
@@ -162,13 +176,16 @@ def _single(source: LocalSource, rng: np.random.Generator, _: Path) -> Columns:
     return {"target": targets, "scores": list(scores.astype(np.float32))}
 
 
-def _multi(source: LocalSource, rng: np.random.Generator, _: Path) -> Columns:
-    targets = source.rows("test").targets
+def _multi(source: Any, rng: np.random.Generator, _: Path) -> Columns:
+    (split,) = set(source.splits) & {"test"} or {"train"}
+    rows = source.rows(split)
+    targets = rows.targets
     scores = np.clip(targets * 0.4 + rng.uniform(0, 0.6, targets.shape), 0, 1)
-    return {"target": list(targets), "scores": list(scores.astype(np.float32))}
+    columns = {"target": list(targets), "scores": list(scores.astype(np.float32))}
+    return columns if rows.groups is None else columns | {"instrument": list(rows.groups)}
 
 
-def _maps(source: LocalSource, rng: np.random.Generator, folder: Path) -> Columns:
+def _maps(source: Any, rng: np.random.Generator, folder: Path) -> Columns:
     rows, num_classes = source.rows("test"), len(source.class_names)
     counts = []
     for i, sample_id in enumerate(rows.sample_ids):
@@ -182,7 +199,7 @@ def _maps(source: LocalSource, rng: np.random.Generator, folder: Path) -> Column
     return {"confusion": counts}
 
 
-def _boxes(source: LocalSource, rng: np.random.Generator, _: Path) -> Columns:
+def _boxes(source: Any, rng: np.random.Generator, _: Path) -> Columns:
     truth = [source.read("test", i).boxes for i in range(len(source.rows("test")))]
     targets = [boxes for boxes in truth if boxes is not None]
     assert len(targets) == len(truth)
@@ -199,7 +216,7 @@ def _boxes(source: LocalSource, rng: np.random.Generator, _: Path) -> Columns:
     }
 
 
-COLUMNS: dict[Kind, Callable[[LocalSource, np.random.Generator, Path], Columns]] = {
+COLUMNS: dict[Kind, Callable[[Any, np.random.Generator, Path], Columns]] = {
     Kind.BINARY: _single,
     Kind.MULTICLASS: _single,
     Kind.MULTILABEL: _multi,

@@ -3,22 +3,33 @@
 import dataclasses
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from marsbench.data.folds import assign_folds, folds_digest, strata_of
+from marsbench.data.sources.challenge import ChallengeSource
+from marsbench.data.sources.demo import DemoSource
 from marsbench.leaderboard.check import check_submission
 from marsbench.leaderboard.schema import SUBMISSION, Badge, Check
+from marsbench.metrics import scoring
 from marsbench.results.record import RunRecord
 from marsbench.results.store import PREDICTIONS, RECORD
 from marsbench.tasks.catalog import TASKS
+from marsbench.tasks.kinds import Kind
+from tests.challenges import write_challenge
 from tests.leaderboard.fabricated import (
+    FOLDS,
     SIZES,
     change_predictions,
     change_record,
+    collect,
     run_folders,
     seal,
     submit,
@@ -60,12 +71,133 @@ def test_valid_submissions(task: str, tmp_path: Path) -> None:
     assert Check.from_json(check.to_json(), "check.json").runs == check.runs
 
 
+def test_out_of_fold_predictions(tmp_path: Path) -> None:
+    """Spectra: labels of the train split, instruments and folds."""
+    root = write_challenge(tmp_path / "ega_ms", {"train": 48}, ("train",))
+    source = ChallengeSource(TASKS["ega_ms"], root)
+    folder = collect([source], tmp_path / "submission")
+    check = check_submission(folder, root=tmp_path)
+    assert errors(check) == ""
+    assert {(run.split, run.badge) for run in check.runs} == {("oof", Badge.CONSISTENT)}
+    rows = source.rows("train")
+    fold_of = assign_folds(strata_of(rows.targets, rows.groups), FOLDS)
+    ids = np.array(rows.sample_ids)
+    digest = folds_digest(ids[fold_of == k] for k in range(FOLDS))
+    assert {run.folds for run in check.runs} == {digest}
+    change_record(run_folders(folder)[0], lambda r: r["data"].update(folds_digest=digest))
+    change_record(run_folders(folder)[1], lambda r: r["data"].update(folds_digest="0" * 16))
+    instruments = {"commercial": "sam_testbed", "sam_testbed": "commercial"}
+    change_predictions(
+        run_folders(folder)[2], lambda f: f.assign(instrument=f["instrument"].map(instruments))
+    )
+    first, second = check_submission(seal(folder), root=tmp_path).errors
+    assert "has 3 folds that are not those of the labels" in first.problem
+    assert "sample(s) with another instrument than the data" in second.problem
+
+
+def test_a_run_out_of_fold_of_data_with_a_test_split(copied: Path, valid: Path) -> None:
+    def change(record: Any) -> None:
+        record["metrics"]["oof"] = record["metrics"].pop("test")
+        record["data"]["scored_split"] = "oof"
+
+    for run in run_folders(copied)[7:]:
+        change_record(run, change)
+        change_predictions(run, lambda frame: frame.assign(split="oof"))
+    check = check_submission(seal(copied), root=valid / "data")
+    assert re.search("is scored out of fold, but .* has a test split", errors(check))
+
+
+def test_demo_data(tmp_path: Path) -> None:
+    source = DemoSource(TASKS["frost_cls"], 0.1)
+    vars(source)["spec"] = TASKS["frost_cls"]
+    folder = collect([source], tmp_path / "submission")
+    for run in run_folders(folder):
+        change_record(run, lambda record: record["config"].update(size=0.1))
+    check = check_submission(seal(folder))
+    assert errors(check) == ""
+    assert {run.badge for run in check.runs} == {Badge.CONSISTENT}
+    assert any("demo data" in flag.problem for flag in check.findings)
+    change_record(run_folders(folder)[0], lambda record: record["config"].update(size=1e12))
+    check = check_submission(seal(folder))
+    assert "demo data of size=1e+12; expected up to 4" in errors(check)
+
+
+def flags(check: Check) -> str:
+    return "\n".join(finding.problem for finding in check.findings if not finding.is_error)
+
+
+def test_perfect_and_copied_predictions_are_flagged(copied: Path, valid: Path) -> None:
+    others = [check_submission(copied, root=valid / "data")]
+    assert flags(others[0]) == ""
+    runs = run_folders(copied)
+
+    def perfect(frame: Any) -> Any:
+        return frame.assign(scores=list(np.eye(8, dtype=np.float32)[frame["target"]]))
+
+    for run in runs[7:9]:
+        change_predictions(run, perfect)
+        record = RunRecord.from_json((run / RECORD).read_text(), "")
+        frame = pd.read_parquet(run / PREDICTIONS)
+        values = scoring.score(Kind.MULTICLASS, frame, record.data["classes"])
+        record = dataclasses.replace(record, metrics={"test": values})
+        (run / RECORD).write_text(record.to_json())
+    check = check_submission(seal(copied), root=valid / "data", others=others)
+    assert errors(check) == ""
+    text = flags(check)
+    assert text.count("All predictions equal the labels.") == 2
+    assert "Seeds of landmark_cls have equal predictions: 0, 1." in text
+    assert "12 run(s) have the predictions of resnet101 by Ada, or nearly so: frost_cls/" in text
+
+
+def test_torch_is_not_loaded(valid: Path) -> None:
+    """A small machine without a GPU, such as the Space, checks submissions."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from marsbench.leaderboard.check import check_submission\n"
+        "folder, root = map(Path, sys.argv[1:])\n"
+        "assert len(check_submission(folder, root=root).runs) == 14\n"
+        "print([m for m in ('torch', 'sklearn', 'scipy', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(valid / "submission"), str(valid / "data")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
+
+
 def test_archives(valid: Path, tmp_path: Path) -> None:
     for form in ("zip", "gztar"):
         archive = shutil.make_archive(str(tmp_path / "upload"), form, valid / "submission")
         check = check_submission(Path(archive), root=valid / "data")
         assert errors(check) == ""
         assert len(check.runs) == 14
+
+
+def test_metrics_of_earlier_versions(tmp_path: Path) -> None:
+    """Records may lack metrics, and may have the IoU over images as it was defined before."""
+    folder = submit(tmp_path / "data", tmp_path / "submission", ("mars_seg_mer",))
+    runs = run_folders(folder)
+    counts = np.stack(list(pd.read_parquet(runs[0] / PREDICTIONS)["confusion"])).reshape(-1, 7, 7)
+    hits = np.diagonal(counts, axis1=1, axis2=2)
+    union = counts.sum(axis=1) + counts.sum(axis=2) - hits
+    earlier = np.mean([(h[u > 0] / u[u > 0]).mean() for h, u in zip(hits, union, strict=True)])
+
+    def change(record: Any) -> None:
+        scores = record["metrics"]["test"]
+        assert abs(scores["iou_per_image"] - earlier) > 1e-3
+        scores["iou_per_image"] = float(earlier)
+        del scores["dice"]
+
+    change_record(runs[0], change)
+    check = check_submission(seal(folder), root=tmp_path / "data")
+    assert errors(check) == ""
+    assert check.runs[0].metrics["iou_per_image"] != pytest.approx(float(earlier), abs=1e-3)
+    assert "dice" in check.runs[0].metrics
+    change_record(runs[1], lambda r: r["metrics"]["test"].update(iou_per_image=float(earlier)))
+    check = check_submission(seal(folder), root=tmp_path / "data")
+    assert "other scores than the record: iou_per_image" in errors(check)
 
 
 def test_without_labels(valid: Path, tmp_path: Path) -> None:
@@ -142,7 +274,7 @@ def one_target(submission: Path) -> None:
         (one_row, r"lacks 1 sample\(s\) of the test split of landmark_cls: test_0005\.png"),
         (one_seed, r"Runs are missing: landmark_cls seed 1\."),
         (one_id, r"1 sample\(s\) that are not in the test split .*: elsewhere\.png"),
-        (another_task, "scores has 24 row"),
+        (another_task, r"scores that has 24 row\(s\) of 2 numbers; expected 8"),
         (one_probability, "gives other scores than the record"),
         (one_target, r"1 sample\(s\) with targets that differ from the labels: test_0004\.png"),
     ],

@@ -18,7 +18,7 @@ import pytest
 
 from marsbench.base.errors import DataError
 from marsbench.data.download import unpacking
-from marsbench.data.download.unpacking import unpack
+from marsbench.data.download.unpacking import Limits, unpack
 
 FILES = {"annotation.csv": b"file_id\n", "data/train/a.png": b"\x89PNG" * 300, "data/empty": b""}
 LITTER = {"__MACOSX/data/._a.png": b"1", "data/.DS_Store": b"2", "data/train/._a.png": b"3"}
@@ -238,6 +238,30 @@ def test_too_many_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         refused(packed(FILES, tmp_path / f"x.{end}"), "more than 2 members")
 
 
+@pytest.mark.parametrize("end", ["zip", "tar.gz"])
+def test_limits_of_unknown_authors(end: str, tmp_path: Path) -> None:
+    archive = packed({"a": b"1" * 600, "b": b"2" * 600}, tmp_path / f"x.{end}")
+    for limits, reason in (
+        (Limits(num_bytes=1000), "it unpacks to more than 1,000 bytes"),
+        (Limits(members=1), "it has more than 1 members"),
+    ):
+        with pytest.raises(DataError, match=reason):
+            unpack(archive, tmp_path / "out", limits=limits)
+    unpack(archive, tmp_path / "out", limits=Limits(1200, 2, repeats=False))
+    assert tree(tmp_path / "out").keys() == {"a", "b"}
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_repeated_names_may_be_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for content in ("1", "2"):
+            archive.writestr("a", content)
+    with pytest.raises(DataError, match="'a' is in it twice"):
+        unpack(tmp_path / "x.zip", tmp_path / "out", limits=Limits(repeats=False))
+    unpack(tmp_path / "x.zip", tmp_path / "out")
+    assert tree(tmp_path / "out") == {"a": b"2"}
+
+
 def test_too_little_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     for end in ("zip", "tar.bz2"):
@@ -307,7 +331,7 @@ def test_no_room_while_unpacking(tmp_path: Path) -> None:
     archive = zipped({"a": bytes(3_000_000)}, tmp_path / "x.zip")
     code = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from marsbench.data.download.unpacking import unpack\n"
+        "from marsbench.data.download.unpacking import Limits, unpack\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))\n"
         f"unpack(Path({str(archive)!r}), Path({str(tmp_path / 'out')!r}))\n"
