@@ -80,7 +80,7 @@ def build(live: Live, labels: Labels) -> gr.Blocks:
     with gr.Blocks(
         title=texts.TITLE, analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True
     ) as blocks:
-        with gr.Row(equal_height=False):
+        with gr.Row(equal_height=False, elem_classes="head"):
             heading = gr.HTML(texts.heading(board), elem_id="heading", min_width=300)
             to_submit = gr.Button("How to submit", size="sm", scale=0, min_width=140)
         shared = controls(board)
@@ -206,8 +206,9 @@ def _compare(live: Live, shared: Controls) -> list[gr.Dropdown]:
     """Create the tab that compares two entries."""
     with gr.Row():
         names = _names(live.board)
-        first = gr.Dropdown(names, value=None, label="Entry", elem_id="first")
-        second = gr.Dropdown(names, value=None, label="Compared with", elem_id="second")
+        common: dict[str, Any] = {"value": None, "min_width": 300}
+        first = gr.Dropdown(names, label="Entry", elem_id="first", **common)
+        second = gr.Dropdown(names, label="Compared with", elem_id="second", **common)
     page = gr.HTML("<p>Choose two entries.</p>", elem_id="pair")
 
     def fill(metric: str, *chosen: str | None) -> Any:

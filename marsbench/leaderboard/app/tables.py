@@ -145,7 +145,8 @@ def efficiency(rows: Sequence[Ranked]) -> Table:
 def _named(rows: Sequence[Ranked]) -> Table:
     table = Table([row.entry.name for row in rows])
     table.add("#", NUMBER, (Cell(row.place, str(row.place or DASH)) for row in rows))
-    table.text("Model", (row.entry.label for row in rows))
+    # Short, since the column stays in place in narrow windows; the page has the full name.
+    table.text("Model", (cut(row.entry.label, 26) for row in rows))
     return table
 
 

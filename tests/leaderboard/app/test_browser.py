@@ -206,10 +206,12 @@ def test_two_models(browser: Browser, address: str) -> None:
     for field, name in (("first", "model-0000"), ("second", "model-0001")):
         browser.until(f"!!document.querySelector('#{field} input')?.offsetParent")
         browser.click(f"#{field} input")
+        browser.until(f"document.querySelector('#{field} input').ariaExpanded == 'true'")
         browser.write(name[:-1])
         browser.press(name[-1], ord(name[-1]), name[-1])  # a key filters the list
         browser.until(f"{listed('[role=option]')}.length == 1")
         browser.press("Enter", 13, "\r")
+        browser.until(f"{listed('[role=option]')}.length == 0")
     browser.until("!!document.querySelector('#pair .result')")
     text = browser.evaluate("document.querySelector('#pair').innerText")
     assert "Probability of improvement" in text
