@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from marsbench.report.study.coverage import ExpectedRuns
 
 SHOWN = 12
-"""Number of problems printed to the terminal; the page lists all."""
+"""Number of problems printed to the terminal, and of run ids of a problem; the page lists all."""
 
 
 class Normalise(StrEnum):
@@ -130,7 +130,12 @@ def report(
                     "figures": [str(path) for path in built.figures],
                     "tables": [str(path) for path in built.tables],
                     "problems": [
-                        {"what": f.what, "message": f.message, "run_ids": list(f.run_ids)}
+                        {
+                            "what": f.what,
+                            "message": f.message,
+                            "runs": len(f.run_ids),
+                            "run_ids": list(f.run_ids[:SHOWN]),  # the page lists all
+                        }
                         for f in built.problems
                     ],
                 }

@@ -250,6 +250,18 @@ def test_the_command_prints_where_everything_is(tmp_path: Path) -> None:
     assert f"The report of 4 runs: {found['index']}" in shown
 
 
+def test_a_line_lists_few_ids(tmp_path: Path) -> None:
+    records = [fake_record(Fake("frost_cls", "vit_l_16", "frozen", "full", i)) for i in range(30)]
+    noted = [
+        dataclasses.replace(r, data={**r.data, "notes": ["Every run has this."]}) for r in records
+    ]
+    store = make_store(tmp_path / "runs", noted)
+    done = call(str(store.root), "--out", str(tmp_path / "out"), "--only", "tables")
+    (note,) = [p for p in json.loads(done.stdout)["problems"] if p["what"] == "note"]
+    assert note["runs"] == 30
+    assert note["run_ids"] == sorted(r.run_id for r in records)[:12]
+
+
 def test_options_of_the_command(tmp_path: Path) -> None:
     store = make_store(tmp_path / "runs", SOME)
     other = make_store(tmp_path / "others", SOME[:6])
