@@ -8,6 +8,7 @@ these, optional or not. Limits are declared with the type: ``Annotated[int, Limi
 import functools
 import math
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -281,9 +282,16 @@ def _leaf_of(hint: Any, strict: bool) -> tuple[Callable[[Any], Any], str]:
     def exact(value: Any) -> Any:
         if type(value) not in accepted:
             raise TypeError
+        if hint is float and not _is_in_range(value):
+            raise OverflowError
         return value
 
     return exact, wanted
+
+
+def _is_in_range(value: float) -> bool:
+    """Whether a number can be a float; whole numbers of JSON may be larger."""
+    return type(value) is float or abs(value) <= sys.float_info.max
 
 
 def _bool(value: Any) -> bool:
@@ -369,7 +377,8 @@ def _mapping(known: Mapping[str, Converter], other: Converter, leaf: type | None
         if not isinstance(value, Mapping):
             problems.append(_wrong(path, value, "a mapping of names to values"))
             return None
-        if plain and plain.issuperset(map(type, value.values())):
+        is_plain = plain and plain.issuperset(map(type, value.values()))
+        if is_plain and (leaf is not float or all(map(_is_in_range, value.values()))):
             return dict(value)
         return {
             key: known.get(key, other)(v, f"{path}.{key}", problems) for key, v in value.items()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from marsbench.base.errors import some
 from marsbench.config.schema import SourceName
-from marsbench.leaderboard.document import has_valid_ids, read_submission
+from marsbench.leaderboard.document import has_runs_to_compare, read_submission
 from marsbench.leaderboard.files import Files, opened
 from marsbench.leaderboard.findings import Findings
 from marsbench.leaderboard.rescore import rescore
@@ -76,7 +76,7 @@ def _checked(
     labels: bool,
 ) -> list[CheckedRun]:
     """Check the files of a submission; return the runs without contradictions."""
-    if not has_valid_ids(submission):
+    if not has_runs_to_compare(submission):
         return []
     check_files(files, submission, findings)
     runs = read_runs(files, submission, findings)
@@ -110,7 +110,7 @@ def _check_derived(
 def _flag_setting(submission: Submission, findings: Findings) -> None:
     if submission.data is Data.DEMO:
         findings.flag(SUBMISSION, "The runs are of demo data, which are drawn, not measured.")
-    if submission.partial and has_valid_ids(submission):
+    if submission.partial and has_runs_to_compare(submission):
         gaps = [f"{t} seed {some(map(str, s), count=7)}" for t, s in submission.missing.items()]
         text = f"Missing: {some(gaps, '; ')}." if gaps else f"{len(submission.seeds)} seed(s)."
         findings.flag(SUBMISSION, f"The submission is partial. {text}")

@@ -19,10 +19,13 @@ from marsbench.leaderboard.files import Files
 from marsbench.leaderboard.findings import Findings
 from marsbench.leaderboard.schema import SEEDS, SUBMISSION, Submission
 from marsbench.results.store import CONFIG, MAPS, PREDICTIONS, RECORD
-from marsbench.tasks.catalog import known_task
+from marsbench.tasks.catalog import TASKS, known_task
 
 MOST_JSON = 32_000_000
 """Largest size of ``submission.json`` in bytes; the digests of 32,000 class maps are 5 MB."""
+
+MOST_SEEDS = 1000
+"""Largest number of seeds; each is looked up for each task."""
 
 _COLLECT = "Collect the submission again with `marsbench submit`."
 _PLAIN = "Write plain text in one line."
@@ -144,6 +147,8 @@ def _task_problems(submission: Submission) -> Iterator[tuple[str, str]]:
         yield "'tasks' is empty, unsorted or names a task twice.", _COLLECT
     if not seeds or len(set(seeds)) != len(seeds):
         yield "'seeds' is empty or names a seed twice.", _COLLECT
+    if len(seeds) > MOST_SEEDS:
+        yield f"'seeds' has {len(seeds):,} seeds; expected up to {MOST_SEEDS:,}.", _COLLECT
     if odd := [seed for seed in seeds if not 0 <= seed < 2**32]:
         yield f"'seeds' holds {some(map(str, odd))}; expected seeds from 0.", _COLLECT
     overlaps = submission.model.pretraining.overlaps or ()
@@ -171,7 +176,7 @@ def _run_problems(submission: Submission) -> Iterator[tuple[str, str]]:
             yield f"{run.run_id[:200]} has digests that are not SHA-256: {_few(odd)}.", _COLLECT
         if missing := [name for name in (RECORD, PREDICTIONS) if name not in run.files]:
             yield f"{run.run_id[:200]} lists no {' and no '.join(missing)}.", _COLLECT
-    if has_valid_ids(submission):
+    if has_runs_to_compare(submission):
         yield from _gap_problems(submission)
 
 
@@ -197,9 +202,11 @@ def _count(submission: Submission, task: str) -> int:
     return sum(run.task == task for run in submission.runs)
 
 
-def has_valid_ids(submission: Submission) -> bool:
-    """Whether all run ids have a valid form, from which task and seed are read."""
-    return all(_is_id(run.run_id) for run in submission.runs)
+def has_runs_to_compare(submission: Submission) -> bool:
+    """Whether all run ids have a task and a seed, and there are not too many of either."""
+    # More tasks than the catalogue has are refused, but each would be looked up with each seed.
+    is_small = len(submission.tasks) <= len(TASKS) and len(submission.seeds) <= MOST_SEEDS
+    return is_small and all(_is_id(run.run_id) for run in submission.runs)
 
 
 def _is_id(text: str) -> bool:

@@ -17,6 +17,7 @@ from marsbench.data.samples import clipped, needed
 from marsbench.data.sources import open_source
 from marsbench.metrics.boxes import Boxes
 from marsbench.metrics.masks import IGNORE
+from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import TaskSpec
 
 MOST_DEMO = 4.0
@@ -146,6 +147,12 @@ def open_labels(
     if sorted(own) != sorted(classes):
         raise ContradictionError(
             f"The run has the classes {some(classes)}; {opened.where} has {some(own)}.",
+            "Check the submission with the source of the run's data: --source and --root.",
+        )
+    if spec.kind is Kind.BINARY and list(own) != list(classes):
+        raise ContradictionError(
+            f"The run has the classes {some(classes)}; {opened.where} has {some(own)}, and F1 of "
+            "class 1 is of another class.",
             "Check the submission with the source of the run's data: --source and --root.",
         )
     return Labels(spec, opened, split, np.array([list(classes).index(name) for name in own]))

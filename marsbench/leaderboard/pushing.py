@@ -10,6 +10,7 @@ from marsbench.base import hub
 from marsbench.base.errors import ConfigError, NotAvailableError
 from marsbench.base.hub import HubAddress
 from marsbench.base.version import __version__
+from marsbench.data.download.unpacking import LITTER_PATTERNS
 
 
 class Push(NamedTuple):
@@ -40,7 +41,7 @@ def push(
     Args:
         address: Repository, or a folder in it.
         folder: Local folder.
-        files: Their paths within the folder; None for all files.
+        files: Their paths within the folder; None for all files but metadata of macOS.
         message: Title of the commit or pull request.
         pull_request: Open a pull request, for which the repository must exist. By default the
             commit goes to the main branch, and a missing repository is created.
@@ -78,6 +79,7 @@ def push(
             path_in_repo=address.path or None,
             # The client compares every file with every pattern.
             allow_patterns=None if files is None else [glob.escape(name) for name in files],
+            ignore_patterns=LITTER_PATTERNS,
             commit_message=message,
             create_pr=pull_request,
         )

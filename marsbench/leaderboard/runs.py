@@ -204,6 +204,10 @@ def _setting_problems(record: RunRecord, submission: Submission) -> Iterator[tup
         if own != said:
             text = f"The record has {key} '{own[:80]}'; {SUBMISSION} says '{said[:80]}'."
             yield text, "Submit runs of one setting at a time."
+    for key in ("mode", "subset", "seed"):
+        if (set_to := record.config.get(key, getattr(record, key))) != getattr(record, key):
+            text = f"The record was changed: it has {key} '{getattr(record, key)}', its config "
+            yield f"{text}{shown(set_to)}.", _RUN_AGAIN
     kind, revision = record.identity.get("kind"), record.identity.get("data_revision")
     if (kind, revision) != (record.kind, record.data.get("revision")):
         yield "The record was changed: its kind or data revision is not in its run id.", _RUN_AGAIN

@@ -81,7 +81,7 @@ class SubmittedModel:
 
     name: Name
     weights: Words = ""
-    parameters: Annotated[int, Limit(low=0)] | None = None
+    parameters: Annotated[int, Limit(low=0, high=1e15)] | None = None
     pretraining: Pretraining = UNKNOWN
     licence: Words = ""
     links: tuple[Link, ...] = ()

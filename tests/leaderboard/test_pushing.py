@@ -45,6 +45,22 @@ def test_named_files_alone_are_uploaded(
     assert not server.repos["me/public"].private
 
 
+def test_metadata_of_macos_stay_here(
+    folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nothing checks these files, and links among them may lead anywhere."""
+    monkeypatch.setenv("HF_TOKEN", "good")
+    (tmp_path / "key").write_text("secret")
+    for name in (".DS_Store", "runs/.DS_Store", "runs/._a.csv", "__MACOSX/a.csv"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).symlink_to(tmp_path / "key")
+    (folder / ".eval_results").mkdir()
+    (folder / ".eval_results" / "marsbench.yaml").write_text("[]")
+    push(HubAddress("me/model"), folder, None, "All")
+    files = {*FILES, "runs/x.safetensors", "secret.txt", ".eval_results/marsbench.yaml"}
+    assert {*server.models["me/model"].files} - {".gitattributes"} == files
+
+
 def test_a_pull_request_of_a_reader(
     folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -307,6 +307,10 @@ def safe_name(name: str) -> str | None:
     return None if bad or ".." in parts else "/".join(parts)
 
 
+LITTER_PATTERNS = ["__MACOSX/*", ".DS_Store", "*/.DS_Store", "._*", "*/._*"]
+"""Files of `is_litter` as patterns, in which a star matches slashes too."""
+
+
 def is_litter(name: str) -> bool:
     """Whether a relative path is a metadata file of macOS."""
     parts = name.split("/")
