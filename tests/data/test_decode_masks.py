@@ -96,18 +96,28 @@ def test_class_ids_are_kept_whatever_the_type(form: str) -> None:
     assert np.array_equal(found, IDS)
 
 
+def grey_of_few_bits(ids: npt.NDArray[np.uint8], bits: int) -> bytes:
+    """A grey PNG of 1, 2 or 4 bits, which not every version of PIL writes."""
+    import zlib
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    height, width = ids.shape
+    each = np.unpackbits(ids[:, :, None], axis=2)[:, :, 8 - bits :].reshape(height, width * bits)
+    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in each)
+    head = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_few_bits(bits: int) -> None:
     """PIL stretches 2 and 4 bits of grey to 8 when it reads them."""
     ids = (np.arange(12, dtype=np.uint8) % 2**bits).reshape(3, 4)
-    file = io.BytesIO()
-    if bits == 1:
-        Image.fromarray(ids.astype(bool)).save(file, "PNG")
-    else:
-        Image.fromarray(ids).save(file, "PNG", bits=bits)
-        encoded = file.getvalue()
-        assert encoded[24:26] == bytes([bits, 0]), "PIL writes another depth"
-    assert np.array_equal(mask(of(file.getvalue()), 2**bits), ids)
+    assert np.array_equal(mask(of(grey_of_few_bits(ids, bits)), 2**bits), ids)
 
 
 def colour_of_16_bits() -> bytes:
