@@ -20,6 +20,9 @@ MEMORY = 1 << 30
 SECONDS = 600
 """Processor time of the child process, for all calls."""
 
+WAIT = 1200.0
+"""Time until a child process that does not answer is ended, in seconds, for all calls."""
+
 _ENDED = f"needs more than {MEMORY >> 30} GiB of memory or {SECONDS / 60:g} minutes, or is damaged"
 
 
@@ -32,30 +35,44 @@ def limited(function: str, calls: Sequence[Sequence[str]]) -> list[str]:
         calls: Its arguments.
 
     Returns:
-        Results in the order of the calls. A call that ends the process, and calls not made because
-        time ran out, have a text that says so.
+        Results in the order of the calls. A call that ends the process, or does not answer, has a
+        text that says so. There are fewer results than calls if time ran out: the last result is
+        of the call that was ended, and later calls were not made.
     """
     results: list[str] = []
     while len(results) < len(calls):
-        answers, is_late = _answers(function, calls[len(results) :])
+        answers, reason, is_late = _answers(function, calls[len(results) :])
         results += answers
         if len(results) < len(calls):
-            results.append(_ENDED)
+            results.append(reason)
         if is_late:
-            results += [_ENDED] * (len(calls) - len(results))
+            break
     return results
 
 
-def _answers(function: str, calls: Sequence[Sequence[str]]) -> tuple[list[str], bool]:
-    """Results of a child process until it ended, and whether its time ran out."""
+def _answers(function: str, calls: Sequence[Sequence[str]]) -> tuple[list[str], str, bool]:
+    """Results of a child process until it ended, the reason, and whether its time ran out."""
     # The child imports from the same folders.
     folders = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-P", "-m", "marsbench.leaderboard.guard", function]
-    done = subprocess.run(  # noqa: S603
-        command, input=json.dumps(calls).encode(), stdout=subprocess.PIPE, env=folders, check=False
-    )
-    answers = [json.loads(line) for line in done.stdout.split(b"\n")[:-1]]
-    return answers, done.returncode == -signal.SIGXCPU
+    try:
+        done = subprocess.run(  # noqa: S603
+            command,
+            input=json.dumps(calls).encode(),
+            stdout=subprocess.PIPE,
+            env=folders,
+            check=False,
+            timeout=WAIT,
+        )
+    except subprocess.TimeoutExpired as error:  # the process was killed
+        reason = f"is not read within {WAIT / 60:g} minutes"
+        return _lines(error.stdout or b""), reason, True
+    return _lines(done.stdout), _ENDED, done.returncode == -signal.SIGXCPU
+
+
+def _lines(output: bytes) -> list[str]:
+    """Answers of complete lines."""
+    return [json.loads(line) for line in output.split(b"\n")[:-1]]
 
 
 def _child(function: str) -> None:

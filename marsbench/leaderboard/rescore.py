@@ -125,11 +125,14 @@ def _readable(files: Files, runs: Sequence[Run], findings: Findings) -> list[Run
     present = [run for run in runs if f"{run.place}/{PREDICTIONS}" in files.sizes]
     calls = [(str(files.root / run.place / PREDICTIONS),) for run in present]
     reasons = limited("marsbench.leaderboard.predictions:refusal", calls)
-    for run, reason in zip(present, reasons, strict=True):
+    if len(reasons) < len(present):  # time ran out
+        reasons[-1] += f"; {len(present) - len(reasons)} further file(s) are not read"
+    opened = list(zip(present, reasons, strict=False))
+    for run, reason in opened:
         if reason:
             where = f"{run.place}/{PREDICTIONS}"
             findings.error(where, f"The file {reason}.", _CHANGED)
-    return [run for run, reason in zip(present, reasons, strict=True) if not reason]
+    return [run for run, reason in opened if not reason]
 
 
 def _open(

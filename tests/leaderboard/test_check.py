@@ -16,6 +16,7 @@ import pytest
 from marsbench.data.folds import assign_folds, folds_digest, strata_of
 from marsbench.data.sources.challenge import ChallengeSource
 from marsbench.data.sources.demo import DemoSource
+from marsbench.leaderboard import rescore
 from marsbench.leaderboard.check import check_submission
 from marsbench.leaderboard.schema import SUBMISSION, Badge, Check
 from marsbench.metrics import scoring
@@ -299,6 +300,17 @@ def test_files_changed_after_collection(copied: Path, valid: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\0")
     check = check_submission(copied, root=valid / "data")
     assert "1 file(s) differ from their SHA-256 in submission.json" in errors(check)
+
+
+def test_a_table_that_hangs_is_named(valid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = "is not read within 20 minutes"
+    monkeypatch.setattr(rescore, "limited", lambda *_: ["", "", late])
+    check = check_submission(valid / "submission", root=valid / "data")
+    (error,) = check.errors
+    assert check.submission is not None
+    assert error.where == f"runs/{check.submission.runs[2].run_id}/{PREDICTIONS}"
+    assert error.problem == f"The file {late}; 11 further file(s) are not read."
+    assert len(check.runs) == 2
 
 
 def test_all_problems_are_found(copied: Path, valid: Path) -> None:

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from marsbench.leaderboard import guard
 from marsbench.leaderboard.guard import limited
 
 
@@ -16,6 +17,8 @@ def answer(text: str) -> str:
         return str(len(bytearray(8 << 30)))
     if text == "noise":
         os.write(1, b"noise of a library\n")
+    if text == "hang":
+        time.sleep(600)
     if text == "time":
         os.kill(os.getpid(), signal.SIGXCPU)
         time.sleep(60)
@@ -35,9 +38,23 @@ def test_no_calls() -> None:
 
 
 def test_calls_after_the_time_is_out_are_not_made() -> None:
-    results = limited(f"{__name__}:answer", [("a",), ("time",), ("b",)])
-    assert results[0] == "A"
-    assert all("10 minutes" in text for text in results[1:])
+    first, late = limited(f"{__name__}:answer", [("a",), ("time",), ("b",)])
+    assert first == "A"
+    assert "10 minutes" in late
+
+
+def test_a_call_that_does_not_answer_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "WAIT", 0.6)
+    assert limited(f"{__name__}:answer", [("hang",), ("b",)]) == ["is not read within 0.01 minutes"]
+
+
+def test_answers_before_a_call_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: object, **__: object) -> None:
+        raise subprocess.TimeoutExpired("", 1, output=b'"A"\n"B"\n"par')
+
+    monkeypatch.setattr(subprocess, "run", late)
+    results = limited(f"{__name__}:answer", [("a",), ("b",), ("hang",), ("c",)])
+    assert results == ["A", "B", "is not read within 20 minutes"]
 
 
 def test_ctrl_c_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
