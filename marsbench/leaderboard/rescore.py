@@ -22,6 +22,7 @@ from marsbench.leaderboard.predictions import read_predictions
 from marsbench.leaderboard.runs import Run
 from marsbench.leaderboard.schema import Badge, CheckedRun
 from marsbench.leaderboard.signature import sign
+from marsbench.leaderboard.subsets import with_samples
 from marsbench.metrics import scoring
 from marsbench.results.store import PREDICTIONS
 from marsbench.tasks.kinds import BOXES, LABELS, MASKS, Kind
@@ -70,11 +71,12 @@ def rescore(
             run
         )
     checked: list[CheckedRun] = []
-    for members in groups.values():
-        kind = members[0].spec.kind
-        truth = _open(members[0], findings, source, root) if labels else None
+    for group in groups.values():
+        kind = group[0].spec.kind
+        truth = _open(group[0], findings, source, root) if labels else None
+        members = with_samples(group, truth, findings)
         # Masks and boxes show the progress of their images.
-        bar = steps(f"Re-scoring {members[0].spec.name}", len(members))
+        bar = steps(f"Re-scoring {group[0].spec.name}", len(members))
         with bar if kind in LABELS else nullcontext(_ignore) as advance:
             at_once = _MASKS_AT_ONCE if kind in MASKS else 1
             for batch in (members[i : i + at_once] for i in range(0, len(members), at_once)):
@@ -225,7 +227,7 @@ def _result(of_run: Scored) -> CheckedRun | None:
 
 
 def _folds(of_run: Scored, truth: Labels) -> str:
-    """Digest of the folds of a run, compared with the digest in its record, if any."""
+    """Digest of the folds of a run, compared with the digest in its record."""
     record = of_run.run.record
     count = record.identity.get("folds")
     try:
@@ -233,7 +235,7 @@ def _folds(of_run: Scored, truth: Labels) -> str:
     except ConfigError as error:
         of_run.problems.append(f"has no such folds: {error.problem}")
         return ""
-    if record.data.get("folds_digest", digest) != digest:
+    if record.data.get("folds_digest") != digest:
         of_run.problems.append(f"has {count} folds that are not those of the labels")
     return digest
 

@@ -239,6 +239,17 @@ def _data_problems(record: RunRecord, submission: Submission) -> Iterator[tuple[
     if record.scored_split not in ("test", OUT_OF_FOLD):
         text = f"The scored split is '{record.scored_split[:40]}'; expected test or {OUT_OF_FOLD}."
         yield text, _RUN_AGAIN
+    if record.scored_split == OUT_OF_FOLD and not record.data.get("folds_digest"):
+        yield (
+            "The run is scored out of fold, but its record has no digest of its folds.",
+            _RUN_AGAIN,
+        )
+    stored = record.data.get("subset_digest")
+    if record.identity.get("subset_digest", stored) != stored:
+        yield (
+            "The record was changed: its digest of train samples is not in its run id.",
+            _RUN_AGAIN,
+        )
 
 
 def _fact_problems(record: RunRecord, spec: TaskSpec) -> Iterator[tuple[str, str]]:

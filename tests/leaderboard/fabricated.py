@@ -12,10 +12,12 @@ import pandas as pd
 from PIL import Image
 
 from marsbench.config.identity import run_id
+from marsbench.config.schema import Subset
 from marsbench.data import decode
-from marsbench.data.folds import OUT_OF_FOLD
+from marsbench.data.folds import OUT_OF_FOLD, assign_folds, folds_digest, strata_of
 from marsbench.data.rows import Source
 from marsbench.data.sources.local import LocalSource
+from marsbench.data.subsets import select
 from marsbench.leaderboard.labels import SPLITS
 from marsbench.leaderboard.schema import (
     RUNS,
@@ -139,7 +141,11 @@ def _write_run(source: Any, store: Path, seed: int) -> str:
     scored = "test" if "test" in source.splits else OUT_OF_FOLD
     ids = source.rows(SPLITS[scored]).sample_ids
     choices = {"kind": str(spec.kind), "data_revision": source.revision, "optim": {"lr": 1e-3}}
-    choices |= {} if scored == "test" else {"folds": FOLDS}
+    choices["subset_digest"] = select(source, Subset()).digest
+    data: dict[str, Any] = {"subset_digest": choices["subset_digest"]}
+    if scored == OUT_OF_FOLD:
+        choices["folds"] = FOLDS
+        data["folds_digest"] = fold_digest(source)
     named = run_id(spec.name, "resnet101", "frozen", "full", seed, choices)
     folder = store / named
     folder.mkdir(parents=True)
@@ -160,12 +166,21 @@ def _write_run(source: Any, store: Path, seed: int) -> str:
             "classes": list(source.class_names),
             "task": spec.reading,
             "scored_split": scored,
+            **data,
         },
     )
     (folder / RECORD).write_text(record.to_json())
     frame = pd.DataFrame({"split": scored, "sample_id": ids, **columns})
     frame.to_parquet(folder / PREDICTIONS, index=False)
     return named
+
+
+def fold_digest(source: Source) -> str:
+    """Digest of the folds of the train split."""
+    rows = source.rows("train")
+    fold_of = assign_folds(strata_of(rows.targets, rows.groups), FOLDS)
+    ids = np.array(rows.sample_ids)
+    return folds_digest(ids[fold_of == k] for k in range(FOLDS))
 
 
 def _single(source: Any, rng: np.random.Generator, _: Path) -> Columns:

@@ -1,5 +1,6 @@
 """The validator on records and submissions changed so that their ids and digests still fit."""
 
+import dataclasses
 import re
 import shutil
 from collections.abc import Callable
@@ -9,14 +10,20 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from marsbench.config.schema import parse_subset
+from marsbench.data.sources.local import LocalSource
+from marsbench.data.subsets import select
 from marsbench.leaderboard.check import check_submission
 from marsbench.leaderboard.schema import Check
 from marsbench.metrics import scoring
+from marsbench.results.record import RunRecord
 from marsbench.results.store import PREDICTIONS
+from marsbench.tasks.catalog import TASKS
 from marsbench.tasks.kinds import Kind
 from tests.leaderboard.fabricated import (
     change_predictions,
     change_record,
+    rename_run,
     run_folders,
     seal,
     submit,
@@ -37,6 +44,41 @@ def copied(valid: Path, tmp_path: Path) -> Path:
     return shutil.copytree(valid / "submission", tmp_path / "submission")
 
 
+def renamed(submission: Path, subset: str, **identity: Any) -> Path:
+    """Change the subset and the identity of the record, and its run id with them."""
+
+    def change(record: RunRecord) -> RunRecord:
+        choices = {**record.identity, **identity}
+        data = {**record.data, "subset_digest": choices["subset_digest"]}
+        return dataclasses.replace(record, subset=subset, identity=choices, data=data)
+
+    rename_run(submission, run_folders(submission)[0], change)
+    return seal(submission, lambda content: content.update(subset=subset))
+
+
+def test_train_samples_are_those_of_the_subset(copied: Path, valid: Path) -> None:
+    source = LocalSource(TASKS["frost_cls"], valid / "data" / "mb-frost_cls")
+    half = select(source, parse_subset("partition_0.50")).digest
+    folder = renamed(copied, "partition_0.50", subset_digest=half)
+    check = check_submission(folder, root=valid / "data")
+    assert errors(check) == ""
+    assert check.runs
+    check = check_submission(renamed(folder, "few_shot_1"), root=valid / "data")
+    text = "was trained on other samples than few_shot_1 of frost_cls: their digest is "
+    assert f"{text}'{half}'; expected " in errors(check)
+    assert check.runs == ()
+    folder = renamed(folder, "few_shot_1", negatives="exclude")
+    check = check_submission(folder, root=valid / "data")
+    assert errors(check) == ""
+    assert "train samples of 1 run(s) of frost_cls are not checked: images" in flags(check)
+    check = check_submission(renamed(folder, "few_shot_500"), root=valid / "data")
+    assert "frost_cls has no few_shot_500: few_shot_500 needs 500 train samples" in errors(check)
+
+
+def flags(check: Check) -> str:
+    return "\n".join(finding.problem for finding in check.findings if not finding.is_error)
+
+
 def errors(check: Check) -> str:
     return "\n".join(finding.problem for finding in check.errors)
 
@@ -52,6 +94,7 @@ BEYOND = 10**400
         (lambda r: r["timing"].update(train=BEYOND), "'timing.train' is 1000"),
         (lambda r: r["config"].update(subset="few_shot_5"), "has subset 'full', its config 'few"),
         (lambda r: r["config"].update(seed=3), "has seed '0', its config 3"),
+        (lambda r: r["data"].update(subset_digest="x"), "its digest of train samples is not in"),
         (lambda r: r["config"].update(mode="finetune"), "has mode 'frozen', its config 'finetune'"),
     ],
 )

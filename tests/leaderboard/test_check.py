@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from marsbench.data.folds import assign_folds, folds_digest, strata_of
 from marsbench.data.sources.challenge import ChallengeSource
 from marsbench.data.sources.demo import DemoSource
 from marsbench.leaderboard import rescore
@@ -26,11 +25,11 @@ from marsbench.tasks.catalog import TASKS
 from marsbench.tasks.kinds import Kind
 from tests.challenges import write_challenge
 from tests.leaderboard.fabricated import (
-    FOLDS,
     SIZES,
     change_predictions,
     change_record,
     collect,
+    fold_digest,
     run_folders,
     seal,
     submit,
@@ -80,18 +79,15 @@ def test_out_of_fold_predictions(tmp_path: Path) -> None:
     check = check_submission(folder, root=tmp_path)
     assert errors(check) == ""
     assert {(run.split, run.badge) for run in check.runs} == {("oof", Badge.CONSISTENT)}
-    rows = source.rows("train")
-    fold_of = assign_folds(strata_of(rows.targets, rows.groups), FOLDS)
-    ids = np.array(rows.sample_ids)
-    digest = folds_digest(ids[fold_of == k] for k in range(FOLDS))
-    assert {run.folds for run in check.runs} == {digest}
-    change_record(run_folders(folder)[0], lambda r: r["data"].update(folds_digest=digest))
+    assert {run.folds for run in check.runs} == {fold_digest(source)}
+    change_record(run_folders(folder)[0], lambda r: r["data"].pop("folds_digest"))
     change_record(run_folders(folder)[1], lambda r: r["data"].update(folds_digest="0" * 16))
     instruments = {"commercial": "sam_testbed", "sam_testbed": "commercial"}
     change_predictions(
         run_folders(folder)[2], lambda f: f.assign(instrument=f["instrument"].map(instruments))
     )
-    first, second = check_submission(seal(folder), root=tmp_path).errors
+    missing, first, second = check_submission(seal(folder), root=tmp_path).errors
+    assert "its record has no digest of its folds" in missing.problem
     assert "has 3 folds that are not those of the labels" in first.problem
     assert "sample(s) with another instrument than the data" in second.problem
 
@@ -99,7 +95,7 @@ def test_out_of_fold_predictions(tmp_path: Path) -> None:
 def test_a_run_out_of_fold_of_data_with_a_test_split(copied: Path, valid: Path) -> None:
     def change(record: Any) -> None:
         record["metrics"]["oof"] = record["metrics"].pop("test")
-        record["data"]["scored_split"] = "oof"
+        record["data"].update(scored_split="oof", folds_digest="0" * 16)
 
     for run in run_folders(copied)[7:]:
         change_record(run, change)
@@ -207,6 +203,7 @@ def test_without_labels(valid: Path, tmp_path: Path) -> None:
         check = check_submission(valid / "submission", **options)
         assert errors(check) == ""
         assert {run.badge for run in check.runs} == {Badge.NOT_RESCORED}
+        assert "train samples of landmark_cls are not checked: its labels" in flags(check)
     assert "its labels are not on this machine" in check.findings[0].problem
 
 
@@ -217,8 +214,9 @@ def test_labels_of_another_revision(copied: Path, tmp_path: Path) -> None:
     first.write_bytes(first.read_bytes() + b"\0")  # images enter the revision by their size
     check = check_submission(copied, root=tmp_path / "data")
     assert check.is_valid
-    (flag,) = check.findings
-    assert re.search("landmark_cls is re-scored with labels of revision folder:", flag.problem)
+    one, two = (flag.problem for flag in check.findings)
+    assert re.search("landmark_cls is re-scored with labels of revision folder:", one)
+    assert "The train samples of landmark_cls are not checked: its labels are of rev" in two
 
 
 def one_score(submission: Path) -> None:
