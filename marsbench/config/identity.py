@@ -134,12 +134,13 @@ def identity(
             "gradient_clip_val": trainer.gradient_clip_val,
         },
     }
-    if optim.name is OptimName.LBFGS:
-        # All samples at once, to the optimum: no other setting matters.
+    if not optim.name.has_epochs:
+        # All samples at once: no other setting matters.
+        is_lbfgs = optim.name is OptimName.LBFGS
         choices["optim"] = {
             "name": optim.name,
-            "weight_decay": optim.weight_decay,
-            "version": OPTIMUM,
+            "weight_decay": optim.weight_decay if is_lbfgs else None,
+            "version": OPTIMUM if is_lbfgs else None,
         }
         choices["trainer"], choices["scheduler"] = {"precision": trainer.precision}, None
     if not trains:

@@ -134,12 +134,18 @@ class Negatives(StrEnum):
 
 
 class OptimName(StrEnum):
-    """Optimisers of the paper's grid, and lbfgs: the optimum of heads on cached features."""
+    """Optimisers of the paper's grid; for cached features lbfgs (the optimum) and knn."""
 
     ADAM = "adam"
     ADAMW = "adamw"
     SGD = "sgd"
     LBFGS = "lbfgs"
+    KNN = "knn"
+
+    @property
+    def has_epochs(self) -> bool:
+        """Whether it steps over batches, epoch by epoch, rather than over all samples at once."""
+        return self not in (OptimName.LBFGS, OptimName.KNN)
 
 
 class SchedulerName(StrEnum):
@@ -179,7 +185,7 @@ class OptimConfig:
     """Optimiser."""
 
     name: OptimName = OptimName.ADAMW
-    """adam, adamw or sgd (Nesterov momentum); with cached features also lbfgs."""
+    """adam, adamw or sgd (Nesterov momentum); with cached features also lbfgs or knn."""
     lr: Positive | None = None
     """Learning rate; by default 1e-3, or 1e-4 with mode=finetune."""
     weight_decay: NonNegative = 0.05

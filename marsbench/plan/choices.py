@@ -20,6 +20,7 @@ from marsbench.config.schema import (
     LossName,
     Mode,
     Negatives,
+    OptimConfig,
     OptimName,
     Pooling,
     Protocol,
@@ -179,12 +180,22 @@ class Case:
         return self.config.optim.name is OptimName.LBFGS
 
     @property
+    def is_knn(self) -> bool:
+        """Whether the nearest neighbours among the train samples classify."""
+        return self.config.optim.name is OptimName.KNN
+
+    @property
+    def is_at_once(self) -> bool:
+        """Whether a head sees all samples at once."""
+        return not self.config.optim.name.has_epochs
+
+    @property
     def oversampled(self) -> str:
         """Advice for oversampling without augmentation."""
         choices = ["d4"] if self.is_cached else ["d4", "hflip"]
         if self.is_spectra:
             choices = [] if self.is_cached or self.is_table else ["spectral"]
-        if not choices or self.is_lbfgs:
+        if not choices or self.is_at_once:
             return "Choose another imbalance."
         words = " or ".join(f"augment={choice}" for choice in choices)
         return f"Set {words}, or choose another imbalance."
@@ -214,7 +225,7 @@ class Rule:
 
 
 _SHOWN = "`marsbench list models` shows the kinds of tasks of each model."
-_HEADS = "{} has no effect with optim.name=lbfgs, which finds the optimum over all samples at once."
+_HEADS = "{} has no effect with optim.name={{config.optim.name}}, which sees all samples at once."
 _CSV = "logger.{}=true has no effect: heads on cached features write their curves as CSV only."
 _AT_ONCE = " has no effect on {model.name}, which is fitted in a single step."
 _ONLINE = "Leave it out, or set protocol=online."
@@ -291,8 +302,8 @@ RULES = (
         "Choose another schedule.",
     ),
     Rule(
-        lambda c: c.is_lbfgs and c.config.scheduler.name is not SchedulerName.NONE,
-        "optim.name=lbfgs chooses its own steps, without scheduler.name={config.scheduler.name}.",
+        lambda c: c.is_at_once and c.config.scheduler.name is not SchedulerName.NONE,
+        _HEADS.format("scheduler.name={config.scheduler.name}"),
         "Leave scheduler.name out.",
     ),
     Rule(
@@ -355,8 +366,8 @@ RULES = (
         "Leave out one of the two, or set protocol=online.",
     ),
     Rule(
-        lambda c: c.is_lbfgs and not c.is_cached,
-        "optim.name=lbfgs is for heads on cached features (protocol=cached).",
+        lambda c: c.is_at_once and not c.is_cached,
+        "optim.name={config.optim.name} is for heads on cached features (protocol=cached).",
         "Choose another optim.name, or mode=frozen on a task of labels.",
     ),
     Rule(lambda c: c.is_cached and c.config.logger.wandb, _CSV.format("wandb"), _ONLINE),
@@ -364,7 +375,7 @@ RULES = (
         lambda c: c.is_cached and c.config.logger.tensorboard, _CSV.format("tensorboard"), _ONLINE
     ),
     Rule(
-        lambda c: c.is_lbfgs and c.augment is Augment.D4,
+        lambda c: c.is_at_once and c.augment is Augment.D4,
         _HEADS.format("augment=d4"),
         "Leave augment out.",
     ),
@@ -375,14 +386,30 @@ RULES = (
         "Give a weight decay above 0, such as optim.weight_decay=1e-5.",
     ),
     Rule(
-        lambda c: c.is_lbfgs and c.config.optim.lr is not None,
+        lambda c: c.is_at_once and c.config.optim.lr is not None,
         _HEADS.format("optim.lr"),
         "Leave optim.lr out.",
     ),
     Rule(
-        lambda c: c.is_lbfgs and c.config.trainer.gradient_clip_val is not None,
+        lambda c: c.is_at_once and c.config.trainer.gradient_clip_val is not None,
         _HEADS.format("trainer.gradient_clip_val"),
         "Leave trainer.gradient_clip_val out.",
+    ),
+    Rule(
+        lambda c: c.is_knn and c.config.optim.weight_decay != OptimConfig().weight_decay,
+        "optim.weight_decay has no effect with optim.name=knn, which has no weights.",
+        "Leave optim.weight_decay out.",
+    ),
+    Rule(
+        lambda c: c.is_knn and c.config.imbalance is Imbalance.LOSS_WEIGHT,
+        "imbalance=loss_weight has no effect with optim.name=knn, which minimises no loss.",
+        "Choose another imbalance.",
+    ),
+    Rule(
+        lambda c: c.is_knn and c.config.trainer.checkpoint is Checkpoint.LAST,
+        "optim.name=knn chooses the number of neighbours on validation, which "
+        "trainer.checkpoint=last leaves out.",
+        "Leave trainer.checkpoint out.",
     ),
     # Samples.
     Rule(

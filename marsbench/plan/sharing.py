@@ -3,7 +3,7 @@
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
-from marsbench.config.schema import RunConfig
+from marsbench.config.schema import Normalisation, RunConfig
 
 if TYPE_CHECKING:
     from marsbench.plan.resolve import Plan
@@ -17,6 +17,8 @@ def place_of(config: RunConfig) -> tuple[Hashable, ...]:
 def features_of(config: RunConfig) -> tuple[Hashable, ...]:
     """Key of a run's features; runs with equal keys and equal data share them."""
     trainer = config.trainer
+    # Statistics of the train samples, which depend on the subset, and its seed.
+    of_data = config.normalisation is Normalisation.DATA
     return (
         *place_of(config),
         config.model,
@@ -24,6 +26,10 @@ def features_of(config: RunConfig) -> tuple[Hashable, ...]:
         config.side,
         config.bands,
         config.resize,
+        config.channels,
+        config.normalisation,
+        (config.subset, config.seed) if of_data else None,
+        config.pooling,
         config.raster,
         config.views,
         config.folds,

@@ -251,7 +251,7 @@ def loss_of(record: RunRecord) -> float:
     if "value" not in record.checkpoint:
         raise ConfigError(
             f"The checkpoint of {record.run_id} was not chosen on validation.",
-            "Use trainer.checkpoint=best, a val split, and an optimiser other than lbfgs.",
+            "Use trainer.checkpoint=best, a val split, and an optimiser with epochs.",
         )
     return float(record.checkpoint["value"])
 

@@ -15,13 +15,14 @@ from marsbench.base.documents import parse_json
 from marsbench.base.errors import StoreError, WeightsError
 from marsbench.base.files import file_digest, write_text
 from marsbench.base.reading import check_regular
-from marsbench.config.schema import Bands, Mode, Pooling
+from marsbench.config.schema import Bands, Mode, OptimName, Pooling
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.folds import OUT_OF_FOLD, folds_digest
 from marsbench.data.samples import colors_of
 from marsbench.metrics import scoring
 from marsbench.models import weights
 from marsbench.models.base import Model
+from marsbench.models.encoders.neighbours import with_neighbours
 from marsbench.models.inputs import Inputs
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.modes import build_for_mode
@@ -265,7 +266,10 @@ def rebuild_network(
                 f"{record.weights['sha256'][:12]}.",
                 "Install the versions in record.json, or restore the file given by weights=.",
             )
-    _load_exactly(model, read_checkpoint(path), path)
+    state = read_checkpoint(path)
+    if OptimName.KNN in (record.config.get("optim") or {}).values():
+        with_neighbours(model, state)
+    _load_exactly(model, state, path)
     return model.eval()
 
 

@@ -48,5 +48,5 @@ def trainer_of(plan: Plan) -> Trainer:
 
 
 def chooses_epoch(plan: Plan) -> bool:
-    """Whether validation can choose an epoch; lbfgs and tables have no epochs."""
+    """Whether validation can choose an epoch, or neighbours; lbfgs and tables have none."""
     return trainer_of(plan).has_epochs and plan.config.optim.name is not OptimName.LBFGS

@@ -23,8 +23,9 @@ from marsbench.results.record import Outcome
 from marsbench.results.store import Store
 from marsbench.training.failures import is_out_of_memory
 from marsbench.training.frozen.features import Encoded, Encoder
-from marsbench.training.frozen.heads import FittedHead, Head, Samples, logits_of
+from marsbench.training.frozen.heads import FittedHead, Head, Samples
 from marsbench.training.frozen.losses import HeadLoss
+from marsbench.training.frozen.neighbours import FittedNeighbours, fit_neighbours
 from marsbench.training.frozen.turns import fit_heads, turns_of
 from marsbench.training.frozen.writing import (
     HeldRun,
@@ -255,6 +256,8 @@ class _Bank:
                 from marsbench.training.frozen.optimum import fit_to_convergence
 
                 return [fit_to_convergence(head, self.samples, self.dtype) for head in heads]
+            if heads[0].optimizer is OptimName.KNN:
+                return [fit_neighbours(head, self.samples, self.dtype) for head in heads]
             return list(fit_heads(heads, self.samples, dtype=self.dtype, advance=advance))
         except Exception as error:
             if len(heads) == 1:
@@ -311,7 +314,6 @@ class _Bank:
             for name, section in part.scored.items()
         }
         device = self.encoder.device
-        num_head = fitted.weight.numel() + fitted.bias.numel()
         splits = sorted(_splits([part]))
         num_train = len(_positions(part.train, len(plan.source.rows("train"))))
         return Trained(
@@ -320,7 +322,10 @@ class _Bank:
             checkpoint=_checkpoint(plan, part, fitted),
             timing={"data": 0.0, "train": fitted.seconds},
             peak_memory=peak_memory(device),
-            parameters={"total": backbone.parameters + num_head, "trained": num_head},
+            parameters={
+                "total": backbone.parameters + fitted.num_trained,
+                "trained": fitted.num_trained,
+            },
             device=device_name(device),
             data={
                 "features": {
@@ -346,7 +351,7 @@ class _Bank:
         if section.indices is not None:
             at = torch.from_numpy(chosen)
             features, labels = features[at.to(features.device)], labels[at.to(labels.device)]
-        logits = logits_of(fitted, features)
+        logits = fitted.logits(features)
         scores = objective.probabilities(logits).cpu().numpy().astype(np.float32)
         columns: dict[str, Any] = {"target": rows.targets[chosen], "scores": scores}
         if rows.groups is not None:
@@ -444,6 +449,8 @@ def _checkpoint(plan: Plan, part: Part, fitted: FittedHead) -> dict[str, Any]:
     """Facts of the tested epoch, as for a network."""
     if plan.config.optim.name is OptimName.LBFGS:
         return {"chosen_by": "convergence", "iterations": fitted.epochs_trained}
+    if isinstance(fitted, FittedNeighbours):
+        return {"chosen_by": MONITOR, "value": fitted.loss, "neighbours": fitted.neighbours}
     epochs = {"epoch": fitted.epoch, "epochs_trained": fitted.epochs_trained}
     if part.val is None:
         return {"chosen_by": "last", **epochs}

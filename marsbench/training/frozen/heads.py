@@ -12,6 +12,7 @@ Heads do not influence each other, except for rounding.
 import hashlib
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
@@ -100,14 +101,12 @@ class Head:
         return (len(self.draws), size, self.optimizer, val, self.loss.kind, clips, self.turned)
 
 
-@dataclass(frozen=True)
-class FittedHead:
+@dataclass(frozen=True, kw_only=True)
+class FittedHead(ABC):
     """A fitted head.
 
     Attributes:
-        weight: (K, F).
-        bias: (K,).
-        epoch: Epoch of these weights.
+        epoch: Epoch of its weights.
         epochs_trained: Number of trained epochs.
         losses: Validation loss after each epoch; empty without validation.
         rates: Learning rate of each epoch.
@@ -116,15 +115,55 @@ class FittedHead:
         seconds: Share of the duration of fitting.
     """
 
-    weight: Tensor
-    bias: Tensor
-    epoch: int
-    epochs_trained: int
-    losses: list[float]
-    rates: list[float]
+    epoch: int = 0
+    epochs_trained: int = 0
+    losses: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
     broken: int | None = None
     converged: bool = True
     seconds: float = 0.0
+
+    @abstractmethod
+    def logits(self, features: Tensor) -> Tensor:
+        """Apply the head to features (N, F); returns (N, K)."""
+
+    @property
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Its tensors, as in the module that applies it to new features."""
+
+    @property
+    @abstractmethod
+    def num_trained(self) -> int:
+        """Number of trained parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearHead(FittedHead):
+    """A fitted linear head.
+
+    Attributes:
+        weight: (K, F).
+        bias: (K,).
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Apply the head to features (N, F); returns (N, K)."""
+        weight: Any = self.weight
+        return torch.addmm(self.bias, features.to(weight.device, weight.dtype), weight.T)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Tensors of torch's linear layer."""
+        return {"weight": self.weight, "bias": self.bias}
+
+    @property
+    def num_trained(self) -> int:
+        """Number of weights and biases."""
+        return self.weight.numel() + self.bias.numel()
 
 
 def _digest(numbers: Indices) -> bytes:
@@ -138,7 +177,7 @@ def fit_block(
     *,
     dtype: torch.dtype = torch.float32,
     stop: Event | None = None,
-) -> list[FittedHead]:
+) -> list[LinearHead]:
     """Fit the heads of a block, all groups together.
 
     Args:
@@ -239,7 +278,7 @@ class _Block:
         vector = torch.tensor(rows, dtype=self.dtype, device=self.device)
         return vector.repeat_interleave(self.outputs, dim=1)[:, None, :]
 
-    def fit(self, stop: Event | None = None) -> list[FittedHead]:
+    def fit(self, stop: Event | None = None) -> list[LinearHead]:
         """Train until all heads have stopped."""
         epoch = 0
         while self.members:
@@ -392,7 +431,7 @@ class _Block:
         self.optimizer.change(smaller)
         self._gather()
 
-    def _fitted(self, i: int) -> FittedHead:
+    def _fitted(self, i: int) -> LinearHead:
         now = self.progress[i]
         broken = now.broken
         weights = self.chosen.get(i)
@@ -400,7 +439,7 @@ class _Block:
             weights = torch.full((self.flat.shape[1] + 1, self.outputs), math.nan)
         if broken is None and not bool(torch.isfinite(weights).all()):
             broken = max(now.epoch, 0)
-        return FittedHead(
+        return LinearHead(
             weight=weights[:-1].T.contiguous(),
             bias=weights[-1].clone(),
             epoch=now.epoch,
@@ -409,9 +448,3 @@ class _Block:
             rates=now.rates,
             broken=broken,
         )
-
-
-def logits_of(head: FittedHead, features: Tensor) -> Tensor:
-    """Apply a head to features (N, F); returns (N, K)."""
-    weight: Any = head.weight
-    return torch.addmm(head.bias, features.to(weight.device, weight.dtype), weight.T)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from marsbench.training.frozen.heads import FittedHead, Head, Samples
+from marsbench.training.frozen.heads import Head, LinearHead, Samples
 
 MOST_ITERATIONS = 100
 """Largest number of Newton steps; a dozen is usual."""
@@ -28,7 +28,7 @@ _STALE = 20
 
 def fit_to_convergence(
     head: Head, samples: dict[str, Samples], dtype: torch.dtype = torch.float32
-) -> FittedHead:
+) -> LinearHead:
     """Fit a head to all samples by Newton's method.
 
     Minimises the mean loss of the draws plus half the weight decay times the sum of the squared
@@ -52,7 +52,7 @@ def fit_to_convergence(
     state, iterations = problem.solve()
     weight, bias = state.weights[:-1], state.weights[-1]
     weight = (weight if basis is None else basis @ weight).to(dtype)
-    return FittedHead(
+    return LinearHead(
         weight=weight.T.contiguous(),
         bias=bias.to(dtype),
         epoch=iterations,

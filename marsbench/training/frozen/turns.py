@@ -8,7 +8,7 @@ from threading import Event
 
 import torch
 
-from marsbench.training.frozen.heads import FittedHead, Head, Samples, fit_block
+from marsbench.training.frozen.heads import Head, LinearHead, Samples, fit_block
 
 MOST_BYTES = 2**30
 """Largest size of a block's weights and optimiser state; bounds memory."""
@@ -84,7 +84,7 @@ def fit_heads(
     *,
     dtype: torch.dtype = torch.float32,
     advance: Callable[[int], None] = lambda _: None,
-) -> list[FittedHead]:
+) -> list[LinearHead]:
     """Fit the heads of a turn.
 
     A GPU fits all groups of a block together. On a CPU each core fits some groups: the products
@@ -138,10 +138,10 @@ def _fit_beside(
     dtype: torch.dtype,
     threads: int,
     advance: Callable[[int], None],
-) -> list[list[FittedHead]]:
+) -> list[list[LinearHead]]:
     """Fit tasks on all cores, longest first."""
     stop = Event()
-    fitted: dict[int, list[FittedHead]] = {}
+    fitted: dict[int, list[LinearHead]] = {}
     order = sorted(
         range(len(tasks)), key=lambda n: len(heads[tasks[n][0]].draws) * len(tasks[n]), reverse=True
     )

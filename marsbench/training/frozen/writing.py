@@ -8,8 +8,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import Tensor
-
 from marsbench.base.errors import MarsbenchError, TrainingError
 from marsbench.plan.resolve import Plan
 from marsbench.results.record import Outcome, RunRecord
@@ -109,8 +107,7 @@ def problem_of(error: Exception, plan: Plan, folder: Path) -> MarsbenchError:
 
 
 def _save_head(fitted: FittedHead, place: Path) -> None:
-    state: dict[str, Tensor] = {"head.weight": fitted.weight, "head.bias": fitted.bias}
-    save_tensors({name: tensor.cpu() for name, tensor in state.items()}, place)
+    save_tensors({f"head.{name}": t.cpu() for name, t in fitted.tensors.items()}, place)
 
 
 def _write_curve(folder: Path, fitted: FittedHead) -> None:

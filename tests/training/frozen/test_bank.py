@@ -273,7 +273,10 @@ def test_a_bank_killed_by_force_is_resumed(toy: str, weights: str, tmp_path: Pat
         ({"protocol": "cached", "trainer.devices": 2}, "single device"),
         ({"views": "d4", "mode": "finetune"}, "trains the backbone"),
         ({"optim.name": "lbfgs", "mode": "finetune"}, "optim.name=lbfgs is for heads"),
-        ({"optim.name": "lbfgs", "scheduler.name": "cosine"}, "chooses its own steps"),
+        (
+            {"optim.name": "lbfgs", "scheduler.name": "cosine"},
+            "scheduler.name=cosine has no effect",
+        ),
         ({"optim.name": "lbfgs", "views": "d4"}, "augment=d4 has no effect with optim.name=lbfgs"),
         ({"optim.name": "lbfgs", "optim.lr": 0.1}, "optim.lr has no effect"),
         ({"optim.name": "lbfgs", "optim.weight_decay": 0}, "without an optimum"),

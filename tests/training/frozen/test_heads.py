@@ -15,7 +15,7 @@ from torch.optim import SGD, Adam, AdamW, lr_scheduler
 from marsbench.config.schema import LossName, OptimName, SchedulerConfig, SchedulerName
 from marsbench.data.datamodule import epoch_order
 from marsbench.tasks.kinds import Kind
-from marsbench.training.frozen.heads import FittedHead, Head, Samples, fit_block, logits_of
+from marsbench.training.frozen.heads import Head, LinearHead, Samples, fit_block
 from marsbench.training.frozen.losses import HeadLoss
 from marsbench.training.frozen.turns import blocks_of, fit_heads, turns_of
 from marsbench.training.loop.objectives.labels import LabelObjective
@@ -154,18 +154,18 @@ def _schedule(head: Head, optimizer: torch.optim.Optimizer) -> tuple[Any, Any]:
     return None, None
 
 
-def fit_all(heads: list[Head], samples: dict[str, Samples]) -> list[FittedHead]:
+def fit_all(heads: list[Head], samples: dict[str, Samples]) -> list[LinearHead]:
     """Fit heads in their blocks."""
     outputs = heads[0].loss.num_outputs
-    found: dict[int, FittedHead] = {}
+    found: dict[int, LinearHead] = {}
     for block in blocks_of(heads, F, outputs):
         fitted = fit_block([heads[i] for i in block], samples, dtype=torch.float64)
         found |= dict(zip(block, fitted, strict=True))
     return [found[i] for i in range(len(heads))]
 
 
-def val_logits(fitted: FittedHead, samples: dict[str, Samples]) -> torch.Tensor:
-    return logits_of(fitted, samples["val"].features[0])
+def val_logits(fitted: LinearHead, samples: dict[str, Samples]) -> torch.Tensor:
+    return fitted.logits(samples["val"].features[0])
 
 
 def grid(objective: LabelObjective) -> list[Head]:
