@@ -53,6 +53,7 @@ def identity(
     resize: Mapping[str, Any] | None = None,
     inputs: Mapping[str, Any] | None = None,
     pooling: str | None = None,
+    head: str | None = None,
 ) -> dict[str, Any]:
     """Collect the choices that affect a run's score, except the five named in its id.
 
@@ -80,6 +81,7 @@ def identity(
         resize: Interpolation and crop of images, if they are not resized whole.
         inputs: Adaptation and normalisation of bands, as far as they are not the default.
         pooling: Pooling of tokens, if it is not the model's own.
+        head: Head of a classifier, if it is not linear.
     """
     is_last = config.trainer.checkpoint is Checkpoint.LAST
     optim, scheduler, trainer = config.optim, config.scheduler, config.trainer
@@ -109,6 +111,7 @@ def identity(
         "resize": resize,
         "inputs": inputs,
         "pooling": pooling,
+        "head": head,
         "folds": config.folds,
         "negatives": None if config.negatives is Negatives.INCLUDE else config.negatives,
         "imbalance": None if config.imbalance is Imbalance.NONE else config.imbalance,

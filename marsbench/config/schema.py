@@ -112,6 +112,14 @@ class Pooling(StrEnum):
     BOTH = "both"
 
 
+class HeadName(StrEnum):
+    """Heads of classifiers."""
+
+    LINEAR = "linear"
+    MLP = "mlp"
+    ATTENTION = "attention"
+
+
 class Resize(StrEnum):
     """Resizing of images to the input of a model."""
 
@@ -288,6 +296,8 @@ class RunConfig:
     """pretraining (the model's own), data (statistics of the train samples), minmax or sigma2."""
     pooling: Pooling = Pooling.AUTO
     """Features of a transformer: auto (the model's own), cls, mean of the tokens, or both."""
+    head: HeadName = HeadName.LINEAR
+    """Head of a classifier: linear, mlp (two layers), or attention over a transformer's tokens."""
     negatives: Negatives = Negatives.INCLUDE
     """include or exclude train images without objects (empty mask or no boxes)."""
     raster: str | None = None

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from marsbench.base import lazy
-from marsbench.config.schema import Mode, Pooling
+from marsbench.config.schema import HeadName, Mode, Pooling
 from marsbench.models.adapters import Bands, build_adapter
 from marsbench.models.base import Model
 from marsbench.models.encoders.classifier import build_classifier
@@ -18,7 +18,7 @@ from marsbench.tasks.kinds import BOXES, LABELS, MASKS, Kind
 
 
 def _classifier(spec: ModelSpec, num_outputs: int, inputs: dict[str, Any], **weights: Any) -> Model:
-    how = {key: inputs[key] for key in ("shape", "pooling")}
+    how = {key: inputs[key] for key in ("shape", "pooling", "head")}
     return build_classifier(spec, num_outputs, **how, **weights)
 
 
@@ -54,6 +54,7 @@ def build_for_mode(
     checkpoint: Path | None = None,
     inputs: Inputs = DEFAULT,
     pooling: Pooling = Pooling.AUTO,
+    head: HeadName = HeadName.LINEAR,
 ) -> Model:
     """Build the network of an entry for a kind of task and a mode.
 
@@ -76,6 +77,7 @@ def build_for_mode(
         checkpoint: Local weights instead of the entry's default weights.
         inputs: Bands and normalisation of the images.
         pooling: Pooling of a classifier's tokens.
+        head: Head of a classifier.
 
     Raises:
         WeightsError: If the mode needs weights and they are missing or do not fit. Random weights
@@ -85,7 +87,7 @@ def build_for_mode(
     model = _BUILDERS[kind](
         spec,
         num_outputs,
-        {"side": side, "colors": colors, "shape": shape, "pooling": pooling},
+        {"side": side, "colors": colors, "shape": shape, "pooling": pooling, "head": head},
         pretrained=mode is not Mode.SCRATCH,
         checkpoint=checkpoint,
     )

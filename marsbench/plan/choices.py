@@ -16,6 +16,7 @@ from marsbench.config.schema import (
     Augment,
     Channels,
     Checkpoint,
+    HeadName,
     Imbalance,
     LossName,
     Mode,
@@ -291,6 +292,16 @@ RULES = (
         "pooling={config.pooling} is for classifiers; {task.name} is {task.kind}.",
         "Leave pooling out.",
     ),
+    Rule(
+        lambda c: c.config.head is not HeadName.LINEAR and (not c.is_labels or c.is_table),
+        "head={config.head} is for networks that classify; {model.name} on {task.name} is none.",
+        "Leave head out.",
+    ),
+    Rule(
+        lambda c: c.config.head is HeadName.ATTENTION and c.config.pooling is not Pooling.AUTO,
+        "head=attention pools the tokens itself, so pooling={config.pooling} has no effect.",
+        "Leave pooling out.",
+    ),
     # Training.
     Rule(
         lambda c: (
@@ -547,6 +558,8 @@ def _needs_images(case: Case) -> Iterator[str]:
         yield f"augment={config.augment} changes images at random"
     if config.channels is Channels.LEARNED:
         yield "channels=learned trains the first layer"
+    if config.head is not HeadName.LINEAR:
+        yield f"head={config.head} is not linear"
     if config.world_size > 1:
         yield "it fits heads on a single device"
     if config.draws > 1:

@@ -15,6 +15,7 @@ from marsbench.config.identity import digest, identity, run_id
 from marsbench.config.resizing import WHOLE, Resizing
 from marsbench.config.schema import (
     Augment,
+    HeadName,
     LossName,
     Negatives,
     Pooling,
@@ -109,6 +110,7 @@ class Plan:
             resize=self.resizing.identity,
             inputs=self.inputs.identity,
             pooling=None if self.config.pooling is Pooling.AUTO else self.config.pooling,
+            head=None if self.config.head is HeadName.LINEAR else self.config.head,
         )
 
     @property

@@ -15,6 +15,7 @@ from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.samples import colors_of
 from marsbench.models.base import Model
+from marsbench.models.encoders.heads import last_layer
 from marsbench.models.modes import build_for_mode, count_parameters
 from marsbench.plan.resolve import Plan
 from marsbench.tasks.kinds import Kind
@@ -134,9 +135,9 @@ def start_at_frequencies(model: Model, plan: Plan, part: Part | None) -> None:
     targets = plan.source.rows("train").targets
     counts = (targets if indices is None else targets[indices]).sum(axis=0)
     shares = (counts + 0.5) / (len(targets if indices is None else indices) + 1)
-    head: Any = model.get_submodule("head")
+    bias: Any = last_layer(model.get_submodule("head")).bias
     with torch.no_grad():
-        head.bias.copy_(torch.from_numpy(np.log(shares / (1 - shares))).to(head.bias))
+        bias.copy_(torch.from_numpy(np.log(shares / (1 - shares))).to(bias))
 
 
 def build_network(plan: Plan, mode: Mode) -> Model:
@@ -162,4 +163,5 @@ def build_network(plan: Plan, mode: Mode) -> Model:
         checkpoint=local_file(config.weights) if config.weights else None,
         inputs=prepared_inputs(plan),
         pooling=config.pooling,
+        head=config.head,
     )

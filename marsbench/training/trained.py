@@ -15,7 +15,7 @@ from marsbench.base.documents import parse_json
 from marsbench.base.errors import StoreError, WeightsError
 from marsbench.base.files import file_digest, write_text
 from marsbench.base.reading import check_regular
-from marsbench.config.schema import Bands, Mode, OptimName, Pooling
+from marsbench.config.schema import Bands, HeadName, Mode, OptimName, Pooling
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.folds import OUT_OF_FOLD, folds_digest
 from marsbench.data.samples import colors_of
@@ -256,6 +256,7 @@ def rebuild_network(
         checkpoint=checkpoint,
         inputs=Inputs.from_plain(record.data.get("inputs", {}), record.run_id),
         pooling=Pooling(record.identity.get("pooling", Pooling.AUTO)),
+        head=HeadName(record.identity.get("head", HeadName.LINEAR)),
     )
     if mode is Mode.FROZEN and record.weights is not None:
         digest = weights.backbone_digest(model)

@@ -214,7 +214,7 @@ def test_a_stopped_run_resumes_and_ends_as_if_never_stopped(
 def with_dropout(*args: Any, **options: Any) -> Classifier:
     model = build_for_mode(*args, **options)
     assert isinstance(model, Classifier)
-    model.head = torch.nn.Sequential(torch.nn.Dropout(0.5), model.head)  # type: ignore[assignment]
+    model.head = torch.nn.Sequential(torch.nn.Dropout(0.5), model.head)
     return model
 
 

@@ -1,4 +1,4 @@
-"""Classifiers: an input adapter, a backbone with feature vectors as output, a linear head."""
+"""Classifiers: an input adapter, a backbone with feature vectors as output, a head."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from marsbench.base import lazy
 from marsbench.base.errors import NotAvailableError
-from marsbench.config.schema import Pooling
+from marsbench.config.schema import HeadName, Pooling
 from marsbench.models import weights
 from marsbench.models.adapters import InputAdapter, build_adapter
 from marsbench.models.base import Model, without_lone_statistics
+from marsbench.models.encoders.heads import HEADS
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.spec import ModelSpec
 from marsbench.models.tensors import read_checkpoint
@@ -32,13 +33,14 @@ class Backbone(NamedTuple):
 
 
 class Classifier(Model):
-    """A backbone with a linear head.
+    """A backbone with a head.
 
     Args:
         adapter: Normalises images in [0, 1].
         backbone: From (B, 3, H, W) to features (B, num_features).
         head: From features to logits (B, num_classes).
         pooling: Pooling of the backbone's tokens to features; AUTO for its own.
+        has_tokens: Whether the head takes tokens (B, N, num_features) instead.
     """
 
     frozen_prefix = "backbone."
@@ -47,12 +49,14 @@ class Classifier(Model):
         self,
         adapter: InputAdapter,
         backbone: nn.Module,
-        head: nn.Linear,
+        head: nn.Module,
         pooling: Pooling = Pooling.AUTO,
+        *,
+        has_tokens: bool = False,
     ) -> None:
         super().__init__()
         self.adapter, self.backbone, self.head = adapter, backbone, head
-        self.pooling = pooling
+        self.pooling, self.has_tokens = pooling, has_tokens
 
     def forward(self, image: Tensor) -> Tensor:
         """Classify a batch of images (B, C, H, W) in [0, 1]; returns logits (B, num_classes)."""
@@ -65,10 +69,13 @@ class Classifier(Model):
         return logits
 
     def features(self, image: Tensor) -> Tensor:
-        """Encode a batch of images (B, C, H, W) in [0, 1]; returns (B, num_features)."""
+        """Encode a batch of images (B, C, H, W) in [0, 1]; returns (B, num_features), or tokens."""
         adapted = self.adapter(image)
         features: Tensor
-        if self.pooling is Pooling.AUTO:
+        if self.has_tokens:
+            backbone: Any = self.backbone
+            features = backbone.forward_features(adapted)
+        elif self.pooling is Pooling.AUTO:
             features = self.backbone(adapted)
         else:
             features = pooled(self.backbone, adapted, self.pooling)
@@ -96,12 +103,16 @@ def pooled(backbone: Any, image: Tensor, pooling: Pooling) -> Tensor:
     return torch.cat([backbone.fc_norm(part) for part in parts], dim=1)
 
 
-def _check_pooling(spec: ModelSpec, backbone: Any, pooling: Pooling) -> None:
+def _check_tokens(spec: ModelSpec, backbone: Any, choice: str, key: str) -> None:
     if not all(hasattr(backbone, n) for n in ("forward_features", "num_prefix_tokens", "fc_norm")):
         raise NotAvailableError(
-            f"pooling={pooling} is for transformers of timm, which {spec.name} is not.",
-            "Leave pooling out, or choose another model.",
+            f"{choice} is for transformers of timm, which {spec.name} is not.",
+            f"Leave {key} out, or choose another model.",
         )
+
+
+def _check_pooling(spec: ModelSpec, backbone: Any, pooling: Pooling) -> None:
+    _check_tokens(spec, backbone, f"pooling={pooling}", "pooling")
     if pooling is not Pooling.MEAN and getattr(backbone, "cls_token", None) is None:
         raise NotAvailableError(
             f"{spec.name} has no class token, which pooling={pooling} takes.", "Set pooling=mean."
@@ -116,6 +127,7 @@ def build_classifier(
     checkpoint: Path | None = None,
     shape: tuple[int, int] | None = None,
     pooling: Pooling = Pooling.AUTO,
+    head: HeadName = HeadName.LINEAR,
 ) -> Classifier:
     """Build a classifier.
 
@@ -126,6 +138,7 @@ def build_classifier(
         checkpoint: Local weights to use instead of the default ones.
         shape: Rows and columns of rasterised spectra; only networks for spectra need it.
         pooling: Pooling of tokens.
+        head: Name of the head.
 
     Raises:
         WeightsError: If the weights are missing or do not fit.
@@ -147,5 +160,8 @@ def build_classifier(
             weights.load_checkpoint(backbone, state, removed, spec.name)
     if pooling is not Pooling.AUTO:
         _check_pooling(spec, backbone, pooling)
-    head = nn.Linear(num_features * (2 if pooling is Pooling.BOTH else 1), num_classes)
-    return Classifier(build_adapter(spec), backbone, head, pooling)
+    if has_tokens := head is HeadName.ATTENTION:
+        _check_tokens(spec, backbone, f"head={head}", "head")
+    width = num_features * (2 if pooling is Pooling.BOTH else 1)
+    top = HEADS[head](width, num_classes)
+    return Classifier(build_adapter(spec), backbone, top, pooling, has_tokens=has_tokens)

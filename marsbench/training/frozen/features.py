@@ -35,6 +35,7 @@ from marsbench.data.dataset import MarsDataset
 from marsbench.data.transforms import augment_batch, finish_batch
 from marsbench.models import weights
 from marsbench.models.encoders.classifier import Classifier
+from marsbench.models.encoders.heads import last_layer
 from marsbench.models.inputs import DEFAULT
 from marsbench.models.weights import backbone_digest
 from marsbench.plan.resolve import Plan
@@ -327,7 +328,7 @@ class Encoder:
         classifier = self._classifier
         return BackboneFacts(
             sha256=backbone_digest(classifier),
-            num_features=classifier.head.in_features,
+            num_features=last_layer(classifier.head).in_features,
             parameters=sum(p.numel() for p in classifier.backbone.parameters()),
             device=device_name(self.device),
         )
