@@ -185,6 +185,12 @@ Positive = Annotated[float, Limit(above=0)]
 NonNegative = Annotated[float, Limit(low=0)]
 Count = Annotated[int, Limit(low=1)]
 CountOrZero = Annotated[int, Limit(low=0)]
+
+MOST_SIDE = 8192
+"""Largest side of a model's input in pixels; vision transformers keep a vector for each patch."""
+
+MOST_FOLDS = 1000
+"""Largest number of cross-validation folds."""
 Text = Annotated[str, NotBlank]
 
 
@@ -284,7 +290,7 @@ class RunConfig:
     """Commit, tag or branch of hub data; by default the downloaded one, else the newest."""
     protocol: Protocol = Protocol.AUTO
     """online, or cached (encode once, fit heads); auto is cached for frozen classification."""
-    side: Annotated[int, Limit(low=32)] | None = None
+    side: Annotated[int, Limit(low=32, high=MOST_SIDE)] | None = None
     """Input size in pixels, of images with masks or boxes; by default the model's."""
     resize: Resize = Resize.SQUARE
     """square: the whole image; pretraining: interpolation and central crop of the weights' own."""
@@ -304,7 +310,7 @@ class RunConfig:
     """Raster preset of spectra, such as ega_benchmark; by default the model's, else the task's."""
     draws: Count = 1
     """Random drawings per spectrum to average at test time."""
-    folds: Annotated[int, Limit(low=2)] | None = None
+    folds: Annotated[int, Limit(low=2, high=MOST_FOLDS)] | None = None
     """Number of cross-validation folds of the train split; null trains once."""
     strict: bool = True
     """Fail on missing or damaged spectra; false skips them."""

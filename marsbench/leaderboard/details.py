@@ -8,12 +8,10 @@ from typing import Any
 from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError, some
 from marsbench.base.values import Problem, build, shown, to_plain
-from marsbench.leaderboard.runs import OWN_WEIGHTS
+from marsbench.leaderboard.runs import OWN_WEIGHTS, UNKNOWN_FACTS
 from marsbench.leaderboard.schema import Author, SubmittedModel, Words
 from marsbench.models.pretraining import RANDOM, UNKNOWN
 from marsbench.results.record import RunRecord
-
-_UNKNOWN = (None, "", UNKNOWN.data)
 
 _EXAMPLE = "Add --author NAME, or author: {name: NAME} in the file of --about."
 
@@ -107,7 +105,7 @@ def _completed(
         known, key = recorded.get(name), f"{at}{name}"
         if isinstance(known, Mapping) and isinstance(value, Mapping):
             values[name] = _completed(known, value, f"{key}.")
-        elif known in _UNKNOWN or str(known).startswith(OWN_WEIGHTS):
+        elif known in UNKNOWN_FACTS or str(known).startswith(OWN_WEIGHTS):
             values[name] = value
         elif known != (tuple(value) if isinstance(value, list) else value):
             text = f"'{key}' is {shown(value)}, but the records have {shown(known)}."

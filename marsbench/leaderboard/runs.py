@@ -15,6 +15,7 @@ from marsbench.config.identity import run_id
 from marsbench.data.folds import OUT_OF_FOLD
 from marsbench.leaderboard.files import Files
 from marsbench.leaderboard.findings import Findings
+from marsbench.leaderboard.numbers import number_problems
 from marsbench.leaderboard.rows import EVAL_FILE, SHEETS
 from marsbench.leaderboard.schema import (
     EVAL_RESULTS,
@@ -40,6 +41,10 @@ MOST_FILE = 256_000_000
 """Largest size of predictions or a class map in bytes."""
 
 _COLLECT = "Collect the submission again with `marsbench submit`."
+
+UNKNOWN_FACTS = (None, "", UNKNOWN.data)
+"""Values of unknown facts about weights."""
+
 OWN_WEIGHTS = "sha256:"
 """Start of the name of a user's own weights, for which an author may give an address."""
 
@@ -132,6 +137,7 @@ def read_runs(files: Files, submission: Submission, findings: Findings) -> list[
         if spec is not None and findings.num_errors == before:
             runs.append(Run(place, record, spec, sorted(submitted.files)))
     _check_settings(runs, findings)
+    _flag_stated(runs, submission.model, findings)
     parameters = max((run.record.parameters.get("total", 0) for run in runs), default=0)
     if len(runs) == len(submission.runs) and submission.model.parameters not in (None, parameters):
         text = f"'model.parameters' is {submission.model.parameters}; the records have up to "
@@ -174,6 +180,8 @@ def _problems(
     else:
         yield from _fact_problems(record, spec)
     yield from _metric_problems(record)
+    for text in number_problems(record):
+        yield f"The record has impossible numbers: {text}", _RUN_AGAIN
 
 
 def _control_characters(value: Any) -> Iterator[str]:
@@ -218,16 +226,53 @@ def _weight_problems(record: RunRecord, model: SubmittedModel) -> Iterator[tuple
     """Facts about the initial weights that contradict the record; the author may add facts."""
     own, said = to_plain(record.pretraining), to_plain(model.pretraining)
     for key, value in own.items():
-        if value not in (None, "", UNKNOWN.data, said[key]):
+        if value not in (*UNKNOWN_FACTS, said[key]):
             text = f"The pre-training of the record has {key} {shown(value)}; {SUBMISSION} says "
             yield f"{text}{shown(said[key])}.", _COLLECT
-    name = str((record.weights or {}).get("name", ""))
+    name = weights_of(record)
+    if name != str(record.identity.get("weights") or ""):
+        yield "The record was changed: its weights are not in its run id.", _RUN_AGAIN
+    if record.weights is None:
+        yield from _random_problems(model)
     if name and model.pretraining.data == RANDOM.data:
         text = f"The run starts from the weights {name[:80]}; {SUBMISSION} says random weights."
         yield text, _COLLECT
     if name and not name.startswith(OWN_WEIGHTS) and name != model.weights:
         text = f"The run starts from the weights '{name[:80]}'; {SUBMISSION} says "
         yield f"{text}'{model.weights[:80]}'.", _COLLECT
+
+
+def weights_of(record: RunRecord) -> str:
+    """Name of the initial weights; empty for random weights, and if the record does not say."""
+    return str((record.weights or {}).get("name") or "")
+
+
+def _random_problems(model: SubmittedModel) -> Iterator[tuple[str, str]]:
+    """Weights and data of a submission whose runs start from random weights."""
+    if model.weights:
+        text = f"The run starts from random weights; {SUBMISSION} says '{model.weights[:80]}'."
+        yield text, _COLLECT
+    if model.pretraining.data not in (UNKNOWN.data, RANDOM.data):
+        text = f"The run starts from random weights; {SUBMISSION} says pre-training on "
+        yield f"{text}{shown(model.pretraining.data)}.", _COLLECT
+
+
+def _flag_stated(runs: Sequence[Run], model: SubmittedModel, findings: Findings) -> None:
+    """Flag facts about the initial weights that no record confirms."""
+    started = [run.record for run in runs if run.record.weights is not None]
+    if not started:
+        return
+    if not model.weights:
+        findings.flag(SUBMISSION, "The initial weights are unknown: the records do not name them.")
+    stated = [] if model.weights in ("", *map(weights_of, started)) else ["weights"]
+    said = to_plain(model.pretraining)
+    for key, value in said.items():
+        own = [to_plain(record.pretraining)[key] for record in started]
+        if value not in UNKNOWN_FACTS and all(known in UNKNOWN_FACTS for known in own):
+            stated.append(f"pretraining.{key}")
+    if stated:
+        text = f"Stated by the author, not by the records: {some(stated, count=5)}."
+        findings.flag(SUBMISSION, text)
 
 
 def _data_problems(record: RunRecord, submission: Submission) -> Iterator[tuple[str, str]]:

@@ -39,6 +39,9 @@ EVAL_RESULTS = ".eval_results"
 SEEDS = 7
 """Seeds of a complete cell, as in the paper."""
 
+MOST_PARAMETERS = 10**14
+"""Largest number of a model's parameters."""
+
 Name = Annotated[str, Text(200, r".*\S.*", "a name")]
 Words = Annotated[str, Text(1000)]
 Link = Annotated[str, Text(500, r"(https://[^\s<>\"]+)?", "an address that begins with https://")]
@@ -81,7 +84,7 @@ class SubmittedModel:
 
     name: Name
     weights: Words = ""
-    parameters: Annotated[int, Limit(low=0, high=1e15)] | None = None
+    parameters: Annotated[int, Limit(low=1, high=MOST_PARAMETERS)] | None = None
     pretraining: Pretraining = UNKNOWN
     licence: Words = ""
     links: tuple[Link, ...] = ()

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from marsbench.base.errors import StoreError
 from marsbench.base.values import Limit, Problem, build
 from marsbench.config.schema import Channels, Normalisation
+from marsbench.tasks.spec import MOST_BANDS
 
 Band = Annotated[int, Limit(low=0)]
 
@@ -26,7 +27,7 @@ class Inputs:
         std: Standard deviation of each band, likewise.
     """
 
-    bands: Annotated[int, Limit(low=1)] | None = None
+    bands: Annotated[int, Limit(low=1, high=MOST_BANDS)] | None = None
     select: tuple[Band, ...] | None = None
     channels: Channels = Channels.REPLICATE
     normalisation: Normalisation = Normalisation.PRETRAINING

@@ -20,7 +20,7 @@ class Pretraining:
     """
 
     data: Annotated[str, NotBlank] = "unknown"
-    images: Annotated[int, Limit(low=0)] | None = None
+    images: Annotated[int, Limit(low=0, high=1e12)] | None = None
     licence: str = ""
     overlaps: tuple[str, ...] | None = None
 

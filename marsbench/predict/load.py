@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from marsbench.base.errors import ConfigError, WeightsError
+from marsbench.base.errors import ConfigError, StoreError, WeightsError
 from marsbench.base.hub import PREFIX, HubAddress, is_address, is_repo_id, parse_address
 from marsbench.config.resizing import Resizing
 from marsbench.config.schema import Bands, LossName
@@ -100,15 +100,20 @@ def of_record(
         )
     classes = tuple(record.data["classes"])
     loss = LossName(record.identity.get("loss") or KINDS[spec.kind].loss)
-    num_outputs = int(record.identity.get("outputs") or len(classes))
+    side = record.input_size
+    if side is None:
+        raise StoreError(
+            f"The record of {record.run_id} has no input_size.",
+            "Remove its folder and run it again.",
+        )
     return Predictor(
         model=rebuild(record, folder, spec, model=None if model is None else find_model(model)),
         task=spec,
         classes=classes,
-        side=int(record.identity["input_size"]),
+        side=side,
         resizing=Resizing.from_identity(record.identity.get("resize")),
         origin=record.run_id,
         version=record.created,
         bands=Bands(record.config.get("bands", Bands.RGB)),
-        objective=objective_of(spec.kind, loss, len(classes), num_outputs),
+        objective=objective_of(spec.kind, loss, len(classes), record.num_outputs),
     )

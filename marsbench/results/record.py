@@ -7,14 +7,18 @@ from typing import Annotated, Any, NamedTuple, TypedDict
 from marsbench.base.documents import parse_json
 from marsbench.base.errors import StoreError, some
 from marsbench.base.text import inline
-from marsbench.base.values import Problem, build, check, to_plain
+from marsbench.base.values import Problem, build, check, shown, to_plain
 from marsbench.config.identity import digest, is_run_id
+from marsbench.config.schema import MOST_SIDE
 from marsbench.models.pretraining import UNKNOWN, Pretraining
 from marsbench.tasks.spec import READING, TaskSpec
 
 SCHEMA_VERSION = 1
 
 IMPORTED = "imported"
+
+MOST_CLASSES = 10_000
+"""Largest number of classes, each with outputs of a model that is built from a record."""
 
 
 class DataFields(TypedDict, total=False):
@@ -125,6 +129,35 @@ class RunRecord:
         ``oof`` is the train split, with each fold predicted by a model of the other folds.
         """
         return str(self.data.get("scored_split", "test"))
+
+    @property
+    def input_size(self) -> int | None:
+        """Side of the model's input in pixels; None if images are not resized.
+
+        Raises:
+            StoreError: If it is invalid, or so large that the model does not fit into memory.
+        """
+        return self._size("input_size", self.identity.get("input_size"), MOST_SIDE)
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of output nodes of the model.
+
+        Raises:
+            StoreError: As for `input_size`.
+        """
+        classes = self.data.get("classes")
+        stated = self.identity.get("outputs")
+        count = len(classes or ()) if stated is None else stated
+        return self._size("outputs", count, MOST_CLASSES) or 0
+
+    def _size(self, key: str, value: Any, most: int) -> int | None:
+        if value is None or (type(value) is int and 1 <= value <= most):
+            return value
+        raise StoreError(
+            f"The record of {self.run_id} has {key} {shown(value)}; expected 1 to {most:,}.",
+            "Remove its folder and run it again.",
+        )
 
     def task_as_run(self, spec: TaskSpec) -> TaskSpec:
         """Task with the bands, channels and sizes of the run, whatever its file says today.

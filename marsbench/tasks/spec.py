@@ -65,6 +65,9 @@ class BandInfo:
     wavelength: Annotated[float, Limit(above=0)] | None = None
 
 
+MOST_BANDS = 10_000
+"""Largest number of bands of an image, each with filters in a model."""
+
 Side = Annotated[int, Limit(low=1)]
 Band = Annotated[int, Limit(low=0)]
 
@@ -112,7 +115,7 @@ class TaskSpec:
     classes: tuple[ClassInfo, ...]
     decode: Decode = Decode.IMAGE_LABEL
     sizes: Mapping[str, Annotated[int, Limit(low=0)]] = field(default_factory=dict)
-    channels: Annotated[int, Limit(low=1)] = 1
+    channels: Annotated[int, Limit(low=1, high=MOST_BANDS)] = 1
     rgb_bands: tuple[Band, Band, Band] | None = None
     bands: tuple[BandInfo, ...] = ()
     technique: Technique | None = None

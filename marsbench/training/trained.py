@@ -248,9 +248,9 @@ def rebuild_network(
     model = build_for_mode(
         entry,
         task.kind,
-        int(record.identity.get("outputs") or len(record.data["classes"])),
+        record.num_outputs,
         mode,
-        side=record.identity.get("input_size"),
+        side=record.input_size,
         colors=colors_of(task, Bands(record.config.get("bands", Bands.RGB))),
         shape=shape,
         checkpoint=checkpoint,

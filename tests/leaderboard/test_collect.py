@@ -223,7 +223,7 @@ def test_details_of_a_file_are_completed_by_options(tmp_path: Path) -> None:
         (
             OWN,
             {"author": {"name": "Ada"}, "model": {"parameters": -1}},
-            "a whole number from 0 to",
+            "a whole number from 1 to",
         ),
         (OWN, {"author": {"name": "Ada"}, "model": {"links": "https://a"}}, "expected a list"),
     ],

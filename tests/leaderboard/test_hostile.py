@@ -722,15 +722,20 @@ def test_configs_are_not_read(upload: Path, valid: Path) -> None:
 
 @pytest.mark.usefixtures("here")
 def test_pre_training_of_the_record_may_be_completed(upload: Path, valid: Path) -> None:
-    def change(content: Any) -> None:
-        content["pretraining"] = {"data": "ImageNet-1k", "images": 5}
+    def change(known: Any) -> Any:
+        object.__setattr__(known, "weights", {"name": "vit.pth"})
+        object.__setattr__(known, "pretraining", Pretraining(data="ImageNet-1k", images=5))
+        known.identity["weights"] = "vit.pth"
+        return known
 
     for run in run_folders(upload):
-        change_record(run, change)
+        rename_run(upload, run, change)
     stated = {"data": "ImageNet-1k", "images": 5, "licence": "MIT", "overlaps": []}
-    seal(upload, lambda content: content["model"].update(pretraining=stated))
+    seal(upload, lambda content: content["model"].update(weights="vit.pth", pretraining=stated))
     check = check_submission(upload, root=valid / "data")
     assert reasons(check) == ""
+    text = "Stated by the author, not by the records: pretraining.licence, pretraining.overlaps."
+    assert text in [flag.problem for flag in check.findings]
     assert check.submission is not None
     assert check.submission.model.pretraining == Pretraining(
         data="ImageNet-1k", images=5, licence="MIT", overlaps=()

@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 
 from marsbench.base.json_schema import DIALECT
 from marsbench.cli import app
+from marsbench.config.identity import run_id
 from marsbench.leaderboard.schema import Check
+from marsbench.models.pretraining import Pretraining
 from marsbench.results.record import RunRecord
 from marsbench.results.store import PREDICTIONS, RECORD, Store
 from tests.conftest import go_offline
@@ -140,10 +142,20 @@ def test_an_archive_is_checked(store: Path, made: Path, tmp_path: Path) -> None:
 
 
 def test_details_come_from_a_file(store: Path, tmp_path: Path) -> None:
-    known = {"data": "MarsPix", "images": 5, "licence": "", "overlaps": None}
+    known = Pretraining(data="MarsPix", images=5)
     for path in store.glob("frost_cls/*/*/*/*/record.json"):
-        content = json.loads(path.read_text())
-        path.write_text(json.dumps(content | {"weights": {"name": "w"}, "pretraining": known}))
+        record = RunRecord.from_json(path.read_text(), "")
+        choices = {**record.identity, "weights": "w"}
+        names = record.task, record.model, record.mode, record.subset, record.seed
+        changed = replace(
+            record,
+            run_id=run_id(*names, choices),
+            identity=choices,
+            weights={"name": "w"},
+            pretraining=known,
+        )
+        path.write_text(changed.to_json())
+        path.parent.rename(store / changed.run_id)
     about = tmp_path / "about.yaml"
     about.write_text(
         "author: {name: Ada, organisation: Lab}\n"

@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from marsbench.config.schema import Mode
 from marsbench.models.modes import build_for_mode
 from marsbench.models.zoo.catalog import get_model
 from marsbench.predict.checkpoints import of_checkpoint
-from marsbench.predict.load import load
+from marsbench.predict.load import load, of_record
 from marsbench.predict.predictor import Predictor
 from marsbench.predict.run import predict
 from marsbench.predict.walk import find_images
@@ -100,6 +101,23 @@ def test_a_classifier_says_of_its_test_images_what_its_record_says(
         row = next(row for file, row in rows.items() if file.startswith(str(name).split(".")[0]))
         found = [float(row[f"probability/{c}"]) for c in labels.data["classes"]]
         np.testing.assert_allclose(found, scores, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value", "message"),
+    [
+        ("identity", "input_size", 10**9, "has input_size 1000000000; expected 1 to 8,192"),
+        ("identity", "input_size", None, "has no input_size"),
+        ("identity", "outputs", 10**9, "has outputs 1000000000; expected 1 to 10,000"),
+        ("data", "inputs", {"bands": 10**9}, "'inputs.bands' is 1000000000; expected .* to 10000"),
+    ],
+)
+def test_sizes_of_a_record_are_limited(
+    group: str, key: str, value: Any, message: str, place: Path, labels: RunRecord
+) -> None:
+    changed = replace(labels, **{group: {**getattr(labels, group), key: value}})
+    with pytest.raises(StoreError, match=message):
+        of_record(changed, place / "runs" / labels.run_id)
 
 
 def test_a_segmenter_draws_the_maps_that_its_run_kept(
