@@ -10,12 +10,13 @@ from pathlib import Path
 
 from marsbench.base.errors import some
 from marsbench.config.schema import SourceName
+from marsbench.leaderboard.derived import follows
 from marsbench.leaderboard.document import has_runs_to_compare, read_submission
 from marsbench.leaderboard.files import Files, opened
 from marsbench.leaderboard.findings import Findings
 from marsbench.leaderboard.rescore import rescore
 from marsbench.leaderboard.rows import write_rows
-from marsbench.leaderboard.runs import DERIVED, MOST_RECORD, check_files, read_runs
+from marsbench.leaderboard.runs import DERIVED, check_files, read_runs
 from marsbench.leaderboard.schema import (
     SUBMISSION,
     Check,
@@ -95,16 +96,15 @@ def _check_derived(
         return
     check = Check(checked=now(), submission=submission, runs=tuple(runs))
     with tempfile.TemporaryDirectory(prefix="marsbench-") as scratch:
-        written = write_rows(check, Path(scratch))
-        contents = {p.relative_to(scratch).as_posix(): p.read_bytes() for p in written}
-    for name in stored:
-        try:
-            is_equal = files.read(name, MOST_RECORD) == contents.get(name)
-        except ValueError as error:
-            findings.error(name, f"The file {error}.", _WRITE)
-        else:
-            if not is_equal:
-                findings.error(name, "The file does not follow from the scores.", _WRITE)
+        write_rows(check, Path(scratch))
+        for name in stored:
+            try:
+                is_equal = follows(files, name, Path(scratch, name))
+            except ValueError as error:
+                findings.error(name, f"The file {error}.", _WRITE)
+            else:
+                if not is_equal:
+                    findings.error(name, "The file does not follow from the scores.", _WRITE)
 
 
 def _flag_setting(submission: Submission, findings: Findings) -> None:

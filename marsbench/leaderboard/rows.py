@@ -22,7 +22,7 @@ COLLECTION = "mars_bench"
 
 EVAL_FILE = "marsbench.yaml"
 
-_DIGITS = 4
+DIGITS = 4
 """Decimals of a score."""
 
 
@@ -122,7 +122,7 @@ def _row(
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, _DIGITS)
+    return None if value is None else round(value, DIGITS)
 
 
 def _write_sheet(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -2,7 +2,6 @@ import json
 import os
 import shutil
 import socket
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +114,8 @@ def test_a_classifier_says_of_its_test_images_what_its_record_says(
 def test_sizes_of_a_record_are_limited(
     group: str, key: str, value: Any, message: str, place: Path, labels: RunRecord
 ) -> None:
-    changed = replace(labels, **{group: {**getattr(labels, group), key: value}})
+    changed = RunRecord.from_json(labels.to_json(), "")
+    getattr(changed, group)[key] = value
     with pytest.raises(StoreError, match=message):
         of_record(changed, place / "runs" / labels.run_id)
 
