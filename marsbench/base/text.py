@@ -2,6 +2,7 @@
 
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,14 @@ def visible(text: str) -> str:
 def inline(text: str) -> str:
     """Replace control and format characters, line breaks and tabs by escapes."""
     return re.sub("[\n\t]", _escaped, visible(text))
+
+
+def closed_address(address: str) -> str:
+    """Percent-encode the characters of a web address that could end a link of Markdown or HTML.
+
+    Brackets, quotes, backslashes, bars and spaces become ``%XX``, for which servers answer alike.
+    """
+    return quote(address, safe="%/:?#@!$&+,;=~*")
 
 
 def _escaped(match: re.Match[str]) -> str:

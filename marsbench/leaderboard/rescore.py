@@ -222,6 +222,8 @@ def _result(of_run: Scored) -> CheckedRun | None:
         labels="" if truth is None else truth.source.revision,
         folds=folds,
         num_samples=len(predictions),
+        parameters=record.parameters.get("total"),
+        train_seconds=record.train_seconds,
         signature=sign(kind, predictions, of_run.num_classes),
     )
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from marsbench.base.files import write_text
-from marsbench.base.text import spreadsheet_csv
+from marsbench.base.text import closed_address, spreadsheet_csv
 from marsbench.leaderboard.schema import EVAL_RESULTS, ROWS, Check, Submission
 from marsbench.tasks.catalog import PREFIX, TASKS
 from marsbench.tasks.kinds import METRICS, Kind
@@ -117,7 +117,7 @@ def _row(
         "Dataset": PREFIX + task,
         **{column: _rounded(metrics.get(metric)) for column, metric in sheet.metrics.items()},
         "Author": author.name,
-        "Author Link": author.link,
+        "Author Link": closed_address(author.link),
     }
 
 
@@ -149,7 +149,7 @@ def _write_results(submission: Submission, means: Mapping[str, Mean], path: Path
             task_id=task,
             value=_rounded(metrics[metric]),
             date=submission.created,
-            source_url=author.link or None,
+            source_url=closed_address(author.link) or None,
             source_name=author.name if author.link else None,
             notes=f"{METRICS[metric].title}, mean of {runs} seeds, {setting}",
         )

@@ -235,6 +235,8 @@ class CheckedRun:
         labels: Revision of the labels; empty if not re-scored.
         folds: Digest of the folds of out-of-fold predictions; empty for test.
         num_samples: Number of scored samples.
+        parameters: Number of parameters in the record; None if it has none.
+        train_seconds: Seconds of training in the record; None if it has none, or was resumed.
         signature: Short form of the predictions; None without predictions.
     """
 
@@ -247,6 +249,8 @@ class CheckedRun:
     labels: str = ""
     folds: str = ""
     num_samples: int
+    parameters: int | None = None
+    train_seconds: float | None = None
     signature: Signature | None = None
 
 

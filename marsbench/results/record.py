@@ -123,6 +123,11 @@ class RunRecord:
         return self.metrics.get(self.scored_split, {})
 
     @property
+    def train_seconds(self) -> float | None:
+        """Seconds of training; None if unknown, as for resumed runs, which time the rest alone."""
+        return None if "resumed_from_epoch" in self.timing else self.timing.get("train")
+
+    @property
     def scored_split(self) -> str:
         """The scored split: test, or oof for cross-validation of data without a test split.
 

@@ -49,7 +49,8 @@ def put(folder: Path, name: str, scores: Scores, **fields: Any) -> Check:
         folder: The repository.
         name: Name of the submission.
         scores: Its scores.
-        fields: Other fields of submission, model and check.
+        fields: Other fields of submission, model and check; of its runs `train_seconds`, and
+            `recorded`, the parameters in their records.
     """
     model: dict[str, Any] = {
         "name": name,
@@ -58,6 +59,7 @@ def put(folder: Path, name: str, scores: Scores, **fields: Any) -> Check:
     }
     model |= {key: fields.pop(key) for key in SubmittedModel.__annotations__ if key in fields}
     badge = fields.pop("badge", Badge.CONSISTENT)
+    recorded = {key: fields.pop(key) for key in ("recorded", "train_seconds") if key in fields}
     findings = fields.pop("findings", ())
     mode, subset = fields.get("mode", "frozen"), fields.get("subset", "full")
     runs = [
@@ -69,6 +71,8 @@ def put(folder: Path, name: str, scores: Scores, **fields: Any) -> Check:
             badge=badge,
             metrics=metrics,
             num_samples=10,
+            parameters=recorded.get("recorded"),
+            train_seconds=recorded.get("train_seconds"),
         )
         for (task, seed), metrics in scores.items()
     ]
@@ -115,6 +119,7 @@ def many(folder: Path, count: int, seeds: Iterable[int] = SEEDS) -> None:
             f"model-{number:04d}",
             some_scores(rng, tasks, seeds),
             parameters=int(10 ** rng.uniform(6, 9)),
+            train_seconds=float(10 ** rng.uniform(1, 4)),
             mode=("frozen", "finetune", "scratch")[number % 3],
             pretraining=Pretraining(
                 data=data[number % 5],

@@ -97,6 +97,17 @@ def test_authors_without_a_page_are_no_source(tmp_path: Path) -> None:
     assert "source" not in yaml.safe_load(text)[0]
 
 
+def test_a_link_cannot_leave_its_cell(tmp_path: Path) -> None:
+    author = Author(name="Ada", link="https://a.b/)[x](javascript:1)|")
+    write_rows(
+        check_of(checked("mmls", 0, miou=0.1), submission=make_submission(author=author)), tmp_path
+    )
+    (row,) = rows_of(tmp_path / "rows" / "segmentation.csv")
+    assert row["Author Link"] == "https://a.b/%29%5Bx%5D%28javascript:1%29%7C"
+    (entry,) = yaml.safe_load((tmp_path / ".eval_results" / "marsbench.yaml").read_text())
+    assert entry["source"]["url"] == row["Author Link"]
+
+
 def test_metrics_of_some_seeds_have_no_mean(tmp_path: Path) -> None:
     check = check_of(
         checked("frost_cls", 0, accuracy=0.5, f1_positive=0.5), checked("frost_cls", 1, accuracy=1)

@@ -1,5 +1,6 @@
 """Assembly of the app: filters, tabs and their events."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,6 +17,9 @@ from marsbench.leaderboard.board.live import Board, Live
 from marsbench.leaderboard.board.tasksets import CAPABILITIES, Choice, TaskSet, categories, kinds
 
 MODEL, COMPARE, SUBMIT = "model", "compare", "submit"
+
+MENUS = {MODEL: 1, COMPARE: 2}
+"""Number of menus of entries of a tab."""
 
 MODEL_COLUMN = 1
 """Column of the model in every table; a click on it opens the model's page."""
@@ -85,27 +89,45 @@ def build(live: Live, labels: Labels) -> gr.Blocks:
             to_submit = gr.Button("How to submit", size="sm", scale=0, min_width=140)
         shared = controls(board)
         active = gr.State("overall")
+        listed = gr.State({})
         with gr.Tabs(selected="overall", elem_id="tabs") as tabs:
             table_tabs = _table_tabs(views, [part.value for part in shared])
-            with gr.Tab("Compare", id=COMPARE):
-                pair = _compare(live, shared)
-            with gr.Tab("Model", id=MODEL):
-                entry = _model(live, shared)
+            with gr.Tab("Compare", id=COMPARE) as tab:
+                _compare(live, shared, tab, listed)
+            with gr.Tab("Model", id=MODEL) as tab:
+                entry = _model(live, shared, tab, listed)
             with gr.Tab("Submit", id=SUBMIT):
                 gr.Markdown(texts.submit())
                 _upload(live, labels)
             with gr.Tab("About", id="about"):
                 gr.Markdown(texts.about(), elem_id="about")
         to_submit.click(lambda: gr.update(selected=SUBMIT), None, tabs, **QUIET)
-        _fill_on_changes(table_tabs, shared, active)
+        _fill_on_changes(live, table_tabs, shared, active)
+
+        def picked(names: list[str], sent: Sent, event: gr.SelectData) -> list[Any]:
+            """Open the page of the model whose name was selected."""
+            row, column = event.index
+            if column != MODEL_COLUMN or row >= len(names):
+                return [gr.skip()] * 3
+            return [gr.update(selected=MODEL), *_listing(live.board, sent, MODEL, names[row])]
+
         for tab in table_tabs.values():
-            tab.outputs.table.select(_picked, tab.outputs.names, [tabs, entry], **QUIET)
+            chosen = [tab.outputs.names, listed]
+            tab.outputs.table.select(picked, chosen, [tabs, entry, listed], **QUIET)
 
-        def opened(request: gr.Request) -> list[Any]:
+        def opened(sent: Sent, request: gr.Request) -> list[Any]:
+            """Show a newer board, and open the entry that the address names."""
             live.look()
-            return _opened(live.board, board, request.query_params.get("entry"))
+            now = live.board
+            changed = [gr.skip()] * (1 + len(Controls._fields))
+            if now is not board:
+                changed = [texts.heading(now), *refreshed(now)]
+            if (named := now.entry(request.query_params.get("entry"))) is None:
+                return [*changed, *[gr.skip()] * 3]
+            tab = gr.update(selected=MODEL)
+            return [*changed, tab, *_listing(now, sent, MODEL, named.name)]
 
-        blocks.load(opened, None, [heading, *shared, *pair, entry, tabs], **QUIET)
+        blocks.load(opened, listed, [heading, *shared, tabs, entry, listed], **QUIET)
     return blocks
 
 
@@ -158,12 +180,20 @@ def _outputs(name: str, filled: Filled | None = None) -> Outputs:
     )
 
 
-def _fill_on_changes(tabs: Mapping[str, Tab], shared: Controls, active: gr.State) -> None:
-    """Fill the active tab when it is selected and when a filter or choice changes."""
+def _fill_on_changes(
+    live: Live, tabs: Mapping[str, Tab], shared: Controls, active: gr.State
+) -> None:
+    """Fill the active tab when a filter or choice changes, and when it is selected if need be."""
     inputs: list[Any] = [*shared, *(part for tab in tabs.values() for part in tab.inputs)]
     outputs = [part for tab in tabs.values() for part in tab.outputs]
 
-    def fill(name: str, *values: Any) -> list[Any]:
+    def key(values: Sequence[Any]) -> str:
+        return json.dumps([live.board.loaded, *values])
+
+    # Gradio selects the first tab when the page opens, with the values that filled it.
+    filled = gr.State({"overall": key([part.value for part in inputs])})
+
+    def fill(name: str, before: Mapping[str, str], *values: Any) -> list[Any]:
         filters, own = values[: len(shared)], list(values[len(shared) :])
         updates: list[Any] = []
         for other, tab in tabs.items():
@@ -172,16 +202,25 @@ def _fill_on_changes(tabs: Mapping[str, Tab], shared: Controls, active: gr.State
                 updates += _updates(tab.fill(filters, *choices))
             else:
                 updates += [gr.skip()] * len(tab.outputs)
-        return updates
+        return [{**before, name: key(values)}, *updates]
 
     changes = [part.change for part in inputs]
-    gr.on(changes, fill, [active, *inputs], outputs, trigger_mode="always_last", **QUIET)
+    gr.on(
+        changes,
+        fill,
+        [active, filled, *inputs],
+        [filled, *outputs],
+        trigger_mode="always_last",
+        **QUIET,
+    )
     for name, tab in tabs.items():
 
-        def select(*values: Any, name: str = name) -> list[Any]:
-            return [name, *fill(name, *values)]
+        def select(before: Mapping[str, str], *values: Any, name: str = name) -> list[Any]:
+            if before.get(name) == key(values):
+                return [name, *[gr.skip()] * (1 + len(outputs))]
+            return [name, *fill(name, before, *values)]
 
-        tab.item.select(select, inputs, [active, *outputs], **QUIET)
+        tab.item.select(select, [filled, *inputs], [active, filled, *outputs], **QUIET)
 
 
 def _updates(filled: Filled) -> list[Any]:
@@ -190,25 +229,36 @@ def _updates(filled: Filled) -> list[Any]:
     return [filled.caption, table, filled.table.names, picture]
 
 
-def _picked(names: list[str], event: gr.SelectData) -> list[Any]:
-    """Open the page of the model whose name was selected."""
-    row, column = event.index
-    if column != MODEL_COLUMN or row >= len(names):
-        return [gr.skip(), gr.skip()]
-    return [gr.update(selected=MODEL), names[row]]
+Sent = Mapping[str, str]
+"""Time of the board whose entries the menus of a tab hold, by tab."""
 
 
-def _names(board: Board) -> list[tuple[str, str]]:
-    return [(full_name(entry), entry.name) for entry in board.entries]
+def _listing(board: Board, sent: Sent, tab: str, *values: str) -> list[Any]:
+    """Update the menus of a tab: their entries, which no page holds from the start, and values.
+
+    Args:
+        board: The board.
+        sent: Entries that the page holds.
+        tab: The tab.
+        values: New value of each menu; none to keep them.
+
+    Returns:
+        An update of each menu, and the entries that the page holds now.
+    """
+    choices: dict[str, Any] = {}
+    if sent.get(tab) != board.loaded:
+        choices["choices"] = [(full_name(entry), entry.name) for entry in board.entries]
+    menus = [{**choices, "value": value} for value in values] or [choices] * MENUS[tab]
+    updates = [gr.update(**menu) if menu else gr.skip() for menu in menus]
+    return [*updates, {**sent, tab: board.loaded}]
 
 
-def _compare(live: Live, shared: Controls) -> list[gr.Dropdown]:
+def _compare(live: Live, shared: Controls, tab: gr.Tab, listed: gr.State) -> None:
     """Create the tab that compares two entries."""
     with gr.Row():
-        names = _names(live.board)
         common: dict[str, Any] = {"value": None, "min_width": 300}
-        first = gr.Dropdown(names, label="Entry", elem_id="first", **common)
-        second = gr.Dropdown(names, label="Compared with", elem_id="second", **common)
+        first = gr.Dropdown([], label="Entry", elem_id="first", **common)
+        second = gr.Dropdown([], label="Compared with", elem_id="second", **common)
     page = gr.HTML("<p>Choose two entries.</p>", elem_id="pair")
 
     def fill(metric: str, *chosen: str | None) -> Any:
@@ -217,15 +267,18 @@ def _compare(live: Live, shared: Controls) -> list[gr.Dropdown]:
             return gr.skip()
         return pages.pair_page(entries[0], entries[1], Choice(metric))
 
+    def select(sent: Sent) -> list[Any]:
+        return _listing(live.board, sent, COMPARE)
+
+    tab.select(select, listed, [first, second, listed], **QUIET)
     inputs = [shared.metric, first, second]
     changes = [shared.metric.change, first.change, second.change]
     gr.on(changes, fill, inputs, page, **SLOW)
-    return [first, second]
 
 
-def _model(live: Live, shared: Controls) -> gr.Dropdown:
+def _model(live: Live, shared: Controls, tab: gr.Tab, listed: gr.State) -> gr.Dropdown:
     """Create the tab of a single entry."""
-    chosen = gr.Dropdown(_names(live.board), value=None, label="Entry", elem_id="entry")
+    chosen = gr.Dropdown([], value=None, label="Entry", elem_id="entry")
     page = gr.HTML("<p>Choose an entry, or select a model in a table.</p>", elem_id="model")
 
     def fill(metric: str, name: str | None) -> Any:
@@ -235,6 +288,10 @@ def _model(live: Live, shared: Controls) -> gr.Dropdown:
             gr.skip() if entry is None else pages.model_page(entry, board.entries, Choice(metric))
         )
 
+    def select(sent: Sent) -> list[Any]:
+        return _listing(live.board, sent, MODEL)
+
+    tab.select(select, listed, [chosen, listed], **QUIET)
     gr.on([shared.metric.change, chosen.change], fill, [shared.metric, chosen], page, **SLOW)
     return chosen
 
@@ -250,16 +307,3 @@ def _upload(live: Live, labels: Labels) -> None:
     # A check needs memory: one at a time.
     file.upload(fill, file, page, concurrency_limit=1, **SLOW)
     file.clear(lambda: upload.EMPTY, None, page, **QUIET)
-
-
-def _opened(board: Board, built: Board, name: str | None) -> list[Any]:
-    """Update what a newer board changed, and open the entry that the address names."""
-    entry = board.entry(name)
-    tabs = gr.skip() if entry is None else gr.update(selected=MODEL)
-    value: Any = {} if entry is None else {"value": entry.name}
-    if board is built:
-        chosen = gr.update(**value) if value else gr.skip()
-        return [*[gr.skip()] * (1 + len(Controls._fields) + 2), chosen, tabs]
-    names = gr.update(choices=_names(board))
-    chosen = gr.update(choices=_names(board), **value)
-    return [texts.heading(board), *refreshed(board), names, names, chosen, tabs]

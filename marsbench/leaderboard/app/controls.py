@@ -12,7 +12,8 @@ from marsbench.leaderboard.board.ranking import ANY, SIZES, UNKNOWN, Filters, Ov
 from marsbench.leaderboard.board.tasksets import Choice
 from marsbench.report.study.cells import FULL, amount_of
 
-Options = list[str | int | float | tuple[str, str | int | float]]
+FIRST_ROWS = 100
+"""Rows of a table unless all are wanted: a browser takes long to show thousands."""
 
 
 class Controls(NamedTuple):
@@ -26,6 +27,7 @@ class Controls(NamedTuple):
     sizes: gr.Dropdown
     pretraining: gr.Dropdown
     overlap: gr.Dropdown
+    all_rows: gr.Checkbox
 
 
 class Selection(NamedTuple):
@@ -33,6 +35,7 @@ class Selection(NamedTuple):
 
     choice: Choice
     filters: Filters
+    all_rows: bool
 
 
 def controls(board: Board) -> Controls:
@@ -46,11 +49,19 @@ def controls(board: Board) -> Controls:
             min_width=320,
         )
         search = gr.Textbox(
+            "",
             label="Search",
             placeholder="model, author, weights or data",
             max_length=200,
             scale=2,
             min_width=260,
+        )
+        all_rows = gr.Checkbox(
+            label="All rows",
+            info=f"Otherwise the first {FIRST_ROWS}.",
+            visible=len(board.entries) > FIRST_ROWS,
+            scale=0,
+            min_width=180,
         )
     with gr.Accordion("Filters", open=False), gr.Row():
         modes = gr.CheckboxGroup(list(Mode), label="Mode", info="None ticked: all.")
@@ -61,7 +72,7 @@ def controls(board: Board) -> Controls:
         overlap = gr.Dropdown(
             [ANY, *Overlap], value=ANY, label="Overlap of pre-training with test images"
         )
-    return Controls(metric, search, modes, protocols, subset, sizes, pretraining, overlap)
+    return Controls(metric, search, modes, protocols, subset, sizes, pretraining, overlap, all_rows)
 
 
 METRICS = {
@@ -79,6 +90,7 @@ def selection(
     sizes: list[str] | None,
     pretraining: list[str] | None,
     overlap: str | None,
+    all_rows: bool | None = False,
 ) -> Selection:
     """Values of the filters from the values of their components."""
     filters = Filters(
@@ -90,7 +102,7 @@ def selection(
         overlap=overlap or ANY,
         search=search or "",
     )
-    return Selection(Choice(metric), filters)
+    return Selection(Choice(metric), filters, bool(all_rows))
 
 
 def subsets(entries: Iterable[Entry]) -> list[str]:
@@ -108,12 +120,12 @@ def _data(entries: Iterable[Entry]) -> list[str]:
 
 def refreshed(board: Board) -> list[Any]:
     """Updates of the filters for other entries, in the order of `Controls`; values stay."""
-    options = {
-        "protocols": _protocols(board.entries),
-        "subset": subsets(board.entries),
-        "pretraining": _data(board.entries),
+    updates: dict[str, Any] = {
+        "protocols": {"choices": _protocols(board.entries)},
+        "subset": {"choices": subsets(board.entries)},
+        "pretraining": {"choices": _data(board.entries)},
+        "all_rows": {"visible": len(board.entries) > FIRST_ROWS},
     }
     return [
-        gr.update(choices=options[name]) if name in options else gr.skip()
-        for name in Controls._fields
+        gr.update(**updates[name]) if name in updates else gr.skip() for name in Controls._fields
     ]

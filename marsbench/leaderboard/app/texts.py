@@ -6,10 +6,14 @@ from marsbench.base.reading import read_text
 from marsbench.base.version import __version__
 from marsbench.leaderboard.app.words import count, safe
 from marsbench.leaderboard.board.live import Board
-from marsbench.leaderboard.board.normalisation import normalisable, ranges_of, source_of
+from marsbench.leaderboard.board.normalisation import (
+    normalisable,
+    ranges_of,
+    source_of,
+    version_of,
+)
 from marsbench.leaderboard.board.tasksets import Choice, TaskSet, metric_of
 from marsbench.leaderboard.schema import SEEDS, Badge
-from marsbench.report.statistics.ranges import reference_version
 from marsbench.report.statistics.reference import PAPER
 from marsbench.report.statistics.summary import LEVEL, ROUNDS
 from marsbench.report.study.cells import FULL, metric_label
@@ -41,20 +45,36 @@ def heading(board: Board) -> str:
     )
 
 
-def caption(tasks: TaskSet, choice: Choice, shown: int, complete: int) -> str:
-    """Content of a table: number of rows, tasks, metrics and normalisation."""
+def caption(
+    tasks: TaskSet, choice: Choice, entries: int, complete: int, shown: int | None = None
+) -> str:
+    """Content of a table: number of entries, tasks, metrics and normalisation.
+
+    Args:
+        tasks: Tasks of the ranking.
+        choice: Metric of each task.
+        entries: Number of ranked entries.
+        complete: Number of entries with all tasks.
+        shown: Number of rows of the table; None for all.
+    """
     usable = normalisable(tasks, choice)
     pairs = usable.pairs(choice)
     without = sorted(set(tasks.tasks) - set(usable.tasks))
     metrics = dict.fromkeys(metric_label(metric) for _, metric in pairs)
-    first = [f"{count(shown, 'entry', 'entries')}, {complete} with all {len(pairs)} tasks."]
-    if shown > complete:
+    whole = f"all {len(pairs)} tasks" if len(pairs) > 1 else "the task"
+    first = [f"{count(entries, 'entry', 'entries')}, {complete:,} with {whole}."]
+    if shown is not None and shown < entries:
+        first.append(f'The table has the first {shown}; tick "All rows" for the others.')
+    if entries > complete:
         first.append("Entries with missing tasks have no IQM and come last.")
     first.append("Select a model to open its page.")
     over = f"IQM over {count(len(pairs), 'task')} ({', '.join(metrics)}) and all seeds"
     intervals = f"{LEVEL} intervals of {ROUNDS:,} stratified bootstrap rounds"
-    source = f"{source_of(pairs, choice)}; version of the ranges: {reference_version()}"
-    method = [f"{over}, with {intervals}.", f"Scores are normalised by {source}."]
+    method = [
+        f"{over}, with {intervals}.",
+        f"Scores are normalised by {source_of(pairs, choice)}.",
+        f"Version of the ranges: {version_of(pairs, choice)}.",
+    ]
     if without:
         method.append(f"Not in the IQM, without a range: {', '.join(without)}.")
     return (
@@ -70,15 +90,17 @@ def submit() -> str:
 
 def about() -> str:
     """Meaning of numbers, metrics and badges, in Markdown."""
+    every = TaskSet("", tuple(TASKS))
     headline = dict.fromkeys(metric_label(metric_of(task, Choice.HEADLINE)) for task in TASKS)
     return _text(
         "about.md",
         level=LEVEL,
         rounds=ROUNDS,
         headline=", ".join(headline),
-        version_of_ranges=reference_version(),
         headline_ranges=ranges_of(Choice.HEADLINE).source,
+        headline_version=version_of(every.pairs(Choice.HEADLINE), Choice.HEADLINE),
         paper_ranges=ranges_of(Choice.PAPER).source,
+        paper_version=version_of(every.pairs(Choice.PAPER), Choice.PAPER),
         consistent=Badge.CONSISTENT,
         not_rescored=Badge.NOT_RESCORED,
         published=Badge.PUBLISHED,

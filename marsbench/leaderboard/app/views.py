@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from marsbench.leaderboard.app import pictures, tables, texts
-from marsbench.leaderboard.app.controls import selection
+from marsbench.leaderboard.app.controls import FIRST_ROWS, selection
 from marsbench.leaderboard.app.tables import Table
 from marsbench.leaderboard.board.live import Live
 from marsbench.leaderboard.board.ranking import Filters, Ranked, ranked
@@ -31,6 +31,24 @@ class Filled(NamedTuple):
     picture: str | None = None
 
 
+class _Ranking(NamedTuple):
+    """Ranking over some tasks.
+
+    Attributes:
+        choice: Metric of each task.
+        tasks: Tasks.
+        all_rows: All entries that pass the filters.
+        rows: Rows of the table: all of them, or the first.
+        caption: Text above the table, in HTML.
+    """
+
+    choice: Choice
+    tasks: TaskSet
+    all_rows: list[Ranked]
+    rows: list[Ranked]
+    caption: str
+
+
 class Views:
     """Content of the tabs for the values of the filters.
 
@@ -51,32 +69,33 @@ class Views:
 
     def overall(self, values: Sequence[Any], category: str) -> Filled:
         """Ranking over a category."""
-        choice, rows, tasks, caption = self._ranked(values, categories()[category])
+        choice, tasks, _, rows, caption = self._ranked(values, categories()[category])
         return Filled(caption, tables.ranking(rows, tasks, choice, self._live.estimates))
 
     def kind(self, values: Sequence[Any], kind: str) -> Filled:
         """Ranking over a kind, with a column for each task."""
-        choice, rows, tasks, caption = self._ranked(values, kinds()[kind])
+        choice, tasks, _, rows, caption = self._ranked(values, kinds()[kind])
         table = tables.ranking(rows, tasks, choice, self._live.estimates, per_task=True)
         return Filled(caption, table)
 
     def capability(self, values: Sequence[Any], category: str, grouping: str) -> Filled:
         """Ranking over a category, with a column for each group of tasks."""
-        choice, rows, _, caption = self._ranked(values, categories()[category])
+        choice, _, _, rows, caption = self._ranked(values, categories()[category])
         groups = capabilities(grouping, category)
         return Filled(caption, tables.capabilities(rows, groups, choice, self._live.estimates))
 
     def efficiency(self, values: Sequence[Any], category: str) -> Filled:
         """Ranking over a category, with sizes and training times."""
-        _, rows, _, caption = self._ranked(values, categories()[category])
+        ranking = self._ranked(values, categories()[category])
         none = "<p>No complete entry states its parameters or its training time.</p>"
-        return Filled(caption, tables.efficiency(rows), pictures.of_costs(rows) or none)
+        picture = pictures.of_costs(ranking.all_rows) or none
+        return Filled(ranking.caption, tables.efficiency(ranking.rows), picture)
 
-    def _ranked(
-        self, values: Sequence[Any], tasks: TaskSet
-    ) -> tuple[Choice, list[Ranked], TaskSet, str]:
-        choice, filters = selection(*values)
+    def _ranked(self, values: Sequence[Any], tasks: TaskSet) -> _Ranking:
+        choice, filters, is_whole = selection(*values)
         rows = ranked(filters.keep(self._live.board.entries), tasks, choice, self._live.estimates)
         self._live.estimates.keep()
         complete = sum(row.place is not None for row in rows)
-        return choice, rows, tasks, texts.caption(tasks, choice, len(rows), complete)
+        shown = rows if is_whole else rows[:FIRST_ROWS]
+        caption = texts.caption(tasks, choice, len(rows), complete, len(shown))
+        return _Ranking(choice, tasks, rows, shown, caption)

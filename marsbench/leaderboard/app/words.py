@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from html import escape
 
-from marsbench.base.text import inline
+from marsbench.base.text import closed_address, inline
 from marsbench.leaderboard.board.entries import NOT_SUBMITTED, Entry
 from marsbench.leaderboard.board.ranking import overlap_of
 from marsbench.leaderboard.schema import Badge
@@ -44,7 +44,8 @@ def link(address: str, text: str = "") -> str:
     shown = safe(text or address.removeprefix("https://").rstrip("/"), 80)
     if not _ADDRESS.fullmatch(address):
         return shown
-    return f'<a href="{escape(address)}" target="_blank" rel="noopener nofollow">{shown}</a>'
+    href = escape(closed_address(address))
+    return f'<a href="{href}" target="_blank" rel="noopener nofollow">{shown}</a>'
 
 
 def number(value: float | None, places: int = 3) -> str:

@@ -37,6 +37,8 @@ SEED = 0
 
 Floats = NDArray[np.float64]
 
+Kept = dict[str, dict[str, list[float | None]]]
+"""Value, low and high end by digests of the entry and of the tasks; None for no interval."""
 
 _ALL = TaskSet("all", tuple(TASKS))
 
@@ -73,7 +75,7 @@ class Estimates:
     def __init__(self, file: Path | None = None) -> None:
         name = f"estimates-{VERSION}-{ROUNDS}-{SEED}.json"
         self._file = paths.home() / "leaderboard" / name if file is None else file
-        self._kept = _read(self._file)
+        self._kept: Kept = _read(self._file)
         self._new = False
         self._lock = Lock()
         self._draws: dict[tuple[str, str, Choice], _Draws] = {}
@@ -95,12 +97,13 @@ class Estimates:
         if not usable.tasks or not entry.has(usable, choice):
             return None
         key = _key(usable.tasks, choice)
-        known = self._kept.setdefault(entry.digest, {})
-        if key not in known:
+        ends = self._kept.get(entry.digest, {}).get(key)
+        if ends is None:
             with self._lock:
-                known[key] = self._compute(entry, usable, choice)
+                ends = self._compute(entry, usable, choice)
+                self._kept.setdefault(entry.digest, {})[key] = ends
                 self._new = True
-        return Estimate(*(math.nan if end is None else end for end in known[key]))
+        return Estimate(*(math.nan if end is None else end for end in ends))
 
     def prepare(self, entry: Entry) -> None:
         """Compute all estimates of an entry that a board shows."""
@@ -166,15 +169,24 @@ class Estimates:
         return self._draws[key]
 
 
-def _read(file: Path) -> dict[str, dict[str, list[float | None]]]:
-    """Read kept estimates; a damaged file counts as empty."""
+def _read(file: Path) -> Kept:
+    """Read kept estimates; a damaged file counts as empty, invalid estimates as missing."""
     try:
         content = parse_json(read_text(file))
     except (OSError, ValueError):
         return {}
-    is_valid = isinstance(content, dict) and all(
-        isinstance(known, dict)
-        and all(isinstance(ends, list) and len(ends) == 3 for ends in known.values())
-        for known in content.values()
-    )
-    return content if is_valid else {}
+    if not isinstance(content, dict):
+        return {}
+    return {
+        digest: {key: ends for key, ends in known.items() if _is_estimate(ends)}
+        for digest, known in content.items()
+        if isinstance(known, dict)
+    }
+
+
+def _is_estimate(ends: object) -> bool:
+    """Whether a value is an estimate: a number with an interval of numbers, or with none."""
+    if not isinstance(ends, list) or len(ends) != 3:
+        return False
+    is_number = [type(end) in (int, float) and abs(end) < 1e12 for end in ends]
+    return is_number[0] and (all(is_number) or ends[1:] == [None, None])

@@ -9,11 +9,15 @@ from marsbench.report.statistics.ranges import (
     Ranges,
     observed_ranges,
     reference_ranges,
+    reference_version,
 )
 from marsbench.report.study.cells import FULL, Group
 from marsbench.report.study.scores import study_of
 from marsbench.results.paper import paper_records
 from marsbench.tasks.catalog import TASKS
+
+PAPER_VERSION = "1"
+"""Version of the ranges from the paper's runs: a change of these ranges needs a new version."""
 
 
 @cache
@@ -46,6 +50,17 @@ def source_of(pairs: Sequence[Pair], choice: Choice) -> str:
     if others:
         words.append(reference_ranges(others).source)
     return "; ".join(words)
+
+
+def version_of(pairs: Sequence[Pair], choice: Choice) -> str:
+    """Versions of the ranges of some tasks: of the paper's ranges, and of the reference ranges."""
+    papers = _papers(choice)
+    versions = []
+    if any(pair in papers for pair in pairs):
+        versions.append(f"paper {PAPER_VERSION}")
+    if any(pair not in papers for pair in pairs):
+        versions.append(f"reference {reference_version()}")
+    return ", ".join(versions)
 
 
 def _papers(choice: Choice) -> frozenset[Pair]:

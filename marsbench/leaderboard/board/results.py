@@ -17,6 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 from marsbench.base import hub
 from marsbench.base.errors import ConfigError, DataNotFoundError, StoreError, some
@@ -212,6 +213,9 @@ def _entry(
 ) -> Entry:
     model = submission.model
     badges = Counter(run.badge for run in check.runs)
+    # The head differs with the number of classes.
+    parameters = max((run.parameters for run in check.runs if run.parameters), default=None)
+    seconds = [run.train_seconds for run in check.runs if run.train_seconds is not None]
     return Entry(
         name=f"{Origin.SUBMISSION}/{name}",
         origin=Origin.SUBMISSION,
@@ -225,7 +229,8 @@ def _entry(
         badge=Badge.CONSISTENT if set(badges) == {Badge.CONSISTENT} else Badge.NOT_RESCORED,
         created=submission.created[:10],
         partial=submission.partial,
-        parameters=model.parameters,
+        parameters=parameters if model.parameters is None else model.parameters,
+        train_seconds=fmean(seconds) if seconds else None,
         weights=model.weights,
         pretraining=model.pretraining,
         licence=model.licence,

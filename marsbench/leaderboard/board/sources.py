@@ -127,7 +127,7 @@ def _entry(
             value = score_of(record, metric)
             if value is not None and math.isfinite(value):
                 scores[record.task, metric][record.seed] = value
-    seconds = [r.timing["train"] for r in records if "train" in r.timing]
+    seconds = [r.train_seconds for r in records if r.train_seconds is not None]
     totals = {r.parameters["total"] for r in records if "total" in r.parameters}
     ways = [key.mode, key.protocol, key.subset, key.imbalance, key.views]
     return Entry(

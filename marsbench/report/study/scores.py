@@ -263,7 +263,7 @@ def run_of(record: RunRecord) -> Run:
         subset_origin=record.data.get("subset_origin", ""),
         score=math.nan if score is None else score,
         val_loss=math.nan if val is None else val,
-        train_seconds=math.nan if resumed else record.timing.get("train", math.nan),
+        train_seconds=math.nan if record.train_seconds is None else record.train_seconds,
         resumed=resumed,
         record_type=record.record_type,
     )

@@ -123,7 +123,7 @@ def test_the_first_page(browser: Browser, address: str) -> None:
     text = browser.evaluate("document.body.innerText")
     assert "Mars-Bench leaderboard" in text
     assert "53 entries" in text
-    assert "version of the ranges: 1" in text
+    assert "Version of the ranges: reference 1." in text
     assert browser.evaluate(column(0))[:4] == ["1", "2", "3", "4"]
     # The best entry has a name that is markup; it is text here, and no element.
     assert browser.evaluate(column(1))[0].startswith("<img src=x onerror=")

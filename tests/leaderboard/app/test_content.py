@@ -109,6 +109,13 @@ def test_a_link() -> None:
     assert reader.text == "example.org/a?b=1&c=2"
 
 
+def test_an_address_ends_where_its_link_ends() -> None:
+    reader = Reader(link("https://a.b/)[x](javascript:1)|"))
+    assert reader.tags == ["a"]
+    href = dict(reader.attributes)["href"]
+    assert href == "https://a.b/%29%5Bx%5D%28javascript:1%29%7C"
+
+
 def test_names_of_submissions_are_text(live: Live, hostile: Entry) -> None:
     page = pages.model_page(hostile, live.board.entries, Choice.HEADLINE)
     reader = Reader(page)
@@ -163,6 +170,22 @@ def test_a_ranking(live: Live) -> None:
     assert first["Scores"] == "consistent"
 
 
+def test_the_first_rows(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("marsbench.leaderboard.app.views.FIRST_ROWS", 7)
+    views = Views(live)
+    part, every = (
+        views.efficiency((*VALUES, ticked), "classification") for ticked in (False, True)
+    )
+    assert part.table.names == every.table.names[:7]
+    assert len(every.table.names) > 10
+    assert "The table has the first 7" in part.caption
+    assert "The table has" not in every.caption
+    # Figures show all entries.
+    assert part.picture == every.picture
+    assert part.picture is not None
+    assert part.picture.count("<circle") > 14
+
+
 def test_columns_of_tasks_and_groups(live: Live) -> None:
     views = Views(live)
     titles = views.kind(VALUES, "binary classification").table.value["headers"]
@@ -189,7 +212,9 @@ def test_the_heading_counts(live: Live) -> None:
 def test_captions_name_metric_and_ranges(choice: Choice) -> None:
     text = texts.caption(categories()["classification"], choice, 3, 2)
     assert "3 entries, 2 with all" in text
-    assert "version of the ranges: 1" in text
+    version = "paper 1" if choice is Choice.PAPER else "reference 1"
+    assert f"Version of the ranges: {version}." in text
+    assert "version: paper 1, reference 1" in texts.about()
     assert ("F1 of class 1" in text) == (choice is Choice.PAPER)
     assert ("change_cls_ctx" in text) == (choice is Choice.PAPER)
     assert "{" not in texts.about() + texts.submit()

@@ -1,5 +1,7 @@
 """Numbers of the board against plain computations."""
 
+import hashlib
+import json
 import math
 from pathlib import Path
 
@@ -9,7 +11,12 @@ from scipy.stats import trim_mean
 
 from marsbench.leaderboard.board.entries import Entry, group_of
 from marsbench.leaderboard.board.estimates import Estimates
-from marsbench.leaderboard.board.normalisation import normalisable, ranges_of
+from marsbench.leaderboard.board.normalisation import (
+    PAPER_VERSION,
+    normalisable,
+    ranges_of,
+    version_of,
+)
 from marsbench.leaderboard.board.ranking import Filters, ranked
 from marsbench.leaderboard.board.results import Results
 from marsbench.leaderboard.board.sources import paper_entries
@@ -74,10 +81,42 @@ def test_estimates_are_kept_and_reproducible(
     again = Estimates(tmp_path / "estimates.json")
     monkeypatch.setattr(again, "_compute", None)  # would fail if it were called
     assert again.over(entry, SEGMENTATION, Choice.HEADLINE) == first
-    (tmp_path / "estimates.json").write_text('{"damaged": [')
-    assert (
-        Estimates(tmp_path / "estimates.json").over(entry, SEGMENTATION, Choice.HEADLINE) == first
-    )
+
+
+@pytest.mark.parametrize(
+    "ends", ['["a", 0, 1]', "[null, 0, 1]", "[true, 0, 1]", "[0.5, 0]", "[NaN, 0, 1]", "7"]
+)
+def test_damaged_estimates_are_made_again(tmp_path: Path, ends: str) -> None:
+    file, entry = tmp_path / "estimates.json", entry_of(tmp_path, ("mmls",))
+    tasks = TaskSet("", ("mmls",))
+    estimates = Estimates(file)
+    first = estimates.over(entry, tasks, Choice.HEADLINE)
+    estimates.keep()
+    kept = json.loads(file.read_text())
+    (key,) = kept[entry.digest]
+    damaged = ['{"damaged": [', "[]", "7", json.dumps({entry.digest: 7})]
+    damaged.append(f'{{"{entry.digest}": {{"{key}": {ends}}}}}')
+    for text in damaged:
+        file.write_text(text)
+        again = Estimates(file)
+        assert again.over(entry, tasks, Choice.HEADLINE) == first
+        again.keep()
+        assert json.loads(file.read_text())[entry.digest] == kept[entry.digest]
+    file.unlink()
+    file.mkdir()
+    again = Estimates(file)
+    assert again.over(entry, tasks, Choice.HEADLINE) == first
+    again.keep()  # cannot be written, which is no error
+
+
+def test_the_version_of_the_papers_ranges() -> None:
+    """Ranges are part of every normalised number: others need another version."""
+    ranges = ranges_of(Choice.PAPER)
+    ends = [(*pair, round(ranges.low[pair], 6), round(ranges.high[pair], 6)) for pair in ranges.low]
+    digest = hashlib.sha256(json.dumps(sorted(ends)).encode()).hexdigest()[:12]
+    assert (PAPER_VERSION, digest) == ("1", "f45066c11c22")
+    assert version_of(SEGMENTATION.pairs(Choice.PAPER), Choice.PAPER) == "paper 1"
+    assert version_of(SEGMENTATION.pairs(Choice.HEADLINE), Choice.HEADLINE) == "reference 1"
 
 
 def test_estimates_do_not_depend_on_other_entries(tmp_path: Path, estimates: Estimates) -> None:

@@ -46,6 +46,14 @@ def test_an_entry_has_the_facts_of_its_submission(tmp_path: Path) -> None:
     assert set(entry.scores["frost_cls", "f1_positive"]) == {0, 1}
 
 
+def test_costs_come_from_the_checked_records(tmp_path: Path) -> None:
+    put(tmp_path, "a", SCORES, parameters=None, recorded=12_000_000, train_seconds=30.5)
+    put(tmp_path, "b", SCORES, parameters=None)
+    first, second = Results(str(tmp_path)).load().entries
+    assert (first.parameters, first.train_seconds) == (12_000_000, 30.5)
+    assert (second.parameters, second.train_seconds) == (None, None)
+
+
 def test_an_entry_with_a_run_that_was_not_rescored(tmp_path: Path) -> None:
     put(tmp_path, "one", SCORES, badge=Badge.NOT_RESCORED)
     (entry,) = Results(str(tmp_path)).load().entries
@@ -160,6 +168,8 @@ def test_checks_of_a_repository(tmp_path: Path) -> None:
     loaded = Results(str(tmp_path / "results")).load()
     assert [entry.name for entry in loaded.entries] == ["submission/good"]
     assert loaded.entries[0].badge == Badge.CONSISTENT
+    assert loaded.entries[0].parameters == 10_000_000
+    assert loaded.entries[0].train_seconds is not None
     assert "bad is refused by its check" in loaded.notes[0]
     # Unchanged submissions are not checked again.
     again = CliRunner().invoke(app, [*command, "--format", "json"])
