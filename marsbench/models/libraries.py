@@ -18,8 +18,11 @@ class LibraryInfo:
         segmenter: ``(spec, num_classes, *, pretrained, checkpoint, color_of_band) -> Segmenter``.
         detector: ``(spec, num_classes, *, pretrained, checkpoint, side) -> Detector``.
         weights: ``(spec) -> State``, the default weights.
+        convert: ``(spec, module, state) -> State``, from the tensors of a published checkpoint to
+            those of the backbone; empty if their names are equal.
         file: ``(spec) -> Path | None``, the file of the default weights in the library's cache;
             None if it is not there.
+        package: Package whose version features depend on; empty for the library's name.
         trainer: Entry of `marsbench.training.trainers.TRAINERS` that trains its models.
     """
 
@@ -28,7 +31,9 @@ class LibraryInfo:
     segmenter: str = ""
     detector: str = ""
     weights: str = ""
+    convert: str = ""
     file: str = ""
+    package: str = ""
     trainer: str = "network"
 
 
@@ -39,6 +44,7 @@ LIBRARIES: dict[Library, LibraryInfo] = {
         spec=f"{_MODELS}.encoders.timm:describe",
         backbone=f"{_MODELS}.encoders.timm:build",
         weights=f"{_MODELS}.encoders.timm:fetch",
+        convert=f"{_MODELS}.foundation.keys:without_decoder",
         file=f"{_MODELS}.encoders.timm:cached_file",
     ),
     Library.TORCHVISION: LibraryInfo(
@@ -64,6 +70,13 @@ LIBRARIES: dict[Library, LibraryInfo] = {
         backbone=f"{_MODELS}.own.building:build",
         weights=f"{_MODELS}.own.building:fetch",
         file=f"{_MODELS}.own.building:cached_file",
+    ),
+    Library.FOUNDATION: LibraryInfo(
+        backbone=f"{_MODELS}.foundation.building:build",
+        weights=f"{_MODELS}.foundation.building:fetch",
+        convert=f"{_MODELS}.foundation.building:convert",
+        file=f"{_MODELS}.foundation.building:cached_file",
+        package="timm",
     ),
     Library.TABULAR: LibraryInfo(trainer="table"),
 }

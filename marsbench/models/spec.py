@@ -43,6 +43,9 @@ class Library(StrEnum):
     """Models fitted to a table of features at once."""
     OWN = "own"
     """Encoders of users."""
+    FOUNDATION = "foundation"
+    """Published transformers, built with timm."""
+    TORCHGEO = "torchgeo"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +117,8 @@ class ModelSpec:
         encoder: Encoder of a segmentation model, as named by segmentation-models-pytorch.
         aliases: Other names.
         weights: Default weights, or None.
+        variants: Other published weights of this architecture and normalisation, for ``weights=``;
+            named by their addresses.
         mean: Mean of each input channel for normalisation, of values in [0, 1].
         std: Standard deviation of each input channel.
         normalisation: Scaling of each image by its own values before `mean` and `std`, as in the
@@ -125,7 +130,9 @@ class ModelSpec:
             None if unknown.
         smallest: Smallest side of the input in pixels.
         fixed_size: Whether the input must have `input_size`. Images are resized to `input_size` for
-            classifiers in any case, so the flag affects only their spectra.
+            classifiers, so the flag affects only their spectra, unless they have a `patch`.
+        patch: Side of a patch in pixels, of classifiers whose positions are interpolated to any
+            multiple of it; None for `input_size` alone.
         kinds: Supported kinds of task.
         rasters: Presets for rasterising spectra, at most one per technique. A tabular model
             without presets takes engineered features.
@@ -143,6 +150,7 @@ class ModelSpec:
     encoder: str | None = None
     aliases: tuple[str, ...] = ()
     weights: WeightSpec | None = None
+    variants: tuple[WeightSpec, ...] = ()
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     normalisation: Normalisation = Normalisation.PRETRAINING
@@ -151,6 +159,7 @@ class ModelSpec:
     resizing: Resizing | None = None
     smallest: int = 32
     fixed_size: bool = False
+    patch: int | None = None
     kinds: frozenset[Kind] = CLASSIFICATION
     rasters: tuple[str, ...] = ()
     spectra_only: bool = False

@@ -11,13 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from marsbench.base import lazy
-from marsbench.base.errors import WeightsError
+from marsbench.base.errors import WeightsError, some
 from marsbench.base.files import cached_digest
 from marsbench.base.progress import tell
 from marsbench.models.base import Model
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.spec import CLASSIFICATION, SEGMENTATION, ModelSpec, WeightSpec
 from marsbench.models.tensors import State, read_checkpoint
+
+NAMED = 30
+"""Largest number of tensors that a message names."""
 
 _OUR_HEAD = ("head.weight", "head.bias")
 
@@ -50,7 +53,7 @@ def load_checkpoint(
     ]
     if missing or extra or shapes:
         parts = [
-            f"{verb} {len(names)} tensor(s), such as {names[0]}"
+            f"{verb} {len(names)} tensor(s): {some(names, count=NAMED)}"
             for verb, names in (
                 ("is missing", missing),
                 ("also has", extra),

@@ -480,7 +480,9 @@ RULES = (
     ),
     Rule(
         lambda c: (
-            c.config.side is not None and ((c.is_labels and not c.is_spectra) or c.model.fixed_size)
+            c.config.side is not None
+            and ((c.is_labels and not c.is_spectra) or c.model.fixed_size)
+            and not c.model.patch
         ),
         "side={config.side} cannot be chosen: {model.name} takes images of {model.input_size} x "
         "{model.input_size} pixels.",
@@ -492,7 +494,18 @@ RULES = (
         "pixels.",
         "Give a side of at least {model.smallest}, best {model.input_size}.",
     ),
+    Rule(
+        lambda c: c.config.side is not None and c.model.patch and c.config.side % c.model.patch,
+        "side={config.side} is not a multiple of {model.patch}, the patches of {model.name} in "
+        "pixels.",
+        "Give a multiple of {model.patch}, best {model.input_size}.",
+    ),
     # Resizing.
+    Rule(
+        lambda c: c.is_cropped and c.is_labels and c.config.side not in (None, c.model.input_size),
+        "resize=pretraining gives images of {model.input_size} pixels, not side={config.side}.",
+        "Leave resize or side out.",
+    ),
     Rule(
         lambda c: c.is_cropped and c.is_spectra,
         "resize=pretraining is for images; the samples of {task.name} are spectra, whose borders "

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from marsbench.base.files import file_digest
-from marsbench.base.hub import local_file
+from marsbench.base.hub import is_address, local_file, parse_address
 from marsbench.config.identity import digest, identity, run_id
 from marsbench.config.resizing import WHOLE, Resizing
 from marsbench.config.schema import (
@@ -118,9 +118,14 @@ class Plan:
         """Data behind the initial weights; `UNKNOWN` of the user's own, or of replaced files."""
         if self.weights is None:
             return RANDOM
-        published = self.model.weights
-        is_published = published is not None and self.weights == published.name
-        return self.model.pretraining if is_published else UNKNOWN
+        published, given = self.model.weights, self.config.weights
+        if published is not None and self.weights == published.name:
+            return self.model.pretraining
+        if given is not None and is_address(given):
+            place = str(replace(parse_address(given), revision=None))
+            known = [w for w in (published, *self.model.variants) if w is not None]
+            return next((w.pretraining for w in known if w.name == place), UNKNOWN)
+        return UNKNOWN
 
     @property
     def has_batch_statistics(self) -> bool:

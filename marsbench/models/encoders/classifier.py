@@ -15,7 +15,7 @@ from marsbench.models.base import Model, without_lone_statistics
 from marsbench.models.encoders.heads import HEADS
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.spec import ModelSpec
-from marsbench.models.tensors import read_checkpoint
+from marsbench.models.tensors import State, read_checkpoint
 
 
 class Backbone(NamedTuple):
@@ -148,16 +148,16 @@ def build_classifier(
     if not path:
         raise NotAvailableError(f"{spec.name} is not a classifier.", "Choose another model.")
     built: Backbone = lazy.load(path)(spec, shape)
-    backbone, num_features, removed = built
+    backbone, num_features, _ = built
     if checkpoint is not None:
         state = read_checkpoint(checkpoint)
-        weights.load_checkpoint(backbone, state, removed, f"weights={checkpoint}")
+        load_backbone(spec, built, state, f"weights={checkpoint}")
     elif pretrained:
         state = weights.download(spec)
         if spec.weights is not None and spec.weights.package is not None:
             weights.load_in_order(backbone, state, spec.weights.name)
         else:
-            weights.load_checkpoint(backbone, state, removed, spec.name)
+            load_backbone(spec, built, state, spec.name)
     if pooling is not Pooling.AUTO:
         _check_pooling(spec, backbone, pooling)
     if has_tokens := head is HeadName.ATTENTION:
@@ -165,3 +165,21 @@ def build_classifier(
     width = num_features * (2 if pooling is Pooling.BOTH else 1)
     top = HEADS[head](width, num_classes)
     return Classifier(build_adapter(spec), backbone, top, pooling, has_tokens=has_tokens)
+
+
+def load_backbone(spec: ModelSpec, built: Backbone, state: State, origin: str) -> None:
+    """Load a checkpoint of the library, or a published one, into a backbone.
+
+    Args:
+        spec: The zoo entry.
+        built: Its backbone.
+        state: Tensors of the checkpoint.
+        origin: The checkpoint, for messages.
+
+    Raises:
+        WeightsError: If a tensor is missing, left over or of another shape.
+    """
+    state = weights.strip_prefix(state, built.module.state_dict())
+    if convert := LIBRARIES[spec.library].convert:
+        state = lazy.load(convert)(spec, built.module, state)
+    weights.load_checkpoint(built.module, state, built.removed, origin)

@@ -5,10 +5,11 @@ from marsbench.base.errors import unknown_name
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.own.calling import PREFIX, describe, place_of, refuse
 from marsbench.models.spec import ModelSpec
-from marsbench.models.zoo import classification, detection, segmentation, spectra
+from marsbench.models.zoo import classification, detection, foundation, segmentation, spectra
 
 _ENTRIES = (
     *classification.ENTRIES,
+    *foundation.ENTRIES,
     *segmentation.ENTRIES,
     *detection.ENTRIES,
     *spectra.ENTRIES,

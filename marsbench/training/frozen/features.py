@@ -37,6 +37,7 @@ from marsbench.models import weights
 from marsbench.models.encoders.classifier import Classifier
 from marsbench.models.encoders.heads import last_layer
 from marsbench.models.inputs import DEFAULT
+from marsbench.models.libraries import LIBRARIES
 from marsbench.models.weights import backbone_digest
 from marsbench.plan.resolve import Plan
 from marsbench.training.failures import is_out_of_memory
@@ -151,14 +152,14 @@ class Encoder:
 
     def key(self, split: str) -> str:
         """Digest of all facts with an effect on the features of a split."""
-        plan, spec = self.plan, self.plan.task
+        plan, spec, library = self.plan, self.plan.task, self.plan.model.library
         choices: dict[str, Any] = {
             "version": VERSION,
             "pipeline": PIPELINE,
             "decode": [decode.VERSION, spec.decode, spec.channels, spec.rgb_bands],
             "rows": plan.source.rows(split).fingerprint,
             "architecture": plan.model.architecture,
-            "library": _version(str(plan.model.library)),
+            "library": _version(LIBRARIES[library].package or str(library)),
             "weights": plan.weights,
             "file": default_weights(plan.model) if self._is_named else None,
             "normalise": [plan.model.mean, plan.model.std],

@@ -1,0 +1,77 @@
+"""Recipes of foundation models: architectures, and the ways from published tensors to theirs.
+
+Importable without torch. The zoo entries of these names are in `marsbench.models.zoo.foundation`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_KEYS = "marsbench.models.foundation.keys"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Architecture of an encoder, and the tensors of its published checkpoint.
+
+    Attributes:
+        architecture: Transformer of timm.
+        options: Options of the architecture.
+        keys: ``"module:name"`` of a function ``(module, state) -> State`` that renames and reshapes
+            published tensors; empty if they are those of the architecture.
+        dropped: Prefixes of published tensors that the encoder does not have.
+        fresh: Prefixes of tensors of the encoder that may be missing in the checkpoint, and keep
+            their initial values.
+        prepare: ``"module:name"`` of a function that changes the built module; empty for none.
+    """
+
+    architecture: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    keys: str = ""
+    dropped: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+    prepare: str = ""
+
+
+# MAE's linear evaluation of the averaged patches has a normalisation of its own in the place of the
+# pre-training's (He et al. 2022, https://arxiv.org/abs/2111.06377); it starts at scale 1, shift 0.
+_AVERAGED = {"global_pool": "avg", "fc_norm": True}
+MAE_DECODER = ("decoder", "mask_token")
+"""Prefixes of the decoder of masked autoencoders."""
+
+
+def _mae(architecture: str, dropped: tuple[str, ...] = ()) -> Recipe:
+    return Recipe(
+        architecture=architecture,
+        options=_AVERAGED,
+        dropped=(*MAE_DECODER, "norm.", *dropped),
+        fresh=("fc_norm.",),
+    )
+
+
+# Networks of its perceptual loss, which were saved with the model.
+_MOMO_LOSS = ("lpips_fn.",)
+
+
+def _prithvi(architecture: str) -> Recipe:
+    return Recipe(
+        architecture=architecture,
+        options=_AVERAGED,
+        keys=f"{_KEYS}:of_prithvi",
+        # Encodings of date and place, of the checkpoints "TL", are added where these are given.
+        dropped=(*MAE_DECODER, "norm.", "temporal_embed_", "location_embed_"),
+        fresh=("fc_norm.",),
+        prepare="marsbench.models.foundation.positions:fix",
+    )
+
+
+RECIPES: dict[str, Recipe] = {
+    "momo_s": _mae("vit_small_patch16_224", _MOMO_LOSS),
+    "momo_b": _mae("vit_base_patch16_224", _MOMO_LOSS),
+    "momo_l": _mae("vit_large_patch16_224", _MOMO_LOSS),
+    "satmae": _mae("vit_large_patch16_224"),
+    "prithvi_100m": _prithvi("vit_base_patch16_224"),
+    "prithvi_300m": _prithvi("vit_large_patch16_224"),
+    "prithvi_600m": _prithvi("vit_huge_patch14_224"),
+}
+"""Recipes by name of the zoo entry."""
