@@ -24,6 +24,9 @@ from marsbench.tasks.catalog import TASKS, known_task
 MOST_JSON = 32_000_000
 """Largest size of ``submission.json`` in bytes; the digests of 32,000 class maps are 5 MB."""
 
+LONGEST = 1000
+"""Longest text, in characters."""
+
 MOST_SEEDS = 1000
 """Largest number of seeds; each is looked up for each task."""
 
@@ -87,6 +90,8 @@ def _text_problems(value: Any, key: str) -> Iterator[tuple[str, str]]:
         for number, inner in enumerate(value, start=1):
             yield from _text_problems(inner, f"{key}.{number}")
     elif isinstance(value, str):
+        if len(value) > LONGEST:
+            yield f"'{key}' has {len(value):,} characters; expected up to {LONGEST:,}.", _PLAIN
         escaped = visible(value) if key == "note" else inline(value)
         if escaped != value:
             yield f"'{key}' holds control characters: {escaped[:100]}.", _PLAIN
@@ -129,13 +134,17 @@ def _setting_problems(submission: Submission) -> Iterator[tuple[str, str]]:
     if re.fullmatch(r"none|d4|[1-9]\d{0,3}", submission.views) is None:
         text = f"'views' is '{submission.views[:80]}'; expected none, d4 or a number of draws."
         yield text, _COLLECT
-    try:
-        zone = datetime.fromisoformat(submission.created).tzinfo
-    except ValueError:
-        zone = None
-    if zone is None:
+    if not is_time(submission.created):
         text = f"'created' is '{submission.created[:80]}'; expected a time in UTC, ISO 8601."
         yield text, _COLLECT
+
+
+def is_time(text: str) -> bool:
+    """Whether a text is a time with its zone, ISO 8601."""
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _task_problems(submission: Submission) -> Iterator[tuple[str, str]]:

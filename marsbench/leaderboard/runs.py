@@ -12,7 +12,9 @@ from marsbench.base.progress import steps
 from marsbench.base.text import visible
 from marsbench.base.values import shown, to_plain
 from marsbench.config.identity import run_id
+from marsbench.config.schema import SourceName
 from marsbench.data.folds import OUT_OF_FOLD
+from marsbench.leaderboard.document import is_time
 from marsbench.leaderboard.files import Files
 from marsbench.leaderboard.findings import Findings
 from marsbench.leaderboard.numbers import number_problems
@@ -44,6 +46,8 @@ _COLLECT = "Collect the submission again with `marsbench submit`."
 
 UNKNOWN_FACTS = (None, "", UNKNOWN.data)
 """Values of unknown facts about weights."""
+
+_SOURCES = tuple(str(name) for name in SourceName if name is not SourceName.AUTO)
 
 OWN_WEIGHTS = "sha256:"
 """Start of the name of a user's own weights, for which an author may give an address."""
@@ -171,6 +175,9 @@ def _problems(
     if record.record_type != "run":
         text = f"The record is of the type '{record.record_type[:40]}'; expected run."
         yield text, "Submit runs of marsbench."
+    if not is_time(record.created):
+        text = f"'created' is '{record.created[:80]}'; expected a time in UTC, ISO 8601."
+        yield text, _RUN_AGAIN
     for text in _control_characters(to_plain(record)):
         yield f"The record holds control characters: {text[:100]}.", _RUN_AGAIN
     yield from _setting_problems(record, submission)
@@ -281,6 +288,9 @@ def _data_problems(record: RunRecord, submission: Submission) -> Iterator[tuple[
     if is_demo != (submission.data is Data.DEMO):
         text = f"The run is of {'demo' if is_demo else 'real'} data; {SUBMISSION} says "
         yield f"{text}{submission.data}.", "Submit runs on real data."
+    if source not in _SOURCES:
+        text = f"The source of the data is {shown(source)}; expected {', '.join(_SOURCES)}."
+        yield text, _RUN_AGAIN
     if record.scored_split not in ("test", OUT_OF_FOLD):
         text = f"The scored split is '{record.scored_split[:40]}'; expected test or {OUT_OF_FOLD}."
         yield text, _RUN_AGAIN
@@ -322,9 +332,14 @@ def _metric_problems(record: RunRecord) -> Iterator[tuple[str, str]]:
     for split, metrics in record.metrics.items():
         for name, value in metrics.items():
             info = METRICS.get(name.partition("/")[0], _PER_CLASS)
-            if not info.low <= value <= info.high:
+            high = min(info.high, _MOST_LOSS)
+            if not info.low <= value <= high:
                 text = f"{name[:80]} of {split[:20]} is {value:g}; expected {info.low:g} to "
-                yield f"{text}{info.high:g}.", _RUN_AGAIN
+                yield f"{text}{high:g}.", _RUN_AGAIN
+
+
+_MOST_LOSS = 1e30
+"""Largest value of a loss, of which means are computed."""
 
 
 _PER_CLASS = MetricInfo("")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple, TypedDict
 from marsbench.base.documents import parse_json
 from marsbench.base.errors import StoreError, some
 from marsbench.base.text import inline
-from marsbench.base.values import Problem, build, check, shown, to_plain
+from marsbench.base.values import Limit, Problem, build, check, shown, to_plain
 from marsbench.config.identity import digest, is_run_id
 from marsbench.config.schema import MOST_SIDE
 from marsbench.models.pretraining import UNKNOWN, Pretraining
@@ -105,7 +105,7 @@ class RunRecord:
     record_type: str = "run"
     parents: list[str] = field(default_factory=list)
     pretraining: Pretraining = UNKNOWN
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Annotated[int, Limit(low=1)] = SCHEMA_VERSION
 
     @property
     def imbalance(self) -> str:

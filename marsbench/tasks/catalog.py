@@ -92,7 +92,7 @@ def get_task(name: str) -> TaskSpec:
 
 def known_task(name: str) -> TaskSpec | None:
     """Task of the catalogue, or custom task that ships with the package; None for others."""
-    if (spec := TASKS.get(name)) is not None or re.fullmatch("[a-z0-9_]+", name) is None:
+    if (spec := TASKS.get(name)) is not None or re.fullmatch("[a-z0-9_]{1,100}", name) is None:
         return spec
     file = paths.configs() / "tasks" / f"{name}.yaml"
     return get_task(str(file)) if file.is_file() else None
@@ -103,5 +103,5 @@ def _is_path(name: str) -> bool:
         name.endswith((".yaml", ".yml"))
         or "/" in name
         or os.sep in name
-        or (name != "" and (Path(name) / TASK_FILE).exists())
+        or (name != "" and os.path.lexists(Path(name) / TASK_FILE))
     )

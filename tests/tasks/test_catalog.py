@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from marsbench.base.errors import ConfigError, UnknownNameError
-from marsbench.tasks.catalog import TASKS, by_name, get_task
+from marsbench.tasks.catalog import TASKS, by_name, get_task, known_task
 from marsbench.tasks.kinds import KINDS, METRICS, Kind
 from marsbench.tasks.spec import SPLITS, Platform, TaskSpec, normalise
 
@@ -230,3 +230,9 @@ def test_the_catalogue_is_light_to_import() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_a_name_longer_than_a_path_is_unknown() -> None:
+    with pytest.raises(UnknownNameError):
+        get_task("x" * 10_000)
+    assert known_task("x" * 10_000) is None
