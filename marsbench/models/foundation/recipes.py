@@ -15,7 +15,7 @@ class Recipe:
     """Architecture of an encoder, and the tensors of its published checkpoint.
 
     Attributes:
-        architecture: Transformer of timm.
+        architecture: Transformer of timm; with the tag of its weights if timm knows them.
         options: Options of the architecture.
         keys: ``"module:name"`` of a function ``(module, state) -> State`` that renames and reshapes
             published tensors; empty if they are those of the architecture.
@@ -65,6 +65,18 @@ def _prithvi(architecture: str) -> Recipe:
     )
 
 
+# Their authors take the class token; timm averages the patches of DINOv3.
+_CLASS_TOKEN = {"global_pool": "token"}
+
+
+def _dinov2(size: str) -> Recipe:
+    return Recipe(architecture=f"vit_{size}_patch14_dinov2.lvd142m", options=_CLASS_TOKEN)
+
+
+def _dinov3(size: str, tag: str = "lvd1689m") -> Recipe:
+    return Recipe(architecture=f"vit_{size}_patch16_dinov3.{tag}", options=_CLASS_TOKEN)
+
+
 RECIPES: dict[str, Recipe] = {
     "momo_s": _mae("vit_small_patch16_224", _MOMO_LOSS),
     "momo_b": _mae("vit_base_patch16_224", _MOMO_LOSS),
@@ -73,5 +85,15 @@ RECIPES: dict[str, Recipe] = {
     "prithvi_100m": _prithvi("vit_base_patch16_224"),
     "prithvi_300m": _prithvi("vit_large_patch16_224"),
     "prithvi_600m": _prithvi("vit_huge_patch14_224"),
+    "dinov2_s": _dinov2("small"),
+    "dinov2_b": _dinov2("base"),
+    "dinov2_l": _dinov2("large"),
+    "dinov3_s": _dinov3("small"),
+    "dinov3_b": _dinov3("base"),
+    "dinov3_l": _dinov3("large"),
+    "dinov3_l_sat": _dinov3("large", "sat493m"),
+    # OpenAI trained with QuickGELU, which vit_base_patch16_clip_224 does not have.
+    "clip_b_16": Recipe(architecture="vit_base_patch16_clip_quickgelu_224.openai"),
+    "siglip_b_16": Recipe(architecture="vit_base_patch16_siglip_224.webli"),
 }
 """Recipes by name of the zoo entry."""

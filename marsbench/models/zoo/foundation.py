@@ -9,7 +9,8 @@ from typing import Any
 from marsbench.base.hub import PREFIX as HUB
 from marsbench.config.resizing import Interpolation, Resizing
 from marsbench.config.schema import Normalisation
-from marsbench.models.spec import NO_MARS, Library, ModelSpec, WeightSpec
+from marsbench.models.foundation.recipes import RECIPES
+from marsbench.models.spec import HALF, NO_MARS, Library, ModelSpec, WeightSpec
 from marsbench.tasks.catalog import TASKS
 
 
@@ -114,6 +115,59 @@ _GLOBAL_STD = (2248.0, 2179.0, 2178.0, 1850.0, 1242.0, 1049.0)
 _GLOBAL = ("Harmonized Landsat and Sentinel-2, global", 4_200_000)
 """Training data of version 2.0, in series of four images."""
 
+# Transformers of timm, with its statistics, resizing and licences.
+
+
+def _of_timm(
+    name: str,
+    data: str,
+    images: int | None,
+    parameters: float,
+    *,
+    licence: str = "Apache-2.0",
+    overlaps: tuple[str, ...] | None = None,
+    patch: int = 16,
+    **more: Any,
+) -> ModelSpec:
+    weights = WeightSpec(
+        name=f"timm/{RECIPES[name].architecture}",
+        data=data,
+        images=images,
+        licence=licence,
+        overlaps=overlaps,
+    )
+    return _entry(name, weights, patch, parameters, **more)
+
+
+def _dinov2(size: str, parameters: float) -> ModelSpec:
+    # Oquab et al. 2023, https://arxiv.org/abs/2304.07193, table 15; evaluated at 224 pixels, and
+    # trained at 518 in the end.
+    return _of_timm(
+        f"dinov2_{size}",
+        "LVD-142M",
+        142_109_386,
+        parameters,
+        patch=14,
+        resizing=Resizing(Interpolation.BICUBIC, 256),
+    )
+
+
+def _dinov3(name: str, data: str, images: int, parameters: float, **more: Any) -> ModelSpec:
+    # Simeoni et al. 2025, https://arxiv.org/abs/2508.10104.
+    return _of_timm(
+        name,
+        data,
+        images,
+        parameters,
+        licence="dinov3-license",
+        input_size=256,
+        resizing=Resizing(Interpolation.BICUBIC, 256),
+        **more,
+    )
+
+
+_LVD = ("LVD-1689M", 1_689_000_000)
+
 ENTRIES: tuple[ModelSpec, ...] = (
     _momo("s", 21.7),
     _momo("b", 85.8),
@@ -172,6 +226,39 @@ ENTRIES: tuple[ModelSpec, ...] = (
         631.5,
         _GLOBAL_MEAN,
         _GLOBAL_STD,
+    ),
+    _dinov2("s", 22.1),
+    _dinov2("b", 86.6),
+    _dinov2("l", 304.4),
+    _dinov3("dinov3_s", *_LVD, 21.6),
+    _dinov3("dinov3_b", *_LVD, 85.6),
+    _dinov3("dinov3_l", *_LVD, 303.1),
+    _dinov3(
+        "dinov3_l_sat",
+        "SAT-493M",
+        493_000_000,
+        303.1,
+        overlaps=NO_MARS,
+        mean=(0.43, 0.411, 0.296),
+        std=(0.213, 0.156, 0.143),
+    ),
+    _of_timm(
+        "clip_b_16",
+        "WIT-400M",
+        400_000_000,
+        85.8,
+        mean=(0.48145466, 0.4578275, 0.40821073),
+        std=(0.26862954, 0.26130258, 0.27577711),
+        resizing=Resizing(Interpolation.BICUBIC, 248),
+    ),
+    _of_timm(
+        "siglip_b_16",
+        "WebLI",
+        None,
+        92.9,
+        mean=HALF,
+        std=HALF,
+        resizing=Resizing(Interpolation.BICUBIC, 248),
     ),
 )
 """Foundation models."""
