@@ -129,7 +129,7 @@ class Analysis:
                 (key.title if shared[key.family] > 1 else key.family_title, ranges, pairs[key])
                 for key, ranges in self.ranges.items()
             ),
-            *((each.title, each.ranges, set(each.metrics.items())) for each in self.beside),
+            *(scale for each in self.beside for scale in each.scales),
         ]
 
     @cached_property

@@ -23,7 +23,7 @@ def beside_paper(analysis: Analysis) -> Iterator[FigureSpec]:
         for both in beside.headline:
             yield _violins(beside, both, look)
         for curve in beside.curves:
-            source = beside.ranges.words(
+            source = beside.ranges_of(curve).words(
                 pair for pair in beside.metrics.items() if pair[0] in curve.by_task
             )
             figure = curve_figure(curve, source, look)
@@ -41,7 +41,7 @@ def _violins(beside: Beside, both: Both, look: plots.Looks) -> FigureSpec:
     panels = violin_panels(group, summary, normalised=False, with_published=False)
     over = ""
     if len(group.tasks) > 1:
-        source = beside.ranges.words(group.metrics.items())
+        source = summary.ranges.words(group.metrics.items())
         over = f" Over tasks, scores are normalised by {source}."
     return FigureSpec(
         f"paper-violins-{group.key.slug}",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from marsbench.base.errors import some
 from marsbench.report.statistics.curves import Curve, curves_of
-from marsbench.report.statistics.ranges import REFERENCE, Ranges, shared_ranges
+from marsbench.report.statistics.ranges import REFERENCE, Pair, Ranges, family_ranges, scale_of
 from marsbench.report.statistics.reference import PAPER
 from marsbench.report.statistics.summary import ROUNDS, GroupSummary, ModelSummary, summarise
 from marsbench.report.study.cells import (
@@ -55,22 +55,48 @@ class Beside:
     Attributes:
         pairing: Groups of both.
         shown: Groups of the report and of the paper behind the estimates, each cell once.
-        ranges: Ranges of the normalisation, the same for both.
+        ranges: Ranges of the normalisation, the same for both, by key from `scale_of`.
         by_subset: Cells and estimates of the shared tasks, for each shared subset, the full
             split first, then descending.
         curves: Curves over the amount of training data, also at amounts of the paper alone.
+        normalise: Choice of the ranges, as in `family_ranges`.
     """
 
     pairing: Pairing
     shown: tuple[Group, ...]
-    ranges: Ranges
+    ranges: Mapping[GroupKey, Ranges]
     by_subset: Mapping[str, Both]
     curves: tuple[Curve, ...]
+    normalise: str = REFERENCE
 
     @property
     def title(self) -> str:
         """Title of the family beside the paper."""
         return f"{self.pairing.family.family_title} beside the paper"
+
+    @property
+    def scales(self) -> list[tuple[str, Ranges, set[Pair]]]:
+        """Title, ranges, and tasks with metrics of all groups that share ranges."""
+        pairs: defaultdict[GroupKey, set[Pair]] = defaultdict(set)
+        for group in self.shown:
+            pairs[scale_of(group.key, self.normalise)].update(group.metrics.items())
+        is_one = len(self.ranges) == 1
+        return [
+            (self.title if is_one else f"{key.title} beside the paper", ranges, pairs[key])
+            for key, ranges in self.ranges.items()
+        ]
+
+    @property
+    def source(self) -> str:
+        """Origin of all ranges, to be read after "normalised by"."""
+        if len(self.ranges) == 1:
+            (ranges,) = self.ranges.values()
+            return ranges.words(self.metrics.items())
+        return "; ".join(f"{ranges.source} ({key.subset})" for key, ranges in self.ranges.items())
+
+    def ranges_of(self, curve: Curve) -> Ranges:
+        """Ranges of a curve."""
+        return self.ranges[scale_of(replace(curve.family, subset=curve.what), self.normalise)]
 
     @property
     def headline(self) -> list[Both]:
@@ -130,26 +156,32 @@ def summarise_beside(
     for _, papers in itertools.chain(shared, *amounts):
         tasks[papers.key.subset].update(papers.tasks)
     shown = tuple(group for item in tasks.items() for group in _tasks_of(pairing, *item))
-    ranges = shared_ranges(shown, normalise)
-    known: dict[tuple[GroupKey, tuple[str, ...]], Both] = {}
+    ranges = family_ranges(shown, normalise)
+    known: dict[tuple[GroupKey, tuple[str, ...], GroupKey], Both] = {}
 
-    def both(ours: Group, papers: Group) -> Both:
-        name = (papers.key, papers.tasks)
+    def both(ours: Group, papers: Group, scale: GroupKey) -> Both:
+        name = (papers.key, papers.tasks, scale)
         if name not in known:
-            known[name] = _both(ours, papers, ranges, rounds, seed)
+            known[name] = _both(ours, papers, ranges[scale], rounds, seed)
         return known[name]
 
     curves: list[Curve] = []
-    for pairs in amounts:
-        members = [both(*pair) for pair in pairs]
+    for what, pairs in zip((PARTITION, FEW_SHOT), amounts, strict=True):
+        # The full split at the end of a curve is on the scale of its partitions.
+        scale = scale_of(replace(pairing.family, subset=what), normalise)
+        members = [both(*pair, scale) for pair in pairs]
         summaries = {member.group.key: member.summary for member in members}
         curves += curves_of({pairing.family: [m.group for m in members]}, summaries, seed)
     return Beside(
         pairing,
         shown,
         ranges,
-        {papers.key.subset: both(ours, papers) for ours, papers in reversed(shared)},
+        {
+            papers.key.subset: both(ours, papers, scale_of(papers.key, normalise))
+            for ours, papers in reversed(shared)
+        },
         tuple(curves),
+        normalise,
     )
 
 

@@ -40,8 +40,7 @@ def _over(beside: Beside) -> str:
     """Explain numbers over several tasks; empty for a single task."""
     if len(beside.metrics) == 1:
         return ""
-    source = beside.ranges.words(beside.metrics.items())
-    return f" Over tasks, scores are normalised by {source}, for models with all tasks."
+    return f" Over tasks, scores are normalised by {beside.source}, for models with all tasks."
 
 
 def _rows(beside: Beside, both: Both) -> Iterator[tuple[Entry, ...]]:

@@ -58,12 +58,13 @@ def test_both_sides_have_their_own_estimates(pairing: Pairing, beside: Beside) -
         *("resnet101", "squeezenet1_1"),
         *("resnet101 (paper)", "vit_l_16 (paper)"),
     }
-    mine = summarise(pairing.ours["full"], ranges=beside.ranges, rounds=60)
+    (ranges,) = beside.ranges.values()
+    mine = summarise(pairing.ours["full"], ranges=ranges, rounds=60)
     assert summary.models["resnet101"].iqm == mine.models["resnet101"].iqm
     # As in a report of the paper's runs alone.
     runs = [r for r in PAPER if r.subset == "full" and r.task in TASKS]
     (alone,) = study_of(runs).groups.values()
-    its = summarise(alone, ranges=beside.ranges, rounds=60).models["vit_l_16"]
+    its = summarise(alone, ranges=ranges, rounds=60).models["vit_l_16"]
     assert summary.models[in_paper("vit_l_16")].iqm == its.iqm
     assert summary.ranked_tasks == ()
 
@@ -101,25 +102,49 @@ def test_curves_have_all_amounts_of_the_paper(beside: Beside) -> None:
 
 
 def test_only_shared_tasks_and_amounts_are_summarised(beside: Beside) -> None:
-    pairs = set(beside.ranges.low)
+    (ranges,) = beside.ranges.values()
+    pairs = set(ranges.low)
     assert pairs == {("frost_cls", "f1_positive"), ("landmark_cls", "f1_weighted")}
     assert beside.metrics == dict(sorted(pairs))
 
 
-def test_ranges_are_shared(tmp_path: Path, pairing: Pairing, beside: Beside) -> None:
-    assert beside.ranges.low["frost_cls", "f1_positive"] == 0
-    assert beside.ranges.high["frost_cls", "f1_positive"] == 1
-    observed = summarise_beside(pairing, rounds=5, normalise=OBSERVED)
-    store = make_store(tmp_path, OURS)
-    ours = [r for r in study_by_metric(store, OURS).records if r.task == "frost_cls"]
-    theirs = [r for r in PAPER if r.task == "frost_cls" and r.subset == "full"]
-    scores = [r.score or 0.0 for r in (*ours, *theirs)]
-    pair = ("frost_cls", "f1_positive")
-    assert (observed.ranges.low[pair], observed.ranges.high[pair]) == (min(scores), max(scores))
-    # Each run counts once: 2 cells of ours and of 2 models of 3 amounts of the paper.
-    assert "among its 9 to 27 runs" in observed.ranges.source
+def test_reference_ranges_are_shared_by_all_subsets(pairing: Pairing, beside: Beside) -> None:
+    (ranges,) = beside.ranges.values()
+    assert ranges.low["frost_cls", "f1_positive"] == 0
+    assert ranges.high["frost_cls", "f1_positive"] == 1
+    assert all(both.summary.ranges == ranges for both in beside.by_subset.values())
     again = summarise_beside(pairing, rounds=5, normalise=REFERENCE)
     assert again.ranges == beside.ranges
+
+
+def test_observed_ranges_are_those_of_a_report(tmp_path: Path, pairing: Pairing) -> None:
+    """The full split alone, and partitions with the full split, of the runs of both."""
+    observed = summarise_beside(pairing, rounds=5, normalise=OBSERVED)
+    ours = study_by_metric(make_store(tmp_path, OURS), OURS).records
+    pair = ("landmark_cls", "f1_weighted")
+
+    def ends(*subsets: str) -> tuple[float, float]:
+        """Each run counts once."""
+        runs = [r for r in (*ours, *PAPER) if r.task == "landmark_cls" and r.subset in subsets]
+        scores = [r.score or 0.0 for r in runs]
+        return min(scores), max(scores)
+
+    ranges = {key.subset: (r.low[pair], r.high[pair]) for key, r in observed.ranges.items()}
+    assert ranges == {"full": ends("full"), "partition": ends(*AMOUNTS)}
+    assert ranges["full"] != ranges["partition"]
+    full, part = (observed.by_subset[name].summary for name in ("full", "partition_0.05"))
+    assert (full.ranges.low[pair], full.ranges.high[pair]) == ranges["full"]
+    assert (part.ranges.low[pair], part.ranges.high[pair]) == ranges["partition"]
+    # The full split is on the scale of partitions at the end of their curve.
+    low, high = ranges["partition"]
+    (curve,) = observed.curves
+    assert observed.ranges_of(curve) == part.ranges
+    for model, line in curve.by_task["landmark_cls"].items():
+        raw = full.tasks["landmark_cls", model].iqm.value
+        assert line[curve.keys[-1]].value == pytest.approx((raw - low) / (high - low))
+    titles = [title for title, *_ in observed.scales]
+    assert titles == [f"classification frozen cached {k} beside the paper" for k in ranges]
+    assert all(f"runs ({subset})" in observed.source for subset in ranges)
 
 
 def test_equal_seeds_give_equal_estimates(pairing: Pairing, beside: Beside) -> None:
