@@ -78,6 +78,12 @@ LIBRARIES: dict[Library, LibraryInfo] = {
         file=f"{_MODELS}.foundation.building:cached_file",
         package="timm",
     ),
+    Library.TORCHGEO: LibraryInfo(
+        backbone=f"{_MODELS}.foundation.torchgeo:build",
+        weights=f"{_MODELS}.foundation.building:fetch",
+        convert=f"{_MODELS}.foundation.building:convert",
+        file=f"{_MODELS}.foundation.building:cached_file",
+    ),
     Library.TABULAR: LibraryInfo(trainer="table"),
 }
 """Every library. Adding a library takes an entry here, a name in `Library`, and a module."""

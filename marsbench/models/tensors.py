@@ -158,7 +158,10 @@ def _allowing(classes: Any) -> Iterator[None]:
 
 
 def _opened(content: Any) -> State:
-    """Tensors by name within wrappers and pickled modules."""
+    """Tensors by name within wrappers and pickled modules.
+
+    Of a mapping of modules to their tensors, names begin with that of the module.
+    """
     if isinstance(content, Mapping) and isinstance(content.get("ema"), _Held):
         content = content["ema"]  # averaged weights, as ultralytics prefers them
     for key in _WRAPPERS:
@@ -168,7 +171,13 @@ def _opened(content: Any) -> State:
         content = dict(_tensors_of(content))
     if not isinstance(content, Mapping):
         return {}
-    return {str(k): v.detach() for k, v in content.items() if isinstance(v, Tensor)}
+    tensors = {str(k): v.detach() for k, v in content.items() if isinstance(v, Tensor)}
+    return tensors or {
+        f"{part}.{name}": tensor.detach()
+        for part, state in content.items()
+        for name, tensor in _items(state)
+        if isinstance(tensor, Tensor)
+    }
 
 
 def _tensors_of(module: _Held) -> Iterator[tuple[str, Tensor]]:

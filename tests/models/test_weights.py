@@ -123,6 +123,13 @@ def test_pickled_modules_are_read_as_their_tensors(
     assert all(torch.equal(read[name], tensor) for name, tensor in expected.items())
 
 
+def test_mappings_of_modules_are_read_as_their_tensors(tmp_path: Path) -> None:
+    parts = {"encoder": {"a": torch.ones(1)}, "pool": {"a": torch.zeros(2)}, "epoch": 3}
+    torch.save(parts, tmp_path / "x.pt")
+    read = read_checkpoint(tmp_path / "x.pt")
+    assert {name: len(tensor) for name, tensor in read.items()} == {"encoder.a": 1, "pool.a": 2}
+
+
 class Constructed:
     """A pickle that constructs a class with arguments of its own, or sets its state."""
 

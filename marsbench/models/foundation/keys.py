@@ -31,10 +31,10 @@ def at_grid(module: Any, state: State) -> State:
     """Interpolate learnt positions to the grid of a transformer, where the grids differ.
 
     Args:
-        module: Transformer of timm.
+        module: Transformer with timm's names.
         state: Tensors by its names.
     """
-    wanted, given = module.pos_embed, state.get(_POSITIONS)
+    wanted, given = getattr(module, _POSITIONS, None), state.get(_POSITIONS)
     if given is None or wanted is None or given.shape == wanted.shape or given.ndim != 3:
         return state
     prefix = wanted.shape[1] - module.patch_embed.num_patches

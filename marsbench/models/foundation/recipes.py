@@ -15,7 +15,8 @@ class Recipe:
     """Architecture of an encoder, and the tensors of its published checkpoint.
 
     Attributes:
-        architecture: Transformer of timm; with the tag of its weights if timm knows them.
+        architecture: Transformer of timm, with the tag of its weights if timm knows them; or a
+            function of torchgeo.
         options: Options of the architecture.
         keys: ``"module:name"`` of a function ``(module, state) -> State`` that renames and reshapes
             published tensors; empty if they are those of the architecture.
@@ -77,6 +78,16 @@ def _dinov3(size: str, tag: str = "lvd1689m") -> Recipe:
     return Recipe(architecture=f"vit_{size}_patch16_dinov3.{tag}", options=_CLASS_TOKEN)
 
 
+def _dofa(size: str) -> Recipe:
+    # Its normalisation of averaged patches is no part of the pre-training. torchgeo's copies of the
+    # checkpoints are without the other tensors of the authors' files.
+    return Recipe(
+        architecture=f"dofa_{size}_patch16_224",
+        dropped=("mask_token", "norm.", "projector."),
+        fresh=("fc_norm.",),
+    )
+
+
 RECIPES: dict[str, Recipe] = {
     "momo_s": _mae("vit_small_patch16_224", _MOMO_LOSS),
     "momo_b": _mae("vit_base_patch16_224", _MOMO_LOSS),
@@ -95,5 +106,19 @@ RECIPES: dict[str, Recipe] = {
     # OpenAI trained with QuickGELU, which vit_base_patch16_clip_224 does not have.
     "clip_b_16": Recipe(architecture="vit_base_patch16_clip_quickgelu_224.openai"),
     "siglip_b_16": Recipe(architecture="vit_base_patch16_siglip_224.webli"),
+    "croma_l": Recipe(
+        architecture="croma_large",
+        # The smallest size: biases of attention depend on it, and ours are computed for any.
+        options={"modalities": ["optical"], "image_size": 8},
+        # Encoders of radar, and of radar with optical images.
+        dropped=("s1_encoder.", "s1_GAP_FFN.", "joint_encoder."),
+    ),
+    "dofa_b": _dofa("base"),
+    "dofa_l": _dofa("large"),
+    "scalemae_l": Recipe(
+        architecture="scalemae_large_patch16",
+        options={"res": 1.0, "num_classes": 0},
+        dropped=MAE_DECODER,
+    ),
 }
 """Recipes by name of the zoo entry."""

@@ -166,6 +166,35 @@ def _dinov3(name: str, data: str, images: int, parameters: float, **more: Any) -
     )
 
 
+# torchgeo's copies of the published checkpoints, with its commits.
+
+
+def _of_torchgeo(
+    name: str, file: str, parameters: float, patch: int | None = 16, **more: Any
+) -> ModelSpec:
+    facts = {key: more.pop(key) for key in ("data", "images", "licence", "overlaps")}
+    return ModelSpec(
+        name=name,
+        library=Library.TORCHGEO,
+        id=name,
+        weights=WeightSpec(name=f"{HUB}{file}", **facts),
+        patch=patch,
+        fixed_size=True,
+        parameters=parameters,
+        **more,
+    )
+
+
+# DOFA: Xiong et al. 2024, https://github.com/zhu-xlab/DOFA; for RGB with ImageNet's statistics.
+_DOFA: dict[str, Any] = {
+    "data": "SatlasPretrain, Five-Billion-Pixels, HySpecNet-11k",
+    "images": None,
+    "licence": "CC-BY-4.0",
+    "overlaps": NO_MARS,
+}
+_DOFA_REPOSITORY = "torchgeo/dofa@b8db318b64a90b9e085ec04ba8851233c5893666"
+_SENTINEL_2 = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12")
+
 _LVD = ("LVD-1689M", 1_689_000_000)
 
 ENTRIES: tuple[ModelSpec, ...] = (
@@ -259,6 +288,39 @@ ENTRIES: tuple[ModelSpec, ...] = (
         mean=HALF,
         std=HALF,
         resizing=Resizing(Interpolation.BICUBIC, 248),
+    ),
+    # CROMA: Fuller et al. 2023, https://arxiv.org/abs/2311.00566.
+    _of_torchgeo(
+        "croma_l",
+        "torchgeo/croma@92cb1a0f4e34c6c01558baf070197c01255382f6/CROMA_large-921e69ad.pt",
+        311.4,
+        8,
+        data="SSL4EO-S12",
+        images=1_004_316,
+        licence="CC-BY-4.0",
+        overlaps=NO_MARS,
+        bands=_SENTINEL_2,
+        mean=(0.0,) * 12,
+        std=(1.0,) * 12,
+        normalisation=Normalisation.SIGMA2,
+        input_size=120,
+    ),
+    _of_torchgeo(
+        "dofa_b", f"{_DOFA_REPOSITORY}/dofa_base_patch16_224-a0275954.pth", 111.3, **_DOFA
+    ),
+    _of_torchgeo(
+        "dofa_l", f"{_DOFA_REPOSITORY}/dofa_large_patch16_224-0ff904d3.pth", 337.1, **_DOFA
+    ),
+    # Scale-MAE: Reed et al. 2023, https://arxiv.org/abs/2212.14532; positions in units of a patch
+    # at a ground resolution of 1 m.
+    _of_torchgeo(
+        "scalemae_l",
+        "isaaccorley/vit_large_patch16_224_fmow_rgb_scalemae"
+        "@9dc7f569424baeb780698352cf6e87638c882123"
+        "/vit_large_patch16_224_fmow_rgb_scalemae-98ed9821.pth",
+        303.3,
+        None,
+        **_FMOW,
     ),
 )
 """Foundation models."""
