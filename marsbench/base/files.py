@@ -50,6 +50,11 @@ def file_state(stat: os.stat_result) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
+def is_settled(state: list[int]) -> bool:
+    """Whether a file of this `file_state` is old enough that a change would give another state."""
+    return time.time() - max(state[1:3]) / 1e9 > _SETTLED
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a checkpoint, part of a run's id.
 
@@ -132,8 +137,7 @@ def cached_facts(
             for k, read in enumerate(pool.map(lambda part: [*map(compute, part)], parts)):
                 for (i, key, state), fact in zip(changed[k::_THREADS], read, strict=True):
                     facts[i] = fact
-                    is_settled = time.time() - max(state[1:3]) / 1e9 > _SETTLED
-                    if is_settled and file_state(Path(files[i]).stat()) == state:
+                    if is_settled(state) and file_state(Path(files[i]).stat()) == state:
                         new[key] = [*state, fact]
         if new:
             with contextlib.suppress(OSError):

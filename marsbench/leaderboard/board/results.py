@@ -27,6 +27,7 @@ from marsbench.base.reading import check_regular, is_missing, open_file
 from marsbench.base.version import __version__
 from marsbench.config.schema import canonical_subset
 from marsbench.leaderboard.board.entries import Entry, Origin
+from marsbench.leaderboard.board.index import Index
 from marsbench.leaderboard.board.sources import Loaded
 from marsbench.leaderboard.board.tasksets import Choice, metric_of
 from marsbench.leaderboard.schema import SUBMISSION, Badge, Check, Data, Submission
@@ -41,7 +42,7 @@ LARGEST = 20_000_000
 
 
 class Results:
-    """Folder of checked submissions; submissions are read again only if their files change.
+    """Folder of checked submissions; they are read again only if their files change.
 
     Args:
         place: The folder, or ``hf://datasets/ORG/NAME``, whose latest commit is in the cache of the
@@ -50,7 +51,8 @@ class Results:
 
     def __init__(self, place: str) -> None:
         self.place = place
-        self._known: dict[str, tuple[list[list[int]], Entry | str]] = {}
+        local = not hub.is_address(place)
+        self._index = Index(str(expanded(place).resolve()) if local else place)
 
     def load(self) -> Loaded:
         """Read all submissions; invalid, refused and unchecked ones are left out and noted.
@@ -73,16 +75,16 @@ class Results:
             result = self._entry(root, name)
             entries += [result] if isinstance(result, Entry) else []
             left += [result] if isinstance(result, str) else []
+        self._index.keep(names)
         count = "1 submission is" if len(left) == 1 else f"{len(left)} submissions are"
         return Loaded(entries, [f"{count} left out: {some(left, '; ')}."] if left else [])
 
     def checks(self) -> Iterator[Check]:
         """Read the checks of the submissions that were loaded as entries."""
         root = folder_of(self.place)
-        for name, (_, entry) in sorted(self._known.items()):
-            if isinstance(entry, Entry):
-                with contextlib.suppress(OSError, StoreError, UnicodeDecodeError):
-                    yield read_check(root, name)
+        for name in self._index.names():
+            with contextlib.suppress(OSError, StoreError, UnicodeDecodeError):
+                yield read_check(root, name)
 
     def _entry(self, root: Path, name: str) -> Entry | str:
         """Entry of a submission, or the reason why there is none."""
@@ -91,11 +93,11 @@ class Results:
             if is_missing(files[1]):
                 return f"{name} is not checked yet"
             states = [file_state(check_regular(file)) for file in files]
-            known = self._known.get(name)
-            if known is None or known[0] != states:
-                known = states, _entry_in(root, name)
-                self._known[name] = known
-            return known[1]
+            known = self._index.get(name, states)
+            if known is None:
+                known = _entry_in(root, name)
+                self._index.put(name, states, known)
+            return known
         except OSError as error:
             return f"{name} cannot be read ({error.strerror or error})"
 
