@@ -301,9 +301,9 @@ def _upload(live: Live, labels: Labels) -> None:
     file = gr.File(label="Archive of a submission", file_types=ARCHIVES, elem_id="archive")
     page = gr.HTML(upload.EMPTY, elem_id="check")
 
-    def fill(path: str | None) -> str:
-        return upload.checked(path, live, labels)
+    def fill(path: str | None) -> list[Any]:
+        # The archive is deleted, so the field becomes empty: a link to it would lead nowhere.
+        return [upload.checked(path, live, labels), None]
 
     # A check needs memory: one at a time.
-    file.upload(fill, file, page, concurrency_limit=1, **SLOW)
-    file.clear(lambda: upload.EMPTY, None, page, **QUIET)
+    file.upload(fill, file, [page, file], concurrency_limit=1, **SLOW)

@@ -112,12 +112,12 @@ def of_costs(rows: Sequence[Ranked]) -> str:
     """Score against the number of parameters and the training time, as far as they are known."""
     known = [(row.entry, row.estimate) for row in rows if row.estimate is not None]
     panels = {
-        ("Size", "parameters (millions)"): [
+        ("IQM and size", "parameters (millions)"): [
             Point(entry.parameters / 1e6, estimate, entry.label)
             for entry, estimate in known
             if entry.parameters
         ],
-        ("Training", "training per run (seconds)"): [
+        ("IQM and training time", "training per run (seconds)"): [
             Point(entry.train_seconds, estimate, entry.label)
             for entry, estimate in known
             if entry.train_seconds

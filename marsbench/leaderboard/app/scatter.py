@@ -8,10 +8,13 @@ from marsbench.leaderboard.app.words import cut, safe
 from marsbench.report.statistics.summary import Estimate
 
 WIDTH, HEIGHT = 560, 320
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 46
+LEFT, RIGHT, TOP, BOTTOM = 52, 24, 12, 46
 
 LABELLED = 12
 """Largest number of labelled points."""
+
+CHARACTER, LINE = 6, 13
+"""Width of a character and height of a line of a label, in pixels."""
 
 
 class Point(NamedTuple):
@@ -102,7 +105,7 @@ def _grid(x_axis: _Axis, y_axis: _Axis, label: str) -> str:
     for value in _log_ticks(x_axis):
         x = f"{x_axis.at(math.log10(value)):.1f}"
         parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{TOP}" y2="{bottom}"/>')
-        parts.append(_text(x_axis.at(math.log10(value)), bottom + 16, f"{value:,.4g}", "middle"))
+        parts.append(_text(x_axis.at(math.log10(value)), bottom + 16, _round(value), "middle"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, label, "middle"))
     return "".join(parts)
 
@@ -132,10 +135,22 @@ def _steps(front: Sequence[Point], x_axis: _Axis, y_axis: _Axis) -> str:
 
 
 def _labels(points: Sequence[Point], x_axis: _Axis, y_axis: _Axis) -> list[str]:
-    parts = []
-    for point in points:
+    """Names beside their points; the better of two that would overlap is kept."""
+    parts: list[str] = []
+    boxes: list[tuple[float, float]] = []
+    for point in sorted(points, key=lambda point: -point.estimate.value):
         x, y = x_axis.at(math.log10(point.cost)), y_axis.at(point.estimate.value)
+        text = cut(point.label, 24)
         # Text of the right half ends at its point.
         anchor, shift = ("end", -6) if x > WIDTH * 0.7 else ("start", 6)
-        parts.append(_text(x + shift, y - 5, cut(point.label, 24), anchor, "name"))
+        left = x + shift - (len(text) * CHARACTER if anchor == "end" else 0)
+        if any(abs(y - b) < LINE and abs(left - a) < 24 * CHARACTER for a, b in boxes):
+            continue
+        boxes.append((left, y))
+        parts.append(_text(x + shift, y - 5, text, anchor, "name"))
     return parts
+
+
+def _round(value: float) -> str:
+    """Number of a tick, never with an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.4g}"

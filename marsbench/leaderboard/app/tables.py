@@ -180,9 +180,12 @@ def _seeds(entry: Entry, tasks: TaskSet, choice: Choice) -> str:
 
 
 def _bar(estimate: Estimate | None) -> Cell:
-    """Interval as a bar on an axis from 0 to 1; beyond the axis it ends at the border."""
+    """Interval as a bar on an axis from 0 to 1; beyond the axis it ends at the border.
+
+    It is sorted by the estimate.
+    """
     if estimate is None:
-        return Cell("", "")
+        return Cell(None, "")
     value, low, high = (min(max(end, 0.0), 1.0) * 100 for end in estimate)
     # NaN fails every comparison: a single seed has no interval.
     if not low <= high:
@@ -194,4 +197,4 @@ def _bar(estimate: Estimate | None) -> Cell:
         f'<span class="interval"><span class="axis"><span class="range" style="{shape}"></span>'
         f'<span class="dot" style="left:{value:.1f}%"></span></span>{text}</span>'
     )
-    return Cell(html, html)
+    return Cell(round(estimate.value, 6), html)

@@ -11,6 +11,7 @@ from marsbench.leaderboard.board.live import Live
 from marsbench.leaderboard.check import check_submission
 from marsbench.leaderboard.rows import means_of
 from marsbench.leaderboard.schema import Check, Finding
+from marsbench.report.study.cells import metric_label
 from marsbench.tasks.catalog import known_task
 
 EMPTY = "<p>Choose a zip or tar archive of a submission.</p>"
@@ -50,16 +51,16 @@ def checked(path: str | None, live: Live, labels: Labels) -> str:
     finally:
         with contextlib.suppress(OSError):
             archive.unlink()
-    return result(check)
+    return result(check, archive.name)
 
 
-def result(check: Check) -> str:
-    """Verdict, scores and findings of a check."""
+def result(check: Check, name: str) -> str:
+    """Verdict, scores and findings of the check of an archive."""
     errors = len(check.errors)
     if check.is_valid:
-        verdict = f"The submission is valid: {count(len(check.runs), 'run')}."
+        verdict = f"{safe(name, 80)} is valid: {count(len(check.runs), 'run')}."
     else:
-        verdict = f"The submission is not valid: {count(errors, 'error')}."
+        verdict = f"{safe(name, 80)} is not valid: {count(errors, 'error')}."
     kind = "good" if check.is_valid else "bad"
     parts = [f'<p class="verdict {kind}">{verdict}</p>']
     if check.submission is not None:
@@ -84,8 +85,9 @@ def _scores(check: Check) -> str:
     for task, mean in means_of(check).items():
         spec = known_task(task)
         metric = "" if spec is None else spec.headline_metric
+        title = metric_label(metric) if metric else ""
         badges = Counter(str(run.badge) for run in check.runs if run.task == task)
         words = ", ".join(f"{name} ({runs})" for name, runs in badges.items())
-        rows.append([task, str(mean.runs), metric, number(mean.metrics.get(metric), 4), words])
+        rows.append([task, str(mean.runs), title, number(mean.metrics.get(metric), 4), words])
     titles = ["Task", "Runs", "Metric", "Mean", "Scores"]
     return table("Headline scores", titles, rows) if rows else ""

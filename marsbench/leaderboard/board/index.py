@@ -5,7 +5,7 @@ The file is derived from the repository and can be deleted. A damaged one is mad
 
 import contextlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -95,7 +95,7 @@ def _key() -> str:
 def _plain(item: _Item) -> dict[str, Any]:
     if isinstance(item.entry, str):
         return {"states": item.states, "left": item.entry}
-    scores = [[*pair, dict(by_seed)] for pair, by_seed in item.entry.scores.items()]
+    scores: list[list[Any]] = [[*pair, dict(by)] for pair, by in item.entry.scores.items()]
     return {"states": item.states, "entry": {**to_plain(_bare(item.entry)), "scores": scores}}
 
 
@@ -128,7 +128,7 @@ def _item(value: Any) -> _Item | None:
         case {"states": list(states), "entry": {"scores": list(scores), **fields}}:
             problems: list[Problem] = []
             with contextlib.suppress(TypeError, ValueError):
-                values: Mapping[str, Any] = {**fields, "scores": _scores(scores)}
+                values: dict[Any, Any] = {**fields, "scores": _scores(scores)}
                 entry = build(Entry, values, problems, strict=True)
                 return None if entry is None else _Item(states, entry)
     return None

@@ -142,7 +142,8 @@ def test_cells_of_names_are_of_type_text(live: Live) -> None:
     ):
         value = filled.table.value
         assert len(value["data"]) == len(filled.table.names) > 10
-        for kind, *column in zip(filled.table.kinds, *value["data"], strict=True):
+        shown = value["metadata"]["display_value"]
+        for kind, *column in zip(filled.table.kinds, *shown, strict=True):
             if kind == "html":
                 assert all(
                     re.fullmatch(r'(<span class="interval">[\w<>="/ :;.%-]+)?', c) for c in column
@@ -288,12 +289,20 @@ def test_points_without_a_better_and_cheaper_one() -> None:
     reader = Reader(scatter(points, "Size", "parameters"))
     assert reader.tags.count("circle") == 4
     assert reader.text.count("a: IQM 0.500") == 1
+    # Of names that would overlap, that of the better point is shown.
+    near = [
+        Point(10, Estimate(0.5, 0.5, 0.5), "low"),
+        Point(11, Estimate(0.502, 0.5, 0.51), "high"),
+    ]
+    near.append(Point(1000, Estimate(0.9, 0.9, 0.9), "far"))
+    text = scatter(near, "Size", "parameters")
+    assert [name for name in ("low", "high", "far") if f">{name}</text>" in text] == ["high", "far"]
     assert "nan" not in scatter([Point(5, Estimate(0.5, math.nan, math.nan), "e")], "a", "b")
 
 
 def test_findings_of_an_upload() -> None:
     wrong = Finding(where=HOSTILE, problem=HOSTILE, remedy="Run it again.")
-    reader = Reader(result(Check(checked="", findings=(wrong,))))
-    assert "not valid: 1 error" in reader.text
+    reader = Reader(result(Check(checked="", findings=(wrong,)), HOSTILE))
+    assert "is not valid: 1 error" in reader.text
     assert "Run it again." in reader.text
     assert "img" not in reader.tags
