@@ -54,6 +54,7 @@ def identity(
     inputs: Mapping[str, Any] | None = None,
     pooling: str | None = None,
     head: str | None = None,
+    prompt: str | None = None,
 ) -> dict[str, Any]:
     """Collect the choices that affect a run's score, except the five named in its id.
 
@@ -82,6 +83,7 @@ def identity(
         inputs: Adaptation and normalisation of bands, as far as they are not the default.
         pooling: Pooling of tokens, if it is not the model's own.
         head: Head of a classifier, if it is not linear.
+        prompt: Digest of the question to a vision-language model.
     """
     is_last = config.trainer.checkpoint is Checkpoint.LAST
     optim, scheduler, trainer = config.optim, config.scheduler, config.trainer
@@ -112,6 +114,7 @@ def identity(
         "inputs": inputs,
         "pooling": pooling,
         "head": head,
+        "prompt": prompt,
         "folds": config.folds,
         "negatives": None if config.negatives is Negatives.INCLUDE else config.negatives,
         "imbalance": None if config.imbalance is Imbalance.NONE else config.imbalance,

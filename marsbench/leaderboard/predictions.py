@@ -302,7 +302,8 @@ def _label_problems(columns: Mapping[str, Any], num_classes: int) -> list[str]:
     problems += _probability_problems(columns["scores"])
     if not problems:
         sums = columns["scores"].sum(axis=1)
-        if odd := int((np.abs(sums - 1) > _SUM).sum()):
+        # Zeros are an answer of no class.
+        if odd := int(((np.abs(sums - 1) > _SUM) & (sums != 0)).sum()):
             problems.append(f"has {odd} row(s) whose scores do not sum to 1")
     return problems
 

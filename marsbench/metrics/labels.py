@@ -47,9 +47,10 @@ def read(columns: Any, num_classes: int) -> tuple[NDArray[Any], NDArray[np.float
 
 def confusion(targets: NDArray[np.integer], scores: NDArray[np.float64]) -> masks.Counts:
     """Count samples by true (row) and predicted class, (K, K)."""
-    # Labels are counted as a mask of a single column.
-    predicted = scores.argmax(axis=1)[:, None]
-    return masks.confusion(targets[:, None], predicted, scores.shape[1], ignore=-1)
+    # Labels are counted as a mask of a single column; samples without an answer are left out.
+    predicted = _chosen(scores)
+    targets, predicted = targets[predicted >= 0], predicted[predicted >= 0]
+    return masks.confusion(targets[:, None], predicted[:, None], scores.shape[1], ignore=-1)
 
 
 def score_single(
@@ -64,9 +65,11 @@ def score_single(
 
     Returns:
         Metric name to value; per class as ``f1/CLASS`` and ``recall/CLASS`` (the accuracy within
-        the class; left out of a class without targets).
+        the class; left out of a class without targets); ``unanswered``, the share of rows of zeros,
+        which are answers of no class and count as wrong, if there are any.
     """
-    predicted = scores.argmax(axis=1)
+    predicted = _chosen(scores)
+    unanswered = float((predicted < 0).mean())
     ids = np.arange(len(classes))
     one_hot, chosen = targets[:, None] == ids[None, :], predicted[:, None] == ids[None, :]
     return {
@@ -74,7 +77,14 @@ def score_single(
         "accuracy": float((predicted == targets).mean()),
         **_ranking(one_hot, scores),
         **_recall(one_hot, chosen, classes),
+        **({"unanswered": unanswered} if unanswered else {}),
     }
+
+
+def _chosen(scores: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Class of the highest score of each row, (N,); -1 for a row of zeros."""
+    chosen: NDArray[np.intp] = np.where(scores.any(axis=1), scores.argmax(axis=1), -1)
+    return chosen
 
 
 def f1_positive(
@@ -86,7 +96,7 @@ def f1_positive(
     counts class 1 alone (https://github.com/kerner-lab/Mars-Bench,
     ``models/classification/BaseClassificationModel.py``).
     """
-    positive, predicted = targets == 1, scores.argmax(axis=1) == 1
+    positive, predicted = targets == 1, _chosen(scores) == 1
     return float(2 * (positive & predicted).sum() / max(positive.sum() + predicted.sum(), 1))
 
 

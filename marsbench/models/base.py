@@ -1,6 +1,6 @@
 """Shared parts of networks: frozen backbones, batches of a single image."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -20,6 +20,9 @@ class Model(nn.Module):
     adapter: nn.Module
     frozen_prefix: str | tuple[str, ...]
     is_frozen = False
+
+    def name_classes(self, names: Sequence[str]) -> None:
+        """Take the class names in the order of their ids; most models need none."""
 
     def freeze_backbone(self) -> None:
         """Fix every backbone tensor, running statistics included."""

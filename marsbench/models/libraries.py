@@ -15,6 +15,8 @@ class LibraryInfo:
     Attributes:
         spec: ``(model_id) -> ModelSpec``, for models called ``LIBRARY:MODEL_ID``.
         backbone: ``(spec, shape) -> Backbone``, the feature extractor of a classifier.
+        classifier: ``(spec, num_classes, *, pretrained, checkpoint) -> Model``, of classifiers that
+            are not a backbone with a head.
         segmenter: ``(spec, num_classes, *, pretrained, checkpoint, color_of_band) -> Segmenter``.
         detector: ``(spec, num_classes, *, pretrained, checkpoint, side) -> Detector``.
         weights: ``(spec) -> State``, the default weights.
@@ -28,6 +30,7 @@ class LibraryInfo:
 
     spec: str = ""
     backbone: str = ""
+    classifier: str = ""
     segmenter: str = ""
     detector: str = ""
     weights: str = ""
@@ -66,6 +69,11 @@ LIBRARIES: dict[Library, LibraryInfo] = {
         file=f"{_MODELS}.detectors.ultralytics:cached_file",
     ),
     Library.SPECTRAL: LibraryInfo(backbone=f"{_MODELS}.encoders.spectral:build"),
+    Library.VLM: LibraryInfo(
+        classifier=f"{_MODELS}.answering.idefics:build",
+        weights=f"{_MODELS}.answering.files:fetch",
+        file=f"{_MODELS}.answering.files:cached_file",
+    ),
     Library.OWN: LibraryInfo(
         backbone=f"{_MODELS}.own.building:build",
         weights=f"{_MODELS}.own.building:fetch",

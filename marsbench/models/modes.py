@@ -18,6 +18,9 @@ from marsbench.tasks.kinds import BOXES, LABELS, MASKS, Kind
 
 
 def _classifier(spec: ModelSpec, num_outputs: int, inputs: dict[str, Any], **weights: Any) -> Model:
+    if path := LIBRARIES[spec.library].classifier:
+        model: Model = lazy.load(path)(spec, num_outputs, **weights)
+        return model
     how = {key: inputs[key] for key in ("shape", "pooling", "head")}
     return build_classifier(spec, num_outputs, **how, **weights)
 

@@ -41,6 +41,8 @@ class Library(StrEnum):
     """Our networks for rasterised spectra."""
     TABULAR = "tabular"
     """Models fitted to a table of features at once."""
+    VLM = "vlm"
+    """Vision-language models of transformers."""
     OWN = "own"
     """Encoders of users."""
     FOUNDATION = "foundation"

@@ -30,7 +30,7 @@ from marsbench.config.schema import (
     SchedulerName,
 )
 from marsbench.data.rendering import Rendering, rendering_for
-from marsbench.models.spec import ModelSpec
+from marsbench.models.spec import Library, ModelSpec
 from marsbench.plan.derived import (
     image_side,
     is_spread,
@@ -176,6 +176,25 @@ class Case:
         return f"Add {' or '.join(ways)}, or choose a model of {self.num_bands} channels."
 
     @property
+    def answers(self) -> bool:
+        """Whether the model answers in words."""
+        return self.model.library is Library.VLM
+
+    @property
+    def changed_answers(self) -> str:
+        """First key for features or logits with another value than its default."""
+        default = RunConfig()
+        for key in ("pooling", "head", "loss", "outputs"):
+            if (value := getattr(self.config, key)) != getattr(default, key):
+                return f"{key}={value}"
+        return ""
+
+    @property
+    def modes(self) -> str:
+        """Modes of the model, for messages."""
+        return " or ".join(f"mode={mode}" for mode in Mode if mode in self.model.modes)
+
+    @property
     def is_lbfgs(self) -> bool:
         """Whether heads are fitted to the optimum."""
         return self.config.optim.name is OptimName.LBFGS
@@ -240,6 +259,12 @@ RULES = (
         NotAvailableError,
     ),
     Rule(
+        lambda c: c.config.mode not in c.model.modes and not c.model.word,
+        "Model {model.name} does not support mode={config.mode}.",
+        "Choose {case.modes}.",
+        NotAvailableError,
+    ),
+    Rule(
         lambda c: c.config.mode not in c.model.modes,
         "mode={config.mode} needs random weights, and the function {model.word} has no parameter "
         "'pretrained' to ask for them.",
@@ -296,6 +321,11 @@ RULES = (
         lambda c: c.config.head is not HeadName.LINEAR and (not c.is_labels or c.is_table),
         "head={config.head} is for networks that classify; {model.name} on {task.name} is none.",
         "Leave head out.",
+    ),
+    Rule(
+        lambda c: c.answers and c.changed_answers,
+        "{case.changed_answers} has no effect on {model.name}, which answers in words.",
+        "Leave it out.",
     ),
     Rule(
         lambda c: c.config.head is HeadName.ATTENTION and c.config.pooling is not Pooling.AUTO,

@@ -32,9 +32,10 @@ from marsbench.data.rendering import Rendering
 from marsbench.data.rows import Source
 from marsbench.data.sources import open_source
 from marsbench.data.subsets import Selection, select
+from marsbench.models.answering.prompt import digest as digest_of_prompt
 from marsbench.models.inputs import DEFAULT, Inputs
 from marsbench.models.pretraining import RANDOM, UNKNOWN, Pretraining
-from marsbench.models.spec import ModelSpec
+from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.zoo.catalog import find_model
 from marsbench.models.zoo.spectra import VERSION as MODELS_VERSION
 from marsbench.plan.choices import (
@@ -110,6 +111,7 @@ class Plan:
             resize=self.resizing.identity,
             inputs=self.inputs.identity,
             pooling=None if self.config.pooling is Pooling.AUTO else self.config.pooling,
+            prompt=digest_of_prompt() if self.model.library is Library.VLM else None,
             head=None if self.config.head is HeadName.LINEAR else self.config.head,
         )
 

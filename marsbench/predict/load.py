@@ -6,6 +6,7 @@ from marsbench.base.errors import ConfigError, StoreError, WeightsError
 from marsbench.base.hub import PREFIX, HubAddress, is_address, is_repo_id, parse_address
 from marsbench.config.resizing import Resizing
 from marsbench.config.schema import Bands, LossName
+from marsbench.models.spec import Library
 from marsbench.models.zoo.catalog import find_model
 from marsbench.predict.checkpoints import SUFFIXES, of_checkpoint
 from marsbench.predict.predictor import Predictor
@@ -115,5 +116,13 @@ def of_record(
         origin=record.run_id,
         version=record.created,
         bands=Bands(record.config.get("bands", Bands.RGB)),
-        objective=objective_of(spec.kind, loss, len(classes), record.num_outputs),
+        objective=objective_of(
+            spec.kind, loss, len(classes), record.num_outputs, library=_library_of(record)
+        ),
     )
+
+
+def _library_of(record: RunRecord) -> Library | None:
+    """Library of a run's model; None for libraries of other versions."""
+    name = str(record.identity.get("architecture", "")).partition(":")[0]
+    return Library(name) if name in list(Library) else None

@@ -122,6 +122,7 @@ def build_module(plan: Plan, part: Part | None = None) -> MarsModule:
             len(plan.source.class_names),
             plan.num_outputs,
             balance.class_weights,
+            plan.model.library,
         ),
         config,
         augment=plan.augment,
@@ -152,7 +153,7 @@ def build_network(plan: Plan, mode: Mode) -> Model:
     """
     config = plan.config
     raster = None if plan.rendering is None else plan.rendering.raster
-    return build_for_mode(
+    model = build_for_mode(
         plan.model,
         plan.task.kind,
         plan.num_outputs,
@@ -165,3 +166,5 @@ def build_network(plan: Plan, mode: Mode) -> Model:
         pooling=config.pooling,
         head=config.head,
     )
+    model.name_classes(plan.source.class_names)
+    return model

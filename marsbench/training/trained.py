@@ -258,6 +258,7 @@ def rebuild_network(
         pooling=Pooling(record.identity.get("pooling", Pooling.AUTO)),
         head=HeadName(record.identity.get("head", HeadName.LINEAR)),
     )
+    model.name_classes(record.data["classes"])
     if mode is Mode.FROZEN and record.weights is not None:
         digest = weights.backbone_digest(model)
         if digest != record.weights["sha256"]:

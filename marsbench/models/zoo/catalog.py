@@ -5,7 +5,14 @@ from marsbench.base.errors import unknown_name
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.own.calling import PREFIX, describe, place_of, refuse
 from marsbench.models.spec import ModelSpec
-from marsbench.models.zoo import classification, detection, foundation, segmentation, spectra
+from marsbench.models.zoo import (
+    answering,
+    classification,
+    detection,
+    foundation,
+    segmentation,
+    spectra,
+)
 
 _ENTRIES = (
     *classification.ENTRIES,
@@ -13,6 +20,7 @@ _ENTRIES = (
     *segmentation.ENTRIES,
     *detection.ENTRIES,
     *spectra.ENTRIES,
+    *answering.ENTRIES,
 )
 
 MODELS: dict[str, ModelSpec] = {entry.name: entry for entry in _ENTRIES}

@@ -154,7 +154,7 @@ class MarsModule(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Collect outputs; the loss is computed over the whole split."""
-        self._collect(batch)
+        self._collect(batch, self.objective.measure(self.model, batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean loss over all validation samples."""
@@ -172,10 +172,9 @@ class MarsModule(pl.LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Collect outputs for `take_outputs`."""
-        self._collect(batch)
+        self._collect(batch, self.objective.observe(self.model, batch))
 
-    def _collect(self, batch: dict[str, Any]) -> None:
-        observed = self.objective.observe(self.model, batch)
+    def _collect(self, batch: dict[str, Any], observed: Observed) -> None:
         self._outputs.append({"index": batch["index"], **observed})
 
     def take_outputs(self) -> Observed:

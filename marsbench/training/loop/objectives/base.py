@@ -58,6 +58,10 @@ class Objective(nn.Module, ABC):
     def observe(self, model: Any, batch: dict[str, Any]) -> Observed:
         """Predict a batch and return the outputs for scoring."""
 
+    def measure(self, model: Any, batch: dict[str, Any]) -> Observed:
+        """Outputs of a batch for `val_loss` alone."""
+        return self.observe(model, batch)
+
     def val_loss(self, outputs: Observed) -> Tensor:
         """Mean loss of a split, without class weights."""
         return torch.as_tensor(outputs["loss"]).mean()

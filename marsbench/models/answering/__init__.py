@@ -1,0 +1,1 @@
+"""Vision-language models, which answer with the name of a class."""
