@@ -39,7 +39,7 @@ def tasks(form: FormatOption = Format.AUTO) -> None:
 @friendly
 def models(form: FormatOption = Format.AUTO) -> None:
     """List the model zoo with default weights; other models are timm:NAME or torchvision:NAME."""
-    from marsbench.models.spec import CLASSIFICATION
+    from marsbench.models.spec import kinds_of
     from marsbench.models.zoo.catalog import MODELS
 
     rows = [
@@ -52,9 +52,7 @@ def models(form: FormatOption = Format.AUTO) -> None:
             "weights": spec.weights.name if spec.weights else "",
             "trained on": _training_data(spec.weights),
             "licence": spec.weights.licence if spec.weights else "",
-            "kinds": "classification"
-            if spec.kinds == CLASSIFICATION
-            else ", ".join(sorted(spec.kinds)),
+            "kinds": kinds_of(spec),
         }
         for spec in MODELS.values()
     ]

@@ -32,7 +32,8 @@ def check(
     """
     from marsbench.base.errors import ConfigError
     from marsbench.models.own.calling import call, describe, place_of
-    from marsbench.models.own.checking import problems_of
+    from marsbench.models.own.checking import dense_problems, problems_of
+    from marsbench.models.spec import SEGMENTATION, kinds_of
     from marsbench.predict.run import device_of
 
     place = place_of(model)
@@ -46,12 +47,15 @@ def check(
         "model": spec.name,
         "input": f"{spec.in_channels} x {spec.input_size} x {spec.input_size}",
         "parameters": f"{spec.parameters:.1f} million",
+        "tasks": kinds_of(spec),
         "modes": ", ".join(sorted(spec.modes)),
         "digest": spec.id.partition("@")[2],
     }
     encoder = call(place, pretrained=True)
     facts["features"] = str(encoder.num_features)
     problems = problems_of(encoder, device_of(device))
+    if spec.kinds >= SEGMENTATION:
+        problems += dense_problems(encoder, device_of(device))
     rows = [{"fact": name, "value": value} for name, value in facts.items()]
     rows += [{"fact": "problem", "value": problem} for problem in problems]
     print_rows(rows, form, model)

@@ -55,6 +55,7 @@ def identity(
     pooling: str | None = None,
     head: str | None = None,
     prompt: str | None = None,
+    decoder: str | None = None,
 ) -> dict[str, Any]:
     """Collect the choices that affect a run's score, except the five named in its id.
 
@@ -84,6 +85,7 @@ def identity(
         pooling: Pooling of tokens, if it is not the model's own.
         head: Head of a classifier, if it is not linear.
         prompt: Digest of the question to a vision-language model.
+        decoder: Decoder of an encoder, on masks and boxes.
     """
     is_last = config.trainer.checkpoint is Checkpoint.LAST
     optim, scheduler, trainer = config.optim, config.scheduler, config.trainer
@@ -115,6 +117,7 @@ def identity(
         "pooling": pooling,
         "head": head,
         "prompt": prompt,
+        "decoder": decoder,
         "folds": config.folds,
         "negatives": None if config.negatives is Negatives.INCLUDE else config.negatives,
         "imbalance": None if config.imbalance is Imbalance.NONE else config.imbalance,

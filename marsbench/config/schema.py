@@ -120,6 +120,15 @@ class HeadName(StrEnum):
     ATTENTION = "attention"
 
 
+class Decoder(StrEnum):
+    """Networks over an encoder's feature maps, for masks and boxes."""
+
+    AUTO = "auto"
+    UPERNET = "upernet"
+    LINEAR = "linear"
+    FASTER_RCNN = "faster_rcnn"
+
+
 class Resize(StrEnum):
     """Resizing of images to the input of a model."""
 
@@ -304,6 +313,8 @@ class RunConfig:
     """Features of a transformer: auto (the model's own), cls, mean of the tokens, or both."""
     head: HeadName = HeadName.LINEAR
     """Head of a classifier: linear, mlp (two layers), or attention over a transformer's tokens."""
+    decoder: Decoder = Decoder.AUTO
+    """Of an encoder on masks: upernet (default) or linear; on boxes: faster_rcnn."""
     negatives: Negatives = Negatives.INCLUDE
     """include or exclude train images without objects (empty mask or no boxes)."""
     raster: str | None = None

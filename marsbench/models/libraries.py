@@ -17,6 +17,7 @@ class LibraryInfo:
         backbone: ``(spec, shape) -> Backbone``, the feature extractor of a classifier.
         classifier: ``(spec, num_classes, *, pretrained, checkpoint) -> Model``, of classifiers that
             are not a backbone with a head.
+        maps: ``(spec, module, side) -> MapSource``, the feature maps of a backbone.
         segmenter: ``(spec, num_classes, *, pretrained, checkpoint, color_of_band) -> Segmenter``.
         detector: ``(spec, num_classes, *, pretrained, checkpoint, side) -> Detector``.
         weights: ``(spec) -> State``, the default weights.
@@ -31,6 +32,7 @@ class LibraryInfo:
     spec: str = ""
     backbone: str = ""
     classifier: str = ""
+    maps: str = ""
     segmenter: str = ""
     detector: str = ""
     weights: str = ""
@@ -46,6 +48,7 @@ LIBRARIES: dict[Library, LibraryInfo] = {
     Library.TIMM: LibraryInfo(
         spec=f"{_MODELS}.encoders.timm:describe",
         backbone=f"{_MODELS}.encoders.timm:build",
+        maps=f"{_MODELS}.encoders.timm:maps",
         weights=f"{_MODELS}.encoders.timm:fetch",
         convert=f"{_MODELS}.foundation.keys:without_decoder",
         file=f"{_MODELS}.encoders.timm:cached_file",
@@ -53,6 +56,7 @@ LIBRARIES: dict[Library, LibraryInfo] = {
     Library.TORCHVISION: LibraryInfo(
         spec=f"{_MODELS}.encoders.torchvision:describe",
         backbone=f"{_MODELS}.encoders.torchvision:build",
+        maps=f"{_MODELS}.encoders.torchvision:maps",
         detector=f"{_MODELS}.detectors.torchvision:build",
         weights=f"{_MODELS}.encoders.torchvision:fetch",
         file=f"{_MODELS}.encoders.torchvision:cached_file",
@@ -76,11 +80,13 @@ LIBRARIES: dict[Library, LibraryInfo] = {
     ),
     Library.OWN: LibraryInfo(
         backbone=f"{_MODELS}.own.building:build",
+        maps=f"{_MODELS}.own.building:maps",
         weights=f"{_MODELS}.own.building:fetch",
         file=f"{_MODELS}.own.building:cached_file",
     ),
     Library.FOUNDATION: LibraryInfo(
         backbone=f"{_MODELS}.foundation.building:build",
+        maps=f"{_MODELS}.encoders.timm:maps",
         weights=f"{_MODELS}.foundation.building:fetch",
         convert=f"{_MODELS}.foundation.building:convert",
         file=f"{_MODELS}.foundation.building:cached_file",
@@ -88,6 +94,7 @@ LIBRARIES: dict[Library, LibraryInfo] = {
     ),
     Library.TORCHGEO: LibraryInfo(
         backbone=f"{_MODELS}.foundation.torchgeo:build",
+        maps=f"{_MODELS}.encoders.timm:maps",
         weights=f"{_MODELS}.foundation.building:fetch",
         convert=f"{_MODELS}.foundation.building:convert",
         file=f"{_MODELS}.foundation.building:cached_file",

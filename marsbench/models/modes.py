@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from marsbench.base import lazy
-from marsbench.config.schema import HeadName, Mode, Pooling
+from marsbench.config.schema import Decoder, HeadName, Mode, Pooling
 from marsbench.models.adapters import Bands, build_adapter
 from marsbench.models.base import Model
 from marsbench.models.encoders.classifier import build_classifier
@@ -25,13 +25,27 @@ def _classifier(spec: ModelSpec, num_outputs: int, inputs: dict[str, Any], **wei
     return build_classifier(spec, num_outputs, **how, **weights)
 
 
+def _over_encoder(
+    path: str, spec: ModelSpec, num_outputs: int, inputs: dict[str, Any], **weights: Any
+) -> Model:
+    how = {"decoder": inputs["decoder"], "side": inputs["side"] or spec.input_size}
+    model: Model = lazy.load(path)(spec, num_outputs, **how, **weights)
+    return model
+
+
 def _segmenter(spec: ModelSpec, num_outputs: int, inputs: dict[str, Any], **weights: Any) -> Model:
+    if spec.is_encoder:
+        path = "marsbench.models.segmenters.encoder:build"
+        return _over_encoder(path, spec, num_outputs, inputs, **weights)
     build = lazy.load(LIBRARIES[spec.library].segmenter)
     model: Model = build(spec, num_outputs, color_of_band=inputs["colors"], **weights)
     return model
 
 
 def _detector(spec: ModelSpec, num_outputs: int, inputs: dict[str, Any], **weights: Any) -> Model:
+    if spec.is_encoder:
+        path = "marsbench.models.detectors.encoder:build"
+        return _over_encoder(path, spec, num_outputs, inputs, **weights)
     build = lazy.load(LIBRARIES[spec.library].detector)
     model: Model = build(spec, num_outputs, side=inputs["side"] or spec.input_size, **weights)
     return model
@@ -58,6 +72,7 @@ def build_for_mode(
     inputs: Inputs = DEFAULT,
     pooling: Pooling = Pooling.AUTO,
     head: HeadName = HeadName.LINEAR,
+    decoder: Decoder | None = None,
 ) -> Model:
     """Build the network of an entry for a kind of task and a mode.
 
@@ -81,6 +96,7 @@ def build_for_mode(
         inputs: Bands and normalisation of the images.
         pooling: Pooling of a classifier's tokens.
         head: Head of a classifier.
+        decoder: Decoder of an encoder, for masks and boxes.
 
     Raises:
         WeightsError: If the mode needs weights and they are missing or do not fit. Random weights
@@ -90,13 +106,21 @@ def build_for_mode(
     model = _BUILDERS[kind](
         spec,
         num_outputs,
-        {"side": side, "colors": colors, "shape": shape, "pooling": pooling, "head": head},
+        {
+            "side": side,
+            "colors": colors,
+            "shape": shape,
+            "pooling": pooling,
+            "head": head,
+            "decoder": decoder,
+        },
         pretrained=mode is not Mode.SCRATCH,
         checkpoint=checkpoint,
     )
     if inputs != DEFAULT:
         # Outside of the backbone: a trained first layer trains in every mode.
-        model.adapter = build_adapter(spec, inputs, colors if kind in MASKS else None)
+        has_colors = kind in MASKS and not spec.is_encoder
+        model.adapter = build_adapter(spec, inputs, colors if has_colors else None)
     if mode is Mode.FROZEN:
         model.freeze_backbone()
     return model

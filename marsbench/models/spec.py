@@ -13,6 +13,8 @@ from marsbench.tasks.kinds import Kind
 CLASSIFICATION = frozenset({Kind.BINARY, Kind.MULTICLASS, Kind.MULTILABEL})
 SEGMENTATION = frozenset({Kind.SEGMENTATION})
 DETECTION = frozenset({Kind.DETECTION})
+EVERY = CLASSIFICATION | SEGMENTATION | DETECTION
+"""Kinds that an encoder with feature maps serves."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -135,6 +137,8 @@ class ModelSpec:
             classifiers, so the flag affects only their spectra, unless they have a `patch`.
         patch: Side of a patch in pixels, of classifiers whose positions are interpolated to any
             multiple of it; None for `input_size` alone.
+        any_dense_size: Whether an encoder takes images of any size on tasks of masks and boxes,
+            with its positions interpolated.
         kinds: Supported kinds of task.
         rasters: Presets for rasterising spectra, at most one per technique. A tabular model
             without presets takes engineered features.
@@ -162,7 +166,8 @@ class ModelSpec:
     smallest: int = 32
     fixed_size: bool = False
     patch: int | None = None
-    kinds: frozenset[Kind] = CLASSIFICATION
+    any_dense_size: bool = True
+    kinds: frozenset[Kind] = EVERY
     rasters: tuple[str, ...] = ()
     spectra_only: bool = False
     batch_statistics: frozenset[Mode] = NEVER
@@ -181,6 +186,11 @@ class ModelSpec:
         return self.word or self.name
 
     @property
+    def is_encoder(self) -> bool:
+        """Whether it is an encoder, to which tasks of masks and boxes add a decoder."""
+        return bool(self.kinds & CLASSIFICATION)
+
+    @property
     def in_channels(self) -> int:
         """Number of input channels."""
         return len(self.mean)
@@ -190,3 +200,10 @@ class ModelSpec:
         """Library, id and encoder, without the weights."""
         encoder = "" if self.encoder is None else f"/{self.encoder}"
         return f"{self.library}:{self.id}{encoder}"
+
+
+def kinds_of(spec: ModelSpec) -> str:
+    """Kinds of tasks that a model serves, for people."""
+    if spec.kinds >= CLASSIFICATION:
+        return ", ".join(["classification", *sorted(spec.kinds - CLASSIFICATION)])
+    return ", ".join(sorted(spec.kinds))

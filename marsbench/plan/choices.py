@@ -16,6 +16,7 @@ from marsbench.config.schema import (
     Augment,
     Channels,
     Checkpoint,
+    Decoder,
     HeadName,
     Imbalance,
     LossName,
@@ -32,6 +33,8 @@ from marsbench.config.schema import (
 from marsbench.data.rendering import Rendering, rendering_for
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.plan.derived import (
+    DECODERS,
+    decoder_of,
     image_side,
     is_spread,
     is_table,
@@ -130,6 +133,25 @@ class Case:
     def resizing(self) -> Resizing:
         """Resizing of images; rules refuse crops of models without pre-training."""
         return (self.is_cropped and self.model.resizing) or WHOLE
+
+    @cached_property
+    def decoder(self) -> Decoder | None:
+        """Resolved decoder of an encoder; None for labels, and for models with their own."""
+        return decoder_of(self.config, self.task, self.model)
+
+    @property
+    def decoders(self) -> str:
+        """Decoders of the task's kind, separated by commas."""
+        return ", ".join(DECODERS.get(self.task.kind, ()))
+
+    @property
+    def has_one_size(self) -> bool:
+        """Whether the input size in pixels cannot be chosen."""
+        if self.decoder is not None:
+            return not self.model.any_dense_size
+        if self.model.patch:
+            return False
+        return self.model.fixed_size or (self.is_labels and not self.is_spectra)
 
     @cached_property
     def loss(self) -> LossName:
@@ -332,6 +354,22 @@ RULES = (
         "head=attention pools the tokens itself, so pooling={config.pooling} has no effect.",
         "Leave pooling out.",
     ),
+    # Decoders.
+    Rule(
+        lambda c: c.config.decoder is not Decoder.AUTO and c.is_labels,
+        "decoder={config.decoder} is for masks and boxes; {task.name} is {task.kind}.",
+        "Leave decoder out.",
+    ),
+    Rule(
+        lambda c: c.config.decoder is not Decoder.AUTO and c.decoder is None,
+        "decoder={config.decoder} has no effect on {model.name}, which has a decoder of its own.",
+        "Leave decoder out, or choose an encoder, such as model=vit.",
+    ),
+    Rule(
+        lambda c: c.decoder is not None and c.decoder not in DECODERS[c.task.kind],
+        "decoder={config.decoder} is not for {task.kind} tasks such as {task.name}.",
+        "Choose one of: {case.decoders}.",
+    ),
     # Training.
     Rule(
         lambda c: (
@@ -509,11 +547,7 @@ RULES = (
         "Add side={model.input_size}, or choose another raster.",
     ),
     Rule(
-        lambda c: (
-            c.config.side is not None
-            and ((c.is_labels and not c.is_spectra) or c.model.fixed_size)
-            and not c.model.patch
-        ),
+        lambda c: c.config.side is not None and c.has_one_size,
         "side={config.side} cannot be chosen: {model.name} takes images of {model.input_size} x "
         "{model.input_size} pixels.",
         "Leave side out.",
@@ -525,7 +559,12 @@ RULES = (
         "Give a side of at least {model.smallest}, best {model.input_size}.",
     ),
     Rule(
-        lambda c: c.config.side is not None and c.model.patch and c.config.side % c.model.patch,
+        lambda c: (
+            c.config.side is not None
+            and c.decoder is None  # whose images are resized to whole patches
+            and c.model.patch
+            and c.config.side % c.model.patch
+        ),
         "side={config.side} is not a multiple of {model.patch}, the patches of {model.name} in "
         "pixels.",
         "Give a multiple of {model.patch}, best {model.input_size}.",

@@ -7,6 +7,7 @@ from marsbench.config.identity import digest
 from marsbench.config.schema import (
     Bands,
     Channels,
+    Decoder,
     LossName,
     Mode,
     RunConfig,
@@ -23,6 +24,16 @@ from marsbench.tasks.spec import TaskSpec
 
 HALVED = 32
 """Sides of segmentation inputs are multiples of this."""
+
+DENSE_SIDES = {Kind.SEGMENTATION: 512, Kind.DETECTION: 640}
+"""Input size of an encoder in pixels: on masks the largest, as of the zoo's segmentation models; on
+boxes that of the zoo's Faster R-CNN."""
+
+DECODERS: dict[Kind, tuple[Decoder, ...]] = {
+    Kind.SEGMENTATION: (Decoder.UPERNET, Decoder.LINEAR),
+    Kind.DETECTION: (Decoder.FASTER_RCNN,),
+}
+"""Decoders of encoders by kind of task, the default one first."""
 
 
 def is_table(model: ModelSpec) -> bool:
@@ -43,11 +54,25 @@ def image_side(task: TaskSpec, model: ModelSpec, largest: Callable[[], int]) -> 
     """Default input size of images in pixels.
 
     Segmentation models take any multiple of `HALVED`: by default the side of the images, up to the
-    model's input size.
+    model's input size, or that of `DENSE_SIDES` for encoders.
     """
-    if task.kind is not Kind.SEGMENTATION or model.fixed_size:
-        return model.input_size
-    return min(model.input_size, -(-largest() // HALVED) * HALVED)
+    most = model.input_size
+    if model.is_encoder and task.kind in DENSE_SIDES:
+        if not model.any_dense_size:
+            return most
+        most = max(DENSE_SIDES[task.kind], model.smallest)
+    elif model.fixed_size:
+        return most
+    if task.kind is not Kind.SEGMENTATION:
+        return most
+    return min(most, -(-largest() // HALVED) * HALVED)
+
+
+def decoder_of(config: RunConfig, task: TaskSpec, model: ModelSpec) -> Decoder | None:
+    """Resolve the decoder of an encoder; None for labels, and for models with one of their own."""
+    if not model.is_encoder or task.kind not in DECODERS:
+        return None
+    return DECODERS[task.kind][0] if config.decoder is Decoder.AUTO else config.decoder
 
 
 def selected_bands(config: RunConfig, task: TaskSpec, model: ModelSpec) -> tuple[int, ...] | None:

@@ -15,6 +15,7 @@ from marsbench.config.identity import digest, identity, run_id
 from marsbench.config.resizing import WHOLE, Resizing
 from marsbench.config.schema import (
     Augment,
+    Decoder,
     HeadName,
     LossName,
     Negatives,
@@ -70,6 +71,7 @@ class Plan:
         rendering: Rasterisation of spectra; None for images, and for models of engineered features.
         resizing: Resizing of images to `side`.
         inputs: Way from bands to channels, without statistics of the data.
+        decoder: Decoder of an encoder; None for labels, and for models with one of their own.
     """
 
     config: RunConfig
@@ -87,6 +89,7 @@ class Plan:
     rendering: Rendering | None = None
     resizing: Resizing = WHOLE
     inputs: Inputs = DEFAULT
+    decoder: Decoder | None = None
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -113,6 +116,7 @@ class Plan:
             pooling=None if self.config.pooling is Pooling.AUTO else self.config.pooling,
             prompt=digest_of_prompt() if self.model.library is Library.VLM else None,
             head=None if self.config.head is HeadName.LINEAR else self.config.head,
+            decoder=self.decoder,
         )
 
     @property
@@ -132,7 +136,9 @@ class Plan:
     @property
     def has_batch_statistics(self) -> bool:
         """Whether smaller batches of equal steps give other numbers."""
-        return self.config.mode in self.model.batch_statistics
+        # UPerNet normalises by statistics of a batch.
+        is_upernet = self.decoder is Decoder.UPERNET
+        return is_upernet or self.config.mode in self.model.batch_statistics
 
     @property
     def _spectra(self) -> dict[str, Any] | None:
@@ -323,4 +329,5 @@ def resolve(config: RunConfig, shared: Resolver | None = None) -> Plan:
         rendering=case.rendering,
         resizing=case.resizing,
         inputs=inputs_of(config, task, model),
+        decoder=case.decoder,
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from marsbench.base.errors import NotAvailableError, WeightsError
 from marsbench.base.files import file_digest
-from marsbench.config.schema import Bands, LossName, Mode
+from marsbench.config.schema import Bands, Decoder, LossName, Mode
 from marsbench.data.rows import class_order
 from marsbench.data.samples import colors_of
 from marsbench.data.sources.annotations import (
@@ -24,7 +24,7 @@ from marsbench.models.modes import build_for_mode
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.tensors import State, read_checkpoint
 from marsbench.models.zoo.catalog import find_model
-from marsbench.plan.derived import image_side
+from marsbench.plan.derived import DECODERS, image_side
 from marsbench.predict.predictor import Predictor
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import BOXES, KINDS, LABELS, MASKS, Kind
@@ -146,7 +146,19 @@ class _Checkpoint:
             side=self.side,
             colors=colors_of(self.spec, self.bands),
             checkpoint=path,
+            decoder=self._decoder,
         )
+
+    @property
+    def _decoder(self) -> Decoder | None:
+        """Decoder of an encoder, by the names of its tensors."""
+        if not self.entry.is_encoder:
+            return None
+        first, *others = DECODERS[self.spec.kind]
+        is_linear = Decoder.LINEAR in others and any(
+            "decoder.layers." in name for name in self.state
+        )
+        return Decoder.LINEAR if is_linear else first
 
 
 def _load_classifier(given: _Checkpoint) -> Model:
@@ -185,7 +197,10 @@ def _load_detector(given: _Checkpoint) -> Model:
         state = {present_name(name): value for name, value in state.items()}
     # Detectors that start from weights have constant normalisation, which counts no batches.
     is_constant = not any(name.endswith("num_batches_tracked") for name in state)
-    model = given.build(Mode.FINETUNE if is_constant else Mode.SCRATCH, given.path)
+    if given.entry.is_encoder:
+        model = given.build(Mode.SCRATCH)
+    else:
+        model = given.build(Mode.FINETUNE if is_constant else Mode.SCRATCH, given.path)
     weights.load_checkpoint(model.model, state, (), str(given.path))
     detector: Model = model
     return detector

@@ -165,6 +165,7 @@ def build_network(plan: Plan, mode: Mode) -> Model:
         inputs=prepared_inputs(plan),
         pooling=config.pooling,
         head=config.head,
+        decoder=plan.decoder,
     )
     model.name_classes(plan.source.class_names)
     return model

@@ -15,7 +15,7 @@ from marsbench.base.documents import parse_json
 from marsbench.base.errors import StoreError, WeightsError
 from marsbench.base.files import file_digest, write_text
 from marsbench.base.reading import check_regular
-from marsbench.config.schema import Bands, HeadName, Mode, OptimName, Pooling
+from marsbench.config.schema import Bands, Decoder, HeadName, Mode, OptimName, Pooling
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.folds import OUT_OF_FOLD, folds_digest
 from marsbench.data.samples import colors_of
@@ -239,12 +239,13 @@ def rebuild_network(
     mode, checkpoint = Mode(record.mode), None
     if mode is Mode.FROZEN and record.config.get("weights"):
         checkpoint = _initial(record, folder)
-    elif mode is Mode.FINETUNE and task.kind is Kind.DETECTION:
+    elif mode is Mode.FINETUNE and task.kind is Kind.DETECTION and not entry.is_encoder:
         # Detectors that start from weights have constant normalisation statistics, which are other
         # modules than in a detector from scratch.
         checkpoint = path
     elif mode is Mode.FINETUNE:
         mode = Mode.SCRATCH  # the file has all weights, so none are downloaded
+    decoder = record.identity.get("decoder")
     model = build_for_mode(
         entry,
         task.kind,
@@ -257,6 +258,7 @@ def rebuild_network(
         inputs=Inputs.from_plain(record.data.get("inputs", {}), record.run_id),
         pooling=Pooling(record.identity.get("pooling", Pooling.AUTO)),
         head=HeadName(record.identity.get("head", HeadName.LINEAR)),
+        decoder=None if decoder is None else Decoder(decoder),
     )
     model.name_classes(record.data["classes"])
     if mode is Mode.FROZEN and record.weights is not None:

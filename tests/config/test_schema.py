@@ -31,6 +31,8 @@ HASHED = {
     "revision": None,  # enters as the commit
     "resize": None,  # enters as interpolation and crop
     "bands": None,  # enters resolved, where images have more than three
+    "decoder": None,  # enters resolved, for encoders
+    "head": None,  # enters resolved, of classifiers
     "channels": None,  # enters resolved, where it changes the bands
     "normalisation": None,  # enters resolved, for images
     "pooling": None,  # enters if it is not the model's own

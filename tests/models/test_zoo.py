@@ -25,7 +25,7 @@ from marsbench.models.zoo.catalog import ALIASES, MODELS, get_model
 from marsbench.tasks.kinds import Kind
 
 # Segmenters and detectors have tests of their own.
-CLASSIFIERS = [name for name, spec in MODELS.items() if spec.kinds == CLASSIFICATION]
+CLASSIFIERS = [name for name, spec in MODELS.items() if spec.kinds >= CLASSIFICATION]
 SMALL = [name for name in CLASSIFIERS if (MODELS[name].parameters or 0) < 40]
 BIG = sorted(set(CLASSIFIERS) - set(SMALL))
 EVERY = [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in BIG)]

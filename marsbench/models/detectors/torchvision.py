@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from marsbench.base.errors import NotAvailableError
 from marsbench.models import weights
-from marsbench.models.adapters import build_adapter
+from marsbench.models.adapters import InputAdapter, build_adapter
 from marsbench.models.detectors.base import (
     DETECTIONS_PER_IMAGE,
     SCORE_THRESHOLD,
@@ -27,7 +27,7 @@ from marsbench.models.spec import ModelSpec
 from marsbench.models.tensors import read_checkpoint
 
 
-class _Batch(nn.Module):
+class Batch(nn.Module):
     """Replacement of torchvision's transform, to avoid a second resize, normalisation and copy.
 
     Args:
@@ -52,7 +52,7 @@ class _Batch(nn.Module):
         return detections
 
 
-class _Family(NamedTuple):
+class Family(NamedTuple):
     """Facts shared by a family of torchvision's detectors.
 
     Attributes:
@@ -61,7 +61,7 @@ class _Family(NamedTuple):
         predictor: Pattern of tensors whose shape depends on the number of classes; they start at
             random in every mode.
         first_label: Torchvision's id of our class 0: 1 if 0 is the background.
-        divisible: See `_Batch`.
+        divisible: See `Batch`.
         switches: Submodules, besides the model, whose ``training`` flag selects losses.
     """
 
@@ -74,7 +74,7 @@ class _Family(NamedTuple):
 
 
 _LIMITS = {"score_thresh": SCORE_THRESHOLD, "detections_per_img": DETECTIONS_PER_IMAGE}
-_RCNN = _Family(
+RCNN = Family(
     options={f"box_{name}": value for name, value in _LIMITS.items()},
     body=("backbone.body",),
     predictor=r"roi_heads\.box_predictor\.",
@@ -82,12 +82,12 @@ _RCNN = _Family(
     divisible=32,
     switches=("rpn", "roi_heads"),
 )
-_FAMILIES: dict[str, _Family] = {
-    "fasterrcnn_resnet50_fpn": _RCNN,
+_FAMILIES: dict[str, Family] = {
+    "fasterrcnn_resnet50_fpn": RCNN,
     # Torchvision's defaults trade recall for speed: 150 proposals with scores of 0.05 or more. Our
     # images may show more objects, and a network that starts at random has no such scores.
-    "fasterrcnn_mobilenet_v3_large_320_fpn": _RCNN._replace(
-        options=_RCNN.options
+    "fasterrcnn_mobilenet_v3_large_320_fpn": RCNN._replace(
+        options=RCNN.options
         | {
             "rpn_pre_nms_top_n_test": 300,
             "rpn_post_nms_top_n_test": 300,
@@ -95,7 +95,7 @@ _FAMILIES: dict[str, _Family] = {
         }
     ),
     # RetinaNet has a sigmoid per class and no background class.
-    "retinanet_resnet50_fpn": _Family(
+    "retinanet_resnet50_fpn": Family(
         options=_LIMITS,
         body=("backbone.body",),
         predictor=r"head\.classification_head\.cls_logits\.",
@@ -103,7 +103,7 @@ _FAMILIES: dict[str, _Family] = {
         divisible=32,
     ),
     # VGG's last three convolutions are in `extra`, after the last pooling of `features`.
-    "ssd300_vgg16": _Family(
+    "ssd300_vgg16": Family(
         options=_LIMITS,
         body=("backbone.features", *(f"backbone.extra.0.{i}" for i in (1, 3, 5))),
         predictor=r"head\.classification_head\.",
@@ -111,7 +111,7 @@ _FAMILIES: dict[str, _Family] = {
         divisible=1,
     ),
     # The depthwise half of each predictor does not depend on the classes.
-    "ssdlite320_mobilenet_v3_large": _Family(
+    "ssdlite320_mobilenet_v3_large": Family(
         options=_LIMITS,
         body=("backbone.features",),
         predictor=r"head\.classification_head\.module_list\.\d+\.1\.",
@@ -130,25 +130,13 @@ class TorchvisionDetector(Detector):
     """A detector of torchvision.
 
     Args:
-        spec: The zoo entry.
-        num_classes: Number of classes without the background.
-        pretrained: Whether the model is built for weights. If so, the normalisation statistics of
-            backbones other than SSD's are constant, as in torchvision; from scratch they train.
-        side: Side of the images in pixels.
+        adapter: Normalises images in [0, 1].
+        model: The module of torchvision, with `Batch` as its transform.
+        family: Facts of its family.
     """
 
-    def __init__(self, spec: ModelSpec, num_classes: int, *, pretrained: bool, side: int) -> None:
-        if spec.id not in _FAMILIES:
-            raise NotAvailableError(
-                f"torchvision's detector {spec.id} is not supported.",
-                f"Choose one of: {', '.join(sorted(_FAMILIES))}.",
-            )
-        family = _FAMILIES[spec.id]
-        super().__init__(
-            build_adapter(spec),
-            _torchvision_model(spec.id, num_classes + family.first_label, pretrained, side),
-            tuple(f"model.{name}." for name in family.body),
-        )
+    def __init__(self, adapter: InputAdapter, model: nn.Module, family: Family) -> None:
+        super().__init__(adapter, model, tuple(f"model.{name}." for name in family.body))
         self.family = family
         backbone: Any = self.model.backbone
         self._encode = backbone.forward
@@ -207,8 +195,19 @@ def build(
     side: int,
     checkpoint: Path | None = None,
 ) -> TorchvisionDetector:
-    """Build a detector; arguments and errors as in `marsbench.models.modes.build_for_mode`."""
-    detector = TorchvisionDetector(spec, num_classes, pretrained=pretrained, side=side)
+    """Build a detector; arguments and errors as in `marsbench.models.modes.build_for_mode`.
+
+    If it is built for weights, the normalisation statistics of backbones other than SSD's are
+    constant, as in torchvision; from scratch they train.
+    """
+    if spec.id not in _FAMILIES:
+        raise NotAvailableError(
+            f"torchvision's detector {spec.id} is not supported.",
+            f"Choose one of: {', '.join(sorted(_FAMILIES))}.",
+        )
+    family = _FAMILIES[spec.id]
+    model = _torchvision_model(spec.id, num_classes + family.first_label, pretrained, side)
+    detector = TorchvisionDetector(build_adapter(spec), model, family)
     if checkpoint is not None:
         state, origin = read_checkpoint(checkpoint), f"weights={checkpoint}"
     elif pretrained:
@@ -232,7 +231,7 @@ def _torchvision_model(name: str, num_classes: int, pretrained: bool, side: int)
     model: Any = get_model(
         name, weights=None, weights_backbone=None, num_classes=num_classes, **family.options
     )
-    model.transform = _Batch(family.divisible)
+    model.transform = Batch(family.divisible)
     if pretrained and not name.startswith("ssd"):
         eps = 0.0 if name in _ZERO_EPS else 1e-5
         for path, module in list(model.backbone.body.named_modules()):

@@ -1,12 +1,13 @@
 """Backbones of timm."""
 
 import math
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from marsbench.base import hub
 from marsbench.base.errors import NotAvailableError, unknown_name
@@ -14,7 +15,16 @@ from marsbench.config.resizing import Interpolation, Resizing
 from marsbench.models import weights
 from marsbench.models.base import has_batch_statistics
 from marsbench.models.encoders.classifier import Backbone
-from marsbench.models.spec import NEVER, UNLESS_FROZEN, Library, ModelSpec, WeightSpec
+from marsbench.models.encoders.maps import MapSource, taken_blocks, without_maps
+from marsbench.models.spec import (
+    CLASSIFICATION,
+    EVERY,
+    NEVER,
+    UNLESS_FROZEN,
+    Library,
+    ModelSpec,
+    WeightSpec,
+)
 from marsbench.models.tensors import State
 
 
@@ -42,7 +52,7 @@ def describe(model_id: str) -> ModelSpec:
         std=cfg.std,
         input_size=height,
         resizing=_resizing(cfg),
-        batch_statistics=UNLESS_FROZEN if _has_batch_statistics(name) else NEVER,
+        **_facts(name),
     )
 
 
@@ -54,8 +64,27 @@ def _resizing(cfg: Any) -> Resizing | None:
 
 
 @lru_cache
-def _has_batch_statistics(name: str) -> bool:
-    return has_batch_statistics(without_memory(name.partition(".")[0]))
+def _facts(name: str) -> dict[str, Any]:
+    """Fields of an entry that the network itself shows."""
+    model: Any = without_memory(name.partition(".")[0])
+    return {
+        "kinds": EVERY if has_maps(model) else CLASSIFICATION,
+        "any_dense_size": hasattr(model, "set_input_size") or _own_side(model) is None,
+        "batch_statistics": UNLESS_FROZEN if has_batch_statistics(model) else NEVER,
+    }
+
+
+def has_maps(model: Any) -> bool:
+    """Whether a module has timm's interface of feature maps."""
+    return hasattr(model, "forward_intermediates") and bool(getattr(model, "feature_info", None))
+
+
+def _own_side(model: Any) -> int | None:
+    """Side in pixels of the only images that a model takes; None for any."""
+    cfg: Any = getattr(model, "pretrained_cfg", {})
+    if not cfg.get("fixed_input_size") or getattr(model, "dynamic_img_size", False):
+        return None
+    return int(cfg["input_size"][-1])
 
 
 def without_memory(name: str, **options: Any) -> nn.Module:
@@ -119,6 +148,47 @@ def build(spec: ModelSpec, shape: tuple[int, int] | None) -> Backbone:
     model.reset_classifier(0)
     num_features = getattr(model, "head_hidden_size", None) or model.num_features
     return Backbone(model, int(num_features), names - set(model.state_dict()))
+
+
+def maps(spec: ModelSpec, backbone: Any, side: int) -> MapSource:
+    """Way to the feature maps of a model of timm, whose positions are interpolated to a size.
+
+    Raises:
+        NotAvailableError: If timm has no feature maps of it.
+    """
+    if not has_maps(backbone):
+        raise without_maps(spec)
+    extract = intermediates_of(backbone)
+    strides = {int(item["reduction"]) for item in backbone.feature_info}
+    fitting = -(-side // max(strides)) * max(strides)
+    if hasattr(backbone, "set_input_size"):
+        backbone.set_input_size(img_size=(fitting, fitting))
+        return MapSource(extract, fitting)
+    only = _own_side(backbone)
+    return MapSource(extract, fitting if only is None and len(strides) == 1 else only)
+
+
+def intermediates_of(backbone: Any) -> Callable[[Any, Tensor], list[Tensor]]:
+    """Function from a model of timm and images to its feature maps.
+
+    Of a plain transformer the tokens of evenly spaced blocks, each after the last normalisation; of
+    other networks the maps of all stages.
+    """
+    strides = [int(item["reduction"]) for item in backbone.feature_info]
+    taken = None
+    if len(strides) > 1 and len(set(strides)) == 1:
+        taken = tuple(dict.fromkeys(taken_blocks(len(strides))))
+    return partial(_intermediates, taken=taken)
+
+
+def _intermediates(backbone: Any, image: Tensor, taken: tuple[int, ...] | None) -> list[Tensor]:
+    output: list[Tensor] = backbone.forward_intermediates(
+        image,
+        indices=None if taken is None else list(taken),
+        norm=taken is not None,
+        intermediates_only=True,
+    )
+    return output
 
 
 def fetch(spec: ModelSpec) -> State:

@@ -1,11 +1,12 @@
 """Backbones of torchvision."""
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from marsbench.base import hub
 from marsbench.base.errors import NotAvailableError, unknown_name
@@ -13,11 +14,24 @@ from marsbench.config.resizing import Interpolation, Resizing
 from marsbench.models import weights
 from marsbench.models.base import has_batch_statistics
 from marsbench.models.encoders.classifier import Backbone
-from marsbench.models.spec import HALF, NEVER, UNLESS_FROZEN, Library, ModelSpec, WeightSpec
+from marsbench.models.encoders.maps import MapSource, taken_blocks, without_maps
+from marsbench.models.spec import (
+    CLASSIFICATION,
+    EVERY,
+    HALF,
+    NEVER,
+    UNLESS_FROZEN,
+    Library,
+    ModelSpec,
+    WeightSpec,
+)
 from marsbench.models.tensors import State
 
 _AUXILIARY = ("inception_v3", "googlenet")
 """Models with auxiliary classifiers, which are removed, and with inputs in [-1, 1]."""
+
+_WITHOUT_MAPS = ("maxvit_t",)
+"""Transformers whose positions are of a single size."""
 
 
 def describe(model_id: str) -> ModelSpec:
@@ -51,6 +65,7 @@ def describe(model_id: str) -> ModelSpec:
         std=HALF if is_half else tuple(preset.std),
         input_size=preset.crop_size[0],
         resizing=Resizing(Interpolation(preset.interpolation.value), preset.resize_size[0]),
+        kinds=CLASSIFICATION if model_id in _WITHOUT_MAPS else EVERY,
         batch_statistics=UNLESS_FROZEN if _has_batch_statistics(model_id) else NEVER,
         parameters=default.meta["num_params"] / 1e6,
     )
@@ -99,6 +114,90 @@ def build(spec: ModelSpec, shape: tuple[int, int] | None) -> Backbone:
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, nn.Identity())
     return Backbone(model, layer.in_features, names - set(model.state_dict()))
+
+
+def maps(spec: ModelSpec, backbone: Any, side: int) -> MapSource:
+    """Way to the feature maps of a model of torchvision.
+
+    Of ViT the tokens of evenly spaced blocks after the last normalisation, with positions
+    interpolated to the size; of other networks the last map of each size.
+
+    Raises:
+        NotAvailableError: If its positions are of a single size.
+    """
+    from torchvision.models import SwinTransformer, VisionTransformer
+
+    if isinstance(backbone, VisionTransformer):
+        return MapSource(_tokens, _at_side(backbone, side))
+    if spec.id in _WITHOUT_MAPS:
+        raise without_maps(spec)
+    return MapSource(_swin_maps if isinstance(backbone, SwinTransformer) else _stage_maps)
+
+
+def _at_side(vit: Any, side: int) -> int:
+    """Interpolate the positions of a ViT; returns the side of its input, a multiple of a patch."""
+    from torchvision.models.vision_transformer import interpolate_embeddings
+
+    fitting = -(-side // vit.patch_size) * vit.patch_size
+    if fitting != vit.image_size:
+        name = "encoder.pos_embedding"
+        before = vit.encoder.pos_embedding
+        state = interpolate_embeddings(fitting, vit.patch_size, {name: before.detach()})
+        vit.encoder.pos_embedding = nn.Parameter(state[name], before.requires_grad)
+        vit.image_size, vit.seq_length = fitting, state[name].shape[1]
+    return int(fitting)
+
+
+def _tokens(vit: Any, image: Tensor) -> list[Tensor]:
+    """Tokens (B, F, h, w) of the taken blocks of a ViT."""
+    height, width = (side // vit.patch_size for side in image.shape[-2:])
+    tokens = vit._process_input(image)
+    start = vit.class_token.expand(len(tokens), -1, -1)
+    hidden = vit.encoder.dropout(torch.cat([start, tokens], dim=1) + vit.encoder.pos_embedding)
+    taken = set(taken_blocks(len(vit.encoder.layers)))
+    output = []
+    for i, block in enumerate(vit.encoder.layers):
+        hidden = block(hidden)
+        if i in taken:
+            patches = vit.encoder.ln(hidden)[:, 1:]
+            output.append(patches.transpose(1, 2).reshape(len(image), -1, height, width))
+    return output
+
+
+def _swin_maps(swin: Any, image: Tensor) -> list[Tensor]:
+    """Maps of the stages of a Swin transformer, each before patches are merged."""
+    output = []
+    for i, part in enumerate(swin.features):
+        image = part(image)
+        if i % 2:
+            output.append(image.permute(0, 3, 1, 2))
+    # The last normalisation belongs to the last stage.
+    output[-1] = swin.norm(image).permute(0, 3, 1, 2)
+    return output
+
+
+def _stage_maps(net: Any, image: Tensor) -> list[Tensor]:
+    """Last map of each size of a convolutional network."""
+    output = []
+    for i, part in enumerate(_chain(net)):
+        following = part(image)
+        if i and following.shape[-1] < image.shape[-1]:
+            output.append(image)
+        image = following
+    return [*output, image]
+
+
+_ENDS = ("avgpool", "classifier", "dropout", "fc")
+"""Parts of networks after the last map."""
+
+
+def _chain(net: Any) -> Iterator[nn.Module]:
+    """Parts of a convolutional network, in the order of their execution."""
+    trunk = next((getattr(net, n) for n in ("features", "layers") if hasattr(net, n)), net)
+    for name, part in trunk.named_children():
+        if trunk is net and name in _ENDS:
+            return
+        yield from part.children() if name == "trunk_output" else (part,)
 
 
 def fetch(spec: ModelSpec) -> State:

@@ -1,14 +1,17 @@
 """Build the networks of own encoders."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from marsbench.base.errors import ConfigError
+from marsbench.models.encoders import timm
 from marsbench.models.encoders.classifier import Backbone
+from marsbench.models.encoders.maps import MapSource
 from marsbench.models.own.calling import Place, call, place_of
-from marsbench.models.own.checking import problems_of
+from marsbench.models.own.checking import dense_problems, maps_of, problems_of
 from marsbench.models.own.encoder import Encoder
 from marsbench.models.spec import ModelSpec
 from marsbench.models.tensors import State
@@ -23,17 +26,41 @@ def build(spec: ModelSpec, shape: tuple[int, int] | None) -> Backbone:
     encoder = call(_place(spec), pretrained=False)
     # Two images on the CPU take moments; a wrong encoder would fail after hours, or silently.
     if problems := problems_of(encoder, torch.device("cpu"), is_quick=True):
-        raise ConfigError(
-            f"The encoder of {spec.word} is invalid: {problems[0]}",
-            f"Correct it; `marsbench model check {spec.word}` shows all problems.",
-        )
+        raise _invalid(spec, problems[0])
     return Backbone(_On(encoder), encoder.num_features, set())
+
+
+def _invalid(spec: ModelSpec, problem: str) -> ConfigError:
+    return ConfigError(
+        f"The encoder of {spec.word} is invalid: {problem}",
+        f"Correct it; `marsbench model check {spec.word}` shows all problems.",
+    )
 
 
 def fetch(spec: ModelSpec) -> State:
     """Tensors of the pre-trained encoder."""
     encoder = call(_place(spec), pretrained=True)
     return dict(_On(encoder).state_dict())
+
+
+def maps(spec: ModelSpec, backbone: Any, side: int) -> MapSource:
+    """Way to the feature maps: the function that the encoder states, or timm's.
+
+    Raises:
+        ConfigError: If the maps are invalid.
+    """
+    encoder: Encoder = backbone.facts
+    if problems := dense_problems(encoder, torch.device("cpu"), is_quick=True):
+        raise _invalid(spec, problems[0])
+    if not encoder.any_size:
+        return MapSource(_maps, encoder.size, computes_shapes=False)
+    if encoder.dense is not None:
+        return MapSource(_maps, computes_shapes=False)
+    return timm.maps(spec, encoder.module, side)._replace(extract=_maps)
+
+
+def _maps(backbone: Any, image: torch.Tensor) -> list[torch.Tensor]:
+    return maps_of(backbone.facts, image)
 
 
 def cached_file(spec: ModelSpec) -> Path | None:
@@ -53,7 +80,7 @@ class _On(nn.Module):
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        self.encoder = encoder.module
+        self.facts, self.encoder = encoder, encoder.module
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = self.encoder(image)

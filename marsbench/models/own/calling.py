@@ -25,7 +25,16 @@ from marsbench.base.files import file_digest
 from marsbench.base.values import Problem, check
 from marsbench.config.schema import Mode, Normalisation
 from marsbench.models.own.encoder import Encoder
-from marsbench.models.spec import ALWAYS, NEVER, UNLESS_FROZEN, Library, ModelSpec, WeightSpec
+from marsbench.models.spec import (
+    ALWAYS,
+    CLASSIFICATION,
+    EVERY,
+    NEVER,
+    UNLESS_FROZEN,
+    Library,
+    ModelSpec,
+    WeightSpec,
+)
 
 FUNCTION = "encoder"
 """Function of a file whose word names none."""
@@ -108,11 +117,13 @@ def describe(place: Place) -> ModelSpec:
 def _described(place: Place, digest: str) -> tuple[ModelSpec, tuple[str, ...]]:
     """Describe an encoder without the digests of its files, and list these files."""
     from marsbench.models.base import has_batch_statistics
+    from marsbench.models.encoders.timm import has_maps
 
     takes_pretrained = _takes_pretrained(_function(place))
     encoder = call(place, pretrained=False)
     facts = encoder.pretraining
     statistics = has_batch_statistics(encoder.module)
+    is_dense = encoder.dense is not None or has_maps(encoder.module)
     spec = ModelSpec(
         name=f"{PREFIX}{place.name}",
         word=place.word,
@@ -131,6 +142,8 @@ def _described(place: Place, digest: str) -> tuple[ModelSpec, tuple[str, ...]]:
         normalisation=encoder.normalisation,
         input_size=encoder.size,
         fixed_size=not encoder.any_size,
+        any_dense_size=encoder.any_size,
+        kinds=EVERY if is_dense else CLASSIFICATION,
         batch_statistics=UNLESS_FROZEN if statistics else NEVER,
         modes=ALWAYS if takes_pretrained else frozenset({Mode.FROZEN, Mode.FINETUNE}),
         parameters=sum(p.numel() for p in encoder.module.parameters()) / 1e6,
@@ -168,15 +181,22 @@ def call(place: Place, *, pretrained: bool) -> Encoder:
             "torch.nn.Module.",
             _HOW,
         )
-    values = {k: v for k, v in vars(encoder).items() if k != "module"}
+    if encoder.dense is not None and not callable(encoder.dense):
+        raise ConfigError(
+            f"The field dense of {place.word} is {type(encoder.dense).__name__}; expected a "
+            "function from images to tokens or feature maps.",
+            _HOW,
+        )
+    code = ("module", "dense")
+    values = {k: v for k, v in vars(encoder).items() if k not in code}
     problems: list[Problem] = []
-    checked = check(Encoder, values, problems, strict=True, omit=("module",))
+    checked = check(Encoder, values, problems, strict=True, omit=code)
     messages = [problem.message for problem in problems]
     if not messages:
         messages = list(_contradictions(encoder, place))
     if messages:
         raise ConfigError(f"The encoder of {place.word} is invalid. {' '.join(messages)}", _HOW)
-    return Encoder(encoder.module, **checked)
+    return Encoder(encoder.module, dense=encoder.dense, **checked)
 
 
 def _contradictions(encoder: Encoder, place: Place) -> list[str]:

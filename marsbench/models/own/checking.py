@@ -1,12 +1,15 @@
 """Checks of an encoder on generated inputs."""
 
 import copy
+import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from marsbench.models.adapters import InputAdapter
+from marsbench.models.encoders.timm import intermediates_of
 from marsbench.models.own.encoder import Encoder
 
 LARGEST = 64 * 2**30
@@ -40,14 +43,99 @@ def problems_of(encoder: Encoder, device: torch.device, *, is_quick: bool = Fals
     return listed
 
 
+def maps_of(encoder: Encoder, image: Tensor) -> list[Tensor]:
+    """Feature maps (B, F, h, w) of an encoder, of its function or of timm's.
+
+    Args:
+        encoder: An encoder for which `Encoder.dense` promises maps.
+        image: Normalised images (B, C, S, S).
+
+    Raises:
+        ValueError: If its output is neither tokens nor maps.
+    """
+    if encoder.dense is None:
+        return intermediates_of(encoder.module)(encoder.module, image)
+    output = encoder.dense(image)
+    return [_as_map(part) for part in ([output] if isinstance(output, Tensor) else output)]
+
+
+def _as_map(output: Any) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise ValueError(f"dense gives {type(output).__name__}; expected tensors")
+    if output.ndim == 3:
+        side = math.isqrt(output.shape[1])
+        if side * side == output.shape[1]:
+            return output.transpose(1, 2).reshape(len(output), -1, side, side)
+        raise ValueError(
+            f"dense gives {output.shape[1]} tokens, which is no square; leave class tokens out"
+        )
+    if output.ndim != 4:
+        raise ValueError(
+            f"dense gives the shape {tuple(output.shape)}; expected tokens (B, n * n, F) or maps "
+            "(B, F, h, w)"
+        )
+    return output
+
+
+def dense_problems(encoder: Encoder, device: torch.device, *, is_quick: bool = False) -> list[str]:
+    """Problems of an encoder's feature maps; arguments as in `problems_of`."""
+    module = encoder.module
+    was_training, place = module.training, [p.device for p in module.parameters()][:1]
+    listed = []
+    try:
+        module.eval().to(device)
+        for problem in _dense_problems(encoder, device):
+            listed.append(problem)
+            if is_quick:
+                break
+    finally:
+        module.train(was_training)
+        if place:
+            module.to(place[0])
+    return listed
+
+
+def _dense_problems(encoder: Encoder, device: torch.device) -> Iterator[str]:
+    images = _images(encoder, encoder.size, device)
+    try:
+        with torch.no_grad():
+            maps, again = maps_of(encoder, images), maps_of(encoder, images)
+    except Exception as error:  # of the user's code
+        text = (str(error).splitlines() or [""])[0][:200]
+        yield (
+            f"feature maps of an image batch of shape {tuple(images.shape)} on {device} raise "
+            f"{type(error).__name__}: {text}"
+        )
+        return
+    shapes = [tuple(m.shape) for m in maps]
+    sides = [shape[2] for shape in shapes]
+    if not maps:
+        yield "its list of feature maps is empty."
+    elif any(shape[0] != 2 or shape[2] != shape[3] for shape in shapes):
+        yield f"its feature maps have the shapes {shapes}; expected (2, F, n, n)."
+    elif sides != sorted(sides, reverse=True) or not 0 < sides[0] <= encoder.size:
+        yield f"its feature maps have the sides {sides}; expected the finest first."
+    elif not all(map(_is_finite, maps)):
+        yield "its feature maps hold NaN or infinity."
+    elif not all(map(torch.equal, maps, again)):
+        yield "equal images give other feature maps in evaluation mode; dropout, or other chance?"
+    elif all(torch.allclose(m[0], m[1], rtol=1e-5, atol=1e-7) for m in maps):
+        yield "two random images have equal feature maps."
+
+
+def _images(encoder: Encoder, size: int, device: torch.device) -> Tensor:
+    """Two random images, normalised for an encoder."""
+    chance = torch.Generator().manual_seed(0)
+    unit = torch.rand(2, len(encoder.mean), size, size, generator=chance)
+    adapted: Tensor = InputAdapter(encoder.mean, encoder.std).to(device)(unit.to(device))
+    return adapted
+
+
 def _problems(encoder: Encoder, device: torch.device, is_quick: bool) -> Iterator[str]:
     module, size = encoder.module, encoder.size
     if bad := next((n for n, t in module.state_dict().items() if not _is_finite(t)), None):
         yield f"its tensor {bad} holds NaN or infinity."
-    adapter = InputAdapter(encoder.mean, encoder.std).to(device)
-    chance = torch.Generator().manual_seed(0)
-    unit = torch.rand(2, len(encoder.mean), size, size, generator=chance)
-    images = adapter(unit.to(device))
+    images = _images(encoder, size, device)
     try:
         with torch.no_grad():
             features = module(images)

@@ -17,6 +17,10 @@ class Encoder:
         module: Module of torch, from float (B, C, S, S), normalised, to features (B, num_features).
             In evaluation mode equal images give equal features.
         num_features: Length of a feature vector.
+        dense: Function from the same images to feature maps, for tasks of masks and boxes: tokens
+            (B, n * n, F) of n x n patches, row by row, without class token, or maps (B, F, h, w);
+            or a list of either, of several blocks or as a pyramid, finest first. None takes the
+            intermediate maps of a module of timm; other modules then give vectors alone.
         size: Side S of its input in pixels.
         mean: Mean of each of the C input channels, of values in [0, 1].
         std: Standard deviation of each.
@@ -33,6 +37,7 @@ class Encoder:
     module: Any  # torch.nn.Module; a hint would import torch
     _: KW_ONLY
     num_features: Annotated[int, Limit(low=1)]
+    dense: Any = None  # a callable
     size: Annotated[int, Limit(low=1)] = 224
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[Annotated[float, Limit(above=0)], ...] = IMAGENET_STD

@@ -136,8 +136,12 @@ def test_an_own_encoder_takes_the_place_of_the_models_of_a_suite(own: Path) -> N
     runs = expand(suite, {})
     assert {config.model for config in runs} == {f"{own}:encoder"}
     assert len({config.task for config in runs}) == 9
+    boxes = expand(narrowed(load_suite("paper_det"), {"model": [str(own)]}), {})
+    assert {config.model for config in boxes} == {f"{own}:encoder"}
+    vectors = own.with_name("vectors.py")
+    vectors.write_text(HEAD + "return Encoder(Net(), num_features=3)\n")
     with pytest.raises(ConfigError, match="has no model="):
-        narrowed(load_suite("paper_det"), {"model": [str(own)]})
+        narrowed(load_suite("paper_det"), {"model": [str(vectors)]})
 
 
 def test_prediction_demands_the_encoder_and_compares_it(
