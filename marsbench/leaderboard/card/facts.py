@@ -51,7 +51,7 @@ def settings_of(subject: Subject) -> list[Row]:
 
 
 def _count(value: int | None) -> str | None:
-    return None if value is None else f"{value:,}"
+    return f"{value:,}" if value else None  # models fitted to a table count none
 
 
 def pretraining_of(record: RunRecord) -> Markdown:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from marsbench.base import hub
 from marsbench.base.hub import HubAddress
 from marsbench.base.version import __version__
-from marsbench.config.schema import Mode
+from marsbench.config.schema import Mode, SourceName
 from marsbench.leaderboard.card.facts import data_of, pretraining_of, settings_of
 from marsbench.leaderboard.card.markdown import Markdown, code, escaped
 from marsbench.leaderboard.card.picture import Picture
@@ -186,6 +186,8 @@ def _limits(subject: Subject, by_class: dict[str, dict[str, float]]) -> Iterator
         if not task.is_spectra
         else f"Trained on {amount}a single data set; other instruments are untested."
     )
+    if record.data.get("source") == SourceName.DEMO:
+        yield "Trained and scored on demo data, which are drawn, not measured."
     yield _CLOSED[task.kind].format(item=item, count=count)
     lowest = lowest_class(by_class)
     if lowest is not None and count > 1:

@@ -229,7 +229,7 @@ def _table(file: Path) -> tuple[bytes, list[str], Iterator[tuple[int, list[str]]
         Its content, its columns, and its rows with their line numbers.
 
     Raises:
-        DataError: If it cannot be read, or a column occurs twice.
+        DataError: If it cannot be read, has no commas, or a column occurs twice.
     """
     try:
         content = read_bytes(file)
@@ -241,6 +241,11 @@ def _table(file: Path) -> tuple[bytes, list[str], Iterator[tuple[int, list[str]]
             f"{file} cannot be read: {reason}.", "Name a CSV file that Mars-Bench wrote."
         ) from error
     header = lines[0][1] if lines else []
+    if len(header) == 1 and (mark := next((m for m in ";\t|" if m in header[0]), "")):
+        raise DataError(
+            f"{file} separates its columns by {mark!r}; expected commas.",
+            "Save it with commas between columns, and with points in numbers.",
+        )
     if twice := sorted({name for name in header if name and header.count(name) > 1}):
         raise DataError(
             f"{file} has the column {some(twice)} twice; expected unique columns.",

@@ -1,6 +1,7 @@
 """Result files of the Mars-Bench code base, as it writes them, become records."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,45 @@ def test_bad_files(tmp_path: Path, old: str, new: str, words: list[str]) -> None
     for word in words:
         assert word in str(caught.value)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace("\n", "\r"),
+        lambda text: text.replace("SwinV2-B", '"SwinV2-B"').replace(",0.1\n", ',"0.1"\n'),
+        lambda text: text.replace("seed", "note,seed").replace(",0,", ',"a, ""b""\n",0,'),
+        lambda text: text + "\n,,,,,\n",
+    ],
+    ids=["mark", "windows", "mac", "quotes", "quoted_commas", "empty_lines"],
+)
+def test_files_of_spreadsheets(tmp_path: Path, change: Callable[[str], str]) -> None:
+    file = tmp_path / "results.csv"
+    file.write_bytes(change(PARTITION).encode())
+    done = import_results([file], tmp_path / "runs")
+    scores = {record.subset: record.score for record in done.records}
+    assert scores == {"partition_0.10": 0.91, "full": 0.95}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (PARTITION.replace(",", ";").encode(), "separates its columns by ';'; expected commas"),
+        (PARTITION.replace(",", "\t").encode(), r"separates its columns by '\\t'"),
+        (PARTITION.encode("utf-16"), "cannot be read: 'utf-8' codec"),
+        (b"\xef\xbb\xbf", "is missing the columns .* it has none"),
+        (b"\n\n", "is missing the columns .* it has none"),
+        (b'a,"b\n' + b"x" * 200_000, "cannot be read: field larger than field limit"),
+        (PARTITION.replace("seed", "SEED").encode(), "is missing the columns random_seed"),
+    ],
+)
+def test_files_that_are_no_tables(tmp_path: Path, content: bytes, reason: str) -> None:
+    file = tmp_path / "results.csv"
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=reason):
+        import_results([file], tmp_path / "runs")
 
 
 def test_all_or_none(tmp_path: Path) -> None:
