@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from marsbench.config.schema import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, Mode
+from marsbench.models.zoo import foundation
 from marsbench.results.upstream.names import SEEDS
 from marsbench.tasks.catalog import TASKS
 from marsbench.tasks.kinds import Kind
@@ -27,12 +28,18 @@ def paper_lists(specs: Iterable[TaskSpec]) -> Lists:
             "detection": tuple(s.name for s in paper if s.kind is Kind.DETECTION),
             # Paper, D.1.1.
             "imbalanced": ("landmark_cls", "surface_cls", "change_cls_ctx", "change_cls_hirise"),
+            # Paper, figure 7 and table 6.
+            "foundation_four": (
+                *("domars16k", "surface_cls", "frost_cls", "atmospheric_dust_cls_edr"),
+            ),
         },
         # Paper, section 4.
         "model": {
             "classifiers": ("resnet101", "squeezenet1_1", "inception_v3", "swinv2_b", "vit_l_16"),
             "segmenters": ("unet", "deeplabv3plus", "segformer", "dpt"),
             "detectors": ("yolo11n", "ssd", "retinanet", "faster_rcnn"),
+            "earth_observation": ("satmae", "croma", "prithvi"),
+            "foundation": tuple(entry.name for entry in foundation.ENTRIES),
         },
         "mode": {"all": (Mode.SCRATCH, Mode.FROZEN, Mode.FINETUNE)},
         "subset": {

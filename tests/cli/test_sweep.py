@@ -29,14 +29,17 @@ def call(*words: str, code: int = 0) -> tuple[list[str], str]:
 def test_the_suites_are_listed() -> None:
     lines, _ = call("list", "suites")
     assert {json.loads(line)["suite"]: json.loads(line)["runs"] for line in lines} == {
+        "foundation": 1260,
         "frozen_demo": 791,
         "frozen_landmarks": 882,
         "paper_cls": 945,
         "paper_det": 252,
+        "paper_earth_observation": 672,
         "paper_few_shot": 5040,
         "paper_imbalance": 560,
         "paper_partitions": 10752,
         "paper_seg": 672,
+        "paper_vlm": 56,
         "smoke": 6,
     }
 

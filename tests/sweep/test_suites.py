@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from marsbench.base.errors import ConfigError, MarsbenchError
 from marsbench.cli import app
 from marsbench.config.schema import RunConfig
+from marsbench.models.zoo.foundation import ENTRIES as FOUNDATION
 from marsbench.sweep.lists import LISTS
 from marsbench.sweep.suites import canonical, expand, load_suite, narrowed, suite_names
 from tests.sweep.records import write_suite
@@ -20,6 +21,9 @@ PAPER = {
     "paper_partitions": 6300 + 4452,
     "paper_few_shot": 5040,
     "paper_imbalance": 560,
+    "paper_earth_observation": 672,
+    "paper_vlm": 56,
+    "foundation": 9 * len(FOUNDATION) * 7,
 }
 
 

@@ -93,7 +93,7 @@ RECIPES: dict[str, Recipe] = {
     "momo_b": _mae("vit_base_patch16_224", _MOMO_LOSS),
     "momo_l": _mae("vit_large_patch16_224", _MOMO_LOSS),
     "satmae": _mae("vit_large_patch16_224"),
-    "prithvi_100m": _prithvi("vit_base_patch16_224"),
+    "prithvi": _prithvi("vit_base_patch16_224"),
     "prithvi_300m": _prithvi("vit_large_patch16_224"),
     "prithvi_600m": _prithvi("vit_huge_patch14_224"),
     "dinov2_s": _dinov2("small"),
@@ -106,7 +106,7 @@ RECIPES: dict[str, Recipe] = {
     # OpenAI trained with QuickGELU, which vit_base_patch16_clip_224 does not have.
     "clip_b_16": Recipe(architecture="vit_base_patch16_clip_quickgelu_224.openai"),
     "siglip_b_16": Recipe(architecture="vit_base_patch16_siglip_224.webli"),
-    "croma_l": Recipe(
+    "croma": Recipe(
         architecture="croma_large",
         # The smallest size: biases of attention depend on it, and ours are computed for any.
         options={"modalities": ["optical"], "image_size": 8},

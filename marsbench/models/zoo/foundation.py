@@ -91,6 +91,7 @@ def _prithvi(
     parameters: float,
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    **more: Any,
 ) -> ModelSpec:
     weights = WeightSpec(
         name=f"{HUB}ibm-nasa-geospatial/{file}",
@@ -107,6 +108,7 @@ def _prithvi(
         bands=_HLS_BANDS,
         mean=tuple(value / _REFLECTANCE for value in mean),
         std=tuple(value / _REFLECTANCE for value in std),
+        **more,
     )
 
 
@@ -215,7 +217,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
         resizing=Resizing(Interpolation.BICUBIC, 256),
     ),
     _prithvi(
-        "prithvi_100m",
+        "prithvi",
         "Prithvi-EO-1.0-100M/Prithvi_EO_V1_100M.pt",
         "Harmonized Landsat and Sentinel-2, contiguous United States",
         None,
@@ -237,6 +239,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
             1291.6764008585435,
             1154.505683480695,
         ),
+        aliases=("prithvi_100m",),
     ),
     _prithvi(
         "prithvi_300m",
@@ -291,10 +294,11 @@ ENTRIES: tuple[ModelSpec, ...] = (
     ),
     # CROMA: Fuller et al. 2023, https://arxiv.org/abs/2311.00566.
     _of_torchgeo(
-        "croma_l",
+        "croma",
         "torchgeo/croma@92cb1a0f4e34c6c01558baf070197c01255382f6/CROMA_large-921e69ad.pt",
         311.4,
         8,
+        aliases=("croma_l",),
         data="SSL4EO-S12",
         images=1_004_316,
         licence="CC-BY-4.0",

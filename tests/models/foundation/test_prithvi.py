@@ -68,7 +68,7 @@ def published(version: int, images: int) -> State:
 
 @pytest.mark.parametrize(
     ("name", "version", "images"),
-    [("prithvi_100m", 1, 3), ("prithvi_300m", 2, 4), ("prithvi_600m", 3, 4)],
+    [("prithvi", 1, 3), ("prithvi_300m", 2, 4), ("prithvi_600m", 3, 4)],
 )
 def test_every_version_equals_its_reference(
     name: str, version: int, images: int, server: Server, monkeypatch: pytest.MonkeyPatch
@@ -124,10 +124,10 @@ def test_encodings_of_date_and_place_are_left_out(
 def test_grey_images_end_in_a_record(
     server: Server, toy: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shrink(monkeypatch, "prithvi_100m")
-    repo, file = repo_and_file("prithvi_100m")
+    shrink(monkeypatch, "prithvi")
+    repo, file = repo_and_file("prithvi")
     server.models[repo] = Repo({file: saved(published(1, 3))})
-    keys: dict[str, Any] = {"task": toy, "model": "prithvi_100m", "side": 32, "workers": 0}
+    keys: dict[str, Any] = {"task": toy, "model": "prithvi", "side": 32, "workers": 0}
     record = marsbench.run(**keys, store=str(tmp_path / "runs"))
     assert np.isfinite(record.metrics["test"]["f1_weighted"])
     assert record.pretraining is not None

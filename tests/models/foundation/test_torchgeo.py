@@ -22,7 +22,7 @@ from tests.models.foundation.checkpoints import State, built, random, repo_and_f
 from tests.server import Repo, Server
 
 TINY: dict[str, tuple[str, dict[str, Any]]] = {
-    "croma_l": ("CROMA", {"encoder_dim": 32, "encoder_depth": 2}),
+    "croma": ("CROMA", {"encoder_dim": 32, "encoder_depth": 2}),
     "dofa_b": ("DOFA", {"embed_dim": 32, "depth": 2, "num_heads": 2}),
     "scalemae_l": ("ScaleMAE", {"embed_dim": 32, "depth": 2, "num_heads": 2}),
 }
@@ -99,10 +99,10 @@ def croma_by_hand(state: State, image: torch.Tensor) -> torch.Tensor:
 def test_croma_of_normalised_images(
     side: int, library: Any, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    net = tiny("croma_l", library, monkeypatch, image_size=side)
+    net = tiny("croma", library, monkeypatch, image_size=side)
     parts = {n: dict(getattr(net, n).state_dict()) for n in ("s2_encoder", "s2_GAP_FFN")}
     publish(
-        "croma_l",
+        "croma",
         {
             **parts,
             "s1_encoder": {"linear_input.weight": random(2, 2)},
@@ -111,7 +111,7 @@ def test_croma_of_normalised_images(
         server,
         monkeypatch,
     )
-    model = built("croma_l")
+    model = built("croma")
     image = torch.rand(2, 12, side, side) ** 4
     pixels = image.double().numpy()
     mean, std = pixels.mean((2, 3), keepdims=True), pixels.std((2, 3), ddof=1, keepdims=True)
@@ -124,7 +124,7 @@ def test_croma_of_normalised_images(
         torch.testing.assert_close(features, croma_by_hand(state, normal), rtol=1e-3, atol=1e-3)
         theirs = net(x_optical=normal)
         torch.testing.assert_close(features, theirs["optical_GAP"], rtol=1e-3, atol=1e-3)
-        mean_tokens = built("croma_l", pooling=Pooling.MEAN).features(image)
+        mean_tokens = built("croma", pooling=Pooling.MEAN).features(image)
         expected = theirs["optical_encodings"].mean(dim=1)
         torch.testing.assert_close(mean_tokens, expected, rtol=1e-3, atol=1e-3)
 
@@ -156,7 +156,7 @@ def test_scale_mae_takes_the_class_token(
         torch.testing.assert_close(model.features(image), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["croma_l", "dofa_b"])
+@pytest.mark.parametrize("name", ["croma", "dofa_b"])
 def test_maps_of_blocks_are_the_tokens_of_the_last(
     name: str, library: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +165,7 @@ def test_maps_of_blocks_are_the_tokens_of_the_last(
     patch, channels = MODELS[name].patch or 0, MODELS[name].in_channels
     image = torch.rand(1, channels, 4 * patch, 4 * patch)
     with torch.no_grad():
-        maps = backbone.forward_intermediates(image, indices=[0, 1], norm=name == "croma_l")
+        maps = backbone.forward_intermediates(image, indices=[0, 1], norm=name == "croma")
         tokens = backbone.forward_features(image)[:, backbone.num_prefix_tokens :]
     assert [m.shape for m in maps] == [(1, 32, 4, 4)] * 2
     torch.testing.assert_close(maps[1].flatten(2).transpose(1, 2), tokens)
@@ -193,7 +193,7 @@ def test_entries_end_in_a_record(
 ) -> None:
     net = tiny(name, library, monkeypatch)
     state = dict(net.state_dict())
-    if name == "croma_l":
+    if name == "croma":
         state.pop("attn_bias")
     state = {k: v for k, v in state.items() if not k.startswith("head")}
     publish(name, state, server, monkeypatch)

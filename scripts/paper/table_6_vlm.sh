@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Table 6: image encoders of CLIP and SigLIP, fine-tuned of the Mars-Bench paper: 56 runs.
+#
+#     scripts/paper/table_6_vlm.sh root=/data/mars [launcher=slurm ...]
+set -euo pipefail
+. "$(dirname "$0")/study.sh"
+study table_6 --only tables -- \
+    suite=paper_vlm "$@"
