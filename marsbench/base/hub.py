@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies
 
+from marsbench.base import links
 from marsbench.base.errors import ConfigError, MarsbenchError, WeightsError
 from marsbench.base.files import is_name
 from marsbench.base.paths import expanded
@@ -127,13 +128,20 @@ def parse_address(text: str) -> HubAddress:
     return HubAddress(repo, _KINDS.get(word, "model"), revision, path or "")
 
 
-def local_file(text: str) -> Path:
-    """Local file of a path, or of an address after `fetch`.
+def local_file(text: str, *, may_ask: bool = True) -> Path:
+    """Local file of a path, of an address after `fetch`, or of a link after `links.fetch`.
+
+    Args:
+        text: The path, address or link.
+        may_ask: Whether the server of a link may be asked. A record of others could name any.
 
     Raises:
         ConfigError: If the address is invalid or names no file.
         WeightsError: As `fetch`.
     """
+    if links.is_link(text):
+        link = links.parse_link(text)
+        return links.fetch(link) if may_ask else link.file
     if not is_address(text):
         return expanded(text)
     address = parse_address(text)

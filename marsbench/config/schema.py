@@ -328,7 +328,7 @@ class RunConfig:
     hparams: Text | None = None
     """tuned, or a folder written by `marsbench tune`; explicit keys take precedence."""
     weights: Text | None = None
-    """Checkpoint used instead of the zoo entry's weights: a path, or hf://ORG/NAME/FILE."""
+    """Checkpoint instead of the entry's: path, hf://ORG/NAME/FILE, https://HOST/FILE#sha256=HEX."""
     augment: Augment = Augment.AUTO
     """none, [scale_]hflip, [scale_]d4 or spectral; auto: d4 from orbit, hflip on the ground."""
     imbalance: Imbalance = Imbalance.NONE

@@ -7,7 +7,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from marsbench.base import environment, hub
+from marsbench.base import environment, hub, links
 from marsbench.base.files import cached_digest, replacing
 from marsbench.config.schema import RunConfig
 from marsbench.data.download.web import shown
@@ -86,6 +86,8 @@ def public(config: RunConfig) -> dict[str, Any]:
     values = config.to_dict()
     if config.root is not None and "://" in config.root:
         values["root"] = shown(config.root)
+    if config.weights is not None and links.is_link(config.weights):
+        values["weights"] = _place(config.weights)
     return values
 
 
@@ -118,6 +120,8 @@ def describe_weights(
 
 def _place(weights: str | None) -> str | None:
     """Place of the user's own weights, of the hub with the commit in the client's cache."""
+    if weights is not None and links.is_link(weights):
+        return str(links.parse_link(weights))
     if weights is None or not hub.is_address(weights):
         return weights
     return str(hub.pinned(hub.parse_address(weights), hub.local_file(weights)))

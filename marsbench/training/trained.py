@@ -297,10 +297,11 @@ def _initial(record: RunRecord, folder: Path) -> Path:
     """
     given = str((record.weights or {}).get("path") or record.config["weights"])
     wanted = record.identity.get("weights")
-    beside = folder / PurePath(given).name
+    # Without the checksum of a link.
+    beside = folder / PurePath(given.partition("#sha256=")[0]).name
     if _has_digest(beside, wanted):
         return beside
-    if _has_digest(path := hub.local_file(given), wanted):
+    if _has_digest(path := hub.local_file(given, may_ask=False), wanted):
         return path
     raise WeightsError(
         f"The initial weights of run {record.run_id} ({wanted}) are not at {given}.",
