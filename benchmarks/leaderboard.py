@@ -56,7 +56,7 @@ def board(results: Path, rounds: int) -> None:
     print(f"all estimates of all entries, once: {sum(prepare):.1f} s")
     show("all estimates of an entry", prepare)
     live[0].estimates.keep()
-    show("read the repository, estimates kept", [timed(lambda: Live(results=str(results)))])
+    show("read the repository, from its index", [timed(lambda: Live(results=str(results)))])
     for title, call in (
         ("rank and table: overall", lambda: views.overall(values, "classification")),
         ("rank and table: by kind", lambda: views.kind(values, "binary classification")),
