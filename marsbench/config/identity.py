@@ -127,6 +127,7 @@ def identity(
             "weight_decay": optim.weight_decay,
             "momentum": optim.momentum if optim.name is OptimName.SGD else None,
             "effective_batch_size": config.effective_batch_size,
+            "layer_decay": None if optim.layer_decay == 1 else optim.layer_decay,
             **{key: n for key, n in split.items() if batch_statistics and n > 1},
         },
         "scheduler": {
@@ -134,6 +135,7 @@ def identity(
             "step_size": scheduler.step_size if is_step else None,
             "gamma": scheduler.gamma if is_step or is_plateau else None,
             "patience": scheduler.patience if is_plateau else None,
+            "warmup": scheduler.warmup_epochs(trainer.max_epochs) or None,
         },
         "trainer": {
             "max_epochs": trainer.max_epochs,

@@ -5,6 +5,7 @@ override.
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -217,6 +218,8 @@ class OptimConfig:
     """Momentum of sgd."""
     batch_size: Count = 32
     """Batch size per device."""
+    layer_decay: Annotated[float, Limit(above=0, high=1)] | None = None
+    """Factor of the learning rate from each layer of the encoder to the one before."""
 
 
 @dataclass(frozen=True)
@@ -231,6 +234,12 @@ class SchedulerConfig:
     """Factor of each drop of step and plateau."""
     patience: CountOrZero = 3
     """Epochs without a lower validation loss before plateau drops."""
+    warmup: NonNegative = 0.0
+    """Epochs of linear warm-up before the schedule; below 1 a share of max_epochs."""
+
+    def warmup_epochs(self, max_epochs: int) -> int:
+        """Epochs of warm-up, W: in epoch e < W the rate is (e + 1) / (W + 1) of the first one."""
+        return math.ceil(self.warmup * max_epochs if self.warmup < 1 else self.warmup)
 
 
 @dataclass(frozen=True)

@@ -217,6 +217,11 @@ class Case:
         return " or ".join(f"mode={mode}" for mode in Mode if mode in self.model.modes)
 
     @property
+    def warmup_epochs(self) -> int:
+        """Epochs of linear warm-up."""
+        return self.config.scheduler.warmup_epochs(self.config.trainer.max_epochs)
+
+    @property
     def is_lbfgs(self) -> bool:
         """Whether heads are fitted to the optimum."""
         return self.config.optim.name is OptimName.LBFGS
@@ -371,6 +376,34 @@ RULES = (
         "Choose one of: {case.decoders}.",
     ),
     # Training.
+    Rule(
+        lambda c: c.config.optim.layer_decay is not None and c.config.mode is Mode.FROZEN,
+        "optim.layer_decay={config.optim.layer_decay} has no effect with mode=frozen, whose "
+        "encoder does not train.",
+        "Leave it out, or choose mode=finetune or mode=scratch.",
+    ),
+    Rule(
+        lambda c: c.config.optim.layer_decay is not None and c.is_table,
+        "optim.layer_decay={config.optim.layer_decay}" + _AT_ONCE,
+        "Leave optim.layer_decay out.",
+    ),
+    Rule(
+        lambda c: c.config.scheduler.warmup > 0 and (c.is_table or c.is_at_once),
+        "scheduler.warmup={config.scheduler.warmup:g} is for training in epochs, which this run "
+        "does not have.",
+        "Leave scheduler.warmup out.",
+    ),
+    Rule(
+        lambda c: c.config.scheduler.warmup > 1 and c.config.scheduler.warmup % 1,
+        "scheduler.warmup={config.scheduler.warmup:g} is no whole number of epochs.",
+        "Give whole epochs, or a share of trainer.max_epochs below 1.",
+    ),
+    Rule(
+        lambda c: c.warmup_epochs >= c.config.trainer.max_epochs and c.warmup_epochs,
+        "scheduler.warmup={config.scheduler.warmup:g} takes {case.warmup_epochs} of "
+        "{config.trainer.max_epochs} epochs, and leaves none for the schedule.",
+        "Give fewer epochs of warm-up, or raise trainer.max_epochs.",
+    ),
     Rule(
         lambda c: (
             c.config.trainer.checkpoint is Checkpoint.LAST

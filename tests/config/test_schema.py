@@ -55,6 +55,8 @@ HASHED = {
     "scheduler.step_size": 3,
     "scheduler.gamma": 0.3,
     "scheduler.patience": 9,
+    "scheduler.warmup": 2.0,
+    "optim.layer_decay": 0.75,
     "trainer.max_epochs": 3,
     "trainer.patience": 2,
     "trainer.checkpoint": "last",

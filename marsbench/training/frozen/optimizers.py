@@ -100,15 +100,21 @@ class LearningRate:
     _lowered: float | None = None
     _best: float = field(default=math.inf)
     _waited: int = 0
+    _warmup: int = 0
 
     def now(self, max_epochs: int) -> float:
         """Rate of the next epoch."""
         schedule = self.schedule
+        self._warmup = schedule.warmup_epochs(max_epochs)
+        epoch = self.epoch - self._warmup
+        if epoch < 0:
+            return self.start * (self.epoch + 1) / (self._warmup + 1)
         match schedule.name:
             case SchedulerName.COSINE:
-                return self.start * (1 + math.cos(math.pi * self.epoch / max_epochs)) / 2
+                left = max_epochs - self._warmup
+                return self.start * (1 + math.cos(math.pi * epoch / left)) / 2
             case SchedulerName.STEP:
-                return self.start * schedule.gamma ** (self.epoch // schedule.step_size)
+                return self.start * schedule.gamma ** (epoch // schedule.step_size)
             case SchedulerName.PLATEAU:
                 return self.start if self._lowered is None else self._lowered
         return self.start
@@ -116,7 +122,8 @@ class LearningRate:
     def step(self, loss: float | None) -> None:
         """Advance to the next epoch; `plateau` uses the last validation loss."""
         self.epoch += 1
-        if self.schedule.name is not SchedulerName.PLATEAU or loss is None:
+        is_warm = self.epoch > self._warmup
+        if self.schedule.name is not SchedulerName.PLATEAU or loss is None or not is_warm:
             return
         if loss < self._best * (1 - _THRESHOLD):
             self._best, self._waited = loss, 0

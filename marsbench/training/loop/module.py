@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 
 from marsbench.base.errors import TrainingError
@@ -14,6 +14,7 @@ from marsbench.config.schema import Augment, OptimName, Precision, RunConfig, Sc
 from marsbench.data.datamodule import check_batch
 from marsbench.data.transforms import finish_batch
 from marsbench.models.base import Model
+from marsbench.models.layers import rate_scales
 from marsbench.training.loop.objectives.base import Objective, Observed
 
 MONITOR = "val/loss"
@@ -51,6 +52,8 @@ class MarsModule(pl.LightningModule):
         self.config = config
         self.augment = augment
         self.num_draws = num_draws
+        decay = config.optim.layer_decay
+        self.rate_scales = None if decay is None else rate_scales(model, decay, config.model)
         # Checkpoints do not hold a frozen backbone.
         self.strict_loading = not model.is_frozen
         self._plateau: lr_scheduler.ReduceLROnPlateau | None = None
@@ -165,7 +168,7 @@ class MarsModule(pl.LightningModule):
                 f"Lower optim.lr (now {self.config.learning_rate:g}).",
             )
         self.log(MONITOR, loss)
-        if self._plateau is not None:
+        if self._plateau is not None and self.current_epoch >= self._warmup_epochs:
             # Before the checkpoint is written: Lightning would step afterwards, and skip this step
             # in a resumed run.
             self._plateau.step(float(loss))
@@ -208,7 +211,7 @@ class MarsModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Build the optimiser of the trainable parameters, and the schedule."""
         optim = self.config.optim
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        parameters = self._trained()
         options: dict[str, Any] = {"lr": self.config.learning_rate}
         options["weight_decay"] = optim.weight_decay
         if optim.name is OptimName.SGD:
@@ -217,8 +220,44 @@ class MarsModule(pl.LightningModule):
         optimizer: Optimizer = classes[optim.name](parameters, **options)
         return {"optimizer": optimizer, **self._schedule(optimizer)}
 
+    def _trained(self) -> list[Any]:
+        """Trainable parameters, with ``optim.layer_decay`` in a group for each learning rate."""
+        trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        if self.rate_scales is None:
+            return [parameter for _, parameter in trained]
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in trained:
+            groups.setdefault(self.rate_scales[name], []).append(parameter)
+        rate = self.config.learning_rate
+        return [
+            {"params": groups[scale], "lr": rate * scale} for scale in sorted(groups, reverse=True)
+        ]
+
+    @property
+    def _warmup_epochs(self) -> int:
+        return self.config.scheduler.warmup_epochs(self.config.trainer.max_epochs)
+
+    def _warmed(self, optimizer: Optimizer, warmup: int) -> dict[str, Any]:
+        """Schedule with warm-up, in factors of the first rate by epoch."""
+        scheduler, left = self.config.scheduler, self.config.trainer.max_epochs - warmup
+
+        def factor(epoch: int) -> float:
+            after = epoch - warmup
+            if after < 0:
+                return (epoch + 1) / (warmup + 1)
+            if scheduler.name is SchedulerName.COSINE:
+                return (1 + math.cos(math.pi * after / left)) / 2
+            if scheduler.name is SchedulerName.STEP:
+                return float(scheduler.gamma ** (after // scheduler.step_size))
+            return 1.0
+
+        return {"lr_scheduler": lr_scheduler.LambdaLR(optimizer, factor)}
+
     def _schedule(self, optimizer: Optimizer) -> dict[str, Any]:
         scheduler, epochs = self.config.scheduler, self.config.trainer.max_epochs
+        warmup = self._warmup_epochs
+        if warmup and scheduler.name is not SchedulerName.PLATEAU:
+            return self._warmed(optimizer, warmup)
         match scheduler.name:
             case SchedulerName.NONE:
                 return {}
@@ -233,7 +272,11 @@ class MarsModule(pl.LightningModule):
                 )
                 if self._plateau_state is not None:
                     self._plateau.load_state_dict(self._plateau_state)
-                return {}
+                if not warmup:
+                    return {}
+                # Multiplies the rate, which plateau lowers afterwards.
+                rising = lr_scheduler.LinearLR(optimizer, 1 / (warmup + 1), total_iters=warmup)
+                return {"lr_scheduler": rising}
 
 
 def _joined(parts: list[Observed]) -> Observed:
