@@ -51,7 +51,7 @@ def test_links_are_refused(
     write(upload, str(secret), kind)
     (tmp_path / "results" / "submissions").mkdir(parents=True)
     page = checked(str(upload), Live(results=str(tmp_path / "results")), Labels())
-    assert "The submission is not valid" in page
+    assert "is not valid: 1 error." in page
     assert SECRET not in page
     assert not upload.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results", "secret.json"]
