@@ -86,7 +86,7 @@ LIBRARIES: dict[Library, LibraryInfo] = {
     ),
     Library.FOUNDATION: LibraryInfo(
         backbone=f"{_MODELS}.foundation.building:build",
-        maps=f"{_MODELS}.encoders.timm:maps",
+        maps=f"{_MODELS}.foundation.building:maps",
         weights=f"{_MODELS}.foundation.building:fetch",
         convert=f"{_MODELS}.foundation.building:convert",
         file=f"{_MODELS}.foundation.building:cached_file",
@@ -94,7 +94,7 @@ LIBRARIES: dict[Library, LibraryInfo] = {
     ),
     Library.TORCHGEO: LibraryInfo(
         backbone=f"{_MODELS}.foundation.torchgeo:build",
-        maps=f"{_MODELS}.encoders.timm:maps",
+        maps=f"{_MODELS}.foundation.building:maps",
         weights=f"{_MODELS}.foundation.building:fetch",
         convert=f"{_MODELS}.foundation.building:convert",
         file=f"{_MODELS}.foundation.building:cached_file",

@@ -23,7 +23,7 @@ PAPER = {
     "paper_imbalance": 560,
     "paper_earth_observation": 672,
     "paper_vlm": 56,
-    "foundation": 9 * len(FOUNDATION) * 7,
+    "foundation": 20 * len(FOUNDATION) * 7,
 }
 
 

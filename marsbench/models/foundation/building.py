@@ -10,6 +10,7 @@ from marsbench.base import hub, lazy
 from marsbench.models import weights
 from marsbench.models.encoders import timm as encoders
 from marsbench.models.encoders.classifier import Backbone
+from marsbench.models.encoders.maps import MapSource
 from marsbench.models.foundation.keys import at_grid
 from marsbench.models.foundation.recipes import RECIPES, Recipe
 from marsbench.models.spec import ModelSpec
@@ -33,6 +34,15 @@ def build(spec: ModelSpec, shape: tuple[int, int] | None) -> Backbone:
     if recipe.prepare:
         lazy.load(recipe.prepare)(model)
     return Backbone(model, int(model.num_features), names - set(model.state_dict()))
+
+
+def maps(spec: ModelSpec, backbone: Any, side: int) -> MapSource:
+    """Way to the feature maps, as timm's, with positions that stay fixed if they were."""
+    positions = getattr(backbone, "pos_embed", None)
+    source = encoders.maps(spec, backbone, side)
+    if positions is not None:
+        backbone.pos_embed.requires_grad_(positions.requires_grad)
+    return source
 
 
 def fetch(spec: ModelSpec) -> State:
