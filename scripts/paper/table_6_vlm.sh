@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Table 6: image encoders of CLIP and SigLIP, fine-tuned of the Mars-Bench paper: 56 runs.
+# Table 6: CLIP, SigLIP and SmolVLM, fine-tuned, of the Mars-Bench paper: 84 runs.
 #
 #     scripts/paper/table_6_vlm.sh root=/data/mars [launcher=slurm ...]
 set -euo pipefail

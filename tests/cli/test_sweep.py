@@ -39,7 +39,7 @@ def test_the_suites_are_listed() -> None:
         "paper_imbalance": 560,
         "paper_partitions": 10752,
         "paper_seg": 672,
-        "paper_vlm": 56,
+        "paper_vlm": 84,
         "smoke": 6,
     }
 

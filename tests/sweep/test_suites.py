@@ -6,7 +6,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from marsbench.base import paths
+from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError, MarsbenchError
+from marsbench.base.keys import flatten
 from marsbench.cli import app
 from marsbench.config.schema import RunConfig
 from marsbench.models.zoo.foundation import ENTRIES as FOUNDATION
@@ -22,7 +25,7 @@ PAPER = {
     "paper_few_shot": 5040,
     "paper_imbalance": 560,
     "paper_earth_observation": 672,
-    "paper_vlm": 56,
+    "paper_vlm": 84,
     "foundation": 20 * len(FOUNDATION) * 7,
 }
 
@@ -189,3 +192,15 @@ def test_custom_tasks_are_relative_to_the_suite(
     monkeypatch.chdir(tmp_path)
     (run,) = {config.task for config in expand(load_suite("study/suite.yaml"), {})}
     assert run == str(folder / "rocks.yaml")
+
+
+@pytest.mark.parametrize(
+    ("grid", "preset"), [("image encoders", "paper_vlm"), ("answers", "paper_smolvlm")]
+)
+def test_presets_of_table_6_are_those_of_its_suite(grid: str, preset: str) -> None:
+    (found,) = (g for g in load_suite("paper_vlm").grids if g.name == grid)
+    content = flatten(read_yaml(paths.configs() / "preset" / f"{preset}.yaml").values)
+    chosen = {key: value for key, value in content.items() if key not in ("mode", "model")}
+    assert {key: str(value) for key, value in found.fixed.items()} == {
+        key: str(value) for key, value in chosen.items()
+    }
