@@ -21,12 +21,15 @@ from marsbench.models.spec import (
     Library,
     ModelSpec,
 )
+from marsbench.models.zoo import foundation
 from marsbench.models.zoo.catalog import ALIASES, MODELS, get_model
 from marsbench.tasks.kinds import Kind
 
 # Segmenters and detectors have tests of their own.
 CLASSIFIERS = [name for name, spec in MODELS.items() if spec.kinds >= CLASSIFICATION]
-SMALL = [name for name in CLASSIFIERS if (MODELS[name].parameters or 0) < 40]
+FOUNDATION = [entry.name for entry in foundation.ENTRIES]
+"""With tests of their own too, on tiny architectures."""
+SMALL = [n for n in CLASSIFIERS if (MODELS[n].parameters or 0) < 40 and n not in FOUNDATION]
 BIG = sorted(set(CLASSIFIERS) - set(SMALL))
 EVERY = [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in BIG)]
 
@@ -66,10 +69,17 @@ def test_the_papers_five(alias: str, name: str) -> None:
     assert get_model(alias) is MODELS[name]
 
 
+def skip_without_extra(spec: ModelSpec) -> None:
+    """Skip a test of a model whose library comes with an extra, where it is not installed."""
+    if spec.library in (Library.ULTRALYTICS, Library.TORCHGEO):
+        pytest.importorskip(spec.library.value)
+
+
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_logits_of_grey_and_colour_images(name: str, channels: int) -> None:
     spec = get_model(name)
+    skip_without_extra(spec)
     model = build_classifier(spec, 5, pretrained=False).eval()
     if channels == 3:
         channels = spec.in_channels
@@ -91,7 +101,9 @@ NETWORKS = [name for name, spec in MODELS.items() if LIBRARIES[spec.library].tra
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(n, marks=pytest.mark.slow) if (MODELS[n].parameters or 0) > 60 else n
+        pytest.param(n, marks=pytest.mark.slow)
+        if (MODELS[n].parameters or 0) > 60 or n in FOUNDATION
+        else n
         for n in NETWORKS
     ],
 )
@@ -100,8 +112,7 @@ def test_batch_statistics_are_those_of_the_built_model(
 ) -> None:
     """The plan reads from the table, without torch, whether the trained part has any."""
     spec = MODELS[name]
-    if spec.library is Library.ULTRALYTICS:
-        pytest.importorskip("ultralytics")
+    skip_without_extra(spec)
     if mode is not Mode.SCRATCH and spec.weights is None:
         assert mode not in spec.batch_statistics
         return
@@ -146,6 +157,7 @@ def one_step(model: Classifier, side: int) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_frozen_means_frozen(name: str) -> None:
     spec = get_model(name)
+    skip_without_extra(spec)
     # Random weights do here: what is frozen does not depend on where weights came from.
     model = build_classifier(spec, 3, pretrained=False)
     model.freeze_backbone()
