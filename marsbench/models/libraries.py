@@ -26,6 +26,7 @@ class LibraryInfo:
         file: ``(spec) -> Path | None``, the file of the default weights in the library's cache;
             None if it is not there.
         package: Package whose version features depend on; empty for the library's name.
+        extra: Extra of this package that installs it, for sweeps to check in time; empty for none.
         trainer: Entry of `marsbench.training.trainers.TRAINERS` that trains its models.
     """
 
@@ -39,6 +40,7 @@ class LibraryInfo:
     convert: str = ""
     file: str = ""
     package: str = ""
+    extra: str = ""
     trainer: str = "network"
 
 
@@ -98,6 +100,7 @@ LIBRARIES: dict[Library, LibraryInfo] = {
         weights=f"{_MODELS}.foundation.building:fetch",
         convert=f"{_MODELS}.foundation.building:convert",
         file=f"{_MODELS}.foundation.building:cached_file",
+        extra="eo",
     ),
     Library.TABULAR: LibraryInfo(trainer="table"),
 }

@@ -13,8 +13,15 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from marsbench.base.errors import DataError, DataNotFoundError, MarsbenchError, WeightsError
+from marsbench.base.errors import (
+    DataError,
+    DataNotFoundError,
+    MarsbenchError,
+    NotAvailableError,
+    WeightsError,
+)
 from marsbench.config.schema import Protocol, RunConfig, parse_subset
+from marsbench.models.libraries import LIBRARIES
 from marsbench.models.zoo.catalog import find_model
 from marsbench.plan.choices import Case
 from marsbench.plan.resolve import Plan, Resolver
@@ -198,6 +205,7 @@ class _Resolved:
         run = PlannedRun(config, grid)
         try:
             plan, run.run_id = self._known(config)
+            self._check_library(plan)
             self._check_weights(plan)
         except MarsbenchError as error:
             run.state, run.reason = State.LACKING, _first_sentence(error.problem)
@@ -258,6 +266,22 @@ class _Resolved:
         finally:
             self.resolver.download = False
 
+    def _check_library(self, plan: Plan) -> None:
+        """Refuse models of a missing package, which every worker would otherwise try to build."""
+        library = plan.model.library
+        info = LIBRARIES[library]
+        package = info.package or str(library)
+        if info.extra and not self._is_installed(package):
+            raise NotAvailableError(
+                f"{plan.model.name} needs the Python package {package}, which is not installed.",
+                f"Install it: pip install 'marsbench[{info.extra}]'.",
+            )
+
+    def _is_installed(self, package: str) -> bool:
+        if package not in self._packages:
+            self._packages[package] = importlib.util.find_spec(package) is not None
+        return self._packages[package]
+
     def _check_weights(self, plan: Plan) -> None:
         """Refuse weights of a missing package.
 
@@ -267,9 +291,7 @@ class _Resolved:
         if plan.weights is None or plan.config.weights is not None or weights is None:
             return
         package = weights.package
-        if package is not None and package not in self._packages:
-            self._packages[package] = importlib.util.find_spec(package) is not None
-        if package is not None and not self._packages[package]:
+        if package is not None and not self._is_installed(package):
             raise WeightsError(
                 f"The weights of {plan.model.name} are in the package {package}, which is not "
                 "installed.",

@@ -1,8 +1,10 @@
+import importlib.util
 import itertools
 import json
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,6 +55,24 @@ def test_ids_are_those_of_single_runs(tmp_path: Path) -> None:
     resolver = Resolver()
     for run in plan.runs[::97]:
         assert run.run_id == resolver.resolve(run.config).run_id
+
+
+@pytest.mark.parametrize("is_installed", [False, True])
+def test_models_of_a_missing_package_are_not_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_installed: bool
+) -> None:
+    find = importlib.util.find_spec
+
+    def found(name: str, package: str | None = None) -> Any:
+        return (object() if is_installed else None) if name == "torchgeo" else find(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", found)
+    keys = {**DEMO, "task": "frost_cls"}
+    runs = {RunConfig.from_dict({**keys, "model": m}): "x" for m in ("satmae", "croma")}
+    first, second = plan_sweep(runs, Store(tmp_path)).runs
+    assert first.state is State.TO_DO
+    assert second.state is (State.TO_DO if is_installed else State.LACKING)
+    assert is_installed or "croma needs the Python package torchgeo" in str(second.reason)
 
 
 def test_runs_that_share_features_are_one_unit(
