@@ -1,7 +1,7 @@
 """Scores of a submission for other boards: CSVs of the public Space, results for the model's page.
 
 Values are means over the seeds of a task, of re-scored metrics where labels are at hand. Only tasks
-of Mars-Bench have rows.
+of Mars-Bench have rows, and none on demo data: a row names the published data set.
 """
 
 from collections import defaultdict
@@ -14,7 +14,7 @@ import yaml
 
 from marsbench.base.files import write_text
 from marsbench.base.text import closed_address, spreadsheet_csv
-from marsbench.leaderboard.schema import EVAL_RESULTS, ROWS, Check, Submission
+from marsbench.leaderboard.schema import EVAL_RESULTS, ROWS, Check, Data, Submission
 from marsbench.tasks.catalog import PREFIX, TASKS
 from marsbench.tasks.kinds import METRICS, Kind
 
@@ -88,7 +88,7 @@ def write_rows(check: Check, folder: Path) -> list[Path]:
         folder: The submission.
 
     Returns:
-        The written files; none if no task is one of Mars-Bench.
+        The written files; none on demo data, or if no task is one of Mars-Bench.
     """
     submission = check.submission
     means = {
@@ -96,7 +96,7 @@ def write_rows(check: Check, folder: Path) -> list[Path]:
         for task, mean in means_of(check).items()
         if task in TASKS and TASKS[task].collection == COLLECTION
     }
-    if submission is None or not means:
+    if submission is None or submission.data is not Data.REAL or not means:
         return []
     sheets: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for task, mean in means.items():

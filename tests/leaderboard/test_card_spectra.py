@@ -21,6 +21,10 @@ def test_a_table_model_of_spectra_in_folds(tmp_path: Path) -> None:
     assert card.data.pipeline_tag is None  # the hub has no name for spectra
     (result, *_) = card.data.eval_results or []
     assert (result.metric_type, result.task_type) == ("log_loss", "other")
+    # No result on demo data counts as one on the published data.
+    assert result.dataset_type == "ega_ms-demo"
+    assert result.dataset_name.endswith(", demo data")
+    assert card.data.datasets is None
     text = (done.folder / "README.md").read_text()
     assert "marsbench spectra submission model --root CHALLENGE" in text
     assert "Trained and scored on demo data, which are drawn, not measured." in text

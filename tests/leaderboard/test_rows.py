@@ -8,7 +8,7 @@ import yaml
 from huggingface_hub import parse_eval_result_entries
 
 from marsbench.leaderboard.rows import means_of, write_rows
-from marsbench.leaderboard.schema import Author, Badge, Check, CheckedRun, Submission
+from marsbench.leaderboard.schema import Author, Badge, Check, CheckedRun, Data, Submission
 from tests.leaderboard.test_schema import make_submission
 
 AUTHOR = Author(name="=1+1", organisation="Lab, Ltd", link="https://ada.org")
@@ -121,4 +121,11 @@ def test_metrics_of_some_seeds_have_no_mean(tmp_path: Path) -> None:
 @pytest.mark.parametrize("task", ["ega_ms", "hirise_landmark_v1"])
 def test_other_tasks_have_no_rows(tmp_path: Path, task: str) -> None:
     assert write_rows(check_of(checked(task, 0, log_loss=0.1)), tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_demo_data_have_no_rows(tmp_path: Path) -> None:
+    submission = make_submission(author=AUTHOR, data=Data.DEMO)
+    check = check_of(checked("frost_cls", 0, f1_weighted=0.5), submission=submission)
+    assert write_rows(check, tmp_path) == []
     assert list(tmp_path.iterdir()) == []

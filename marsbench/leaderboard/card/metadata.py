@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from marsbench.base import hub
 from marsbench.base.text import inline
 from marsbench.config.identity import slug
+from marsbench.config.schema import SourceName
 from marsbench.leaderboard.card.scores import Score
 from marsbench.leaderboard.card.subject import Subject
 from marsbench.tasks.kinds import BOXES, LABELS, MASKS, Kind
@@ -50,11 +51,14 @@ def metadata(subject: Subject, scores: Sequence[Score], licence: str | None) -> 
     pipeline = None if task.is_spectra else _PIPELINES[task.kind]
     several = f", IQM of {len(subject.records)} seeds" if len(subject.records) > 1 else ""
     revision = re.match(r"hub:([0-9a-f]{40})", str(record.data.get("revision")))
+    # Scores on demo data are not results on the published data set.
+    is_demo = record.data.get("source") == SourceName.DEMO
+    hub_id = None if is_demo else task.hub_id
     results = [
         EvalResult(
             task_type=pipeline or _SPECTRA,
-            dataset_type=task.hub_id or slug(task.name),
-            dataset_name=inline(task.title or task.name),
+            dataset_type=hub_id or slug(f"{task.name}{'-demo' * is_demo}"),
+            dataset_name=inline(task.title or task.name) + ", demo data" * is_demo,
             dataset_split="test" if record.scored_split == "test" else "train",
             dataset_revision=revision[1] if revision else None,
             metric_type=_METRICS.get(score.metric, score.metric),
@@ -69,7 +73,7 @@ def metadata(subject: Subject, scores: Sequence[Score], licence: str | None) -> 
         library_name="marsbench",
         pipeline_tag=pipeline,
         tags=list(dict.fromkeys(tags)),
-        datasets=None if task.hub_id is None else [task.hub_id],
+        datasets=None if hub_id is None else [hub_id],
         base_model=base_model(subject),
         model_name=inline(f"{record.model} on {task.name}"),
         eval_results=results,
