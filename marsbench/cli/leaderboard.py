@@ -1,6 +1,7 @@
 """``marsbench leaderboard``: serve the board, write its Space, check its submissions."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -88,18 +89,20 @@ def check(
 ) -> None:
     """Check new and changed submissions of a results repository, and write their checks."""
     from marsbench.leaderboard.board.checking import check_results
+    from marsbench.leaderboard.board.results import check_file
 
     valid = True
     for name, result in check_results(folder, source=source, root=root, again=again):
         valid = valid and result.is_valid
         if form.is_json:
             content = {"name": name, "valid": result.is_valid, "runs": len(result.runs)}
-            problems = [{"where": f.where, "problem": f.problem} for f in result.errors]
-            say(json.dumps({**content, "errors": problems}))
+            say(json.dumps({**content, "errors": [asdict(error) for error in result.errors]}))
             continue
         say(f"{name}: {'valid' if result.is_valid else 'not valid'}, {len(result.runs)} runs")
         for finding in result.findings[:SHOWN]:
             note(f"  {finding.where}: {finding.problem} {finding.remedy}".rstrip())
+        if (more := len(result.findings) - SHOWN) > 0:
+            note(f"  {more} more in {check_file(folder, name)}.")
     if not valid:
         raise SystemExit(2)
 

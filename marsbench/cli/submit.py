@@ -156,7 +156,8 @@ def _print_check(check: "Check", folder: Path, form: Format) -> None:
         note(f"{folder} is not valid: {count} error{'s' * (count != 1)}.")
     elif check.submission is not None:
         partial = ", incomplete" if check.submission.partial else ""
-        say(f"{folder} is valid: {len(check.runs)} runs{partial}.")
+        count = len(check.runs)
+        say(f"{folder} is valid: {count} run{'s' * (count != 1)}{partial}.")
 
 
 def _scores(check: "Check") -> list[dict[str, Any]]:

@@ -70,7 +70,8 @@ def choose(store: Store, words: Mapping[str, str], *, partial: bool = False) -> 
     notes = [f"Left out: {error}" for error in unreadable]
     others = Counter(r.record_type for r in everything if r.record_type != "run")
     for sort, count in sorted(others.items()):
-        notes.append(f"Left out: {count} records of type {sort}; a submission holds single runs.")
+        left = f"{count} record{'s' * (count > 1)} of type {sort}"
+        notes.append(f"Left out: {left}; a submission holds single runs.")
     records = [record for record in everything if record.record_type == "run"]
     own = {r.task for r in records if known_task(r.task) is None}
     if named := own.intersection(words.get("task", "").split(",")):
@@ -204,7 +205,7 @@ def _one_of_each(records: Sequence[RunRecord]) -> dict[str, str]:
     if not several:
         return dict(zip(ONE_OF, most, strict=True))
     listed = (
-        f"  {' '.join(f'{ONE_OF[i]}={values[i]}' for i in several)} ({count} runs)"
+        f"  {' '.join(f'{ONE_OF[i]}={values[i]}' for i in several)} ({_runs(count)})"
         for values, count in sorted(counts.items())
     )
     raise ConfigError(
@@ -243,13 +244,15 @@ def _several(task: str, members: Mapping[str, Sequence[RunRecord]]) -> ConfigErr
     keys = sorted({key for values in flat.values() for key in values})
     differing = [k for k in keys if len({str(v.get(k)) for v in flat.values()}) > 1]
     listed = [
-        f"  setting={setting} ({len(members[setting])} runs): "
+        f"  setting={setting} ({_runs(len(members[setting]))}): "
         + some(f"{key}={_text(values.get(key))}" for key in differing)
         for setting, values in flat.items()
     ]
     most = max(members, key=lambda setting: len(members[setting]))
     example = f"setting={most}"
     for key in differing:
+        if sum(values.get(key) == flat[most].get(key) for values in flat.values()) > 1:
+            continue  # leaves several settings
         with contextlib.suppress(ConfigError):
             check_key(key)
             example = f"{key}={_text(flat[most].get(key))} or {example}"
@@ -259,6 +262,10 @@ def _several(task: str, members: Mapping[str, Sequence[RunRecord]]) -> ConfigErr
         f"{some(listed, chr(10), 10)}",
         f"Narrow them, for example: {example}",
     )
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' * (count > 1)}"
 
 
 def _text(value: Any) -> str:

@@ -95,6 +95,17 @@ def test_several_settings_of_a_task_are_listed_with_their_differences(tmp_path: 
     assert [r.run_id for r in three.records] == sorted((o.run_id for o in others), key=len)
 
 
+def test_the_proposed_word_leaves_one_setting(tmp_path: Path) -> None:
+    optims = ({"lr": 0.01, "name": "sgd"}, {"lr": 0.01, "name": "adam"})
+    records = [with_setting(r, optim=optim) for optim in optims for r in of_model()[7:]]
+    store = make_store(tmp_path, [*of_model()[7:10], *records])
+    with pytest.raises(ConfigError) as caught:
+        choose(store, {})
+    word = caught.value.remedy.split()[4]
+    assert word.startswith("optim.name=")
+    assert len(choose(store, dict([word.split("=")])).records) == 7
+
+
 def test_missing_seeds_are_named_with_the_command(tmp_path: Path) -> None:
     config = {"task": "frost_cls", "model": "vit_l_16", "root": "/data/mars", "store": "elsewhere"}
     records = [replace(r, config=config | {"task": r.task}) for r in of_model()[:-2]]
@@ -170,7 +181,7 @@ def test_single_runs_only(tmp_path: Path) -> None:
         f"Left out: {folder / 'record.json'} is not a complete record"
     )
     assert choice.notes[1:] == (
-        "Left out: 1 records of type ensemble; a submission holds single runs.",
+        "Left out: 1 record of type ensemble; a submission holds single runs.",
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from marsbench.leaderboard.app.words import BADGES, DASH, cut, duration, millions, number
+from marsbench.leaderboard.app.words import DASH, badge_of, cut, duration, millions, number
 from marsbench.leaderboard.board.entries import Entry
 from marsbench.leaderboard.board.estimates import Estimates
 from marsbench.leaderboard.board.normalisation import normalisable
@@ -159,7 +159,7 @@ def _facts(table: Table, entries: Sequence[Entry]) -> None:
     table.add("Parameters", NUMBER, map(_parameters, entries))
     table.text("Author", (entry.author.name for entry in entries))
     table.text("Date", (entry.created or DASH for entry in entries))
-    table.text("Scores", (BADGES.get(entry.badge, entry.badge) for entry in entries))
+    table.text("Scores", map(badge_of, entries))
 
 
 def _parameters(entry: Entry) -> Cell:

@@ -27,6 +27,11 @@ BADGES: dict[str, str] = {
 """Badges in a word or two, for tables."""
 
 
+def badge_of(entry: Entry) -> str:
+    """Badge of an entry for tables, with a mark if its submission is partial."""
+    return BADGES.get(entry.badge, entry.badge) + ", partial" * entry.partial
+
+
 @lru_cache(10_000)
 def cut(text: str, longest: int = LONGEST) -> str:
     """Text of one line and limited length; control characters become escapes."""

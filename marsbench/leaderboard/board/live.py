@@ -11,7 +11,7 @@ from marsbench.base.progress import tell
 from marsbench.leaderboard.board.entries import Entry
 from marsbench.leaderboard.board.estimates import Estimates
 from marsbench.leaderboard.board.results import Results
-from marsbench.leaderboard.board.sources import paper_entries, store_entries
+from marsbench.leaderboard.board.sources import paper_entries, store_entries, store_names
 from marsbench.leaderboard.board.tasksets import Choice, categories
 from marsbench.leaderboard.schema import Check
 from marsbench.results.store import now
@@ -58,7 +58,7 @@ class Live:
     """
 
     def __init__(self, stores: Sequence[Path] = (), results: str | None = None) -> None:
-        self._stores = tuple(stores)
+        self._stores = store_names(stores)
         self._results = None if results is None else Results(results)
         self.estimates = Estimates()
         self._lock = threading.Lock()
@@ -108,7 +108,7 @@ class Live:
             self._lock.release()
 
     def _read(self) -> Board:
-        loaded = [self._paper, *map(store_entries, self._stores)]
+        loaded = [self._paper, *(store_entries(*store) for store in self._stores.items())]
         if self._results is not None:
             loaded.append(self._results.load())
         entries = [entry for source in loaded for entry in source.entries]

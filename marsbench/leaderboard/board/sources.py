@@ -2,12 +2,13 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
 from marsbench.base.errors import some
+from marsbench.base.paths import expanded
 from marsbench.leaderboard.board.entries import NOT_SUBMITTED, Entry, Origin
 from marsbench.leaderboard.board.tasksets import Choice, metric_of
 from marsbench.leaderboard.schema import Author, Badge
@@ -55,8 +56,23 @@ def paper_entries() -> Loaded:
     )
 
 
-def store_entries(folder: Path) -> Loaded:
+def store_names(folders: Iterable[Path]) -> dict[Path, str]:
+    """Names of stores on a board: of the folder, or the whole path if several have equal names.
+
+    Args:
+        folders: Stores; a store that is named twice is one.
+    """
+    places = dict.fromkeys(expanded(str(folder)).resolve() for folder in folders)
+    counts = Counter(place.name for place in places)
+    return {p: p.name if p.name and counts[p.name] == 1 else str(p) for p in places}
+
+
+def store_entries(folder: Path, name: str) -> Loaded:
     """Entries of a local store of runs, shown as not submitted.
+
+    Args:
+        folder: The store.
+        name: Its name on the board, the author of its entries.
 
     Raises:
         StoreError: If the store is missing.
@@ -67,7 +83,7 @@ def store_entries(folder: Path) -> Loaded:
         records,
         lambda record, metric: scores_with(store, record, metric),
         origin=Origin.STORE,
-        author=Author(name=folder.resolve().name or str(folder)),
+        author=Author(name=name),
         badge=NOT_SUBMITTED,
     )
     left = [f"Left out of {folder}: {error}" for error in unreadable]

@@ -171,6 +171,14 @@ def test_a_ranking(live: Live) -> None:
     assert first["Scores"] == "consistent"
 
 
+def test_partial_submissions_are_marked(tmp_path: Path) -> None:
+    scores = some_scores(np.random.default_rng(0), categories()["detection"].tasks, (0, 1))
+    put(tmp_path, "few", scores, partial=True)
+    value = Views(Live(results=str(tmp_path))).overall(VALUES, "detection").table.value
+    row = dict(zip(value["headers"], value["metadata"]["display_value"][0], strict=True))
+    assert (row["#"], row["Seeds"], row["Scores"]) == ("1", "2", "consistent, partial")
+
+
 def test_the_first_rows(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("marsbench.leaderboard.app.views.FIRST_ROWS", 7)
     views = Views(live)

@@ -165,6 +165,7 @@ def test_checks_of_a_repository(tmp_path: Path) -> None:
     bad, good = map(json.loads, done.stdout.splitlines())
     assert (bad["name"], bad["valid"], good["name"], good["valid"]) == ("bad", False, "good", True)
     assert "do not belong" in bad["errors"][0]["problem"]
+    assert bad["errors"][0]["remedy"] == "Remove them."
     loaded = Results(str(tmp_path / "results")).load()
     assert [entry.name for entry in loaded.entries] == ["submission/good"]
     assert loaded.entries[0].badge == Badge.CONSISTENT
@@ -210,7 +211,7 @@ def test_a_local_store(tmp_path: Path) -> None:
     demo = fake_record(Fake("mmls", "unet", seed=99))
     demo = replace(demo, data={**demo.data, "source": "demo"})
     make_store(tmp_path / "runs", [*everything(seeds=(0, 1, 10)), demo])
-    loaded = store_entries(tmp_path / "runs")
+    loaded = store_entries(tmp_path / "runs", "runs")
     ways = {(entry.model, entry.mode, entry.subset, entry.imbalance) for entry in loaded.entries}
     assert len(ways) == len(loaded.entries) > 30
     assert {entry.badge for entry in loaded.entries} == {NOT_SUBMITTED}
@@ -242,6 +243,16 @@ def test_a_board_of_several_sources(tmp_path: Path) -> None:
     assert len(set(names)) == len(names)
     assert live.board.entry("submission/one") is not None
     assert live.board.entry("nothing") is None
+
+
+def test_stores_of_equal_names_are_apart(tmp_path: Path) -> None:
+    stores = [tmp_path / "runs", tmp_path / "other" / "runs", tmp_path / "more"]
+    for store in stores:
+        make_store(store, [fake_record(Fake("frost_cls", "vit_l_16"))])
+    live = Live([*stores, stores[0]])
+    entries = [entry for entry in live.board.entries if entry.origin is Origin.STORE]
+    assert [entry.author.name for entry in entries] == [str(stores[0]), str(stores[1]), "more"]
+    assert all(live.board.entry(entry.name) is entry for entry in entries)
 
 
 def test_a_board_opens_with_the_metric_that_it_has(tmp_path: Path) -> None:
