@@ -235,6 +235,11 @@ def test_a_frozen_run_says_which_weights_it_needs(
     assert "`efficientnet-lite0-57934424`" in text
     assert "`ImageNet-1k`, 1,281,167 images" in text
     assert "no images of the benchmark are among them" in text
+    neighbours = place.run(mode="frozen", model="efficientnet_lite0", **{"optim.name": "knn"})
+    place.card(tmp_path / "knn", neighbours.run_id)
+    knn = (tmp_path / "knn" / "README.md").read_text()
+    assert "those of the classifier of nearest neighbours alone" in knn
+    assert ("| loss |" in knn, "| loss |" in text) == (False, True)
     monkeypatch.setenv("HF_TOKEN", "good")
     place.card(tmp_path / "card", packaged.run_id, address=_address("hf://me/frozen"))
     code, _, err = invoke(

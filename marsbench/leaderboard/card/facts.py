@@ -32,6 +32,7 @@ def settings_of(subject: Subject) -> list[Row]:
     trained = [r.checkpoint.get("epochs_trained") for r in subject.records]
     epochs = {count for count in trained if count is not None}
     train = [r.timing["train"] for r in subject.records if "train" in r.timing]
+    trains = record.parameters.get("trained") != 0
     rows: list[Row] = [
         ("mode", record.mode),
         ("subset", record.subset),
@@ -39,7 +40,8 @@ def settings_of(subject: Subject) -> list[Row]:
         ("seeds", ", ".join(str(r.seed) for r in subject.records)),
         ("seed of the weights", record.seed if len(subject.records) > 1 else None),
         *((code(key), value) for key, value in chosen.items()),
-        ("loss", None if "loss" in chosen else record.data.get("loss")),
+        # Nearest neighbours and models of a table minimise no loss of ours.
+        ("loss", record.data.get("loss") if trains and "loss" not in chosen else None),
         ("epochs trained", ", ".join(map(str, sorted(epochs)))),
         ("tested epoch", record.checkpoint.get("epoch")),
         ("parameters", _count(record.parameters.get("total"))),

@@ -7,8 +7,9 @@ from pathlib import Path, PurePath
 
 from marsbench.base import hub
 from marsbench.base.hub import HubAddress
+from marsbench.base.keys import flatten
 from marsbench.base.version import __version__
-from marsbench.config.schema import Mode, SourceName
+from marsbench.config.schema import Mode, OptimName, SourceName
 from marsbench.leaderboard.card.facts import data_of, pretraining_of, settings_of
 from marsbench.leaderboard.card.markdown import Markdown, code, escaped
 from marsbench.leaderboard.card.picture import Picture
@@ -123,11 +124,17 @@ def _item(task: TaskSpec) -> str:
     return "measurement" if task.is_spectra else "pair of images" if task.is_pairs else "image"
 
 
+def _head(record: RunRecord, task: TaskSpec) -> str:
+    """Part of a frozen model that its run fitted."""
+    is_knn = flatten(record.identity).get("optim.name") == OptimName.KNN
+    return "classifier of nearest neighbours" if is_knn else f"trained {_HEADS[task.kind]}"
+
+
 def _mode(record: RunRecord, task: TaskSpec) -> str:
     if record.mode == Mode.SCRATCH:
         return "trained without pre-training"
     if record.mode == Mode.FROZEN:
-        return f"a frozen pre-trained backbone with a trained {_HEADS[task.kind]}"
+        return f"a frozen pre-trained backbone with a {_head(record, task)}"
     return "pre-trained, all weights fine-tuned"
 
 
@@ -222,7 +229,7 @@ def _needs(task: TaskSpec, record: RunRecord, address: HubAddress | None) -> Mar
         )
     if record.mode == Mode.FROZEN and record.weights is not None:
         name, path = record.weights.get("name"), record.weights.get("path")
-        head = f"The weights here are those of the trained {_HEADS[task.kind]} alone."
+        head = f"The weights here are those of the {_head(record, task)} alone."
         if path is None:
             lines.append(
                 f"{head} The backbone's weights, {code(name)}, come from their publisher and are "
