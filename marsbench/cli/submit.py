@@ -86,10 +86,16 @@ def submit(
     folder = check or out
     if folder is None:
         raise ConfigError("The folder of the submission is missing.", "Add --out FOLDER.")
-    from marsbench.leaderboard.submission import push_submission, results_address
+    from marsbench.leaderboard.board.results import results_address
+    from marsbench.leaderboard.submission import push_submission
     from marsbench.leaderboard.submission import submit as collect
 
     address = None if push is None else results_address(push)
+    if address is not None and address.revision is not None:
+        raise ConfigError(
+            f"{address} names a revision; pull requests are made on the main branch.",
+            "Write hf://datasets/ORG/NAME.",
+        )
     if check is None:
         given = {"name": author, "organisation": organisation, "link": link}
         result, notes = collect(

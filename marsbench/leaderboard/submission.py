@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from marsbench.base.errors import ConfigError, some
-from marsbench.base.hub import HubAddress, parse_address
+from marsbench.base.hub import HubAddress
 from marsbench.base.names import shortened
 from marsbench.base.text import inline
 from marsbench.config.identity import slug
 from marsbench.config.schema import SourceName
+from marsbench.leaderboard.board.results import SUBMISSIONS
 from marsbench.leaderboard.check import check_submission
 from marsbench.leaderboard.choice import choose
 from marsbench.leaderboard.collect import absolute_paths, collect
@@ -20,9 +21,6 @@ from marsbench.leaderboard.rows import write_rows
 from marsbench.leaderboard.schema import Check
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
-
-SUBMISSIONS = "submissions"
-"""Folder of the submissions in a results repository."""
 
 
 class Made(NamedTuple):
@@ -95,21 +93,6 @@ def _place(records: Sequence[RunRecord]) -> tuple[SourceName | None, str | None]
     if places or source not in [*SourceName]:
         return None, None
     return SourceName(source), root or None
-
-
-def results_address(text: str) -> HubAddress:
-    """Parse the address of a results repository, ``hf://datasets/ORG/NAME``.
-
-    Raises:
-        ConfigError: If it is another address.
-    """
-    address = parse_address(text)
-    if address.kind != "dataset" or address.path or address.revision:
-        raise ConfigError(
-            f"{address} is not a data set repository, in which leaderboards keep results.",
-            "Write hf://datasets/ORG/NAME.",
-        )
-    return address
 
 
 def push_submission(check: Check, folder: Path, address: HubAddress) -> str:

@@ -18,6 +18,7 @@ from marsbench.leaderboard.app.words import (
 from marsbench.leaderboard.board.entries import Entry, group_of
 from marsbench.leaderboard.board.normalisation import ranges_of
 from marsbench.leaderboard.board.tasksets import Choice, categories
+from marsbench.models.pretraining import RANDOM
 from marsbench.report.statistics.summary import LEVEL, Comparison, Estimate, compare, summarise
 from marsbench.report.study.cells import Group, metric_label
 
@@ -60,7 +61,7 @@ def _facts(entry: Entry) -> str:
         + (" partial on purpose" if entry.partial else ""),
         "Author": by + (f" {DASH} {link(author.link)}" if author.link else ""),
         "Mode, protocol, subset": safe(f"{ways} {entry.settings}"),
-        "Initial weights": safe(entry.weights or "unknown"),
+        "Initial weights": safe(entry.weights or ("random" if data == RANDOM else "unknown")),
         "Pre-training data": safe(f"{data.data}{images}"),
         "Overlap with test images": safe(overlap_words(entry)),
         "Licence": safe(entry.licence or data.licence or "unstated"),

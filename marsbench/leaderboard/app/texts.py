@@ -31,9 +31,9 @@ def heading(board: Board) -> str:
         for entry in board.entries
     )
     facts = [
-        count(len(entries), "entry", "entries"),
+        f"{count(len(entries), 'entry', 'entries')} on the full train split",
         f"{len(tasks)} of {len(TASKS)} tasks with scores",
-        f"{count(runs, 'run')}, {SEEDS} seeds per task in a complete entry",
+        f"{count(runs, 'run')} on all subsets, {SEEDS} seeds per task in a complete entry",
     ]
     notes = "".join(f"<p>{safe(note, 2000)}</p>" for note in board.notes)
     left = f"<details><summary>Left out</summary>{notes}</details>" if notes else ""

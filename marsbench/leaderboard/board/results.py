@@ -191,12 +191,13 @@ def results_address(place: str) -> hub.HubAddress:
     """Address of a results repository on the hub.
 
     Raises:
-        ConfigError: If it is invalid or of no data set repository.
+        ConfigError: If it is invalid or not the address of a data set repository.
     """
     address = hub.parse_address(place)
     if address.kind != "dataset" or address.path:
         raise ConfigError(
-            f"{place} is no data set repository.", "Write hf://datasets/ORG/NAME for the results."
+            f"{place} is not a data set repository, in which leaderboards keep results.",
+            "Write hf://datasets/ORG/NAME.",
         )
     return address
 

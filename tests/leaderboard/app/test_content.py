@@ -19,7 +19,7 @@ from marsbench.leaderboard.board.entries import Entry
 from marsbench.leaderboard.board.live import Live
 from marsbench.leaderboard.board.tasksets import Choice, categories, kinds
 from marsbench.leaderboard.schema import Author, Check, Finding
-from marsbench.models.pretraining import Pretraining
+from marsbench.models.pretraining import RANDOM, Pretraining
 from marsbench.report.statistics.summary import Estimate
 from tests.leaderboard.fakes import many, put, some_scores
 
@@ -173,10 +173,15 @@ def test_a_ranking(live: Live) -> None:
 
 def test_partial_submissions_are_marked(tmp_path: Path) -> None:
     scores = some_scores(np.random.default_rng(0), categories()["detection"].tasks, (0, 1))
-    put(tmp_path, "few", scores, partial=True)
-    value = Views(Live(results=str(tmp_path))).overall(VALUES, "detection").table.value
+    put(tmp_path, "few", scores, partial=True, weights="", pretraining=RANDOM)
+    live = Live(results=str(tmp_path))
+    value = Views(live).overall(VALUES, "detection").table.value
     row = dict(zip(value["headers"], value["metadata"]["display_value"][0], strict=True))
     assert (row["#"], row["Seeds"], row["Scores"]) == ("1", "2", "consistent, partial")
+    entry = live.board.entry("submission/few")
+    assert entry is not None
+    page = pages.model_page(entry, [entry], Choice.HEADLINE)
+    assert "<dt>Initial weights</dt><dd>random</dd>" in page
 
 
 def test_the_first_rows(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
