@@ -294,7 +294,7 @@ def _incomplete(
     missing: Mapping[str, Sequence[int]], by_task: Mapping[str, Sequence[RunRecord]], store: Store
 ) -> StoreError:
     """Build the error for missing runs, with the commands of the first ones."""
-    lacks = (
+    gaps = (
         f"{task} seed{'s' if len(seeds) > 1 else ''} {some(map(str, seeds), count=SEEDS)}"
         for task, seeds in missing.items()
     )
@@ -306,7 +306,7 @@ def _incomplete(
     ]
     runs = "".join(f"\n  {command}" for command in commands)
     return StoreError(
-        f"The submission is incomplete. Missing: {some(lacks, '; ')}.",
+        f"The submission is incomplete. Missing: {some(gaps, '; ')}.",
         "Add --partial to submit it as it is, marked as incomplete; or run the missing seeds"
         f"{':' + runs if runs else '.'}",
     )

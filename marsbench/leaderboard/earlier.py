@@ -9,7 +9,9 @@ from marsbench.metrics import masks
 def _iou_per_image(columns: Mapping[str, Any], num_classes: int) -> float:
     """Mean over images of the mean IoU over the classes of an image."""
     (confusions,) = masks.read(columns, num_classes)
-    scores = [masks.score(one[None], [str(k) for k in range(num_classes)]) for one in confusions]
+    scores = [
+        masks.score(counts[None], [str(k) for k in range(num_classes)]) for counts in confusions
+    ]
     # The mean over classes of a single image is its `miou`; images without pixels have none.
     known = [of_image["miou"] for of_image in scores if of_image]
     return sum(known) / max(len(known), 1)

@@ -192,7 +192,7 @@ def _aligned(files: Files, run: Run, truth: Labels | None, findings: Findings) -
         text = f"The file has {len(foreign)} sample(s) that are not in the {truth.split} split of "
         findings.error(where, f"{text}{run.spec.name}: {some(foreign)}.", _CHANGED)
     if missing:
-        text = f"The file lacks {len(missing)} sample(s) of the {truth.split} split of "
+        text = f"The file is missing {len(missing)} sample(s) of the {truth.split} split of "
         findings.error(where, f"{text}{run.spec.name}: {some(missing)}.", _CHANGED)
     if foreign or missing:
         return None

@@ -222,7 +222,7 @@ class Store:
         chosen: dict[str, tuple[Path, float | None]] = {}
         copies = []
         for path, run_id, score in sorted(
-            records, key=lambda one: (one[0].parent != self.folder(one[1]), one[0])
+            records, key=lambda item: (item[0].parent != self.folder(item[1]), item[0])
         ):
             if run_id in chosen:
                 used, of = chosen[run_id]

@@ -270,7 +270,7 @@ def one_target(submission: Path) -> None:
     ("change", "reason"),
     [
         (one_score, r"other scores than the record: accuracy is 0\.\d+, in the record 0\.\d+"),
-        (one_row, r"lacks 1 sample\(s\) of the test split of landmark_cls: test_0005\.png"),
+        (one_row, r"is missing 1 sample\(s\) of the test split of landmark_cls: test_0005\.png"),
         (one_seed, r"Runs are missing: landmark_cls seed 1\."),
         (one_id, r"1 sample\(s\) that are not in the test split .*: elsewhere\.png"),
         (another_task, r"scores that has 24 row\(s\) of 2 numbers; expected 8"),
@@ -317,6 +317,6 @@ def test_all_problems_are_found(copied: Path, valid: Path) -> None:
     (copied / "notes.txt").write_text("x")
     seal(copied, lambda content: content.update(created="today"))
     text = errors(check_submission(copied, root=valid / "data"))
-    for part in ("accuracy", "lacks 1", "notes.txt", "'created' is 'today'"):
+    for part in ("accuracy", "is missing 1", "notes.txt", "'created' is 'today'"):
         assert part in text
     assert (copied / SUBMISSION).exists()

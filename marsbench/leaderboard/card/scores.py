@@ -55,13 +55,13 @@ def _score(metric: str, seeds: list[float]) -> Score:
 
 def class_scores(subject: Subject) -> dict[str, dict[str, float]]:
     """Mean over the runs of each metric per class: ``{title of the metric: {class: value}}``."""
-    found: dict[str, dict[str, float]] = {}
+    by_metric: dict[str, dict[str, float]] = {}
     for key in subject.records[0].scores:
         metric, separator, name = key.partition("/")
         if separator and all(key in record.scores for record in subject.records):
             mean = fmean(record.scores[key] for record in subject.records)
-            found.setdefault(metric, {})[name] = mean
-    return {title: found[metric] for metric, title in _PER_CLASS.items() if metric in found}
+            by_metric.setdefault(metric, {})[name] = mean
+    return {title: by_metric[metric] for metric, title in _PER_CLASS.items() if metric in by_metric}
 
 
 _PER_CLASS = {"f1": "F1", "iou": "IoU", "ap": "AP", "dice": "Dice", "recall": "recall"}

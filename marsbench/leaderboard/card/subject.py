@@ -65,9 +65,9 @@ def subject_of(runs: Sequence[str], store: Path, task: str | None = None) -> Sub
     Raises:
         MarsbenchError: If a run or its task is not found, or the runs differ in more than the seed.
     """
-    found = [find_run(run, store) for run in runs]
-    published = found[0][0]
-    for record, _ in found:
+    named = [find_run(run, store) for run in runs]
+    published = named[0][0]
+    for record, _ in named:
         if record.record_type != "run":
             raise ConfigError(
                 f"{record.run_id} is of type {record.record_type}, without weights of its own.",
@@ -78,13 +78,13 @@ def subject_of(runs: Sequence[str], store: Path, task: str | None = None) -> Sub
                 f"{record.run_id} and {published.run_id} differ in more than the seed.",
                 "Write a card for each.",
             )
-    records = {record.seed: record for record, _ in found}
-    if len(records) != len(found):
+    records = {record.seed: record for record, _ in named}
+    if len(records) != len(named):
         raise ConfigError("A seed is named twice.", "Name every run once.")
     return Subject(
-        task_of(published, found[0][1], task),
+        task_of(published, named[0][1], task),
         tuple(records[seed] for seed in sorted(records)),
-        {record.run_id: folder for record, folder in found},
+        {record.run_id: folder for record, folder in named},
         published,
     )
 

@@ -175,15 +175,15 @@ def _weights(subject: Subject) -> list[Path]:
     for folder in folders:
         table = folder / TABLE
         parts = sorted(path for path in table.rglob("*") if not path.is_dir())
-        found = parts or ([table] if table.is_file() else [])
+        paths = parts or ([table] if table.is_file() else [])
         if not is_missing(folder / MODEL):
-            found.append(folder / MODEL)
-        if not found:
+            paths.append(folder / MODEL)
+        if not paths:
             raise StoreError(
                 f"The weights of run {subject.published.run_id} were not saved.",
                 "Run it again with save_model=true --force.",
             )
-        files += found
+        files += paths
     return files
 
 
