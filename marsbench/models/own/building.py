@@ -11,7 +11,12 @@ from marsbench.models.encoders import timm
 from marsbench.models.encoders.classifier import Backbone
 from marsbench.models.encoders.maps import MapSource
 from marsbench.models.own.calling import Place, call, place_of
-from marsbench.models.own.checking import dense_problems, maps_of, problems_of
+from marsbench.models.own.checking import (
+    dense_problems,
+    maps_of,
+    problems_of,
+    unsaved_problems,
+)
 from marsbench.models.own.encoder import Encoder
 from marsbench.models.spec import ModelSpec
 from marsbench.models.tensors import State
@@ -38,8 +43,15 @@ def _invalid(spec: ModelSpec, problem: str) -> ConfigError:
 
 
 def fetch(spec: ModelSpec) -> State:
-    """Tensors of the pre-trained encoder."""
-    encoder = call(_place(spec), pretrained=True)
+    """Tensors of the pre-trained encoder.
+
+    Raises:
+        ConfigError: If they are not all that decides its output.
+    """
+    place = _place(spec)
+    encoder = call(place, pretrained=True)
+    if problems := unsaved_problems(encoder, call(place, pretrained=False)):
+        raise _invalid(spec, problems[0])
     return dict(_On(encoder).state_dict())
 
 

@@ -95,6 +95,41 @@ def dense_problems(encoder: Encoder, device: torch.device, *, is_quick: bool = F
     return listed
 
 
+def unsaved_problems(encoder: Encoder, other: Encoder) -> list[str]:
+    """Problems of tensors outside of the module's ``state_dict``, which runs neither load nor save.
+
+    Such as layers in a plain list, or a second network behind `Encoder.dense`.
+
+    Args:
+        encoder: The pre-trained encoder.
+        other: The encoder of another call, such as with random weights; takes the tensors of the
+            first.
+    """
+    try:
+        other.module.load_state_dict(encoder.module.state_dict())
+    except RuntimeError:
+        return []  # other names or shapes, which loading the weights reports
+    device = torch.device("cpu")
+    images, modules = _images(encoder, encoder.size, device), (encoder.module, other.module)
+    has_maps = encoder.dense is not None and not dense_problems(encoder, device, is_quick=True)
+    training = [module.training for module in modules]
+    try:
+        with torch.no_grad():
+            features = [module.eval()(images) for module in modules]
+            maps = [maps_of(e, images) for e in (encoder, other)] if has_maps else []
+    finally:
+        for module, was_training in zip(modules, training, strict=True):
+            module.train(was_training)
+    pairs = [features, *zip(*maps, strict=True)]
+    if all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in pairs):
+        return []
+    problem = (
+        "its output depends on tensors outside of module.state_dict(), which would stay at "
+        "random; register them as parameters, buffers or submodules (nn.ModuleList for layers)."
+    )
+    return [problem]
+
+
 def _dense_problems(encoder: Encoder, device: torch.device) -> Iterator[str]:
     images = _images(encoder, encoder.size, device)
     try:

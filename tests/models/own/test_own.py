@@ -233,6 +233,10 @@ BROKEN = {
     "chance": ("return Encoder(Net(noise=1), num_features=3)", "equal images give other features"),
     "batch": ("return Encoder(Net(batch=True), num_features=3)", "alone than in a batch"),
     "constant": ("return Encoder(Net(scale=0), num_features=3)", "equal features"),
+    "unsaved": (
+        "torch.manual_seed(pretrained); return Encoder(Listed(), num_features=3)",
+        "outside of module.state_dict()",
+    ),
     "not a tensor": ("return Encoder(Net(listed=True), num_features=3)", "output is list"),
     "device": ("return Encoder(Net(device='meta'), num_features=3)", "on meta"),
     "too large": ("return Encoder(Huge(), num_features=3)", "GiB; expected at most"),
@@ -260,6 +264,14 @@ class Net(nn.Module):
         out = out - out.mean(0) if batch else out
         return [out] if listed else out.to(device) if device else out
 
+class Listed(Net):
+    def __init__(self):
+        super().__init__()
+        self.layers = [nn.Linear(3, 3)]
+
+    def forward(self, image):
+        return self.layers[0](super().forward(image))
+
 class Huge(Net):
     def __init__(self):
         super().__init__()
@@ -276,7 +288,7 @@ def test_broken_encoders_have_one_message(
     text, part = BROKEN[name]
     path = tmp_path / "broken.py"
     if text is not None:
-        path.write_text(HEAD + text + "\n" if text.startswith("return") else text)
+        path.write_text(HEAD + text + "\n" if "return Encoder" in text else text)
     with pytest.raises(MarsbenchError) as caught:
         marsbench.run(**keys(toy, path), store=str(tmp_path / "runs"))
     message = str(caught.value)
