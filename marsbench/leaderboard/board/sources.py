@@ -95,7 +95,8 @@ def entries_of(
 ) -> Loaded:
     """Group records into entries: of a model with several settings, those of a report.
 
-    Runs on demo data, on custom tasks and evaluations on other data are left out.
+    Runs on demo data, on custom tasks and evaluations on other data are left out, and so are runs
+    that a report keeps apart. Notes count them.
 
     Args:
         records: Records.
@@ -115,6 +116,10 @@ def entries_of(
                 continue
             common = GroupKey("", key.mode, key.protocol, key.subset, key.imbalance, key.views)
             members[model, common] += [by_id[run_id] for run_id in cell.run_ids]
+    shown = sum(map(len, members.values()))
+    left["with further settings or another metric, which a report keeps apart"] = (
+        len(by_id) - shown - left["on demo data"]
+    )
     entries = [
         _entry(model, key, runs, score_of, origin=origin, author=author, badge=badge)
         for (model, key), runs in members.items()

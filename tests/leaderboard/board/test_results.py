@@ -15,10 +15,11 @@ from marsbench.cli import app
 from marsbench.leaderboard.board.entries import NOT_SUBMITTED, Origin
 from marsbench.leaderboard.board.live import Live
 from marsbench.leaderboard.board.results import LARGEST, Results, check_file
-from marsbench.leaderboard.board.sources import store_entries
+from marsbench.leaderboard.board.sources import paper_entries, store_entries
 from marsbench.leaderboard.board.tasksets import CAPABILITIES, Choice, capabilities, categories
 from marsbench.leaderboard.schema import SUBMISSION, Badge, Data, Finding
 from marsbench.models.pretraining import Pretraining
+from marsbench.results.paper import paper_records
 from tests.leaderboard.fabricated import submit
 from tests.leaderboard.fakes import many, put, some_scores
 from tests.report.fake_store import Fake, everything, fake_record, make_store
@@ -243,6 +244,18 @@ def test_a_board_of_several_sources(tmp_path: Path) -> None:
     assert len(set(names)) == len(names)
     assert live.board.entry("submission/one") is not None
     assert live.board.entry("nothing") is None
+
+
+def test_runs_that_a_report_keeps_apart_are_counted() -> None:
+    loaded = paper_entries()
+    shown = sum(
+        len({(task, seed) for (task, _), by_seed in entry.scores.items() for seed in by_seed})
+        for entry in loaded.entries
+    )
+    # Earth observation models: an F1 of unknown average in binary tasks, and second series.
+    assert len(paper_records()) - shown == 499
+    (note,) = loaded.notes
+    assert note.startswith("Left out of Purohit et al. 2025: 499 runs with further settings or ")
 
 
 def test_stores_of_equal_names_are_apart(tmp_path: Path) -> None:
