@@ -69,5 +69,6 @@ def test_every_run(
         **keys,
     )
     assert record.mode == mode
+    assert record.score is not None
     assert math.isfinite(record.score)
     assert (record.weights is None) == (mode is Mode.SCRATCH)
