@@ -120,6 +120,7 @@ class Encoder:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._most = _BATCH["cuda"]
+        self._sha256 = ""
 
     def views(self, split: str) -> int:
         """Number of encoded views: 8 for training images with cached augmentation, else 1."""
@@ -175,6 +176,8 @@ class Encoder:
             choices["pooling"] = plan.config.pooling
         if plan.inputs != DEFAULT:
             choices["inputs"] = prepared_inputs(plan).plain
+        if self._dtype is torch.float64:
+            choices["facts"] = 2  # digest of the tensors as loaded
         return digest(choices)[:16]
 
     def _write(self, folder: Path, split: str) -> Encoded:
@@ -311,6 +314,8 @@ class Encoder:
         built = build_network(plan, Mode.FROZEN)
         if not isinstance(built, Classifier):
             raise TypeError(f"{plan.model.name} is not a classifier")
+        # Of the tensors as loaded, which prediction loads again, not of their double precision.
+        self._sha256 = backbone_digest(built)
         built.eval().to(self.device, dtype=self._dtype)
         if config.channels_last:
             built.to(memory_format=torch.channels_last)
@@ -328,7 +333,7 @@ class Encoder:
     def _facts(self) -> BackboneFacts:
         classifier = self._classifier
         return BackboneFacts(
-            sha256=backbone_digest(classifier),
+            sha256=self._sha256,
             num_features=last_layer(classifier.head).in_features,
             parameters=sum(p.numel() for p in classifier.backbone.parameters()),
             device=device_name(self.device),

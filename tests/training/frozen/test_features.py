@@ -18,6 +18,7 @@ from marsbench.config.schema import RunConfig
 from marsbench.models.spec import LITE0_WEIGHTS, WeightSpec
 from marsbench.plan.resolve import resolve
 from marsbench.plan.sharing import bank_of
+from marsbench.predict.load import load
 from marsbench.results.store import Store
 from marsbench.training.frozen import features
 from marsbench.training.frozen.bank import run_bank
@@ -197,6 +198,12 @@ def test_runs_share_a_bank_if_and_only_if_they_share_features(
         other_bank, other_features = keys(**more)
         assert other_features != features
         assert other_bank != bank
+
+
+def test_double_precision_predicts(toy: str, weights: str, tmp_path: Path) -> None:
+    plan = resolve(config(toy, tmp_path, weights, **{"trainer.precision": "64-true"}))
+    (record,) = run_all([plan.config])
+    assert load(record.run_id, Path(plan.config.store)).side == plan.side
 
 
 def test_replaced_weights_of_a_cache_are_encoded_again(
