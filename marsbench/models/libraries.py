@@ -84,6 +84,7 @@ LIBRARIES: dict[Library, LibraryInfo] = {
         backbone=f"{_MODELS}.own.building:build",
         maps=f"{_MODELS}.own.building:maps",
         weights=f"{_MODELS}.own.building:fetch",
+        convert=f"{_MODELS}.own.building:convert",
         file=f"{_MODELS}.own.building:cached_file",
     ),
     Library.FOUNDATION: LibraryInfo(

@@ -20,6 +20,7 @@ from marsbench.models.own.checking import (
 from marsbench.models.own.encoder import Encoder
 from marsbench.models.spec import ModelSpec
 from marsbench.models.tensors import State
+from marsbench.models.weights import strip_prefix
 
 
 def build(spec: ModelSpec, shape: tuple[int, int] | None) -> Backbone:
@@ -53,6 +54,20 @@ def fetch(spec: ModelSpec) -> State:
     if problems := unsaved_problems(encoder, call(place, pretrained=False)):
         raise _invalid(spec, problems[0])
     return dict(_On(encoder).state_dict())
+
+
+def convert(spec: ModelSpec, module: nn.Module, state: State) -> State:
+    """Name the tensors of a checkpoint of the user's module as those of the backbone.
+
+    Args:
+        spec: The own encoder.
+        module: The backbone.
+        state: Tensors by name.
+    """
+    if any(name in module.state_dict() for name in state):
+        return state
+    inner = strip_prefix(state, module.get_submodule("encoder").state_dict())
+    return {f"encoder.{name}": tensor for name, tensor in inner.items()}
 
 
 def maps(spec: ModelSpec, backbone: Any, side: int) -> MapSource:

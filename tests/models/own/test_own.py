@@ -170,6 +170,19 @@ def test_prediction_demands_the_encoder_and_compares_it(
     np.testing.assert_allclose(scores, row["scores"], atol=2e-3)
 
 
+def test_weights_are_those_of_the_module(toy: str, own: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes())
+    store = tmp_path / "runs"
+    given = str(tmp_path / "other.safetensors")
+    record = marsbench.run(**keys(toy, own, weights=given), store=str(store))
+    default = marsbench.run(**keys(toy, own), store=str(store))
+    assert record.run_id != default.run_id
+    assert record.weights is not None
+    assert default.weights is not None
+    assert record.weights["sha256"] == default.weights["sha256"]
+    assert load(record.run_id, store, model=str(own)).side == 64
+
+
 def test_names_in_records_execute_nothing() -> None:
     with pytest.raises(NotAvailableError, match="own:x is an encoder of a user"):
         get_model("own:x")
