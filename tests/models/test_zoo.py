@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from marsbench.base.errors import UnknownNameError, WeightsError
-from marsbench.config.schema import Mode
+from marsbench.config.schema import Mode, RunConfig
 from marsbench.models.base import has_batch_statistics
 from marsbench.models.encoders.classifier import Classifier, build_classifier
 from marsbench.models.libraries import LIBRARIES
@@ -23,6 +23,7 @@ from marsbench.models.spec import (
 )
 from marsbench.models.zoo import foundation
 from marsbench.models.zoo.catalog import ALIASES, MODELS, get_model
+from marsbench.plan.resolve import resolve
 from marsbench.tasks.kinds import Kind
 
 # Segmenters and detectors have tests of their own.
@@ -274,3 +275,9 @@ def test_weights_that_cannot_be_had_say_where_it_looked(
     assert weights is not None
     for word in (weights.name, str(tmp_path), "mode=scratch", "weights=PATH"):
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["timm:vit_tiny_patch16_224", "torchvision:vit_b_16", "vit_tiny"])
+def test_transformers_of_one_size_are_given_it_on_spectra(name: str) -> None:
+    values = {"task": "ega_ms", "model": name, "mode": "scratch", "source": "demo"}
+    assert resolve(RunConfig.from_dict(values)).side == 224

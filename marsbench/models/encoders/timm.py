@@ -52,6 +52,7 @@ def describe(model_id: str) -> ModelSpec:
         std=cfg.std,
         input_size=height,
         resizing=_resizing(cfg),
+        fixed_size=bool(cfg.fixed_input_size),
         **_facts(name),
     )
 

@@ -65,6 +65,7 @@ def describe(model_id: str) -> ModelSpec:
         std=HALF if is_half else tuple(preset.std),
         input_size=preset.crop_size[0],
         resizing=Resizing(Interpolation(preset.interpolation.value), preset.resize_size[0]),
+        fixed_size=model_id in _WITHOUT_MAPS or model_id.startswith("vit_"),
         kinds=CLASSIFICATION if model_id in _WITHOUT_MAPS else EVERY,
         batch_statistics=UNLESS_FROZEN if _has_batch_statistics(model_id) else NEVER,
         parameters=default.meta["num_params"] / 1e6,
