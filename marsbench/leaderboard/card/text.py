@@ -230,7 +230,9 @@ def _needs(task: TaskSpec, record: RunRecord, address: HubAddress | None) -> Mar
     if record.mode == Mode.FROZEN and record.weights is not None:
         name, path = record.weights.get("name"), record.weights.get("path")
         head = f"The weights here are those of the {_head(record, task)} alone."
-        if path is None:
+        if path is None and record.model.startswith(OWN):
+            lines.append(f"{head} The backbone's weights, {code(name)}, come with that code.")
+        elif path is None:
             lines.append(
                 f"{head} The backbone's weights, {code(name)}, come from their publisher and are "
                 "checked by their digest."
