@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from marsbench.cli import app
 
 
-@pytest.fixture(params=[0o002, 0o027], ids=["002", "027"])
+@pytest.fixture(params=[pytest.param(0o002, marks=pytest.mark.slow), 0o027], ids=["002", "027"])
 def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     before = os.umask(request.param)
     yield request.param

@@ -191,7 +191,12 @@ def start_and_stop(values: dict[str, Any], how: signal.Signals, epochs: int) -> 
 
 @pytest.mark.parametrize(
     ("how", "expected"),
-    [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)],
+    [
+        (signal.SIGKILL, -9),
+        (signal.SIGINT, 130),
+        # A sweep's worker, stopped so, has a test that is not slow.
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+    ],
     ids=["kill", "ctrl-c", "preempted"],
 )
 def test_a_stopped_run_resumes_and_ends_as_if_never_stopped(

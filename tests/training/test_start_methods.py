@@ -38,12 +38,12 @@ def executed(script: Path, method: str, workers: int, toy: str, weights: str) ->
     return done.stdout
 
 
-def test_a_script_without_a_main_guard(toy: str, weights: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", [pytest.param("spawn", marks=pytest.mark.slow), "forkserver"])
+def test_a_script_without_a_main_guard(method: str, toy: str, weights: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     alone = executed(script, "fork", 0, toy, weights)
     assert "f1_weighted" in alone
-    for method in ("spawn", "forkserver"):
-        assert executed(script, method, 1, toy, weights) == alone
+    assert executed(script, method, 1, toy, weights) == alone
 
 
 @pytest.mark.parametrize("source", ["folder", "cache", "demo"])

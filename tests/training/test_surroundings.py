@@ -72,7 +72,13 @@ def plain(toy: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str,
 
 
 @pytest.mark.parametrize(
-    "variables", [SLURM, {**SLURM, "SLURM_NTASKS_PER_NODE": "4"}, TORCHRUN], ids=str
+    "variables",
+    [
+        pytest.param(SLURM, marks=pytest.mark.slow),
+        {**SLURM, "SLURM_NTASKS_PER_NODE": "4"},
+        TORCHRUN,
+    ],
+    ids=str,
 )
 def test_a_run_in_one_of_several_tasks(
     toy: str,
@@ -101,8 +107,10 @@ def test_a_local_worker_is_no_task_of_the_job(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"SLURM_NTASKS": "1"}, "SLURM_NTASKS is 1, expected 2"),
-        ({}, "SLURM_NTASKS is 4, expected 2"),
+        pytest.param(
+            {"SLURM_NTASKS": "1"}, "SLURM_NTASKS is 1, expected 2", marks=pytest.mark.slow
+        ),
+        pytest.param({}, "SLURM_NTASKS is 4, expected 2", marks=pytest.mark.slow),
         ({"SLURM_NTASKS": "2", "SLURM_NNODES": "2"}, "SLURM_NNODES is 2, expected 1"),
     ],
 )

@@ -65,7 +65,7 @@ def run_command(values: dict[str, Any]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("batch_size", [5, 4])
+@pytest.mark.parametrize("batch_size", [5, pytest.param(4, marks=pytest.mark.slow)])
 def test_two_devices_are_one_step(
     batch_size: int, toy: str, whole: tuple[RunRecord, Path], tmp_path: Path
 ) -> None:
@@ -93,7 +93,7 @@ def test_a_failure_on_two_devices_is_one_message(toy: str, tmp_path: Path) -> No
     assert done.stderr.count("loss became") == 1
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_what_one_device_meets_is_said_once(seed: int, tmp_path: Path) -> None:
     """The damaged image falls to the first with one seed, to the second with another."""
     folder = write_folder(make_spec(), tmp_path)
