@@ -16,6 +16,7 @@ from marsbench.config.schema import (
     Protocol,
     RunConfig,
     SchedulerName,
+    Stored,
 )
 
 PIPELINE = 2
@@ -112,6 +113,7 @@ def identity(
         "spectra": spectra,
         "task": task,
         "views": config.views,
+        "stored": None if config.stored is Stored.FLOAT32 else config.stored,
         "resize": resize,
         "inputs": inputs,
         "pooling": pooling,

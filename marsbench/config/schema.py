@@ -130,6 +130,13 @@ class Decoder(StrEnum):
     FASTER_RCNN = "faster_rcnn"
 
 
+class Stored(StrEnum):
+    """Number formats of cached feature maps."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+
+
 class Resize(StrEnum):
     """Resizing of images to the input of a model."""
 
@@ -307,7 +314,9 @@ class RunConfig:
     revision: str | None = None
     """Commit, tag or branch of hub data; by default the downloaded one, else the newest."""
     protocol: Protocol = Protocol.AUTO
-    """online, or cached (encode once, fit heads); auto is cached for frozen classification."""
+    """online, or cached (encode once, train the head); auto is cached for frozen classification."""
+    stored: Stored = Stored.FLOAT32
+    """Number format of cached feature maps: float32, or float16 for half the disk."""
     side: Annotated[int, Limit(low=32, high=MOST_SIDE)] | None = None
     """Input size in pixels, of images with masks or boxes; by default the model's."""
     resize: Resize = Resize.SQUARE

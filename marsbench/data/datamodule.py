@@ -15,6 +15,7 @@ from marsbench.base.errors import DataError, MarsbenchError
 from marsbench.config.resizing import WHOLE, Resizing
 from marsbench.config.schema import RunConfig
 from marsbench.data.dataset import Draw, MarsDataset, Sample
+from marsbench.data.encoded import EncodedImages
 from marsbench.data.rendering import Rendering
 from marsbench.data.rows import Source
 from marsbench.tasks.kinds import Kind
@@ -127,6 +128,7 @@ class MarsDataModule(pl.LightningDataModule):
         side: Side of the model's input in pixels; None keeps the size of rasterised spectra.
         rendering: Rasterisation of spectra.
         resizing: Resizing of images to `side`.
+        encoded: Encoded images by split, in place of the images.
 
     Attributes:
         train: The train samples.
@@ -145,10 +147,12 @@ class MarsDataModule(pl.LightningDataModule):
         draws: NDArray[np.int64] | None = None,
         rendering: Rendering | None = None,
         resizing: Resizing = WHOLE,
+        encoded: Mapping[str, EncodedImages] | None = None,
     ) -> None:
         super().__init__()
         self.config, self.spec, self.source = config, spec, source
         self.side, self.rendering, self.resizing = side, rendering, resizing
+        self.encoded = encoded or {}
         self.train = self.dataset("train", train)
         self.val = None if val is None else self.dataset(*val)
         self.draws = np.arange(len(self.train)) if draws is None else draws
@@ -169,6 +173,7 @@ class MarsDataModule(pl.LightningDataModule):
             cache=self.config.cache,
             rendering=self.rendering,
             resizing=self.resizing,
+            encoded=self.encoded.get(split),
         )
 
     def train_dataloader(self) -> DataLoader[Sample]:

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from marsbench.config.resizing import WHOLE, Resizing
 from marsbench.config.schema import Bands
 from marsbench.data.cache import DirectSamples, Samples, cached_samples
+from marsbench.data.encoded import EncodedImages
 from marsbench.data.rendering import Rendering
 from marsbench.data.rows import Source
 from marsbench.data.samples import Decoded
@@ -28,7 +29,7 @@ class Sample(TypedDict):
 
     Attributes:
         image: float32 (C, H, W) in [0, 1], not normalised. From 8-bit files it is uint8 in
-            [0, 255] until it is on the device.
+            [0, 255] until it is on the device. Of encoded images, floats (F,).
         sample_id: Id in the task's index.
         index: Position in the dataset.
         label: int64 () class id for binary and multiclass tasks; float32 (K,) of zeros and
@@ -81,6 +82,7 @@ class MarsDataset(Dataset[Sample]):
         cache: Whether decoded images are kept in the memory-mapped cache.
         rendering: Rasterisation of spectra; ``side=None`` keeps the size of the raster.
         resizing: Resizing of images to `side`; crops are for images with labels.
+        encoded: The split's images of `side`, encoded, in place of the images; None for images.
 
     Attributes:
         class_names: The K class names in the order of their ids.
@@ -104,11 +106,12 @@ class MarsDataset(Dataset[Sample]):
         cache: bool = True,
         rendering: Rendering | None = None,
         resizing: Resizing = WHOLE,
+        encoded: EncodedImages | None = None,
     ) -> None:
         rows = source.rows(split)
         self.spec, self.split, self.side = spec, split, side
         self.class_names = source.class_names
-        self.rendering, self.resizing = rendering, resizing
+        self.rendering, self.resizing, self.encoded = rendering, resizing, encoded
         self._draws = 1
         self._spectra: Spectra | None = None
         self.samples: Samples
@@ -178,17 +181,20 @@ class MarsDataset(Dataset[Sample]):
         """Number of dropped boxes, outside of their image."""
         return sum(self.samples[int(i)].num_dropped for i in self.indices)
 
+    def _image(self, index: int, decoded: Decoded) -> Tensor:
+        if self.encoded is not None:
+            return torch.from_numpy(self.encoded[int(self.indices[index])])
+        # A copy: the cache is read-only and torch tensors are not.
+        image = torch.from_numpy(decoded.pixels.transpose(2, 0, 1).copy())
+        return to_float(image) if self.side is None else resize(image, self.side, self.resizing)
+
     def __getitem__(self, draw: int | Draw) -> Sample:
         index, seed = draw if isinstance(draw, Draw) else (int(draw), None)
         if self.rendering is not None:
             return self._rendered(self.rendering, index, seed)
         decoded = self.samples[int(self.indices[index])]
-        # A copy: the cache is read-only and torch tensors are not.
-        image = torch.from_numpy(decoded.pixels.transpose(2, 0, 1).copy())
         sample: Sample = {
-            "image": to_float(image)
-            if self.side is None
-            else resize(image, self.side, self.resizing),
+            "image": self._image(index, decoded),
             "sample_id": self.sample_ids[index],
             "index": index,
         }

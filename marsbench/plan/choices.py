@@ -29,6 +29,7 @@ from marsbench.config.schema import (
     Resize,
     RunConfig,
     SchedulerName,
+    Stored,
 )
 from marsbench.data.rendering import Rendering, rendering_for
 from marsbench.models.spec import Library, ModelSpec
@@ -79,12 +80,14 @@ class Case:
         """Resolved protocol.
 
         By default frozen classification of images uses cached features. Augmentation, oversampling
-        and several devices need the images in every epoch.
+        and several devices need the images in every epoch. Maps, for masks, are cached on request:
+        they take many times the bytes of the images.
         """
         if self.config.protocol is not Protocol.AUTO:
             return self.config.protocol
         is_online = (
             self.needs_images
+            or not self.is_labels
             or self.config.augment is Augment.D4
             or self.config.imbalance is Imbalance.OVERSAMPLE
             or self.is_spectra
@@ -93,8 +96,13 @@ class Case:
 
     @property
     def is_cached(self) -> bool:
-        """Whether heads are fitted to cached features."""
+        """Whether images are encoded once."""
         return self.protocol is Protocol.CACHED
+
+    @property
+    def fits_heads(self) -> bool:
+        """Whether heads are fitted to cached vectors; decoders train on cached maps in batches."""
+        return self.is_cached and self.is_labels
 
     @property
     def needs_images(self) -> str:
@@ -473,18 +481,23 @@ RULES = (
     # Cached features.
     Rule(
         lambda c: c.config.protocol is Protocol.CACHED and c.needs_images,
-        "protocol=cached fits the head of a frozen classifier on cached features, and "
+        "protocol=cached trains the head of a frozen network on cached features, and "
         "{case.needs_images}.",
         "Leave out one of the two, or set protocol=online.",
     ),
     Rule(
-        lambda c: c.is_at_once and not c.is_cached,
+        lambda c: c.config.stored is not Stored.FLOAT32 and (not c.is_cached or c.is_labels),
+        "stored={config.stored} is for cached feature maps (protocol=cached on masks).",
+        "Leave stored out.",
+    ),
+    Rule(
+        lambda c: c.is_at_once and not c.fits_heads,
         "optim.name={config.optim.name} is for heads on cached features (protocol=cached).",
         "Choose another optim.name, or mode=frozen on a task of labels.",
     ),
-    Rule(lambda c: c.is_cached and c.config.logger.wandb, _CSV.format("wandb"), _ONLINE),
+    Rule(lambda c: c.fits_heads and c.config.logger.wandb, _CSV.format("wandb"), _ONLINE),
     Rule(
-        lambda c: c.is_cached and c.config.logger.tensorboard, _CSV.format("tensorboard"), _ONLINE
+        lambda c: c.fits_heads and c.config.logger.tensorboard, _CSV.format("tensorboard"), _ONLINE
     ),
     Rule(
         lambda c: c.is_at_once and c.augment is Augment.D4,
@@ -667,9 +680,12 @@ def _needs_images(case: Case) -> Iterator[str]:
     config = case.config
     if config.mode is not Mode.FROZEN:
         yield f"mode={config.mode} trains the backbone"
-    if not case.is_labels:
+    if case.task.kind is Kind.DETECTION:
         yield f"{case.task.name} is {case.task.kind}"
-    if config.augment not in (Augment.AUTO, Augment.NONE, Augment.D4):
+    elif not case.is_labels and case.decoder is None:
+        yield f"the decoder of {case.model.name} is not decoder=upernet or linear"
+    views = (Augment.D4,) if case.is_labels else ()
+    if config.augment not in (Augment.AUTO, Augment.NONE, *views):
         yield f"augment={config.augment} changes images at random"
     if config.channels is Channels.LEARNED:
         yield "channels=learned trains the first layer"

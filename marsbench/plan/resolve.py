@@ -120,6 +120,11 @@ class Plan:
         )
 
     @property
+    def fits_heads(self) -> bool:
+        """Whether heads are fitted to cached vectors, together with those of other runs."""
+        return self.protocol is Protocol.CACHED and self.task.kind.is_classification
+
+    @property
     def pretraining(self) -> Pretraining:
         """Data behind the initial weights; `UNKNOWN` of the user's own, or of replaced files."""
         if self.weights is None:

@@ -20,7 +20,7 @@ from marsbench.base.errors import (
     NotAvailableError,
     WeightsError,
 )
-from marsbench.config.schema import Protocol, RunConfig, parse_subset
+from marsbench.config.schema import RunConfig, parse_subset
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.zoo.catalog import find_model
 from marsbench.plan.choices import Case
@@ -57,7 +57,7 @@ class PlannedRun:
         config: Config of the run.
         grid: Name of its grid in the suite.
         run_id: Run id; "" if its data are missing.
-        is_cached: Whether it shares cached features with other runs.
+        is_cached: Whether its head is fitted to cached vectors, with those of other runs.
         state: State of the run.
         reason: Why data or weights are missing; "" otherwise.
         lacks_data: Whether its data are missing.
@@ -212,7 +212,7 @@ class _Resolved:
             run.lacks_data = isinstance(error, DataNotFoundError)
             _guess(run, self.resolver.task, self.speed)
             return run
-        run.is_cached = plan.protocol is Protocol.CACHED
+        run.is_cached = plan.fits_heads
         key = id(plan)
         if key not in self._costs:
             self._costs[key] = self._cost(plan)
@@ -301,7 +301,7 @@ class _Resolved:
     def _cost(self, plan: Plan) -> tuple[float, float, bool]:
         """Estimate seconds of a run, seconds of encoding, and whether they are measured."""
         config, sizes = plan.config, cost.sizes_of(plan)
-        is_cached = plan.protocol is Protocol.CACHED
+        is_cached = plan.fits_heads
         rough, encoding = _rough(config, sizes, self.speed, is_cached=is_cached)
         name, model = plan.task.name, plan.model.name
         seen = self.measured.seconds(name, model, config, plan.protocol, sizes.train)
@@ -313,7 +313,7 @@ def _guess(run: PlannedRun, task_of: Callable[[str], TaskSpec], speed: float) ->
     config = run.config
     with contextlib.suppress(MarsbenchError):
         task, model = task_of(config.task), find_model(config.model)
-        run.is_cached = Case(config, task, model).is_cached
+        run.is_cached = Case(config, task, model).fits_heads
         sizes = cost.published_sizes(config, task, model)
         run.seconds, run.encoding = _rough(config, sizes, speed, is_cached=run.is_cached)
 

@@ -15,7 +15,7 @@ from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError, MarsbenchError, NotAvailableError, unknown_name
 from marsbench.base.keys import flatten, nest
 from marsbench.base.progress import steps
-from marsbench.config.schema import Protocol, RunConfig
+from marsbench.config.schema import RunConfig
 from marsbench.plan.resolve import Resolver
 from marsbench.plan.tuned import KEYS, Choice
 from marsbench.results.record import RunRecord
@@ -130,12 +130,12 @@ def carry_out(configs: Sequence[RunConfig], resolver: Resolver) -> Iterator[RunR
 
     plans = [resolver.resolve(config) for config in configs]
     records: dict[str, RunRecord] = {}
-    together = [plan for plan in plans if plan.protocol is Protocol.CACHED]
+    together = [plan for plan in plans if plan.fits_heads]
     for plan, outcome in bank.run_bank(together):
         if not isinstance(outcome, MarsbenchError):
             records[plan.run_id] = outcome.record
     for plan in plans:
-        if plan.protocol is not Protocol.CACHED:
+        if not plan.fits_heads:
             try:
                 records[plan.run_id] = runner.run(plan).record
             except MarsbenchError:
@@ -171,7 +171,7 @@ def search_with_optuna(tuning: Tuning, trials: int, resolver: Resolver) -> list[
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=min(10, trials))
     study = optuna.create_study(sampler=sampler, direction="minimize")
-    is_cached = resolver.plan_of(tuning.base).protocol is Protocol.CACHED
+    is_cached = resolver.plan_of(tuning.base).fits_heads
     tried: list[RunConfig] = []
     with steps(f"Tuning {tuning.base.task} {tuning.base.model}", trials) as advance:
         while len(tried) < trials:

@@ -28,7 +28,7 @@ from marsbench.base.errors import (
 )
 from marsbench.base.progress import tell
 from marsbench.base.reading import read_text
-from marsbench.config.schema import Protocol, RunConfig
+from marsbench.config.schema import RunConfig
 from marsbench.plan.resolve import Resolver
 from marsbench.plan.sharing import place_of
 from marsbench.results.store import FAILED, RECORD, Store
@@ -216,8 +216,8 @@ def _is_settled(store: Store, run_id: str) -> bool:
 
 
 def is_cached(plan: "Plan") -> bool:
-    """Whether a run trains on shared cached features."""
-    return plan.protocol is Protocol.CACHED
+    """Whether a run's head is fitted to cached vectors, with those of other runs."""
+    return plan.fits_heads
 
 
 def record_failure(store: Store, run_id: str, error: Exception) -> None:

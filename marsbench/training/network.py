@@ -13,6 +13,7 @@ from marsbench.base.hub import local_file
 from marsbench.config.schema import Mode
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.dataset import MarsDataset
+from marsbench.data.encoded import EncodedImages
 from marsbench.data.samples import colors_of
 from marsbench.models.base import Model
 from marsbench.models.encoders.heads import last_layer
@@ -31,8 +32,20 @@ from marsbench.training.provenance import describe_weights, save_model
 from marsbench.training.trained import Trained
 
 
-def train(plan: Plan, part: Part, run_folder: Path) -> Trained:
-    """Train a model, or resume its training, and predict its scored samples."""
+def train(
+    plan: Plan,
+    part: Part,
+    run_folder: Path,
+    encoded: Mapping[str, EncodedImages] | None = None,
+) -> Trained:
+    """Train a model, or resume its training, and predict its scored samples.
+
+    Args:
+        plan: The run.
+        part: Part of the run.
+        run_folder: Folder of the run.
+        encoded: Encoded images by split, in place of the images.
+    """
     config, folder = plan.config, part.folder(run_folder)
     is_first = process_rank(config) == 0
     # First, since it fails quickly.
@@ -52,6 +65,7 @@ def train(plan: Plan, part: Part, run_folder: Path) -> Trained:
         side=plan.side,
         rendering=plan.rendering,
         resizing=plan.resizing,
+        encoded=encoded,
     )
     timing = {"data": time.perf_counter() - started}
 

@@ -47,6 +47,12 @@ class Part:
     val: Section | None
     scored: Mapping[str, Section]
 
+    @property
+    def splits(self) -> set[str]:
+        """Splits with samples of the part."""
+        sections = (self.train, self.val, *self.scored.values())
+        return {section.split for section in sections if section is not None}
+
     def folder(self, run: Path) -> Path:
         """Folder of the part, in the folder of its run."""
         return run / self.name if self.name else run

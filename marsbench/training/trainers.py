@@ -31,6 +31,7 @@ _NETWORK = "marsbench.training.trained:rebuild_network"
 TRAINERS: dict[str, Trainer] = {
     "network": Trainer(train="marsbench.training.network:train", rebuild=_NETWORK),
     "heads": Trainer(bank="marsbench.training.frozen.bank:run_alone", rebuild=_NETWORK),
+    "maps": Trainer(train="marsbench.training.frozen.maps:train", rebuild=_NETWORK),
     "table": Trainer(
         train="marsbench.training.table:train",
         rebuild="marsbench.training.trained:rebuild_table",
@@ -41,9 +42,11 @@ TRAINERS: dict[str, Trainer] = {
 
 
 def trainer_of(plan: Plan) -> Trainer:
-    """Find the trainer of a run: heads for cached features, else by the model's library."""
-    if plan.protocol is Protocol.CACHED:
+    """Find the trainer of a run: heads or maps for cached features, else by the model's library."""
+    if plan.fits_heads:
         return TRAINERS["heads"]
+    if plan.protocol is Protocol.CACHED:
+        return TRAINERS["maps"]
     return TRAINERS[LIBRARIES[plan.model.library].trainer]
 
 

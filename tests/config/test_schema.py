@@ -37,6 +37,7 @@ HASHED = {
     "normalisation": None,  # enters resolved, for images
     "pooling": None,  # enters if it is not the model's own
     "side": None,  # enters as the input's size
+    "stored": "float16",
     "negatives": "exclude",
     "raster": None,  # enters resolved
     "draws": 16,

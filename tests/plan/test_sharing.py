@@ -26,6 +26,7 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "seed": (1,),
     "imbalance": ("undersample",),
     "negatives": ("exclude",),
+    "stored": ("float16",),
     "outputs": (1,),
     "draws": (2,),
     "optim.name": ("adam", "lbfgs", "knn"),

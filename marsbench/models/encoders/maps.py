@@ -57,6 +57,7 @@ class FeatureMaps(nn.Module):
     Attributes:
         num_channels: Channels of each map.
         strides: Stride of each map, rounded to a power of two.
+        shapes: Channels, height and width of each map of such an image.
 
     Raises:
         Exception: If an image cannot be encoded, as the backbone raises it.
@@ -67,6 +68,7 @@ class FeatureMaps(nn.Module):
         self.backbone, self.source = backbone, source
         image = torch.zeros(1, channels, side, side)
         maps, unused = _probe(self, image)
+        self.shapes = [tuple(m.shape[1:]) for m in maps]
         self.num_channels = tuple(int(m.shape[1]) for m in maps)
         self.strides = tuple(2 ** round(log2(side / m.shape[2])) for m in maps)
         # Such as a pooling by attention: several devices would wait for their gradients.

@@ -1,14 +1,18 @@
 """Segmentation models of any encoder, with a decoder over its feature maps."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from marsbench.config.schema import Decoder
 from marsbench.models.adapters import build_adapter
+from marsbench.models.base import without_lone_statistics
 from marsbench.models.encoders.maps import STRIDES, FeatureMaps, Pyramid, Size, build_maps, nearest
 from marsbench.models.segmenters.smp import Segmenter
 from marsbench.models.spec import ModelSpec
@@ -110,8 +114,56 @@ class EncoderSegmenter(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, K, H, W) of normalised images (B, C, H, W) of multiples of 32 pixels."""
         height, width = image.shape[-2:]
-        logits = self.decoder(self.encoder(image), (height, width))
-        return functional.interpolate(logits, (height, width), mode="bilinear")
+        return self.decode(self.encoder(image), (height, width))
+
+    def decode(self, maps: Sequence[Tensor], size: Size) -> Tensor:
+        """Logits (B, K, H, W) from the maps of images of a size."""
+        return functional.interpolate(self.decoder(maps, size), size, mode="bilinear")
+
+
+class MapSegmenter(Segmenter):
+    """A segmenter over an encoder; it also starts from maps that were encoded before.
+
+    Args:
+        adapter: Normalises images in [0, 1].
+        model: Encoder and decoder.
+        side: Side in pixels of the images to come.
+        padded: The same after padding.
+
+    Attributes:
+        num_features: F, the numbers in all maps of an image that a decoder uses.
+    """
+
+    def __init__(self, adapter: nn.Module, model: EncoderSegmenter, side: int, padded: int) -> None:
+        super().__init__(adapter, model, STRIDES[-1], SMALLEST)
+        self.side, self.padded = side, padded
+        encoder = model.encoder
+        self.sources = sorted(set(nearest(encoder.strides)))
+        self.shapes = encoder.shapes
+        self.num_features = sum(prod(self.shapes[k]) for k in self.sources)
+
+    def features(self, image: Tensor) -> Tensor:
+        """Encode images (B, C, side, side) in [0, 1]; returns their maps, flat, (B, F)."""
+        maps = self.model.encoder(self.adapter(self._padded(image)))
+        return torch.cat([maps[k].flatten(1) for k in self.sources], dim=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Segment images (B, C, H, W) in [0, 1], or maps (B, F) of images of the side.
+
+        Returns:
+            Logits (B, K, H, W).
+        """
+        if image.ndim > 2:
+            return super().forward(image)
+        # Decoders read the maps in `sources` alone.
+        maps = [image.new_empty(0)] * len(self.shapes)
+        parts = torch.split_with_sizes(image, [prod(self.shapes[k]) for k in self.sources], dim=1)
+        for k, part in zip(self.sources, parts, strict=True):
+            maps[k] = part.unflatten(1, self.shapes[k])
+        is_lone = self.training and len(image) == 1
+        with without_lone_statistics(self.model) if is_lone else nullcontext():
+            logits: Tensor = self.model.decode(maps, (self.padded, self.padded))
+        return logits[..., : self.side, : self.side]
 
 
 def build(
@@ -122,7 +174,7 @@ def build(
     side: int,
     pretrained: bool,
     checkpoint: Path | None = None,
-) -> Segmenter:
+) -> MapSegmenter:
     """Build a segmenter from the entry of an encoder; the decoder always starts at random.
 
     Args:
@@ -141,4 +193,4 @@ def build(
     padded = max(-(-side // multiple) * multiple, SMALLEST)
     encoder = build_maps(spec, padded, pretrained=pretrained, checkpoint=checkpoint)
     network = EncoderSegmenter(encoder, DECODERS[decoder](encoder, num_classes))
-    return Segmenter(build_adapter(spec), network, multiple, SMALLEST)
+    return MapSegmenter(build_adapter(spec), network, side, padded)

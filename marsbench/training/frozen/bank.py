@@ -142,7 +142,7 @@ class _Bank:
             except Exception as error:
                 yield plan, refuse_unbegun(plan, store, error)
         try:
-            for split in sorted({split for run in runs for split in _splits(run.parts)}):
+            for split in sorted({s for run in runs for part in run.parts for s in part.splits}):
                 self._open(split)
         except Exception as error:
             for run in runs:
@@ -314,7 +314,7 @@ class _Bank:
             for name, section in part.scored.items()
         }
         device = self.encoder.device
-        splits = sorted(_splits([part]))
+        splits = sorted(part.splits)
         num_train = len(_positions(part.train, len(plan.source.rows("train"))))
         return Trained(
             scored=scored,
@@ -407,14 +407,6 @@ _unweighted = lru_cache(maxsize=64)(LabelObjective)
 
 def _positions(section: Section, length: int) -> NDArray[np.int64]:
     return every_position(length) if section.indices is None else section.indices
-
-
-def _splits(parts: Sequence[Part]) -> set[str]:
-    """Splits whose features the parts of a run need."""
-    splits = {"train"}
-    for part in parts:
-        splits |= {section.split for section in (*part.scored.values(), part.val) if section}
-    return splits
 
 
 def _checked(run: HeldRun) -> dict[int, FittedHead]:
