@@ -159,7 +159,7 @@ class MapSegmenter(Segmenter):
         maps = [image.new_empty(0)] * len(self.shapes)
         parts = torch.split_with_sizes(image, [prod(self.shapes[k]) for k in self.sources], dim=1)
         for k, part in zip(self.sources, parts, strict=True):
-            maps[k] = part.unflatten(1, self.shapes[k])
+            maps[k] = part.reshape(-1, *self.shapes[k])
         is_lone = self.training and len(image) == 1
         with without_lone_statistics(self.model) if is_lone else nullcontext():
             logits: Tensor = self.model.decode(maps, (self.padded, self.padded))
