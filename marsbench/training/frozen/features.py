@@ -267,7 +267,7 @@ class Encoder:
             file.seek(reached * shape[2] * self._dtype_stored.itemsize)
             for batch, at in self._batches(dataset, reached, num_rows):
                 with np.errstate(over="ignore"):
-                    stored = batch.astype(self._dtype_stored, copy=False)
+                    stored = np.ascontiguousarray(batch, dtype=self._dtype_stored)
                 are_finite = bool(np.isfinite(stored).all())
                 if not are_finite:
                     break
