@@ -4,8 +4,10 @@ import dataclasses
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 import marsbench
 from marsbench.cli.compose import compose
@@ -37,11 +39,12 @@ def test_the_encoder_of_the_docs(toy: str, tmp_path: Path, monkeypatch: pytest.M
     assert len([line for line in example[1].splitlines() if line]) == 5
     (tmp_path / "my_encoder.py").write_text(example[1])
     create = timm.create_model
-    monkeypatch.setattr(
-        timm,
-        "create_model",
-        lambda name, **options: create(name, **options | {"pretrained": False}),
-    )
+
+    def without_hub(name: str, pretrained: bool, **options: Any) -> Any:
+        torch.manual_seed(pretrained)
+        return create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", without_hub)
     record = marsbench.run(
         task=toy,
         model=str(tmp_path / "my_encoder.py"),

@@ -32,7 +32,7 @@ def check(
     """
     from marsbench.base.errors import ConfigError
     from marsbench.models.own.calling import call, describe, place_of
-    from marsbench.models.own.checking import dense_problems, problems_of, unsaved_problems
+    from marsbench.models.own.checking import dense_problems, problems_of, weights_problems
     from marsbench.models.spec import SEGMENTATION, kinds_of
     from marsbench.predict.run import device_of
 
@@ -57,7 +57,7 @@ def check(
     if spec.kinds >= SEGMENTATION:
         problems += dense_problems(encoder, device_of(device))
     if not problems:
-        problems = unsaved_problems(encoder, call(place, pretrained=False))
+        problems = weights_problems(encoder, lambda p: call(place, pretrained=p))
     rows = [{"fact": name, "value": value} for name, value in facts.items()]
     rows += [{"fact": "problem", "value": problem} for problem in problems]
     print_rows(rows, form, model)

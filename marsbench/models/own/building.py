@@ -15,7 +15,7 @@ from marsbench.models.own.checking import (
     dense_problems,
     maps_of,
     problems_of,
-    unsaved_problems,
+    weights_problems,
 )
 from marsbench.models.own.encoder import Encoder
 from marsbench.models.spec import ModelSpec
@@ -47,11 +47,11 @@ def fetch(spec: ModelSpec) -> State:
     """Tensors of the pre-trained encoder.
 
     Raises:
-        ConfigError: If they are not all that decides its output.
+        ConfigError: If they differ between calls, or are not all that decides its output.
     """
     place = _place(spec)
     encoder = call(place, pretrained=True)
-    if problems := unsaved_problems(encoder, call(place, pretrained=False)):
+    if problems := weights_problems(encoder, lambda p: call(place, pretrained=p)):
         raise _invalid(spec, problems[0])
     return dict(_On(encoder).state_dict())
 

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -95,7 +95,26 @@ def dense_problems(encoder: Encoder, device: torch.device, *, is_quick: bool = F
     return listed
 
 
-def unsaved_problems(encoder: Encoder, other: Encoder) -> list[str]:
+def weights_problems(encoder: Encoder, make: Callable[[bool], Encoder]) -> list[str]:
+    """Problems of weights that do not follow from the function and its files alone.
+
+    Args:
+        encoder: The pre-trained encoder.
+        make: Calls the function again, for pre-trained weights (True) or random ones.
+    """
+    # A forgotten load_state_dict would give every run other weights under the same id.
+    again = make(True).module.state_dict()
+    for name, tensor in encoder.module.state_dict().items():
+        if name not in again or not tensor.equal(again[name]):
+            problem = (
+                f"two calls give other weights ({name}), which are therefore not pre-trained; load "
+                "them from a file, and name the file in files."
+            )
+            return [problem]
+    return _unsaved_problems(encoder, make(False))
+
+
+def _unsaved_problems(encoder: Encoder, other: Encoder) -> list[str]:
     """Problems of tensors outside of the module's ``state_dict``, which runs neither load nor save.
 
     Such as layers in a plain list, or a second network behind `Encoder.dense`.

@@ -250,6 +250,7 @@ BROKEN = {
         "torch.manual_seed(pretrained); return Encoder(Listed(), num_features=3)",
         "outside of module.state_dict()",
     ),
+    "random": ("return Encoder(Net(), num_features=3)", "two calls give other weights"),
     "not a tensor": ("return Encoder(Net(listed=True), num_features=3)", "output is list"),
     "device": ("return Encoder(Net(device='meta'), num_features=3)", "on meta"),
     "too large": ("return Encoder(Huge(), num_features=3)", "GiB; expected at most"),
