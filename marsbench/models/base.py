@@ -1,9 +1,10 @@
 """Shared parts of networks: frozen backbones, batches of a single image."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -43,6 +44,15 @@ class Model(nn.Module):
         prefixes = self.frozen_prefix
         prefixes = (prefixes,) if isinstance(prefixes, str) else prefixes
         return [self.get_submodule(prefix.rstrip(".")) for prefix in prefixes]
+
+
+def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a model, if possible on the meta device, without memory for weights."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except (NotImplementedError, RuntimeError):
+        return build()  # some models compute with weights or widths while being built
 
 
 def has_batch_statistics(module: nn.Module) -> bool:

@@ -133,6 +133,7 @@ def test_batch_statistics_are_those_of_the_built_model(
         ("timm:test_resnet", UNLESS_FROZEN),
         ("timm:test_vit", NEVER),
         ("torchvision:mobilenet_v3_small", UNLESS_FROZEN),
+        ("torchvision:regnet_y_400mf", UNLESS_FROZEN),
         ("torchvision:squeezenet1_1", NEVER),
         ("smp:unet/tu-test_vit", NEVER),
         ("smp:fpn/resnet18", UNLESS_FROZEN),

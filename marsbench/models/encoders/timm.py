@@ -6,14 +6,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from marsbench.base import hub
 from marsbench.base.errors import NotAvailableError, unknown_name
 from marsbench.config.resizing import Interpolation, Resizing
 from marsbench.models import weights
-from marsbench.models.base import has_batch_statistics
+from marsbench.models.base import has_batch_statistics, on_meta
 from marsbench.models.encoders.classifier import Backbone
 from marsbench.models.encoders.maps import MapSource, taken_blocks, without_maps
 from marsbench.models.spec import (
@@ -92,15 +91,7 @@ def without_memory(name: str, **options: Any) -> nn.Module:
     """Build a timm model, if possible on the meta device, without memory for weights."""
     import timm
 
-    try:
-        with torch.device("meta"):
-            model: nn.Module = timm.create_model(name, **options)
-    except (
-        NotImplementedError,
-        RuntimeError,
-    ):  # some models compute with weights while being built
-        model = timm.create_model(name, **options)
-    return model
+    return on_meta(lambda: timm.create_model(name, **options))
 
 
 def published(

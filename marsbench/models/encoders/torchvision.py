@@ -12,7 +12,7 @@ from marsbench.base import hub
 from marsbench.base.errors import NotAvailableError, unknown_name
 from marsbench.config.resizing import Interpolation, Resizing
 from marsbench.models import weights
-from marsbench.models.base import has_batch_statistics
+from marsbench.models.base import has_batch_statistics, on_meta
 from marsbench.models.encoders.classifier import Backbone
 from marsbench.models.encoders.maps import MapSource, taken_blocks, without_maps
 from marsbench.models.spec import (
@@ -82,9 +82,7 @@ def _without_memory(model_id: str) -> nn.Module:
     from torchvision import models
 
     options = {"init_weights": False} if model_id in _AUXILIARY else {}
-    with torch.device("meta"):
-        model: nn.Module = models.get_model(model_id, weights=None, **options)
-    return model
+    return on_meta(lambda: models.get_model(model_id, weights=None, **options))
 
 
 def build(spec: ModelSpec, shape: tuple[int, int] | None) -> Backbone:
