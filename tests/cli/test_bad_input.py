@@ -227,7 +227,7 @@ CASES = [
         ["run", "task=gcms", *RUN, "source=demo", "raster=ega_benchmark"],
         ["raster=ega_benchmark", "gcms_benchmark"],
     ),
-    Case("model of another kind", ["run", "task=mmls", *RUN], ["timm:test_resnet", "mmls"]),
+    Case("model of another kind", ["run", "task=frost_cls", "model=unet"], ["unet", "frost_cls"]),
     Case("detector without boxes", [*TOY[:2], "model=ssdlite"], ["ssdlite", "toy"]),
     Case("task that is not published", [*TOY, "source=zenodo"], ["toy", "Zenodo"]),
     Case("task on no hub", [*TOY, "source=huggingface"], ["toy", "hub_id"]),

@@ -161,7 +161,7 @@ BAD = {
     "word without value": (["run", "frost_cls"], ["frost_cls", "key=value"]),
     "bad number": (["run", "task={toy}", *RUN, "optim.lr=fast"], ["optim.lr", "fast"]),
     "bad subset": (["run", "task={toy}", *RUN, "subset=half"], ["half", "partition_P"]),
-    "model of another kind": (["run", "task=mmls", "model=vit"], ["vit_l_16", "mmls"]),
+    "model of another kind": (["run", "task=frost_cls", "model=unet"], ["unet", "frost_cls"]),
     "spectra that are not here": (["run", "task=ega_ms", "model=vit"], ["metadata.csv"]),
     "zenodo offline": (
         ["run", "task=frost_cls", *RUN, "source=zenodo"],

@@ -65,7 +65,7 @@ CASES = {
     "modes": (["run", "mode", "="], [m.value for m in Mode]),
     "several words": (["run", "task", "=", "frost_cls", "mode", "=", "fi"], ["finetune"]),
     "group": (["run", "optim", "=", "s"], ["sgd"]),
-    "enum in a group": (["run", "optim.name", "="], ["adam", "adamw", "sgd", "lbfgs"]),
+    "enum in a group": (["run", "optim.name", "="], ["adam", "adamw", "sgd", "lbfgs", "knn"]),
     "boolean": (["run", "logger.csv", "="], ["true", "false"]),
     "number": (["run", "seed", "="], ["0"]),
     "number or null": (["run", "optim.lr", "="], ["null"]),
