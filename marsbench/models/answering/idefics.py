@@ -13,14 +13,18 @@ from marsbench.base.errors import NotAvailableError, WeightsError
 from marsbench.models import weights
 from marsbench.models.adapters import InputAdapter, build_adapter
 from marsbench.models.answering.files import CONFIG, TOKENIZER, fetch, file_of
-from marsbench.models.answering.prompt import NO_ANSWER, answer, parse, question
+from marsbench.models.answering.prompt import (
+    ASSISTANT,
+    END,
+    NO_ANSWER,
+    USER,
+    answer,
+    parse,
+    question,
+)
 from marsbench.models.base import Model
 from marsbench.models.spec import ModelSpec
 from marsbench.models.tensors import read_checkpoint
-
-_USER, _ASSISTANT = "<|im_start|>User:", "<end_of_utterance>\nAssistant:"
-_END = "<end_of_utterance>"
-"""Words of SmolVLM's conversations (chat template of its repository)."""
 
 _IGNORED = -100
 """Target of tokens without a loss."""
@@ -63,8 +67,8 @@ class AnsweringModel(Model):
         tile = "<fake_token_around_image><global-img>" + "<image>" * num_tokens
         image = f"{tile}<fake_token_around_image>"
         self.classes = tuple(names)
-        self._prompt = self._ids(f"{_USER}{image}{question(names)}{_ASSISTANT}")
-        self._answers = [self._ids(f" {answer(name)}{_END}") for name in names]
+        self._prompt = self._ids(f"{USER}{image}{question(names)}{ASSISTANT}")
+        self._answers = [self._ids(f" {answer(name)}{END}") for name in names]
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
@@ -132,7 +136,7 @@ class AnsweringModel(Model):
 
     @property
     def _end(self) -> int:
-        end: int = self.tokenizer.token_to_id(_END)
+        end: int = self.tokenizer.token_to_id(END)
         return end
 
     def _text(self, ids: list[int]) -> str:

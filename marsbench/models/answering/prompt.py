@@ -5,6 +5,10 @@ from collections.abc import Sequence
 
 QUESTION = "Which class does this image of Mars show? Answer with one of these names: {names}."
 
+USER, ASSISTANT = "<|im_start|>User:", "<end_of_utterance>\nAssistant:"
+END = "<end_of_utterance>"
+"""Words of SmolVLM's conversations (chat template of its repository)."""
+
 NO_ANSWER = -1
 """Class of an answer that is the name of no class."""
 
@@ -30,5 +34,5 @@ def parse(text: str, classes: Sequence[str]) -> int:
 
 
 def digest() -> str:
-    """Digest of the question, for run ids."""
-    return hashlib.sha256(QUESTION.encode()).hexdigest()[:16]
+    """Digest of the question and the words around it, for run ids."""
+    return hashlib.sha256(f"{USER}{QUESTION}{ASSISTANT}{END}".encode()).hexdigest()[:16]

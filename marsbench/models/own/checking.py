@@ -1,6 +1,7 @@
 """Checks of an encoder on generated inputs."""
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,19 +29,22 @@ def problems_of(encoder: Encoder, device: torch.device, *, is_quick: bool = Fals
     weight = sum(t.numel() * t.element_size() for t in module.state_dict().values())
     if weight > LARGEST:
         return [f"its weights take {weight / 2**30:.0f} GiB; expected at most {LARGEST >> 30} GiB."]
+    return _listed(encoder, device, _problems(encoder, device, is_quick), is_quick)
+
+
+def _listed(
+    encoder: Encoder, device: torch.device, problems: Iterator[str], is_quick: bool
+) -> list[str]:
+    """List problems, or the first alone, of an encoder in evaluation mode on a device."""
+    module = encoder.module
     was_training, place = module.training, [p.device for p in module.parameters()][:1]
-    listed = []
     try:
         module.eval().to(device)
-        for problem in _problems(encoder, device, is_quick):
-            listed.append(problem)
-            if is_quick:
-                break
+        return list(itertools.islice(problems, 1 if is_quick else None))
     finally:
         module.train(was_training)
         if place:
             module.to(place[0])
-    return listed
 
 
 def maps_of(encoder: Encoder, image: Tensor) -> list[Tensor]:
@@ -79,20 +83,7 @@ def _as_map(output: Any) -> Tensor:
 
 def dense_problems(encoder: Encoder, device: torch.device, *, is_quick: bool = False) -> list[str]:
     """Problems of an encoder's feature maps; arguments as in `problems_of`."""
-    module = encoder.module
-    was_training, place = module.training, [p.device for p in module.parameters()][:1]
-    listed = []
-    try:
-        module.eval().to(device)
-        for problem in _dense_problems(encoder, device):
-            listed.append(problem)
-            if is_quick:
-                break
-    finally:
-        module.train(was_training)
-        if place:
-            module.to(place[0])
-    return listed
+    return _listed(encoder, device, _dense_problems(encoder, device), is_quick)
 
 
 def weights_problems(encoder: Encoder, make: Callable[[bool], Encoder]) -> list[str]:
