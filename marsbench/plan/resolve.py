@@ -39,11 +39,8 @@ from marsbench.models.pretraining import RANDOM, UNKNOWN, Pretraining
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.zoo.catalog import find_model
 from marsbench.models.zoo.spectra import VERSION as MODELS_VERSION
-from marsbench.plan.choices import (
-    Case,
-    check,
-    side_of,
-)
+from marsbench.plan.case import Case, side_of
+from marsbench.plan.choices import check
 from marsbench.plan.derived import inputs_of, is_table, outputs_of, rendered_by, weights_of
 from marsbench.plan.samples import balance_of, check_classes, without_negatives
 from marsbench.tasks.catalog import get_task

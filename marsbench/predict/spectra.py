@@ -17,7 +17,7 @@ from marsbench.data.transforms import resize
 from marsbench.models.base import Model
 from marsbench.models.tables.base import TabularModel
 from marsbench.models.zoo.catalog import find_model, get_model
-from marsbench.plan.choices import Case, side_of
+from marsbench.plan.case import Case, side_of
 from marsbench.plan.derived import rendered_by
 from marsbench.results.ensemble.weights import combine
 from marsbench.results.find import find_run

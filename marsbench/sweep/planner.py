@@ -23,7 +23,7 @@ from marsbench.base.errors import (
 from marsbench.config.schema import RunConfig, parse_subset
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.zoo.catalog import find_model
-from marsbench.plan.choices import Case
+from marsbench.plan.case import Case
 from marsbench.plan.resolve import Plan, Resolver
 from marsbench.plan.sharing import features_of, place_of
 from marsbench.results.store import FAILED, RECORD, Store
