@@ -107,6 +107,19 @@ def test_changed_records(
     assert len(check.errors) == 1
 
 
+def test_records_of_earlier_versions_lack_metrics(copied: Path, valid: Path) -> None:
+    (run,) = run_folders(copied)
+
+    def without_calibration(record: Any) -> None:
+        for metrics in record["metrics"].values():
+            del metrics["ece"], metrics["brier"]
+
+    change_record(run, without_calibration)
+    check = check_submission(seal(copied), root=valid / "data")
+    assert errors(check) == ""
+    assert {"ece", "brier"} <= check.runs[0].metrics.keys()
+
+
 def test_f1_of_class_1_is_of_the_class_1_of_the_data(copied: Path, valid: Path) -> None:
     """Classes, targets and scores in the other order are the same predictions."""
     (run,) = run_folders(copied)

@@ -118,6 +118,14 @@ def test_other_predictions_are_one_message(
     assert len(Store(tmp_path).records()[0]) == 2
 
 
+def test_members_of_earlier_versions_lack_metrics(tmp_path: Path) -> None:
+    known = scoring.score(Kind.MULTICLASS, predictions(1), CLASSES)
+    earlier = {name: value for name, value in known.items() if name not in ("ece", "brier")}
+    names = [write(tmp_path, 0), write(tmp_path, 1, metrics={"test": earlier})]
+    record, _ = make_ensemble(names, tmp_path)
+    assert record.scores.keys() == known.keys()
+
+
 def test_a_changed_member_is_noticed(tmp_path: Path) -> None:
     names = [write(tmp_path, seed) for seed in (0, 1)]
     record, _ = make_ensemble(names, tmp_path)
@@ -126,7 +134,7 @@ def test_a_changed_member_is_noticed(tmp_path: Path) -> None:
     # The order of rows is no change; other scores with equal metrics are.
     change(tmp_path, names[0], lambda t: t.iloc[::-1])
     assert make_ensemble(names, tmp_path).was_done
-    change(tmp_path, names[0], lambda t: t.assign(scores=[s**1.0001 for s in t["scores"]]))
+    change(tmp_path, names[0], lambda t: t.assign(scores=[np.nextafter(s, s[::-1]) for s in t["scores"]]))
     with pytest.raises(StoreError, match=f"made of other predictions of {names[0]}"):
         make_ensemble(names, tmp_path)
 

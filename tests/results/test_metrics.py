@@ -62,6 +62,18 @@ def test_f1_of_class_1(tmp_path: Path) -> None:
     assert f1(again) != pytest.approx(f1(frame))
 
 
+def test_calibration_of_earlier_records(tmp_path: Path) -> None:
+    record, frame = fake_record(Fake("frost_cls", "resnet101")), labels()
+    assert not record.scores.keys() & {"ece", "brier"}
+    test = frame[frame["split"] == "test"]
+    expected = np.mean(
+        [(row[1] - t) ** 2 for t, row in zip(test["target"], test["scores"], strict=True)]
+    )
+    store = stored(tmp_path, record, frame)
+    assert scores_with(store, record, "brier") == pytest.approx(expected, abs=1e-7)
+    assert 0 < (scores_with(store, record, "ece") or 0) < 1
+
+
 def test_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = fake_record(Fake("frost_cls", "resnet101"))
     store = stored(tmp_path, record, labels())
