@@ -252,6 +252,15 @@ def write_rows(
         writer.writerows(rows)
 
 
+def add_column(folder: Path, name: str, values: Sequence[str]) -> None:
+    """Add a column to a task's annotations; its values go round the rows."""
+    path = folder / "annotation.csv"
+    with path.open(newline="") as file:
+        header, *rows = (tuple(row) for row in csv.reader(file))
+    extended = [(*row, values[i % len(values)]) for i, row in enumerate(rows)]
+    write_rows(path, extended, (*header, name))
+
+
 def read_rows(path: Path) -> list[tuple[str, ...]]:
     """Read an annotation CSV without its header."""
     with path.open(newline="") as file:

@@ -143,6 +143,71 @@ def _rounded(value: float | None, places: int = 4) -> float | None:
     return None if value is None else round(value, places)
 
 
+@app.command("groups")
+@friendly
+def groups(
+    run: Annotated[str, typer.Argument(help="Run id, the hash at its end, or a run's folder.")],
+    by: Annotated[
+        str | None,
+        typer.Option("--by", help="Field of the samples, such as instrument; default every field."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Split; default the scored split.")
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option("--metrics", help="Metrics, separated by commas; default the headline."),
+    ] = None,
+    store: Annotated[Path, typer.Option("--store", help="Folder of records.")] = Path("runs"),
+    form: FormatOption = Format.AUTO,
+) -> None:
+    """Score each group of samples of a run (instrument, region ...) from its stored predictions.
+
+    A metric that a group does not define is n/a, such as the average precision of a group without
+    a positive sample. Classes without ground truth in a group are counted as absent.
+    """
+    from marsbench.base.errors import unknown_name
+    from marsbench.results.find import find_run
+    from marsbench.results.groups import groups_of
+    from marsbench.tasks.kinds import Kind, metrics_of
+
+    record, folder = find_run(run, store)
+    known = {*metrics_of(Kind(record.kind)), *record.scores}
+    names = metrics.split(",") if metrics else [record.headline, *_BESIDE.get(record.headline, ())]
+    for name in names:
+        if name not in known:
+            raise unknown_name(f"metric of {record.kind} tasks", name, known)
+    scored = groups_of(record, folder, by, split)
+    if form.is_json:
+        print_rows([{"group": name, **scores} for name, scores in scored.items()], form, "")
+        return
+    total = len(record.data["classes"])
+    rows = [
+        {
+            "group": group,
+            "n": scores["n"],
+            **{name: _or_na(scores["metrics"].get(name)) for name in names},
+            "classes": f"{total - len(scores['absent'])} of {total}",
+        }
+        for group, scores in scored.items()
+    ]
+    title = f"{record.run_id}: {split or record.scored_split} by group"
+    print_rows(rows, form, title, right=("n", *names))
+    undefined = sum(name not in scores["metrics"] for scores in scored.values() for name in names)
+    if undefined:
+        note(f"{undefined} of {len(rows) * len(names)} scores are n/a: undefined in their group.")
+    if not scored:
+        note("No field of the samples has two or more groups.")
+
+
+_BESIDE = {"log_loss": ("ap_micro",)}
+"""Metrics shown beside a headline."""
+
+
+def _or_na(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4f}"
+
+
 @app.command("import")
 @friendly
 def import_results(

@@ -37,6 +37,8 @@ class Rows:
             labels; None without groups.
         meta: Further fields of each sample, if the index holds them. They are in no cache; fields
             in other files are read and cached with the image.
+        fields: Further fields that group samples, by name a value per sample; beside `groups` and
+            `meta`, and like them in no cache.
     """
 
     split: str
@@ -46,6 +48,7 @@ class Rows:
     reading_order: NDArray[np.int64] | None = None
     groups: Sequence[str] | None = None
     meta: Sequence[Mapping[str, Any]] | None = None
+    fields: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.sample_ids)

@@ -40,6 +40,8 @@ class Recipe:
             of images that show the class.
         label_sets: Function ``(rng, count) -> [names, ...]`` that chooses the labels of the
             samples of a multilabel recipe.
+        fields: Function ``(rng) -> {field: value}`` of the facts that group samples, with the
+            stream of the sample; None without groups.
         image_size: Side of the images in pixels; 0 for spectra.
         version: Raised with every change of a pixel, point or label.
     """
@@ -49,6 +51,7 @@ class Recipe:
     sizes: Mapping[str, int]
     class_weights: Mapping[str, float] = field(default_factory=dict)
     label_sets: str | None = None
+    fields: str | None = None
     image_size: int = 96
     version: int = 1
 
@@ -219,6 +222,7 @@ RECIPES: dict[str, Recipe] = {
             draw="marsbench.demo.spectrum.ega:draw",
             sizes=_SPECTRA,
             label_sets="marsbench.demo.spectrum.mixtures:minerals",
+            fields="marsbench.demo.spectrum.ega:fields",
             image_size=0,
         ),
         Recipe(
@@ -280,6 +284,15 @@ def draw(recipe: Recipe, split: str, index: int, names: Labels) -> Scene | Spect
         scene: Scene = function(rng, recipe.image_size)
         return scene
     return Scene(function(rng, names if recipe.label_sets else names[0], recipe.image_size))
+
+
+def fields(recipe: Recipe, split: str, count: int) -> dict[str, list[str]]:
+    """Facts that group the first `count` samples of a split, by name; nothing is drawn."""
+    if recipe.fields is None:
+        return {}
+    function = lazy.load(recipe.fields)
+    facts = [function(_stream(recipe, split, 1, index)) for index in range(count)]
+    return {name: [of_sample[name] for of_sample in facts] for name in facts[0]}
 
 
 def _stream(recipe: Recipe, split: str, *key: int) -> Generator:

@@ -113,6 +113,14 @@ def _labels(values: ArrayLike, number: int, num_classes: int) -> Ints:
     return labels
 
 
+def present(
+    targets: Sequence[Boxes], _: Sequence[PredictedBoxes], classes: Sequence[str]
+) -> NDArray[np.bool_]:
+    """Mark the classes with an object, (K,); arguments as in `score`."""
+    labels = [np.asarray(boxes.labels, dtype=np.int64) for boxes in targets]
+    return np.isin(np.arange(len(classes)), np.concatenate([*labels, np.zeros(0, np.int64)]))
+
+
 def score(
     targets: Sequence[Boxes],
     predictions: Sequence[PredictedBoxes],

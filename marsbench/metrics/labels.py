@@ -45,6 +45,16 @@ def read(columns: Any, num_classes: int) -> tuple[NDArray[Any], NDArray[np.float
     return targets, probabilities
 
 
+def present(
+    targets: NDArray[np.generic], _: NDArray[np.float64], classes: Sequence[str]
+) -> NDArray[np.bool_]:
+    """Mark the classes with a positive sample, (K,); arguments as in the scores."""
+    ids = np.arange(len(classes))
+    one_hot = targets.astype(bool) if targets.ndim == 2 else targets[:, None] == ids[None, :]
+    positive: NDArray[np.bool_] = np.any(one_hot, axis=0)
+    return positive
+
+
 def confusion(targets: NDArray[np.integer], scores: NDArray[np.float64]) -> masks.Counts:
     """Count samples by true (row) and predicted class, (K, K)."""
     # Labels are counted as a mask of a single column; samples without an answer are left out.

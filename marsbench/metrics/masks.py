@@ -60,6 +60,12 @@ def read(columns: Any, num_classes: int) -> tuple[Counts]:
     return (stacked.reshape(len(stacked), num_classes, num_classes),)
 
 
+def present(confusions: Counts, classes: Sequence[str]) -> NDArray[np.bool_]:
+    """Mark the classes with a true pixel, (K,); arguments as in `score`."""
+    occurs: NDArray[np.bool_] = total(confusions).sum(axis=1).reshape(len(classes)) > 0
+    return occurs
+
+
 def total(confusions: Counts) -> Counts:
     """Add the matrices of all images, shape (K, K)."""
     counts: Counts = confusions.sum(axis=0)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from marsbench.base.lazy import load
 from marsbench.metrics import boxes, labels, masks
@@ -23,23 +24,25 @@ class Scorer(NamedTuple):
     Attributes:
         read: Reads the stored columns of K classes into arrays or lists of N samples.
         score: Computes the metrics from these and the class names.
+        present: Marks the classes with ground truth, (K,), from these and the class names.
         confusion: Counts samples or pixels by true (row) and predicted class, (K, K); None for
             kinds without a single class per sample or pixel.
     """
 
     read: Callable[[Columns, int], tuple[Any, ...]]
     score: Callable[..., dict[str, float]]
+    present: Callable[..., NDArray[np.bool_]]
     confusion: Callable[..., masks.Counts] | None = None
 
 
-_SINGLE_LABEL = Scorer(labels.read, labels.score_single, labels.confusion)
+_SINGLE_LABEL = Scorer(labels.read, labels.score_single, labels.present, labels.confusion)
 
 SCORERS: dict[Kind, Scorer] = {
     Kind.BINARY: _SINGLE_LABEL,
     Kind.MULTICLASS: _SINGLE_LABEL,
-    Kind.MULTILABEL: Scorer(labels.read, labels.score_multi),
-    Kind.SEGMENTATION: Scorer(masks.read, masks.score, masks.total),
-    Kind.DETECTION: Scorer(boxes.read, boxes.score),
+    Kind.MULTILABEL: Scorer(labels.read, labels.score_multi, labels.present),
+    Kind.SEGMENTATION: Scorer(masks.read, masks.score, masks.present, masks.total),
+    Kind.DETECTION: Scorer(boxes.read, boxes.score, boxes.present),
 }
 
 

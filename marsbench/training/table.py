@@ -18,7 +18,7 @@ from marsbench.models.tables.base import Table, TabularModel, table_model
 from marsbench.plan.resolve import Plan
 from marsbench.spectra import features, raster
 from marsbench.spectra.presets import RasterSpec
-from marsbench.training.loop.evaluation import Predictions
+from marsbench.training.loop.evaluation import Predictions, facts_of
 from marsbench.training.parts import Part, Section
 from marsbench.training.trained import TABLE, Trained
 
@@ -58,9 +58,8 @@ def _predict(plan: Plan, model: TabularModel, section: Section) -> Predictions:
     columns: dict[str, list[Any]] = {
         "target": list(rows.targets[chosen]),
         "scores": list(scores),
+        **facts_of(rows, chosen),
     }
-    if rows.groups is not None:
-        columns["instrument"] = [rows.groups[int(i)] for i in chosen]
     values = scoring.score(plan.task.kind, columns, plan.source.class_names)
     return Predictions([rows.sample_ids[int(i)] for i in chosen], columns, values)
 

@@ -87,8 +87,14 @@ class ChallengeSource:
                 file = f"{self._files[sample_id]}\t{file_state(info)}"
                 fingerprint.update(os.fsencode(f"{file}\t{meta}\n"))
             groups = [self.meta[i].get("instrument_type", "") for i in ids]
+            facts = [self._meta_of(i) for i in ids]
             self._rows[split] = Rows(
-                split, ids, targets, fingerprint.hexdigest(), groups=groups if any(groups) else None
+                split,
+                ids,
+                targets,
+                fingerprint.hexdigest(),
+                groups=groups if any(groups) else None,
+                fields={name: [f.get(name, "") for f in facts] for name in facts[0]},
             )
         self.revision = f"folder:{content.hexdigest()[:16]}"
 

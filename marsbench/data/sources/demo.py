@@ -54,7 +54,10 @@ class DemoSource:
         if split not in self._rows:
             labels = self._labels[split]
             ids = [f"demo_{split}_{i:06d}" for i in range(len(labels))]
-            self._rows[split] = Rows(split, ids, self._targets(labels), self.revision)
+            fields = recipes.fields(self.recipe, split, len(labels))
+            self._rows[split] = Rows(
+                split, ids, self._targets(labels), self.revision, fields=fields
+            )
         return self._rows[split]
 
     def _targets(self, labels: list[recipes.Labels]) -> NDArray[np.integer]:

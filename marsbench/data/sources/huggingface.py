@@ -122,6 +122,10 @@ class HubSource:
                 self._targets(table)[table.order],
                 hashlib.sha256("\t".join(content).encode()).hexdigest(),
                 reading_order=np.argsort(table.order),
+                fields={
+                    column: [values[i] for i in table.order]
+                    for column, values in table.plain_columns(_NOT_META).items()
+                },
             )
         return self._rows[split]
 

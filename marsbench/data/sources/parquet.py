@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -119,6 +119,20 @@ class Table:
                 column = pa.chunked_array([chunk.field(0) for chunk in column.chunks])
             chunks.extend(column.chunks)
         return pa.chunked_array(chunks)
+
+    def plain_columns(self, without: Collection[str]) -> dict[str, list[Any]]:
+        """Columns of texts, numbers and truth values that every file has, except some."""
+        import pyarrow as pa
+
+        types = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
+        texts = (pa.types.is_string, pa.types.is_large_string)
+        return {
+            column.name: self.column(column.name).to_pylist()
+            for column in (self._schemas[0] if self._schemas else ())
+            if column.name not in without
+            and any(is_type(column.type) for is_type in (*types, *texts))
+            and all(column.name in schema.names for schema in self._schemas)
+        }
 
     @property
     def is_named(self) -> bool:

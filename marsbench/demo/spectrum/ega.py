@@ -204,9 +204,20 @@ def draw(rng: Generator, names: tuple[str, ...]) -> Spectrum:
         Mostly the commercial instrument's grid of 110 to 200 scans; in one run of twenty the
         testbed's 8,000 to 12,000 ions one after the other.
     """
-    if rng.random() < _TESTBED_SHARE:
+    if _instrument(rng) is Instrument.SAM_TESTBED:
         return _testbed(rng, names)
     return _commercial(rng, names)
+
+
+def fields(rng: Generator) -> dict[str, str]:
+    """Instrument of the run that `draw` draws from the same stream."""
+    return {"instrument": str(_instrument(rng))}
+
+
+def _instrument(rng: Generator) -> Instrument:
+    """Instrument of a run, by the first number of its stream."""
+    is_testbed = rng.random() < _TESTBED_SHARE
+    return Instrument.SAM_TESTBED if is_testbed else Instrument.COMMERCIAL
 
 
 def _commercial(rng: Generator, names: tuple[str, ...]) -> Spectrum:

@@ -37,7 +37,7 @@ from marsbench.training.frozen.writing import (
 )
 from marsbench.training.gallery import gallery
 from marsbench.training.loop.devices import device_name, peak_memory
-from marsbench.training.loop.evaluation import Predictions, meta_text
+from marsbench.training.loop.evaluation import Predictions, facts_of
 from marsbench.training.loop.module import MONITOR
 from marsbench.training.loop.objectives.labels import LabelObjective
 from marsbench.training.parts import Part, Section, parts_of
@@ -354,11 +354,8 @@ class _Bank:
         logits = fitted.logits(features)
         scores = objective.probabilities(logits).cpu().numpy().astype(np.float32)
         columns: dict[str, Any] = {"target": rows.targets[chosen], "scores": scores}
-        if rows.groups is not None:
-            columns["instrument"] = [rows.groups[int(i)] for i in chosen]
-        elif rows.meta is not None:
-            columns["meta"] = [meta_text(rows.meta[int(i)]) for i in chosen]
-        elif (meta := self.encoded[section.split].meta) is not None:
+        columns |= facts_of(rows, chosen)
+        if rows.meta is None and (meta := self.encoded[section.split].meta) is not None:
             columns["meta"] = [meta[int(i)] for i in chosen]
         values = scoring.score(plan.task.kind, columns, plan.source.class_names)
         wanted = labels.to(logits.dtype) if labels.is_floating_point() else labels

@@ -15,7 +15,9 @@ from PIL import Image
 from marsbench.base.files import replacing
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.data.dataset import MarsDataset
+from marsbench.data.rows import Rows
 from marsbench.metrics import scoring
+from marsbench.metrics.groups import INSTRUMENT
 from marsbench.results.store import PREDICTIONS, map_path
 from marsbench.training.loop.module import MarsModule
 from marsbench.training.loop.trainer import interruptible
@@ -77,9 +79,39 @@ def evaluate(
 
 def meta_of(dataset: MarsDataset) -> dict[str, list[Any]]:
     """Column ``meta``: additional facts of the samples as JSON. Missing without such facts."""
-    if not dataset.has_meta or dataset.rendering is not None:
+    if not dataset.has_meta:
         return {}
-    return {"meta": [meta_text(dataset.meta(i)) for i in range(len(dataset))]}
+    facts = [dict(dataset.meta(i)) for i in range(len(dataset))]
+    if dataset.rendering is not None:
+        for of_sample in facts:
+            of_sample.pop(INSTRUMENT, None)  # which has a column of its own
+        if not any(facts):
+            return {}
+    return {"meta": [meta_text(of_sample) for of_sample in facts]}
+
+
+def facts_of(rows: Rows, positions: NDArray[np.int64]) -> dict[str, list[str]]:
+    """Columns of the facts in an index: ``instrument``, and further facts in ``meta`` as JSON.
+
+    Args:
+        rows: The index of a split.
+        positions: Samples, (n,).
+    """
+    fields = dict(rows.fields)
+    instruments = fields.pop(INSTRUMENT, None) if rows.groups is None else rows.groups
+    fields.pop(INSTRUMENT, None)
+    columns = {}
+    if instruments is not None:
+        columns[INSTRUMENT] = [str(instruments[int(i)]) for i in positions]
+    if rows.meta is not None or fields:
+        columns["meta"] = [
+            meta_text(
+                {name: values[int(i)] for name, values in fields.items()}
+                | dict(rows.meta[int(i)] if rows.meta is not None else {})
+            )
+            for i in positions
+        ]
+    return columns
 
 
 def meta_text(meta: Mapping[str, Any]) -> str:

@@ -1,0 +1,49 @@
+"""Scores per group of samples of a finished run, from its stored predictions."""
+
+from pathlib import Path
+
+from marsbench.base.errors import StoreError, unknown_name
+from marsbench.metrics.groups import GroupScores, fields_of, grouping, score_groups
+from marsbench.results.record import RunRecord
+from marsbench.results.store import PREDICTIONS, read_table
+from marsbench.tasks.kinds import Kind
+
+
+def groups_of(
+    record: RunRecord, folder: Path, field: str | None = None, split: str | None = None
+) -> dict[str, GroupScores]:
+    """Score each group of samples of a run; no model is needed.
+
+    Args:
+        record: The run.
+        folder: Its folder.
+        field: Field whose values are the groups, such as ``instrument``; None for every field of
+            two to `marsbench.metrics.groups.MOST_GROUPS` values.
+        split: Split of the predictions; None for the scored split.
+
+    Returns:
+        Scores by ``FIELD:VALUE``; empty if no field groups the samples.
+
+    Raises:
+        UnknownNameError: If the predictions have no such field.
+        StoreError: If the predictions are missing or invalid.
+    """
+    split = record.scored_split if split is None else split
+    frame = read_table(folder / PREDICTIONS)
+    try:
+        part = frame[frame["split"] == split]
+        fields = fields_of(part)
+        if field is not None and field not in fields:
+            raise unknown_name(
+                f"field of the samples of {record.run_id}",
+                field,
+                fields,
+                "" if fields else "Its predictions have no fields that group samples.",
+            )
+        chosen = grouping(fields) if field is None else {field: fields[field]}
+        return score_groups(Kind(record.kind), part, tuple(record.data["classes"]), chosen)
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"The predictions of {record.run_id} give no scores per group ({error}).",
+            "Run it again.",
+        ) from error
