@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from marsbench.base.version import __version__
 
 if TYPE_CHECKING:
-    from marsbench.api import load_dataset, load_records, make_report, run
+    from marsbench.api import load_dataset, load_records, make_report, run, run_evaluate
     from marsbench.models.own.encoder import Encoder
     from marsbench.models.pretraining import Pretraining
 
@@ -21,6 +21,7 @@ _API = {
     "load_records": "api",
     "make_report": "api",
     "run": "api",
+    "run_evaluate": "api",
 }
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "load_records",
     "make_report",
     "run",
+    "run_evaluate",
 ]
 
 

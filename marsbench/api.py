@@ -54,6 +54,34 @@ def run_config(config: RunConfig, *, force: bool = False) -> "Outcome":
     return runner.run(plan, force=force)
 
 
+def run_evaluate(
+    runs: str | Iterable[str], *, force: bool = False, **keys: Any
+) -> "list[RunRecord]":
+    """Evaluate finished runs on another task, without training; nothing done is repeated.
+
+    Args:
+        runs: Ids, hashes or folders of runs, parts of a store, or patterns of ids.
+        force: Whether to repeat finished evaluations; the old records are moved aside.
+        **keys: As on the command line: ``run_evaluate("3f2a91c04d", task="mars_seg_mer")``.
+
+    Returns:
+        A record per evaluation.
+
+    Raises:
+        MarsbenchError: The first error; other evaluations are carried out before.
+    """
+    from marsbench.base.errors import MarsbenchError
+    from marsbench.evaluate.run import evaluate
+    from marsbench.evaluate.settings import Settings
+
+    words = [runs] if isinstance(runs, str) else list(runs)
+    results = list(evaluate(words, Settings.from_dict(keys), force=force))
+    for _, outcome in results:
+        if isinstance(outcome, MarsbenchError):
+            raise outcome
+    return [outcome.record for _, outcome in results if not isinstance(outcome, MarsbenchError)]
+
+
 def load_dataset(
     task: str,
     split: str = "train",

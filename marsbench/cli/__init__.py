@@ -20,6 +20,7 @@ from marsbench.cli import (
     doctor,
     downloads,
     ensemble,
+    evaluate,
     folders,
     leaderboard,
     listing,
@@ -64,6 +65,7 @@ app.command("sweep")(sweep.sweep)
 app.command("status")(status.status)
 app.command("tune")(tune.tune)
 app.command("predict")(predict.predict)
+app.command("evaluate")(evaluate.evaluate)
 app.command("ensemble")(ensemble.ensemble)
 app.command("report")(report.report)
 app.command("card")(card.card)

@@ -19,7 +19,7 @@ from marsbench.cli.output import say
 BASH = ("_MARSBENCH_COMPLETE", "complete_bash")
 """Environment variable and value by which the bash script requests matches."""
 
-_PATHS = ("root", "weights", "store")
+_PATHS = ("class_map", "root", "weights", "store")
 """Keys of paths, left to the shell's completion of file names."""
 
 Match = tuple[str, str]
@@ -46,6 +46,16 @@ def sweep_words(ctx: typer.Context, incomplete: str) -> list[Match]:
     notes = key_notes()
     meanings = {"suite": "Named set of runs", "launcher": "Launcher of the runs"}
     meanings |= {key: notes[key] for key in config_keys()}
+    return _words(incomplete, meanings, _given(ctx, "words"))
+
+
+def evaluate_words(ctx: typer.Context, incomplete: str) -> list[Match]:
+    """Complete a key of ``marsbench evaluate``."""
+    from marsbench.config.notes import field_notes
+    from marsbench.evaluate import settings
+
+    notes = field_notes(settings)
+    meanings = {key: notes[f"Settings.{key}"] for key in settings.setting_keys()}
     return _words(incomplete, meanings, _given(ctx, "words"))
 
 
@@ -98,7 +108,8 @@ def _words(incomplete: str, meanings: dict[str, str], given: Collection[str]) ->
     values = _values(name, "")
     if len(values) > 1:
         return [(f"{name}={value}", note) for value, note in values]
-    return [(f"{name}=", meanings[name]), (f"{name}={_default(name)}", "the default")]
+    default = [] if (usual := _default(name)) is None else [(f"{name}={usual}", "the default")]
+    return [(f"{name}=", meanings[name]), *default]
 
 
 def _values(key: str, typed: str) -> list[Match]:
@@ -119,12 +130,13 @@ def _values(key: str, typed: str) -> list[Match]:
         return special[key]()
     if key in GROUPS:
         return [(choice, "") for choice in group_choices(key)]
-    hint = config_keys()[key]
+    if (hint := config_keys().get(key)) is None:
+        return []
     if issubclass(hint, StrEnum):
         return [(member.value, "") for member in hint]
     if hint is bool:
         return [("true", ""), ("false", "")]
-    return [(_default(key), "the default")]
+    return [(_default(key) or "", "the default")]
 
 
 def _models(typed: str) -> Iterator[Match]:
@@ -150,11 +162,14 @@ def _subsets() -> Iterator[Match]:
         yield f"few_shot_{shots}", ""
 
 
-def _default(key: str) -> str:
+def _default(key: str) -> str | None:
+    """Default of a key of a run; None for other keys."""
     from marsbench.config.schema import RunConfig
 
-    value = flatten(RunConfig().to_dict())[key]
-    return "null" if value is None else str(value)
+    values = flatten(RunConfig().to_dict())
+    if key not in values:
+        return None
+    return "null" if values[key] is None else str(values[key])
 
 
 def answer_bash(app: Callable[[], object]) -> None:

@@ -64,7 +64,10 @@ def confusion(targets: NDArray[np.integer], scores: NDArray[np.float64]) -> mask
 
 
 def score_single(
-    targets: NDArray[np.generic], scores: NDArray[np.float64], classes: Sequence[str]
+    targets: NDArray[np.generic],
+    scores: NDArray[np.float64],
+    classes: Sequence[str],
+    num_scored: int | None = None,
 ) -> dict[str, float]:
     """Compute the metrics of tasks with a single class per sample.
 
@@ -72,6 +75,8 @@ def score_single(
         targets: Class ids, shape (N,).
         scores: Probabilities of the K classes, shape (N, K).
         classes: The K class names, in the order of their ids.
+        num_scored: Number of the first classes that samples can have; None for all. Means over
+            the classes leave the others out, whose prediction is always an error.
 
     Returns:
         Metric name to value; per class as ``f1/CLASS`` and ``recall/CLASS`` (the accuracy within
@@ -83,7 +88,7 @@ def score_single(
     ids = np.arange(len(classes))
     one_hot, chosen = targets[:, None] == ids[None, :], predicted[:, None] == ids[None, :]
     return {
-        **_f1(one_hot, chosen, classes),
+        **_f1(one_hot[:, :num_scored], chosen[:, :num_scored], classes[:num_scored]),
         "accuracy": float((predicted == targets).mean()),
         **_ranking(one_hot, scores),
         **_recall(one_hot, chosen, classes),

@@ -72,12 +72,16 @@ def total(confusions: Counts) -> Counts:
     return counts
 
 
-def score(confusions: Counts, classes: Sequence[str]) -> dict[str, float]:
+def score(
+    confusions: Counts, classes: Sequence[str], num_scored: int | None = None
+) -> dict[str, float]:
     """Compute every metric of segmentation.
 
     Args:
         confusions: Matrix of each image from `confusion`, shape (N, K, K).
         classes: The K class names, in the order of their ids.
+        num_scored: Number of the first classes that pixels can have; None for all. Means over the
+            classes leave the others out, whose prediction is always an error.
 
     Returns:
         Metric name to value. From the sum of the matrices:
@@ -105,16 +109,17 @@ def score(confusions: Counts, classes: Sequence[str]) -> dict[str, float]:
     if not pixels.any():
         return {}
     hits, true, predicted = _counts(pixels)
-    occurs = true + predicted > 0
+    is_scored = np.arange(len(names)) < (len(names) if num_scored is None else num_scored)
+    occurs = (true + predicted > 0) & is_scored
     iou, dice = _ratio(hits, true + predicted - hits), _ratio(2 * hits, true + predicted)
     precision, recall = _ratio(hits, predicted), _ratio(hits, true)
     foreground = occurs & np.array([name.lower() != BACKGROUND for name in names])
     result = {
         "miou": float(iou[occurs].mean()),
-        "iou_per_image": _iou_per_image(confusions),
+        "iou_per_image": _iou_per_image(confusions, is_scored),
         "dice": float(dice[occurs].mean()),
         "pixel_accuracy": float(hits.sum() / pixels.sum()),
-        "precision": float(precision[predicted > 0].mean()),
+        "precision": float(precision[(predicted > 0) & is_scored].mean()),
         "recall": float(recall[true > 0].mean()),
     }
     if foreground.any() and BACKGROUND in (name.lower() for name in names):
@@ -128,7 +133,7 @@ def score(confusions: Counts, classes: Sequence[str]) -> dict[str, float]:
     return result
 
 
-def _iou_per_image(confusions: Counts) -> float:
+def _iou_per_image(confusions: Counts, is_scored: NDArray[np.bool_]) -> float:
     """Mean over classes of the mean IoU over the images of a class.
 
     The IoU of Mars-Bench's own code: torchmetrics' ``MeanIoU(per_class=True)``, from version 1.7.1,
@@ -136,7 +141,7 @@ def _iou_per_image(confusions: Counts) -> float:
     ``models/segmentation/BaseSegmentationModel.py``).
     """
     hits, true, predicted = _counts(confusions)
-    images = (true + predicted > 0).sum(axis=0)
+    images = (true + predicted > 0).sum(axis=0) * is_scored
     sums = _ratio(hits, true + predicted - hits).sum(axis=0)
     return float((sums[images > 0] / images[images > 0]).mean())
 

@@ -46,13 +46,17 @@ SCORERS: dict[Kind, Scorer] = {
 }
 
 
-def score(kind: Kind, columns: Columns, classes: Sequence[str]) -> dict[str, float]:
+def score(
+    kind: Kind, columns: Columns, classes: Sequence[str], num_scored: int | None = None
+) -> dict[str, float]:
     """Compute every metric of a kind, and for samples of several instruments of each instrument.
 
     Args:
         kind: Kind of the task.
         columns: Stored predictions; for labels with an optional column ``instrument``.
         classes: The K class names, in the order of their ids.
+        num_scored: Number of the first classes that samples or pixels can have; None for all.
+            Others are predicted only, by models of another task.
 
     Returns:
         Metric name to value; undefined metrics are left out. Metrics of an instrument are named
@@ -63,7 +67,10 @@ def score(kind: Kind, columns: Columns, classes: Sequence[str]) -> dict[str, flo
     """
     scorer = SCORERS[kind]
     inputs = scorer.read(columns, len(classes))
-    values = scorer.score(*inputs, classes)
+    # Labels and boxes of other classes do not enter the means anyhow.
+    is_part = scorer.confusion is not None and num_scored is not None
+    options = {"num_scored": num_scored} if is_part else {}
+    values = scorer.score(*inputs, classes, **options)
     for name, info in METRICS.items():
         if info.function and kind in info.kinds:
             values[name] = float(load(info.function)(*inputs, classes))

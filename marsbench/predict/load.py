@@ -117,12 +117,12 @@ def of_record(
         version=record.created,
         bands=Bands(record.config.get("bands", Bands.RGB)),
         objective=objective_of(
-            spec.kind, loss, len(classes), record.num_outputs, library=_library_of(record)
+            spec.kind, loss, len(classes), record.num_outputs, library=library_of(record)
         ),
     )
 
 
-def _library_of(record: RunRecord) -> Library | None:
+def library_of(record: RunRecord) -> Library | None:
     """Library of a run's model; None for libraries of other versions."""
     name = str(record.identity.get("architecture", "")).partition(":")[0]
     return Library(name) if name in list(Library) else None

@@ -44,8 +44,9 @@ def scores_with(store: Store, record: RunRecord, metric: str) -> float | None:
     if metric not in metrics_of(Kind(record.kind)) or is_missing(path):
         return known
     classes = tuple(record.data.get("classes", ()))
+    num_scored = record.data.get("evaluation", {}).get("num_scored")
     return _scores(
-        path, _state(path), record.run_id, record.kind, record.scored_split, classes
+        path, _state(path), record.run_id, record.kind, record.scored_split, classes, num_scored
     ).get(metric)
 
 
@@ -66,12 +67,13 @@ def _scores(
     kind: str,
     split: str,
     classes: tuple[str, ...],
+    num_scored: int | None = None,
 ) -> dict[str, float]:
     """Score the predictions of a run; `state` tells apart versions of the file."""
     del state
     frame = read_table(path)
     try:
-        return score(Kind(kind), frame[frame["split"] == split], classes)
+        return score(Kind(kind), frame[frame["split"] == split], classes, num_scored)
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(
             f"The predictions of {run_id} give no metrics ({error}).", "Run it again."

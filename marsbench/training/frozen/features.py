@@ -69,7 +69,7 @@ _FACTS = "features.json"
 _PARTIAL = "features.part"
 _REACHED = "reached.json"
 
-_BATCH = {"cpu": 32, "cuda": 256}
+BATCH = {"cpu": 32, "cuda": 256}
 """Images encoded at a time; changes features by rounding only."""
 
 _MOST_BYTES = 2**26
@@ -135,7 +135,7 @@ class Encoder:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._most = _BATCH["cuda"]
+        self._most = BATCH["cuda"]
         self._sha256 = ""
 
     def views(self, split: str) -> int:
@@ -321,7 +321,7 @@ class Encoder:
                 view, first = divmod(start, count)
                 loader = Loader(
                     Subset(Speaking(dataset), range(first, count)),
-                    batch_size=min(_BATCH.get(self.device.type, _BATCH["cpu"]), most),
+                    batch_size=min(BATCH.get(self.device.type, BATCH["cpu"]), most),
                     collate_fn=collate,
                     num_workers=workers,
                     pin_memory=self.device.type == "cuda",

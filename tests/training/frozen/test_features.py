@@ -69,7 +69,7 @@ def test_interrupted_encoding_goes_on_where_it_stopped(
     encoded: list[tuple[str, int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(features._BATCH, "cpu", 4)
+    monkeypatch.setitem(features.BATCH, "cpu", 4)
     monkeypatch.setattr(features, "_SAVED_EVERY", 1)
     plan = resolve(config(toy, tmp_path, weights))
     whole = np.array(Encoder(plan).encode("train").features)

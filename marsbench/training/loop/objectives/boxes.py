@@ -22,13 +22,7 @@ class BoxObjective(Objective):
 
     def observe(self, model: Any, batch: dict[str, Any]) -> Observed:
         """Detect objects; returns losses, and detections in pixels of the original image."""
-        side = batch["image"].shape[-1]
-        scaled = []
-        for detections, size in zip(model(batch["image"]), batch["size"].tolist(), strict=True):
-            height, width = size
-            scale = np.array([width, height, width, height], np.float32) / np.float32(side)
-            predicted = detections.numpy()
-            scaled.append(replace(predicted, xyxy=predicted.xyxy * scale))
+        scaled = self.detections(model, batch)
         # Image by image: detectors weigh their terms by the whole batch, and the choice of a
         # checkpoint must not depend on the batches.
         image, boxes, labels = batch["image"], batch["boxes"], batch["labels"]
@@ -37,6 +31,17 @@ class BoxObjective(Objective):
             for i in range(len(image))
         ]
         return {"loss": torch.cat(losses), "detections": scaled}
+
+    def detections(self, model: Any, batch: dict[str, Any]) -> list[PredictedBoxes]:
+        """Detect objects in the images of a batch, in pixels of the original image."""
+        side = batch["image"].shape[-1]
+        scaled = []
+        for detections, size in zip(model(batch["image"]), batch["size"].tolist(), strict=True):
+            height, width = size
+            scale = np.array([width, height, width, height], np.float32) / np.float32(side)
+            predicted = detections.numpy()
+            scaled.append(replace(predicted, xyxy=predicted.xyxy * scale))
+        return scaled
 
     def columns(self, dataset: MarsDataset, outputs: Observed) -> dict[str, list[Any]]:
         """Columns ``target_boxes``, ``target_labels``, ``boxes``, ``scores``, ``labels``."""

@@ -115,7 +115,7 @@ class MaskObjective(LogitObjective):
         logits = model(batch["image"])
         confusions = []
         for i, truth in enumerate(batch["truth"]):
-            classes = _at_size(logits[i], (truth.shape[0], truth.shape[1])).argmax(dim=0)
+            classes = at_size(logits[i], (truth.shape[0], truth.shape[1])).argmax(dim=0)
             confusions.append(confusion(truth.long(), classes, self.num_classes))
             if self.keep is not None:
                 self.keep(batch["sample_id"][i], classes.to(torch.uint8).cpu().numpy())
@@ -136,7 +136,7 @@ class MaskObjective(LogitObjective):
         return generalized_dice(logits, targets, weighing or "square")
 
 
-def _at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize logits (K, S, S) to the original size of the image."""
     if logits.shape[-2:] == size:
         return logits

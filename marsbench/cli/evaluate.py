@@ -1,0 +1,135 @@
+"""``marsbench evaluate``: finished runs on other tasks, without training."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marsbench.base.errors import ConfigError, MarsbenchError
+from marsbench.cli import complete
+from marsbench.cli.output import Format, FormatOption, fail, friendly, note, print_rows, say
+
+if TYPE_CHECKING:
+    from marsbench.results.record import RunRecord
+
+
+@friendly
+def evaluate(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN... KEY=VALUE...",
+            help="Ids, hashes or folders of finished runs, parts of a store or patterns of ids; "
+            "and task=OTHER and further keys.",
+            autocompletion=complete.evaluate_words,
+        ),
+    ],
+    force: Annotated[
+        bool, typer.Option("--force", help="Evaluate again; an existing record is moved aside.")
+    ] = False,
+    form: FormatOption = Format.AUTO,
+) -> None:
+    """Evaluate finished runs on another task, without training, and write records.
+
+    For example: marsbench evaluate 3f2a91c04d task=mars_seg_mer
+
+    Classes are matched by name, or by a map (class_map=FILE). A finished evaluation is not
+    repeated.
+    """
+    from marsbench.evaluate.run import evaluate as carry_out
+    from marsbench.evaluate.settings import Settings
+
+    runs, values = split_words(words)
+    settings = Settings.from_dict(values)
+    errors: list[tuple[str, MarsbenchError]] = []
+    rows: list[dict[str, Any]] = []
+    for name, outcome in carry_out(runs, settings, force=force):
+        if isinstance(outcome, MarsbenchError):
+            errors.append((name, outcome))
+            if form.is_json:
+                say(json.dumps({"run_id": name, "status": "failed", "error": outcome.problem}))
+            continue
+        status = "done already" if outcome.was_done else "done"
+        line = line_of(outcome.record, status, Path(settings.store))
+        if form.is_json:
+            say(json.dumps(line))
+        rows.append(line)
+    if rows and not form.is_json:
+        print_rows([_cells(row) for row in rows], Format.TABLE, "", right=_NUMBERS)
+    if len(errors) == 1 and not rows:
+        fail(errors[0][1])
+    if errors:
+        note(f"{len(errors)} of {len(errors) + len(rows)} failed:")
+        for name, error in errors:
+            note(f"{name}: {error.problem} {error.remedy}".rstrip())
+        raise SystemExit(2)
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Split words into runs and keys with values.
+
+    Raises:
+        ConfigError: If no run is named, or a key is unknown or given twice.
+    """
+    from marsbench.base.keys import unknown_key
+    from marsbench.evaluate.settings import setting_keys
+
+    runs, values, known = [], dict[str, str](), setting_keys()
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not separator or Path(word).exists() or "/" in key:
+            runs.append(word)
+        elif key not in known:
+            raise unknown_key(key, known, f"The keys are {', '.join(known)}.")
+        elif key in values:
+            raise ConfigError(f"'{key}' is given twice.", "Leave one out.")
+        else:
+            values[key] = value
+    if not runs:
+        raise ConfigError(
+            "No run is named.", "For example: marsbench evaluate 3f2a91c04d task=mars_seg_mer"
+        )
+    return runs, values
+
+
+def line_of(record: "RunRecord", status: str, store: Path) -> dict[str, Any]:
+    """Line of an evaluation for programs."""
+    facts = record.data["evaluation"]
+    return {
+        "run_id": record.run_id,
+        "status": status,
+        "parent": record.parents[0],
+        "trained_on": facts["trained_on"],
+        "task": record.task,
+        "headline": record.headline,
+        "score": record.score,
+        "in_domain": facts["in_domain"],
+        "gap": facts["gap"],
+        "ceiling": (facts["ceiling"] or {}).get("score"),
+        "ignored": facts["ignored"],
+        "metrics": record.metrics,
+        "folder": str(store / record.run_id),
+    }
+
+
+_NUMBERS = ("score", "in domain", "gap", "ceiling")
+
+
+def _cells(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Cells of an evaluation for people."""
+
+    def number(key: str) -> str:
+        return "" if line[key] is None else f"{line[key]:.4f}"
+
+    return {
+        "parent": line["parent"],
+        "task": line["task"],
+        "metric": line["headline"],
+        "score": number("score"),
+        "in domain": number("in_domain"),
+        "gap": number("gap"),
+        "ceiling": number("ceiling"),
+        "status": line["status"],
+    }

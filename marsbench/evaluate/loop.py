@@ -1,0 +1,183 @@
+"""Loop over batches of a target: load, to the device, match bands, encode once, read by each model.
+
+Hook for changes of images: `Batches.__iter__`, where marked.
+"""
+
+import contextlib
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from marsbench.base.progress import steps
+from marsbench.config.schema import Augment, LossName, Precision, Protocol, RunConfig
+from marsbench.data.datamodule import Loader, Speaking, check_batch, collate, default_workers
+from marsbench.data.dataset import MarsDataset
+from marsbench.data.transforms import finish_batch
+from marsbench.evaluate.bands import change_bands
+from marsbench.evaluate.networks import READERS, LabelReader, Reader
+from marsbench.evaluate.planning import SPLIT, Evaluation
+from marsbench.evaluate.scoring import Read
+from marsbench.predict.load import library_of
+from marsbench.tasks.kinds import KINDS, Kind
+from marsbench.training.frozen.features import BATCH
+from marsbench.training.loop.objectives.build import objective_of
+from marsbench.training.trained import rebuild
+
+MIXED = {Precision.BF16_MIXED: torch.bfloat16, Precision.FP16_MIXED: torch.float16}
+"""Type of mixed precision."""
+
+
+def read_group(group: Sequence[Evaluation], device: torch.device) -> list[list[Read]]:
+    """Read a target by the networks of evaluations with equal inputs.
+
+    Args:
+        group: Evaluations of equal `Evaluation.group`.
+        device: The device.
+
+    Returns:
+        For each evaluation the outputs of its networks: one, or one per fold.
+
+    Raises:
+        MarsbenchError: If a model cannot be rebuilt, or a sample cannot be read.
+    """
+    first = group[0]
+    dataset = open_dataset(first)
+    readers = [_readers(evaluation, dataset, device) for evaluation in group]
+    everyone = [reader for some in readers for reader in some]
+    batches = Batches(first, dataset, device)
+    with (
+        torch.inference_mode(),
+        _arithmetic(first.parent.config, device),
+        dataset.averaged(first.parent.config.draws),
+    ):
+        for batch in batches:
+            encoded: dict[Hashable, Tensor] = {}
+            for reader in everyone:
+                if reader.key not in encoded:
+                    encoded[reader.key] = reader.encode(batch["image"])
+                reader.read(encoded[reader.key], batch)
+        return [[reader.finish() for reader in some] for some in readers]
+
+
+def open_dataset(evaluation: Evaluation) -> MarsDataset:
+    """Open the samples of the target that count, with the inputs of the run."""
+    parent = evaluation.parent
+    return MarsDataset(
+        evaluation.task,
+        evaluation.source,
+        SPLIT,
+        indices=chosen_samples(evaluation),
+        side=parent.record.input_size,
+        bands=evaluation.reading.bands,
+        cache=evaluation.settings.cache,
+        rendering=evaluation.rendering,
+        resizing=parent.resizing,
+    )
+
+
+def chosen_samples(evaluation: Evaluation) -> NDArray[np.int64]:
+    """Positions of the samples that count: without samples of a class without a counterpart."""
+    targets = evaluation.source.rows(SPLIT).targets
+    if evaluation.task.kind not in (Kind.BINARY, Kind.MULTICLASS):
+        return np.arange(len(targets))
+    return np.flatnonzero(evaluation.classes.of_target[targets] >= 0)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Batches of a target on the device, images in [0, 1] with the bands of the run.
+
+    Attributes:
+        evaluation: The evaluation, or the first of a group.
+        dataset: The samples.
+        device: The device.
+    """
+
+    evaluation: Evaluation
+    dataset: MarsDataset
+    device: torch.device
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        config = self.evaluation.parent.config
+        title = f"Evaluating on {self.evaluation.task.name}"
+        with steps(title, len(self.dataset)) as advance:
+            for batch in self._loader(config):
+                check_batch(batch)
+                moved = {name: _moved(value, self.device) for name, value in batch.items()}
+                dtype = _dtype(config)
+                finished = finish_batch(moved, Augment.NONE, dtype=dtype)
+                # Images (B, C, side, side) in [0, 1]: the place for changes, by sample_id.
+                images = change_bands(finished["image"], self.evaluation.reading.change)
+                if config.channels_last and images.ndim == 4:
+                    images = images.contiguous(memory_format=torch.channels_last)
+                yield {**finished, "image": images}
+                advance(len(images))
+
+    def _loader(self, config: RunConfig) -> Loader:
+        settings = self.evaluation.settings
+        workers = default_workers() if settings.workers is None else settings.workers
+        # Batches as in the run: their size changes scores by rounding.
+        usual = config.optim.batch_size
+        if self.evaluation.parent.record.protocol == Protocol.CACHED:
+            usual = BATCH.get(self.device.type, BATCH["cpu"])
+        return Loader(
+            Speaking(self.dataset),
+            batch_size=settings.batch_size or usual,
+            collate_fn=collate,
+            num_workers=workers,
+            pin_memory=self.device.type == "cuda",
+        )
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, list):
+        return [_moved(item, device) for item in value]
+    return value
+
+
+def _dtype(config: RunConfig) -> torch.dtype:
+    is_double = config.trainer.precision is Precision.FLOAT64
+    return torch.float64 if is_double else torch.float32
+
+
+def _arithmetic(config: RunConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Mixed precision, if the run used it."""
+    chosen = MIXED.get(config.trainer.precision)
+    return torch.autocast(device.type, dtype=chosen, enabled=chosen is not None)
+
+
+def _readers(evaluation: Evaluation, dataset: MarsDataset, device: torch.device) -> list[Reader]:
+    """Rebuild the networks of a run."""
+    parent = evaluation.parent
+    record, config = parent.record, parent.config
+    rendering = evaluation.rendering
+    shape = None if rendering is None else (rendering.raster.rows, rendering.raster.columns)
+    kind = Kind(record.kind)
+    loss = LossName(record.identity.get("loss") or KINDS[kind].loss)
+    objective = objective_of(
+        kind,
+        loss,
+        len(evaluation.classes.source),
+        record.num_outputs,
+        library=library_of(record),
+    )
+    readers = []
+    for place in parent.places:
+        model = rebuild(record, place, parent.task, shape, parent.model)
+        model.to(device, dtype=_dtype(config))
+        if config.channels_last:
+            model.to(memory_format=torch.channels_last)
+        options: Mapping[str, Any] = {}
+        if READERS[kind] is LabelReader:
+            # Several drawings of a sample are encoded by the objective.
+            shared = None if config.draws > 1 else evaluation.group
+            options = {"shared": shared, "is_cached": record.protocol == Protocol.CACHED}
+        readers.append(READERS[kind](model, objective, evaluation.classes, dataset, **options))
+    return readers

@@ -1,0 +1,199 @@
+"""Evaluations planned: a run's classes and bands matched with a task's, and their ids."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from marsbench.base.errors import ConfigError, DataError
+from marsbench.config.identity import digest, run_id
+from marsbench.config.schema import Mode, RunConfig, SourceName
+from marsbench.data.rendering import Rendering
+from marsbench.data.rows import Source
+from marsbench.data.sources import open_source
+from marsbench.data.spectra import technique_of
+from marsbench.evaluate.bands import Reading, match_bands
+from marsbench.evaluate.classes import Classes, match_classes
+from marsbench.evaluate.parents import Parent
+from marsbench.evaluate.settings import Settings
+from marsbench.models.spec import Library
+from marsbench.tasks.catalog import get_task
+from marsbench.tasks.kinds import BOXES, LABELS, MASKS, Kind, metrics_of
+from marsbench.tasks.spec import TaskSpec
+
+SPLIT = "test"
+"""The evaluated split."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A run to evaluate on a task.
+
+    Attributes:
+        parent: The run.
+        settings: Settings of the call.
+        task: The target.
+        source: Its data, opened.
+        place: Place of its data, by the keys of a run.
+        classes: Classes of run and target.
+        reading: Bands of run and target.
+    """
+
+    parent: Parent
+    settings: Settings
+    task: TaskSpec
+    source: Source
+    place: Mapping[str, Any] = field(repr=False)
+    classes: Classes
+    reading: Reading
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Choices with an effect on the score; those at their default are absent."""
+        choices = {
+            "parent": self.parent.record.run_id,
+            "task": self.task.name,
+            "data_revision": self.source.revision,
+            "classes": self.classes.digest,
+            "reading": None if self.task.path is None else digest(self.task.reading)[:16],
+        }
+        return {key: value for key, value in choices.items() if value is not None}
+
+    @cached_property
+    def run_id(self) -> str:
+        """``TARGET/model/mode/subset/seed-HASH``."""
+        record = self.parent.record
+        return run_id(
+            self.task.name, record.model, record.mode, record.subset, record.seed, self.identity
+        )
+
+    @property
+    def kind(self) -> Kind:
+        """Kind by which predictions are scored."""
+        return self.classes.kind
+
+    @property
+    def headline(self) -> str:
+        """Headline metric: the target's, if the kind has it."""
+        wanted = self.task.headline_metric
+        return wanted if wanted in metrics_of(self.kind) else self.parent.record.headline
+
+    @property
+    def rendering(self) -> Rendering | None:
+        """Rasterisation of spectra as in the run, unchanged."""
+        rendering = self.parent.case.rendering
+        return None if rendering is None else replace(rendering, change=False)
+
+    @property
+    def images(self) -> Hashable:
+        """Key of the inputs: evaluations of equal keys see the same batches."""
+        record = self.parent.record
+        return (
+            self.task.word,
+            self.source.where,
+            self.source.revision,
+            record.input_size,
+            digest(record.identity.get("resize")),
+            self.reading,
+            self.rendering,
+            self.parent.config.draws,
+        )
+
+    @property
+    def group(self) -> Hashable:
+        """Key of the evaluations to carry out together: equal inputs and frozen backbones."""
+        record = self.parent.record
+        backbone = (record.weights or {}).get("sha256")
+        if record.mode != Mode.FROZEN or not backbone or record.kind not in LABELS:
+            return self.run_id
+        facts = {key: record.identity.get(key) for key in ("architecture", "pooling", "head")}
+        facts |= {"inputs": record.data.get("inputs"), "protocol": record.protocol}
+        return (self.images, backbone, digest(facts), self.parent.config.trainer.precision)
+
+
+class Planner:
+    """Planner of the evaluations of a call; targets are opened once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._sources: dict[Hashable, Source] = {}
+
+    def plan(self, parent: Parent) -> Evaluation:
+        """Match a run with the target.
+
+        Raises:
+            MarsbenchError: If kinds, classes or bands do not match, or data are missing.
+        """
+        task = self._task(parent)
+        _check(parent, task)
+        place = self._place(parent, task)
+        source = self._source(task, place)
+        classes = match_classes(
+            parent.task,
+            parent.record.data["classes"],
+            task,
+            source.class_names,
+            self.settings.class_map,
+        )
+        reading = match_bands(parent.config, parent.task, task)
+        return Evaluation(parent, self.settings, task, source, place, classes, reading)
+
+    def _task(self, parent: Parent) -> TaskSpec:
+        return parent.task if self.settings.task is None else get_task(self.settings.task)
+
+    def _source(self, task: TaskSpec, place: Mapping[str, Any]) -> Source:
+        key = (task.word, *place.values())
+        if key not in self._sources:
+            opened = open_source(
+                task,
+                SourceName(place["source"]),
+                place["root"],
+                place["size"],
+                revision=place["revision"],
+                splits=[SPLIT],
+                strict=place["strict"],
+            )
+            if SPLIT not in opened.splits or not len(opened.rows(SPLIT)):
+                raise DataError(
+                    f"{opened.where} has no labelled samples of the {SPLIT} split.",
+                    "Choose data with a test split.",
+                )
+            self._sources[key] = opened
+        return self._sources[key]
+
+    def _place(self, parent: Parent, task: TaskSpec) -> Mapping[str, Any]:
+        """Place of the target's data: as given; of the run's own task by default the run's."""
+        keys = ("source", "root", "size", "revision")
+        given = {key: getattr(self.settings, key) for key in keys}
+        if task.word == parent.task.word and all(value is None for value in given.values()):
+            chosen = parent.config
+            return {key: getattr(chosen, key) for key in (*keys, "strict")}
+        usual = RunConfig()
+        return {
+            **{key: getattr(usual, key) if v is None else v for key, v in given.items()},
+            "strict": usual.strict,
+        }
+
+
+def _check(parent: Parent, task: TaskSpec) -> None:
+    """Refuse targets of another kind or technique."""
+    mine = parent.task
+    alike = any(mine.kind in kinds and task.kind in kinds for kinds in (LABELS, MASKS, BOXES))
+    if not alike or mine.is_spectra != task.is_spectra:
+        theirs = "spectra" if task.is_spectra else f"images with {task.files.target}"
+        ours = "spectra" if mine.is_spectra else f"images with {mine.files.target}"
+        raise ConfigError(
+            f"Samples of {task.name} are {theirs}; the run {parent.record.run_id} expects {ours}.",
+            "Choose a task of the same kind.",
+        )
+    if task.is_spectra and technique_of(task) is not technique_of(mine):
+        raise ConfigError(
+            f"Spectra of {task.name} are of the technique {technique_of(task)}; the run "
+            f"{parent.record.run_id} expects {technique_of(mine)}.",
+            "Choose a task of the same technique.",
+        )
+    if parent.model.library is Library.VLM and mine.kind is not task.kind:
+        raise ConfigError(
+            f"{parent.model.name} answers with the name of a class; {task.name} is {task.kind}.",
+            f"Choose a task of the kind {mine.kind}.",
+        )

@@ -1,0 +1,145 @@
+"""Records of evaluations."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from marsbench.data.download.web import shown
+from marsbench.evaluate.planning import SPLIT, Evaluation
+from marsbench.evaluate.reference import ceiling, in_domain
+from marsbench.evaluate.scoring import Read
+from marsbench.metrics import scoring
+from marsbench.results.record import RunRecord
+from marsbench.results.store import Store, now
+from marsbench.training.loop.devices import device_name, peak_memory
+from marsbench.training.loop.evaluation import Predictions
+from marsbench.training.provenance import Surroundings
+
+EVALUATION = "evaluation"
+"""Record type."""
+
+SHARED = ("num_train", "subset_origin", "subset_digest", "inputs", "loss")
+"""Facts of the run that its evaluations repeat."""
+
+
+def combined(evaluation: Evaluation, reads: Sequence[Read]) -> Predictions:
+    """Score the outputs of a run; probabilities of several folds are averaged.
+
+    Args:
+        evaluation: The evaluation.
+        reads: Outputs of its networks.
+    """
+    columns = dict(reads[0].columns)
+    if len(reads) > 1:
+        scores = np.mean([np.stack(read.columns["scores"]) for read in reads], 0)
+        columns["scores"] = list(scores.astype(np.float32))
+    names = evaluation.classes.names
+    values = scoring.score(evaluation.kind, columns, names, evaluation.classes.num_scored)
+    losses = [read.loss for read in reads if read.loss is not None]
+    if losses:
+        values["loss"] = float(np.mean(losses))
+    return Predictions(list(reads[0].sample_ids), columns, values)
+
+
+def ignored(evaluation: Evaluation, read: Read) -> dict[str, int]:
+    """Number of samples, pixels or boxes of each class of the target without a counterpart."""
+    classes = evaluation.classes
+    counts = read.counts
+    if counts is None:
+        rows = evaluation.source.rows(SPLIT)
+        counts = np.array([rows.of_class(k).sum() for k in range(len(classes.target))])
+    return {
+        name: int(counts[k]) for k, name in enumerate(classes.target) if classes.of_target[k] < 0
+    }
+
+
+def record_of(
+    evaluation: Evaluation,
+    predictions: Predictions,
+    read: Read,
+    started: float,
+    device: torch.device,
+    around: Surroundings,
+    store: Store,
+) -> RunRecord:
+    """Write the record of an evaluation.
+
+    Args:
+        evaluation: The evaluation.
+        predictions: Its scored predictions.
+        read: Outputs of its first network.
+        started: Time of its start, by `time.perf_counter`.
+        device: Its device.
+        around: Versions of packages and the git commit.
+        store: Store of records, for the ceiling.
+    """
+    parent, task, source = evaluation.parent.record, evaluation.task, evaluation.source
+    score, own = predictions.metrics.get(evaluation.headline), in_domain(evaluation)
+    facts: dict[str, Any] = {
+        "trained_on": parent.task,
+        "class_map": evaluation.settings.class_map,
+        "classes": evaluation.classes.counterparts,
+        "num_scored": evaluation.classes.num_scored,
+        "ignored": ignored(evaluation, read),
+        "bands": str(evaluation.reading.change),
+        "in_domain": own,
+        "gap": None if score is None or own is None else own - score,
+        "ceiling": ceiling(evaluation, store),
+        "parent_created": parent.created,
+    }
+    versions, git = around
+    return RunRecord(
+        run_id=evaluation.run_id,
+        task=task.name,
+        kind=evaluation.kind,
+        model=parent.model,
+        mode=parent.mode,
+        subset=parent.subset,
+        seed=parent.seed,
+        protocol=parent.protocol,
+        headline=evaluation.headline,
+        metrics={SPLIT: predictions.metrics},
+        config=_public(evaluation),
+        identity=evaluation.identity,
+        data={
+            "source": str(source.name),
+            "revision": source.revision,
+            "classes": list(evaluation.classes.names),
+            "task": task.reading,
+            "num_test": len(predictions.sample_ids),
+            **{key: parent.data[key] for key in SHARED if key in parent.data},
+            **({"notes": list(source.notes)} if source.notes else {}),
+            "evaluation": facts,
+        },
+        weights=parent.weights,
+        checkpoint=parent.checkpoint,
+        timing={"data": 0.0, "train": 0.0, "eval": time.perf_counter() - started},
+        peak_memory=peak_memory(device),
+        parameters=parent.parameters,
+        device=device_name(device),
+        environment=versions,
+        git=git,
+        created=now(),
+        record_type=EVALUATION,
+        parents=[parent.run_id],
+        pretraining=parent.pretraining,
+    )
+
+
+def _public(evaluation: Evaluation) -> dict[str, Any]:
+    """Config for the record: the run's, with the target's data, without credentials."""
+    place = evaluation.place
+    root = place.get("root")
+    if root is not None and "://" in str(root):
+        root = shown(str(root))
+    given = {
+        "task": evaluation.task.word,
+        "source": str(place["source"]),
+        "root": root,
+        "size": place["size"],
+        "revision": place["revision"],
+    }
+    return {**evaluation.parent.record.config, **given}

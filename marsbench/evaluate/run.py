@@ -1,0 +1,141 @@
+"""Evaluations carried out: finished ones are returned, others share their inputs in groups."""
+
+import contextlib
+import time
+from collections.abc import Hashable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from marsbench.base.errors import MarsbenchError, StoreError, TrainingError
+from marsbench.evaluate.parents import find_parents
+from marsbench.evaluate.planning import Evaluation, Planner
+from marsbench.evaluate.settings import Settings
+from marsbench.results.record import Outcome, RunRecord
+from marsbench.results.store import Store
+
+
+class Result(NamedTuple):
+    """Result of an evaluation.
+
+    Attributes:
+        name: Id of the evaluation; of the run if it cannot be evaluated.
+        outcome: Record, or error.
+    """
+
+    name: str
+    outcome: Outcome | MarsbenchError
+
+
+def evaluate(runs: Sequence[str], settings: Settings, *, force: bool = False) -> Iterator[Result]:
+    """Evaluate finished runs on a task.
+
+    An evaluation that fails leaves the others as they are. Finished evaluations are kept if the
+    caller stops or is interrupted, and are not repeated.
+
+    Args:
+        runs: Words for runs, as for `find_parents`.
+        settings: The settings.
+        force: Whether to move existing evaluations aside and repeat them.
+
+    Yields:
+        Each evaluation with its record or error, as soon as known.
+
+    Raises:
+        MarsbenchError: If a run is not found.
+    """
+    store = Store(settings.store)
+    planner = Planner(settings)
+    waiting: dict[Hashable, list[Evaluation]] = {}
+    for parent in find_parents(runs, Path(settings.store), settings.model):
+        try:
+            evaluation = planner.plan(parent)
+            record = None if force else _finished(evaluation, store)
+        except MarsbenchError as error:
+            yield Result(parent.record.run_id, error)
+            continue
+        if record is not None:
+            yield Result(record.run_id, Outcome(record, was_done=True))
+        else:
+            waiting.setdefault(evaluation.group, []).append(evaluation)
+    if waiting:
+        from marsbench.predict.run import device_of
+
+        device_of(settings.device)
+    for group in waiting.values():
+        yield from _carry_out(group, store, force=force)
+
+
+def _finished(evaluation: Evaluation, store: Store) -> RunRecord | None:
+    """Record of a finished evaluation.
+
+    Raises:
+        StoreError: If it is of an earlier run with the same id.
+    """
+    record = store.find(evaluation.run_id)
+    if record is None:
+        return None
+    known = record.data.get("evaluation", {}).get("parent_created")
+    if known != evaluation.parent.record.created:
+        raise StoreError(
+            f"{record.run_id} evaluates an earlier run {evaluation.parent.record.run_id} of "
+            f"{known}; the run in the store is of {evaluation.parent.record.created}.",
+            "Evaluate again with --force.",
+        )
+    return record
+
+
+def _carry_out(group: Sequence[Evaluation], store: Store, *, force: bool) -> Iterator[Result]:
+    """Carry out evaluations that share their inputs."""
+    with contextlib.ExitStack() as held:
+        claimed: list[Evaluation] = []
+        for evaluation in group:
+            try:
+                held.enter_context(store.claim(evaluation.run_id))
+                # Checked under the claim: another process may have finished it just now.
+                record = None if force else _finished(evaluation, store)
+                if force:
+                    store.clear(evaluation.run_id)
+            except MarsbenchError as error:
+                yield Result(evaluation.run_id, error)
+                continue
+            if record is not None:
+                yield Result(record.run_id, Outcome(record, was_done=True))
+            else:
+                claimed.append(evaluation)
+        if claimed:
+            yield from _computed(claimed, store)
+
+
+def _computed(group: Sequence[Evaluation], store: Store) -> Iterator[Result]:
+    from marsbench.evaluate.loop import read_group
+    from marsbench.evaluate.record import combined, record_of
+    from marsbench.predict.run import device_of
+    from marsbench.training.failures import is_out_of_memory
+    from marsbench.training.loop.evaluation import save_predictions
+    from marsbench.training.loop.trainer import quiet, restored
+    from marsbench.training.provenance import surroundings
+
+    started = time.perf_counter()
+    device = device_of(group[0].settings.device)
+    try:
+        with quiet(), restored():
+            reads = read_group(group, device)
+    except Exception as error:
+        explained = error if isinstance(error, MarsbenchError) else None
+        if is_out_of_memory(error):
+            explained = TrainingError(
+                f"The memory of {device} is too small for {group[0].parent.record.model}.",
+                "Set a smaller batch_size, or device=cpu.",
+            )
+        if explained is None:
+            raise
+        for evaluation in group:
+            yield Result(evaluation.run_id, explained)
+        return
+    around = surroundings()
+    for evaluation, outputs in zip(group, reads, strict=True):
+        predictions = combined(evaluation, outputs)
+        record = record_of(evaluation, predictions, outputs[0], started, device, around, store)
+        save_predictions(store.folder(record.run_id), {"test": predictions})
+        store.finish(record)
+        yield Result(record.run_id, Outcome(record, was_done=False))
