@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from marsbench.data.dataset import MarsDataset
 from marsbench.evaluate.classes import Classes
 from marsbench.metrics.boxes import Boxes
+from marsbench.metrics.groups import INSTRUMENT
 from marsbench.tasks.kinds import Kind
 from marsbench.training.loop.evaluation import meta_of
 
@@ -75,8 +76,9 @@ def kept_boxes(boxes: B, positions: NDArray[np.int64]) -> B:
 
 
 def sample_facts(dataset: MarsDataset) -> dict[str, list[Any]]:
-    """Columns with facts of the samples: ``instrument`` of spectra, else ``meta``."""
-    if dataset.rendering is None:
-        return meta_of(dataset)
-    metas = [dataset.samples[int(i)].meta for i in dataset.indices]
-    return {"instrument": [str(meta.get("instrument", "")) for meta in metas]}
+    """Columns with facts of the samples: ``meta``, and of spectra ``instrument``."""
+    columns = meta_of(dataset)
+    if dataset.rendering is not None:
+        metas = [dataset.samples[int(i)].meta for i in dataset.indices]
+        columns[INSTRUMENT] = [str(meta.get(INSTRUMENT, "")) for meta in metas]
+    return columns
