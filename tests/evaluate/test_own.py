@@ -43,7 +43,11 @@ def trained(
             names = {Kind.DETECTION: CLASSES[1:], Kind.BINARY: CLASSES[1:]}.get(kind, CLASSES)
             spec = make_spec(kind, names, decode=decode.get(kind, Decode.IMAGE_LABEL))
             path = write_spec(spec, write_folder(spec, folder) / "task.yaml")
-            keys = {"task": str(path), "model": "timm:test_resnet", "store": str(folder / "runs")}
+            keys: dict[str, Any] = {
+                "task": str(path),
+                "model": "timm:test_resnet",
+                "store": str(folder / "runs"),
+            }
             if choices["mode"] != "scratch":
                 keys["weights"] = weights
             keys |= {"workers": 0, "optim.batch_size": 5, "trainer.max_epochs": 1}
