@@ -100,6 +100,8 @@ def print_summary(record: "RunRecord", folder: str, form: Format, *, was_done: b
         }
         say(json.dumps(summary))
         return
+    from marsbench.config.schema import Mode
+
     names = [n for n in record.metrics[record.scored_split] if "/" not in n]
     rows = [
         {
@@ -121,11 +123,14 @@ def print_summary(record: "RunRecord", folder: str, form: Format, *, was_done: b
     say(f"data       {data['revision']} ({data['source']}): {', '.join(counts)}")
     if record.scored_split != "test":
         say("           oof: train samples, each predicted by the model of the other folds")
-    say(
-        f"model      {record.model}, {record.mode}, from {weights}; "
-        f"{parameters['trained']:,} of {parameters['total']:,} parameters trained"
-    )
-    say(f"training   {_training(checkpoint)}")
+    if record.mode == Mode.ZERO_SHOT:
+        say(f"model      {record.model}, {record.mode}; nothing trained")
+    else:
+        say(
+            f"model      {record.model}, {record.mode}, from {weights}; "
+            f"{parameters['trained']:,} of {parameters['total']:,} parameters trained"
+        )
+        say(f"training   {_training(checkpoint)}")
     timing = record.timing
     say(
         f"time       data {timing['data']:.1f} s, train {timing['train']:.1f} s, "

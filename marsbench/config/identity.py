@@ -38,7 +38,7 @@ def identity(
     *,
     kind: str,
     data_revision: str,
-    subset_digest: str,
+    subset_digest: str | None,
     architecture: str,
     weights: str | None,
     input_size: int | None,
@@ -57,6 +57,8 @@ def identity(
     head: str | None = None,
     prompt: str | None = None,
     decoder: str | None = None,
+    test_samples: int | None = None,
+    answers: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Collect the choices that affect a run's score, except the five named in its id.
 
@@ -67,7 +69,7 @@ def identity(
         config: The run.
         kind: Kind of the task.
         data_revision: Revision of the data.
-        subset_digest: Digest of the train samples' ids, in order.
+        subset_digest: Digest of the train samples' ids, in order; None if nothing is trained.
         architecture: Library and id of the model.
         weights: Name of the initial weights; None for random ones.
         input_size: Side of the model's input in pixels; None if images are not resized.
@@ -87,6 +89,8 @@ def identity(
         head: Head of a classifier, if it is not linear.
         prompt: Digest of the question to a vision-language model.
         decoder: Decoder of an encoder, on masks and boxes.
+        test_samples: Number of test samples, if they are not the whole split.
+        answers: Choices for the answers of a generative model, as far as they are not the default.
     """
     is_last = config.trainer.checkpoint is Checkpoint.LAST
     optim, scheduler, trainer = config.optim, config.scheduler, config.trainer
@@ -120,6 +124,8 @@ def identity(
         "head": head,
         "prompt": prompt,
         "decoder": decoder,
+        "test_samples": test_samples,
+        "answers": answers,
         "folds": config.folds,
         "negatives": None if config.negatives is Negatives.INCLUDE else config.negatives,
         "imbalance": None if config.imbalance is Imbalance.NONE else config.imbalance,

@@ -26,6 +26,7 @@ class Mode(StrEnum):
     SCRATCH = "scratch"
     FROZEN = "frozen"
     FINETUNE = "finetune"
+    ZERO_SHOT = "zero_shot"
 
 
 class SourceName(StrEnum):
@@ -194,8 +195,8 @@ class Precision(StrEnum):
 PUBLISHED_PARTITIONS = ("0.01", "0.02", "0.05", "0.10", "0.20", "0.25", "0.50")
 PUBLISHED_SHOTS = ("1", "2", "5", "10", "15", "20")
 
-DEFAULT_LR = {Mode.SCRATCH: 1e-3, Mode.FROZEN: 1e-3, Mode.FINETUNE: 1e-4}
-"""Default learning rates; all are in the paper's grid (Table 3)."""
+DEFAULT_LR = {Mode.SCRATCH: 1e-3, Mode.FROZEN: 1e-3, Mode.FINETUNE: 1e-4, Mode.ZERO_SHOT: 0.0}
+"""Default learning rates, in the paper's grid (Table 3); zero_shot trains nothing."""
 
 
 Positive = Annotated[float, Limit(above=0)]
@@ -300,9 +301,11 @@ class RunConfig:
     model: str = ""
     """Zoo entry or alias, `timm:NAME`, `torchvision:NAME`, `smp:ARCH/ENCODER`, ./my_encoder.py."""
     mode: Mode = Mode.FROZEN
-    """scratch, frozen or finetune."""
+    """scratch, frozen, finetune or zero_shot (nothing is trained)."""
     subset: str = "full"
     """Train samples: full, partition_0.01 ... partition_0.50 or few_shot_1 ... few_shot_20."""
+    test_samples: Count | None = None
+    """Test samples of mode=zero_shot, stratified by label; null tests the whole split."""
     seed: Annotated[int, Limit(low=0, high=2**32 - 1)] = 0
     """Seed of initial weights, sample order and augmentation."""
     source: SourceName = SourceName.AUTO

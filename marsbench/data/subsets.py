@@ -151,6 +151,24 @@ def _stratified_order(targets: NDArray[np.integer]) -> NDArray[np.int64]:
     return order
 
 
+def test_sample(targets: NDArray[np.integer], count: int) -> NDArray[np.int64]:
+    """Draw test samples with proportional labels, for models that are not trained.
+
+    The samples are the same for all models and seeds of a run, and nested: a larger count adds
+    samples. A multilabel sample counts for the rarest of its labels, or as a sample without labels.
+
+    Args:
+        targets: Class ids, shape (n,), or zeros and ones, shape (n, K).
+        count: Number of samples; n or more for all.
+
+    Returns:
+        Positions, ascending, shape (min(count, n),).
+    """
+    if targets.ndim == 2:
+        targets = np.column_stack([targets, ~targets.any(axis=1)])
+    return np.sort(_stratified_order(targets)[:count])
+
+
 def few_shot(
     targets: NDArray[np.integer], shots: int, classes: tuple[str, ...]
 ) -> NDArray[np.int64]:

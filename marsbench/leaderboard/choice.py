@@ -9,7 +9,7 @@ from typing import Any, cast
 from marsbench.base.errors import ConfigError, MarsbenchError, StoreError, some, unknown_name
 from marsbench.base.keys import flatten
 from marsbench.config.renamed import VIEWS
-from marsbench.config.schema import RunConfig, check_key
+from marsbench.config.schema import Mode, RunConfig, check_key
 from marsbench.leaderboard.schema import SEEDS, Data
 from marsbench.models.zoo.catalog import get_model
 from marsbench.results.record import RunRecord
@@ -82,6 +82,12 @@ def choose(store: Store, words: Mapping[str, str], *, partial: bool = False) -> 
     if own:
         notes.append(f"Left out: {some(sorted(own))}, not among the tasks of the leaderboard.")
         records = [record for record in records if record.task not in own]
+    if odd := [record for record in records if _is_apart(record)]:
+        notes.append(
+            f"Left out: {_runs(len(odd))} without training on a part of the test split, or with "
+            "masks recast as labels; a board has the whole split and the target of the task."
+        )
+        records = [record for record in records if not _is_apart(record)]
     data = Data.DEMO if words.get("source") == "demo" else Data.REAL
     drawn = [record for record in records if _is_demo(record)]
     if data is Data.REAL:
@@ -116,6 +122,13 @@ def choose(store: Store, words: Mapping[str, str], *, partial: bool = False) -> 
         partial=bool(missing),
         notes=tuple(notes),
     )
+
+
+def _is_apart(record: RunRecord) -> bool:
+    """Whether the scores of a model that is not trained are of other samples or targets."""
+    spec = known_task(record.task)
+    is_recast = spec is not None and record.kind != spec.kind
+    return record.mode == Mode.ZERO_SHOT and (is_recast or "test_samples" in record.identity)
 
 
 def _is_demo(record: RunRecord) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError, some
 from marsbench.base.values import Problem, build, shown, to_plain
+from marsbench.config.schema import Mode
 from marsbench.leaderboard.runs import OWN_WEIGHTS, UNKNOWN_FACTS
 from marsbench.leaderboard.schema import Author, SubmittedModel, Words
 from marsbench.models.pretraining import RANDOM, UNKNOWN
@@ -38,12 +39,13 @@ def model_of(records: Sequence[RunRecord]) -> SubmittedModel:
     earlier versions do not name the data behind their weights.
     """
     weights = next((record.weights for record in records if record.weights), {})
+    is_unknown = records[0].mode == Mode.ZERO_SHOT
     known = [record.pretraining for record in records if record.pretraining != UNKNOWN]
     return SubmittedModel(
         name=records[0].model,
         weights=str(weights.get("name", "")),
         parameters=max(record.parameters.get("total", 0) for record in records) or None,
-        pretraining=known[0] if known else UNKNOWN if weights else RANDOM,
+        pretraining=known[0] if known else UNKNOWN if weights or is_unknown else RANDOM,
     )
 
 

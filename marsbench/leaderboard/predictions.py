@@ -96,8 +96,8 @@ def forms_of(kind: Kind, num_classes: int) -> dict[str, Form]:
     }
 
 
-_TEXTS = ("split", "sample_id", "instrument", "meta")
-"""Columns of text; the last two are optional."""
+_TEXTS = ("split", "sample_id", "instrument", "meta", "answer")
+"""Columns of text; the last three are optional."""
 
 
 def refusal(path: str) -> str:

@@ -30,8 +30,9 @@ from marsbench.tasks.kinds import BOXES, LABELS, MASKS, Kind
 TOLERANCE = 1e-6
 """Largest difference of a metric from its record; the same code gives 1e-15."""
 
-LOSS = "loss"
-"""The one metric that does not follow from predictions: the mean training loss of the split."""
+NOT_OF_PREDICTIONS = ("loss", "unanswered", "refused")
+"""Metrics that scores of classes do not give: the mean training loss, and the shares of images
+without an answer."""
 
 _MASKS_AT_ONCE = 8
 """Runs whose class maps are compared together, so that masks are decoded once."""
@@ -255,7 +256,7 @@ def _differences(of_run: Scored, values: Mapping[str, float]) -> Iterator[str]:
     if changed:
         yield f"gives other scores than the record: {some(changed, '; ')}"
     # Records of earlier versions lack metrics, but a record has no further ones.
-    if other := [name[:80] for name in stored if name not in values and name != LOSS]:
+    if other := [name[:80] for name in stored if name not in (*values, *NOT_OF_PREDICTIONS)]:
         yield f"does not give the metrics {some(other)} of the record"
 
 

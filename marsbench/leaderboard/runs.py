@@ -12,7 +12,7 @@ from marsbench.base.progress import steps
 from marsbench.base.text import visible
 from marsbench.base.values import shown, to_plain
 from marsbench.config.identity import run_id
-from marsbench.config.schema import SourceName
+from marsbench.config.schema import Mode, SourceName
 from marsbench.data.folds import OUT_OF_FOLD
 from marsbench.leaderboard.document import is_time
 from marsbench.leaderboard.files import Files
@@ -239,7 +239,7 @@ def _weight_problems(record: RunRecord, model: SubmittedModel) -> Iterator[tuple
     name = weights_of(record)
     if name != str(record.identity.get("weights") or ""):
         yield "The record was changed: its weights are not in its run id.", _RUN_AGAIN
-    if record.weights is None:
+    if record.weights is None and record.mode != Mode.ZERO_SHOT:
         yield from _random_problems(model)
     if name and model.pretraining.data == RANDOM.data:
         text = f"The run starts from the weights {name[:80]}; {SUBMISSION} says random weights."

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from marsbench.base.errors import DataError
 from marsbench.base.values import shown
-from marsbench.config.schema import parse_subset
+from marsbench.config.schema import Mode, parse_subset
 from marsbench.data.rows import Source
 from marsbench.data.sources.huggingface import HubSource
 from marsbench.data.subsets import select
@@ -27,6 +27,8 @@ def with_samples(runs: Sequence[Run], truth: Labels | None, findings: Findings) 
     Returns:
         The runs without contradiction.
     """
+    if runs[0].record.mode == Mode.ZERO_SHOT:
+        return list(runs)  # without train samples
     spec, subset = runs[0].spec, runs[0].record.subset
     try:
         digest, reason = _digest(runs[0], truth)

@@ -104,5 +104,11 @@ LIBRARIES: dict[Library, LibraryInfo] = {
         extra="eo",
     ),
     Library.TABULAR: LibraryInfo(trainer="table"),
+    Library.API: LibraryInfo(
+        spec=f"{_MODELS}.answering.remote:describe",
+        package="openai",
+        extra="vlm",
+        trainer="zero_shot",
+    ),
 }
 """Every library. Adding a library takes an entry here, a name in `Library`, and a module."""

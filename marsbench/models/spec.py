@@ -22,8 +22,8 @@ HALF = (0.5, 0.5, 0.5)
 
 NEVER: frozenset[Mode] = frozenset()
 UNLESS_FROZEN = frozenset({Mode.SCRATCH, Mode.FINETUNE})
-ALWAYS = frozenset(Mode)
-"""Modes, for `ModelSpec.batch_statistics`."""
+ALWAYS = frozenset(Mode) - {Mode.ZERO_SHOT}
+"""Modes that train, for `ModelSpec.modes` and `ModelSpec.batch_statistics`."""
 
 IMAGENET_1K, IMAGENET_21K = 1_281_167, 14_197_122
 """Images of ImageNet-1k and ImageNet-21k."""
@@ -50,6 +50,8 @@ class Library(StrEnum):
     FOUNDATION = "foundation"
     """Published transformers, built with timm."""
     TORCHGEO = "torchgeo"
+    API = "api"
+    """Generative models behind an OpenAI-compatible endpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """A run with the choices that follow from its config, task and model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,6 +23,7 @@ from marsbench.config.schema import (
 )
 from marsbench.data.rendering import Rendering, rendering_for
 from marsbench.models.spec import Library, ModelSpec
+from marsbench.models.zoo.catalog import MODELS
 from marsbench.plan.derived import (
     DECODERS,
     decoder_of,
@@ -34,6 +35,22 @@ from marsbench.plan.derived import (
 from marsbench.tasks.kinds import KINDS, Kind
 from marsbench.tasks.spec import Platform, TaskSpec
 
+OF_TRAINING = (
+    "subset",
+    "folds",
+    "protocol",
+    "stored",
+    "augment",
+    "imbalance",
+    "negatives",
+    "head",
+    "decoder",
+    "loss",
+    "outputs",
+    "pictures",
+)
+"""Keys without effect on a model that is not trained."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -41,13 +58,43 @@ class Case:
 
     Attributes:
         config: Configuration.
-        task: Task.
+        task: Task, as `marsbench.plan.derived.asked_task`.
         model: Model.
     """
 
     config: RunConfig
     task: TaskSpec
     model: ModelSpec
+
+    @property
+    def is_zero_shot(self) -> bool:
+        """Whether nothing is trained."""
+        return self.config.mode is Mode.ZERO_SHOT
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the model is behind an endpoint."""
+        return self.model.library is Library.API
+
+    @property
+    def changed_training(self) -> str:
+        """First key for training with another value than its default, or an empty text.
+
+        Keys of the optimiser, the schedule and the loop are left to suites, which share them.
+        """
+        return self._first_changed(OF_TRAINING)
+
+    @property
+    def changed_pixels(self) -> str:
+        """First key for the inputs of a network with another value than its default."""
+        return self._first_changed(("weights", "resize", "channels", "normalisation", "pooling"))
+
+    def _first_changed(self, keys: Iterable[str]) -> str:
+        default = RunConfig()
+        for key in keys:
+            if (value := getattr(self.config, key)) != getattr(default, key):
+                return f"{key}={value}"
+        return ""
 
     @property
     def is_spectra(self) -> bool:
@@ -103,7 +150,7 @@ class Case:
         """Resolved augmentation: orbital images have no upright orientation, rover images do."""
         if self.config.augment is not Augment.AUTO:
             return self.config.augment
-        if self.is_cached:
+        if self.is_cached or self.is_zero_shot:
             return Augment.NONE
         if self.is_spectra:
             return Augment.NONE if self.is_table else Augment.SPECTRAL
@@ -144,6 +191,8 @@ class Case:
     @property
     def has_one_size(self) -> bool:
         """Whether the input size in pixels cannot be chosen."""
+        if self.is_remote:
+            return False
         if self.decoder is not None:
             return not self.model.any_dense_size
         if self.model.patch:
@@ -180,11 +229,7 @@ class Case:
     @property
     def changed_inputs(self) -> str:
         """First key for bands or tokens with another value than its default, or an empty text."""
-        default = RunConfig()
-        for key in ("channels", "normalisation", "pooling"):
-            if (value := getattr(self.config, key)) != getattr(default, key):
-                return f"{key}={value}"
-        return ""
+        return self._first_changed(("channels", "normalisation", "pooling"))
 
     @property
     def other_bands(self) -> str:
@@ -202,11 +247,18 @@ class Case:
     @property
     def changed_answers(self) -> str:
         """First key for features or logits with another value than its default."""
-        default = RunConfig()
-        for key in ("pooling", "head", "loss", "outputs"):
-            if (value := getattr(self.config, key)) != getattr(default, key):
-                return f"{key}={value}"
-        return ""
+        return self._first_changed(("pooling", "head", "loss", "outputs"))
+
+    @property
+    def serves_zero_shot(self) -> bool:
+        """Whether the model serves ``mode=zero_shot``."""
+        return Mode.ZERO_SHOT in self.model.modes
+
+    @property
+    def zero_shot_models(self) -> str:
+        """Models that serve ``mode=zero_shot``, for messages."""
+        named = [m.name for m in MODELS.values() if Mode.ZERO_SHOT in m.modes]
+        return ", ".join([f"{Library.API}:NAME", *named])
 
     @property
     def modes(self) -> str:
@@ -275,12 +327,13 @@ def _needs_images(case: Case) -> Iterator[str]:
 
 
 def side_of(case: Case, largest: Callable[[], int]) -> int | None:
-    """Resolve the input size in pixels, or None for spectra at the size of their raster.
+    """Resolve the input size in pixels.
 
+    None for spectra at the size of their raster, and for images that are sent as they are.
     `largest` reads the larger side of the first image in pixels.
     """
     if case.config.side is not None:
         return case.config.side
-    if case.is_spectra and not case.model.fixed_size:
+    if case.is_remote or (case.is_spectra and not case.model.fixed_size):
         return None
     return image_side(case.task, case.model, largest)

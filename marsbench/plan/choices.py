@@ -58,6 +58,41 @@ _AT_ONCE = " has no effect on {model.name}, which is fitted in a single step."
 _ONLINE = "Leave it out, or set protocol=online."
 
 RULES = (
+    # Models that are not trained.
+    Rule(
+        lambda c: c.is_zero_shot and not c.serves_zero_shot,
+        "Model {model.name} has no words to name a class by, which mode=zero_shot needs.",
+        "Choose {case.modes}, or a model of images and words: {case.zero_shot_models}.",
+        NotAvailableError,
+    ),
+    Rule(
+        lambda c: c.is_zero_shot and c.is_spectra,
+        "mode=zero_shot is for images; the samples of {task.name} are spectra.",
+        "Choose another task.",
+        NotAvailableError,
+    ),
+    Rule(
+        lambda c: c.is_zero_shot and c.changed_training,
+        "{case.changed_training} has no effect with mode=zero_shot, which trains nothing.",
+        "Leave it out.",
+    ),
+    Rule(
+        lambda c: c.is_zero_shot and c.config.world_size > 1,
+        "mode=zero_shot runs on a single device.",
+        "Leave trainer.devices and trainer.num_nodes out.",
+    ),
+    Rule(
+        lambda c: c.config.test_samples is not None and not c.is_zero_shot,
+        "test_samples={config.test_samples} is for mode=zero_shot; the test split of models that "
+        "are trained never changes.",
+        "Leave test_samples out.",
+    ),
+    Rule(
+        lambda c: c.is_remote and c.is_zero_shot and c.changed_pixels,
+        "{case.changed_pixels} has no effect on {model.name}, whose endpoint takes images as they "
+        "are.",
+        "Leave it out.",
+    ),
     # The model serves the task.
     Rule(
         lambda c: c.model.spectra_only and not c.is_spectra,
@@ -219,6 +254,7 @@ RULES = (
             and not c.config.weights
             and not c.model.weights
             and not c.is_table
+            and not c.is_remote
         ),
         "Model {model.name} has no pre-trained weights, which mode={config.mode} needs.",
         "Add mode=scratch, or weights=PATH.",

@@ -20,7 +20,7 @@ from marsbench.models.spec import Library, ModelSpec
 from marsbench.spectra.features import VERSION as FEATURES_VERSION
 from marsbench.spectra.raster import VERSION as RASTER_VERSION
 from marsbench.tasks.kinds import KINDS, Kind
-from marsbench.tasks.spec import TaskSpec
+from marsbench.tasks.spec import TaskSpec, recast
 
 HALVED = 32
 """Sides of segmentation inputs are multiples of this."""
@@ -34,6 +34,11 @@ DECODERS: dict[Kind, tuple[Decoder, ...]] = {
     Kind.DETECTION: (Decoder.FASTER_RCNN,),
 }
 """Decoders of encoders by kind of task, the default one first."""
+
+
+def asked_task(config: RunConfig, task: TaskSpec) -> TaskSpec:
+    """Task as its samples are scored: of ``mode=zero_shot`` with masks recast as labels."""
+    return recast(task) if config.mode is Mode.ZERO_SHOT else task
 
 
 def is_table(model: ModelSpec) -> bool:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from marsbench.base.files import file_digest
 from marsbench.base.hub import is_address, local_file, parse_address
 from marsbench.config.identity import digest, identity, run_id
@@ -18,6 +20,7 @@ from marsbench.config.schema import (
     Decoder,
     HeadName,
     LossName,
+    Mode,
     Negatives,
     Pooling,
     Protocol,
@@ -33,6 +36,7 @@ from marsbench.data.rendering import Rendering
 from marsbench.data.rows import Source
 from marsbench.data.sources import open_source
 from marsbench.data.subsets import Selection, select
+from marsbench.models.answering.instructions import Instructions, instructions
 from marsbench.models.answering.prompt import digest as digest_of_prompt
 from marsbench.models.inputs import DEFAULT, Inputs
 from marsbench.models.pretraining import RANDOM, UNKNOWN, Pretraining
@@ -41,11 +45,22 @@ from marsbench.models.zoo.catalog import find_model
 from marsbench.models.zoo.spectra import VERSION as MODELS_VERSION
 from marsbench.plan.case import Case, side_of
 from marsbench.plan.choices import check
-from marsbench.plan.derived import inputs_of, is_table, outputs_of, rendered_by, weights_of
+from marsbench.plan.derived import (
+    asked_task,
+    inputs_of,
+    is_table,
+    outputs_of,
+    rendered_by,
+    weights_of,
+)
 from marsbench.plan.samples import balance_of, check_classes, without_negatives
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import KINDS, Technique
-from marsbench.tasks.spec import SPLITS, TaskSpec
+from marsbench.tasks.prompts import prompts_of
+from marsbench.tasks.spec import BACKGROUND, SPLITS, TaskSpec, normalise
+
+NO_TRAINING = Selection(np.arange(0), "none", "")
+"""Train samples of a model that is not trained."""
 
 
 @dataclass(frozen=True)
@@ -88,33 +103,70 @@ class Plan:
     inputs: Inputs = DEFAULT
     decoder: Decoder | None = None
 
+    @property
+    def trains(self) -> bool:
+        """Whether anything is trained."""
+        return self.config.mode is not Mode.ZERO_SHOT
+
+    @cached_property
+    def asked(self) -> TaskSpec:
+        """The task as its samples are scored: of ``mode=zero_shot`` with masks recast as labels."""
+        return asked_task(self.config, self.task)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the scored classes in the order of the data's ids."""
+        names = self.source.class_names
+        if self.asked is self.task:
+            return names
+        return tuple(name for name in names if normalise(name) != BACKGROUND)
+
+    @cached_property
+    def instructions(self) -> Instructions:
+        """Instructions to a generative model of ``mode=zero_shot``."""
+        return instructions(self.asked, prompts_of(self.task, self.class_names))
+
+    @property
+    def _prompt(self) -> str | None:
+        """Digest of the prompt of a vision-language model; None for other models."""
+        if not self.trains:
+            return self.instructions.digest
+        return digest_of_prompt() if self.model.library is Library.VLM else None
+
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Choices with an effect on the score."""
         return identity(
             self.config,
-            kind=self.task.kind,
+            kind=self.asked.kind,
             data_revision=self.source.revision,
-            subset_digest=self.selection.digest,
+            subset_digest=self.selection.digest if self.trains else None,
             architecture=self.model.architecture,
             weights=self.weights,
             input_size=self.side,
             augment=self.augment,
             protocol=self.protocol,
             bands=self.config.bands if self.task.channels > 3 else None,
-            loss=None if self.loss == KINDS[self.task.kind].loss else self.loss,
-            outputs=None if self.num_outputs == len(self.task.classes) else self.num_outputs,
+            loss=None if self.loss == KINDS[self.asked.kind].loss else self.loss,
+            outputs=None if self.num_outputs == len(self.asked.classes) else self.num_outputs,
             spectra=self._spectra,
             task=self._task_facts,
-            trains=not is_table(self.model),
+            trains=self.trains and not is_table(self.model),
             batch_statistics=self.has_batch_statistics,
             resize=self.resizing.identity,
             inputs=self.inputs.identity,
             pooling=None if self.config.pooling is Pooling.AUTO else self.config.pooling,
-            prompt=digest_of_prompt() if self.model.library is Library.VLM else None,
+            prompt=self._prompt,
             head=None if self.config.head is HeadName.LINEAR else self.config.head,
             decoder=self.decoder,
+            test_samples=self._fewer_samples,
         )
+
+    @property
+    def _fewer_samples(self) -> int | None:
+        """Number of test samples, if they are not the whole split."""
+        chosen = self.config.test_samples
+        return chosen if chosen is not None and chosen < len(self.source.rows("test")) else None
 
     @property
     def fits_heads(self) -> bool:
@@ -125,7 +177,7 @@ class Plan:
     def pretraining(self) -> Pretraining:
         """Data behind the initial weights; `UNKNOWN` of the user's own, or of replaced files."""
         if self.weights is None:
-            return RANDOM
+            return RANDOM if self.trains else UNKNOWN
         published, given = self.model.weights, self.config.weights
         if published is not None and self.weights == published.name:
             return self.model.pretraining
@@ -184,7 +236,9 @@ class Plan:
 
     @cached_property
     def num_samples(self) -> dict[str, int]:
-        """Samples per split; for train, samples of the subset."""
+        """Samples per split; for train, samples of the subset. Of a run without training, test."""
+        if not self.trains:
+            return {"test": self._fewer_samples or len(self.source.rows("test"))}
         sizes = {split: len(self.source.rows(split)) for split in self.source.splits}
         return sizes | {"train": len(self.selection.indices)}
 
@@ -192,7 +246,7 @@ class Plan:
     def train_counts(self) -> dict[str, int]:
         """Train samples per class in the subset, before balancing; empty without labels."""
         names = self.source.class_names
-        if not self.task.kind.is_classification:
+        if not (self.trains and self.task.kind.is_classification):
             return {}
         targets = self.source.rows("train").targets[self.selection.indices]
         return dict(zip(names, class_counts(targets, len(names)).tolist(), strict=True))
@@ -250,7 +304,8 @@ class Resolver:
 
     def source(self, config: RunConfig, task: TaskSpec, subset: Subset) -> Source:
         """Open a run's data."""
-        place = (config.task, config.source, config.root, config.size, config.revision)
+        splits = SPLITS if config.mode is not Mode.ZERO_SHOT else splits_of(config)
+        place = (config.task, config.source, config.root, config.size, config.revision, splits)
         full, part = (*place, config.strict), (*place, config.strict, subset)
         if (source := self._sources.get(full) or self._sources.get(part)) is not None:
             return source
@@ -260,6 +315,7 @@ class Resolver:
             config.root,
             config.size,
             subset=subset,
+            splits=splits,
             revision=config.revision,
             download=self.download,
             strict=config.strict,
@@ -290,6 +346,13 @@ class Resolver:
         return self._digests[path]
 
 
+def splits_of(config: RunConfig) -> tuple[str, ...]:
+    """Splits that the data of a run must have."""
+    if config.mode is Mode.ZERO_SHOT:
+        return ("test",)
+    return SPLITS if config.folds is None else ("train",)
+
+
 def resolve(config: RunConfig, shared: Resolver | None = None) -> Plan:
     """Resolve everything a run needs except pixels and tensors.
 
@@ -302,19 +365,23 @@ def resolve(config: RunConfig, shared: Resolver | None = None) -> Plan:
             other.
     """
     shared = shared or Resolver()
-    case = Case(config, shared.task(config.task), find_model(config.model))
+    task, model = shared.task(config.task), find_model(config.model)
+    case = Case(config, asked_task(config, task), model)
     check(case)
-    task, model = case.task, case.model
     weights = weights_of(config, model, shared.file_digest)
     subset = parse_subset(config.subset)
     source = shared.source(config, task, subset)
-    for split in SPLITS if config.folds is None else ("train",):
+    for split in splits_of(config):
         source.rows(split)  # raises if the split is missing
-    if source.holds == Subset() and task.kind.is_classification:
-        check_classes(source)
-    selection = shared.selection(source, subset)
-    if config.negatives is Negatives.EXCLUDE:
-        selection = without_negatives(config, task, source, selection)
+    if config.mode is Mode.ZERO_SHOT:
+        selection, balance = NO_TRAINING, Balance(NO_TRAINING.indices, None)
+    else:
+        if source.holds == Subset() and task.kind.is_classification:
+            check_classes(source)
+        selection = shared.selection(source, subset)
+        if config.negatives is Negatives.EXCLUDE:
+            selection = without_negatives(config, task, source, selection)
+        balance = balance_of(config, task, source, selection)
     return Plan(
         config=config,
         task=task,
@@ -324,9 +391,9 @@ def resolve(config: RunConfig, shared: Resolver | None = None) -> Plan:
         augment=case.augment,
         weights=weights,
         side=side_of(case, lambda: shared.largest_side(source)),
-        balance=balance_of(config, task, source, selection),
+        balance=balance,
         loss=case.loss,
-        num_outputs=outputs_of(config, task, case.loss),
+        num_outputs=outputs_of(config, case.task, case.loss),
         protocol=case.protocol,
         rendering=case.rendering,
         resizing=case.resizing,

@@ -5,7 +5,7 @@ from pathlib import Path
 from marsbench.base.errors import ConfigError, StoreError, WeightsError
 from marsbench.base.hub import PREFIX, HubAddress, is_address, is_repo_id, parse_address
 from marsbench.config.resizing import Resizing
-from marsbench.config.schema import Bands, LossName
+from marsbench.config.schema import Bands, LossName, Mode
 from marsbench.models.spec import Library
 from marsbench.models.zoo.catalog import find_model
 from marsbench.predict.checkpoints import SUFFIXES, of_checkpoint
@@ -17,6 +17,7 @@ from marsbench.results.store import RECORD
 from marsbench.tasks.kinds import KINDS
 from marsbench.training.loop.objectives.build import objective_of
 from marsbench.training.trained import rebuild
+from marsbench.training.zero_shot.asking import refuse
 
 
 def load(run: str, store: Path, task: str | None = None, model: str | None = None) -> Predictor:
@@ -99,6 +100,8 @@ def of_record(
             f"The run {record.run_id} predicts spectra, not images.",
             "`marsbench spectra submission` predicts new measurements.",
         )
+    if record.mode == Mode.ZERO_SHOT:
+        refuse(record)
     classes = tuple(record.data["classes"])
     loss = LossName(record.identity.get("loss") or KINDS[spec.kind].loss)
     side = record.input_size

@@ -218,7 +218,7 @@ def with_paper(
 
 
 _CATEGORIES = ("classification", "segmentation", "detection", "spectra")
-_MODES = ("frozen", "finetune", "scratch")
+_MODES = ("frozen", "finetune", "scratch", "zero_shot")
 
 
 def _order(key: GroupKey) -> tuple[Any, ...]:

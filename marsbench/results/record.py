@@ -33,6 +33,8 @@ class DataFields(TypedDict, total=False):
     train_counts: dict[str, int] | None
     subset_origin: str
     subset_digest: str
+    test_digest: str
+    zero_shot: dict[str, Any]
     task: dict[str, Any]
     inputs: dict[str, Any]
     notes: list[str]
@@ -52,9 +54,9 @@ class RunRecord:
     Attributes:
         run_id: ``task/model/mode/subset/seed-HASH``.
         task: Task name.
-        kind: Kind of the task.
+        kind: Kind of the task; multilabel for masks recast as labels by mode zero_shot.
         model: Model name, aliases resolved.
-        mode: scratch, frozen or finetune.
+        mode: scratch, frozen, finetune or zero_shot.
         subset: Subset of the train split.
         seed: Seed.
         protocol: online, cached or upstream; never mixed in reports.

@@ -59,9 +59,9 @@ def sizes_of(plan: Plan) -> Sizes:
     """Sizes of a resolved run."""
     counts = plan.num_samples
     evaluated = sum(n for split, n in counts.items() if split != "train")
-    full = len(plan.source.rows("train"))
+    full = len(plan.source.rows("train")) if plan.trains else 0
     side = plan.side or plan.model.input_size
-    return Sizes(counts["train"], evaluated, full, side, plan.model.parameters or 25.0)
+    return Sizes(counts.get("train", 0), evaluated, full, side, plan.model.parameters or 25.0)
 
 
 def published_sizes(config: RunConfig, task: TaskSpec, model: ModelSpec) -> Sizes:
@@ -71,6 +71,8 @@ def published_sizes(config: RunConfig, task: TaskSpec, model: ModelSpec) -> Size
     if config.source is SourceName.DEMO:
         # Demo recipes have about equal sizes.
         full, evaluated = int(400 * config.size), int(320 * config.size)
+    if config.mode is Mode.ZERO_SHOT:
+        full, evaluated = 0, min(evaluated, config.test_samples or evaluated)
     subset = parse_subset(config.subset)
     train = full
     if subset.fraction is not None:
@@ -85,6 +87,8 @@ def published_sizes(config: RunConfig, task: TaskSpec, model: ModelSpec) -> Size
 def rough_seconds(sizes: Sizes, epochs: int, mode: Mode, speed: float) -> float:
     """Estimate seconds of an online run."""
     one = OPERATIONS * sizes.parameters * 1e6 * (sizes.side / 224) ** 2 / speed
+    if mode is Mode.ZERO_SHOT:
+        return one * sizes.evaluated
     times = 1 if mode is Mode.FROZEN else 3
     return one * ((epochs / 2) * (times * sizes.train + sizes.evaluated / 2) + sizes.evaluated)
 
@@ -167,7 +171,7 @@ class Measured:
                     if "resumed_from_epoch" in timing:
                         continue  # its seconds cover the last process alone
                     evaluated = timing.get("data", 0.0) + timing.get("eval", 0.0)
-                    train, num_train = timing["train"], record.data["num_train"]
+                    train, num_train = timing["train"], record.data.get("num_train", 0)
                     seen.append(_Seen(num_train, subset, record.protocol, train, evaluated))
                     had += 1
         return seen

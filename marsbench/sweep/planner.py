@@ -24,12 +24,13 @@ from marsbench.config.schema import RunConfig, parse_subset
 from marsbench.models.libraries import LIBRARIES
 from marsbench.models.zoo.catalog import find_model
 from marsbench.plan.case import Case
-from marsbench.plan.resolve import Plan, Resolver
+from marsbench.plan.derived import asked_task
+from marsbench.plan.resolve import Plan, Resolver, splits_of
 from marsbench.plan.sharing import features_of, place_of
 from marsbench.results.store import FAILED, RECORD, Store
 from marsbench.sweep import cost
 from marsbench.sweep.cost import Measured
-from marsbench.tasks.spec import SPLITS, TaskSpec
+from marsbench.tasks.spec import TaskSpec
 
 SHARD_SPEED = cost.SPEED["gpu"]
 """Operations per second used to weigh shards, equal on every machine."""
@@ -242,7 +243,7 @@ class _Resolved:
         try:
             task = self.resolver.task(config.task)
             source = self.resolver.source(config, task, parse_subset(config.subset))
-            for split in SPLITS if config.folds is None else ("train",):
+            for split in splits_of(config):
                 source.rows(split)
         except DataError:
             return False
@@ -312,7 +313,7 @@ def _guess(run: PlannedRun, task_of: Callable[[str], TaskSpec], speed: float) ->
     """Set protocol and estimates of a run from published sizes, without its data."""
     config = run.config
     with contextlib.suppress(MarsbenchError):
-        task, model = task_of(config.task), find_model(config.model)
+        task, model = asked_task(config, task_of(config.task)), find_model(config.model)
         run.is_cached = Case(config, task, model).fits_heads
         sizes = cost.published_sizes(config, task, model)
         run.seconds, run.encoding = _rough(config, sizes, speed, is_cached=run.is_cached)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -202,3 +202,15 @@ BACKGROUND = "background"
 def normalise(name: str) -> str:
     """Fold case and punctuation: ``Non Frost`` and ``non_frost`` are equal."""
     return re.sub(r"[\W_]+", " ", name).strip().casefold()
+
+
+def recast(task: TaskSpec) -> TaskSpec:
+    """Task of masks as a task of the labels of an image (Mars-Bench paper, section 5.4).
+
+    A class is a label of an image if any pixel of the mask has it. The background is no label: it
+    is in nearly every image. Other tasks are returned unchanged.
+    """
+    if not task.has_masks:
+        return task
+    classes = tuple(c for c in task.classes if normalise(c.name) != BACKGROUND)
+    return replace(task, kind=Kind.MULTILABEL, classes=classes, headline=None)

@@ -68,6 +68,9 @@ def parts_of(plan: Plan) -> list[Part]:
     Raises:
         ConfigError: If a fold has no training samples.
     """
+    if not plan.trains:
+        nothing = Section("train", plan.selection.indices)
+        return [Part("", nothing, plan.balance, None, {"test": Section("test")})]
     chooses = plan.config.trainer.checkpoint is Checkpoint.BEST and chooses_epoch(plan)
     other_splits: dict[str, Section] = {
         s: Section(s) for s in SPLITS[1:] if s in plan.source.splits

@@ -43,27 +43,23 @@ def record_of(plan: Plan, trained: Trained, around: Surroundings | None = None) 
     return RunRecord(
         run_id=plan.run_id,
         task=plan.task.name,
-        kind=plan.task.kind,
+        kind=plan.asked.kind,
         model=plan.model.name,
         mode=config.mode,
         subset=config.subset,
         seed=config.seed,
         protocol=plan.protocol,
-        headline=plan.task.headline_metric,
+        headline=plan.asked.headline_metric,
         metrics={name: predictions.metrics for name, predictions in trained.scored.items()},
         config=public(config),
         identity=plan.identity,
         data={
             "source": str(plan.source.name),
             "revision": plan.source.revision,
-            "classes": list(plan.source.class_names),
+            "classes": list(plan.class_names),
             "task": plan.task.reading,
             **{f"num_{split}": count for split, count in plan.num_samples.items()},
-            "subset_origin": plan.selection.origin,
-            "subset_digest": plan.selection.digest,
-            "train_counts": plan.train_counts,
-            "num_draws": len(plan.balance.draws),
-            "loss": str(plan.loss),
+            **(_training_data(plan) if plan.trains else {}),
             **({"notes": list(plan.source.notes)} if plan.source.notes else {}),
             **({"inputs": inputs.plain} if inputs != DEFAULT else {}),
             **trained.data,
@@ -79,6 +75,17 @@ def record_of(plan: Plan, trained: Trained, around: Surroundings | None = None) 
         created=now(),
         pretraining=plan.pretraining,
     )
+
+
+def _training_data(plan: Plan) -> dict[str, Any]:
+    """Facts of the train samples and the loss."""
+    return {
+        "subset_origin": plan.selection.origin,
+        "subset_digest": plan.selection.digest,
+        "train_counts": plan.train_counts,
+        "num_draws": len(plan.balance.draws),
+        "loss": str(plan.loss),
+    }
 
 
 def public(config: RunConfig) -> dict[str, Any]:

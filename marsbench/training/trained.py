@@ -223,7 +223,8 @@ def rebuild(
             f"{entry.word} is {entry.architecture}.",
             "Name the files of the run, unchanged; the digest covers the code and its files.",
         )
-    trainer = TRAINERS[LIBRARIES[entry.library].trainer]
+    trains = record.mode != Mode.ZERO_SHOT
+    trainer = TRAINERS[LIBRARIES[entry.library].trainer if trains else "zero_shot"]
     return lazy.load(trainer.rebuild)(record, folder, task, shape, entry)
 
 

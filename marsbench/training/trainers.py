@@ -37,12 +37,19 @@ TRAINERS: dict[str, Trainer] = {
         rebuild="marsbench.training.trained:rebuild_table",
         has_epochs=False,
     ),
+    "zero_shot": Trainer(
+        train="marsbench.training.zero_shot.asking:train",
+        rebuild="marsbench.training.zero_shot.asking:rebuild",
+        has_epochs=False,
+    ),
 }
 """Trainers by name; `marsbench.models.libraries.LIBRARIES` names the trainer of each library."""
 
 
 def trainer_of(plan: Plan) -> Trainer:
-    """Find the trainer of a run: heads or maps for cached features, else by the model's library."""
+    """Find the trainer of a run: by its mode or protocol, else by the model's library."""
+    if not plan.trains:
+        return TRAINERS["zero_shot"]
     if plan.fits_heads:
         return TRAINERS["heads"]
     if plan.protocol is Protocol.CACHED:

@@ -185,7 +185,7 @@ CASES = [
     Case("unknown model", [*TOY[:2], "model=vitt"], ["model 'vitt'", "vit"]),
     Case("unknown timm model", [*TOY[:2], "model=timm:resnt18"], ["resnt18"]),
     Case("unknown mode", [*TOY[:3], "mode=frozn"], ["mode 'frozn'", "frozen"]),
-    Case("mode to come", [*TOY[:3], "mode=zero_shot"], ["zero_shot", "finetune"]),
+    Case("mode of other models", [*TOY[:3], "mode=zero_shot"], ["zero_shot", "api:NAME"]),
     Case("unknown key", [*TOY, "learning_rate=1"], ["key 'learning_rate'", "list keys"]),
     Case("key without its group", [*TOY, "lr=1"], ["'lr'", "optim.lr"]),
     Case("key twice", [*TOY, "seed=1", "seed=2"], ["'seed' is given twice"]),

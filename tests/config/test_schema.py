@@ -41,6 +41,7 @@ HASHED = {
     "negatives": "exclude",
     "raster": None,  # enters resolved
     "draws": 16,
+    "test_samples": None,  # enters if it is less than the test split
     "folds": 4,
     "strict": None,  # enters with the data revision
     "source": None,

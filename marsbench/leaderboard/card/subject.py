@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marsbench.base.errors import ConfigError
+from marsbench.config.schema import Mode
 from marsbench.results.find import find_run, task_of
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
@@ -72,6 +73,11 @@ def subject_of(runs: Sequence[str], store: Path, task: str | None = None) -> Sub
             raise ConfigError(
                 f"{record.run_id} is of type {record.record_type}, without weights of its own.",
                 "Name runs of a single model; the members of an ensemble have cards of their own.",
+            )
+        if record.mode == Mode.ZERO_SHOT:
+            raise ConfigError(
+                f"{record.run_id} trained nothing, so it has no weights to publish.",
+                "Name runs with mode=frozen, mode=finetune or mode=scratch.",
             )
         if _without_seed(record) != _without_seed(published):
             raise ConfigError(

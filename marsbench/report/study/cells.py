@@ -88,7 +88,7 @@ class GroupKey:
 
     Attributes:
         category: classification, segmentation, detection or spectra.
-        mode: scratch, frozen or finetune; mixed of an ensemble over several.
+        mode: scratch, frozen, finetune or zero_shot; mixed of an ensemble over several.
         protocol: online, cached or upstream; mixed of an ensemble over several.
         subset: full, partition_P or few_shot_K.
         imbalance: Method for unequal classes; none for no method.
@@ -144,12 +144,14 @@ class Basis(NamedTuple):
         split: Scored split.
         metric: Headline metric.
         subset_digest: Digest of the training samples; empty for the full split or if unknown.
+        test_samples: Digest of the test samples of a model that is not trained; else empty.
     """
 
     revision: str
     split: str
     metric: str
     subset_digest: str = ""
+    test_samples: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from marsbench.config.schema import Mode
 from marsbench.report.study.cells import ENSEMBLE, NONE, Group, GroupKey, StudyProblem
 from marsbench.results.record import RunRecord
 from marsbench.tasks.catalog import TASKS
@@ -156,7 +157,8 @@ def _lacking(plan: ExpectedRuns, groups: Mapping[GroupKey, Group]) -> list[Missi
     have: defaultdict[CellName, set[int]] = defaultdict(set)
     keys: dict[CellName, GroupKey] = {}
     categories: dict[str, str] = {}
-    for key, group in groups.items():
+    # Models that are not trained have labels for masks, so other modes say more about a task.
+    for key, group in sorted(groups.items(), key=lambda item: item[0].mode != Mode.ZERO_SHOT):
         categories |= dict.fromkeys(group.tasks, key.category)
         for (task, model), cell in group.cells.items():
             name = (task, model, key.mode, key.subset, key.imbalance, key.views)
@@ -164,7 +166,7 @@ def _lacking(plan: ExpectedRuns, groups: Mapping[GroupKey, Group]) -> list[Missi
             keys[name] = key
     return [
         Missing(
-            keys.get(name) or GroupKey(categories.get(task) or category_of(task), mode, ANY, *ways),
+            keys.get(name) or GroupKey(_category(task, mode, categories), mode, ANY, *ways),
             task,
             model,
             tuple(sorted(seeds - have[name])),
@@ -174,6 +176,13 @@ def _lacking(plan: ExpectedRuns, groups: Mapping[GroupKey, Group]) -> list[Missi
         for task, model, mode, *ways in [name]
         if seeds - have[name]
     ]
+
+
+def _category(task: str, mode: str, known: Mapping[str, str]) -> str:
+    """Category of an expected run without a record."""
+    category = known.get(task) or category_of(task)
+    is_recast = mode == Mode.ZERO_SHOT and category == Kind.SEGMENTATION
+    return "classification" if is_recast else category
 
 
 def category_of(task: str, kind: str | None = None, headline: str = "") -> str:

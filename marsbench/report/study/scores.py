@@ -259,6 +259,7 @@ def run_of(record: RunRecord) -> Run:
             record.scored_split,
             inline(record.headline),
             "" if is_full else record.data.get("subset_digest", ""),
+            str(record.data.get("test_digest", "")),
         ),
         subset_origin=record.data.get("subset_origin", ""),
         score=math.nan if score is None else score,

@@ -1,0 +1,109 @@
+"""Records of models that are not trained, where other parts read them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import marsbench
+from marsbench.api import planned
+from marsbench.base.errors import ConfigError, NotAvailableError
+from marsbench.config.schema import RunConfig, SourceName
+from marsbench.leaderboard.card.subject import subject_of
+from marsbench.leaderboard.check import check_submission
+from marsbench.leaderboard.choice import choose
+from marsbench.leaderboard.submission import submit
+from marsbench.predict.load import load
+from marsbench.report.study.scores import study_of
+from marsbench.results.record import RunRecord
+from marsbench.results.store import Store
+from marsbench.sweep.planner import State, plan_sweep
+
+pytestmark = pytest.mark.usefixtures("fake")
+
+SIZE = 0.1
+"""Demo data: a few tens of images."""
+
+
+def run(task: str, store: Path, **more: Any) -> RunRecord:
+    return marsbench.run(**keys(task, store, **more))
+
+
+def keys(task: str, store: Path, **more: Any) -> dict[str, Any]:
+    fixed = {"model": "api:toy", "mode": "zero_shot", "source": "demo", "size": SIZE}
+    return {"task": task, "store": str(store), **fixed, **more}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+def test_reports_compare_labels_and_recast_masks_in_a_group(store: Path) -> None:
+    records = [run("frost_cls", store), run("crater_multi_seg", store)]
+    study = study_of(records)
+    (group,) = study.groups.values()
+    assert (group.key.category, group.key.mode) == ("classification", "zero_shot")
+    assert group.tasks == ("crater_multi_seg", "frost_cls")
+    assert set(group.metrics.values()) == {"f1_weighted"}
+
+
+def test_reports_keep_other_test_samples_apart(store: Path) -> None:
+    records = [
+        *(run("frost_cls", store, seed=seed) for seed in (0, 1)),
+        run("frost_cls", store, test_samples=9),
+    ]
+    study = study_of(records)
+    (group,) = study.groups.values()
+    (cell,) = group.cells.values()
+    assert {r.run_id for r in cell.runs} == {r.run_id for r in records[:2]}
+    assert any("test samples" in problem.message for problem in study.problems)
+
+
+def test_missing_runs_of_recast_masks_stand_among_labels(store: Path) -> None:
+    plan = planned("own", [RunConfig.from_dict(keys("crater_multi_seg", store, seed=7))])
+    study = study_of([run("crater_multi_seg", store)], plan=plan)
+    assert [gap.key.category for gap in study.missing] == ["classification"]
+
+
+def test_a_report_is_written(store: Path, tmp_path: Path) -> None:
+    run("frost_cls", store)
+    run("crater_multi_seg", store)
+    report = marsbench.make_report(store, tmp_path / "report", rounds=20)
+    assert "zero_shot" in report.index.read_text()
+
+
+def test_sweeps_plan_and_find_them(store: Path) -> None:
+    run("frost_cls", store)
+    configs = [RunConfig.from_dict(keys("frost_cls", store, seed=seed)) for seed in (0, 99)]
+    plan = plan_sweep(dict.fromkeys(configs, "own"), Store(store))
+    assert [r.state for r in plan.runs] == [State.DONE, State.TO_DO]
+    assert all(r.seconds >= 0 and not r.is_cached for r in plan.runs)
+
+
+def test_a_board_takes_whole_test_splits_of_the_tasks_own_target(
+    store: Path, tmp_path: Path
+) -> None:
+    kept = run("frost_cls", store)
+    run("frost_cls", store, test_samples=9)
+    run("crater_multi_seg", store)
+    words = {"mode": "zero_shot", "source": "demo", "seed": "0"}
+    choice = choose(Store(store), words, partial=True)
+    assert choice.records == (kept,)
+    assert any("masks recast" in note for note in choice.notes)
+    check, _ = submit(store, words, tmp_path / "out", author={"name": "A"}, partial=True)
+    again = check_submission(tmp_path / "out", source=SourceName.DEMO)
+    for result in (check, again):
+        assert result.errors == ()
+        assert [checked.run_id for checked in result.runs] == [kept.run_id]
+        assert result.runs[0].metrics["accuracy"] == kept.metrics["test"]["accuracy"]
+    assert again.submission is not None
+    assert again.submission.model.pretraining.data == "unknown"
+
+
+def test_there_is_no_model_to_predict_with_or_to_publish(store: Path) -> None:
+    record = run("frost_cls", store)
+    with pytest.raises(NotAvailableError, match="trained nothing"):
+        load(record.run_id, store)
+    with pytest.raises(ConfigError, match="no weights to publish"):
+        subject_of([record.run_id], store)
