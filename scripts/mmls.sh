@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Landslides (mmls): three seeds of the preset, other modes, and all seven bands.
+# Landslides (mmls): three seeds of the preset, other modes, all seven bands, and other decoders.
 #
 #     scripts/mmls.sh ROOT [KEY=VALUE ...]
 #
@@ -17,4 +17,7 @@ done
 train mode=frozen "$@"
 train mode=scratch "$@"
 train bands=all "$@"
+for decoder in upernet linear; do
+  train model=efficientnet_lite0 decoder="$decoder" side=128 "$@"
+done
 marsbench results runs/mmls --format table
