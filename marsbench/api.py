@@ -165,10 +165,15 @@ def load_dataset(
     return MarsDataset(spec, opened, split, indices=indices, cache=cache, rendering=rendering)
 
 
-def load_records(store: str | Path = "runs") -> "pd.DataFrame":
+def load_records(store: str | Path = "runs", *, evaluations: bool = False) -> "pd.DataFrame":
     """Read the records of a store as a table: a row per record, a column per metric.
 
     Unreadable records are left out with a warning.
+
+    Args:
+        store: Folder of records.
+        evaluations: Whether to read the evaluations of runs on other data, instead of all other
+            records.
 
     Raises:
         StoreError: If the store is missing.
@@ -178,7 +183,7 @@ def load_records(store: str | Path = "runs") -> "pd.DataFrame":
     from marsbench.base.text import visible
     from marsbench.results.store import Store
 
-    table, unreadable = Store(store).table()
+    table, unreadable = Store(store).table(evaluations=evaluations)
     for error in unreadable:
         warnings.warn(visible(str(error)), stacklevel=2)
     return table

@@ -13,6 +13,7 @@ from marsbench.cli.output import Format, FormatOption, friendly, note, print_row
 
 if TYPE_CHECKING:
     from marsbench.results.classes import ClassTable
+    from marsbench.results.record import RunRecord
 
 
 LISTING = "(listing)"
@@ -50,6 +51,11 @@ class PerClass(StrEnum):
 
 StoreArgument = Annotated[Path, typer.Argument(help="Folder of records.")]
 
+EvaluationsOption = Annotated[
+    bool,
+    typer.Option("--evaluations", help="Evaluations on other data, instead of all other records."),
+]
+
 
 @app.command(
     LISTING,
@@ -72,6 +78,7 @@ def results(
     ] = None,
     task: Annotated[str | None, typer.Option("--task", help="Only runs of this task.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Only runs of this model.")] = None,
+    evaluations: EvaluationsOption = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
     """List the finished runs of a store with their headline scores, and invalid records."""
@@ -83,6 +90,8 @@ def results(
     records, unreadable = opened.records()
     for error in unreadable:
         note(f"Left out: {error}")
+    if evaluations:
+        records = opened.evaluations()
     for what, wanted in (("task", task), ("model", model)):
         known = {getattr(record, what) for record in records}
         if wanted is not None and wanted not in known:
@@ -90,6 +99,9 @@ def results(
         records = [r for r in records if wanted in (None, getattr(r, what))]
     if per_class is not None:
         _print_classes(class_tables(records), per_class, form)
+        return
+    if evaluations:
+        _print_evaluations(records, store, form)
         return
     rows = [
         {
@@ -118,6 +130,35 @@ def results(
     failed, unfinished = opened.unfinished()
     if failed or unfinished:
         note(f"{len(failed)} failed and {len(unfinished)} unfinished runs are not shown.")
+
+
+def _print_evaluations(records: "list[RunRecord]", store: Path, form: Format) -> None:
+    from marsbench.results.store import evaluation_row
+
+    rows = [
+        {
+            "task": record.task,
+            **{k: _rounded(v) if isinstance(v, float) else v for k, v in facts.items()},
+            "metric": record.headline,
+            "test": _rounded(record.score),
+            "run_id": record.run_id,
+        }
+        for record in records
+        for facts in [evaluation_row(record)]
+    ]
+    if form.is_json:
+        print_rows(rows, form, "")
+        return
+    shown = [
+        {
+            k: str(v).rpartition("-")[2] if k in ("parent", "run_id") else v
+            for k, v in row.items()
+            if any(other[k] is not None for other in rows)
+        }
+        for row in rows
+    ]
+    numbers = ("in_domain", "gap", "ceiling", "test")
+    print_rows(shown, form, f"Evaluations in {store}: {len(rows)}", right=numbers)
 
 
 def _print_classes(tables: "list[ClassTable]", metric: PerClass, form: Format) -> None:
@@ -281,12 +322,13 @@ def export_results(
         ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    evaluations: EvaluationsOption = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
     """Export a store as a table, Parquet or CSV."""
     from marsbench.results.exporting import export_results as export
 
-    rows, unreadable = export(store, out, long=long, replace=force)
+    rows, unreadable = export(store, out, long=long, replace=force, evaluations=evaluations)
     for error in unreadable:
         note(f"Left out: {error}")
     if form.is_json:

@@ -13,12 +13,9 @@ from marsbench.models.spec import ModelSpec
 from marsbench.models.zoo.catalog import find_model, get_model
 from marsbench.plan.case import Case
 from marsbench.results.find import finished_run, in_store, task_of, unknown_run
-from marsbench.results.record import RunRecord
+from marsbench.results.record import RUN, RunRecord
 from marsbench.results.store import RECORD, Store, read_record
 from marsbench.tasks.spec import TaskSpec
-
-RUN = "run"
-"""Type of the records that can be evaluated."""
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,7 @@ class Planner:
         """
         task = self._task(parent)
         _check(parent, task)
+        reading = match_bands(parent.config, parent.task, task)
         place = self._place(parent, task)
         source = self._source(task, place)
         classes = match_classes(
@@ -135,7 +136,6 @@ class Planner:
             source.class_names,
             self.settings.class_map,
         )
-        reading = match_bands(parent.config, parent.task, task)
         return Evaluation(parent, self.settings, task, source, place, classes, reading)
 
     def _task(self, parent: Parent) -> TaskSpec:

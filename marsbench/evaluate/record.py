@@ -12,14 +12,11 @@ from marsbench.evaluate.planning import SPLIT, Evaluation
 from marsbench.evaluate.reference import ceiling, in_domain
 from marsbench.evaluate.scoring import Read
 from marsbench.metrics import scoring
-from marsbench.results.record import RunRecord
+from marsbench.results.record import EVALUATION, RunRecord
 from marsbench.results.store import Store, now
 from marsbench.training.loop.devices import device_name, peak_memory
 from marsbench.training.loop.evaluation import Predictions
 from marsbench.training.provenance import Surroundings
-
-EVALUATION = "evaluation"
-"""Record type."""
 
 SHARED = ("num_train", "subset_origin", "subset_digest", "inputs", "loss")
 """Facts of the run that its evaluations repeat."""

@@ -5,9 +5,8 @@ from typing import Any
 
 from marsbench.base.errors import StoreError
 from marsbench.config.identity import slug
-from marsbench.evaluate.parents import RUN
 from marsbench.evaluate.planning import Evaluation
-from marsbench.results.record import RunRecord
+from marsbench.results.record import RUN, RunRecord
 from marsbench.results.store import RECORD, Store, read_record
 from marsbench.tasks.kinds import METRICS
 

@@ -11,7 +11,7 @@ from marsbench.models.zoo.catalog import find_model
 from marsbench.predict.checkpoints import SUFFIXES, of_checkpoint
 from marsbench.predict.predictor import Predictor
 from marsbench.predict.repositories import open_repository
-from marsbench.results.find import finished_run, in_store, task_of, unknown_run
+from marsbench.results.find import check_model, finished_run, in_store, task_of, unknown_run
 from marsbench.results.record import RunRecord
 from marsbench.results.store import RECORD
 from marsbench.tasks.kinds import KINDS
@@ -94,6 +94,7 @@ def of_record(
     Raises:
         MarsbenchError: If its weights were not saved, or its task or frozen backbone is missing.
     """
+    check_model(record)
     spec = task_of(record, folder, task)
     if spec.is_spectra:
         raise ConfigError(

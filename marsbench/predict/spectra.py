@@ -20,7 +20,7 @@ from marsbench.models.zoo.catalog import find_model, get_model
 from marsbench.plan.case import Case, side_of
 from marsbench.plan.derived import rendered_by
 from marsbench.results.ensemble.weights import combine
-from marsbench.results.find import find_run
+from marsbench.results.find import check_model, find_run
 from marsbench.results.record import RunRecord
 from marsbench.spectra import features, raster
 from marsbench.spectra.presets import RasterSpec
@@ -62,6 +62,7 @@ def predict_spectra(
     Raises:
         MarsbenchError: If the models were not saved, or are of another version.
     """
+    check_model(record)
     if record.parents:
         parts = [find_run(parent, store) for parent in record.parents]
         scores = np.stack(

@@ -16,7 +16,7 @@ from marsbench.data.sources import find_local
 from marsbench.data.sources.challenge import SUBMISSION, ChallengeSource
 from marsbench.data.spectra import to_spectrum
 from marsbench.metrics import scoring
-from marsbench.results.find import find_run
+from marsbench.results.find import check_model, find_run
 from marsbench.spectra.spectrum import Spectrum
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import Kind
@@ -71,6 +71,7 @@ def write_submission(
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
     record, folder = find_run(run, store)
+    check_model(record)
     spec = record.task_as_run(get_task(str(record.config["task"])))
     place = find_local(spec, root)
     # Only predicted samples must exist.

@@ -15,7 +15,12 @@ SUFFIXES = (".parquet", ".csv")
 
 
 def export_results(
-    store: Path | str, out: Path, *, long: bool = False, replace: bool = False
+    store: Path | str,
+    out: Path,
+    *,
+    long: bool = False,
+    replace: bool = False,
+    evaluations: bool = False,
 ) -> tuple[int, list[StoreError]]:
     """Write a store's records to a file.
 
@@ -25,6 +30,7 @@ def export_results(
         long: Whether to write a row per metric (split, metric, value) instead of a row per record
             with a column per metric.
         replace: Whether to overwrite an existing file.
+        evaluations: Whether to write the evaluations on other data, instead of all other records.
 
     Returns:
         Number of rows, and errors of invalid records, which are left out.
@@ -39,10 +45,11 @@ def export_results(
         )
     if out.exists() and not replace:
         raise ConfigError(f"{out} exists already.", "Name another file, or add --force.")
-    table, unreadable = Store(store).table()
+    table, unreadable = Store(store).table(evaluations=evaluations)
     if table.empty:
         raise StoreError(
-            f"The store {store} has no finished run with a valid record.",
+            f"The store {store} has no finished {'evaluation' if evaluations else 'run'} with a "
+            "valid record.",
             "Name the folder that holds the records.",
         )
     if long:

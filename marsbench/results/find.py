@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from marsbench.base.errors import ConfigError, StoreError, unknown_name
-from marsbench.results.record import RunRecord
+from marsbench.base.errors import ConfigError, StoreError, some, unknown_name
+from marsbench.results.record import EVALUATION, RunRecord
 from marsbench.results.store import CONFIG, FAILED, RECORD, Store, read_record
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.spec import TASK_FILE, TaskSpec
@@ -48,6 +48,19 @@ def finished_run(folder: Path, run: str) -> RunRecord:
             "Name the folder of a run, or its id as printed by `marsbench results`.",
         )
     return read_record(folder / RECORD)
+
+
+def check_model(record: RunRecord) -> None:
+    """Refuse an evaluation, which has no model of its own.
+
+    Raises:
+        ConfigError: If the record is an evaluation.
+    """
+    if record.record_type == EVALUATION:
+        raise ConfigError(
+            f"{record.run_id} is the evaluation of a run, without a model of its own.",
+            f"Name the run: {some(record.parents)}.",
+        )
 
 
 def task_of(record: RunRecord, folder: Path, task: str | None = None) -> TaskSpec:

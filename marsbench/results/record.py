@@ -15,7 +15,10 @@ from marsbench.tasks.spec import READING, TaskSpec
 
 SCHEMA_VERSION = 1
 
+RUN = "run"
 IMPORTED = "imported"
+EVALUATION = "evaluation"
+"""Types of records; `marsbench.results.ensemble` has its own."""
 
 MOST_CLASSES = 10_000
 """Largest number of classes, each with outputs of a model that is built from a record."""
@@ -104,7 +107,7 @@ class RunRecord:
     environment: dict[str, str]
     git: dict[str, Any] | None
     created: str
-    record_type: str = "run"
+    record_type: str = RUN
     parents: list[str] = field(default_factory=list)
     pretraining: Pretraining = UNKNOWN
     schema_version: Annotated[int, Limit(low=1)] = SCHEMA_VERSION

@@ -24,7 +24,7 @@ from marsbench.base.locks import is_lock, locked
 from marsbench.base.names import output_name
 from marsbench.base.reading import check_regular, is_missing, read_text
 from marsbench.base.version import __version__
-from marsbench.results.record import RunRecord
+from marsbench.results.record import EVALUATION, RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -204,7 +204,15 @@ class Store:
         return failed, stopped
 
     def records(self) -> tuple[list[RunRecord], list[StoreError]]:
-        """Read every record, and list errors of invalid records and of copies."""
+        """Read every record except evaluations, and list errors of invalid ones and of copies."""
+        records, bad = self._read()
+        return [record for record in records if record.record_type != EVALUATION], bad
+
+    def evaluations(self) -> list[RunRecord]:
+        """Read every record of a run evaluated on other data; `records` lists all errors."""
+        return [record for record in self._read()[0] if record.record_type == EVALUATION]
+
+    def _read(self) -> tuple[list[RunRecord], list[StoreError]]:
         read: list[tuple[Path, RunRecord]] = []
         bad: list[StoreError] = []
         for path in self.paths():
@@ -232,10 +240,13 @@ class Store:
                 chosen[run_id] = path, score
         return {path for path, _ in chosen.values()}, copies
 
-    def table(self) -> tuple["pd.DataFrame", list[StoreError]]:
+    def table(self, *, evaluations: bool = False) -> tuple["pd.DataFrame", list[StoreError]]:
         """Build a tidy table of the records, and list errors of invalid records and of copies.
 
         Rows of unchanged records come from an index file in the store, which may be deleted.
+
+        Args:
+            evaluations: Whether to list evaluations on other data, instead of all other records.
 
         Returns:
             A row per record, sorted by run id, with a column per metric; and the errors.
@@ -263,8 +274,13 @@ class Store:
             self._write_index(rows)
         read = {self.root / name: json.loads(row) for (name, _, _), row in rows.items()}
         good, copies = self._unique((p, row["run_id"], row["score"]) for p, row in read.items())
-        table = pd.DataFrame([row for path, row in read.items() if path in good])
-        return (table if read else pd.DataFrame(columns=["run_id", "score"])), [*bad, *copies]
+        chosen = [
+            row
+            for path, row in read.items()
+            if path in good and (row["record_type"] == EVALUATION) is evaluations
+        ]
+        table = pd.DataFrame(chosen) if chosen else pd.DataFrame(columns=["run_id", "score"])
+        return table, [*bad, *copies]
 
     def _write_index(self, rows: dict[tuple[str, int, int], str]) -> None:
         import pandas as pd
@@ -332,7 +348,20 @@ def table_row(record: RunRecord) -> dict[str, Any]:
     row |= {f"{name}_s": record.timing.get(name) for name in ("data", "train", "eval")}
     row |= {f"parameters_{name}": value for name, value in record.parameters.items()}
     row |= {"num_train": record.data.get("num_train"), "epoch": record.checkpoint.get("epoch")}
+    if record.record_type == EVALUATION:
+        row |= evaluation_row(record)
     return row | {"device": record.device, "created": record.created}
+
+
+FACTS = ("trained_on", "in_domain", "gap", "ceiling", "corruption", "severity")
+"""Facts of an evaluation in tables; those of later versions may be missing."""
+
+
+def evaluation_row(record: RunRecord) -> dict[str, Any]:
+    """Facts of an evaluation for tables: its run, and its score beside others."""
+    facts = record.data.get("evaluation", {})
+    row = {"parent": record.parents[0], **{name: facts.get(name) for name in FACTS}}
+    return row | {"ceiling": (facts.get("ceiling") or {}).get("score")}
 
 
 def _is_none(score: float | None) -> bool:

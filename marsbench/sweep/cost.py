@@ -16,6 +16,7 @@ from marsbench.config.identity import slug
 from marsbench.config.schema import Mode, Protocol, RunConfig, SourceName, parse_subset
 from marsbench.models.spec import ModelSpec
 from marsbench.plan.resolve import Plan
+from marsbench.results.record import EVALUATION
 from marsbench.results.store import RECORD, read_record
 from marsbench.tasks.spec import TaskSpec
 
@@ -168,6 +169,8 @@ class Measured:
                 with contextlib.suppress(StoreError, KeyError, TypeError):
                     record = read_record(folder / subset / run / RECORD)
                     timing = record.timing
+                    if record.record_type == EVALUATION:
+                        continue
                     if "resumed_from_epoch" in timing:
                         continue  # its seconds cover the last process alone
                     evaluated = timing.get("data", 0.0) + timing.get("eval", 0.0)

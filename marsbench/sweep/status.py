@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from marsbench.base.documents import parse_json
+from marsbench.base.errors import StoreError
 from marsbench.base.reading import read_text
 from marsbench.config.identity import is_run_id
-from marsbench.results.store import FAILED, RECORD, Store
+from marsbench.results.record import EVALUATION
+from marsbench.results.store import CONFIG, FAILED, RECORD, Store, read_record
 from marsbench.sweep.heartbeat import STALE, Heartbeat, heartbeats
 from marsbench.sweep.units import SWEEP, SWEEPS, WAS_FULL
 
@@ -141,10 +143,20 @@ def workers_of(store: Store) -> list[Heartbeat]:
 
 
 def ids_on_disk(store: Store) -> set[str]:
-    """Ids of all runs with a record or a recorded failure."""
+    """Ids of all runs with a record or a recorded failure, without evaluations."""
     pattern = "/".join(["[!.]*"] * 5)
     return {
         path.parent.relative_to(store.root).as_posix()
         for name in (RECORD, FAILED)
         for path in store.root.glob(f"{pattern}/{name}")
+        if not _is_evaluation(path)
     }
+
+
+def _is_evaluation(path: Path) -> bool:
+    """Whether a record is an evaluation; runs have a config, and are not read."""
+    if path.name != RECORD or (path.parent / CONFIG).exists():
+        return False
+    with contextlib.suppress(StoreError):
+        return read_record(path).record_type == EVALUATION
+    return False

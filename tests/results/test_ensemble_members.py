@@ -134,7 +134,11 @@ def test_a_changed_member_is_noticed(tmp_path: Path) -> None:
     # The order of rows is no change; other scores with equal metrics are.
     change(tmp_path, names[0], lambda t: t.iloc[::-1])
     assert make_ensemble(names, tmp_path).was_done
-    change(tmp_path, names[0], lambda t: t.assign(scores=[np.nextafter(s, s[::-1]) for s in t["scores"]]))
+    change(
+        tmp_path,
+        names[0],
+        lambda t: t.assign(scores=[np.nextafter(s, s[::-1]) for s in t["scores"]]),
+    )
     with pytest.raises(StoreError, match=f"made of other predictions of {names[0]}"):
         make_ensemble(names, tmp_path)
 

@@ -15,10 +15,10 @@ from marsbench.leaderboard.schema import Author, Badge
 from marsbench.models.pretraining import combined
 from marsbench.report.statistics.ranges import Pair
 from marsbench.report.study.cells import REAL, GroupKey
-from marsbench.report.study.scores import EVALUATION, study_of
+from marsbench.report.study.scores import study_of
 from marsbench.results.metrics import scores_with
 from marsbench.results.paper import paper_records
-from marsbench.results.record import RunRecord
+from marsbench.results.record import EVALUATION, RunRecord
 from marsbench.results.store import Store
 from marsbench.tasks.catalog import TASKS
 

@@ -22,8 +22,8 @@ from marsbench.report.study.cells import (
     amount_of,
 )
 from marsbench.report.study.rescoring import paper_metric, study_by_metric
-from marsbench.report.study.scores import EVALUATION, run_of, study_of
-from marsbench.results.record import RunRecord
+from marsbench.report.study.scores import run_of, study_of
+from marsbench.results.record import EVALUATION, RunRecord
 from marsbench.results.store import Store
 from marsbench.tasks.catalog import TASKS
 

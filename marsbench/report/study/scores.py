@@ -32,11 +32,9 @@ from marsbench.report.study.cells import (
     by_severity,
 )
 from marsbench.report.study.coverage import CellName, ExpectedRuns, Study, category_of
-from marsbench.results.record import RunRecord
+from marsbench.results.record import EVALUATION, RunRecord
 from marsbench.results.store import DuplicateError, Store
 from marsbench.tasks.kinds import METRICS, Kind
-
-EVALUATION = "evaluation"
 
 ROUNDING = 1e-6
 """Tolerance of the bounds of a metric, for sums in single precision."""
@@ -144,7 +142,7 @@ def study_of(
     """Group records.
 
     Args:
-        records: Records of any runs, each once.
+        records: Records of any runs, each once; evaluations on other data are no runs.
         unreadable: Errors of invalid records, to be listed as problems.
         plan: Expected runs.
         problems: Further problems to list.
@@ -153,6 +151,8 @@ def study_of(
     runs: list[Run] = []
     kept: list[RunRecord] = []
     for record in records:
+        if record.record_type == EVALUATION:
+            continue
         try:
             run = run_of(record)
         except ConfigError as error:
@@ -283,7 +283,7 @@ def _model_of(record: RunRecord) -> str:
         members = sorted({parent.split("/")[1] for parent in record.parents if "/" in parent})
         fitted = "fitted " if "weights" in record.identity else ""
         return f"{fitted}{ENSEMBLE} of {' + '.join(members) or 'runs'}"
-    return f"{record.model} ({EVALUATION})" if record.record_type == EVALUATION else record.model
+    return record.model
 
 
 def _group(key: GroupKey, runs: Sequence[Run], apart: troubles.Kept) -> Group:

@@ -18,7 +18,7 @@ from marsbench.metrics import scoring
 from marsbench.models.pretraining import combined
 from marsbench.results.ensemble import weights as ensemble_weights
 from marsbench.results.ensemble.members import digest_of, read_member
-from marsbench.results.find import find_run
+from marsbench.results.find import check_model, find_run
 from marsbench.results.record import IMPORTED, Outcome, RunRecord
 from marsbench.results.store import PREDICTIONS, Store, now
 from marsbench.tasks.kinds import Kind
@@ -125,6 +125,7 @@ def _check(records: Sequence[RunRecord]) -> None:
     """Refuse runs of different tasks, data or folds, and runs without labels."""
     first = records[0]
     for record in records:
+        check_model(record)
         if record.record_type == IMPORTED:
             raise ConfigError(
                 f"{record.run_id} is imported and has no predictions.", "Name other runs."
