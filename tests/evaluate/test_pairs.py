@@ -23,7 +23,7 @@ from tests.evaluate.test_classes import BOTH
 
 Train = Callable[[str], RunRecord]
 
-DEMO = {"source": "demo", "size": 0.02, "workers": 0}
+DEMO: dict[str, Any] = {"source": "demo", "size": 0.02, "workers": 0}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,8 @@ def outputs_of(run: RunRecord, store: Path, image: torch.Tensor) -> torch.Tensor
 
 
 def bytes_of(sample: Any) -> torch.Tensor:
-    return (sample["image"] * 255).round().to(torch.uint8)
+    pixels: torch.Tensor = (sample["image"] * 255).round().to(torch.uint8)
+    return pixels
 
 
 @pytest.mark.parametrize(
