@@ -248,6 +248,7 @@ def planned(suite: str, runs: Iterable[RunConfig]) -> "ExpectedRuns":
                 config.seed,
                 str(config.imbalance),
                 NONE if config.views is None else str(config.views),
+                config.train_on or NONE,
             )
             for config in runs
         ),

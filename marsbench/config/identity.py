@@ -59,6 +59,7 @@ def identity(
     decoder: str | None = None,
     test_samples: int | None = None,
     answers: Mapping[str, Any] | None = None,
+    train_on: str | None = None,
 ) -> dict[str, Any]:
     """Collect the choices that affect a run's score, except the five named in its id.
 
@@ -91,6 +92,7 @@ def identity(
         decoder: Decoder of an encoder, on masks and boxes.
         test_samples: Number of test samples, if they are not the whole split.
         answers: Choices for the answers of a generative model, as far as they are not the default.
+        train_on: Group of the train and validation samples, as ``FIELD:VALUE``.
     """
     is_last = config.trainer.checkpoint is Checkpoint.LAST
     optim, scheduler, trainer = config.optim, config.scheduler, config.trainer
@@ -126,6 +128,7 @@ def identity(
         "decoder": decoder,
         "test_samples": test_samples,
         "answers": answers,
+        "train_on": train_on,
         "folds": config.folds,
         "negatives": None if config.negatives is Negatives.INCLUDE else config.negatives,
         "imbalance": None if config.imbalance is Imbalance.NONE else config.imbalance,

@@ -306,6 +306,8 @@ class RunConfig:
     """Train samples: full, partition_0.01 ... partition_0.50 or few_shot_1 ... few_shot_20."""
     test_samples: Count | None = None
     """Test samples of mode=zero_shot, stratified by label; null tests the whole split."""
+    train_on: Text | None = None
+    """Group of samples for train, val and folds: VALUE or FIELD:VALUE, such as commercial."""
     seed: Annotated[int, Limit(low=0, high=2**32 - 1)] = 0
     """Seed of initial weights, sample order and augmentation."""
     source: SourceName = SourceName.AUTO

@@ -73,6 +73,9 @@ def choose(store: Store, words: Mapping[str, str], *, partial: bool = False) -> 
         left = f"{count} record{'s' * (count > 1)} of type {sort}"
         notes.append(f"Left out: {left}; a submission holds single runs.")
     records = [record for record in everything if record.record_type == "run"]
+    if within := [record.run_id for record in records if record.train_on is not None]:
+        notes.append(f"Left out: {len(within)} run(s) trained within a group: {some(within)}.")
+        records = [record for record in records if record.train_on is None]
     own = {r.task for r in records if known_task(r.task) is None}
     if named := own.intersection(words.get("task", "").split(",")):
         raise ConfigError(

@@ -219,6 +219,9 @@ def _setting_problems(record: RunRecord, submission: Submission) -> Iterator[tup
         if own != said:
             text = f"The record has {key} '{own[:80]}'; {SUBMISSION} says '{said[:80]}'."
             yield text, "Submit runs of one setting at a time."
+    if record.train_on is not None:
+        text = f"The run is trained within a group of samples, {shown(record.train_on)}."
+        yield text, "Submit runs trained on all samples of their subset."
     for key in ("mode", "subset", "seed"):
         if (set_to := record.config.get(key, getattr(record, key))) != getattr(record, key):
             text = f"The record was changed: it has {key} '{getattr(record, key)}', its config "

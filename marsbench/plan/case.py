@@ -36,6 +36,7 @@ from marsbench.tasks.kinds import KINDS, Kind
 from marsbench.tasks.spec import Platform, TaskSpec
 
 OF_TRAINING = (
+    "train_on",
     "subset",
     "folds",
     "protocol",

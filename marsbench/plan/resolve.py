@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from marsbench.base.files import file_digest
 from marsbench.base.hub import is_address, local_file, parse_address
@@ -31,6 +32,7 @@ from marsbench.config.schema import (
 )
 from marsbench.data.boxes.forms import spellings
 from marsbench.data.decode import image_size
+from marsbench.data.groups import Group, find_group, members
 from marsbench.data.imbalance import Balance, class_counts
 from marsbench.data.rendering import Rendering
 from marsbench.data.rows import Source
@@ -53,7 +55,13 @@ from marsbench.plan.derived import (
     rendered_by,
     weights_of,
 )
-from marsbench.plan.samples import balance_of, check_classes, without_negatives
+from marsbench.plan.samples import (
+    balance_of,
+    check_classes,
+    check_validation,
+    within,
+    without_negatives,
+)
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import KINDS, Technique
 from marsbench.tasks.prompts import prompts_of
@@ -84,6 +92,7 @@ class Plan:
         resizing: Resizing of images to `side`.
         inputs: Way from bands to channels, without statistics of the data.
         decoder: Decoder of an encoder; None for labels, and for models with one of their own.
+        group: Group of the train and validation samples; None for all samples.
     """
 
     config: RunConfig
@@ -102,6 +111,7 @@ class Plan:
     resizing: Resizing = WHOLE
     inputs: Inputs = DEFAULT
     decoder: Decoder | None = None
+    group: Group | None = None
 
     @property
     def trains(self) -> bool:
@@ -160,6 +170,7 @@ class Plan:
             head=None if self.config.head is HeadName.LINEAR else self.config.head,
             decoder=self.decoder,
             test_samples=self._fewer_samples,
+            train_on=None if self.group is None else str(self.group),
         )
 
     @property
@@ -234,12 +245,25 @@ class Plan:
             self.task.name, self.model.name, config.mode, config.subset, config.seed, self.identity
         )
 
+    def in_group(self, split: str) -> NDArray[np.int64] | None:
+        """Samples of the run's group in a split, (n,); None for all, as always in test.
+
+        Everything that a choice may follow from keeps to the group. The test split never changes.
+        """
+        if self.group is None or split == "test":
+            return None
+        return members(self.source.rows(split), self.group)
+
     @cached_property
     def num_samples(self) -> dict[str, int]:
         """Samples per split; for train, samples of the subset. Of a run without training, test."""
         if not self.trains:
             return {"test": self._fewer_samples or len(self.source.rows("test"))}
-        sizes = {split: len(self.source.rows(split)) for split in self.source.splits}
+        chosen = {split: self.in_group(split) for split in self.source.splits}
+        sizes = {
+            split: len(self.source.rows(split) if indices is None else indices)
+            for split, indices in chosen.items()
+        }
         return sizes | {"train": len(self.selection.indices)}
 
     @cached_property
@@ -373,6 +397,7 @@ def resolve(config: RunConfig, shared: Resolver | None = None) -> Plan:
     source = shared.source(config, task, subset)
     for split in splits_of(config):
         source.rows(split)  # raises if the split is missing
+    group = None if config.train_on is None else find_group(source, config.train_on)
     if config.mode is Mode.ZERO_SHOT:
         selection, balance = NO_TRAINING, Balance(NO_TRAINING.indices, None)
     else:
@@ -381,6 +406,10 @@ def resolve(config: RunConfig, shared: Resolver | None = None) -> Plan:
         selection = shared.selection(source, subset)
         if config.negatives is Negatives.EXCLUDE:
             selection = without_negatives(config, task, source, selection)
+        if group is not None:
+            selection = within(source, selection, group)
+            if config.folds is None:
+                check_validation(source, group)
         balance = balance_of(config, task, source, selection)
     return Plan(
         config=config,
@@ -399,4 +428,5 @@ def resolve(config: RunConfig, shared: Resolver | None = None) -> Plan:
         resizing=case.resizing,
         inputs=inputs_of(config, task, model),
         decoder=case.decoder,
+        group=group,
     )

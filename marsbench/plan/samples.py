@@ -6,6 +6,7 @@ from marsbench.base.errors import ConfigError, DataError
 from marsbench.config.identity import digest
 from marsbench.config.schema import RunConfig
 from marsbench.data.cache import DirectSamples, cached_samples
+from marsbench.data.groups import Group, members
 from marsbench.data.imbalance import Balance, balance, class_counts
 from marsbench.data.rows import Source
 from marsbench.data.subsets import Selection
@@ -43,6 +44,33 @@ def without_negatives(
         )
     ids = [rows.sample_ids[i] for i in kept]
     return Selection(np.array(kept), selection.origin, digest(ids)[:16])
+
+
+def within(source: Source, selection: Selection, group: Group) -> Selection:
+    """Keep the train samples of a group, of a subset drawn before from all groups.
+
+    Raises:
+        DataError: If none is left.
+    """
+    rows = source.rows("train")
+    kept = np.intersect1d(selection.indices, members(rows, group))
+    if not len(kept):
+        raise DataError(
+            f"No train sample of the subset is in the group {group} (of {source.where}).",
+            "Choose a larger subset, or another group.",
+        )
+    ids = [rows.sample_ids[int(i)] for i in kept]
+    return Selection(kept, selection.origin, digest(ids)[:16])
+
+
+def check_validation(source: Source, group: Group) -> None:
+    """Raise an error if a run without folds has no validation sample of its group."""
+    if not len(members(source.rows("val"), group)):
+        raise DataError(
+            f"The val split of {source.where} has no sample of train_on={group}, and the choice of "
+            "a checkpoint must not see other groups.",
+            "Add folds=4 for cross-validation within the group's train samples.",
+        )
 
 
 def balance_of(config: RunConfig, task: TaskSpec, source: Source, selection: Selection) -> Balance:

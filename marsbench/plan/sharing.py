@@ -17,7 +17,7 @@ def place_of(config: RunConfig) -> tuple[Hashable, ...]:
 def features_of(config: RunConfig) -> tuple[Hashable, ...]:
     """Key of a run's features; runs with equal keys and equal data share them."""
     trainer = config.trainer
-    # Statistics of the train samples, which depend on the subset, and its seed.
+    # Statistics of the train samples, which depend on the subset, its group and its seed.
     of_data = config.normalisation is Normalisation.DATA
     return (
         *place_of(config),
@@ -28,7 +28,7 @@ def features_of(config: RunConfig) -> tuple[Hashable, ...]:
         config.resize,
         config.channels,
         config.normalisation,
-        (config.subset, config.seed) if of_data else None,
+        (config.subset, config.train_on, config.seed) if of_data else None,
         config.pooling,
         config.raster,
         config.views,

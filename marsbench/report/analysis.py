@@ -227,7 +227,8 @@ def _order(key: GroupKey) -> tuple[Any, ...]:
         known.index(name) if name in known else len(known)
         for known, name in ((_CATEGORIES, key.category), (_MODES, key.mode))
     ]
-    unusual = (key.imbalance != NONE, key.views != NONE, key.data == DEMO)
+    others = (key.imbalance, key.views, key.train_on)
+    unusual = (*(other != NONE for other in others), key.data == DEMO)
     return *places, *unusual, key.protocol, -amount_of(key.subset), key
 
 

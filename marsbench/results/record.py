@@ -118,6 +118,12 @@ class RunRecord:
         return str(self.identity.get("imbalance", "none"))
 
     @property
+    def train_on(self) -> str | None:
+        """Group of the train and validation samples, as ``FIELD:VALUE``; None for all samples."""
+        group = self.identity.get("train_on")
+        return None if group is None else str(group)
+
+    @property
     def score(self) -> float | None:
         """Headline metric on the scored split; None if undefined."""
         return self.scores.get(self.headline)

@@ -62,25 +62,34 @@ def parts_of(plan: Plan) -> list[Part]:
     """List the parts of a run.
 
     Folds are the same in every run of a task; a subset limits the training samples of a fold,
-    never the predicted ones. If validation chooses the checkpoint, it uses training samples set
-    aside from the other folds, so that no model has seen the samples it is scored on.
+    never the predicted ones. A group (`train_on`) limits both, and the val split. If validation
+    chooses the checkpoint, it uses training samples set aside from the other folds, so that no
+    model has seen the samples it is scored on.
 
     Raises:
-        ConfigError: If a fold has no training samples.
+        ConfigError: If a fold has no training samples, or no samples of the group.
     """
     if not plan.trains:
         nothing = Section("train", plan.selection.indices)
         return [Part("", nothing, plan.balance, None, {"test": Section("test")})]
     chooses = plan.config.trainer.checkpoint is Checkpoint.BEST and chooses_epoch(plan)
     other_splits: dict[str, Section] = {
-        s: Section(s) for s in SPLITS[1:] if s in plan.source.splits
+        s: Section(s, indices)
+        for s in SPLITS[1:]
+        if s in plan.source.splits
+        for indices in [plan.in_group(s)]
+        if indices is None or len(indices)
     }
     if plan.config.folds is None:
         train = Section("train", plan.selection.indices)
-        return [Part("", train, plan.balance, Section("val") if chooses else None, other_splits)]
+        return [
+            Part("", train, plan.balance, other_splits["val"] if chooses else None, other_splits)
+        ]
     rows = plan.source.rows("train")
     strata = strata_of(rows.targets, rows.groups)
     fold_of = assign_folds(strata, plan.config.folds)
+    of_group = plan.in_group("train")
+    everyone = np.arange(len(rows)) if of_group is None else of_group
     parts = []
     for k in range(plan.config.folds):
         mine = plan.selection.indices[fold_of[plan.selection.indices] != k]
@@ -97,7 +106,13 @@ def parts_of(plan: Plan) -> list[Part]:
         targets = rows.targets[mine]
         names = plan.source.class_names
         weighed = balance(targets, plan.config.imbalance, plan.config.seed, names)
-        scored = {OUT_OF_FOLD: Section("train", np.flatnonzero(fold_of == k)), **other_splits}
+        held_out = everyone[fold_of[everyone] == k]
+        if not len(held_out):
+            raise ConfigError(
+                f"Fold {k} of {plan.config.folds} has no samples of train_on={plan.group}.",
+                "Choose fewer folds, or another group.",
+            )
+        scored = {OUT_OF_FOLD: Section("train", held_out), **other_splits}
         section = Section("train", mine)
         held = None if aside is None else Section("train", aside)
         parts.append(Part(f"fold_{k}", section, weighed, held, scored))

@@ -43,6 +43,7 @@ HASHED = {
     "draws": 16,
     "test_samples": None,  # enters if it is less than the test split
     "folds": 4,
+    "train_on": None,  # enters as FIELD:VALUE
     "strict": None,  # enters with the data revision
     "source": None,
     "loss": None,  # enters resolved
@@ -146,6 +147,7 @@ def test_what_cannot_move_the_score_is_not_in_the_id(key: str) -> None:
         ("outputs", 1),
         ("protocol", Protocol.CACHED),
         ("resize", {"interpolation": "bicubic", "shorter": 256}),
+        ("train_on", "instrument:commercial"),
     ],
 )
 def test_facts_from_outside_the_config_are_in_the_id(fact: str, value: Any) -> None:

@@ -106,9 +106,16 @@ def entries_of(
         badge: Origin of the scores in words.
     """
     kept = [r for r in records if r.task in TASKS and r.record_type != EVALUATION]
-    by_id = {record.run_id: record for record in kept}
     members: defaultdict[tuple[str, GroupKey], list[RunRecord]] = defaultdict(list)
-    left = Counter({"on custom tasks or other data": len(records) - len(kept)})
+    within = [r for r in kept if r.train_on is not None]
+    left = Counter(
+        {
+            "on custom tasks or other data": len(records) - len(kept),
+            "trained within a group of samples": len(within),
+        }
+    )
+    kept = [record for record in kept if record.train_on is None]
+    by_id = {record.run_id: record for record in kept}
     for key, group in study_of(kept).groups.items():
         for (_, model), cell in group.cells.items():
             if key.data != REAL:

@@ -172,6 +172,7 @@ def _cell_row(result: TaskSummary, key: GroupKey) -> dict[str, Any]:
     more = [key.protocol]
     more += [f"imbalance={key.imbalance}"] if key.imbalance != NONE else []
     more += [key.averaged] if key.views != NONE else []
+    more += [f"train_on={key.train_on}"] if key.train_on != NONE else []
     more += ["demo data"] if key.data == DEMO else []
     shown = [cell.task, cell.model, key.mode, key.subset, ", ".join(more)]
     shown.append(metric_label(cell.metric))

@@ -5,7 +5,7 @@ Purohit et al. 2025, Mars-Bench, https://arxiv.org/abs/2510.24010.
 
 from dataclasses import dataclass
 
-from marsbench.report.study.cells import FULL, REAL, GroupKey
+from marsbench.report.study.cells import FULL, NONE, REAL, GroupKey
 
 PAPER = "Purohit et al. 2025, arXiv:2510.24010"
 
@@ -39,7 +39,7 @@ class Published:
     def is_of(self, key: GroupKey) -> bool:
         """Whether a group has this mode and imbalance, on the full train split of real data."""
         alike = (self.mode, self.imbalance) == (key.mode, key.imbalance)
-        return alike and key.subset == FULL and key.data == REAL
+        return alike and key.subset == FULL and key.data == REAL and key.train_on == NONE
 
 
 _SAMPLED = "500 stratified test images"

@@ -93,6 +93,7 @@ class GroupKey:
         subset: full, partition_P or few_shot_K.
         imbalance: Method for unequal classes; none for no method.
         views: d4 for cached flips and turns, a number of averaged draws, or none.
+        train_on: Group of the train and validation samples, as ``FIELD:VALUE``, or none.
         data: real or demo.
     """
 
@@ -102,6 +103,7 @@ class GroupKey:
     subset: str = FULL
     imbalance: str = NONE
     views: str = NONE
+    train_on: str = NONE
     data: str = REAL
 
     @property
@@ -128,6 +130,7 @@ class GroupKey:
         words = [self.category, self.mode, self.protocol, *subset]
         words += [f"imbalance={self.imbalance}"] if self.imbalance != NONE else []
         words += [self.averaged] if self.views != NONE else []
+        words += [f"train_on={self.train_on}"] if self.train_on != NONE else []
         return " ".join(words + (["demo data"] if self.data == DEMO else []))
 
     @property

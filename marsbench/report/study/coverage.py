@@ -16,8 +16,8 @@ ANY = "any"
 """Protocol shown for expected runs without a record."""
 
 
-CellName = tuple[str, str, str, str, str, str]
-"""A cell: task, model, mode, subset, imbalance, views."""
+CellName = tuple[str, str, str, str, str, str, str]
+"""A cell: task, model, mode, subset, imbalance, views, value of train_on."""
 
 
 class ExpectedRun(NamedTuple):
@@ -30,6 +30,7 @@ class ExpectedRun(NamedTuple):
     seed: int
     imbalance: str = NONE
     views: str = NONE
+    train_on: str = NONE
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Study:
         """
         group = self.groups[key]
         wanted = self.plan.seeds if self.plan else {}
-        ways = (key.mode, key.subset, key.imbalance, key.views)
+        ways = (key.mode, key.subset, key.imbalance, key.views, group_value(key.train_on))
         ensembles = {model for (_, model), cell in group.cells.items() if cell.is_ensemble}
         entries = {}
         for name in ((task, model) for task in group.tasks for model in group.models):
@@ -139,7 +140,13 @@ class Study:
 
 
 def _cell_of(run: ExpectedRun) -> CellName:
-    return run.task, run.model, run.mode, run.subset, run.imbalance, run.views
+    ways = (run.mode, run.subset, run.imbalance, run.views, group_value(run.train_on))
+    return run.task, run.model, *ways
+
+
+def group_value(train_on: str) -> str:
+    """Value of a group, written ``VALUE`` or ``FIELD:VALUE``."""
+    return train_on.partition(":")[2] or train_on
 
 
 def _gaps(group: Group) -> Iterable[Missing]:
@@ -161,7 +168,8 @@ def _lacking(plan: ExpectedRuns, groups: Mapping[GroupKey, Group]) -> list[Missi
     for key, group in sorted(groups.items(), key=lambda item: item[0].mode != Mode.ZERO_SHOT):
         categories |= dict.fromkeys(group.tasks, key.category)
         for (task, model), cell in group.cells.items():
-            name = (task, model, key.mode, key.subset, key.imbalance, key.views)
+            ways = (key.mode, key.subset, key.imbalance, key.views, group_value(key.train_on))
+            name = (task, model, *ways)
             have[name].update(cell.seeds)
             keys[name] = key
     return [

@@ -121,6 +121,7 @@ def _comparable(
         (lambda run: run.key.mode in modes, f"its runs are {' and '.join(sorted(modes))}"),
         (lambda run: run.task in tasks, f"{here} not among its {len(tasks)} tasks"),
         (lambda run: run.key.imbalance == NONE, "all have a method for unequal classes"),
+        (lambda run: run.key.train_on == NONE, "all are trained within a group of samples"),
         (lambda run: run.data.split == "test", "none is scored on the test split"),
         (lambda run: run.record_type != EVALUATION, "all are evaluations on other data"),
     )

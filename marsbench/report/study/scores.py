@@ -31,7 +31,13 @@ from marsbench.report.study.cells import (
     Trouble,
     by_severity,
 )
-from marsbench.report.study.coverage import CellName, ExpectedRuns, Study, category_of
+from marsbench.report.study.coverage import (
+    CellName,
+    ExpectedRuns,
+    Study,
+    category_of,
+    group_value,
+)
 from marsbench.results.record import EVALUATION, RunRecord
 from marsbench.results.store import DuplicateError, Store
 from marsbench.tasks.kinds import METRICS, Kind
@@ -247,6 +253,7 @@ def run_of(record: RunRecord) -> Run:
             subset=inline(record.subset),
             imbalance=inline(record.imbalance),
             views=inline(str(record.identity.get("views", NONE))),
+            train_on=inline(record.train_on or NONE),
             data=DEMO if record.data.get("source") == DEMO else REAL,
         ),
         task=inline(record.task),
@@ -273,7 +280,8 @@ def run_of(record: RunRecord) -> Run:
 def _name_of(record: RunRecord) -> CellName:
     """Name of the cell of a record, as in `ExpectedRuns.seeds`."""
     views = str(record.identity.get("views", NONE))
-    ways = (record.mode, record.subset, record.imbalance, views)
+    group = group_value(record.train_on or NONE)
+    ways = (record.mode, record.subset, record.imbalance, views, group)
     return record.task, _model_of(record), *ways
 
 

@@ -97,6 +97,8 @@ def make_ensemble(
     }
     if weights == Weights.FITTED:
         choices["weights"] = {"how": weights, "version": ensemble_weights.VERSION}
+    if first.train_on is not None:
+        choices["train_on"] = first.train_on
     new_id = run_id(
         first.task,
         ENSEMBLE,
@@ -142,6 +144,7 @@ def _check(records: Sequence[RunRecord]) -> None:
             ("classes", first.data["classes"], other.data["classes"]),
             ("scored split", first.scored_split, other.scored_split),
             ("folds", first.config.get("folds"), other.config.get("folds")),
+            ("train_on", first.train_on, other.train_on),
         ):
             if a != b:
                 raise ConfigError(
