@@ -1,4 +1,4 @@
-"""``marsbench data info`` and ``verify``."""
+"""``marsbench data info``, ``corruptions`` and ``verify``."""
 
 import json
 from pathlib import Path
@@ -84,6 +84,38 @@ def info(
 
         draw_samples(spec, source, split, samples, raster=keys_of(where).get("raster"))
         note(f"Drew {samples}.")
+
+
+@app.command("corruptions")
+@friendly
+def corruptions(
+    task: TaskArgument,
+    where: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE...",
+            help="source=..., root=FOLDER, revision=..., size=N (demo data).",
+            autocompletion=complete.words_of(CONVERT_KEYS),
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="PNG to write.")] = Path("corruptions.png"),
+    split: Annotated[str, typer.Option("--split", help="Split to draw from.")] = "test",
+    severities: Annotated[
+        str, typer.Option("--severity", help="Severities, 1 to 5, separated by commas.")
+    ] = "1,3,5",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the corruptions.")] = 0,
+) -> None:
+    """Draw samples under every corruption of images, or of spectra, by severity."""
+    from marsbench.data.corruptions.table import parse_severities
+    from marsbench.data.tools.pictures.corruptions import draw_corruptions
+    from marsbench.tasks.catalog import get_task
+
+    chosen = parse_severities(severities)
+    spec = get_task(task)
+    keys_of(where, CONVERT_KEYS)
+    source = open_where(spec, where, download=True)
+    draw_corruptions(spec, source, split, out, chosen, seed)
+    note(f"Drew {out}.")
 
 
 @app.command("verify")

@@ -199,6 +199,10 @@ BAD = {
     "broken image": (["run", "task={broken}", *RUN], ["test_0000.png", "damaged"]),
     "no store": (["results", "nowhere"], ["nowhere"]),
     "data info of nothing": (["data", "info", "frost", "source=demo"], ["frost_cls"]),
+    "severity of corruptions": (
+        ["data", "corruptions", "frost_cls", "source=demo", "--severity", "1,9"],
+        ["severity=1,9", "from 1"],
+    ),
     "data key": (["data", "info", "frost_cls", "rot=x"], ["rot", "root"]),
     "picture nowhere": (
         ["data", "info", "{toy}", "--samples", "/nowhere/out.png"],

@@ -2,16 +2,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
 from marsbench.base.errors import DataError, UnknownNameError
+from marsbench.config.schema import SourceName
 from marsbench.data import drawing
+from marsbench.data.corruptions.table import Subject, names_of
 from marsbench.data.decode import is_negative
+from marsbench.data.sources import open_source
 from marsbench.data.sources.local import LocalSource
+from marsbench.data.tools.pictures import corruptions as corrupted_pictures
 from marsbench.data.tools.pictures import images as pictures
+from marsbench.data.tools.pictures.corruptions import draw_corruptions
 from marsbench.data.tools.pictures.images import draw_samples
 from marsbench.metrics.boxes import Boxes
+from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import Decode, Kind
 from marsbench.tasks.spec import TaskSpec
 from tests.fakes import make_spec, write_folder
@@ -184,3 +191,37 @@ def test_a_sample_that_cannot_be_read(tmp_path: Path) -> None:
     (source.folder / "data" / "val" / "images" / "val_0000.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"val_0000\.png is empty"):
         draw_samples(spec, source, "val", tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("name", ["labels", "masks", "boxes"])
+def test_corruptions_have_a_row_each(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "corruptions.png"
+    spec = SPECS[name]
+    figures = []
+
+    def keep(figure: Figure, where: Path) -> None:
+        figures.append(figure)
+        drawing.save(figure, where)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corrupted_pictures, "save", keep)
+        draw_corruptions(spec, open_spec(spec, tmp_path), "val", path, (1, 5))
+    rows = names_of(Subject.IMAGES)
+    axes = figures[0].axes
+    columns = len(axes) // len(rows)
+    assert columns in (3, 6)  # one sample or two: clean and two severities
+    for i, corruption in enumerate(rows):
+        clean, mild, strong = (np.asarray(a.images[0].get_array()) for a in axes[columns * i :][:3])
+        assert axes[columns * i].get_title(loc="left").startswith(f"{corruption}:")
+        damage = [float(np.abs(a.astype(float) - clean).mean()) for a in (mild, strong)]
+        assert damage[0] < damage[1]
+    with Image.open(path) as picture:
+        assert picture.height > 100 * len(rows)
+
+
+def test_spectra_have_corruptions_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "corruptions.png"
+    spec = get_task("ega_ms")
+    draw_corruptions(spec, open_source(spec, SourceName.DEMO, size=0.02), "train", path, (5,))
+    with Image.open(path) as picture:
+        assert picture.height > 250 * len(names_of(Subject.SPECTRA))

@@ -77,7 +77,7 @@ def sheet(spec: TaskSpec, source: Source, rows: Rows, raster: RasterSpec) -> Fig
     for place, index in enumerate(chosen):
         spectrum = spectra[index]
         left, right = grid[place // 2, 2 * (place % 2) : 2 * (place % 2) + 2]
-        _show_curves(left, spectrum, technique)
+        show_curves(left, spectrum, technique)
         title = fill(_title(spec, source, rows, index, spectrum), 84)
         left.set_title(title, fontsize=8, loc="left")
         image = rasters.draw(
@@ -184,7 +184,7 @@ def _curves(
     return (np.arange(length) + low + 0.5) * step, curves
 
 
-def _show_curves(axis: Axes, spectrum: Spectrum, technique: Technique) -> None:
+def show_curves(axis: Axes, spectrum: Spectrum, technique: Technique) -> None:
     """Draw the curves of the strongest ions, relative to the largest of them."""
     places, curves = _curves(spectrum, technique)
     largest = max((float(np.nanmax(curve)) for curve in curves.values()), default=0.0)

@@ -1,0 +1,1 @@
+"""Corruptions of Mars imaging and of mass spectra, seeded by sample, in five severities."""
