@@ -2,9 +2,22 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated
 
 from marsbench.base.values import Limit, NotBlank
+
+OVERLAP_WARNING = (
+    "Images of the task may be among the pre-training data, so scores may be too high."
+)
+
+
+class Overlap(StrEnum):
+    """Knowledge of overlaps of pre-training data with test images of any task."""
+
+    NONE = "none known"
+    POSSIBLE = "possible"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +36,18 @@ class Pretraining:
     images: Annotated[int, Limit(low=0, high=1e12)] | None = None
     licence: str = ""
     overlaps: tuple[str, ...] | None = None
+
+    @property
+    def overlap(self) -> Overlap:
+        """Overlap with test images of any task."""
+        if self.overlaps is None:
+            return Overlap.UNKNOWN
+        return Overlap.POSSIBLE if self.overlaps else Overlap.NONE
+
+    @property
+    def overlap_words(self) -> str:
+        """Possible overlaps with test images, by task."""
+        return f"{self.overlap}: {', '.join(self.overlaps)}" if self.overlaps else self.overlap
 
 
 UNKNOWN = Pretraining()

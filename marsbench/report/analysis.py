@@ -19,6 +19,7 @@ from marsbench.report.statistics.summary import (
     compare,
     summarise,
 )
+from marsbench.report.study.calibration import Calibration, calibration_of
 from marsbench.report.study.cells import (
     DEMO,
     FULL,
@@ -32,6 +33,7 @@ from marsbench.report.study.cells import (
 )
 from marsbench.report.study.coverage import Study
 from marsbench.report.study.paper import beside_paper
+from marsbench.report.study.pretraining import pretraining_of
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 
@@ -52,6 +54,8 @@ class Analysis:
         with_published: Whether published numbers are shown.
         beside: Families beside the paper's runs.
         beside_problems: Problems of the records beside the paper's runs.
+        calibration: Calibration of the groups with figures and tables of their own.
+        calibration_problems: Unreadable predictions.
     """
 
     store: Store
@@ -65,6 +69,8 @@ class Analysis:
     with_published: bool = False
     beside: Sequence[Beside] = ()
     beside_problems: Sequence[StudyProblem] = ()
+    calibration: Calibration = field(default_factory=dict)
+    calibration_problems: Sequence[StudyProblem] = ()
 
     @property
     def problems(self) -> tuple[StudyProblem, ...]:
@@ -73,6 +79,7 @@ class Analysis:
             [
                 *self.study.problems,
                 *self.beside_problems,
+                *self.calibration_problems,
                 *of_summaries(self.summaries.values()),
                 *(curve.problem for curve in self.curves if curve.problem),
                 *of_comparisons(
@@ -148,6 +155,15 @@ class Analysis:
                 ends[family] = summarise(group, ranges=ranges, rounds=self.rounds, seed=self.seed)
         return {**self.summaries, **ends}
 
+    @cached_property
+    def overlapping(self) -> frozenset[str]:
+        """Ids of runs whose pre-training may have seen images of their task."""
+        return frozenset(
+            record.run_id
+            for record in self.study.records
+            if record.task in (pretraining_of(record).overlaps or ())
+        )
+
     def looks(self, key: GroupKey) -> dict[str, dict[str, Any]]:
         """Colours and markers of the models of a category, the same in all its figures."""
         return self._looks[key.category]
@@ -215,6 +231,17 @@ def with_paper(
     beside = [summarise_beside(pairing, **options) for pairing in pairings]
     beside.sort(key=lambda each: _order(each.pairing.family))
     return replace(analysis, beside=tuple(beside), beside_problems=tuple(problems))
+
+
+def with_calibration(analysis: Analysis) -> Analysis:
+    """Add the calibration of groups with figures and tables of their own.
+
+    Metrics that records of earlier versions lack come from stored predictions.
+    """
+    calibration, problems = calibration_of(
+        analysis.store, analysis.study.records, analysis.headline_groups
+    )
+    return replace(analysis, calibration=calibration, calibration_problems=problems)
 
 
 _CATEGORIES = ("classification", "segmentation", "detection", "spectra")

@@ -18,7 +18,7 @@ from marsbench.base.files import write_text
 from marsbench.base.progress import steps
 from marsbench.base.reading import read_text
 from marsbench.base.version import __version__
-from marsbench.report.analysis import Analysis, analyse, with_paper
+from marsbench.report.analysis import Analysis, analyse, with_calibration, with_paper
 from marsbench.report.figures import style
 from marsbench.report.figures.spec import FAMILIES, FigureSpec
 from marsbench.report.page.html import Figures, page
@@ -120,6 +120,8 @@ def write_report(
             analysis = analyse(
                 opened, study, others=others, seed=seed, with_published=reference, **common
             )
+            if parts & {TABLES, "reliability"}:
+                analysis = with_calibration(analysis)
             beside: list[Table] = []
             theirs = None
             if reference:

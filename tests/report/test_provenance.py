@@ -7,7 +7,8 @@ import pytest
 
 from marsbench.report.analysis import Analysis, analyse
 from marsbench.report.study.scores import study_of
-from marsbench.report.tables.build import anchor_of, coverage_tables, make_tables
+from marsbench.report.tables.build import coverage_tables, make_tables
+from marsbench.report.tables.entries import anchor_of
 from marsbench.report.tables.forms import Link, Score, Table
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store

@@ -8,8 +8,9 @@ import gradio as gr
 from marsbench.config.schema import Mode
 from marsbench.leaderboard.board.entries import Entry
 from marsbench.leaderboard.board.live import Board
-from marsbench.leaderboard.board.ranking import ANY, SIZES, UNKNOWN, Filters, Overlap
+from marsbench.leaderboard.board.ranking import ANY, SIZES, UNKNOWN, Filters
 from marsbench.leaderboard.board.tasksets import Choice
+from marsbench.models.pretraining import Overlap
 from marsbench.report.study.cells import FULL, amount_of
 
 FIRST_ROWS = 100

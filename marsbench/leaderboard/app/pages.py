@@ -11,7 +11,6 @@ from marsbench.leaderboard.app.words import (
     link,
     millions,
     number,
-    overlap_words,
     safe,
     table,
 )
@@ -63,7 +62,7 @@ def _facts(entry: Entry) -> str:
         "Mode, protocol, subset": safe(f"{ways} {entry.settings}"),
         "Initial weights": safe(entry.weights or ("random" if data == RANDOM else "unknown")),
         "Pre-training data": safe(f"{data.data}{images}"),
-        "Overlap with test images": safe(overlap_words(entry)),
+        "Overlap with test images": safe(data.overlap_words),
         "Licence": safe(entry.licence or data.licence or "unstated"),
         "Parameters": millions(entry.parameters),
         "Training per run": duration(entry.train_seconds),

@@ -8,7 +8,7 @@ from marsbench.leaderboard.app.words import DASH, badge_of, cut, duration, milli
 from marsbench.leaderboard.board.entries import Entry
 from marsbench.leaderboard.board.estimates import Estimates
 from marsbench.leaderboard.board.normalisation import normalisable
-from marsbench.leaderboard.board.ranking import Ranked, overlap_of
+from marsbench.leaderboard.board.ranking import Ranked
 from marsbench.leaderboard.board.tasksets import Choice, TaskSet
 from marsbench.report.statistics.summary import LEVEL, Estimate
 from marsbench.report.study.cells import DOWN, metric_is_up
@@ -155,7 +155,7 @@ def _facts(table: Table, entries: Sequence[Entry]) -> None:
     table.text("Protocol", (entry.protocol for entry in entries))
     table.text("Subset", (entry.subset for entry in entries))
     table.text("Pre-training", (entry.pretraining.data for entry in entries))
-    table.text("Overlap", (overlap_of(entry) for entry in entries))
+    table.text("Overlap", (entry.pretraining.overlap for entry in entries))
     table.add("Parameters", NUMBER, map(_parameters, entries))
     table.text("Author", (entry.author.name for entry in entries))
     table.text("Date", (entry.created or DASH for entry in entries))

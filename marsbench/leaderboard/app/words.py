@@ -7,7 +7,6 @@ from html import escape
 
 from marsbench.base.text import closed_address, inline
 from marsbench.leaderboard.board.entries import NOT_SUBMITTED, Entry
-from marsbench.leaderboard.board.ranking import overlap_of
 from marsbench.leaderboard.schema import Badge
 
 LONGEST = 60
@@ -76,14 +75,6 @@ def duration(seconds: float | None) -> str:
 def count(number: int, noun: str, plural: str = "") -> str:
     """Number with a noun."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def overlap_words(entry: Entry) -> str:
-    """Possible overlaps of the pre-training with test images, by task."""
-    overlaps = entry.pretraining.overlaps
-    if not overlaps:
-        return str(overlap_of(entry))
-    return f"possible: {', '.join(overlaps)}"
 
 
 def full_name(entry: Entry) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
@@ -29,22 +28,6 @@ SIZES: dict[str, tuple[float, float]] = {
 """Ranges of the number of parameters, upper end included."""
 
 
-class Overlap(StrEnum):
-    """Knowledge of overlaps of an entry's pre-training data with test images."""
-
-    NONE = "none known"
-    POSSIBLE = "possible"
-    UNKNOWN = "unknown"
-
-
-def overlap_of(entry: Entry) -> Overlap:
-    """Overlap of the pre-training data of an entry with test images of any task."""
-    overlaps = entry.pretraining.overlaps
-    if overlaps is None:
-        return Overlap.UNKNOWN
-    return Overlap.POSSIBLE if overlaps else Overlap.NONE
-
-
 def size_of(entry: Entry) -> str:
     """Key of `SIZES` of an entry, or `UNKNOWN`."""
     count = entry.parameters
@@ -63,7 +46,7 @@ class Filters:
         subset: Subset.
         sizes: Keys of `SIZES`, or `UNKNOWN`.
         pretraining: Data sets of the pre-training.
-        overlap: An `Overlap`, or `ANY`.
+        overlap: A `marsbench.models.pretraining.Overlap`, or `ANY`.
         search: Words, all of which occur in the model, author, weights or data.
     """
 
@@ -86,7 +69,7 @@ class Filters:
             and self.subset in (ANY, entry.subset)
             and (not self.sizes or size_of(entry) in self.sizes)
             and (not self.pretraining or entry.pretraining.data in self.pretraining)
-            and self.overlap in (ANY, overlap_of(entry))
+            and self.overlap in (ANY, entry.pretraining.overlap)
             and all(word in _searched(entry) for word in words)
         ]
 

@@ -6,8 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from marsbench.leaderboard.card.subject import Subject
-from marsbench.report.statistics import aggregate
-from marsbench.report.statistics.summary import ROUNDS, Estimate
+from marsbench.report.statistics.summary import Estimate, estimate_of
 from marsbench.report.study.cells import metric_title
 from marsbench.tasks.kinds import metrics_of
 
@@ -43,13 +42,8 @@ def scores_of(subject: Subject) -> list[Score]:
 
 
 def _score(metric: str, seeds: list[float]) -> Score:
-    values = np.array(seeds)[:, None]
-    low = high = np.array(np.nan)
-    if len(seeds) > 1:
-        # A generator for each metric, so that no interval depends on the others.
-        rounds = aggregate.stratified_bootstrap(values, np.random.default_rng(0), ROUNDS)
-        low, high = aggregate.percentile_interval(rounds)
-    estimate = Estimate(float(aggregate.iqm(values)), float(low), float(high))
+    # A generator for each metric, so that no interval depends on the others.
+    estimate = estimate_of(np.array(seeds), np.random.default_rng(0))
     return Score(metric, tuple(seeds), estimate)
 
 

@@ -16,6 +16,7 @@ from marsbench.leaderboard.card.picture import Picture
 from marsbench.leaderboard.card.scores import Score, class_scores, lowest_class
 from marsbench.leaderboard.card.subject import Subject
 from marsbench.models.own.calling import PREFIX as OWN
+from marsbench.models.pretraining import OVERLAP_WARNING
 from marsbench.report.statistics.summary import LEVEL, ROUNDS
 from marsbench.results.record import RunRecord
 from marsbench.tasks.kinds import BOXES, LABELS, MASKS, Kind
@@ -202,7 +203,7 @@ def _limits(subject: Subject, by_class: dict[str, dict[str, float]]) -> Iterator
         yield f"Lowest score of a class: {name} with {metric} {value:.2f}."
     overlaps = record.pretraining.overlaps
     if overlaps and task.name in overlaps:
-        yield "Images of the task may be among the pre-training data, so scores may be too high."
+        yield OVERLAP_WARNING
     yield "Scores depend on the labels of the data set, which may contain mistakes."
     yield "Not tested for operations, such as the choice of landing sites or traverses."
 

@@ -59,6 +59,7 @@ FAMILIES = {
     "heatmap": Family("Models and tasks", f"{_HERE}.grids:heat_maps"),
     "cost": Family("Training time and score", f"{_HERE}.by_task:costs"),
     "confusion": Family("Confusion matrices", f"{_HERE}.grids:confusions"),
+    "reliability": Family("Calibration", f"{_HERE}.calibration:reliability"),
     "imbalance": Family("Unequal classes", f"{_HERE}.grids:imbalances"),
     "paper": Family("Beside the paper", f"{_HERE}.paper:beside_paper"),
 }

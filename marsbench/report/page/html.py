@@ -25,7 +25,8 @@ from marsbench.report.study.cells import (
     StudyProblem,
     metric_label,
 )
-from marsbench.report.tables.build import THERE, Tables, anchor_of, coverage_name, score_of
+from marsbench.report.tables.build import Tables, coverage_name
+from marsbench.report.tables.entries import THERE, anchor_of, overlap_note, overlaps_of, score_of
 from marsbench.report.tables.forms import Link, Score
 
 PAGE = Path(__file__).parent
@@ -73,7 +74,7 @@ def page(
     environment.filters["origins"] = _origins
     environment.filters["sources"] = partial(_sources, analysis.study.groups)
     cells = [
-        _cell_row(result, summary.key)
+        _cell_row(result, summary.key, analysis.overlapping)
         for summary in analysis.summaries.values()
         for result in sorted(summary.tasks.values(), key=_best_first)
     ]
@@ -95,6 +96,7 @@ def page(
         overall=[table for table in tables.groups if table.name.startswith("overall-")],
         tables=[table for table in tables.groups if not table.name.startswith("overall-")],
         cells=cells,
+        overlap_note=overlap_note(row["scores"][0] for row in cells),
         elsewhere=elsewhere,
         anchors=anchors,
         families=[
@@ -107,6 +109,7 @@ def page(
         seed=analysis.seed,
         normalisation=analysis.normalisation,
         ranges=tables.ranges,
+        pretraining=tables.pretraining,
         coverage=tables.coverage,
         missing=tables.missing,
         unfinished=_unfinished(analysis),
@@ -167,7 +170,7 @@ def _filters(keys: Iterable[GroupKey]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _cell_row(result: TaskSummary, key: GroupKey) -> dict[str, Any]:
+def _cell_row(result: TaskSummary, key: GroupKey, overlapping: Collection[str]) -> dict[str, Any]:
     cell = result.cell
     more = [key.protocol]
     more += [f"imbalance={key.imbalance}"] if key.imbalance != NONE else []
@@ -182,7 +185,7 @@ def _cell_row(result: TaskSummary, key: GroupKey) -> dict[str, Any]:
         "shown": shown,
         "words": " ".join([*shown, key.category]).lower(),
         "scores": [
-            score_of(result.iqm),
+            score_of(result.iqm, overlaps=overlaps_of([cell], overlapping)),
             Score(result.normalised_iqm.value),
             Score(result.mean.value),
             Score(result.std),

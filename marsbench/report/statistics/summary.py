@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -134,6 +134,30 @@ class Comparison:
     p_value: float
     p_holm: float
     is_tested: bool
+
+
+def estimate_of(
+    scores: NDArray[np.float64],
+    rng: np.random.Generator,
+    rounds: int = ROUNDS,
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]] = agg.iqm,
+) -> Estimate:
+    """Estimate a single number from the scores of runs.
+
+    Args:
+        scores: Scores of the runs that differ in their seed alone, (num_runs,).
+        rng: Source of the bootstrap.
+        rounds: Rounds of the bootstrap.
+        statistic: Function of scores (num_runs, 1), such as of `aggregate`.
+    """
+    if not len(scores):
+        return Estimate(math.nan, math.nan, math.nan)
+    value = float(statistic(scores[:, None]))
+    if len(scores) == 1:
+        return Estimate(value, math.nan, math.nan)
+    drawn = agg.stratified_bootstrap(scores[:, None], rng, rounds, statistic)
+    low, high = agg.percentile_interval(drawn)
+    return Estimate(value, float(low), float(high))
 
 
 def summarise(

@@ -8,7 +8,7 @@ import numpy as np
 
 from marsbench.report.analysis import Analysis
 from marsbench.report.statistics import aggregate
-from marsbench.report.statistics.summary import Estimate, stream
+from marsbench.report.statistics.summary import Estimate, estimate_of, stream
 from marsbench.report.study.cells import NONE, GroupKey
 from marsbench.report.study.scores import run_of
 from marsbench.results.classes import ClassTable, class_tables
@@ -50,15 +50,9 @@ class Ways:
             analysis: Source of rounds and seed of the bootstrap.
         """
         scores = (run.metrics[run.scored_split].get(metric) for run in self.table.runs[way])
-        values = np.array([[value] for value in scores if value is not None], dtype=np.float64)
-        if not len(values):
-            return Estimate(np.nan, np.nan, np.nan)
-        if len(values) == 1:
-            return Estimate(float(values[0, 0]), np.nan, np.nan)
+        values = np.array([value for value in scores if value is not None], dtype=np.float64)
         rng = stream(analysis.seed, self.title, way, metric)
-        drawn = aggregate.stratified_bootstrap(values, rng, analysis.rounds, aggregate.mean)
-        low, high = aggregate.percentile_interval(drawn)
-        return Estimate(float(values.mean()), float(low), float(high))
+        return estimate_of(values, rng, analysis.rounds, aggregate.mean)
 
 
 def compared_ways(analysis: Analysis) -> list[Ways]:

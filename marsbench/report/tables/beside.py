@@ -8,7 +8,7 @@ from marsbench.report.statistics import aggregate
 from marsbench.report.statistics.reference import MEAN_OF_MODELS, PAPER, Published, published
 from marsbench.report.statistics.summary import LEVEL, ModelSummary, TaskSummary
 from marsbench.report.study.cells import metric_is_up
-from marsbench.report.tables.build import THERE, anchor_of, score_of
+from marsbench.report.tables.entries import THERE, anchor_of, score_of
 from marsbench.report.tables.forms import Column, Entry, Score, Table
 
 

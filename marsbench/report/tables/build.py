@@ -2,20 +2,28 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
 
 from marsbench.base.names import LONGEST_TITLE
 from marsbench.config.identity import slug
 from marsbench.report.analysis import Analysis
 from marsbench.report.statistics.aggregate import ALPHA
 from marsbench.report.statistics.summary import LEVEL, Estimate, GroupSummary, ModelSummary
-from marsbench.report.study.cells import DOWN, UP, Cell, Group, GroupKey, metric_is_up, metric_label
+from marsbench.report.study.cells import DOWN, UP, Group, GroupKey, metric_is_up, metric_label
 from marsbench.report.study.imbalance import Ways, compared_ways
-from marsbench.report.tables.forms import MARKS, Column, Entry, Link, Score, Table, mark
-
-THERE = "there-"
-"""Prefix of anchors of another store's cells."""
+from marsbench.report.tables.calibration import calibration_tables
+from marsbench.report.tables.entries import (
+    anchor_of,
+    marked,
+    model_anchor,
+    overlap_note,
+    overlaps_of,
+    score_of,
+    with_marks,
+)
+from marsbench.report.tables.forms import MARKS, Column, Entry, Link, Score, Table
+from marsbench.report.tables.pretraining import pretraining_table
 
 AMOUNTS = {"partition": "Partitions of the train split", "few_shot": "Few shots"}
 """Titles of curves by the sort of their subsets."""
@@ -31,6 +39,7 @@ class Tables:
         coverage: Counts of runs, for each group.
         missing: Missing runs.
         ranges: Ranges of the normalisation.
+        pretraining: Pre-training of the models.
     """
 
     groups: Sequence[Table]
@@ -38,12 +47,13 @@ class Tables:
     coverage: Sequence[Table]
     missing: Table
     ranges: Table
+    pretraining: Table
 
     @property
     def files(self) -> list[Table]:
         """Tables to write to files."""
         beside = [table for table in self.beside if table.rows]
-        return [*self.groups, *beside, *self.coverage, self.missing, self.ranges]
+        return [*self.groups, *beside, *self.coverage, self.missing, self.ranges, self.pretraining]
 
 
 def make_tables(
@@ -56,70 +66,45 @@ def make_tables(
         coverage_tables(analysis),
         missing_table(analysis),
         ranges_table(analysis),
+        pretraining_table(analysis),
     )
 
 
 def _group_tables(analysis: Analysis) -> Iterator[Table]:
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
-        yield scores_table(group, summary)
+        yield scores_table(group, summary, analysis.overlapping)
         if len(group.cells) > 1:
-            yield overall_table(group, summary)
+            yield overall_table(group, summary, analysis.overlapping)
         if analysis.comparisons.get(group.key):
             yield _comparisons_table(analysis, group.key)
+    yield from calibration_tables(analysis)
     yield from (table for table in _curve_tables(analysis) if table.rows)
     for number, ways in enumerate(compared_ways(analysis), start=1):
         yield _imbalance_table(analysis, ways, number)
 
 
-def anchor_of(cell: Cell, store: str = "") -> str:
-    """Anchor of a cell on the page, by its first run, since slugs of models may be equal.
+def scores_table(
+    group: Group, summary: GroupSummary, overlapping: Container[str] = frozenset()
+) -> Table:
+    """Raw interquartile means with intervals, models x tasks.
 
     Args:
-        cell: Cell.
-        store: Prefix for cells of another store.
+        group: Cells.
+        summary: Their estimates.
+        overlapping: Ids of runs whose pre-training may have seen images of their task.
     """
-    return f"{store}cell-{cell.run_ids[0]}"
-
-
-def model_anchor(group: Group, model: str) -> str:
-    """Anchor of the cells of a model on the page."""
-    first = next(cell for (_, name), cell in sorted(group.cells.items()) if name == model)
-    return f"model-{first.run_ids[0]}"
-
-
-def score_of(estimate: Estimate, anchor: str = "", digits: int = 3) -> Score:
-    """Convert an estimate to an entry of a table."""
-    return Score(*estimate, digits=digits, anchor=anchor)
-
-
-def _with_marks(columns: Sequence[Column], rows: Sequence[Sequence[Entry]]) -> list[list[Entry]]:
-    """Mark the best score of every column with a direction."""
-    marked = [list(row) for row in rows]
-    for number, column in enumerate(columns):
-        if column.better:
-            entries = [row[number] for row in rows]
-            scores = mark([e if isinstance(e, Score) else None for e in entries], column.better)
-            for row, score in zip(marked, scores, strict=True):
-                row[number] = score
-    return marked
-
-
-def _marked(table: Table) -> Table:
-    """Mark the best score of each column, and explain the marks in the caption."""
-    rows = _with_marks(table.columns, table.rows)
-    has_best = any(isinstance(e, Score) and e.best for row in rows for e in row)
-    return replace(table, rows=rows, caption=table.caption + f" {MARKS}" * has_best)
-
-
-def scores_table(group: Group, summary: GroupSummary) -> Table:
-    """Raw interquartile means with intervals, models x tasks."""
     better = {t: UP if metric_is_up(group.metrics[t]) else DOWN for t in group.tasks}
     scores = {
-        name: score_of(result.iqm, anchor_of(result.cell)) for name, result in summary.tasks.items()
+        name: score_of(
+            result.iqm,
+            anchor_of(result.cell),
+            overlaps=overlaps_of([result.cell], overlapping),
+        )
+        for name, result in summary.tasks.items()
     }
     named = ", ".join(f"{task}: {metric_label(group.metrics[task])}" for task in group.tasks)
-    return _marked(
+    return marked(
         Table(
             f"scores-{group.key.slug}",
             f"Scores: {group.key.title}",
@@ -132,33 +117,37 @@ def scores_table(group: Group, summary: GroupSummary) -> Table:
     )
 
 
-def overall_table(group: Group, summary: GroupSummary) -> Table:
-    """Aggregates of models over all tasks."""
+def overall_table(
+    group: Group, summary: GroupSummary, overlapping: Container[str] = frozenset()
+) -> Table:
+    """Aggregates of models over all tasks; arguments as in `scores_table`."""
     columns = [Column("model"), *(Column(name, UP) for name in ("IQM", "median", "mean"))]
     columns += [Column("optimality gap", DOWN), Column("mean rank", DOWN)]
     columns += map(Column, ("tasks", "runs", "missing"))
     complete = [model for model in summary.models.values() if not model.missing_tasks]
     partial = [model for model in summary.models.values() if model.missing_tasks]
-    rows = _with_marks(columns, [_overall_row(group, model) for model in complete])
+    rows = with_marks(columns, [_overall_row(group, model, overlapping) for model in complete])
     # Incomplete models are not compared with others.
-    rows += [_overall_row(group, model) for model in partial]
+    rows += [_overall_row(group, model, overlapping) for model in partial]
+    note = overlap_note(entry for row in rows for entry in row if isinstance(entry, Score))
     return Table(
         f"overall-{summary.key.slug}",
         f"Over all tasks: {summary.key.title}",
         f"Scores normalised by {summary.ranges.words(group.metrics.items())}; "
         f"{LEVEL} bootstrap intervals. {MARKS} Models with missing tasks are "
-        "aggregated over fewer tasks and not compared.",
+        f"aggregated over fewer tasks and not compared.{note}",
         columns,
         rows,
         [summary.key],
     )
 
 
-def _overall_row(group: Group, model: ModelSummary) -> list[Entry]:
+def _overall_row(group: Group, model: ModelSummary, overlapping: Container[str]) -> list[Entry]:
     anchor = model_anchor(group, model.model)
+    cells = [group.cells[task, model.model] for task in model.tasks]
     return [
         model.model,
-        score_of(model.iqm, anchor),
+        score_of(model.iqm, anchor, overlaps=overlaps_of(cells, overlapping)),
         score_of(model.median, anchor),
         score_of(model.mean, anchor),
         score_of(model.optimality_gap, anchor),
@@ -213,7 +202,7 @@ def _curve_tables(analysis: Analysis) -> Iterator[Table]:
                 for key, estimate in line.items()
             }
             rows.append([model, *map(scores.get, curve.keys)])
-        yield _marked(
+        yield marked(
             Table(
                 f"curves-{curve.slug}",
                 f"{AMOUNTS[curve.what]}: {curve.title}",
@@ -245,7 +234,7 @@ def _imbalance_table(analysis: Analysis, ways: Ways, number: int) -> Table:
         [way, len(runs), *(_known(ways.mean(way, metric, analysis)) for metric in shown)]
         for way, runs in table.runs.items()
     ]
-    return _marked(
+    return marked(
         Table(
             f"imbalance-{number:02d}-{slug(ways.title)[:LONGEST_TITLE]}",
             f"Unequal classes: {ways.title}",

@@ -11,6 +11,8 @@ from marsbench.report.study.cells import DOWN, UP, GroupKey
 
 DASH = "\N{EN DASH}"
 CLOSE = "\N{DAGGER}"
+OVERLAP = "\N{DOUBLE DAGGER}"
+"""Mark of scores of models whose pre-training may have seen images of the task."""
 
 FORMS = ("csv", "md", "tex")
 """Suffixes of the files of a table."""
@@ -31,6 +33,7 @@ class Score:
         digits: Digits after the point.
         anchor: Anchor of its runs on the page.
         words: Text instead of the number, such as ``< 0.001``; sorting still uses the value.
+        overlaps: Whether the model's pre-training may have seen images of the task.
     """
 
     value: float
@@ -41,6 +44,12 @@ class Score:
     digits: int = 3
     anchor: str = ""
     words: str = ""
+    overlaps: bool = False
+
+    @property
+    def marks(self) -> str:
+        """Marks behind the number."""
+        return CLOSE * (self.close and not self.best) + OVERLAP * self.overlaps
 
     @property
     def text(self) -> str:
@@ -224,7 +233,7 @@ def _markdown_cell(entry: Entry) -> str:
     if not isinstance(entry, Score):
         return DASH if entry is None else _escape_markdown(str(entry))
     text = _escape_markdown(entry.text)
-    number = f"**{text}**" if entry.best else text + (CLOSE if entry.close else "")
+    number = (f"**{text}**" if entry.best else text) + entry.marks
     return f"{number} {_escape_markdown(entry.interval)}".strip()
 
 
@@ -245,6 +254,7 @@ _LATEX = {
     DOWN: r"$\downarrow$",
     DASH: "--",
     CLOSE: r"$^\dagger$",
+    OVERLAP: r"$^\ddagger$",
     "\N{MINUS SIGN}": "$-$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
@@ -271,5 +281,5 @@ def _latex_cell(entry: Entry) -> str:
         return rf"\parbox[t]{{6cm}}{{\raggedright {text}\strut}}" if wide else text
     text = escape_latex(entry.text)
     number = rf"\textbf{{{text}}}" if entry.best else text
-    number += r"$^\dagger$" if entry.close else ""
+    number += escape_latex(entry.marks)
     return rf"{number} {{\scriptsize {entry.interval}}}" if entry.interval else number

@@ -8,7 +8,7 @@ from marsbench.report.statistics.paper import Beside, Both, in_paper, plain
 from marsbench.report.statistics.summary import LEVEL, ModelSummary, TaskSummary
 from marsbench.report.study.cells import Cell, metric_label
 from marsbench.report.tables.beside import difference
-from marsbench.report.tables.build import anchor_of, score_of
+from marsbench.report.tables.entries import anchor_of, score_of
 from marsbench.report.tables.forms import Column, Entry, Score, Table
 
 _COLUMNS = ("subset", "task", "model", "metric", "here", "paper", "difference", "runs", "note")

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from marsbench.leaderboard.board.entries import Entry
-from marsbench.leaderboard.board.ranking import Filters, Overlap, overlap_of, size_of
+from marsbench.leaderboard.board.ranking import Filters, size_of
 from marsbench.leaderboard.board.results import Results
+from marsbench.models.pretraining import Overlap
 from tests.leaderboard.fakes import many
 
 
@@ -32,7 +33,7 @@ def test_each_filter(entries: list[Entry]) -> None:
     for overlap in Overlap:
         kept = Filters(overlap=overlap).keep(entries)
         assert len(kept) == 20
-        assert {overlap_of(entry) for entry in kept} == {overlap}
+        assert {entry.pretraining.overlap for entry in kept} == {overlap}
     kept = Filters(sizes=("up to 10 M",)).keep(entries)
     assert kept == [entry for entry in entries if (entry.parameters or 0) <= 10e6]
     assert 0 < len(kept) < len(entries)
