@@ -125,6 +125,8 @@ class ModelSpec:
         weights: Default weights, or None.
         variants: Other published weights of this architecture and normalisation, for ``weights=``;
             named by their addresses.
+        towers: Weights of both towers, of images and of texts, for ``mode=zero_shot``, named by the
+            address of their file; None for encoders of images alone.
         mean: Mean of each input channel for normalisation, of values in [0, 1].
         std: Standard deviation of each input channel.
         normalisation: Scaling of each image by its own values before `mean` and `std`, as in the
@@ -159,6 +161,7 @@ class ModelSpec:
     aliases: tuple[str, ...] = ()
     weights: WeightSpec | None = None
     variants: tuple[WeightSpec, ...] = ()
+    towers: WeightSpec | None = None
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     normalisation: Normalisation = Normalisation.PRETRAINING

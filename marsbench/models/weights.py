@@ -144,11 +144,19 @@ def download(spec: ModelSpec) -> State:
     if spec.weights.package is not None:
         return _from_package(spec, spec.weights)
     state: State = lazy.load(LIBRARIES[spec.library].weights)(spec)
-    path = file_of(spec)
-    # The Hugging Face cache names the files of weights by their SHA-256.
-    if path is not None and re.fullmatch(r"[0-9a-f]{64}", name := path.resolve().name):
-        check_published(path, name)
+    if (path := file_of(spec)) is not None:
+        check_cached(path)
     return state
+
+
+def check_cached(path: Path) -> None:
+    """Check a file of weights in the Hugging Face cache, which names it by its SHA-256.
+
+    Raises:
+        WeightsError: As `check_published`.
+    """
+    if re.fullmatch(r"[0-9a-f]{64}", name := path.resolve().name):
+        check_published(path, name)
 
 
 def check_published(path: Path, digest: str) -> None:

@@ -279,6 +279,13 @@ ENTRIES: tuple[ModelSpec, ...] = (
         "WIT-400M",
         400_000_000,
         85.8,
+        towers=WeightSpec(
+            name=f"{HUB}openai/clip-vit-base-patch16@57c216476eefef5ab752ec549e440a49ae4ae5f3"
+            "/pytorch_model.bin",
+            data="WIT-400M",
+            images=400_000_000,
+            licence="MIT",
+        ),
         mean=(0.48145466, 0.4578275, 0.40821073),
         std=(0.26862954, 0.26130258, 0.27577711),
         resizing=Resizing(Interpolation.BICUBIC, 248),
@@ -288,6 +295,13 @@ ENTRIES: tuple[ModelSpec, ...] = (
         "WebLI",
         None,
         92.9,
+        towers=WeightSpec(
+            name=f"{HUB}google/siglip-base-patch16-224@7fd15f0689c79d79e38b1c2e2e2370a7bf2761ed"
+            "/model.safetensors",
+            data="WebLI",
+            images=None,
+            licence="Apache-2.0",
+        ),
         mean=HALF,
         std=HALF,
         resizing=Resizing(Interpolation.BICUBIC, 248),
