@@ -308,6 +308,8 @@ class RunConfig:
     """Test samples of mode=zero_shot, stratified by label; null tests the whole split."""
     train_on: Text | None = None
     """Group of samples for train, val and folds: VALUE or FIELD:VALUE, such as commercial."""
+    prompts: Text | None = None
+    """YAML of templates, phrases and descriptions of classes, instead of the shipped one."""
     seed: Annotated[int, Limit(low=0, high=2**32 - 1)] = 0
     """Seed of initial weights, sample order and augmentation."""
     source: SourceName = SourceName.AUTO

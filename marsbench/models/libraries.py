@@ -104,6 +104,13 @@ LIBRARIES: dict[Library, LibraryInfo] = {
         extra="eo",
     ),
     Library.TABULAR: LibraryInfo(trainer="table"),
+    Library.TOWERS: LibraryInfo(
+        weights=f"{_MODELS}.towers.building:fetch",
+        file=f"{_MODELS}.towers.building:cached_file",
+        package="transformers",
+        extra="vlm",
+        trainer="zero_shot",
+    ),
     Library.API: LibraryInfo(
         spec=f"{_MODELS}.answering.remote:describe",
         package="openai",

@@ -1,7 +1,7 @@
 """Zoo entries as plain data, importable without torch."""
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -24,6 +24,8 @@ NEVER: frozenset[Mode] = frozenset()
 UNLESS_FROZEN = frozenset({Mode.SCRATCH, Mode.FINETUNE})
 ALWAYS = frozenset(Mode) - {Mode.ZERO_SHOT}
 """Modes that train, for `ModelSpec.modes` and `ModelSpec.batch_statistics`."""
+
+EVERY_MODE = frozenset(Mode)
 
 IMAGENET_1K, IMAGENET_21K = 1_281_167, 14_197_122
 """Images of ImageNet-1k and ImageNet-21k."""
@@ -50,6 +52,8 @@ class Library(StrEnum):
     FOUNDATION = "foundation"
     """Published transformers, built with timm."""
     TORCHGEO = "torchgeo"
+    TOWERS = "towers"
+    """Two towers of transformers, of images and of texts."""
     API = "api"
     """Generative models behind an OpenAI-compatible endpoint."""
 
@@ -189,6 +193,20 @@ class ModelSpec:
     def command(self) -> str:
         """Word that names the model on a command line."""
         return self.word or self.name
+
+    def for_mode(self, mode: Mode) -> "ModelSpec":
+        """Entry as it serves a mode.
+
+        Without training an encoder with `towers` is both towers, at the one size of its positions,
+        and a model that answers in words also lists several classes.
+        """
+        if mode is not Mode.ZERO_SHOT:
+            return self
+        if self.library is Library.VLM:
+            return replace(self, kinds=CLASSIFICATION)
+        if self.towers is None:
+            return self
+        return replace(self, library=Library.TOWERS, weights=self.towers, variants=(), patch=None)
 
     @property
     def is_encoder(self) -> bool:

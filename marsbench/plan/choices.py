@@ -19,6 +19,7 @@ from marsbench.config.schema import (
     LossName,
     Mode,
     Negatives,
+    Normalisation,
     OptimConfig,
     Pooling,
     Protocol,
@@ -86,6 +87,27 @@ RULES = (
         "test_samples={config.test_samples} is for mode=zero_shot; the test split of models that "
         "are trained never changes.",
         "Leave test_samples out.",
+    ),
+    Rule(
+        lambda c: c.config.prompts is not None and not c.is_zero_shot,
+        "prompts={config.prompts} is for mode=zero_shot.",
+        "Leave prompts out.",
+    ),
+    Rule(
+        lambda c: c.is_zero_shot and c.config.normalisation is Normalisation.DATA,
+        "normalisation=data takes statistics of train samples, which mode=zero_shot does not read.",
+        "Leave normalisation out.",
+    ),
+    Rule(
+        lambda c: c.is_zero_shot and c.config.channels is Channels.LEARNED,
+        "channels=learned is a trained layer, and mode=zero_shot trains nothing.",
+        "Leave channels out.",
+    ),
+    Rule(
+        lambda c: c.is_zero_shot and c.config.pooling is not Pooling.AUTO,
+        "pooling={config.pooling} has no effect with mode=zero_shot, where an image's vector is "
+        "the model's own.",
+        "Leave pooling out.",
     ),
     Rule(
         lambda c: c.is_remote and c.is_zero_shot and c.changed_pixels,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from marsbench.base.files import file_digest
 from marsbench.base.hub import is_address, local_file, parse_address
+from marsbench.base.paths import expanded
 from marsbench.config.identity import digest, identity, run_id
 from marsbench.config.resizing import WHOLE, Resizing
 from marsbench.config.schema import (
@@ -63,8 +64,8 @@ from marsbench.plan.samples import (
     without_negatives,
 )
 from marsbench.tasks.catalog import get_task
-from marsbench.tasks.kinds import KINDS, Technique
-from marsbench.tasks.prompts import prompts_of
+from marsbench.tasks.kinds import KINDS, Kind, Technique
+from marsbench.tasks.prompts import Prompts, digest_of, prompts_of
 from marsbench.tasks.spec import BACKGROUND, SPLITS, TaskSpec, normalise
 
 NO_TRAINING = Selection(np.arange(0), "none", "")
@@ -132,13 +133,27 @@ class Plan:
         return tuple(name for name in names if normalise(name) != BACKGROUND)
 
     @cached_property
+    def prompts(self) -> Prompts:
+        """Words of the classes, for ``mode=zero_shot``.
+
+        Raises:
+            ConfigError: As `prompts_of`.
+        """
+        path = self.config.prompts
+        return prompts_of(self.task, self.class_names, None if path is None else expanded(path))
+
+    @cached_property
     def instructions(self) -> Instructions:
         """Instructions to a generative model of ``mode=zero_shot``."""
-        return instructions(self.asked, prompts_of(self.task, self.class_names))
+        return instructions(self.asked, self.prompts)
 
     @property
     def _prompt(self) -> str | None:
         """Digest of the prompt of a vision-language model; None for other models."""
+        if self.model.library is Library.TOWERS:
+            is_several = self.asked.kind is Kind.MULTILABEL
+            absent = self.prompts.absent_texts() if is_several else []
+            return digest_of([self.prompts.texts(), absent])
         if not self.trains:
             return self.instructions.digest
         return digest_of_prompt() if self.model.library is Library.VLM else None
@@ -389,7 +404,7 @@ def resolve(config: RunConfig, shared: Resolver | None = None) -> Plan:
             other.
     """
     shared = shared or Resolver()
-    task, model = shared.task(config.task), find_model(config.model)
+    task, model = shared.task(config.task), find_model(config.model).for_mode(config.mode)
     case = Case(config, asked_task(config, task), model)
     check(case)
     weights = weights_of(config, model, shared.file_digest)

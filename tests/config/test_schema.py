@@ -42,6 +42,7 @@ HASHED = {
     "raster": None,  # enters resolved
     "draws": 16,
     "test_samples": None,  # enters if it is less than the test split
+    "prompts": None,  # enters as the digest of the texts
     "folds": 4,
     "train_on": None,  # enters as FIELD:VALUE
     "strict": None,  # enters with the data revision

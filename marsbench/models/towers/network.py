@@ -90,7 +90,8 @@ class TwoTowers(Model):
         """Classes as unit vectors (K, D), from K lists of sentences."""
         flat = [text for row in texts for text in row]
         vectors = self._unit(self._texts(flat))
-        means = [part.mean(dim=0) for part in vectors.split([len(row) for row in texts])]
+        parts = torch.split(vectors, [len(row) for row in texts])
+        means = [part.mean(dim=0) for part in parts]
         return self._unit(torch.stack(means))
 
     def _texts(self, texts: Sequence[str]) -> Tensor:

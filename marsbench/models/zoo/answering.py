@@ -21,7 +21,7 @@ ENTRIES = (
         input_size=512,
         fixed_size=True,
         kinds=frozenset({Kind.BINARY, Kind.MULTICLASS}),
-        modes=frozenset({Mode.FINETUNE}),
+        modes=frozenset({Mode.FINETUNE, Mode.ZERO_SHOT}),
         parameters=256.5,
     ),
 )

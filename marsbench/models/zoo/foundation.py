@@ -10,7 +10,14 @@ from marsbench.base.hub import PREFIX as HUB
 from marsbench.config.resizing import Interpolation, Resizing
 from marsbench.config.schema import Normalisation
 from marsbench.models.foundation.recipes import RECIPES
-from marsbench.models.spec import HALF, NO_MARS, Library, ModelSpec, WeightSpec
+from marsbench.models.spec import (
+    EVERY_MODE,
+    HALF,
+    NO_MARS,
+    Library,
+    ModelSpec,
+    WeightSpec,
+)
 from marsbench.tasks.catalog import TASKS
 
 
@@ -286,6 +293,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
             images=400_000_000,
             licence="MIT",
         ),
+        modes=EVERY_MODE,
         mean=(0.48145466, 0.4578275, 0.40821073),
         std=(0.26862954, 0.26130258, 0.27577711),
         resizing=Resizing(Interpolation.BICUBIC, 248),
@@ -302,6 +310,7 @@ ENTRIES: tuple[ModelSpec, ...] = (
             images=None,
             licence="Apache-2.0",
         ),
+        modes=EVERY_MODE,
         mean=HALF,
         std=HALF,
         resizing=Resizing(Interpolation.BICUBIC, 248),

@@ -8,7 +8,7 @@ from marsbench.config.schema import RunConfig
 
 
 def device_of(config: RunConfig) -> torch.device:
-    """Choose the device of a run with cached features.
+    """Choose the device of a run with cached features, or without training.
 
     Raises:
         ConfigError: If the requested device is not available.
@@ -21,8 +21,8 @@ def device_of(config: RunConfig) -> torch.device:
         )
     if wanted not in ("auto", "cpu", "gpu", "cuda"):
         raise ConfigError(
-            f"trainer.accelerator={wanted} is invalid for cached features; expected auto, cpu "
-            "or gpu.",
+            f"trainer.accelerator={wanted} is invalid for cached features and "
+            "mode=zero_shot; expected auto, cpu or gpu.",
             "Choose one of these, or protocol=online.",
         )
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")

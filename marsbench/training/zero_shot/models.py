@@ -5,8 +5,9 @@ a `ZeroShotModel`:
 
 - ``plan``: the resolved run. ``plan.asked`` is the task as it is scored, with masks recast as
   labels; ``plan.class_names`` are the K classes in the order of the data's ids, without the
-  background of masks. ``plan.instructions`` are the words for generative models; the digest of
-  the prompt in the run id is of `marsbench.plan.resolve.Plan`.
+  background of masks. ``plan.prompts`` are the words of the classes,
+  ``plan.instructions`` those for generative models; the digest of the prompt in the run id is of
+  `marsbench.plan.resolve.Plan`.
 - ``folder``: the run's folder, for answers that an interrupted run keeps.
 
 `marsbench.training.zero_shot.asking` chooses the test samples, calls `ZeroShotModel.predict` once,
@@ -29,7 +30,9 @@ from marsbench.data.transforms import to_float
 from marsbench.models.spec import Library
 from marsbench.plan.resolve import Plan
 
-MODELS: dict[Library, str] = {}
+MODELS: dict[Library, str] = {
+    Library.TOWERS: "marsbench.training.zero_shot.towers:Towers",
+}
 """``(plan, folder) -> ZeroShotModel`` by library, as ``"module:function"``."""
 
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from marsbench.base.errors import MarsbenchError, WeightsError
+from marsbench.config.schema import Mode
+from marsbench.models.spec import ModelSpec
 from marsbench.models.towers import building, tokens
 from marsbench.models.towers.network import TwoTowers
 from marsbench.models.zoo.catalog import MODELS
@@ -24,8 +26,12 @@ ONE = Prompts(
 TWO = Prompts((*ONE.templates, "{} on Mars"), (*ONE.absent, "no {}"), ONE.classes)
 
 
+def zero_shot(name: str) -> ModelSpec:
+    return MODELS[name].for_mode(Mode.ZERO_SHOT)
+
+
 def built(name: str, prompts: Prompts, *, several: bool = False) -> TwoTowers:
-    model = building.build(MODELS[name])
+    model = building.build(zero_shot(name))
     model.take(prompts, several=several)
     return model
 
@@ -41,7 +47,7 @@ def logits(name: str, texts: list[str]) -> Tensor:
     spec = MODELS[name]
     mean, std = (torch.tensor(v)[:, None, None] for v in (spec.mean, spec.std))
     if name == "clip_b_16":
-        end = letters.token_to_id("<|endoftext|>")
+        end: Any = letters.token_to_id("<|endoftext|>")
         rows = [[end - 1, *letters.encode(t).ids, end] for t in texts]
         more = [max(map(len, rows)) - len(row) for row in rows]
         given: dict[str, Any] = {
@@ -105,7 +111,8 @@ def vector(name: str, text: str) -> Tensor:
     with torch.no_grad():
         out = network.get_text_features(of(letters, [text], 200).ids)
     features: Tensor = getattr(out, "pooler_output", out)[0]
-    return features / features.norm()
+    unit: Tensor = features / features.norm()
+    return unit
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -179,7 +186,7 @@ def test_invalid_files(hub: Server, file: str, content: bytes, message: str) -> 
     repo = hub.models[CLIP]
     repo.files = repo.files | {file: content}
     with pytest.raises(WeightsError, match=message):
-        building.build(MODELS["clip_b_16"])
+        building.build(zero_shot("clip_b_16"))
 
 
 def test_sizes_alone_are_read_from_a_configuration(hub: Server) -> None:
@@ -188,7 +195,7 @@ def test_sizes_alone_are_read_from_a_configuration(hub: Server) -> None:
     hostile = {"auto_map": {"AutoModel": "evil--x"}, "attn_implementation": "evil/attention"}
     text = {**clip()[0].config.text_config.to_dict(), "_attn_implementation": "evil/attention"}
     repo.files = repo.files | {"config.json": config(**hostile, text_config=text)}
-    model = building.build(MODELS["clip_b_16"])
+    model = building.build(zero_shot("clip_b_16"))
     network: Any = model.network
     assert "evil" not in str(network.config.to_dict()) + str(network.config._attn_implementation)
 
@@ -198,4 +205,4 @@ def test_weights_of_another_model_are_refused(hub: Server) -> None:
         "config.json": hub.models[SIGLIP].files["config.json"]
     }
     with pytest.raises(MarsbenchError, match="is a checkpoint of another model"):
-        building.build(MODELS["clip_b_16"])
+        building.build(zero_shot("clip_b_16"))

@@ -1,15 +1,19 @@
 """Tiny CLIP and SigLIP of random weights, as repositories of a hub."""
 
+import dataclasses
 import io
 import json
 from functools import cache
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import save
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
+from marsbench.models.zoo.catalog import MODELS
+from tests.server import Server
 from tests.services.hub import Repo
 
 SIDE = 32
@@ -49,8 +53,12 @@ def spread(network: Any) -> Any:
 def clip() -> tuple[Any, Tokenizer]:
     """A tiny CLIP with its tokenizer."""
     letters = tokenizer(("<|startoftext|>", "<|endoftext|>"), lower=True)
-    end = letters.token_to_id("<|endoftext|>")
-    text = {**_TOWER, "vocab_size": letters.get_vocab_size(), "max_position_embeddings": 200}
+    end: Any = letters.token_to_id("<|endoftext|>")
+    text: dict[str, Any] = {
+        **_TOWER,
+        "vocab_size": letters.get_vocab_size(),
+        "max_position_embeddings": 200,
+    }
     text |= {"eos_token_id": end, "bos_token_id": end - 1, "projection_dim": 8}
     config = CLIPConfig(
         text_config=text, vision_config={**_IMAGES, "projection_dim": 8}, projection_dim=8
@@ -62,8 +70,12 @@ def clip() -> tuple[Any, Tokenizer]:
 def siglip() -> tuple[Any, Tokenizer]:
     """A tiny SigLIP with its tokenizer."""
     letters = tokenizer(("<pad>", "</s>"), lower=False)
-    text = {**_TOWER, "vocab_size": letters.get_vocab_size(), "max_position_embeddings": 200}
-    text |= {"eos_token_id": letters.token_to_id("</s>"), "bos_token_id": None}
+    text: dict[str, Any] = {**_TOWER, "vocab_size": letters.get_vocab_size()}
+    text |= {
+        "max_position_embeddings": 200,
+        "eos_token_id": letters.token_to_id("</s>"),
+        "bos_token_id": None,
+    }
     network = spread(SiglipModel(SiglipConfig(text_config=text, vision_config=_IMAGES)))
     with torch.no_grad():
         network.logit_scale.fill_(3.0)
@@ -91,3 +103,12 @@ def repositories() -> dict[str, Repo]:
         CLIP: Repo(files[CLIP], commit="57c216476eefef5ab752ec549e440a49ae4ae5f3"),
         SIGLIP: Repo(files[SIGLIP], commit="7fd15f0689c79d79e38b1c2e2e2370a7bf2761ed"),
     }
+
+
+def serve(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Put both on a hub, and shrink the inputs of their entries."""
+    server.models.update(repositories())
+    for name in ("clip_b_16", "siglip_b_16"):
+        small = dataclasses.replace(MODELS[name], input_size=SIDE)
+        monkeypatch.setitem(MODELS, name, small)
+    return server
