@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-slow test-slurm test-browser check format clean
+.PHONY: help demo test test-slow test-slurm test-browser test-device check format clean
 
 help:
 	@echo "make demo       install, then train and test on built-in demo data"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-slow  the tests that take minutes as well"
 	@echo "make test-slurm sweeps on a SLURM cluster of this host alone, as root (slurm-wlm, munge)"
 	@echo "make test-browser  the page of reports in a headless Chromium"
+	@echo "make test-device  runs on a second device made in Python, against the CPU"
 	@echo "make check      install, then lint and check types"
 	@echo "make format     format the code"
 	@echo "make clean      remove the environment and caches"
@@ -29,7 +30,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not gpu and not network and not slurm and not browser'
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not gpu and not network and not slurm and not browser and not device'
 
 # The cluster is ended however the tests go.
 test-slurm: $(STAMP)
@@ -37,6 +38,10 @@ test-slurm: $(STAMP)
 
 test-browser: $(STAMP)
 	$(BIN)/python -m pytest -m browser
+
+# A process registers the device once, and cannot take it back.
+test-device: $(STAMP)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m device tests/device
 
 check: $(STAMP)
 	$(BIN)/ruff check .

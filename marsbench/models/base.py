@@ -64,6 +64,22 @@ def has_batch_statistics(module: nn.Module) -> bool:
 
 
 @contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Use the kernels of non-deterministic mode.
+
+    In deterministic mode some operators are replaced by much slower ones on a GPU, also where
+    their own kernels are deterministic.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warns)
+
+
+@contextmanager
 def without_lone_statistics(model: nn.Module) -> Iterator[None]:
     """Use running statistics in batch normalisation of a single value per channel.
 

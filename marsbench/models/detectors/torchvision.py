@@ -16,6 +16,7 @@ from torch.nn import functional
 from marsbench.base.errors import NotAvailableError
 from marsbench.models import weights
 from marsbench.models.adapters import InputAdapter, build_adapter
+from marsbench.models.base import plain_kernels
 from marsbench.models.detectors.base import (
     DETECTIONS_PER_IMAGE,
     SCORE_THRESHOLD,
@@ -136,6 +137,8 @@ class TorchvisionDetector(Detector):
     """
 
     def __init__(self, adapter: InputAdapter, model: nn.Module, family: Family) -> None:
+        from torchvision.ops import MultiScaleRoIAlign
+
         super().__init__(adapter, model, tuple(f"model.{name}." for name in family.body))
         self.family = family
         backbone: Any = self.model.backbone
@@ -143,6 +146,10 @@ class TorchvisionDetector(Detector):
         # Replaces the method by an attribute, which keeps the names of the tensors.
         backbone.forward = self._features
         self._mixed: torch.dtype | None = None
+        for module in self.modules():
+            if isinstance(module, MultiScaleRoIAlign):
+                # In deterministic mode torchvision compiles it from Python, for every new shape.
+                module.forward = plain_kernels()(module.forward)
 
     def _features(self, image: Tensor) -> dict[str, Tensor]:
         """Encode in half precision if requested, and return float32 feature maps."""
