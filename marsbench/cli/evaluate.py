@@ -1,7 +1,7 @@
 """``marsbench evaluate``: finished runs on other tasks, without training."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,7 +57,8 @@ def evaluate(
             say(json.dumps(line))
         rows.append(line)
     if rows and not form.is_json:
-        print_rows([_cells(row) for row in rows], Format.TABLE, "", right=_NUMBERS)
+        cells, numbers = FORMS["temperature" in rows[0]]
+        print_rows([cells(row) for row in rows], Format.TABLE, "", right=numbers)
     if len(errors) == 1 and not rows:
         fail(errors[0][1])
     if errors:
@@ -109,6 +110,7 @@ def line_of(record: "RunRecord", status: str, store: Path) -> dict[str, Any]:
         "gap": facts["gap"],
         "ceiling": (facts["ceiling"] or {}).get("score"),
         "ignored": facts["ignored"],
+        **{key: facts[key] for key in ("temperature", "before", "after") if key in facts},
         "metrics": record.metrics,
         "folder": str(store / record.run_id),
     }
@@ -133,3 +135,21 @@ def _cells(line: Mapping[str, Any]) -> dict[str, Any]:
         "ceiling": number("ceiling"),
         "status": line["status"],
     }
+
+
+_CALIBRATION = {"ece": "calibration error", "brier": "Brier score", "log_loss": "log loss"}
+
+
+def _calibrated_cells(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Cells of a run calibrated by a temperature, for people."""
+    cells = {"parent": line["parent"], "temperature": f"{line['temperature']:.3f}"}
+    for name, title in _CALIBRATION.items():
+        cells[title] = f"{line['before'][name]:.4f} \N{RIGHTWARDS ARROW} {line['after'][name]:.4f}"
+    return cells | {"status": line["status"]}
+
+
+FORMS: Mapping[bool, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], tuple[str, ...]]] = {
+    False: (_cells, _NUMBERS),
+    True: (_calibrated_cells, ("temperature",)),
+}
+"""Cells and columns of numbers of evaluations, and of runs calibrated by a temperature."""

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from marsbench.base.errors import MarsbenchError, StoreError, TrainingError
+from marsbench.base.files import replacing
+from marsbench.base.progress import track
+from marsbench.evaluate.calibration import Scaling, check_settings
 from marsbench.evaluate.parents import find_parents
 from marsbench.evaluate.planning import Evaluation, Planner
 from marsbench.evaluate.settings import Settings
 from marsbench.results.record import Outcome, RunRecord
-from marsbench.results.store import Store
+from marsbench.results.store import PREDICTIONS, Store
 
 
 class Result(NamedTuple):
@@ -44,6 +47,9 @@ def evaluate(runs: Sequence[str], settings: Settings, *, force: bool = False) ->
         MarsbenchError: If a run is not found.
     """
     store = Store(settings.store)
+    if settings.calibrate is not None:
+        yield from _calibrated(runs, settings, store, force=force)
+        return
     planner = Planner(settings)
     waiting: dict[Hashable, list[Evaluation]] = {}
     for parent in find_parents(runs, Path(settings.store), settings.model):
@@ -65,7 +71,34 @@ def evaluate(runs: Sequence[str], settings: Settings, *, force: bool = False) ->
         yield from _carry_out(group, store, force=force)
 
 
-def _finished(evaluation: Evaluation, store: Store) -> RunRecord | None:
+def _calibrated(
+    runs: Sequence[str], settings: Settings, store: Store, *, force: bool
+) -> Iterator[Result]:
+    """Scale the stored predictions of runs by temperatures."""
+    check_settings(settings)
+    parents = find_parents(runs, Path(settings.store))
+    for parent in track(parents, "Calibrating", len(parents)):
+        scaling = Scaling(parent, store)
+        try:
+            scaling.check()
+            with store.claim(scaling.run_id) as folder:
+                record = None if force else _finished(scaling, store)
+                if record is not None:
+                    yield Result(record.run_id, Outcome(record, was_done=True))
+                    continue
+                if force:
+                    store.clear(scaling.run_id)
+                record, predictions = scaling.carried_out()
+                with replacing(folder / PREDICTIONS) as path:
+                    predictions.to_parquet(path, index=False)
+                store.finish(record)
+        except MarsbenchError as error:
+            yield Result(scaling.run_id, error)
+        else:
+            yield Result(record.run_id, Outcome(record, was_done=False))
+
+
+def _finished(evaluation: "Evaluation | Scaling", store: Store) -> RunRecord | None:
     """Record of a finished evaluation.
 
     Raises:

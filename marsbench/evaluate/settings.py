@@ -2,11 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from marsbench.base.errors import ConfigError
 from marsbench.base.values import Problem, build, keys_of
 from marsbench.config.schema import Count, CountOrZero, Positive, SourceName, Text
+
+
+class Calibrate(StrEnum):
+    """Calibration of probabilities."""
+
+    TEMPERATURE = "temperature"
+
+
+TEMPERATURE = Calibrate.TEMPERATURE
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,8 @@ class Settings:
     """Commit, tag or branch of hub data."""
     class_map: Text | None = None
     """YAML of matching classes; by default the shipped one of the two tasks, else by name."""
+    calibrate: Calibrate | None = None
+    """temperature: scale the run's own test predictions by a temperature fitted to val."""
     model: Text | None = None
     """Own encoder of the runs, which records do not name."""
     store: Text = "runs"

@@ -353,7 +353,7 @@ def table_row(record: RunRecord) -> dict[str, Any]:
     return row | {"device": record.device, "created": record.created}
 
 
-FACTS = ("trained_on", "in_domain", "gap", "ceiling", "corruption", "severity")
+FACTS = ("trained_on", "in_domain", "gap", "ceiling", "corruption", "severity", "temperature")
 """Facts of an evaluation in tables; those of later versions may be missing."""
 
 
