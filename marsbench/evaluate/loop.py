@@ -8,9 +8,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from marsbench.base.progress import steps
@@ -22,6 +20,7 @@ from marsbench.evaluate.bands import change_bands
 from marsbench.evaluate.networks import READERS, LabelReader, Reader
 from marsbench.evaluate.planning import SPLIT, Evaluation
 from marsbench.evaluate.scoring import Read
+from marsbench.evaluate.tables import read_table
 from marsbench.predict.load import library_of
 from marsbench.tasks.kinds import KINDS, Kind
 from marsbench.training.frozen.features import BATCH
@@ -33,19 +32,21 @@ MIXED = {Precision.BF16_MIXED: torch.bfloat16, Precision.FP16_MIXED: torch.float
 
 
 def read_group(group: Sequence[Evaluation], device: torch.device) -> list[list[Read]]:
-    """Read a target by the networks of evaluations with equal inputs.
+    """Read a target by the models of evaluations with equal inputs.
 
     Args:
         group: Evaluations of equal `Evaluation.group`.
         device: The device.
 
     Returns:
-        For each evaluation the outputs of its networks: one, or one per fold.
+        For each evaluation the outputs of its models: one, or one per fold.
 
     Raises:
         MarsbenchError: If a model cannot be rebuilt, or a sample cannot be read.
     """
     first = group[0]
+    if first.parent.case.is_table:
+        return [read_table(evaluation) for evaluation in group]
     dataset = open_dataset(first)
     readers = [_readers(evaluation, dataset, device) for evaluation in group]
     everyone = [reader for some in readers for reader in some]
@@ -71,21 +72,13 @@ def open_dataset(evaluation: Evaluation) -> MarsDataset:
         evaluation.task,
         evaluation.source,
         SPLIT,
-        indices=chosen_samples(evaluation),
+        indices=evaluation.positions,
         side=parent.record.input_size,
         bands=evaluation.reading.bands,
         cache=evaluation.settings.cache,
         rendering=evaluation.rendering,
         resizing=parent.resizing,
     )
-
-
-def chosen_samples(evaluation: Evaluation) -> NDArray[np.int64]:
-    """Positions of the samples that count: without samples of a class without a counterpart."""
-    targets = evaluation.source.rows(SPLIT).targets
-    if evaluation.task.kind not in (Kind.BINARY, Kind.MULTICLASS):
-        return np.arange(len(targets))
-    return np.flatnonzero(evaluation.classes.of_target[targets] >= 0)
 
 
 @dataclass(frozen=True)

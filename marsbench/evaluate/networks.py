@@ -157,7 +157,9 @@ class LabelReader(Reader):
             return float(torch.cat(self._losses).mean()) if self._losses else None
         is_multilabel = self.objective.kind is Kind.MULTILABEL
         targets = torch.from_numpy(self.dataset.targets).to(logits.device)
-        labels = self.own_labels(targets.to(logits.dtype) if is_multilabel else targets.long())
+        # Types as in training: the loss of double logits and single labels is rounded to single.
+        dtype = logits.dtype if self.is_cached else torch.float32
+        labels = self.own_labels(targets.to(dtype) if is_multilabel else targets.long())
         if labels is None:
             return None
         return float(cast(LabelObjective, self.objective).plain(logits, labels).mean())

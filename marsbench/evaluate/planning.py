@@ -5,6 +5,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from marsbench.base.errors import ConfigError, DataError
 from marsbench.config.identity import digest, run_id
 from marsbench.config.schema import Mode, RunConfig, SourceName
@@ -77,6 +80,14 @@ class Evaluation:
         """Headline metric: the target's, if the kind has it."""
         wanted = self.task.headline_metric
         return wanted if wanted in metrics_of(self.kind) else self.parent.record.headline
+
+    @cached_property
+    def positions(self) -> NDArray[np.int64]:
+        """Positions of the samples that count, without those of a class without a counterpart."""
+        targets = self.source.rows(SPLIT).targets
+        if self.task.kind not in (Kind.BINARY, Kind.MULTICLASS):
+            return np.arange(len(targets))
+        return np.flatnonzero(self.classes.of_target[targets] >= 0)
 
     @property
     def rendering(self) -> Rendering | None:

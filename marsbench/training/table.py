@@ -9,7 +9,8 @@ import numpy as np
 from marsbench.base import environment
 from marsbench.base.progress import track
 from marsbench.data.feature_tables import cached_table
-from marsbench.data.rows import Rows
+from marsbench.data.rendering import Rendering
+from marsbench.data.rows import Rows, Source
 from marsbench.data.samples import Decoded
 from marsbench.data.spectra import VERSION as POINTS_VERSION
 from marsbench.data.spectra import open_spectra, prepared_samples, technique_of
@@ -18,6 +19,7 @@ from marsbench.models.tables.base import Table, TabularModel, table_model
 from marsbench.plan.resolve import Plan
 from marsbench.spectra import features, raster
 from marsbench.spectra.presets import RasterSpec
+from marsbench.tasks.spec import TaskSpec
 from marsbench.training.loop.evaluation import Predictions, facts_of
 from marsbench.training.parts import Part, Section
 from marsbench.training.trained import TABLE, Trained
@@ -67,7 +69,7 @@ def _predict(plan: Plan, model: TabularModel, section: Section) -> Predictions:
 def rows_of(plan: Plan, section: Section) -> Table:
     """Table of samples, (n, F): pixels of their rasters, or engineered features."""
     rows = plan.source.rows(section.split)
-    table = whole_table(plan, rows)
+    table = whole_table(plan.task, plan.source, rows, plan.rendering, cache=plan.config.cache)
     return table if section.indices is None else table[section.indices]
 
 
@@ -78,18 +80,28 @@ def _pixels(decoded: Decoded, spec: RasterSpec) -> Table:
     return raster.draw(decoded.pixels[:, :, 0], spec, derivatized=derivatized).ravel()
 
 
-def whole_table(plan: Plan, rows: Rows) -> Table:
-    """Table of all samples of a split, (N, F); engineered features are cached."""
-    if plan.rendering is not None:
-        spec = plan.rendering.raster
-        samples = prepared_samples(plan.task, plan.source, rows, spec, cache=plan.config.cache)
+def whole_table(
+    task: TaskSpec, source: Source, rows: Rows, rendering: Rendering | None, *, cache: bool
+) -> Table:
+    """Table of all samples of a split, (N, F); engineered features are cached.
+
+    Args:
+        task: The task.
+        source: Its data.
+        rows: The split.
+        rendering: Rasterisation to pixels; None for engineered features.
+        cache: Whether to keep spectra and features in caches.
+    """
+    if rendering is not None:
+        spec = rendering.raster
+        samples = prepared_samples(task, source, rows, spec, cache=cache)
         return np.stack([_pixels(samples[i], spec) for i in range(len(rows))])
 
     def compute() -> Table:
-        spectra = open_spectra(plan.task, plan.source, rows, cache=plan.config.cache)
-        order = track(range(len(rows)), f"Features of {plan.task.name} {rows.split}", len(rows))
+        spectra = open_spectra(task, source, rows, cache=cache)
+        order = track(range(len(rows)), f"Features of {task.name} {rows.split}", len(rows))
         return np.stack([features.engineered(spectra[i], technique) for i in order])
 
-    technique = technique_of(plan.task)
+    technique = technique_of(task)
     key = [rows.fingerprint, POINTS_VERSION, features.VERSION, rows.split, technique]
-    return cached_table(plan.task.name, key, compute) if plan.config.cache else compute()
+    return cached_table(task.name, key, compute) if cache else compute()
