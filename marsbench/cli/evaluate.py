@@ -104,6 +104,8 @@ def line_of(record: "RunRecord", status: str, store: Path) -> dict[str, Any]:
         "parent": record.parents[0],
         "trained_on": facts["trained_on"],
         "task": record.task,
+        "test_on": facts.get("test_on"),
+        "n": record.data.get("num_test"),
         "headline": record.headline,
         "score": record.score,
         "in_domain": facts["in_domain"],
@@ -112,11 +114,12 @@ def line_of(record: "RunRecord", status: str, store: Path) -> dict[str, Any]:
         "ignored": facts["ignored"],
         **{key: facts[key] for key in ("temperature", "before", "after") if key in facts},
         "metrics": record.metrics,
+        "groups": facts.get("groups", {}),
         "folder": str(store / record.run_id),
     }
 
 
-_NUMBERS = ("score", "in domain", "gap", "ceiling")
+_NUMBERS = ("n", "score", "in domain", "gap", "ceiling")
 
 
 def _cells(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,7 +130,8 @@ def _cells(line: Mapping[str, Any]) -> dict[str, Any]:
 
     return {
         "parent": line["parent"],
-        "task": line["task"],
+        "task": line["task"] if line["test_on"] is None else f"{line['task']} {line['test_on']}",
+        "n": line["n"],
         "metric": line["headline"],
         "score": number("score"),
         "in domain": number("in_domain"),

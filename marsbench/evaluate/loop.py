@@ -18,7 +18,7 @@ from marsbench.data.dataset import MarsDataset
 from marsbench.data.transforms import finish_batch
 from marsbench.evaluate.bands import change_bands
 from marsbench.evaluate.networks import READERS, LabelReader, Reader
-from marsbench.evaluate.planning import SPLIT, Evaluation
+from marsbench.evaluate.planning import Evaluation
 from marsbench.evaluate.scoring import Read
 from marsbench.evaluate.tables import read_table
 from marsbench.predict.load import library_of
@@ -71,7 +71,7 @@ def open_dataset(evaluation: Evaluation) -> MarsDataset:
     return MarsDataset(
         evaluation.task,
         evaluation.source,
-        SPLIT,
+        evaluation.tested.split,
         indices=evaluation.positions,
         side=parent.record.input_size,
         bands=evaluation.reading.bands,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.base.errors import ConfigError, DataError
+from marsbench.base.errors import ConfigError
 from marsbench.config.identity import digest, run_id
 from marsbench.config.schema import Mode, RunConfig, SourceName
 from marsbench.data.rendering import Rendering
@@ -19,13 +19,11 @@ from marsbench.evaluate.bands import Reading, match_bands
 from marsbench.evaluate.classes import Classes, match_classes
 from marsbench.evaluate.parents import Parent
 from marsbench.evaluate.settings import Settings
+from marsbench.evaluate.tested import SPLIT, Tested, tested_samples
 from marsbench.models.spec import Library
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import BOXES, LABELS, MASKS, Kind, metrics_of
 from marsbench.tasks.spec import TaskSpec
-
-SPLIT = "test"
-"""The evaluated split."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,7 @@ class Evaluation:
         place: Place of its data, by the keys of a run.
         classes: Classes of run and target.
         reading: Bands of run and target.
+        tested: Samples of the target.
     """
 
     parent: Parent
@@ -49,6 +48,7 @@ class Evaluation:
     place: Mapping[str, Any] = field(repr=False)
     classes: Classes
     reading: Reading
+    tested: Tested
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -58,6 +58,7 @@ class Evaluation:
             "task": self.task.name,
             "data_revision": self.source.revision,
             "classes": self.classes.digest,
+            "test_on": None if self.tested.group is None else str(self.tested.group),
             "reading": None if self.task.path is None else digest(self.task.reading)[:16],
         }
         return {key: value for key, value in choices.items() if value is not None}
@@ -84,10 +85,12 @@ class Evaluation:
     @cached_property
     def positions(self) -> NDArray[np.int64]:
         """Positions of the samples that count, without those of a class without a counterpart."""
-        targets = self.source.rows(SPLIT).targets
+        rows = self.source.rows(self.tested.split)
+        chosen = self.tested.positions(rows)
         if self.task.kind not in (Kind.BINARY, Kind.MULTICLASS):
-            return np.arange(len(targets))
-        return np.flatnonzero(self.classes.of_target[targets] >= 0)
+            return chosen
+        has_class: NDArray[np.bool_] = self.classes.of_target[rows.targets[chosen]] >= 0
+        return chosen[has_class]
 
     @property
     def rendering(self) -> Rendering | None:
@@ -103,6 +106,7 @@ class Evaluation:
             self.task.word,
             self.source.where,
             self.source.revision,
+            self.tested,
             record.input_size,
             digest(record.identity.get("resize")),
             self.reading,
@@ -140,6 +144,7 @@ class Planner:
         reading = match_bands(parent.config, parent.task, task)
         place = self._place(parent, task)
         source = self._source(task, place)
+        tested = tested_samples(parent, task, source, self.settings.test_on)
         classes = match_classes(
             parent.task,
             parent.record.data["classes"],
@@ -147,7 +152,7 @@ class Planner:
             source.class_names,
             self.settings.class_map,
         )
-        return Evaluation(parent, self.settings, task, source, place, classes, reading)
+        return Evaluation(parent, self.settings, task, source, place, classes, reading, tested)
 
     def _task(self, parent: Parent) -> TaskSpec:
         return parent.task if self.settings.task is None else get_task(self.settings.task)
@@ -155,7 +160,7 @@ class Planner:
     def _source(self, task: TaskSpec, place: Mapping[str, Any]) -> Source:
         key = (task.word, *place.values())
         if key not in self._sources:
-            opened = open_source(
+            self._sources[key] = open_source(
                 task,
                 SourceName(place["source"]),
                 place["root"],
@@ -164,12 +169,6 @@ class Planner:
                 splits=[SPLIT],
                 strict=place["strict"],
             )
-            if SPLIT not in opened.splits or not len(opened.rows(SPLIT)):
-                raise DataError(
-                    f"{opened.where} has no labelled samples of the {SPLIT} split.",
-                    "Choose data with a test split.",
-                )
-            self._sources[key] = opened
         return self._sources[key]
 
     def _place(self, parent: Parent, task: TaskSpec) -> Mapping[str, Any]:

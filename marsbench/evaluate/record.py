@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from marsbench.data.download.web import shown
-from marsbench.evaluate.planning import SPLIT, Evaluation
+from marsbench.evaluate.planning import Evaluation
 from marsbench.evaluate.reference import ceiling, in_domain
 from marsbench.evaluate.scoring import Read
 from marsbench.metrics import scoring
+from marsbench.metrics.groups import GroupScores, fields_of, grouping, score_group, score_groups
 from marsbench.results.record import EVALUATION, RunRecord
 from marsbench.results.store import Store, now
 from marsbench.training.loop.devices import device_name, peak_memory
@@ -34,7 +35,11 @@ def combined(evaluation: Evaluation, reads: Sequence[Read]) -> Predictions:
         scores = np.mean([np.stack(read.columns["scores"]) for read in reads], 0)
         columns["scores"] = list(scores.astype(np.float32))
     names = evaluation.classes.names
-    values = scoring.score(evaluation.kind, columns, names, evaluation.classes.num_scored)
+    num_scored = evaluation.classes.num_scored
+    values = scoring.score(evaluation.kind, columns, names, num_scored)
+    if evaluation.tested.group is not None:
+        # A group may have no sample of a class.
+        values = score_group(evaluation.kind, columns, names, num_scored)["metrics"]
     losses = [read.loss for read in reads if read.loss is not None]
     if losses:
         values["loss"] = float(np.mean(losses))
@@ -46,11 +51,24 @@ def ignored(evaluation: Evaluation, read: Read) -> dict[str, int]:
     classes = evaluation.classes
     counts = read.counts
     if counts is None:
-        rows = evaluation.source.rows(SPLIT)
-        counts = np.array([rows.of_class(k).sum() for k in range(len(classes.target))])
+        rows = evaluation.source.rows(evaluation.tested.split)
+        chosen = evaluation.tested.positions(rows)
+        counts = np.array([rows.of_class(k)[chosen].sum() for k in range(len(classes.target))])
     return {
         name: int(counts[k]) for k, name in enumerate(classes.target) if classes.of_target[k] < 0
     }
+
+
+def groups(evaluation: Evaluation, predictions: Predictions) -> dict[str, GroupScores]:
+    """Scores per group of samples, by ``FIELD:VALUE``; empty if no field groups them."""
+    fields = fields_of(predictions.columns)
+    chosen = grouping(fields)
+    if (group := evaluation.tested.group) is not None and group.field in fields:
+        chosen[group.field] = fields[group.field]
+    classes = evaluation.classes
+    return score_groups(
+        evaluation.kind, predictions.columns, classes.names, chosen, classes.num_scored
+    )
 
 
 def record_of(
@@ -82,6 +100,8 @@ def record_of(
         "num_scored": evaluation.classes.num_scored,
         "ignored": ignored(evaluation, read),
         "bands": str(evaluation.reading.change),
+        **evaluation.tested.facts,
+        "groups": groups(evaluation, predictions),
         "in_domain": own,
         "gap": None if score is None or own is None else own - score,
         "ceiling": ceiling(evaluation, store),
@@ -98,7 +118,7 @@ def record_of(
         seed=parent.seed,
         protocol=parent.protocol,
         headline=evaluation.headline,
-        metrics={SPLIT: predictions.metrics},
+        metrics={evaluation.tested.name: predictions.metrics},
         config=_public(evaluation),
         identity=evaluation.identity,
         data={
@@ -106,6 +126,7 @@ def record_of(
             "revision": source.revision,
             "classes": list(evaluation.classes.names),
             "task": task.reading,
+            "scored_split": evaluation.tested.name,
             "num_test": len(predictions.sample_ids),
             **{key: parent.data[key] for key in SHARED if key in parent.data},
             **({"notes": list(source.notes)} if source.notes else {}),

@@ -169,6 +169,6 @@ def _computed(group: Sequence[Evaluation], store: Store) -> Iterator[Result]:
     for evaluation, outputs in zip(group, reads, strict=True):
         predictions = combined(evaluation, outputs)
         record = record_of(evaluation, predictions, outputs[0], started, device, around, store)
-        save_predictions(store.folder(record.run_id), {"test": predictions})
+        save_predictions(store.folder(record.run_id), {record.scored_split: predictions})
         store.finish(record)
         yield Result(record.run_id, Outcome(record, was_done=False))

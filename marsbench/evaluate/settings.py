@@ -25,6 +25,8 @@ class Settings:
 
     task: Text | None = None
     """Task to evaluate on; by default the run's own."""
+    test_on: Text | None = None
+    """Group of the samples to evaluate: VALUE or FIELD:VALUE, such as sam_testbed."""
     source: SourceName | None = None
     """Source of its data: auto (default), local, huggingface, zenodo or demo."""
     root: Text | None = None

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from marsbench.evaluate.planning import SPLIT, Evaluation
+from marsbench.evaluate.planning import Evaluation
 from marsbench.evaluate.scoring import Read, joined_scores
 from marsbench.models.tables.base import TabularModel
 from marsbench.tasks.kinds import Kind
@@ -23,7 +23,7 @@ def read_table(evaluation: Evaluation) -> list[Read]:
     models: list[TabularModel] = [
         rebuild(record, place, parent.task, shape, parent.model) for place in parent.places
     ]
-    rows = source.rows(SPLIT)
+    rows = source.rows(evaluation.tested.split)
     table = whole_table(evaluation.task, source, rows, rendering, cache=evaluation.settings.cache)
     ids = evaluation.positions
     facts = facts_of(rows, ids)

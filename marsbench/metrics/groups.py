@@ -101,6 +101,7 @@ def score_groups(
     columns: Columns,
     classes: Sequence[str],
     fields: Mapping[str, Sequence[str]],
+    num_scored: int | None = None,
 ) -> dict[str, GroupScores]:
     """Score each group of samples by the metrics of a kind.
 
@@ -110,6 +111,7 @@ def score_groups(
         classes: The K class names, in the order of their ids.
         fields: Field to the group of each sample, as from `fields_of`; samples without a group
             are left out.
+        num_scored: As of `marsbench.metrics.scoring.score`.
 
     Returns:
         Scores by ``FIELD:VALUE``, in the order of the fields and values.
@@ -122,20 +124,23 @@ def score_groups(
         names = np.array(values)
         for value in sorted({*values} - {""}, key=_place):
             part = columns_at(columns, np.flatnonzero(names == value))
-            scores[f"{field}:{value}"] = score_group(kind, part, classes)
+            scores[f"{field}:{value}"] = score_group(kind, part, classes, num_scored)
     return scores
 
 
-def score_group(kind: Kind, columns: Columns, classes: Sequence[str]) -> GroupScores:
+def score_group(
+    kind: Kind, columns: Columns, classes: Sequence[str], num_scored: int | None = None
+) -> GroupScores:
     """Score the samples of one group; arguments as in `score_groups`."""
     inputs = SCORERS[kind].read(columns, len(classes))
     present = SCORERS[kind].present(*inputs, classes)
-    absent = [name for name, is_there in zip(classes, present, strict=True) if not is_there]
+    scored = zip(classes[:num_scored], present[:num_scored], strict=True)
+    absent = [name for name, is_there in scored if not is_there]
     undefined = {"f1_positive"} if classes[1:] and classes[1] in absent else set()
     undefined |= set() if present.any() else _SPREAD
     metrics = {
         name: value
-        for name, value in score(kind, columns_at(columns, None), classes).items()
+        for name, value in score(kind, columns_at(columns, None), classes, num_scored).items()
         if name not in undefined and name.partition("/")[2] not in absent
     }
     return GroupScores(n=len(inputs[0]), metrics=metrics, absent=absent)

@@ -9,6 +9,25 @@ from marsbench.results.store import PREDICTIONS, read_table
 from marsbench.tasks.kinds import Kind
 
 
+def score_in(record: RunRecord, folder: Path, group: str, metric: str) -> float | None:
+    """Score of a run on a group of its scored split, from its stored predictions.
+
+    Args:
+        record: The run.
+        folder: Its folder.
+        group: The group, as ``FIELD:VALUE``.
+        metric: Name of the metric.
+
+    Returns:
+        The value; None if the metric is undefined in the group.
+
+    Raises:
+        StoreError: If the predictions are missing, invalid or without the field.
+    """
+    scores = groups_of(record, folder, group.partition(":")[0]).get(group)
+    return None if scores is None else scores["metrics"].get(metric)
+
+
 def groups_of(
     record: RunRecord, folder: Path, field: str | None = None, split: str | None = None
 ) -> dict[str, GroupScores]:
@@ -41,7 +60,9 @@ def groups_of(
                 "" if fields else "Its predictions have no fields that group samples.",
             )
         chosen = grouping(fields) if field is None else {field: fields[field]}
-        return score_groups(Kind(record.kind), part, tuple(record.data["classes"]), chosen)
+        num_scored = record.data.get("evaluation", {}).get("num_scored")
+        classes = tuple(record.data["classes"])
+        return score_groups(Kind(record.kind), part, classes, chosen, num_scored)
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(
             f"The predictions of {record.run_id} give no scores per group ({error}).",
