@@ -265,5 +265,5 @@ def matching(group: Group, task: str) -> list[Published]:
     return [
         number
         for number in published()
-        if (number.task, number.metric) == (task, metric) and number.is_of(group.key)
+        if (number.task, number.compared) == (task, metric) and number.is_of(group.key)
     ]

@@ -13,6 +13,9 @@ Lists = dict[str, dict[str, tuple[str | int, ...]]]
 """Values by axis and name of the list."""
 
 
+_FOUR = ("domars16k", "surface_cls", "frost_cls", "atmospheric_dust_cls_edr")
+
+
 def paper_lists(specs: Iterable[TaskSpec]) -> Lists:
     """Named lists of the paper by axis.
 
@@ -29,9 +32,9 @@ def paper_lists(specs: Iterable[TaskSpec]) -> Lists:
             # Paper, D.1.1.
             "imbalanced": ("landmark_cls", "surface_cls", "change_cls_ctx", "change_cls_hirise"),
             # Paper, figure 7 and table 6.
-            "foundation_four": (
-                *("domars16k", "surface_cls", "frost_cls", "atmospheric_dust_cls_edr"),
-            ),
+            "foundation_four": _FOUR,
+            # Paper, table 2.
+            "zero_shot": (*_FOUR, "crater_multi_seg", "mars_seg_msl"),
         },
         # Paper, section 4.
         "model": {

@@ -26,6 +26,7 @@ PAPER = {
     "paper_imbalance": 560,
     "paper_earth_observation": 672,
     "paper_vlm": 84,
+    "paper_zero_shot": 18,
     "foundation": 20 * len(FOUNDATION) * 7,
 }
 

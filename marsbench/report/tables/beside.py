@@ -119,7 +119,7 @@ def _best_here(analysis: Analysis, number: Published) -> tuple[Score | None, str
     candidates = [pair for scores in _scores_here(analysis, number) for pair in scores.items()]
     if not candidates:
         return None, ""
-    sign = 1 if metric_is_up(number.metric) else -1
+    sign = 1 if metric_is_up(number.compared) else -1
     model, score = max(candidates, key=lambda pair: sign * pair[1].value)
     return score, model
 
@@ -144,10 +144,10 @@ def _scores_here(analysis: Analysis, number: Published) -> list[dict[str, Score]
                 continue
             anchor = anchor_of(cell)
             measured = [records[run_id].scores for run_id in cell.run_ids]
-            if cell.metric == number.metric:
+            if cell.metric == number.compared:
                 scores[model] = score_of(analysis.summaries[key].tasks[task, model].iqm, anchor)
-            elif all(number.metric in of for of in measured):
-                value = aggregate.iqm([[of[number.metric]] for of in measured])
+            elif all(number.compared in of for of in measured):
+                value = aggregate.iqm([[of[number.compared]] for of in measured])
                 scores[model] = Score(float(value), anchor=anchor)
         by_group.append(scores)
     return by_group

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import Tensor
 
 from marsbench.base.errors import MarsbenchError, WeightsError
 from marsbench.config.schema import Mode
 from marsbench.models.spec import ModelSpec
 from marsbench.models.towers import building, tokens
+from marsbench.models.towers.families import network_of
 from marsbench.models.towers.network import TwoTowers
 from marsbench.models.zoo.catalog import MODELS
 from marsbench.tasks.prompts import ClassWords, Prompts
@@ -206,3 +208,26 @@ def test_weights_of_another_model_are_refused(hub: Server) -> None:
     }
     with pytest.raises(MarsbenchError, match="is a checkpoint of another model"):
         building.build(zero_shot("clip_b_16"))
+
+
+@pytest.mark.parametrize(
+    ("described", "count"),
+    [
+        (
+            {
+                "model_type": "clip",
+                "projection_dim": 512,
+                "text_config": {"hidden_size": 512, "num_attention_heads": 8, "eos_token_id": 2},
+                "vision_config": {"hidden_size": 768, "patch_size": 16},
+            },
+            149_620_737,
+        ),
+        ({"model_type": "siglip", "text_config": {}, "vision_config": {}}, 203_155_970),
+    ],
+    ids=["clip", "siglip"],
+)
+def test_published_sizes(described: dict[str, Any], count: int) -> None:
+    """Parameters of the published files, of which the sizes of 599 and 813 MB are known."""
+    with torch.device("meta"):
+        _, network = network_of(json.dumps(described), transformers)
+    assert sum(p.numel() for p in network.parameters()) == count

@@ -337,10 +337,26 @@ def test_published_zero_shot_numbers() -> None:
     name = run_id(one.task, one.model, "zero_shot", "full", 0, one.identity)
     record = dataclasses.replace(one, mode="zero_shot", run_id=name)
     table = published_table(analysis_of([record]))
-    here = {row[5]: row[7] for row in table.rows if row[2] == "GPT-4o mini"}
-    assert here["f1"] is None  # of which average, the paper does not say
-    assert isinstance(here["accuracy"], Score)
-    assert here["accuracy"].value == pytest.approx(record.scores["accuracy"])
+    rows = {row[5]: (row[6], row[7], row[9]) for row in table.rows if row[2] == "GPT-4o mini"}
+    for metric, ours, value in (("accuracy", "accuracy", 0.36), ("f1", "f1_weighted", 0.30)):
+        published, here, note = rows[metric]
+        assert isinstance(published, Score)
+        assert isinstance(here, Score)
+        assert published.value == value
+        assert here.value == pytest.approx(record.scores[ours])
+        assert ("does not name the average" in str(note)) == (metric == "f1")
+
+
+def test_published_zero_shot_numbers_are_lines_in_the_figures() -> None:
+    from marsbench.config.identity import run_id
+    from marsbench.report.analysis import matching
+
+    one = fake_record(Fake("domars16k", "vit_l_16"))
+    name = run_id(one.task, one.model, "zero_shot", "full", 0, one.identity)
+    analysis = analysis_of([dataclasses.replace(one, mode="zero_shot", run_id=name)])
+    (group,) = analysis.study.groups.values()
+    lines = {number.model: number.value for number in matching(group, "domars16k")}
+    assert lines == {"Gemini 2.0 Flash": 0.32, "GPT-4o mini": 0.30}
 
 
 def test_files(tmp_path: Path) -> None:
