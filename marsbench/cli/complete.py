@@ -55,7 +55,8 @@ def evaluate_words(ctx: typer.Context, incomplete: str) -> list[Match]:
     from marsbench.evaluate import settings
 
     notes = field_notes(settings)
-    meanings = {key: notes[f"Settings.{key}"] for key in settings.setting_keys()}
+    meanings = {"suite": "Named set of runs, with its evaluations"}
+    meanings |= {key: notes[f"Settings.{key}"] for key in settings.setting_keys()}
     return _words(incomplete, meanings, _given(ctx, "words"))
 
 

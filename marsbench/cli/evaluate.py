@@ -1,7 +1,7 @@
 """``marsbench evaluate``: finished runs on other tasks, without training."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,7 @@ from marsbench.cli import complete
 from marsbench.cli.output import Format, FormatOption, fail, friendly, note, print_rows, say
 
 if TYPE_CHECKING:
+    from marsbench.evaluate.settings import Settings
     from marsbench.results.record import RunRecord
 
 
@@ -21,8 +22,8 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="RUN... KEY=VALUE...",
-            help="Ids, hashes or folders of finished runs, parts of a store or patterns of ids; "
-            "and task=OTHER and further keys.",
+            help="Ids, hashes or folders of finished runs, parts of a store or patterns of ids, or "
+            "suite=NAME; and task=OTHER and further keys.",
             autocompletion=complete.evaluate_words,
         ),
     ],
@@ -36,23 +37,26 @@ def evaluate(
     For example: marsbench evaluate 3f2a91c04d task=mars_seg_mer
 
     Classes are matched by name, or by a map (class_map=FILE). A finished evaluation is not
-    repeated.
+    repeated. With suite=NAME and the keys of its sweep, every finished run of the suite is
+    evaluated as the suite says.
     """
     from marsbench.evaluate.run import evaluate as carry_out
-    from marsbench.evaluate.settings import Settings
 
-    runs, values = split_words(words)
-    settings = Settings.from_dict(values)
+    jobs = list(_jobs(words))
     errors: list[tuple[str, MarsbenchError]] = []
     rows: list[dict[str, Any]] = []
-    for name, outcome in carry_out(runs, settings, force=force):
+    for name, outcome, store in (
+        (*result, settings.store)
+        for runs, settings in jobs
+        for result in carry_out(runs, settings, force=force)
+    ):
         if isinstance(outcome, MarsbenchError):
             errors.append((name, outcome))
             if form.is_json:
                 say(json.dumps({"run_id": name, "status": "failed", "error": outcome.problem}))
             continue
         status = "done already" if outcome.was_done else "done"
-        line = line_of(outcome.record, status, Path(settings.store))
+        line = line_of(outcome.record, status, Path(store))
         if form.is_json:
             say(json.dumps(line))
         rows.append(line)
@@ -66,6 +70,32 @@ def evaluate(
         for name, error in errors:
             note(f"{name}: {error.problem} {error.remedy}".rstrip())
         raise SystemExit(2)
+
+
+def _jobs(words: Sequence[str]) -> "Iterator[tuple[Sequence[str], Settings]]":
+    """Runs and settings: as named, or of a suite."""
+    from marsbench.config.schema import config_keys
+    from marsbench.evaluate.settings import Settings, setting_keys
+
+    if not any(word.startswith("suite=") for word in words):
+        runs, values = split_words(words)
+        yield runs, Settings.from_dict(values)
+        return
+    from marsbench.cli.sweep import read_asked
+    from marsbench.sweep.transfer import jobs_of
+
+    ours = setting_keys().keys() - config_keys().keys()
+    given = [word for word in words if word.partition("=")[0] in ours]
+    asked = read_asked([word for word in words if word not in given])
+    _, values = split_words(["-", *given])
+    planned = jobs_of(asked, values)
+    if planned.unfinished:
+        note(
+            f"{planned.unfinished} runs of suite {asked.suite.name} are not finished and are left "
+            "out; `marsbench sweep` with the same keys trains them."
+        )
+    for job in planned.jobs:
+        yield job.runs, job.settings
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:

@@ -4,10 +4,13 @@ A suite has a ``description``, a list of ``grids``, and optionally ``include`` (
 ``set`` (keys of all its runs). A grid gives values for ``task``, ``model`` and any other key of a
 run: a value, a list, or the name of a list in `marsbench.sweep.lists`. Its ``name`` labels its runs
 in counts, ``set`` fixes keys, and ``exclude`` lists excluded combinations.
+
+``evaluate`` lists evaluations of the finished runs: ``task``, the tasks of the runs, ``target``,
+other tasks to evaluate them on (by default their own), and further keys of ``marsbench evaluate``.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError, MarsbenchError, unknown_name
 from marsbench.config.renamed import VIEWS, merged, renamed
 from marsbench.config.schema import RunConfig, canonical_subset, check_key
+from marsbench.evaluate.settings import Settings
 from marsbench.models.own.calling import place_of
 from marsbench.models.zoo.catalog import find_model
 from marsbench.plan.tuned import filled
@@ -51,6 +55,21 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Transfer:
+    """Evaluations of a suite's finished runs.
+
+    Attributes:
+        task: Tasks of the runs.
+        target: Tasks to evaluate on; None stands for the run's own.
+        settings: Further keys of ``marsbench evaluate``.
+    """
+
+    task: tuple[str, ...]
+    target: tuple[str | None, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Suite:
     """Named set of runs.
 
@@ -58,11 +77,13 @@ class Suite:
         name: Name.
         description: Description in one line.
         grids: Grids, beginning with the grids of included suites.
+        evaluate: Evaluations of the finished runs, likewise.
     """
 
     name: str
     description: str
     grids: tuple[Grid, ...]
+    evaluate: tuple[Transfer, ...] = ()
 
     @property
     def axes(self) -> dict[str, tuple[Any, ...]]:
@@ -109,7 +130,7 @@ def _load(name: str, within: tuple[str, ...]) -> Suite:
     if not isinstance(content, Mapping):
         content = {}
         problems.append("The file holds no keys.")
-    allowed = ("description", "include", "set", "grids")
+    allowed = ("description", "include", "set", "grids", "evaluate")
     problems += [
         f"Unknown key '{k}'; expected {', '.join(allowed)}." for k in content if k not in allowed
     ]
@@ -121,10 +142,15 @@ def _load(name: str, within: tuple[str, ...]) -> Suite:
     grids = [grid for suite in included for grid in suite.grids]
     for number, entry in enumerate(entries):
         grids.append(_grid(entry, f"{path.stem} {number + 1}", path, shared, problems))
+    evaluate = [transfer for suite in included for transfer in suite.evaluate]
+    trained = {str(task) for grid in grids for task in grid.axes.get("task", ())}
+    for entry in _listed(content.get("evaluate")):
+        evaluate += _transfer(entry, trained, path, problems)
     if problems:
         listed = "\n".join(f"- {problem}" for problem in problems)
         raise ConfigError(f"Suite {path} is invalid:\n{listed}", "Correct the file.")
-    return Suite(path.stem, str(content.get("description", "")), tuple(grids))
+    description = str(content.get("description", ""))
+    return Suite(path.stem, description, tuple(grids), tuple(evaluate))
 
 
 def _is_path(name: str) -> bool:
@@ -180,6 +206,26 @@ def _grid(
     fixed = {key: value for key, value in fixed.items() if key not in axes}
     ordered = {key: axes[key] for key in (*AXES, *axes) if key in axes}
     return Grid(name, ordered, fixed, tuple(exclude))
+
+
+def _transfer(
+    entry: Any, trained: Set[str], suite: Path, problems: list[str]
+) -> Iterator[Transfer]:
+    """Read an entry of ``evaluate``; `trained` are the tasks of the grids."""
+    if not isinstance(entry, Mapping) or "task" not in entry:
+        problems.append(f"evaluate holds {entry!r}; expected a mapping with the key task.")
+        return
+    settings = {str(k): v for k, v in entry.items() if k not in ("task", "target")}
+    _check(lambda: Settings.from_dict(settings), problems)
+    if reserved := {"store", "model", "class_map"} & set(settings):
+        problems.append(
+            f"evaluate sets {', '.join(sorted(reserved))}: give it on the command line."
+        )
+    tasks = _values("task", _listed(entry["task"]), problems, suite.parent)
+    target = _values("task", _listed(entry.get("target")), problems, suite.parent)
+    if others := [str(task) for task in tasks if task not in trained]:
+        problems.append(f"evaluate names {', '.join(others)}, which no grid trains.")
+    yield Transfer(tasks, target or (None,), settings)
 
 
 def _check(call: Any, problems: list[str]) -> bool:

@@ -53,7 +53,8 @@ def test_suites_name_what_exists() -> None:
     for key, lists in LISTS.items():
         for name, values in lists.items():
             assert tuple(v for value in values for v in canonical(key, value)) == values, name
-    assert set(PAPER) | {"smoke", "frozen_demo", "frozen_landmarks"} == set(suite_names())
+    ours = {"smoke", "frozen_demo", "frozen_landmarks", "cross_domain"}
+    assert set(PAPER) | ours == set(suite_names())
 
 
 def test_oversampling_can_be_resolved() -> None:
@@ -146,6 +147,16 @@ def test_a_suite_of_ones_own(tmp_path: Path) -> None:
         ("text", "holds no keys"),
         ({"include": "mine.yaml"}, "includes itself"),
         ({"include": "paper_clss"}, "Did you mean paper_cls"),
+        ({"include": "smoke", "evaluate": {"target": "frost_cls"}}, "a mapping with the key task"),
+        ({"include": "smoke", "evaluate": {"task": "mmls"}}, "mmls, which no grid trains"),
+        (
+            {"include": "smoke", "evaluate": {"task": "frost_cls", "onto": "mmls"}},
+            "Unknown key 'onto'",
+        ),
+        (
+            {"include": "smoke", "evaluate": {"task": "frost_cls", "store": "x"}},
+            "evaluate sets store",
+        ),
         (None, "cannot be read"),
     ],
 )
