@@ -53,6 +53,10 @@ class NotAvailableError(MarsbenchError):
     """Unsupported combination, or missing package."""
 
 
+class EndpointError(MarsbenchError):
+    """Endpoint of a model that is missing, refuses requests, or fails."""
+
+
 class TrainingError(MarsbenchError):
     """Training cannot continue, for example after a NaN loss."""
 

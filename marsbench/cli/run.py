@@ -1,7 +1,8 @@
 """``marsbench run``: train and test a model on a task."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,16 @@ from marsbench.cli.output import Format, FormatOption, friendly, note, print_row
 if TYPE_CHECKING:
     from marsbench.plan.resolve import Plan
     from marsbench.results.record import RunRecord
+
+
+_INTERRUPTED = (
+    "The run was interrupted; the same command continues after its last complete epoch (heads on "
+    "cached features start again, in seconds)."
+)
+_ASKED_IN_PART = (
+    "The run was interrupted; the same command continues. Kept answers of an endpoint are not "
+    "asked again."
+)
 
 
 @friendly
@@ -48,6 +59,7 @@ def run(
         return
     from marsbench.api import run_config
     from marsbench.base import environment
+    from marsbench.config.schema import Mode
     from marsbench.results.store import Store
 
     try:
@@ -55,10 +67,7 @@ def run(
     except (KeyboardInterrupt, SystemExit):
         if environment.helps_another(config.world_size):
             raise  # only the first of several training processes prints
-        note(
-            "The run was interrupted; the same command continues after its last complete epoch "
-            "(heads on cached features start again, in seconds)."
-        )
+        note(_INTERRUPTED if config.mode is not Mode.ZERO_SHOT else _ASKED_IN_PART)
         raise
     folder = Store(config.store).folder(outcome.record.run_id)
     if outcome.was_done:
@@ -67,6 +76,8 @@ def run(
 
 
 def _print_plan(plan: "Plan", form: Format) -> None:
+    from marsbench.models.spec import Library
+
     resolved = {
         "run_id": plan.run_id,
         "config": plan.config.to_dict(),
@@ -79,6 +90,11 @@ def _print_plan(plan: "Plan", form: Format) -> None:
         "loss": str(plan.loss),
         "outputs": plan.num_outputs,
     }
+    if plan.model.library is Library.API:
+        from marsbench.training.zero_shot.endpoint.bill import estimate
+
+        tokens = estimate(plan)
+        resolved["estimate"] = {**asdict(tokens), "cost_usd": tokens.cost(plan.config.api)}
     if form.is_json:
         say(json.dumps(resolved))
         return
@@ -125,6 +141,8 @@ def print_summary(record: "RunRecord", folder: str, form: Format, *, was_done: b
         say("           oof: train samples, each predicted by the model of the other folds")
     if record.mode == Mode.ZERO_SHOT:
         say(f"model      {record.model}, {record.mode}; nothing trained")
+        for line in _answers(record):
+            say(line)
     else:
         say(
             f"model      {record.model}, {record.mode}, from {weights}; "
@@ -137,6 +155,23 @@ def print_summary(record: "RunRecord", folder: str, form: Format, *, was_done: b
         f"eval {timing['eval']:.1f} s on {record.device}"
     )
     say(f"record     {folder}/record.json")
+
+
+def _answers(record: "RunRecord") -> Iterator[str]:
+    """Lines about the answers of a generative model; none for other models."""
+    facts, scores = record.data.get("zero_shot", {}), record.scores
+    if "refused" in scores:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in facts.get("unanswered", {}).items())
+        unanswered = f"{scores['unanswered']:.1%} without a valid answer"
+        yield f"answers    {unanswered}{f' ({reasons})' if reasons else ''}"
+    if paid := facts.get("bill"):
+        cost = paid["cost_usd"]
+        price = "prices unknown" if cost is None else f"{cost:.4f} USD"
+        tokens = " and ".join(
+            f"{'unknown' if paid[key] is None else format(paid[key], ',')} {word}"
+            for key, word in (("input_tokens", "input"), ("output_tokens", "output"))
+        )
+        yield f"bill       {tokens} tokens, {price}, of {facts.get('model')}"
 
 
 def _training(checkpoint: Mapping[str, Any]) -> str:

@@ -183,6 +183,14 @@ class SchedulerName(StrEnum):
     STEP = "step"
 
 
+class Structured(StrEnum):
+    """Form in which an endpoint is asked to answer."""
+
+    AUTO = "auto"
+    SCHEMA = "schema"
+    TEXT = "text"
+
+
 class Precision(StrEnum):
     """Floating-point precision, named as in Lightning."""
 
@@ -293,6 +301,32 @@ class LoggerConfig:
 
 
 @dataclass(frozen=True)
+class ApiConfig:
+    """Endpoint of a model ``api:NAME``; keys come from the environment alone."""
+
+    base_url: Text = "https://api.openai.com/v1"
+    """Address of the OpenAI-compatible endpoint, usually ending in /v1."""
+    structured: Structured = Structured.AUTO
+    """schema (the endpoint enforces the form of answers), text, or auto: schema if it can."""
+    temperature: NonNegative | None = 0.0
+    """Sampling temperature; null leaves it to the endpoint, for models that refuse it."""
+    max_tokens: Count | None = None
+    """Most tokens of an answer; null leaves it to the endpoint."""
+    concurrency: Count = 4
+    """Requests in flight at once."""
+    requests_per_minute: Positive | None = None
+    """Most requests per minute; null waits only when the endpoint asks for it."""
+    timeout: Positive = 120.0
+    """Seconds to wait for an answer."""
+    max_retries: CountOrZero = 8
+    """Retries of a request that is limited (429), fails (5xx), is cut or times out."""
+    input_price: NonNegative | None = None
+    """Price of a million input tokens in US dollars, for the estimate and the bill."""
+    output_price: NonNegative | None = None
+    """Price of a million output tokens in US dollars."""
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Complete configuration of a run."""
 
@@ -366,6 +400,7 @@ class RunConfig:
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
+    api: ApiConfig = field(default_factory=ApiConfig)
     store: Text = "runs"
     """Folder of the records."""
     save_model: bool = True
@@ -457,6 +492,12 @@ def _problems(config: RunConfig) -> list[str]:
         problems.append("No task is given: add task=NAME (`marsbench list tasks` shows them).")
     if not config.model:
         problems.append("No model is given: add model=NAME (`marsbench list models` shows them).")
+    if re.fullmatch(r"https?://[^\s@?#/]+(/[^\s@?#]*)?", config.api.base_url) is None:
+        # The value may hold a password, so it is not shown.
+        problems.append(
+            "api.base_url is not an address such as https://HOST/v1, without user, password, query "
+            "and fragment; keys come from the environment (MARSBENCH_API_KEY or OPENAI_API_KEY)."
+        )
     try:
         parse_subset(config.subset)
     except ConfigError as error:

@@ -10,6 +10,7 @@ from marsbench.base.errors import (
     WeightsError,
 )
 from marsbench.config.schema import (
+    ApiConfig,
     Augment,
     Channels,
     Checkpoint,
@@ -114,6 +115,11 @@ RULES = (
         "{case.changed_pixels} has no effect on {model.name}, whose endpoint takes images as they "
         "are.",
         "Leave it out.",
+    ),
+    Rule(
+        lambda c: c.config.api != ApiConfig() and not c.is_remote,
+        "The keys api.* have no effect on {model.name}, which is not behind an endpoint.",
+        "Leave them out, or choose model=api:NAME.",
     ),
     # The model serves the task.
     Rule(

@@ -5,6 +5,7 @@ from typing import Any
 
 from marsbench.config.identity import digest
 from marsbench.config.schema import (
+    ApiConfig,
     Bands,
     Channels,
     Decoder,
@@ -39,6 +40,21 @@ DECODERS: dict[Kind, tuple[Decoder, ...]] = {
 def asked_task(config: RunConfig, task: TaskSpec) -> TaskSpec:
     """Task as its samples are scored: of ``mode=zero_shot`` with masks recast as labels."""
     return recast(task) if config.mode is Mode.ZERO_SHOT else task
+
+
+def answers_of(config: RunConfig, model: ModelSpec) -> dict[str, Any] | None:
+    """Choices for the answers of an endpoint's model, as far as they are not the default."""
+    if model.library is not Library.API:
+        return None
+    default = ApiConfig()
+    names = ("structured", "temperature", "max_tokens")
+    # Without a temperature the endpoint chooses, which is another choice than any number.
+    chosen = {name: getattr(config.api, name) for name in names}
+    return {
+        name: "none" if value is None else value
+        for name, value in chosen.items()
+        if value != getattr(default, name)
+    } or None
 
 
 def is_table(model: ModelSpec) -> bool:

@@ -49,6 +49,7 @@ from marsbench.models.zoo.spectra import VERSION as MODELS_VERSION
 from marsbench.plan.case import Case, side_of
 from marsbench.plan.choices import check
 from marsbench.plan.derived import (
+    answers_of,
     asked_task,
     inputs_of,
     is_table,
@@ -186,6 +187,7 @@ class Plan:
             decoder=self.decoder,
             test_samples=self._fewer_samples,
             train_on=None if self.group is None else str(self.group),
+            answers=answers_of(self.config, self.model),
         )
 
     @property

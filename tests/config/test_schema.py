@@ -41,6 +41,9 @@ HASHED = {
     "negatives": "exclude",
     "raster": None,  # enters resolved
     "draws": 16,
+    "api.structured": None,  # enters of models behind an endpoint
+    "api.temperature": None,
+    "api.max_tokens": None,
     "test_samples": None,  # enters if it is less than the test split
     "prompts": None,  # enters as the digest of the texts
     "folds": 4,
@@ -93,6 +96,13 @@ NEUTRAL = {
     "trainer.deterministic": False,
     "channels_last": False,
     "compile": True,
+    "api.base_url": "http://localhost:8000/v1",
+    "api.concurrency": 8,
+    "api.requests_per_minute": 60.0,
+    "api.timeout": 10.0,
+    "api.max_retries": 2,
+    "api.input_price": 0.1,
+    "api.output_price": 0.4,
 }
 
 

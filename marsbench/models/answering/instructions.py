@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from marsbench.base.errors import NotAvailableError
 from marsbench.config.identity import digest
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.prompts import Prompts
-from marsbench.tasks.spec import Platform, TaskSpec
+from marsbench.tasks.spec import Platform, TaskSpec, normalise
 
 VERSION = 1
 """Part of the digest; raise it when equal instructions are asked or read in another way."""
@@ -92,8 +93,16 @@ def instructions(task: TaskSpec, prompts: Prompts) -> Instructions:
     Args:
         task: The task; of masks as `marsbench.tasks.spec.recast`.
         prompts: Words of its classes, in the order of the data's ids.
+
+    Raises:
+        NotAvailableError: If answers cannot tell two classes apart.
     """
     classes = prompts.classes
+    if len({normalise(c.name) for c in classes}) < len(classes):
+        raise NotAvailableError(
+            f"Two classes of {task.name} have the same name in an answer.",
+            "Give the classes names that differ in more than case and punctuation.",
+        )
     key = SEVERAL if task.kind is Kind.MULTILABEL else ONE
     camera = ", ".join(filter(None, (task.mission, task.sensor)))
     taken = f"{_PLACES[task.platform]}{f' ({camera})' if camera else ''}"

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from marsbench.base import lazy
-from marsbench.base.errors import NotAvailableError
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.transforms import to_float
 from marsbench.models.spec import Library
@@ -32,6 +31,7 @@ from marsbench.plan.resolve import Plan
 
 MODELS: dict[Library, str] = {
     Library.TOWERS: "marsbench.training.zero_shot.towers:Towers",
+    Library.API: "marsbench.training.zero_shot.endpoint.model:open_model",
 }
 """``(plan, folder) -> ZeroShotModel`` by library, as ``"module:function"``."""
 
@@ -103,10 +103,5 @@ def open_model(plan: Plan, folder: Path) -> ZeroShotModel:
     Raises:
         MarsbenchError: If a package, a key or weights are missing.
     """
-    if plan.model.library not in MODELS:
-        raise NotAvailableError(
-            f"Models of {plan.model.library} such as {plan.model.name} cannot be asked yet.",
-            "Choose another model.",
-        )
     model: ZeroShotModel = lazy.load(MODELS[plan.model.library])(plan, folder)
     return model

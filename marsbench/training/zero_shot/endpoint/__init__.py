@@ -1,0 +1,1 @@
+"""Generative models behind an OpenAI-compatible endpoint: requests, kept answers, the bill."""

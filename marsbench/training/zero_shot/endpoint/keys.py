@@ -1,0 +1,50 @@
+"""The key of an endpoint: from the environment alone, and out of every text."""
+
+import os
+import re
+
+from marsbench.base.errors import ConfigError
+
+VARIABLES = ("MARSBENCH_API_KEY", "OPENAI_API_KEY")
+"""Environment variables of the key, the first one first."""
+
+HIDDEN = "[key]"
+
+_NO_KEY = "no-key"
+"""Sent to endpoints that ask for none; the client does not send an empty one."""
+
+_SHORTEST = 8
+"""Shortest part of a key, from either end, that is hidden where a server shortens the key."""
+
+
+def read_key() -> str:
+    """Key of the endpoint; a placeholder if no variable is set.
+
+    Raises:
+        ConfigError: If it holds characters that cannot be sent; the message does not show it.
+    """
+    for name in VARIABLES:
+        if key := os.environ.get(name, "").strip():
+            if re.fullmatch(r"[\x21-\x7e]+", key) is None:
+                raise ConfigError(
+                    f"The environment variable {name} holds spaces or other characters that no key "
+                    "has.",
+                    f"Set {name} to the key alone.",
+                )
+            return key
+    return _NO_KEY
+
+
+def has_key() -> bool:
+    """Whether a variable of the environment holds a key."""
+    return read_key() != _NO_KEY
+
+
+def without_key(text: str, key: str) -> str:
+    """Text of a server with the key, and long parts of it, hidden."""
+    if key == _NO_KEY:
+        return text
+    text = text.replace(key, HIDDEN)
+    for length in range(len(key) - 1, _SHORTEST - 1, -1):
+        text = text.replace(key[:length], HIDDEN).replace(key[-length:], HIDDEN)
+    return text
