@@ -12,6 +12,7 @@ from marsbench.cli import complete
 from marsbench.cli.output import Format, FormatOption, friendly, note, print_rows, say
 
 if TYPE_CHECKING:
+    from marsbench.metrics.groups import GroupScores
     from marsbench.results.classes import ClassTable
     from marsbench.results.record import RunRecord
 
@@ -199,6 +200,12 @@ def groups(
         str | None,
         typer.Option("--metrics", help="Metrics, separated by commas; default the headline."),
     ] = None,
+    rounds: Annotated[
+        int,
+        typer.Option(
+            "--rounds", min=0, help="Bootstrap rounds over samples, for 95 % intervals; 0 for none."
+        ),
+    ] = 0,
     store: Annotated[Path, typer.Option("--store", help="Folder of records.")] = Path("runs"),
     form: FormatOption = Format.AUTO,
 ) -> None:
@@ -208,6 +215,7 @@ def groups(
     a positive sample. Classes without ground truth in a group are counted as absent.
     """
     from marsbench.base.errors import unknown_name
+    from marsbench.metrics.groups import Resampling
     from marsbench.results.find import find_run
     from marsbench.results.groups import groups_of
     from marsbench.tasks.kinds import Kind, metrics_of
@@ -218,7 +226,8 @@ def groups(
     for name in names:
         if name not in known:
             raise unknown_name(f"metric of {record.kind} tasks", name, known)
-    scored = groups_of(record, folder, by, split)
+    resampling = Resampling(names, rounds) if rounds else None
+    scored = groups_of(record, folder, by, split, resampling)
     if form.is_json:
         print_rows([{"group": name, **scores} for name, scores in scored.items()], form, "")
         return
@@ -227,7 +236,7 @@ def groups(
         {
             "group": group,
             "n": scores["n"],
-            **{name: _or_na(scores["metrics"].get(name)) for name in names},
+            **{name: _with_interval(scores, name) for name in names},
             "classes": f"{total - len(scores['absent'])} of {total}",
         }
         for group, scores in scored.items()
@@ -245,8 +254,14 @@ _BESIDE = {"log_loss": ("ap_micro",)}
 """Metrics shown beside a headline."""
 
 
-def _or_na(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4f}"
+def _with_interval(scores: "GroupScores", name: str) -> str:
+    """Value of a metric, with its interval if there is any; n/a if undefined."""
+    value = scores["metrics"].get(name)
+    if value is None:
+        return "n/a"
+    interval = scores.get("intervals", {}).get(name)
+    ends = "" if interval is None else f" [{interval['low']:.4f}, {interval['high']:.4f}]"
+    return f"{value:.4f}{ends}"
 
 
 @app.command("import")

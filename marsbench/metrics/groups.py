@@ -7,7 +7,7 @@ columns of stored predictions: ``instrument``, and every field of ``meta``.
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,38 @@ _SPREAD = frozenset({"f1_weighted", "f1_macro", "ap_micro"})
 """Metrics of labels that need a positive sample of any class."""
 
 
+LEVEL = 0.95
+"""Level of intervals."""
+
+
+class Interval(TypedDict):
+    """Percentile interval of a metric over resampled samples.
+
+    Attributes:
+        low: Lower end.
+        high: Upper end.
+        defined: Share of the rounds in which the metric is defined; others are left out.
+    """
+
+    low: float
+    high: float
+    defined: float
+
+
+class Resampling(NamedTuple):
+    """Bootstrap over the samples of a group.
+
+    Attributes:
+        metrics: Metrics to give intervals.
+        rounds: Number of rounds.
+        seed: Seed of each group's draws.
+    """
+
+    metrics: Sequence[str]
+    rounds: int = 1000
+    seed: int = 0
+
+
 class GroupScores(TypedDict):
     """Scores of the samples of a group.
 
@@ -36,11 +68,13 @@ class GroupScores(TypedDict):
         metrics: Metric name to value; undefined metrics are missing, among them those of classes
             without ground truth in the group.
         absent: Classes without ground truth in the group.
+        intervals: Intervals by metric, if asked for; of metrics defined in any round.
     """
 
     n: int
     metrics: dict[str, float]
     absent: list[str]
+    intervals: NotRequired[dict[str, Interval]]
 
 
 def group_name(field: str, value: object) -> str:
@@ -102,6 +136,7 @@ def score_groups(
     classes: Sequence[str],
     fields: Mapping[str, Sequence[str]],
     num_scored: int | None = None,
+    resampling: Resampling | None = None,
 ) -> dict[str, GroupScores]:
     """Score each group of samples by the metrics of a kind.
 
@@ -112,6 +147,7 @@ def score_groups(
         fields: Field to the group of each sample, as from `fields_of`; samples without a group
             are left out.
         num_scored: As of `marsbench.metrics.scoring.score`.
+        resampling: Bootstrap for intervals; None for none.
 
     Returns:
         Scores by ``FIELD:VALUE``, in the order of the fields and values.
@@ -124,7 +160,10 @@ def score_groups(
         names = np.array(values)
         for value in sorted({*values} - {""}, key=_place):
             part = columns_at(columns, np.flatnonzero(names == value))
-            scores[f"{field}:{value}"] = score_group(kind, part, classes, num_scored)
+            group = scores[f"{field}:{value}"] = score_group(kind, part, classes, num_scored)
+            if resampling is not None:
+                rounds = _rounds(kind, part, classes, num_scored, resampling, group["n"])
+                group["intervals"] = _intervals(rounds, resampling)
     return scores
 
 
@@ -144,6 +183,37 @@ def score_group(
         if name not in undefined and name.partition("/")[2] not in absent
     }
     return GroupScores(n=len(inputs[0]), metrics=metrics, absent=absent)
+
+
+def _rounds(
+    kind: Kind,
+    columns: Columns,
+    classes: Sequence[str],
+    num_scored: int | None,
+    resampling: Resampling,
+    count: int,
+) -> list[dict[str, float]]:
+    """Metrics of each round of samples drawn with replacement."""
+    rng = np.random.default_rng(resampling.seed)
+    return [
+        score_group(
+            kind, columns_at(columns, rng.integers(count, size=count)), classes, num_scored
+        )["metrics"]
+        for _ in range(resampling.rounds)
+    ]
+
+
+def _intervals(
+    rounds: Sequence[Mapping[str, float]], resampling: Resampling
+) -> dict[str, Interval]:
+    intervals = {}
+    for metric in resampling.metrics:
+        values = [metrics[metric] for metrics in rounds if metric in metrics]
+        if values:
+            low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+            share = len(values) / len(rounds)
+            intervals[metric] = Interval(low=float(low), high=float(high), defined=share)
+    return intervals
 
 
 def columns_at(columns: Columns, positions: NDArray[np.intp] | None) -> dict[str, Any]:

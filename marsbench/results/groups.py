@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from marsbench.base.errors import StoreError, unknown_name
-from marsbench.metrics.groups import GroupScores, fields_of, grouping, score_groups
+from marsbench.metrics.groups import GroupScores, Resampling, fields_of, grouping, score_groups
 from marsbench.results.record import RunRecord
 from marsbench.results.store import PREDICTIONS, read_table
 from marsbench.tasks.kinds import Kind
@@ -29,7 +29,11 @@ def score_in(record: RunRecord, folder: Path, group: str, metric: str) -> float 
 
 
 def groups_of(
-    record: RunRecord, folder: Path, field: str | None = None, split: str | None = None
+    record: RunRecord,
+    folder: Path,
+    field: str | None = None,
+    split: str | None = None,
+    resampling: Resampling | None = None,
 ) -> dict[str, GroupScores]:
     """Score each group of samples of a run; no model is needed.
 
@@ -39,6 +43,7 @@ def groups_of(
         field: Field whose values are the groups, such as ``instrument``; None for every field of
             two to `marsbench.metrics.groups.MOST_GROUPS` values.
         split: Split of the predictions; None for the scored split.
+        resampling: Bootstrap over the samples of each group for intervals; None for none.
 
     Returns:
         Scores by ``FIELD:VALUE``; empty if no field groups the samples.
@@ -62,7 +67,7 @@ def groups_of(
         chosen = grouping(fields) if field is None else {field: fields[field]}
         num_scored = record.data.get("evaluation", {}).get("num_scored")
         classes = tuple(record.data["classes"])
-        return score_groups(Kind(record.kind), part, classes, chosen, num_scored)
+        return score_groups(Kind(record.kind), part, classes, chosen, num_scored, resampling)
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(
             f"The predictions of {record.run_id} give no scores per group ({error}).",

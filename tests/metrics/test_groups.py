@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from marsbench.metrics.groups import fields_of, group_name, grouping, score_groups
+from marsbench.metrics.groups import Resampling, fields_of, group_name, grouping, score_groups
 from marsbench.tasks.kinds import Kind
 
 NAMES = ["basalt", "sulfate", "oxalate"]
@@ -35,6 +35,33 @@ def test_groups_of_labels_equal_sklearn_and_undefined_scores_are_missing() -> No
     assert empty["absent"] == NAMES
     assert not {"ap_micro", "f1_weighted", "auroc"} & empty["metrics"].keys()
     assert empty["metrics"]["log_loss"] > 0
+
+
+def test_intervals_are_percentiles_over_resampled_samples() -> None:
+    rng = np.random.default_rng(1)
+    targets, scores = rng.integers(2, size=(9, 3)), rng.uniform(0.05, 0.95, (9, 3))
+    targets[:, 1:], targets[:, 0] = 0, np.arange(9) == 4
+    columns = {"target": targets, "scores": scores}
+    resampling = Resampling(("log_loss", "ap_micro", "auroc"), rounds=40, seed=7)
+    groups = score_groups(
+        Kind.MULTILABEL, columns, NAMES, {"region": ["A"] * 9}, resampling=resampling
+    )
+    draws = np.random.default_rng(7)
+    losses, precisions = [], []
+    for _ in range(40):
+        chosen = draws.integers(9, size=9)
+        y, p = targets[chosen], scores[chosen]
+        losses.append(np.mean([sk.log_loss(y[:, k], p[:, k], labels=[0, 1]) for k in range(3)]))
+        if y.any():
+            precisions.append(sk.average_precision_score(y.ravel(), p.ravel()))
+    assert 0 < len(precisions) < 40
+    intervals = groups["region:A"]["intervals"]
+    for metric, values in (("log_loss", losses), ("ap_micro", precisions)):
+        low, high = np.quantile(values, [0.025, 0.975])
+        assert intervals[metric]["low"] == pytest.approx(low)
+        assert intervals[metric]["high"] == pytest.approx(high)
+        assert intervals[metric]["defined"] == len(values) / 40
+    assert intervals["auroc"]["defined"] == len(precisions) / 40
 
 
 def test_groups_of_masks_and_boxes() -> None:

@@ -53,6 +53,8 @@ def test_regions_of_the_scored_split(tmp_path: Path) -> None:
     done = RUNNER.invoke(app, [*table, "--metrics", "accuracy,f1_positive"])
     assert done.exit_code == 0
     assert f"{groups['region:south']['metrics']['accuracy']:.4f}" in done.stdout
+    done = RUNNER.invoke(app, [*table, "--metrics", "accuracy", "--rounds", "20"])
+    assert f"{groups['region:south']['metrics']['accuracy']:.4f} [0." in done.stdout
     assert RUNNER.invoke(app, [*table, "--metrics", "miou"]).exit_code == 2
 
 
