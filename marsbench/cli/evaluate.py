@@ -1,4 +1,4 @@
-"""``marsbench evaluate``: finished runs on other tasks, without training."""
+"""``marsbench evaluate``: finished runs on other tasks and on corrupted samples."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from marsbench.base.errors import ConfigError, MarsbenchError
+from marsbench.base.errors import ConfigError, MarsbenchError, some
 from marsbench.cli import complete
 from marsbench.cli.output import Format, FormatOption, fail, friendly, note, print_rows, say
 
 if TYPE_CHECKING:
+    from marsbench.evaluate.robustness import Robustness
     from marsbench.evaluate.settings import Settings
     from marsbench.results.record import RunRecord
 
@@ -32,19 +33,22 @@ def evaluate(
     ] = False,
     form: FormatOption = Format.AUTO,
 ) -> None:
-    """Evaluate finished runs on another task, without training, and write records.
+    """Evaluate finished runs on another task or corrupted samples, and write records.
 
-    For example: marsbench evaluate 3f2a91c04d task=mars_seg_mer
+    For example: marsbench evaluate 3f2a91c04d task=mars_seg_mer, or marsbench evaluate 3f2a91c04d
+    corruption=all severity=1,3,5
 
-    Classes are matched by name, or by a map (class_map=FILE). A finished evaluation is not
-    repeated. With suite=NAME and the keys of its sweep, every finished run of the suite is
-    evaluated as the suite says.
+    Classes are matched by name, or by a map (class_map=FILE). Corruptions are summed up as mean
+    score and relative drop. A finished evaluation is not repeated. With suite=NAME and the keys of
+    its sweep, every finished run of the suite is evaluated as the suite says.
     """
+    from marsbench.evaluate.robustness import robustness_of
     from marsbench.evaluate.run import evaluate as carry_out
 
     jobs = list(_jobs(words))
     errors: list[tuple[str, MarsbenchError]] = []
     rows: list[dict[str, Any]] = []
+    records: list[RunRecord] = []
     for name, outcome, store in (
         (*result, settings.store)
         for runs, settings in jobs
@@ -60,15 +64,28 @@ def evaluate(
         if form.is_json:
             say(json.dumps(line))
         rows.append(line)
-    if rows and not form.is_json:
-        cells, numbers = FORMS["temperature" in rows[0]]
-        print_rows([cells(row) for row in rows], Format.TABLE, "", right=numbers)
-    if len(errors) == 1 and not rows:
+        records.append(outcome.record)
+    summaries = robustness_of(records)
+    if form.is_json:
+        for summary in summaries:
+            say(json.dumps({"summary": "robustness", **summary.to_dict()}))
+    else:
+        plain = [row for row in rows if row["corruption"] is None]
+        if plain:
+            cells, numbers = FORMS["temperature" in plain[0]]
+            print_rows([cells(row) for row in plain], Format.TABLE, "", right=numbers)
+        for summary in summaries:
+            print_summary(summary)
+    # One message for all evaluations that fail alike, as those of a run without its data do.
+    alike: dict[str, list[str]] = {}
+    for name, error in errors:
+        alike.setdefault(f"{error.problem} {error.remedy}".rstrip(), []).append(name)
+    if len(alike) == 1 and not rows:
         fail(errors[0][1])
     if errors:
         note(f"{len(errors)} of {len(errors) + len(rows)} failed:")
-        for name, error in errors:
-            note(f"{name}: {error.problem} {error.remedy}".rstrip())
+        for text, names in alike.items():
+            note(f"{some(names, count=1)}: {text}")
         raise SystemExit(2)
 
 
@@ -143,10 +160,34 @@ def line_of(record: "RunRecord", status: str, store: Path) -> dict[str, Any]:
         "ceiling": (facts["ceiling"] or {}).get("score"),
         "ignored": facts["ignored"],
         **{key: facts[key] for key in ("temperature", "before", "after") if key in facts},
+        "corruption": facts.get("corruption"),
+        "severity": facts.get("severity"),
+        "clean": facts.get("clean"),
         "metrics": record.metrics,
         "groups": facts.get("groups", {}),
         "folder": str(store / record.run_id),
     }
+
+
+def print_summary(summary: "Robustness") -> None:
+    """Print the scores of a run under corruptions: a row each, and their mean."""
+    severities = sorted({s for scores in summary.scores.values() for s in scores})
+
+    def cells(name: str, scores: Mapping[int, float], mean: float) -> dict[str, Any]:
+        drop = summary.drop(mean)
+        return {
+            "corruption": name,
+            **{f"severity {s}": f"{scores[s]:.4f}" if s in scores else "" for s in severities},
+            "mean": f"{mean:.4f}",
+            "relative drop": "" if drop is None else f"{100 * drop:.1f} %",
+        }
+
+    clean = "unknown" if summary.clean is None else f"{summary.clean:.4f}"
+    say(f"{summary.parent} on {summary.task}: {summary.headline}, {clean} without corruption")
+    rows = [cells(name, scores, summary.mean_of(name)) for name, scores in summary.scores.items()]
+    rows.append(cells("mean", {}, summary.mean))
+    right = (*(f"severity {s}" for s in severities), "mean", "relative drop")
+    print_rows(rows, Format.TABLE, "", right=right)
 
 
 _NUMBERS = ("n", "score", "in domain", "gap", "ceiling")

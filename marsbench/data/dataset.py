@@ -18,7 +18,7 @@ from marsbench.data.encoded import EncodedImages
 from marsbench.data.rendering import Rendering
 from marsbench.data.rows import Source
 from marsbench.data.samples import Decoded
-from marsbench.data.spectra import Spectra, open_spectra, prepared_samples
+from marsbench.data.spectra import PreparedSamples, Spectra, open_spectra, prepared_samples
 from marsbench.data.transforms import resize, resize_mask, to_float
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import TaskSpec
@@ -83,6 +83,7 @@ class MarsDataset(Dataset[Sample]):
         rendering: Rasterisation of spectra; ``side=None`` keeps the size of the raster.
         resizing: Resizing of images to `side`; crops are for images with labels.
         encoded: The split's images of `side`, encoded, in place of the images; None for images.
+        spectra: Spectra in place of the source's, such as corrupted ones; None for the source's.
 
     Attributes:
         class_names: The K class names in the order of their ids.
@@ -107,6 +108,7 @@ class MarsDataset(Dataset[Sample]):
         rendering: Rendering | None = None,
         resizing: Resizing = WHOLE,
         encoded: EncodedImages | None = None,
+        spectra: Spectra | None = None,
     ) -> None:
         rows = source.rows(split)
         self.spec, self.split, self.side = spec, split, side
@@ -115,7 +117,11 @@ class MarsDataset(Dataset[Sample]):
         self._draws = 1
         self._spectra: Spectra | None = None
         self.samples: Samples
-        if rendering is not None:
+        if rendering is not None and spectra is not None:
+            self.samples = PreparedSamples(spectra, rendering.raster)
+            if rendering.points:
+                self._spectra = spectra
+        elif rendering is not None:
             self.samples = prepared_samples(spec, source, rows, rendering.raster, cache=cache)
             if rendering.points:
                 self._spectra = open_spectra(spec, source, rows, cache=cache)

@@ -17,6 +17,7 @@ from marsbench.data.sources import open_source
 from marsbench.data.spectra import technique_of
 from marsbench.evaluate.bands import Reading, match_bands
 from marsbench.evaluate.classes import Classes, match_classes
+from marsbench.evaluate.damage import Damage, damages_of
 from marsbench.evaluate.parents import Parent
 from marsbench.evaluate.settings import Settings
 from marsbench.evaluate.tested import SPLIT, Tested, tested_samples
@@ -39,6 +40,7 @@ class Evaluation:
         classes: Classes of run and target.
         reading: Bands of run and target.
         tested: Samples of the target.
+        damage: Corruption of the samples; None for the samples as they are.
     """
 
     parent: Parent
@@ -49,6 +51,16 @@ class Evaluation:
     classes: Classes
     reading: Reading
     tested: Tested
+    damage: Damage | None = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the samples are the test split that the run itself was scored on."""
+        record = self.parent.record
+        is_same = self.task.word == self.parent.task.word
+        is_same &= self.source.revision == record.data.get("revision")
+        is_whole = self.tested.split == SPLIT and self.tested.group is None
+        return is_same and is_whole and SPLIT in record.metrics
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -61,6 +73,8 @@ class Evaluation:
             "test_on": None if self.tested.group is None else str(self.tested.group),
             "reading": None if self.task.path is None else digest(self.task.reading)[:16],
         }
+        if self.damage is not None:
+            choices |= self.damage.identity
         return {key: value for key, value in choices.items() if value is not None}
 
     @cached_property
@@ -115,12 +129,22 @@ class Evaluation:
         )
 
     @property
-    def group(self) -> Hashable:
-        """Key of the evaluations to carry out together: equal inputs and frozen backbones."""
+    def backbone(self) -> str | None:
+        """Digest of a frozen backbone whose features are shared; None for all other networks."""
         record = self.parent.record
-        backbone = (record.weights or {}).get("sha256")
-        if record.mode != Mode.FROZEN or not backbone or record.kind not in LABELS:
-            return self.run_id
+        digest_of = (record.weights or {}).get("sha256")
+        is_shared = record.mode == Mode.FROZEN and record.kind in LABELS
+        return digest_of if is_shared and digest_of else None
+
+    @property
+    def group(self) -> Hashable:
+        """Key of the evaluations to carry out together: equal inputs and frozen backbones.
+
+        Corruptions are no part: those of a run follow one another with the same networks.
+        """
+        record, backbone = self.parent.record, self.backbone
+        if backbone is None:
+            return (self.images, record.run_id)
         facts = {key: record.identity.get(key) for key in ("architecture", "pooling", "head")}
         facts |= {"inputs": record.data.get("inputs"), "protocol": record.protocol}
         return (self.images, backbone, digest(facts), self.parent.config.trainer.precision)
@@ -134,7 +158,7 @@ class Planner:
         self._sources: dict[Hashable, Source] = {}
 
     def plan(self, parent: Parent) -> Evaluation:
-        """Match a run with the target.
+        """Match a run with the target, as it is.
 
         Raises:
             MarsbenchError: If kinds, classes or bands do not match, or data are missing.
@@ -153,6 +177,22 @@ class Planner:
             self.settings.class_map,
         )
         return Evaluation(parent, self.settings, task, source, place, classes, reading, tested)
+
+    def all_of(self, parent: Parent) -> list[Evaluation]:
+        """Evaluations of a run: one, or one per corruption and severity.
+
+        Corrupted samples of another test split than the run's own are compared with the clean
+        ones, which are evaluated first.
+
+        Raises:
+            MarsbenchError: As `plan`, or if a corruption does not apply to the target.
+        """
+        clean = self.plan(parent)
+        damages = damages_of(self.settings, clean.task, clean.reading)
+        if not damages:
+            return [clean]
+        damaged = [replace(clean, damage=damage) for damage in damages]
+        return damaged if clean.is_own else [clean, *damaged]
 
     def _task(self, parent: Parent) -> TaskSpec:
         return parent.task if self.settings.task is None else get_task(self.settings.task)

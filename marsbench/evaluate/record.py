@@ -9,7 +9,7 @@ import torch
 
 from marsbench.data.download.web import shown
 from marsbench.evaluate.planning import Evaluation
-from marsbench.evaluate.reference import ceiling, in_domain
+from marsbench.evaluate.reference import ceiling, clean, in_domain
 from marsbench.evaluate.scoring import Read
 from marsbench.metrics import scoring
 from marsbench.metrics.groups import GroupScores, fields_of, grouping, score_group, score_groups
@@ -107,6 +107,13 @@ def record_of(
         "ceiling": ceiling(evaluation, store),
         "parent_created": parent.created,
     }
+    if evaluation.damage is not None:
+        facts |= {
+            "corruption": evaluation.damage.name,
+            "severity": evaluation.damage.severity,
+            "corruption_seed": evaluation.damage.seed,
+            "clean": clean(evaluation, store),
+        }
     versions, git = around
     return RunRecord(
         run_id=evaluation.run_id,

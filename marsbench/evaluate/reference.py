@@ -1,5 +1,6 @@
 """Scores to compare an evaluation with: in domain, and of a model trained on the target."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,19 @@ def in_domain(evaluation: Evaluation) -> float | None:
     if record.train_on is None:
         return record.scores.get(metric)
     return _within(record, evaluation.parent.folder, record.train_on, metric)
+
+
+def clean(evaluation: Evaluation, store: Store) -> float | None:
+    """Score of the run on the same samples without corruption; None if unknown.
+
+    Args:
+        evaluation: The evaluation under a corruption.
+        store: Store of records.
+    """
+    if evaluation.is_own:
+        return evaluation.parent.record.scores.get(evaluation.headline)
+    record = store.find(replace(evaluation, damage=None).run_id)
+    return None if record is None else record.scores.get(evaluation.headline)
 
 
 def ceiling(evaluation: Evaluation, store: Store) -> dict[str, Any] | None:

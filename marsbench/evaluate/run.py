@@ -2,19 +2,23 @@
 
 import contextlib
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from marsbench.base.errors import MarsbenchError, StoreError, TrainingError
 from marsbench.base.files import replacing
-from marsbench.base.progress import track
+from marsbench.base.progress import steps, track
 from marsbench.evaluate.calibration import Scaling, check_settings
+from marsbench.evaluate.damage import Damage
 from marsbench.evaluate.parents import find_parents
 from marsbench.evaluate.planning import Evaluation, Planner
 from marsbench.evaluate.settings import Settings
 from marsbench.results.record import Outcome, RunRecord
 from marsbench.results.store import PREDICTIONS, Store
+
+if TYPE_CHECKING:
+    from marsbench.evaluate.loop import Networks
 
 
 class Result(NamedTuple):
@@ -54,21 +58,47 @@ def evaluate(runs: Sequence[str], settings: Settings, *, force: bool = False) ->
     waiting: dict[Hashable, list[Evaluation]] = {}
     for parent in find_parents(runs, Path(settings.store), settings.model):
         try:
-            evaluation = planner.plan(parent)
-            record = None if force else _finished(evaluation, store)
+            evaluations = planner.all_of(parent)
         except MarsbenchError as error:
             yield Result(parent.record.run_id, error)
             continue
-        if record is not None:
-            yield Result(record.run_id, Outcome(record, was_done=True))
-        else:
-            waiting.setdefault(evaluation.group, []).append(evaluation)
+        for evaluation in evaluations:
+            try:
+                record = None if force else _finished(evaluation, store)
+            except MarsbenchError as error:
+                yield Result(evaluation.run_id, error)
+                continue
+            if record is not None:
+                yield Result(record.run_id, Outcome(record, was_done=True))
+            else:
+                waiting.setdefault(evaluation.group, []).append(evaluation)
     if waiting:
-        from marsbench.predict.run import device_of
+        yield from _all_passes(waiting.values(), settings, store, force=force)
 
-        device_of(settings.device)
-    for group in waiting.values():
-        yield from _carry_out(group, store, force=force)
+
+def _all_passes(
+    groups: Collection[Sequence[Evaluation]], settings: Settings, store: Store, *, force: bool
+) -> Iterator[Result]:
+    """Pass over the samples of each group once for every corruption."""
+    from marsbench.evaluate.loop import Networks
+    from marsbench.predict.run import device_of
+
+    device = device_of(settings.device)
+    passes = [_by_damage(group) for group in groups]
+    total = sum(len(part[0].positions) for parts in passes for part in parts)
+    with steps("Evaluating", total) as advance:
+        for parts in passes:
+            networks = Networks(device)
+            for part in parts:
+                yield from _carry_out(part, store, networks, advance, force=force)
+
+
+def _by_damage(group: Sequence[Evaluation]) -> list[list[Evaluation]]:
+    """Parts of a group with equal corruptions, in the order of their first evaluations."""
+    parts: dict[Damage | None, list[Evaluation]] = {}
+    for evaluation in group:
+        parts.setdefault(evaluation.damage, []).append(evaluation)
+    return list(parts.values())
 
 
 def _calibrated(
@@ -117,7 +147,14 @@ def _finished(evaluation: "Evaluation | Scaling", store: Store) -> RunRecord | N
     return record
 
 
-def _carry_out(group: Sequence[Evaluation], store: Store, *, force: bool) -> Iterator[Result]:
+def _carry_out(
+    group: Sequence[Evaluation],
+    store: Store,
+    networks: "Networks",
+    advance: Callable[[int], None],
+    *,
+    force: bool,
+) -> Iterator[Result]:
     """Carry out evaluations that share their inputs."""
     with contextlib.ExitStack() as held:
         claimed: list[Evaluation] = []
@@ -136,23 +173,27 @@ def _carry_out(group: Sequence[Evaluation], store: Store, *, force: bool) -> Ite
             else:
                 claimed.append(evaluation)
         if claimed:
-            yield from _computed(claimed, store)
+            yield from _computed(claimed, store, networks, advance)
 
 
-def _computed(group: Sequence[Evaluation], store: Store) -> Iterator[Result]:
+def _computed(
+    group: Sequence[Evaluation],
+    store: Store,
+    networks: "Networks",
+    advance: Callable[[int], None],
+) -> Iterator[Result]:
     from marsbench.evaluate.loop import read_group
     from marsbench.evaluate.record import combined, record_of
-    from marsbench.predict.run import device_of
     from marsbench.training.failures import is_out_of_memory
     from marsbench.training.loop.evaluation import save_predictions
     from marsbench.training.loop.trainer import quiet, restored
     from marsbench.training.provenance import surroundings
 
     started = time.perf_counter()
-    device = device_of(group[0].settings.device)
+    device = networks.device
     try:
         with quiet(), restored():
-            reads = read_group(group, device)
+            reads = read_group(group, networks, advance)
     except Exception as error:
         explained = error if isinstance(error, MarsbenchError) else None
         if is_out_of_memory(error):

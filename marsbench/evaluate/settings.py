@@ -8,6 +8,10 @@ from typing import Any
 from marsbench.base.errors import ConfigError
 from marsbench.base.values import Problem, build, keys_of
 from marsbench.config.schema import Count, CountOrZero, Positive, SourceName, Text
+from marsbench.data.corruptions.table import get_corruption, parse_severities
+
+LISTS = ("corruption", "severity")
+"""Keys with several values, separated by commas."""
 
 
 class Calibrate(StrEnum):
@@ -39,6 +43,13 @@ class Settings:
     """YAML of matching classes; by default the shipped one of the two tasks, else by name."""
     calibrate: Calibrate | None = None
     """temperature: scale the run's own test predictions by a temperature fitted to val."""
+    corruption: Text | None = None
+    """Corruptions of the samples, separated by commas, or all; by default none."""
+    severity: Text | None = None
+    """Severities of the corruptions, from 1 (mild) to 5 (strong), separated by commas; by default
+    1,3,5."""
+    seed: CountOrZero = 0
+    """Seed of the corruptions."""
     model: Text | None = None
     """Own encoder of the runs, which records do not name."""
     store: Text = "runs"
@@ -60,13 +71,38 @@ class Settings:
             ConfigError: If keys or values are invalid; the message lists all problems.
         """
         problems: list[Problem] = []
+        values = {key: _joined(value) if key in LISTS else value for key, value in values.items()}
         settings = build(cls, values, problems)
         if settings is None:
             raise ConfigError(
                 "\n".join(problem.message for problem in problems),
                 "`marsbench evaluate --help` lists the keys.",
             )
+        settings._check_corruptions()
         return settings
+
+    def _check_corruptions(self) -> None:
+        """Refuse unknown corruptions and severities, and severities without a corruption."""
+        if self.corruption is None:
+            if self.severity is not None or self.seed:
+                key = "seed" if self.severity is None else "severity"
+                raise ConfigError(
+                    f"{key}={getattr(self, key)} is without an effect; expected corruption= too.",
+                    "Name corruptions, such as corruption=dust,noise or corruption=all.",
+                )
+            return
+        for word in self.corruption.split(","):
+            if word.strip() not in ("", "all"):
+                get_corruption(word.strip())
+        if self.severity is not None:
+            parse_severities(self.severity)
+
+
+def _joined(value: Any) -> Any:
+    """Items of a list, or a number, as text."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value) if isinstance(value, int) else value
 
 
 def setting_keys() -> dict[str, type]:

@@ -24,7 +24,17 @@ def read_table(evaluation: Evaluation) -> list[Read]:
         rebuild(record, place, parent.task, shape, parent.model) for place in parent.places
     ]
     rows = source.rows(evaluation.tested.split)
-    table = whole_table(evaluation.task, source, rows, rendering, cache=evaluation.settings.cache)
+    cache, damage = evaluation.settings.cache, evaluation.damage
+    table = whole_table(
+        evaluation.task,
+        source,
+        rows,
+        rendering,
+        cache=cache,
+        replaced=None
+        if damage is None
+        else damage.spectra(evaluation.task, source, rows, cache=cache),
+    )
     ids = evaluation.positions
     facts = facts_of(rows, ids)
     reads = []

@@ -8,12 +8,19 @@ import numpy as np
 
 from marsbench.base import environment
 from marsbench.base.progress import track
+from marsbench.data.cache import Samples
 from marsbench.data.feature_tables import cached_table
 from marsbench.data.rendering import Rendering
 from marsbench.data.rows import Rows, Source
 from marsbench.data.samples import Decoded
 from marsbench.data.spectra import VERSION as POINTS_VERSION
-from marsbench.data.spectra import open_spectra, prepared_samples, technique_of
+from marsbench.data.spectra import (
+    PreparedSamples,
+    Spectra,
+    open_spectra,
+    prepared_samples,
+    technique_of,
+)
 from marsbench.metrics import scoring
 from marsbench.models.tables.base import Table, TabularModel, table_model
 from marsbench.plan.resolve import Plan
@@ -81,7 +88,13 @@ def _pixels(decoded: Decoded, spec: RasterSpec) -> Table:
 
 
 def whole_table(
-    task: TaskSpec, source: Source, rows: Rows, rendering: Rendering | None, *, cache: bool
+    task: TaskSpec,
+    source: Source,
+    rows: Rows,
+    rendering: Rendering | None,
+    *,
+    cache: bool,
+    replaced: Spectra | None = None,
 ) -> Table:
     """Table of all samples of a split, (N, F); engineered features are cached.
 
@@ -91,17 +104,22 @@ def whole_table(
         rows: The split.
         rendering: Rasterisation to pixels; None for engineered features.
         cache: Whether to keep spectra and features in caches.
+        replaced: Spectra in place of the source's, such as corrupted ones; never cached.
     """
     if rendering is not None:
         spec = rendering.raster
-        samples = prepared_samples(task, source, rows, spec, cache=cache)
+        samples: Samples
+        if replaced is None:
+            samples = prepared_samples(task, source, rows, spec, cache=cache)
+        else:
+            samples = PreparedSamples(replaced, spec)
         return np.stack([_pixels(samples[i], spec) for i in range(len(rows))])
 
     def compute() -> Table:
-        spectra = open_spectra(task, source, rows, cache=cache)
+        spectra = open_spectra(task, source, rows, cache=cache) if replaced is None else replaced
         order = track(range(len(rows)), f"Features of {task.name} {rows.split}", len(rows))
         return np.stack([features.engineered(spectra[i], technique) for i in order])
 
     technique = technique_of(task)
     key = [rows.fingerprint, POINTS_VERSION, features.VERSION, rows.split, technique]
-    return cached_table(task.name, key, compute) if cache else compute()
+    return cached_table(task.name, key, compute) if cache and replaced is None else compute()

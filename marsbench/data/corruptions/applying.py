@@ -42,7 +42,8 @@ def corrupt_images(images: Tensor, name: str, severity: int, seeds: Sequence[int
     if len(images) == 0:
         return images
     draws = Draws(seeds, images.device)
-    with torch.no_grad():
+    # Not in mixed precision: networks compute so, cameras do not.
+    with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         corrupted: Tensor = lazy.load(entry.apply)(images, draws, **parameters)
         return corrupted.clamp(0, 1).to(images.dtype)
 

@@ -340,9 +340,6 @@ def parse_names(text: str, subject: Subject) -> tuple[str, ...]:
             "corruption= is empty; expected names of corruptions, or all.",
             f"Choose from: all, {', '.join(names_of(subject))}.",
         )
-    chosen = (
-        set(names_of(subject))
-        if words == {"all"}
-        else {get_corruption(w, subject).name for w in words}
-    )
-    return tuple(name for name in names_of(subject) if name in chosen)
+    every = names_of(subject)
+    chosen = every if "all" in words else [get_corruption(word, subject).name for word in words]
+    return tuple(name for name in every if name in chosen)
