@@ -11,6 +11,7 @@ import torch
 
 import marsbench
 from marsbench.cli.compose import compose
+from marsbench.data.corruptions.table import CORRUPTIONS, Corruption
 from marsbench.data.tools.verify.folder import verify_folder
 from marsbench.tasks.custom import load_task
 from tests.fakes import write_folder
@@ -66,3 +67,13 @@ def test_documents_that_are_linked_exist() -> None:
     for document in [*TOP.glob("*.md"), *(TOP / "docs").glob("*.md")]:
         for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / link).exists(), f"{document.name} links {link}"
+
+
+@pytest.mark.parametrize("entry", CORRUPTIONS.values(), ids=CORRUPTIONS)
+def test_documents_list_every_corruption(entry: Corruption) -> None:
+    text = (TOP / "docs" / "robustness.md").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| `{entry.name}` |")]
+    _, _, title, parameters, source, _ = (cell.strip() for cell in line.split("|"))
+    assert (title, source) == (entry.title, entry.source)
+    for values in entry.parameters.values():
+        assert ", ".join(f"{value:g}" for value in values) in parameters

@@ -182,7 +182,10 @@ KINDS: dict[str, tuple[Kind, dict[str, Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("case", KINDS)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "boxes")) for name in KINDS],
+)
 def test_every_kind_of_target(case: str, tmp_path: Path) -> None:
     kind, facts, choices = KINDS[case]
     _, path = toy(tmp_path, kind, **facts)
