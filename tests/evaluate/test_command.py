@@ -27,6 +27,9 @@ def encoder(pretrained=True):
 """
 
 
+EPOCH: dict[str, Any] = {"workers": 0, "trainer.max_epochs": 1}
+
+
 def called(*words: str) -> tuple[int, list[dict[str, Any]], str]:
     """Exit code, lines and messages of a command."""
     done = CliRunner().invoke(app, ["evaluate", *words])
@@ -45,8 +48,7 @@ def run(toy: str, store: Path) -> RunRecord:
         model="timm:test_resnet",
         mode="scratch",
         store=str(store),
-        workers=0,
-        **{"trainer.max_epochs": 1},
+        **EPOCH,
     )
 
 
@@ -113,8 +115,7 @@ def test_an_error_leaves_other_evaluations(
         mode="scratch",
         seed=1,
         store=str(tmp_path),
-        workers=0,
-        **{"trainer.max_epochs": 1},
+        **EPOCH,
     )
     shutil.copytree(store / run.run_id, tmp_path / run.run_id)
     (tmp_path / run.run_id / MODEL).unlink()
@@ -133,8 +134,7 @@ def test_own_encoders_are_named_by_the_caller(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("enc.py").write_text(ENCODER)
-    keys = {"workers": 0, "trainer.max_epochs": 1}
-    own = marsbench.run(task=toy, model="./enc.py", mode="scratch", **keys)
+    own = marsbench.run(task=toy, model="./enc.py", mode="scratch", **EPOCH)
     with pytest.raises(NotAvailableError, match="own:enc"):
         marsbench.run_evaluate(own.run_id, task=other)
     (record,) = marsbench.run_evaluate(own.run_id, task=other, model="./enc.py")
@@ -151,9 +151,10 @@ def test_boxes_of_other_classes(tmp_path: Path) -> None:
         )
         folder = write_folder(spec, tmp_path / name)
         paths[name] = str(write_spec(spec, folder / "task.yaml"))
-    keys = {"model": "timm:test_resnet", "mode": "scratch", "side": 64, "workers": 0}
+    keys: dict[str, Any] = {"model": "timm:test_resnet", "mode": "scratch", "side": 64}
+    keys |= EPOCH
     store = tmp_path / "runs"
-    run = marsbench.run(task=paths["first"], store=str(store), **keys, **{"trainer.max_epochs": 1})
+    run = marsbench.run(task=paths["first"], store=str(store), **keys)
     (record,) = marsbench.run_evaluate(run.run_id, task=paths["second"], store=str(store))
     assert record.data["classes"] == ["Crater", "dune"]
     own = marsbench.load_dataset(paths["second"], "test")
