@@ -147,6 +147,8 @@ class ModelSpec:
             multiple of it; None for `input_size` alone.
         any_dense_size: Whether an encoder takes images of any size on tasks of masks and boxes,
             with its positions interpolated.
+        dense_side: Largest default side on masks and boxes, of encoders that need too much memory
+            at that of the others.
         kinds: Supported kinds of task.
         rasters: Presets for rasterising spectra, at most one per technique. A tabular model
             without presets takes engineered features.
@@ -176,6 +178,7 @@ class ModelSpec:
     fixed_size: bool = False
     patch: int | None = None
     any_dense_size: bool = True
+    dense_side: int | None = None
     kinds: frozenset[Kind] = EVERY
     rasters: tuple[str, ...] = ()
     spectra_only: bool = False

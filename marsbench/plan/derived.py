@@ -75,13 +75,15 @@ def image_side(task: TaskSpec, model: ModelSpec, largest: Callable[[], int]) -> 
     """Default input size of images in pixels.
 
     Segmentation models take any multiple of `HALVED`: by default the side of the images, up to the
-    model's input size, or that of `DENSE_SIDES` for encoders.
+    model's input size, or that of `DENSE_SIDES` or the entry for encoders.
     """
     most = model.input_size
     if model.is_encoder and task.kind in DENSE_SIDES:
         if not model.any_dense_size:
             return most
         most = max(DENSE_SIDES[task.kind], model.smallest)
+        if model.dense_side is not None:
+            most = min(most, model.dense_side)
     elif model.fixed_size:
         return most
     if task.kind is not Kind.SEGMENTATION:

@@ -331,6 +331,8 @@ ENTRIES: tuple[ModelSpec, ...] = (
         std=(1.0,) * 12,
         normalisation=Normalisation.SIGMA2,
         input_size=120,
+        # Its attention holds a penalty for every pair of patches: 2.6 GB a layer and image at 640.
+        dense_side=320,
     ),
     _of_torchgeo(
         "dofa_b", f"{_DOFA_REPOSITORY}/dofa_base_patch16_224-a0275954.pth", 111.3, **_DOFA

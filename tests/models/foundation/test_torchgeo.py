@@ -13,11 +13,12 @@ from torch.nn import functional
 
 import marsbench
 from marsbench.base.errors import NotAvailableError, WeightsError
-from marsbench.config.schema import Pooling
+from marsbench.config.schema import Pooling, RunConfig
 from marsbench.models import weights
 from marsbench.models.encoders.classifier import build_classifier
 from marsbench.models.foundation import recipes
 from marsbench.models.zoo.catalog import MODELS
+from marsbench.plan.resolve import resolve
 from tests.models.foundation.checkpoints import State, built, random, repo_and_file, saved
 from tests.server import Repo, Server
 
@@ -202,3 +203,18 @@ def test_entries_end_in_a_record(
     record = marsbench.run(**keys, store=str(tmp_path / "runs"))
     assert math.isfinite(record.metrics["test"]["f1_weighted"])
     assert record.pretraining == MODELS[name].pretraining
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "side"),
+    [
+        ("boulder_det", "croma", 320),
+        ("boulder_det", "dofa_b", 640),
+        ("boulder_seg", "croma", 320),
+        ("boulder_seg", "dofa_b", 512),
+    ],
+)
+def test_default_side_of_masks_and_boxes(task: str, model: str, side: int) -> None:
+    """CROMA's attention holds a number for every pair of patches, which limits its side."""
+    values = {"task": task, "model": model, "mode": "scratch", "source": "demo", "size": 0.002}
+    assert resolve(RunConfig.from_dict(values)).side == side
