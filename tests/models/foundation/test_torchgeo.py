@@ -13,12 +13,13 @@ from torch.nn import functional
 
 import marsbench
 from marsbench.base.errors import NotAvailableError, WeightsError
-from marsbench.config.schema import Pooling, RunConfig
+from marsbench.config.schema import Pooling
 from marsbench.models import weights
 from marsbench.models.encoders.classifier import build_classifier
 from marsbench.models.foundation import recipes
 from marsbench.models.zoo.catalog import MODELS
-from marsbench.plan.resolve import resolve
+from marsbench.plan.derived import image_side
+from marsbench.tasks.catalog import get_task
 from tests.models.foundation.checkpoints import State, built, random, repo_and_file, saved
 from tests.server import Repo, Server
 
@@ -210,11 +211,10 @@ def test_entries_end_in_a_record(
     [
         ("boulder_det", "croma", 320),
         ("boulder_det", "dofa_b", 640),
-        ("boulder_seg", "croma", 320),
-        ("boulder_seg", "dofa_b", 512),
+        ("conequest_seg", "croma", 320),
+        ("conequest_seg", "dofa_b", 512),
     ],
 )
 def test_default_side_of_masks_and_boxes(task: str, model: str, side: int) -> None:
     """CROMA's attention holds a number for every pair of patches, which limits its side."""
-    values = {"task": task, "model": model, "mode": "scratch", "source": "demo", "size": 0.002}
-    assert resolve(RunConfig.from_dict(values)).side == side
+    assert image_side(get_task(task), MODELS[model], lambda: 1024) == side
