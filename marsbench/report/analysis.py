@@ -8,6 +8,7 @@ from typing import Any
 
 from marsbench.report.figures.style import looks
 from marsbench.report.statistics.curves import Curve, curves_of
+from marsbench.report.statistics.evaluations import Robustness, Shift, robustness_of, shifts_of
 from marsbench.report.statistics.paper import Beside, summarise_beside
 from marsbench.report.statistics.problems import of_comparisons, of_summaries
 from marsbench.report.statistics.ranges import REFERENCE, Pair, Ranges, family_ranges, scale_of
@@ -32,6 +33,7 @@ from marsbench.report.study.cells import (
     by_severity,
 )
 from marsbench.report.study.coverage import Study
+from marsbench.report.study.evaluations import Evaluated, evaluations_of
 from marsbench.report.study.paper import beside_paper
 from marsbench.report.study.pretraining import pretraining_of
 from marsbench.results.record import RunRecord
@@ -56,6 +58,8 @@ class Analysis:
         beside_problems: Problems of the records beside the paper's runs.
         calibration: Calibration of the groups with figures and tables of their own.
         calibration_problems: Unreadable predictions.
+        evaluations: Evaluations of the runs on other data, under corruptions, or calibrated.
+        evaluation_problems: Evaluations left out.
     """
 
     store: Store
@@ -71,6 +75,8 @@ class Analysis:
     beside_problems: Sequence[StudyProblem] = ()
     calibration: Calibration = field(default_factory=dict)
     calibration_problems: Sequence[StudyProblem] = ()
+    evaluations: Sequence[Evaluated] = ()
+    evaluation_problems: Sequence[StudyProblem] = ()
 
     @property
     def problems(self) -> tuple[StudyProblem, ...]:
@@ -80,6 +86,7 @@ class Analysis:
                 *self.study.problems,
                 *self.beside_problems,
                 *self.calibration_problems,
+                *self.evaluation_problems,
                 *of_summaries(self.summaries.values()),
                 *(curve.problem for curve in self.curves if curve.problem),
                 *of_comparisons(
@@ -164,6 +171,16 @@ class Analysis:
             if record.task in (pretraining_of(record).overlaps or ())
         )
 
+    @cached_property
+    def robustness(self) -> list[Robustness]:
+        """Scores under corruptions."""
+        return robustness_of(self.evaluations, self.rounds, self.seed)
+
+    @cached_property
+    def shifts(self) -> list[Shift]:
+        """Models tested on other tasks than their own."""
+        return shifts_of(self.evaluations, self.rounds, self.seed)
+
     def looks(self, key: GroupKey) -> dict[str, dict[str, Any]]:
         """Colours and markers of the models of a category, the same in all its figures."""
         return self._looks[key.category]
@@ -231,6 +248,13 @@ def with_paper(
     beside = [summarise_beside(pairing, **options) for pairing in pairings]
     beside.sort(key=lambda each: _order(each.pairing.family))
     return replace(analysis, beside=tuple(beside), beside_problems=tuple(problems))
+
+
+def with_evaluations(analysis: Analysis) -> Analysis:
+    """Add the evaluations of the runs that the store has."""
+    study = analysis.study
+    evaluations, problems = evaluations_of(study.evaluations, study.records, study.groups.values())
+    return replace(analysis, evaluations=evaluations, evaluation_problems=problems)
 
 
 def with_calibration(analysis: Analysis) -> Analysis:

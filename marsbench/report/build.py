@@ -18,7 +18,13 @@ from marsbench.base.files import write_text
 from marsbench.base.progress import steps
 from marsbench.base.reading import read_text
 from marsbench.base.version import __version__
-from marsbench.report.analysis import Analysis, analyse, with_calibration, with_paper
+from marsbench.report.analysis import (
+    Analysis,
+    analyse,
+    with_calibration,
+    with_evaluations,
+    with_paper,
+)
 from marsbench.report.figures import style
 from marsbench.report.figures.spec import FAMILIES, FigureSpec
 from marsbench.report.page.html import Figures, page
@@ -120,6 +126,7 @@ def write_report(
             analysis = analyse(
                 opened, study, others=others, seed=seed, with_published=reference, **common
             )
+            analysis = with_evaluations(analysis)
             if parts & {TABLES, "reliability"}:
                 analysis = with_calibration(analysis)
             beside: list[Table] = []
@@ -142,7 +149,8 @@ def part_names() -> tuple[str, ...]:
 def _parts(only: Collection[str] | None) -> frozenset[str]:
     for name in only or ():
         if name not in part_names():
-            raise unknown_name("part of a report", name, part_names())
+            listed = f"The parts are {', '.join(part_names())}."
+            raise unknown_name("part of a report", name, part_names(), listed)
     return frozenset(part_names() if only is None else only)
 
 

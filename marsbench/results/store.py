@@ -205,14 +205,19 @@ class Store:
 
     def records(self) -> tuple[list[RunRecord], list[StoreError]]:
         """Read every record except evaluations, and list errors of invalid ones and of copies."""
-        records, bad = self._read()
-        return [record for record in records if record.record_type != EVALUATION], bad
+        records, _, bad = self.everything()
+        return records, bad
 
     def evaluations(self) -> list[RunRecord]:
         """Read every record of a run evaluated on other data; `records` lists all errors."""
-        return [record for record in self._read()[0] if record.record_type == EVALUATION]
+        return self.everything()[1]
 
-    def _read(self) -> tuple[list[RunRecord], list[StoreError]]:
+    def everything(self) -> tuple[list[RunRecord], list[RunRecord], list[StoreError]]:
+        """Read all records at once.
+
+        Returns:
+            Records except evaluations, evaluations, and errors of invalid records and of copies.
+        """
         read: list[tuple[Path, RunRecord]] = []
         bad: list[StoreError] = []
         for path in self.paths():
@@ -221,7 +226,11 @@ class Store:
             except StoreError as error:
                 bad.append(error)
         good, copies = self._unique([(path, r.run_id, r.score) for path, r in read])
-        return [record for path, record in read if path in good], [*bad, *copies]
+        kept: tuple[list[RunRecord], list[RunRecord]] = [], []
+        for path, record in read:
+            if path in good:
+                kept[record.record_type == EVALUATION].append(record)
+        return *kept, [*bad, *copies]
 
     def _unique(
         self, records: Iterable[tuple[Path, str, float | None]]

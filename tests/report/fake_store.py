@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,27 @@ def fake_record(fake: Fake, **fields: Any) -> RunRecord:
         "created": "2026-01-01T00:00:00+00:00",
     }
     return RunRecord(**{**base, **fields})
+
+
+def fake_evaluation(parent: RunRecord, task: str, score: float, **facts: Any) -> RunRecord:
+    """Make a record of the evaluation of a run on a task."""
+    keys = ("corruption", "severity", "corruption_seed", "test_on", "temperature")
+    choices = {"parent": parent.run_id, "task": task}
+    choices |= {key: facts[key] for key in keys if key in facts}
+    given = (task, parent.model, parent.mode, parent.subset, parent.seed)
+    own = parent.scores[parent.headline]
+    known = {"trained_on": parent.task, "in_domain": own, "gap": own - score, "ceiling": None}
+    known |= {"ignored": {}, "parent_created": parent.created}
+    return replace(
+        parent,
+        run_id=run_id(*given, choices),
+        task=task,
+        metrics={"test": {parent.headline: score}},
+        identity=choices,
+        data={**parent.data, "evaluation": {**known, **facts}},
+        record_type="evaluation",
+        parents=[parent.run_id],
+    )
 
 
 PAPER_METRICS = {"binary": "f1_positive", "segmentation": "iou_per_image"}

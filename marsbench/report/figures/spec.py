@@ -60,6 +60,8 @@ FAMILIES = {
     "cost": Family("Training time and score", f"{_HERE}.by_task:costs"),
     "confusion": Family("Confusion matrices", f"{_HERE}.grids:confusions"),
     "reliability": Family("Calibration", f"{_HERE}.calibration:reliability"),
+    "robustness": Family("Robustness to corruptions", f"{_HERE}.evaluations:robustness"),
+    "shift": Family("Other tasks", f"{_HERE}.evaluations:shifts"),
     "imbalance": Family("Unequal classes", f"{_HERE}.grids:imbalances"),
     "paper": Family("Beside the paper", f"{_HERE}.paper:beside_paper"),
 }

@@ -110,6 +110,7 @@ def page(
         normalisation=analysis.normalisation,
         ranges=tables.ranges,
         pretraining=tables.pretraining,
+        evaluations=tables.evaluations,
         coverage=tables.coverage,
         missing=tables.missing,
         unfinished=_unfinished(analysis),

@@ -71,15 +71,20 @@ def calibration_of(
 
 
 def _calibrated(store: Store, cell: Cell, records: Sequence[RunRecord]) -> Calibrated:
-    values = {
-        metric: np.array(
-            [v for r in records if (v := scores_with(store, r, metric)) is not None],
-            dtype=np.float64,
-        )
-        for metric in METRICS
-    }
-    predicted = (r for r in records if not is_missing(store.folder(r.run_id) / PREDICTIONS))
-    return Calibrated(cell, values, tuple(predicted))
+    # Predictions are read by the classes of the record.
+    predicted = tuple(
+        r
+        for r in records
+        if r.data.get("classes") and not is_missing(store.folder(r.run_id) / PREDICTIONS)
+    )
+    values = {}
+    for metric in METRICS:
+        known = [
+            scores_with(store, r, metric) if r in predicted else r.scores.get(metric)
+            for r in records
+        ]
+        values[metric] = np.array([v for v in known if v is not None], dtype=np.float64)
+    return Calibrated(cell, values, predicted)
 
 
 def pooled_bins(store: Store, records: Sequence[RunRecord]) -> Bins:

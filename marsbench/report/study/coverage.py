@@ -95,6 +95,7 @@ class Study:
         num_records: Number of records.
         records: Records.
         plan: Expected runs; None expects every seed of a group for each of its tasks and models.
+        evaluations: Records of evaluations in the store.
     """
 
     groups: Mapping[GroupKey, Group]
@@ -102,6 +103,7 @@ class Study:
     num_records: int = 0
     records: tuple[RunRecord, ...] = field(default=(), repr=False)
     plan: ExpectedRuns | None = None
+    evaluations: tuple[RunRecord, ...] = field(default=(), repr=False)
 
     @cached_property
     def missing(self) -> list[Missing]:

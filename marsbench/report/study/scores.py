@@ -52,16 +52,17 @@ def load_study(store: Path | str) -> Study:
     Raises:
         StoreError: If the store is missing or has no valid record.
     """
-    return study_of(*_read(Store(store)))
+    records, evaluations, unreadable = _read(Store(store))
+    return replace(study_of(records, unreadable), evaluations=tuple(evaluations))
 
 
-def _read(store: Store) -> tuple[list[RunRecord], list[StoreError]]:
-    """Read the records of a store, and the errors of invalid records.
+def _read(store: Store) -> tuple[list[RunRecord], list[RunRecord], list[StoreError]]:
+    """Read the records of a store, its evaluations, and the errors of invalid records.
 
     Raises:
         StoreError: If the store is missing or has no valid record.
     """
-    records, unreadable = store.records()
+    records, evaluations, unreadable = store.everything()
     if not records:
         details = f" {len(unreadable)} could not be read: {some(map(str, unreadable))}"
         none = f"The store {store.root} has no finished run with a valid record."
@@ -69,7 +70,7 @@ def _read(store: Store) -> tuple[list[RunRecord], list[StoreError]]:
             none + details * bool(unreadable),
             "Create some with `marsbench run` or `marsbench sweep`, or name another store.",
         )
-    return records, unreadable
+    return records, evaluations, unreadable
 
 
 def open_study(
@@ -95,7 +96,7 @@ def open_study(
     """
     if plan and not (store.root.is_dir() and store.paths()):
         raise _nothing_yet(store, plan)
-    records, unreadable = _read(store)
+    records, evaluations, unreadable = _read(store)
     choices = (("task", tasks), ("model", models), ("mode", modes))
     for what, wanted in choices:
         known = {getattr(item, what) for item in (*records, *(plan.runs if plan else ()))}
@@ -122,7 +123,7 @@ def open_study(
             f"No requested run of {store.root} can be reported. {reasons}".strip(),
             "Run them again, or request other runs.",
         )
-    return study
+    return replace(study, evaluations=tuple(evaluations))
 
 
 def _nothing_yet(

@@ -22,6 +22,7 @@ from marsbench.report.tables.entries import (
     score_of,
     with_marks,
 )
+from marsbench.report.tables.evaluations import evaluation_tables
 from marsbench.report.tables.forms import MARKS, Column, Entry, Link, Score, Table
 from marsbench.report.tables.pretraining import pretraining_table
 
@@ -40,6 +41,7 @@ class Tables:
         missing: Missing runs.
         ranges: Ranges of the normalisation.
         pretraining: Pre-training of the models.
+        evaluations: Evaluations beyond the test split; may be empty.
     """
 
     groups: Sequence[Table]
@@ -48,12 +50,21 @@ class Tables:
     missing: Table
     ranges: Table
     pretraining: Table
+    evaluations: Sequence[Table] = ()
 
     @property
     def files(self) -> list[Table]:
         """Tables to write to files."""
         beside = [table for table in self.beside if table.rows]
-        return [*self.groups, *beside, *self.coverage, self.missing, self.ranges, self.pretraining]
+        return [
+            *self.groups,
+            *self.evaluations,
+            *beside,
+            *self.coverage,
+            self.missing,
+            self.ranges,
+            self.pretraining,
+        ]
 
 
 def make_tables(
@@ -67,6 +78,7 @@ def make_tables(
         missing_table(analysis),
         ranges_table(analysis),
         pretraining_table(analysis),
+        list(evaluation_tables(analysis)) if with_groups else [],
     )
 
 

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from marsbench.base.errors import StoreError
-from marsbench.report.analysis import Analysis, analyse, with_paper
+from marsbench.report.analysis import (
+    Analysis,
+    analyse,
+    with_calibration,
+    with_evaluations,
+    with_paper,
+)
 from marsbench.report.figures import style
 from marsbench.report.figures.plots import grids
 from marsbench.report.figures.plots import scores as plots
@@ -14,7 +20,14 @@ from marsbench.report.figures.spec import FAMILIES
 from marsbench.report.study.confusions import confusion_shares
 from marsbench.report.study.scores import open_study
 from marsbench.results.record import RunRecord
-from tests.report.fake_store import Fake, everything, fake_record, make_store, paper_record
+from tests.report.fake_store import (
+    Fake,
+    everything,
+    fake_evaluation,
+    fake_record,
+    make_store,
+    paper_record,
+)
 
 PAPER = [
     paper_record(Fake("landmark_cls", model, subset=subset, seed=seed))
@@ -25,8 +38,25 @@ PAPER = [
 
 
 def analysis_of(folder: Path, records: list[RunRecord]) -> Analysis:
-    store = make_store(folder / "runs", records)
-    return with_paper(analyse(store, open_study(store), rounds=50), PAPER)
+    store = make_store(folder / "runs", [*records, *evaluations_of(records)])
+    analysis = with_evaluations(analyse(store, open_study(store), rounds=50))
+    return with_paper(with_calibration(analysis), PAPER)
+
+
+def evaluations_of(records: list[RunRecord]) -> list[RunRecord]:
+    """Evaluations of frozen runs: on another task, and under dust."""
+    frozen = [
+        r
+        for r in records
+        if (r.task, r.mode, r.subset) == ("frost_cls", "frozen", "full") and r.record_type == "run"
+    ]
+    elsewhere = [fake_evaluation(r, "landmark_cls", 0.5) for r in frozen]
+    facts = {"corruption": "dust", "clean": 0.9}
+    return elsewhere + [
+        fake_evaluation(r, "frost_cls", 0.9 - 0.1 * s, severity=s, **facts)
+        for r in frozen
+        for s in (1, 3)
+    ]
 
 
 @pytest.fixture(scope="module")

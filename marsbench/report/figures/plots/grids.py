@@ -59,7 +59,7 @@ def heat_map(
         rotation_mode="anchor",
     )  # fmt: skip
     axes.set_yticks(range(len(models)), [shorten(model) for model in models])
-    _bare(axes)
+    bare(axes)
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, label=label)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
@@ -104,7 +104,7 @@ def confusion(shares: Floats, classes: Sequence[str], title: str) -> "Figure":
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(shorten(title, 60))
-    _bare(axes)
+    bare(axes)
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
     bar.set_ticks([0, 0.5, 1], labels=["0 %", "50 %", "100 %"])
     bar.outline.set_visible(False)
@@ -112,7 +112,8 @@ def confusion(shares: Floats, classes: Sequence[str], title: str) -> "Figure":
     return figure
 
 
-def _bare(axes: "Axes") -> None:
+def bare(axes: "Axes") -> None:
+    """Remove ticks and frame."""
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)

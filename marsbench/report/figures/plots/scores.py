@@ -143,7 +143,7 @@ def _violin(axes: "Axes", place: float, row: Row, look: Mapping[str, Any]) -> No
             body.set(facecolor="none", edgecolor=colour, alpha=1, linewidth=0.7)
         else:
             body.set(facecolor=colour, alpha=0.35, linewidth=0)
-    _interval(axes, row, place, INK, vertical=False)
+    interval(axes, row, place, INK, vertical=False)
     face = "white" if is_hollow else colour
     axes.plot(row.value, place, "o", color=face, markeredgecolor=INK, markersize=size, mew=0.5)
     if len(row.runs) > 1:
@@ -151,9 +151,10 @@ def _violin(axes: "Axes", place: float, row: Row, look: Mapping[str, Any]) -> No
         axes.plot(at, np.full(len(at), place + 0.4), "|", color=colour, markersize=3.5, mew=0.7)
 
 
-def _interval(
+def interval(
     axes: "Axes", row: Row, place: float, colour: str, *, vertical: bool, width: float = 1.0
 ) -> None:
+    """Draw the interval of an estimate as a line; none for a single run."""
     if not (math.isfinite(row.low) and math.isfinite(row.high)):
         return
     ends, fixed = [row.low, row.high], [place, place]
@@ -231,7 +232,7 @@ def _curve_axes(axes: "Axes", panel: CurvePanel, ticks: Mapping[float, str], loo
         at = [place * shift for place in line]
         axes.plot(at, [row.value for row in line.values()], label=name, **look[name])
         for place, row in zip(at, line.values(), strict=True):
-            _interval(axes, row, place, look[name]["color"], vertical=True, width=0.9)
+            interval(axes, row, place, look[name]["color"], vertical=True, width=0.9)
     axes.set_xscale("log")
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.minorticks_off()
@@ -304,7 +305,7 @@ def ranks(
     figure = canvas(COLUMN, 0.75 + 0.2 * len(names))
     axes = figure.subplots()
     for place, name in enumerate(names):
-        _interval(axes, rows[name], place, look[name]["color"], vertical=False, width=2.2)
+        interval(axes, rows[name], place, look[name]["color"], vertical=False, width=2.2)
         _point(axes, rows[name].value, place, look[name])
     axes.set_yticks(range(len(names)), [shorten(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
@@ -347,7 +348,7 @@ def cost(
     grid = figure.subplots(down, across, squeeze=False)
     for axes, (title, axis, rows) in zip(grid.flat, panels, strict=False):
         for name, (seconds, row) in rows.items():
-            _interval(axes, row, seconds, look[name]["color"], vertical=True)
+            interval(axes, row, seconds, look[name]["color"], vertical=True)
             _point(axes, seconds, row.value, look[name])
         axes.set_title(shorten(title, 40))
         axes.set_ylabel(axis)
