@@ -159,6 +159,8 @@ def print_summary(record: "RunRecord", folder: str, form: Format, *, was_done: b
 
 def _answers(record: "RunRecord") -> Iterator[str]:
     """Lines about the answers of a generative model; none for other models."""
+    from marsbench.training.zero_shot.endpoint.bill import dollars
+
     facts, scores = record.data.get("zero_shot", {}), record.scores
     if "refused" in scores:
         reasons = ", ".join(f"{n} {reason}" for reason, n in facts.get("unanswered", {}).items())
@@ -166,7 +168,7 @@ def _answers(record: "RunRecord") -> Iterator[str]:
         yield f"answers    {unanswered}{f' ({reasons})' if reasons else ''}"
     if paid := facts.get("bill"):
         cost = paid["cost_usd"]
-        price = "prices unknown" if cost is None else f"{cost:.4f} USD"
+        price = "prices unknown" if cost is None else dollars(cost)
         tokens = " and ".join(
             f"{'unknown' if paid[key] is None else format(paid[key], ',')} {word}"
             for key, word in (("input_tokens", "input"), ("output_tokens", "output"))

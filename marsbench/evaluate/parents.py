@@ -8,11 +8,11 @@ from pathlib import Path
 
 from marsbench.base.errors import ConfigError, NotAvailableError
 from marsbench.config.resizing import Resizing
-from marsbench.config.schema import RunConfig
+from marsbench.config.schema import Mode, RunConfig
 from marsbench.models.spec import ModelSpec
 from marsbench.models.zoo.catalog import find_model, get_model
 from marsbench.plan.case import Case
-from marsbench.results.find import finished_run, in_store, task_of, unknown_run
+from marsbench.results.find import check_trained, finished_run, in_store, task_of, unknown_run
 from marsbench.results.record import RUN, RunRecord
 from marsbench.results.store import RECORD, Store, read_record
 from marsbench.tasks.spec import TaskSpec
@@ -112,6 +112,7 @@ def _found(word: str, store: Path) -> Iterator[tuple[RunRecord, Path]]:
             f"{record.run_id} is of type {record.record_type}, without a model of its own.",
             "Name a run; an ensemble's and an evaluation's are the parents in their records.",
         )
+    check_trained(record)
     yield record, folder
 
 
@@ -130,8 +131,13 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _several(word: str, store: Path, files: Sequence[Path]) -> Iterator[tuple[RunRecord, Path]]:
-    """Runs among the records of files; records of other types are left out."""
-    runs = [(record, p.parent) for p in files if (record := read_record(p)).record_type == RUN]
+    """Runs among the records of files; other types and runs without training are left out."""
+    records = ((read_record(path), path.parent) for path in files)
+    runs = [
+        (record, folder)
+        for record, folder in records
+        if record.record_type == RUN and record.mode != Mode.ZERO_SHOT
+    ]
     if not runs:
         raise ConfigError(
             f"'{word}' names no finished run in {store}.",

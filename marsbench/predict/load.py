@@ -5,19 +5,25 @@ from pathlib import Path
 from marsbench.base.errors import ConfigError, StoreError, WeightsError
 from marsbench.base.hub import PREFIX, HubAddress, is_address, is_repo_id, parse_address
 from marsbench.config.resizing import Resizing
-from marsbench.config.schema import Bands, LossName, Mode
+from marsbench.config.schema import Bands, LossName
 from marsbench.models.spec import Library
 from marsbench.models.zoo.catalog import find_model
 from marsbench.predict.checkpoints import SUFFIXES, of_checkpoint
 from marsbench.predict.predictor import Predictor
 from marsbench.predict.repositories import open_repository
-from marsbench.results.find import check_model, finished_run, in_store, task_of, unknown_run
+from marsbench.results.find import (
+    check_model,
+    check_trained,
+    finished_run,
+    in_store,
+    task_of,
+    unknown_run,
+)
 from marsbench.results.record import RunRecord
 from marsbench.results.store import RECORD
 from marsbench.tasks.kinds import KINDS
 from marsbench.training.loop.objectives.build import objective_of
 from marsbench.training.trained import rebuild
-from marsbench.training.zero_shot.asking import refuse
 
 
 def load(run: str, store: Path, task: str | None = None, model: str | None = None) -> Predictor:
@@ -95,14 +101,13 @@ def of_record(
         MarsbenchError: If its weights were not saved, or its task or frozen backbone is missing.
     """
     check_model(record)
+    check_trained(record)
     spec = task_of(record, folder, task)
     if spec.is_spectra:
         raise ConfigError(
             f"The run {record.run_id} predicts spectra, not images.",
             "`marsbench spectra submission` predicts new measurements.",
         )
-    if record.mode == Mode.ZERO_SHOT:
-        refuse(record)
     classes = tuple(record.data["classes"])
     loss = LossName(record.identity.get("loss") or KINDS[spec.kind].loss)
     side = record.input_size

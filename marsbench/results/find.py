@@ -3,11 +3,12 @@
 import re
 from pathlib import Path
 
-from marsbench.base.errors import ConfigError, StoreError, some, unknown_name
+from marsbench.base.errors import ConfigError, NotAvailableError, StoreError, some, unknown_name
+from marsbench.config.schema import Mode
 from marsbench.results.record import EVALUATION, RunRecord
 from marsbench.results.store import CONFIG, FAILED, RECORD, Store, read_record
 from marsbench.tasks.catalog import get_task
-from marsbench.tasks.spec import TASK_FILE, TaskSpec
+from marsbench.tasks.spec import TASK_FILE, TaskSpec, recast
 
 
 def find_run(run: str, store: Path) -> tuple[RunRecord, Path]:
@@ -63,6 +64,19 @@ def check_model(record: RunRecord) -> None:
         )
 
 
+def check_trained(record: RunRecord) -> None:
+    """Refuse a run without training, which has no model to load.
+
+    Raises:
+        NotAvailableError: If the run trained nothing.
+    """
+    if record.mode == Mode.ZERO_SHOT:
+        raise NotAvailableError(
+            f"The run {record.run_id} trained nothing, so it has no model to load.",
+            f"Run it on other data: marsbench run task=NAME model={record.model} mode=zero_shot.",
+        )
+
+
 def task_of(record: RunRecord, folder: Path, task: str | None = None) -> TaskSpec:
     """Task of a run as it was trained, custom tasks from their file.
 
@@ -86,9 +100,10 @@ def task_of(record: RunRecord, folder: Path, task: str | None = None) -> TaskSpe
             f"The task of run {record.run_id} was not found: {error.problem}",
             "Give the path of its file with --task.",
         ) from error
-    if spec.kind != record.kind or len(spec.classes) != len(record.data["classes"]):
+    asked = recast(spec) if record.mode == Mode.ZERO_SHOT else spec
+    if asked.kind != record.kind or len(asked.classes) != len(record.data["classes"]):
         raise ConfigError(
-            f"The task {word} is {spec.kind} with {len(spec.classes)} classes; the run "
+            f"The task {word} is {asked.kind} with {len(asked.classes)} classes; the run "
             f"{record.run_id} expects {record.kind} with {len(record.data['classes'])}.",
             "Give the task of the run with --task.",
         )

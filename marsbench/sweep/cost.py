@@ -33,6 +33,9 @@ STARTED = 8.0
 HEAD = 0.02
 """Seconds for one head on cached features."""
 
+REQUEST = 2.0
+"""Seconds of a request to an endpoint."""
+
 RECORDS = 12
 """Records read per (task, model, mode) at most."""
 
@@ -92,6 +95,14 @@ def rough_seconds(sizes: Sizes, epochs: int, mode: Mode, speed: float) -> float:
         return one * sizes.evaluated
     times = 1 if mode is Mode.FROZEN else 3
     return one * ((epochs / 2) * (times * sizes.train + sizes.evaluated / 2) + sizes.evaluated)
+
+
+def asking_seconds(sizes: Sizes, config: RunConfig) -> float:
+    """Estimate seconds of a run behind an endpoint."""
+    per_second = config.api.concurrency / REQUEST
+    if config.api.requests_per_minute is not None:
+        per_second = min(per_second, config.api.requests_per_minute / 60)
+    return sizes.evaluated / per_second
 
 
 def encoding_seconds(sizes: Sizes, speed: float) -> float:

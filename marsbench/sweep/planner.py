@@ -22,6 +22,7 @@ from marsbench.base.errors import (
 )
 from marsbench.config.schema import RunConfig, parse_subset
 from marsbench.models.libraries import LIBRARIES
+from marsbench.models.spec import Library
 from marsbench.models.zoo.catalog import find_model
 from marsbench.plan.case import Case
 from marsbench.plan.derived import asked_task
@@ -323,6 +324,8 @@ def _rough(
     config: RunConfig, sizes: cost.Sizes, speed: float, *, is_cached: bool
 ) -> tuple[float, float]:
     """Estimate seconds of a run and of encoding its shared features."""
+    if config.model.startswith(f"{Library.API}:"):
+        return cost.asking_seconds(sizes, config), 0.0
     if is_cached:
         return cost.HEAD, cost.encoding_seconds(sizes, speed)
     return cost.rough_seconds(sizes, config.trainer.max_epochs, config.mode, speed), 0.0

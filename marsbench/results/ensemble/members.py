@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from marsbench.base.errors import StoreError
+from marsbench.base.errors import ConfigError, StoreError
 from marsbench.metrics import scoring
 from marsbench.metrics.labels import read
 from marsbench.results.record import RunRecord
@@ -21,6 +21,9 @@ TOLERANCE = 1e-6
 _SUM_TOLERANCE = 1e-3
 """Largest distance from 1 of a sum of probabilities in single or mixed precision."""
 
+ANSWER = "answer"
+"""Column of runs of generative models: answered, unparsable or refused."""
+
 _COLUMNS = ("split", "sample_id", "target", "scores")
 
 
@@ -30,11 +33,17 @@ def read_member(record: RunRecord, store: Store) -> pd.DataFrame:
     Raises:
         StoreError: If they are missing, ragged, not finite, no probabilities, or do not give the
             metrics of the record.
+        ConfigError: If they are answers in words.
     """
     table = store.predictions(record.run_id)
     path = store.folder(record.run_id) / PREDICTIONS
     if missing := [name for name in _COLUMNS if name not in table]:
         raise _wrong(f"{path} is missing the column(s) {', '.join(missing)}.")
+    if ANSWER in table:
+        raise ConfigError(
+            f"{record.run_id} holds answers in words, which have no probabilities to average.",
+            "Name runs of models that give probabilities.",
+        )
     kind, classes = Kind(record.kind), record.data["classes"]
     for split, expected in record.metrics.items():
         part = table[table["split"] == split]

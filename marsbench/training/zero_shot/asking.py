@@ -1,14 +1,14 @@
 """Label the test split by a model that is not trained, and score the labels."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.base import environment
-from marsbench.base.errors import NotAvailableError
 from marsbench.base.progress import track
 from marsbench.config.identity import digest
 from marsbench.data.dataset import MarsDataset
@@ -17,6 +17,7 @@ from marsbench.metrics import scoring
 from marsbench.metrics.masks import IGNORE
 from marsbench.models.spec import ModelSpec
 from marsbench.plan.resolve import Plan
+from marsbench.results.find import check_trained
 from marsbench.results.record import RunRecord
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import TaskSpec
@@ -49,8 +50,21 @@ def train(plan: Plan, part: Part, run_folder: Path) -> Trained:
         data={
             "test_digest": digest(list(dataset.sample_ids))[:16],
             "zero_shot": dict(predicted.facts),
+            **_notes(plan, scored.metrics),
         },
     )
+
+
+def _notes(plan: Plan, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """Notes of the record: those of the data, and the share of invalid and refused answers."""
+    notes = list(plan.source.notes)
+    if unanswered := metrics.get("unanswered"):
+        refused = metrics.get("refused", 0.0)
+        notes.append(
+            f"{plan.model.name} gives no valid answer to {unanswered:.1%} of the test images of "
+            f"{plan.task.name}, {refused:.1%} by a refusal; they count as wrong."
+        )
+    return {"notes": notes} if notes else {}
 
 
 def _dataset(plan: Plan, indices: NDArray[np.int64] | None = None) -> MarsDataset:
@@ -135,18 +149,6 @@ def rebuild(
     task: TaskSpec,
     shape: tuple[int, int] | None,
     entry: ModelSpec,
-) -> NoReturn:
-    """Raise for `marsbench.training.trained.rebuild`, as `refuse`."""
-    refuse(record)
-
-
-def refuse(record: RunRecord) -> NoReturn:
-    """Raise, since a run without training has no model of its own.
-
-    Raises:
-        NotAvailableError: Always.
-    """
-    raise NotAvailableError(
-        f"The run {record.run_id} trained nothing, so it has no model to load.",
-        f"Run it on other data: marsbench run task=NAME model={record.model} mode=zero_shot.",
-    )
+) -> None:
+    """Raise for `marsbench.training.trained.rebuild`, as `check_trained`."""
+    check_trained(record)

@@ -9,12 +9,15 @@ import marsbench
 from marsbench.api import planned
 from marsbench.base.errors import ConfigError, NotAvailableError
 from marsbench.config.schema import RunConfig, SourceName
+from marsbench.evaluate.parents import find_parents
 from marsbench.leaderboard.card.subject import subject_of
 from marsbench.leaderboard.check import check_submission
 from marsbench.leaderboard.choice import choose
 from marsbench.leaderboard.submission import submit
+from marsbench.plan.resolve import resolve
 from marsbench.predict.load import load
 from marsbench.report.study.scores import study_of
+from marsbench.results.ensemble.combine import make_ensemble
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from marsbench.sweep.planner import State, plan_sweep
@@ -107,3 +110,33 @@ def test_there_is_no_model_to_predict_with_or_to_publish(store: Path) -> None:
         load(record.run_id, store)
     with pytest.raises(ConfigError, match="no weights to publish"):
         subject_of([record.run_id], store)
+
+
+@pytest.mark.parametrize("task", ["frost_cls", "crater_multi_seg"])
+def test_there_is_no_model_to_evaluate(store: Path, task: str) -> None:
+    record = run(task, store)
+    with pytest.raises(NotAvailableError, match="trained nothing"):
+        find_parents([record.run_id], store)
+    with pytest.raises(NotAvailableError, match="trained nothing"):
+        load(record.run_id, store)
+    with pytest.raises(ConfigError, match="names no finished run"):
+        find_parents([f"{task}/*/zero_shot/*"], store)
+
+
+def test_answers_in_words_are_not_averaged(store: Path) -> None:
+    runs = [run("frost_cls", store, seed=seed).run_id for seed in (0, 1)]
+    with pytest.raises(ConfigError, match="answers in words"):
+        make_ensemble(runs, store)
+
+
+def test_reports_say_how_many_answers_are_invalid(store: Path) -> None:
+    study = study_of([run("frost_cls", store)])
+    (note,) = [p for p in study.problems if "no valid answer" in p.message]
+    assert "they count as wrong" in note.message
+
+
+def test_endpoints_are_planned_by_their_pace(store: Path) -> None:
+    more = {"model": "api:slow", "api.requests_per_minute": 30.0}
+    config = RunConfig.from_dict(keys("frost_cls", store, **more))
+    (planned_run,) = plan_sweep({config: "own"}, Store(store)).runs
+    assert planned_run.seconds == 2.0 * resolve(config).num_samples["test"]

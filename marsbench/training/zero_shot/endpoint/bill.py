@@ -42,8 +42,13 @@ class Tokens:
     def words(self, config: ApiConfig) -> str:
         """Sizes and cost in words."""
         cost = self.cost(config)
-        price = "prices unknown" if cost is None else f"{cost:.2f} USD"
+        price = "prices unknown" if cost is None else dollars(cost)
         return f"{self.input:,} input and {self.output:,} output tokens, {price}"
+
+
+def dollars(cost: float) -> str:
+    """Cost in words, to a cent, or to a hundredth of a cent below a dollar."""
+    return f"{cost:,.2f} USD" if cost >= 1 else f"{cost:.4f} USD"
 
 
 def cost_of(config: ApiConfig, inputs: int | None, outputs: int | None) -> float | None:

@@ -442,7 +442,7 @@ def test_a_first_guess_of_the_bill_comes_before_the_requests(
     marsbench.run(**keys(small, tmp_path, endpoint.url, **prices))
     _, err = capfd.readouterr()
     assert "Asking api:toy about 6 images: roughly" in err
-    assert "5 images left: about 5,000 input and 50 output tokens, 0.01 USD" in err
+    assert "5 images left: about 5,000 input and 50 output tokens, 0.0105 USD" in err
 
 
 def test_keys_of_endpoints_are_for_their_models(small: str, tmp_path: Path) -> None:
