@@ -13,10 +13,13 @@ from marsbench.base.errors import NotAvailableError, WeightsError
 from marsbench.models import weights
 from marsbench.models.adapters import InputAdapter, build_adapter
 from marsbench.models.answering.files import CONFIG, TOKENIZER, fetch, file_of
+from marsbench.models.answering.instructions import Instructions
 from marsbench.models.answering.prompt import (
     ASSISTANT,
     END,
     NO_ANSWER,
+    START,
+    SYSTEM,
     USER,
     answer,
     parse,
@@ -61,14 +64,56 @@ class AnsweringModel(Model):
                 f"Two of the classes {', '.join(names)} have the same name in an answer.",
                 "Choose a model that answers with ids.",
             )
+        self.classes = tuple(names)
+        self._prompt = self._ids(f"{USER}{self._image}{question(names)}{ASSISTANT}")
+        self._answers = [self._ids(f" {answer(name)}{END}") for name in names]
+
+    def instruct(self, instructions: Instructions) -> None:
+        """Take instructions, for `answers` without training.
+
+        Args:
+            instructions: The instructions. Marks of a conversation in them are read
+                as text.
+
+        Raises:
+            NotAvailableError: If they are longer than the model reads.
+        """
+        user = USER.removeprefix(START)
+        self._prompt = [
+            *self._ids(START),
+            *self._plain_ids(f"{SYSTEM}{instructions.system}"),
+            *self._ids(f"{END}\n{user}{self._image}"),
+            *self._plain_ids(instructions.question),
+            *self._ids(ASSISTANT),
+        ]
+        # Answers may stand in a code fence.
+        self._answers = [
+            [*self._plain_ids(f" ```json\n{text}\n```"), self._end] for text in instructions.answers
+        ]
+        config: Any = self.network.config
+        longest = config.text_config.max_position_embeddings
+        if (length := len(self._prompt) + max(map(len, self._answers))) > longest:
+            raise NotAvailableError(
+                f"Instructions and answer take {length} tokens; the model reads {longest}.",
+                "Shorten the descriptions: prompts=./my.yaml with descriptions: {CLASS: TEXT}.",
+            )
+
+    @property
+    def _image(self) -> str:
+        """Marks in the place of an image, a single tile."""
         config: Any = self.network.config
         side = config.vision_config.image_size // config.vision_config.patch_size
         num_tokens = (side // config.scale_factor) ** 2
         tile = "<fake_token_around_image><global-img>" + "<image>" * num_tokens
-        image = f"{tile}<fake_token_around_image>"
-        self.classes = tuple(names)
-        self._prompt = self._ids(f"{USER}{image}{question(names)}{ASSISTANT}")
-        self._answers = [self._ids(f" {answer(name)}{END}") for name in names]
+        return f"{tile}<fake_token_around_image>"
+
+    def _plain_ids(self, text: str) -> list[int]:
+        """Tokens of a text in which no mark has a meaning."""
+        self.tokenizer.encode_special_tokens = True
+        try:
+            return self._ids(text)
+        finally:
+            self.tokenizer.encode_special_tokens = False
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids

@@ -3,6 +3,7 @@
 Importable without torch.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +76,12 @@ class Instructions:
             "required": [self.key],
             "additionalProperties": False,
         }
+
+    @property
+    def answers(self) -> list[str]:
+        """Valid answers: each class, or all classes at once."""
+        values: list[Any] = list(self.names) if self.key == ONE else [list(self.names)]
+        return [json.dumps({self.key: value}, ensure_ascii=False) for value in values]
 
     @property
     def plain(self) -> Mapping[str, Any]:

@@ -9,6 +9,9 @@ USER, ASSISTANT = "<|im_start|>User:", "<end_of_utterance>\nAssistant:"
 END = "<end_of_utterance>"
 """Words of SmolVLM's conversations (chat template of its repository)."""
 
+START, SYSTEM = "<|im_start|>", "System: "
+"""Words before instructions, which the user's turn follows."""
+
 NO_ANSWER = -1
 """Class of an answer that is the name of no class."""
 

@@ -71,10 +71,10 @@ def _plain(text: str) -> str:
 
 
 def _special(tokenizer: Any, token: str) -> int:
-    found: int | None = tokenizer.token_to_id(token)
-    if found is None:
+    token_id: int | None = tokenizer.token_to_id(token)
+    if token_id is None:
         raise ValueError(f"the tokenizer has no token {token}")
-    return found
+    return token_id
 
 
 def _cut(encoded: Sequence[list[int]], length: int) -> list[list[int]]:

@@ -31,6 +31,7 @@ from marsbench.plan.resolve import Plan
 
 MODELS: dict[Library, str] = {
     Library.TOWERS: "marsbench.training.zero_shot.towers:Towers",
+    Library.VLM: "marsbench.training.zero_shot.local:LocalModel",
     Library.API: "marsbench.training.zero_shot.endpoint.model:open_model",
 }
 """``(plan, folder) -> ZeroShotModel`` by library, as ``"module:function"``."""

@@ -22,7 +22,7 @@ SIDE, PATCH, SCALE = 64, 16, 2
 
 def tokenizer(text: str) -> Tokenizer:
     """Tokenizer of single characters."""
-    letters = sorted(set(text + QUESTION + "User:Assistant: \n"))
+    letters = sorted(set(text + QUESTION + 'System:User:Assistant: \n{}[]"`,'))
     words = [*SPECIAL, *letters]
     made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token=" "))
     made.add_special_tokens(list(SPECIAL))
@@ -53,7 +53,7 @@ def repository(text: str) -> dict[str, bytes]:
             "num_attention_heads": 2,
             "num_key_value_heads": 1,
             "vocab_size": letters.get_vocab_size(),
-            "max_position_embeddings": 512,
+            "max_position_embeddings": 8192,
             "pad_token_id": 1,
             "bos_token_id": 0,
             "eos_token_id": 1,

@@ -9,7 +9,7 @@ from typing import Any
 from marsbench.config.schema import ApiConfig
 from marsbench.data.decode import image_size
 from marsbench.plan.resolve import Plan
-from marsbench.training.zero_shot.endpoint.journal import Answer
+from marsbench.training.zero_shot.journal import Answer
 
 CHARACTERS = 4
 """Characters of English text per token, about."""

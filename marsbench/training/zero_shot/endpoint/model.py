@@ -1,27 +1,22 @@
 """A model behind an endpoint: one kept answer per image, read into classes."""
 
 import threading
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from marsbench.base.errors import EndpointError
 from marsbench.base.progress import steps, tell
 from marsbench.config.schema import ApiConfig, Structured
-from marsbench.models.answering.parsing import Reading, read_answer
 from marsbench.plan.resolve import Plan
 from marsbench.results.store import now
 from marsbench.training.zero_shot.endpoint.bill import bill, by_answers, cost_of, estimate
 from marsbench.training.zero_shot.endpoint.client import Client, Reply
 from marsbench.training.zero_shot.endpoint.crew import work_on
-from marsbench.training.zero_shot.endpoint.journal import Answer, Journal
 from marsbench.training.zero_shot.endpoint.pace import Pace
+from marsbench.training.zero_shot.journal import Answer, Journal
 from marsbench.training.zero_shot.models import Images, Predicted
-
-REFUSED = "refused"
+from marsbench.training.zero_shot.reading import read_answers
 
 
 class RemoteModel:
@@ -125,27 +120,17 @@ class RemoteModel:
 
     def _predicted(self, answers: Sequence[Answer]) -> Predicted:
         """Read the answers of all images, in their order."""
-        readings = [
-            Reading(problem=REFUSED)
-            if answer.refused
-            else read_answer(answer.text, self.plan.instructions)
-            for answer in answers
-        ]
-        scores = np.zeros((len(answers), len(self.plan.class_names)), np.float32)
-        for i, reading in enumerate(readings):
-            scores[i, list(reading.classes)] = 1
-        problems = np.array([reading.problem for reading in readings])
-        reasons = Counter(reading.problem for reading in readings if reading.problem)
+        readings = read_answers(answers, self.plan.instructions)
         return Predicted(
-            scores=scores,
-            unanswered=problems != "",
-            refused=problems == REFUSED,
+            scores=readings.scores,
+            unanswered=readings.unanswered,
+            refused=readings.refused,
             facts={
                 "prompt": {"digest": self.plan.instructions.digest, **self.plan.instructions.plain},
                 "endpoint": self.config.base_url,
                 "model": self.journal.model,
                 "structured": all(answer.structured for answer in answers),
-                "unanswered": dict(sorted(reasons.items())),
+                "unanswered": dict(readings.reasons),
                 "bill": bill(answers),
             },
             device=f"endpoint {self.config.base_url}",

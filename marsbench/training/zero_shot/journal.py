@@ -17,7 +17,7 @@ ANSWERS = "answers.jsonl"
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """Answer to an image.
+    """Answer to an image; fields of endpoints are empty or None for models on this machine.
 
     Attributes:
         sample_id: The image.
