@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -22,10 +23,12 @@ from marsbench.data.sources.local import LocalSource
 from marsbench.data.spectra import DirectSpectra, technique_of
 from marsbench.data.transforms import resize, to_float
 from marsbench.evaluate.robustness import Robustness, robustness_of
+from marsbench.evaluate.settings import Settings
 from marsbench.models.encoders.classifier import Classifier
 from marsbench.results.record import RunRecord
 from marsbench.results.store import RECORD, Store
 from marsbench.spectra import features
+from marsbench.sweep.suites import load_suite
 from marsbench.tasks.kinds import Decode, Kind
 from marsbench.training.trained import rebuild
 from tests.challenges import TASK, keys, write_challenge
@@ -327,3 +330,45 @@ def test_a_failure_of_all_is_one_message(
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 2
     assert done.stderr.count("were not saved") == 1
+
+
+def test_suite_has_every_task_under_every_corruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = load_suite("robustness")
+    (transfer,) = suite.evaluate
+    assert set(transfer.task) == {task for grid in suite.grids for task in grid.axes["task"]}
+    assert transfer.target == (None,)
+    settings = Settings.from_dict(transfer.settings)
+    assert (settings.corruption, settings.severity) == ("all", "1,3,5")
+    # The same on two runs of demo data.
+    demo: dict[str, Any] = {"source": "demo", "size": 0.02, "workers": 0}
+    content = {
+        "description": "Two runs.",
+        "set": {**demo, "trainer.max_epochs": 1},
+        "grids": [
+            {
+                "task": "change_cls_ctx",
+                "model": "timm:test_resnet",
+                "mode": "scratch",
+                "seed": [0, 1],
+            }
+        ],
+        "evaluate": {"task": "change_cls_ctx", "corruption": "dust,noise", "severity": [1, 5]},
+    }
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(yaml.safe_dump(content))
+    for seed in (0, 1):
+        keys_of_run: dict[str, Any] = {
+            "model": "timm:test_resnet",
+            "mode": "scratch",
+            "trainer.max_epochs": 1,
+        }
+        marsbench.run(task="change_cls_ctx", seed=seed, **keys_of_run, **demo)
+    done = CliRunner().invoke(app, ["evaluate", "suite=mine.yaml", "--format", "json"])
+    assert done.exit_code == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["corruption"] for line in lines if "run_id" in line] == 2 * [
+        *("dust", "dust", "noise", "noise")
+    ]
+    assert sum(line.get("summary") == "robustness" for line in lines) == 2

@@ -53,7 +53,14 @@ def test_suites_name_what_exists() -> None:
     for key, lists in LISTS.items():
         for name, values in lists.items():
             assert tuple(v for value in values for v in canonical(key, value)) == values, name
-    ours = {"smoke", "frozen_demo", "frozen_landmarks", "cross_domain", "cross_instrument"}
+    ours = {
+        "smoke",
+        "frozen_demo",
+        "frozen_landmarks",
+        "cross_domain",
+        "robustness",
+        "cross_instrument",
+    }
     assert set(PAPER) | ours == set(suite_names())
 
 
