@@ -20,6 +20,7 @@ from marsbench.report.statistics.summary import (
     compare,
     summarise,
 )
+from marsbench.report.study.by_group import Scores, scores_by_group
 from marsbench.report.study.calibration import Calibration, calibration_of
 from marsbench.report.study.cells import (
     DEMO,
@@ -60,6 +61,8 @@ class Analysis:
         calibration_problems: Unreadable predictions.
         evaluations: Evaluations of the runs on other data, under corruptions, or calibrated.
         evaluation_problems: Evaluations left out.
+        by_group: Scores per group of samples, of these groups.
+        by_group_problems: Unreadable predictions.
     """
 
     store: Store
@@ -77,6 +80,8 @@ class Analysis:
     calibration_problems: Sequence[StudyProblem] = ()
     evaluations: Sequence[Evaluated] = ()
     evaluation_problems: Sequence[StudyProblem] = ()
+    by_group: Scores = field(default_factory=dict)
+    by_group_problems: Sequence[StudyProblem] = ()
 
     @property
     def problems(self) -> tuple[StudyProblem, ...]:
@@ -87,6 +92,7 @@ class Analysis:
                 *self.beside_problems,
                 *self.calibration_problems,
                 *self.evaluation_problems,
+                *self.by_group_problems,
                 *of_summaries(self.summaries.values()),
                 *(curve.problem for curve in self.curves if curve.problem),
                 *of_comparisons(
@@ -266,6 +272,14 @@ def with_calibration(analysis: Analysis) -> Analysis:
         analysis.store, analysis.study.records, analysis.headline_groups
     )
     return replace(analysis, calibration=calibration, calibration_problems=problems)
+
+
+def with_groups_of_samples(analysis: Analysis) -> Analysis:
+    """Add the scores per group of samples, such as an instrument, from stored predictions."""
+    scores, problems = scores_by_group(
+        analysis.store, analysis.study.records, analysis.headline_groups
+    )
+    return replace(analysis, by_group=scores, by_group_problems=problems)
 
 
 _CATEGORIES = ("classification", "segmentation", "detection", "spectra")

@@ -23,6 +23,7 @@ from marsbench.report.analysis import (
     analyse,
     with_calibration,
     with_evaluations,
+    with_groups_of_samples,
     with_paper,
 )
 from marsbench.report.figures import style
@@ -129,6 +130,8 @@ def write_report(
             analysis = with_evaluations(analysis)
             if parts & {TABLES, "reliability"}:
                 analysis = with_calibration(analysis)
+            if TABLES in parts:
+                analysis = with_groups_of_samples(analysis)
             beside: list[Table] = []
             theirs = None
             if reference:

@@ -321,6 +321,22 @@ def read_table(path: Path) -> "pd.DataFrame":
         raise StoreError(f"{path} cannot be read: {error}.", "Run it again.") from error
 
 
+def columns_of(path: Path) -> set[str]:
+    """Names of the columns of a Parquet file, without reading its rows.
+
+    Raises:
+        StoreError: If the file is missing or invalid.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        check_regular(path)
+        return set(pq.ParquetFile(path).schema_arrow.names)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path} cannot be read: {error}.", "Run it again.") from error
+
+
 def map_path(folder: Path, sample_id: str) -> Path:
     """Path of the class map of a sample in a run's folder, by `output_name`.
 

@@ -12,6 +12,7 @@ from marsbench.report.statistics.aggregate import ALPHA
 from marsbench.report.statistics.summary import LEVEL, Estimate, GroupSummary, ModelSummary
 from marsbench.report.study.cells import DOWN, UP, Group, GroupKey, metric_is_up, metric_label
 from marsbench.report.study.imbalance import Ways, compared_ways
+from marsbench.report.tables.by_group import group_tables
 from marsbench.report.tables.calibration import calibration_tables
 from marsbench.report.tables.entries import (
     anchor_of,
@@ -91,6 +92,7 @@ def _group_tables(analysis: Analysis) -> Iterator[Table]:
         if analysis.comparisons.get(group.key):
             yield _comparisons_table(analysis, group.key)
     yield from calibration_tables(analysis)
+    yield from group_tables(analysis)
     yield from (table for table in _curve_tables(analysis) if table.rows)
     for number, ways in enumerate(compared_ways(analysis), start=1):
         yield _imbalance_table(analysis, ways, number)
