@@ -1,7 +1,7 @@
 """Words for models that know classes by words alone: templates, phrases and descriptions.
 
 Descriptions of classes are facts of the task (`marsbench.tasks.spec.ClassInfo`). The files of
-``configs/prompts`` add a phrase per class, those of ``configs/prompts/views`` templates by the
+``configs/prompt`` add a phrase per class, those of ``configs/prompt/views`` templates by the
 place of the instrument. Texts are joined by replacement alone: no file holds a format to evaluate.
 """
 
@@ -133,7 +133,7 @@ def _phrase(name: str, description: str) -> str:
 
 
 def _folder() -> Path:
-    return paths.configs() / "prompts"
+    return paths.configs() / "prompt"
 
 
 def _shipped(task: TaskSpec) -> Path | None:

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from marsbench.base import paths
 from marsbench.base.errors import ConfigError
-from marsbench.cli.compose import compose, group_choices
+from marsbench.cli.compose import GROUPS, compose, group_choices
 from marsbench.config.identity import identity, run_id, slug
 from marsbench.config.notes import key_notes
 from marsbench.config.resizing import Interpolation, Resizing
@@ -356,3 +357,15 @@ def test_resizing_comes_back_from_a_record() -> None:
     for bad in (3, {"shorter": -1}, {"interpolation": "none"}, {"other": 1}, {"shorter": "1"}):
         with pytest.raises(ConfigError, match="resize of the record is invalid"):
             Resizing.from_identity(bad)
+
+
+def test_no_folder_of_choices_has_the_name_of_a_key() -> None:
+    """Hydra would take the key's value for the name of a file in the folder."""
+    folders = {path.name for path in paths.configs().iterdir() if path.is_dir()}
+    keys = {key.partition(".")[0] for key in config_keys()}
+    assert folders & keys <= set(GROUPS)
+
+
+def test_a_path_of_prompts_reaches_the_config() -> None:
+    words = ["task=frost_cls", "model=clip", "mode=zero_shot", "prompts=./my words.yaml"]
+    assert compose(words).prompts == "./my words.yaml"

@@ -11,7 +11,7 @@ from marsbench.tasks.kinds import Kind
 from marsbench.tasks.prompts import digest_of, prompts_of
 from marsbench.tasks.spec import BACKGROUND, ClassInfo, Platform, TaskSpec
 
-FOLDER = Path(__file__).parents[2] / "configs" / "prompts"
+FOLDER = Path(__file__).parents[2] / "configs" / "prompt"
 FILES = {file.stem: file for file in FOLDER.glob("*.yaml")}
 
 MINE = TaskSpec(
