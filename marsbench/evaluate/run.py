@@ -93,12 +93,20 @@ def _all_passes(
                 yield from _carry_out(part, store, networks, advance, force=force)
 
 
+MOST_HELD = 256
+"""Largest number of folders to claim at a time; each is an open file."""
+
+
 def _by_damage(group: Sequence[Evaluation]) -> list[list[Evaluation]]:
     """Parts of a group with equal corruptions, in the order of their first evaluations."""
     parts: dict[Damage | None, list[Evaluation]] = {}
     for evaluation in group:
         parts.setdefault(evaluation.damage, []).append(evaluation)
-    return list(parts.values())
+    return [
+        part[start : start + MOST_HELD]
+        for part in parts.values()
+        for start in range(0, len(part), MOST_HELD)
+    ]
 
 
 def _calibrated(
