@@ -163,10 +163,6 @@ class Planner:
         Raises:
             MarsbenchError: If kinds, classes or bands do not match, or data are missing.
         """
-        if parent.record.mode == Mode.ZERO_SHOT:
-            from marsbench.training.zero_shot.asking import refuse
-
-            refuse(parent.record)
         task = self._task(parent)
         _check(parent, task)
         reading = match_bands(parent.config, parent.task, task)

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import marsbench
-from marsbench.base.errors import ConfigError, NotAvailableError
+from marsbench.base.errors import ConfigError
 from marsbench.cli import app
 from marsbench.config.identity import run_id
 from marsbench.leaderboard.choice import choose
@@ -98,14 +98,6 @@ def test_reports_leaderboard_and_estimates(store: Store, runs: list[RunRecord]) 
     assert ids_on_disk(store) == {run.run_id for run in runs}
     seen = Measured(store.root)._read(store.root / "frost_cls" / "vit_l_16" / "frozen")
     assert all(item.train > 0 for item in seen)
-
-
-def test_runs_without_training_are_refused(tmp_path: Path) -> None:
-    run = fake_record(Fake("frost_cls", "vit_l_16"))
-    name = run_id(run.task, run.model, "zero_shot", run.subset, run.seed, run.identity)
-    write(Store(tmp_path), [dataclasses.replace(run, run_id=name, mode="zero_shot")])
-    with pytest.raises(NotAvailableError, match="trained nothing"):
-        marsbench.run_evaluate(name, store=str(tmp_path))
 
 
 def test_they_have_no_model(store: Store, runs: list[RunRecord], tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_boxes_of_other_classes(tmp_path: Path) -> None:
         spec = make_spec(
             Kind.DETECTION, classes, decode=Decode.IMAGE_BOXES, name=name, folder=f"mb-{name}"
         )
-        folder = write_folder(spec, tmp_path / name)
+        folder = write_folder(spec, tmp_path / name, {"train": 2, "val": 2, "test": 4})
         paths[name] = str(write_spec(spec, folder / "task.yaml"))
     keys: dict[str, Any] = {"model": "timm:test_resnet", "mode": "scratch", "side": 64}
     keys |= EPOCH

@@ -13,7 +13,7 @@ from marsbench.metrics import scoring
 from marsbench.results.record import RunRecord
 from marsbench.results.store import RECORD, Store
 from marsbench.tasks.kinds import Decode, Kind
-from tests.fakes import make_spec, write_folder, write_spec
+from tests.fakes import SIZES, make_spec, write_folder, write_spec
 
 CLASSES = ("background", "crater", "dune")
 
@@ -42,7 +42,8 @@ def trained(
             decode = {Kind.SEGMENTATION: Decode.IMAGE_MASK, Kind.DETECTION: Decode.IMAGE_BOXES}
             names = {Kind.DETECTION: CLASSES[1:], Kind.BINARY: CLASSES[1:]}.get(kind, CLASSES)
             spec = make_spec(kind, names, decode=decode.get(kind, Decode.IMAGE_LABEL))
-            path = write_spec(spec, write_folder(spec, folder) / "task.yaml")
+            sizes = {"train": 2, "val": 2, "test": 3} if kind is Kind.DETECTION else SIZES
+            path = write_spec(spec, write_folder(spec, folder, sizes) / "task.yaml")
             keys: dict[str, Any] = {
                 "task": str(path),
                 "model": "timm:test_resnet",
