@@ -4,7 +4,7 @@ Workers resize image by image on uint8. Batches are then augmented on the device
 float32 in [0, 1]. The model normalises.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,20 +76,46 @@ def augment_batch(images: Tensor, seeds: Sequence[int], augment: Augment) -> Ten
     Returns:
         Same shape and type; the images themselves without augmentation.
     """
+    return _changed(images, _drawn(seeds, augment, images.device))
+
+
+Change = Callable[[Tensor], Tensor]
+
+_CHANGES: tuple[tuple[int, Change], ...] = (
+    (1, lambda images: images.flip(-1)),
+    (2, lambda images: images.rot90(1, (-2, -1))),
+    (4, lambda images: images.rot90(2, (-2, -1))),
+)
+"""Bits of a seed and the changes that they set, in order; quarter turns add up."""
+
+
+def _drawn(
+    seeds: Sequence[int], augment: Augment, device: torch.device
+) -> list[tuple[Change, Tensor | None]]:
+    """Changes of a batch, each with a mask of its images on the device; None for all images."""
+    changes = _CHANGES if augment in _TURNED else _CHANGES[:1]
     if augment is Augment.NONE:
-        return images
-    turns = [seed >> 1 & 3 if augment in _TURNED else 0 for seed in seeds]
-    changed = torch.empty_like(images)
-    for quarter in range(4):
-        for flip in (0, 1):
-            chosen = [i for i, seed in enumerate(seeds) if turns[i] == quarter and seed & 1 == flip]
-            if not chosen:
-                continue
-            # Positions are known on the host: no synchronisation with the GPU.
-            where = torch.tensor(chosen).to(images.device, non_blocking=True)
-            part = images.index_select(0, where)
-            part = part.flip(-1) if flip else part
-            changed.index_copy_(0, where, part.rot90(quarter, (-2, -1)))
+        return []
+    bits = [[bool(seed & bit) for seed in seeds] for bit, _ in changes]
+    # One copy, and no synchronisation with the GPU.
+    masks = torch.tensor(bits).to(device, non_blocking=True)
+    return [
+        (change, None if all(chosen) else mask)
+        for (_, change), mask, chosen in zip(changes, masks, bits, strict=True)
+        if any(chosen)
+    ]
+
+
+def _changed(images: Tensor, drawn: Sequence[tuple[Change, Tensor | None]]) -> Tensor:
+    """Apply changes to images (B, ..., H, W)."""
+    changed = images
+    for change, mask in drawn:
+        every = change(changed)
+        if mask is not None:
+            every = torch.where(mask.view(-1, *[1] * (images.ndim - 1)), every, changed)
+        changed = every
+    if changed.stride() != images.stride():
+        changed = torch.empty_like(images).copy_(changed)
     return changed
 
 
@@ -130,7 +156,7 @@ def zoom_boxes(boxes: Tensor, window: tuple[int, int, int], side: int) -> tuple[
 
 
 def _zoom(batch: dict[str, Any], seeds: Sequence[int]) -> None:
-    """Crop and scale every image of a batch in place, with masks and boxes."""
+    """Crop and scale every image of a batch in place, with masks."""
     images = batch["image"]
     side = images.shape[-1]
     windows = [window_of(seed, side) for seed in seeds]
@@ -144,14 +170,35 @@ def _zoom(batch: dict[str, Any], seeds: Sequence[int]) -> None:
     if "mask" in batch:
         masks = zip(batch["mask"], parts, strict=True)
         batch["mask"] = torch.stack([resize_mask(m[rows, cols], side) for m, (rows, cols) in masks])
-    if "boxes" in batch:
-        found = [zoom_boxes(b, w, side) for b, w in zip(batch["boxes"], windows, strict=True)]
-        batch["boxes"] = [boxes[kept] for boxes, kept in found]
-        batch["labels"] = [v[kept] for v, (_, kept) in zip(batch["labels"], found, strict=True)]
+
+
+def augment_boxes(batch: Mapping[str, Any], augment: Augment) -> dict[str, Any]:
+    """Zoom, flip and turn the boxes of a batch in the memory of the host, as `finish_batch` images.
+
+    Args:
+        batch: A batch of `marsbench.data.dataset.Sample` with images (B, C, S, S).
+        augment: Resolved augmentation.
+
+    Returns:
+        The batch; ``dropped`` is the number of boxes lost by cropping.
+    """
+    batch = dict(batch)
+    if "seed" not in batch or "boxes" not in batch:
+        return batch
+    seeds, side = batch["seed"], batch["image"].shape[-1]
+    if augment in _SCALED:
+        pairs = zip(batch["boxes"], seeds, strict=True)
+        zoomed = [zoom_boxes(boxes, window_of(seed, side), side) for boxes, seed in pairs]
+        batch["boxes"] = [boxes[kept] for boxes, kept in zoomed]
+        batch["labels"] = [v[kept] for v, (_, kept) in zip(batch["labels"], zoomed, strict=True)]
         # Counts boxes partly inside of the window; boxes outside are unseen, not dropped.
         batch["dropped"] = sum(
-            int(((boxes[:, 2:] > boxes[:, :2]).all(dim=1) & ~kept).sum()) for boxes, kept in found
+            int(((boxes[:, 2:] > boxes[:, :2]).all(dim=1) & ~kept).sum()) for boxes, kept in zoomed
         )
+    if augment is not Augment.NONE:
+        pairs = zip(batch["boxes"], seeds, strict=True)
+        batch["boxes"] = [turn_boxes(boxes, seed, side, augment) for boxes, seed in pairs]
+    return batch
 
 
 def finish_batch(
@@ -163,7 +210,7 @@ def finish_batch(
 ) -> dict[str, Any]:
     """Augment a batch on its device and convert its images to floating point.
 
-    Masks and boxes are transformed with their images.
+    Masks are transformed with their images, boxes by `augment_boxes`.
 
     Args:
         batch: A batch of `marsbench.data.dataset.Sample`, with uint8 images from 8-bit files.
@@ -172,21 +219,16 @@ def finish_batch(
         channels_last: Whether to lay images out channels last.
         dtype: Type of the images.
 
-    Returns:
-        The batch; ``dropped`` is the number of boxes lost by cropping.
     """
     batch = dict(batch)
     if "seed" in batch:
         seeds = batch["seed"]
         if augment in _SCALED:
             _zoom(batch, seeds)
-        batch["image"] = augment_batch(batch["image"], seeds, augment)
+        drawn = _drawn(seeds, augment, batch["image"].device)
+        batch["image"] = _changed(batch["image"], drawn)
         if "mask" in batch:
-            batch["mask"] = augment_batch(batch["mask"], seeds, augment)
-        if "boxes" in batch and augment is not Augment.NONE:
-            side = batch["image"].shape[-1]
-            pairs = zip(batch["boxes"], seeds, strict=True)
-            batch["boxes"] = [turn_boxes(boxes, seed, side, augment) for boxes, seed in pairs]
+            batch["mask"] = _changed(batch["mask"], drawn)
     if "mask" in batch:
         batch["mask"] = batch["mask"].long()
     image = to_float(batch["image"], dtype)

@@ -7,6 +7,7 @@ import torch
 from marsbench.config.schema import Augment
 from marsbench.data.transforms import (
     SMALLEST_PART,
+    augment_boxes,
     finish_batch,
     resize_mask,
     turn_boxes,
@@ -41,7 +42,7 @@ def tight(mask: torch.Tensor) -> list[float]:
 
 @pytest.mark.parametrize("augment", [Augment.HFLIP, Augment.D4])
 def test_flips_and_turns_are_exact(augment: Augment) -> None:
-    batch = finish_batch(batch_of(list(range(16))), augment)
+    batch = finish_batch(augment_boxes(batch_of(list(range(16))), augment), augment)
     for image, mask, boxes in zip(batch["image"], batch["mask"], batch["boxes"], strict=True):
         assert torch.equal(image[0] == 1, mask == 1)
         assert boxes.tolist() == [tight(mask == 1)]
@@ -52,7 +53,7 @@ def test_flips_and_turns_are_exact(augment: Augment) -> None:
 @pytest.mark.parametrize("augment", [Augment.SCALE_HFLIP, Augment.SCALE_D4])
 def test_zooming_keeps_all_three_together(augment: Augment) -> None:
     seeds = np.random.default_rng(1).integers(2**63, size=400).tolist()
-    batch = finish_batch(batch_of(seeds), augment)
+    batch = finish_batch(augment_boxes(batch_of(seeds), augment), augment)
     kept = 0
     for image, mask, boxes in zip(batch["image"], batch["mask"], batch["boxes"], strict=True):
         # Bilinear edges and nearest ids differ by about a pixel.

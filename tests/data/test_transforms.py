@@ -42,6 +42,15 @@ def test_what_happens_to_a_sample_is_its_own_affair(images: torch.Tensor) -> Non
     assert torch.equal(state, torch.get_rng_state())
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_equal_changes_keep_the_layout(images: torch.Tensor, seed: int) -> None:
+    layout = torch.channels_last
+    given = images.contiguous(memory_format=layout)
+    changed = augment_batch(given, [seed] * len(given), Augment.D4)
+    assert torch.equal(changed, torch.stack([by_hand(x, seed, Augment.D4) for x in given]))
+    assert changed.is_contiguous(memory_format=layout)
+
+
 def test_all_eight_flips_and_turns_are_equally_likely(images: torch.Tensor) -> None:
     one = images[:1].expand(800, -1, -1, -1)
     seeds = np.random.default_rng(1).integers(2**63, size=800).tolist()

@@ -3,22 +3,22 @@
 from tests.device.watching import Cost
 
 COSTS: dict[str, tuple[Cost, Cost]] = {
-    "resnet": (Cost(175, 0), Cost(60, 0)),
-    "mixed": (Cost(172, 0), Cost(60, 0)),
-    "vit": (Cost(547, 0), Cost(156, 0)),
+    "resnet": (Cost(164, 0), Cost(60, 0)),
+    "mixed": (Cost(161, 0), Cost(60, 0)),
+    "vit": (Cost(536, 0), Cost(156, 0)),
     "mlp": (Cost(187, 0), Cost(158, 0)),
     "attention": (Cost(224, 0), Cost(172, 0)),
-    "fpn": (Cost(663, 0), Cost(521, 8)),
-    "unet": (Cost(317, 0), Cost(309, 8)),
-    "deeplabv3plus": (Cost(471, 0), Cost(400, 8)),
-    "segformer": (Cost(591, 0), Cost(479, 8)),
-    "linear": (Cost(750, 0), Cost(555, 8)),
-    "cached": (Cost(356, 0), Cost(397, 8)),
-    "ssdlite": (Cost(1185, 41), Cost(2027, 85)),
-    "retinanet": (Cost(1287, 45), Cost(2877, 142)),
-    "faster_rcnn": (Cost(1324, 76), Cost(2695, 154)),
-    "encoder": (Cost(1057, 78), Cost(2260, 164)),
-    "yolo": (Cost(1819, 19), Cost(2792, 106)),
+    "fpn": (Cost(642, 0), Cost(145, 0)),
+    "unet": (Cost(296, 0), Cost(136, 0)),
+    "deeplabv3plus": (Cost(450, 0), Cost(137, 0)),
+    "segformer": (Cost(570, 0), Cost(112, 0)),
+    "linear": (Cost(729, 0), Cost(217, 0)),
+    "cached": (Cost(356, 0), Cost(59, 0)),
+    "ssdlite": (Cost(1071, 25), Cost(660, 38)),
+    "retinanet": (Cost(1253, 45), Cost(854, 41)),
+    "faster_rcnn": (Cost(1290, 76), Cost(1460, 103)),
+    "encoder": (Cost(1023, 78), Cost(1481, 111)),
+    "yolo": (Cost(1785, 19), Cost(1469, 72)),
 }
 
 

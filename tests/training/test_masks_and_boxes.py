@@ -30,8 +30,9 @@ from marsbench.tasks.kinds import Decode, Kind
 from marsbench.tasks.spec import TaskSpec
 from marsbench.training import network
 from marsbench.training.loop.callbacks import ProgressBar
+from marsbench.training.loop.objectives import masks as objectives
 from marsbench.training.loop.objectives.boxes import BoxObjective
-from marsbench.training.loop.objectives.masks import confusion
+from marsbench.training.loop.objectives.masks import MaskObjective, confusion
 from tests.fakes import make_spec, write_folder, write_spec
 
 MASKS = "smp:unet/tu-test_resnet"
@@ -144,6 +145,39 @@ def test_confusion_equals_numpy() -> None:
     np.testing.assert_array_equal(ours, count_pixels(truth, classes, 4))
     empty = confusion(torch.full((3, 3), 255), torch.zeros(3, 3, dtype=torch.int64), 2)
     assert empty.sum() == 0
+    batch = [torch.from_numpy(np.stack([ids, ids[::-1]])) for ids in (truth, classes)]
+    both = confusion(batch[0], batch[1], 4).numpy()
+    np.testing.assert_array_equal(both, np.stack([ours, ours]))
+
+
+@pytest.mark.parametrize("most", [1, 2**26])
+def test_masks_of_several_sizes_are_scored_at_their_own(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objectives, "_MOST", most)
+    rng = torch.Generator().manual_seed(0)
+    sizes = ((9, 7), (16, 16), (9, 7), (5, 5), (16, 16))
+    truths = [torch.randint(3, size, generator=rng, dtype=torch.uint8) for size in sizes]
+    logits = torch.randn(len(sizes), 3, 16, 16, generator=rng)
+    objective = MaskObjective(Kind.SEGMENTATION, LossName.CROSS_ENTROPY, 3, 3)
+    maps: dict[str, np.ndarray] = {}
+    objective.keep = maps.__setitem__
+    batch = {
+        "image": logits,
+        "truth": truths,
+        "mask": torch.zeros(len(sizes), 16, 16, dtype=torch.int64),
+        "sample_id": list("abcde"),
+    }
+    observed = objective.observe(torch.nn.Identity(), batch)
+    for i, (name, truth) in enumerate(zip("abcde", truths, strict=True)):
+        scaled = torch.nn.functional.interpolate(logits[i : i + 1], truth.shape, mode="bilinear")
+        expected = scaled[0].argmax(dim=0).numpy()
+        np.testing.assert_array_equal(maps[name], expected)
+        counts = count_pixels(truth.numpy(), expected, 3)
+        np.testing.assert_array_equal(observed["confusion"][i], counts)
+    measured = objective.measure(torch.nn.Identity(), batch)
+    assert measured.keys() == {"loss"}
+    np.testing.assert_array_equal(measured["loss"], observed["loss"])
 
 
 @pytest.mark.parametrize(

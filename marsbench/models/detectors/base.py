@@ -9,10 +9,11 @@ returns detections and the loss in training and evaluation.
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from marsbench.metrics.boxes import PredictedBoxes
 from marsbench.models import weights
@@ -104,6 +105,74 @@ class Detector(Model, ABC):
             loss = self._loss(self.adapter(image), boxes, labels)
         return loss.expand(len(image))
 
+    def observe(
+        self, image: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor]
+    ) -> tuple[list[Detections], Tensor]:
+        """Detect objects and compute `lone_losses`, with one encoding; arguments as of `losses`."""
+        with self._once() as choose:
+            return self(image), self._each(image, boxes, labels, choose)
+
+    def lone_losses(
+        self, image: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor]
+    ) -> Tensor:
+        """Compute the loss of every image as a batch of its own, in evaluation mode.
+
+        The images are encoded together.
+
+        Args:
+            image: As of `losses`.
+            boxes: As of `losses`.
+            labels: As of `losses`.
+
+        Returns:
+            float (B,).
+        """
+        with self._once() as choose:
+            with self._switched(True):
+                self._run_shared(self.adapter(image))
+            return self._each(image, boxes, labels, choose)
+
+    def _each(
+        self,
+        image: Tensor,
+        boxes: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        choose: Callable[[int], None],
+    ) -> Tensor:
+        losses = []
+        for i in range(len(image)):
+            choose(i)
+            losses.append(self.losses(image[i : i + 1], boxes[i : i + 1], labels[i : i + 1]))
+        return torch.cat(losses)
+
+    @contextlib.contextmanager
+    def _once(self) -> Iterator[Callable[[int], None]]:
+        """Carry out `_shared` modules for the first batch alone; later ones are images of it.
+
+        Yields:
+            Function that chooses the image, by its position in the batch.
+        """
+        if self.training:
+            raise RuntimeError("in training mode, images of a batch depend on each other")
+        modules = self._shared()
+        kept = [_Once(module.forward) for module in modules]
+        before = [vars(module).get("forward") for module in modules]
+
+        def choose(image: int) -> None:
+            for once in kept:
+                once.image = image
+
+        try:
+            for module, once in zip(modules, kept, strict=True):
+                module.forward = once
+            yield choose
+        finally:
+            for module, forward in zip(modules, before, strict=True):
+                if forward is None:
+                    del module.forward  # that of its class
+                else:
+                    module.forward = forward
+
     @contextlib.contextmanager
     def _switched(self, training: bool) -> Iterator[None]:
         """Make the model return losses or detections in any mode.
@@ -126,12 +195,41 @@ class Detector(Model, ABC):
         """Modules whose ``training`` flag selects losses or detections."""
 
     @abstractmethod
+    def _shared(self) -> list[nn.Module]:
+        """Modules with the same outputs in `_detect` and `_loss`, each of a batch (B, ...)."""
+
+    @abstractmethod
+    def _run_shared(self, image: Tensor) -> None:
+        """Carry out the `_shared` modules, for normalised images (B, 3, S, S)."""
+
+    @abstractmethod
     def _detect(self, image: Tensor) -> list[Detections]:
         """Detect objects in normalised images (B, 3, S, S)."""
 
     @abstractmethod
     def _loss(self, image: Tensor, boxes: list[Tensor], labels: list[Tensor]) -> Tensor:
         """Mean loss () of a batch of normalised images (B, 3, S, S)."""
+
+
+class _Once:
+    """Forward pass of a batch, and afterwards its outputs for an image.
+
+    Args:
+        forward: The forward pass.
+
+    Attributes:
+        image: Position of the image.
+    """
+
+    def __init__(self, forward: Callable[..., Any]) -> None:
+        self.forward, self.image = forward, 0
+        self._outputs: Any = None
+
+    def __call__(self, *inputs: Any) -> Any:
+        if self._outputs is None:
+            self._outputs = self.forward(*inputs)
+            return self._outputs
+        return tree_map(lambda batch: batch[self.image : self.image + 1], self._outputs)
 
 
 @contextlib.contextmanager

@@ -64,6 +64,7 @@ class Family(NamedTuple):
         first_label: Torchvision's id of our class 0: 1 if 0 is the background.
         divisible: See `Batch`.
         switches: Submodules, besides the model, whose ``training`` flag selects losses.
+        head: Submodule with dense predictions for the anchors.
     """
 
     options: dict[str, Any]
@@ -72,6 +73,7 @@ class Family(NamedTuple):
     first_label: int
     divisible: int
     switches: tuple[str, ...] = ()
+    head: str = "head"
 
 
 _LIMITS = {"score_thresh": SCORE_THRESHOLD, "detections_per_img": DETECTIONS_PER_IMAGE}
@@ -82,6 +84,7 @@ RCNN = Family(
     first_label=1,
     divisible=32,
     switches=("rpn", "roi_heads"),
+    head="rpn.head",
 )
 _FAMILIES: dict[str, Family] = {
     "fasterrcnn_resnet50_fpn": RCNN,
@@ -174,6 +177,16 @@ class TorchvisionDetector(Detector):
 
     def _switches(self) -> list[nn.Module]:
         return [self.model, *(self.model.get_submodule(name) for name in self.family.switches)]
+
+    def _shared(self) -> list[nn.Module]:
+        return [self.model.get_submodule(name) for name in ("backbone", self.family.head)]
+
+    def _run_shared(self, image: Tensor) -> None:
+        model: Any = self.model
+        with self._exact(image.device.type):
+            images, _ = model.transform(image)
+            maps = model.backbone(images.tensors)
+            model.get_submodule(self.family.head)(list(maps.values()))
 
     def _detect(self, image: Tensor) -> list[Detections]:
         first = self.family.first_label

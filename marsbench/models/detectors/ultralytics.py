@@ -97,6 +97,14 @@ class UltralyticsDetector(Detector):
     def _switches(self) -> list[nn.Module]:
         return [self._head]
 
+    def _shared(self) -> list[nn.Module]:
+        layers: Any = self.model.get_submodule("model")
+        head: Any = self._head
+        return [*list(layers)[:-1], *head.cv2, *head.cv3]
+
+    def _run_shared(self, image: Tensor) -> None:
+        self.model(_padded(image))
+
     @property
     def _head(self) -> nn.Module:
         head: nn.Module = self.model.get_submodule("model")[-1]  # type: ignore[index]

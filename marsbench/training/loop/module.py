@@ -12,8 +12,8 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 from marsbench.base.errors import TrainingError
 from marsbench.config.schema import Augment, OptimName, Precision, RunConfig, SchedulerName
 from marsbench.data.datamodule import check_batch
-from marsbench.data.transforms import finish_batch
-from marsbench.models.base import Model
+from marsbench.data.transforms import augment_boxes, finish_batch
+from marsbench.models.base import Model, plain_kernels
 from marsbench.models.layers import rate_scales
 from marsbench.training.loop.objectives.base import Objective, Observed
 
@@ -66,9 +66,9 @@ class MarsModule(pl.LightningModule):
     def on_before_batch_transfer(
         self, batch: dict[str, Any], dataloader_idx: int
     ) -> dict[str, Any]:
-        """Raise the errors of loader processes."""
+        """Raise the errors of loader processes, and augment boxes."""
         check_batch(batch)
-        return batch
+        return augment_boxes(batch, self.augment)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Augment training images and scale all images, in batches on the device."""
@@ -157,7 +157,8 @@ class MarsModule(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Collect outputs; the loss is computed over the whole split."""
-        self._collect(batch, self.objective.measure(self.model, batch))
+        with plain_kernels():
+            self._collect(batch, self.objective.measure(self.model, batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean loss over all validation samples."""
@@ -175,7 +176,8 @@ class MarsModule(pl.LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Collect outputs for `take_outputs`."""
-        self._collect(batch, self.objective.observe(self.model, batch))
+        with plain_kernels():
+            self._collect(batch, self.objective.observe(self.model, batch))
 
     def _collect(self, batch: dict[str, Any], observed: Observed) -> None:
         self._outputs.append({"index": batch["index"], **observed})

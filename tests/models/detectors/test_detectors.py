@@ -191,6 +191,37 @@ def test_the_loss_in_evaluation_leaves_no_trace(built: tuple[str, Detector]) -> 
     frozen.training = False
 
 
+def test_images_are_encoded_together_and_weighed_alone(built: tuple[str, Detector]) -> None:
+    name, model = built
+    batch = batch_of(name)
+    before = snapshot(model)
+    first = next(m for m in model.model.modules() if isinstance(m, nn.Conv2d))
+    seen: list[int] = []
+    hook = first.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    with torch.no_grad():
+        losses = model.lone_losses(*batch)
+        detections, again = model.observe(*batch)
+        assert seen == [2, 2]
+        parts = [
+            Batch(batch.image[i : i + 1], [b], [n])
+            for i, (_, b, n) in enumerate(zip(*batch, strict=True))
+        ]
+        alone = [model.losses(*part) for part in parts]
+        expected = model(batch.image)
+    hook.remove()
+    torch.testing.assert_close(losses, torch.cat(alone), rtol=1e-5, atol=0)
+    assert losses[0] != losses[1]
+    assert torch.equal(losses, again)
+    for found, of_image in zip(detections, expected, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(found, of_image, strict=True))
+    assert changed(model, before) == set()
+    assert seen == [2, 2, 1, 1, 2]
+    model.train()
+    with pytest.raises(RuntimeError, match="training mode"):
+        model.lone_losses(*batch)
+    model.eval()
+
+
 def test_flags_return_after_an_error(built: tuple[str, Detector]) -> None:
     name, model = built
     image, _, labels = batch_of(name)

@@ -4,9 +4,12 @@ Ignored pixels count neither as targets nor in the predicted volume of a class. 
 at least, since half precision cannot count pixels.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -110,16 +113,30 @@ class MaskObjective(LogitObjective):
         losses: Tensor = self(model(batch["image"]), batch["mask"])
         return losses
 
+    def measure(self, model: nn.Module, batch: dict[str, Any]) -> Observed:
+        """Loss of each sample."""
+        return {"loss": self.plain(model(batch["image"]), batch["mask"])}
+
     def observe(self, model: nn.Module, batch: dict[str, Any]) -> Observed:
         """Predict a batch; returns the loss and confusion matrix (K, K) of each sample."""
-        logits = model(batch["image"])
-        confusions = []
-        for i, truth in enumerate(batch["truth"]):
-            classes = at_size(logits[i], (truth.shape[0], truth.shape[1])).argmax(dim=0)
-            confusions.append(confusion(truth.long(), classes, self.num_classes))
-            if self.keep is not None:
-                self.keep(batch["sample_id"][i], classes.to(torch.uint8).cpu().numpy())
-        return {"loss": self.plain(logits, batch["mask"]), "confusion": torch.stack(confusions)}
+        logits, truths = model(batch["image"]), batch["truth"]
+        confusions: dict[int, Tensor] = {}
+        maps: dict[int, Tensor] = {}
+        for alike in _alike(truths, logits.shape[1]):
+            truth = torch.stack([truths[i] for i in alike])
+            part = logits if len(alike) == len(logits) else torch.stack([logits[i] for i in alike])
+            classes = at_size(part, (truth.shape[1], truth.shape[2])).argmax(dim=1)
+            counts = confusion(truth.long(), classes, self.num_classes)
+            confusions |= zip(alike, counts, strict=True)
+            maps |= zip(alike, classes, strict=True)
+        if self.keep is not None:
+            on_host = _on_host([maps[i] for i in range(len(truths))])
+            for name, classes_of_image in zip(batch["sample_id"], on_host, strict=True):
+                self.keep(name, classes_of_image)
+        return {
+            "loss": self.plain(logits, batch["mask"]),
+            "confusion": torch.stack([confusions[i] for i in range(len(truths))]),
+        }
 
     def columns(self, dataset: MarsDataset, outputs: Observed) -> dict[str, list[Any]]:
         """Column ``confusion``: pixels by class in ground truth and prediction, (K * K,)."""
@@ -136,30 +153,61 @@ class MaskObjective(LogitObjective):
         return generalized_dice(logits, targets, weighing or "square")
 
 
+_MOST = 2**26
+"""Most logits of images at their original size at a time."""
+
+
+def _alike(truths: Sequence[Tensor], num_classes: int) -> Iterator[list[int]]:
+    """Positions of masks of equal size, in groups whose logits fit."""
+    sizes: dict[torch.Size, list[int]] = {}
+    for i, truth in enumerate(truths):
+        sizes.setdefault(truth.shape, []).append(i)
+    for size, alike in sizes.items():
+        most = max(1, _MOST // (num_classes * size.numel()))
+        for start in range(0, len(alike), most):
+            yield alike[start : start + most]
+
+
+def _on_host(maps: Sequence[Tensor]) -> list[NDArray[np.uint8]]:
+    """Class maps (H, W) in the memory of the host, copied at once."""
+    flat = torch.cat([classes.flatten() for classes in maps]).to(torch.uint8).cpu().numpy()
+    ends = np.cumsum([classes.numel() for classes in maps])[:-1]
+    parts = zip(np.split(flat, ends), maps, strict=True)
+    return [part.reshape(tuple(classes.shape)) for part, classes in parts]
+
+
 def at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize logits (K, S, S) to the original size of the image."""
+    """Resize logits (K, S, S) or (B, K, S, S) to the original size of the images."""
     if logits.shape[-2:] == size:
         return logits
-    return functional.interpolate(
-        logits[None].float(), size=size, mode="bilinear", align_corners=False
-    )[0]
+    batch = logits.reshape(-1, *logits.shape[-3:]).float()
+    resized = functional.interpolate(batch, size=size, mode="bilinear", align_corners=False)
+    return resized.view(*logits.shape[:-2], *size)
 
 
 def confusion(truth: Tensor, classes: Tensor, num_classes: int, ignore: int = IGNORE) -> Tensor:
     """Count pixels by class id in the ground truth (rows) and the prediction (columns).
 
     Args:
-        truth: int64 (H, W).
-        classes: int64 (H, W).
+        truth: int64 (H, W) or (B, H, W).
+        classes: int64, of the same shape.
         num_classes: K.
         ignore: Value of ignored pixels of the ground truth.
 
     Returns:
-        int64 (K, K).
+        int64 (K, K) or (B, K, K).
     """
-    counted = truth != ignore
-    pairs = truth[counted] * num_classes + classes[counted]
-    # bincount is not deterministic on a GPU.
-    counts = torch.zeros(num_classes**2, dtype=torch.int64, device=truth.device)
-    ones = torch.ones_like(pairs)
-    return counts.scatter_add_(0, pairs, ones).view(num_classes, num_classes)
+    pairs = torch.where(truth == ignore, num_classes**2, truth * num_classes + classes)
+    counts = _counted(pairs.reshape(-1, *pairs.shape[-2:]).flatten(1), num_classes**2)
+    return counts.view(*truth.shape[:-2], num_classes, num_classes)
+
+
+def _counted(ids: Tensor, number: int) -> Tensor:
+    """Count each id below `number` in the rows of ids (N, P) from 0 to `number`; (N, number)."""
+    if ids.device.type == "cpu":
+        rows = torch.arange(len(ids))[:, None] * (number + 1)
+        counts = torch.bincount((ids + rows).flatten(), minlength=len(ids) * (number + 1))
+        return counts.view(len(ids), number + 1)[:, :number]
+    # The host waits for bincount on a GPU, which adds in any order.
+    edges = torch.arange(number + 1, device=ids.device).expand(len(ids), -1).contiguous()
+    return torch.searchsorted(ids.sort(dim=1).values, edges).diff(dim=1)
