@@ -13,11 +13,13 @@ from marsbench.config.schema import (
     Imbalance,
     Negatives,
     OptimName,
+    Precision,
     Protocol,
     RunConfig,
     SchedulerName,
     Stored,
 )
+from marsbench.tasks.kinds import LABELS
 
 PIPELINE = 2
 """Version of the pipeline, increased when equal choices give other numbers.
@@ -30,6 +32,13 @@ OPTIMUM = 2
 """Version of ``optim.name=lbfgs``, increased when it gives other numbers.
 
 2: converges to a gradient of zero in double precision; before, it stopped short of the optimum.
+"""
+
+
+MIXED = 2
+"""Version of classifiers trained in mixed precision, increased when they give other numbers.
+
+2: the head computes in single precision; before, logits had three digits and ties.
 """
 
 
@@ -103,6 +112,11 @@ def identity(
     is_step, is_plateau = (
         scheduler.name is name for name in (SchedulerName.STEP, SchedulerName.PLATEAU)
     )
+    is_mixed = trainer.precision in (Precision.BF16_MIXED, Precision.FP16_MIXED)
+    # Heads on cached features, and answers in words, compute as before.
+    is_mixed_classifier = (
+        is_mixed and kind in LABELS and protocol is Protocol.ONLINE and prompt is None
+    )
     choices: dict[str, Any] = {
         "kind": kind,
         "data_revision": data_revision,
@@ -153,6 +167,7 @@ def identity(
             "patience": None if is_last else trainer.patience,
             "checkpoint": "last" if is_last else None,
             "precision": trainer.precision,
+            "mixed": MIXED if is_mixed_classifier else None,
             "gradient_clip_val": trainer.gradient_clip_val,
         },
     }

@@ -122,7 +122,7 @@ class LabelReader(Reader):
             if self.is_cached:
                 self._features.append(encoded.float())
             else:
-                self._outputs.append(self.classifier.head(encoded))
+                self._outputs.append(self.classifier.classify(encoded))
             return
         labels = self.own_labels(batch["label"])
         if isinstance(self.objective, AnswerObjective):

@@ -193,6 +193,7 @@ def _computed(
     from marsbench.evaluate.loop import read_group
     from marsbench.evaluate.record import combined, record_of
     from marsbench.training.failures import is_out_of_memory
+    from marsbench.training.loop.devices import reset_peak_memory
     from marsbench.training.loop.evaluation import save_predictions
     from marsbench.training.loop.trainer import quiet, restored
     from marsbench.training.provenance import surroundings
@@ -201,6 +202,7 @@ def _computed(
     device = networks.device
     try:
         with quiet(), restored():
+            reset_peak_memory(device)
             reads = read_group(group, networks, advance)
     except Exception as error:
         explained = error if isinstance(error, MarsbenchError) else None

@@ -21,9 +21,10 @@ from marsbench.models.modes import build_for_mode, count_parameters
 from marsbench.plan.resolve import Plan
 from marsbench.tasks.kinds import Kind
 from marsbench.training.inputs import prepared_inputs
-from marsbench.training.loop.devices import device_name, peak_memory
+from marsbench.training.loop.devices import device_name, peak_memory, reset_peak_memory
 from marsbench.training.loop.evaluation import evaluate
 from marsbench.training.loop.fitting import fit, load_chosen
+from marsbench.training.loop.kernels import unsteady_kernels
 from marsbench.training.loop.module import MarsModule
 from marsbench.training.loop.objectives.build import objective_of
 from marsbench.training.loop.trainer import leave_group, make_trainer, process_rank
@@ -50,6 +51,7 @@ def train(
     is_first = process_rank(config) == 0
     # First, since it fails quickly.
     trainer = make_trainer(config, folder)
+    reset_peak_memory(trainer.strategy.root_device)
     # Seeds the initial weights.
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(plan, part)
@@ -70,7 +72,8 @@ def train(
     timing = {"data": time.perf_counter() - started}
 
     started = time.perf_counter()
-    resumed_from = fit(trainer, module, data, folder)
+    with unsteady_kernels() as unsteady:
+        resumed_from = fit(trainer, module, data, folder)
     timing["train"] = time.perf_counter() - started
     root_device = trainer.strategy.root_device
     memory, device = peak_memory(root_device), device_name(root_device)
@@ -100,7 +103,10 @@ def train(
         peak_memory=memory,
         parameters=count_parameters(module.model),
         device=device,
-        data=_dropped(plan, {"train": data.train, **sets}),
+        data={
+            **_dropped(plan, {"train": data.train, **sets}),
+            **({"not_deterministic": sorted(unsteady)} if unsteady else {}),
+        },
     )
 
 

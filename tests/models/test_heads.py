@@ -13,7 +13,9 @@ from torch.nn import functional
 import marsbench
 from marsbench.base.errors import MarsbenchError
 from marsbench.config.schema import HeadName
+from marsbench.models.encoders.classifier import build_classifier
 from marsbench.models.encoders.heads import HEADS, last_layer
+from marsbench.models.zoo.catalog import get_model
 from marsbench.tasks.catalog import get_task
 from marsbench.training.trained import rebuild
 from tests.training.frozen.banks import config
@@ -39,6 +41,19 @@ def test_attention_is_that_of_a_query_over_the_tokens() -> None:
     pooled = (pooled + pool.mlp(pool.norm(pooled)))[:, 0]
     expected = functional.linear(pooled, head[1].weight, head[1].bias)
     torch.testing.assert_close(head(tokens), expected)
+
+
+@pytest.mark.parametrize("head", HeadName)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_heads_compute_in_single_precision_at_least(head: HeadName, dtype: torch.dtype) -> None:
+    model = build_classifier(get_model("timm:test_vit"), 3, pretrained=False, head=head).eval()
+    images, is_double = torch.rand(5, 1, 160, 160), dtype is torch.float64
+    if is_double:
+        model, images = model.double(), images.double()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=not is_double):
+        features, logits = model.features(images), model(images)
+    assert logits.dtype == (torch.float64 if is_double else torch.float32)
+    assert torch.equal(logits, model.head(features.to(logits.dtype)))
 
 
 def test_two_layers_are_those_of_the_paper() -> None:

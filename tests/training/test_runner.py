@@ -432,7 +432,8 @@ def test_a_model_learns(toy: str, tmp_path: Path) -> None:
 
 def test_mixed_precision(toy: str, tmp_path: Path) -> None:
     record = marsbench.run(**keys(toy, tmp_path, **{"trainer.precision": "bf16-mixed"}))
-    assert record.identity["trainer"]["precision"] == "bf16-mixed"
+    trainer = record.identity["trainer"]
+    assert (trainer["precision"], trainer["mixed"]) == ("bf16-mixed", 2)
 
 
 def test_tensorboard(toy: str, tmp_path: Path) -> None:

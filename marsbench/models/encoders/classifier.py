@@ -1,5 +1,6 @@
 """Classifiers: an input adapter, a backbone with feature vectors as output, a head."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,12 +61,17 @@ class Classifier(Model):
 
     def forward(self, image: Tensor) -> Tensor:
         """Classify a batch of images (B, C, H, W) in [0, 1]; returns logits (B, num_classes)."""
-        logits: Tensor
-        if self.training and len(image) == 1:
-            with without_lone_statistics(self.backbone):
-                logits = self.head(self.features(image))
-        else:
-            logits = self.head(self.features(image))
+        is_lone = self.training and len(image) == 1
+        with without_lone_statistics(self.backbone) if is_lone else nullcontext():
+            return self.classify(self.features(image))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits (B, num_classes) of the result of `features`, in single precision at least.
+
+        Logits of half precision, with three digits, would have ties.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            logits: Tensor = self.head(features.float() if features.itemsize < 4 else features)
         return logits
 
     def features(self, image: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ from marsbench.training.frozen.writing import (
     refuse_unbegun,
 )
 from marsbench.training.gallery import gallery
-from marsbench.training.loop.devices import device_name, peak_memory
+from marsbench.training.loop.devices import device_name, peak_memory, reset_peak_memory
 from marsbench.training.loop.evaluation import Predictions, facts_of
 from marsbench.training.loop.module import MONITOR
 from marsbench.training.loop.objectives.labels import LabelObjective
@@ -142,6 +142,7 @@ class _Bank:
             except Exception as error:
                 yield plan, refuse_unbegun(plan, store, error)
         try:
+            reset_peak_memory(self.encoder.device)
             for split in sorted({s for run in runs for part in run.parts for s in part.splits}):
                 self._open(split)
         except Exception as error:

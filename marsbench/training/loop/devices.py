@@ -35,6 +35,12 @@ def device_name(device: torch.device) -> str:
     return f"{device.type} ({torch.get_num_threads()} threads)"
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Start to measure the peak memory of a device; leaves CUDA alone for other devices."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory(device: torch.device) -> dict[str, int]:
     """Peak memory in bytes of the process (``host``) and of the device."""
     peak = {"host": environment.peak_host_memory()}

@@ -201,8 +201,6 @@ def restored() -> Iterator[None]:
     fill = options.fill_uninitialized_memory
     # Filling every new tensor only guards against reading uninitialised memory.
     options.fill_uninitialized_memory = False
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
     with isolate_rng():
         try:
             yield

@@ -9,7 +9,7 @@ from marsbench.models.modes import count_parameters
 from marsbench.models.towers.building import build
 from marsbench.plan.resolve import Plan
 from marsbench.tasks.kinds import Kind
-from marsbench.training.loop.devices import device_name, device_of, peak_memory
+from marsbench.training.loop.devices import device_name, device_of, peak_memory, reset_peak_memory
 from marsbench.training.provenance import describe_weights
 from marsbench.training.zero_shot.batches import labelled
 from marsbench.training.zero_shot.models import Images, Predicted
@@ -29,6 +29,7 @@ class Towers:
         checkpoint = None if config.weights is None else local_file(config.weights)
         model = build(plan.model, checkpoint=checkpoint, inputs=plan.inputs)
         self._weights = describe_weights(plan, model)
+        reset_peak_memory(self._device)
         self._model = model.to(self._device)
         self._model.take(plan.prompts, several=plan.asked.kind is Kind.MULTILABEL)
 
