@@ -130,6 +130,7 @@ class LocalLauncher:
     def _ended(self, folder: Path, worker: _Worker) -> bool:
         """Handle an ended worker; returns whether to retry its unit."""
         code = worker.process.returncode
+        _kill_group(worker)
         _forget(folder, worker)
         if code == 0:
             return False
@@ -228,13 +229,20 @@ def _stop(folder: Path, workers: Sequence[_Worker]) -> None:
             try:
                 worker.process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                with contextlib.suppress(OSError):
-                    # The group includes its data loaders.
-                    os.killpg(worker.process.pid, signal.SIGKILL)
+                _kill_group(worker)
                 worker.process.wait()
             _forget(folder, worker)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _kill_group(worker: _Worker) -> None:
+    """Kill the processes of a worker: its data loaders, and the other ranks of its run.
+
+    A rank whose first rank failed waits for a collective, on GPUs of the next unit.
+    """
+    with contextlib.suppress(OSError):
+        os.killpg(worker.process.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager

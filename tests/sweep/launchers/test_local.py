@@ -63,6 +63,35 @@ def test_a_sweep_and_again(fake: None, tmp_path: Path) -> None:
     assert sweep(suite, store, "seed=0,1")[0] == 0
 
 
+def test_processes_of_a_failed_worker_end_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rank that waits for the first one must not keep its GPU."""
+    ready, alive = tmp_path / "ready", tmp_path / "alive"
+    rank = f"from pathlib import Path; import time; Path({str(ready)!r}).touch(); time.sleep(300)"
+    code = (
+        "import subprocess, sys, time\n"
+        "from pathlib import Path\n"
+        f"rank = subprocess.Popen([sys.executable, '-c', {rank!r}])\n"
+        f"Path({str(alive)!r}).write_text(str(rank.pid))\n"
+        f"while not Path({str(ready)!r}).exists(): time.sleep(0.02)\n"
+        "sys.exit(3)\n"
+    )
+    monkeypatch.setattr(local, "WORKER", (sys.executable, "-c", code))
+    suite = write_suite(tmp_path / "s.yaml", {**FROZEN, "seed": [0]})
+    assert sweep(suite, tmp_path / "runs")[0] != 0
+    pid = int(alive.read_text())
+    for _ in range(200):
+        state = Path(f"/proc/{pid}/stat")
+        # Killed, and perhaps not yet reaped by the init process.
+        if not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX":
+            break
+        time.sleep(0.05)
+    else:
+        os.kill(pid, signal.SIGKILL)
+        pytest.fail("the rank outlived its worker")
+
+
 def test_a_worker_that_is_killed_is_started_once_more(fake: None, tmp_path: Path) -> None:
     suite = write_suite(tmp_path / "s.yaml", {**FROZEN, "seed": [0, 1, 2]}, size=0.03)
     code, summary, said = sweep(suite, tmp_path / "runs")
