@@ -108,6 +108,7 @@ def test_longer_instructions_than_the_model_reads_are_refused(hub: Server) -> No
         ("frost_cls", Kind.BINARY, ['{"class": "Frost"}', "Non Frost", "Ice", ""]),
         ("domars16k", Kind.MULTICLASS, ['```json\n{"class": "Crater"}\n```', "a crater"]),
         ("surface_multi_label_cls", Kind.MULTILABEL, ['{"classes": ["Sky", "Soil"]}', "{"]),
+        ("mmls", Kind.MULTILABEL, ["landslide", "none", "two landslides"]),
         ("mars_seg_msl", Kind.MULTILABEL, ['{"classes": ["Rock"]}', '{"classes": []}', "Rocks"]),
     ],
 )
@@ -129,6 +130,7 @@ def test_a_run_of_every_kind(
         "domars16k": [["Crater"], None],
         "surface_multi_label_cls": [["Sky", "Soil"], None],
         "mars_seg_msl": [["Rock"], [], None],
+        "mmls": [["landslide"], [], None],
     }[task]
     classes = record.data["classes"]
     for i, (state, scores) in enumerate(zip(frame["answer"], frame["scores"], strict=True)):

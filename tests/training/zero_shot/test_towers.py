@@ -34,6 +34,7 @@ DEMO = {
     "surface_multi_label_cls": Kind.MULTILABEL,
     "mars_seg_msl": Kind.MULTILABEL,
     "change_cls_hirise": Kind.BINARY,
+    "mmls": Kind.MULTILABEL,
 }
 
 
