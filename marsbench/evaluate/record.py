@@ -10,6 +10,7 @@ import torch
 from marsbench.data.download.web import shown
 from marsbench.evaluate.planning import Evaluation
 from marsbench.evaluate.reference import ceiling, clean, in_domain
+from marsbench.evaluate.robustness import gap
 from marsbench.evaluate.scoring import Read
 from marsbench.metrics import scoring
 from marsbench.metrics.groups import GroupScores, fields_of, grouping, score_group, score_groups
@@ -103,7 +104,7 @@ def record_of(
         **evaluation.tested.facts,
         "groups": groups(evaluation, predictions),
         "in_domain": own,
-        "gap": None if score is None or own is None else own - score,
+        "gap": gap(evaluation.headline, own, score),
         "ceiling": ceiling(evaluation, store),
         "parent_created": parent.created,
     }

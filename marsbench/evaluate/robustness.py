@@ -9,6 +9,19 @@ from marsbench.results.record import RunRecord
 from marsbench.tasks.kinds import METRICS
 
 
+def gap(metric: str, reference: float | None, score: float | None) -> float | None:
+    """How much worse a score is than a reference; None if one of them is unknown.
+
+    Args:
+        metric: Metric of both; the difference of a loss has its sign turned.
+        reference: The reference.
+        score: The score.
+    """
+    if reference is None or score is None:
+        return None
+    return reference - score if METRICS[metric].higher_is_better else score - reference
+
+
 @dataclass(frozen=True)
 class Robustness:
     """Scores of a run under corruptions.
@@ -38,10 +51,8 @@ class Robustness:
 
     def drop(self, score: float) -> float | None:
         """Loss of a score against the clean one, relative to the clean one; positive is worse."""
-        if self.clean is None or self.clean == 0:
-            return None
-        sign = 1 if METRICS[self.headline].higher_is_better else -1
-        return sign * (self.clean - score) / self.clean
+        loss = gap(self.headline, self.clean, score)
+        return loss / self.clean if loss is not None and self.clean else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

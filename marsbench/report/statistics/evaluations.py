@@ -143,8 +143,9 @@ class Shift:
         metric: Headline metric.
         in_domain: Score on the runs' own test split.
         score: Score on the other task.
-        gap: In-domain score minus score, per run.
+        gap: In-domain score minus score, per run; the sign of losses is turned.
         ceiling: Score of the same model trained on the other task; NaN without such a run.
+        below: Ceiling minus score, as `gap`; NaN without a ceiling.
         ignored: Number of samples, pixels or boxes without a counterpart.
         num_runs: Number of runs.
     """
@@ -158,6 +159,7 @@ class Shift:
     score: Estimate
     gap: Estimate
     ceiling: float
+    below: float
     ignored: int
     num_runs: int
 
@@ -182,15 +184,19 @@ def shifts_of(evaluations: Iterable[Evaluated], rounds: int = ROUNDS, seed: int 
             return estimate_of(np.array(values, dtype=np.float64), rng, rounds)
 
         own = [each.in_domain for each in members if each.in_domain is not None]
-        gaps = [e.in_domain - e.score for e in members if e.in_domain is not None]
+        sign = 1 if metric_is_up(metric) else -1
+        gaps = [sign * (e.in_domain - e.score) for e in members if e.in_domain is not None]
         ceilings = [each.ceiling for each in members if each.ceiling is not None]
+        ceiling = fmean(ceilings) if ceilings else float("nan")
+        score = estimate("score", [each.score for each in members])
         made.append(
             Shift(
                 key, model, trained_on, tested_on, metric,
                 estimate("in domain", own),
-                estimate("score", [each.score for each in members]),
+                score,
                 estimate("gap", gaps),
-                fmean(ceilings) if ceilings else float("nan"),
+                ceiling,
+                sign * (ceiling - score.value),
                 members[0].ignored,
                 len(members),
             )

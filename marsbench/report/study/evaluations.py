@@ -1,8 +1,9 @@
 """Evaluations of the runs of a report: on other tasks, under corruptions, and calibrated."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from marsbench.base.errors import some
@@ -30,6 +31,8 @@ class Evaluated:
         corruption: Corruption of the samples; empty without any.
         severity: Its severity; 0 without any.
         calibration: Temperature, and metrics before and after, of a run calibrated by it.
+        variant: Data revision and matching of classes, as text; scores of others differ.
+        created: Time of its record.
         is_elsewhere: Whether it is of other samples than the run's own test split.
     """
 
@@ -47,6 +50,8 @@ class Evaluated:
     corruption: str
     severity: int
     calibration: Mapping[str, float]
+    variant: str
+    created: str
     is_elsewhere: bool
 
     @property
@@ -77,7 +82,7 @@ def evaluations_of(
     parents = {record.run_id: record for record in records}
     cells = {i: cell for group in groups for cell in group.cells.values() for i in cell.run_ids}
     kept: list[Evaluated] = []
-    apart: dict[str, list[str]] = {"replaced": [], "settings": [], "invalid": []}
+    apart: dict[str, list[str]] = {reason: [] for reason in _REASONS}
     for record in evaluations:
         parent = parents.get(record.parents[0]) if record.parents else None
         if parent is None:
@@ -92,7 +97,25 @@ def evaluations_of(
             apart["invalid"].append(record.run_id)
         else:
             kept.append(reduced)
-    return kept, tuple(_problems(apart))
+    alike = list(_alike(kept))
+    apart["variant"] = sorted({each.run_id for each in kept} - {each.run_id for each in alike})
+    return alike, tuple(_problems(apart))
+
+
+def _alike(evaluations: Sequence[Evaluated]) -> Iterator[Evaluated]:
+    """Evaluations of one variant for each pair of tasks in a group of runs.
+
+    That with most evaluations, or the latest of several.
+    """
+    sizes: dict[Any, dict[str, tuple[int, str]]] = {}
+    for each in evaluations:
+        variants = sizes.setdefault((each.key, each.trained_on, each.tested_on), {})
+        count, created = variants.get(each.variant, (0, ""))
+        variants[each.variant] = count + 1, max(created, each.created)
+    for each in evaluations:
+        variants = sizes[each.key, each.trained_on, each.tested_on]
+        if each.variant == max(variants, key=variants.__getitem__):
+            yield each
 
 
 def _reduced(
@@ -106,8 +129,11 @@ def _reduced(
     in_domain, clean = (_number(facts.get(name)) for name in ("in_domain", "clean"))
     has_other_data = record.data.get("revision") != parent.data.get("revision")
     group = facts.get("test_on")
-    is_elsewhere = record.task != parent.task or has_other_data or bool(group)
+    matched = record.identity.get("classes")
+    is_elsewhere = record.task != parent.task or has_other_data or bool(group or matched)
     other = "other data" * (record.task == parent.task and has_other_data)
+    if file := facts.get("class_map"):
+        other = f"{other} class_map={Path(str(file)).name}".lstrip()
     if score is None:
         return None
     return Evaluated(
@@ -115,7 +141,7 @@ def _reduced(
         cell=cell,
         seed=parent.seed,
         trained_on=_named(parent.task, parent.train_on),
-        tested_on=_named(record.task, group or other),
+        tested_on=_named(record.task, f"{group or ''} {other}".strip()),
         metric=record.headline,
         score=score,
         in_domain=in_domain,
@@ -125,6 +151,8 @@ def _reduced(
         corruption=inline(str(facts.get("corruption") or "")),
         severity=severity if type(severity) is int else 0,
         calibration=dict(_calibration(facts)),
+        variant=str([record.data.get("revision"), matched, record.identity.get("reading")]),
+        created=record.created,
         is_elsewhere=is_elsewhere,
     )
 
@@ -155,6 +183,10 @@ _REASONS = {
     "replaced": (Trouble.REVISIONS, "their runs were replaced since; evaluate again with --force"),
     "settings": (Trouble.SETTINGS, "their runs have other settings than the reported ones"),
     "invalid": (Trouble.NO_SCORE, "they have no finite score"),
+    "variant": (
+        Trouble.SETTINGS,
+        "their data or matched classes differ from those of most evaluations of the same tasks",
+    ),
 }
 
 

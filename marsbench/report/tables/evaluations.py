@@ -86,7 +86,6 @@ def _shift_table(key: GroupKey, shifts: Sequence[Shift]) -> Table:
     numbers = ("in domain", "score", "gap", "ceiling", "below the ceiling", "not scored", "runs")
     rows: list[list[Entry]] = []
     for shift in shifts:
-        below = shift.ceiling - shift.score.value
         rows.append(
             [
                 shift.model,
@@ -97,7 +96,7 @@ def _shift_table(key: GroupKey, shifts: Sequence[Shift]) -> Table:
                 _known(shift.score),
                 _known(shift.gap),
                 Score(shift.ceiling) if np.isfinite(shift.ceiling) else None,
-                Score(below) if np.isfinite(below) else None,
+                Score(shift.below) if np.isfinite(shift.below) else None,
                 shift.ignored,
                 shift.num_runs,
             ]
@@ -106,7 +105,8 @@ def _shift_table(key: GroupKey, shifts: Sequence[Shift]) -> Table:
         f"shift-{key.slug}",
         f"Trained on one task, tested on another: {key.title}",
         "Interquartile means over seeds of the headline metric of the tested task, without further "
-        f"training, with {LEVEL} bootstrap intervals. Gap: score in domain minus score. Ceiling: "
+        f"training, with {LEVEL} bootstrap intervals. Gap: score in domain minus score, "
+        "with the sign turned for losses. Ceiling: "
         "the best validated model of the same name and mode trained on the tested task. Not "
         "scored: samples, pixels or boxes without a counterpart among the model's classes.",
         list(map(Column, (*columns, *numbers))),

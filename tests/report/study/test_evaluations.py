@@ -1,6 +1,7 @@
 """Evaluations in reports: robustness, shift between tasks, temperature scaling."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from marsbench.base.errors import StoreError
+from marsbench.config.identity import run_id
 from marsbench.report.analysis import Analysis, analyse, with_evaluations
 from marsbench.report.build import write_report
 from marsbench.report.figures import style
@@ -150,6 +152,55 @@ def test_shift(tmp_path: Path) -> None:
     )
     expected: list[Any] = [math.nan, frost, 0.2, landmark / 2, math.nan, landmark]
     assert texts == ["\N{EN DASH}" if math.isnan(float(v)) else f"{v:.2f}" for v in expected]
+
+
+def test_gaps_of_losses_are_their_rise(tmp_path: Path) -> None:
+    runs = parents("ega_ms", models=("lightgbm",))
+    ceiling = {"run_id": "x", "score": 0.05}
+    records = [
+        fake_evaluation(r, r.task, own(r) + 0.3, test_on="instrument:sam_testbed", ceiling=ceiling)
+        for r in runs
+    ]
+    (table,) = evaluation_tables(analysed(tmp_path, [*runs, *records]))
+    (gap,), (below,) = column(table, "gap"), column(table, "below the ceiling")
+    mean = np.mean([own(r) for r in runs])
+    assert gap.value == pytest.approx(0.3)
+    assert below.value == pytest.approx(mean + 0.3 - 0.05)
+
+
+def test_other_classes_and_data_are_not_mixed(tmp_path: Path) -> None:
+    runs = parents("landmark_cls", models=("vit_l_16",))
+
+    def matched(run: RunRecord, classes: str, score: float, **facts: Any) -> RunRecord:
+        record = fake_evaluation(run, facts.pop("task", "domars16k"), score, **facts)
+        identity = {**record.identity, "classes": classes}
+        given = (record.task, run.model, run.mode, run.subset, run.seed)
+        return replace(record, run_id=run_id(*given, identity), identity=identity)
+
+    shipped = [matched(run, "a", 0.5) for run in runs]
+    # The same file, changed since, and another file.
+    other = matched(runs[-1], "b", 0.9)
+    named = [matched(run, "c", 0.7, class_map="maps/mine.yaml") for run in runs]
+    dust = {"corruption": "dust", "severity": 1}
+    mine = [
+        matched(run, "d", 0.1, task=run.task, class_map="own.yaml", clean=0.2, **dust)
+        for run in runs
+    ]
+    plain = [damaged(run, "dust", 1, 0.5) for run in runs]
+    analysis = analysed(tmp_path, [*runs, *shipped, other, *named, *mine, *plain])
+    tables = {table.name: table for table in evaluation_tables(analysis)}
+    (shift,) = [table for name, table in tables.items() if name.startswith("shift-")]
+    scores = [entry.value for entry in column(shift, "score")]
+    assert dict(zip(column(shift, "tested on"), scores, strict=True)) == pytest.approx(
+        {"domars16k": 0.5, "domars16k class_map=mine.yaml": 0.7}
+    )
+    drops = [t for name, t in tables.items() if name.startswith("robustness-")]
+    assert [column(t, "relative drop")[0].value for t in drops] == pytest.approx([0.5, 0.5])
+    assert [column(t, "all corruptions")[0].value for t in drops] == pytest.approx(
+        [np.mean([own(run) for run in runs]) / 2, 0.1]
+    )
+    (problem,) = analysis.evaluation_problems
+    assert problem.run_ids == (other.run_id,)
 
 
 def test_temperature(tmp_path: Path) -> None:
