@@ -13,13 +13,14 @@ from marsbench.base.errors import ConfigError, StoreError
 from marsbench.base.reading import is_missing
 from marsbench.config.identity import run_id
 from marsbench.evaluate.parents import Parent
+from marsbench.evaluate.robustness import gap
 from marsbench.evaluate.settings import TEMPERATURE, Settings
 from marsbench.metrics import scoring
 from marsbench.metrics.calibration import Floats, brier, ece
 from marsbench.metrics.temperature import fit_temperature, log_loss, scaled
 from marsbench.results.ensemble.members import read_member
 from marsbench.results.record import EVALUATION, RunRecord
-from marsbench.results.store import PREDICTIONS, Store, now
+from marsbench.results.store import PREDICTIONS, now
 from marsbench.tasks.kinds import Kind
 
 FITTED_ON = "val"
@@ -53,11 +54,9 @@ class Scaling:
 
     Attributes:
         parent: The run.
-        store: Store of the records.
     """
 
     parent: Parent
-    store: Store
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -114,7 +113,7 @@ class Scaling:
         """
         started = time.perf_counter()
         parent = self.parent.record
-        table = read_member(parent, self.store)
+        table = read_member(parent, self.parent.folder)
         val, test = (table[table["split"] == name] for name in (FITTED_ON, parent.scored_split))
         kind = Kind(parent.kind)
         is_multilabel = kind is Kind.MULTILABEL
@@ -149,7 +148,7 @@ class Scaling:
             "calibration": TEMPERATURE,
             **facts,
             "in_domain": own,
-            "gap": None if score is None or own is None else own - score,
+            "gap": gap(parent.headline, own, score),
             "ceiling": None,
             "parent_created": parent.created,
         }

@@ -55,10 +55,11 @@ class Evaluation:
 
     @property
     def is_own(self) -> bool:
-        """Whether the samples are the test split that the run itself was scored on."""
+        """Whether samples and classes are those of the test split the run was scored on."""
         record = self.parent.record
         is_same = self.task.word == self.parent.task.word
         is_same &= self.source.revision == record.data.get("revision")
+        is_same &= self.classes.is_identical
         is_whole = self.tested.split == SPLIT and self.tested.group is None
         return is_same and is_whole and SPLIT in record.metrics
 

@@ -34,8 +34,14 @@ def clean(evaluation: Evaluation, store: Store) -> float | None:
     """
     if evaluation.is_own:
         return evaluation.parent.record.scores.get(evaluation.headline)
-    record = store.find(replace(evaluation, damage=None).run_id)
-    return None if record is None else record.scores.get(evaluation.headline)
+    try:
+        record = store.find(replace(evaluation, damage=None).run_id)
+    except StoreError:
+        return None  # a damaged record is no reference
+    facts = {} if record is None else record.data.get("evaluation", {})
+    if record is None or facts.get("parent_created") != evaluation.parent.record.created:
+        return None
+    return record.scores.get(evaluation.headline)
 
 
 def ceiling(evaluation: Evaluation, store: Store) -> dict[str, Any] | None:

@@ -116,7 +116,7 @@ def _calibrated(
     check_settings(settings)
     parents = find_parents(runs, Path(settings.store))
     for parent in track(parents, "Calibrating", len(parents)):
-        scaling = Scaling(parent, store)
+        scaling = Scaling(parent)
         try:
             scaling.check()
             with store.claim(scaling.run_id) as folder:

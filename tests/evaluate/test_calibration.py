@@ -121,6 +121,10 @@ def test_test_predictions_are_scaled_by_the_temperature_of_val(kind: Kind, tmp_p
         np.testing.assert_allclose(ratio, np.log(before[:, 1] / before[:, 0]), atol=1e-3)
     assert calibrated(tmp_path, parent.run_id).was_done
     assert [r.run_id for r in Store(tmp_path).records()[0]] == [parent.run_id]
+    # A run's folder in another store.
+    moved, _ = calibrated(tmp_path / "new", str(tmp_path / parent.run_id))
+    assert moved.run_id == record.run_id
+    assert moved.scores == record.scores
 
 
 def test_refusals(tmp_path: Path) -> None:

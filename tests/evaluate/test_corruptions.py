@@ -12,7 +12,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import marsbench
-from marsbench.base.errors import ConfigError, UnknownNameError
+from marsbench.base.errors import ConfigError, StoreError, UnknownNameError
 from marsbench.cli import app
 from marsbench.data.cache import DirectSamples
 from marsbench.data.corruptions.applying import corrupt_images, corrupt_spectrum
@@ -22,10 +22,11 @@ from marsbench.data.sources import open_source
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.spectra import DirectSpectra, technique_of
 from marsbench.data.transforms import resize, to_float
-from marsbench.evaluate.robustness import Robustness, robustness_of
+from marsbench.evaluate.robustness import Robustness, gap, robustness_of
+from marsbench.evaluate.run import evaluate
 from marsbench.evaluate.settings import Settings
 from marsbench.models.encoders.classifier import Classifier
-from marsbench.results.record import RunRecord
+from marsbench.results.record import Outcome, RunRecord
 from marsbench.results.store import RECORD, Store
 from marsbench.spectra import features
 from marsbench.sweep.suites import load_suite
@@ -224,6 +225,48 @@ def test_other_samples_are_compared_with_their_clean_scores(
     assert [r.data["evaluation"]["clean"] for r in damaged] == [clean.score] * 2
     (summary,) = robustness_of(records)
     assert summary.clean == clean.score
+    # A damaged clean record is no reference, and no reason to lose the others.
+    (tmp_path / "runs" / clean.run_id / RECORD).write_text("{")
+    results = evaluate(
+        [str(store / run.run_id)],
+        Settings.from_dict(
+            {
+                "task": str(path),
+                "root": str(path.parent),
+                "store": str(tmp_path / "runs"),
+                "corruption": "gain",
+                "severity": "1",
+            }
+        ),
+    )
+    outcomes = [result.outcome for result in results]
+    assert isinstance(outcomes[0], StoreError)
+    assert isinstance(outcomes[1], Outcome)
+    assert outcomes[1].record.data["evaluation"]["clean"] is None
+
+
+def test_clean_scores_are_of_the_same_classes(
+    heads: tuple[list[RunRecord], Path], tmp_path: Path
+) -> None:
+    (run, *_), store = heads
+    file = tmp_path / "map.yaml"
+    sides = {"first": ["crater", "dune"], "second": ["crater", "dune"]}
+    content = {
+        "first": ["toy"],
+        "second": ["toy"],
+        "matches": [{"first": "background", "second": "background"}, sides],
+    }
+    file.write_text(yaml.safe_dump(content))
+    clean, damaged = marsbench.run_evaluate(
+        str(store / run.run_id),
+        store=str(tmp_path / "runs"),
+        class_map=str(file),
+        corruption="dust",
+        severity=5,
+    )
+    assert clean.data["evaluation"].get("corruption") is None
+    assert clean.score != run.score
+    assert damaged.data["evaluation"]["clean"] == clean.score
 
 
 @pytest.mark.parametrize("model", ["kernel_logistic", "logistic_regression", "timm:test_resnet"])
@@ -317,6 +360,9 @@ def test_drop_of_a_loss_is_its_rise() -> None:
     assert summary.drop(summary.mean_of("noise")) == pytest.approx(1.0)
     assert summary.drop(summary.mean_of("dust")) == pytest.approx(0.0)
     assert Robustness("run", "toy", "f1_weighted", None, scores).drop(0.1) is None
+    assert gap("log_loss", 0.2, 0.5) == pytest.approx(0.3)
+    assert gap("f1_weighted", 0.5, 0.2) == pytest.approx(0.3)
+    assert gap("f1_weighted", None, 0.2) is None
 
 
 def test_a_failure_of_all_is_one_message(

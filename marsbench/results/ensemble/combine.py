@@ -107,7 +107,7 @@ def make_ensemble(
         0,
         choices,
     )
-    tables = [read_member(record, opened) for record in records]
+    tables = [read_member(record, opened.folder(record.run_id)) for record in records]
     members = {r.run_id: digest_of(t) for r, t in zip(records, tables, strict=True)}
     splits = _splits(records, tables)
     with opened.claim(new_id) as folder:

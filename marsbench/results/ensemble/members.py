@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from marsbench.base.errors import ConfigError, StoreError
 from marsbench.metrics import scoring
 from marsbench.metrics.labels import read
 from marsbench.results.record import RunRecord
-from marsbench.results.store import PREDICTIONS, Store
+from marsbench.results.store import PREDICTIONS, read_table
 from marsbench.tasks.kinds import Kind
 
 TOLERANCE = 1e-6
@@ -27,16 +28,20 @@ ANSWER = "answer"
 _COLUMNS = ("split", "sample_id", "target", "scores")
 
 
-def read_member(record: RunRecord, store: Store) -> pd.DataFrame:
+def read_member(record: RunRecord, folder: Path) -> pd.DataFrame:
     """Read the predictions of a run of labels, and score them again.
+
+    Args:
+        record: The run.
+        folder: Its folder.
 
     Raises:
         StoreError: If they are missing, ragged, not finite, no probabilities, or do not give the
             metrics of the record.
         ConfigError: If they are answers in words.
     """
-    table = store.predictions(record.run_id)
-    path = store.folder(record.run_id) / PREDICTIONS
+    path = folder / PREDICTIONS
+    table = read_table(path)
     if missing := [name for name in _COLUMNS if name not in table]:
         raise _wrong(f"{path} is missing the column(s) {', '.join(missing)}.")
     if ANSWER in table:
