@@ -37,7 +37,8 @@ def dust(images: Tensor, draws: Draws, *, optical_depth: float) -> Tensor:
         optical_depth: Mean optical depth t of the added dust.
     """
     through = transmission(images, draws, optical_depth)
-    sky = images.new_tensor(SKY_RGB if images.shape[1] == 3 else (SKY_GREY,)).view(-1, 1, 1)
+    brightness = torch.tensor(SKY_RGB if images.shape[1] == 3 else (SKY_GREY,))
+    sky = brightness.to(images.device, images.dtype, non_blocking=True).view(-1, 1, 1)
     return sky + (images - sky) * through
 
 

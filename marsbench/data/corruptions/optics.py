@@ -23,7 +23,7 @@ def defocus(images: Tensor, draws: Draws, *, radius: float) -> Tensor:
         draws: Unused.
         radius: Radius of the disc in pixels.
     """
-    kernel = disc(radius).to(images)
+    kernel = disc(radius).to(images.device, images.dtype, non_blocking=True)
     margin = kernel.shape[-1] // 2
     num_bands = images.shape[1]
     padded = _padded(images, margin)
@@ -59,7 +59,7 @@ def smear(images: Tensor, draws: Draws, *, length: float) -> Tensor:
     directions = (on_host.uniform(0, 1)[:, 0] * DIRECTIONS).long()
     smeared = torch.empty_like(images)
     for direction in sorted(set(directions.tolist())):
-        where = (directions == direction).nonzero()[:, 0].to(images.device)
+        where = (directions == direction).nonzero()[:, 0].to(images.device, non_blocking=True)
         part = padded.index_select(0, where)
         total = torch.zeros_like(images[: len(part)])
         for down, right in line(direction, reach):

@@ -69,7 +69,7 @@ class Draws:
     def _hash(self, stream: int, count: int) -> Tensor:
         """Hashes int32 (B, count)."""
         keys = torch.tensor([_keys(seed, stream) for seed in self.seeds], dtype=torch.int32)
-        first, second = keys.view(-1, 2, 1).to(self.device).unbind(1)
+        first, second = keys.view(-1, 2, 1).to(self.device, non_blocking=True).unbind(1)
         position = torch.arange(count, dtype=torch.int32, device=self.device)
         return _mixed(_mixed(position ^ first) ^ second)
 

@@ -43,9 +43,9 @@ def wavelet(images: Tensor, draws: Draws, *, ratio: float) -> Tensor:
         ratio: Bits of 8-bit pixels over bits kept.
     """
     planes = images.float() - 0.5
-    colors = torch.tensor(_LUMINANCE, device=images.device)
+    colors = torch.tensor(_LUMINANCE)
     if planes.shape[1] == 3:
-        planes = torch.einsum("ij,bjhw->bihw", colors, planes)
+        planes = _mixed(planes, colors)
     values = _transformed(planes)
     largest = values.flatten(1).abs()
     count = min(max(1, int(8.0 * largest.shape[1] / ratio / BITS)), largest.shape[1])
@@ -55,8 +55,14 @@ def wavelet(images: Tensor, draws: Draws, *, ratio: float) -> Tensor:
     rounded = values.sign() * torch.where(whole > 0, (whole + 0.5) * step, 0.0)
     planes = _transformed(rounded, inverse=True)
     if planes.shape[1] == 3:
-        planes = torch.einsum("ij,bjhw->bihw", torch.linalg.inv(colors), planes)
+        planes = _mixed(planes, torch.linalg.inv(colors))
     return planes + 0.5
+
+
+def _mixed(planes: Tensor, weights: Tensor) -> Tensor:
+    """Mix the bands of planes (B, C, H, W) by a matrix (C, C)."""
+    weights = weights.to(planes.device, non_blocking=True)
+    return torch.einsum("ij,bjhw->bihw", weights, planes)
 
 
 def _transformed(planes: Tensor, *, inverse: bool = False) -> Tensor:
@@ -64,7 +70,9 @@ def _transformed(planes: Tensor, *, inverse: bool = False) -> Tensor:
     result = planes.clone()
     sizes = _sizes(planes.shape[-2], planes.shape[-1])
     for height, width in reversed(sizes) if inverse else sizes:
-        rows, columns = (_matrix(side, inverse).to(planes.device) for side in (height, width))
+        rows, columns = (
+            _matrix(side, inverse).to(planes.device, non_blocking=True) for side in (height, width)
+        )
         part = result[..., :height, :width]
         result[..., :height, :width] = rows @ part @ columns.T
     return result
