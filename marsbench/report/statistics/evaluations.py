@@ -60,6 +60,12 @@ class Robustness:
         return tuple(sorted({severity for _, severity in self._points}))
 
     @property
+    def common(self) -> tuple[int, ...]:
+        """Severities that every corruption has, for means; all severities if there are none."""
+        of_each = [{s for n, s in self._points if n == name} for name in self.corruptions]
+        return tuple(sorted(set.intersection(*of_each))) or self.severities
+
+    @property
     def _points(self) -> set[Point]:
         return {p for seeds in self.scores.values() for points in seeds.values() for p in points}
 
@@ -73,7 +79,7 @@ class Robustness:
         return self._estimate(values, model, corruption, str(severity))
 
     def mean(self, model: str, corruptions: Sequence[str]) -> Estimate:
-        """Interquartile mean over seeds of the mean over corruptions and all severities.
+        """Interquartile mean over seeds of the mean over corruptions and their common severities.
 
         Seeds that lack an evaluation are left out.
         """
@@ -92,7 +98,7 @@ class Robustness:
         return self._estimate(drops, model, "drop", *corruptions)
 
     def _means(self, model: str, corruptions: Sequence[str]) -> dict[int, float]:
-        wanted = [(name, severity) for name in corruptions for severity in self.severities]
+        wanted = [(name, severity) for name in corruptions for severity in self.common]
         return {
             seed: fmean(points[p] for p in wanted)
             for seed, points in self.scores[model].items()

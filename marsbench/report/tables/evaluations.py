@@ -33,7 +33,7 @@ def _robustness_tables(analysis: Analysis, each: Robustness) -> Iterator[Table]:
     better = UP if metric_is_up(each.metric) else DOWN
     models = [m for m in analysis.summaries[each.key].models if m in each.scores]
     columns = [name.replace("_", " ") for name in names]
-    shown = ", ".join(map(str, each.severities))
+    shown = ", ".join(map(str, each.common))
     over = f"mean over the severities {shown}"
     name = file_stem(each.title)
     rows = [

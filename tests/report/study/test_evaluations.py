@@ -93,6 +93,16 @@ def test_robustness(tmp_path: Path) -> None:
     assert len(shown) == 2 * (1 + len(SEVERITIES))
 
 
+def test_means_are_over_common_severities(tmp_path: Path) -> None:
+    runs = parents("landmark_cls", models=("vit_l_16",))
+    losses = {("dust", 1): 0.1, ("dust", 3): 0.2, ("jpeg", 3): 0.4, ("jpeg", 5): 0.5}
+    records = [damaged(run, *point, 1 - loss) for run in runs for point, loss in losses.items()]
+    scores, drops = evaluation_tables(analysed(tmp_path, [*runs, *records]))
+    assert "mean over the severities 3," in drops.caption
+    assert [column(drops, name)[0].value for name in ("dust", "jpeg")] == pytest.approx([0.2, 0.4])
+    assert column(scores, "relative drop")[0].value == pytest.approx(0.3)
+
+
 def test_losses_drop_upwards(tmp_path: Path) -> None:
     runs = parents("ega_ms", models=("lightgbm",))
     records = [damaged(run, "baseline_drift", s, 1 + 0.1 * s) for run in runs for s in SEVERITIES]
