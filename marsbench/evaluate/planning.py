@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.base.errors import ConfigError
+from marsbench.base.errors import ConfigError, DataError
 from marsbench.config.identity import digest, run_id
 from marsbench.config.schema import Mode, RunConfig, SourceName
 from marsbench.data.rendering import Rendering
@@ -177,7 +177,14 @@ class Planner:
             source.class_names,
             self.settings.class_map,
         )
-        return Evaluation(parent, self.settings, task, source, place, classes, reading, tested)
+        planned = Evaluation(parent, self.settings, task, source, place, classes, reading, tested)
+        if not len(planned.positions):
+            raise DataError(
+                f"No sample of {task.name} to evaluate has a class with a counterpart among the "
+                f"classes of {parent.task.name}.",
+                "Match further classes in class_map=FILE, or choose other data.",
+            )
+        return planned
 
     def all_of(self, parent: Parent) -> list[Evaluation]:
         """Evaluations of a run: one, or one per corruption and severity.

@@ -12,7 +12,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import marsbench
-from marsbench.base.errors import ConfigError, StoreError, UnknownNameError
+from marsbench.base.errors import ConfigError, DataError, StoreError, UnknownNameError
 from marsbench.cli import app
 from marsbench.data.cache import DirectSamples
 from marsbench.data.corruptions.applying import corrupt_images, corrupt_spectrum
@@ -243,6 +243,18 @@ def test_other_samples_are_compared_with_their_clean_scores(
     assert isinstance(outcomes[0], StoreError)
     assert isinstance(outcomes[1], Outcome)
     assert outcomes[1].record.data["evaluation"]["clean"] is None
+
+
+def test_samples_without_a_counterpart_alone_are_refused(
+    heads: tuple[list[RunRecord], Path], tmp_path: Path
+) -> None:
+    (run, *_), store = heads
+    spec = make_spec(Kind.MULTICLASS, ("dune", "rock", "sand"), name="other")
+    sizes = {"train": 3, "val": 3, "test": 2}
+    path = write_spec(spec, write_folder(spec, tmp_path, sizes) / "task.yaml")
+    # Labels go round from the last class: the two samples are sand and rock.
+    with pytest.raises(DataError, match="No sample of other to evaluate has a class with"):
+        marsbench.run_evaluate(str(store / run.run_id), task=str(path), root=str(path.parent))
 
 
 def test_clean_scores_are_of_the_same_classes(
