@@ -173,12 +173,12 @@ def print_summary(summary: "Robustness") -> None:
     """Print the scores of a run under corruptions: a row each, and their mean."""
     severities = sorted({s for scores in summary.scores.values() for s in scores})
 
-    def cells(name: str, scores: Mapping[int, float], mean: float) -> dict[str, Any]:
+    def cells(name: str, scores: Mapping[int, float], mean: float | None) -> dict[str, Any]:
         drop = summary.drop(mean)
         return {
             "corruption": name,
             **{f"severity {s}": f"{scores[s]:.4f}" if s in scores else "" for s in severities},
-            "mean": f"{mean:.4f}",
+            "mean": "" if mean is None else f"{mean:.4f}",
             "relative drop": "" if drop is None else f"{100 * drop:.1f} %",
         }
 

@@ -88,6 +88,7 @@ def note(text: str) -> None:
 def say(text: str) -> None:
     """Print a line of the result to standard output."""
     sys.stdout.write(f"{visible(text)}\n")
+    sys.stdout.flush()  # a pipe would hold the lines of a long command back
 
 
 def print_rows(

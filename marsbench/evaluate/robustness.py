@@ -40,16 +40,24 @@ class Robustness:
     clean: float | None
     scores: Mapping[str, Mapping[int, float]]
 
-    def mean_of(self, name: str) -> float:
-        """Mean score under a corruption, over its severities."""
-        return fmean(self.scores[name].values())
+    @property
+    def common(self) -> tuple[int, ...]:
+        """Severities that every corruption has; means are over them, so that they compare."""
+        of_each = [set(scores) for scores in self.scores.values()]
+        return tuple(sorted(set.intersection(*of_each)))
+
+    def mean_of(self, name: str) -> float | None:
+        """Mean score under a corruption, over the common severities; None without any."""
+        return fmean(self.scores[name][s] for s in self.common) if self.common else None
 
     @property
-    def mean(self) -> float:
-        """Mean over the corruptions of their means, so that each counts alike."""
-        return fmean(self.mean_of(name) for name in self.scores)
+    def mean(self) -> float | None:
+        """Mean over the corruptions of their means; None without a common severity."""
+        means = [self.mean_of(name) for name in self.scores]
+        known = [mean for mean in means if mean is not None]
+        return fmean(known) if known else None
 
-    def drop(self, score: float) -> float | None:
+    def drop(self, score: float | None) -> float | None:
         """Loss of a score against the clean one, relative to the clean one; positive is worse."""
         loss = gap(self.headline, self.clean, score)
         return loss / self.clean if loss is not None and self.clean else None
@@ -61,6 +69,7 @@ class Robustness:
             "task": self.task,
             "headline": self.headline,
             "clean": self.clean,
+            "severities": list(self.common),
             "mean": self.mean,
             "relative_drop": self.drop(self.mean),
             "corruptions": {

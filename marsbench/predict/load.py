@@ -59,7 +59,7 @@ def load(run: str, store: Path, task: str | None = None, model: str | None = Non
             f"{run} is not the folder of a run, nor a checkpoint.",
             f"Correct the path; for a repository of the hub write {PREFIX}{run}.",
         )
-    raise unknown_run(run, store)
+    raise unknown_run(run, store, "A checkpoint needs --task and --model.")
 
 
 def _named(run: str, task: str | None, model: str | None) -> tuple[str, str]:

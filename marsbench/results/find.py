@@ -124,8 +124,14 @@ def in_store(run: str, store: Path) -> Path | None:
     return folders[0] if folders else None
 
 
-def unknown_run(run: str, store: Path) -> ConfigError:
-    """Build the error for an unknown run."""
+def unknown_run(run: str, store: Path, also: str = "") -> ConfigError:
+    """Build the error for an unknown run.
+
+    Args:
+        run: Word for it.
+        store: Folder of records.
+        also: Further sentence of the remedy.
+    """
     opened = Store(store)
     if not opened.root.is_dir():
         return ConfigError(
@@ -133,5 +139,5 @@ def unknown_run(run: str, store: Path) -> ConfigError:
             "Name the store with --store; a repository of the hub is hf://ORG/NAME.",
         )
     ids = [p.parent.relative_to(opened.root).as_posix() for p in opened.paths()]
-    hint = f"`marsbench results {store}` lists them; a checkpoint needs --task and --model."
+    hint = f"`marsbench results {store}` lists them. {also}".rstrip()
     return unknown_name(f"run in {store}", run, ids, hint)
