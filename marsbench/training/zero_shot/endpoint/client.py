@@ -16,6 +16,7 @@ from marsbench.base.errors import EndpointError, MarsbenchError, NotAvailableErr
 from marsbench.base.text import inline
 from marsbench.config.schema import ApiConfig, Structured
 from marsbench.models.answering.instructions import Instructions
+from marsbench.models.answering.parsing import LONGEST
 from marsbench.training.zero_shot.endpoint.keys import VARIABLES, has_key, read_key, without_key
 
 _SHOWN = 300
@@ -23,6 +24,9 @@ _SHOWN = 300
 
 _LONGEST_NAME = 200
 """Longest returned name of a model, in characters."""
+
+_MOST_TOKENS = 10**9
+"""Numbers of tokens from here on are no counts."""
 
 _TRANSIENT = (408, 409, 425, 429)
 """HTTP statuses, beside 5xx, after which the same request may succeed."""
@@ -39,7 +43,7 @@ class Reply:
     """Answer of the endpoint.
 
     Attributes:
-        text: The answer, or the refusal; without the key.
+        text: The answer, or the refusal; without the key, and of longer ones the beginning.
         refused: Whether it is a refusal.
         finish: Reason for its end.
         model: Returned name of the model.
@@ -109,13 +113,19 @@ class Client:
                 f"api:{model} needs the Python package openai, which is not installed.",
                 "pip install 'marsbench[vlm]'",
             ) from error
+        from marsbench.training.zero_shot.endpoint.limits import http_client
+
         self.model, self.config, self.instructions = model, config, instructions
         self.form = Form(structured=config.structured is not Structured.TEXT)
         self._openai: Any = openai
         self._key = read_key()
         # Retries are ours: they share their waits among threads and end with the run.
         self._client = openai.OpenAI(
-            api_key=self._key, base_url=config.base_url, timeout=config.timeout, max_retries=0
+            api_key=self._key,
+            base_url=config.base_url,
+            timeout=config.timeout,
+            max_retries=0,
+            http_client=http_client(config.timeout),
         )
 
     def ask(self, image: Tensor) -> Reply:
@@ -131,6 +141,7 @@ class Client:
         started = time.perf_counter()
         try:
             completion: Any = self._client.chat.completions.create(**self._request(image))
+            return self._reply(completion, time.perf_counter() - started)
         except self._openai.APIError as error:
             # Chained errors are printed, and might hold the key; ours has the text without it.
             raised = self._explained(error)
@@ -138,12 +149,11 @@ class Client:
                 seconds = time.perf_counter() - started
                 return Reply(self._text(error), True, "error", "", None, None, seconds)
             raise raised from None
-        except MarsbenchError:
+        except (MarsbenchError, TransientError):
             raise
-        except Exception as error:  # a body that is no JSON raises many types
+        except Exception as error:  # a body that is no JSON, or of another form, raises many types
             text = inline(without_key(f"{type(error).__name__}: {error}", self._key))[:_SHOWN]
             raise TransientError(f"an answer that cannot be read ({text})") from None
-        return self._reply(completion, time.perf_counter() - started)
 
     def adapt(self, error: EndpointError, *, may_relax: bool) -> bool:
         """Change the form of requests after a refusal that names a part of it.
@@ -196,7 +206,7 @@ class Client:
         text = refusal or message.content or ""
         usage = getattr(completion, "usage", None)
         return Reply(
-            without_key(str(text), self._key),
+            _kept(without_key(str(text), self._key)),
             refused,
             inline(finish)[:_LONGEST_NAME],
             inline(without_key(str(completion.model or ""), self._key))[:_LONGEST_NAME],
@@ -215,6 +225,8 @@ class Client:
             cause = type(error.__cause__).__name__
             if cause == "ConnectError":
                 return UnreachableError(self._said(error.__cause__))
+            if cause == "LongAnswerError":
+                return TransientError(f"an answer that is too long ({self._said(error.__cause__)})")
             return TransientError(f"a cut connection ({cause})")
         status = getattr(error, "status_code", None)
         if status is None or isinstance(error, openai.APIResponseValidationError):
@@ -235,6 +247,12 @@ class Client:
             return EndpointError(
                 f"The key of the endpoint {which}: {said}",
                 f"Set the environment variable {names} to a key of this endpoint.",
+            )
+        if 300 <= status < 400:
+            place = self._line(error.response.headers.get("Location", "")) or "another address"
+            return EndpointError(
+                f"The endpoint {where} points to {place} (status {status}); expected an answer.",
+                "Set api.base_url to the address of the endpoint itself, if you trust it.",
             )
         if status == 404:
             return EndpointError(
@@ -279,8 +297,14 @@ _ADVICE = {
 }
 
 
+def _kept(text: str) -> str:
+    """Answer as it is kept: the beginning of one that is too long to be valid, still too long."""
+    said = text.strip()
+    return text if len(said) <= LONGEST else f"{said[:LONGEST]}\N{HORIZONTAL ELLIPSIS}"
+
+
 def _count(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None
+    return value if type(value) is int and 0 <= value < _MOST_TOKENS else None
 
 
 def _wait(error: Any) -> float | None:

@@ -14,7 +14,9 @@ _NO_KEY = "no-key"
 """Sent to endpoints that ask for none; the client does not send an empty one."""
 
 _SHORTEST = 8
-"""Shortest part of a key, from either end, that is hidden where a server shortens the key."""
+"""Shortest part of a key, from either end, that is hidden where a server shortens the key.
+
+Shorter keys are words for servers that need none, such as ``none``, which is also an answer."""
 
 
 def read_key() -> str:
@@ -42,7 +44,7 @@ def has_key() -> bool:
 
 def without_key(text: str, key: str) -> str:
     """Text of a server with the key, and long parts of it, hidden."""
-    if key == _NO_KEY:
+    if key == _NO_KEY or len(key) < _SHORTEST:
         return text
     text = text.replace(key, HIDDEN)
     for length in range(len(key) - 1, _SHORTEST - 1, -1):

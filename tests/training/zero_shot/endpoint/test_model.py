@@ -1,21 +1,25 @@
 """Runs behind a local server that answers like the real services, also wrongly."""
 
+import gzip
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
 import marsbench
 from marsbench.base.errors import ConfigError, EndpointError, StoreError
 from marsbench.config.schema import RunConfig
+from marsbench.models.answering.parsing import LONGEST
 from marsbench.plan.resolve import resolve
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
+from marsbench.training.zero_shot.endpoint import limits
 from marsbench.training.zero_shot.endpoint.client import TransientError
 from marsbench.training.zero_shot.endpoint.pace import Pace
 from tests.services.completions import KEY, Completions, Said, Trouble
@@ -111,6 +115,7 @@ def test_settings_reach_the_request_and_the_id(
         Trouble(body=b""),
         Trouble(body=b"{}"),
         Trouble(body=b'{"choices": []}'),
+        Trouble(body=b'{"choices": {"a": 1}}'),
         Trouble(body=b"not json"),
     ],
     ids=lambda t: f"{t.status}{'-cut' if t.cut else ''}{t.delay or ''}{t.body or ''}{t.headers}",
@@ -433,6 +438,59 @@ def test_addresses_hold_no_secrets(small: str, url: str) -> None:
         RunConfig.from_dict({"task": small, "model": "api:toy", "api.base_url": url})
     assert "api.base_url" in str(raised.value)
     assert "secret" not in str(raised.value)
+
+
+def test_a_short_word_for_a_key_does_not_change_answers(
+    masked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARSBENCH_API_KEY", "none")
+    with Completions(lambda _: "none", key="none") as endpoint:
+        record = marsbench.run(**keys(masked, tmp_path, endpoint.url))
+    assert record.metrics["test"]["unanswered"] == 0
+
+
+def test_redirects_are_not_followed(endpoint: Completions, small: str, tmp_path: Path) -> None:
+    with Completions(named) as other:
+        place = {"Location": f"{other.url}/chat/completions"}
+        endpoint.troubles.append(Trouble(307, body=b"", headers=place))
+        with pytest.raises(EndpointError, match=f"points to {other.url}") as raised:
+            marsbench.run(**keys(small, tmp_path, endpoint.url))
+    assert not other.log
+    assert "api.base_url" in raised.value.remedy
+
+
+def test_long_bodies_are_not_read(
+    endpoint: Completions, small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MOST_BYTES", 100_000)
+    packed = {"Content-Encoding": "gzip"}
+    endpoint.troubles += [
+        Trouble(body=b" " * 100_001),
+        Trouble(body=gzip.compress(b" " * 10_000_000), headers=packed),
+    ]
+    record = marsbench.run(**keys(small, tmp_path, endpoint.url))
+    assert record.metrics["test"]["unanswered"] == 0
+    assert len(endpoint.log) == 8
+
+
+def test_a_body_of_single_bytes_ends() -> None:
+    def drip() -> Iterator[bytes]:
+        while True:
+            time.sleep(0.02)
+            yield b" "
+
+    response = httpx.Response(200, content=drip(), request=httpx.Request("POST", "http://host"))
+    for hook in limits.http_client(0.1).event_hooks["response"]:
+        hook(response)
+    with pytest.raises(httpx.ReadTimeout):
+        response.read()
+
+
+def test_of_long_answers_the_beginning_is_kept(small: str, tmp_path: Path) -> None:
+    with Completions(lambda _: "crater " * 10_000) as endpoint:
+        record = marsbench.run(**keys(small, tmp_path, endpoint.url))
+    assert record.metrics["test"]["unanswered"] == 1
+    assert {len(line["text"]) for line in lines(tmp_path, record)} == {LONGEST + 1}
 
 
 def test_a_first_guess_of_the_bill_comes_before_the_requests(
