@@ -96,12 +96,12 @@ def choose(store: Store, words: Mapping[str, str], *, partial: bool = False) -> 
     if data is Data.REAL:
         records = [record for record in records if not _is_demo(record)]
     if not records:
-        raise _nothing(store, words, drawn)
+        raise _nothing(store, words, drawn, notes)
     wanted = {key: _values(key, text, records, store) for key, text in words.items()}
     absent = wanted.get("task", set()) - {record.task for record in records}
     records = [record for record in records if _matches(record, wanted)]
     if not records:
-        raise _nothing(store, words, drawn)
+        raise _nothing(store, words, drawn, notes)
     settings = _one_of_each(records)
     by_task = _of_one_setting(records)
     if "seed" in words and len(wanted["seed"]) < SEEDS and not partial:
@@ -194,7 +194,9 @@ def _matches(record: RunRecord, wanted: Mapping[str, set[Any]]) -> bool:
     return all(_value(record, key) in values for key, values in wanted.items())
 
 
-def _nothing(store: Store, words: Mapping[str, str], drawn: Sequence[RunRecord]) -> StoreError:
+def _nothing(
+    store: Store, words: Mapping[str, str], drawn: Sequence[RunRecord], notes: Sequence[str]
+) -> StoreError:
     given = " ".join(f"{key}={value}" for key, value in words.items())
     if drawn and words.get("source") != "demo":
         return StoreError(
@@ -204,7 +206,9 @@ def _nothing(store: Store, words: Mapping[str, str], drawn: Sequence[RunRecord])
             "board shows among others.",
         )
     return StoreError(
-        f"The store {store.root} has no run{f' with {given}' if given else ''}.",
+        " ".join(
+            [f"The store {store.root} has no run{f' with {given}' if given else ''}.", *notes]
+        ),
         f"`marsbench results {store.root}` lists its runs.",
     )
 

@@ -7,7 +7,7 @@ import pytest
 
 import marsbench
 from marsbench.api import planned
-from marsbench.base.errors import ConfigError, NotAvailableError
+from marsbench.base.errors import ConfigError, NotAvailableError, StoreError
 from marsbench.config.schema import RunConfig, SourceName
 from marsbench.evaluate.parents import find_parents
 from marsbench.leaderboard.card.subject import subject_of
@@ -102,6 +102,13 @@ def test_a_board_takes_whole_test_splits_of_the_tasks_own_target(
         assert result.runs[0].metrics["accuracy"] == kept.metrics["test"]["accuracy"]
     assert again.submission is not None
     assert again.submission.model.pretraining.data == "unknown"
+
+
+def test_a_store_without_runs_for_a_board_says_what_is_left_out(tmp_path: Path) -> None:
+    run("crater_multi_seg", tmp_path)
+    words = {"source": "demo"}
+    with pytest.raises(StoreError, match=r"Left out: .* masks recast"):
+        choose(Store(tmp_path), words, partial=True)
 
 
 def test_there_is_no_model_to_predict_with_or_to_publish(store: Path) -> None:
