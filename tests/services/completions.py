@@ -4,6 +4,7 @@ Every request is logged, and every image counted whose answer left completely.
 """
 
 import base64
+import contextlib
 import hashlib
 import json
 import select
@@ -29,6 +30,7 @@ class Trouble:
         headers: Its headers.
         cut: Whether the connection ends within the body.
         delay: Seconds before the answer.
+        drip: Seconds before each byte of the body, up to a client that leaves.
     """
 
     status: int = 200
@@ -36,6 +38,7 @@ class Trouble:
     headers: dict[str, str] = field(default_factory=dict)
     cut: bool = False
     delay: float = 0.0
+    drip: float = 0.0
 
 
 @dataclass
@@ -158,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
         if trouble is not None and trouble.delay:
             time.sleep(trouble.delay)
         if trouble is not None and trouble.body is not None:
-            return self._send(trouble.status, trouble.body, trouble.headers)
+            return self._send(trouble.status, trouble.body, trouble.headers, drip=trouble.drip)
         if trouble is not None and trouble.status != 200:
             return self._fail(trouble.status, "trouble", "trouble", trouble.headers)
         _, picture = content["messages"][1]["content"]
@@ -185,7 +188,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, json.dumps({"error": error}).encode(), headers or {})
 
     def _send(
-        self, status: int, body: bytes, headers: dict[str, str] | None = None, *, cut: bool = False
+        self,
+        status: int,
+        body: bytes,
+        headers: dict[str, str] | None = None,
+        *,
+        cut: bool = False,
+        drip: float = 0.0,
     ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -193,7 +202,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if cut else body)
+        if drip:
+            with contextlib.suppress(OSError):
+                for byte in body:
+                    time.sleep(drip)
+                    self.wfile.write(bytes([byte]))
+            cut = True
+        else:
+            self.wfile.write(body[: len(body) // 2] if cut else body)
         self.close_connection = self.close_connection or cut
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.models.answering.instructions import Instructions
-from marsbench.models.answering.parsing import Reading, read_answer
+from marsbench.models.answering.parsing import NO_NAME, Reading, read_answer
 from marsbench.training.zero_shot.journal import Answer
 
 REFUSED = "refused"
@@ -34,13 +34,19 @@ class Readings:
 
 def read_answers(answers: Sequence[Answer], instructions: Instructions) -> Readings:
     """Read the answers to instructions."""
-    readings = [
-        Reading(problem=REFUSED) if answer.refused else read_answer(answer.text, instructions)
-        for answer in answers
-    ]
+    readings = [_read(answer, instructions) for answer in answers]
     scores = np.zeros((len(answers), len(instructions.names)), np.float32)
     for i, reading in enumerate(readings):
         scores[i, list(reading.classes)] = 1
     problems = np.array([reading.problem for reading in readings])
     reasons = Counter(reading.problem for reading in readings if reading.problem)
     return Readings(scores, problems != "", problems == REFUSED, dict(sorted(reasons.items())))
+
+
+def _read(answer: Answer, instructions: Instructions) -> Reading:
+    if answer.refused:
+        return Reading(problem=REFUSED)
+    # The beginning of a list of names, or of a longer name, is an answer of its own.
+    if answer.finish == "length" and not answer.text.rstrip().endswith(("}", "```")):
+        return Reading(problem=NO_NAME)
+    return read_answer(answer.text, instructions)

@@ -219,14 +219,14 @@ class Client:
         """Error to raise for an error of the client; None if the image was refused."""
         where, openai = self.config.base_url, self._openai
         text = self._text(error)
+        if isinstance(error.__cause__, TransientError):
+            return error.__cause__
         if isinstance(error, openai.APITimeoutError):
             return TransientError(f"no answer within {self.config.timeout:g} s")
         if isinstance(error, openai.APIConnectionError):
             cause = type(error.__cause__).__name__
             if cause == "ConnectError":
                 return UnreachableError(self._said(error.__cause__))
-            if cause == "LongAnswerError":
-                return TransientError(f"an answer that is too long ({self._said(error.__cause__)})")
             return TransientError(f"a cut connection ({cause})")
         status = getattr(error, "status_code", None)
         if status is None or isinstance(error, openai.APIResponseValidationError):
