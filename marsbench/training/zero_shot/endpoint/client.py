@@ -125,7 +125,7 @@ class Client:
             base_url=config.base_url,
             timeout=config.timeout,
             max_retries=0,
-            http_client=http_client(config.timeout),
+            http_client=http_client(config.timeout, TransientError),
         )
 
     def ask(self, image: Tensor) -> Reply:

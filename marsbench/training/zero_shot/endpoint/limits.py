@@ -4,29 +4,28 @@ Versions of openai bring different packages of HTTP, so nothing here imports one
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import openai
-
-from marsbench.training.zero_shot.endpoint.client import TransientError
 
 MOST_BYTES = 8_000_000
 """Longest body of an answer, in bytes; answers have a few hundred."""
 
 
-def http_client(seconds: float) -> Any:
+def http_client(seconds: float, failure: Callable[[str], Exception]) -> Any:
     """Client that reads bodies up to `MOST_BYTES`, and stays at the address that it is given.
 
     Args:
         seconds: Longest time between the head of an answer and its end: the client's own timeout
             counts from byte to byte, so that a body of single bytes would never end.
+        failure: From a reason to the error that is raised at a limit.
     """
 
     def limit(response: Any) -> None:
         # A packed body of a few bytes may unpack to any length.
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise TransientError("a packed answer, which was not asked for")
+            raise failure("a packed answer, which was not asked for")
         read = response.iter_raw
 
         def limited(chunk_size: int | None = None) -> Iterator[bytes]:
@@ -34,9 +33,9 @@ def http_client(seconds: float) -> Any:
             for part in read(chunk_size):
                 count += len(part)
                 if count > MOST_BYTES:
-                    raise TransientError(f"an answer of more than {MOST_BYTES:,} bytes")
+                    raise failure(f"an answer of more than {MOST_BYTES:,} bytes")
                 if time.monotonic() > end:
-                    raise TransientError(f"no answer within {seconds:g} s")
+                    raise failure(f"no answer within {seconds:g} s")
                 yield part
 
         response.iter_raw = limited
