@@ -106,7 +106,7 @@ _SAM_BACKGROUND = (
     "detected by SAM at the Rocknest aeolian deposit in Gale Crater, JGR Planets 118, 1955-1973"
 )
 _EGA = (
-    "Qi and Shah (2022), Meet the winners of the Mars Spectrometry Challenge, DrivenData (changes "
+    "Shah and Qi (2022), Meet the winners of the Mars Spectrometry Challenge, DrivenData (changes "
     "of rows that make models robust to the instrument)"
 )
 
