@@ -496,7 +496,7 @@ def _problems(config: RunConfig) -> list[str]:
         # The value may hold a password, so it is not shown.
         problems.append(
             "api.base_url is not an address such as https://HOST/v1, without user, password, query "
-            "and fragment; keys come from the environment (MARSBENCH_API_KEY or OPENAI_API_KEY)."
+            "and fragment; keys come from the environment (MARSBENCH_API_KEY)."
         )
     try:
         parse_subset(config.subset)

@@ -17,7 +17,7 @@ from marsbench.base.text import inline
 from marsbench.config.schema import ApiConfig, Structured
 from marsbench.models.answering.instructions import Instructions
 from marsbench.models.answering.parsing import LONGEST
-from marsbench.training.zero_shot.endpoint.keys import VARIABLES, has_key, read_key, without_key
+from marsbench.training.zero_shot.endpoint.keys import has_key, read_key, variables, without_key
 
 _SHOWN = 300
 """Longest text of a server in a message, in characters."""
@@ -118,7 +118,7 @@ class Client:
         self.model, self.config, self.instructions = model, config, instructions
         self.form = Form(structured=config.structured is not Structured.TEXT)
         self._openai: Any = openai
-        self._key = read_key()
+        self._key = read_key(config.base_url)
         # Retries are ours: they share their waits among threads and end with the run.
         self._client = openai.OpenAI(
             api_key=self._key,
@@ -242,8 +242,8 @@ class Client:
             reason = f"status {status}{f' ({text})' if text else ''}"
             return TransientError(reason, _wait(error), status)
         if status in (401, 403):
-            names = " or ".join(VARIABLES)
-            which = "is wrong" if has_key() else "is missing"
+            names = " or ".join(variables(where))
+            which = "is wrong" if has_key(where) else "is missing"
             return EndpointError(
                 f"The key of the endpoint {which}: {said}",
                 f"Set the environment variable {names} to a key of this endpoint.",

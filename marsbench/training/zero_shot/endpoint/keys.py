@@ -2,11 +2,21 @@
 
 import os
 import re
+from urllib.parse import urlsplit
 
 from marsbench.base.errors import ConfigError
 
-VARIABLES = ("MARSBENCH_API_KEY", "OPENAI_API_KEY")
-"""Environment variables of the key, the first one first."""
+_OPENAI = "api.openai.com"
+
+
+def variables(base_url: str) -> tuple[str, ...]:
+    """Environment variables of the key of an endpoint, the first one first.
+
+    OpenAI's own key goes to OpenAI alone: an address may come from a suite of somebody else.
+    """
+    is_openai = urlsplit(base_url).scheme == "https" and urlsplit(base_url).hostname == _OPENAI
+    return ("MARSBENCH_API_KEY", "OPENAI_API_KEY") if is_openai else ("MARSBENCH_API_KEY",)
+
 
 HIDDEN = "[key]"
 
@@ -19,13 +29,13 @@ _SHORTEST = 8
 Shorter keys are words for servers that need none, such as ``none``, which is also an answer."""
 
 
-def read_key() -> str:
-    """Key of the endpoint; a placeholder if no variable is set.
+def read_key(base_url: str) -> str:
+    """Key of an endpoint; a placeholder if no variable is set.
 
     Raises:
         ConfigError: If it holds characters that cannot be sent; the message does not show it.
     """
-    for name in VARIABLES:
+    for name in variables(base_url):
         if key := os.environ.get(name, "").strip():
             if re.fullmatch(r"[\x21-\x7e]+", key) is None:
                 raise ConfigError(
@@ -37,9 +47,9 @@ def read_key() -> str:
     return _NO_KEY
 
 
-def has_key() -> bool:
-    """Whether a variable of the environment holds a key."""
-    return read_key() != _NO_KEY
+def has_key(base_url: str) -> bool:
+    """Whether a variable of the environment holds a key of an endpoint."""
+    return read_key(base_url) != _NO_KEY
 
 
 def without_key(text: str, key: str) -> str:

@@ -19,6 +19,7 @@ from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from marsbench.training.zero_shot.endpoint import limits
 from marsbench.training.zero_shot.endpoint.client import TransientError
+from marsbench.training.zero_shot.endpoint.keys import read_key
 from marsbench.training.zero_shot.endpoint.pace import Pace
 from tests.services.completions import KEY, Completions, Said, Trouble
 from tests.training.zero_shot.endpoint.conftest import CLASSES, keys, named
@@ -370,8 +371,8 @@ def _no_temperature(endpoint: Completions, _: pytest.MonkeyPatch) -> dict[str, A
 @pytest.mark.parametrize(
     ("spoil", "problem", "remedy"),
     [
-        (_wrong_key, "The key of the endpoint is wrong", "MARSBENCH_API_KEY or OPENAI_API_KEY"),
-        (_no_key, "The key of the endpoint is missing", "MARSBENCH_API_KEY or OPENAI_API_KEY"),
+        (_wrong_key, "The key of the endpoint is wrong", "variable MARSBENCH_API_KEY to"),
+        (_no_key, "The key of the endpoint is missing", "variable MARSBENCH_API_KEY to"),
         (_odd_key, "holds spaces or other characters", "MARSBENCH_API_KEY"),
         (lambda *_: {"model": "api:other"}, "The model other was not found", "/models"),
         (
@@ -513,3 +514,22 @@ def test_keys_of_endpoints_are_for_their_models(small: str, tmp_path: Path) -> N
     words = {"task": small, "model": "resnet101", "api.concurrency": 2, "store": str(tmp_path)}
     with pytest.raises(ConfigError, match=r"The keys api\.\* have no effect on resnet101"):
         resolve(RunConfig.from_dict(words))
+
+
+@pytest.mark.parametrize(
+    ("base_url", "key"),
+    [
+        ("https://api.openai.com/v1", "sk-of-openai"),
+        ("http://api.openai.com/v1", "no-key"),
+        ("https://api.openai.com.example/v1", "no-key"),
+        ("http://localhost:8000/v1", "no-key"),
+    ],
+)
+def test_openais_key_goes_to_openai_alone(
+    base_url: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MARSBENCH_API_KEY", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-openai")
+    assert read_key(base_url) == key
+    monkeypatch.setenv("MARSBENCH_API_KEY", "of-any-endpoint")
+    assert read_key(base_url) == "of-any-endpoint"
