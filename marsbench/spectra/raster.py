@@ -35,6 +35,9 @@ QUANTILES = (0.001, 0.05, 0.1, 0.2)
 
 _FAINTEST = 1e-12
 
+_DEEPEST = -1e30
+"""Least intensity of a run whose largest is 1: float32 and its sums stay finite."""
+
 
 @dataclass(frozen=True)
 class Ions:
@@ -109,7 +112,8 @@ def prepare(spectrum: Spectrum, spec: RasterSpec) -> Image:
         np.minimum.at(least, points.row, value)
         value = value - least[points.row]
     largest = value.max()
-    value = value / (largest if largest > 0 else 1.0)
+    with np.errstate(over="ignore"):
+        value = np.maximum(value / (largest if largest > 0 else 1.0), _DEEPEST)
     axis = points.axis
     if spec.is_relative:
         span = axis.max() - axis.min()

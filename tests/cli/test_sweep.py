@@ -29,6 +29,8 @@ def call(*words: str, code: int = 0) -> tuple[list[str], str]:
 def test_the_suites_are_listed() -> None:
     lines, _ = call("list", "suites")
     assert {json.loads(line)["suite"]: json.loads(line)["runs"] for line in lines} == {
+        "cross_domain": 126,
+        "cross_instrument": 2,
         "foundation": 2800,
         "frozen_demo": 791,
         "frozen_landmarks": 882,
@@ -40,6 +42,8 @@ def test_the_suites_are_listed() -> None:
         "paper_partitions": 10752,
         "paper_seg": 672,
         "paper_vlm": 84,
+        "paper_zero_shot": 18,
+        "robustness": 402,
         "smoke": 6,
     }
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import chisquare
@@ -334,6 +334,7 @@ def test_the_same_seed_gives_the_same_image(spec: RasterSpec) -> None:
     name=st.sampled_from(sorted(PRESETS)),
     own_times=st.booleans(),
 )
+@example(seed=10_000, count=1, negative=True, name="ega_first_place", own_times=False)
 @settings(max_examples=80, deadline=None)
 def test_any_points_give_an_image_between_0_and_1(
     seed: int, count: int, negative: bool, name: str, own_times: bool
