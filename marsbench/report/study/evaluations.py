@@ -1,7 +1,7 @@
 """Evaluations of the runs of a report: on other tasks, under corruptions, and calibrated."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,11 @@ class Evaluated:
         """Model of the run."""
         return self.cell.model
 
+    @property
+    def comparison(self) -> tuple[Hashable, ...]:
+        """Key of the evaluations that stand beside each other."""
+        return (self.key, self.trained_on, self.tested_on, bool(self.calibration))
+
 
 def evaluations_of(
     evaluations: Iterable[RunRecord], records: Iterable[RunRecord], groups: Iterable[Group]
@@ -105,15 +110,16 @@ def evaluations_of(
 def _alike(evaluations: Sequence[Evaluated]) -> Iterator[Evaluated]:
     """Evaluations of one variant for each pair of tasks in a group of runs.
 
-    That with most evaluations, or the latest of several.
+    That with most evaluations, or the latest of several. Calibrated ones are compared with each
+    other alone.
     """
     sizes: dict[Any, dict[str, tuple[int, str]]] = {}
     for each in evaluations:
-        variants = sizes.setdefault((each.key, each.trained_on, each.tested_on), {})
+        variants = sizes.setdefault(each.comparison, {})
         count, created = variants.get(each.variant, (0, ""))
         variants[each.variant] = count + 1, max(created, each.created)
     for each in evaluations:
-        variants = sizes[each.key, each.trained_on, each.tested_on]
+        variants = sizes[each.comparison]
         if each.variant == max(variants, key=variants.__getitem__):
             yield each
 

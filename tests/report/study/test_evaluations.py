@@ -181,11 +181,14 @@ def test_gaps_of_losses_are_their_rise(tmp_path: Path) -> None:
 def test_other_classes_and_data_are_not_mixed(tmp_path: Path) -> None:
     runs = parents("landmark_cls", models=("vit_l_16",))
 
+    def chosen(record: RunRecord, **choices: str) -> RunRecord:
+        identity = {**record.identity, **choices}
+        given = (record.task, record.model, record.mode, record.subset, record.seed)
+        return replace(record, run_id=run_id(*given, identity), identity=identity)
+
     def matched(run: RunRecord, classes: str, score: float, **facts: Any) -> RunRecord:
         record = fake_evaluation(run, facts.pop("task", "domars16k"), score, **facts)
-        identity = {**record.identity, "classes": classes}
-        given = (record.task, run.model, run.mode, run.subset, run.seed)
-        return replace(record, run_id=run_id(*given, identity), identity=identity)
+        return chosen(record, classes=classes)
 
     shipped = [matched(run, "a", 0.5) for run in runs]
     # The same file, changed since, and another file.
@@ -196,8 +199,11 @@ def test_other_classes_and_data_are_not_mixed(tmp_path: Path) -> None:
         matched(run, "d", 0.1, task=run.task, class_map="own.yaml", clean=0.2, **dust)
         for run in runs
     ]
-    plain = [damaged(run, "dust", 1, 0.5) for run in runs]
-    analysis = analysed(tmp_path, [*runs, *shipped, other, *named, *mine, *plain])
+    plain = [chosen(damaged(run, "dust", 1, 0.5), reading="luminance") for run in runs]
+    # Read no image, so their identity has no reading of its bands.
+    calibrated = fake_evaluation(runs[0], runs[0].task, own(runs[0]), temperature=1.5)
+    records = [*shipped, other, *named, *mine, *plain, calibrated]
+    analysis = analysed(tmp_path, [*runs, *records])
     tables = {table.name: table for table in evaluation_tables(analysis)}
     (shift,) = [table for name, table in tables.items() if name.startswith("shift-")]
     scores = [entry.value for entry in column(shift, "score")]
