@@ -261,7 +261,12 @@ def test_a_bank_killed_by_force_is_resumed(toy: str, weights: str, tmp_path: Pat
     resumed = run_all(configs)
     assert time.time() - started < 60
     undisturbed = run_all(grid(toy, tmp_path / "b", weights, **{"trainer.patience": "null"}))
-    assert [r.metrics for r in resumed] == [r.metrics for r in undisturbed]
+    # Fewer heads side by side round sums otherwise, in the last digit of a probability.
+    for again, record in zip(resumed, undisturbed, strict=True):
+        assert again.run_id == record.run_id
+        assert again.metrics.keys() == record.metrics.keys()
+        for split, values in again.metrics.items():
+            assert values == pytest.approx(record.metrics[split], rel=1e-5)
 
 
 @pytest.mark.parametrize(
