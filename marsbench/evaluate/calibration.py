@@ -19,7 +19,7 @@ from marsbench.metrics import scoring
 from marsbench.metrics.calibration import Floats, brier, ece
 from marsbench.metrics.temperature import fit_temperature, log_loss, scaled
 from marsbench.results.ensemble.members import read_member
-from marsbench.results.record import EVALUATION, RunRecord
+from marsbench.results.record import RunRecord
 from marsbench.results.store import PREDICTIONS, now
 from marsbench.tasks.kinds import Kind
 
@@ -152,32 +152,17 @@ class Scaling:
             "ceiling": None,
             "parent_created": parent.created,
         }
-        return RunRecord(
+        return parent.evaluated(
             run_id=self.run_id,
-            task=parent.task,
-            kind=parent.kind,
-            model=parent.model,
-            mode=parent.mode,
-            subset=parent.subset,
-            seed=parent.seed,
-            protocol=parent.protocol,
-            headline=parent.headline,
             metrics={parent.scored_split: values},
-            config=parent.config,
             identity=self.identity,
             data={**parent.data, "evaluation": evaluation},
-            weights=parent.weights,
-            checkpoint=parent.checkpoint,
             timing={"data": 0.0, "train": 0.0, "eval": seconds},
             peak_memory={"host": peak_host_memory()},
-            parameters=parent.parameters,
             device="cpu",
             environment=versions(),
             git=git_state(),
             created=now(),
-            record_type=EVALUATION,
-            parents=[parent.run_id],
-            pretraining=parent.pretraining,
         )
 
 

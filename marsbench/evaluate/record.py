@@ -14,7 +14,7 @@ from marsbench.evaluate.robustness import gap
 from marsbench.evaluate.scoring import Read
 from marsbench.metrics import scoring
 from marsbench.metrics.groups import GroupScores, fields_of, grouping, score_group, score_groups
-from marsbench.results.record import EVALUATION, RunRecord
+from marsbench.results.record import RunRecord
 from marsbench.results.store import Store, now
 from marsbench.training.loop.devices import device_name, peak_memory
 from marsbench.training.loop.evaluation import Predictions
@@ -116,15 +116,10 @@ def record_of(
             "clean": clean(evaluation, store),
         }
     versions, git = around
-    return RunRecord(
+    return parent.evaluated(
         run_id=evaluation.run_id,
         task=task.name,
         kind=evaluation.kind,
-        model=parent.model,
-        mode=parent.mode,
-        subset=parent.subset,
-        seed=parent.seed,
-        protocol=parent.protocol,
         headline=evaluation.headline,
         metrics={evaluation.tested.name: predictions.metrics},
         config=_public(evaluation),
@@ -140,18 +135,12 @@ def record_of(
             **({"notes": list(source.notes)} if source.notes else {}),
             "evaluation": facts,
         },
-        weights=parent.weights,
-        checkpoint=parent.checkpoint,
         timing={"data": 0.0, "train": 0.0, "eval": time.perf_counter() - started},
         peak_memory=peak_memory(device),
-        parameters=parent.parameters,
         device=device_name(device),
         environment=versions,
         git=git,
         created=now(),
-        record_type=EVALUATION,
-        parents=[parent.run_id],
-        pretraining=parent.pretraining,
     )
 
 

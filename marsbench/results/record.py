@@ -194,6 +194,11 @@ class RunRecord:
             )
         return replace(spec, **valid)
 
+    def evaluated(self, **fields: Any) -> "RunRecord":
+        """Record of an evaluation of this run: its facts, except for the given fields."""
+        own = {"parents": [self.run_id], "schema_version": SCHEMA_VERSION, **fields}
+        return replace(self, record_type=EVALUATION, **own)
+
     def to_json(self) -> str:
         """Write the record as JSON.
 

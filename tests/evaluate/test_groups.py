@@ -20,13 +20,6 @@ SAM = "instrument:sam_testbed"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MARSBENCH_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
-
-
-@pytest.fixture(scope="module")
 def challenge(tmp_path_factory: pytest.TempPathFactory, home: None) -> Path:
     """A folder without a labelled test split."""
     folder = tmp_path_factory.mktemp("ega_ms")

@@ -20,13 +20,6 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MARSBENCH_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
-
-
-@pytest.fixture(scope="module")
 def challenge(tmp_path_factory: pytest.TempPathFactory, home: None) -> Path:
     folder = tmp_path_factory.mktemp("ega_ms")
     return write_challenge(folder, {"train": 24, "val": 8, "test": 12}, ("train", "val", "test"))
