@@ -8,11 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.base.errors import StoreError
-from marsbench.base.progress import track
 from marsbench.base.reading import is_missing
 from marsbench.metrics.groups import INSTRUMENT
-from marsbench.report.study.cells import Cell, Group, GroupKey, StudyProblem, Trouble
+from marsbench.report.study.cells import Cell, Group, StudyProblem
+from marsbench.report.study.gathering import ByCell, gather
 from marsbench.results.groups import groups_of
 from marsbench.results.record import RunRecord
 from marsbench.results.store import PREDICTIONS, Store, columns_of
@@ -32,7 +31,7 @@ class ByGroup(NamedTuple):
     values: Mapping[str, NDArray[np.float64]]
 
 
-Scores = Mapping[GroupKey, Mapping[tuple[str, str], ByGroup]]
+Scores = ByCell[ByGroup]
 """Scores per group of samples by key, and task and model."""
 
 
@@ -49,21 +48,12 @@ def scores_by_group(
     Returns:
         The scores, and unreadable predictions.
     """
-    by_id = {record.run_id: record for record in records}
-    cells = [(group.key, name, cell) for group in groups for name, cell in group.cells.items()]
-    gathered: dict[GroupKey, dict[tuple[str, str], ByGroup]] = {}
-    problems: list[StudyProblem] = []
-    for key, name, cell in track(cells, "Groups of samples", len(cells)):
-        runs = [by_id[i] for i in cell.run_ids if i in by_id]
-        try:
-            scored = _of_cell(store, cell, runs)
-        except StoreError as error:
-            text = f"Without groups of samples: {cell.task} {cell.model}. {error.problem}"
-            problems.append(StudyProblem(Trouble.NO_SCORE, text, cell.run_ids))
-            continue
-        if scored.sizes:
-            gathered.setdefault(key, {})[name] = scored
-    return gathered, tuple(problems)
+
+    def reduced(cell: Cell, runs: Sequence[RunRecord]) -> ByGroup | None:
+        scored = _of_cell(store, cell, runs)
+        return scored if scored.sizes else None
+
+    return gather("Groups of samples", records, groups, reduced)
 
 
 def _of_cell(store: Store, cell: Cell, records: Sequence[RunRecord]) -> ByGroup:

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.base.errors import StoreError
-from marsbench.base.progress import track
 from marsbench.base.reading import is_missing
 from marsbench.metrics.calibration import Bins, bins_of
 from marsbench.metrics.labels import read
-from marsbench.report.study.cells import Cell, Group, GroupKey, StudyProblem, Trouble
+from marsbench.report.study.cells import Cell, Group, StudyProblem
+from marsbench.report.study.gathering import ByCell, gather
 from marsbench.results.metrics import scores_with
 from marsbench.results.record import RunRecord
 from marsbench.results.store import PREDICTIONS, Store
@@ -35,7 +35,7 @@ class Calibrated(NamedTuple):
     predicted: tuple[RunRecord, ...]
 
 
-Calibration = Mapping[GroupKey, Mapping[tuple[str, str], Calibrated]]
+Calibration = ByCell[Calibrated]
 """Calibration by group, and task and model."""
 
 
@@ -52,22 +52,13 @@ def calibration_of(
     Returns:
         The calibration, without groups and cells that have none; and unreadable predictions.
     """
-    by_id = {record.run_id: record for record in records if record.kind in LABELS}
-    cells = [(group.key, name, cell) for group in groups for name, cell in group.cells.items()]
-    cells = [each for each in cells if any(i in by_id for i in each[2].run_ids)]
-    gathered: dict[GroupKey, dict[tuple[str, str], Calibrated]] = {}
-    problems: list[StudyProblem] = []
-    for key, name, cell in track(cells, "Calibration", len(cells)):
-        runs = [by_id[i] for i in cell.run_ids if i in by_id]
-        try:
-            calibrated = _calibrated(store, cell, runs)
-        except StoreError as error:
-            text = f"Without calibration: {cell.task} {cell.model}. {error.problem}"
-            problems.append(StudyProblem(Trouble.NO_SCORE, text, cell.run_ids))
-            continue
-        if any(len(values) for values in calibrated.values.values()):
-            gathered.setdefault(key, {})[name] = calibrated
-    return gathered, tuple(problems)
+
+    def reduced(cell: Cell, runs: Sequence[RunRecord]) -> Calibrated | None:
+        calibrated = _calibrated(store, cell, runs)
+        return calibrated if any(len(v) for v in calibrated.values.values()) else None
+
+    labels = (record for record in records if record.kind in LABELS)
+    return gather("Calibration", labels, groups, reduced)
 
 
 def _calibrated(store: Store, cell: Cell, records: Sequence[RunRecord]) -> Calibrated:
