@@ -12,6 +12,10 @@ SHOWN = 5
 """Number of items listed in a message."""
 
 
+FAULT = 70
+"""Exit code after a bug or a lost GPU: EX_SOFTWARE. A new process may succeed."""
+
+
 class MarsbenchError(Exception):
     """A problem and its remedy.
 
@@ -19,6 +23,9 @@ class MarsbenchError(Exception):
         problem: The problem, with the file or value.
         remedy: Advice to the user, a line or more.
     """
+
+    exit_code = 2
+    """Exit code of the command line."""
 
     def __init__(self, problem: str, remedy: str = "") -> None:
         super().__init__(problem, remedy)
@@ -59,6 +66,12 @@ class EndpointError(MarsbenchError):
 
 class TrainingError(MarsbenchError):
     """Training cannot continue, for example after a NaN loss."""
+
+
+class DeviceLostError(MarsbenchError):
+    """GPU that serves this process no longer; it must end, and marks no run as failed."""
+
+    exit_code = FAULT
 
 
 class StoreError(MarsbenchError):

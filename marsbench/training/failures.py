@@ -18,6 +18,7 @@ from marsbench.base.documents import parse_json
 from marsbench.base.errors import (
     SHARED_MEMORY,
     ConfigError,
+    DeviceLostError,
     MarsbenchError,
     StoreError,
     TrainingError,
@@ -35,6 +36,41 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "_status_alloc_failed")
 
 _NO_SHARED_MEMORY = (SHARED_MEMORY, "out of shared memory")
 """Phrases of torch, which also guesses the cause of a bus error."""
+
+_LOST = (
+    "an illegal memory access was encountered",
+    "an illegal instruction was encountered",
+    "device-side assert triggered",
+    "unspecified launch failure",
+    "misaligned address",
+    "hardware stack error",
+    "invalid program counter",
+    "operation not supported on global/shared address space",
+    "the launch timed out and was terminated",
+    "uncorrectable ecc error",
+    "uncorrectable nvlink error",
+    "_status_execution_failed",
+    "unknown error",
+)
+"""Phrases of CUDA errors after which every further call of the process fails alike.
+
+The errors that "leave the process in an inconsistent state" in the CUDA runtime API (error types),
+and the failure of a kernel as reported by cuBLAS and cuDNN.
+"""
+
+_LIBRARIES = ("cuda", "cudnn", "hip error")
+"""Words of every message of a GPU's library, such as "CUDA error: unknown error"."""
+
+_SURVIVED = (
+    "invalid argument",
+    "invalid configuration argument",
+    "invalid device function",
+    "invalid device ordinal",
+    "no kernel image is available",
+    "too many resources requested for launch",
+    "operation not supported",
+)
+"""Phrases of CUDA errors that concern one call; the process can go on using the GPU."""
 
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}
 
@@ -104,9 +140,35 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
     return None
 
 
+def is_device_lost(error: BaseException) -> bool:
+    """Whether an error, or a cause of the error, leaves this process without its GPU.
+
+    After an illegal memory access, a failed assertion in a kernel or a fault of the hardware, each
+    later call fails alike, whatever the run. Only a new process can continue.
+    """
+    return any(_is_device_lost(link) for link in causes(error))
+
+
+def _is_device_lost(error: BaseException) -> bool:
+    if isinstance(error, DeviceLostError):
+        return True
+    if not isinstance(error, RuntimeError) or _is_out_of_memory(error):
+        return False
+    # Later lines are advice about assertions, whatever the error.
+    first = (str(error).lower().splitlines() or [""])[0]
+    if any(words in first for words in _LOST):
+        return any(library in first for library in _LIBRARIES)
+    return isinstance(error, torch.AcceleratorError) and not any(
+        words in first for words in _SURVIVED
+    )
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, or a cause of the error, is a lack of memory for tensors."""
-    return any(_is_out_of_memory(link) for link in causes(error))
+    """Whether an error, or a cause of the error, is a lack of memory for tensors.
+
+    A lost GPU is none, even where it was lost after a lack of memory.
+    """
+    return any(_is_out_of_memory(link) for link in causes(error)) and not is_device_lost(error)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
