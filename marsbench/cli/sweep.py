@@ -49,7 +49,7 @@ def sweep(
     The same command continues with the remaining runs, on any machine that shares the store.
     """
     from marsbench.sweep import cost
-    from marsbench.sweep.launchers.local import visible_gpus
+    from marsbench.sweep.launchers.gpus import visible_gpus
     from marsbench.sweep.planner import plan_sweep
     from marsbench.sweep.words import read_shard
 

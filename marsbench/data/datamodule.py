@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from numpy.typing import NDArray
 from pytorch_lightning.accelerators import CUDAAccelerator
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
@@ -203,7 +204,7 @@ class MarsDataModule(pl.LightningDataModule):
     ) -> DataLoader[Sample]:
         workers = self.config.workers
         if workers is None:
-            workers = default_workers(self.config.trainer.devices)
+            workers = default_workers(processes_on_cores(self.trainer))
         return Loader(
             Speaking(dataset),
             batch_size=self.config.optim.batch_size,
@@ -296,7 +297,26 @@ def collate(samples: list[Sample | MarsbenchError]) -> dict[str, Any]:
     return batch
 
 
-def default_workers(devices: int = 1) -> int:
-    """Default number of worker processes per device; 0 on machines with at most two cores."""
+def processes_on_cores(trainer: pl.Trainer | None) -> int:
+    """Number of training processes that share the cores of this process.
+
+    Processes that Lightning or torchrun start on a machine share them; tasks of srun have cores of
+    their own.
+
+    Args:
+        trainer: Trainer of the run; None for a single process.
+    """
+    if trainer is None:
+        return 1
+    cluster = getattr(trainer.strategy, "cluster_environment", None)
+    return 1 if isinstance(cluster, SLURMEnvironment) else trainer.num_devices
+
+
+def default_workers(processes: int = 1) -> int:
+    """Default number of worker processes of a loader; 0 on machines with at most two cores.
+
+    Args:
+        processes: Number of processes that share the cores of this process.
+    """
     cores = usable_cores()
-    return 0 if cores <= 2 else min(8, (cores - 1) // devices)
+    return 0 if cores <= 2 else min(8, (cores - 1) // processes)

@@ -181,7 +181,7 @@ def test_parts_are_the_same_with_and_without_gpus(
     words = ["sweep", "suite=paper_cls", "task=frost_cls,surface_cls", "seed=0,1", *DEMO]
     words += [f"store={tmp_path}", "--print-commands", "--shard", "2/3"]
     usual, _ = call(*words)
-    monkeypatch.setattr("marsbench.sweep.launchers.local.visible_gpus", lambda: gpus)
+    monkeypatch.setattr("marsbench.sweep.launchers.gpus.visible_gpus", lambda: gpus)
     assert sorted(call(*words)[0]) == sorted(usual)
 
 

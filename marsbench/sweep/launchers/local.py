@@ -3,7 +3,6 @@
 import contextlib
 import os
 import platform
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marsbench.base import environment
-from marsbench.base.errors import BusyError, ConfigError, TrainingError
+from marsbench.base.errors import BusyError, TrainingError
 from marsbench.base.progress import steps, tell
 from marsbench.results.store import Store
+from marsbench.sweep.launchers.gpus import GPUS, sets_of, visible_gpus
 from marsbench.sweep.launchers.settings import LauncherSettings
 from marsbench.sweep.units import LOGS, WORKERS, disk_full, has_room, left_of, unit_ids
 from marsbench.sweep.worker import DISK_FULL, FAULT, INTERRUPTED
-
-GPUS = "CUDA_VISIBLE_DEVICES"
 
 WORKER = (sys.executable, "-m", "marsbench.sweep.worker")
 """Command of a worker, followed by its unit file."""
@@ -50,7 +48,8 @@ class LocalLauncher:
     """
 
     def __init__(self, settings: LauncherSettings) -> None:
-        self.devices = slots(settings, visible_gpus())
+        # In turn: no GPU gets a second worker before every GPU has one.
+        self.devices = sets_of(settings, visible_gpus()) * settings.per_gpu
         self.jobs = settings.jobs or (
             len(self.devices) if self.devices else max(1, environment.usable_cores() // 2)
         )
@@ -163,51 +162,6 @@ class LocalLauncher:
                     ),
                 )
         return False
-
-
-def visible_gpus() -> list[str]:
-    """Names of the GPUs visible to this process, without loading torch."""
-    if (given := os.environ.get(GPUS)) is not None:
-        return [name for name in given.split(",") if name.strip() and name.strip() != "-1"]
-    if (program := shutil.which("nvidia-smi")) is None:
-        return []
-    try:
-        command = [program, "--query-gpu=index", "--format=csv,noheader"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.strip() for line in done.stdout.splitlines() if line.strip().isdecimal()]
-
-
-def slots(settings: LauncherSettings, gpus: Sequence[str]) -> list[str]:
-    """GPUs of each worker, in starting order.
-
-    Args:
-        settings: ``gpus`` per worker, and ``per_gpu`` workers that share a GPU.
-        gpus: Names of the visible GPUs.
-
-    Returns:
-        CUDA_VISIBLE_DEVICES for each worker; empty without GPUs.
-
-    Raises:
-        ConfigError: If ``gpus`` is a fraction or exceeds the visible GPUs.
-    """
-    each = 1 if settings.gpus is None else int(settings.gpus)
-    if settings.gpus is not None and each != settings.gpus:
-        raise ConfigError(
-            f"launcher.gpus is {settings.gpus:g}; launcher=local expects a whole number.",
-            "Set a whole number; launcher.per_gpu=2 lets two workers share a GPU.",
-        )
-    if settings.gpus is not None and each > len(gpus):
-        raise ConfigError(
-            f"launcher.gpus is {each}; {len(gpus)} GPUs are visible.",
-            f"Lower launcher.gpus (0 uses the CPU), or check {GPUS}.",
-        )
-    if each == 0:
-        return []
-    sets = [",".join(gpus[i : i + each]) for i in range(0, len(gpus) - each + 1, each)]
-    # In turn: no GPU gets a second worker before every GPU has one.
-    return sets * settings.per_gpu
 
 
 def _forget(folder: Path, worker: _Worker) -> None:

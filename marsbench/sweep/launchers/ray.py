@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,10 @@ class RayLauncher:
         if is_ours:
             self._connect()
         try:
-            options = self._options(ray.cluster_resources())
+            options = self._options(ray.cluster_resources(), ray.nodes())
             task = ray.remote(**options)(carry_out)
-            given_up = [unit.stem for unit in self._given_up(task, folder.absolute(), units)]
+            cores = max(1, int(options["num_cpus"]))
+            given_up = [unit.stem for unit in self._given_up(task, cores, folder.absolute(), units)]
         finally:
             if is_ours:
                 ray.shutdown()
@@ -100,17 +101,20 @@ class RayLauncher:
                 "launcher.address out.",
             ) from error
 
-    def _options(self, resources: dict[str, float]) -> dict[str, Any]:
+    def _options(
+        self, resources: dict[str, float], nodes: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
         """Options of a ray task.
 
         Args:
             resources: Resources of the cluster.
+            nodes: Nodes of the cluster, as `ray.nodes` describes them.
         """
         settings = self.settings
         gpus = settings.gpus
         if gpus is None:
             gpus = 1.0 if resources.get("GPU") else 0.0
-        cores = settings.cpus or 1
+        cores = settings.cpus or share_of_cores(nodes, gpus)
         # A cluster run by others may grow; our own does not, and the task would wait for ever.
         if settings.address is None:
             for key, name, asked in (("cpus", "CPU", cores), ("gpus", "GPU", gpus)):
@@ -128,15 +132,17 @@ class RayLauncher:
             "retry_exceptions": [WorkerDiedError],
         }
 
-    def _given_up(self, task: Any, folder: Path, units: Sequence[Path]) -> Iterator[Path]:
+    def _given_up(
+        self, task: Any, cores: int, folder: Path, units: Sequence[Path]
+    ) -> Iterator[Path]:
         """Train units and yield the units out of retries."""
-        for unit, error in track(self._results(task, folder, units), "units", len(units)):
+        for unit, error in track(self._results(task, cores, folder, units), "units", len(units)):
             if error is not None:
                 tell(f"unit {unit.stem}: {error}")
                 yield unit
 
     def _results(
-        self, task: Any, folder: Path, units: Sequence[Path]
+        self, task: Any, cores: int, folder: Path, units: Sequence[Path]
     ) -> Iterator[tuple[Path, str | None]]:
         """Train units and yield each finished unit with its error, or None."""
         import ray
@@ -148,9 +154,7 @@ class RayLauncher:
                 while waiting and len(running) < most:
                     unit = waiting.popleft()
                     log = folder / LOGS / f"{unit.stem}.log"
-                    started = task.remote(
-                        str(unit.absolute()), str(log), str(Path.cwd()), self.settings.cpus or 1
-                    )
+                    started = task.remote(str(unit.absolute()), str(log), str(Path.cwd()), cores)
                     running[started] = unit
                 for ended in ray.wait(list(running), num_returns=1)[0]:
                     unit = running.pop(ended)
@@ -172,6 +176,24 @@ class RayLauncher:
                 tell("Stopping; the same command continues with the remaining runs.")
                 ray.wait(list(running), num_returns=len(running), timeout=_PATIENCE)
             raise
+
+
+def share_of_cores(nodes: Sequence[Mapping[str, Any]], gpus: float) -> float:
+    """Cores of a worker by default: the cores per GPU of the node with the fewest, times its GPUs.
+
+    Args:
+        nodes: Nodes of the cluster, as `ray.nodes` describes them.
+        gpus: GPUs of a worker; without any, a worker has one core.
+
+    Returns:
+        Whole cores, or a fraction below 1, which ray counts, so that all GPUs are used.
+    """
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    per_gpu = [has["CPU"] / has["GPU"] for has in alive if has.get("GPU") and has.get("CPU")]
+    if not (gpus and per_gpu):
+        return 1
+    share = min(per_gpu) * gpus
+    return int(share) if share >= 1 else share
 
 
 def carry_out(unit: str, log: str, directory: str, cores: int) -> int:

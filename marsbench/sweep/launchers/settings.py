@@ -42,7 +42,7 @@ class LauncherSettings:
     mem_gb: Annotated[float, Limit(above=0)] | None = None
     """Memory of a worker in GB; by default the scheduler's."""
     cpus: Count | None = None
-    """Cores of a worker; by default the scheduler's, or an equal share (local)."""
+    """Cores of a worker; by default an equal share (local), or the share of its GPUs (ray)."""
     gpus: Annotated[float, Limit(low=0)] | None = None
     """GPUs of a worker, a fraction with ray; by default one each if any is visible (local)."""
     setup: str = ""

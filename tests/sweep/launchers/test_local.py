@@ -16,7 +16,7 @@ from marsbench.cli import app
 from marsbench.results.store import Store
 from marsbench.sweep.heartbeat import heartbeats
 from marsbench.sweep.launchers import local
-from marsbench.sweep.launchers.local import LocalLauncher, slots, visible_gpus
+from marsbench.sweep.launchers.local import LocalLauncher
 from marsbench.sweep.launchers.settings import LauncherSettings, get_launcher, load_settings
 from tests.sweep.records import write_suite
 
@@ -202,7 +202,7 @@ def test_where_workers_run(fake: None, tmp_path: Path, monkeypatch: pytest.Monke
         return start(command, **options)
 
     monkeypatch.setattr(subprocess, "Popen", remembered)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    monkeypatch.setattr(local, "visible_gpus", lambda: ["4", "5"])
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(environment, "usable_cores", lambda: 8)
     suite = write_suite(tmp_path / "s.yaml", {**SCRATCH, "seed": [0, 1, 2, 3]})
@@ -211,46 +211,6 @@ def test_where_workers_run(fake: None, tmp_path: Path, monkeypatch: pytest.Monke
     assert [env["CUDA_VISIBLE_DEVICES"] for env in started] == ["4", "5", "4", "5"]
     assert {env["OMP_NUM_THREADS"] for env in started} == {"2"}
     assert {env["MARSBENCH_CORES"] for env in started} == {"2"}
-
-
-def test_which_gpus() -> None:
-    gpus = ["0", "1", "2"]
-    assert slots(LauncherSettings(), gpus) == gpus
-    assert slots(LauncherSettings(per_gpu=2), gpus) == gpus * 2
-    assert slots(LauncherSettings(gpus=2), gpus) == ["0,1"]
-    assert slots(LauncherSettings(gpus=0), gpus) == []
-    assert slots(LauncherSettings(), []) == []
-    assert slots(LauncherSettings(gpus=0), []) == []
-
-
-@pytest.mark.parametrize(
-    ("gpus", "said"), [(0.5, "a whole number"), (1.5, "a whole number"), (4, "3 GPUs are visible")]
-)
-def test_gpus_that_no_worker_can_have(gpus: float, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        slots(LauncherSettings(gpus=gpus), ["0", "1", "2"])
-
-
-@pytest.mark.parametrize(
-    ("given", "found"), [("", []), ("0,3", ["0", "3"]), ("-1", []), ("MIG-a", ["MIG-a"])]
-)
-def test_gpus_that_may_be_used(
-    given: str, found: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-    assert visible_gpus() == found
-
-
-def test_gpus_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=None)
-    assert visible_gpus() == []
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho 0\necho 1\n")
-    program.chmod(0o755)
-    assert visible_gpus() == ["0", "1"]
-    program.write_text("#!/bin/sh\necho 'no driver'\nexit 9\n")
-    assert visible_gpus() == []
 
 
 def test_settings(tmp_path: Path) -> None:

@@ -15,7 +15,12 @@ from typing import Any
 import pytest
 
 from marsbench.base.errors import ConfigError, NotAvailableError
-from marsbench.sweep.launchers.ray import RayLauncher, WorkerDiedError, carry_out
+from marsbench.sweep.launchers.ray import (
+    RayLauncher,
+    WorkerDiedError,
+    carry_out,
+    share_of_cores,
+)
 from marsbench.sweep.launchers.settings import LauncherSettings, get_launcher, load_settings
 from tests.sweep.rough import Sweep, check_same, ended, parent, wait_until, write_suite
 
@@ -34,6 +39,7 @@ class FakeRay(ModuleType):
         self.resources = resources
         self.init_with: dict[str, Any] | None = None
         self.options: dict[str, Any] = {}
+        self.cores: list[int] = []
         self.started: list[str] = []
         self.cancelled: list[object] = []
         self.at_once = 0
@@ -53,6 +59,9 @@ class FakeRay(ModuleType):
     def cluster_resources(self) -> dict[str, float]:
         return self.resources
 
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": self.resources}]
+
     def remote(self, **options: Any) -> Callable[[object], Any]:
         self.options = options
         ray = self
@@ -60,6 +69,7 @@ class FakeRay(ModuleType):
         class Task:
             def remote(self, unit: str, log: str, directory: str, cores: int) -> str:
                 ray.started.append(unit)
+                ray.cores.append(cores)
                 return unit
 
         return lambda _: Task()
@@ -122,12 +132,45 @@ def test_all_units(tmp_path: Path, ray: FakeRay, capsys: pytest.CaptureFixture[s
     assert "Given up: unit 2;" in told
 
 
-def test_gpus(tmp_path: Path, ray: FakeRay) -> None:
-    ray.resources["GPU"] = 2.0
-    RayLauncher(SETTINGS).launch(tmp_path, [])
-    assert ray.options["num_gpus"] == 1.0
-    RayLauncher(replace(SETTINGS, gpus=0.25)).launch(tmp_path, [])
-    assert ray.options["num_gpus"] == 0.25
+@pytest.mark.parametrize(
+    ("settings", "has", "gpus", "cpus", "cores"),
+    [
+        (SETTINGS, {"CPU": 16.0}, 0.0, 1, 1),
+        (SETTINGS, {"CPU": 16.0, "GPU": 2.0}, 1.0, 8, 8),
+        (replace(SETTINGS, gpus=0.25), {"CPU": 16.0, "GPU": 2.0}, 0.25, 2, 2),
+        (replace(SETTINGS, gpus=2), {"CPU": 15.0, "GPU": 2.0}, 2, 15, 15),
+        (replace(SETTINGS, gpus=0), {"CPU": 16.0, "GPU": 2.0}, 0, 1, 1),
+        # Four workers are to fit though they have less than a core each.
+        (replace(SETTINGS, gpus=0.25), {"CPU": 2.0, "GPU": 1.0}, 0.25, 0.5, 1),
+        (replace(SETTINGS, cpus=3), {"CPU": 16.0, "GPU": 2.0}, 1.0, 3, 3),
+    ],
+    ids=["no-gpu", "one", "quarter", "two", "none", "few-cores", "given"],
+)
+def test_gpus_and_their_share_of_the_cores(
+    tmp_path: Path,
+    ray: FakeRay,
+    settings: LauncherSettings,
+    has: dict[str, float],
+    gpus: float,
+    cpus: float,
+    cores: int,
+) -> None:
+    ray.resources = has
+    RayLauncher(settings).launch(tmp_path, make_units(tmp_path, 1))
+    assert (ray.options["num_gpus"], ray.options["num_cpus"]) == (gpus, cpus)
+    assert ray.cores == [cores]
+
+
+def test_cores_of_unequal_nodes() -> None:
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 64.0, "GPU": 4.0}},
+        {"Alive": True, "Resources": {"CPU": 24.0, "GPU": 2.0}},
+        {"Alive": True, "Resources": {"CPU": 8.0}},
+        {"Alive": False, "Resources": {"CPU": 1.0, "GPU": 1.0}},
+    ]
+    assert share_of_cores(nodes, 1) == 12
+    assert share_of_cores(nodes, 0) == 1
+    assert share_of_cores(nodes[2:], 1) == 1
 
 
 @pytest.mark.parametrize(
