@@ -200,6 +200,13 @@ class Precision(StrEnum):
     FP16_MIXED = "16-mixed"
 
 
+class Matmul(StrEnum):
+    """Precision of float32 products, of matrices and convolutions alike."""
+
+    HIGHEST = "highest"
+    HIGH = "high"
+
+
 PUBLISHED_PARTITIONS = ("0.01", "0.02", "0.05", "0.10", "0.20", "0.25", "0.50")
 PUBLISHED_SHOTS = ("1", "2", "5", "10", "15", "20")
 
@@ -270,6 +277,8 @@ class TrainerConfig:
     """Tested epoch: best on validation, or last. With folds, last needs no validation samples."""
     precision: Precision = Precision.FLOAT32
     """32-true, bf16-mixed, 16-mixed or 64-true."""
+    matmul: Matmul = Matmul.HIGHEST
+    """Float32 products of matrices and convolutions: highest (IEEE), or high (TF32 on GPUs)."""
     accumulate_grad_batches: Count = 1
     """Batches per optimiser step."""
     gradient_clip_val: Positive | None = None

@@ -1,6 +1,5 @@
 """Loop over batches of a target: load, corrupt, match bands, encode once, read by each model."""
 
-import contextlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +22,9 @@ from marsbench.models.encoders.classifier import Classifier
 from marsbench.predict.load import library_of
 from marsbench.tasks.kinds import KINDS, Kind
 from marsbench.training.frozen.features import BATCH
+from marsbench.training.loop.arithmetic import arithmetic
 from marsbench.training.loop.objectives.build import objective_of
 from marsbench.training.trained import rebuild
-
-MIXED = {Precision.BF16_MIXED: torch.bfloat16, Precision.FP16_MIXED: torch.float16}
-"""Type of mixed precision."""
-
 
 Advance = Callable[[int], None]
 """To call with the number of samples read since the last call."""
@@ -101,7 +97,7 @@ def read_group(
     batches = Batches(first, dataset, networks.device, advance)
     with (
         torch.inference_mode(),
-        _arithmetic(first.parent.config, networks.device),
+        arithmetic(first.parent.config, networks.device),
         dataset.averaged(first.parent.config.draws),
     ):
         for batch in batches:
@@ -197,12 +193,6 @@ def _moved(value: Any, device: torch.device) -> Any:
 def _dtype(config: RunConfig) -> torch.dtype:
     is_double = config.trainer.precision is Precision.FLOAT64
     return torch.float64 if is_double else torch.float32
-
-
-def _arithmetic(config: RunConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Mixed precision, if the run used it."""
-    chosen = MIXED.get(config.trainer.precision)
-    return torch.autocast(device.type, dtype=chosen, enabled=chosen is not None)
 
 
 def _readers(evaluation: Evaluation, dataset: MarsDataset, networks: Networks) -> list[Reader]:

@@ -148,7 +148,8 @@ class Evaluation:
             return (self.images, record.run_id)
         facts = {key: record.identity.get(key) for key in ("architecture", "pooling", "head")}
         facts |= {"inputs": record.data.get("inputs"), "protocol": record.protocol}
-        return (self.images, backbone, digest(facts), self.parent.config.trainer.precision)
+        trainer = self.parent.config.trainer
+        return (self.images, backbone, digest(facts), trainer.precision, trainer.matmul)
 
 
 class Planner:

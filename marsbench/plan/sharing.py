@@ -34,6 +34,7 @@ def features_of(config: RunConfig) -> tuple[Hashable, ...]:
         config.views,
         config.folds,
         trainer.precision,
+        trainer.matmul,
         trainer.accelerator,
     )
 

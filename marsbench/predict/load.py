@@ -5,7 +5,7 @@ from pathlib import Path
 from marsbench.base.errors import ConfigError, StoreError, WeightsError
 from marsbench.base.hub import PREFIX, HubAddress, is_address, is_repo_id, parse_address
 from marsbench.config.resizing import Resizing
-from marsbench.config.schema import Bands, LossName
+from marsbench.config.schema import Bands, LossName, Matmul
 from marsbench.models.spec import Library
 from marsbench.models.zoo.catalog import find_model
 from marsbench.predict.checkpoints import SUFFIXES, of_checkpoint
@@ -122,6 +122,7 @@ def of_record(
         classes=classes,
         side=side,
         resizing=Resizing.from_identity(record.identity.get("resize")),
+        matmul=Matmul(record.identity.get("matmul", Matmul.HIGHEST)),
         origin=record.run_id,
         version=record.created,
         bands=Bands(record.config.get("bands", Bands.RGB)),

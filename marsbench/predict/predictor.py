@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marsbench.config.resizing import WHOLE, Resizing
-from marsbench.config.schema import Bands
+from marsbench.config.schema import Bands, Matmul
 from marsbench.metrics.boxes import PredictedBoxes
 from marsbench.tasks.spec import TaskSpec
 from marsbench.training.loop.objectives.base import LogitObjective, Objective
@@ -27,6 +27,7 @@ class Predictor:
         version: Changes with the weights.
         bands: Bands to use of images with more than three bands.
         resizing: Resizing of images to `side`, as in training.
+        matmul: Precision of float32 products, as in training.
         notes: Notes for the user.
     """
 
@@ -39,6 +40,7 @@ class Predictor:
     version: str = ""
     bands: Bands = Bands.RGB
     resizing: Resizing = WHOLE
+    matmul: Matmul = Matmul.HIGHEST
     notes: tuple[str, ...] = ()
 
     def label(self, image: Tensor) -> Tensor:

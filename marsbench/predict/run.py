@@ -15,6 +15,7 @@ from marsbench.predict.kinds import WORK
 from marsbench.predict.predictor import Predictor
 from marsbench.predict.walk import Item
 from marsbench.predict.work import Callback, Options, Summary, line_of
+from marsbench.training.loop.arithmetic import products
 
 
 def predict(
@@ -53,7 +54,7 @@ def predict(
                 todo.append(item)
         journal.reserve(todo)
         work.shows_tiles = len(todo) == 1
-        with torch.inference_mode():
+        with torch.inference_mode(), products(predictor.matmul):
             for item in todo if work.shows_tiles else track(todo, "predicting", len(todo)):
                 work.take(item)
             work.flush()

@@ -27,6 +27,7 @@ from marsbench.spectra.presets import RasterSpec
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import TaskSpec
+from marsbench.training.loop.arithmetic import products
 from marsbench.training.trained import rebuild
 
 Scores = NDArray[np.float64]
@@ -94,7 +95,8 @@ def predict_spectra(
         return _tables(models, spec, chosen, spectra)
     side = side_of(case, lambda: entry.input_size)
     order = track(range(len(spectra)), f"Predicting with {record.model}", len(spectra))
-    return np.stack([_one(models, chosen, config.draws, side, spectra, ids, i) for i in order])
+    with products(config.trainer.matmul):
+        return np.stack([_one(models, chosen, config.draws, side, spectra, ids, i) for i in order])
 
 
 def _check_version(record: RunRecord, rendering: Rendering | None) -> None:

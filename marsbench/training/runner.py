@@ -14,6 +14,7 @@ from marsbench.results.store import CONFIG, Store
 from marsbench.training.failures import error_of_others, explain, remove_errors, write_error
 from marsbench.training.gallery import gallery
 from marsbench.training.loop.allocator import keep_freed_memory
+from marsbench.training.loop.arithmetic import products
 from marsbench.training.loop.evaluation import save_predictions
 from marsbench.training.loop.memory import within_memory
 from marsbench.training.loop.trainer import check_tasks, process_rank, quiet, restored
@@ -94,7 +95,7 @@ def _execute(plan: Plan, folder: Path) -> RunRecord:
             tell(note)
     parts = parts_of(plan)
     train = lazy.load(trainer_of(plan).train)
-    with quiet(), restored():
+    with quiet(), restored(), products(config.trainer.matmul):
         trained = [finished(part, folder, partial(train, plan, part, folder)) for part in parts]
     result = together(plan, trained)
     save_predictions(folder, result.scored)

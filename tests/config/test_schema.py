@@ -69,6 +69,7 @@ HASHED = {
     "trainer.patience": 2,
     "trainer.checkpoint": "last",
     "trainer.precision": "bf16-mixed",
+    "trainer.matmul": "high",
     "trainer.accumulate_grad_batches": 4,
     "trainer.gradient_clip_val": 1.0,
     "trainer.devices": 2,

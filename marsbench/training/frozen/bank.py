@@ -36,6 +36,7 @@ from marsbench.training.frozen.writing import (
     refuse_unbegun,
 )
 from marsbench.training.gallery import gallery
+from marsbench.training.loop.arithmetic import products
 from marsbench.training.loop.devices import device_name, peak_memory, reset_peak_memory
 from marsbench.training.loop.evaluation import Predictions, facts_of
 from marsbench.training.loop.module import MONITOR
@@ -236,7 +237,8 @@ class _Bank:
             counted += number
             advance(number)
 
-        fitted = self._fit_heads(heads, count)
+        with products(self.plans[0].config.trainer.matmul):
+            fitted = self._fit_heads(heads, count)
         advance(len(heads) - counted)  # heads fitted again were counted twice
         complete = []
         for (run, k), head in zip(jobs, fitted, strict=True):
@@ -293,7 +295,8 @@ class _Bank:
         try:
             fitted = _checked(run)
             started = time.perf_counter()
-            trained = [self._trained(run, k, head) for k, head in fitted.items()]
+            with products(run.plan.config.trainer.matmul):
+                trained = [self._trained(run, k, head) for k, head in fitted.items()]
             for head in trained:
                 head.timing["eval"] = (time.perf_counter() - started) / len(trained)
             whole = together(run.plan, trained)

@@ -7,7 +7,6 @@ records. A row is the vector of a classifier, or all feature maps that a decoder
 processes need the same features, one encodes and the others wait. Interrupted encoding resumes.
 """
 
-import contextlib
 import hashlib
 import json
 import math
@@ -32,7 +31,7 @@ from marsbench.base.errors import DataError, TrainingError
 from marsbench.base.files import allocate, once, write_text
 from marsbench.base.progress import steps, tell
 from marsbench.config.identity import PIPELINE, digest
-from marsbench.config.schema import Augment, Mode, Pooling, Precision, Stored
+from marsbench.config.schema import Augment, Matmul, Mode, Pooling, Precision, Stored
 from marsbench.data import decode
 from marsbench.data.datamodule import Loader, Speaking, check_batch, collate, default_workers
 from marsbench.data.dataset import MarsDataset
@@ -49,6 +48,7 @@ from marsbench.plan.resolve import Plan
 from marsbench.training.failures import is_out_of_memory
 from marsbench.training.inputs import prepared_inputs
 from marsbench.training.loop.allocator import keep_freed_memory
+from marsbench.training.loop.arithmetic import arithmetic
 from marsbench.training.loop.devices import device_name, device_of
 from marsbench.training.loop.evaluation import meta_of
 from marsbench.training.network import build_network
@@ -237,6 +237,8 @@ class Encoder:
             choices["pooling"] = plan.config.pooling
         if plan.inputs != DEFAULT:
             choices["inputs"] = prepared_inputs(plan).plain
+        if plan.config.trainer.matmul is not Matmul.HIGHEST:
+            choices["matmul"] = plan.config.trainer.matmul
         if self._dtype is torch.float64:
             choices["facts"] = 2  # digest of the tensors as loaded
         if self._is_map:
@@ -263,7 +265,7 @@ class Encoder:
                 allocate(file, self._size(split))
         batches, are_finite = 0, True
         # Written, not mapped: pages of a map would stay in the memory of the process.
-        with self._arithmetic(), (folder / _PARTIAL).open("r+b") as file:
+        with arithmetic(self.plan.config, self.device), (folder / _PARTIAL).open("r+b") as file:
             file.seek(reached * shape[2] * self._dtype_stored.itemsize)
             for batch, at in self._batches(dataset, reached, num_rows):
                 with np.errstate(over="ignore"):
@@ -373,14 +375,6 @@ class Encoder:
     def _dtype(self) -> torch.dtype:
         is_double = self.plan.config.trainer.precision is Precision.FLOAT64
         return torch.float64 if is_double else torch.float32
-
-    @contextlib.contextmanager
-    def _arithmetic(self) -> Iterator[None]:
-        """Use mixed precision if requested."""
-        mixed = {Precision.BF16_MIXED: torch.bfloat16, Precision.FP16_MIXED: torch.float16}
-        chosen = mixed.get(self.plan.config.trainer.precision)
-        with torch.autocast(self.device.type, dtype=chosen, enabled=chosen is not None):
-            yield
 
     @cached_property
     def _network(self) -> Classifier | MapSegmenter:
