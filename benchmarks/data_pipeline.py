@@ -1,6 +1,7 @@
 """Images per second from disk, from the cache, and of decoding alone.
 
     python benchmarks/data_pipeline.py [--images 1000] [--side 227] [--format png] [--workers 0 2]
+    python benchmarks/data_pipeline.py --large 512 1024 2048 [--images 32] [--bands 3]
 
 Writes a folder of generated grey images in the published layout, measures each step in turn over
 several rounds, and prints medians and their ratios:
@@ -11,9 +12,14 @@ several rounds, and prints medians and their ratios:
 - cache: pixels from the memory-mapped cache;
 - dataset: samples from the cache, resized to the model's input;
 - batches: the same in batches of 32, with worker processes.
+
+With ``--large`` it measures instead, for images of each of these sides, samples of a model's side
+from the cache at the images' own size, resized at every visit, and from the cache at the model's
+side, in alternation; and checks that they are equal.
 """
 
 import argparse
+import dataclasses
 import functools
 import os
 import tempfile
@@ -37,6 +43,9 @@ from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import ClassInfo, TaskSpec
 
 ROUNDS = 5
+SIDE = 224
+"""Side of the model's input in pixels."""
+
 SPEC = TaskSpec(
     name="pipeline",
     title="Generated images",
@@ -46,7 +55,7 @@ SPEC = TaskSpec(
 )
 
 
-def write_folder(root: Path, count: int, side: int, form: str) -> Path:
+def write_folder(root: Path, count: int, side: int, form: str, bands: int = 1) -> Path:
     """Write images of fractal ground, as compressible as pictures from orbit."""
     folder = root / SPEC.folder
     rows = ["file_id,split,feature_name,label"]
@@ -55,7 +64,8 @@ def write_folder(root: Path, count: int, side: int, form: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         height = 4.0 * terrain.fractal(np.random.default_rng(i), side, 2.8)
         pixels = terrain.sensor(terrain.hillshade(height, 300, 40), np.random.default_rng(i))
-        Image.fromarray(pixels).save(path)
+        image = Image.fromarray(pixels)
+        (image if bands == 1 else image.convert("RGB")).save(path)
         rows.append(f"{path.name},train,c{i % 2},{i % 2}")
     (folder / "annotation.csv").write_text("\n".join(rows) + "\n")
     (folder / "mapping.json").write_text('{"0": "even", "1": "odd"}')
@@ -69,6 +79,39 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def compare_large(root: Path, options: argparse.Namespace) -> None:
+    """Print samples per second of large images by the size at which they are cached."""
+    spec = dataclasses.replace(SPEC, channels=options.bands)
+    print(
+        f"{options.images} {options.format} images of {options.bands} band(s), side {SIDE}, "
+        "one thread; ms per sample"
+    )
+    print(f"{'own side':<10}{'own size':>10}{'at side':>10}{'ratio':>8}   every round")
+    for side in options.large:
+        folder = write_folder(root / str(side), options.images, side, options.format, options.bands)
+        source = LocalSource(spec, folder)
+        resized = MarsDataset(spec, source, "train", side=SIDE)
+        own = MarsDataset(spec, source, "train", side=SIDE)
+        own.samples = cached_samples(spec, source, source.rows("train"))
+        for i in range(len(own)):  # also warms up
+            if not torch.equal(own[i]["image"], resized[i]["image"]):
+                raise SystemExit(f"Sample {i} of {side} px differs between the caches.")
+        ways = {data: functools.partial(_visit, data) for data in (own, resized)}
+        times: dict[MarsDataset, list[float]] = {data: [] for data in ways}
+        for _ in range(ROUNDS):
+            for data, work in ways.items():
+                times[data].append(seconds(work))
+        slow, fast = (1000 * median(times[data]) / len(data) for data in (own, resized))
+        rounds = [a / b for a, b in zip(times[own], times[resized], strict=True)]
+        spread = ", ".join(f"{ratio:.1f}" for ratio in rounds)
+        print(f"{side:<10}{slow:>10.3f}{fast:>10.3f}{median(rounds):>7.1f}x   {spread}")
+
+
+def _visit(data: MarsDataset) -> None:
+    for i in range(len(data)):
+        data[i]
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Images per second of the data pipeline.")
@@ -76,17 +119,22 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=227)
     parser.add_argument("--format", choices=("png", "jpg"), default="png")
     parser.add_argument("--workers", type=int, nargs="*", default=[0, 2])
+    parser.add_argument("--large", type=int, nargs="+", metavar="SIDE")
+    parser.add_argument("--bands", type=int, default=3, choices=(1, 3), help="bands with --large")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["MARSBENCH_HOME"] = str(Path(temporary) / "home")
         root = Path(temporary)
+        if options.large:
+            compare_large(root, options)
+            return
         source = LocalSource(SPEC, write_folder(root, options.images, options.side, options.format))
         rows = source.rows("train")
         everything = range(len(rows))
         raws = [source.read("train", i) for i in everything]
         direct, cache = DirectSamples(SPEC, source, rows), cached_samples(SPEC, source, rows)
-        data = MarsDataset(SPEC, source, "train", side=224)
+        data = MarsDataset(SPEC, source, "train", side=SIDE)
         ways: dict[str, Callable[[], object]] = {
             "read": lambda: [source.read("train", i) for i in everything],
             "decode": lambda: [decode_sample(SPEC, raw) for raw in raws],

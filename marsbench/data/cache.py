@@ -82,6 +82,7 @@ class CachedSamples:
         self._shapes: NDArray[np.int64] = arrays["shapes"]
         self._checksums: NDArray[np.uint32] = arrays["checksums"]
         self._dtype = np.dtype(str(arrays["dtype"]))
+        self._resized_from: NDArray[np.int64] | None = arrays.get("resized_from")
         self._mask_offsets: NDArray[np.int64] | None = arrays.get("mask_offsets")
         self._box_ends: NDArray[np.int64] | None = arrays.get("box_ends")
         self._boxes, self._labels = arrays.get("boxes"), arrays.get("labels")
@@ -108,6 +109,7 @@ class CachedSamples:
             self._boxes_of(index),
             0 if self._dropped is None else int(self._dropped[index]),
             {} if self._meta is None else json.loads(str(self._meta[index])),
+            resized_from=None if self._resized_from is None else self._size(index),
         )
 
     def _check(self, index: int, checksum: int) -> None:
@@ -127,7 +129,7 @@ class CachedSamples:
             return None
         if self._masks is None:
             self._masks = np.memmap(self.folder / MASKS, dtype=np.uint8, mode="r")
-        height, width = (int(side) for side in self._shapes[index, :2])
+        height, width = self._size(index)
         start = int(self._mask_offsets[index])
         return self._masks[start : start + height * width].reshape(height, width)
 
@@ -142,9 +144,18 @@ class CachedSamples:
         # A memory map pickles as its whole content; workers open the file themselves.
         return {**self.__dict__, "_pixels": None, "_masks": None}
 
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Heights and widths of the images before resizing, (N, 2)."""
+        return self._shapes[:, :2] if self._resized_from is None else self._resized_from
+
+    def _size(self, index: int) -> tuple[int, int]:
+        height, width = self.sizes[index]
+        return int(height), int(width)
+
     def odd_size(self, image_size: tuple[int, int]) -> int | None:
         """Position of the first image not of this (height, width); None if all images match."""
-        odd = np.flatnonzero((self._shapes[:, :2] != image_size).any(axis=1))
+        odd = np.flatnonzero((self.sizes != image_size).any(axis=1))
         return int(odd[0]) if len(odd) else None
 
     @property
@@ -153,7 +164,7 @@ class CachedSamples:
         numbers = int(self._shapes.prod(axis=1).sum())
         if (self.folder / PIXELS).stat().st_size != numbers * self._dtype.itemsize:
             return False
-        area = int(self._shapes[:, :2].prod(axis=1).sum())
+        area = int(self.sizes.prod(axis=1).sum())
         return self._mask_offsets is None or (self.folder / MASKS).stat().st_size == area
 
 
@@ -165,23 +176,42 @@ def cached_samples(
     Raises:
         DataError: If a sample cannot be decoded, or the disk is full; names the file.
     """
+    samples = build_cache(
+        folder_of(spec, rows, choices_of(spec, rows, bands)),
+        lambda: DirectSamples(spec, source, rows, bands),
+        rows,
+        f"Decoding {spec.name} {rows.split}",
+    )
+    check_sizes(samples, spec, source, rows, bands)
+    return samples
+
+
+def choices_of(spec: TaskSpec, rows: Rows, bands: Bands) -> str:
+    """Facts with an effect on the decoded samples of a split."""
     choices = f"{rows.fingerprint}\t{spec.decode}\t{spec.channels}\t{decode.VERSION}"
     if spec.has_masks:
         choices += f"\t{len(spec.classes)}"
     if spec.channels > 3:
         choices += f"\t{bands}\t{spec.rgb_bands}"
+    return choices
+
+
+def folder_of(spec: TaskSpec, rows: Rows, choices: str) -> Path:
+    """Folder of the cache of a split with these choices."""
     key = hashlib.sha256(choices.encode()).hexdigest()[:16]
-    folder = paths.home() / "decoded" / spec.name / f"{rows.split}-{key}"
-    samples = build_cache(
-        folder,
-        lambda: DirectSamples(spec, source, rows, bands),
-        rows,
-        f"Decoding {spec.name} {rows.split}",
-    )
-    # The cache may be older than the task's image_size.
+    return paths.home() / "decoded" / spec.name / f"{rows.split}-{key}"
+
+
+def check_sizes(
+    samples: CachedSamples, spec: TaskSpec, source: Source, rows: Rows, bands: Bands
+) -> None:
+    """Check a cache that may be older than the task's image_size.
+
+    Raises:
+        DataError: If an image has another size; names the file.
+    """
     if spec.image_size is not None and (odd := samples.odd_size(spec.image_size)) is not None:
         decode_sample(spec, source.read(rows.split, odd), bands)  # raises
-    return samples
 
 
 def build_cache(
@@ -204,7 +234,7 @@ def build_cache(
         return CachedSamples(folder)
 
     try:
-        return once(folder, lambda: _open(folder), build)
+        return once(folder, lambda: open_cache(folder), build)
     except OSError as error:
         hint = f"set MARSBENCH_HOME (now {paths.home()}) to another folder, or add cache=false."
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -215,7 +245,7 @@ def build_cache(
         ) from error
 
 
-def _open(folder: Path) -> CachedSamples | None:
+def open_cache(folder: Path) -> CachedSamples | None:
     """Open a cache; None if missing or damaged."""
     try:
         samples = CachedSamples(folder)
@@ -255,6 +285,7 @@ def _write(
     dtype: np.dtype[Any] = np.dtype(np.uint8)
     boxes: dict[int, Boxes] = {}
     dropped = np.zeros(count, dtype=np.int64)
+    resized_from: dict[int, tuple[int, int]] = {}
     checksums = np.zeros(count, dtype=np.uint32)
     meta = ["{}"] * count
     with (folder / PIXELS).open("wb") as pixels, (folder / MASKS).open("wb") as masks:
@@ -267,6 +298,8 @@ def _write(
                 masks.write(sample.mask.tobytes())
             if sample.boxes is not None:
                 boxes[i], dropped[i] = sample.boxes, sample.num_dropped
+            if sample.resized_from is not None:
+                resized_from[i] = sample.resized_from
             checksums[i] = _checksum(sample.pixels, sample.mask)
             if sample.meta and has_meta:
                 meta[i] = json.dumps(dict(sample.meta), default=str)
@@ -286,6 +319,8 @@ def _write(
         index["boxes"] = np.concatenate([of_image.xyxy for of_image in ordered])
         index["labels"] = np.concatenate([of_image.labels for of_image in ordered])
         index["dropped"] = dropped
+    if resized_from:
+        index["resized_from"] = np.array([resized_from[i] for i in range(count)])
     if any(text != "{}" for text in meta):
         index["meta"] = np.array(meta)
     return index

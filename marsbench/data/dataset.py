@@ -16,6 +16,7 @@ from marsbench.config.schema import Bands
 from marsbench.data.cache import DirectSamples, Samples, cached_samples
 from marsbench.data.encoded import EncodedImages
 from marsbench.data.rendering import Rendering
+from marsbench.data.resized import as_tensor, samples_at
 from marsbench.data.rows import Source
 from marsbench.data.samples import Decoded
 from marsbench.data.spectra import PreparedSamples, Spectra, open_spectra, prepared_samples
@@ -79,7 +80,7 @@ class MarsDataset(Dataset[Sample]):
         side: Side in pixels to which images, masks and boxes are resized; 8-bit images stay
             uint8. None keeps the size of each image and gives float32 in [0, 1].
         bands: Bands to keep of images with more than three.
-        cache: Whether decoded images are kept in the memory-mapped cache.
+        cache: Whether decoded images are kept in the memory-mapped cache, large images at `side`.
         rendering: Rasterisation of spectra; ``side=None`` keeps the size of the raster.
         resizing: Resizing of images to `side`; crops are for images with labels.
         encoded: The split's images of `side`, encoded, in place of the images; None for images.
@@ -90,7 +91,7 @@ class MarsDataset(Dataset[Sample]):
         sample_ids: The n ids.
         targets: Class ids (n,), or zeros and ones (n, K) for multilabel tasks; (n, 0) where the
             targets are masks or boxes.
-        samples: Decoded samples by position in the split.
+        samples: Decoded samples by position in the split; large images may be resized already.
 
     Indexing with an int gives a sample; indexing with a `Draw` gives it with the draw's seed.
     """
@@ -116,6 +117,7 @@ class MarsDataset(Dataset[Sample]):
         self.rendering, self.resizing, self.encoded = rendering, resizing, encoded
         self._draws = 1
         self._spectra: Spectra | None = None
+        self._own: Samples | None = None
         self.samples: Samples
         if rendering is not None and spectra is not None:
             self.samples = PreparedSamples(spectra, rendering.raster)
@@ -126,8 +128,14 @@ class MarsDataset(Dataset[Sample]):
             if rendering.points:
                 self._spectra = open_spectra(spec, source, rows, cache=cache)
         else:
-            opened = cached_samples if cache else DirectSamples
-            self.samples = opened(spec, source, rows, bands)
+            direct = DirectSamples(spec, source, rows, bands)
+            if not cache:
+                self.samples = direct
+            elif side is None:
+                self.samples = cached_samples(spec, source, rows, bands)
+            else:
+                self.samples = samples_at(spec, source, rows, bands, side, resizing)
+                self._own = direct
         self.indices = np.arange(len(rows)) if indices is None else indices
         self.sample_ids: Sequence[str] = [rows.sample_ids[int(i)] for i in self.indices]
         self.targets = rows.targets[self.indices]
@@ -182,6 +190,14 @@ class MarsDataset(Dataset[Sample]):
         position = int(self.indices[index])
         return self.samples[position].meta if self._meta is None else self._meta[position]
 
+    def original(self, index: int) -> Decoded:
+        """Decode a sample with its image at its own size."""
+        position = int(self.indices[index])
+        decoded = self.samples[position]
+        if decoded.resized_from is None or self._own is None:
+            return decoded
+        return self._own[position]
+
     @property
     def num_dropped(self) -> int:
         """Number of dropped boxes, outside of their image."""
@@ -190,8 +206,9 @@ class MarsDataset(Dataset[Sample]):
     def _image(self, index: int, decoded: Decoded) -> Tensor:
         if self.encoded is not None:
             return torch.from_numpy(self.encoded[int(self.indices[index])])
-        # A copy: the cache is read-only and torch tensors are not.
-        image = torch.from_numpy(decoded.pixels.transpose(2, 0, 1).copy())
+        image = as_tensor(decoded)
+        if decoded.resized_from is not None:
+            return image
         return to_float(image) if self.side is None else resize(image, self.side, self.resizing)
 
     def __getitem__(self, draw: int | Draw) -> Sample:
@@ -208,7 +225,7 @@ class MarsDataset(Dataset[Sample]):
             dtype = torch.float32 if self.spec.kind is Kind.MULTILABEL else torch.int64
             sample["label"] = torch.as_tensor(self.targets[index], dtype=dtype)
         else:
-            sample["size"] = torch.tensor(decoded.pixels.shape[:2])
+            sample["size"] = torch.tensor(decoded.size)
         if decoded.mask is not None:
             mask = torch.from_numpy(decoded.mask.copy())
             if self.side is None:
@@ -218,7 +235,7 @@ class MarsDataset(Dataset[Sample]):
                 if seed is None:
                     sample["truth"] = mask
         if decoded.boxes is not None:
-            height, width = decoded.pixels.shape[:2]
+            height, width = decoded.size
             limits = np.array([width, height, width, height])
             scale = 1.0 if self.side is None else self.side / limits
             sample["boxes"] = torch.from_numpy(decoded.boxes.xyxy * scale).float()

@@ -35,6 +35,8 @@ class Decoded:
         num_dropped: Number of boxes dropped because they lie outside of the image.
         meta: Further fields of the sample, such as its region.
         readings: Changes made to the numbers of the files, for people; empty from a cache.
+        resized_from: Height and width of the image before resizing; None at its own size. Masks
+            and boxes always are those of the image's own size.
     """
 
     pixels: Pixels
@@ -43,6 +45,13 @@ class Decoded:
     num_dropped: int = 0
     meta: Mapping[str, Any] = field(default_factory=dict)
     readings: tuple[str, ...] = ()
+    resized_from: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the image before resizing."""
+        height, width, _ = self.pixels.shape
+        return self.resized_from or (height, width)
 
     @property
     def is_negative(self) -> bool:

@@ -133,7 +133,7 @@ def _item(
 ) -> GalleryItem:
     columns, names = predictions.columns, dataset.class_names
     sample_id = predictions.sample_ids[index]
-    sample = dataset.samples[int(dataset.indices[index])]
+    sample = dataset.original(index)
     truth: Target
     predicted: Target
     is_right = None
