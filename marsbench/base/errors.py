@@ -12,10 +12,6 @@ SHOWN = 5
 """Number of items listed in a message."""
 
 
-FAULT = 70
-"""Exit code after a bug or a lost GPU: EX_SOFTWARE. A new process may succeed."""
-
-
 class MarsbenchError(Exception):
     """A problem and its remedy.
 
@@ -69,9 +65,10 @@ class TrainingError(MarsbenchError):
 
 
 class DeviceLostError(MarsbenchError):
-    """GPU that serves this process no longer; it must end, and marks no run as failed."""
+    """Lost GPU: this process must end, and no run is marked as failed."""
 
-    exit_code = FAULT
+    exit_code = 70
+    """EX_SOFTWARE, as after a bug: a new process may succeed."""
 
 
 class StoreError(MarsbenchError):

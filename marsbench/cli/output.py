@@ -39,7 +39,7 @@ FormatOption = Annotated[
 
 
 def friendly(command: Callable[P, T]) -> Callable[P, T]:
-    """End a command with a message and exit code 2 on bad input, 130 when interrupted."""
+    """End a command with a message and an exit code: 2 on bad input, 130 when interrupted."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -73,11 +73,11 @@ def friendly(command: Callable[P, T]) -> Callable[P, T]:
 
 
 def fail(error: MarsbenchError) -> NoReturn:
-    """Print an error and exit with code 2."""
+    """Print an error and exit with its code."""
     note(f"Error: {error.problem}")
     if error.remedy:
         note(error.remedy)
-    raise SystemExit(2) from None
+    raise SystemExit(error.exit_code) from None
 
 
 def note(text: str) -> None:

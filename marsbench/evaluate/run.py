@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from marsbench.base.errors import MarsbenchError, StoreError, TrainingError
+from marsbench.base.errors import DeviceLostError, MarsbenchError, StoreError, TrainingError
 from marsbench.base.files import replacing
 from marsbench.base.progress import steps, track
 from marsbench.evaluate.calibration import Scaling, check_settings
@@ -48,6 +48,7 @@ def evaluate(runs: Sequence[str], settings: Settings, *, force: bool = False) ->
         Each evaluation with its record or error, as soon as known.
 
     Raises:
+        DeviceLostError: If the GPU fails; evaluations without a record stay unfinished.
         MarsbenchError: If a run is not found.
     """
     store = Store(settings.store)
@@ -192,7 +193,7 @@ def _computed(
 ) -> Iterator[Result]:
     from marsbench.evaluate.loop import read_group
     from marsbench.evaluate.record import combined, record_of
-    from marsbench.training.failures import is_out_of_memory
+    from marsbench.training.failures import explain_machine, is_out_of_memory
     from marsbench.training.loop.devices import reset_peak_memory
     from marsbench.training.loop.evaluation import save_predictions
     from marsbench.training.loop.trainer import quiet, restored
@@ -205,8 +206,10 @@ def _computed(
             reset_peak_memory(device)
             reads = read_group(group, networks, advance)
     except Exception as error:
-        explained = error if isinstance(error, MarsbenchError) else None
-        if is_out_of_memory(error):
+        explained = explain_machine(error) or (error if isinstance(error, MarsbenchError) else None)
+        if isinstance(explained, DeviceLostError):
+            raise explained from error
+        if explained is None and is_out_of_memory(error):
             explained = TrainingError(
                 f"The memory of {device} is too small for {group[0].parent.record.model}.",
                 "Set a smaller batch_size, or device=cpu.",

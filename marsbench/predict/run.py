@@ -15,6 +15,7 @@ from marsbench.predict.kinds import WORK
 from marsbench.predict.predictor import Predictor
 from marsbench.predict.walk import Item
 from marsbench.predict.work import Callback, Options, Summary, line_of
+from marsbench.training.failures import explaining_machine
 from marsbench.training.loop.arithmetic import products
 
 
@@ -37,6 +38,7 @@ def predict(
         report: Called with the result of each image.
 
     Raises:
+        DeviceLostError: If the GPU fails; images without a result are predicted by the next call.
         MarsbenchError: If the folder cannot be written or holds another model's predictions.
     """
     device = device_of(options.device)
@@ -54,7 +56,7 @@ def predict(
                 todo.append(item)
         journal.reserve(todo)
         work.shows_tiles = len(todo) == 1
-        with torch.inference_mode(), products(predictor.matmul):
+        with explaining_machine(), torch.inference_mode(), products(predictor.matmul):
             for item in todo if work.shows_tiles else track(todo, "predicting", len(todo)):
                 work.take(item)
             work.flush()

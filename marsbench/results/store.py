@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marsbench.base.errors import BusyError, StoreError, is_disk_full
+from marsbench.base.errors import BusyError, DeviceLostError, StoreError, is_disk_full
 from marsbench.base.files import replacing, write_text
 from marsbench.base.locks import is_lock, locked
 from marsbench.base.names import output_name
@@ -140,9 +140,10 @@ class Store:
     def fail(self, run_id: str, error: BaseException) -> None:
         """Write the traceback of a failed attempt; a later success removes it.
 
-        A full disk is no failure of the run, which stays unfinished and continues later.
+        A full disk or a lost GPU is no failure of the run, which stays unfinished and continues
+        later.
         """
-        if is_disk_full(error):
+        if is_disk_full(error) or isinstance(error, DeviceLostError):
             return
         report = {
             "run_id": run_id,

@@ -12,7 +12,13 @@ import numpy as np
 
 from marsbench.base import paths
 from marsbench.base.documents import read_yaml
-from marsbench.base.errors import ConfigError, MarsbenchError, NotAvailableError, unknown_name
+from marsbench.base.errors import (
+    ConfigError,
+    DeviceLostError,
+    MarsbenchError,
+    NotAvailableError,
+    unknown_name,
+)
 from marsbench.base.keys import flatten, nest
 from marsbench.base.progress import steps
 from marsbench.config.schema import RunConfig
@@ -138,6 +144,8 @@ def carry_out(configs: Sequence[RunConfig], resolver: Resolver) -> Iterator[RunR
         if not plan.fits_heads:
             try:
                 records[plan.run_id] = runner.run(plan).record
+            except DeviceLostError:
+                raise
             except MarsbenchError:
                 # A bad setting may diverge; the store then holds the failure.
                 if not (Store(plan.config.store).folder(plan.run_id) / FAILED).exists():

@@ -23,6 +23,7 @@ from marsbench.base.errors import (
     BusyError,
     DataError,
     DataNotFoundError,
+    DeviceLostError,
     MarsbenchError,
     is_disk_full,
 )
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 75
 """Exit code of an interrupted worker: EX_TEMPFAIL, retry."""
 
-FAULT = 70
-"""Exit code of a worker that left runs undone because of a bug: EX_SOFTWARE."""
+FAULT = DeviceLostError.exit_code
+"""Exit code of a worker that left runs undone because of a bug or a lost GPU."""
 
 DISK_FULL = 73
 """Exit code of a worker that cannot write: EX_CANTCREAT. Its runs stay unfinished."""
@@ -66,6 +67,8 @@ def run_unit(path: Path) -> int:
         full; 70 if a bug left runs with shared features undone.
 
     Raises:
+        DeviceLostError: If the GPU fails; this process can train no further run, and the runs
+            left are unfinished.
         StoreError: If the unit file is invalid.
     """
     unit = read_unit(path)
@@ -93,10 +96,12 @@ class _DiskFullError(Exception):
     """No further run of a unit can be written."""
 
 
-def _check_disk(error: Exception) -> None:
-    """Stop the unit if its disk is full; otherwise an error belongs to a run."""
+def _check(error: Exception) -> None:
+    """Stop the unit if its disk is full or its GPU is lost; otherwise an error belongs to a run."""
     if is_disk_full(error):
         raise _DiskFullError from error
+    if isinstance(error, DeviceLostError):
+        raise error
 
 
 class _UnitWork:
@@ -140,7 +145,7 @@ class _UnitWork:
                     "Run the sweep again to plan it anew.",
                 )
         except MarsbenchError as error:
-            _check_disk(error)
+            _check(error)
             if isinstance(error, DataNotFoundError):
                 # Each lookup may wait for a network timeout.
                 self._lacking[place] = error
@@ -159,10 +164,10 @@ class _UnitWork:
         except BusyError as error:
             tell(f"skipped     {error.problem}")
         except MarsbenchError as error:
-            _check_disk(error)
+            _check(error)
             record_failure(store, plan.run_id, error)
         except Exception as error:
-            _check_disk(error)
+            _check(error)
             # A bug of ours; the run's failed.json holds the traceback.
             traceback.print_exc()
             record_failure(store, plan.run_id, error)
@@ -185,19 +190,19 @@ class _UnitWork:
                 if isinstance(outcome, BusyError):
                     tell(f"skipped     {outcome.problem}")
                 elif isinstance(outcome, MarsbenchError):
-                    _check_disk(outcome)
+                    _check(outcome)
                     record_failure(store, plan.run_id, outcome)
                 else:
                     _told(outcome, time.perf_counter() - started)
         except _DiskFullError:
             raise
         except MarsbenchError as error:
-            _check_disk(error)
+            _check(error)
             # The shared features are not available.
             for run_id, store in left.items():
                 record_failure(store, run_id, error)
         except Exception as error:
-            _check_disk(error)
+            _check(error)
             # A bug of ours. If one run caused it, the store holds its failure and the others can
             # be retried.
             traceback.print_exc()
@@ -290,6 +295,9 @@ def run_units(units: Iterable[Path], *, retry_faults: bool = False) -> int:
     Returns:
         The largest exit code of `run_unit`, or 2 for an invalid unit file; 75 if interrupted, and
         73 if the disk is full, without trying further units.
+
+    Raises:
+        DeviceLostError: If the GPU fails, without trying further units.
     """
     worst = 0
     try:
@@ -298,6 +306,8 @@ def run_units(units: Iterable[Path], *, retry_faults: bool = False) -> int:
                 code = run_unit(unit)
                 if code == FAULT and retry_faults:
                     code = run_unit(unit)
+            except DeviceLostError:
+                raise
             except MarsbenchError as error:
                 tell(f"Error: {error}")
                 code = 2
@@ -318,7 +328,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Lightning's advice for interactive use.
     warnings.filterwarnings("ignore", message="The `srun` command is available")
     with interruptible():
-        return run_units(units)
+        try:
+            return run_units(units)
+        except DeviceLostError as error:
+            tell(f"Error: {error}")
+            return error.exit_code
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Explain errors of runs: full disks, too little memory, failed compilation.
+"""Explain errors of runs: full disks, too little memory, lost GPUs, failed compilation.
 
 Of several training processes only the first reports errors. The others leave theirs in a file, as
 the first process only notices that another one has ended.
@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -31,11 +32,33 @@ from marsbench.config.schema import RunConfig
 
 _ERROR = ".stopped-"
 
-_NO_MEMORY = ("out of memory", "can't allocate memory", "_status_alloc_failed")
-"""Phrases of CUDA, the CPU's allocator, cuBLAS and cuDNN."""
+_NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "_alloc_failed",
+    "_allocation_failed",
+)
+"""Phrases of CUDA, the CPU's allocator, the system, cuBLAS and cuDNN."""
+
+_PERHAPS_NO_MEMORY = (
+    "_status_not_initialized",
+    "unable to find an engine to execute this computation",
+    "unable to find a valid cudnn algorithm",
+)
+"""Phrases of cuBLAS and cuDNN for a lack of memory among other causes, such as wrong libraries.
+
+They count as a lack of memory if little is free (pytorch/pytorch issue 108645).
+"""
+
+LITTLE = 2**30
+"""Bytes: less free memory of a GPU is little. cuDNN asks for workspaces of up to this size."""
 
 _NO_SHARED_MEMORY = (SHARED_MEMORY, "out of shared memory")
 """Phrases of torch, which also guesses the cause of a bus error."""
+
+_KILLED = "is killed by signal: Killed"
+"""Phrase of torch on a worker process ended by the system."""
 
 _LOST = (
     "an illegal memory access was encountered",
@@ -91,6 +114,8 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
     Returns:
         An error with a remedy; None if the error has a remedy already or is unknown.
     """
+    if (known := explain_machine(error)) is not None:
+        return known
     if isinstance(error, MarsbenchError):
         return None
     for link in causes(error):
@@ -104,7 +129,8 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
             return StoreError(
                 f"The run cannot write into {folder} ({path.name}): {link.strerror}.", _GO_ON
             )
-        if isinstance(link, MemoryError) or _is_out_of_memory(link):
+        is_memory = isinstance(link, OSError) and link.errno == errno.ENOMEM
+        if is_memory or isinstance(link, MemoryError) or _is_out_of_memory(link):
             batch, accumulated = config.optim.batch_size, config.trainer.accumulate_grad_batches
             return TrainingError(
                 f"The memory of the device is too small for {config.model} with "
@@ -115,11 +141,6 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
                 "trainer.precision=bf16-mixed.",
             )
         text = str(link)
-        if isinstance(link, RuntimeError) and any(words in text for words in _NO_SHARED_MEMORY):
-            return TrainingError(
-                "The shared memory is too small for the worker processes that load data.",
-                "Add workers=0, or enlarge it (/dev/shm; docker run --shm-size=2g).",
-            )
         # These writers, in C++ and Rust, give no error number.
         if "PytorchStreamWriter" in text or type(link).__name__ == "SafetensorError":
             existing = next(
@@ -138,6 +159,52 @@ def explain(error: Exception, config: RunConfig, folder: Path) -> MarsbenchError
                 "Remove compile=true, or install its requirements (on a CPU a C++ compiler).",
             )
     return None
+
+
+def explain_machine(error: Exception) -> MarsbenchError | None:
+    """Explain an error of the machine: a lost GPU, killed or starved worker processes.
+
+    Args:
+        error: The error, of training, encoding, evaluation or prediction.
+
+    Returns:
+        An error with a remedy; None if the error has a remedy already or is another one.
+    """
+    if isinstance(error, DeviceLostError):
+        return None
+    if is_device_lost(error):
+        first = next(link for link in causes(error) if _is_device_lost(link))
+        return DeviceLostError(
+            f"The GPU failed: {str(first).splitlines()[0].rstrip('.')}.",
+            "This process cannot use it any more. Give the same command again: a new process "
+            "continues. If it fails again, look for Xid messages in `dmesg`, use another GPU, or "
+            "set CUDA_LAUNCH_BLOCKING=1 to learn the operator.",
+        )
+    if isinstance(error, MarsbenchError):
+        return None
+    texts = [str(link) for link in causes(error) if isinstance(link, RuntimeError)]
+    if any(words in text for text in texts for words in _NO_SHARED_MEMORY):
+        return TrainingError(
+            "The shared memory is too small for the worker processes that load data.",
+            "Add workers=0, or enlarge it (/dev/shm; docker run --shm-size=2g).",
+        )
+    if any(_KILLED in text for text in texts):
+        return TrainingError(
+            "The system killed a worker process that loads data, mostly for lack of memory.",
+            "Set fewer workers (workers=1), or grant the job more memory.",
+        )
+    return None
+
+
+@contextlib.contextmanager
+def explaining_machine() -> Iterator[None]:
+    """Raise errors of the machine with a remedy; others pass unchanged."""
+    try:
+        yield
+    except Exception as error:
+        if (known := explain_machine(error)) is None:
+            raise
+        raise known from error
 
 
 def is_device_lost(error: BaseException) -> bool:
@@ -174,7 +241,23 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _is_out_of_memory(error: BaseException) -> bool:
     # Other libraries than torch's allocator raise RuntimeError, with only a message.
     text = str(error).lower() if isinstance(error, RuntimeError) else ""
-    return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _NO_MEMORY)
+    if isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _NO_MEMORY):
+        return True
+    return any(words in text for words in _PERHAPS_NO_MEMORY) and _is_nearly_full()
+
+
+def _is_nearly_full() -> bool:
+    """Whether little memory of this process's GPU is free, of whichever process the rest is.
+
+    Blocks that torch keeps for later count as used: the libraries of these errors ask the driver.
+    """
+    if not torch.cuda.is_available():
+        return False
+    try:
+        free, _ = torch.cuda.mem_get_info()
+    except RuntimeError:  # a lost GPU answers nothing
+        return False
+    return free < LITTLE
 
 
 def write_error(error: Exception, explained: MarsbenchError | None, folder: Path) -> None:
@@ -189,18 +272,21 @@ def write_error(error: Exception, explained: MarsbenchError | None, folder: Path
     if known is None:
         # Usually a consequence: the first process has ended.
         return
+    is_lost = isinstance(known, DeviceLostError)
     with contextlib.suppress(OSError):
-        write_text(folder / f"{_ERROR}{os.getpid()}", json.dumps([known.problem, known.remedy]))
+        text = json.dumps([known.problem, known.remedy, is_lost])
+        write_text(folder / f"{_ERROR}{os.getpid()}", text)
     if distributed.is_initialized() and distributed.get_backend() == "nccl":
         # The first process waits for a collective until it is killed, so print it here too.
         tell(f"Error: {known}")
 
 
-def error_of_others(folder: Path) -> TrainingError | None:
+def error_of_others(folder: Path) -> MarsbenchError | None:
     """Read the error left by another process of this run, or None."""
     for path in sorted(folder.glob(f"{_ERROR}*")):
         with contextlib.suppress(OSError, ValueError, TypeError):
-            return TrainingError(*parse_json(read_text(path)))
+            problem, remedy, is_lost = parse_json(read_text(path))
+            return (DeviceLostError if is_lost else TrainingError)(problem, remedy)
     return None
 
 

@@ -36,6 +36,7 @@ def run(plan: Plan, *, force: bool = False) -> Outcome:
         force: Whether to move an existing run aside and start again.
 
     Raises:
+        DeviceLostError: If the GPU fails; the run stays unfinished.
         MarsbenchError: If the run fails for a reason that the user can correct.
     """
     if bank := trainer_of(plan).bank:
@@ -78,8 +79,9 @@ def _assist(plan: Plan, store: Store, force: bool) -> NoReturn:
         try:
             _execute(plan, folder)
         except Exception as error:
-            write_error(error, explain(error, plan.config, folder), folder)
-            raise SystemExit(2) from error
+            explained = explain(error, plan.config, folder)
+            write_error(error, explained, folder)
+            raise SystemExit((explained or MarsbenchError).exit_code) from error
     raise SystemExit(0)
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 
 from marsbench import cli
 from marsbench.models.zoo.catalog import MODELS
 from marsbench.tasks.catalog import TASKS
+from marsbench.training.loop.module import MarsModule
 from tests.fakes import make_spec, read_rows, write_folder, write_rows, write_spec
 
 
@@ -97,6 +99,21 @@ def test_run_then_results(toy: str, place: Path) -> None:
     assert row["run_id"] == first["run_id"]
     assert row["test"] == round(first["score"], 4)
     assert "Finished runs in runs: 1" in marsbench("results", "runs", "--format", "table").stdout
+
+
+def test_a_lost_gpu_is_one_message(toy: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nMore.")
+
+    monkeypatch.setattr(MarsModule, "training_step", broken)
+    words = ("run", f"task={toy}", "model=timm:test_resnet", "mode=scratch", "workers=0")
+    done = marsbench(*words)
+    assert done.returncode == 70
+    assert done.stderr.startswith("Error: The GPU failed: CUDA error: an illegal memory access")
+    assert "Give the same command again" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(place.rglob("config.yaml"))
+    assert not list(place.rglob("failed.json"))
 
 
 def test_the_console_script_is_quiet_off_a_terminal(toy: str) -> None:

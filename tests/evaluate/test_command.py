@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
 import marsbench
 from marsbench.base.errors import NotAvailableError, StoreError
 from marsbench.cli import app
+from marsbench.evaluate import loop
 from marsbench.results.record import RunRecord
 from marsbench.results.store import MODEL, Store
 from marsbench.tasks.kinds import Decode, Kind
@@ -127,6 +129,40 @@ def test_an_error_leaves_other_evaluations(
     assert [r.parents for r in Store(tmp_path).evaluations()] == [[second.run_id]]
     with pytest.raises(StoreError, match="were not saved"):
         marsbench.run_evaluate(run.run_id, task=other, store=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (torch.AcceleratorError("CUDA error: misaligned address"), 70, "The GPU failed"),
+        (
+            RuntimeError("Worker is killed by signal: Bus error. out of shared memory"),
+            2,
+            "/dev/shm",
+        ),
+    ],
+    ids=["lost", "shared"],
+)
+def test_errors_of_the_machine_have_a_remedy(
+    error: Exception,
+    code: int,
+    message: str,
+    run: RunRecord,
+    other: str,
+    store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(loop, "read_group", broken)
+    words = (run.run_id, f"task={other}", f"store={store}", "workers=0", "--force")
+    ended, lines, said = called(*words)
+    assert ended == code
+    assert said.count(message) == 1
+    assert "Traceback" not in said
+    # An evaluation that never had a chance has not failed.
+    assert [line["status"] for line in lines] == ([] if code == 70 else ["failed"])
 
 
 def test_own_encoders_are_named_by_the_caller(

@@ -13,7 +13,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from marsbench.base.errors import ConfigError, StoreError
+from marsbench.base.errors import ConfigError, DeviceLostError, StoreError
 from marsbench.data import drawing
 from marsbench.predict import outputs, run
 from marsbench.predict.predictor import Predictor
@@ -330,6 +330,27 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch, "zeros", lambda *_, **__: torch.device("torch's own words"))
     with pytest.raises(ConfigError, match=r"this machine has no usable GPU \(.*own words"):
         run.device_of("cuda")
+
+
+def test_a_lost_gpu_stops_the_call_and_the_next_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = predictor(Kind.MULTICLASS)
+    items = [item(tmp_path / f"{k}.png", noise(20, 30, seed=k)) for k in range(4)]
+    forward, calls = type(model.model).forward, list[int]()
+
+    def broken(self: torch.nn.Module, image: torch.Tensor) -> Any:
+        calls.append(len(image))
+        if len(calls) == 2:
+            raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+        return forward(self, image)
+
+    monkeypatch.setattr(type(model.model), "forward", broken)
+    with pytest.raises(DeviceLostError, match="unspecified launch failure"):
+        go(model, items, tmp_path / "out", batch_size=2)
+    assert calls == [2, 2]
+    summary, _ = go(model, items, tmp_path / "out", batch_size=2)
+    assert (summary.done, summary.skipped) == (2, 2)
 
 
 def test_more_classes_than_colours() -> None:

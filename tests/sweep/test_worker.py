@@ -11,11 +11,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from marsbench.base.errors import (
     ConfigError,
     DataError,
     DataNotFoundError,
+    DeviceLostError,
     MarsbenchError,
     StoreError,
     TrainingError,
@@ -39,6 +41,7 @@ from marsbench.sweep.worker import (
 )
 from marsbench.training import runner
 from marsbench.training.frozen import bank
+from marsbench.training.loop.module import MarsModule
 from tests.sweep.records import TINY, finish, record_of
 
 ONLINE = {**TINY, "task": "frost_cls", "model": "resnet10t", "mode": "scratch"}
@@ -168,6 +171,51 @@ def test_a_full_disk_stops_the_unit_and_fails_no_run(
     assert disk_was_full(Store(tmp_path)) == "test"
     use(monkeypatch)
     assert run_unit(unit) == 0
+    assert len(Store(tmp_path).paths()) == 3
+
+
+def test_a_lost_gpu_stops_every_unit_and_fails_no_run(
+    keys: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lost = DeviceLostError("The GPU failed.", "Give the same command again.")
+    unit, runs = make_unit(tmp_path, keys), use(monkeypatch, s1=lost)
+    assert main([str(unit), str(tmp_path / "another.json")]) == FAULT
+    assert runs.seeds == [0, 1]
+    assert capsys.readouterr().err.count("Error: The GPU failed.") == 1
+    assert len(Store(tmp_path).paths()) == 1
+    assert not list(tmp_path.rglob("failed.json"))
+    assert list(heartbeats(tmp_path)) == []
+    del runs.asked[1]
+    assert main([str(unit)]) == 0
+    assert runs.seeds == [0, 1, 1, 2]
+
+
+def test_a_gpu_lost_in_training_is_lost_to_the_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {**ONLINE, "model": "timm:test_resnet", "trainer.max_epochs": 1}
+    unit, attempts = make_unit(tmp_path, values), list[int]()
+    step = MarsModule.training_step
+
+    def broken(self: MarsModule, batch: dict[str, Any], batch_idx: int) -> Any:
+        attempts.append(self.config.seed)
+        if self.config.seed == 1:
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered\nAdvice.")
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MarsModule, "training_step", broken)
+        assert main([str(unit)]) == FAULT
+    assert attempts.count(1) == 1
+    assert 2 not in attempts
+    said = capsys.readouterr().err
+    assert "Error: The GPU failed: CUDA error: device-side assert triggered." in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.rglob("failed.json"))
+    assert main([str(unit)]) == 0
     assert len(Store(tmp_path).paths()) == 3
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from marsbench.base import environment
 from marsbench.base.documents import parse_json
 from marsbench.base.environment import CORES
-from marsbench.base.errors import ConfigError, NotAvailableError, some
+from marsbench.base.errors import ConfigError, DeviceLostError, NotAvailableError, some
 from marsbench.base.files import write_text
 from marsbench.base.progress import tell
 from marsbench.results.store import now
@@ -51,17 +51,19 @@ class Task:
     Attributes:
         units: Paths of the unit files.
         directory: Working directory of the task, for relative paths in the units.
+        max_restarts: Number of restarts after which a lost GPU requeues the task no more.
     """
 
     units: tuple[str, ...]
     directory: str
+    max_restarts: int = 0
 
     def __call__(self) -> None:
         """Train the units.
 
         Raises:
             SystemExit: With 75 if interrupted, 73 if the disk is full, 2 if a unit file is invalid,
-                and 70 if a bug left runs undone.
+                and 70 if a bug or a lost GPU left runs undone.
         """
         from marsbench.sweep.worker import INTERRUPTED, run_units
 
@@ -70,11 +72,17 @@ class Task:
         # scheduler task per device.
         os.environ["SLURM_JOB_NAME"] = "interactive"
         with _signals() as stop:
-            code = run_units(map(Path, self.units), retry_faults=True)
+            try:
+                code = run_units(map(Path, self.units), retry_faults=True)
+                may_requeue = code == INTERRUPTED
+            except DeviceLostError as error:
+                # A new process may get another GPU.
+                tell(f"Error: {error}")
+                code, may_requeue = error.exit_code, _restarts() < self.max_restarts
         is_open = not stop.is_settled and not environment.helps_another()
-        if code == INTERRUPTED and is_open and _is_running():
+        if may_requeue and is_open and _is_running():
             # A cancelled or timed-out job no longer counts as running; this one was preempted
-            # and has not been requeued yet.
+            # and has not been requeued yet, or lost its GPU.
             tell("stopped; requeued")
             subprocess.run(["scontrol", "requeue", _job_id()], check=False)  # noqa: S603, S607
         if code:
@@ -141,6 +149,12 @@ def _job_id() -> str:
     if array is None:
         return os.environ.get("SLURM_JOB_ID", "")
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+
+
+def _restarts() -> int:
+    """Number of times that this task was requeued, for any reason."""
+    count = os.environ.get("SLURM_RESTART_COUNT", "")
+    return int(count) if count.isdecimal() else 0
 
 
 def _is_running() -> bool:
@@ -255,7 +269,9 @@ def make_arrays(units: Sequence[Path], settings: LauncherSettings) -> list[list[
     directory = str(Path.cwd())
     paths = [str(unit.absolute()) for unit in units]
     num_tasks = -(-len(paths) // settings.units_per_job)
-    tasks = [Task(tuple(paths[i::num_tasks]), directory) for i in range(num_tasks)]
+    tasks = [
+        Task(tuple(paths[i::num_tasks]), directory, settings.max_retries) for i in range(num_tasks)
+    ]
     num_arrays = -(-num_tasks // settings.chunk)
     return [tasks[i::num_arrays] for i in range(num_arrays)]
 

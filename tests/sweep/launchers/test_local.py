@@ -121,6 +121,36 @@ def test_a_worker_with_a_fault_is_started_once_more(
     assert "2 runs are left (" in said
 
 
+LOST = """
+import sys
+from marsbench.base.errors import DeviceLostError
+from marsbench.sweep import worker
+from tests.sweep import fake_worker
+def run_unit(path):
+    marker = path.with_suffix(".lost")
+    if not marker.exists():
+        marker.touch()
+        raise DeviceLostError("The GPU failed.", "Again.")
+    return fake_worker.main(path)
+worker.run_unit = run_unit
+sys.exit(worker.main(sys.argv[1:]))
+"""
+
+
+def test_a_unit_that_lost_its_gpu_goes_on_in_a_new_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(TOP))
+    monkeypatch.setattr(local, "WORKER", (sys.executable, "-c", LOST))
+    suite = write_suite(tmp_path / "s.yaml", {**FROZEN, "seed": [0, 1]})
+    store = tmp_path / "runs"
+    code, summary, said = sweep(suite, store)
+    assert (code, summary["done"], summary["failed"]) == (0, 2, 0)
+    assert "ended with exit code 70; retrying once" in said
+    (log,) = store.glob(".sweeps/*/logs/*")
+    assert log.read_text().count("Error: The GPU failed.\nAgain.") == 1
+
+
 FULL = """
 import sys
 from pathlib import Path

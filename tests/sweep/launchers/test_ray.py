@@ -212,6 +212,7 @@ def test_interrupted(tmp_path: Path, ray: FakeRay) -> None:
         ("exit 2", None),
         ("exit 75", "its worker was interrupted"),
         ("exit 3", "its worker ended with code 3"),
+        ("exit 70", "its worker ended with code 70"),
         ("kill -9 $$", "its worker was ended by signal 9"),
     ],
 )

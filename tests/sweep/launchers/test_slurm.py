@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from marsbench.base.errors import ConfigError, NotAvailableError, StoreError
+from marsbench.base.errors import ConfigError, DeviceLostError, NotAvailableError, StoreError
 from marsbench.sweep import worker
 from marsbench.sweep.launchers.settings import LauncherSettings, get_launcher, load_settings
 from marsbench.sweep.launchers.slurm import JOBS, SlurmLauncher, Task, make_arrays, throttles
@@ -111,6 +111,7 @@ def test_expensive_units_are_dealt_out(tmp_path: Path) -> None:
     units = [tmp_path / f"{i}.json" for i in range(4)]
     ((first, second),) = make_arrays(units, replace(SETTINGS, units_per_job=2))
     assert [Path(unit).stem for unit in first.units] == ["0", "2"]
+    assert first.max_restarts == SETTINGS.max_retries
     assert [Path(unit).stem for unit in second.units] == ["1", "3"]
 
 
@@ -319,6 +320,26 @@ class TestTask:
         assert signal.getsignal(signal.SIGTERM) == before
         assert (cluster / "told").exists() == (told is not None)
         assert told is None or (cluster / "told").read_text() == told
+
+    @pytest.mark.parametrize("restarts", [None, 1, 2])
+    def test_a_lost_gpu_requeues_the_task_a_few_times(
+        self, monkeypatch: pytest.MonkeyPatch, cluster: Path, restarts: int | None
+    ) -> None:
+        (cluster / "queue").write_text("RUNNING\n")
+        if restarts is not None:
+            monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
+        self.task = replace(self.task, max_restarts=2)
+
+        def act(name: str) -> int:
+            if name == "b":
+                raise DeviceLostError("The GPU failed.")
+            return 0
+
+        with pytest.raises(SystemExit) as ended:
+            self.run_as(monkeypatch, act)
+        assert ended.value.code == worker.FAULT
+        assert self.carried_out == ["a", "b"]
+        assert (cluster / "told").exists() == (restarts != 2)
 
     @pytest.mark.parametrize("refused", [False, True])
     def test_preempted(self, monkeypatch: pytest.MonkeyPatch, cluster: Path, refused: bool) -> None:
