@@ -36,10 +36,10 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     seen: list[tuple[str, int]] = []
     batches = Encoder._batches
 
-    def watched(self: Encoder, dataset: Any, start: int, rows: int) -> Iterator[Any]:
-        for found, at in batches(self, dataset, start, rows):
-            seen.append((dataset.split, len(found)))
-            yield found, at
+    def watched(self: Encoder, dataset: Any, *arguments: Any) -> Iterator[Any]:
+        for batch in batches(self, dataset, *arguments):
+            seen.append((dataset.split, batch.shape[0] * batch.shape[1]))
+            yield batch
 
     monkeypatch.setattr(Encoder, "_batches", watched)
     return seen

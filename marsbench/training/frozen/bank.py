@@ -22,7 +22,8 @@ from marsbench.plan.sharing import bank_of
 from marsbench.results.record import Outcome
 from marsbench.results.store import Store
 from marsbench.training.failures import is_out_of_memory
-from marsbench.training.frozen.features import Encoded, Encoder
+from marsbench.training.frozen.features import Encoder
+from marsbench.training.frozen.files import Encoded
 from marsbench.training.frozen.heads import FittedHead, Head, Samples
 from marsbench.training.frozen.losses import HeadLoss
 from marsbench.training.frozen.neighbours import FittedNeighbours, fit_neighbours

@@ -1,41 +1,34 @@
 """Features of a frozen backbone: encoded once per split, in memory-mapped files.
 
-``MARSBENCH_HOME/features/TASK/KEY/`` holds ``features.f32``, a row for each sample of a split in
-each view, and ``features.json``, written last, with the file's SHA-256 and the backbone's facts for
-records. A row is the vector of a classifier, or all feature maps that a decoder of masks uses, flat
-(``features.f16`` with ``stored=float16``). KEY covers everything that changes a feature. If several
-processes need the same features, one encodes and the others wait. Interrupted encoding resumes.
+``MARSBENCH_HOME/features/TASK/KEY/`` holds the `files` of a split. A row is the vector of a
+classifier, or all feature maps that a decoder of masks uses, flat. KEY covers everything that
+changes a feature. If several processes need the same features, one encodes and the others wait.
+Interrupted encoding resumes.
 """
 
-import hashlib
-import json
-import math
-import os
+import gc
 import shutil
 import time
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Subset
 
 from marsbench.base import environment, paths
-from marsbench.base.documents import parse_json
 from marsbench.base.errors import DataError, TrainingError
-from marsbench.base.files import allocate, once, write_text
+from marsbench.base.files import once
 from marsbench.base.progress import steps, tell
 from marsbench.config.identity import PIPELINE, digest
 from marsbench.config.schema import Augment, Matmul, Mode, Pooling, Precision, Stored
 from marsbench.data import decode
 from marsbench.data.datamodule import Loader, Speaking, check_batch, collate, default_workers
 from marsbench.data.dataset import MarsDataset
-from marsbench.data.encoded import EncodedImages
 from marsbench.data.transforms import augment_batch, finish_batch
 from marsbench.models import weights
 from marsbench.models.encoders.classifier import Classifier
@@ -46,6 +39,15 @@ from marsbench.models.segmenters.encoder import MapSegmenter
 from marsbench.models.weights import backbone_digest
 from marsbench.plan.resolve import Plan
 from marsbench.training.failures import is_out_of_memory
+from marsbench.training.frozen.files import (
+    BackboneFacts,
+    Encoded,
+    Features,
+    Unfinished,
+    allocated,
+    is_finished,
+    open_features,
+)
 from marsbench.training.inputs import prepared_inputs
 from marsbench.training.loop.allocator import keep_freed_memory
 from marsbench.training.loop.arithmetic import arithmetic
@@ -64,66 +66,11 @@ NUM_TURNED = 8
 MAPS_VERSION = 1
 """Part of the key of maps; raise it when other maps are stored, or in another order."""
 
-_FEATURES = {Stored.FLOAT32: "features.f32", Stored.FLOAT16: "features.f16"}
-_FACTS = "features.json"
-_PARTIAL = "features.part"
-_REACHED = "reached.json"
-
 BATCH = {"cpu": 32, "cuda": 256}
 """Images encoded at a time; changes features by rounding only."""
 
 _MOST_BYTES = 2**26
 """Most bytes of features encoded at a time: maps are large."""
-
-_SAVED_EVERY = 16
-"""Batches between two writes of the progress."""
-
-Features = NDArray[np.floating]
-
-
-@dataclass(frozen=True)
-class BackboneFacts:
-    """Facts of a backbone for records.
-
-    Attributes:
-        sha256: Digest of its tensors.
-        num_features: Length of a row, F.
-        parameters: Number of its parameters.
-        device: Device that encoded.
-    """
-
-    sha256: str
-    num_features: int
-    parameters: int
-    device: str
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """The features of a split.
-
-    Attributes:
-        features: Read-only and memory-mapped, (V, N, F): N samples of the split in V views, the
-            first one upright; float32, or as in ``stored`` of maps.
-        file: Their file.
-        sha256: Digest of the file.
-        backbone: Facts of the backbone.
-        seconds: Duration of encoding.
-        meta: Additional facts of each sample as JSON, if they are not in the index; None without
-            such facts.
-    """
-
-    features: Features
-    file: Path
-    sha256: str
-    backbone: BackboneFacts
-    seconds: float
-    meta: list[str] | None
-
-    @property
-    def images(self) -> EncodedImages:
-        """The upright samples, for a dataset."""
-        return EncodedImages(self.file, self.features.dtype.name, self.features.shape[2])
 
 
 class Encoder:
@@ -153,7 +100,11 @@ class Encoder:
         """
         folder = self._folder(split)
         try:
-            return once(folder, lambda: self._open(folder), lambda: self._write(folder, split))
+            return once(
+                folder,
+                lambda: open_features(folder, self._stored),
+                lambda: self._write(folder, split),
+            )
         except OSError as error:
             raise DataError(
                 f"The cache of features {folder} cannot be written: {error.strerror or error}.",
@@ -172,10 +123,10 @@ class Encoder:
             DataError: If the missing features of the splits take more bytes than are free.
         """
         folders = {split: self._folder(split) for split in splits}
-        missing = {s: folder for s, folder in folders.items() if not (folder / _FACTS).exists()}
+        missing = {s: folder for s, folder in folders.items() if not is_finished(folder)}
         if not missing:
             return
-        needed = sum(self._size(split) - _allocated(folder) for split, folder in missing.items())
+        needed = sum(self._size(split) - allocated(folder) for split, folder in missing.items())
         existing = next(p for p in (paths.home(), *paths.home().parents) if p.exists())
         free = shutil.disk_usage(existing).free
         if needed > free:
@@ -209,6 +160,7 @@ class Encoder:
 
     def release(self) -> None:
         """Free the backbone; training on features does not need it."""
+        self.__dict__.pop("_encode", None)
         if self.__dict__.pop("_network", None) is not None and self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -251,120 +203,101 @@ class Encoder:
     def _write(self, folder: Path, split: str) -> Encoded:
         """Encode a split, or the remaining part."""
         started = time.perf_counter()
-        folder.mkdir(exist_ok=True)
-        if (folder / _FACTS).exists():
+        if is_finished(folder):
             tell(f"The features in {folder} are damaged and will be encoded again.")
         keep_freed_memory()
         dataset = open_split(self.plan, split)
-        rows, backbone = self.plan.source.rows(split), self._facts
-        shape = (self.views(split), len(dataset), backbone.num_features)
-        num_rows = shape[0] * shape[1]
-        reached, spent = _reached(folder, shape, self._dtype_stored)
-        if not reached:
-            with (folder / _PARTIAL).open("wb") as file:
-                allocate(file, self._size(split))
-        batches, are_finite = 0, True
-        # Written, not mapped: pages of a map would stay in the memory of the process.
-        with arithmetic(self.plan.config, self.device), (folder / _PARTIAL).open("r+b") as file:
-            file.seek(reached * shape[2] * self._dtype_stored.itemsize)
-            for batch, at in self._batches(dataset, reached, num_rows):
-                with np.errstate(over="ignore"):
-                    stored = np.ascontiguousarray(batch, dtype=self._dtype_stored)
-                are_finite = bool(np.isfinite(stored).all())
-                if not are_finite:
-                    break
-                file.write(stored.data)
-                batches += 1
-                if at.stop == num_rows or batches % _SAVED_EVERY == 0:
-                    file.flush()
-                    os.fsync(file.fileno())
-                    seconds = spent + time.perf_counter() - started
-                    note = {"shape": list(shape), "rows": at.stop, "seconds": seconds}
-                    write_text(folder / _REACHED, json.dumps(note) + "\n")
-        if not are_finite:
-            (folder / _PARTIAL).unlink()
-            remedy = f"Use trainer.precision=32-true (now {self.plan.config.trainer.precision})."
-            if self._stored is not Stored.FLOAT32:
-                remedy = f"Use stored=float32 (now {self._stored})."
-            raise DataError(
-                f"Features of {self.plan.task.name} {split} by {self.plan.model.name} are NaN or "
-                f"infinite in {self._stored}.",
-                remedy,
-            )
-        facts = {
-            "shape": list(shape),
-            "sha256": _sha256(folder / _PARTIAL),
-            "backbone": vars(backbone),
-            "seconds": spent + time.perf_counter() - started,
-            "meta": None if rows.meta is not None else meta_of(dataset).get("meta"),
-            "environment": environment.versions(),
-        }
-        (folder / _PARTIAL).replace(folder / _FEATURES[self._stored])
-        write_text(folder / _FACTS, json.dumps(facts, indent=2) + "\n")
-        (folder / _REACHED).unlink(missing_ok=True)
-        encoded = self._open(folder)
+        shape = (self.views(split), len(dataset), self._facts.num_features)
+        with (
+            closing(Unfinished(folder, shape, self._stored, started)) as unfinished,
+            arithmetic(self.plan.config, self.device),
+        ):
+            for batch in self._batches(dataset, shape[0], unfinished.samples):
+                if not unfinished.write(batch):
+                    unfinished.discard()
+                    raise self._infinite(split)
+            has_meta = self.plan.source.rows(split).meta is not None
+            unfinished.finish(self._facts, None if has_meta else meta_of(dataset).get("meta"))
+        encoded = open_features(folder, self._stored)
         if encoded is None:
             raise DataError(
                 f"The features in {folder} changed while they were written.", "Run again."
             )
         return encoded
 
-    def _batches(
-        self, dataset: MarsDataset, start: int, rows: int
-    ) -> Iterator[tuple[Features, range]]:
-        """Encode from a row on, view by view; yields features (B, F) and their rows."""
-        config, count = self.plan.config, len(dataset)
-        workers = default_workers() if config.workers is None else config.workers
-        title = f"Encoding {self.plan.task.name} {dataset.split}"
-        most = max(1, _MOST_BYTES // (4 * self._facts.num_features))
-        with steps(title, rows) as advance, torch.inference_mode():
-            advance(start)
-            while start < rows:
-                view, first = divmod(start, count)
-                loader = Loader(
-                    Subset(Speaking(dataset), range(first, count)),
-                    batch_size=min(BATCH.get(self.device.type, BATCH["cpu"]), most),
-                    collate_fn=collate,
-                    num_workers=workers,
-                    pin_memory=self.device.type == "cuda",
-                )
-                for batch in loader:
-                    check_batch(batch)
-                    images = self._images(batch["image"], view)
-                    features = self._features(images).float().cpu().numpy()
-                    yield features, range(start, start + len(features))
-                    start += len(features)
-                    advance(len(features))
+    def _infinite(self, split: str) -> DataError:
+        remedy = f"Use trainer.precision=32-true (now {self.plan.config.trainer.precision})."
+        if self._stored is not Stored.FLOAT32:
+            remedy = f"Use stored=float32 (now {self._stored})."
+        return DataError(
+            f"Features of {self.plan.task.name} {split} by {self.plan.model.name} are NaN or "
+            f"infinite in {self._stored}.",
+            remedy,
+        )
 
-    def _images(self, images: Tensor, view: int) -> Tensor:
-        """Move images to the device and prepare a view for the backbone."""
+    def _batches(self, dataset: MarsDataset, views: int, start: int) -> Iterator[Features]:
+        """Encode samples from `start` on; yields their features in all views, (V, B, F)."""
+        config, count = self.plan.config, len(dataset)
+        most = max(1, _MOST_BYTES // (4 * self._facts.num_features * views))
+        loader = Loader(
+            Subset(Speaking(dataset), range(start, count)),
+            batch_size=min(BATCH.get(self.device.type, BATCH["cpu"]), most),
+            collate_fn=collate,
+            num_workers=default_workers() if config.workers is None else config.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+        title = f"Encoding {self.plan.task.name} {dataset.split}"
+        with steps(title, count) as advance, torch.inference_mode():
+            advance(start)
+            for batch in loader:
+                check_batch(batch)
+                images = self._images(batch["image"])
+                encoded = [self._features(_turned(images, view)) for view in range(views)]
+                yield torch.stack(encoded).float().cpu().numpy()
+                advance(len(images))
+
+    def _images(self, images: Tensor) -> Tensor:
+        """Move images to the device and prepare them for the backbone."""
         config = self.plan.config
         moved = {"image": images.to(self.device, non_blocking=True)}
         finished = finish_batch(
             moved, Augment.NONE, channels_last=config.channels_last, dtype=self._dtype
         )
         ready: Tensor = finished["image"]
-        return augment_batch(ready, [view] * len(ready), Augment.D4) if view else ready
+        return ready
 
     def _features(self, images: Tensor) -> Tensor:
-        """Encode images; if memory is too small, in smaller batches from now on."""
-        parts = []
-        for part in torch.split(images, self._most):
-            try:
-                parts.append(self._network.features(part))
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                if len(part) == 1:
-                    raise TrainingError(
-                        "The memory of the device is too small to encode a single image with "
-                        f"{self.plan.model.name}.",
-                        "Use trainer.precision=bf16-mixed, trainer.accelerator=cpu or a smaller "
-                        "model.",
-                    ) from error
+        """Encode images (B, C, S, S); if memory is too small, in smaller batches from now on."""
+        parts: list[Tensor] = []
+        start = 0
+        while start < len(images):
+            part = images[start : start + self._most]
+            features = self._attempt(part)
+            if features is None:
+                # Outside of the handler, whose error references the tensors of the failed attempt.
                 self._most = len(part) // 2
-                parts.append(self._features(part))
+                gc.collect()
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
+            else:
+                parts.append(features)
+                start += len(part)
         return torch.cat(parts)
+
+    def _attempt(self, images: Tensor) -> Tensor | None:
+        """Encode images at once; None if memory is too small for more than one."""
+        try:
+            return self._encode(images)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(images) == 1:
+                raise TrainingError(
+                    "The memory of the device is too small to encode a single image with "
+                    f"{self.plan.model.name}.",
+                    "Use trainer.precision=bf16-mixed, trainer.accelerator=cpu or a smaller model.",
+                ) from error
+            return None
 
     @cached_property
     def device(self) -> torch.device:
@@ -387,10 +320,13 @@ class Encoder:
         built.eval().to(self.device, dtype=self._dtype)
         if config.channels_last:
             built.to(memory_format=torch.channels_last)
-        if config.compile:
-            # The forward pass of the whole network is not used.
-            built.backbone.compile()
         return built
+
+    @cached_property
+    def _encode(self) -> Callable[[Tensor], Tensor]:
+        """From images (B, C, S, S) to features (B, F)."""
+        encode = self._network.features
+        return torch.compile(encode) if self.plan.config.compile else encode
 
     @property
     def _is_named(self) -> bool:
@@ -411,54 +347,13 @@ class Encoder:
             device=device_name(self.device),
         )
 
-    def _open(self, folder: Path) -> Encoded | None:
-        """Open the features of a folder; None if they are missing or damaged."""
-        file = folder / _FEATURES[self._stored]
-        try:
-            content = parse_json((folder / _FACTS).read_text())
-            shape = tuple(content["shape"])
-            features = np.memmap(file, dtype=self._dtype_stored, mode="r", shape=shape)
-            encoded = Encoded(
-                features,
-                file,
-                str(content["sha256"]),
-                BackboneFacts(**content["backbone"]),
-                float(content["seconds"]),
-                content["meta"],
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return encoded if _sha256(file) == encoded.sha256 else None
 
-
-def _allocated(folder: Path) -> int:
-    """Bytes of a folder's unfinished features, whose space is taken already."""
-    try:
-        return (folder / _PARTIAL).stat().st_size
-    except OSError:
-        return 0
-
-
-def _reached(
-    folder: Path, shape: tuple[int, int, int], dtype: np.dtype[np.floating]
-) -> tuple[int, float]:
-    """Number of rows encoded already, and seconds spent on them."""
-    try:
-        note = parse_json((folder / _REACHED).read_text())
-        size = math.prod(shape) * dtype.itemsize
-        if tuple(note["shape"]) == shape and (folder / _PARTIAL).stat().st_size == size:
-            return int(note["rows"]), float(note["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return 0, 0.0
+def _turned(images: Tensor, view: int) -> Tensor:
+    """A view of images; view 0 is upright."""
+    return augment_batch(images, [view] * len(images), Augment.D4) if view else images
 
 
 @lru_cache
 def _version(package: str) -> str | None:
     """Version of a package, cached because the lookup is slow."""
     return environment.installed(package)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, hashlib.sha256).hexdigest()

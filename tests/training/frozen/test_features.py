@@ -1,9 +1,11 @@
 """Features: encoded once, whatever happens meanwhile."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,14 @@ import torch
 
 from marsbench.base import paths
 from marsbench.base.errors import MarsbenchError, TrainingError
-from marsbench.config.schema import RunConfig
+from marsbench.config.schema import Augment, RunConfig
+from marsbench.data.transforms import augment_batch
 from marsbench.models.spec import LITE0_WEIGHTS, WeightSpec
 from marsbench.plan.resolve import resolve
 from marsbench.plan.sharing import bank_of
 from marsbench.predict.load import load
 from marsbench.results.store import Store
-from marsbench.training.frozen import features
+from marsbench.training.frozen import features, files
 from marsbench.training.frozen.bank import run_bank
 from marsbench.training.frozen.features import Encoder
 from tests.fakes import make_spec, write_folder, write_spec
@@ -45,6 +48,30 @@ def test_turned_views_are_encoded_once_each(
     assert counted == {"train": (1 + 8) * 24, "val": 9}
 
 
+def test_views_are_made_of_images_read_once(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And equal those of images turned beforehand, view by view, to the last digit."""
+    monkeypatch.setitem(features.BATCH, "cpu", 10)
+    prepared: list[torch.Tensor] = []
+    prepare = Encoder._images
+
+    def watched(self: Encoder, images: torch.Tensor) -> torch.Tensor:
+        prepared.append(prepare(self, images))
+        return prepared[-1]
+
+    monkeypatch.setattr(Encoder, "_images", watched)
+    encoder = Encoder(resolve(config(toy, tmp_path, weights, protocol="cached", augment="d4")))
+    encoded = encoder.encode("train").features
+    assert [len(images) for images in prepared] == [10, 10, 4]
+    assert encoded.shape[:2] == (8, 24)
+    with torch.inference_mode():
+        for view in range(8):
+            turned = [augment_batch(x, [view] * len(x), Augment.D4) for x in prepared]
+            expected = torch.cat([encoder._network.features(images) for images in turned])
+            np.testing.assert_array_equal(encoded[view], expected)
+
+
 def test_damaged_features_are_encoded_again(
     toy: str, weights: str, tmp_path: Path, encoded: list[tuple[str, int]], capsys: Any
 ) -> None:
@@ -62,7 +89,9 @@ def test_damaged_features_are_encoded_again(
     assert len(encoded) == 3
 
 
+@pytest.mark.parametrize("views", [1, 8])
 def test_interrupted_encoding_goes_on_where_it_stopped(
+    views: int,
     toy: str,
     weights: str,
     tmp_path: Path,
@@ -70,13 +99,18 @@ def test_interrupted_encoding_goes_on_where_it_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(features.BATCH, "cpu", 4)
-    monkeypatch.setattr(features, "_SAVED_EVERY", 1)
-    plan = resolve(config(toy, tmp_path, weights))
+    monkeypatch.setattr(files, "_SAVED_EVERY", 1)
+    more = {} if views == 1 else {"protocol": "cached", "augment": "d4"}
+    plan = resolve(config(toy, tmp_path, weights, **more))
     whole = np.array(Encoder(plan).encode("train").features)
     encoded.clear()
     (folder,) = (paths.home() / "features" / "toy").glob("train-*/")
     for path in folder.iterdir():
         path.unlink()
+    # Left by an earlier version, which encoded view by view.
+    (folder / "features.part").write_bytes(bytes(whole.nbytes))
+    note = {"shape": whole.shape, "rows": 20, "seconds": 1.0}
+    (folder / "reached.json").write_text(json.dumps(note))
     watched = Encoder._batches
 
     def stops(self: Encoder, *arguments: Any) -> Iterator[Any]:
@@ -91,7 +125,8 @@ def test_interrupted_encoding_goes_on_where_it_stopped(
             Encoder(plan).encode("train")
     encoded.clear()
     np.testing.assert_array_equal(whole, Encoder(plan).encode("train").features)
-    assert sum(n for _, n in encoded) == 24 - 12
+    assert sum(n for _, n in encoded) == (24 - 12) * views
+    assert sorted(path.name for path in folder.iterdir()) == ["features.f32", "features.json"]
 
 
 def test_processes_share_one_encoding(toy: str, weights: str, tmp_path: Path) -> None:
@@ -143,6 +178,30 @@ def test_encoding_takes_fewer_images_where_memory_is_short(
     ((_, failed),) = run_bank([dataclasses.replace(plan)])
     assert isinstance(failed, TrainingError)
     assert "too small to encode a single image" in str(failed)
+
+
+def test_failed_attempts_leave_no_tensor(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    activations: list[weakref.ref[torch.Tensor]] = []
+    alive, sizes = [], []
+
+    def cramped(images: torch.Tensor) -> torch.Tensor:
+        alive.append(sum(tensor() is not None for tensor in activations))
+        sizes.append(len(images))
+        own = images * 2
+        activations.append(weakref.ref(own))
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return own.mean(dim=(2, 3))
+
+    encoder = Encoder(resolve(config(toy, tmp_path, weights)))
+    monkeypatch.setattr(encoder, "_encode", cramped)
+    images = torch.arange(16.0).reshape(16, 1, 1, 1).expand(16, 3, 4, 4)
+    encoded = encoder._features(images)
+    assert sizes == [16, 8, 4, *[2] * 8]
+    assert set(alive) == {0}
+    np.testing.assert_array_equal(encoded, 2 * images.mean(dim=(2, 3)))
 
 
 def test_a_damaged_image_is_one_message_from_a_loader_process(weights: str, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from marsbench.predict.load import load
 from marsbench.results.record import RunRecord
 from marsbench.results.store import MODEL, Store
 from marsbench.tasks.kinds import Decode, Kind
-from marsbench.training.frozen import features
+from marsbench.training.frozen import features, files
 from marsbench.training.frozen.features import Encoder
 from marsbench.training.trained import open_split
 from tests.fakes import make_spec, write_folder, write_spec
@@ -180,15 +180,15 @@ def test_interrupted_encoding_resumes(
     place: Path, monkeypatch: pytest.MonkeyPatch, images_encoded: list[int]
 ) -> None:
     monkeypatch.setattr(features, "_MOST_BYTES", 1)  # an image at a time
-    monkeypatch.setattr(features, "_SAVED_EVERY", 1)
+    monkeypatch.setattr(files, "_SAVED_EVERY", 1)
     expected = Encoder(plan(place)).encode("train")
     folder = expected.file.parent
     # As an interruption after two of four images leaves it.
     row = expected.file.stat().st_size // SIZES["train"]
     content = expected.file.read_bytes()
-    (folder / "features.part").write_bytes(content[: 2 * row].ljust(len(content), b"\0"))
-    note = {"shape": list(expected.features.shape), "rows": 2, "seconds": 5.0}
-    (folder / "reached.json").write_text(json.dumps(note))
+    (folder / "features.partial").write_bytes(content[: 2 * row].ljust(len(content), b"\0"))
+    note = {"shape": list(expected.features.shape), "samples": 2, "seconds": 5.0}
+    (folder / "samples.json").write_text(json.dumps(note))
     expected.file.unlink()
     (folder / "features.json").unlink()
     images_encoded.clear()
