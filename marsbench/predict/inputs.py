@@ -1,7 +1,8 @@
 """Open new images, and read parts of them."""
 
 import math
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ class Picture:
         repeated: Repeats of a grey band.
         is_unit: Whether the image is in [0, 1] as those of a task with more than three bands.
         note: Scaling of the two files of a pair.
+        reading: Held while pixels are read: GDAL's data sets serve one thread at a time.
     """
 
     raster: Raster
@@ -42,6 +44,7 @@ class Picture:
     repeated: int = 1
     is_unit: bool = False
     note: str | None = None
+    reading: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -69,14 +72,16 @@ class Picture:
 
     def part(self, rows: slice, columns: slice) -> Pixels:
         """Pixels of a part, (h, w, C): uint8, or float32 in [0, 1], zero where empty."""
-        if self.is_unit:
-            return self.raster.unit(rows, columns, self.bands)
-        chosen = self.raster.eight_bit(rows, columns)[:, :, list(self.bands)]
+        with self.reading:
+            if self.is_unit:
+                return self.raster.unit(rows, columns, self.bands)
+            chosen = self.raster.eight_bit(rows, columns)[:, :, list(self.bands)]
         return chosen if self.repeated == 1 else chosen.repeat(self.repeated, axis=2)
 
     def valid(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
         """Mask of the non-empty pixels of a part, (h, w)."""
-        return self.raster.valid(self.raster.pixels[rows, columns], self.bands)
+        with self.reading:
+            return self.raster.valid(self.raster.pixels[rows, columns], self.bands)
 
     def preview(self, longest: int) -> NDArray[np.uint8]:
         """Subsampled pixels with at most `longest` a side, (h, w, 3)."""

@@ -3,8 +3,10 @@
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +18,12 @@ from marsbench.data.georeference import Georeference
 from marsbench.metrics.boxes import PredictedBoxes
 from marsbench.metrics.masks import IGNORE
 from marsbench.predict import outputs
+from marsbench.predict.ahead import ahead
 from marsbench.predict.inputs import Picture
 from marsbench.predict.outputs import MAPS, OVERLAYS
-from marsbench.predict.tiles import Probabilities, Tile, grid, join, stitch
+from marsbench.predict.tiles import Probabilities, Tile, batches, grid, join, stitch
 from marsbench.predict.walk import Item
-from marsbench.predict.work import Waiting, Work
+from marsbench.predict.work import Waiting, Work, stacked
 from marsbench.tasks.kinds import Kind
 
 LARGE = 2
@@ -33,6 +36,25 @@ _MOST_AT_ONCE = 4 << 30
 """Largest size in bytes of the probabilities of an untiled image."""
 
 
+_TILES_AHEAD = 2
+"""Batches of tiles loaded ahead."""
+
+
+class LoadedTiles(NamedTuple):
+    """A batch of tiles of an image.
+
+    Attributes:
+        tiles: The tiles.
+        seen: Positions of the tiles that are not empty.
+        images: These as the model's input, (B, C, side, side), uint8 or in [0, 1]; None without
+            such tiles.
+    """
+
+    tiles: Sequence[Tile]
+    seen: list[int]
+    images: Tensor | None
+
+
 class Labels(Work):
     """Images with a class."""
 
@@ -40,8 +62,8 @@ class Labels(Work):
 
     def _predict(self, waiting: Sequence[Waiting], images: Tensor) -> None:
         names = self.predictor.classes
-        with self._memory():
-            rows = self.predictor.label(images).cpu().numpy()
+        parts = self._apply(images, lambda part: self.predictor.label(part).cpu().numpy())
+        rows = [row for _, part in parts for row in part]
         for (item, picture, _), row in zip(waiting, rows, strict=True):
             with self._failing(item):
                 label = ";".join(names[k] for k in self._chosen(row))
@@ -68,14 +90,28 @@ class Dense(Work):
     settings: ClassVar[tuple[str, ...]] = ("overlap", "tile")
     draws = True
 
-    def _tiled(self, item: Item, picture: Picture) -> bool:
-        footprint = self._footprint(picture.size)
-        if footprint is None:
-            return False
+    def _is_tiled(self, item: Item, picture: Picture) -> bool:
+        return self._footprint(picture.size) is not None
+
+    def _predict_tiled(self, item: Item, picture: Picture) -> None:
+        footprint = self._footprint(picture.size) or picture.size
         rows = grid(picture.size, footprint, self.options.overlap)
         shown = track(rows, item.path.name, len(rows)) if self.shows_tiles else iter(rows)
-        self._predict_tiles(item, picture, footprint, rows, shown)
-        return True
+        chunks = list(batches(rows, self.options.batch_size))
+        loads = ahead(
+            chunks, lambda tiles: self._load_tiles(picture, tiles, footprint), most=_TILES_AHEAD
+        )
+        with closing(loads):
+            self._predict_tiles(item, picture, footprint, rows, shown, loads)
+
+    def _load_tiles(
+        self, picture: Picture, tiles: Sequence[Tile], footprint: tuple[int, int]
+    ) -> LoadedTiles:
+        """Read the tiles of a batch that are not empty."""
+        shown = [i for i, tile in enumerate(tiles) if self._shows(picture, tile)]
+        parts = [picture.part(tiles[i].rows, tiles[i].columns) for i in shown]
+        images = [self._fed(part, footprint) for part in parts]
+        return LoadedTiles(tiles, shown, stacked(images) if images else None)
 
     @abstractmethod
     def _predict_tiles(
@@ -85,8 +121,12 @@ class Dense(Work):
         footprint: tuple[int, int],
         rows: Sequence[Sequence[Tile]],
         shown: Iterator[Sequence[Tile]],
+        loads: Iterator[Future[LoadedTiles]],
     ) -> None:
-        """Predict an image in rows of tiles; iterating over `shown` moves the progress bar."""
+        """Predict an image in rows of tiles; iterating over `shown` moves the progress bar.
+
+        `loads` are the `batches` of the rows.
+        """
 
     def _footprint(self, size: tuple[int, int]) -> tuple[int, int] | None:
         """Height and width of the tiles of an image; None for untiled images."""
@@ -103,11 +143,6 @@ class Dense(Work):
     def _shows(self, picture: Picture, tile: Tile) -> bool:
         return not picture.has_gaps or bool(picture.valid(tile.rows, tile.columns).any())
 
-    def _parts(self, picture: Picture, tiles: Sequence[Tile], footprint: tuple[int, int]) -> Tensor:
-        return self._stacked(
-            [self._fed(picture.part(tile.rows, tile.columns), footprint) for tile in tiles]
-        )
-
     def _overlay_geo(self, picture: Picture) -> Georeference | None:
         step = outputs.overlay_step(picture.size)
         return None if picture.geo is None else picture.geo.decimated(step)
@@ -119,14 +154,16 @@ class Maps(Dense):
     write = staticmethod(outputs.write_maps)
 
     def _predict(self, waiting: Sequence[Waiting], images: Tensor) -> None:
-        for i, (item, picture, _) in enumerate(waiting):
-            with self._failing(item), self._memory():
-                probabilities = self.predictor.segment(images[i : i + 1], picture.size)
-                strips = iter([(0, probabilities[0].cpu().numpy())])
-                self._keep_map(item, picture, strips, 1)
+        for start, logits in self._apply(images, self.predictor.logits):
+            for i, (item, picture, _) in enumerate(waiting[start : start + len(logits)]):
+                # Maps have the sizes of their images, and large ones would not fit together.
+                with self._failing(item), self._memory():
+                    one = self.predictor.classify_pixels(logits[i : i + 1], picture.size)
+                    strips = iter([(0, one[0].cpu().numpy())])
+                    self._keep_map(item, picture, strips, 1)
 
-    def _tiled(self, item: Item, picture: Picture) -> bool:
-        if super()._tiled(item, picture):
+    def _is_tiled(self, item: Item, picture: Picture) -> bool:
+        if super()._is_tiled(item, picture):
             return True
         if 4 * len(self.predictor.classes) * math.prod(picture.size) > _MOST_AT_ONCE:
             raise DataError(
@@ -141,16 +178,18 @@ class Maps(Dense):
         footprint: tuple[int, int],
         rows: Sequence[Sequence[Tile]],
         shown: Iterator[Sequence[Tile]],
+        loads: Iterator[Future[LoadedTiles]],
     ) -> None:
         def classify(tiles: Sequence[Tile]) -> list[Probabilities | None]:
             by_tile: list[Probabilities | None] = [None] * len(tiles)
-            seen = [i for i, tile in enumerate(tiles) if self._shows(picture, tile)]
-            if seen:
-                images = self._parts(picture, [tiles[i] for i in seen], footprint)
-                with self._memory():
-                    probabilities = self.predictor.segment(images, footprint).cpu().numpy()
-                for i, part in zip(seen, probabilities, strict=True):
-                    by_tile[i] = part[:, : tiles[i].height, : tiles[i].width]
+            _, seen, images = next(loads).result()
+            if images is not None:
+                parts = self._apply(
+                    images, lambda part: self.predictor.segment(part, footprint).cpu().numpy()
+                )
+                found = [one for _, part in parts for one in part]
+                for i, one in zip(seen, found, strict=True):
+                    by_tile[i] = one[:, : tiles[i].height, : tiles[i].width]
             return by_tile
 
         strips = stitch(
@@ -205,8 +244,7 @@ class Boxes(Dense):
     write = staticmethod(outputs.write_boxes)
 
     def _predict(self, waiting: Sequence[Waiting], images: Tensor) -> None:
-        with self._memory():
-            detected = self.predictor.detect(images)
+        detected = self._detected(images)
         for (item, picture, _), boxes in zip(waiting, detected, strict=True):
             with self._failing(item):
                 self._keep_boxes(item, picture, self._scaled(boxes, picture.size), 1)
@@ -218,8 +256,9 @@ class Boxes(Dense):
         footprint: tuple[int, int],
         rows: Sequence[Sequence[Tile]],
         shown: Iterator[Sequence[Tile]],
+        loads: Iterator[Future[LoadedTiles]],
     ) -> None:
-        boxes = self._joined(shown, picture, footprint)
+        boxes = self._joined(shown, footprint, loads)
         self._keep_boxes(item, picture, boxes, sum(map(len, rows)))
 
     def _scaled(self, boxes: PredictedBoxes, size: tuple[int, int]) -> PredictedBoxes:
@@ -229,22 +268,26 @@ class Boxes(Dense):
         moved = replace(boxes, xyxy=boxes.xyxy * scale)
         return moved[moved.scores >= self.options.threshold]
 
+    def _detected(self, images: Tensor) -> list[PredictedBoxes]:
+        """Boxes in images, in pixels of the model's input."""
+        return [boxes for _, part in self._apply(images, self.predictor.detect) for boxes in part]
+
     def _joined(
-        self, rows: Iterator[Sequence[Tile]], picture: Picture, footprint: tuple[int, int]
+        self,
+        rows: Iterator[Sequence[Tile]],
+        footprint: tuple[int, int],
+        loads: Iterator[Future[LoadedTiles]],
     ) -> PredictedBoxes:
         """Detect in tiles."""
         parts: list[tuple[Tile, PredictedBoxes]] = []
-        size = self.options.batch_size
         for row in rows:
-            seen = [tile for tile in row if self._shows(picture, tile)]
-            for start in range(0, len(seen), size):
-                tiles = seen[start : start + size]
-                with self._memory():
-                    detected = self.predictor.detect(self._parts(picture, tiles, footprint))
-                for tile, boxes in zip(tiles, detected, strict=True):
+            for _ in batches([row], self.options.batch_size):
+                tiles, seen, images = next(loads).result()
+                detected = [] if images is None else self._detected(images)
+                for i, boxes in zip(seen, detected, strict=True):
                     scaled = self._scaled(boxes, footprint)
                     # Drop boxes in the padding.
-                    parts.append((tile, _clipped(scaled, (tile.height, tile.width))))
+                    parts.append((tiles[i], _clipped(scaled, (tiles[i].height, tiles[i].width))))
         return join(parts, _TOUCHING * max(footprint) / self.predictor.side)
 
     def _keep_boxes(self, item: Item, picture: Picture, boxes: PredictedBoxes, tiles: int) -> None:

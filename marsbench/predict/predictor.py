@@ -48,11 +48,19 @@ class Predictor:
         return self._probabilities(self.model(image))
 
     def segment(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        """Class probabilities of pixels (B, K, *size) of images (B, C, side, side) in [0, 1].
+        """Class probabilities of pixels (B, K, *size) of images (B, C, side, side) in [0, 1]."""
+        return self.classify_pixels(self.logits(image), size)
+
+    def logits(self, image: Tensor) -> Tensor:
+        """Logits of pixels, float32 (B, K, h, w), of images (B, C, side, side) in [0, 1]."""
+        logits: Tensor = self.model(image).float()
+        return logits
+
+    def classify_pixels(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Class probabilities of pixels (B, K, *size) from `logits`.
 
         Logits are resized, not probabilities, as in evaluation.
         """
-        logits: Tensor = self.model(image).float()
         if logits.shape[-2:] != size:
             logits = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
         return self._probabilities(logits)

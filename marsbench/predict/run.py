@@ -1,6 +1,7 @@
 """Predict images with a loaded model, whole or in tiles, and write the results."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,16 @@ def predict(
                 todo.append(item)
         journal.reserve(todo)
         work.shows_tiles = len(todo) == 1
-        with explaining_machine(), torch.inference_mode(), products(predictor.matmul):
-            for item in todo if work.shows_tiles else track(todo, "predicting", len(todo)):
-                work.take(item)
+        loads = work.loads(todo)
+        shown = todo if work.shows_tiles else track(todo, "predicting", len(todo))
+        with (
+            closing(loads),
+            explaining_machine(),
+            torch.inference_mode(),
+            products(predictor.matmul),
+        ):
+            for item, loaded in zip(shown, loads, strict=True):
+                work.take(item, loaded)
             work.flush()
         about = {
             **_settings(predictor, options),

@@ -86,6 +86,13 @@ def grid(size: tuple[int, int], footprint: tuple[int, int], overlap: float) -> l
     ]
 
 
+def batches(rows: Sequence[Sequence[Tile]], size: int) -> Iterator[Sequence[Tile]]:
+    """Divide the rows of a `grid` into batches of at most `size` tiles, each of a single row."""
+    for row in rows:
+        for start in range(0, len(row), size):
+            yield row[start : start + size]
+
+
 def _shared(first: Sequence[int], side: int) -> tuple[list[int | None], list[int | None]]:
     """Pixels shared by each tile with its predecessor and its successor."""
     shared: list[int | None] = [max(0, a + side - b) for a, b in pairwise(first)]
@@ -128,8 +135,7 @@ def stitch(
     totals = np.zeros((height, size[1]), dtype=np.float32)
     weights = window(height, rows_of_tiles[0][0].width)
     for i, row in enumerate(rows_of_tiles):
-        for start in range(0, len(row), batch_size):
-            tiles = row[start : start + batch_size]
+        for tiles in batches([row], batch_size):
             for tile, found in zip(tiles, classify(tiles), strict=True):
                 if found is not None:
                     sums[:, :, tile.columns] += found * weights

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from tests.device.watching import launch, wait
+from tests.device.watching import copy_to_device, launch, wait
 
 IsOnDevice = Callable[[Any], bool]
 
@@ -67,11 +67,13 @@ def check(name: str, func: Any, args: Any, kwargs: Mapping[str, Any], is_on: IsO
 
 
 def note_copy(into: Any, source: Any, *, is_free: bool, is_on: IsOnDevice) -> None:
-    """Note the wait of a copy between host and device."""
+    """Note a copy between host and device: its bytes to the device, and the wait of the host."""
     if not is_on(into):
         wait("to host")
-    elif not is_on(source) and not is_free:
-        wait("to device")
+    elif not is_on(source):
+        copy_to_device(source)
+        if not is_free:
+            wait("to device")
 
 
 def _note_conversion(kwargs: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import marsbench
 from marsbench.predict import load
@@ -53,9 +54,10 @@ def test_predictions_equal_those_of_the_cpu(
     items = [Item(path, path.name) for path in images if path.parent.name != "masks"]
     assert items
 
+    model = load.load(str(folder), tmp_path)
+
     def predicted(device: str) -> dict[str, bytes]:
         out = tmp_path / device
-        model = load.load(str(folder), tmp_path)
         summary = predict(model, items, out, Options(device=device, batch_size=4))
         assert summary.done == len(items)
         files = [path for path in out.rglob("*") if path.is_file()]
@@ -67,6 +69,11 @@ def test_predictions_equal_those_of_the_cpu(
     with watched() as seen:
         files = predicted(NAME)
     assert seen.launches.total() > 30
+    # Images go to the device in 8 bits, and fewer floats than one image has beside the model.
+    image = len(Image.open(images[0]).getbands()) * model.side**2
+    assert seen.copied[torch.uint8] == len(items) * image
+    tensors = (*model.model.parameters(), *model.model.buffers())
+    assert seen.copied[torch.float32] < 4 * image + sum(tensor.nbytes for tensor in tensors)
     assert files.keys() == expected.keys()
     for name, content in files.items():
         if Path(name).suffix in (".csv", ".json", ".jsonl"):

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import NamedTuple
 
+import torch
+
 Wait = tuple[str, str]
 """Cause of a wait, and the innermost line of marsbench."""
 
@@ -27,10 +29,17 @@ class Cost(NamedTuple):
 
 @dataclass
 class Seen:
-    """Events on the device."""
+    """Events on the device.
+
+    Attributes:
+        launches: Launches by operator.
+        waits: Waits of the host.
+        copied: Bytes copied from the host to the device, by type of the numbers.
+    """
 
     launches: Counter[str] = field(default_factory=Counter)
     waits: Counter[Wait] = field(default_factory=Counter)
+    copied: Counter[torch.dtype] = field(default_factory=Counter)
 
     @property
     def cost(self) -> Cost:
@@ -67,6 +76,13 @@ def wait(cause: str) -> None:
     with _LOCK:
         for seen in _ACTIVE:
             seen.waits[cause, place] += 1
+
+
+def copy_to_device(source: torch.Tensor) -> None:
+    """Note the bytes of a copy from the host."""
+    with _LOCK:
+        for seen in _ACTIVE:
+            seen.copied[source.dtype] += source.nbytes
 
 
 def _place() -> str:
