@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 _INTERRUPTED = (
-    "The run was interrupted; the same command continues after its last complete epoch (heads on "
+    "The run was interrupted; the same command continues after its last saved epoch (heads on "
     "cached features start again, in seconds)."
 )
 _ASKED_IN_PART = (
@@ -47,7 +47,7 @@ def run(
 
     For example: marsbench run task=frost_cls model=vit_tiny mode=scratch source=demo
 
-    A finished run is not repeated; an interrupted run continues at its last epoch.
+    A finished run is not repeated; an interrupted run continues after its last saved epoch.
     """
     from marsbench.cli.compose import compose
 

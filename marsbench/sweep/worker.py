@@ -57,7 +57,7 @@ def run_unit(path: Path) -> int:
     """Train the runs of a unit without a record or failure.
 
     A failed run leaves ``failed.json`` and the others continue. A run claimed by another process
-    is skipped. An interrupted run resumes from its last complete epoch.
+    is skipped. An interrupted run resumes after its last saved epoch.
 
     Args:
         path: Unit file below a sweep's folder.

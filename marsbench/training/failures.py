@@ -99,7 +99,7 @@ _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EI
 
 _GO_ON = (
     "Free space or choose another store=FOLDER; the same command then continues after the last "
-    "complete epoch."
+    "saved epoch."
 )
 
 

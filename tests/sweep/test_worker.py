@@ -361,12 +361,22 @@ def test_the_first_signal_alone_counts(how: signal.Signals) -> None:
     assert [signal.getsignal(one) for one in SIGNALS] == before
 
 
+WRITING = """
+import sys
+from marsbench.sweep.worker import main
+from marsbench.training.loop import checkpoints
+checkpoints.WRITE_EVERY = 0.0
+sys.exit(main())
+"""
+"""A worker that writes checkpoints after every epoch."""
+
+
 def test_a_stopped_process_ends_as_if_never_stopped(tmp_path: Path) -> None:
     """The real thing: a worker stopped in the midst of training, and started again."""
     values = {**ONLINE, "model": "timm:test_resnet", "trainer.max_epochs": 12}
     values |= {"trainer.patience": "null", "logger.csv": True}
     unit = make_unit(tmp_path / "cut", values, seeds=(0, 1))
-    command = [sys.executable, "-m", "marsbench.sweep.worker", str(unit)]
+    command = [sys.executable, "-c", WRITING, str(unit)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     folder = tmp_path / "cut" / ids(unit)[1]
     deadline = time.monotonic() + 120

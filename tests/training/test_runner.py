@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import random
 import signal
@@ -28,7 +29,7 @@ from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from marsbench.tasks.kinds import Kind
 from marsbench.training import network
-from marsbench.training.loop import fitting
+from marsbench.training.loop import checkpoints, fitting
 from marsbench.training.loop.callbacks import ProgressBar
 from tests.fakes import make_spec, read_rows, write_folder, write_rows, write_spec
 
@@ -156,8 +157,17 @@ def test_a_finished_run_is_not_repeated_unless_forced(toy: str, tmp_path: Path) 
     assert [r.run_id for r in Store(tmp_path).records()[0]] == [first.record.run_id]
 
 
+WRITING = """
+from marsbench.training.loop import checkpoints
+checkpoints.WRITE_EVERY = 0.0
+from marsbench.cli import main
+main()
+"""
+"""The command line, which writes checkpoints after every epoch."""
+
+
 def command(words: list[str]) -> list[str]:
-    return [sys.executable, "-m", "marsbench", *words]
+    return [sys.executable, "-c", WRITING, *words]
 
 
 def words(values: dict[str, Any]) -> list[str]:
@@ -232,6 +242,7 @@ def test_everything_that_moves_is_restored(
     checkpoint = tmp_path / "start.pth"
     torch.save(timm.create_model("test_resnet").state_dict(), checkpoint)
     monkeypatch.setattr(network, "build_for_mode", with_dropout)
+    monkeypatch.setattr(checkpoints, "COPY_SHARE", math.inf)  # copies every epoch
     values = keys(toy, tmp_path / "cut", mode=mode)
     if mode == "frozen":
         values["weights"] = str(checkpoint)
@@ -332,6 +343,7 @@ def test_early_stopping_that_was_cut_does_not_go_on(
     # A learning rate of next to nothing: validation loss rises or stays, so patience runs out.
     values = keys(toy, tmp_path, **{"trainer.max_epochs": 30, "trainer.patience": 1})
     values["optim.lr"] = 0.3
+    monkeypatch.setattr(checkpoints, "WRITE_EVERY", 0.0)
     real = write_text
 
     def cut(path: Path, text: str) -> None:

@@ -1,13 +1,9 @@
-"""Progress bar, and checkpoints written by rename."""
+"""Progress bar."""
 
-import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -19,7 +15,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from marsbench.base.files import replacing
 from marsbench.training.loop.module import MONITOR
 
 
@@ -92,17 +87,3 @@ class ProgressBar(pl.Callback):
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints by rename; a killed run keeps its last checkpoint."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
-    ) -> None:
-        """Write a checkpoint."""
-        final = Path(path)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        # Not through Lightning, which writes to the system's temporary folder first.
-        with replacing(final) as partial, partial.open("wb") as file:
-            torch.save(checkpoint, file)

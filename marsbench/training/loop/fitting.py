@@ -11,12 +11,12 @@ from marsbench.base.documents import parse_json
 from marsbench.base.errors import StoreError
 from marsbench.base.files import write_text
 from marsbench.base.reading import check_regular
-from marsbench.base.text import inline
 from marsbench.config.schema import Checkpoint
 from marsbench.data.datamodule import MarsDataModule
 from marsbench.results.store import CHECKPOINTS
+from marsbench.training.loop.checkpoints import BEST, LAST
 from marsbench.training.loop.module import MONITOR, MarsModule
-from marsbench.training.loop.trainer import BEST, LAST, interruptible
+from marsbench.training.loop.trainer import interruptible
 
 FITTED = "fitted.json"
 """File of finished training; a run interrupted afterwards only evaluates."""
@@ -54,21 +54,7 @@ def _read(path: Path) -> dict[str, Any] | None:
             f"The checkpoint {path} of the interrupted run is damaged ({type(error).__name__}).",
             "Start the run again with --force (from Python: force=True).",
         ) from error
-    if odd := [p for p in _paths(content.get("callbacks")) if ".." in Path(p).parts]:
-        # Lightning deletes the earlier checkpoints that a checkpoint names.
-        raise StoreError(
-            f"The checkpoint {path} names {inline(odd[0])}, outside of its folder.",
-            "Start the run again with --force (from Python: force=True).",
-        )
     return content
-
-
-def _paths(states: Any) -> list[str]:
-    """Paths of checkpoints in the states of callbacks."""
-    kept = [state for state in states.values() if isinstance(state, dict)] if states else []
-    texts = [value for state in kept for key, value in state.items() if str(key).endswith("_path")]
-    texts += [path for state in kept for path in state.get("best_k_models") or ()]
-    return [text for text in texts if isinstance(text, str)]
 
 
 def _has_stopped(state: dict[str, Any]) -> bool:

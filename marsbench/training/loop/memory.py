@@ -22,7 +22,7 @@ def within_memory(
     """Carry out a run; if memory is too small, halve the batch and accumulate twice the batches.
 
     Steps average over the same samples, so the run and its id do not change. The run continues
-    after its last complete epoch, and its record notes the smaller batches. Models whose trained
+    after its last saved epoch, and its record notes the smaller batches. Models whose trained
     part has batch normalisation would give another run, and fail instead.
 
     Args:

@@ -14,7 +14,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import distributed
@@ -24,11 +24,10 @@ from marsbench.base import environment
 from marsbench.base.errors import ConfigError
 from marsbench.config.schema import Checkpoint, RunConfig
 from marsbench.results.store import CHECKPOINTS
-from marsbench.training.loop.callbacks import AtomicCheckpointIO, ProgressBar
+from marsbench.training.loop.callbacks import ProgressBar
+from marsbench.training.loop.checkpoints import Checkpoints, HeldCheckpoints
 from marsbench.training.loop.loggers import make_loggers
 from marsbench.training.loop.module import MONITOR
-
-BEST, LAST = "best.ckpt", "last.ckpt"
 
 
 def process_rank(config: RunConfig) -> int:
@@ -87,24 +86,15 @@ def make_trainer(config: RunConfig, folder: Path, *, alone: bool = False) -> pl.
     options = config.trainer
     chooses = options.checkpoint is Checkpoint.BEST
     callbacks: list[pl.Callback] = []
+    held = HeldCheckpoints()
     if not alone:
         callbacks += [
             ProgressBar(),
-            # Each overwrites its file. The last checkpoint is written every epoch, while
-            # save_last=True would write it only if the loss improves.
-            *(
-                ModelCheckpoint(
-                    folder / CHECKPOINTS,
-                    filename=Path(name).stem,
-                    monitor=monitor,
-                    enable_version_counter=False,
-                )
-                for name, monitor in (((BEST, MONITOR),) if chooses else ()) + ((LAST, None),)
-            ),
+            Checkpoints(folder / CHECKPOINTS, held, chooses=chooses),
         ]
         if options.patience is not None and chooses:
             callbacks.append(EarlyStopping(MONITOR, patience=options.patience))
-    plugins: list[Any] = [AtomicCheckpointIO()]
+    plugins: list[Any] = [held]
     if alone or config.world_size == 1:
         # A scheduler's variables describe its tasks, and say nothing about this run: tasks of an
         # allocation may be other runs, or may not be used at all.

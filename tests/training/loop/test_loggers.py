@@ -128,7 +128,7 @@ def test_an_interrupted_run_is_kept_by_a_logger_that_cannot_start_again(
         with pytest.raises(KeyboardInterrupt):
             marsbench.run(**keys(toy, tmp_path))
     checkpoints = {path.name for path in tmp_path.rglob("*.ckpt")}
-    assert checkpoints == {"best.ckpt", "last.ckpt"}
+    assert checkpoints == {"best.ckpt"}
     wandb.refuses = ConnectionError("no route")
     with pytest.raises(ConfigError, match="cannot start: ConnectionError: no route"):
         marsbench.run(**keys(toy, tmp_path))
