@@ -27,9 +27,9 @@ from marsbench.training.trainers import trainer_of
 def run(plan: Plan, *, force: bool = False) -> Outcome:
     """Carry out a run, or return the record of a finished run.
 
-    An interrupted run resumes after its last saved epoch and ends as if never interrupted. On several
-    devices the processes only train together; the first process does the rest, and the others
-    exit with code 0 after training.
+    An interrupted run resumes after its last saved epoch and ends as if never interrupted. On
+    several devices the processes only train together; the first process does the rest, and the
+    others exit with code 0 after training.
 
     Args:
         plan: The resolved run.

@@ -4,8 +4,10 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import distributed
@@ -28,6 +31,12 @@ from marsbench.training.loop.callbacks import ProgressBar
 from marsbench.training.loop.checkpoints import Checkpoints, HeldCheckpoints
 from marsbench.training.loop.loggers import make_loggers
 from marsbench.training.loop.module import MONITOR
+
+WAIT = timedelta(minutes=10)
+"""Longest wait of a process for the others, one of which may be lost; Lightning's is 30 minutes.
+
+The first process may write checkpoints of gigabytes meanwhile, and the others may have to start.
+"""
 
 
 def process_rank(config: RunConfig) -> int:
@@ -114,7 +123,7 @@ def make_trainer(config: RunConfig, folder: Path, *, alone: bool = False) -> pl.
             accelerator=options.accelerator,
             devices=1 if alone else options.devices,
             num_nodes=1 if alone else options.num_nodes,
-            strategy="auto" if alone else options.strategy,
+            strategy="auto" if alone else _strategy(config),
             callbacks=callbacks,
             logger=loggers or False,
             plugins=plugins,
@@ -138,6 +147,16 @@ def make_trainer(config: RunConfig, folder: Path, *, alone: bool = False) -> pl.
             f"The trainer options cannot be used on this machine: {error}",
             "Change trainer.accelerator, trainer.devices, trainer.strategy or trainer.precision.",
         ) from error
+
+
+def _strategy(config: RunConfig) -> str | Strategy:
+    """Strategy of a run; the processes of several devices wait for each other only so long."""
+    name = config.trainer.strategy
+    # A notebook forks its processes, which Lightning knows to do by itself.
+    is_notebook = hasattr(sys, "ps1") or bool(sys.flags.interactive)
+    if config.world_size > 1 and (name == "ddp" or (name == "auto" and not is_notebook)):
+        return DDPStrategy(timeout=WAIT)
+    return name
 
 
 def leave_group() -> None:

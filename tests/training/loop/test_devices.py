@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pytorch_lightning.strategies import DDPStrategy
+from torch.distributed.constants import default_pg_timeout
 
 import marsbench
+from marsbench.config.schema import RunConfig
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
+from marsbench.training.loop.checkpoints import HeldCheckpoints
+from marsbench.training.loop.trainer import WAIT, make_trainer, restored
 from tests.fakes import make_spec, write_folder, write_spec
 
 # Without batch normalisation, whose statistics are those of one device's batch.
@@ -83,6 +88,23 @@ def test_two_devices_are_one_step(
     check_equal(record, tmp_path / "two", whole)
     again = run_command(keys(toy, tmp_path / "two", **more))
     assert json.loads(again.stdout)["status"] == "done already"
+
+
+@pytest.mark.parametrize(
+    ("devices", "strategy", "expected"),
+    [(2, "auto", WAIT), (2, "ddp", WAIT), (2, "ddp_fork", default_pg_timeout), (1, "auto", None)],
+)
+def test_a_process_waits_minutes_for_a_lost_one(
+    devices: int, strategy: str, expected: Any, tmp_path: Path
+) -> None:
+    more = {"trainer.devices": devices, "trainer.strategy": strategy}
+    config = RunConfig.from_dict(keys("frost_cls", tmp_path, **more))
+    with restored():
+        trainer = make_trainer(config, tmp_path)
+    # Lightning passes it to torch's process group.
+    assert getattr(trainer.strategy, "_timeout", None) == expected
+    assert isinstance(trainer.strategy, DDPStrategy) == (devices == 2)
+    assert isinstance(trainer.strategy.checkpoint_io, HeldCheckpoints)
 
 
 def test_a_failure_on_two_devices_is_one_message(toy: str, tmp_path: Path) -> None:
