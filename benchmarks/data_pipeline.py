@@ -11,7 +11,9 @@ several rounds, and prints medians and their ratios:
 - disk: read and decode, as in a run without the cache;
 - cache: pixels from the memory-mapped cache;
 - dataset: samples from the cache, resized to the model's input;
-- batches: the same in batches of 32, with worker processes.
+- views, each read: the eight views of augment=d4, ready for an encoder, in a pass each;
+- views, read once: the same, all views of a batch in one pass, as features are encoded;
+- batches: samples from the cache in batches of 32, with worker processes.
 
 With ``--large`` it measures instead, for images of each of these sides, samples of a model's side
 from the cache at the images' own size, resized at every visit, and from the cache at the model's
@@ -27,17 +29,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from marsbench.config.schema import Augment
 from marsbench.data.cache import DirectSamples, cached_samples
 from marsbench.data.datamodule import collate
 from marsbench.data.dataset import MarsDataset
 from marsbench.data.samples import decode_sample
 from marsbench.data.sources.local import LocalSource
+from marsbench.data.transforms import augment_batch, finish_batch
 from marsbench.demo.art import terrain
 from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import ClassInfo, TaskSpec
@@ -112,6 +117,26 @@ def _visit(data: MarsDataset) -> None:
         data[i]
 
 
+def prepare(batch: dict[str, Any], views: range) -> None:
+    """Prepare views of a batch as the encoder does."""
+    images = finish_batch(batch, Augment.NONE, channels_last=True)["image"]
+    for view in views:
+        augment_batch(images, [view] * len(images), Augment.D4)
+
+
+def views_each_read(loader: DataLoader[Any]) -> None:
+    """Prepare eight views in eight passes over the images."""
+    for view in range(8):
+        for batch in loader:
+            prepare(batch, range(view, view + 1))
+
+
+def views_read_once(loader: DataLoader[Any]) -> None:
+    """Prepare eight views in one pass over the images."""
+    for batch in loader:
+        prepare(batch, range(8))
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Images per second of the data pipeline.")
@@ -142,6 +167,9 @@ def main() -> None:
             "cache": lambda: [cache[i].pixels.copy() for i in everything],
             "dataset": lambda: [data[i] for i in everything],
         }
+        alone: DataLoader[Any] = DataLoader(data, batch_size=32, collate_fn=collate)
+        ways["views, each read"] = lambda: views_each_read(alone)
+        ways["views, read once"] = lambda: views_read_once(alone)
         for workers in options.workers:
             loader = DataLoader(
                 data,
