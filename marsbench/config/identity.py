@@ -144,6 +144,7 @@ def identity(
         "test_samples": test_samples,
         "answers": answers,
         "train_on": train_on,
+        "compile": True if config.compile and trains else None,
         "matmul": None if trainer.matmul is Matmul.HIGHEST else trainer.matmul,
         "folds": config.folds,
         "negatives": None if config.negatives is Negatives.INCLUDE else config.negatives,

@@ -423,7 +423,7 @@ class RunConfig:
     channels_last: bool = True
     """Use the faster channels-last memory layout."""
     compile: bool = False
-    """Compile the model with torch.compile: a slow start, then faster on GPUs."""
+    """Compile the network with torch.compile: a slow start, then faster, other rounding."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":

@@ -291,7 +291,7 @@ RULES = (
     Rule(
         lambda c: c.config.compile and c.task.kind is Kind.DETECTION,
         "compile=true has no effect on detectors such as {model.name}.",
-        "Leave compile out.",
+        "Set compile=false.",
     ),
     Rule(
         lambda c: c.config.pictures and (c.is_spectra or c.config.folds is not None),

@@ -35,6 +35,7 @@ def features_of(config: RunConfig) -> tuple[Hashable, ...]:
         config.folds,
         trainer.precision,
         trainer.matmul,
+        config.compile,
         trainer.accelerator,
     )
 

@@ -6,7 +6,7 @@ import pytest
 
 from marsbench.base import paths
 from marsbench.base.errors import ConfigError
-from marsbench.cli.compose import GROUPS, compose, group_choices
+from marsbench.cli.compose import GROUPS, compose, group_choices, set_by_groups
 from marsbench.config.identity import identity, run_id, slug
 from marsbench.config.notes import key_notes
 from marsbench.config.resizing import Interpolation, Resizing
@@ -70,6 +70,7 @@ HASHED = {
     "trainer.checkpoint": "last",
     "trainer.precision": "bf16-mixed",
     "trainer.matmul": "high",
+    "compile": True,
     "trainer.accumulate_grad_batches": 4,
     "trainer.gradient_clip_val": 1.0,
     "trainer.devices": 2,
@@ -97,7 +98,6 @@ NEUTRAL = {
     "trainer.strategy": "ddp",
     "trainer.deterministic": False,
     "channels_last": False,
-    "compile": True,
     "api.base_url": "http://localhost:8000/v1",
     "api.concurrency": 8,
     "api.requests_per_minute": 60.0,
@@ -302,6 +302,15 @@ def test_overrides_win_over_choices() -> None:
     config = compose(["task=t", "model=m", "trainer=long", "trainer.max_epochs=7"])
     assert (config.trainer.max_epochs, config.trainer.patience) == (7, 10)
     assert compose(["task=t", "model=m", "optim.name=adam", "optim=sgd"]).optim.name == "adam"
+
+
+def test_the_choice_for_gpus_sets_its_keys_in_runs_and_sweeps() -> None:
+    keys = {"compile": True, "trainer.precision": "bf16-mixed", "trainer.matmul": "high"}
+    assert set_by_groups({"trainer": "gpu"}) == keys
+    config = compose(["task=t", "model=m", "trainer=gpu", "trainer.matmul=highest"])
+    assert config == RunConfig.from_dict(
+        {"task": "t", "model": "m", **keys, "trainer.matmul": "highest"}
+    )
 
 
 @pytest.mark.parametrize(

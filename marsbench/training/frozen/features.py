@@ -191,6 +191,8 @@ class Encoder:
             choices["inputs"] = prepared_inputs(plan).plain
         if plan.config.trainer.matmul is not Matmul.HIGHEST:
             choices["matmul"] = plan.config.trainer.matmul
+        if plan.config.compile:
+            choices["compile"] = True
         if self._dtype is torch.float64:
             choices["facts"] = 2  # digest of the tensors as loaded
         if self._is_map:

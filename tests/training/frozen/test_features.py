@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 from marsbench.base import paths
 from marsbench.base.errors import MarsbenchError, TrainingError
@@ -26,6 +28,7 @@ from marsbench.results.store import Store
 from marsbench.training.frozen import features, files
 from marsbench.training.frozen.bank import run_bank
 from marsbench.training.frozen.features import Encoder
+from marsbench.training.network import build_module
 from tests.fakes import make_spec, write_folder, write_spec
 from tests.training.frozen.banks import config, run_all
 
@@ -307,3 +310,71 @@ def test_replaced_weights_of_a_package_are_another_run(
     assert str(after.weights).startswith(f"{LITE0_WEIGHTS.name}@sha256:")
     assert after.run_id != before.run_id
     assert Encoder(after).key("val") != Encoder(before).key("val")
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.fx.GraphModule]]:
+    """Collects the graphs that torch.compile makes; they are executed as they are."""
+    graphs: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda work, **_: compile_(work, backend=backend))
+    yield graphs
+    torch.compiler.reset()
+
+
+def operators(graphs: list[torch.fx.GraphModule]) -> str:
+    return "\n".join(str(node.target) for graph in graphs for node in graph.graph.nodes)
+
+
+def test_encoders_are_compiled_on_request(
+    toy: str, tmp_path: Path, graphs: list[torch.fx.GraphModule]
+) -> None:
+    """With their pooling of tokens, which is no part of a transformer's forward pass."""
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_vit").state_dict(), tmp_path / "vit.safetensors")
+    plans = [
+        resolve(
+            config(
+                toy,
+                tmp_path,
+                str(tmp_path / "vit.safetensors"),
+                model="timm:test_vit",
+                pooling="mean",
+                compile=compiled,
+            )
+        )
+        for compiled in (False, True)
+    ]
+    assert plans[0].run_id != plans[1].run_id
+    assert bank_of(plans[0]) != bank_of(plans[1])
+    plain = Encoder(plans[0]).encode("val")
+    assert not graphs
+    compiled = Encoder(plans[1]).encode("val")
+    assert compiled.file != plain.file
+    assert "scaled_dot_product_attention" in operators(graphs)
+    np.testing.assert_allclose(compiled.features, plain.features, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("graphs")
+def test_networks_are_compiled_for_training_on_request(
+    toy: str, weights: str, tmp_path: Path
+) -> None:
+    for compiled in (False, True):
+        chosen = config(toy, tmp_path, weights, protocol="online", compile=compiled)
+        network = build_module(resolve(chosen)).model
+        assert (network._compiled_call_impl is not None) is compiled
+
+
+@pytest.mark.slow
+def test_compiled_kernels_encode_as_others(toy: str, weights: str, tmp_path: Path) -> None:
+    plain, compiled = (
+        Encoder(resolve(config(toy, tmp_path, weights, compile=on))).encode("train").features
+        for on in (False, True)
+    )
+    assert not np.array_equal(plain, compiled)
+    np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-5)
