@@ -49,6 +49,9 @@ HELPER = "MARSBENCH_HELPER"
 CORES = "MARSBENCH_CORES"
 """Environment variable with the number of cores of a process."""
 
+SHARES = "MARSBENCH_SHARES_GPU"
+"""Environment variable of a worker whose GPU serves other workers of the sweep at the same time."""
+
 
 def versions() -> dict[str, str]:
     """Versions of Python, `PACKAGES` and the operating system."""
@@ -93,6 +96,11 @@ def helps_another(processes: int | None = None) -> bool:
         return HELPER in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
     ranks = ("LOCAL_RANK", "SLURM_PROCID")
     return processes > 1 and any(os.environ.get(key, "0") != "0" for key in ranks)
+
+
+def shares_gpu() -> bool:
+    """Whether other workers of this sweep use the GPU of this process at the same time."""
+    return SHARES in os.environ
 
 
 def without_ranks() -> dict[str, str]:

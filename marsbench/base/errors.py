@@ -71,6 +71,12 @@ class DeviceLostError(MarsbenchError):
     """EX_SOFTWARE, as after a bug: a new process may succeed."""
 
 
+class GpuSharedError(DeviceLostError):
+    """Too little memory on a GPU that serves other workers too; the run has to run alone."""
+
+    exit_code = 71
+
+
 class StoreError(MarsbenchError):
     """Unreadable or unwritable record or store."""
 

@@ -108,13 +108,38 @@ def summary_of(plan: "SweepPlan", asked: "Asked") -> dict[str, Any]:
     }
 
 
+def _print_packing(packing: dict[str, Any], form: Format) -> None:
+    """Print which units share GPUs."""
+    if not packing["gpus"]:
+        say("no GPU is visible: launcher.per_gpu has no effect")
+        return
+    rows = [
+        {
+            "units alike": row["like"],
+            "units": row["units"],
+            "GiB": "?" if row["gib"] is None else f"{row['gib']:.1f}",
+            "from": f"{row['records']} records" if row["records"] else "its first unit, alone",
+            "at once on a GPU": row["at_once"] if row["gib"] is not None else "1, then by its peak",
+        }
+        for row in packing["units"]
+    ]
+    rooms = ", ".join(f"{gpu['gpu']}: {gpu['room_gib']:.1f} GiB" for gpu in packing["gpus"])
+    title = f"Up to {packing['per_gpu']} workers share a GPU; memory for them: {rooms}"
+    if rows:
+        print_rows(rows, form, title, right=("units", "GiB"))
+
+
 def print_plan(
     plan: "SweepPlan", asked: "Asked", form: Format, *, shard: tuple[int, int] = (1, 1)
 ) -> None:
     """Print a plan: a summary, and a row per task."""
+    from marsbench.sweep.launchers.forecast import forecast
+
     summary = summary_of(plan, asked)
     if shard != (1, 1):
         summary["shard"] = f"{shard[0]}/{shard[1]}"
+    if (packing := forecast(plan.units, asked.settings)) is not None:
+        summary["packing"] = packing
     rows = _rows(plan)
     if form.is_json:
         say(json.dumps(summary))
@@ -141,6 +166,8 @@ def print_plan(
             f"the {summary['lacking']:,} without data or weights: "
             f"{summary['units_lacking']:,} units, about {length} (a rough guess)"
         )
+    if packing is not None:
+        _print_packing(packing, form)
     for row in rows:
         for reason in row["reasons"]:
             say(f"missing  {row['task']}: {reason}")

@@ -73,7 +73,8 @@ class RunRecord:
         checkpoint: Tested epoch (from 0), its validation loss, and number of trained epochs.
         timing: Seconds for data, train and eval in the process that finished the run, and the
             epoch of resumption if any.
-        peak_memory: Peak bytes of the process (host) and of the device.
+        peak_memory: Peak bytes of the process (host), of tensors on the device, and reserved there
+            by torch's allocator (device_reserved).
         parameters: Number of parameters, total and trained.
         device: Name of the device.
         environment: Versions of Python and packages, operating system.

@@ -1,4 +1,6 @@
-"""Cost of a run in seconds of a worker: from similar records, or a rough model.
+"""Cost of a run: seconds of a worker and device memory, from similar records.
+
+Without records, the seconds are those of a rough model and the memory is unknown.
 
 The rough model counts floating-point operations per parameter and input pixel, threefold for
 trained weights, over half the epochs, since training stops early. Only ratios of its seconds are
@@ -14,10 +16,11 @@ from statistics import median
 from marsbench.base.errors import StoreError
 from marsbench.config.identity import slug
 from marsbench.config.schema import Mode, Protocol, RunConfig, SourceName, parse_subset
-from marsbench.models.spec import ModelSpec
+from marsbench.models.spec import Library, ModelSpec
 from marsbench.plan.resolve import Plan
 from marsbench.results.record import EVALUATION
 from marsbench.results.store import RECORD, read_record
+from marsbench.sweep.memory import Need, device_bytes, like_of
 from marsbench.tasks.spec import TaskSpec
 
 OPERATIONS = 340.0
@@ -111,19 +114,30 @@ def encoding_seconds(sizes: Sizes, speed: float) -> float:
     return one * (sizes.full + sizes.evaluated)
 
 
+def rough(config: RunConfig, sizes: Sizes, speed: float, *, is_cached: bool) -> tuple[float, float]:
+    """Estimate seconds of a run and of encoding its shared features."""
+    if config.model.startswith(f"{Library.API}:"):
+        return asking_seconds(sizes, config), 0.0
+    if is_cached:
+        return HEAD, encoding_seconds(sizes, speed)
+    return rough_seconds(sizes, config.trainer.max_epochs, config.mode, speed), 0.0
+
+
 @dataclass(frozen=True)
 class _Seen:
-    """Cost of a finished run: train samples, subset, protocol, and seconds."""
+    """Cost of a finished run: train samples, subset, protocol, seconds, and device memory."""
 
     num_train: int
     subset: str
     protocol: str
     train: float
     evaluated: float
+    like: str
+    memory: int | None
 
 
 class Measured:
-    """Seconds of finished runs; a few records are read per (task, model, mode).
+    """Costs of finished runs; a few records are read per (task, model, mode).
 
     Args:
         root: Folder of the store.
@@ -157,6 +171,17 @@ class Measured:
             return median((s.train + s.evaluated) * num_train / max(s.num_train, 1) for s in others)
         return None
 
+    def need(self, task: str, model: str, config: RunConfig, like: str) -> Need:
+        """Device memory of a run: the largest of finished runs that are alike.
+
+        Runs of other tasks count only if none of the run's own task is alike.
+        """
+        for tasks in ([task], self._others()):
+            seen = [s for t in tasks for s in self._of(t, model, config.mode) if s.like == like]
+            if sizes := [s.memory for s in seen if s.memory is not None]:
+                return Need(like, max(sizes), len(sizes))
+        return Need(like)
+
     def _others(self) -> list[str]:
         if self._tasks is None:
             self._tasks = _entries(self.root)
@@ -186,7 +211,17 @@ class Measured:
                         continue  # its seconds cover the last process alone
                     evaluated = timing.get("data", 0.0) + timing.get("eval", 0.0)
                     train, num_train = timing["train"], record.data.get("num_train", 0)
-                    seen.append(_Seen(num_train, subset, record.protocol, train, evaluated))
+                    seen.append(
+                        _Seen(
+                            num_train,
+                            subset,
+                            record.protocol,
+                            train,
+                            evaluated,
+                            like_of(record),
+                            device_bytes(record.peak_memory),
+                        )
+                    )
                     had += 1
         return seen
 

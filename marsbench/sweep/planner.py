@@ -22,7 +22,6 @@ from marsbench.base.errors import (
 )
 from marsbench.config.schema import RunConfig, parse_subset
 from marsbench.models.libraries import LIBRARIES
-from marsbench.models.spec import Library
 from marsbench.models.zoo.catalog import find_model
 from marsbench.plan.case import Case
 from marsbench.plan.derived import asked_task
@@ -31,6 +30,7 @@ from marsbench.plan.sharing import features_of, place_of
 from marsbench.results.store import FAILED, RECORD, Store
 from marsbench.sweep import cost
 from marsbench.sweep.cost import Measured
+from marsbench.sweep.memory import Need, joint, like_of
 from marsbench.tasks.spec import TaskSpec
 
 SHARD_SPEED = cost.SPEED["gpu"]
@@ -66,6 +66,7 @@ class PlannedRun:
         seconds: Estimated seconds; without encoding if it is cached.
         encoding: Estimated seconds to encode the shared features.
         is_measured: Whether `seconds` come from records.
+        need: Device memory; None if its data are missing.
     """
 
     config: RunConfig
@@ -78,6 +79,7 @@ class PlannedRun:
     seconds: float = 0.0
     encoding: float = 0.0
     is_measured: bool = False
+    need: Need | None = None
 
 
 @dataclass
@@ -96,6 +98,12 @@ class Unit:
     def seconds(self) -> float:
         """Estimated seconds of one worker."""
         return cost.STARTED + self.runs[0].encoding + sum(run.seconds for run in self.runs)
+
+    @property
+    def need(self) -> Need | None:
+        """Device memory of its worker; None if unknown to the planner."""
+        needs = [run.need for run in self.runs if run.need is not None]
+        return joint(needs) if needs else None
 
 
 @dataclass
@@ -200,7 +208,7 @@ class _Resolved:
         self._lacking: dict[Hashable, DataError] = {}
         self._refused: dict[RunConfig, DataError] = {}
         self._packages: dict[str, bool] = {}
-        self._costs: dict[int, tuple[float, float, bool]] = {}
+        self._costs: dict[int, tuple[float, float, bool, Need]] = {}
 
     def run(self, config: RunConfig, grid: str) -> PlannedRun:
         """Resolve a run."""
@@ -218,7 +226,7 @@ class _Resolved:
         key = id(plan)
         if key not in self._costs:
             self._costs[key] = self._cost(plan)
-        run.seconds, run.encoding, run.is_measured = self._costs[key]
+        run.seconds, run.encoding, run.is_measured, run.need = self._costs[key]
         return run
 
     def _known(self, config: RunConfig) -> tuple[Plan, str]:
@@ -300,14 +308,15 @@ class _Resolved:
                 "Install it: pip install 'marsbench[offline-weights]'.",
             )
 
-    def _cost(self, plan: Plan) -> tuple[float, float, bool]:
-        """Estimate seconds of a run, seconds of encoding, and whether they are measured."""
+    def _cost(self, plan: Plan) -> tuple[float, float, bool, Need]:
+        """Estimate seconds of a run and of encoding, whether they are measured, and memory."""
         config, sizes = plan.config, cost.sizes_of(plan)
         is_cached = plan.fits_heads
-        rough, encoding = _rough(config, sizes, self.speed, is_cached=is_cached)
+        rough, encoding = cost.rough(config, sizes, self.speed, is_cached=is_cached)
         name, model = plan.task.name, plan.model.name
         seen = self.measured.seconds(name, model, config, plan.protocol, sizes.train)
-        return (rough if seen is None else seen), encoding, seen is not None
+        need = self.measured.need(name, model, config, like_of(plan))
+        return (rough if seen is None else seen), encoding, seen is not None, need
 
 
 def _guess(run: PlannedRun, task_of: Callable[[str], TaskSpec], speed: float) -> None:
@@ -317,18 +326,7 @@ def _guess(run: PlannedRun, task_of: Callable[[str], TaskSpec], speed: float) ->
         task, model = asked_task(config, task_of(config.task)), find_model(config.model)
         run.is_cached = Case(config, task, model).fits_heads
         sizes = cost.published_sizes(config, task, model)
-        run.seconds, run.encoding = _rough(config, sizes, speed, is_cached=run.is_cached)
-
-
-def _rough(
-    config: RunConfig, sizes: cost.Sizes, speed: float, *, is_cached: bool
-) -> tuple[float, float]:
-    """Estimate seconds of a run and of encoding its shared features."""
-    if config.model.startswith(f"{Library.API}:"):
-        return cost.asking_seconds(sizes, config), 0.0
-    if is_cached:
-        return cost.HEAD, cost.encoding_seconds(sizes, speed)
-    return cost.rough_seconds(sizes, config.trainer.max_epochs, config.mode, speed), 0.0
+        run.seconds, run.encoding = cost.rough(config, sizes, speed, is_cached=run.is_cached)
 
 
 def _first_sentence(text: str) -> str:

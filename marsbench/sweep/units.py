@@ -4,14 +4,15 @@
 leading dot sets it apart from the folders of tasks.
 """
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from marsbench.base.documents import parse_json
 from marsbench.base.errors import MarsbenchError, StoreError, is_disk_full
 from marsbench.base.files import write_text
 from marsbench.base.reading import read_text
+from marsbench.base.values import build
 from marsbench.config.identity import slug
 from marsbench.config.schema import RunConfig
 from marsbench.data.download.web import shown
-from marsbench.results.store import FAILED, RECORD, now
+from marsbench.results.store import FAILED, RECORD, Store, now, read_record
+from marsbench.sweep.memory import Need, device_bytes
 from marsbench.sweep.planner import SweepPlan
 
 SWEEPS = ".sweeps"
@@ -33,6 +36,9 @@ LOGS = "logs"
 WORKERS = "workers"
 WAS_FULL = "disk_full"
 """Empty file in the folder of a sweep whose workers stopped on a full disk."""
+
+MEASURED = 12
+"""Records of a unit read for its device memory; each has the peak of the worker so far."""
 
 _PROBE = 1 << 16
 """Bytes of a file that tests whether a disk is full."""
@@ -46,11 +52,13 @@ class UnitFile:
         runs: Runs in order of execution.
         ids: Their run ids.
         force: Whether finished runs are repeated.
+        need: Device memory; None if unknown to the planner.
     """
 
     runs: tuple[RunConfig, ...]
     ids: tuple[str, ...]
     force: bool = False
+    need: Need | None = None
 
 
 def write_unit(path: Path, unit: UnitFile) -> None:
@@ -59,6 +67,7 @@ def write_unit(path: Path, unit: UnitFile) -> None:
         "runs": [config.to_dict() for config in unit.runs],
         "ids": list(unit.ids),
         "force": unit.force,
+        "need": None if unit.need is None else asdict(unit.need),
     }
     if any("://" in (config.root or "") for config in unit.runs):
         # Readable by the owner alone: a URL may hold a password that the worker needs.
@@ -77,7 +86,7 @@ def read_unit(path: Path) -> UnitFile:
         content = parse_json(read_text(path))
         runs = tuple(RunConfig.from_dict(values) for values in content["runs"])
         ids = tuple(str(run_id) for run_id in content["ids"])
-        force = bool(content["force"])
+        force, need = bool(content["force"]), _need(content)
     except (OSError, ValueError, KeyError, TypeError, MarsbenchError) as error:
         raise StoreError(
             f"The unit file {path} is invalid: {error}.", "Run the sweep again to plan it anew."
@@ -87,13 +96,23 @@ def read_unit(path: Path) -> UnitFile:
             f"The unit file {path} has {len(runs)} runs and {len(ids)} ids.",
             "Run the sweep again to plan it anew.",
         )
-    return UnitFile(runs, ids, force)
+    return UnitFile(runs, ids, force, need)
 
 
 def unit_ids(path: Path) -> list[str]:
     """Run ids of a unit file."""
     content: dict[str, Any] = parse_json(read_text(path))
     return [str(run_id) for run_id in content["ids"]]
+
+
+def unit_need(path: Path) -> Need | None:
+    """Device memory of a unit file."""
+    return _need(parse_json(read_text(path)))
+
+
+def _need(content: Mapping[str, Any]) -> Need | None:
+    given = content.get("need")
+    return None if given is None else build(Need, given, [], strict=True)
 
 
 def sweep_of(unit: Path) -> Path:
@@ -150,7 +169,11 @@ def write_plan(
         StoreError: If the store cannot be written.
     """
     units = [
-        UnitFile(tuple(run.config for run in unit.runs), tuple(run.run_id for run in unit.runs))
+        UnitFile(
+            tuple(run.config for run in unit.runs),
+            tuple(run.run_id for run in unit.runs),
+            need=unit.need,
+        )
         for unit in plan.units
     ]
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
@@ -220,3 +243,18 @@ def left_of(unit: Path, ids: Iterable[str] | None = None) -> list[str]:
         if not os.path.exists(f"{store}/{run_id}/{RECORD}")  # noqa: PTH110
         and not os.path.exists(f"{store}/{run_id}/{FAILED}")  # noqa: PTH110
     ]
+
+
+def peaks_of(unit: Path) -> list[int]:
+    """Device memory of a unit's runs in bytes, of its newest few records; 0 without a GPU."""
+    store = Store(sweep_of(unit).parent.parent)
+    times: dict[str, float] = {}
+    for run_id in unit_ids(unit):
+        with contextlib.suppress(OSError):
+            times[run_id] = os.stat(f"{store.root}/{run_id}/{RECORD}").st_mtime  # noqa: PTH116
+    newest = sorted(times, key=lambda run_id: -times[run_id])[:MEASURED]
+    peaks = []
+    for run_id in newest:
+        with contextlib.suppress(StoreError):
+            peaks.append(device_bytes(read_record(store.folder(run_id) / RECORD).peak_memory) or 0)
+    return peaks

@@ -15,11 +15,13 @@ from pathlib import Path
 import torch
 from torch import distributed
 
+from marsbench.base import environment
 from marsbench.base.documents import parse_json
 from marsbench.base.errors import (
     SHARED_MEMORY,
     ConfigError,
     DeviceLostError,
+    GpuSharedError,
     MarsbenchError,
     StoreError,
     TrainingError,
@@ -174,6 +176,11 @@ def explain_machine(error: Exception) -> MarsbenchError | None:
         return None
     if is_device_lost(error):
         first = next(link for link in causes(error) if _is_device_lost(link))
+        if _is_out_of_memory(first):
+            return GpuSharedError(
+                f"Too little memory is left beside other workers: {str(first).splitlines()[0]}",
+                "The sweep will run its unit alone; launcher.per_gpu=1 does so from the start.",
+            )
         return DeviceLostError(
             f"The GPU failed: {str(first).splitlines()[0].rstrip('.')}.",
             "This process cannot use it any more. Give the same command again: a new process "
@@ -211,7 +218,8 @@ def is_device_lost(error: BaseException) -> bool:
     """Whether an error, or a cause of the error, leaves this process without its GPU.
 
     After an illegal memory access, a failed assertion in a kernel or a fault of the hardware, each
-    later call fails alike, whatever the run. Only a new process can continue.
+    later call fails alike, whatever the run. Only a new process can continue. So does a lack of
+    memory of a worker that shares its GPU: smaller batches would make room for the other workers.
     """
     return any(_is_device_lost(link) for link in causes(error))
 
@@ -219,8 +227,10 @@ def is_device_lost(error: BaseException) -> bool:
 def _is_device_lost(error: BaseException) -> bool:
     if isinstance(error, DeviceLostError):
         return True
-    if not isinstance(error, RuntimeError) or _is_out_of_memory(error):
+    if not isinstance(error, RuntimeError):
         return False
+    if _is_out_of_memory(error):
+        return environment.shares_gpu()
     # Later lines are advice about assertions, whatever the error.
     first = (str(error).lower().splitlines() or [""])[0]
     if any(words in first for words in _LOST):

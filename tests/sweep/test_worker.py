@@ -13,11 +13,13 @@ import pandas as pd
 import pytest
 import torch
 
+from marsbench.base import environment
 from marsbench.base.errors import (
     ConfigError,
     DataError,
     DataNotFoundError,
     DeviceLostError,
+    GpuSharedError,
     MarsbenchError,
     StoreError,
     TrainingError,
@@ -217,6 +219,41 @@ def test_a_gpu_lost_in_training_is_lost_to_the_unit(
     assert not list(tmp_path.rglob("failed.json"))
     assert main([str(unit)]) == 0
     assert len(Store(tmp_path).paths()) == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "module", "name"),
+    [
+        (
+            {**ONLINE, "model": "timm:test_resnet", "trainer.max_epochs": 1},
+            MarsModule,
+            "training_step",
+        ),
+    ],
+    ids=["online"],
+)
+def test_too_little_memory_of_a_shared_gpu_fails_no_run(
+    values: dict[str, Any],
+    module: Any,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    unit = make_unit(tmp_path, values, [0])
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setenv(environment.SHARES, "1")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, full)
+        assert main([str(unit)]) == GpuSharedError.exit_code
+    said = capsys.readouterr().err
+    assert "Too little memory is left beside other workers: CUDA out of memory" in said
+    assert "continuing with optim.batch_size" not in said
+    assert not list(tmp_path.rglob("failed.json"))
+    assert list(heartbeats(tmp_path)) == []
 
 
 @pytest.mark.parametrize("values", [ONLINE, CACHED], ids=["data", "features"])

@@ -1,18 +1,31 @@
 """GPUs of this machine, without loading torch."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 
-from marsbench.base.errors import ConfigError
+from marsbench.base import environment
+from marsbench.base.errors import ConfigError, NotAvailableError
+from marsbench.sweep.launchers.packing import Memory
 from marsbench.sweep.launchers.settings import LauncherSettings
 
 GPUS = "CUDA_VISIBLE_DEVICES"
 
 _UUIDS = ("GPU-", "MIG-")
 """Prefixes of GPUs and of parts of a GPU by UUID."""
+
+_ASK = """
+import json, torch
+print(json.dumps([torch.cuda.mem_get_info(i) for i in range(torch.cuda.device_count())]))
+"""
+"""Program of the child process that asks for free and total bytes, in the order of `GPUS`."""
+
+MOST_PER_GPU = 8
+"""Most workers per GPU by ``launcher.per_gpu=auto``; each has at least two cores."""
 
 
 def visible_gpus() -> list[str]:
@@ -90,3 +103,53 @@ def sets_of(settings: LauncherSettings, gpus: Sequence[str]) -> list[str]:
     if each == 0:
         return []
     return [",".join(gpus[i : i + each]) for i in range(0, len(gpus) - each + 1, each)]
+
+
+def most_per_gpu(settings: LauncherSettings, sets: Sequence[str]) -> int:
+    """Most workers that may share a GPU, or a set of GPUs.
+
+    Args:
+        settings: ``per_gpu``; None goes by the cores.
+        sets: The sets.
+    """
+    if settings.per_gpu is not None:
+        return settings.per_gpu
+    return max(1, min(MOST_PER_GPU, environment.usable_cores() // max(len(sets), 1) // 2))
+
+
+def memory_of(sets: Sequence[str]) -> list[Memory]:
+    """Ask CUDA for the memory of each set of GPUs, of the GPU with the least free memory.
+
+    A child process asks, since CUDA would keep memory of every GPU for this process.
+
+    Args:
+        sets: Values of `GPUS`.
+
+    Raises:
+        NotAvailableError: If torch cannot use the GPUs.
+    """
+    sizes = [len(each.split(",")) for each in sets]
+    try:
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", _ASK],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
+            env={**os.environ, GPUS: ",".join(sets)},
+        )
+        answers = [Memory(int(free), int(total)) for free, total in json.loads(done.stdout)]
+        reason = f"torch sees {len(answers)} of {sum(sizes)} GPUs"
+    except subprocess.CalledProcessError as error:
+        answers, reason = [], (error.stderr.strip().splitlines() or ["no reason is given"])[-1]
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        answers, reason = [], str(error)
+    if len(answers) != sum(sizes):
+        raise NotAvailableError(
+            f"The memory of the GPUs {','.join(sets)} is unknown: {reason}.",
+            "See `marsbench doctor`, or leave launcher.per_gpu out: each worker then has its own.",
+        )
+    rest = iter(answers)
+    return [
+        min((next(rest) for _ in range(size)), key=lambda memory: memory.room) for size in sizes
+    ]

@@ -12,16 +12,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marsbench.base import environment
-from marsbench.base.errors import BusyError, TrainingError
+from marsbench.base.errors import BusyError, GpuSharedError, TrainingError
 from marsbench.base.progress import steps, tell
 from marsbench.results.store import Store
-from marsbench.sweep.launchers.gpus import GPUS, sets_of, visible_gpus
+from marsbench.sweep.launchers.gpus import (
+    GPUS,
+    memory_of,
+    most_per_gpu,
+    sets_of,
+    visible_gpus,
+)
+from marsbench.sweep.launchers.packing import Packing, Start
 from marsbench.sweep.launchers.settings import LauncherSettings
-from marsbench.sweep.units import LOGS, WORKERS, disk_full, has_room, left_of, unit_ids
+from marsbench.sweep.units import (
+    LOGS,
+    WORKERS,
+    disk_full,
+    has_room,
+    left_of,
+    peaks_of,
+    unit_ids,
+    unit_need,
+)
 from marsbench.sweep.worker import DISK_FULL, FAULT, INTERRUPTED
 
 WORKER = (sys.executable, "-m", "marsbench.sweep.worker")
 """Command of a worker, followed by its unit file."""
+
+NO_GPU = ""
+"""Value of `GPUS` for workers on the CPU."""
 
 PATIENCE = 60.0
 """Seconds granted to workers of a stopped sweep before they are killed."""
@@ -36,7 +55,7 @@ class _Worker:
     """Process of a unit."""
 
     unit: Path
-    slot: int
+    shares: bool
     process: subprocess.Popen[bytes]
 
 
@@ -45,22 +64,39 @@ class LocalLauncher:
 
     Args:
         settings: Settings; ``jobs``, ``per_gpu``, ``gpus`` and ``cpus`` are used.
+
+    Raises:
+        ConfigError: If ``gpus`` is a fraction or exceeds the visible GPUs.
+        NotAvailableError: If the memory of GPUs to be shared is unknown.
     """
 
     def __init__(self, settings: LauncherSettings) -> None:
-        # In turn: no GPU gets a second worker before every GPU has one.
-        self.devices = sets_of(settings, visible_gpus()) * settings.per_gpu
-        self.jobs = settings.jobs or (
-            len(self.devices) if self.devices else max(1, environment.usable_cores() // 2)
-        )
+        self.sets = sets_of(settings, visible_gpus())
+        self.most = most_per_gpu(settings, self.sets)
+        places = len(self.sets) * self.most or max(1, environment.usable_cores() // 2)
+        self.jobs = settings.jobs or places
+        if self.sets:
+            self.jobs = min(self.jobs, places)
         self.cores = settings.cpus or max(1, environment.usable_cores() // self.jobs)
+        self.memory = memory_of(self.sets) if self.sets and self.most > 1 else None
+        self._packing = Packing([], 0)
         self._again: set[Path] = set()
         self._is_full = False
+
+    def _pack(self, units: Sequence[Path]) -> Packing:
+        """Prepare the places of units."""
+        if not self.sets:
+            return Packing([NO_GPU], self.jobs)
+        if self.memory is None:
+            return Packing(self.sets, self.most)
+        needs = {unit: unit_need(unit) for unit in units}
+        return Packing(self.sets, self.most, self.memory, needs)
 
     def launch(self, folder: Path, units: Sequence[Path]) -> None:
         """Train units; returns when they are done.
 
-        The unit of a killed worker is started once more. After a full disk no unit is started.
+        The unit of a killed worker is started once more, and a unit for which a shared GPU has too
+        little memory is started again alone. After a full disk no unit is started.
 
         Args:
             folder: The sweep's folder.
@@ -70,9 +106,9 @@ class LocalLauncher:
             KeyboardInterrupt: When interrupted, after the workers have ended.
         """
         waiting, at_work = list(units), list[_Worker]()
-        free = list(range(self.jobs))
+        self._packing = self._pack(units)
         ids = {unit: unit_ids(unit) for unit in units}
-        looked = 0.0
+        looked, has_place = 0.0, True
 
         def count() -> int:
             """Count finished and failed runs."""
@@ -83,11 +119,17 @@ class LocalLauncher:
             shown = 0
             try:
                 while waiting or at_work:
-                    while waiting and free:
-                        at_work.append(self._start(folder, waiting.pop(0), free.pop(0)))
+                    while has_place and len(at_work) < self.jobs:
+                        if (start := self._packing.start(waiting)) is None:
+                            break
+                        waiting.remove(start.unit)
+                        at_work.append(self._start(folder, start))
+                    has_place = False
                     for worker in [w for w in at_work if w.process.poll() is not None]:
                         at_work.remove(worker)
-                        free.append(worker.slot)
+                        has_place = True
+                        self._packing.end(worker.unit)
+                        self._measure(worker.unit)
                         if self._ended(folder, worker):
                             waiting.insert(0, worker.unit)
                     if self._is_full:
@@ -103,28 +145,34 @@ class LocalLauncher:
                 _stop(folder, at_work)
                 raise
 
-    def _start(self, folder: Path, unit: Path, slot: int) -> _Worker:
+    def _start(self, folder: Path, start: Start) -> _Worker:
         variables = environment.without_ranks()
         variables[environment.CORES] = str(self.cores)
         # Otherwise every worker would use all cores.
         variables.setdefault("OMP_NUM_THREADS", str(self.cores))
-        if self.devices:
-            variables[GPUS] = self.devices[slot % len(self.devices)]
-        elif GPUS not in variables:
-            variables[GPUS] = ""
+        variables[GPUS] = start.gpu
+        variables.pop(environment.SHARES, None)
+        if start.shares:
+            variables[environment.SHARES] = "1"
         logs = folder / LOGS
         logs.mkdir(parents=True, exist_ok=True)
-        with (logs / f"{unit.stem}.log").open("ab") as log:
+        with (logs / f"{start.unit.stem}.log").open("ab") as log:
             # A session of its own: Ctrl-C reaches this process alone, which then stops the workers.
             process = subprocess.Popen(  # noqa: S603
-                [*WORKER, str(unit)],
+                [*WORKER, str(start.unit)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=variables,
                 start_new_session=True,
             )
-        return _Worker(unit, slot, process)
+        return _Worker(start.unit, start.shares, process)
+
+    def _measure(self, unit: Path) -> None:
+        """Take the memory of like units from the records of an ended unit."""
+        peaks = peaks_of(unit) if self._packing.by_memory else []
+        if peaks and (need := self._packing.measure(unit, max(peaks))) is not None:
+            tell(f"Measured    {need.like}: {max(peaks) / 2**30:.1f} GiB of a GPU")
 
     def _ended(self, folder: Path, worker: _Worker) -> bool:
         """Handle an ended worker; returns whether to retry its unit."""
@@ -141,6 +189,13 @@ class LocalLauncher:
         log = folder / LOGS / f"{worker.unit.stem}.log"
         if not left:
             return False
+        if worker.shares and code in (GpuSharedError.exit_code, FAULT):
+            self._packing.isolate(worker.unit)
+        if worker.shares and code == GpuSharedError.exit_code:
+            tell(
+                f"Unit {worker.unit.stem} needs more of its shared GPU's memory; it will run alone."
+            )
+            return True
         if code < 0:
             how = f"was killed by signal {-code}"
         else:

@@ -17,6 +17,7 @@ LAUNCHERS = {
 }
 """Launcher classes by name, imported on use since each needs packages of its own."""
 
+AUTO = "auto"
 
 Count = Annotated[int, Limit(low=1)]
 
@@ -28,9 +29,10 @@ class LauncherSettings:
     name: str = "local"
     """local, slurm or ray."""
     jobs: Count | None = None
-    """Concurrent worker processes (local, ray); by default half the cores, or one per GPU."""
-    per_gpu: Count = 1
-    """Workers per GPU (local)."""
+    """Most concurrent workers (local, ray); by default half the cores, or `per_gpu` per GPU."""
+    per_gpu: Count | None = 1
+    """Most workers that share a GPU, as far as its memory suffices (local); None, or auto on the
+    command line, goes by the cores."""
     throttle: Count | None = None
     """Concurrent tasks of all arrays together (slurm); at least one per array."""
     chunk: Count = 500
@@ -110,6 +112,8 @@ def load_settings(choice: str, changes: Mapping[str, Any]) -> LauncherSettings:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path} is not a mapping of keys to values.", "Write KEY: VALUE lines.")
     merged = {str(key): value for key, value in {**values, **changes}.items()}
+    if merged.get("per_gpu") == AUTO:
+        merged["per_gpu"] = None
     problems: list[Problem] = []
     settings = build(LauncherSettings, merged, problems, prefix="launcher.")
     if settings is None:

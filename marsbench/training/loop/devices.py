@@ -42,8 +42,12 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """Peak memory in bytes of the process (``host``) and of the device."""
+    """Peak memory in bytes of the process (``host``) and of the device.
+
+    ``device`` is the memory of tensors, ``device_reserved`` that held by torch's allocator.
+    """
     peak = {"host": environment.peak_host_memory()}
     if device.type == "cuda":
         peak["device"] = torch.cuda.max_memory_allocated(device)
+        peak["device_reserved"] = torch.cuda.max_memory_reserved(device)
     return peak

@@ -235,12 +235,17 @@ def test_where_workers_run(fake: None, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(local, "visible_gpus", lambda: ["4", "5"])
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(environment, "usable_cores", lambda: 8)
-    suite = write_suite(tmp_path / "s.yaml", {**SCRATCH, "seed": [0, 1, 2, 3]})
-    code, *_ = sweep(suite, tmp_path / "runs", "launcher.per_gpu=2")
+    suite = write_suite(tmp_path / "s.yaml", {**SCRATCH, "seed": [0, 1]})
+    code, *_ = sweep(suite, tmp_path / "runs")
     assert code == 0
-    assert [env["CUDA_VISIBLE_DEVICES"] for env in started] == ["4", "5", "4", "5"]
-    assert {env["OMP_NUM_THREADS"] for env in started} == {"2"}
-    assert {env["MARSBENCH_CORES"] for env in started} == {"2"}
+    assert [env["CUDA_VISIBLE_DEVICES"] for env in started] == ["4", "5"]
+    assert {env["OMP_NUM_THREADS"] for env in started} == {"4"}
+    assert {env["MARSBENCH_CORES"] for env in started} == {"4"}
+    assert not any(environment.SHARES in env for env in started)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    started.clear()
+    sweep(suite, tmp_path / "others", "launcher.gpus=0", "seed=0")
+    assert [env["CUDA_VISIBLE_DEVICES"] for env in started] == [""]
 
 
 def test_settings(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import marsbench
-from marsbench.base.errors import TrainingError
+from marsbench.base import environment
+from marsbench.base.errors import GpuSharedError, TrainingError
 from marsbench.config.schema import RunConfig
 from marsbench.plan.resolve import resolve
 from marsbench.results.store import Store
@@ -76,6 +77,18 @@ def test_one_sample_at_a_time_is_the_end(
     assert sizes == [12, 6, 3, 1]
     (told,) = tmp_path.rglob("failed.json")
     assert "too small" in told.read_text()
+
+
+def test_batches_are_not_halved_beside_other_workers(
+    toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep runs the unit alone, where the whole batch may fit."""
+    sizes = only_up_to(monkeypatch, 6, torch.OutOfMemoryError)
+    monkeypatch.setenv(environment.SHARES, "1")
+    with pytest.raises(GpuSharedError, match="beside other workers"):
+        marsbench.run(**keys(toy, tmp_path))
+    assert sizes == [12]
+    assert not list(tmp_path.rglob("failed.json"))
 
 
 def test_other_errors_are_not_repeated(
