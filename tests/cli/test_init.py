@@ -38,7 +38,7 @@ def test_the_text_says_what_to_look_at(rocks: Path) -> None:
         "note: splits: drawn with seed 0: train 0.7, val 0.15, test 0.15",
         "note: classes with fewer than 20 train images: layered (6), round (5)",
         "nothing written (--dry-run)",
-        f"marsbench data verify {rocks}",
+        f"marsbench data verify {rocks}/",
     ):
         assert text in done.stdout
     assert sorted(path.name for path in rocks.iterdir()) == ["layered", "round"]

@@ -9,6 +9,7 @@ from marsbench.base.reading import is_missing
 from marsbench.data.sources.annotations import ANNOTATIONS, IMAGE_PATH, columns_of, csv_rows
 from marsbench.data.tools.init.splits import OBSERVATION
 from marsbench.tasks.custom import load_task
+from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import TASK_FILE, TaskSpec
 
 
@@ -48,7 +49,8 @@ def read_earlier(folder: Path) -> Earlier:
     """Read the task of a folder.
 
     Raises:
-        ConfigError: If the folder is no task, or its table has no paths of images.
+        ConfigError: If the folder is no task, its table has no paths of images, or its kind is
+            not made by `init_task`.
         DataError: If the table cannot be read.
     """
     for name in (TASK_FILE, ANNOTATIONS):
@@ -63,6 +65,13 @@ def read_earlier(folder: Path) -> Earlier:
             f"{table} has no column {IMAGE_PATH}, as of tasks made by `marsbench data init`.",
             "Add rows to it by hand.",
         )
+    spec = load_task(folder)
+    if spec.kind is Kind.MULTILABEL or spec.is_pairs:
+        raise ConfigError(
+            f"{spec.path} is a task of {'pairs' if spec.is_pairs else 'several labels'}, which no "
+            "folders describe.",
+            "Add rows to its table by hand.",
+        )
     rows = [row for _, row in csv_rows(table, (IMAGE_PATH, "split"))]
     splits = {row[IMAGE_PATH]: row["split"] for row in rows}
-    return Earlier(load_task(folder), columns, rows, splits)
+    return Earlier(spec, columns, rows, splits)

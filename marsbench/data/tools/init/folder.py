@@ -156,7 +156,8 @@ def _check_place(folder: Path, options: Options) -> Earlier | None:
     """Refuse to replace a task; the earlier task to add images to."""
     existing = [name for name in (TASK_FILE, ANNOTATIONS) if (folder / name).exists()]
     if options.update:
-        if given := [f"--{key}" for key in ("name", "classes", "force") if getattr(options, key)]:
+        fixed = ("name", "kind", "classes", "force")
+        if given := [f"--{key}" for key in fixed if getattr(options, key)]:
             raise ConfigError(
                 f"--update keeps the task, so {', '.join(given)} has no effect.",
                 f"Leave {', '.join(given)} out.",
@@ -318,8 +319,8 @@ _MODELS = {
 
 
 def _commands(folder: Path, kind: Kind, num_bands: int) -> list[str]:
-    # A word without a slash is the name of a task of the catalogue.
-    word = shlex.quote(str(folder) if len(folder.parts) > 1 else f"./{folder}")
+    # A word without a slash could be the name of a task of the catalogue.
+    word = shlex.quote(f"{folder}/")
     model = _MODELS.get(kind, "model=efficientnet_lite0")
     if num_bands > 3:
         model += " bands=all"

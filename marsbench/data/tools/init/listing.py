@@ -17,6 +17,9 @@ _SPLIT_FOLDER = re.compile(r"(train|val|test)(?:ing|id|idation)?(?:\d{4})?", re.
 _TEXTS = (".txt", ".xml", ".json")
 """Suffixes of files with boxes."""
 
+_RUN_FILES = {"record.json", "failed.json"}
+"""Files of the folder of a run."""
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -36,7 +39,7 @@ class Listing:
 
 
 def list_files(folder: Path) -> Listing:
-    """List a folder; hidden files and folders are left out.
+    """List a folder; hidden files and folders, and folders of runs, are left out.
 
     Raises:
         DataNotFoundError: If the folder is missing.
@@ -81,6 +84,9 @@ def _walk(folder: Path, paths: list[str]) -> None:
         ) from error
 
     for place, folders, names in os.walk(folder, onerror=refuse):
+        if not _RUN_FILES.isdisjoint(names):
+            folders.clear()  # a run's folder, whose pictures are not data
+            continue
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         below = Path(place).relative_to(folder).as_posix()
         prefix = "" if below == "." else f"{below}/"

@@ -99,7 +99,9 @@ def find_samples(listing: Listing, kind: str | None, classes: Sequence[str]) -> 
 
 
 def _of_class_folders(listing: Listing, names: Sequence[str]) -> Samples:
-    parts = {path: without_split(path)[:-1] for path in listing.images}
+    # Without folders for splits, a folder named test is a class like any other.
+    parted = without_split if listing.splits else lambda path: path.split("/")
+    parts = {path: parted(path)[:-1] for path in listing.images}
     depth = 0  # of the folders that all images share
     shallowest = min(map(len, parts.values()))
     while depth < shallowest and len({folders[depth] for folders in parts.values()}) == 1:
@@ -231,7 +233,7 @@ def _start_of(path: Path) -> str:
 
 
 def _is_yolo(start: str) -> bool:
-    fields = start.splitlines()[0].split()
+    fields = start.strip().splitlines()[0].split()
     return len(fields) >= 5 and all(re.fullmatch(r"[-+.\deE]+", field) for field in fields)
 
 

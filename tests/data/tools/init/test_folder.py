@@ -199,6 +199,21 @@ def test_folders_of_splits(tmp_path: Path) -> None:
         init_task(folder, Options(force=True))
 
 
+def test_a_class_may_be_named_as_a_split(tmp_path: Path) -> None:
+    made = init_task(class_folders(tmp_path / "rocks", {"control": 5, "test": 5}))
+    check(made)
+    assert [*made.counts] == ["control", "test"]
+
+
+def test_an_update_needs_a_kind_of_folders(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "rocks", {"a": 5, "b": 5})
+    init_task(folder)
+    text = (folder / "task.yaml").read_text().replace("kind: binary", "kind: multilabel")
+    (folder / "task.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="is a task of several labels"):
+        init_task(folder, Options(update=True))
+
+
 def test_masks(tmp_path: Path) -> None:
     folder = with_masks(tmp_path / "cones")
     picture(folder / "images" / "extra.png", 77)
@@ -312,6 +327,14 @@ def test_nothing_is_replaced_without_force(tmp_path: Path) -> None:
     values = yaml.safe_load((folder / "task.yaml").read_text())
     assert (values["name"], values["kind"]) == ("stones", "binary")
     assert Counter(row["split"] for row in rows_of(folder)) == {"train": 6, "val": 2, "test": 2}
+
+
+def test_runs_within_the_folder_are_no_images(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "rocks", {"a": 5, "b": 5})
+    run = folder / "runs" / "rocks" / "resnet18"
+    picture(run / "pictures" / "curve.png", 60)
+    (run / "record.json").write_text("{}")
+    assert sum(init_task(folder).sizes.values()) == 10
 
 
 def test_all_errors_are_ours(tmp_path: Path) -> None:
