@@ -1,5 +1,6 @@
 """Segmentation and detection through the whole loop, with the smallest of models."""
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from marsbench.results.store import Store
 from marsbench.tasks.kinds import Decode, Kind
 from marsbench.tasks.spec import TaskSpec
 from marsbench.training import network
+from marsbench.training.loop import checkpoints
 from marsbench.training.loop.callbacks import ProgressBar
 from marsbench.training.loop.objectives import masks as objectives
 from marsbench.training.loop.objectives.boxes import BoxObjective
@@ -298,6 +300,7 @@ def test_negatives_are_left_out_of_training_alone(
 def test_a_cut_run_ends_as_the_whole_one(
     mode: str, masks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(checkpoints, "COPY_SHARE", math.inf)  # copies every epoch
     checkpoint = tmp_path / "encoder.pth"
     torch.save(timm.create_model("test_resnet").state_dict(), checkpoint)
     values = keys(masks, tmp_path / "cut", mode=mode, **{"trainer.max_epochs": 4})
