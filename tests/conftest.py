@@ -1,4 +1,6 @@
 import os
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
 
+from marsbench.sweep.launchers import local
+from tests import forked
 from tests.fakes import make_spec, write_folder, write_spec
 from tests.server import Server
 
@@ -23,6 +27,20 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     os.environ["MARSBENCH_HOME"] = str(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def python(home: Path) -> Iterator[str]:
+    """Path of a Python that starts at once; see ``tests.forked``."""
+    with tempfile.TemporaryDirectory() as folder, forked.serving(Path(folder)) as path:
+        yield path
+
+
+@pytest.fixture
+def workers(python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of launcher=local that start at once."""
+    assert local.WORKER[0] == sys.executable
+    monkeypatch.setattr(local, "WORKER", (python, *local.WORKER[1:]))
 
 
 @pytest.fixture(scope="session")

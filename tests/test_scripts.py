@@ -3,7 +3,6 @@
 import csv
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,11 @@ PAPER = Path(__file__).parents[1] / "scripts" / "paper"
 SCRIPTS = sorted(path for path in PAPER.glob("*.sh") if path.stem != "study")
 
 
-def run(script: Path, folder: Path, *words: str, bin_: Path | None = None) -> str:
-    where = bin_ or Path(sys.executable).parent
+def run(script: Path, folder: Path, *words: str, bin_: Path) -> str:
     done = subprocess.run(
         ["bash", script, *words],
         cwd=folder,
-        env=os.environ | {"PATH": f"{where}:{os.environ['PATH']}"},
+        env=os.environ | {"PATH": f"{bin_}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
     )
@@ -44,9 +42,9 @@ def recorder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def looker(tmp_path: Path) -> Path:
+def looker(tmp_path: Path, python: str) -> Path:
     """As `recorder`, but it looks and reports: words that these do not take are errors."""
-    real = f'"{Path(sys.executable).parent / "marsbench"}" "$@" > /dev/null'
+    real = f'"{python}" -m marsbench "$@" > /dev/null'
     return marsbench_in(tmp_path / "looks", f'[ "$1" = sweep ] || {real}')
 
 
@@ -107,8 +105,9 @@ def test_one_store_for_all(tmp_path: Path, looker: Path) -> None:
     assert not folder.exists()
 
 
-def test_one_from_sweep_to_report(tmp_path: Path) -> None:
+def test_one_from_sweep_to_report(tmp_path: Path, python: str) -> None:
+    bin_ = marsbench_in(tmp_path / "bin", f'"{python}" -m marsbench "$@"')
     words = ["source=demo", "size=0.05", "task=change_cls_ctx", "model=squeezenet1_1", "seed=0,1"]
     words += ["trainer.max_epochs=1", "workers=0"]
-    run(PAPER / "figure_30_classification_scratch.sh", tmp_path, *words)
+    run(PAPER / "figure_30_classification_scratch.sh", tmp_path, *words, bin_=bin_)
     assert (tmp_path / "report" / "figure_30" / "index.html").is_file()

@@ -5,7 +5,6 @@ import os
 import pickle
 import shutil
 import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -410,7 +409,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_bad_input(
-    case: Case, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: Case,
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     spec = make_spec(**(case.task or {}))  # type: ignore[arg-type]
     data = write_folder(spec, tmp_path)
@@ -423,7 +426,8 @@ def test_bad_input(
     with mounted(tmp_path / "small", case.tmpfs):
         case.setup(Place(tmp_path, spec, data))
         before = contents(tmp_path / "runs")
-        code, stdout, stderr = call(case.words, in_process=case.tmpfs is None)
+        python = None if case.tmpfs is None else request.getfixturevalue("python")
+        code, stdout, stderr = call(case.words, python)
     said = stderr + (stdout if case.words[:2] == ["data", "verify"] else "")
     assert code == 2, said
     assert "Traceback" not in said
@@ -435,12 +439,12 @@ def test_bad_input(
     assert not (tmp_path / "executed").exists()
 
 
-def call(words: list[str], *, in_process: bool) -> tuple[int, str, str]:
-    """Carry out a command; returns its exit code, standard output and standard error."""
-    if in_process:
+def call(words: list[str], python: str | None) -> tuple[int, str, str]:
+    """Carry out a command, here or in a process; returns its exit code and standard streams."""
+    if python is None:
         result = CliRunner().invoke(app, words)
         return result.exit_code, result.stdout, result.stderr
-    command = [sys.executable, "-m", "marsbench", *words]
+    command = [python, "-m", "marsbench", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stdout, done.stderr
 
@@ -450,11 +454,13 @@ def test_the_list_is_long_enough() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
 
 
-def test_a_run_stopped_by_a_full_disk_goes_on_when_there_is_room(tmp_path: Path) -> None:
+def test_a_run_stopped_by_a_full_disk_goes_on_when_there_is_room(
+    tmp_path: Path, python: str
+) -> None:
     spec = make_spec()
     data = write_folder(spec, tmp_path)
     write_spec(spec, data / "task.yaml")
-    command = [sys.executable, "-m", "marsbench", *TOY, "store=small", "trainer.max_epochs=3"]
+    command = [python, "-m", "marsbench", *TOY, "store=small", "trainer.max_epochs=3"]
     command.remove("trainer.max_epochs=1")
     environment = {**os.environ, "MARSBENCH_HOME": str(tmp_path / "home")}
     small = tmp_path / "small"
@@ -474,7 +480,7 @@ def test_a_run_stopped_by_a_full_disk_goes_on_when_there_is_room(tmp_path: Path)
         assert json.loads(second.stdout)["status"] == "done"
 
 
-def test_a_sweep_on_a_full_disk_continues_later(tmp_path: Path) -> None:
+def test_a_sweep_on_a_full_disk_continues_later(tmp_path: Path, python: str) -> None:
     """The first run fits, the second does not."""
     data = write_folder(make_spec(), tmp_path)
     task = write_spec(make_spec(), data / "task.yaml")
@@ -487,7 +493,7 @@ def test_a_sweep_on_a_full_disk_continues_later(tmp_path: Path) -> None:
     environment = {**os.environ, "MARSBENCH_HOME": str(tmp_path / "home")}
 
     def call(*words: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "marsbench", *words]
+        command = [python, "-m", "marsbench", *words]
         return subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
         )

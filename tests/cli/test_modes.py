@@ -35,7 +35,12 @@ def wrong_modes(folder: Path, umask: int) -> dict[str, str]:
 
 
 def test_every_file(
-    toy: str, weights: str, umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: str,
+    weights: str,
+    umask: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: None,
 ) -> None:
     monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path.parent / "matplotlib"))

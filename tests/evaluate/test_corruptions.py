@@ -288,9 +288,13 @@ def test_spectra_are_corrupted_before_they_are_drawn(model: str, tmp_path: Path)
     )
     store = tmp_path / "runs"
     run = marsbench.run(**keys(store, root=str(folder), model=model, **{"trainer.max_epochs": 1}))
-    records = marsbench.run_evaluate(run.run_id, store=str(store), corruption="all", severity="5")
+    # Pictures of spectra take long to draw.
+    names = names_of(Subject.SPECTRA)[: 2 if model == "timm:test_resnet" else None]
+    records = marsbench.run_evaluate(
+        run.run_id, store=str(store), corruption=",".join(names), severity="5"
+    )
     named = {r.data["evaluation"]["corruption"]: r for r in records}
-    assert tuple(named) == names_of(Subject.SPECTRA)
+    assert tuple(named) == names
     scores = {r.score for r in records}
     assert len(scores) == len(records)
     assert run.score not in scores

@@ -300,7 +300,9 @@ def test_checkpoints_of_segmenters(place: Path, masks: RunRecord, tmp_path: Path
         of_checkpoint(path, task, "smp:unet/resnet34")
 
 
-@pytest.mark.parametrize("name", ["ssdlite", "faster_rcnn_mobilenet"])
+@pytest.mark.parametrize(
+    "name", ["ssdlite", pytest.param("faster_rcnn_mobilenet", marks=pytest.mark.slow)]
+)
 def test_detectors_of_runs_and_checkpoints(name: str, place: Path, tmp_path: Path) -> None:
     spec = make_spec(
         Kind.DETECTION, ("crater",), name="boxes", folder="boxes", decode=Decode.IMAGE_BOXES

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,7 +159,7 @@ def test_observed_ranges(tmp_path: Path) -> None:
         build(store, tmp_path / "out", normalise="observd")
 
 
-def test_from_python_any_number_of_times(tmp_path: Path) -> None:
+def test_from_python_any_number_of_times(tmp_path: Path, python: str) -> None:
     store = make_store(tmp_path / "runs", SOME[:3])
     code = (
         "import marsbench\n"
@@ -169,7 +168,7 @@ def test_from_python_any_number_of_times(tmp_path: Path) -> None:
         "import marsbench.report.statistics.aggregate\n"
         "print(marsbench.report.statistics.aggregate.iqm([[1.0]]), r.index.name)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1.0", "index.html"]
     assert "make_report" in dir(marsbench)
 

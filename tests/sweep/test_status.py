@@ -117,9 +117,9 @@ def write_records(root: Path, worker: int, count: int) -> None:
         finish(Store(root), dataclasses.replace(record, identity=identity, run_id=run_id, seed=i))
 
 
-def test_eight_writers_and_a_reader(tmp_path: Path) -> None:
+def test_four_writers_and_a_reader(tmp_path: Path) -> None:
     """Nothing is lost, nothing half-read."""
-    count, writers = 40, 8
+    count, writers = 40, 4
     context = multiprocessing.get_context("spawn")
     processes = [
         context.Process(target=write_records, args=(tmp_path, n, count)) for n in range(writers)

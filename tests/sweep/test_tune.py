@@ -41,7 +41,7 @@ def test_the_paper_grid_has_648_settings() -> None:
 
 
 def test_what_was_tuned_is_the_lowest_validation_loss(
-    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: None
 ) -> None:
     monkeypatch.chdir(tmp_path)
     own = [
@@ -162,7 +162,9 @@ def test_bad_searches(arguments: list[str], message: str, tmp_path: Path) -> Non
     assert message in done.output
 
 
-def test_random_settings_are_of_the_grid(toy: str, weights: str, tmp_path: Path) -> None:
+def test_random_settings_are_of_the_grid(
+    toy: str, weights: str, tmp_path: Path, workers: None
+) -> None:
     done = CliRunner().invoke(
         app,
         [

@@ -3,7 +3,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -408,12 +407,12 @@ sys.exit(main())
 """A worker that writes checkpoints after every epoch."""
 
 
-def test_a_stopped_process_ends_as_if_never_stopped(tmp_path: Path) -> None:
+def test_a_stopped_process_ends_as_if_never_stopped(tmp_path: Path, python: str) -> None:
     """The real thing: a worker stopped in the midst of training, and started again."""
     values = {**ONLINE, "model": "timm:test_resnet", "trainer.max_epochs": 12}
     values |= {"trainer.patience": "null", "logger.csv": True}
     unit = make_unit(tmp_path / "cut", values, seeds=(0, 1))
-    command = [sys.executable, "-c", WRITING, str(unit)]
+    command = [python, "-c", WRITING, str(unit)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     folder = tmp_path / "cut" / ids(unit)[1]
     deadline = time.monotonic() + 120

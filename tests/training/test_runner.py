@@ -166,18 +166,20 @@ main()
 """The command line, which writes checkpoints after every epoch."""
 
 
-def command(words: list[str]) -> list[str]:
-    return [sys.executable, "-c", WRITING, *words]
+def command(python: str, words: list[str]) -> list[str]:
+    return [python, "-c", WRITING, *words]
 
 
 def words(values: dict[str, Any]) -> list[str]:
     return ["run", *(f"{k}={v}" for k, v in values.items())]
 
 
-def start_and_stop(values: dict[str, Any], how: signal.Signals, epochs: int) -> tuple[int, str]:
+def start_and_stop(
+    python: str, values: dict[str, Any], how: signal.Signals, epochs: int
+) -> tuple[int, str]:
     """Start a run in a process, and stop it by a signal once it has trained some epochs."""
     process = subprocess.Popen(
-        command(words(values)),
+        command(python, words(values)),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -210,11 +212,11 @@ def start_and_stop(values: dict[str, Any], how: signal.Signals, epochs: int) -> 
     ids=["kill", "ctrl-c", "preempted"],
 )
 def test_a_stopped_run_resumes_and_ends_as_if_never_stopped(
-    how: signal.Signals, expected: int, toy: str, tmp_path: Path
+    how: signal.Signals, expected: int, toy: str, tmp_path: Path, python: str
 ) -> None:
     values = keys(toy, tmp_path / "cut")
     values |= {"trainer.max_epochs": 20, "trainer.patience": "null", "scheduler.name": "cosine"}
-    code, error = start_and_stop(values, how, epochs=3)
+    code, error = start_and_stop(python, values, how, epochs=3)
     assert code == expected
     assert "Traceback" not in error
     assert ("the same command continues" in error) == (how is not signal.SIGKILL)

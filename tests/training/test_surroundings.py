@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +55,9 @@ def words(toy: str, store: Path, **more: Any) -> list[str]:
 
 
 def run_within(
-    variables: dict[str, str], arguments: list[str]
+    python: str, variables: dict[str, str], arguments: list[str]
 ) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "marsbench", "run", *arguments]
+    command = [python, "-m", "marsbench", "run", *arguments]
     surroundings = {**environment.without_ranks(), **variables}
     return subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=300)
 
@@ -83,10 +82,11 @@ def plain(toy: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str,
 def test_a_run_in_one_of_several_tasks(
     toy: str,
     tmp_path: Path,
+    python: str,
     plain: tuple[dict[str, Any], str],
     variables: dict[str, str],
 ) -> None:
-    done = run_within(variables, words(toy, tmp_path, **{"logger.tensorboard": True}))
+    done = run_within(python, variables, words(toy, tmp_path, **{"logger.tensorboard": True}))
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert summary["metrics"] == plain[0]
@@ -115,17 +115,17 @@ def test_a_local_worker_is_no_task_of_the_job(monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_tasks_that_do_not_fit_a_run_on_two_devices(
-    toy: str, tmp_path: Path, changes: dict[str, str], said: str
+    toy: str, tmp_path: Path, python: str, changes: dict[str, str], said: str
 ) -> None:
     arguments = words(toy, tmp_path, **{"trainer.devices": 2})
-    done = run_within({**SLURM, "SLURM_PROCID": "0", **changes}, arguments)
+    done = run_within(python, {**SLURM, "SLURM_PROCID": "0", **changes}, arguments)
     assert done.returncode == 2
     problem, remedy = done.stderr.splitlines()
     assert problem.startswith("Error: The tasks of this SLURM job do not fit trainer.devices=2")
     assert said in problem
     assert "--ntasks-per-node=2" in remedy
     # The other tasks leave the message to the first.
-    other = run_within({**SLURM, **changes, "SLURM_PROCID": "1"}, arguments)
+    other = run_within(python, {**SLURM, **changes, "SLURM_PROCID": "1"}, arguments)
     assert (other.returncode, other.stdout, other.stderr) == (2, "", "")
 
 

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -108,10 +107,18 @@ def run(name: str, **more: Any) -> Any:
     return marsbench.run(task=name, **{**RUN, "model": small.get(kind, RUN["model"]), **more})
 
 
+# Their bytes are compared above, with those of every task.
+HEAVY = ("boulder_det", "surface_multi_label_cls")
 ONE_OF_EACH = {(TASKS[name].kind, TASKS[name].decode): name for name in reversed(PUBLISHED)}
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH.values())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name
+        for name in ONE_OF_EACH.values()
+    ],
+)
 def test_the_same_rows_give_the_same_numbers(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -270,7 +277,7 @@ print(json.dumps(record.metrics["test"]))
 
 
 def test_a_worker_without_network(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: str
 ) -> None:
     """Prefetched on one node, a run elsewhere makes no request; nothing but its splits came."""
     spec = TASKS["frost_cls"]
@@ -281,7 +288,7 @@ def test_a_worker_without_network(
     go_offline(monkeypatch)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     done = subprocess.run(
-        [sys.executable, "-c", WORKER], check=True, cwd=tmp_path, capture_output=True, text=True
+        [python, "-c", WORKER], check=True, cwd=tmp_path, capture_output=True, text=True
     )
     assert 0 <= json.loads(done.stdout.splitlines()[-1])["f1_weighted"] <= 1
     assert server.seen() == []

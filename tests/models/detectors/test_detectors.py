@@ -111,7 +111,7 @@ def changed(model: nn.Module, before: dict[str, Tensor]) -> set[str]:
     return {name for name, tensor in before.items() if not torch.equal(tensor, now[name])}
 
 
-@pytest.fixture(scope="module", params=TESTED)
+@pytest.fixture(scope="module", params=slow(TESTED, ("ssd",)))
 def built(request: pytest.FixtureRequest) -> tuple[str, Detector]:
     """A model whose weights the tests that use it leave alone."""
     return request.param, build(request.param).eval()
@@ -269,7 +269,7 @@ def test_training_lowers_the_loss_and_reaches_every_layer(name: str) -> None:
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", TESTED)
+@pytest.mark.parametrize("name", slow(TESTED, ("ssd",)))
 def test_frozen_keeps_the_body_and_trains_the_rest(name: str) -> None:
     model, batch = build(name), batch_of(name)
     model.freeze_backbone()

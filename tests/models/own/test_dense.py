@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +140,9 @@ def test_broken_maps_have_one_message(tasks: dict[Kind, str], tmp_path: Path, na
     assert len(str(caught.value)) < 900
 
 
-def test_the_check_says_which_tasks_are_served(tmp_path: Path) -> None:
+def test_the_check_says_which_tasks_are_served(tmp_path: Path, python: str) -> None:
     own = written(tmp_path, TOKENS)
-    command = [sys.executable, "-m", "marsbench", "model", "check", str(own), "--format", "json"]
+    command = [python, "-m", "marsbench", "model", "check", str(own), "--format", "json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     facts = {row["fact"]: row["value"] for row in map(json.loads, done.stdout.splitlines())}
     assert facts["tasks"] == "classification, detection, segmentation"

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -310,8 +309,8 @@ def test_broken_encoders_have_one_message(
     assert len(message) < 900
 
 
-def test_the_command_checks_an_encoder(own: Path) -> None:
-    command = [sys.executable, "-m", "marsbench", "model", "check", str(own), "--format", "json"]
+def test_the_command_checks_an_encoder(own: Path, python: str) -> None:
+    command = [python, "-m", "marsbench", "model", "check", str(own), "--format", "json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     facts = {row["fact"]: row["value"] for row in map(json.loads, done.stdout.splitlines())}
     assert facts["model"] == "own:my_encoder"

@@ -40,6 +40,11 @@ TINY = [
     "unetplusplus/tu-test_efficientnet",
     "upernet/tu-test_resnet",
 ]
+# The largest takes long, and one of its kind is among the tiny.
+TESTED = [
+    pytest.param(name, marks=pytest.mark.slow) if name == "dpt" else name
+    for name in (*BY_NAME, *TINY)
+]
 
 
 def scratch(name: str, num_classes: int = 3, bands: Bands | None = None) -> Segmenter:
@@ -69,7 +74,7 @@ def test_entry_agrees_with_its_libraries(name: str) -> None:
     assert (entry.weights.name, entry.weights.package) == (said.weights.name, said.weights.package)
 
 
-@pytest.mark.parametrize("name", [*BY_NAME, *TINY])
+@pytest.mark.parametrize("name", TESTED)
 def test_logits_of_any_size(name: str) -> None:
     model = scratch(name).eval()
     with torch.inference_mode():
@@ -144,7 +149,7 @@ def train(model: Segmenter, channels: int = 3, steps: int = 3) -> None:
         model.eval()  # as validation does between epochs
 
 
-@pytest.mark.parametrize("name", [*BY_NAME, *TINY])
+@pytest.mark.parametrize("name", TESTED)
 def test_frozen_means_frozen(name: str) -> None:
     # Random weights do here: what is frozen does not depend on where weights came from.
     model = scratch(name)

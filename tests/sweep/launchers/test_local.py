@@ -26,8 +26,15 @@ SCRATCH = {"task": "frost_cls", "model": "resnet10t", "mode": "scratch"}
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+def fake(monkeypatch: pytest.MonkeyPatch, python: str) -> None:
     """Workers that train nothing, and start at once."""
+    monkeypatch.setenv("PYTHONPATH", str(TOP))
+    monkeypatch.setattr(local, "WORKER", (python, "-m", "tests.sweep.fake_worker"))
+
+
+@pytest.fixture
+def mortal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such workers whose process ids are those of the processes that the launcher started."""
     monkeypatch.setenv("PYTHONPATH", str(TOP))
     monkeypatch.setattr(local, "WORKER", (sys.executable, "-m", "tests.sweep.fake_worker"))
 
@@ -92,7 +99,7 @@ def test_processes_of_a_failed_worker_end_with_it(
         pytest.fail("the rank outlived its worker")
 
 
-def test_a_worker_that_is_killed_is_started_once_more(fake: None, tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_is_started_once_more(mortal: None, tmp_path: Path) -> None:
     suite = write_suite(tmp_path / "s.yaml", {**FROZEN, "seed": [0, 1, 2]}, size=0.03)
     code, summary, said = sweep(suite, tmp_path / "runs")
     assert (code, summary["done"]) == (0, 3)
@@ -100,7 +107,7 @@ def test_a_worker_that_is_killed_is_started_once_more(fake: None, tmp_path: Path
     assert list(heartbeats(tmp_path / "runs")) == []
 
 
-def test_a_worker_that_is_killed_again_leaves_word(fake: None, tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_again_leaves_word(mortal: None, tmp_path: Path) -> None:
     suite = write_suite(tmp_path / "s.yaml", {**FROZEN, "seed": [0, 1, 2]}, size=0.04)
     code, summary, said = sweep(suite, tmp_path / "runs")
     assert (code, summary["done"], summary["failed"]) == (2, 2, 1)
@@ -110,10 +117,10 @@ def test_a_worker_that_is_killed_again_leaves_word(fake: None, tmp_path: Path) -
 
 
 def test_a_worker_with_a_fault_is_started_once_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: str
 ) -> None:
     code = "import sys; sys.exit(70)"
-    monkeypatch.setattr(local, "WORKER", (sys.executable, "-c", code))
+    monkeypatch.setattr(local, "WORKER", (python, "-c", code))
     suite = write_suite(tmp_path / "s.yaml", {**FROZEN, "seed": [0, 1]})
     code_of_sweep, summary, said = sweep(suite, tmp_path / "runs")
     assert (code_of_sweep, summary["failed"], summary["left"]) == (2, 0, 2)
@@ -163,8 +170,10 @@ sys.exit(worker.main(sys.argv[1:]))
 """
 
 
-def test_a_full_disk_ends_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "WORKER", (sys.executable, "-c", FULL))
+def test_a_full_disk_ends_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: str
+) -> None:
+    monkeypatch.setattr(local, "WORKER", (python, "-c", FULL))
     suite = write_suite(tmp_path / "s.yaml", {**SCRATCH, "seed": [0, 1, 2]})
     store = tmp_path / "runs"
     code, summary, said = sweep(suite, store, "launcher.jobs=1")
@@ -191,7 +200,7 @@ def test_a_worker_that_cannot_say_that_the_disk_is_full(
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
-def test_a_sweep_that_is_stopped_goes_on(how: signal.Signals, tmp_path: Path) -> None:
+def test_a_sweep_that_is_stopped_goes_on(how: signal.Signals, tmp_path: Path, python: str) -> None:
     suite = write_suite(tmp_path / "s.yaml", {**FROZEN, "seed": [0, 1]}, size=0.05)
     store = tmp_path / "runs"
     words = ["sweep", f"suite={suite}", f"store={store}"]
@@ -204,7 +213,7 @@ def test_a_sweep_that_is_stopped_goes_on(how: signal.Signals, tmp_path: Path) ->
         "from marsbench.cli import main; main()"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
+        [python, "-c", code],
         cwd=TOP,
         env={**os.environ, "PYTHONPATH": str(TOP)},
         stderr=subprocess.PIPE,
@@ -281,7 +290,7 @@ def test_an_engine_that_does_not_exist() -> None:
         get_launcher("pbs", LauncherSettings())
 
 
-def test_the_real_thing(tmp_path: Path) -> None:
+def test_the_real_thing(tmp_path: Path, workers: None) -> None:
     """Online and cached runs, in processes of their own, on demo data."""
     suite = write_suite(
         tmp_path / "s.yaml",

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,6 +108,7 @@ def test_the_online_loop_from_the_same_head_gives_the_same(
     monkeypatch.setattr(network, "build_module", begun_alike)
     for more in ({}, {"protocol": "cached", "augment": "d4"}):
         base = {"seed": 3, "optim.lr": 0.01, "trainer.precision": "64-true"}
+        base["trainer.max_epochs"] = 3
         cached = marsbench.run(
             **config(toy, tmp_path, weights, **base, **more).to_dict() | {"store": str(tmp_path)}
         )
@@ -240,7 +240,9 @@ def test_too_little_memory_halves_the_heads(
     assert [r.checkpoint["epoch"] for r in found] == [r.checkpoint["epoch"] for r in expected]
 
 
-def test_a_bank_killed_by_force_is_resumed(toy: str, weights: str, tmp_path: Path) -> None:
+def test_a_bank_killed_by_force_is_resumed(
+    toy: str, weights: str, tmp_path: Path, python: str
+) -> None:
     configs = grid(toy, tmp_path / "a", weights, **{"trainer.patience": "null"})
     code = (
         "import sys, time; from marsbench.config.schema import RunConfig;"
@@ -249,7 +251,7 @@ def test_a_bank_killed_by_force_is_resumed(toy: str, weights: str, tmp_path: Pat
         "for _ in run_bank([resolve(RunConfig.from_dict(c)) for c in eval(sys.argv[1])]):\n"
         "    print('done', flush=True); time.sleep(0.2)"
     )
-    arguments = [sys.executable, "-c", code, repr([one.to_dict() for one in configs])]
+    arguments = [python, "-c", code, repr([one.to_dict() for one in configs])]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "done\n"

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import subprocess
-import sys
 import weakref
 from collections.abc import Hashable, Iterator
 from pathlib import Path
@@ -132,7 +131,7 @@ def test_interrupted_encoding_goes_on_where_it_stopped(
     assert sorted(path.name for path in folder.iterdir()) == ["features.f32", "features.json"]
 
 
-def test_processes_share_one_encoding(toy: str, weights: str, tmp_path: Path) -> None:
+def test_processes_share_one_encoding(toy: str, weights: str, tmp_path: Path, python: str) -> None:
     code = (
         "import sys; from marsbench.config.schema import RunConfig;"
         "from marsbench.plan.resolve import resolve;"
@@ -146,7 +145,7 @@ def test_processes_share_one_encoding(toy: str, weights: str, tmp_path: Path) ->
     )
     values = [config(toy, tmp_path, weights, seed=seed).to_dict() for seed in range(3)]
     running = [
-        subprocess.Popen([sys.executable, "-c", code, repr(one)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([python, "-c", code, repr(one)], stdout=subprocess.PIPE, text=True)
         for one in values
     ]
     told = [process.communicate(timeout=300)[0] for process in running]

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,19 +63,19 @@ def test_accumulated_batches_are_one_step(
     check_equal(marsbench.run(**keys(toy, tmp_path, **more)), tmp_path, whole)
 
 
-def run_command(values: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+def run_command(python: str, values: dict[str, Any]) -> subprocess.CompletedProcess[str]:
     words = [f"{key}={value}" for key, value in values.items()]
-    command = [sys.executable, "-m", "marsbench", "run", *words]
+    command = [python, "-m", "marsbench", "run", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize("batch_size", [5, pytest.param(4, marks=pytest.mark.slow)])
 def test_two_devices_are_one_step(
-    batch_size: int, toy: str, whole: tuple[RunRecord, Path], tmp_path: Path
+    batch_size: int, toy: str, whole: tuple[RunRecord, Path], tmp_path: Path, python: str
 ) -> None:
     """With two processes on the CPU; of the last step's four samples each has two."""
     more = {"optim.batch_size": batch_size, "trainer.devices": 2}
-    done = run_command(keys(toy, tmp_path / "two", **more))
+    done = run_command(python, keys(toy, tmp_path / "two", **more))
     assert done.returncode == 0, done.stderr
     # One summary: the second process says nothing.
     summary = json.loads(done.stdout)
@@ -86,7 +85,7 @@ def test_two_devices_are_one_step(
         one = tmp_path / "one"
         whole = marsbench.run(**keys(toy, one, **{"optim.batch_size": 8})), one
     check_equal(record, tmp_path / "two", whole)
-    again = run_command(keys(toy, tmp_path / "two", **more))
+    again = run_command(python, keys(toy, tmp_path / "two", **more))
     assert json.loads(again.stdout)["status"] == "done already"
 
 
@@ -107,22 +106,22 @@ def test_a_process_waits_minutes_for_a_lost_one(
     assert isinstance(trainer.strategy.checkpoint_io, HeldCheckpoints)
 
 
-def test_a_failure_on_two_devices_is_one_message(toy: str, tmp_path: Path) -> None:
+def test_a_failure_on_two_devices_is_one_message(toy: str, tmp_path: Path, python: str) -> None:
     more = {"optim.batch_size": 5, "trainer.devices": 2, "optim.lr": 1e30, "optim.name": "sgd"}
-    done = run_command(keys(toy, tmp_path, **more))
+    done = run_command(python, keys(toy, tmp_path, **more))
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.count("loss became") == 1
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_what_one_device_meets_is_said_once(seed: int, tmp_path: Path) -> None:
+def test_what_one_device_meets_is_said_once(seed: int, tmp_path: Path, python: str) -> None:
     """The damaged image falls to the first with one seed, to the second with another."""
     folder = write_folder(make_spec(), tmp_path)
     task = str(write_spec(make_spec(), folder / "task.yaml"))
     next(folder.rglob("train_0007.png")).write_bytes(b"")
     more = {"optim.batch_size": 12, "trainer.devices": 2, "cache": "false", "seed": seed}
-    done = run_command(keys(task, tmp_path / "runs", **more))
+    done = run_command(python, keys(task, tmp_path / "runs", **more))
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("train_0007.png is empty") == 1
@@ -139,7 +138,9 @@ def test_the_memory_layout_changes_nothing(model: str, toy: str, tmp_path: Path)
     check_equal(second, tmp_path / "False", (first, tmp_path / "True"), tolerance=1e-3)
 
 
-def test_a_script_that_is_executed_twice_repeats_no_other_run(toy: str, tmp_path: Path) -> None:
+def test_a_script_that_is_executed_twice_repeats_no_other_run(
+    toy: str, tmp_path: Path, python: str
+) -> None:
     values = keys(toy, tmp_path / "runs", **{"trainer.max_epochs": 1, "optim.batch_size": 5})
     script = tmp_path / "script.py"
     script.write_text(
@@ -147,9 +148,7 @@ def test_a_script_that_is_executed_twice_repeats_no_other_run(toy: str, tmp_path
         f"print(marsbench.run(**{values!r}, force=True).created)\n"
         f"marsbench.run(**{ {**values, 'trainer.devices': 2}!r}, force=True)\n"
     )
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run([python, str(script)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert len(set(done.stdout.split())) == 1
     assert len(list((tmp_path / "runs").glob("toy/**/record.json"))) == 2

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +18,9 @@ from tests.training.zero_shot.endpoint.test_model import no_key_below
 WRONG = "sk-wrong-0123456789abcdef"
 
 
-def command(task: str, store: Path, url: str, *more: str) -> list[str]:
+def command(python: str, task: str, store: Path, url: str, *more: str) -> list[str]:
     words = [f"task={task}", "model=api:toy", "mode=zero_shot", f"store={store}"]
-    return [sys.executable, "-m", "marsbench", "run", *words, f"api.base_url={url}", *more]
+    return [python, "-m", "marsbench", "run", *words, f"api.base_url={url}", *more]
 
 
 def start(words: list[str]) -> "subprocess.Popen[str]":
@@ -48,12 +47,12 @@ def num_lines(store: Path) -> int:
     return sum(len(path.read_bytes().splitlines()) for path in store.rglob("answers.jsonl"))
 
 
-def killed_and_resumed(folder: Path, count: int) -> None:
+def killed_and_resumed(python: str, folder: Path, count: int) -> None:
     """Kill a run half-way with requests in flight; a second run asks for the rest alone."""
     task, store = write(folder, count), folder / "runs"
     with Completions(named) as endpoint:
         endpoint.closes_after = count // 2
-        process = start(command(task, store, endpoint.url))
+        process = start(command(python, task, store, endpoint.url))
         # What the server answered is on the disk; further requests are in flight.
         wait_until(
             lambda: (
@@ -71,7 +70,7 @@ def killed_and_resumed(folder: Path, count: int) -> None:
         wait_until(lambda: endpoint.waiting == 0)
         endpoint.closes_after = None
         endpoint.gate.set()
-        words = command(task, store, endpoint.url, "--format", "table")
+        words = command(python, task, store, endpoint.url, "--format", "table")
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert f"{before} of {count} answers of api:toy are kept" in done.stderr
@@ -83,18 +82,18 @@ def killed_and_resumed(folder: Path, count: int) -> None:
     assert KEY not in done.stdout + done.stderr
 
 
-def test_a_killed_run_asks_nothing_twice(tmp_path: Path) -> None:
-    killed_and_resumed(tmp_path, 24)
+def test_a_killed_run_asks_nothing_twice(tmp_path: Path, python: str) -> None:
+    killed_and_resumed(python, tmp_path, 24)
 
 
 @pytest.mark.slow
-def test_a_killed_run_of_500_images_asks_nothing_twice(tmp_path: Path) -> None:
-    killed_and_resumed(tmp_path, 500)
+def test_a_killed_run_of_500_images_asks_nothing_twice(tmp_path: Path, python: str) -> None:
+    killed_and_resumed(python, tmp_path, 500)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_an_interrupted_run_keeps_the_answers_in_flight(
-    tmp_path: Path, number: signal.Signals, code: int
+    tmp_path: Path, python: str, number: signal.Signals, code: int
 ) -> None:
     def slowly(image: int) -> str:
         time.sleep(0.1)
@@ -102,7 +101,7 @@ def test_an_interrupted_run_keeps_the_answers_in_flight(
 
     task, store = write(tmp_path, 40), tmp_path / "runs"
     with Completions(slowly) as endpoint:
-        process = start(command(task, store, endpoint.url))
+        process = start(command(python, task, store, endpoint.url))
         wait_until(lambda: endpoint.num_answered >= 10, process)
         process.send_signal(number)
         _, err = process.communicate(timeout=120)
@@ -111,7 +110,10 @@ def test_an_interrupted_run_keeps_the_answers_in_flight(
         assert 10 <= endpoint.num_answered < 40
         assert num_lines(store) == endpoint.num_answered == len(endpoint.log)
         again = subprocess.run(
-            command(task, store, endpoint.url), capture_output=True, text=True, check=False
+            command(python, task, store, endpoint.url),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert again.returncode == 0, again.stderr
         assert len(endpoint.answered) == 40
@@ -138,7 +140,7 @@ def test_refusals_are_one_message_and_code_2(
         monkeypatch.setenv("MARSBENCH_API_KEY", WRONG)
     task, store = write(tmp_path, 3), tmp_path / "runs"
     with Completions(named) as endpoint:
-        given = dict(word.split("=", 1) for word in command(task, store, endpoint.url)[4:])
+        given = dict(word.split("=", 1) for word in command("", task, store, endpoint.url)[4:])
         given |= dict(word.split("=", 1) for word in words)
         with pytest.raises(SystemExit) as ended:
             cli.app(["run", *(f"{key}={value}" for key, value in given.items())])
@@ -157,7 +159,7 @@ def test_the_bill_is_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     task, store = write(tmp_path, 3), tmp_path / "runs"
     with Completions(lambda number: named(number) if number else "") as endpoint:
         prices = ("api.input_price=2", "api.output_price=10")
-        words = [*command(task, store, endpoint.url, *prices)[3:], "--format"]
+        words = [*command("", task, store, endpoint.url, *prices)[3:], "--format"]
         cli.app([*words, "table", "--dry-run"], standalone_mode=False)
         out, _ = capfd.readouterr()
         assert endpoint.log == []
