@@ -1,8 +1,10 @@
 """Frozen sweep: the bank of heads against training run by run.
 
     python benchmarks/frozen_sweep.py FOLDER [--task YAML] [--seeds 7] [--rounds 1]
+    python benchmarks/frozen_sweep.py --demo 0.2 [--accelerator gpu] [--ratios]
 
-FOLDER holds the data of the task (by default the landmark images of configs/tasks). The sweep is
+FOLDER holds the data of the task (by default the landmark images of configs/tasks); ``--demo``
+draws a share of the images of frost_cls instead. The sweep is
 seeds x subsets (full, seven partitions, six few-shot sets) x nine settings (three learning rates,
 three weight decays) of a frozen EfficientNet-Lite0 with ImageNet weights: 882 runs.
 
@@ -17,6 +19,11 @@ Measured in one process, each on an empty store:
 - (c) scikit-learn's logistic regression on the same features, for a sample of the subsets, times
   the number of runs.
 
+- bare: forward passes alone, on a batch that is on the device, for as many images as one pass.
+
+``--ratios`` prints the two ratios with a goal and ends: bare against encoding, and one head at a
+time against the bank.
+
 (a), (b) and (c) are marked as extrapolations. Ratios are to the bank's heads, and to the whole
 engine.
 """
@@ -28,22 +35,28 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
+from measured import Figure, write
 from sklearn.linear_model import LogisticRegression
 
+from marsbench.base import paths
 from marsbench.base.environment import usable_cores
-from marsbench.config.schema import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, RunConfig
+from marsbench.config.schema import PUBLISHED_PARTITIONS, PUBLISHED_SHOTS, Mode, RunConfig
+from marsbench.models.encoders.classifier import Classifier
 from marsbench.plan.resolve import Plan, Resolver
 from marsbench.results.record import Outcome, RunRecord
 from marsbench.training import runner
 from marsbench.training.frozen.bank import run_bank
-from marsbench.training.frozen.features import Encoder
+from marsbench.training.frozen.features import BATCH, Encoder
+from marsbench.training.loop.arithmetic import arithmetic
+from marsbench.training.network import build_network
 from marsbench.training.parts import parts_of
+from marsbench.training.trained import open_split
 
 SEEDS = (0, 1, 10, 42, 123, 1000, 1234)
 RATES = (1e-2, 1e-3, 1e-4)
@@ -53,6 +66,9 @@ SUBSETS = (
     *(f"partition_{p}" for p in PUBLISHED_PARTITIONS),
     *(f"few_shot_{k}" for k in PUBLISHED_SHOTS),
 )
+ENCODING_GOAL, BANK_GOAL = 0.9, 10
+"""Least speed of encoding against bare passes, and of the bank against one head at a time."""
+
 SAMPLED = ("few_shot_5", "partition_0.10")
 """Subsets timed with the ordinary loop."""
 
@@ -60,11 +76,11 @@ SAMPLED = ("few_shot_5", "partition_0.10")
 class Sweep:
     """Runs and stores of the sweep."""
 
-    def __init__(self, task: str, folder: str, seeds: Sequence[int], home: Path) -> None:
+    def __init__(
+        self, data: Mapping[str, object], seeds: Sequence[int], home: Path, **choices: object
+    ) -> None:
         self.home, self.resolver = home, Resolver()
-        base = RunConfig.from_dict(
-            {"task": task, "root": folder, "model": "efficientnet_lite0", "mode": "frozen"}
-        )
+        base = RunConfig.from_dict({**data, "mode": "frozen", **choices})
         self.configs = [
             dataclasses.replace(
                 base,
@@ -97,6 +113,51 @@ def encoding(sweep: Sweep) -> float:
     for split in ("train", "val", "test"):
         encoder.encode(split)
     return time.perf_counter() - started
+
+
+def bare(plan: Plan) -> tuple[float, float]:
+    """Seconds to encode the train split, and of bare forward passes of as many images."""
+    open_split(plan, "train")  # decodes the images
+    shutil.rmtree(paths.home() / "features", ignore_errors=True)
+    encoder = Encoder(plan)
+    encoder.encode("val")  # builds the network
+    started = time.perf_counter()
+    count = encoder.encode("train").features.shape[1]
+    encoded = time.perf_counter() - started
+    size = min(BATCH.get(encoder.device.type, BATCH["cpu"]), count)
+    network = build_network(plan, Mode.FROZEN)
+    if not isinstance(network, Classifier):
+        raise SystemExit(f"{plan.model.name} is no classifier.")
+    network.eval().to(encoder.device)
+    side = plan.side or plan.model.input_size
+    images = torch.rand(size, plan.task.channels, side, side, device=encoder.device)
+    if plan.config.channels_last:
+        network.to(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(), arithmetic(plan.config, encoder.device):
+        network.features(images).cpu()
+        started = time.perf_counter()
+        for _ in range(-(-count // size)):
+            features = network.features(images)
+        features.cpu()  # waits for the device
+        seconds = time.perf_counter() - started
+    return encoded, seconds * count / (size * -(-count // size))
+
+
+def reach(sweep: Sweep, options: argparse.Namespace) -> list[Figure]:
+    """Measure the ratios with a goal: encoding by bare passes, one head at a time by the bank."""
+    encoding(sweep)
+    passes = [bare(sweep.plans("none")[0]) for _ in range(options.rounds)]
+    bank(sweep, "warm")
+    heads = [bank(sweep, f"heads{turn}")[0] for turn in range(options.rounds)]
+    single = one_by_one(sweep, options.one_by_one)
+    model = sweep.configs[0].model
+    return [
+        Figure(f"{model}: encoding", median(e for e, _ in passes), "s"),
+        Figure(f"{model}: bare / encoding", median(b / e for e, b in passes), "", ENCODING_GOAL),
+        Figure(f"{model}: bank, {len(sweep.configs)} runs", median(heads), "s"),
+        Figure(f"{model}: one head at a time / bank", single / median(heads), "", BANK_GOAL),
+    ]
 
 
 def bank(sweep: Sweep, store: str) -> tuple[float, list[RunRecord]]:
@@ -182,20 +243,46 @@ def plans_per_subset(sweep: Sweep) -> list[RunConfig]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="The bank of heads against run by run.")
-    parser.add_argument("folder")
+    parser.add_argument("folder", nargs="?")
+    parser.add_argument("--demo", type=float, metavar="SIZE", help="share of the demo images")
+    parser.add_argument("--model", default="efficientnet_lite0")
+    parser.add_argument("--weights", help="checkpoint of the model")
+    parser.add_argument("--accelerator", default="auto")
+    parser.add_argument("--epochs", type=int, help="most epochs of a head")
+    parser.add_argument("--ratios", action="store_true")
+    parser.add_argument("--figures", type=Path, help="file for the ratios, as JSON")
     parser.add_argument("--task", default="configs/tasks/hirise_landmark_v1.yaml")
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--one-by-one", type=int, default=42, help="runs of the sample of (b)")
     options = parser.parse_args()
+    if (options.folder is None) == (options.demo is None):
+        parser.error("Give a folder, or --demo.")
+    data: dict[str, object] = {"task": options.task, "root": options.folder}
+    if options.demo is not None:
+        data = {"task": "frost_cls", "source": "demo", "size": options.demo}
+    choices: dict[str, object] = {
+        "model": options.model,
+        "weights": options.weights,
+        "trainer.accelerator": options.accelerator,
+    }
+    if options.epochs is not None:
+        choices["trainer.max_epochs"] = options.epochs
     with tempfile.TemporaryDirectory() as home:
         os.environ["MARSBENCH_HOME"] = home
-        sweep = Sweep(options.task, options.folder, SEEDS[: options.seeds], Path(home))
+        sweep = Sweep(data, SEEDS[: options.seeds], Path(home), **choices)
         runs = len(sweep.configs)
         print(
             f"{runs} runs, {usable_cores()} cores, {torch.get_num_threads()} threads, "
             f"load {os.getloadavg()[0]:.1f}, torch {torch.__version__}"
         )
+        if options.ratios:
+            figures = reach(sweep, options)
+            for figure in figures:
+                goal = "" if figure.goal is None else f"  (goal {figure.goal:g})"
+                print(f"{figure.name:<58}{figure.text:>10} {figure.unit}{goal}")
+            write(options.figures, figures)
+            return
         encoding(sweep)  # decodes the images
         rows: dict[str, list[float]] = {"encoding": [], "bank": [], "heads": [], "one by one": []}
         records: list[RunRecord] = []

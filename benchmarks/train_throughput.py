@@ -1,7 +1,8 @@
 """Training loop against the bare model step.
 
     python benchmarks/train_throughput.py [--model timm:resnet18] [--precision 32-true]
-        [--batch-size 32] [--batches 12] [--rounds 5] [--workers N] [--set KEY=VALUE ...]
+        [--batch-size 32] [--batches 12] [--rounds 5] [--workers N] [--figures FILE]
+        [--set KEY=VALUE ...]
 
 The loop is that of `marsbench run`: samples from the cache, resized, collated, moved to the device,
 flipped and scaled there, through the Lightning module with its checks and logs. The bare step is
@@ -22,6 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import measured
 import pytorch_lightning as pl
 import torch
 from torch.nn import functional
@@ -33,6 +35,9 @@ from marsbench.plan.resolve import resolve
 from marsbench.training.loop.allocator import keep_freed_memory
 from marsbench.training.loop.trainer import make_trainer, quiet
 from marsbench.training.network import build_module
+
+GOAL = 0.9
+"""Share of the bare step's speed to keep."""
 
 
 class TakeTurns(pl.Callback):
@@ -111,6 +116,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--figures", type=Path, help="file for the figures, as JSON")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
     keep_freed_memory()
@@ -149,11 +155,16 @@ def main() -> None:
         f"{options.model}, {options.precision}, {side} px, batch {options.batch_size}, flips and "
         f"turns, on {device} ({torch.get_num_threads()} threads), {len(real)} rounds"
     )
+    settings = " ".join([options.model, options.precision, *options.set])
+    figures = []
     for name, found in (("bare step", bare), ("real loop", real)):
         rate = options.batch_size / median(found)
         print(f"{name:<12}{rate:>10.1f} images/s{1000 * median(found):>10.1f} ms per batch")
+        figures.append(measured.Figure(f"{settings}: {name}", rate, "images/s"))
     spread = ", ".join(f"{b / r:.3f}" for b, r in zip(bare, real, strict=True))
     print(f"{'real / bare':<12}{ratio:>10.3f}  (rounds: {spread})")
+    figures.append(measured.Figure(f"{settings}: real / bare", ratio, "", GOAL))
+    measured.write(options.figures, figures)
 
 
 if __name__ == "__main__":

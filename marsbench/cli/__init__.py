@@ -22,7 +22,6 @@ from marsbench.cli import (
     ensemble,
     evaluate,
     folders,
-    init,
     leaderboard,
     listing,
     model,
@@ -78,7 +77,6 @@ app.add_typer(listing.app, name="list")
 app.add_typer(model.app, name="model")
 app.add_typer(data.app, name="data")
 app.add_typer(spectra.app, name="spectra")
-data.app.command("init")(init.init)
 data.app.command("download")(downloads.download)
 data.app.command("status")(downloads.status)
 data.app.command("clean")(downloads.clean)

@@ -97,8 +97,7 @@ def _read(file: Path) -> tuple[dict[Any, Any], dict[str, int], list[Problem]]:
     if is_missing(file):
         raise ConfigError(
             f"{file}: no such file.",
-            f"A custom task is a YAML file, or a folder that holds one named {TASK_FILE}; "
-            f"`marsbench data init {file.parent}` makes it of a folder of images.",
+            f"A custom task is a YAML file, or a folder that holds one named {TASK_FILE}.",
         )
     raw, root = read_yaml(file)
     if not isinstance(raw, dict) or not isinstance(root, yaml.MappingNode):
