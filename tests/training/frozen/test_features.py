@@ -20,7 +20,7 @@ from marsbench.base.errors import MarsbenchError, TrainingError
 from marsbench.config.schema import Augment, RunConfig
 from marsbench.data.transforms import augment_batch
 from marsbench.models.spec import LITE0_WEIGHTS, WeightSpec
-from marsbench.plan.resolve import resolve
+from marsbench.plan.resolve import Plan, resolve
 from marsbench.plan.sharing import bank_of
 from marsbench.predict.load import load
 from marsbench.results.store import Store
@@ -311,58 +311,42 @@ def test_replaced_weights_of_a_package_are_another_run(
     assert Encoder(after).key("val") != Encoder(before).key("val")
 
 
-@pytest.fixture
-def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.fx.GraphModule]]:
-    """Collects the graphs that torch.compile makes; they are executed as they are."""
-    graphs: list[torch.fx.GraphModule] = []
-
-    def backend(graph: torch.fx.GraphModule, _: Any) -> Any:
-        graphs.append(graph)
-        return graph.forward
-
-    compile_ = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda work, **_: compile_(work, backend=backend))
-    yield graphs
-    torch.compiler.reset()
-
-
-def operators(graphs: list[torch.fx.GraphModule]) -> str:
-    return "\n".join(str(node.target) for graph in graphs for node in graph.graph.nodes)
-
-
-def test_encoders_are_compiled_on_request(
-    toy: str, tmp_path: Path, graphs: list[torch.fx.GraphModule]
-) -> None:
-    """With their pooling of tokens, which is no part of a transformer's forward pass."""
+def vit(toy: str, folder: Path, **more: Any) -> Plan:
+    """A frozen transformer whose tokens are pooled outside of its forward pass."""
     torch.manual_seed(0)
-    save_file(timm.create_model("test_vit").state_dict(), tmp_path / "vit.safetensors")
-    plans = [
-        resolve(
-            config(
-                toy,
-                tmp_path,
-                str(tmp_path / "vit.safetensors"),
-                model="timm:test_vit",
-                pooling="mean",
-                compile=compiled,
-            )
-        )
-        for compiled in (False, True)
-    ]
-    assert plans[0].run_id != plans[1].run_id
-    assert bank_of(plans[0]) != bank_of(plans[1])
-    plain = Encoder(plans[0]).encode("val")
-    assert not graphs
-    compiled = Encoder(plans[1]).encode("val")
-    assert compiled.file != plain.file
-    assert "scaled_dot_product_attention" in operators(graphs)
-    np.testing.assert_allclose(compiled.features, plain.features, rtol=1e-5, atol=1e-6)
+    path = folder / "vit.safetensors"
+    save_file(timm.create_model("test_vit").state_dict(), path)
+    return resolve(config(toy, folder, str(path), model="timm:test_vit", pooling="mean", **more))
 
 
-@pytest.mark.usefixtures("graphs")
-def test_networks_are_compiled_for_training_on_request(
-    toy: str, weights: str, tmp_path: Path
+def test_all_of_encoding_is_compiled_on_request(
+    toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shapes: list[tuple[torch.Size, torch.Size]] = []
+
+    def compiled(work: Any) -> Any:
+        def called(images: torch.Tensor) -> torch.Tensor:
+            features = work(images)
+            shapes.append((images.shape, features.shape))
+            return features
+
+        return called
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    plain, chosen = vit(toy, tmp_path), vit(toy, tmp_path, compile=True)
+    assert plain.run_id != chosen.run_id
+    assert bank_of(plain) != bank_of(chosen)
+    expected = Encoder(plain).encode("val")
+    assert not shapes
+    encoded = Encoder(chosen).encode("val")
+    assert encoded.file != expected.file
+    assert shapes == [((9, 1, 160, 160), encoded.features.shape[1:])]
+
+
+def test_networks_are_compiled_for_training_on_request(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", lambda work: lambda *inputs: work(*inputs))
     for compiled in (False, True):
         chosen = config(toy, tmp_path, weights, protocol="online", compile=compiled)
         network = build_module(resolve(chosen)).model
@@ -370,10 +354,9 @@ def test_networks_are_compiled_for_training_on_request(
 
 
 @pytest.mark.slow
-def test_compiled_kernels_encode_as_others(toy: str, weights: str, tmp_path: Path) -> None:
+def test_compiled_kernels_encode_as_others(toy: str, tmp_path: Path) -> None:
     plain, compiled = (
-        Encoder(resolve(config(toy, tmp_path, weights, compile=on))).encode("train").features
-        for on in (False, True)
+        Encoder(vit(toy, tmp_path, compile=on)).encode("train").features for on in (False, True)
     )
     assert not np.array_equal(plain, compiled)
     np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-5)
