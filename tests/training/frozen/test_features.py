@@ -326,7 +326,7 @@ def test_all_of_encoding_is_compiled_on_request(
 
     def compiled(work: Any) -> Any:
         def called(images: torch.Tensor) -> torch.Tensor:
-            features = work(images)
+            features: torch.Tensor = work(images)
             shapes.append((images.shape, features.shape))
             return features
 
