@@ -22,6 +22,7 @@ from marsbench.cli import (
     ensemble,
     evaluate,
     folders,
+    init,
     leaderboard,
     listing,
     model,
@@ -77,6 +78,7 @@ app.add_typer(listing.app, name="list")
 app.add_typer(model.app, name="model")
 app.add_typer(data.app, name="data")
 app.add_typer(spectra.app, name="spectra")
+data.app.command("init")(init.init)
 data.app.command("download")(downloads.download)
 data.app.command("status")(downloads.status)
 data.app.command("clean")(downloads.clean)

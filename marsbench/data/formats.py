@@ -69,6 +69,13 @@ FORMATS = (
 LABEL_SUFFIXES = tuple(s for form in FORMATS if form.is_labelled for s in form.suffixes)
 """Suffixes shared by labels and unrelated files; the content decides."""
 
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp"),
+    *(".pbm", ".pgm", ".ppm", ".pnm"),
+    *(suffix for form in FORMATS for suffix in form.suffixes),
+)
+"""Suffixes of images in a folder."""
+
 _OTHERS = (
     (rb"LBLSIZE\s*=", "a VICAR image"),
     (rb"CCSD3ZF", "an ISIS2 cube or a label without PDS_VERSION_ID"),

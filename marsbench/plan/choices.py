@@ -12,6 +12,7 @@ from marsbench.base.errors import (
 from marsbench.config.schema import (
     ApiConfig,
     Augment,
+    Bands,
     Channels,
     Checkpoint,
     Decoder,
@@ -151,6 +152,16 @@ RULES = (
         lambda c: c.changed_inputs and (c.is_spectra or c.is_table),
         "{case.changed_inputs} is for images and networks, not for {task.name} with {model.name}.",
         "Leave it out.",
+    ),
+    Rule(
+        lambda c: (
+            c.config.bands is Bands.RGB
+            and c.task.rgb_bands is None
+            and is_spread(c.config, c.task, c.model)
+        ),
+        "bands=rgb needs red, green and blue, which {task.name} does not name among its "
+        "{case.num_bands} bands.",
+        "Add bands=all, or name them in the task's YAML: bands, or rgb_bands: [0, 1, 2].",
     ),
     Rule(
         lambda c: (

@@ -11,18 +11,11 @@ from pathlib import Path
 from marsbench.base import reading
 from marsbench.base.errors import DataError, some
 from marsbench.base.names import display_name
-from marsbench.data.formats import FORMATS, LABEL_SUFFIXES, companion, is_raster
+from marsbench.data.formats import IMAGE_SUFFIXES, LABEL_SUFFIXES, companion, is_raster
 from marsbench.data.sources.annotations import BEFORE, second_of_pair
 from marsbench.predict.outputs import ABOUT, JOURNAL, LOCK, NAMES, PICTURES
 from marsbench.results.store import FAILED, RECORD
 from marsbench.tasks.spec import TaskSpec
-
-SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp"),
-    *(".pbm", ".pgm", ".ppm", ".pnm"),
-    *(suffix for form in FORMATS for suffix in form.suffixes),
-)
-"""Suffixes of images in a folder; named files may have any suffix."""
 
 _ABOUT_KEYS = {"model", "task", "kind", "classes", "environment"}
 
@@ -91,7 +84,7 @@ def find_images(given: Sequence[Path], task: TaskSpec) -> Selection:
     if not chosen:
         raise DataError(
             "\n".join([f"No images found in {', '.join(map(str, given))}.", *notes]),
-            f"Name images, or folders with files that end in {' '.join(SUFFIXES)}.",
+            f"Name images, or folders with files that end in {' '.join(IMAGE_SUFFIXES)}.",
         )
     items = list(chosen.values())
     if task.is_pairs:
@@ -229,7 +222,7 @@ class _Walk:
     def _is_image(self, path: Path, texts: list[Path]) -> bool:
         """Whether to predict a file; others are noted, or added to `texts`."""
         suffix = path.suffix.lower()
-        if suffix not in SUFFIXES:
+        if suffix not in IMAGE_SUFFIXES:
             is_there = os.path.exists(path)  # noqa: PTH110
             self.left[_OTHER if is_there else _DANGLING].append(self._name(path))
         elif suffix in LABEL_SUFFIXES and _is_readable(path) and not is_raster(path):

@@ -97,7 +97,8 @@ def _read(file: Path) -> tuple[dict[Any, Any], dict[str, int], list[Problem]]:
     if is_missing(file):
         raise ConfigError(
             f"{file}: no such file.",
-            f"A custom task is a YAML file, or a folder that holds one named {TASK_FILE}.",
+            f"A custom task is a YAML file, or a folder that holds one named {TASK_FILE}; "
+            f"`marsbench data init {file.parent}` makes it of a folder of images.",
         )
     raw, root = read_yaml(file)
     if not isinstance(raw, dict) or not isinstance(root, yaml.MappingNode):

@@ -17,9 +17,11 @@ from marsbench.config.schema import RunConfig
 from marsbench.plan.resolve import resolve
 from marsbench.results.store import Store
 from marsbench.tasks.catalog import get_task
+from marsbench.tasks.kinds import Decode, Kind
 from marsbench.training.frozen.features import Encoder
 from marsbench.training.inputs import prepared_inputs
 from marsbench.training.trained import rebuild
+from tests.fakes import make_spec, write_folder, write_spec
 
 BANDS = ["B1", "blue", "green", "red", *(f"B{i}" for i in range(5, 13))]
 """Names of twelve bands."""
@@ -82,6 +84,18 @@ def test_wrong_numbers_of_bands_name_the_remedy(
     with pytest.raises(MarsbenchError) as caught:
         resolve(RunConfig.from_dict(config(twelve) | more))
     assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+def test_masks_of_nameless_bands_need_bands_all(tmp_path: Path) -> None:
+    """The filters of three colours would else meet seven bands in training."""
+    spec = make_spec(
+        Kind.SEGMENTATION, ("background", "dune"), decode=Decode.IMAGE_MASK, channels=7
+    )
+    task = write_spec(spec, write_folder(spec, tmp_path) / "task.yaml")
+    values = {"task": str(task), "model": "unet_lite0", "mode": "scratch"}
+    with pytest.raises(ConfigError, match=r"does not name among its 7 bands.\nAdd bands=all"):
+        resolve(RunConfig.from_dict(values))
+    resolve(RunConfig.from_dict(values | {"bands": "all"}))
 
 
 def own_of_bands(folder: Path, bands: Sequence[str]) -> Path:

@@ -4,7 +4,7 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from marsbench.data.boxes.forms import (
     number,
     parse,
 )
+from marsbench.data.boxes.matching import match_images
 from marsbench.metrics.boxes import Boxes
 from marsbench.tasks.spec import normalise
 
@@ -52,6 +53,15 @@ def read_yolo(
     return parse(BoxFormat.YOLO, entries, size, classes, where)
 
 
+def yolo_ids(content: bytes | str, where: str) -> list[str]:
+    """First words of the lines of a YOLO text, the ids of classes.
+
+    Raises:
+        DataError: If the text is not UTF-8.
+    """
+    return [fields[0] for line in _text(content, where).splitlines() if (fields := line.split())]
+
+
 def yolo_text(boxes: Boxes, size: Size) -> str:
     """Write the boxes of an image of (height, width) in pixels as a YOLO text."""
     rows, columns = size
@@ -80,6 +90,22 @@ def read_voc(content: bytes | str, size: Size, classes: Mapping[str, int], where
         DataError: If the file is not of this form or states another image size, or boxes are
             invalid.
     """
+    root = _voc_root(content, where)
+    _check_size(root.findtext("size/height"), root.findtext("size/width"), size, where)
+    entries = []
+    for i, item in enumerate(root.iter("object"), start=1):
+        name = item.findtext("name", "")
+        values = [item.findtext(f"bndbox/{corner}", "") for corner in CORNERS]
+        entries.append(Entry(f"box {i}", name, values))
+    return parse(BoxFormat.VOC, entries, size, classes, where)
+
+
+def voc_names(content: bytes | str, where: str) -> list[str]:
+    """Names of the objects of a Pascal VOC file; errors as `read_voc`, without those of boxes."""
+    return [item.findtext("name", "") for item in _voc_root(content, where).iter("object")]
+
+
+def _voc_root(content: bytes | str, where: str) -> ET.Element:
     text = _text(content, where)
     # Entities can expand a small file without end, or read other files.
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
@@ -98,13 +124,7 @@ def read_voc(content: bytes | str, size: Size, classes: Mapping[str, int], where
             f"{where} is not a Pascal VOC file: its root is '{root.tag}'; expected 'annotation'.",
             "Unpack the data again.",
         )
-    _check_size(root.findtext("size/height"), root.findtext("size/width"), size, where)
-    entries = []
-    for i, item in enumerate(root.iter("object"), start=1):
-        name = item.findtext("name", "")
-        values = [item.findtext(f"bndbox/{corner}", "") for corner in CORNERS]
-        entries.append(Entry(f"box {i}", name, values))
-    return parse(BoxFormat.VOC, entries, size, classes, where)
+    return root
 
 
 def count_difficult(content: bytes) -> int:
@@ -209,6 +229,38 @@ class CocoFile:
             for i, (category, box) in enumerate(self.annotations[file_name], start=1)
         ]
         return parse(BoxFormat.COCO, entries, size, classes, where)
+
+    def matched(self, images: Mapping[str, str], classes: Mapping[str, int]) -> "CocoFile":
+        """The boxes of some images, with the numbers of their classes.
+
+        Files of other tools name images relative to any folder, and number categories freely: names
+        of categories decide, and numbers where a category has no name.
+
+        Args:
+            images: Path of each image by sample id, with ``/``.
+            classes: Class id by normalised name or code.
+
+        Returns:
+            A file of the sample ids.
+
+        Raises:
+            DataError: If two images have the same entry, or an image several.
+        """
+        names = match_images(images, self.sizes, self.where)
+        numbers = {
+            category: str(classes[key] + 1) if key in classes else f"{category} ({name})"
+            for category, name in self.categories.items()
+            for key in (normalise(name),)
+        }
+        return replace(
+            self,
+            sizes={i: self.sizes[name] for i, name in names.items()},
+            annotations={
+                i: [(numbers.get(category, category), box) for category, box in self.annotations[n]]
+                for i, n in names.items()
+            },
+            categories={numbers[c]: name for c, name in self.categories.items()},
+        )
 
 
 def read_coco(content: bytes | str, where: str) -> CocoFile:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marsbench.base import paths
-from marsbench.base.errors import ConfigError, DataError, DataNotFoundError
+from marsbench.base.errors import ConfigError, DataError, DataNotFoundError, some
 from marsbench.base.progress import tell
 from marsbench.config.schema import SourceName, Subset
 from marsbench.data.download.roots import fetch_root
@@ -14,6 +14,7 @@ from marsbench.data.sources import hub_files, zenodo
 from marsbench.data.sources.annotations import ANNOTATIONS
 from marsbench.data.sources.challenge import METADATA, ChallengeSource
 from marsbench.data.sources.demo import DemoSource
+from marsbench.data.sources.holdings import task_of, tasks_in
 from marsbench.data.sources.hub_files import Listing
 from marsbench.data.sources.huggingface import HubSource
 from marsbench.data.sources.local import LocalSource, find_folder
@@ -63,7 +64,17 @@ def open_source(
     if source is SourceName.ZENODO:
         return _open_zenodo(spec, download=download)
     if source is SourceName.LOCAL or root is not None:
-        return _open_folder(spec, find_local(spec, root))
+        folder = find_local(spec, root)
+        try:
+            return _open_folder(spec, folder)
+        except DataError as error:
+            word = task_of(folder)
+            if root is None or spec.path is not None or word in (None, spec.name):
+                raise
+            raise DataError(
+                f"{error.problem} The folder seems to hold another task, {word}.",
+                f"Use task={word}, or another root. {error.remedy}",
+            ) from error
     if source is SourceName.HUGGINGFACE or revision is not None:
         return hub.open(download=download)
     return _open_first(hub, download=download)
@@ -209,12 +220,17 @@ def _not_found(
     if refused:
         lines += ["Downloads:", *(f"  {error.problem}" for error in refused)]
     ways = []
+    for place in [places["root"]] if "root" in places else []:
+        if words := tasks_in(place):
+            lines.append(f"{place} holds the data of: {some(words, count=30)}")
+            ways.append("- add task=NAME of a task that the folder holds, or another root;")
     if spec.hub_id is not None or spec.zenodo_title is not None:
         ways.append(
             f"- run `marsbench data download {spec.word}` on a machine with a network and the same "
             "HF_HOME and MARSBENCH_HOME;"
         )
     ways.append("- add root=FOLDER, the folder of the data (or an archive or URL);")
+    ways.append("- make a task of a folder of your own images: `marsbench data init FOLDER`;")
     if spec.name in RECIPES:
         ways.append("- or try the benchmark on built-in demo data: add source=demo.")
     else:

@@ -1,10 +1,11 @@
 """The tables of a task's folder: ``annotation.csv`` and ``mapping.json``."""
 
+import contextlib
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from marsbench.base import reading
 from marsbench.base.documents import parse_json
@@ -17,13 +18,32 @@ from marsbench.tasks.spec import BACKGROUND, SPLITS, TaskSpec, normalise
 ANNOTATIONS = "annotation.csv"
 MAPPING = "mapping.json"
 COLUMNS = ("file_id", "split", "feature_name", "label")
-"""The published columns; other columns become metadata of the sample."""
+"""The published columns."""
 
-Index = dict[str, dict[str, tuple[str, tuple[int, ...]]]]
-"""For each split, sample id to (path below ``data/SPLIT``, class ids)."""
+IMAGE_PATH, MASK_PATH, BOXES_PATH = PATHS = ("image_path", "mask_path", "boxes_path")
+"""Columns of paths below the task's folder, for files that are not in the published layout. Columns
+beyond these and `COLUMNS` become metadata of the sample."""
+
+
+class Row(NamedTuple):
+    """A sample of ``annotation.csv``.
+
+    Attributes:
+        path: Path of its image below ``data/SPLIT``; below the task's folder with `IMAGE_PATH`.
+        labels: Class ids.
+        target: Path of its mask or boxes below the task's folder, with `IMAGE_PATH`.
+    """
+
+    path: str
+    labels: tuple[int, ...]
+    target: str = ""
+
+
+Index = dict[str, dict[str, Row]]
+"""For each split, rows by sample id."""
 
 Meta = dict[str, dict[str, dict[str, str]]]
-"""For each split, sample id to its columns beyond `COLUMNS`."""
+"""For each split, sample id to its columns beyond `COLUMNS` and `PATHS`."""
 
 BEFORE, AFTER = "before", "after"
 """Words in the names of the two files of a pair."""
@@ -49,12 +69,12 @@ def keep_first_of_pairs(index: Index, path: Path) -> None:
     for split, rows in index.items():
         first = {name: entry for name, entry in rows.items() if BEFORE in Path(name).name}
         seconds = {str(second_of_pair(Path(name))): entry for name, entry in first.items()}
-        for name, (_, labels) in rows.items():
+        for name, row in rows.items():
             if name in first:
                 continue
             if name not in seconds:
                 problems.append(f"{name} ({split}) belongs to no pair of images")
-            elif seconds[name][1] != labels:
+            elif seconds[name].labels != row.labels:
                 problems.append(f"{name} ({split}) has another label than the image before it")
         index[split] = first
     if problems:
@@ -112,13 +132,22 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def read_classes(spec: TaskSpec, path: Path) -> dict[int, list[str]]:
+def read_classes(spec: TaskSpec, path: Path, *, is_optional: bool = False) -> dict[int, list[str]]:
     """Read the mapping of a task: class 0 of masks is the background, boxes have none.
+
+    Args:
+        spec: The task.
+        path: The file.
+        is_optional: Whether the order of the task's classes gives their ids if the file is missing.
 
     Raises:
         DataError: As `read_mapping`, or if the background of masks is not class 0.
     """
-    mapping = read_mapping(path)
+    if is_optional and reading.is_missing(path):
+        mapping = {i: [name] for i, name in enumerate(spec.class_names)}
+        path = spec.path or path
+    else:
+        mapping = read_mapping(path)
     if spec.kind is Kind.DETECTION:
         return _without_background(mapping)
     if spec.kind is Kind.SEGMENTATION:
@@ -174,18 +203,22 @@ def read_annotations(
         meta: Filled with their further columns.
 
     Raises:
-        DataError: If columns are missing, rows repeat or hold an unknown split or label, or
-            feature_name is the name of another class than label; names the first of them and
-            their lines.
+        DataError: If columns are missing, rows repeat or hold an unknown split or label, paths
+            lead out of the folder, or feature_name is the name of another class than label; names
+            the first of them and their lines.
     """
     multilabel = spec.kind is Kind.MULTILABEL
     labelled = not spec.files.apart
-    columns: tuple[str, ...] = ("file_id", "split")
+    has_paths = IMAGE_PATH in columns_of(path)
+    columns: tuple[str, ...] = ("split",)
     if labelled:
-        columns += ("label",) if multilabel else ("label", "feature_name")
+        columns += ("label",) if multilabel or has_paths else ("label", "feature_name")
+    target_column = (MASK_PATH if spec.has_masks else BOXES_PATH) if not labelled else ""
+    if has_paths and target_column:
+        columns += (target_column,)
     problems: list[str] = []
     reader = label_reader(spec, path, num_classes, classes)
-    for line, row in csv_rows(path, columns):
+    for line, row in sample_rows(path, columns):
         split, file_id = row["split"], row["file_id"]
         if split not in SPLITS:
             problems.append(f"line {line}: split '{split}' is none of {', '.join(SPLITS)}")
@@ -193,11 +226,18 @@ def read_annotations(
         if not is_name(file_id):
             problems.append(f"line {line}: file_id '{file_id}' is not a file name")
             continue
+        target = row[target_column] if has_paths and target_column else ""
+        bad = [c for c in (IMAGE_PATH, target_column) if has_paths and c and not is_name(row[c])]
+        if bad:
+            problems.append(
+                f"line {line}: {bad[0]} '{row[bad[0]]}' is not a path below {path.parent}"
+            )
+            continue
         place = "images"
         labels: tuple[int, ...] = ()
         if labelled:
-            place = "" if multilabel else row["feature_name"]
-            if not multilabel and not is_name(place):
+            place = row.get("feature_name", "") if not multilabel else ""
+            if not multilabel and not has_paths and not is_name(place):
                 problems.append(f"line {line}: feature_name '{place}' is not a folder name")
                 continue
             try:
@@ -217,8 +257,9 @@ def read_annotations(
                 f"line {line}: {file_id} is listed twice in {split} (ids are unique in a split)"
             )
             continue
-        rows[file_id] = (f"{place}/{file_id}" if place else file_id, labels)
-        if more := {column: row[column] for column in row if column not in COLUMNS}:
+        below = f"{place}/{file_id}" if place else file_id
+        rows[file_id] = Row(row[IMAGE_PATH] if has_paths else below, labels, target)
+        if more := {c: row[c] for c in row if c not in COLUMNS and c not in PATHS}:
             meta.setdefault(split, {})[file_id] = more
     if problems:
         raise DataError(
@@ -245,33 +286,66 @@ def label_reader(
     return Labels(texts, num_classes, classes, multilabel)
 
 
+def sample_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line number, row) of ``annotation.csv`` or of a subset's list.
+
+    The column ``file_id`` defaults to `IMAGE_PATH`.
+
+    Args:
+        path: The file.
+        columns: Columns needed beside the sample's id.
+
+    Raises:
+        DataError: As `csv_rows`.
+    """
+    key = next((c for c in ("file_id", IMAGE_PATH) if c in columns_of(path)), "file_id")
+    for line, row in csv_rows(path, (key, *columns)):
+        yield line, {"file_id": row[key], **row}
+
+
+def columns_of(path: Path) -> tuple[str, ...]:
+    """Names of the columns of a CSV file.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    with _csv_reader(path) as reader:
+        return tuple(reader.fieldnames or ())
+
+
 def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number, row) of a CSV file, with stripped cells.
 
     Raises:
         DataError: If the file cannot be read, or a column of `columns` or a cell is missing.
     """
+    with _csv_reader(path) as reader:
+        missing = [c for c in columns if c not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(
+                f"{path} has no column {', '.join(missing)} "
+                f"(its first line is: {','.join(reader.fieldnames or ())}).",
+                f"Its columns are {','.join(columns)}.",
+            )
+        for row in reader:
+            if any(row[c] is None for c in columns):
+                raise DataError(
+                    f"{path}, line {reader.line_num}: the row is cut short.",
+                    "Unpack the data again.",
+                )
+            # Cells beyond the header have the column None.
+            yield (
+                reader.line_num,
+                {c: (row[c] or "").strip() for c in row if c is not None},
+            )
+
+
+@contextlib.contextmanager
+def _csv_reader(path: Path) -> Iterator["csv.DictReader[str]"]:
+    """Open a CSV file; errors of reading in the block become a `DataError`."""
     try:
         with io.TextIOWrapper(reading.open_file(path), "utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [c for c in columns if c not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(
-                    f"{path} has no column {', '.join(missing)} "
-                    f"(its first line is: {','.join(reader.fieldnames or ())}).",
-                    f"Its columns are {','.join(columns)}.",
-                )
-            for row in reader:
-                if any(row[c] is None for c in columns):
-                    raise DataError(
-                        f"{path}, line {reader.line_num}: the row is cut short.",
-                        "Unpack the data again.",
-                    )
-                # Cells beyond the header have the column None.
-                yield (
-                    reader.line_num,
-                    {c: (row[c] or "").strip() for c in row if c is not None},
-                )
+            yield csv.DictReader(file)
     except OSError as error:
         raise cannot_read(path, error) from error
     except (UnicodeDecodeError, csv.Error) as error:

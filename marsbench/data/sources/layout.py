@@ -4,6 +4,8 @@ Below ``data/SPLIT``, classification keeps ``FEATURE_NAME/FILE_ID`` (multilabel:
 name of the second image of a pair has ``after`` instead of ``before``. Segmentation keeps
 ``images/`` and ``masks/``, detection ``images/`` and any of ``labels/`` (YOLO), ``pascal_voc/``
 and ``coco_annotations.json``.
+
+Other folders have paths in ``annotation.csv``: ``image_path``, and ``mask_path`` or ``boxes_path``.
 """
 
 import os
@@ -14,7 +16,7 @@ from marsbench.base.errors import ConfigError, DataError, some
 from marsbench.base.reading import check_regular
 from marsbench.config.schema import Subset, parse_subset
 from marsbench.data.boxes.forms import BoxFormat
-from marsbench.data.sources.annotations import cannot_read, second_of_pair
+from marsbench.data.sources.annotations import Row, cannot_read, second_of_pair
 from marsbench.tasks.spec import TaskSpec
 
 IMAGES, MASKS = "images", "masks"
@@ -25,6 +27,12 @@ LABELS: Mapping[BoxFormat, tuple[str, str]] = {
     BoxFormat.VOC: ("pascal_voc", ".xml"),
 }
 """Folder and suffix of the formats with a file per image."""
+
+FORM_OF_SUFFIX: Mapping[str, BoxFormat] = {
+    ".json": BoxFormat.COCO,
+    **{suffix: form for form, (_, suffix) in LABELS.items()},
+}
+"""Formats of boxes by the suffix of their files."""
 
 
 def box_formats(place: Path) -> tuple[BoxFormat, ...]:
@@ -103,40 +111,41 @@ class Files:
         spec: The task.
         place: The folder ``data/SPLIT``.
         formats: Formats of the boxes, for detection.
+
+    Attributes:
+        place: Folder of the paths in rows.
     """
 
     def __init__(self, spec: TaskSpec, place: Path, formats: Iterable[BoxFormat] = ()) -> None:
         self._spec = spec
-        self._place = str(place)
+        self.place = str(place)
         self._labels = [LABELS[form] for form in formats if form in LABELS]
         self._listed: dict[str, dict[str, os.DirEntry[str]]] = {}
         self._closed: dict[str, OSError] = {}
         self._by_stem: dict[str, dict[str, list[str]]] = {}
 
-    def of(self, relative: str) -> tuple[str, ...]:
+    def of(self, row: Row) -> tuple[str, ...]:
         """Paths of a sample's files, its image first; they need not exist.
-
-        Args:
-            relative: The image's path below ``data/SPLIT``.
 
         Raises:
             DataError: If several files could be its mask.
         """
-        image = f"{self._place}/{relative}"
+        relative = row.path
+        image = f"{self.place}/{relative}"
         if self._spec.is_pairs:
             return image, str(second_of_pair(Path(image)))
         if self._spec.has_masks:
             return image, self._mask(relative)
         if self._spec.has_boxes:
             stem = os.path.splitext(relative.removeprefix(f"{IMAGES}/"))[0]  # noqa: PTH122
-            labels = (f"{self._place}/{f}/{stem}{suffix}" for f, suffix in self._labels)
+            labels = (f"{self.place}/{f}/{stem}{suffix}" for f, suffix in self._labels)
             return image, *labels
         return (image,)
 
     def _mask(self, relative: str) -> str:
         """Path of an image's mask, by its stem; ``Image`` in the stem may be ``Mask`` there."""
         below, _, name = relative.removeprefix(f"{IMAGES}/").rpartition("/")
-        folder = f"{self._place}/{MASKS}/{below}".rstrip("/")
+        folder = f"{self.place}/{MASKS}/{below}".rstrip("/")
         if folder not in self._by_stem:
             stems: dict[str, list[str]] = {}
             for file in self._list(folder):
@@ -147,7 +156,7 @@ class Files:
         candidates = masks.get(stem) or masks.get(stem.replace("Image", "Mask")) or [name]
         if len(candidates) > 1 and name not in candidates:
             raise DataError(
-                f"{self._place}/{relative} has several masks in {folder}; expected a single mask: "
+                f"{self.place}/{relative} has several masks in {folder}; expected a single mask: "
                 f"{some(sorted(candidates))}.",
                 "Remove the wrong masks.",
             )
@@ -177,3 +186,34 @@ class Files:
             except OSError as error:
                 self._closed[folder] = error
         return self._listed[folder]
+
+
+class ListedFiles(Files):
+    """Files of a split whose paths are in ``annotation.csv``.
+
+    Args:
+        spec: The task.
+        folder: Folder of the task.
+    """
+
+    def of(self, row: Row) -> tuple[str, ...]:
+        """Paths of a sample's files, its image first; they need not exist.
+
+        A COCO file, which has the boxes of many images, is left out.
+        """
+        image = f"{self.place}/{row.path}"
+        if self._spec.is_pairs:
+            return image, str(second_of_pair(Path(image)))
+        if not row.target or self.coco(row):
+            return (image,)
+        return image, f"{self.place}/{row.target}"
+
+    def coco(self, row: Row) -> str:
+        """Path of the COCO file with the boxes of a sample; empty for other forms."""
+        is_coco = self._spec.has_boxes and form_of(row.target) is BoxFormat.COCO
+        return f"{self.place}/{row.target}" if is_coco else ""
+
+
+def form_of(path: str) -> BoxFormat | None:
+    """Format of a file of boxes by its suffix; None for other suffixes."""
+    return FORM_OF_SUFFIX.get(os.path.splitext(path)[1].lower())  # noqa: PTH122

@@ -2,7 +2,8 @@
 
 ``annotation.csv`` and ``mapping.json`` (class id to name, or to [acronym, name]) beside ``data/``,
 whose files `layout` describes, with optional ``few_shot/K_shot.csv`` and
-``partitions/0.10x_partition.csv``.
+``partitions/0.10x_partition.csv``. With a column ``image_path`` in ``annotation.csv``, files may
+lie anywhere below the folder, and ``mapping.json`` is optional.
 """
 
 import contextlib
@@ -31,24 +32,30 @@ from marsbench.data.formats import files_beside
 from marsbench.data.rows import Raw, Rows, class_order, code_notes
 from marsbench.data.sources.annotations import (
     ANNOTATIONS,
+    IMAGE_PATH,
     MAPPING,
     Index,
     Meta,
+    Row,
     cannot_read,
-    csv_rows,
+    columns_of,
     keep_first_of_pairs,
     label_reader,
     read_annotations,
     read_bytes,
     read_classes,
+    sample_rows,
     without_seconds_of_pairs,
 )
 from marsbench.data.sources.layout import (
     COCO_FILE,
+    FORM_OF_SUFFIX,
     IMAGES,
     LABELS,
     Files,
+    ListedFiles,
     box_formats,
+    form_of,
     listed_subsets,
     subset_file,
 )
@@ -84,6 +91,7 @@ class LocalSource:
     Attributes:
         refused: Paths of listed files that are missing or cannot be read.
         listed: Paths of the files of all samples.
+        has_paths: Whether ``annotation.csv`` has the paths of files.
 
     Raises:
         DataError: If the folder contradicts the task or itself; the message names the file
@@ -102,8 +110,11 @@ class LocalSource:
         self.class_names: tuple[str, ...] = ()
         num_classes = len(spec.classes)
         self._spellings: dict[str, int] = {}
+        self.has_paths = False
         with collecting(problems):
-            mapping = read_classes(spec, folder / MAPPING)
+            self.has_paths = IMAGE_PATH in columns_of(folder / ANNOTATIONS)
+        with collecting(problems):
+            mapping = read_classes(spec, folder / MAPPING, is_optional=self.has_paths)
             num_classes = len(mapping)
             names, codes = class_order(spec, mapping, str(folder / MAPPING))
             self.class_names, self.notes = tuple(names), code_notes(codes)
@@ -117,15 +128,15 @@ class LocalSource:
                 keep_first_of_pairs(index, folder / ANNOTATIONS)
         self._files: dict[str, list[tuple[str, ...]]] = {}
         self._rows: dict[str, Rows] = {}
-        self._formats: dict[str, tuple[BoxFormat, ...]] = {}
-        self._coco: dict[str, tuple[box_files.CocoFile | None, list[DataError]]] = {}
+        self._coco_paths: dict[str, list[str]] = {}  # of each sample; "" for none
+        self._coco: dict[tuple[str, str], tuple[box_files.CocoFile | None, list[DataError]]] = {}
         self._beside: dict[str, list[str]] = {}  # further files with the pixels of an image
         stats: dict[str, os.stat_result] = {}
         self.refused: set[str] = set()
         missing: list[str] = []
         for split in SPLITS:
             if split in index:
-                listed = [path for _, (path, _) in sorted(index[split].items())]
+                listed = [row for _, row in sorted(index[split].items())]
                 self._list_files(split, listed, stats, missing, problems)
         self.refused |= set(missing)
         self.listed = {file for files in self._files.values() for own in files for file in own}
@@ -146,7 +157,7 @@ class LocalSource:
             for line, state in self._lines(split, entries, own, prints):
                 content.update(line.encode())
                 fingerprint.update(os.fsencode(state))
-            targets = _targets(spec.kind, [label for _, (_, label) in entries], num_classes)
+            targets = _targets(spec.kind, [row.labels for _, row in entries], num_classes)
             ids = [sample_id for sample_id, _ in entries]
             meta = [metas[split].get(i, {}) for i in ids] if split in metas else None
             self._rows[split] = Rows(split, ids, targets, fingerprint.hexdigest(), meta=meta)
@@ -155,7 +166,7 @@ class LocalSource:
     def _list_files(
         self,
         split: str,
-        listed: Sequence[str],
+        listed: Sequence[Row],
         stats: dict[str, os.stat_result],
         missing: list[str],
         problems: list[DataError] | None,
@@ -164,33 +175,27 @@ class LocalSource:
 
         Args:
             split: train, val or test.
-            listed: Paths of its images below ``data/SPLIT``.
+            listed: Its rows.
             stats: Filled with the sizes and times of all files.
             missing: Extended by the missing files.
             problems: List to collect errors in; None raises the first.
         """
-        place = self.folder / "data" / split
-        if self.spec.has_boxes:
-            self._formats[split] = ()
+        files = self._layout(split, listed, problems)
+        for coco in sorted({*self._coco_paths[split]} - {""}):
             with collecting(problems):
-                self._formats[split] = box_formats(place)
-            if BoxFormat.COCO in self._formats[split]:
-                coco = str(place / COCO_FILE)
-                with collecting(problems):
-                    try:
-                        stats[coco] = check_regular(coco)
-                    except OSError as error:
-                        self.refused.add(coco)
-                        raise cannot_read(coco, error) from error
-        files = Files(self.spec, place, self._formats.get(split, ()))
+                try:
+                    stats[coco] = check_regular(coco)
+                except OSError as error:
+                    self.refused.add(coco)
+                    raise cannot_read(coco, error) from error
         self._files[split] = []
         owners: dict[str, str] = {}
         shared: list[str] = []
         closed: dict[str, list[str]] = {}  # files that cannot be read, by reason
-        for relative in listed:
-            own: tuple[str, ...] = (f"{place}/{relative}",)
+        for row in listed:
+            own: tuple[str, ...] = (f"{files.place}/{row.path}",)
             with collecting(problems):
-                own = files.of(relative)
+                own = files.of(row)
             self._files[split].append(own)
             for file in own[1:] if self.spec.has_boxes else ():
                 if (owner := owners.setdefault(file, own[0])) != own[0]:
@@ -221,6 +226,22 @@ class LocalSource:
                     f"Label file(s) belong to two images of a split: {some(shared, '; ')}.",
                     "Rename an image, and give each image its own label file.",
                 )
+
+    def _layout(self, split: str, listed: Sequence[Row], problems: list[DataError] | None) -> Files:
+        """Layout of the files of a split; its COCO files become `_coco_paths`."""
+        self._coco_paths[split] = [""] * len(listed)
+        if self.has_paths:
+            files = ListedFiles(self.spec, self.folder)
+            self._coco_paths[split] = [files.coco(row) for row in listed]
+            return files
+        place = self.folder / "data" / split
+        formats: tuple[BoxFormat, ...] = ()
+        if self.spec.has_boxes:
+            with collecting(problems):
+                formats = box_formats(place)
+            if BoxFormat.COCO in formats:
+                self._coco_paths[split] = [str(place / COCO_FILE)] * len(listed)
+        return Files(self.spec, place, formats)
 
     def _prints(
         self, stats: Mapping[str, os.stat_result], problems: list[DataError] | None
@@ -264,18 +285,18 @@ class LocalSource:
     def _lines(
         self,
         split: str,
-        entries: Sequence[tuple[str, tuple[str, tuple[int, ...]]]],
+        entries: Sequence[tuple[str, Row]],
         files: Sequence[tuple[str, ...]],
         prints: Mapping[str, "_Print"],
     ) -> Iterator[tuple[str, str]]:
         """Yield the lines of a split in the revision and in the fingerprint."""
-        coco = str(self.folder / "data" / split / COCO_FILE)
-        if coco in prints:
-            yield f"{split}\t{COCO_FILE}\t{prints[coco].content}\n", f"{prints[coco].state}\n"
-        for (sample_id, (_, label)), own in zip(entries, files, strict=True):
+        for coco in sorted({*self._coco_paths[split]} & prints.keys()):
+            name = Path(coco).name
+            yield f"{split}\t{name}\t{prints[coco].content}\n", f"{prints[coco].state}\n"
+        for (sample_id, row), own in zip(entries, files, strict=True):
             for file in own:
                 if (known := prints.get(file)) is not None:
-                    line = f"{split}\t{sample_id}\t{label}\t{known.content}\n"
+                    line = f"{split}\t{sample_id}\t{row.labels}\t{known.content}\n"
                     yield line, f"{known.state}\n"
             for file in own:
                 for path in self._beside.get(file, ()):
@@ -367,50 +388,61 @@ class LocalSource:
         """
         classes = self._spellings
         image, *labels = self.files(split, index)
-        apart = dict(zip([f for f in self._formats[split] if f in LABELS], labels, strict=True))
         forms: dict[BoxFormat, Boxes] = {}
-        for form in self._formats[split]:
+        if coco_path := self._coco_paths[split][index]:
             with collecting(problems):
-                path = apart.get(form)
-                if path is None:
-                    coco = self._coco_file(split, problems)
-                    sample_id = self._rows[split].sample_ids[index]
-                    if coco is not None and sample_id in coco.sizes:
-                        forms[form] = coco.boxes(sample_id, size, classes)
-                elif problems is not None and str(path) in self.refused:
-                    continue
-                elif form is BoxFormat.YOLO:
+                coco = self._coco_file(split, coco_path, problems)
+                sample_id = self._rows[split].sample_ids[index]
+                if coco is not None and sample_id in coco.sizes:
+                    forms[BoxFormat.COCO] = coco.boxes(sample_id, size, classes)
+        for path in labels:
+            if problems is not None and str(path) in self.refused:
+                continue
+            with collecting(problems):
+                form = form_of(str(path))
+                if form is BoxFormat.YOLO:
                     forms[form] = box_files.read_yolo(read_bytes(path), size, classes, str(path))
-                else:
+                elif form is BoxFormat.VOC:
                     forms[form] = box_files.read_voc(read_bytes(path), size, classes, str(path))
+                else:
+                    raise DataError(
+                        f"{path} is not a file of boxes by its suffix.",
+                        f"Expected are {', '.join(FORM_OF_SUFFIX)}.",
+                    )
         with collecting(problems):
             if forms:
                 return cross_check(forms, str(image))
         return None
 
-    def _coco_file(self, split: str, problems: list[DataError] | None) -> box_files.CocoFile | None:
+    def _coco_file(
+        self, split: str, path: str, problems: list[DataError] | None
+    ) -> box_files.CocoFile | None:
         """COCO file of a split, parsed on first use; None if damaged."""
         with _PARSING:
-            if split not in self._coco:
-                self._coco[split] = self._parse_coco(split)
-        coco, errors = self._coco[split]
+            if (split, path) not in self._coco:
+                self._coco[split, path] = self._parse_coco(split, path)
+        coco, errors = self._coco[split, path]
         if problems is None and errors:
             raise errors[0]
         if problems is not None:
             problems += errors
         return coco
 
-    def _parse_coco(self, split: str) -> tuple[box_files.CocoFile | None, list[DataError]]:
-        place = self.folder / "data" / split
-        path = place / COCO_FILE
-        if str(path) in self.refused:
+    def _parse_coco(
+        self, split: str, path: str
+    ) -> tuple[box_files.CocoFile | None, list[DataError]]:
+        if path in self.refused:
             return None, []
+        ids = self._rows[split].sample_ids
+        own = zip(ids, self._coco_paths[split], self._files[split], strict=True)
+        images = {i: files[0].removeprefix(f"{self.folder}/") for i, p, files in own if p == path}
         try:
-            coco = box_files.read_coco(read_bytes(path), str(path))
+            coco = box_files.read_coco(read_bytes(Path(path)), path)
+            if self.has_paths:
+                coco = coco.matched(images, self._spellings)
         except DataError as error:
             return None, [error]
-        ids = self._rows[split].sample_ids
-        return coco, coco.problems(ids, place / IMAGES, self._spellings)
+        return coco, coco.problems([*images], Path(path).with_name(IMAGES), self._spellings)
 
     def subset_ids(self, subset: Subset) -> list[str] | None:
         """Train ids of a published subset, in the order of its CSV."""
@@ -418,9 +450,7 @@ class LocalSource:
         if path is None or not _is_there(path):
             return None
         rows = [
-            (line, row)
-            for line, row in csv_rows(path, ("file_id", "split"))
-            if row["split"] == "train"
+            (line, row) for line, row in sample_rows(path, ("split",)) if row["split"] == "train"
         ]
         if self.spec.kind.is_classification:
             self._compare_labels(path, rows)

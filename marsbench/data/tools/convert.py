@@ -143,7 +143,7 @@ def _write(spec: TaskSpec, source: Source, folder: Path, forms: Sequence[BoxForm
                 _create(second_of_pair(parent / name), _encoded(after))
             elif spec.has_masks:
                 mask = needed(raw.mask, raw, "mask")
-                if isinstance(source, LocalSource):
+                if isinstance(source, LocalSource) and not source.has_paths:
                     its_masks = source.folder / "data" / split / MASKS
                     mask_name = str(Path(mask.where).relative_to(its_masks))
                 else:

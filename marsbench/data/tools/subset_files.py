@@ -7,7 +7,7 @@ from pathlib import Path
 from marsbench.base.errors import ConfigError, DataError
 from marsbench.base.files import write_text
 from marsbench.config.schema import Subset
-from marsbench.data.sources.annotations import ANNOTATIONS, csv_rows, csv_text, second_of_pair
+from marsbench.data.sources.annotations import ANNOTATIONS, csv_text, sample_rows, second_of_pair
 from marsbench.data.sources.local import LocalSource
 from marsbench.data.subsets import generate
 
@@ -44,7 +44,7 @@ def write_subsets(
         DataError: If the folder cannot be read or written.
     """
     rows = source.rows("train")
-    lines = [row for _, row in csv_rows(source.folder / ANNOTATIONS, ("file_id", "split"))]
+    lines = [row for _, row in sample_rows(source.folder / ANNOTATIONS, ("split",))]
     header = list(lines[0])
     done = Written()
     for subset in subsets:

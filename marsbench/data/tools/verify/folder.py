@@ -17,6 +17,7 @@ from marsbench.base.progress import track
 from marsbench.config.schema import Bands, Subset, parse_subset
 from marsbench.data import decode
 from marsbench.data.boxes.forms import Size
+from marsbench.data.formats import IMAGE_SUFFIXES
 from marsbench.data.rows import Pixels, Raw
 from marsbench.data.samples import Decoded, decode_pixels, decode_sample
 from marsbench.data.sources import find_local
@@ -165,7 +166,7 @@ def _read(source: LocalSource, report: VerifyReport) -> _Contents:
         contents.counts[split] = np.zeros(len(source.class_names) + 1, dtype=np.int64)
         contents.read[split] = contents.negatives[split] = 0
         masks = source.folder / "data" / split / MASKS
-        if spec.has_masks and not _is_filled(masks):
+        if spec.has_masks and not source.has_paths and not _is_filled(masks):
             problems[f"{masks} holds no masks"] = None
         for i in track(range(len(rows)), f"Reading {split}", len(rows)):
             files = source.files(split, i)
@@ -190,8 +191,12 @@ def _read(source: LocalSource, report: VerifyReport) -> _Contents:
 
 
 def _note_unlisted(source: LocalSource, report: VerifyReport) -> None:
-    """Report files below ``data/`` that no sample uses, linked folders included."""
-    data = source.folder / "data"
+    """Report files that no sample uses, linked folders included.
+
+    These are all files below ``data/``, or all images below the folder if ``annotation.csv`` has
+    the paths of files.
+    """
+    data = source.folder if source.has_paths else source.folder / "data"
     unlisted: list[str] = []
     seen: set[tuple[int, int]] = set()
     for place, folders, names in os.walk(data, followlinks=True):
@@ -201,7 +206,12 @@ def _note_unlisted(source: LocalSource, report: VerifyReport) -> None:
             continue
         seen.add(key)
         paths = (f"{place}/{name}" for name in sorted(names))
-        unlisted += [path for path in paths if path not in source.listed]
+        unlisted += [
+            path
+            for path in paths
+            if path not in source.listed
+            and (not source.has_paths or path.lower().endswith(IMAGE_SUFFIXES))
+        ]
         folders.sort()
     if unlisted:
         shown = some(display_name(Path(path).relative_to(data)) for path in unlisted)
