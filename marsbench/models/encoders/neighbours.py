@@ -12,6 +12,9 @@ TEMPERATURE = 0.07
 _QUERIES = 2**26
 """Largest number of similarities in memory at a time."""
 
+_PART_BYTES = 2**28
+"""Most bytes of features of the host that are copied to the device at a time."""
+
 
 class NeighbourHead(nn.Module):
     """Votes of the nearest train samples by cosine similarity s, of weight exp(s / 0.07).
@@ -20,8 +23,8 @@ class NeighbourHead(nn.Module):
     vote, give its probability (k v + f) / (k + 1), which is never 0.
 
     Args:
-        features: Features of the train samples (N, F).
-        targets: Their targets, 0 or 1, per output (N, K).
+        features: Features of the train samples (N, F); on the host, if the device is too small.
+        targets: Their targets, 0 or 1, per output (N, K); on the device of the queries.
         neighbours: Number of neighbours k, 1 to N.
         exclusive: Whether the classes of a sample exclude each other, so that logits are those of a
             softmax, rather than of a sigmoid for each output.
@@ -55,14 +58,14 @@ class NeighbourHead(nn.Module):
 
     def logits(self, features: Tensor, numbers: list[int]) -> Tensor:
         """Classify features (B, F) by each of n numbers of neighbours; returns (n, B, K)."""
-        most = max(1, _QUERIES // len(self.features))
+        most = max(1, _QUERIES // min(len(self.features), self._rows_at_a_time))
         return torch.cat(
             [self._logits(part, numbers) for part in torch.split(features, most)], dim=1
         )
 
     def _logits(self, features: Tensor, numbers: list[int]) -> Tensor:
-        asked = functional.normalize(features.to(self.features), dim=1)
-        similarity, nearest = (asked @ self.features.T).topk(max(numbers), dim=1)
+        asked = functional.normalize(features.to(self.targets), dim=1)
+        similarity, nearest = self._nearest(asked, max(numbers))
         # Relative to the nearest: the shares stay, and nothing overflows.
         votes = ((similarity - similarity[:, :1]) / TEMPERATURE).exp()
         total = votes.cumsum(dim=1)
@@ -74,6 +77,30 @@ class NeighbourHead(nn.Module):
             chances.append((k * share + frequency) / (k + 1))
         chance = torch.stack(chances)
         return chance.log() if self.exclusive else chance.logit()
+
+    def _nearest(self, asked: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Largest similarities of normalised queries (B, F) and their train samples, (B, count)."""
+        best: tuple[Tensor, Tensor] | None = None
+        for start in range(0, len(self.features), self._rows_at_a_time):
+            part = self.features[start : start + self._rows_at_a_time].to(asked.device)
+            similarity, nearest = (asked @ part.T).topk(min(count, len(part)), dim=1)
+            nearest = nearest + start
+            if best is not None:
+                similarity = torch.cat([best[0], similarity], dim=1)
+                nearest = torch.cat([best[1], nearest], dim=1)
+                similarity, chosen = similarity.topk(min(count, similarity.shape[1]), dim=1)
+                nearest = nearest.gather(1, chosen)
+            best = similarity, nearest
+        if best is None:
+            raise RuntimeError("there are no train samples")
+        return best
+
+    @property
+    def _rows_at_a_time(self) -> int:
+        """Train samples compared at a time: all that are on the device of the queries."""
+        if self.features.device == self.targets.device:
+            return max(1, len(self.features))
+        return max(1, _PART_BYTES // (self.features.shape[1] * self.features.element_size()))
 
     @property
     def _doubt(self) -> float:

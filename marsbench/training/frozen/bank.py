@@ -1,33 +1,27 @@
 """Runs with cached features: encode once, fit all heads together, write a record for each run."""
 
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from functools import lru_cache
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from marsbench.base.errors import MarsbenchError, TrainingError
 from marsbench.base.progress import steps
-from marsbench.config.schema import Augment, OptimName, Precision
-from marsbench.data.imbalance import every_position
-from marsbench.metrics import scoring
+from marsbench.config.schema import OptimName, Precision
 from marsbench.plan.resolve import Plan
 from marsbench.plan.sharing import bank_of
 from marsbench.results.record import Outcome
 from marsbench.results.store import Store
-from marsbench.training.failures import is_out_of_memory
+from marsbench.training.failures import is_device_lost, is_out_of_memory
 from marsbench.training.frozen.features import Encoder
-from marsbench.training.frozen.files import Encoded
-from marsbench.training.frozen.heads import FittedHead, Head, Samples
-from marsbench.training.frozen.losses import HeadLoss
-from marsbench.training.frozen.neighbours import FittedNeighbours, fit_neighbours
-from marsbench.training.frozen.turns import fit_heads, turns_of
+from marsbench.training.frozen.heads import FittedHead, Head
+from marsbench.training.frozen.neighbours import fit_neighbours
+from marsbench.training.frozen.plans import head_of
+from marsbench.training.frozen.scoring import trained_of
+from marsbench.training.frozen.splits import Splits
+from marsbench.training.frozen.turns import fit_heads, limits_of, memory_of, turns_of
 from marsbench.training.frozen.writing import (
     HeldRun,
     begin,
@@ -38,18 +32,10 @@ from marsbench.training.frozen.writing import (
 )
 from marsbench.training.gallery import gallery
 from marsbench.training.loop.arithmetic import products
-from marsbench.training.loop.devices import device_name, peak_memory, reset_peak_memory
-from marsbench.training.loop.evaluation import Predictions, facts_of
-from marsbench.training.loop.module import MONITOR
-from marsbench.training.loop.objectives.labels import LabelObjective
-from marsbench.training.parts import Part, Section, parts_of
-from marsbench.training.provenance import (
-    Surroundings,
-    describe_weights,
-    record_of,
-    surroundings,
-)
-from marsbench.training.trained import Trained, open_split, together
+from marsbench.training.loop.devices import release_memory, reset_peak_memory
+from marsbench.training.parts import parts_of
+from marsbench.training.provenance import Surroundings, record_of, surroundings
+from marsbench.training.trained import open_split, together
 
 Result = tuple[Plan, Outcome | MarsbenchError]
 
@@ -95,10 +81,6 @@ def run_bank(plans: Sequence[Plan], *, force: bool = False) -> Iterator[Result]:
         yield from _Bank(alike, force=force, around=around or surroundings()).run()
 
 
-MOST_HELD = 192
-"""Largest number of runs whose folders a process claims at a time; each is an open file."""
-
-
 Kept = deque[tuple[HeldRun, "Future[Outcome | MarsbenchError]"]]
 """Runs being written, with their future results."""
 
@@ -115,6 +97,8 @@ def _let_go(kept: Kept, most: int | None = None) -> Iterator[Result]:
         try:
             result = known.result()
         except Exception as error:
+            if is_device_lost(error):
+                raise
             # Its failure could not be written either.
             result = problem_of(error, run.plan, run.store.folder(run.plan.run_id))
         run.held.close()
@@ -127,11 +111,10 @@ class _Bank:
 
     def __init__(self, plans: Sequence[Plan], *, force: bool, around: Surroundings) -> None:
         self.plans, self.force, self.around = plans, force, around
-        self.encoder = Encoder(plans[0])
+        self.splits = Splits(Encoder(plans[0]))
+        self.device = self.splits.device
         is_double = plans[0].config.trainer.precision is Precision.FLOAT64
         self.dtype = torch.float64 if is_double else torch.float32
-        self.encoded: dict[str, Encoded] = {}
-        self.samples: dict[str, Samples] = {}
 
     def run(self) -> Iterator[Result]:
         """Carry out the runs."""
@@ -140,18 +123,17 @@ class _Bank:
             store = Store(plan.config.store)
             try:
                 parts = parts_of(plan)
-                runs.append(HeldRun(plan, parts, [_head(plan, part) for part in parts], store))
+                runs.append(HeldRun(plan, parts, [head_of(plan, part) for part in parts], store))
             except Exception as error:
                 yield plan, refuse_unbegun(plan, store, error)
         try:
-            reset_peak_memory(self.encoder.device)
-            for split in sorted({s for run in runs for part in run.parts for s in part.splits}):
-                self._open(split)
+            self._open(runs)
         except Exception as error:
+            if is_device_lost(error):
+                raise
             for run in runs:
                 yield run.plan, refuse_unbegun(run.plan, run.store, error)
             return
-        self.encoder.release()
         try:
             # A thread waits for the disk, with a dozen operations per run, while the next runs are
             # fitted.
@@ -160,12 +142,17 @@ class _Bank:
             with steps(title, count) as advance, ThreadPoolExecutor(1) as disk:
                 kept: Kept = deque()
                 for some in self._in_turn(runs):
-                    yield from _let_go(kept, MOST_HELD - len(some))
+                    yield from _let_go(kept, self._most_held - len(some))
                     yield from self._fit(some, disk, kept, advance)
                 yield from _let_go(kept, 0)
         finally:
             for run in runs:
                 run.held.close()
+
+    @property
+    def _most_held(self) -> int:
+        """Largest number of runs whose folders are claimed at a time."""
+        return limits_of(self.device).folders
 
     def _in_turn(self, runs: list[HeldRun]) -> Iterator[list[HeldRun]]:
         """Batches of runs to claim at a time; runs whose heads step together are adjacent."""
@@ -180,23 +167,24 @@ class _Bank:
 
         runs = sorted(runs, key=place)
         # The others may still be written while these are fitted.
-        some = max(1, MOST_HELD * 2 // 3)
+        some = max(1, self._most_held * 2 // 3)
         for start in range(0, len(runs), some):
             yield runs[start : start + some]
 
-    def _open(self, split: str) -> None:
-        """Open the features of a split, and move them to the device."""
-        encoded = self.encoder.encode(split)
-        device = self.encoder.device
-        with warnings.catch_warnings():
-            # Tensors do not know that the file is read-only; nothing writes into it.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            features = torch.from_numpy(encoded.features)
-        targets = self.plans[0].source.rows(split).targets
-        labels = targets.astype(np.float32 if targets.ndim == 2 else np.int64)
-        on_device = features if device.type == "cpu" else features.to(device)
-        self.encoded[split] = encoded
-        self.samples[split] = Samples(on_device, torch.from_numpy(labels).to(device))
+    def _open(self, runs: list[HeldRun]) -> None:
+        """Open the features of runs, and move them to the device as far as they fit."""
+        reset_peak_memory(self.device)
+        for split in sorted({s for run in runs for part in run.parts for s in part.splits}):
+            self.splits.encode(split)
+        # Training on features does not need the backbone.
+        self.splits.encoder.release()
+        heads = [head for run in runs for head in run.heads]
+        self.splits.place(memory_of(heads, *self._sizes))
+
+    @property
+    def _sizes(self) -> tuple[int, int, torch.device]:
+        """Number of features and outputs of heads, and their device."""
+        return self.splits.num_features, self.plans[0].num_outputs, self.device
 
     def _fit(
         self, runs: list[HeldRun], disk: Executor, kept: Kept, advance: Callable[[int], None]
@@ -211,9 +199,7 @@ class _Bank:
         """
         jobs = [(run, k) for run in runs for k in range(len(run.parts))]
         heads = [run.heads[k] for run, k in jobs]
-        num_features = self.encoded["train"].features.shape[2]
-        device = self.encoder.device
-        turns = turns_of(heads, num_features, self.plans[0].num_outputs, device)
+        turns = turns_of(heads, *self._sizes)
         for run in runs:
             if (known := self._claim(run, disk)) is not None:
                 yield run.plan, known
@@ -252,22 +238,45 @@ class _Bank:
     def _fit_heads(
         self, heads: list[Head], advance: Callable[[int], None]
     ) -> list[FittedHead | Exception]:
-        """Fit heads; after a failure, such as a lack of memory, in two halves."""
+        """Fit heads; after a failure in two halves, on a GPU only if its memory is too small.
+
+        Raises:
+            Exception: If the GPU is lost to this process; concerns no single head.
+        """
         if not heads:
             return []
         try:
-            if heads[0].optimizer is OptimName.LBFGS:
-                from marsbench.training.frozen.optimum import fit_to_convergence
-
-                return [fit_to_convergence(head, self.samples, self.dtype) for head in heads]
-            if heads[0].optimizer is OptimName.KNN:
-                return [fit_neighbours(head, self.samples, self.dtype) for head in heads]
-            return list(fit_heads(heads, self.samples, dtype=self.dtype, advance=advance))
+            return self._fitted(heads, advance)
         except Exception as error:
-            if len(heads) == 1:
+            if is_device_lost(error):
+                raise
+            is_memory = is_out_of_memory(error)
+            if self.device.type != "cpu" and not is_memory:
+                # Another attempt would fail alike.
+                return [error for _ in heads]
+            if len(heads) == 1 and not (is_memory and self.splits.has_features_on_device):
                 return [error]
+        # Outside of the handler, whose error references tensors.
+        release_memory(self.device)
+        if len(heads) == 1:
+            self.splits.leave_on_host()
+            return self._fit_heads(heads, advance)
         half = len(heads) // 2
         return self._fit_heads(heads[:half], advance) + self._fit_heads(heads[half:], advance)
+
+    def _fitted(
+        self, heads: list[Head], advance: Callable[[int], None]
+    ) -> list[FittedHead | Exception]:
+        """Fit heads with the same optimiser."""
+        samples = self.splits.samples
+        match heads[0].optimizer:
+            case OptimName.LBFGS:
+                from marsbench.training.frozen.optimum import fit_to_convergence
+
+                return [fit_to_convergence(head, samples, self.dtype) for head in heads]
+            case OptimName.KNN:
+                return [fit_neighbours(head, samples, self.dtype) for head in heads]
+        return list(fit_heads(heads, samples, dtype=self.dtype, advance=advance))
 
     def _claim(self, run: HeldRun, disk: Executor) -> Outcome | MarsbenchError | None:
         """Claim a run's folder; returns its result if claimed or finished by another process."""
@@ -297,7 +306,7 @@ class _Bank:
             fitted = _checked(run)
             started = time.perf_counter()
             with products(run.plan.config.trainer.matmul):
-                trained = [self._trained(run, k, head) for k, head in fitted.items()]
+                trained = [trained_of(run, k, head, self.splits) for k, head in fitted.items()]
             for head in trained:
                 head.timing["eval"] = (time.perf_counter() - started) / len(trained)
             whole = together(run.plan, trained)
@@ -305,110 +314,12 @@ class _Bank:
                 gallery(open_split(run.plan, "test"), whole.scored["test"], folder)
             record = record_of(run.plan, whole, self.around)
         except Exception as error:
+            if is_device_lost(error):
+                raise
             return disk.submit(refuse, run, folder, error)
         finally:
             run.fitted.clear()
         return disk.submit(keep, run, folder, fitted, whole, record)
-
-    def _trained(self, run: HeldRun, k: int, fitted: FittedHead) -> Trained:
-        """Score a head."""
-        plan, part = run.plan, run.parts[k]
-        backbone = self.encoded["train"].backbone
-        scored = {
-            name: self._predict(plan, fitted, section, run.heads[k].loss.objective)
-            for name, section in part.scored.items()
-        }
-        device = self.encoder.device
-        splits = sorted(part.splits)
-        num_train = len(_positions(part.train, len(plan.source.rows("train"))))
-        return Trained(
-            scored=scored,
-            weights=describe_weights(plan, sha256=backbone.sha256),
-            checkpoint=_checkpoint(plan, part, fitted),
-            timing={"data": 0.0, "train": fitted.seconds},
-            peak_memory=peak_memory(device),
-            parameters={
-                "total": backbone.parameters + fitted.num_trained,
-                "trained": fitted.num_trained,
-            },
-            device=device_name(device),
-            data={
-                "features": {
-                    # The cost for all runs with these features, whenever they were encoded.
-                    "encode_s": sum(self.encoded[split].seconds for split in splits),
-                    "sha256": {split: self.encoded[split].sha256 for split in splits},
-                    "views": self.encoder.views("train"),
-                    "encoded_on": backbone.device,
-                    "heads_together": run.together,
-                },
-                **({"num_train": num_train} if part.name else {}),
-            },
-        )
-
-    def _predict(
-        self, plan: Plan, fitted: FittedHead, section: Section, objective: LabelObjective
-    ) -> Predictions:
-        """Predict and score samples with a head."""
-        rows = plan.source.rows(section.split)
-        chosen = _positions(section, len(rows))
-        samples = self.samples[section.split]
-        features, labels = samples.features[0], samples.labels
-        if section.indices is not None:
-            at = torch.from_numpy(chosen)
-            features, labels = features[at.to(features.device)], labels[at.to(labels.device)]
-        logits = fitted.logits(features)
-        scores = objective.probabilities(logits).cpu().numpy().astype(np.float32)
-        columns: dict[str, Any] = {"target": rows.targets[chosen], "scores": scores}
-        columns |= facts_of(rows, chosen)
-        if rows.meta is None and (meta := self.encoded[section.split].meta) is not None:
-            columns["meta"] = [meta[int(i)] for i in chosen]
-        values = scoring.score(plan.task.kind, columns, plan.source.class_names)
-        wanted = labels.to(logits.dtype) if labels.is_floating_point() else labels
-        values["loss"] = float(objective.plain(logits, wanted).mean())
-        ids = rows.sample_ids
-        if section.indices is not None:
-            ids = [ids[int(i)] for i in chosen]
-        return Predictions(list(ids), columns, values)
-
-
-def _head(plan: Plan, part: Part) -> Head:
-    """Describe the head of a part of a run."""
-    config = plan.config
-    num_train = len(plan.source.rows("train"))
-    val = None
-    if part.val is not None:
-        val = (part.val.split, _positions(part.val, len(plan.source.rows(part.val.split))))
-    return Head(
-        train=_positions(part.train, num_train),
-        draws=part.balance.draws,
-        val=val,
-        loss=HeadLoss(_objective(plan, part)),
-        seed=config.seed,
-        batch_size=config.effective_batch_size,
-        optimizer=config.optim.name,
-        lr=config.learning_rate,
-        weight_decay=config.optim.weight_decay,
-        momentum=config.optim.momentum,
-        scheduler=config.scheduler,
-        max_epochs=config.trainer.max_epochs,
-        patience=config.trainer.patience,
-        clip=config.trainer.gradient_clip_val,
-        turned=plan.augment is Augment.D4,
-    )
-
-
-def _objective(plan: Plan, part: Part) -> LabelObjective:
-    choices = plan.task.kind, plan.loss, len(plan.source.class_names), plan.num_outputs
-    weights = part.balance.class_weights
-    return _unweighted(*choices) if weights is None else LabelObjective(*choices, weights)
-
-
-# Shared by all heads of a kind: it has no tensors, and building a module is slow.
-_unweighted = lru_cache(maxsize=64)(LabelObjective)
-
-
-def _positions(section: Section, length: int) -> NDArray[np.int64]:
-    return every_position(length) if section.indices is None else section.indices
 
 
 def _checked(run: HeldRun) -> dict[int, FittedHead]:
@@ -416,11 +327,6 @@ def _checked(run: HeldRun) -> dict[int, FittedHead]:
     good: dict[int, FittedHead] = {}
     for k, fitted in sorted(run.fitted.items()):
         if isinstance(fitted, Exception):
-            if is_out_of_memory(fitted):
-                raise TrainingError(
-                    f"The memory of the device is too small for a head of {run.plan.model.name}.",
-                    "Add trainer.accelerator=cpu.",
-                ) from fitted
             raise fitted
         if fitted.broken is not None:
             name = f" of {run.parts[k].name}" if run.parts[k].name else ""
@@ -437,15 +343,3 @@ def _checked(run: HeldRun) -> dict[int, FittedHead]:
             )
         good[k] = fitted
     return good
-
-
-def _checkpoint(plan: Plan, part: Part, fitted: FittedHead) -> dict[str, Any]:
-    """Facts of the tested epoch, as for a network."""
-    if plan.config.optim.name is OptimName.LBFGS:
-        return {"chosen_by": "convergence", "iterations": fitted.epochs_trained}
-    if isinstance(fitted, FittedNeighbours):
-        return {"chosen_by": MONITOR, "value": fitted.loss, "neighbours": fitted.neighbours}
-    epochs = {"epoch": fitted.epoch, "epochs_trained": fitted.epochs_trained}
-    if part.val is None:
-        return {"chosen_by": "last", **epochs}
-    return {"chosen_by": MONITOR, "value": fitted.losses[fitted.epoch], **epochs}

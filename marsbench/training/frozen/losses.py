@@ -45,16 +45,16 @@ class HeadLoss:
         """Class weights of S losses with equal `kind`, (S, classes)."""
         weights = [loss.objective.weights for loss in losses]
         known = [weight for weight in weights if weight is not None]
-        return torch.stack(known).to(device, dtype) if known else None
+        return torch.stack(known).to(device, dtype, non_blocking=True) if known else None
 
     def slope(
-        self, logits: Tensor, labels: Tensor, weights: Tensor | None, wanted: Tensor
+        self, logits: Tensor, labels: Tensor | None, weights: Tensor | None, wanted: Tensor
     ) -> Tensor:
         """Derivative of the loss of each sample by its logits.
 
         Args:
             logits: (S, B, G, K) for S groups of G heads.
-            labels: int64 (S, B), or (S, B, K) for multilabel tasks.
+            labels: int64 (S, B), or (S, B, K) for multilabel tasks; None without `weights`.
             weights: Class weights of the groups, (S, classes); None for none.
             wanted: One-hot targets of the logits' type, (S, B, K).
 
@@ -73,7 +73,7 @@ class HeadLoss:
             slope = torch.softmax(logits, dim=3).sub_(wanted)
         else:
             slope = torch.sigmoid(logits).sub_(wanted).div_(objective.num_outputs)
-        if weights is not None:
+        if weights is not None and labels is not None:
             slope *= weights.gather(1, labels)[:, :, None, None]
         return slope
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from marsbench.config.schema import LossName
 from marsbench.models.encoders.neighbours import NeighbourHead
 from marsbench.tasks.kinds import Kind
-from marsbench.training.frozen.heads import FittedHead, Head, Indices, Samples
+from marsbench.training.frozen.heads import FittedHead, Head
+from marsbench.training.frozen.samples import Rows, Samples, joined
 
 NUMBERS = (1, 2, 5, 10, 20, 50, 100, 200)
 """Numbers of neighbours to choose from, as far as there are train samples."""
@@ -61,26 +62,22 @@ def fit_neighbours(
     started = time.perf_counter()
     if head.val is None:
         raise RuntimeError("the number of neighbours is chosen on validation")
-    features, labels = _taken(samples["train"], head.train[head.draws], dtype)
+    train, rows = samples["train"], head.train[head.draws]
     objective = head.loss.objective
     exclusive = objective.kind is not Kind.MULTILABEL and objective.loss is LossName.CROSS_ENTROPY
-    numbers = [k for k in NUMBERS if k <= len(features)]
+    numbers = [k for k in NUMBERS if k <= len(rows)]
     voters = NeighbourHead(
-        features, objective.one_hot(labels), neighbours=numbers[0], exclusive=exclusive
+        train.features_of(rows).to(dtype),
+        objective.one_hot(train.labels_of(rows)),
+        neighbours=numbers[0],
+        exclusive=exclusive,
     )
     split, indices = head.val
-    asked, wanted = _taken(samples[split], indices, dtype)
+    wanted = samples[split].labels_of(indices)
     wanted = wanted.to(dtype) if wanted.is_floating_point() else wanted
-    losses = [
-        float(objective.plain(logits, wanted).mean()) for logits in voters.logits(asked, numbers)
-    ]
+    asked = Rows(samples[split], indices, dtype).parts()
+    logits = joined([voters.logits(part, numbers) for _, part in asked], dim=1)
+    losses = [float(objective.plain(by_number, wanted).mean()) for by_number in logits]
     best = min(range(len(numbers)), key=lambda i: losses[i])
     voters.neighbours.fill_(numbers[best])
     return FittedNeighbours(head=voters, loss=losses[best], seconds=time.perf_counter() - started)
-
-
-def _taken(samples: Samples, rows: Indices, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Features (N, F) and labels of rows, on the device."""
-    at, device = torch.from_numpy(rows), samples.labels.device
-    features = samples.features[0][at.to(samples.features.device)].to(device, dtype)
-    return features, samples.labels[at.to(device)]

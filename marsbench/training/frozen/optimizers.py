@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from marsbench.config.schema import OptimName, SchedulerConfig, SchedulerName
+from marsbench.training.loop.devices import to_device
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
@@ -20,69 +21,101 @@ _THRESHOLD = 1e-4
 class Optimizer:
     """Adam, AdamW, or SGD with Nesterov momentum.
 
+    A step updates tensors in place that stay where they are, so that it can be captured as a graph.
+
     Source: the update rules of torch.optim; tests compare both.
 
     Args:
         name: The optimiser.
+        weights: The weights (S, F + 1, R).
     """
 
-    def __init__(self, name: OptimName) -> None:
+    def __init__(self, name: OptimName, weights: Tensor) -> None:
         self.name, self.steps = name, 0
-        self._memory: list[Tensor] = []
+        number = 1 if name is OptimName.SGD else 2
+        self._memory = [torch.zeros_like(weights) for _ in range(number)]
 
     def change(self, how: Callable[[Tensor], Tensor]) -> None:
         """Apply a selection of the weights to the optimiser's state."""
         self._memory = [how(tensor) for tensor in self._memory]
 
-    def set(self, rate: Tensor, decay: Tensor, momentum: Tensor) -> None:
-        """Set the values of an epoch for each column of the weights.
+    def set(self, decay: Tensor, momentum: Tensor) -> None:
+        """Set the values of all epochs for each column of the weights, from the host.
 
         Args:
-            rate: Learning rates (S, 1, R); 0 for stopped heads.
             decay: Weight decays (S, 1, R).
             momentum: Momentum of SGD (S, 1, R).
         """
-        self._rate, self._decay, self._momentum = rate, decay, momentum
-        self._kept = 1 - rate * decay
-        # Unused heads still step; avoids dividing by zero.
-        self._inverse = 1 / torch.where(rate > 0, rate, 1.0)
-        self._decays = bool((decay != 0).any())
+        self._decay, self._decays = decay, bool((decay != 0).any())
+        self._momentum = momentum
+        device = self._memory[0].device
+        self._values = torch.empty(6, *decay.shape, dtype=decay.dtype, device=device)
 
-    def step(self, weights: Tensor, gradient: Tensor) -> None:
-        """Update the weights (S, F + 1, R) in place; overwrites the gradient."""
-        self.steps += 1
+    def begin(self, rate: Tensor, num_steps: int) -> Tensor:
+        """Begin an epoch.
+
+        Args:
+            rate: Learning rates (S, 1, R) from the host; 0 for stopped heads.
+            num_steps: Number of steps of the epoch.
+
+        Returns:
+            The numbers that each step needs, (steps, 2).
+        """
+        # Unused heads still step; avoids dividing by zero.
+        inverse = 1 / torch.where(rate > 0, rate, 1.0)
+        kept = 1 - rate * self._decay
+        values = [rate, self._decay, self._momentum, kept, inverse, EPS * inverse]
+        device = self._values.device
+        self._values.copy_(to_device(torch.stack(values), device))
+        first, second = BETAS
+        factors = [
+            (math.sqrt(1 - second**step), -1 / (1 - first**step))
+            for step in range(self.steps + 1, self.steps + num_steps + 1)
+        ]
+        self.steps += num_steps
+        return to_device(torch.tensor(factors, dtype=rate.dtype), device)
+
+    def step(self, weights: Tensor, gradient: Tensor, factors: Tensor) -> None:
+        """Update the weights (S, F + 1, R) in place; overwrites the gradient.
+
+        Args:
+            weights: The weights.
+            gradient: Their gradient.
+            factors: The numbers of the step, of `begin`, (2,).
+        """
         if self.name is OptimName.SGD:
             self._sgd(weights, gradient)
         else:
-            self._adam(weights, gradient)
+            self._adam(weights, gradient, factors)
 
-    def _adam(self, weights: Tensor, gradient: Tensor) -> None:
-        if not self._memory:
-            self._memory = [torch.zeros_like(weights), torch.zeros_like(weights)]
+    def _adam(self, weights: Tensor, gradient: Tensor, factors: Tensor) -> None:
         mean, square = self._memory
+        _, decay, _, kept, inverse, floor = self._values
         if self._decays:
             if self.name is OptimName.ADAM:
-                gradient.addcmul_(weights, self._decay)
+                gradient.addcmul_(weights, decay)
             else:
-                weights.mul_(self._kept)
+                weights.mul_(kept)
         first, second = BETAS
         mean.lerp_(gradient, 1 - first)
         square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
         # The rate is part of the divisor, which saves a pass over the weights. The divisor reuses
         # the gradient's memory.
-        scale = self._inverse / math.sqrt(1 - second**self.steps)
         root = torch.sqrt(square, out=gradient)
-        divisor = torch.addcmul(EPS * self._inverse, root, scale, out=gradient)
-        weights.addcdiv_(mean, divisor, value=-1 / (1 - first**self.steps))
+        divisor = torch.addcmul(floor, root, inverse / factors[0], out=gradient)
+        if weights.device.type == "cpu":
+            # A number of the host saves another pass.
+            weights.addcdiv_(mean, divisor, value=float(factors[1]))
+        else:
+            weights.addcdiv_(mean * factors[1], divisor)
 
     def _sgd(self, weights: Tensor, gradient: Tensor) -> None:
-        gradient.addcmul_(weights, self._decay)
-        if not self._memory:
-            self._memory = [gradient.clone()]
-        else:
-            self._memory[0].mul_(self._momentum).add_(gradient)
-        gradient.addcmul_(self._memory[0], self._momentum)
-        weights.addcmul_(gradient, self._rate, value=-1)
+        rate, decay, momentum = self._values[:3]
+        (memory,) = self._memory
+        gradient.addcmul_(weights, decay)
+        memory.mul_(momentum).add_(gradient)
+        gradient.addcmul_(memory, momentum)
+        weights.addcmul_(gradient, rate, value=-1)
 
 
 @dataclass

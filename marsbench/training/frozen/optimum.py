@@ -2,12 +2,14 @@
 
 import math
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from marsbench.training.frozen.heads import Head, LinearHead, Samples
+from marsbench.training.frozen.heads import Head, LinearHead
+from marsbench.training.frozen.samples import Rows, Samples, joined
 
 MOST_ITERATIONS = 100
 """Largest number of Newton steps; a dozen is usual."""
@@ -41,14 +43,14 @@ def fit_to_convergence(
     """
     started = time.perf_counter()
     train = samples["train"]
-    rows = torch.from_numpy(head.train[head.draws])
-    x = train.features[0][rows.to(train.features.device)].to(train.labels.device, torch.float64)
+    indices = head.train[head.draws]
+    rows, labels = Rows(train, indices, torch.float64), train.labels_of(indices)
     basis = None
-    if len(x) < x.shape[1]:
+    if len(rows) < rows.num_features:
         # The optimum is a combination of the samples, so their span is searched alone.
-        basis, coordinates = torch.linalg.qr(x.T)
-        x = coordinates.T
-    problem = _Problem(head, x, train.labels[rows.to(train.labels.device)])
+        basis, coordinates = torch.linalg.qr(rows.whole().T)
+        rows = Rows(Samples(coordinates.T[None], labels))
+    problem = _Problem(head, _Matrix(rows), labels)
     state, iterations = problem.solve()
     weight, bias = state.weights[:-1], state.weights[-1]
     weight = (weight if basis is None else basis @ weight).to(dtype)
@@ -84,16 +86,53 @@ class _State:
     chance: Tensor | None
 
 
+class _Matrix:
+    """Features with a column of ones, (N, F + 1); those of the host in parts on each pass."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.num_rows, self.num_columns, self._rows = len(rows), rows.num_features + 1, rows
+        # Kept if the features are on the device.
+        self._kept = list(self._read()) if rows.is_near else None
+
+    def _read(self) -> Iterator[tuple[slice, Tensor]]:
+        for place, x in self._rows.parts():
+            yield place, torch.cat([x, x.new_ones(len(x), 1)], dim=1)
+
+    @property
+    def _parts(self) -> Iterable[tuple[slice, Tensor]]:
+        return self._read() if self._kept is None else self._kept
+
+    def times(self, weights: Tensor) -> Tensor:
+        """Product with weights (F + 1, K), (N, K)."""
+        return joined([x @ weights for _, x in self._parts])
+
+    def transposed_times(self, slopes: Tensor) -> Tensor:
+        """Product of the transpose with slopes (N, K), (F + 1, K)."""
+        return _total(x.T @ slopes[place] for place, x in self._parts)
+
+    def squared(self, factors: Tensor) -> Tensor:
+        """Product of the transpose, the rows times factors (N, 1), and the matrix."""
+        return _total((x * factors[place]).T @ x for place, x in self._parts)
+
+
+def _total(parts: Iterator[Tensor]) -> Tensor:
+    """Sum of tensors; a single one as it is."""
+    total = next(parts)
+    for part in parts:
+        total += part
+    return total
+
+
 class _Problem:
     """Loss of a head on features (N, F) with labels, as a function of the weights."""
 
-    def __init__(self, head: Head, x: Tensor, labels: Tensor) -> None:
-        self.x = torch.cat([x, x.new_ones(len(x), 1)], dim=1)
+    def __init__(self, head: Head, x: _Matrix, labels: Tensor) -> None:
+        self.x = x
         self.labels, self.loss, self.weight_decay = labels, head.loss, head.weight_decay
-        self.objective = head.loss.objective.to(x.device).double()
-        self.class_weights = head.loss.stacked([head.loss], x.device, torch.float64)
+        self.objective = head.loss.objective.to(labels.device).double()
+        self.class_weights = head.loss.stacked([head.loss], labels.device, torch.float64)
         self.wanted = self.objective.one_hot(labels).double()[None]
-        self.decay = x.new_full((x.shape[1] + 1, 1), head.weight_decay)
+        self.decay = self.wanted.new_full((x.num_columns, 1), head.weight_decay)
         self.decay[-1] = 0.0  # of the bias
 
     def solve(self) -> tuple[_State, int]:
@@ -102,7 +141,7 @@ class _Problem:
         Returns:
             The last state, and the number of steps.
         """
-        start = self.x.new_zeros(self.x.shape[1], self.loss.num_outputs)
+        start = self.decay.new_zeros(self.x.num_columns, self.loss.num_outputs)
         state = self.at(start)
         first, products, factor = float(state.gradient.norm()), _STALE + 1, None
         for step in range(MOST_ITERATIONS):
@@ -126,7 +165,7 @@ class _Problem:
 
     def at(self, weights: Tensor) -> _State:
         """Loss and derivatives at weights (F + 1, K)."""
-        logits = self.x @ weights
+        logits = self.x.times(weights)
         labels = self.labels.double() if self.labels.is_floating_point() else self.labels
         mean = self.objective(logits, labels).mean()
         arguments = logits[None, :, None], self.labels[None], self.class_weights, self.wanted
@@ -135,7 +174,7 @@ class _Problem:
         return _State(
             weights,
             float(mean + (self.decay * weights.square()).sum() / 2),
-            self.x.T @ slope / len(self.x) + self.decay * weights,
+            self.x.transposed_times(slope) / self.x.num_rows + self.decay * weights,
             diagonal[0, :, 0],
             None if chance is None else chance[0, :, 0],
         )
@@ -143,7 +182,7 @@ class _Problem:
     def _factor(self, state: _State) -> Tensor:
         """Cholesky factor (F + 1, F + 1) of the mean over the outputs of the Hessian's blocks."""
         own = state.diagonal if state.chance is None else state.diagonal * (1 - state.chance)
-        block = (self.x * own.mean(dim=1, keepdim=True)).T @ self.x / len(self.x)
+        block = self.x.squared(own.mean(dim=1, keepdim=True)) / self.x.num_rows
         # The bias has no decay; a tiny one keeps the block positive if all samples are certain.
         floor = max(1e-10, 1e-14 * float(block.trace()))
         block.diagonal().add_(self.decay[:, 0].clamp(min=floor))
@@ -181,10 +220,11 @@ class _Problem:
         return direction, _MOST_PRODUCTS
 
     def _times_hessian(self, state: _State, direction: Tensor) -> Tensor:
-        logits = self.x @ direction
+        logits = self.x.times(direction)
         if state.chance is not None:
             logits = logits - (state.chance * logits).sum(dim=1, keepdim=True)
-        return self.x.T @ (state.diagonal * logits) / len(self.x) + self.decay * direction
+        product = self.x.transposed_times(state.diagonal * logits)
+        return product / self.x.num_rows + self.decay * direction
 
     def _search(self, state: _State, direction: Tensor) -> _State | None:
         """Halve a step until the loss decreases; None if rounding prevents a decrease."""

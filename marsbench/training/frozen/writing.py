@@ -12,7 +12,7 @@ from marsbench.base.errors import MarsbenchError, TrainingError
 from marsbench.plan.resolve import Plan
 from marsbench.results.record import Outcome, RunRecord
 from marsbench.results.store import CONFIG, LOGS, Store
-from marsbench.training.failures import explain
+from marsbench.training.failures import explain, is_device_lost, is_out_of_memory
 from marsbench.training.frozen.heads import FittedHead, Head
 from marsbench.training.loop.evaluation import save_predictions
 from marsbench.training.loop.module import MONITOR
@@ -72,6 +72,8 @@ def keep(
                 _write_curve(place, heads[k])
         run.store.finish(record)
     except Exception as error:
+        if is_device_lost(error):
+            raise
         return refuse(run, folder, error)
     return Outcome(record, was_done=False)
 
@@ -95,6 +97,11 @@ def refuse_unbegun(plan: Plan, store: Store, error: Exception) -> MarsbenchError
 def problem_of(error: Exception, plan: Plan, folder: Path) -> MarsbenchError:
     """Explain an error of a run; `failed.json` keeps the traceback of unforeseen errors."""
     known = explain(error, plan.config, folder)
+    if isinstance(error, MemoryError) or is_out_of_memory(error):
+        known = TrainingError(
+            f"The memory of the device is too small for a head of {plan.model.name}.",
+            "Free the memory that other processes take, or add trainer.accelerator=cpu.",
+        )
     if known is None:
         if isinstance(error, MarsbenchError):
             return error

@@ -1,6 +1,7 @@
 """Devices of runs with cached features, and their memory."""
 
 import torch
+from torch import Tensor
 
 from marsbench.base import environment
 from marsbench.base.errors import ConfigError
@@ -51,3 +52,34 @@ def peak_memory(device: torch.device) -> dict[str, int]:
         peak["device"] = torch.cuda.max_memory_allocated(device)
         peak["device_reserved"] = torch.cuda.max_memory_reserved(device)
     return peak
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes of a device that new tensors can take; None for the host."""
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    # Torch keeps the memory of freed tensors.
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def release_memory(device: torch.device) -> None:
+    """Give the memory of freed tensors back to a device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def staging(rows: int, columns: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Make an empty tensor (rows, columns) of the host, from which copies to a device are fast.
+
+    Of pinned memory, if the device is a GPU: the copy does not block the host. Torch reuses the
+    memory only after the copy.
+    """
+    return torch.empty(rows, columns, dtype=dtype, pin_memory=device.type == "cuda")
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the host to a device, without waiting for the device."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

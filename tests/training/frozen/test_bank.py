@@ -29,7 +29,7 @@ from marsbench.training.frozen import bank
 from marsbench.training.frozen import writing as bank_files
 from marsbench.training.frozen.bank import run_bank
 from marsbench.training.frozen.features import Encoder
-from marsbench.training.frozen.turns import fit_heads
+from marsbench.training.frozen.turns import LIMITS, fit_heads
 from marsbench.training.frozen.writing import begin
 from marsbench.training.loop.evaluation import save_predictions
 from marsbench.training.parts import parts_of
@@ -210,7 +210,7 @@ def test_what_is_done_when_interrupted_is_kept(
             raise KeyboardInterrupt
         return fit_heads(*arguments, **more)
 
-    monkeypatch.setattr("marsbench.training.frozen.turns.MOST_HEADS", 4)
+    monkeypatch.setitem(LIMITS, "cpu", dataclasses.replace(LIMITS["cpu"], heads=4))
     monkeypatch.setattr(bank, "fit_heads", interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(run_bank([resolve(one) for one in configs]))
@@ -445,7 +445,7 @@ def test_a_config_that_cannot_be_written_stops_its_run_alone(
 def test_few_runs_are_held_at_a_time(
     toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bank, "MOST_HELD", 3)
+    monkeypatch.setitem(LIMITS, "cpu", dataclasses.replace(LIMITS["cpu"], folders=3))
     held: set[str] = set()
     most = []
     claim = Store.claim

@@ -17,7 +17,7 @@ from marsbench.results.store import Store
 from marsbench.training.frozen.neighbours import NUMBERS, fit_neighbours
 from marsbench.training.trained import open_split, rebuild
 from tests.training.frozen.banks import config, run_all
-from tests.training.frozen.test_heads import OBJECTIVES, head_of, objective_of, samples_of
+from tests.training.frozen.test_block import OBJECTIVES, head_of, objective_of, samples_of
 
 KNN = {"optim.name": "knn"}
 

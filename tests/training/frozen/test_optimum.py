@@ -5,9 +5,9 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from marsbench.training.frozen.heads import Samples
 from marsbench.training.frozen.optimum import fit_to_convergence
-from tests.training.frozen.test_heads import OBJECTIVES, F, N, head_of, objective_of, samples_of
+from marsbench.training.frozen.samples import Samples
+from tests.training.frozen.test_block import OBJECTIVES, F, N, head_of, objective_of, samples_of
 
 
 def ill_conditioned(name: str, num_features: int = F) -> dict[str, Samples]:

@@ -15,12 +15,15 @@ from torch.optim import SGD, Adam, AdamW, lr_scheduler
 from marsbench.config.schema import LossName, OptimName, SchedulerConfig, SchedulerName
 from marsbench.data.datamodule import epoch_order
 from marsbench.tasks.kinds import Kind
-from marsbench.training.frozen.heads import Head, LinearHead, Samples, fit_block
+from marsbench.training.frozen.block import fit_block
+from marsbench.training.frozen.heads import Head, LinearHead
 from marsbench.training.frozen.losses import HeadLoss
-from marsbench.training.frozen.turns import blocks_of, fit_heads, turns_of
+from marsbench.training.frozen.samples import Samples
+from marsbench.training.frozen.turns import LIMITS, Limits, blocks_of, fit_heads, turns_of
 from marsbench.training.loop.objectives.labels import LabelObjective
 
 N, F, K = 60, 7, 4
+CPU = torch.device("cpu")
 OBJECTIVES = {
     "multiclass": (Kind.MULTICLASS, LossName.CROSS_ENTROPY, K, K),
     "two_nodes": (Kind.BINARY, LossName.BINARY_CROSS_ENTROPY, 2, 2),
@@ -158,7 +161,7 @@ def fit_all(heads: list[Head], samples: dict[str, Samples]) -> list[LinearHead]:
     """Fit heads in their blocks."""
     outputs = heads[0].loss.num_outputs
     found: dict[int, LinearHead] = {}
-    for block in blocks_of(heads, F, outputs):
+    for block in blocks_of(heads, F, outputs, CPU):
         fitted = fit_block([heads[i] for i in block], samples, dtype=torch.float64)
         found |= dict(zip(block, fitted, strict=True))
     return [found[i] for i in range(len(heads))]
@@ -263,9 +266,9 @@ def test_a_head_that_diverges_harms_no_other() -> None:
 
 def test_blocks_hold_every_head_once_and_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     heads = grid(objective_of("multiclass"))
-    monkeypatch.setattr("marsbench.training.frozen.turns.MOST_HEADS", 3)
-    monkeypatch.setattr("marsbench.training.frozen.heads._MOST_LOGITS", 50)
-    blocks = blocks_of(heads, F, K)
+    monkeypatch.setitem(LIMITS, "cpu", Limits(heads=3, bytes=2**30, folders=8))
+    monkeypatch.setattr("marsbench.training.frozen.block._MOST_LOGITS", 50)
+    blocks = blocks_of(heads, F, K, CPU)
     assert sorted(i for block in blocks for i in block) == list(range(len(heads)))
     assert max(map(len, blocks)) <= 3
     samples = samples_of("multiclass")
@@ -277,14 +280,15 @@ def test_blocks_hold_every_head_once_and_fit_into_memory(monkeypatch: pytest.Mon
 
 def test_turns_hold_every_head_once_and_mix_no_optimisers(monkeypatch: pytest.MonkeyPatch) -> None:
     heads = grid(objective_of("multiclass"))
-    monkeypatch.setattr("marsbench.training.frozen.turns.MOST_HEADS", 9)
-    turns = turns_of(heads, F, K, torch.device("cpu"))
+    monkeypatch.setitem(LIMITS, "cpu", Limits(heads=9, bytes=2**30, folders=8))
+    turns = turns_of(heads, F, K, CPU)
     assert sorted(i for turn in turns for i in turn) == list(range(len(heads)))
-    assert len(turns) < len(blocks_of(heads, F, K))
+    assert len(turns) < len(blocks_of(heads, F, K, CPU))
     assert max(map(len, turns)) <= 9
     assert all(len({heads[i].optimizer for i in turn}) == 1 for turn in turns)
     # A GPU takes one block after the other.
-    assert turns_of(heads, F, K, torch.device("cuda")) == blocks_of(heads, F, K)
+    gpu = torch.device("cuda")
+    assert turns_of(heads, F, K, gpu) == blocks_of(heads, F, K, gpu)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
