@@ -69,7 +69,7 @@ class _Replayed:
     def _capture(self, shapes: Hashable, inputs: tuple[Tensor, ...]) -> None:
         """Capture the step, which is not carried out; a failure leaves it eager."""
         graph = torch.cuda.CUDAGraph()
-        buffers = [torch.empty_like(tensor) for tensor in inputs]
+        buffers = [tensor.clone() for tensor in inputs]
         options: dict[str, Any] = {"pool": self._pool, "stream": self._stream}
         # Another thread copies finished heads to the host.
         options["capture_error_mode"] = "thread_local"

@@ -240,6 +240,56 @@ def test_too_little_memory_halves_the_heads(
     assert [r.checkpoint["epoch"] for r in found] == [r.checkpoint["epoch"] for r in expected]
 
 
+def test_a_failing_head_is_isolated_on_a_cpu(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(heads: Any, *arguments: Any, **more: Any) -> Any:
+        if any(head.seed == 2 for head in heads):
+            raise ValueError("odd")
+        return fit_heads(heads, *arguments, **more)
+
+    monkeypatch.setattr(bank, "fit_heads", odd)
+    plans = [resolve(config(toy, tmp_path, weights, seed=seed)) for seed in range(4)]
+    outcomes = {plan.config.seed: outcome for plan, outcome in run_bank(plans)}
+    assert [isinstance(outcomes[s], Outcome) for s in range(4)] == [True, True, False, True]
+
+
+@pytest.mark.parametrize("place", ["fit_heads", "trained_of", "save_predictions", "_open"])
+def test_a_lost_gpu_ends_a_bank_and_fails_no_run(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    attempts = []
+
+    def lost(*_: Any, **__: Any) -> Any:
+        attempts.append(1)
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    owner = {"save_predictions": bank_files, "_open": bank._Bank}.get(place, bank)
+    monkeypatch.setattr(owner, place, lost)
+    plans = [resolve(c) for c in grid(toy, tmp_path, weights)]
+    assert len(plans) == 12
+    with pytest.raises(torch.AcceleratorError):
+        list(run_bank(plans))
+    assert len(attempts) == 1 or place == "save_predictions"
+    assert not list(tmp_path.rglob("failed.json"))
+    monkeypatch.undo()
+    monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "home"))
+    assert isinstance(bank.run_alone(plans[0]), Outcome)  # no folder is held
+
+
+def test_too_little_memory_for_a_head_has_its_own_words(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 40.00 GiB")
+
+    monkeypatch.setattr(bank, "fit_heads", full)
+    ((_, error),) = run_bank([resolve(config(toy, tmp_path, weights))])
+    assert isinstance(error, TrainingError)
+    assert "too small for a head of timm:test_resnet" in error.problem
+    assert "batch_size" not in str(error)
+
+
 def test_a_bank_killed_by_force_is_resumed(
     toy: str, weights: str, tmp_path: Path, python: str
 ) -> None:
