@@ -48,15 +48,17 @@ def main() -> None:
     common = {"model": "efficientnet_lite0", "store": store, "save_model": False, "workers": 0}
     frozen = {**common, "task": str(LANDMARKS), "source": "local", "root": root}
     optimum = {**frozen, "optim": {"name": "lbfgs", "weight_decay": 0.01}}
-    demo = {**common, "task": "frost_cls", "source": "demo", "size": 0.25}
-    tuned = {**demo, "mode": "finetune", "trainer": {"max_epochs": 4, "patience": None}}
+    small = {**frozen, "model": "timm:test_resnet", "mode": "scratch", "subset": SUBSETS[1]}
+    scratch = {**small, "trainer": {"max_epochs": 5, "patience": None}}
     print("| run | seeds | 32-true | over seeds | bf16-mixed moves by | at most |")
     print("|---|---|---|---|---|---|")
     for subset in SUBSETS:
         name = f"frozen, landmarks, {subset}"
         print(row(name, SEEDS, {**frozen, "subset": subset}), flush=True)
         print(row(f"{name}, lbfgs", SEEDS[:1], {**optimum, "subset": subset}), flush=True)
-    print(row("finetune, frost_cls (demo)", SEEDS[:3], tuned), flush=True)
+    print(
+        row("scratch, landmarks, partition_0.10, timm:test_resnet", SEEDS[:3], scratch), flush=True
+    )
 
 
 if __name__ == "__main__":
