@@ -108,7 +108,7 @@ def test_the_online_loop_from_the_same_head_gives_the_same(
     monkeypatch.setattr(network, "build_module", begun_alike)
     for more in ({}, {"protocol": "cached", "augment": "d4"}):
         base = {"seed": 3, "optim.lr": 0.01, "trainer.precision": "64-true"}
-        base["trainer.max_epochs"] = 3
+        base |= {"trainer.max_epochs": 3}
         cached = marsbench.run(
             **config(toy, tmp_path, weights, **base, **more).to_dict() | {"store": str(tmp_path)}
         )
