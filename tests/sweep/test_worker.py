@@ -228,8 +228,9 @@ def test_a_gpu_lost_in_training_is_lost_to_the_unit(
             MarsModule,
             "training_step",
         ),
+        (CACHED, bank, "fit_heads"),
     ],
-    ids=["online"],
+    ids=["online", "cached"],
 )
 def test_too_little_memory_of_a_shared_gpu_fails_no_run(
     values: dict[str, Any],

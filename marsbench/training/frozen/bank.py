@@ -14,7 +14,7 @@ from marsbench.plan.resolve import Plan
 from marsbench.plan.sharing import bank_of
 from marsbench.results.record import Outcome
 from marsbench.results.store import Store
-from marsbench.training.failures import is_device_lost, is_out_of_memory
+from marsbench.training.failures import explaining_machine, is_device_lost, is_out_of_memory
 from marsbench.training.frozen.features import Encoder
 from marsbench.training.frozen.heads import FittedHead, Head
 from marsbench.training.frozen.neighbours import fit_neighbours
@@ -64,6 +64,9 @@ def run_bank(plans: Sequence[Plan], *, force: bool = False) -> Iterator[Result]:
 
     Yields:
         Each run with its record or error, as soon as known.
+
+    Raises:
+        DeviceLostError: If the GPU fails, or is shared and too full; the runs left are unfinished.
     """
     shared: dict[Hashable, list[Plan]] = {}
     for plan in plans:
@@ -78,7 +81,8 @@ def run_bank(plans: Sequence[Plan], *, force: bool = False) -> Iterator[Result]:
             shared.setdefault(bank_of(plan), []).append(plan)
     around = surroundings() if shared else None
     for alike in shared.values():
-        yield from _Bank(alike, force=force, around=around or surroundings()).run()
+        with explaining_machine():
+            yield from _Bank(alike, force=force, around=around or surroundings()).run()
 
 
 Kept = deque[tuple[HeldRun, "Future[Outcome | MarsbenchError]"]]
