@@ -82,12 +82,10 @@ def get_task(name: str) -> TaskSpec:
         from marsbench.tasks.custom import load_task  # needs yaml
 
         return load_task(Path(name), taken=TASKS)
-    raise unknown_name(
-        "task",
-        name.removeprefix(PREFIX),
-        TASKS,
-        hint="`marsbench list tasks` shows all; a custom task is a path to its YAML.",
-    )
+    hint = "`marsbench list tasks` shows all; a custom task is a path to its YAML."
+    if os.path.isdir(name):  # noqa: PTH112 - False for names that no path can have
+        hint = f"The folder {name} has no {TASK_FILE}; `marsbench data init {name}` makes it."
+    raise unknown_name("task", name.removeprefix(PREFIX), TASKS, hint=hint)
 
 
 def known_task(name: str) -> TaskSpec | None:

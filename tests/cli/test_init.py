@@ -15,6 +15,9 @@ def rocks(place: Path) -> Path:  # noqa: F811
 
 def test_from_a_folder_to_predictions(rocks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(rocks.parent)
+    done = marsbench("run", "task=rocks", "model=resnet18")
+    assert done.returncode == 2
+    assert "`marsbench data init rocks` makes it" in done.stderr
     (made,) = lines(marsbench("data", "init", "rocks"))
     assert made["task"] == "rocks"
     assert made["sizes"] == {"train": 11, "val": 3, "test": 2}

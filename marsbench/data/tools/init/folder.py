@@ -31,6 +31,7 @@ from marsbench.data.tools.init.splits import (
     assign,
     group_names,
     parse_shares,
+    suggested_groups,
 )
 from marsbench.data.tools.init.yaml_file import task_yaml
 from marsbench.tasks.kinds import Kind
@@ -131,6 +132,12 @@ def init_task(folder: str | Path, options: Options = Options()) -> Initialised:
     splits, how = _splits(listing, samples, keys, held, shares, options, earlier)
     if groups:
         how += f"; {len(set(groups.values()))} groups stay together"
+    elif earlier is None and (suggested := suggested_groups(samples.paths)):
+        expression, count = suggested
+        samples.notes.append(
+            f"the names of the images show {count} groups, whose images may be alike in several "
+            f"splits: --group-by {shlex.quote(expression)} keeps each together"
+        )
     counts = {c: Counter(splits[p] for p in samples.paths if c in held[p]) for c in samples.classes}
     sizes = Counter(splits.values())
     yaml_text = task_yaml(name, folder, samples, facts)

@@ -25,6 +25,9 @@ OBSERVATIONS: Mapping[str, str] = {
 }
 """Patterns of observation ids by camera."""
 
+_COPIES = r"([^/]+)\.rf\."
+"""Expression for the name of the picture in the augmented copies that Roboflow writes."""
+
 _FIRST = ("train", "test", "val")
 """Splits that a class with few groups fills first."""
 
@@ -97,6 +100,21 @@ def group_names(paths: Sequence[str], expression: str) -> dict[str, str]:
             r"--group-by '([^/_]+)_\d+\.png$'.",
         )
     return names
+
+
+def suggested_groups(paths: Sequence[str]) -> tuple[str, int] | None:
+    """Expression that groups images by their names, and the number of its groups.
+
+    None if no known form fits the names of all images, or no two images share a group.
+    """
+    for expression in (OBSERVATION, _COPIES):
+        try:
+            names = group_names(paths, expression)
+        except DataError:
+            continue
+        if (count := len(set(names.values()))) < len(paths):
+            return expression, count
+    return None
 
 
 def assign(

@@ -295,6 +295,38 @@ def test_an_update_keeps_splits(tmp_path: Path) -> None:
         init_task(folder, Options(update=True))
 
 
+def test_an_update_keeps_splits_changed_by_hand(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "rocks", {"a": 10, "b": 10})
+    shutil.copy(folder / "a" / "a_00_0.png", folder / "a" / "copy.png")
+    init_task(folder)
+    text = (folder / "annotation.csv").read_text()
+    (own,) = [row["split"] for row in rows_of(folder) if row["image_path"] == "a/copy.png"]
+    other = next(split for split in SPLITS if split != own)
+    changed = text.replace(f"a/copy.png,{own}", f"a/copy.png,{other}")
+    (folder / "annotation.csv").write_text(changed)
+    made = init_task(folder, Options(update=True))
+    assert (folder / "annotation.csv").read_text() == changed
+    assert made.sizes == {s: changed.count(f",{s},") for s in SPLITS}
+    assert any("1 image(s) occur in more than one split" in note for note in made.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "expression"),
+    [
+        ("ESP_01{0}677_1655_RED-{1}.png", "--group-by observation keeps"),
+        ("crater{0}_png.rf.{1}.png", r"--group-by '([^/]+)\.rf\.' keeps"),
+        ("photo{0}_{1}.png", ""),
+    ],
+)
+def test_groups_are_suggested(name: str, expression: str, tmp_path: Path) -> None:
+    for i in range(12):
+        picture(tmp_path / "ab"[i % 2] / name.format(i // 4, i), i)
+    made = init_task(tmp_path, Options(name="rocks"))
+    notes = [note for note in made.notes if "the images show" in note]
+    assert len(notes) == bool(expression)
+    assert all("show 3 groups" in note and expression in note for note in notes)
+
+
 def test_an_update_of_groups(tmp_path: Path) -> None:
     folder = class_folders(tmp_path / "rocks", {"a": 20, "b": 20})
     init_task(folder, Options(group_by=r"(\w+_\d+)_\d"))
