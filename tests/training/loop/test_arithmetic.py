@@ -70,7 +70,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[Flags]]:
     watch(Classifier, "features")
     watch(Classifier, "classify")
     watch(bank, "fit_heads")
-    watch(bank._Bank, "_predict")
+    watch(bank, "trained_of")
     watch(LabelReader, "encode")
     return seen
 
@@ -112,7 +112,7 @@ def test_runs_with_cached_features_compute_as_chosen(
 ) -> None:
     keys: dict[str, Any] = {"task": toy, "model": "timm:test_resnet", "weights": weights}
     record = marsbench.run(**keys, store=str(tmp_path), trainer={"matmul": choice, "max_epochs": 1})
-    assert set(seen) == {"features", "fit_heads", "_predict"}
+    assert set(seen) == {"features", "fit_heads", "trained_of"}
     assert set.union(*seen.values()) == {CHOSEN[choice]}
     assert record.config["trainer"]["matmul"] == choice
     assert record.identity.get("matmul") == (None if choice == "highest" else choice)
