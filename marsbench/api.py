@@ -205,7 +205,7 @@ def make_report(
             coverage of its runs; None for all records.
         **options: Options of `marsbench.report.build.write_report`: ``only=("violins",)``,
             ``compare="other/runs"``, ``reference=True``, ``tasks``, ``models``, ``modes``,
-            ``normalise``, ``rounds``, ``seed``.
+            ``normalise``, ``rounds``, ``seed``, ``title``, ``font="serif"``.
 
     Returns:
         The page (``index``), the files and the problems (``problems``).

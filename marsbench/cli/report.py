@@ -1,9 +1,10 @@
 """``marsbench report``: figures, tables and a page of the records of a store."""
 
 import json
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,8 +16,11 @@ from marsbench.report.figures.spec import FAMILIES
 if TYPE_CHECKING:
     from marsbench.report.study.coverage import ExpectedRuns
 
-SHOWN = 12
-"""Number of problems printed to the terminal, and of run ids of a problem; the page lists all."""
+SHOWN = 4
+"""Number of problems printed; the page lists all."""
+
+LENGTH = 240
+"""Letters of a problem printed."""
 
 
 class Normalise(StrEnum):
@@ -24,6 +28,13 @@ class Normalise(StrEnum):
 
     REFERENCE = "reference"
     OBSERVED = "observed"
+
+
+class Font(StrEnum):
+    """Fonts of figures."""
+
+    SANS = "sans"
+    SERIF = "serif"
 
 
 @friendly
@@ -87,6 +98,12 @@ def report(
         ),
     ] = Normalise.REFERENCE,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
+    title: Annotated[
+        str, typer.Option("--title", help="Title of the page; by default the store's name.")
+    ] = "",
+    font: Annotated[
+        Font, typer.Option("--font", help="Font of the figures: sans, or serif as of Times.")
+    ] = Font.SANS,
     form: FormatOption = Format.AUTO,
 ) -> None:
     """Build figures, tables and a page of a store's records.
@@ -109,6 +126,8 @@ def report(
             suite=_plan(store, words or [], suite),
             normalise=normalise.value,
             seed=seed,
+            title=title,
+            font=font.value,
         )
     except NothingYetError as nothing:
         if nothing.remedy:
@@ -117,30 +136,22 @@ def report(
         say(json.dumps(content) if form.is_json else nothing.problem)
         return
     for problem in built.problems[:SHOWN]:
-        note(f"Problem ({problem.what}): {problem.message}")
+        text = problem.message
+        text = text if len(text) <= LENGTH else f"{text[:LENGTH].rstrip()} \N{HORIZONTAL ELLIPSIS}"
+        note(f"Problem ({problem.what}): {text}")
     if len(built.problems) > SHOWN:
         more = len(built.problems) - SHOWN
         note(f"and {more} more problem{'s' if more > 1 else ''}, in {built.index}#problems")
     if form.is_json:
-        say(
-            json.dumps(
-                {
-                    "index": str(built.index),
-                    "runs": built.num_runs,
-                    "figures": [str(path) for path in built.figures],
-                    "tables": [str(path) for path in built.tables],
-                    "problems": [
-                        {
-                            "what": f.what,
-                            "message": f.message,
-                            "runs": len(f.run_ids),
-                            "run_ids": list(f.run_ids[:SHOWN]),  # the page lists all
-                        }
-                        for f in built.problems
-                    ],
-                }
-            )
-        )
+        counts = Counter(problem.what for problem in built.problems)
+        summary: dict[str, Any] = {
+            "index": str(built.index),
+            "runs": built.num_runs,
+            "figures": len(built.figures) // 2,
+            "tables": len({path.stem for path in built.tables}),
+            "problems": dict(counts),
+        }
+        say(json.dumps(summary))
         return
     for what, files in (("figure", built.figures), ("table", built.tables)):
         if files:

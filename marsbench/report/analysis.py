@@ -7,8 +7,10 @@ from functools import cached_property
 from typing import Any
 
 from marsbench.report.figures.style import looks
+from marsbench.report.names import lowered
 from marsbench.report.statistics.curves import Curve, curves_of
 from marsbench.report.statistics.evaluations import Robustness, Shift, robustness_of, shifts_of
+from marsbench.report.statistics.modes import Modes, modes_of
 from marsbench.report.statistics.paper import Beside, summarise_beside
 from marsbench.report.statistics.problems import of_comparisons, of_summaries
 from marsbench.report.statistics.ranges import REFERENCE, Pair, Ranges, family_ranges, scale_of
@@ -133,7 +135,7 @@ class Analysis:
         if len(families) == 1:
             return f"Scores are normalised by {next(iter(families))}."
         return " ".join(
-            f"Scores of {', '.join(of)} are normalised by {source}."
+            f"Scores of {', '.join(map(lowered, of))} are normalised by {source}."
             for source, of in families.items()
         )
 
@@ -167,6 +169,12 @@ class Analysis:
                 group = self.study.groups[family]
                 ends[family] = summarise(group, ranges=ranges, rounds=self.rounds, seed=self.seed)
         return {**self.summaries, **ends}
+
+    @cached_property
+    def modes(self) -> tuple[Modes, ...]:
+        """Models in several modes, by category."""
+        options: Any = {"normalise": self.normalise, "rounds": self.rounds, "seed": self.seed}
+        return modes_of(self.headline_groups, self.summaries, **options)
 
     @cached_property
     def overlapping(self) -> frozenset[str]:

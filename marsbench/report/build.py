@@ -27,8 +27,9 @@ from marsbench.report.analysis import (
     with_paper,
 )
 from marsbench.report.figures import style
+from marsbench.report.figures.fonts import FONTS
 from marsbench.report.figures.spec import FAMILIES, FigureSpec
-from marsbench.report.page.html import Figures, page
+from marsbench.report.page.html import Figures, Layout, page
 from marsbench.report.statistics.ranges import OBSERVED, REFERENCE
 from marsbench.report.statistics.summary import ROUNDS
 from marsbench.report.study.cells import StudyProblem, Trouble
@@ -36,6 +37,7 @@ from marsbench.report.study.coverage import ExpectedRuns
 from marsbench.report.study.scores import open_study
 from marsbench.report.tables.beside import compared_tables, published_table
 from marsbench.report.tables.build import make_tables
+from marsbench.report.tables.files import write_table
 from marsbench.report.tables.forms import Table
 from marsbench.report.tables.paper import paper_tables
 from marsbench.report.tables.runs import paper_runs_table, runs_table
@@ -80,6 +82,8 @@ def write_report(
     normalise: str = REFERENCE,
     rounds: int = ROUNDS,
     seed: int = 0,
+    title: str = "",
+    font: str = FONTS[0],
 ) -> Report:
     """Build a report of a store.
 
@@ -101,6 +105,8 @@ def write_report(
             the lowest and highest score of each task.
         rounds: Rounds of the bootstrap.
         seed: Seed of the bootstrap.
+        title: Title of the page; by default the name of the store's folder.
+        font: Font of the figures, of `fonts.FONTS`.
 
     Raises:
         StoreError: If the store is missing or has no valid record, or `out` cannot be written.
@@ -111,6 +117,8 @@ def write_report(
     parts = _parts(only)
     if normalise not in (REFERENCE, OBSERVED):
         raise unknown_name("normalisation", normalise, (REFERENCE, OBSERVED))
+    if font not in FONTS:
+        raise unknown_name("font", font, FONTS)
     if rounds < 1:
         raise ConfigError(f"rounds={rounds} is too low.", f"The default is {ROUNDS}.")
     opened = Store(store)
@@ -141,7 +149,9 @@ def write_report(
                 mine = tuple(study.groups.values())
                 theirs = analyse(Store(compare), other, others=mine, seed=seed + 1, **common)
                 beside += compared_tables(analysis, theirs, str(compare))
-        return _write(analysis, theirs, folder, parts, beside, normalise, str(store))
+        named = title or f"Report of {Path(store).expanduser().resolve().name}"
+        layout = Layout(named, font, TABLES in parts)
+        return _write(analysis, theirs, folder, parts, beside, str(store), layout)
 
 
 def part_names() -> tuple[str, ...]:
@@ -217,13 +227,13 @@ def _write(
     folder: Path,
     parts: Collection[str],
     beside: list[Table],
-    normalise: str,
     store: str,
+    layout: Layout,
 ) -> Report:
     """Write all files into a temporary folder, and move them to their places at the end."""
     with tempfile.TemporaryDirectory(prefix=".report-", suffix=".part", dir=folder) as made:
         partial = Path(made)
-        figures, failed = _draw(analysis, partial / FIGURES, parts)
+        figures, failed = _draw(analysis, partial / FIGURES, parts, layout.font)
         problems = [*analysis.problems, *failed]
         if theirs is not None:
             problems += (replace(problem, is_elsewhere=True) for problem in theirs.study.problems)
@@ -231,21 +241,20 @@ def _write(
         written: list[Path] = []
         if TABLES in parts:
             for table in tables.files:
-                written += table.write(partial / TABLES)
+                written += write_table(table, partial / TABLES)
             # Too long for Markdown and LaTeX.
-            written += runs_table(analysis).write(partial / TABLES, ("csv",))
+            written += write_table(runs_table(analysis), partial / TABLES, ("csv",))
             if analysis.beside:
-                written += paper_runs_table(analysis).write(partial / TABLES, ("csv",))
+                written += write_table(paper_runs_table(analysis), partial / TABLES, ("csv",))
             if theirs is not None:
-                written += runs_table(theirs, "runs-there").write(partial / TABLES, ("csv",))
-        title = f"Report of {Path(store).expanduser().resolve().name}"
+                written += write_table(runs_table(theirs, "runs-there"), partial / TABLES, ("csv",))
         text = page(
-            analysis, title, figures=figures, tables=tables, problems=problems, compared=theirs
+            analysis, layout, figures=figures, tables=tables, problems=problems, compared=theirs
         )
         (partial / INDEX).write_text(text, encoding="utf-8")
         drawn = [path for _, png in itertools.chain(*figures.values()) for path in (_pdf(png), png)]
         names = [path.relative_to(partial).as_posix() for path in (*drawn, *written)]
-        manifest = _manifest(analysis, problems, normalise, store)
+        manifest = _manifest(analysis, problems, store)
         _publish(partial, folder, [*names, INDEX], manifest)
     return Report(
         folder / INDEX,
@@ -293,7 +302,7 @@ def _pdf(png: Path) -> Path:
 
 
 def _draw(
-    analysis: Analysis, folder: Path, parts: Collection[str]
+    analysis: Analysis, folder: Path, parts: Collection[str], font: str
 ) -> tuple[Figures, list[StudyProblem]]:
     """Draw all figures; failures become problems."""
     planned: list[tuple[str, FigureSpec]] = []
@@ -305,14 +314,16 @@ def _draw(
             except Exception as error:
                 failed.append(_not_drawn(name, error))
     drawn: defaultdict[str, list[tuple[FigureSpec, Path]]] = defaultdict(list)
-    with style.drawing(), steps("Drawing", len(planned)) as step:
+    with style.drawing(font), steps("Drawing", len(planned)) as step:
         for name, figure in planned:
             try:
-                drawn[name].append((figure, style.save(figure.draw(), folder, figure.name)))
+                drawn[name].append(
+                    (figure, style.save(figure.draw(), folder, figure.name, figure.is_photo))
+                )
             except OSError:
                 raise  # full disk or missing folder: every other figure would fail too
             except Exception as error:
-                failed.append(_not_drawn(figure.title, error))
+                failed.append(_not_drawn(f"{FAMILIES[name].title}: {figure.title}", error))
             step(1)
     return drawn, failed
 
@@ -324,15 +335,13 @@ def _not_drawn(title: str, error: Exception) -> StudyProblem:
     return StudyProblem(Trouble.NOT_DRAWN, f"{title}. {text}")
 
 
-def _manifest(
-    analysis: Analysis, problems: Sequence[StudyProblem], normalise: str, store: str
-) -> dict[str, Any]:
+def _manifest(analysis: Analysis, problems: Sequence[StudyProblem], store: str) -> dict[str, Any]:
     """Facts of a report for its manifest, without the list of its files."""
     return {
         "marsbench": __version__,
         "store": store,
         "records": analysis.study.num_records,
-        "normalise": normalise,
+        "normalise": analysis.normalise,
         "ranges": {
             title: {
                 "source": ranges.source,

@@ -88,8 +88,11 @@ def test_observed_ranges_are_those_of_the_figures_of_the_paper() -> None:
     }
     titles = {title for title, *_ in whole.scales}
     assert titles == {
-        "classification scratch online",
-        *(f"classification frozen cached {amount}" for amount in ("full", "partition", "few_shot")),
+        "Classification models trained from scratch",
+        *(
+            f"Frozen classification models, {amount}"
+            for amount in ("full training split", "shares of the training split", "few shots")
+        ),
     }
     assert all(pairs == {("frost_cls", "f1_weighted")} for *_, pairs in whole.scales)
     # The full split is on the scale of partitions at the end of their curve.
@@ -120,7 +123,7 @@ def test_the_ranges_say_where_they_are_from() -> None:
         analysis.ranges[spectra].source
         == f"reference ranges, version 1 (ega_ms); {seen} 2 runs (gcms)"
     )
-    bounds = "Scores of classification frozen cached are normalised by the bounds of each metric"
+    bounds = "Scores of frozen classification models are normalised by the bounds of each metric"
     assert f"{bounds} (0 to 1)." in analysis.normalisation
     observed = family_ranges(analysis.study.groups.values(), OBSERVED)
     assert observed[CLASSIFICATION].source == f"{seen} 6 runs"
@@ -241,6 +244,8 @@ def test_problems_of_a_family_are_one() -> None:
     assert {Trouble.UNTESTED, Trouble.RANGE, Trouble.ONE_SEED} <= {p.trouble for p in problems}
     (untested,) = [p for p in problems if p.trouble is Trouble.UNTESTED]
     # Of subsets, which are points of curves, no pairs are shown.
-    assert untested.message.endswith(": classification frozen cached full (1 of 1 pairs).")
+    assert untested.message.endswith(
+        ": Frozen classification models, full training split (1 of 1 pairs)."
+    )
     places = [list(Trouble).index(problem.trouble) for problem in problems]
     assert places == sorted(places)

@@ -38,15 +38,16 @@ def test_everything(tmp_path: Path) -> None:
     page = report.index.read_text()
     for record in SOME:
         assert record.run_id in page
-    assert page.count("<img src=") == len(report.figures) / 2
+    assert page.count("<figure ") == page.count("</svg>") == len(report.figures) / 2
     links = re.findall(r'(?:src|href)="([^"]*)"', page)
-    outside = [link for link in links if not link.startswith(("#", "data:", "figures/"))]
-    assert outside == []
+    outside = [link for link in links if not link.startswith(("#", "data:"))]
+    assert all((tmp_path / "out" / link).is_file() for link in outside)
+    assert {link.partition("/")[0] for link in outside} == {"figures", "tables"}
     assert {path.suffix for path in report.figures} == {".pdf", ".png"}
     assert {path.suffix for path in report.tables} == {".csv", ".md", ".tex"}
     assert all(path.is_file() for path in (*report.figures, *report.tables))
     manifest = json.loads((tmp_path / "out" / "report.json").read_text())
-    ranges = manifest["ranges"]["classification frozen cached"]
+    ranges = manifest["ranges"]["Frozen classification models"]
     assert ranges["source"] == "the bounds of each metric (0 to 1)"
     assert ["frost_cls", "f1_weighted", 0.0, 1.0] in ranges["ends"]
 
@@ -204,7 +205,8 @@ def test_a_new_figure_is_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     store, out = make_store(tmp_path / "runs", SOME), str(tmp_path / "out")
     assert "spirals" in call(str(store.root), "--out", out, "--only", "nonsense", code=2).stderr
     done = call(str(store.root), "--out", out, "--only", "spirals")
-    names = {Path(path).name for path in json.loads(done.stdout)["figures"]}
+    assert json.loads(done.stdout)["figures"] == 1
+    names = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
     assert names == {"spiral-1.pdf", "spiral-1.png"}
     text = (tmp_path / "out" / "index.html").read_text()
     assert "<h3>Spirals of scores</h3>" in text
@@ -219,8 +221,8 @@ def test_a_new_metric_is_a_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ]
     build(make_store(tmp_path / "runs", records), tmp_path / "out", only=("tables",))
     text = (tmp_path / "out/tables/scores-classification-frozen-cached-full.md").read_text()
-    assert "frost\\_cls: Entropy \N{DOWNWARDS ARROW}" in text
-    assert "| vit\\_l\\_16 | **0.250** |" in text
+    assert "Metric: Entropy \N{DOWNWARDS ARROW}." in text
+    assert "| ViT-L/16 | **0.250** |" in text
 
 
 def test_predictions_that_lack_are_a_problem(tmp_path: Path) -> None:
@@ -242,23 +244,25 @@ def test_the_command_prints_where_everything_is(tmp_path: Path) -> None:
     found = json.loads(line)
     assert Path(found["index"]).is_file()
     assert found["runs"] == 4
-    assert "one seed" in {problem["what"] for problem in found["problems"]}
+    assert (found["figures"], found["problems"]["one seed"]) == (1, 1)
     assert "Problem (one seed)" in done.stderr
     shown = call(*words, "--format", "table").stdout
     assert f"1 figure (PDF, PNG) in {tmp_path / 'out' / 'figures'}" in shown
     assert f"The report of 4 runs: {found['index']}" in shown
 
 
-def test_a_line_lists_few_ids(tmp_path: Path) -> None:
+def test_the_command_prints_no_ids(tmp_path: Path) -> None:
     records = [fake_record(Fake("frost_cls", "vit_l_16", "frozen", "full", i)) for i in range(30)]
     noted = [
         dataclasses.replace(r, data={**r.data, "notes": ["Every run has this."]}) for r in records
     ]
     store = make_store(tmp_path / "runs", noted)
     done = call(str(store.root), "--out", str(tmp_path / "out"), "--only", "tables")
-    (note,) = [p for p in json.loads(done.stdout)["problems"] if p["what"] == "note"]
-    assert note["runs"] == 30
-    assert note["run_ids"] == sorted(r.run_id for r in records)[:12]
+    assert json.loads(done.stdout)["problems"]["note"] == 1
+    assert not any(record.run_id in done.output for record in records)
+    assert len(done.output) < 1000
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert all(f"<code>{record.run_id}</code></li>" in page for record in records)
 
 
 def test_options_of_the_command(tmp_path: Path) -> None:
@@ -318,7 +322,8 @@ def test_a_suites_runs_that_lack(tmp_path: Path) -> None:
     )
     assert (found["task"], found["model"]) == ("frost_cls", "vit_l_16")
     assert (found["seeds found"], found["seeds missing"]) == ("0, 1", "42")
-    messages = [p["message"] for p in json.loads(done.stdout)["problems"]]
+    messages = [p["message"] for p in json.loads((out / "report.json").read_text())["problems"]]
+    assert json.loads(done.stdout)["problems"]["missing"] == 2
     assert sum("of suite mine: " in message for message in messages) == 2
     assert any("imbalance=oversample: missing 1 run" in message for message in messages)
     cells = csv.DictReader((out / "tables/coverage-classification-frozen-cached-full.csv").open())

@@ -54,7 +54,7 @@ def test_what_goes_over_tasks_leads_to_the_cells_of_its_model(analysis: Analysis
 def test_every_table_says_which_groups_it_is_about(analysis: Analysis) -> None:
     found = make_tables(analysis).groups
     assert {table.name.partition("-")[0] for table in found} == {
-        "scores", "overall", "comparisons", "curves", "imbalance",
+        "scores", "overall", "comparisons", "modes", "curves", "imbalance",
     }  # fmt: skip
     assert [table.name for table in found if not table.keys] == []
     (ways,) = (table for table in found if table.name.startswith("imbalance"))

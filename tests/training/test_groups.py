@@ -127,7 +127,7 @@ def test_networks_and_heads(
         assert [scores["n"] for scores in groups.values()] == [10, 2]
     assert head.metrics["val"] != plain.metrics["val"]
     # Reports never mix the two.
-    keys = {key.title for key in study_of([plain, head]).groups}
+    keys = {key.words for key in study_of([plain, head]).groups}
     assert keys == {
         "classification frozen cached full",
         "classification frozen cached full train_on=region:Isidis",

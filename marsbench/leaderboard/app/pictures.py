@@ -16,8 +16,8 @@ from marsbench.leaderboard.board.ranking import Ranked
 from marsbench.leaderboard.board.tasksets import Choice, categories
 from marsbench.report.analysis import Analysis
 from marsbench.report.figures import by_task, over_tasks, style
-from marsbench.report.figures.plots import scores as plots
-from marsbench.report.figures.plots.scores import Row, ScorePanel
+from marsbench.report.figures.plots.marks import Row
+from marsbench.report.figures.plots.violins import ScorePanel, violins
 from marsbench.report.statistics.summary import LEVEL, GroupSummary, summarise
 from marsbench.report.study.cells import Group, GroupKey, amount_of, metric_label
 from marsbench.report.study.coverage import Study
@@ -96,7 +96,7 @@ def _violins(key: GroupKey, summary: GroupSummary, model: str) -> str:
     panel = ScorePanel(f"Scores: {key.category}", ", ".join(labels), rows)
     look = style.looks([model])[model]
     return picture(
-        partial(plots.violins, [panel], list(rows), dict.fromkeys(rows, look)),
+        partial(violins, [panel], list(rows), dict.fromkeys(rows, look)),
         f"Interquartile mean of the scores on each task ({', '.join(labels)}). Lines are {LEVEL} "
         "bootstrap intervals over seeds, shapes the bootstrap distribution, ticks single runs.",
     )

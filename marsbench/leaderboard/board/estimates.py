@@ -162,7 +162,7 @@ class Estimates:
             wanted = [task for task in TASKS if category_of(task) == category]
             group = group_of({entry.model: entry}, category, wanted, choice)
             scores = group.matrix(entry.model)
-            rng = stream(SEED, group.key.title, entry.model)
+            rng = stream(SEED, group.key.words, entry.model)
             if any(digest != entry.digest for digest, *_ in self._draws):
                 self._draws.clear()  # the resamples of one entry are in memory at a time
             self._draws[key] = _Draws(group.tasks, scores, agg.resample(scores, rng, ROUNDS))

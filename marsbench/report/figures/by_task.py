@@ -9,8 +9,11 @@ import numpy as np
 from marsbench.base.errors import some
 from marsbench.report.analysis import Analysis, matching
 from marsbench.report.figures.plots import scores as plots
-from marsbench.report.figures.plots.scores import Row, ScorePanel
+from marsbench.report.figures.plots.marks import Row
+from marsbench.report.figures.plots.violins import ScorePanel
+from marsbench.report.figures.plots.violins import violins as draw_violins
 from marsbench.report.figures.spec import FigureSpec
+from marsbench.report.statistics.ranges import is_equal, no_range
 from marsbench.report.statistics.summary import LEVEL, GroupSummary, TaskSummary
 from marsbench.report.study.cells import Cell, Group, metric_label
 
@@ -25,7 +28,8 @@ def _aggregate_panel(summary: GroupSummary) -> ScorePanel:
         for name, model in summary.models.items()
         if np.isfinite(model.iqm.value)
     }
-    return ScorePanel("All tasks", "normalised IQM \N{UPWARDS ARROW}", rows)
+    note = "" if rows else "no task has a range"
+    return ScorePanel("All tasks", "normalised IQM \N{UPWARDS ARROW}", rows, note=note)
 
 
 def intervals(summary: GroupSummary) -> str:
@@ -40,6 +44,8 @@ def violins(analysis: Analysis) -> Iterator[FigureSpec]:
     """Plan violins: bootstrap distributions of every model on every task, and over tasks."""
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
+        if sum(len(cell.runs) for cell in group.cells.values()) < 2:
+            continue  # a single point
         look, models = analysis.looks(group.key), list(summary.models)
         starred = {name for name, model in summary.models.items() if model.missing_tasks}
         star = STAR if starred else ""
@@ -49,30 +55,30 @@ def violins(analysis: Analysis) -> Iterator[FigureSpec]:
                 continue  # equals the raw figure, except for the scale of a single task
             panels = violin_panels(group, summary, normalised, analysis.with_published)
             if normalised:
-                title, what = "Normalised scores", "normalised scores"
+                title, what = "normalised scores", "normalised scores"
                 more = f"Scores are normalised by {summary.ranges.source}."
-                without = [t for t, m in group.metrics.items() if not summary.ranges.has(t, m)]
+                without = no_range(group, summary.ranges)
                 more += f" Without a range: {some(without)}." if without else ""
             else:
-                title, what = "Raw scores", "raw scores, on the scale of each task,"
+                title, what = "raw scores", "raw scores, on the scale of each task,"
                 more = "Ticks are single runs."
                 more += " Normalised scores equal raw scores: every range is 0 to 1." * equal
                 if any(panel.lines for panel in panels):
                     more += " Dotted lines are the published numbers listed on the page."
             yield FigureSpec(
                 f"violins-{'normalised' if normalised else 'raw'}-{group.key.slug}",
-                f"{title}: {group.key.title}",
+                f"{group.key.title}: {title}",
                 f"Bootstrapped interquartile mean (IQM) of {what} of every model, the best on top. "
                 f"{intervals(summary)} {more}{star}",
                 (group.key,),
-                partial(plots.violins, panels, models, look, starred),
+                partial(draw_violins, panels, models, look, starred, normalised),
             )
 
 
 def violin_panels(
     group: Group, summary: GroupSummary, normalised: bool, with_published: bool
 ) -> list[ScorePanel]:
-    """Panel over tasks, if several, followed by a panel for each with a range or with raw scores.
+    """Panel over tasks, if several, followed by a panel for each.
 
     Args:
         group: Cells.
@@ -86,10 +92,16 @@ def violin_panels(
         metric = next(iter(by_model.values())).cell.metric
         rows = {model: _task_row(result, normalised) for model, result in by_model.items()}
         rows = {model: row for model, row in rows.items() if np.isfinite(row.value)}
-        label = "normalised" if normalised else metric_label(metric)
+        axis = "normalised" if normalised else metric_label(metric)
         wanted = with_published and not normalised
         lines = tuple(result.value for result in matching(group, task)) if wanted else ()
-        panels += [ScorePanel(task, label, rows, lines)] if rows else []
+        scores = np.concatenate([result.cell.scores for result in by_model.values()])
+        note = ""
+        if is_equal(scores):
+            note = f"all runs equal: {scores[0]:.3f}"
+        elif not rows:
+            note = "no range: a single model"
+        panels.append(ScorePanel(task, axis, rows, lines, note))
     return panels
 
 
@@ -128,7 +140,7 @@ def costs(analysis: Analysis) -> Iterator[FigureSpec]:
         if panels:
             yield FigureSpec(
                 f"cost-{group.key.slug}",
-                f"Training time and score: {group.key.title}",
+                group.key.title,
                 "IQM against the mean recorded seconds of training, on the device of each run "
                 f"(listed on the page). Lines are {LEVEL} bootstrap "
                 f"intervals.{_UNTIMED.format(resumed) if resumed else ''}",

@@ -9,6 +9,7 @@ from marsbench.metrics.calibration import NUM_BINS
 from marsbench.report.analysis import Analysis
 from marsbench.report.figures.plots import calibration as plots
 from marsbench.report.figures.spec import FigureSpec
+from marsbench.report.names import lowered
 from marsbench.report.study.calibration import Calibrated, pooled_bins
 from marsbench.report.study.cells import Group
 from marsbench.results.store import Store
@@ -45,7 +46,7 @@ def _planned(
     colours = {name: look["color"] for name, look in analysis.looks(group.key).items()}
     return FigureSpec(
         f"reliability-{file_stem(task)}-{group.key.slug}",
-        f"Reliability: {task}, {group.key.title}",
+        f"{task}, {lowered(group.key.title)}",
         f"Share of {what} over the predicted probability, in {NUM_BINS} bins of equal width, "
         f"{pooled} pooled, from stored predictions. On the dotted line a model is calibrated, "
         "below it too sure. Bars at the bottom are the numbers of predictions in the bins; errors "

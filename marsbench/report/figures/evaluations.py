@@ -12,8 +12,10 @@ from marsbench.data.corruptions.table import CORRUPTIONS, Subject
 from marsbench.demo.recipes import RECIPES
 from marsbench.report.analysis import Analysis
 from marsbench.report.figures.plots import evaluations as plots
-from marsbench.report.figures.plots.scores import Row
+from marsbench.report.figures.plots import grids
+from marsbench.report.figures.plots.marks import Row
 from marsbench.report.figures.spec import FigureSpec
+from marsbench.report.names import lowered, model_title
 from marsbench.report.statistics.evaluations import Robustness, Shift
 from marsbench.report.statistics.summary import LEVEL
 from marsbench.report.study.cells import GroupKey, metric_is_up, metric_label
@@ -44,8 +46,8 @@ def robustness(analysis: Analysis) -> Iterator[FigureSpec]:
             for name in each.corruptions
         }
         yield FigureSpec(
-            f"robustness-{file_stem(each.title)}",
-            f"Scores under corruptions: {each.title}",
+            f"robustness-{file_stem(each.words)}",
+            each.title,
             f"Interquartile means over seeds of {metric_label(each.metric)} on corrupted test "
             f"samples, by severity, with {LEVEL} bootstrap intervals; 0 is without corruption.",
             (each.key,),
@@ -59,11 +61,12 @@ def robustness(analysis: Analysis) -> Iterator[FigureSpec]:
             scenes = task if has_scenes else _SCENES
             yield FigureSpec(
                 f"corruptions-{file_stem(task)}",
-                f"Corruptions: {task}",
+                f"Corruptions of {task}",
                 f"A demo scene of {scenes}, drawn, without and with each corruption at severities "
                 f"{', '.join(map(str, each.severities))}.",
                 (each.key,),
                 partial(_draw_strips, scenes, names, each.severities),
+                is_photo=True,
             )
 
 
@@ -115,13 +118,14 @@ def _matrix(analysis: Analysis, key: GroupKey, model: str, shifts: Sequence[Shif
     # Losses have no upper bound: a column's largest is the worst of its colours.
     worst = np.maximum(np.nanmax(values, axis=0, initial=0), 1)
     shades = np.clip(np.where(up, values, 1 - values / worst), 0, 1)
+    framed = [(rows.index(task), columns.index(task)) for task in rows if task in columns]
     named = ", ".join(f"{task}: {metric_label(metrics[task])}" for task in columns)
     return FigureSpec(
         f"shift-{file_stem(model)}-{key.slug}",
-        f"Trained on one task, tested on another: {model}, {key.title}",
-        f"Interquartile means over seeds of the headline metric ({named}). Framed: in domain, the "
-        "test split of the training task; other entries are evaluations without further training, "
-        "over the classes with a counterpart.",
+        f"{model_title(model)}, {lowered(key.title)}",
+        "Rows are training tasks, columns tested tasks. Interquartile means over seeds of the "
+        f"headline metric ({named}). Framed: in domain, the test split of the training task; other "
+        "entries are evaluations without further training, over the classes with a counterpart.",
         (key,),
-        partial(plots.shift_matrix, values, shades, rows, columns, "score"),
+        partial(grids.heat_map, values, shades, rows, columns, "score", framed),
     )

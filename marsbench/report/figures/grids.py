@@ -12,6 +12,7 @@ from marsbench.metrics.scoring import SCORERS
 from marsbench.report.analysis import Analysis
 from marsbench.report.figures.plots import grids
 from marsbench.report.figures.spec import FigureSpec
+from marsbench.report.names import lowered, model_title
 from marsbench.report.statistics.summary import GroupSummary, TaskSummary
 from marsbench.report.study.cells import DOWN, UP
 from marsbench.report.study.confusions import confusion_shares
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 
 
 def heat_maps(analysis: Analysis) -> Iterator[FigureSpec]:
-    """Plan heat maps of models x tasks, for groups with two cells or more."""
+    """Plan heat maps of models x tasks, for groups with several models and tasks."""
     for group in analysis.headline_groups:
         summary = analysis.summaries[group.key]
         models, tasks = list(summary.models), list(group.tasks)
-        if len(group.cells) < 2:
-            continue
+        if len(models) < 2 or len(tasks) < 2:
+            continue  # a column or a row of a table
         values = np.full((len(models), len(tasks)), np.nan)
         shades = values.copy()
         labels = []
@@ -41,15 +42,16 @@ def heat_maps(analysis: Analysis) -> Iterator[FigureSpec]:
             for name, result in by_model.items():
                 values[models.index(name), column] = result.iqm.value
                 shades[models.index(name), column] = result.normalised_iqm.value
+        titles = list(map(model_title, models))
         # Scores without a range get the colour in the middle of the scale.
         shades = np.where(np.isfinite(values) & ~np.isfinite(shades), 0.5, np.clip(shades, 0, 1))
         yield FigureSpec(
             f"heatmap-{group.key.slug}",
-            f"Models and tasks: {group.key.title}",
+            group.key.title,
             "IQM of the raw headline metric; arrows point to better. Colours are scores normalised "
             f"by {summary.ranges.words(group.metrics.items())}.",
             (group.key,),
-            partial(grids.heat_map, values, shades, models, labels, "normalised score"),
+            partial(grids.heat_map, values, shades, titles, labels, "normalised score"),
         )
 
 
@@ -66,13 +68,13 @@ def confusions(analysis: Analysis) -> Iterator[FigureSpec]:
             if not records[0].data.get("classes"):
                 continue  # imported: a number without predictions
             unit = "pixels" if records[0].kind == Kind.SEGMENTATION else "samples"
-            title = f"{task}, {cell.model}"
+            title = f"{task}, {model_title(cell.model)}"
             yield FigureSpec(
                 f"confusion-{file_stem(task)}-{group.key.slug}",
-                f"Confusion: {title}, {group.key.title}",
+                f"{title}, {lowered(group.key.title)}",
                 f"Percentage of the {unit} of each true class (row) predicted as each class, mean "
                 f"over {len(records)} seed{'s' if len(records) > 1 else ''}, for the model with "
-                f"the best IQM on the task ({cell.model}), from stored predictions.",
+                "the best IQM on the task, from stored predictions.",
                 (group.key,),
                 partial(_draw_confusion, analysis.store, records, title),
             )
@@ -98,8 +100,8 @@ def imbalances(analysis: Analysis) -> Iterator[FigureSpec]:
             way: {row["class"]: row[way] for row in rows} for way in comparison.table.runs
         }
         yield FigureSpec(
-            f"imbalance-{number:02d}-{slug(comparison.title)[:LONGEST_TITLE]}",
-            f"Unequal classes: {comparison.title}",
+            f"imbalance-{number:02d}-{slug(comparison.words)[:LONGEST_TITLE]}",
+            comparison.title,
             "Recall of each class by method for unequal classes, the rarest class on top, with "
             f"numbers of train samples; means {comparison.over}.",
             comparison.keys,

@@ -10,8 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from marsbench.config.schema import parse_subset
 from marsbench.report.analysis import Analysis
 from marsbench.report.figures.plots import scores as plots
-from marsbench.report.figures.plots.scores import CurvePanel, Row
+from marsbench.report.figures.plots.marks import Looks, Row
+from marsbench.report.figures.plots.scores import CurvePanel
 from marsbench.report.figures.spec import FigureSpec
+from marsbench.report.names import subset_title
 from marsbench.report.statistics import aggregate
 from marsbench.report.statistics.aggregate import ALPHA
 from marsbench.report.statistics.curves import Curve, Line
@@ -34,7 +36,7 @@ def curves(analysis: Analysis) -> Iterator[FigureSpec]:
         yield curve_figure(curve, source, analysis.looks(curve.family))
 
 
-def curve_figure(curve: Curve, source: str, look: plots.Looks) -> FigureSpec:
+def curve_figure(curve: Curve, source: str, look: Looks) -> FigureSpec:
     """Plan the figure of a curve.
 
     Args:
@@ -42,10 +44,8 @@ def curve_figure(curve: Curve, source: str, look: plots.Looks) -> FigureSpec:
         source: Origin of the ranges, to be read after "normalised by".
         look: Colours and markers from `style.looks`, in the order of the legend.
     """
-    if curve.what == PARTITION:
-        name, label = "Partitions", "share of the train split"
-    else:
-        name, label = "Few shots", "train samples per class"
+    is_share = curve.what == PARTITION
+    label = "share of the train split" if is_share else "train samples per class"
     panels = _curve_panels(curve)
     keys = {key for panel in _lines_of(curve) for line in panel.values() for key in line}
     ticks = {_place(key): _tick(_place(key), curve.what) for key in keys}
@@ -55,7 +55,7 @@ def curve_figure(curve: Curve, source: str, look: plots.Looks) -> FigureSpec:
         over += "these tasks; the others show single tasks. "
     return FigureSpec(
         f"curves-{curve.slug}",
-        f"{name}: {curve.title}",
+        f"{curve.title}: {subset_title(curve.what)}",
         f"Normalised IQM over the {label}. {over}Lines are {LEVEL} bootstrap "
         "intervals; models at the same amount are drawn side by side. "
         f"Scores are normalised by {source}.",
@@ -109,7 +109,7 @@ def profiles(analysis: Analysis) -> Iterator[FigureSpec]:
         source = summary.ranges.words(group.metrics.items())
         yield FigureSpec(
             f"profiles-{group.key.slug}",
-            f"Performance profiles: {group.key.title}",
+            group.key.title,
             "Share of a task's runs whose normalised score is above a threshold, mean over tasks: "
             "the higher the curve, the better. Bands are "
             f"{LEVEL} bootstrap intervals. Models with missing tasks are left "
@@ -126,7 +126,7 @@ def _draw_profiles(
     shares = {}
     for name in models:
         scores = scale(group.matrix(name))
-        rng = stream(analysis.seed, group.key.title, "profile", name)
+        rng = stream(analysis.seed, group.key.words, "profile", name)
         draws = aggregate.stratified_bootstrap(scores, rng, summary.rounds, _profile)
         low, high = aggregate.percentile_interval(draws)
         shares[name] = (_profile(scores), low, high)
@@ -155,7 +155,7 @@ def ranks(analysis: Analysis) -> Iterator[FigureSpec]:
         ]
         yield FigureSpec(
             f"ranks-{group.key.slug}",
-            f"Ranks: {group.key.title}",
+            group.key.title,
             f"Mean rank over {_tasks(len(summary.ranked_tasks))} with {LEVEL} "
             f"bootstrap intervals. {_bars(comparisons)}",
             (group.key,),

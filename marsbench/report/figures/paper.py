@@ -9,7 +9,8 @@ from marsbench.report.analysis import Analysis
 from marsbench.report.figures import style
 from marsbench.report.figures.by_task import STAR, intervals, violin_panels
 from marsbench.report.figures.over_tasks import curve_figure
-from marsbench.report.figures.plots import scores as plots
+from marsbench.report.figures.plots.marks import Looks
+from marsbench.report.figures.plots.violins import violins
 from marsbench.report.figures.spec import FigureSpec
 from marsbench.report.statistics.paper import Beside, Both, plain
 
@@ -30,12 +31,12 @@ def beside_paper(analysis: Analysis) -> Iterator[FigureSpec]:
             yield replace(
                 figure,
                 name=f"paper-{figure.name}",
-                title=f"Beside the paper, {figure.title[0].lower()}{figure.title[1:]}",
+                title=figure.title,
                 caption=f"{figure.caption} {_MARKS} {beside.origin}",
             )
 
 
-def _violins(beside: Beside, both: Both, look: plots.Looks) -> FigureSpec:
+def _violins(beside: Beside, both: Both, look: Looks) -> FigureSpec:
     group, summary = both
     starred = {name for name, model in summary.models.items() if model.missing_tasks}
     panels = violin_panels(group, summary, normalised=False, with_published=False)
@@ -45,12 +46,12 @@ def _violins(beside: Beside, both: Both, look: plots.Looks) -> FigureSpec:
         over = f" Over tasks, scores are normalised by {source}."
     return FigureSpec(
         f"paper-violins-{group.key.slug}",
-        f"Beside the paper: {group.key.title}",
+        group.key.title,
         "Bootstrapped interquartile mean (IQM) of raw scores of every model, the best on top, both "
         f"models of a name together. {intervals(summary)} Ticks are single runs.{over} "
         f"{_MARKS} {beside.origin}{STAR if starred else ''}",
         (group.key,),
-        partial(plots.violins, panels, list(summary.models), look, starred),
+        partial(violins, panels, list(summary.models), look, starred),
     )
 
 

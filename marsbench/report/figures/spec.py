@@ -23,6 +23,7 @@ class FigureSpec:
         caption: Content and method.
         keys: Keys of the shown groups.
         draw: Draws the figure; call within `style.drawing`.
+        is_photo: Whether it is made of pictures, which the page shows as pixels.
     """
 
     name: str
@@ -30,6 +31,7 @@ class FigureSpec:
     caption: str
     keys: "tuple[GroupKey, ...]"
     draw: Callable[[], "Figure"]
+    is_photo: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ _HERE = "marsbench.report.figures"
 
 FAMILIES = {
     "violins": Family("Scores of each task", f"{_HERE}.by_task:violins"),
+    "modes": Family("Frozen, fine-tuned and from scratch", f"{_HERE}.modes:modes"),
     "curves": Family("Amounts of training data", f"{_HERE}.over_tasks:curves"),
     "profiles": Family("Performance profiles", f"{_HERE}.over_tasks:profiles"),
     "ranks": Family("Ranks", f"{_HERE}.over_tasks:ranks"),

@@ -1,25 +1,30 @@
 """Page of a report: a single HTML file without external resources."""
 
 import base64
+import contextlib
 import io
 import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from marsbench.base.text import visible
 from marsbench.base.version import __version__
 from marsbench.report.analysis import Analysis
+from marsbench.report.figures.fonts import font_faces
 from marsbench.report.figures.spec import FAMILIES, FigureSpec
-from marsbench.report.figures.style import DPI
+from marsbench.report.figures.style import COLUMN, DPI
+from marsbench.report.names import SHORT_MODES, model_title, subset_title
+from marsbench.report.page.fit import breakable, fitted, lifted
+from marsbench.report.page.svg import inline_svg
 from marsbench.report.statistics.summary import LEVEL, TaskSummary
 from marsbench.report.study.cells import (
-    DEMO,
     FULL,
-    NONE,
     Cell,
     GroupKey,
     StudyProblem,
@@ -27,12 +32,31 @@ from marsbench.report.study.cells import (
 )
 from marsbench.report.tables.build import Tables, coverage_name
 from marsbench.report.tables.entries import THERE, anchor_of, overlap_note, overlaps_of, score_of
-from marsbench.report.tables.forms import Link, Score
+from marsbench.report.tables.forms import Link, Score, Table
+from marsbench.results.record import RunRecord
 
 PAGE = Path(__file__).parent
 
 CSS_INCH = 130
 """CSS pixels per inch of a figure; larger than 96, since 7.5 points are small on a screen."""
+
+_ANSWER, _MODES = "violins", "modes"
+"""Families of figures with sections of their own."""
+
+
+class Layout(NamedTuple):
+    """Choices of a page.
+
+    Attributes:
+        title: Title.
+        font: Font of the figures.
+        has_files: Whether the tables are files too.
+    """
+
+    title: str
+    font: str
+    has_files: bool
+
 
 Figures = Mapping[str, Sequence[tuple[FigureSpec, Path]]]
 """Drawn figures and paths of their PNG, by family."""
@@ -40,7 +64,7 @@ Figures = Mapping[str, Sequence[tuple[FigureSpec, Path]]]
 
 def page(
     analysis: Analysis,
-    title: str,
+    layout: Layout,
     *,
     figures: Figures,
     tables: Tables,
@@ -51,9 +75,9 @@ def page(
 
     Args:
         analysis: Estimates.
-        title: Title of the page.
+        layout: Title and font.
         figures: Figures to embed.
-        tables: Tables; aggregates over all tasks come first.
+        tables: Tables.
         problems: Problems to list.
         compared: Estimates of the other store of a comparison.
     """
@@ -70,6 +94,8 @@ def page(
     environment.tests["score"] = lambda value: isinstance(value, Score)
     environment.tests["link"] = lambda value: isinstance(value, Link)
     environment.tests["incomplete"] = _is_incomplete
+    environment.filters["fitted"] = fitted
+    environment.filters["breakable"] = breakable
     environment.filters["words"] = _words
     environment.filters["origins"] = _origins
     environment.filters["sources"] = partial(_sources, analysis.study.groups)
@@ -86,23 +112,30 @@ def page(
     ]
     anchors = {row["anchor"] for row in cells} | {anchor for anchor, _ in elsewhere}
     anchors.update(anchor for table in tables.coverage for anchor in table.anchors)
+    named = {
+        start: [table for table in tables.groups if table.name.startswith(f"{start}-")]
+        for start in ("scores", "overall", "modes")
+    }
+    shown = {name: [_figure(*figure) for figure in drawn] for name, drawn in figures.items()}
     return environment.get_template("index.html.j2").render(
-        title=title,
+        title=layout.title,
+        has_files=layout.has_files,
         version=__version__,
+        dates=_dates(analysis.study.records),
+        fonts=Markup(font_faces(layout.font)),  # noqa: S704
         css=Markup((PAGE / "style.css").read_text(encoding="utf-8")),  # noqa: S704
         script=Markup((PAGE / "script.js").read_text(encoding="utf-8")),  # noqa: S704
         facts=_facts(analysis),
         filters=_filters(analysis.study.groups),
-        overall=[table for table in tables.groups if table.name.startswith("overall-")],
-        tables=[table for table in tables.groups if not table.name.startswith("overall-")],
+        answer=_answer(analysis, named["scores"], shown.pop(_ANSWER, [])),
+        modes=_part(named["modes"], shown.pop(_MODES, [])),
+        overall=_part(named["overall"], []),
+        families=[(FAMILIES[name].title, _part([], part)) for name, part in shown.items()],
+        tables=[table for table in tables.groups if not table.name.startswith(tuple(named))],
         cells=cells,
         overlap_note=overlap_note(row["scores"][0] for row in cells),
         elsewhere=elsewhere,
         anchors=anchors,
-        families=[
-            {"title": FAMILIES[name].title, "figures": [_figure(*figure) for figure in drawn]}
-            for name, drawn in figures.items()
-        ],
         beside=tables.beside,
         level=LEVEL,
         rounds=analysis.rounds,
@@ -117,6 +150,58 @@ def page(
         environment=_environment(analysis),
         problems=problems,
     )
+
+
+class Part(NamedTuple):
+    """Tables and figures of a section.
+
+    Attributes:
+        caption: Sentences of all its captions.
+        tables: Tables, without these sentences.
+        figures: Figures, likewise.
+    """
+
+    caption: str
+    tables: Sequence[Table]
+    figures: Sequence[dict[str, Any]]
+
+
+def _part(tables: Sequence[Table], figures: Sequence[dict[str, Any]]) -> Part:
+    """A section whose captions say once what holds for all of them."""
+    shared_t, own_t = lifted([table.text for table in tables])
+    shared_f, own_f = lifted([figure["caption"] for figure in figures])
+    return Part(
+        f"{shared_t} {shared_f}".strip(),
+        [
+            replace(table, caption=text, nothing=text)
+            for table, text in zip(tables, own_t, strict=True)
+        ],
+        [{**figure, "caption": text} for figure, text in zip(figures, own_f, strict=True)],
+    )
+
+
+def _answer(
+    analysis: Analysis, tables: Sequence[Table], figures: Sequence[dict[str, Any]]
+) -> tuple[str, list[tuple[str, list[GroupKey], Part]]]:
+    """Scores and violins of each group, with the caption of all of them."""
+    part = _part(tables, figures)
+    groups = []
+    for key in (group.key for group in analysis.headline_groups):
+        mine = [table for table in part.tables if key in table.keys]
+        drawn = [figure for figure in part.figures if key in figure["keys"]]
+        if mine or drawn:
+            groups.append((key.title, [key], Part("", mine, drawn)))
+    return part.caption, groups
+
+
+def _dates(records: Iterable[RunRecord]) -> str:
+    """Days of the first and the last run; unlike the day of the report, the same each time."""
+    days = []
+    for record in records:
+        with contextlib.suppress(ValueError):
+            days.append(datetime.fromisoformat(record.created).date())
+    ends = [f"{day.day} {day:%B %Y}" for day in ((min(days), max(days)) if days else ())]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _visible(value: Any) -> Any:
@@ -143,7 +228,7 @@ def _words(keys: Iterable[GroupKey], name: str) -> str:
 def _sources(groups: Collection[GroupKey], keys: Iterable[GroupKey]) -> list[Link]:
     """Links to the coverage of groups, named by the words not shared by all."""
     shown = [key for key in keys if key in groups]
-    titles = [key.title.split() for key in shown]
+    titles = [key.words.split() for key in shown]
     shared = set(titles[0]).intersection(*titles) if titles else set()
     return [
         Link(" ".join(w for w in words if w not in shared) or key.subset, coverage_name(key))
@@ -173,18 +258,19 @@ def _filters(keys: Iterable[GroupKey]) -> list[tuple[str, list[str]]]:
 
 def _cell_row(result: TaskSummary, key: GroupKey, overlapping: Collection[str]) -> dict[str, Any]:
     cell = result.cell
-    more = [key.protocol]
-    more += [f"imbalance={key.imbalance}"] if key.imbalance != NONE else []
-    more += [key.averaged] if key.views != NONE else []
-    more += [f"train_on={key.train_on}"] if key.train_on != NONE else []
-    more += ["demo data"] if key.data == DEMO else []
-    shown = [cell.task, cell.model, key.mode, key.subset, ", ".join(more)]
-    shown.append(metric_label(cell.metric))
+    settings = [
+        SHORT_MODES.get(key.mode, key.mode),
+        subset_title(key.subset),
+        ", ".join([key.protocol, *key.unusual]),
+        metric_label(cell.metric),
+    ]
+    names = [cell.task, cell.model, model_title(cell.model), key.words]
     return {
         "anchor": anchor_of(cell),
         "cell": cell,
-        "shown": shown,
-        "words": " ".join([*shown, key.category]).lower(),
+        "names": (cell.task, model_title(cell.model)),
+        "settings": settings,
+        "words": " ".join([*names, *settings]).lower(),
         "scores": [
             score_of(result.iqm, overlaps=overlaps_of([cell], overlapping)),
             Score(result.normalised_iqm.value),
@@ -202,27 +288,35 @@ def _origins(cell: Cell) -> str:
 
 
 def _figure(spec: FigureSpec, png: Path) -> dict[str, Any]:
-    content, width, height = _webp(png)
+    from markupsafe import Markup
+    from PIL import Image
+
+    with Image.open(png) as image:
+        inches = image.width / DPI
+    svg = png.with_suffix(".svg")
+    drawn = _photo(png) if spec.is_photo else inline_svg(svg, CSS_INCH / 72)
     return {
         "name": spec.name,
         "title": spec.title,
         "caption": spec.caption,
         "keys": spec.keys,
-        "webp": base64.b64encode(content).decode(),
-        "width": round(width / DPI * CSS_INCH),
-        "height": round(height / DPI * CSS_INCH),
+        "drawn": Markup(drawn),  # noqa: S704 (written by matplotlib, which escapes names)
+        "inches": round(inches, 2),
+        "is_wide": inches > COLUMN + 0.1,
     }
 
 
-def _webp(png: Path) -> tuple[bytes, int, int]:
-    """Convert a PNG to lossless WebP, a third of the size; with width and height in pixels."""
+def _photo(png: Path) -> str:
+    """Embed a figure of pictures as WebP."""
     from PIL import Image
 
     packed = io.BytesIO()
     with Image.open(png) as image:
         # Figures have no transparency.
-        image.convert("RGB").save(packed, "WEBP", lossless=True, quality=80, method=4)
-        return packed.getvalue(), *image.size
+        image.convert("RGB").save(packed, "WEBP", quality=88, method=4)
+        width, height = (round(side / DPI * CSS_INCH) for side in image.size)
+    data = base64.b64encode(packed.getvalue()).decode()
+    return f'<img src="data:image/webp;base64,{data}" width="{width}" height="{height}" alt="">'
 
 
 def _unfinished(analysis: Analysis) -> str:

@@ -88,6 +88,13 @@
     all("td details", target).forEach((part) => { part.open = true; });
     target.scrollIntoView({ block: "center" });
   }
+  // On paper nothing can be opened: all parts are printed, except the runs of single numbers.
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = all("details:not([open])").filter((part) => !part.closest("td"));
+    opened.forEach((part) => { part.open = true; });
+  });
+  addEventListener("afterprint", () => { opened.forEach((part) => { part.open = false; }); });
   addEventListener("hashchange", reveal);
   if (document.readyState === "complete") reveal();
   else addEventListener("load", reveal);

@@ -55,7 +55,7 @@ class Curve:
     @property
     def slug(self) -> str:
         """Name for files."""
-        return f"{self.what.replace('_', '-')}-{file_stem(self.title)}"
+        return f"{self.what.replace('_', '-')}-{file_stem(self.family.family_words)}"
 
     @property
     def problem(self) -> StudyProblem | None:

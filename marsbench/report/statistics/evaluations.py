@@ -8,6 +8,7 @@ from statistics import fmean
 import numpy as np
 
 from marsbench.data.corruptions.table import CORRUPTIONS
+from marsbench.report.names import lowered
 from marsbench.report.statistics.summary import ROUNDS, Estimate, estimate_of, stream
 from marsbench.report.study.cells import GroupKey, metric_is_up
 from marsbench.report.study.evaluations import Evaluated
@@ -42,10 +43,18 @@ class Robustness:
 
     @property
     def title(self) -> str:
-        """Task, or both tasks, with the settings of the group."""
+        """Task, or both tasks, with the title of the group."""
+        return f"{self._tasks}, {lowered(self.key.title)}"
+
+    @property
+    def words(self) -> str:
+        """The same as words, which name files and random streams."""
+        return f"{self._tasks}, {self.key.words}"
+
+    @property
+    def _tasks(self) -> str:
         on = self.tested_on
-        task = on if on == self.trained_on else f"{self.trained_on} on {on}"
-        return f"{task}, {self.key.title}"
+        return on if on == self.trained_on else f"{self.trained_on} on {on}"
 
     @property
     def corruptions(self) -> tuple[str, ...]:
@@ -106,7 +115,7 @@ class Robustness:
         }
 
     def _estimate(self, values: Sequence[float], *names: str) -> Estimate:
-        rng = stream(self.seed, self.title, *names)
+        rng = stream(self.seed, self.words, *names)
         return estimate_of(np.array(values, dtype=np.float64), rng, self.rounds)
 
 
@@ -184,7 +193,7 @@ def shifts_of(evaluations: Iterable[Evaluated], rounds: int = ROUNDS, seed: int 
         members = list(by_seed.values())
 
         def estimate(
-            what: str, values: list[float], names: tuple[str, ...] = (key.title, *name[1:])
+            what: str, values: list[float], names: tuple[str, ...] = (key.words, *name[1:])
         ) -> Estimate:
             rng = stream(seed, *names, what)
             return estimate_of(np.array(values, dtype=np.float64), rng, rounds)

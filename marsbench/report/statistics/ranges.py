@@ -131,6 +131,25 @@ def reference_ranges(pairs: Iterable[Pair] | None = None, *, demo: bool = False)
     )
 
 
+def no_range(group: Group, ranges: Ranges) -> list[str]:
+    """Tasks of a group without a range, each with the reason."""
+    names = [task for task, metric in group.metrics.items() if not ranges.has(task, metric)]
+    scores = {task: np.concatenate(_scores(group, task)) for task in names}
+    return [
+        f"{task} ({'all runs are equal' if is_equal(scores[task]) else 'a single model'})"
+        for task in names
+    ]
+
+
+def is_equal(scores: NDArray[np.float64]) -> bool:
+    """Whether several scores are all the same."""
+    return len(scores) > 1 and bool(np.ptp(scores) == 0)
+
+
+def _scores(group: Group, task: str) -> list[NDArray[np.float64]]:
+    return [cell.scores for (name, _), cell in group.cells.items() if name == task]
+
+
 def reference_version() -> str:
     """Version of the table of ranges shipped with marsbench."""
     return _table_of_ranges()[0]

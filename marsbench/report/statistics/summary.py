@@ -183,7 +183,9 @@ def summarise(
     for model in group.models:
         mine, over_tasks[model] = _model(group, model, used, rounds, seed)
         task_summaries |= {(task, model): result for task, result in mine.items()}
-    ranked, ranked_tasks = _ranked(group)
+    # A task whose runs are all equal has no observed range, and is in no column of the aggregates.
+    differing = [task for task in group.tasks if not _is_equal(group, task, used)]
+    ranked, ranked_tasks = _ranked(group.of_tasks(differing))
     if ranked:
         over_tasks |= _with_ranks(over_tasks, task_summaries, ranked, ranked_tasks)
 
@@ -200,6 +202,12 @@ def summarise(
         ranked_tasks=ranked_tasks if ranked else (),
         rounds=rounds,
     )
+
+
+def _is_equal(group: Group, task: str, ranges: Ranges) -> bool:
+    """Whether a task has no range since the runs of its models are all equal."""
+    cells = sum(name == task for name, _ in group.cells)
+    return cells > 1 and not ranges.has(task, group.metrics[task])
 
 
 def _model(
@@ -219,7 +227,7 @@ def _model(
         return np.concatenate([np.stack(over, axis=-1), *per_task], axis=-1)
 
     drawn = agg.stratified_bootstrap(
-        scores, stream(seed, group.key.title, model), rounds, statistic
+        scores, stream(seed, group.key.words, model), rounds, statistic
     )
     value = statistic(scores[None])[0]
     low, high = agg.percentile_interval(drawn)
@@ -314,7 +322,7 @@ def compare(
     # Drawn once for each model, for all its comparisons.
     drawn = {
         model: agg.draw_counts(
-            group.matrix(model), stream(seed, group.key.title, "pairs", model), rounds
+            group.matrix(model), stream(seed, group.key.words, "pairs", model), rounds
         )
         for model in group.models
     }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from marsbench.base.names import file_stem
 from marsbench.config.schema import parse_subset
+from marsbench.report.names import mode_title, protocol_title, subset_title, usual_protocol
 from marsbench.tasks.kinds import METRICS
 
 FULL = "full"
@@ -112,9 +113,9 @@ class GroupKey:
         return "augment=d4" if self.views == "d4" else f"draws={self.views}"
 
     @property
-    def title(self) -> str:
-        """The key in words, without default settings."""
-        return self._in_words(self.subset)
+    def words(self) -> str:
+        """The key as words, which name files and random streams."""
+        return self._words(self.subset)
 
     @property
     def family(self) -> "GroupKey":
@@ -122,21 +123,41 @@ class GroupKey:
         return replace(self, subset=FULL)
 
     @property
-    def family_title(self) -> str:
-        """The family in words, without a subset."""
-        return self._in_words()
+    def family_words(self) -> str:
+        """The family as words, without a subset."""
+        return self._words()
 
-    def _in_words(self, *subset: str) -> str:
-        words = [self.category, self.mode, self.protocol, *subset]
-        words += [f"imbalance={self.imbalance}"] if self.imbalance != NONE else []
+    def _words(self, *subset: str) -> str:
+        return " ".join([self.category, self.mode, self.protocol, *subset, *self.unusual])
+
+    @property
+    def title(self) -> str:
+        """Title without default settings: ``Frozen classification models, full training split``."""
+        return self._title(subset_title(self.subset))
+
+    @property
+    def family_title(self) -> str:
+        """Title of the family, without a subset."""
+        return self._title()
+
+    def _title(self, *subset: str) -> str:
+        is_usual = self.protocol == usual_protocol(self.category, self.mode)
+        protocol = [] if is_usual else [protocol_title(self.protocol)]
+        start = mode_title(self.mode, self.category)
+        return ", ".join([start, *subset, *protocol, *self.unusual])
+
+    @property
+    def unusual(self) -> list[str]:
+        """Settings other than the default, with demo data last."""
+        words = [f"imbalance={self.imbalance}"] if self.imbalance != NONE else []
         words += [self.averaged] if self.views != NONE else []
         words += [f"train_on={self.train_on}"] if self.train_on != NONE else []
-        return " ".join(words + (["demo data"] if self.data == DEMO else []))
+        return words + (["demo data"] if self.data == DEMO else [])
 
     @property
     def slug(self) -> str:
         """The key for file names."""
-        return file_stem(self.title)
+        return file_stem(self.words)
 
 
 class Basis(NamedTuple):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from marsbench.report.analysis import Analysis
+from marsbench.report.names import lowered, model_title
 from marsbench.report.statistics import aggregate
 from marsbench.report.statistics.summary import Estimate, estimate_of, stream
 from marsbench.report.study.cells import NONE, GroupKey
@@ -20,13 +21,15 @@ class Ways:
     """Runs of equal settings except the method for unequal classes and the seed.
 
     Attributes:
-        title: Task, model and common settings of their groups.
+        words: Task, model and common settings of their groups, which name files and random streams.
+        title: The same for readers.
         table: Runs of each method and train samples of each class.
         keys: Keys of their groups.
         seeds: Seeds shared by all methods, to which `table` is restricted; empty if no seed is
             shared, and then `table` has all runs.
     """
 
+    words: str
     title: str
     table: ClassTable
     keys: tuple[GroupKey, ...]
@@ -51,7 +54,7 @@ class Ways:
         """
         scores = (run.metrics[run.scored_split].get(metric) for run in self.table.runs[way])
         values = np.array([value for value in scores if value is not None], dtype=np.float64)
-        rng = stream(analysis.seed, self.title, way, metric)
+        rng = stream(analysis.seed, self.words, way, metric)
         return estimate_of(values, rng, analysis.rounds, aggregate.mean)
 
 
@@ -67,7 +70,7 @@ def compared_ways(analysis: Analysis) -> list[Ways]:
         if seeds:
             kept = {w: [r for r in rs if r.seed in seeds] for w, rs in table.runs.items()}
             table = replace(table, runs=kept)
-        comparisons.append(Ways(_title(runs[0], keys), table, keys, seeds))
+        comparisons.append(Ways(*_names(runs[0], keys), table, keys, seeds))
     return _disambiguated(comparisons)
 
 
@@ -76,19 +79,20 @@ def _common(runs: Mapping[str, list[RunRecord]]) -> tuple[int, ...]:
     return tuple(sorted(first.intersection(*others)))
 
 
-def _title(run: RunRecord, keys: tuple[GroupKey, ...]) -> str:
-    """Title of task, model and common settings, without the method."""
-    return f"{run.task} {run.model} {replace(keys[0], imbalance=NONE).title}"
+def _names(run: RunRecord, keys: tuple[GroupKey, ...]) -> tuple[str, str]:
+    """Words and title of task, model and common settings, without the method."""
+    key = replace(keys[0], imbalance=NONE)
+    words = f"{run.task} {run.model} {key.words}"
+    return words, f"{model_title(run.model)} on {run.task}, {lowered(key.title)}"
 
 
 def _disambiguated(comparisons: list[Ways]) -> list[Ways]:
-    """Make titles unique by the digest of the setting."""
-    counts = Counter(ways.title for ways in comparisons)
+    """Make names unique by the digest of the setting."""
+    counts = Counter(ways.words for ways in comparisons)
     return [
-        replace(ways, title=f"{ways.title}, setting {_setting(ways)}")
-        if counts[ways.title] > 1
-        else ways
+        replace(ways, words=ways.words + more, title=ways.title + more)
         for ways in comparisons
+        for more in [f", setting {_setting(ways)}" * (counts[ways.words] > 1)]
     ]
 
 

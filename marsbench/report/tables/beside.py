@@ -32,7 +32,7 @@ def compared_tables(here: Analysis, there: Analysis, name: str) -> list[Table]:
         tables.append(
             Table(
                 f"compared-{key.slug}",
-                f"Beside {name}: {key.title}",
+                f"{key.title}, beside {name}",
                 f"Interquartile means of the raw headline metric in this store and in {name}, and "
                 f"their difference (this store minus the other), with {LEVEL} bootstrap intervals; "
                 "lower losses are better. A difference with 0 in its interval may be chance.",

@@ -5,10 +5,13 @@ from collections import defaultdict
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
+from marsbench.base.errors import some
 from marsbench.base.names import LONGEST_TITLE
 from marsbench.config.identity import slug
 from marsbench.report.analysis import Analysis
+from marsbench.report.names import lowered, subset_title
 from marsbench.report.statistics.aggregate import ALPHA
+from marsbench.report.statistics.ranges import no_range
 from marsbench.report.statistics.summary import LEVEL, Estimate, GroupSummary, ModelSummary
 from marsbench.report.study.cells import DOWN, UP, Group, GroupKey, metric_is_up, metric_label
 from marsbench.report.study.imbalance import Ways, compared_ways
@@ -25,10 +28,8 @@ from marsbench.report.tables.entries import (
 )
 from marsbench.report.tables.evaluations import evaluation_tables
 from marsbench.report.tables.forms import MARKS, Column, Entry, Link, Score, Table
+from marsbench.report.tables.modes import modes_tables
 from marsbench.report.tables.pretraining import pretraining_table
-
-AMOUNTS = {"partition": "Partitions of the train split", "few_shot": "Few shots"}
-"""Titles of curves by the sort of their subsets."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def _group_tables(analysis: Analysis) -> Iterator[Table]:
             yield overall_table(group, summary, analysis.overlapping)
         if analysis.comparisons.get(group.key):
             yield _comparisons_table(analysis, group.key)
+    yield from modes_tables(analysis)
     yield from calibration_tables(analysis)
     yield from group_tables(analysis)
     yield from (table for table in _curve_tables(analysis) if table.rows)
@@ -117,13 +119,19 @@ def scores_table(
         )
         for name, result in summary.tasks.items()
     }
-    named = ", ".join(f"{task}: {metric_label(group.metrics[task])}" for task in group.tasks)
+    by_metric: defaultdict[str, list[str]] = defaultdict(list)
+    for task in group.tasks:
+        by_metric[metric_label(group.metrics[task])].append(task)
+    named = "; ".join(
+        f"{metric} of {', '.join(tasks)}" if len(by_metric) > 1 else metric
+        for metric, tasks in by_metric.items()
+    )
     return marked(
         Table(
             f"scores-{group.key.slug}",
-            f"Scores: {group.key.title}",
-            f"Interquartile means over seeds of the headline metric ({named}), with {LEVEL} "
-            "bootstrap intervals.",
+            f"Scores of {lowered(group.key.title)}",
+            f"Interquartile means over seeds of the headline metric, with {LEVEL} bootstrap "
+            f"intervals. Metric: {named}.",
             [Column("model"), *(Column(task, better[task]) for task in group.tasks)],
             [[m, *(scores.get((task, m)) for task in group.tasks)] for m in summary.models],
             [group.key],
@@ -143,13 +151,15 @@ def overall_table(
     rows = with_marks(columns, [_overall_row(group, model, overlapping) for model in complete])
     # Incomplete models are not compared with others.
     rows += [_overall_row(group, model, overlapping) for model in partial]
+    without = no_range(group, summary.ranges)
+    left_out = f" Without a range, and in no column: {some(without)}." if without else ""
     note = overlap_note(entry for row in rows for entry in row if isinstance(entry, Score))
     return Table(
         f"overall-{summary.key.slug}",
-        f"Over all tasks: {summary.key.title}",
+        f"Overall scores of {lowered(summary.key.title)}",
         f"Scores normalised by {summary.ranges.words(group.metrics.items())}; "
         f"{LEVEL} bootstrap intervals. {MARKS} Models with missing tasks are "
-        f"aggregated over fewer tasks and not compared.{note}",
+        f"aggregated over fewer tasks and not compared.{left_out}{note}",
         columns,
         rows,
         [summary.key],
@@ -189,7 +199,7 @@ def _comparisons_table(analysis: Analysis, key: GroupKey) -> Table:
     ]
     return Table(
         f"comparisons-{key.slug}",
-        f"Pairs of models: {key.title}",
+        f"Pairs of {lowered(key.title)}",
         "Probability that a run of the first model beats a run of the second on the same task, "
         "ties half, mean over shared tasks; and p-values of Wilcoxon's signed rank test of runs "
         "with the same task and seed, two-sided, without and with Holm's correction for all "
@@ -219,15 +229,19 @@ def _curve_tables(analysis: Analysis) -> Iterator[Table]:
         yield marked(
             Table(
                 f"curves-{curve.slug}",
-                f"{AMOUNTS[curve.what]}: {curve.title}",
+                f"{curve.title}: {subset_title(curve.what)}",
                 "Interquartile means over the tasks with all these amounts "
                 f"({', '.join(curve.tasks)}), normalised by {first.ranges.source}, with {LEVEL} "
                 "bootstrap intervals. A column has only models with all of these tasks.",
-                [Column("model"), *(Column(key.subset, UP) for key in curve.keys)],
+                [Column("model"), *map(_amount, curve.keys)],
                 rows,
                 curve.keys,
             )
         )
+
+
+def _amount(key: GroupKey) -> Column:
+    return Column(key.subset, UP, subset_title(key.subset))
 
 
 def _imbalance_table(analysis: Analysis, ways: Ways, number: int) -> Table:
@@ -250,7 +264,7 @@ def _imbalance_table(analysis: Analysis, ways: Ways, number: int) -> Table:
     ]
     return marked(
         Table(
-            f"imbalance-{number:02d}-{slug(ways.title)[:LONGEST_TITLE]}",
+            f"imbalance-{number:02d}-{slug(ways.words)[:LONGEST_TITLE]}",
             f"Unequal classes: {ways.title}",
             f"Test scores by method for unequal classes, means {ways.over}, with "
             f"{LEVEL} bootstrap intervals; minority and majority are the recall of the rarest and "
@@ -280,7 +294,7 @@ def coverage_tables(analysis: Analysis) -> list[Table]:
         made.append(
             Table(
                 coverage_name(group.key),
-                f"Coverage: {group.key.title}",
+                f"Coverage of {lowered(group.key.title)}",
                 f"Present and expected runs. Expected: {_asked(analysis, group)}.",
                 list(map(Column, ("model", *group.tasks))),
                 [

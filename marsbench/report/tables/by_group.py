@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from marsbench.report.analysis import Analysis
+from marsbench.report.names import lowered
 from marsbench.report.statistics.summary import LEVEL, Estimate, estimate_of, stream
 from marsbench.report.study.by_group import ByGroup
 from marsbench.report.study.cells import DOWN, UP, Group, metric_is_up, metric_label
@@ -42,7 +43,7 @@ def _table(analysis: Analysis, group: Group, task: str, scores: dict[str, ByGrou
     return marked(
         Table(
             f"groups-{task}-{group.key.slug}",
-            f"Groups of samples of {task}: {group.key.title}",
+            f"Groups of samples of {task}: {lowered(group.key.title)}",
             f"Interquartile means over seeds of the {metric_label(group.metrics[task])} within "
             f"each group of the scored samples, with {LEVEL} bootstrap intervals over seeds. A "
             "score that a group does not define is missing.",
@@ -55,5 +56,5 @@ def _table(analysis: Analysis, group: Group, task: str, scores: dict[str, ByGrou
 
 def _estimate(analysis: Analysis, scores: ByGroup, name: str) -> Estimate:
     cell = scores.cell
-    rng = stream(analysis.seed, cell.key.title, cell.task, cell.model, name)
+    rng = stream(analysis.seed, cell.key.words, cell.task, cell.model, name)
     return estimate_of(scores.values[name], rng, analysis.rounds)

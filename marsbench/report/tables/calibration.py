@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from marsbench.metrics.calibration import NUM_BINS
 from marsbench.report.analysis import Analysis
+from marsbench.report.names import lowered
 from marsbench.report.statistics.summary import LEVEL, Estimate, estimate_of, stream
 from marsbench.report.study.calibration import METRICS, Calibrated
 from marsbench.report.study.cells import DOWN, Group, metric_title
@@ -46,7 +47,7 @@ def _table(analysis: Analysis, group: Group, metric: str) -> Table:
     return marked(
         Table(
             f"{metric}-{group.key.slug}",
-            f"{title[0].upper()}{title[1:]}: {group.key.title}",
+            f"{title[0].upper()}{title[1:]} of {lowered(group.key.title)}",
             f"Interquartile means over seeds of the {_DEFINITIONS[metric]}; with {LEVEL} "
             "bootstrap intervals.",
             [Column("model"), *(Column(task, DOWN) for task in tasks)],
@@ -58,5 +59,5 @@ def _table(analysis: Analysis, group: Group, metric: str) -> Table:
 
 def _estimate(analysis: Analysis, calibrated: Calibrated, metric: str) -> Estimate:
     cell = calibrated.cell
-    rng = stream(analysis.seed, cell.key.title, cell.task, cell.model, metric)
+    rng = stream(analysis.seed, cell.key.words, cell.task, cell.model, metric)
     return estimate_of(calibrated.values[metric], rng, analysis.rounds)

@@ -7,6 +7,7 @@ import numpy as np
 
 from marsbench.base.names import file_stem
 from marsbench.report.analysis import Analysis
+from marsbench.report.names import lowered
 from marsbench.report.statistics.evaluations import Robustness, Shift
 from marsbench.report.statistics.summary import LEVEL, Estimate, estimate_of, stream
 from marsbench.report.study.cells import DOWN, UP, GroupKey, metric_is_up, metric_label
@@ -35,7 +36,7 @@ def _robustness_tables(analysis: Analysis, each: Robustness) -> Iterator[Table]:
     columns = [name.replace("_", " ") for name in names]
     shown = ", ".join(map(str, each.common))
     over = f"mean over the severities {shown}"
-    name = file_stem(each.title)
+    name = file_stem(each.words)
     rows = [
         [
             model,
@@ -49,7 +50,7 @@ def _robustness_tables(analysis: Analysis, each: Robustness) -> Iterator[Table]:
     yield marked(
         Table(
             f"robustness-{name}",
-            f"Robustness: {each.title}",
+            f"Robustness on {each.title}",
             f"Scores ({metric_label(each.metric)}) on corrupted test samples: {over}, "
             f"interquartile mean over seeds, with {LEVEL} bootstrap intervals; of all corruptions "
             "and of each. Relative drop: loss from the score without corruption, as a share of it.",
@@ -67,7 +68,7 @@ def _robustness_tables(analysis: Analysis, each: Robustness) -> Iterator[Table]:
     yield marked(
         Table(
             f"drops-{name}",
-            f"Relative drops: {each.title}",
+            f"Relative drops on {each.title}",
             f"Loss from the score without corruption as a share of it, {over}, interquartile mean "
             f"over seeds, with {LEVEL} bootstrap intervals.",
             [Column("model"), *(Column(column, DOWN) for column in columns)],
@@ -103,7 +104,7 @@ def _shift_table(key: GroupKey, shifts: Sequence[Shift]) -> Table:
         )
     return Table(
         f"shift-{key.slug}",
-        f"Trained on one task, tested on another: {key.title}",
+        f"Trained on one task, tested on another: {lowered(key.title)}",
         "Interquartile means over seeds of the headline metric of the tested task, without further "
         f"training, with {LEVEL} bootstrap intervals. Gap: score in domain minus score, "
         "with the sign turned for losses. Ceiling: "
@@ -134,7 +135,7 @@ def _temperature_table(
         rows.append([task, model, *(_known(estimate, anchor) for estimate in estimates)])
     return Table(
         f"temperature-{key.slug}",
-        f"Temperature scaling: {key.title}",
+        f"Temperature scaling of {lowered(key.title)}",
         "Test predictions with logits divided by the temperature of the lowest log loss on "
         f"validation predictions: interquartile means over seeds, with {LEVEL} bootstrap "
         "intervals, before and after; lower is better.",
@@ -147,5 +148,5 @@ def _temperature_table(
 def _of(analysis: Analysis, members: Sequence[Evaluated], name: str) -> Estimate:
     values = [m.calibration[name] for m in members if name in m.calibration]
     cell = members[0].cell
-    rng = stream(analysis.seed, cell.key.title, cell.task, cell.model, "temperature", name)
+    rng = stream(analysis.seed, cell.key.words, cell.task, cell.model, "temperature", name)
     return estimate_of(np.array(values, dtype=np.float64), rng, analysis.rounds)

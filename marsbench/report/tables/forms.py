@@ -1,21 +1,18 @@
-"""Tables as CSV for programs, Markdown for pages and LaTeX (booktabs) for papers."""
+"""Tables, their marks, and their forms as CSV for programs and Markdown for pages."""
 
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from marsbench.base.text import inline, spreadsheet_csv
-from marsbench.report.study.cells import DOWN, UP, GroupKey
+from marsbench.report.names import model_title
+from marsbench.report.study.cells import UP, GroupKey
 
 DASH = "\N{EN DASH}"
 CLOSE = "\N{DAGGER}"
 OVERLAP = "\N{DOUBLE DAGGER}"
 """Mark of scores of models whose pre-training may have seen images of the task."""
-
-FORMS = ("csv", "md", "tex")
-"""Suffixes of the files of a table."""
 
 MARKS = f"Bold: best of its column; {CLOSE}: interval overlaps with the best's interval."
 
@@ -86,22 +83,35 @@ class Link:
 Entry = str | int | Score | Link | None
 
 
+_OF_MODELS = ("model", "first", "second", "model here")
+"""Names of columns of models."""
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table.
 
     Attributes:
-        name: Heading.
+        name: Heading in the CSV.
         better: `UP`, `DOWN`, or empty without a direction.
+        label: Heading for readers; the name if empty.
     """
 
     name: str
     better: str = ""
+    label: str = ""
 
     @property
     def title(self) -> str:
         """Heading with an arrow: up if higher is better, down if lower."""
-        return f"{self.name} {self.better}".strip()
+        return f"{self.label or self.name} {self.better}".strip()
+
+    def shown(self, entry: Entry) -> Entry:
+        """Entry for readers: names of models become titles."""
+        if self.name not in _OF_MODELS or entry is None or isinstance(entry, int | Score):
+            return entry
+        title = model_title(str(entry))
+        return Link(title, entry.anchor) if isinstance(entry, Link) else title
 
 
 @dataclass(frozen=True)
@@ -133,15 +143,24 @@ class Table:
         """Caption, or the text for a table without rows."""
         return self.caption if self.rows else self.nothing
 
-    def write(self, folder: Path, forms: Sequence[str] = FORMS) -> list[Path]:
-        """Write the table in several forms; return its files."""
-        folder.mkdir(parents=True, exist_ok=True)
-        makers = {"csv": self.csv, "md": self.markdown, "tex": self.latex}
-        written = []
-        for form in forms:
-            written.append(folder / f"{self.name}.{form}")
-            written[-1].write_text(makers[form](), encoding="utf-8")
-        return written
+    @property
+    def shown_rows(self) -> list[list[Entry]]:
+        """Rows for readers, with titles of models; the CSV has their names."""
+        return [
+            [column.shown(entry) for column, entry in zip(self.columns, row, strict=True)]
+            for row in self.rows
+        ]
+
+    def transposed(self) -> "Table":
+        """The table with a row for each column after the first."""
+        rows = self.shown_rows
+        columns = [Column(""), *(Column(str(row[0])) for row in rows)]
+        turned = [
+            [column.title, *(row[number] for row in rows)]
+            for number, column in enumerate(self.columns)
+            if number
+        ]
+        return replace(self, columns=columns, rows=turned, anchors=())
 
     def csv(self) -> str:
         """CSV with all digits and the ends of intervals in columns of their own."""
@@ -165,33 +184,9 @@ class Table:
             "",
             _markdown_row([_escape_markdown(column.title) for column in self.columns]),
             _markdown_row(["---:" if numeric else "---" for numeric in right]),
-            *(_markdown_row([_markdown_cell(entry) for entry in row]) for row in self.rows),
+            *(_markdown_row([_markdown_cell(entry) for entry in row]) for row in self.shown_rows),
         ]
         return "\n".join(lines) + "\n"
-
-    def latex(self) -> str:
-        """LaTeX table environment; needs the packages booktabs and graphicx."""
-        align = "".join("r" if self.is_number(i) else "l" for i in range(len(self.columns)))
-        head = " & ".join(escape_latex(column.title) for column in self.columns)
-        body = [" & ".join(map(_latex_cell, row)) + r" \\" for row in self.rows]
-        return "\n".join(
-            [
-                r"\begin{table}",
-                r"\centering",
-                rf"\caption{{{escape_latex(self.title)}. {escape_latex(self.text)}}}",
-                rf"\label{{tab:{self.name}}}",
-                r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-                rf"\begin{{tabular}}{{{align}}}",
-                r"\toprule",
-                head + r" \\",
-                r"\midrule",
-                *body,
-                r"\bottomrule",
-                r"\end{tabular}}",
-                r"\end{table}",
-                "",
-            ]
-        )
 
     def is_number(self, column: int) -> bool:
         """Whether a column holds numbers."""
@@ -235,51 +230,3 @@ def _markdown_cell(entry: Entry) -> str:
     text = _escape_markdown(entry.text)
     number = (f"**{text}**" if entry.best else text) + entry.marks
     return f"{number} {_escape_markdown(entry.interval)}".strip()
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    UP: r"$\uparrow$",
-    DOWN: r"$\downarrow$",
-    DASH: "--",
-    CLOSE: r"$^\dagger$",
-    OVERLAP: r"$^\ddagger$",
-    "\N{MINUS SIGN}": "$-$",
-    "\N{MULTIPLICATION SIGN}": r"$\times$",
-    "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
-    # After the end of a row, LaTeX takes these for options.
-    "[": "{[}",
-    "*": "{*}",
-}
-
-
-_WIDE = 48
-"""Longest text without line breaks in LaTeX."""
-
-
-def escape_latex(text: str) -> str:
-    """Escape text for LaTeX."""
-    return "".join(_LATEX.get(c, c) for c in inline(text.replace("\n", " ")))
-
-
-def _latex_cell(entry: Entry) -> str:
-    if not isinstance(entry, Score):
-        text = "--" if entry is None else escape_latex(str(entry))
-        # Line breaks keep the table from being scaled down beyond reading.
-        wide = len(text) > _WIDE
-        return rf"\parbox[t]{{6cm}}{{\raggedright {text}\strut}}" if wide else text
-    text = escape_latex(entry.text)
-    number = rf"\textbf{{{text}}}" if entry.best else text
-    number += escape_latex(entry.marks)
-    return rf"{number} {{\scriptsize {entry.interval}}}" if entry.interval else number

@@ -24,8 +24,8 @@ def paper_tables(analysis: Analysis) -> list[Table]:
         return [Table("paper", "Beside the paper", "", [], [], nothing=text)]
     return [
         Table(
-            f"paper-{file_stem(beside.pairing.family.family_title)}",
-            f"Beside the paper: {beside.pairing.family.family_title}",
+            f"paper-{file_stem(beside.pairing.family.family_words)}",
+            f"{beside.pairing.family.family_title}, beside the paper",
             "Interquartile means of this report and of the paper, and their difference (here minus "
             f"paper), with {LEVEL} bootstrap intervals.{_over(beside)} {beside.origin}",
             list(map(Column, _COLUMNS)),

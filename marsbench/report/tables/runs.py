@@ -35,7 +35,7 @@ def _table(name: str, caption: str, runs: Iterable[Run]) -> Table:
     rows: list[tuple[Entry, ...]] = [
         (
             run.run_id,
-            run.key.title,
+            run.key.words,
             run.task,
             run.model,
             run.seed,

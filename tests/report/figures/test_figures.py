@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from marsbench.base.errors import StoreError
 from marsbench.report.analysis import (
@@ -14,11 +15,13 @@ from marsbench.report.analysis import (
 )
 from marsbench.report.figures import style
 from marsbench.report.figures.plots import grids
-from marsbench.report.figures.plots import scores as plots
-from marsbench.report.figures.plots.scores import Row, ScorePanel
-from marsbench.report.figures.spec import FAMILIES
+from marsbench.report.figures.plots import violins as plots
+from marsbench.report.figures.plots.marks import Row
+from marsbench.report.figures.plots.violins import ScorePanel
+from marsbench.report.figures.spec import FAMILIES, FigureSpec
 from marsbench.report.study.confusions import confusion_shares
 from marsbench.report.study.scores import open_study
+from marsbench.report.tables.build import make_tables
 from marsbench.results.record import RunRecord
 from tests.report.fake_store import (
     Fake,
@@ -108,6 +111,11 @@ def test_violins_of_observed_ranges_are_normalised_and_raw(tmp_path: Path) -> No
     assert "equal" not in "".join(p.caption for p in FAMILIES["violins"].plan(found))
 
 
+def drawn(picture: FigureSpec) -> Figure:
+    with style.drawing():
+        return picture.draw()
+
+
 def test_a_task_of_equal_scores_has_no_normalised_violins(tmp_path: Path) -> None:
     records = [
         fake_record(Fake(task, model, seed=seed))
@@ -124,13 +132,18 @@ def test_a_task_of_equal_scores_has_no_normalised_violins(tmp_path: Path) -> Non
     store = make_store(tmp_path, records)
     found = analyse(store, open_study(store), rounds=50, normalise="observed")
     normalised, raw = FAMILIES["violins"].plan(found)
-    assert "Without a range: frost_cls." in normalised.caption
+    assert "Without a range: frost_cls (all runs are equal)." in normalised.caption
     assert "Without a range" not in raw.caption
-    titles = [[axes.get_title() for axes in p.draw().axes] for p in (normalised, raw)]
-    assert titles == [
-        ["All tasks", "domars16k", "landmark_cls"],
-        ["All tasks", "domars16k", "frost_cls", "landmark_cls"],
-    ]
+    for picture in (normalised, raw):
+        axes = {a.get_title("left"): a for a in drawn(picture).axes}
+        assert list(axes) == ["All tasks", "domars16k", "frost_cls", "landmark_cls"]
+        assert [t.get_text() for t in axes["frost_cls"].texts] == ["all runs equal: 0.700"]
+    # Normalised scores have one axis.
+    assert len({a.get_xlim() for a in drawn(normalised).axes}) == 1
+    (overall,) = (t for t in make_tables(found).groups if t.name.startswith("overall"))
+    assert "in no column: frost_cls (all runs are equal)." in overall.caption
+    summary = found.summaries[next(iter(found.summaries))]
+    assert summary.ranked_tasks == summary.models["vit_l_16"].tasks == ("domars16k", "landmark_cls")
 
 
 def test_runs_that_were_resumed_have_no_training_time(tmp_path: Path) -> None:
@@ -196,7 +209,8 @@ PERFECT = {"val": {}, "test": {"f1_weighted": 1.0}}
 )  # fmt: skip
 def test_little_gives_pictures_too(records: list[RunRecord], tmp_path: Path) -> None:
     found = analysis_of(tmp_path, records)
-    assert FAMILIES["violins"].plan(found)
+    # A single run is a number, not a figure.
+    assert bool(FAMILIES["violins"].plan(found)) == (len(records) > 1)
     with style.drawing():
         for picture in (p for family in FAMILIES.values() for p in family.plan(found)):
             style.save(picture.draw(), tmp_path, picture.name)
@@ -215,10 +229,11 @@ def test_one_seed_is_a_point(analysis: Analysis) -> None:
 
 
 def test_models_without_runs_are_said_to_be() -> None:
-    panels = [ScorePanel("a", "F1", {"x": Row(0.5)}), ScorePanel("b", "F1", {})]
+    panels = [ScorePanel("a", "F1", {"x": Row(0.5)}), ScorePanel("b", "F1", {}, note="no range")]
     with style.drawing():
         figure = plots.violins(panels, ["x", "y"], style.looks(["x", "y"]), starred={"y"})
-    assert [text.get_text() for text in figure.axes[1].texts] == ["no runs", "no runs"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["no runs"]
+    assert [text.get_text() for text in figure.axes[1].texts] == ["no range"]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["x", "y *"]
 
 

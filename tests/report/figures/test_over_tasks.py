@@ -12,7 +12,8 @@ from marsbench.report.analysis import Analysis, analyse
 from marsbench.report.figures import style
 from marsbench.report.figures.over_tasks import alike_groups
 from marsbench.report.figures.plots import scores as plots
-from marsbench.report.figures.plots.scores import CurvePanel, Row
+from marsbench.report.figures.plots.marks import Row
+from marsbench.report.figures.plots.scores import CurvePanel
 from marsbench.report.figures.spec import FAMILIES
 from marsbench.report.statistics.summary import Comparison, Estimate
 from marsbench.report.study.scores import study_of
@@ -124,7 +125,7 @@ def test_another_model_moves_no_band() -> None:
         with style.drawing():
             (axes,) = picture.draw().axes
         names = [line.get_label() for line in axes.lines]
-        shape = axes.collections[names.index("resnet101")]
+        shape = axes.collections[names.index("ResNet-101")]
         return np.asarray(shape.get_paths()[0].vertices)
 
     assert np.array_equal(band(CLASSIFIERS[1:3]), band(CLASSIFIERS[:4]))

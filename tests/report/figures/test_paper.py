@@ -55,8 +55,8 @@ def test_violins_and_curves_of_shared_runs(planned: dict[str, FigureSpec]) -> No
     assert list(planned) == [VIOLINS, CURVES]  # few-shot sets are not among the paper's here
     titles = [figure.title for figure in planned.values()]
     assert titles == [
-        "Beside the paper: classification frozen cached full",
-        "Beside the paper, partitions: classification frozen cached",
+        "Frozen classification models, full training split",
+        "Frozen classification models: shares of the training split",
     ]
 
 
@@ -79,20 +79,19 @@ def test_a_model_has_one_colour_and_the_papers_is_hollow(
     assert [axes.get_xlabel() for axes in (frost, landmark)] == ["F1 of class 1 ↑", "weighted F1 ↑"]
     names = [label.get_text() for label in over.get_yticklabels()]
     assert sorted(names) == [
-        *("resnet101", "resnet101 (paper)", "squeezenet1_1", "vit_l_16 (paper)"),
+        *("ResNet-101", "ResNet-101 (paper)", "SqueezeNet 1.1", "ViT-L/16 (paper)"),
     ]
-    place = names.index("resnet101")
-    assert names[place + 1] == "resnet101 (paper)"
+    place = names.index("ResNet-101")
+    assert names[place + 1] == "ResNet-101 (paper)"
     # Violins from top to bottom: filled without an outline, or an outline without a filling.
     bodies = dict(zip(names, landmark.collections, strict=True))
-    filled, outlined = bodies["resnet101"], bodies["resnet101 (paper)"]
+    filled, outlined = bodies["ResNet-101"], bodies["ResNet-101 (paper)"]
     colour = mine["resnet101"]["color"].lower()
     faces, edges = np.asarray(filled.get_facecolor()), np.asarray(outlined.get_edgecolor())
     assert to_hex(faces[0][:3]) == to_hex(edges[0]) == colour
     assert len(np.asarray(outlined.get_facecolor())) == 0
-    dots = [line for line in landmark.lines if line.get_marker() == "o"]
-    markers = [to_hex(str(line.get_markerfacecolor())) for line in dots]
-    assert [face == "#ffffff" for face in markers] == ["(paper)" in name for name in names]
+    (dots,) = [line for line in landmark.lines if line.get_marker() == "o"]
+    assert np.size(dots.get_xdata()) == len(names)
     ticks = [line for line in landmark.lines if line.get_marker() == "|"]
     assert len(ticks) == len(names)
     assert np.size(ticks[0].get_xdata()) == len(SEEDS)
@@ -143,4 +142,4 @@ def test_incomplete_models_are_starred(tmp_path: Path) -> None:
     assert "* tasks are missing" in figure.caption
     with style.drawing():
         names = [label.get_text() for label in figure.draw().axes[0].get_yticklabels()]
-    assert names[-1] == "squeezenet1_1 *"
+    assert names[-1] == "SqueezeNet 1.1 *"

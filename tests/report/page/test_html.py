@@ -1,17 +1,20 @@
 """The text of the page; `test_browser` looks at it as a reader does."""
 
-import base64
 import dataclasses
-import io
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
-import numpy as np
-from PIL import Image
+import pytest
 
+from marsbench.base.errors import UnknownNameError
 from marsbench.config.identity import run_id
 from marsbench.report.build import write_report
+from marsbench.report.figures.style import COLUMN, PAGE, SMALLEST
+from marsbench.report.page.fit import fitted, lifted
+from marsbench.report.tables.forms import Column, Entry, Score, Table
 from marsbench.results.record import RunRecord
 from tests.report.fake_store import Fake, fake_record, make_store
 
@@ -28,14 +31,62 @@ def page_of(
     return built.index.read_text(encoding="utf-8")
 
 
-def test_pictures_are_packed_without_loss(tmp_path: Path) -> None:
-    text = page_of(tmp_path, runs(), "violins")
-    (packed,) = re.findall(r'src="data:image/webp;base64,([^"]+)"', text)
-    (png,) = (tmp_path / "out" / "figures").glob("*.png")
-    content = base64.b64decode(packed)
-    assert len(content) < 0.6 * png.stat().st_size
-    with Image.open(io.BytesIO(content)) as here, Image.open(png) as there:
-        np.testing.assert_array_equal(np.asarray(here), np.asarray(there.convert("RGB")))
+def figures_of(text: str) -> list[ElementTree.Element]:
+    return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg .*?</svg>", text, re.DOTALL)]
+
+
+def test_figures_have_values_and_text_of_seven_points(tmp_path: Path) -> None:
+    text = page_of(tmp_path, runs(models=("vit_l_16", "resnet101")), "violins")
+    (figure,) = figures_of(text)
+    width = float(figure.attrib["viewBox"].split()[2]) / 72
+    assert width in (pytest.approx(COLUMN), pytest.approx(PAGE))
+    texts = figure.findall(".//text")
+    sizes = [float(re.search(r"([\d.]+)px", t.attrib["style"])[1]) for t in texts]  # type: ignore[index]
+    assert min(sizes) >= SMALLEST
+    assert {t.text for t in texts} >= {"ViT-L/16", "ResNet-101", "frost_cls"}
+    tips = [title.text or "" for title in figure.iter("title")]
+    assert len(tips) == 2 + 6  # two models and their runs
+    assert re.fullmatch(r"ViT-L/16: 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", tips[-2])
+    assert "@font-face { font-family: 'Report sans'" in text
+
+
+def test_a_title_and_another_font(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "runs", runs())
+    options: Any = {"title": "Frost & <ice>", "font": "serif", "only": ("violins",), "rounds": 20}
+    built = write_report(store.root, tmp_path / "out", **options)
+    text = built.index.read_text(encoding="utf-8")
+    assert "<h1>Frost &amp; &lt;ice&gt;</h1>" in text
+    assert "Runs of 1 January 2026." in text
+    assert "font-family: 'Report serif'" in text
+    assert "Report sans" not in text
+    pdf = next(path for path in built.figures if path.suffix == ".pdf").read_bytes()
+    assert b"Reportserif" in pdf
+    with pytest.raises(UnknownNameError, match="comic"):
+        write_report(store.root, tmp_path / "out", font="comic")
+
+
+def test_captions_stand_once(tmp_path: Path) -> None:
+    records = [
+        fake_record(Fake("frost_cls", "vit_l_16", mode, seed=seed))
+        for mode in ("frozen", "finetune")
+        for seed in (0, 1)
+    ]
+    text = page_of(tmp_path, records, "violins")
+    assert text.count("shapes the distribution of 50 rounds") == 1
+    assert text.index("Scores of each task") < text.index('<table id="scores">')
+    assert lifted(["A is b. C is d.", "A is b. E is f."]) == ("A is b.", ["C is d.", "E is f."])
+    assert lifted(["A is b."]) == ("", ["A is b."])
+
+
+def test_wide_tables_are_transposed() -> None:
+    names = ["model", *(f"task {number}" for number in range(20))]
+    row: list[Entry] = ["vit_l_16", *(Score(0.5, 0.4, 0.6) for _ in names[1:])]
+    table, is_dense = fitted(Table("t", "t", "c", list(map(Column, names)), [row, row]))
+    assert [column.name for column in table.columns] == ["", "ViT-L/16", "ViT-L/16"]
+    assert (len(table.rows), is_dense) == (20, False)
+    assert fitted(Table("t", "t", "c", list(map(Column, names)), [row] * 40))[1]
+    small = Table("t", "t", "c", [Column("model")], [["vit_l_16"]])
+    assert fitted(small) == (small, False)
 
 
 def test_other_settings_are_told_apart_in_the_row(tmp_path: Path) -> None:

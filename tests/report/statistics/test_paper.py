@@ -143,7 +143,10 @@ def test_observed_ranges_are_those_of_a_report(tmp_path: Path, pairing: Pairing)
         raw = full.tasks["landmark_cls", model].iqm.value
         assert line[curve.keys[-1]].value == pytest.approx((raw - low) / (high - low))
     titles = [title for title, *_ in observed.scales]
-    assert titles == [f"classification frozen cached {k} beside the paper" for k in ranges]
+    assert titles == [
+        f"Frozen classification models, {amount} beside the paper"
+        for amount in ("shares of the training split", "full training split")
+    ]
     assert all(f"runs ({subset})" in observed.source for subset in ranges)
 
 

@@ -92,7 +92,7 @@ def test_diagrams(store: Store) -> None:
     assert figure.name == "reliability-frost_cls-classification-frozen-cached-full"
     with style.drawing():
         drawn = figure.draw()
-    assert [axes.get_title("left") for axes in drawn.axes] == ["vit_l_16", "resnet101"]
+    assert [axes.get_title("left") for axes in drawn.axes] == ["ViT-L/16", "ResNet-101"]
     shares = np.asarray(drawn.axes[0].lines[1].get_ydata(), dtype=np.float64)
     assert shares.size > 2
     assert (shares >= 0).all()

@@ -82,8 +82,9 @@ def test_titles_tell_protocols_and_settings_apart() -> None:
         name = run_id(one.task, one.model, one.mode, one.subset, 0, identity)
         records.append(dataclasses.replace(one, identity=identity, run_id=name))
     titles = sorted(table.title for table in tables_of(records))
-    start = "Unequal classes: frost_cls vit_l_16 classification scratch online full"
-    assert titles[0] == f"{start} augment=d4"
+    start = "Unequal classes: ViT-L/16 on frost_cls, classification models trained from scratch, "
+    start += "full training split"
+    assert titles[0] == f"{start}, augment=d4"
     assert titles[1] != titles[2]
     assert all(title.startswith(f"{start}, setting ") for title in titles[1:])
     # All that a number is made of is listed, also where another setting stands for the cell.

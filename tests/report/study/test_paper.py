@@ -41,7 +41,7 @@ def test_a_family_beside_the_paper(tmp_path: Path) -> None:
     extra = fake_record(Fake("landmark_cls", "squeezenet1_1", subset="partition_0.20"))
     (pairing,), problems = paired(tmp_path, [*ours(), extra])
     assert problems == []
-    assert pairing.family.family_title == "classification frozen cached"
+    assert pairing.family.family_title == "Frozen classification models"
     assert list(pairing.ours) == ["partition_0.20", "full"]
     assert list(pairing.papers) == ["few_shot_5", "partition_0.05", "full"]
     assert pairing.shared == {"full": TASKS_HERE}

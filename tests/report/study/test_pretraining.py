@@ -68,10 +68,10 @@ def test_report(tmp_path: Path) -> None:
     scores = (tables / "scores-classification-frozen-cached-full.md").read_text()
     assert f"{OVERLAP} {OVERLAP_WARNING}" in scores
     rows = {line.split(" | ")[0]: line for line in scores.splitlines() if " | " in line}
-    frost, landmark = rows["| vit\\_l\\_16"].split(" | ")[1:]
+    frost, landmark = rows["| ViT-L/16"].split(" | ")[1:]
     assert OVERLAP in landmark
     assert OVERLAP not in frost
-    assert OVERLAP not in rows["| resnet101"]
+    assert OVERLAP not in rows["| ResNet-101"]
     assert r"$^\ddagger$" in (tables / "scores-classification-frozen-cached-full.tex").read_text()
     page = (tmp_path / "out" / "index.html").read_text()
     # In the scores, the aggregate over tasks, and their captions; in the list of all scores.

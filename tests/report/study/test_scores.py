@@ -265,7 +265,10 @@ def test_runs_that_a_plan_has() -> None:
     assert study.coverage(FROZEN) == {("task_a", "x"): "2/3, 1 more", ("task_a", "y"): "3"}
     messages = [p.message for p in study.problems if p.trouble is Trouble.MISSING]
     assert len(messages) == 3
-    assert "classification frozen online: missing 1 run of suite mine" in messages[0]
+    assert (
+        "Frozen classification models, online augmentation: missing 1 run of suite mine"
+        in messages[0]
+    )
 
 
 def test_coverage_of_a_plan_is_of_its_seeds() -> None:
@@ -388,5 +391,9 @@ def test_nothing_to_report(tmp_path: Path) -> None:
 
 def test_titles() -> None:
     key = GroupKey("classification", "frozen", "cached", imbalance="oversample", data="demo")
-    assert key.title == "classification frozen cached full imbalance=oversample demo data"
+    assert key.words == "classification frozen cached full imbalance=oversample demo data"
+    title = "Frozen classification models, full training split, imbalance=oversample, demo data"
+    assert key.title == title
+    odd = GroupKey("segmentation", "{0}", "a b", "few_shot_1")
+    assert odd.title == "Segmentation models ({0}), 1 training sample per class, a b"
     assert key.slug == "classification-frozen-cached-full-imbalance-oversample-demo-data"

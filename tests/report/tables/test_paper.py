@@ -153,6 +153,6 @@ def test_every_run_of_both_is_listed(analysis: Analysis) -> None:
 
 def test_ranges_are_listed(analysis: Analysis) -> None:
     listed = {(row[0], row[2]): row[1] for row in ranges_table(analysis).rows}
-    title = "classification frozen cached beside the paper"
+    title = "Frozen classification models beside the paper"
     assert listed["frost_cls", "F1 of class 1 ↑"] == title
-    assert listed["landmark_cls", "weighted F1 ↑"] == f"classification frozen cached, {title}"
+    assert listed["landmark_cls", "weighted F1 ↑"] == f"Frozen classification models, {title}"

@@ -20,15 +20,16 @@ from marsbench.report.tables.build import (
     ranges_table,
     scores_table,
 )
+from marsbench.report.tables.files import write_table
 from marsbench.report.tables.forms import (
     CLOSE,
     Column,
     Link,
     Score,
     Table,
-    escape_latex,
     mark,
 )
+from marsbench.report.tables.latex import escape_latex, latex
 from marsbench.report.tables.runs import runs_table
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
@@ -53,7 +54,7 @@ TABLE = Table(
     (Column("model"), Column("frost_cls", UP), Column("runs")),
     (
         ("vit_l_16|x", Score(0.91234, 0.9, 0.92, best=True), 7),
-        ("resnet", Score(0.9, 0.89, 0.905, close=True), 6),
+        ("resnet101", Score(0.9, 0.89, 0.905, close=True), 6),
         ("none", Score(math.nan), 0),
         ("absent", None, 0),
     ),
@@ -77,17 +78,19 @@ def test_markdown() -> None:
     assert lines[2] == f"| model | frost\\_cls {UP} | runs |"
     assert lines[3] == "| --- | ---: | ---: |"
     assert lines[4] == "| vit\\_l\\_16\\|x | **0.912** \\[0.900, 0.920\\] | 7 |"
-    assert lines[5] == f"| resnet | 0.900{CLOSE} \\[0.890, 0.905\\] | 6 |"
+    assert lines[5] == f"| ResNet-101 | 0.900{CLOSE} \\[0.890, 0.905\\] | 6 |"
     assert lines[6] == "| none | \N{EN DASH} | 0 |"
 
 
 def test_latex() -> None:
-    text = TABLE.latex()
+    text = latex(TABLE)
     for part in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{lrr}"):
         assert part in text
     assert r"\caption{Scores of frost\_cls. 100 \% of it \& more}" in text
-    assert r"vit\_l\_16|x & \textbf{0.912} {\scriptsize [0.900, 0.920]} & 7 \\" in text
-    assert r"resnet & 0.900$^\dagger$ {\scriptsize [0.890, 0.905]} & 6 \\" in text
+    score = r"\shortstack[r]{\textbf{0.912}\\{\scriptsize [0.900, 0.920]}}"
+    assert rf"vit\_l\_16|x & {score} & 7 \\" in text
+    score = r"\shortstack[r]{0.900$^\dagger$\\{\scriptsize [0.890, 0.905]}}"
+    assert rf"ResNet-101 & {score} & 6 \\" in text
     assert r"frost\_cls $\uparrow$" in text
     assert escape_latex("a\\b{c}#$~^<>") == (
         r"a\textbackslash{}b\{c\}\#\$\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}"
@@ -105,7 +108,7 @@ def test_every_table_compiles(analysis: Analysis, tmp_path: Path) -> None:
     found = [TABLE, dataclasses.replace(TABLE, rows=()), lone, *make_tables(analysis).groups]
     found += [missing_table(analysis), ranges_table(analysis), *coverage_tables(analysis)]
     lines = [r"\documentclass{article}", r"\usepackage{booktabs,graphicx}", r"\extrafloats{200}"]
-    lines += [r"\begin{document}", *(table.latex() for table in found), r"\end{document}"]
+    lines += [r"\begin{document}", *(latex(table) for table in found), r"\end{document}"]
     (tmp_path / "all.tex").write_text("\n".join(lines))
     command = [str(LATEX), "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
@@ -114,10 +117,37 @@ def test_every_table_compiles(analysis: Analysis, tmp_path: Path) -> None:
 
 
 def test_long_text_is_broken_into_lines_in_latex() -> None:
-    name = "ensemble of boosted_stack + conv1d_net + efficientnet_lite0 + gru_net"
-    text = Table("one", "t", "c", (Column("model"),), ((name,), ("vit_l_16",))).latex()
+    name = "ensemble of own_boosted_stack + own_conv1d_net + own_efficientnet + own_gru"
+    text = latex(Table("one", "t", "c", (Column("model"),), ((name,), ("vit_l_16",))))
     assert rf"\parbox[t]{{6cm}}{{\raggedright {escape_latex(name)}\strut}} \\" in text
-    assert "\nvit\\_l\\_16 \\\\\n" in text
+    assert "\nViT-L/16 \\\\\n" in text
+
+
+def wide(columns: int, rows: int) -> Table:
+    names = [f"task number {number}" for number in range(columns)]
+    scores = [[Score(0.5, 0.45, 0.56)] * columns for _ in range(rows)]
+    return Table(
+        "wide", "t", "c", [Column("model"), *map(Column, names)],
+        [[f"m{number}", *row] for number, row in enumerate(scores)],
+    )  # fmt: skip
+
+
+def test_wide_tables_in_latex_are_transposed_or_have_half_widths() -> None:
+    assert latex(wide(3, 12)).count(" & ") == 3 * 13
+    assert r"\begin{table}" in latex(wide(2, 12))
+    turned = latex(wide(12, 3))
+    assert r" & m0 & m1 & m2 \\" in turned
+    assert turned.count(r"\shortstack") == 36
+    assert "task number 11 & " in turned
+    half = latex(wide(12, 12))
+    assert r"{\scriptsize $\pm$0.055}" in half
+    assert "half of the width of the interval" in half
+    assert "0.450" not in half
+    # Further columns continue below, with the first of each row.
+    parts = latex(wide(40, 40))
+    assert parts.count(r"\begin{tabular}") > 1
+    assert all(parts.count(f"task number {number} ") or number for number in range(40))
+    assert latex(wide(2, 120)).count(", continued}") == 2
 
 
 def test_a_number_may_be_shown_in_words_and_keeps_its_value() -> None:
@@ -127,20 +157,20 @@ def test_a_number_may_be_shown_in_words_and_keeps_its_value() -> None:
     assert table.csv() == "p\n3.2e-05\n0.0421\n"
     assert table.is_number(0)
     assert table.markdown().splitlines()[4:] == ["| \\< 0.001 |", "| 0.042 |"]
-    assert r"\textless{} 0.001 \\" in table.latex()
+    assert r"\textless{} 0.001 \\" in latex(table)
 
 
 def test_links_are_text_in_files() -> None:
     table = Table("one", "t", "c", (Column("m"),), ((Link("a_b", "model-a"),),))
     assert table.csv() == "m\na_b\n"
     assert table.markdown().splitlines()[-1] == "| a\\_b |"
-    assert "\na\\_b \\\\\n" in table.latex()
+    assert "\na\\_b \\\\\n" in latex(table)
 
 
 def test_a_table_without_rows_says_so() -> None:
     empty = dataclasses.replace(TABLE, rows=(), nothing="No run is & none was.")
     assert "No run is & none was." in empty.markdown()
-    assert r"No run is \& none was." in empty.latex()
+    assert r"No run is \& none was." in latex(empty)
     assert TABLE.caption not in empty.markdown()
 
 
@@ -240,7 +270,7 @@ def test_coverage_and_provenance(analysis: Analysis) -> None:
     assert rows["resnet101"] == ("4/4", "3/4", "4/4")
     assert rows["squeezenet1_1"] == ("0/4", "4/4", "4/4")
     gaps = {
-        (row[1], row[2]): row[4] for row in missing_table(analysis).rows if "frozen" in str(row[0])
+        (row[1], row[2]): row[4] for row in missing_table(analysis).rows if "Frozen" in str(row[0])
     }
     assert gaps["frost_cls", "resnet101"] == "42"
     assert gaps["domars16k", "squeezenet1_1"] == "0, 1, 10, 42"
@@ -360,6 +390,6 @@ def test_published_zero_shot_numbers_are_lines_in_the_figures() -> None:
 
 
 def test_files(tmp_path: Path) -> None:
-    written = TABLE.write(tmp_path / "new")
+    written = write_table(TABLE, tmp_path / "new")
     assert [path.name for path in written] == ["scores.csv", "scores.md", "scores.tex"]
     assert all(path.read_text() for path in written)

@@ -73,7 +73,7 @@ def test_a_report_is_written(store: Path, tmp_path: Path) -> None:
     run("frost_cls", store)
     run("crater_multi_seg", store)
     report = marsbench.make_report(store, tmp_path / "report", rounds=20)
-    assert "zero_shot" in report.index.read_text()
+    assert "Zero-shot classification models, full training split" in report.index.read_text()
 
 
 def test_sweeps_plan_and_find_them(store: Path) -> None:

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from marsbench.metrics.calibration import NUM_BINS, Bins
-from marsbench.report.figures.style import COLUMN, FAINT, GRID, INK, PAGE, canvas, shorten
+from marsbench.report.figures.plots.marks import ACROSS, hide, short_title
+from marsbench.report.figures.style import COLUMN, FAINT, GRID, INK, PAGE, SMALLEST, canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_ACROSS = 4
-"""Largest number of panels side by side."""
 
 _STRIP = 0.2
 """Height of the highest bar below the diagram."""
@@ -45,7 +43,7 @@ def reliability(panels: Sequence[Panel], axis: str) -> "Figure":
         panels: Panels, the best model first.
         axis: Label of the axis of shares.
     """
-    across = min(_ACROSS, len(panels))
+    across = min(ACROSS, len(panels))
     down = math.ceil(len(panels) / across)
     width = COLUMN if across <= 2 else PAGE
     figure = canvas(width, 0.35 + (0.35 + min(width / across, 2.4)) * down)
@@ -54,10 +52,9 @@ def reliability(panels: Sequence[Panel], axis: str) -> "Figure":
         _panel(axes, panel)
         # Below the last panel of each column.
         axes.tick_params(labelbottom=number + across >= len(panels))
-    for axes in list(grid.flat)[len(panels) :]:
-        axes.set_visible(False)
-    figure.supxlabel("predicted probability", fontsize=7.5)
-    figure.supylabel(axis, fontsize=7.5)
+    hide(grid.flat[len(panels) :])
+    figure.supxlabel("predicted probability")
+    figure.supylabel(axis)
     return figure
 
 
@@ -78,10 +75,10 @@ def _panel(axes: "Axes", panel: Panel) -> None:
     )  # fmt: skip
     axes.axhline(-0.06 - _STRIP, color=GRID, linewidth=0.6)
     axes.text(
-        0.03, 0.97, f"error {panel.error:.3f}", ha="left", va="top", fontsize=7,
+        0.03, 0.97, f"error {panel.error:.3f}", ha="left", va="top", fontsize=SMALLEST,
         transform=axes.get_yaxis_transform(),
     )  # fmt: skip
-    axes.set_title(shorten(panel.title, 22))
+    axes.set_title(short_title(panel.title, 22))
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.08 - _STRIP, 1.04)
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])

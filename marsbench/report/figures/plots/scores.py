@@ -1,64 +1,33 @@
-"""Plots of scores and their intervals: violins, curves, profiles, ranks, cost.
+"""Plots of scores and their intervals: curves, profiles, ranks, cost.
 
 Functions take plain numbers and return a matplotlib figure; call them within `style.drawing`.
 Missing numbers are left out, and single seeds are drawn as points.
 """
 
 import math
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from marsbench.report.figures.style import COLUMN, FAINT, GRID, INK, PAGE, canvas, shorten
+from marsbench.report.figures.plots.marks import (
+    ACROSS,
+    Floats,
+    Looks,
+    Row,
+    hide,
+    interval,
+    models_key,
+    point,
+    short_title,
+    words,
+)
+from marsbench.report.figures.style import COLUMN, GRID, INK, PAGE, canvas, shorten, tip
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, FigureBase
-
-Floats = NDArray[np.float64]
-Looks = Mapping[str, Mapping[str, Any]]
-
-_ACROSS = 4
-"""Largest number of panels side by side."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """An estimate with its spread.
-
-    Attributes:
-        value: Estimate.
-        low: Lower end of the interval; NaN without an interval.
-        high: Upper end.
-        draws: Bootstrap distribution, (R,), may be empty.
-        runs: Single scores, (N,), may be empty.
-    """
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-    draws: Floats = field(default_factory=lambda: np.empty(0))
-    runs: Floats = field(default_factory=lambda: np.empty(0))
-
-
-@dataclass(frozen=True)
-class ScorePanel:
-    """A panel of a figure.
-
-    Attributes:
-        title: Title.
-        axis: Label of the axis of scores.
-        rows: Row by model; some models may be missing.
-        lines: Published numbers, drawn as dotted lines.
-    """
-
-    title: str
-    axis: str
-    rows: Mapping[str, Row]
-    lines: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,102 +41,6 @@ class CurvePanel:
 
     title: str
     lines: Mapping[str, Mapping[float, Row]]
-
-
-def violins(
-    panels: Sequence[ScorePanel], models: Sequence[str], look: Looks, starred: Container[str] = ()
-) -> "Figure":
-    """Draw the distribution of each model's estimate in each panel, models from top to bottom.
-
-    Violins are bootstrap distributions, dots estimates, lines intervals, and the ticks below single
-    runs.
-
-    Args:
-        panels: Panels; the title of the first is bold.
-        models: Models, the best first.
-        look: Colours and markers from `style.looks`; violins of `style.hollow` looks are outlines.
-        starred: Models marked by a star, explained in the caption.
-    """
-    labels = [shorten(model) + (" *" if model in starred else "") for model in models]
-    across = min(_ACROSS, len(panels))
-    down = math.ceil(len(panels) / across)
-    width = PAGE if across > 1 else COLUMN
-    figure = canvas(width, down * (0.62 + 0.19 * max(len(models), 2)) + 0.1)
-    grid = figure.subplots(down, across, sharey=True, squeeze=False)
-    for axes, panel in zip(grid.flat, panels, strict=False):
-        for place, model in enumerate(models):
-            if model in panel.rows:
-                _violin(axes, place, panel.rows[model], look[model])
-            else:
-                axes.text(
-                    0.5,
-                    place,
-                    "no runs",
-                    transform=axes.get_yaxis_transform(),
-                    ha="center",
-                    va="center",
-                    color=FAINT,
-                    fontsize=6,
-                )
-        for number in panel.lines:
-            axes.axvline(number, color=INK, linestyle=":", linewidth=0.8, zorder=0.5)
-        # Titles of four panels side by side have little room.
-        axes.set_title(
-            shorten(panel.title, 22 if across == _ACROSS else 40),
-            fontweight="bold" if panel is panels[0] else "normal",
-        )
-        axes.set_xlabel(shorten(panel.axis, 40))
-        axes.set_yticks(range(len(models)), labels)
-        axes.set_ylim(len(models) - 0.4, -0.6)
-        axes.tick_params(axis="y", length=0)
-        axes.grid(axis="x")
-        axes.locator_params(axis="x", nbins=4)
-        _leave_room(axes)
-    for axes in list(grid.flat)[len(panels) :]:
-        axes.set_visible(False)
-    return figure
-
-
-def _violin(axes: "Axes", place: float, row: Row, look: Mapping[str, Any]) -> None:
-    colour, is_hollow = look["color"], "markerfacecolor" in look
-    draws = row.draws[np.isfinite(row.draws)]
-    size = 4.0
-    # Too few different draws for a density.
-    if len(np.unique(draws)) >= 20 and np.ptp(draws) > 1e-9:
-        size = 2.8
-        shapes: Any = axes.violinplot(
-            draws, [place], orientation="horizontal", widths=0.72, showextrema=False, points=120
-        )
-        body = shapes["bodies"][0]
-        if is_hollow:
-            body.set(facecolor="none", edgecolor=colour, alpha=1, linewidth=0.7)
-        else:
-            body.set(facecolor=colour, alpha=0.35, linewidth=0)
-    interval(axes, row, place, INK, vertical=False)
-    face = "white" if is_hollow else colour
-    axes.plot(row.value, place, "o", color=face, markeredgecolor=INK, markersize=size, mew=0.5)
-    if len(row.runs) > 1:
-        at = row.runs[np.isfinite(row.runs)]
-        axes.plot(at, np.full(len(at), place + 0.4), "|", color=colour, markersize=3.5, mew=0.7)
-
-
-def interval(
-    axes: "Axes", row: Row, place: float, colour: str, *, vertical: bool, width: float = 1.0
-) -> None:
-    """Draw the interval of an estimate as a line; none for a single run."""
-    if not (math.isfinite(row.low) and math.isfinite(row.high)):
-        return
-    ends, fixed = [row.low, row.high], [place, place]
-    x, y = (fixed, ends) if vertical else (ends, fixed)
-    axes.plot(x, y, "-", color=colour, linewidth=width, solid_capstyle="butt", zorder=1.9)
-
-
-def _leave_room(axes: "Axes") -> None:
-    """Widen axes of panels without spread, to avoid empty axes and ticks of many digits."""
-    low, high = axes.get_xlim()
-    if high - low < 0.02:
-        middle = (low + high) / 2
-        axes.set_xlim(middle - 0.01, middle + 0.01)
 
 
 def curves(
@@ -188,7 +61,7 @@ def curves(
     """
     shown = [name for name in look if any(name in panel.lines for panel in panels)]
     first, *others = panels
-    rows = math.ceil(len(others) / _ACROSS)
+    rows = math.ceil(len(others) / ACROSS)
     width = PAGE if others or len(shown) > 6 else COLUMN
     columns = 4 if width == PAGE else 2
     tall = 2.3 + 0.16 * math.ceil(len(shown) / columns)
@@ -197,22 +70,19 @@ def curves(
     if others:
         parts: Any = figure.subfigures(2, 1, height_ratios=[tall, 1.5 * rows])
         head, tail = parts
-        grid = tail.subplots(rows, min(_ACROSS, len(others)), squeeze=False)
+        grid = tail.subplots(rows, min(ACROSS, len(others)), sharey=True, squeeze=False)
         for axes, panel in zip(grid.flat, others, strict=False):
             _curve_axes(axes, panel, _thinned(ticks, 0.24), look)
             axes.set_title(shorten(panel.title, 40))
-        for axes in list(grid.flat)[len(others) :]:
-            axes.set_visible(False)
+        tail.supylabel(axis)
+        hide(grid.flat[len(others) :])
     axes = head.subplots()
     _curve_axes(axes, first, _thinned(ticks, 0.04 if width == PAGE else 0.11), look)
     axes.set_title(shorten(first.title, 60), fontweight="bold")
     axes.set_xlabel(label)
     axes.set_ylabel(axis)
     # The legend lists all models, including models with a single task.
-    from matplotlib.lines import Line2D
-
-    handles = [Line2D([], [], **look[name]) for name in shown]
-    head.legend(handles, list(map(shorten, shown)), loc="outside lower center", ncols=columns)
+    models_key(head, shown, look, columns)
     return figure
 
 
@@ -230,7 +100,8 @@ def _curve_axes(axes: "Axes", panel: CurvePanel, ticks: Mapping[float, str], loo
         line = dict(sorted(panel.lines[name].items()))
         shift = math.exp(step * (number - (len(names) - 1) / 2))
         at = [place * shift for place in line]
-        axes.plot(at, [row.value for row in line.values()], label=name, **look[name])
+        (marks,) = axes.plot(at, [row.value for row in line.values()], label=name, **look[name])
+        tip(marks, *(f"{short_title(name)}, {ticks[p] or p}: {words(r)}" for p, r in line.items()))
         for place, row in zip(at, line.values(), strict=True):
             interval(axes, row, place, look[name]["color"], vertical=True, width=0.9)
     axes.set_xscale("log")
@@ -272,7 +143,7 @@ def profiles(
     axes = figure.subplots()
     for name, (share, low, high) in shares.items():
         line = {key: look[name][key] for key in ("color", "linestyle")}
-        axes.step(taus, share, where="post", label=shorten(name), **line)
+        axes.step(taus, share, where="post", label=short_title(name), **line)
         axes.fill_between(
             taus, low, high, step="post", color=look[name]["color"], alpha=0.13, linewidth=0
         )
@@ -306,8 +177,10 @@ def ranks(
     axes = figure.subplots()
     for place, name in enumerate(names):
         interval(axes, rows[name], place, look[name]["color"], vertical=False, width=2.2)
-        _point(axes, rows[name].value, place, look[name])
-    axes.set_yticks(range(len(names)), [shorten(name) for name in names])
+        point(
+            axes, rows[name].value, place, look[name], f"{short_title(name)}: {words(rows[name])}"
+        )
+    axes.set_yticks(range(len(names)), [short_title(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0.8, max(len(names), 2) + 0.2)
@@ -349,23 +222,21 @@ def cost(
     for axes, (title, axis, rows) in zip(grid.flat, panels, strict=False):
         for name, (seconds, row) in rows.items():
             interval(axes, row, seconds, look[name]["color"], vertical=True)
-            _point(axes, seconds, row.value, look[name])
+            point(
+                axes,
+                seconds,
+                row.value,
+                look[name],
+                f"{short_title(name)}, {seconds:.3g} s: {words(row)}",
+            )
         axes.set_title(shorten(title, 40))
         axes.set_ylabel(axis)
         axes.set_xlabel("training time")
         _time_axis(axes, [seconds for seconds, _ in rows.values()])
         axes.grid(axis="both", color=GRID)
-    for axes in list(grid.flat)[len(panels) :]:
-        axes.set_visible(False)
-    from matplotlib.lines import Line2D
-
-    handles = [Line2D([], [], **{**look[name], "linestyle": ""}) for name in names]
-    figure.legend(handles, list(map(shorten, names)), loc="outside lower center", ncols=columns)
+    hide(grid.flat[len(panels) :])
+    models_key(figure, names, {n: {**look[n], "linestyle": ""} for n in names}, columns)
     return figure
-
-
-def _point(axes: "Axes", x: float, y: float, look: Mapping[str, Any]) -> None:
-    axes.plot(x, y, look["marker"], color=look["color"], markeredgecolor=INK, mew=0.5, markersize=5)
 
 
 _TIMES = {0.01: "10 ms", 0.1: "0.1 s", 1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min"}
