@@ -4,42 +4,53 @@ The public Python API. Its functions are imported on first use, so that ``import
 and ``marsbench --help`` load neither torch nor hydra.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from marsbench.base.version import __version__
-
-if TYPE_CHECKING:
-    from marsbench.api import load_dataset, load_records, make_report, run, run_evaluate
-    from marsbench.models.own.encoder import Encoder
-    from marsbench.models.pretraining import Pretraining
-
-_API = {
-    "Encoder": "models.own.encoder",
-    "Pretraining": "models.pretraining",
-    "load_dataset": "api",
-    "load_records": "api",
-    "make_report": "api",
-    "run": "api",
-    "run_evaluate": "api",
-}
 
 __all__ = [
     "Encoder",
     "Pretraining",
     "__version__",
+    "get_task",
+    "list_models",
+    "list_tasks",
     "load_dataset",
     "load_records",
+    "make_ensemble",
     "make_report",
     "run",
     "run_evaluate",
 ]
 
+if TYPE_CHECKING:
+    from marsbench.api import (
+        list_models,
+        list_tasks,
+        load_dataset,
+        load_records,
+        make_ensemble,
+        make_report,
+        run,
+        run_evaluate,
+    )
+    from marsbench.models.own.encoder import Encoder
+    from marsbench.models.pretraining import Pretraining
+    from marsbench.tasks.catalog import get_task
+else:
+    # Unseen by type checkers, for which any misspelt name would exist.
+    _ELSEWHERE = {
+        "Encoder": "marsbench.models.own.encoder",
+        "Pretraining": "marsbench.models.pretraining",
+        "get_task": "marsbench.tasks.catalog",
+    }
 
-def __getattr__(name: str) -> Any:
-    if name not in _API:
-        raise AttributeError(f"module 'marsbench' has no attribute '{name}'")
-    return getattr(import_module(f"marsbench.{_API[name]}"), name)
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module 'marsbench' has no attribute '{name}'")
+        from importlib import import_module
+
+        return getattr(import_module(_ELSEWHERE.get(name, "marsbench.api")), name)
 
 
 def __dir__() -> list[str]:

@@ -1,35 +1,96 @@
 """Public Python API."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
+from marsbench.config.keywords import RunKeys
 from marsbench.config.schema import RunConfig, parse_subset
+from marsbench.tasks.kinds import Kind
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from marsbench.data.dataset import MarsDataset
+    from marsbench.evaluate.settings import SettingKeys
     from marsbench.report.build import Report
     from marsbench.report.study.coverage import ExpectedRuns
     from marsbench.results.record import Outcome, RunRecord
 
 
-def run(*, force: bool = False, **keys: Any) -> "RunRecord":
-    """Train and test a model on a task, and return the record; a finished run is not repeated.
+def list_tasks(pattern: str = "*", *, kind: Kind | str | None = None) -> list[str]:
+    """List the tasks of the catalogue; `get_task` gives the facts of a task.
+
+    For example ``list_tasks("*_seg")`` or ``list_tasks(kind="detection")``.
 
     Args:
+        pattern: Pattern of names, with ``*`` and ``?``.
+        kind: Kind of task; None for all.
+
+    Raises:
+        UnknownNameError: If the kind is unknown.
+    """
+    from marsbench.tasks.catalog import TASKS
+
+    kinds = _kinds(kind)
+    return [n for n, spec in TASKS.items() if spec.kind in kinds and fnmatchcase(n, pattern)]
+
+
+def list_models(pattern: str = "*", *, kind: Kind | str | None = None) -> list[str]:
+    """List the models of the zoo; others are ``timm:NAME``, ``torchvision:NAME`` or own encoders.
+
+    For example ``list_models("resnet*")`` or ``list_models(kind="segmentation")``.
+
+    Args:
+        pattern: Pattern of names, with ``*`` and ``?``.
+        kind: Kind of task that the models serve; None for all.
+
+    Raises:
+        UnknownNameError: If the kind is unknown.
+    """
+    from marsbench.models.zoo.catalog import MODELS
+
+    kinds = _kinds(kind)
+    return [n for n, spec in MODELS.items() if spec.kinds & kinds and fnmatchcase(n, pattern)]
+
+
+def _kinds(kind: Kind | str | None) -> frozenset[Kind]:
+    """Kinds of a filter.
+
+    Raises:
+        UnknownNameError: If the kind is unknown.
+    """
+    from marsbench.base.errors import unknown_name
+
+    if kind is not None and kind not in list(Kind):
+        raise unknown_name("kind", kind, Kind)
+    return frozenset(Kind) if kind is None else frozenset({Kind(kind)})
+
+
+def run(
+    task: str | Path, model: str | Path, *, force: bool = False, **keys: Unpack[RunKeys]
+) -> "RunRecord":
+    """Train and test a model on a task, and return the record; a finished run is not repeated.
+
+    For example ``run("frost_cls", "vit_tiny", source="demo", mode="scratch",
+    trainer={"max_epochs": 2}).score``.
+
+    Args:
+        task: Task name, or path of a custom task.
+        model: Name in `list_models`, ``timm:NAME``, ``torchvision:NAME``, ``smp:ARCH/ENCODER`` or
+            ``./my_encoder.py``.
         force: Whether to repeat a finished run; the old record is moved aside.
-        **keys: As on the command line, groups nested or dotted:
-            ``run(task="frost_cls", model="vit_tiny", source="demo", mode="scratch",
-            trainer={"max_epochs": 2}, **{"optim.lr": 1e-3})``.
+        **keys: As on the command line (``marsbench list keys``), groups as mappings:
+            ``optim={"lr": 1e-3}``.
 
     Raises:
         MarsbenchError: If a key or value is invalid, or data or weights are missing.
     """
     from marsbench.plan.tuned import filled
 
-    return run_config(RunConfig.from_dict(filled(keys)), force=force).record
+    config = RunConfig.from_dict(filled({"task": task, "model": model, **keys}))
+    return run_config(config, force=force).record
 
 
 def run_config(config: RunConfig, *, force: bool = False) -> "Outcome":
@@ -55,14 +116,20 @@ def run_config(config: RunConfig, *, force: bool = False) -> "Outcome":
 
 
 def run_evaluate(
-    runs: str | Iterable[str], *, force: bool = False, **keys: Any
+    runs: str | Path | Iterable[str | Path],
+    *,
+    force: bool = False,
+    **keys: "Unpack[SettingKeys]",
 ) -> "list[RunRecord]":
-    """Evaluate finished runs on another task, without training; nothing done is repeated.
+    """Evaluate finished runs on another task or corrupted samples; nothing done is repeated.
+
+    For example ``run_evaluate("3f2a91c04d", task="mars_seg_mer")`` or
+    ``run_evaluate(record.run_id, corruption="all", severity=[1, 3, 5])``.
 
     Args:
         runs: Ids, hashes or folders of runs, parts of a store, or patterns of ids.
         force: Whether to repeat finished evaluations; the old records are moved aside.
-        **keys: As on the command line: ``run_evaluate("3f2a91c04d", task="mars_seg_mer")``.
+        **keys: As on the command line; `marsbench.evaluate.settings.Settings` explains them.
 
     Returns:
         A record per evaluation.
@@ -74,12 +141,37 @@ def run_evaluate(
     from marsbench.evaluate.run import evaluate
     from marsbench.evaluate.settings import Settings
 
-    words = [runs] if isinstance(runs, str) else list(runs)
-    results = list(evaluate(words, Settings.from_dict(keys), force=force))
+    results = list(evaluate(_words(runs), Settings.from_dict(keys), force=force))
     for _, outcome in results:
         if isinstance(outcome, MarsbenchError):
             raise outcome
     return [outcome.record for _, outcome in results if not isinstance(outcome, MarsbenchError)]
+
+
+def _words(values: str | Path | Iterable[str | Path]) -> list[str]:
+    """Words of a command line for a value or several."""
+    return [str(v) for v in ([values] if isinstance(values, str | Path) else values)]
+
+
+def make_ensemble(
+    runs: Sequence[str | Path], store: str | Path = "runs", *, weights: str = "equal"
+) -> "RunRecord":
+    """Average the predictions of finished runs of a task into a new record.
+
+    For example ``make_ensemble(["3f2a91c04d", "5b0e77d1a2"])``. An ensemble made before is
+    returned as it is.
+
+    Args:
+        runs: Ids, hashes or folders of at least two runs.
+        store: Folder of records, also for the new record.
+        weights: ``equal``, or ``fitted`` to the validation split or the other folds.
+
+    Raises:
+        MarsbenchError: If the runs differ in task, data or samples, or are not of labels.
+    """
+    from marsbench.results.ensemble import combine
+
+    return combine.make_ensemble(_words(runs), store, weights=weights).record
 
 
 def load_dataset(

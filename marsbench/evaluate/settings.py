@@ -1,12 +1,14 @@
 """Settings of evaluations: the keys of ``marsbench evaluate``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, TypedDict
 
 from marsbench.base.errors import ConfigError
 from marsbench.base.values import Problem, build, keys_of
+from marsbench.config.keywords import SourceWord
 from marsbench.config.schema import Count, CountOrZero, Positive, SourceName, Text
 from marsbench.data.corruptions.table import get_corruption, parse_severities
 
@@ -96,6 +98,28 @@ class Settings:
                 get_corruption(word.strip())
         if self.severity is not None:
             parse_severities(self.severity)
+
+
+class SettingKeys(TypedDict, total=False):
+    """Keys of `Settings` as typed keyword arguments; see `marsbench.config.keywords`."""
+
+    task: str | Path | None
+    test_on: str | None
+    source: SourceWord | None
+    root: str | Path | None
+    size: float | None
+    revision: str | None
+    class_map: str | Path | None
+    calibrate: Calibrate | Literal["temperature"] | None
+    corruption: str | Sequence[str] | None
+    severity: str | int | Sequence[int] | None
+    seed: int
+    model: str | Path | None
+    store: str | Path
+    batch_size: int | None
+    workers: int | None
+    cache: bool
+    device: str
 
 
 def _joined(value: Any) -> Any:

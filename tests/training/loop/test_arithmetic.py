@@ -110,8 +110,9 @@ def test_settings_of_the_caller_neither_leak_in_nor_are_lost() -> None:
 def test_runs_with_cached_features_compute_as_chosen(
     choice: str, toy: str, weights: str, tmp_path: Path, own_home: Path, seen: dict[str, set[Flags]]
 ) -> None:
-    keys: dict[str, Any] = {"task": toy, "model": "timm:test_resnet", "weights": weights}
-    record = marsbench.run(**keys, store=str(tmp_path), trainer={"matmul": choice, "max_epochs": 1})
+    trainer: dict[str, Any] = {"matmul": choice, "max_epochs": 1}
+    keys: dict[str, Any] = {"weights": weights, "store": tmp_path, "trainer": trainer}
+    record = marsbench.run(toy, "timm:test_resnet", **keys)
     assert set(seen) == {"features", "fit_heads", "trained_of"}
     assert set.union(*seen.values()) == {CHOSEN[choice]}
     assert record.config["trainer"]["matmul"] == choice
