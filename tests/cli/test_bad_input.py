@@ -25,6 +25,7 @@ from marsbench.tasks.kinds import Decode, Kind
 from marsbench.tasks.spec import TaskSpec
 from tests.fakes import make_spec, read_rows, write_folder, write_rows, write_spec
 from tests.hub_data import zip_of
+from tests.training.test_runner import WRITING
 
 PAIRS = {"kind": Kind.BINARY, "classes": ("Change", "No change"), "decode": Decode.PAIR_LABEL}
 
@@ -460,7 +461,7 @@ def test_a_run_stopped_by_a_full_disk_goes_on_when_there_is_room(
     spec = make_spec()
     data = write_folder(spec, tmp_path)
     write_spec(spec, data / "task.yaml")
-    command = [python, "-m", "marsbench", *TOY, "store=small", "trainer.max_epochs=3"]
+    command = [python, "-c", WRITING, *TOY, "store=small", "trainer.max_epochs=3"]
     command.remove("trainer.max_epochs=1")
     environment = {**os.environ, "MARSBENCH_HOME": str(tmp_path / "home")}
     small = tmp_path / "small"
