@@ -32,9 +32,9 @@ from marsbench.data.dataset import MarsDataset
 from marsbench.data.sources.local import LocalSource
 from marsbench.plan.resolve import resolve
 from marsbench.predict import load
+from marsbench.predict.options import Options
 from marsbench.predict.run import predict
 from marsbench.predict.walk import find_images
-from marsbench.predict.work import Options
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from marsbench.training.frozen.features import Encoder

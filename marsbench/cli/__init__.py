@@ -25,6 +25,7 @@ from marsbench.cli import (
     init,
     leaderboard,
     listing,
+    loading,
     model,
     predict,
     report,
@@ -92,6 +93,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # Names of files are bytes that need not fit the terminal's encoding.
             stream.reconfigure(errors="backslashreplace")
+    loading.show_loading()
     # Named, since the name of the completion variable follows from it.
     command = partial(app, prog_name="marsbench")
     variable, wanted = complete.BASH

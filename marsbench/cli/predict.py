@@ -74,11 +74,9 @@ def predict(
     """
     from marsbench.predict.failures import summarise
     from marsbench.predict.journal import check_folder
-    from marsbench.predict.load import load
-    from marsbench.predict.run import device_of
-    from marsbench.predict.run import predict as carry_out
+    from marsbench.predict.options import Options
+    from marsbench.predict.places import find
     from marsbench.predict.walk import check_exists, find_images
-    from marsbench.predict.work import Options
 
     options = Options(
         batch_size=batch_size,
@@ -89,16 +87,22 @@ def predict(
         overwrite=overwrite,
         device=device,
     )
+    # All words are checked before torch is loaded, which takes longest.
     for path in images:
         check_exists(path)
-    # Checked before the model is loaded, which takes longer.
     check_folder(out, images)
-    device_of(device)
-    predictor = load(run, store, task, model)
-    for text in predictor.notes:
-        note(text)
-    selection = find_images(images, predictor.task)
+    place = find(run, store, task, model)
+    selection = find_images(images, place.task)
     for text in selection.notes:
+        note(text)
+
+    from marsbench.predict.load import load_place
+    from marsbench.predict.run import device_of
+    from marsbench.predict.run import predict as carry_out
+
+    device_of(device)  # sooner known than the model is loaded
+    predictor = load_place(place)
+    for text in predictor.notes:
         note(text)
     summary = carry_out(
         predictor,

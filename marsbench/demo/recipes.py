@@ -7,17 +7,19 @@ number.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import floor
+from typing import TYPE_CHECKING
 from zlib import crc32
-
-import numpy as np
-from numpy.random import Generator
 
 from marsbench.base import lazy
 from marsbench.base.errors import unknown_name
-from marsbench.demo.scene import Scene
-from marsbench.spectra.spectrum import Spectrum
 from marsbench.tasks.catalog import get_task
 from marsbench.tasks.spec import SPLITS
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+    from marsbench.demo.scene import Scene
+    from marsbench.spectra.spectrum import Spectrum
 
 Labels = tuple[str, ...]
 """Class names of one sample: one, any number (multilabel), or none (masks, boxes)."""
@@ -27,7 +29,8 @@ Labels = tuple[str, ...]
 class Recipe:
     """Demo data of a task.
 
-    Functions are named as ``"module:function"``, so that listing recipes imports nothing heavy.
+    Functions are named as ``"module:function"``, so that listing recipes imports neither them nor
+    numpy.
 
     Attributes:
         task: Name of the task.
@@ -263,7 +266,7 @@ def labels(recipe: Recipe, split: str, size: float) -> list[Labels]:
     return [ordered[i] for i in rng.permutation(count)]
 
 
-def draw(recipe: Recipe, split: str, index: int, names: Labels) -> Scene | Spectrum:
+def draw(recipe: Recipe, split: str, index: int, names: Labels) -> "Scene | Spectrum":
     """Draw a sample from a random stream of its own.
 
     Args:
@@ -275,6 +278,8 @@ def draw(recipe: Recipe, split: str, index: int, names: Labels) -> Scene | Spect
     Raises:
         UnknownNameError: If the split is unknown.
     """
+    from marsbench.demo.scene import Scene
+
     rng = _stream(recipe, split, 1, index)
     function = lazy.load(recipe.draw)
     if not recipe.image_size:
@@ -295,8 +300,10 @@ def fields(recipe: Recipe, split: str, count: int) -> dict[str, list[str]]:
     return {name: [of_sample[name] for of_sample in facts] for name in facts[0]}
 
 
-def _stream(recipe: Recipe, split: str, *key: int) -> Generator:
+def _stream(recipe: Recipe, split: str, *key: int) -> "Generator":
     """Random stream of a split: key (0,) orders the labels, (1, index) draws a sample."""
+    import numpy as np
+
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
     # A spawn key, since plain entropy is padded with zeros: (a, b, c) would equal (a, b, c, 0).

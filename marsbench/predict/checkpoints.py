@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from marsbench.base.errors import NotAvailableError, WeightsError
+from marsbench.base.errors import WeightsError
 from marsbench.base.files import file_digest
 from marsbench.config.schema import Bands, Decoder, LossName, Mode
 from marsbench.data.rows import class_order
@@ -23,42 +23,34 @@ from marsbench.models.encoders.classifier import build_classifier
 from marsbench.models.modes import build_for_mode
 from marsbench.models.spec import Library, ModelSpec
 from marsbench.models.tensors import State, read_checkpoint
-from marsbench.models.zoo.catalog import find_model
 from marsbench.plan.derived import DECODERS, image_side
+from marsbench.predict.places import CheckpointPlace, checkpoint_place
 from marsbench.predict.predictor import Predictor
-from marsbench.tasks.catalog import get_task
 from marsbench.tasks.kinds import BOXES, KINDS, LABELS, MASKS, Kind
 from marsbench.tasks.spec import TaskSpec
 from marsbench.training.loop.objectives.build import objective_of
 
-SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
-
 
 def of_checkpoint(path: Path, task: str, model: str, origin: str | None = None) -> Predictor:
-    """Load a checkpoint of this package, of Lightning, or of the model's library.
-
-    Args:
-        path: The file. A ``mapping.json`` in its folder gives the class of each output; by default
-            classes are in the order of the task.
-        task: Its task.
-        model: Its model.
-        origin: Its name for messages; by default the path.
+    """Load a checkpoint; the arguments are those of `checkpoint_place`.
 
     Raises:
         MarsbenchError: If a name is unknown, or the checkpoint is of another model or task.
     """
-    spec, entry = get_task(task), find_model(model)
-    if spec.is_spectra:
-        raise NotAvailableError(
-            f"The samples of {spec.name} are spectra, not images.",
-            "`marsbench spectra submission` predicts new measurements with a finished run.",
-        )
-    if spec.kind not in entry.kinds:
-        raise NotAvailableError(
-            f"Model {entry.name} does not support {spec.kind} tasks such as {spec.name}.",
-            "`marsbench list models` shows the kinds of tasks of each model.",
-        )
-    origin = origin or str(path)
+    return load_checkpoint(checkpoint_place(path, task, model, origin))
+
+
+def load_checkpoint(place: CheckpointPlace) -> Predictor:
+    """Load a checkpoint of this package, of Lightning, or of the model's library.
+
+    Args:
+        place: The file. A ``mapping.json`` in its folder gives the class of each output; by default
+            classes are in the order of the task.
+
+    Raises:
+        MarsbenchError: If the checkpoint is of another model or task.
+    """
+    path, spec, entry, origin = place.path, place.task, place.model, place.origin
     classes, notes = _classes(path.parent / MAPPING, spec)
     state = read_checkpoint(path)
     # The first filters have as many bands as the images; the task may have more.

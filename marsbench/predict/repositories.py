@@ -10,9 +10,11 @@ from marsbench.base.errors import WeightsError
 from marsbench.base.files import is_name
 from marsbench.base.hub import HubAddress
 from marsbench.data.sources.annotations import MAPPING
-from marsbench.predict.checkpoints import SUFFIXES
 from marsbench.results.store import MODEL, RECORD
 from marsbench.tasks.spec import TASK_FILE
+
+SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+"""Suffixes of checkpoint files."""
 
 _CHECKPOINTS = (MODEL, "pytorch_model.bin", "model.pt", "model.pth", "model.ckpt")
 """Names of checkpoints in repositories, most likely first."""

@@ -13,9 +13,10 @@ from marsbench.base.progress import track
 from marsbench.predict import outputs
 from marsbench.predict.journal import Journal
 from marsbench.predict.kinds import WORK
+from marsbench.predict.options import Options
 from marsbench.predict.predictor import Predictor
 from marsbench.predict.walk import Item
-from marsbench.predict.work import Callback, Options, Summary, line_of
+from marsbench.predict.work import Callback, Summary, line_of
 from marsbench.training.failures import explaining_machine
 from marsbench.training.loop.arithmetic import products
 

@@ -66,8 +66,6 @@ def write_submission(
     Raises:
         MarsbenchError: If the run or the data are missing, or do not fit each other.
     """
-    from marsbench.predict.spectra import predict_spectra
-
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
     record, folder = find_run(run, store)
@@ -96,6 +94,8 @@ def write_submission(
         )
     if "train" in source.splits and set(ids) & set(source.rows("train").sample_ids):
         tell("Warning: the run may have been trained on some of these samples.")
+    from marsbench.predict.spectra import predict_spectra
+
     scores = predict_spectra(record, folder, _Measurements(source, ids), ids, store, model)
     table = pd.DataFrame(np.clip(scores, 0.0, 1.0), columns=names)[columns]
     table.insert(0, ID, ids)

@@ -187,8 +187,3 @@ def test_unknown_split_is_named() -> None:
         recipes.labels(recipe, "training", 1.0)
     with pytest.raises(UnknownNameError, match="split 'training'"):
         recipes.draw(recipe, "training", 0, ("Frost",))
-
-
-def test_listing_recipes_does_not_import_scipy() -> None:
-    code = "import sys, marsbench.demo.recipes; sys.exit('scipy' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)

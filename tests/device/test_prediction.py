@@ -11,9 +11,9 @@ from PIL import Image
 
 import marsbench
 from marsbench.predict import load
+from marsbench.predict.options import Options
 from marsbench.predict.run import predict
 from marsbench.predict.walk import Item
-from marsbench.predict.work import Options
 from marsbench.results.store import Store
 from tests.device.tensors import NAME
 from tests.device.watching import watched

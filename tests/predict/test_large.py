@@ -36,7 +36,7 @@ from pathlib import Path
 import torch
 from marsbench.predict.walk import find_images
 from marsbench.predict.run import predict
-from marsbench.predict.work import Options
+from marsbench.predict.options import Options
 from marsbench.tasks.kinds import Kind
 from tests.predict.stubs import predictor
 

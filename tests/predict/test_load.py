@@ -21,10 +21,10 @@ from marsbench.models.modes import build_for_mode
 from marsbench.models.zoo.catalog import get_model
 from marsbench.predict.checkpoints import of_checkpoint
 from marsbench.predict.load import load, of_record
+from marsbench.predict.options import Options
 from marsbench.predict.predictor import Predictor
 from marsbench.predict.run import predict
 from marsbench.predict.walk import find_images
-from marsbench.predict.work import Options
 from marsbench.results.record import RunRecord
 from marsbench.results.store import Store
 from marsbench.tasks.kinds import Decode, Kind
@@ -370,14 +370,14 @@ def test_the_command(place: Path, labels: RunRecord, tmp_path: Path) -> None:
 
 
 def test_what_can_be_checked_is_checked_before_the_model_is_loaded(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Path, labels: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from marsbench.predict import load as loading
 
     def never(*_: object) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr(loading, "load", never)
+    monkeypatch.setattr(loading, "load_place", never)
     images, file = place / "labels" / "data" / "test", tmp_path / "file"
     file.touch()
     for out, more, why in (
@@ -385,7 +385,8 @@ def test_what_can_be_checked_is_checked_before_the_model_is_loaded(
         (images, (), "is an input and the output folder"),
         (tmp_path / "out", ("--device", "nothing"), "--device nothing is not available"),
     ):
-        code, _, told = invoke("any", images, "--out", out, *more)
+        words = (labels.run_id, images, "--store", place / "runs", "--out", out)
+        code, _, told = invoke(*words, *more)
         assert (code, why in told) == (2, True)
 
 

@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from marsbench.base.errors import ConfigError
+from marsbench.predict.options import Options
 from marsbench.predict.predictor import Predictor
 from marsbench.predict.run import predict
 from marsbench.predict.walk import Item
-from marsbench.predict.work import Options
 from marsbench.tasks.kinds import Kind
 from tests.predict.stubs import predictor
 

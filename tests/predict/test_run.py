@@ -16,10 +16,11 @@ from PIL import Image
 from marsbench.base.errors import ConfigError, DeviceLostError, StoreError
 from marsbench.data import drawing
 from marsbench.predict import outputs, run
+from marsbench.predict.options import Options
 from marsbench.predict.predictor import Predictor
 from marsbench.predict.run import predict
 from marsbench.predict.walk import Item
-from marsbench.predict.work import Options, Summary
+from marsbench.predict.work import Summary
 from marsbench.tasks.kinds import Kind
 from tests.predict.stubs import predictor
 

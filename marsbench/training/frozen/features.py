@@ -249,8 +249,7 @@ class Encoder:
             pin_memory=self.device.type == "cuda",
         )
         title = f"Encoding {self.plan.task.name} {dataset.split}"
-        with steps(title, count) as advance, torch.inference_mode():
-            advance(start)
+        with steps(title, count, start) as advance, torch.inference_mode():
             for batch in loader:
                 check_batch(batch)
                 images = self._images(batch["image"])

@@ -1,55 +1,46 @@
-"""Progress bar."""
+"""Progress of training: a bar, or a line per epoch."""
 
-import sys
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from marsbench.base.progress import has_bars, remaining, rich_progress, tell
 from marsbench.training.loop.module import MONITOR
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+ETA = "ETA at most"
+"""Training may stop early."""
 
 
 class ProgressBar(pl.Callback):
-    """Progress bar of the whole training, with an upper bound of the remaining time.
+    """Progress of the whole training, with an upper bound of the remaining time.
 
-    Hidden unless standard error is a terminal.
+    A bar on terminals and in notebooks with ipywidgets, elsewhere a line per epoch.
     """
 
     def __init__(self) -> None:
-        self._progress: Progress | None = None
-        self._task = TaskID(0)
+        self._bar: tuple[Progress, TaskID] | None = None
+        self._first, self._started = 0, 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the bar, in resumed runs at the current epoch."""
-        if not sys.stderr.isatty() or not trainer.is_global_zero:
+        self._first, self._started = trainer.current_epoch, time.monotonic()
+        if not trainer.is_global_zero or not has_bars():
             return
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("ETA at most"),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        batches = int(trainer.num_training_batches)
-        epochs = trainer.max_epochs or 1
-        self._task = self._progress.add_task(
-            f"epoch 1/{epochs}",
+        from rich.progress import TaskProgressColumn
+
+        progress = rich_progress(TaskProgressColumn(), eta=ETA)
+        batches, epochs = int(trainer.num_training_batches), trainer.max_epochs or 1
+        task = progress.add_task(
+            f"epoch {min(self._first + 1, epochs)}/{epochs}",
             total=batches * epochs,
-            completed=batches * trainer.current_epoch,
+            completed=batches * self._first,
         )
-        self._progress.start()
+        self._bar = progress, task
+        progress.start()
 
     def on_train_batch_end(
         self,
@@ -60,18 +51,24 @@ class ProgressBar(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Advance the bar."""
-        if self._progress is not None:
-            self._progress.advance(self._task)
+        if self._bar is not None:
+            progress, task = self._bar
+            progress.advance(task)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the epoch and the last validation loss."""
-        if self._progress is not None:
-            loss = trainer.callback_metrics.get(MONITOR)
-            shown = "" if loss is None else f"  {MONITOR} {float(loss):.4f}"
-            epoch = min(trainer.current_epoch + 2, trainer.max_epochs or 1)
-            self._progress.update(
-                self._task, description=f"epoch {epoch}/{trainer.max_epochs}{shown}"
-            )
+        if not trainer.is_global_zero:
+            return
+        loss = trainer.callback_metrics.get(MONITOR)
+        shown = "" if loss is None else f"  {MONITOR} {float(loss):.4f}"
+        done, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
+        if self._bar is not None:
+            progress, task = self._bar
+            progress.update(task, description=f"epoch {min(done + 1, epochs)}/{epochs}{shown}")
+        else:
+            seconds = time.monotonic() - self._started
+            eta = remaining(seconds, done - self._first, epochs - done, ETA)
+            tell(f"epoch {done}/{epochs}{shown}{eta}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remove the bar."""
@@ -84,6 +81,6 @@ class ProgressBar(pl.Callback):
         self._stop()
 
     def _stop(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        if self._bar is not None:
+            self._bar[0].stop()
+            self._bar = None

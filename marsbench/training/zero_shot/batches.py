@@ -48,8 +48,7 @@ def labelled(
     scores = np.zeros((len(images), num_classes), np.float32)
     done = _earlier(folder, scores)
     written = time.monotonic()
-    with steps(title, len(images)) as advance:
-        advance(done)
+    with steps(title, len(images), done) as advance:
         try:
             while done < len(images):
                 batch = torch.stack(images[done : done + batch_size])

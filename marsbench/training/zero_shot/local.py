@@ -52,8 +52,8 @@ class LocalModel:
                 f"{len(images) - len(left)} of {len(images)} answers are kept and not asked again."
             )
         size = plan.config.optim.batch_size
-        with steps(f"{plan.model.name} on {plan.task.name}", len(images)) as advance:
-            advance(len(images) - len(left))
+        title, done = f"{plan.model.name} on {plan.task.name}", len(images) - len(left)
+        with steps(title, len(images), done) as advance:
             for start in range(0, len(left), size):
                 part = left[start : start + size]
                 self._ask(images, part)

@@ -17,9 +17,9 @@ from marsbench.models.encoders.classifier import Classifier
 from marsbench.plan.resolve import resolve
 from marsbench.plan.sharing import bank_of
 from marsbench.predict.load import load
+from marsbench.predict.options import Options
 from marsbench.predict.run import predict
 from marsbench.predict.walk import Item
-from marsbench.predict.work import Options
 from marsbench.training.frozen import bank
 from marsbench.training.frozen.features import Encoder
 from marsbench.training.loop.arithmetic import products

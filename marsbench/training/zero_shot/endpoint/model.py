@@ -47,8 +47,8 @@ class RemoteModel:
         self._tell_estimate(len(images), len(left))
         if left:
             self._resume_form()
-            with steps(f"Asking {self.plan.model.name}", len(images)) as advance:
-                advance(len(images) - len(left))
+            done = len(images) - len(left)
+            with steps(f"Asking {self.plan.model.name}", len(images), done) as advance:
                 # The first answer shows whether key, model and form are right.
                 self._ask(images, left[0], is_first=True)
                 advance(1)
