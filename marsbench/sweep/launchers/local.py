@@ -22,7 +22,7 @@ from marsbench.sweep.launchers.gpus import (
     sets_of,
     visible_gpus,
 )
-from marsbench.sweep.launchers.packing import Packing, Start
+from marsbench.sweep.launchers.packing import MOST_FAULTS, Packing, Start
 from marsbench.sweep.launchers.settings import LauncherSettings
 from marsbench.sweep.units import (
     LOGS,
@@ -96,7 +96,8 @@ class LocalLauncher:
         """Train units; returns when they are done.
 
         The unit of a killed worker is started once more, and a unit for which a shared GPU has too
-        little memory is started again alone. After a full disk no unit is started.
+        little memory is started again alone. After a full disk no unit is started. On an error the
+        workers are stopped.
 
         Args:
             folder: The sweep's folder.
@@ -124,11 +125,11 @@ class LocalLauncher:
                             break
                         waiting.remove(start.unit)
                         at_work.append(self._start(folder, start))
-                    has_place = False
+                    has_place = not at_work
                     for worker in [w for w in at_work if w.process.poll() is not None]:
                         at_work.remove(worker)
                         has_place = True
-                        self._packing.end(worker.unit)
+                        self._free(worker)
                         self._measure(worker.unit)
                         if self._ended(folder, worker):
                             waiting.insert(0, worker.unit)
@@ -141,7 +142,8 @@ class LocalLauncher:
                 advance(count() - shown)
                 if self._is_full:
                     tell(f"Error: {disk_full(folder)}")
-            except KeyboardInterrupt:
+            except BaseException:
+                # Also on an error of this process, which workers in sessions of their own survive.
                 _stop(folder, at_work)
                 raise
 
@@ -167,6 +169,15 @@ class LocalLauncher:
                 start_new_session=True,
             )
         return _Worker(start.unit, start.shares, process)
+
+    def _free(self, worker: _Worker) -> None:
+        """Free the place of an ended worker."""
+        gpu = self._packing.end(worker.unit, is_fault=worker.process.returncode == FAULT)
+        if gpu is not None:
+            tell(
+                f"Warning: {MOST_FAULTS} workers in a row on GPU {gpu} ended with exit code "
+                f"{FAULT}; other GPUs get its units. See nvidia-smi -q -i {gpu}."
+            )
 
     def _measure(self, unit: Path) -> None:
         """Take the memory of like units from the records of an ended unit."""

@@ -9,6 +9,9 @@ from marsbench.sweep.memory import Need
 MARGIN = 0.1
 """Share of a GPU's memory left free by workers that share it."""
 
+MOST_FAULTS = 3
+"""Faults in a row after which a GPU gets no unit while another GPU works."""
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -36,11 +39,19 @@ class Memory:
 
 @dataclass
 class _Place:
-    """GPU, or set of GPUs: its room in bytes, and the sizes of its units; None is exclusive."""
+    """GPU, or set of GPUs.
+
+    Attributes:
+        gpu: Its name.
+        room: Memory for workers in bytes.
+        units: Sizes of its units; None is exclusive.
+        faults: Number of faults since the last unit without a fault.
+    """
 
     gpu: str
     room: int
     units: dict[Path, int | None] = field(default_factory=dict)
+    faults: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,9 @@ class Packing:
 
     At most `most` units share a GPU, and the sum of their estimates is within its memory. A unit
     without an estimate runs alone, and its peak is then the estimate of all like units. A unit
-    larger than every GPU runs alone on the largest.
+    larger than every GPU runs alone on the largest. A unit that ended with a fault starts again on
+    another GPU if there is one, and a GPU with `MOST_FAULTS` in a row gets no unit while another
+    has fewer.
 
     Args:
         gpus: Names of GPUs, or of sets of GPUs.
@@ -85,6 +98,7 @@ class Packing:
         self._places = [_Place(*each) for each in zip(gpus, rooms, strict=True)]
         self._needs = dict(needs or {})
         self._alone: set[Path] = set()
+        self._faulted: dict[Path, str] = {}  # GPU of the last fault of a unit
         self._measured: dict[str, int] = {}
 
     def start(self, waiting: Sequence[Path]) -> Start | None:
@@ -95,9 +109,13 @@ class Packing:
         Returns:
             The unit and its GPU; None if no unit fits.
         """
+        if all(len(place.units) >= self.most for place in self._places):
+            return None
         for unit in waiting:
             size = self._size(unit)
-            places = [place for place in self._places if self._fits(size, place)]
+            open_to = self._open_to(unit)
+            largest = max(place.room for place in open_to)
+            places = [place for place in open_to if self._fits(size, place, largest)]
             if places:
                 place = min(places, key=lambda place: len(place.units))
                 place.units[unit] = size
@@ -105,10 +123,30 @@ class Packing:
                 return Start(unit, place.gpu, shares)
         return None
 
-    def end(self, unit: Path) -> None:
-        """Free the place of a unit."""
-        for place in self._places:
-            place.units.pop(unit, None)
+    def end(self, unit: Path, *, is_fault: bool = False) -> str | None:
+        """Free the place of a unit.
+
+        Args:
+            unit: The unit.
+            is_fault: Whether its worker ended with a fault, which may be one of its GPU.
+
+        Returns:
+            The GPU, if others get its units from now on.
+        """
+        place = next(place for place in self._places if unit in place.units)
+        del place.units[unit]
+        place.faults = place.faults + 1 if is_fault else 0
+        if is_fault:
+            self._faulted[unit] = place.gpu
+        is_out = place.faults == MOST_FAULTS and place not in self._open_to()
+        return place.gpu if is_out else None
+
+    def _open_to(self, unit: Path | None = None) -> list[_Place]:
+        """Places for a unit, busy places too; at least one."""
+        working = [place for place in self._places if place.faults < MOST_FAULTS]
+        places = working or self._places
+        gpu = None if unit is None else self._faulted.get(unit)
+        return [place for place in places if place.gpu != gpu] or places
 
     def measure(self, unit: Path, size: int) -> Need | None:
         """Note the peak of a finished unit in bytes.
@@ -137,14 +175,13 @@ class Packing:
         sizes = (need.bytes, self._measured.get(need.like))
         return max((size for size in sizes if size is not None), default=None)
 
-    def _fits(self, size: int | None, place: _Place) -> bool:
+    def _fits(self, size: int | None, place: _Place, largest: int) -> bool:
         """Whether a unit may start in a place.
 
         A unit larger than all GPUs is tried on the largest.
         """
         held = list(place.units.values())
         if not held:
-            largest = max(each.room for each in self._places)
             return size is None or size <= place.room or place.room == largest
         if len(held) >= self.most:
             return False

@@ -113,3 +113,66 @@ MEASURED = {"x": 40, "y": 90}
 def test_packings(case: str) -> None:
     units, gpus, most, expected = CASES[case]
     assert pack(units, gpus, most, MEASURED) == expected
+
+
+def units(count: int) -> list[Path]:
+    return [Path(str(i)) for i in range(count)]
+
+
+def test_a_unit_with_a_fault_starts_again_on_another_gpu() -> None:
+    packing = Packing(["0", "1"], 1)
+    a, b, c = units(3)
+    assert [packing.start([u]).gpu for u in (a, b)] == ["0", "1"]  # type: ignore[union-attr]
+    assert packing.end(a, is_fault=True) is None
+    # GPU 0 alone is free, and gets the next unit.
+    start = packing.start([a, c])
+    assert start is not None
+    assert (start.unit, start.gpu) == (c, "0")
+    packing.end(b)
+    start = packing.start([a])
+    assert start is not None
+    assert start.gpu == "1"
+
+
+def test_a_unit_with_a_fault_starts_again_on_a_smaller_gpu() -> None:
+    (a,) = units(1)
+    packing = Packing(["0", "1"], 2, [memory(80, 80), memory(24, 24)], {a: Need("a", 30 * GIB)})
+    packing.start([a])
+    packing.end(a, is_fault=True)
+    start = packing.start([a])
+    assert start is not None
+    assert (start.gpu, start.shares) == ("1", False)
+
+
+def test_a_gpu_with_faults_in_a_row_gets_no_unit_while_another_works() -> None:
+    packing = Packing(["0", "1"], 1)
+    first, *others = units(9)
+    assert packing.start([others[0]])
+    assert packing.start([first])  # GPU 1 works for long
+
+    def fault(unit: Path) -> str | None:
+        return packing.end(unit, is_fault=True)
+
+    assert fault(others[0]) is None
+    for i in (1, 2):
+        start = packing.start([others[i]])
+        assert start is not None
+        assert start.gpu == "0"
+        assert fault(others[i]) == ("0" if i == 2 else None)
+    assert packing.start([others[3]]) is None
+    # If no GPU works, the cause is elsewhere, and all are used.
+    packing.end(first)
+    for i in (3, 4, 5):
+        start = packing.start([others[i]])
+        assert start is not None
+        assert start.gpu == "1"
+        assert fault(others[i]) is None
+    gpus = {start.gpu for u in others[6:8] if (start := packing.start([u])) is not None}
+    assert gpus == {"0", "1"}
+
+
+def test_a_fault_of_a_single_gpu() -> None:
+    packing = Packing(["0"], 1)
+    for unit in units(5):
+        assert packing.start([unit])
+        assert packing.end(unit, is_fault=True) is None

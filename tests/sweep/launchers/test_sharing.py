@@ -35,11 +35,13 @@ class Machine:
         self.together: list[int] = []
         self.cores: set[str] = set()
         self.codes: dict[str, list[int]] = {}
+        self.broken: set[str] = set()  # GPUs whose workers end with a fault
+        self.polls: dict[str, int] = {}  # of workers that take longer
         # Reserved memory of a worker in GiB, beside 1 GiB of its context.
         self.peaks = {"resnet10t": 9, "resnet18": 49}
 
     def popen(self, command: list[str], env: dict[str, str], **_: Any) -> "Process":
-        process = Process(self, Path(command[-1]))
+        process = Process(self, Path(command[-1]), env["CUDA_VISIBLE_DEVICES"])
         self.running.append(process)
         shares = "shared" if environment.SHARES in env else "alone"
         self.started.append(f"{process.name} {env['CUDA_VISIBLE_DEVICES']} {shares}")
@@ -53,26 +55,32 @@ class Process:
 
     pid = -1
 
-    def __init__(self, machine: Machine, unit: Path) -> None:
-        self.machine, self.unit = machine, read_unit(unit)
+    def __init__(self, machine: Machine, unit: Path, gpu: str) -> None:
+        self.machine, self.unit, self.gpu = machine, read_unit(unit), gpu
         self.name = f"{self.unit.runs[0].model}-{self.unit.runs[0].seed}"
         self.returncode: int | None = None
         self.polls = 0
 
     def poll(self) -> int | None:
         self.polls += 1
-        if self.polls < 3:
+        if self.polls < self.machine.polls.get(self.name, 3):
             return None
         machine = self.machine
         machine.running.remove(self)
         codes = machine.codes.get(self.name, [])
-        self.returncode = codes.pop(0) if codes else 0
+        self.returncode = codes.pop(0) if codes else FAULT if self.gpu in machine.broken else 0
         for run in self.unit.runs if self.returncode == 0 else ():
             gib = machine.peaks[run.model]
             record = record_of(run, machine.resolver)
             peaks = {"device": 1, "device_reserved": gib * GIB}
             finish(machine.store, replace(record, peak_memory=peaks))
         return self.returncode
+
+    def terminate(self) -> None:
+        self.machine.running.remove(self)
+
+    def wait(self, timeout: float | None = None) -> int:
+        return 0
 
 
 @pytest.fixture
@@ -148,6 +156,49 @@ def test_a_unit_without_enough_memory_starts_again_alone(
     ]
     assert machine.together[-1] == 1
     assert ("Unit 00001 needs more of its shared GPU's memory" in said) == (code != FAULT)
+
+
+def test_a_place_is_filled_as_soon_as_a_worker_ends(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "visible_gpus", lambda: ["0", "1"])
+    machine.polls["resnet10t-0"] = 20
+    sweep(tmp_path, {**SMALL, "seed": [0, 1, 2, 3]}, words=())
+    assert machine.started == [
+        f"resnet10t-{i} {gpu} alone" for i, gpu in enumerate(("0", "1", "1", "1"))
+    ]
+    assert machine.together == [1, 2, 2, 2]
+
+
+def test_a_broken_gpu_costs_no_run(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "visible_gpus", lambda: ["0", "1"])
+    machine.broken.add("0")
+    summary, said = sweep(tmp_path, {**SMALL, "seed": list(range(8))}, words=())
+    assert (summary["done"], summary["failed"]) == (8, 0)
+    on_broken = [line for line in machine.started if line.split()[1] == "0"]
+    assert len(on_broken) == 3
+    assert "Warning: 3 workers in a row on GPU 0 ended with exit code 70; other GPUs" in said
+
+
+def test_an_error_of_the_launcher_leaves_no_worker(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise OSError("no")
+
+    monkeypatch.setattr(local, "visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr(local, "peaks_of", fails)
+    monkeypatch.setattr(local, "memory_of", lambda sets: [Memory(140 * GIB, 140 * GIB)] * 2)
+    machine.polls["resnet18-0"] = 20
+    grids = [{**SMALL, "seed": [0]}, {**LARGE, "seed": [0]}]
+    suite = write_suite(tmp_path / "s.yaml", *grids)
+    words = ["sweep", f"suite={suite}", f"store={tmp_path / 'runs'}", "launcher.per_gpu=2"]
+    done = CliRunner().invoke(app, words)
+    assert isinstance(done.exception, OSError)
+    assert len(machine.started) == 2
+    assert machine.running == []
 
 
 @pytest.mark.parametrize(
