@@ -1,6 +1,7 @@
 """Loading by threads, ahead of the work on what is loaded."""
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
@@ -33,8 +34,9 @@ def ahead(
         The results in the order of the items, each with its item's error if it failed. Closing the
         iterator ends the threads after their current items.
     """
-    futures: list[Future[R]] = [Future() for _ in items]
-    weights = [0] * len(items)
+    # Of the items begun and not yet taken: a list for all would need 1 KB for each.
+    futures: defaultdict[int, Future[R]] = defaultdict(Future)
+    weights: defaultdict[int, int] = defaultdict(int)
     room = threading.Condition()
     # Items are begun in order, so the threads never pause for later items than the caller's.
     begun = taken = held = 0
@@ -55,26 +57,30 @@ def ahead(
 
     def work_on(i: int) -> None:
         nonlocal held
+        with room:
+            future = futures[i]
         try:
             result = load(items[i])
         except BaseException as error:  # the caller's
-            futures[i].set_exception(error)
+            future.set_exception(error)
             return
         with room:
             weights[i] = weigh(result)
             held += weights[i]
-        futures[i].set_result(result)
+        future.set_result(result)
 
     workers = [threading.Thread(target=work, daemon=True) for _ in range(min(threads, len(items)))]
     for worker in workers:
         worker.start()
     try:
-        for i in range(len(futures)):
-            futures[i].exception()  # waits
+        for i in range(len(items)):
             with room:
-                taken, held = taken + 1, held - weights[i]
+                future = futures[i]
+            future.exception()  # waits
+            with room:
+                del futures[i]
+                taken, held = taken + 1, held - weights.pop(i, 0)
                 room.notify_all()
-            future, futures[i] = futures[i], Future()  # frees the result with the caller
             yield future
     finally:
         with room:

@@ -1,5 +1,6 @@
 import threading
 import time
+import tracemalloc
 from concurrent.futures import Future
 from contextlib import closing
 
@@ -71,6 +72,18 @@ def test_an_error_belongs_to_its_item() -> None:
     assert [futures[i].result() for i in (0, 2)] == [0, 2]
     with pytest.raises(ValueError, match="one"):
         futures[1].result()
+
+
+def test_the_queue_of_many_items_is_small() -> None:
+    items = range(200_000)
+    tracemalloc.start()
+    try:
+        loads = ahead(items, float, most=3)
+        assert [next(loads).result() for _ in range(4)] == [0, 1, 2, 3]
+        loads.close()
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_closing_ends_the_threads() -> None:
