@@ -45,13 +45,18 @@ def spreadsheet_cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     value = value.replace("\r", "\\r")  # some readers end a row there
-    if not value.startswith(_FORMULA):
-        return value
+    return f"'{value}" if is_formula(value) else value
+
+
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet would compute a text; numbers are none."""
+    if not text.startswith(_FORMULA):
+        return False
     try:
-        float(value)
+        float(text)
     except ValueError:
-        return f"'{value}"
-    return value
+        return True
+    return False
 
 
 def spreadsheet_csv(frame: "pd.DataFrame") -> str:

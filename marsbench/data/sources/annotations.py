@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,8 +127,8 @@ def read_mapping(path: Path) -> dict[int, list[str]]:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Object of JSON, whose repeated keys would silently drop a class."""
-    keys = [key for key, _ in pairs]
-    if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+    counts = Counter(key for key, _ in pairs)
+    if repeated := sorted(key for key, count in counts.items() if count > 1):
         raise ValueError(f"'{repeated[0]}' is given twice")
     return dict(pairs)
 

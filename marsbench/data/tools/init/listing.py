@@ -8,7 +8,9 @@ from pathlib import Path
 from marsbench.base.errors import DataError, DataNotFoundError, some
 from marsbench.base.files import is_name
 from marsbench.base.names import display_name
+from marsbench.base.text import is_formula
 from marsbench.data.formats import IMAGE_SUFFIXES, LABEL_SUFFIXES, is_raster
+from marsbench.data.sources.annotations import ANNOTATIONS
 from marsbench.tasks.spec import SPLITS
 
 _SPLIT_FOLDER = re.compile(r"(train|val|test)(?:ing|id|idation)?(?:\d{4})?", re.IGNORECASE)
@@ -43,8 +45,8 @@ def list_files(folder: Path) -> Listing:
 
     Raises:
         DataNotFoundError: If the folder is missing.
-        DataError: If it holds no image, links that lead out of it, or names that no table can
-            hold.
+        DataError: If it holds no image, links that lead out of it, or names that a table cannot
+            hold as text.
     """
     if not folder.is_dir():
         raise DataNotFoundError(f"{folder} is not a folder.", "Give the folder of your images.")
@@ -57,6 +59,12 @@ def list_files(folder: Path) -> Listing:
             f"{len(bad)} file(s) of {folder} have names with control characters, invalid UTF-8 or "
             f"spaces at an end: {shown}.",
             "Rename them, or their folders.",
+        )
+    if computed := [path for path in paths if is_formula(path)]:
+        raise DataError(
+            f"{len(computed)} file(s) of {folder} have paths that a spreadsheet would compute in "
+            f"{ANNOTATIONS}: {some(map(display_name, computed))}.",
+            "Rename the files or their folders: begin with a letter or digit.",
         )
     images, texts = [], []
     for path in sorted(paths):

@@ -1,11 +1,13 @@
 """Names of classes and tasks."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from marsbench.base.errors import ConfigError, DataError, some
 from marsbench.base.names import display_name
+from marsbench.base.text import is_formula
 from marsbench.tasks.catalog import TASKS
 from marsbench.tasks.spec import normalise
 
@@ -19,7 +21,8 @@ def named_classes(held: Sequence[str], names: Sequence[str], where: str) -> list
         where: Place of the names in the data, for messages, such as ``folders of X``.
 
     Raises:
-        DataError: If a name has no letter or digit, or two differ in case and punctuation alone.
+        DataError: If a name has no letter or digit or is a formula in spreadsheets, or two differ
+            in case and punctuation alone.
         ConfigError: If given names differ from those of the data.
     """
     for known in (held, names):
@@ -50,13 +53,19 @@ def _check_names(names: Sequence[str], where: str) -> None:
                 f"The name of a class, '{display_name(name)}', has no letter or digit ({where}).",
                 "Rename it.",
             )
+        if is_formula(name):
+            raise DataError(
+                f"The name of a class, '{display_name(name)}', is a formula in spreadsheets "
+                f"({where}).",
+                "Rename it: begin with a letter or digit.",
+            )
         if (other := owners.setdefault(key, name)) != name:
             raise DataError(
                 f"Two classes, '{other}' and '{name}', have names that differ in case or "
                 f"punctuation alone ({where}).",
                 "Rename one of them, or move their images into one folder.",
             )
-    if twice := sorted({name for name in names if list(names).count(name) > 1}):
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise DataError(f"The class '{twice[0]}' is named twice ({where}).", "Keep one.")
 
 

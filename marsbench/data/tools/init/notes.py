@@ -48,14 +48,13 @@ def notes_of(
     ]
     if small:
         notes.append(f"classes with fewer than {FEW} train images: {some(small, count=20)}")
+    groups_of: defaultdict[str, set[str]] = defaultdict(set)
+    for path in samples.paths if groups and samples.labels else ():
+        groups_of[samples.labels[path]].add(groups[path])
     for split in SPLITS:
         absent = [name for name in samples.classes if not counts[name][split]]
         if groups and samples.labels:
-            held = {
-                name: {groups[p] for p in samples.paths if samples.labels[p] == name}
-                for name in absent
-            }
-            absent = [f"{name} (all in {len(held[name])} group(s))" for name in absent]
+            absent = [f"{name} (all in {len(groups_of[name])} group(s))" for name in absent]
         if absent:
             notes.append(f"no image in {split} of: {some(absent, count=20)}")
     shapes = Counter(f"{f.size[0]} x {f.size[1]}" for f in facts.values()).most_common()
@@ -88,5 +87,6 @@ def _copies(facts: Mapping[str, Facts], splits: Mapping[str, str], samples: Samp
         (differing, "image(s) occur with different labels"),
     ):
         if groups:
-            notes.append(f"{len(groups)} {text}: {some(map(' = '.join, groups), '; ', 3)}")
+            shown = (some(paths, " = ", 4) for paths in groups)
+            notes.append(f"{len(groups)} {text}: {some(shown, '; ', 3)}")
     return notes

@@ -28,6 +28,9 @@ OBSERVATIONS: Mapping[str, str] = {
 _COPIES = r"([^/]+)\.rf\."
 """Expression for the name of the picture in the augmented copies that Roboflow writes."""
 
+_WHOLE = 1 << 40
+"""All images of a class, in the parts that weigh differences."""
+
 _FIRST = ("train", "test", "val")
 """Splits that a class with few groups fills first."""
 
@@ -166,12 +169,11 @@ def _improve(units: Sequence[Unit], splits: dict[str, str], balance: "_Balance")
 
     A class that is absent from a split weighs more than any other difference.
     """
+    groups = [unit for unit in units if unit.size > 1]
     moved = True
-    while moved:
+    while moved:  # ends, since each move lowers the sum of the costs, an integer
         moved = False
-        for unit in units:
-            if unit.size == 1:
-                continue
+        for unit in groups:
             own = splits[unit.key]
             balance.add(unit, own, sign=-1)
             # Equal costs leave the unit where it is.
@@ -185,7 +187,8 @@ def _improve(units: Sequence[Unit], splits: dict[str, str], balance: "_Balance")
 class _Balance:
     """Numbers of images that splits lack, by class.
 
-    All are integers, in parts of an image, so that no rounding error moves an image.
+    All are integers, in parts of an image, so that no rounding error moves an image. Floats would
+    also be summed otherwise by other versions of Python.
 
     Args:
         units: All units.
@@ -204,6 +207,7 @@ class _Balance:
         for unit in units:
             self._totals.update(unit.classes)
             num_units.update(unit.classes.keys())
+        self._weights = {c: _WHOLE // total for c, total in self._totals.items()}
         self.by_rarity = sorted(num_units, key=lambda c: (num_units[c], c))
         self._lacking: dict[str, Counter[str]] = {
             c: Counter(self._targets(self._totals[c], n)) for c, n in num_units.items()
@@ -227,29 +231,23 @@ class _Balance:
         """Split that lacks most of a unit's classes."""
         return max(self._parts, key=lambda split: self._need(unit, split))
 
-    def _need(self, unit: Unit, split: str) -> tuple[float, int]:
+    def _need(self, unit: Unit, split: str) -> tuple[int, int]:
         # Whole images that a split lacks come first; the last, partial one of a class goes where
         # images of all classes together are missing.
         whole = sum(
-            count * (-(-self._lacking[c][split] // self._scale) - 1) / self._totals[c]
+            count * (-(-self._lacking[c][split] // self._scale) - 1) * self._weights[c]
             for c, count in unit.classes.items()
         )
         seen = self._sizes.total() + unit.size
         return whole, self._parts[split] * seen - self._scale * self._sizes[split]
 
-    def cost(self, unit: Unit, split: str) -> tuple[int, float]:
-        """Absent classes, and sum of squared differences, if a unit were in a split.
-
-        Both are of the unit's classes alone.
-        """
-        self.add(unit, split)
-        absent = sum(not self._held[c, s] for c in unit.classes for s in self.splits)
-        squares = sum(
-            (self._lacking[c][s] / (self._scale * self._totals[c])) ** 2
-            for c in unit.classes
-            for s in self.splits
-        )
-        self.add(unit, split, sign=-1)
+    def cost(self, unit: Unit, split: str) -> tuple[int, int]:
+        """Change by adding a unit to a split: absent classes, and sum of squared differences."""
+        absent = squares = 0
+        for c, count in unit.classes.items():
+            absent -= not self._held[c, split]
+            parts = self._scale * count
+            squares += self._weights[c] ** 2 * parts * (parts - 2 * self._lacking[c][split])
         return absent, squares
 
     def add(self, unit: Unit, split: str, sign: int = 1) -> None:

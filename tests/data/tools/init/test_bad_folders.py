@@ -57,7 +57,16 @@ def control_character(folder: Path) -> None:
 
 
 def no_letter(folder: Path) -> None:
-    class_folders(folder, {"a": 2, "--": 2})
+    class_folders(folder, {"a": 2, "#": 2})
+
+
+def formula_as_folder(folder: Path) -> None:
+    class_folders(folder, {"a": 2, "=1+1": 2})
+
+
+def formula_as_class(folder: Path) -> None:
+    for split in ("train", "val"):
+        class_folders(folder / split, {"a": 2, "@sum": 2})
 
 
 def equal_but_for_case(folder: Path) -> None:
@@ -175,7 +184,7 @@ BAD: dict[Callable[[Path], None], tuple[str, ...]] = {
     link_out: ("1 link(s)", "a/link.png", "copy them"),
     linked_folder: ("1 link(s)", ": c.", "copy them"),
     control_character: ("control characters", r"b\x1b[31m", "Rename"),
-    no_letter: ("'--', has no letter or digit", "Rename"),
+    no_letter: ("'#', has no letter or digit", "Rename"),
     equal_but_for_case: ("'Dune' and 'dune'", "case or punctuation", "one folder"),
     few_images: ("2 image(s)", "at least 3"),
     bands_differ: ("different numbers of bands: 1 (", "5 (a/five.tif)"),
@@ -193,6 +202,8 @@ BAD: dict[Callable[[Path], None], tuple[str, ...]] = {
     more_yolo_classes: ("boxes of class 5, but 2 class(es) are named", "classes.txt"),
     yolo_outlines: ("3.txt", "line 1 '0 0.5 0.5 0.1 0.1 0.2 0.2'"),
     coco_without_image: ("lists 1 image(s) that are not in", "photos/3.png"),
+    formula_as_folder: ("2 file(s)", "a spreadsheet would compute", "=1+1/=1+1_00_0.png"),
+    formula_as_class: ("'@sum', is a formula in spreadsheets",),
     coco_of_two_images: ("images/3.png and more/3.png may both be photos/3.png",),
     coco_without_names: ("categories without a name: 40, 41", '"categories"'),
 }

@@ -180,6 +180,15 @@ def test_copies_stay_together(tmp_path: Path) -> None:
     assert any("6 image(s) occur in more than one split" in note for note in made.notes)
 
 
+def test_many_copies_of_an_image_are_counted(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "rocks", {"a": 4, "b": 4})
+    for i in range(30):
+        shutil.copy(folder / "a" / "a_00_0.png", folder / "a" / f"copy{i:02d}.png")
+    (note,) = [note for note in init_task(folder).notes if "more than once" in note]
+    names = "a/a_00_0.png = a/copy00.png = a/copy01.png = a/copy02.png"
+    assert note == f"1 image(s) occur more than once: {names} = and 27 more"
+
+
 def test_folders_of_splits(tmp_path: Path) -> None:
     folder = tmp_path / "rocks"
     for i, split in enumerate(("training", "valid")):

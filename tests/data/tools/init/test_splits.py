@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from marsbench.base.errors import ConfigError, DataError
 from marsbench.data.tools.init.splits import (
     Unit,
+    _Balance,
     assign,
     group_names,
     parse_shares,
@@ -99,6 +100,14 @@ def test_large_groups_of_a_class_reach_every_split() -> None:
     units = [Unit(key, n, Counter({"x" if key != "d" else "y": n})) for key, n in sizes.items()]
     splits = assign(units, SHARES, 0)
     assert {splits[key] for key in "abc"} == set(SHARES)
+
+
+def test_no_float_decides() -> None:
+    """Sums of floats differ by version of Python, and would move images."""
+    unit = Unit("g", 3, Counter("aab"))
+    balance = _Balance([unit, *singles({"a": 30, "b": 7})], SHARES)
+    numbers = [n for s in SHARES for n in (*balance.cost(unit, s), *balance._need(unit, s))]
+    assert {type(n) for n in numbers} == {int}
 
 
 def test_the_seed_decides() -> None:
