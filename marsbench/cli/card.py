@@ -16,8 +16,9 @@ def card(
         list[str],
         typer.Argument(
             metavar="RUN...",
-            help="Ids, hashes or folders of finished runs that differ in their seeds; the weights "
-            "of the first are published.",
+            help="Finished runs that differ in their seeds, as listed by `marsbench results`, by "
+            "whole ids or folders; the weights of the first are published.",
+            autocompletion=complete.run_ids,
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("card"),
@@ -45,7 +46,7 @@ def card(
 ) -> None:
     """Write a model card, with the files that use the model again.
 
-    For example: marsbench card 3f2a91c04d 77ab10c9e2 --out card --push hf://ORG/NAME
+    For example: marsbench card 0-3f2a91c04d 1-3f2a91c04d --out card --push hf://ORG/NAME
     """
     from marsbench.base.hub import parse_address
     from marsbench.leaderboard.card.write import write_card

@@ -50,14 +50,44 @@ def sweep_words(ctx: typer.Context, incomplete: str) -> list[Match]:
 
 
 def evaluate_words(ctx: typer.Context, incomplete: str) -> list[Match]:
-    """Complete a key of ``marsbench evaluate``."""
+    """Complete a run or a key of ``marsbench evaluate``."""
     from marsbench.config.notes import field_notes
     from marsbench.evaluate import settings
 
     notes = field_notes(settings)
     meanings = {"suite": "Named set of runs, with its evaluations"}
     meanings |= {key: notes[f"Settings.{key}"] for key in settings.setting_keys()}
-    return _words(incomplete, meanings, _given(ctx, "words"))
+    words = ctx.params.get("words") or ()
+    values = dict(word.split("=", 1) for word in words if "=" in word)
+    runs = _runs(values.get("store", "runs"), incomplete, words)
+    return [*_words(incomplete, meanings, _given(ctx, "words")), *runs]
+
+
+def run_ids(ctx: typer.Context, incomplete: str) -> list[Match]:
+    """Complete a finished run of the store: its id, or the short form of listings."""
+    store = ctx.params.get("store") or "runs"
+    return _runs(str(store), incomplete, ctx.params.get("runs") or ())
+
+
+def _runs(folder: str, incomplete: str, given: Collection[str] = ()) -> list[Match]:
+    """Ids of a store that start as typed, and short forms once something is typed."""
+    from marsbench.base.errors import StoreError
+    from marsbench.results.find import finished_ids
+    from marsbench.results.ids import short_ids
+    from marsbench.results.store import Store
+
+    try:
+        short = short_ids(finished_ids(Store(folder)))
+    except StoreError:
+        return []
+    names = dict.fromkeys(short, "")
+    if incomplete:
+        names |= {name: run_id for run_id, name in short.items() if name != run_id}
+    return [
+        (name, meaning)
+        for name, meaning in sorted(names.items())
+        if name.startswith(incomplete) and name not in given
+    ]
 
 
 def words_of(keys: Collection[str]) -> Callable[[typer.Context, str], list[Match]]:

@@ -5,13 +5,19 @@ from typing import Annotated
 
 import typer
 
+from marsbench.cli import complete
 from marsbench.cli.output import Format, FormatOption, friendly, say
 
 
 @friendly
 def ensemble(
     runs: Annotated[
-        list[str], typer.Argument(help="Ids, hashes or folders of finished runs of a task.")
+        list[str],
+        typer.Argument(
+            help="Finished runs of a task, as listed by `marsbench results`, by whole ids or "
+            "folders.",
+            autocompletion=complete.run_ids,
+        ),
     ],
     store: Annotated[
         Path, typer.Option("--store", help="Folder of records, also for the new record.")

@@ -1,7 +1,7 @@
 """``marsbench evaluate``: finished runs on other tasks and on corrupted samples."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,8 +23,8 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="RUN... KEY=VALUE...",
-            help="Ids, hashes or folders of finished runs, parts of a store or patterns of ids, or "
-            "suite=NAME; and task=OTHER and further keys.",
+            help="Finished runs as listed by `marsbench results`, by whole ids or folders; parts "
+            "of a store or patterns of ids, or suite=NAME; and task=OTHER and further keys.",
             autocompletion=complete.evaluate_words,
         ),
     ],
@@ -35,8 +35,8 @@ def evaluate(
 ) -> None:
     """Evaluate finished runs on another task or corrupted samples, and write records.
 
-    For example: marsbench evaluate 3f2a91c04d task=mars_seg_mer, or marsbench evaluate 3f2a91c04d
-    corruption=all severity=1,3,5
+    For example: marsbench evaluate 0-3f2a91c04d task=mars_seg_mer, or marsbench evaluate
+    0-3f2a91c04d corruption=all severity=1,3,5
 
     Classes are matched by name, or by a map (class_map=FILE). Corruptions are summed up as mean
     score and relative drop. A finished evaluation is not repeated. With suite=NAME and the keys of
@@ -73,7 +73,9 @@ def evaluate(
         plain = [row for row in rows if row["corruption"] is None]
         if plain:
             cells, numbers = FORMS["temperature" in plain[0]]
-            print_rows([cells(row) for row in plain], Format.TABLE, "", right=numbers)
+            short = _short(settings.store for _, settings in jobs)
+            plain = [{**row, "parent": short.get(row["parent"], row["parent"])} for row in plain]
+            print_rows([cells(row) for row in plain], Format.TABLE, "", numbers, _FIRST)
         for summary in summaries:
             print_summary(summary)
     # One message for all evaluations that fail alike, as those of a run without its data do.
@@ -137,7 +139,7 @@ def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
             values[key] = value
     if not runs:
         raise ConfigError(
-            "No run is named.", "For example: marsbench evaluate 3f2a91c04d task=mars_seg_mer"
+            "No run is named.", "For example: marsbench evaluate 0-3f2a91c04d task=mars_seg_mer"
         )
     return runs, values
 
@@ -189,6 +191,22 @@ def print_summary(summary: "Robustness") -> None:
     right = (*(f"severity {s}" for s in severities), "mean", "relative drop")
     print_rows(rows, Format.TABLE, "", right=right)
 
+
+def _short(stores: Iterable[str]) -> dict[str, str]:
+    """Short forms of the run ids of stores."""
+    from marsbench.results.find import finished_ids
+    from marsbench.results.ids import short_ids
+    from marsbench.results.store import Store
+
+    return {
+        run_id: short
+        for store in set(stores)
+        for run_id, short in short_ids(finished_ids(Store(store))).items()
+    }
+
+
+_FIRST = ("parent", "score", "temperature", "task", "status", "gap", "in domain")
+"""Columns by importance."""
 
 _NUMBERS = ("n", "score", "in domain", "gap", "ceiling")
 

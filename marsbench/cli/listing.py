@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from marsbench.cli.choosing import ColumnsOption, SortOption, arrange
 from marsbench.cli.output import Format, FormatOption, friendly, print_rows
 
 if TYPE_CHECKING:
@@ -14,7 +15,9 @@ app = typer.Typer(no_args_is_help=True, help="List tasks, models, suites or conf
 
 @app.command("tasks")
 @friendly
-def tasks(form: FormatOption = Format.AUTO) -> None:
+def tasks(
+    columns: ColumnsOption = None, sort: SortOption = None, form: FormatOption = Format.AUTO
+) -> None:
     """List all tasks with kind, sensor, classes and split sizes."""
     from marsbench.demo.recipes import RECIPES
     from marsbench.tasks.catalog import TASKS
@@ -32,12 +35,24 @@ def tasks(form: FormatOption = Format.AUTO) -> None:
                 "demo": "yes" if spec.name in RECIPES else "",
             }
         )
-    print_rows(rows, form, f"{len(rows)} tasks", right=("classes", "train", "val", "test"))
+    shown = arrange(rows, columns, sort)
+    print_rows(
+        shown,
+        form,
+        f"{len(rows)} tasks",
+        right=("classes", "train", "val", "test"),
+        first=tuple(shown[0])
+        if columns
+        else ("task", "kind", "classes", "train", "test", "metric", "val", "demo"),
+        has_options=True,
+    )
 
 
 @app.command("models")
 @friendly
-def models(form: FormatOption = Format.AUTO) -> None:
+def models(
+    columns: ColumnsOption = None, sort: SortOption = None, form: FormatOption = Format.AUTO
+) -> None:
     """List the model zoo with default weights; other models are timm:NAME or torchvision:NAME."""
     from marsbench.models.spec import kinds_of
     from marsbench.models.zoo.catalog import MODELS
@@ -56,7 +71,17 @@ def models(form: FormatOption = Format.AUTO) -> None:
         }
         for spec in MODELS.values()
     ]
-    print_rows(rows, form, f"{len(rows)} models", right=("params (M)", "input"))
+    shown = arrange(rows, columns, sort)
+    print_rows(
+        shown,
+        form,
+        f"{len(rows)} models",
+        right=("params (M)", "input"),
+        first=tuple(shown[0])
+        if columns
+        else ("model", "params (M)", "input", "weights", "licence"),
+        has_options=True,
+    )
 
 
 def _training_data(weights: "WeightSpec | None") -> str:
@@ -75,7 +100,8 @@ def suites(form: FormatOption = Format.AUTO) -> None:
     rows = [
         {"suite": s.name, "runs": len(expand(s, {})), "description": s.description} for s in loaded
     ]
-    print_rows(rows, form, f"{len(rows)} suites", right=("runs",))
+    title = f"{len(rows)} suites"
+    print_rows(rows, form, title, right=("runs",), first=("suite", "description"))
 
 
 @app.command("keys")
@@ -91,4 +117,5 @@ def keys(form: FormatOption = Format.AUTO) -> None:
         {"key": key, "default": defaults[key], "meaning": meaning}
         for key, meaning in key_notes().items()
     ]
-    print_rows(rows, form, "Keys of `marsbench run KEY=VALUE ...`")
+    title = "Keys of `marsbench run KEY=VALUE ...`"
+    print_rows(rows, form, title, first=("key", "meaning"))

@@ -2,7 +2,10 @@
 
 import functools
 import json
+import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
@@ -92,41 +95,96 @@ def say(text: str) -> None:
 
 
 def print_rows(
-    rows: Sequence[Mapping[str, Any]], form: Format, title: str, right: Sequence[str] = ()
+    rows: Sequence[Mapping[str, Any]],
+    form: Format,
+    title: str,
+    right: Sequence[str] = (),
+    first: Sequence[str] = (),
+    *,
+    has_options: bool = False,
 ) -> None:
     """Print rows as a table or as JSON lines.
 
+    Columns that do not fit a terminal are left out, the least important first, and named on
+    standard error.
+
     Args:
-        rows: Rows with equal keys.
+        rows: Rows; missing keys are empty cells.
         form: Output format.
         title: Title of the table.
         right: Right-aligned columns.
+        first: Columns by importance, the most important first; the others follow in their order.
+        has_options: Whether the command has ``--columns``.
     """
     if form.is_json:
         for row in rows:
             say(json.dumps(row))
         return
     from rich.console import Console
+    from rich.text import Text
 
-    # Off a terminal rich truncates at 80 columns by default.
-    Console(width=None if sys.stdout.isatty() else 160).print(table_of(rows, title, right))
+    width = terminal_width()
+    table, left_out = table_of(rows, right, first, width)
+    # The layout fits already; rich would break words to fit a single column that is too wide.
+    console = Console(width=UNLIMITED)
+    if title:
+        console.print(Text(_filled(inline(title), width), "table.title"), soft_wrap=True)
+    if rows:
+        console.print(table, crop=False)
+    if left_out:
+        ways = "choose columns with --columns A,B" if has_options else "widen the terminal"
+        text = f"Left out at {width} columns: {', '.join(map(inline, left_out))}."
+        note(_filled(f"{text} To see them, {ways}, or pipe the output.", width))
 
 
-def table_of(rows: Sequence[Mapping[str, Any]], title: str, right: Sequence[str] = ()) -> "Table":
-    """Build the terminal table of `print_rows`; markup in names is text."""
+UNLIMITED = 10**6
+"""Width of tables for rich, which pads none of them."""
+
+
+def terminal_width() -> int | None:
+    """Width of the terminal, or of the variable ``COLUMNS``; None off a terminal."""
+    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
+        return shutil.get_terminal_size().columns
+    return None
+
+
+def _filled(text: str, width: int | None) -> str:
+    """Break a text into lines between its words."""
+    if width is None:
+        return text
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+
+
+def table_of(
+    rows: Sequence[Mapping[str, Any]],
+    right: Sequence[str] = (),
+    first: Sequence[str] = (),
+    width: int | None = None,
+) -> "tuple[Table, tuple[str, ...]]":
+    """Build the terminal table of `print_rows`; markup in names is text.
+
+    Returns:
+        The table, no wider than `width`, and the names of the columns left out.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    heading = Text(inline(title), style="table.title")
-    table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in rows[0] if rows else ():
+    from marsbench.cli.layout import GAP, fit
+
+    names = dict.fromkeys(name for row in rows for name in row)
+    cells = {
+        inline(name): ["" if (v := row.get(name)) is None else inline(str(v)) for row in rows]
+        for name in names
+    }
+    layout = fit(cells, width, first)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, GAP - 1, 0, 0), pad_edge=False)
+    for name, size in layout.widths.items():
         align = "right" if name in right else "left"
-        table.add_column(Text(inline(name)), justify=align, overflow="fold")  # type: ignore[arg-type]
-    for row in rows:
-        cells = ("" if value is None else inline(str(value)) for value in row.values())
-        table.add_row(*map(Text, cells))
-    return table
+        table.add_column(Text(name), justify=align, width=size, overflow="fold")  # type: ignore[arg-type]
+    for texts in zip(*(cells[name] for name in layout.widths), strict=True):
+        table.add_row(*map(Text, texts))
+    return table, layout.left_out
 
 
 def size_text(count: int) -> str:

@@ -16,8 +16,9 @@ def predict(
         str,
         typer.Argument(
             metavar="RUN",
-            help="Id or hash of a finished run, its folder, a checkpoint file, or hf://ORG/NAME "
-            "of the hub.",
+            help="Finished run as listed by `marsbench results`, its whole id or folder; a "
+            "checkpoint file; or hf://ORG/NAME of the hub.",
+            autocompletion=complete.run_ids,
         ),
     ],
     images: Annotated[list[Path], typer.Argument(help="Images, and folders of images.")],
@@ -66,7 +67,7 @@ def predict(
 ) -> None:
     """Predict new images with a finished run or a checkpoint.
 
-    For example: marsbench predict 3f2a91c04d images/ --out predicted
+    For example: marsbench predict 0-3f2a91c04d images/ --out predicted
 
     Labels and shares of classes go to predictions.csv, beside class maps and overlays; boxes to
     predictions.json in COCO format. Images predicted earlier are skipped. Files that a prediction

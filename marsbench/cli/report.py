@@ -10,6 +10,7 @@ import typer
 
 from marsbench.cli import complete
 from marsbench.cli.output import Format, FormatOption, friendly, note, say
+from marsbench.cli.stores import StoreArgument
 from marsbench.cli.sweep import read_asked
 from marsbench.report.figures.spec import FAMILIES
 
@@ -39,7 +40,7 @@ class Font(StrEnum):
 
 @friendly
 def report(
-    store: Annotated[Path, typer.Argument(help="Folder of records.")] = Path("runs"),
+    store: StoreArgument = Path("runs"),
     words: Annotated[
         list[str] | None,
         typer.Argument(

@@ -9,7 +9,9 @@ import typer
 from typer.core import TyperGroup
 
 from marsbench.cli import complete
+from marsbench.cli.choosing import ColumnsOption, SortOption, arrange
 from marsbench.cli.output import Format, FormatOption, friendly, note, print_rows, say
+from marsbench.cli.stores import StoreArgument, store_folder
 
 if TYPE_CHECKING:
     from marsbench.metrics.groups import GroupScores
@@ -50,8 +52,6 @@ class PerClass(StrEnum):
     F1 = "f1"
 
 
-StoreArgument = Annotated[Path, typer.Argument(help="Folder of records.")]
-
 EvaluationsOption = Annotated[
     bool,
     typer.Option("--evaluations", help="Evaluations on other data, instead of all other records."),
@@ -67,7 +67,12 @@ EvaluationsOption = Annotated[
 def results(
     store: Annotated[
         Path,
-        typer.Argument(help="Folder of records.", autocompletion=complete.results_words),
+        typer.Argument(
+            help="Folder of records, also store=FOLDER.",
+            metavar="STORE",
+            parser=store_folder,
+            autocompletion=complete.results_words,
+        ),
     ] = Path("runs"),
     per_class: Annotated[
         PerClass | None,
@@ -80,11 +85,18 @@ def results(
     task: Annotated[str | None, typer.Option("--task", help="Only runs of this task.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Only runs of this model.")] = None,
     evaluations: EvaluationsOption = False,
+    columns: ColumnsOption = None,
+    sort: SortOption = None,
     form: FormatOption = Format.AUTO,
 ) -> None:
-    """List the finished runs of a store with their headline scores, and invalid records."""
-    from marsbench.base.errors import unknown_name
+    """List the finished runs of a store with their headline scores, and invalid records.
+
+    The column `run` names a run for other commands; `--columns run_id` shows its whole id.
+    """
+    from marsbench.base.errors import ConfigError, unknown_name
     from marsbench.results.classes import class_tables
+    from marsbench.results.find import finished_ids
+    from marsbench.results.ids import short_ids
     from marsbench.results.store import Store
 
     opened = Store(store)
@@ -99,44 +111,77 @@ def results(
             raise unknown_name(f"{what} in {store}", wanted, known)
         records = [r for r in records if wanted in (None, getattr(r, what))]
     if per_class is not None:
+        if columns or sort:
+            raise ConfigError(
+                "--columns and --sort do not apply to --per-class, whose columns are fixed.",
+                "Leave them out.",
+            )
         _print_classes(class_tables(records), per_class, form)
         return
+    short = short_ids(finished_ids(opened))
     if evaluations:
-        _print_evaluations(records, store, form)
-        return
-    rows = [
-        {
-            "task": record.task,
-            "model": record.model,
-            "mode": record.mode,
-            "subset": record.subset,
-            "imbalance": record.imbalance,
-            "seed": record.seed,
-            "metric": record.headline,
-            "val": _rounded(record.metrics.get("val", {}).get(record.headline)),
-            "test": _rounded(record.score),
-            "of": record.scored_split,
-            "epochs": record.checkpoint.get("epochs_trained", ""),
-            "train s": _rounded(record.timing.get("train"), 1),
-            "run_id": record.run_id,
-        }
-        for record in records
-    ]
-    if form.is_json:
-        print_rows(rows, form, "")
+        rows = _evaluation_rows(records)
+        if not form.is_json:
+            rows = [{**row, "parent": short.get(row["parent"], row["parent"])} for row in rows]
     else:
-        shown = [{**row, "run_id": str(row["run_id"]).rpartition("-")[2]} for row in rows]
-        title = f"Finished runs in {store}: {len(rows)}"
-        print_rows(shown, form, title, right=("val", "test"))
+        rows = [_row(record) for record in records]
+    hidden = {"run" if form.is_json else "run_id"}
+    if evaluations and not form.is_json:
+        hidden |= {name for row in rows for name in row if all(r[name] is None for r in rows)}
+    rows = [{"run": short.get(row["run_id"], row["run_id"]), **row} for row in rows]
+    usual = [name for name in (rows[0] if rows else ()) if name not in hidden]
+    shown = arrange(rows, columns, sort, usual)
+    if not form.is_json:
+        shown = [
+            {k: _decimals(v, 4) if k in SCORES else v for k, v in row.items()} for row in shown
+        ]
+    print_rows(
+        shown,
+        form,
+        f"{'Evaluations' if evaluations else 'Finished runs'} in {store}: {len(rows)}",
+        right=(*SCORES, "seed", "epochs", "train s", "severity", "temperature"),
+        first=tuple(shown[0]) if columns and shown else IMPORTANCE,
+        has_options=True,
+    )
+    if evaluations:
+        return
     failed, unfinished = opened.unfinished()
     if failed or unfinished:
         note(f"{len(failed)} failed and {len(unfinished)} unfinished runs are not shown.")
 
 
-def _print_evaluations(records: "list[RunRecord]", store: Path, form: Format) -> None:
+SCORES = ("val", "test", "in_domain", "gap", "ceiling")
+"""Columns of scores."""
+
+IMPORTANCE = (
+    *("run", "test", "model", "task", "corruption", "severity", "gap", "in_domain"),
+    *("mode", "subset", "parent", "trained_on", "metric", "val", "seed"),
+)
+"""Columns of listings of runs, the most important first."""
+
+
+def _row(record: "RunRecord") -> dict[str, Any]:
+    return {
+        "task": record.task,
+        "model": record.model,
+        "mode": record.mode,
+        "subset": record.subset,
+        "imbalance": record.imbalance,
+        "seed": record.seed,
+        "metric": record.headline,
+        "val": _rounded(record.metrics.get("val", {}).get(record.headline)),
+        "test": _rounded(record.score),
+        "of": record.scored_split,
+        "epochs": record.checkpoint.get("epochs_trained", ""),
+        "train s": _rounded(record.timing.get("train"), 1),
+        "run_id": record.run_id,
+    }
+
+
+def _evaluation_rows(records: "list[RunRecord]") -> list[dict[str, Any]]:
     from marsbench.results.store import evaluation_row
 
-    rows = [
+    return [
         {
             "task": record.task,
             **{k: _rounded(v) if isinstance(v, float) else v for k, v in facts.items()},
@@ -147,19 +192,10 @@ def _print_evaluations(records: "list[RunRecord]", store: Path, form: Format) ->
         for record in records
         for facts in [evaluation_row(record)]
     ]
-    if form.is_json:
-        print_rows(rows, form, "")
-        return
-    shown = [
-        {
-            k: str(v).rpartition("-")[2] if k in ("parent", "run_id") else v
-            for k, v in row.items()
-            if any(other[k] is not None for other in rows)
-        }
-        for row in rows
-    ]
-    numbers = ("in_domain", "gap", "ceiling", "test")
-    print_rows(shown, form, f"Evaluations in {store}: {len(rows)}", right=numbers)
+
+
+def _decimals(value: float | None, places: int) -> str | None:
+    return None if value is None else f"{value:.{places}f}"
 
 
 def _print_classes(tables: "list[ClassTable]", metric: PerClass, form: Format) -> None:
@@ -188,7 +224,13 @@ def _rounded(value: float | None, places: int = 4) -> float | None:
 @app.command("groups")
 @friendly
 def groups(
-    run: Annotated[str, typer.Argument(help="Run id, the hash at its end, or a run's folder.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="Run as listed by `marsbench results`, its whole id, or its folder.",
+            autocompletion=complete.run_ids,
+        ),
+    ],
     by: Annotated[
         str | None,
         typer.Option("--by", help="Field of the samples, such as instrument; default every field."),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from marsbench.cli import complete
 from marsbench.cli.output import Format, FormatOption, friendly, note, print_rows, say
 
 app = typer.Typer(no_args_is_help=True, help="Submissions to the mass-spectrometry challenges.")
@@ -14,7 +15,14 @@ app = typer.Typer(no_args_is_help=True, help="Submissions to the mass-spectromet
 @app.command("submission")
 @friendly
 def submission(
-    run: Annotated[str, typer.Argument(help="Id, hash or folder of a finished run or ensemble.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="Finished run or ensemble as listed by `marsbench results`, its whole id or "
+            "folder.",
+            autocompletion=complete.run_ids,
+        ),
+    ],
     root: Annotated[
         str, typer.Option("--root", help="Folder of the challenge: metadata.csv and features.")
     ],

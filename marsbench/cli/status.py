@@ -9,6 +9,7 @@ import typer
 
 from marsbench.base.text import inline
 from marsbench.cli.output import Format, FormatOption, friendly, note, print_rows, say
+from marsbench.cli.stores import store_folder
 from marsbench.cli.sweep import WORDS, hours, read_asked
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def status(
     if form.is_json:
         print_rows([{k: v for k, v in row.items() if k != "eta"} for row in rows], form, "")
         return
-    print_rows(_shown(rows), form, "", right=tuple(rows[0])[1:])
+    print_rows(_shown(rows), form, "", right=tuple(rows[0])[1:], first=_first(rows))
     for line in lines:
         say(line)
 
@@ -63,6 +64,8 @@ def _looker(words: list[str], folder: Path | None) -> Look:
         if folder is not None:
             words = [*words, f"store={folder}"]
         return _at_suite(words)
+    if folder is None and len(words) == 1 and words[0].startswith("store="):
+        words, folder = [], store_folder(words[0])
     if words:
         raise ConfigError(
             f"'{words[0]}' is given without a suite.",
@@ -147,6 +150,11 @@ def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key not in hidden} for row in rows]
 
 
+def _first(rows: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Columns by importance."""
+    return (next(iter(rows[0])), "runs", "done", "to_do", "failed", "running", "eta")
+
+
 def _lines(rows: list[dict[str, Any]], store: "Store", workers: "list[Heartbeat]") -> list[str]:
     """Lines about a full disk, and about workers; stale ones are marked."""
     from marsbench.sweep.heartbeat import STALE
@@ -168,14 +176,15 @@ def _watch(look: Look) -> None:
     from rich.live import Live
     from rich.text import Text
 
-    from marsbench.cli.output import table_of
+    from marsbench.cli.output import table_of, terminal_width
 
     def picture() -> tuple[Group, bool]:
         rows, lines = look()
         shown = _shown(rows)
-        table = table_of(shown, time.strftime("%H:%M:%S"), right=tuple(shown[0])[1:])
+        table, _ = table_of(shown, tuple(shown[0])[1:], _first(shown), terminal_width())
         is_over = rows[-1]["running"] + rows[-1]["to_do"] == 0
-        return Group(table, *(Text(line) for line in lines[:20])), is_over
+        at = Text(time.strftime("%H:%M:%S"))
+        return Group(at, table, *(Text(line) for line in lines[:20])), is_over
 
     shown, is_over = picture()
     with Live(shown, refresh_per_second=2) as live:

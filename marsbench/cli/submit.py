@@ -131,7 +131,11 @@ def _store_and_words(words: list[str]) -> tuple[Path, dict[str, str]]:
     """
     from marsbench.base.errors import ConfigError
 
-    stores = [word for word in words if "=" not in word]
+    stores = [
+        word.removeprefix("store=")
+        for word in words
+        if "=" not in word or word.startswith("store=")
+    ]
     if len(stores) > 1:
         raise ConfigError(
             f"{stores[0]} and {stores[1]} are two folders of records.", "Name one of them."
@@ -141,7 +145,7 @@ def _store_and_words(words: list[str]) -> tuple[Path, dict[str, str]]:
         key, separator, value = word.partition("=")
         if separator and key in values:
             raise ConfigError(f"'{key}' is given twice.", "Give several values as A,B.")
-        if separator:
+        if separator and key != "store":
             values[key] = value
     return Path(stores[0] if stores else "runs"), values
 

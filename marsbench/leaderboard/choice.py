@@ -183,7 +183,9 @@ def _canonical(key: str, name: str, known: set[Any], store: Store) -> Iterable[A
     elif key == "model":
         with contextlib.suppress(MarsbenchError):
             values = [get_model(name).name]
-    elif key != SETTING:
+    elif key == SETTING:
+        values = [name.rpartition("-")[2]]  # of SEED-HASH or a whole id
+    else:
         values = canonical(key, name)
     if key != "seed" and not known.intersection(values):
         raise unknown_name(f"{key} in {store.root}", name, map(str, known))

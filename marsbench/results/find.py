@@ -1,10 +1,10 @@
-"""Lookup of finished runs by id, hash or path."""
+"""Lookup of finished runs by id, its short form, or path."""
 
-import re
 from pathlib import Path
 
 from marsbench.base.errors import ConfigError, NotAvailableError, StoreError, some, unknown_name
 from marsbench.config.schema import Mode
+from marsbench.results.ids import matching, short_ids
 from marsbench.results.record import EVALUATION, RunRecord
 from marsbench.results.store import CONFIG, FAILED, RECORD, Store, read_record
 from marsbench.tasks.catalog import get_task
@@ -15,7 +15,7 @@ def find_run(run: str, store: Path) -> tuple[RunRecord, Path]:
     """Find a finished run.
 
     Args:
-        run: Id, hash at the end of the id, folder, or path of ``record.json``.
+        run: Id or short form of it (`matching`), folder, or path of ``record.json``.
         store: Folder of records.
 
     Returns:
@@ -111,17 +111,36 @@ def task_of(record: RunRecord, folder: Path, task: str | None = None) -> TaskSpe
 
 
 def in_store(run: str, store: Path) -> Path | None:
-    """Folder of a run by its id or hash; None if not found."""
+    """Folder of a run by its id or a short form of it; None if not found.
+
+    Args:
+        run: Id, or a word of `matching` such as ``SEED-HASH``.
+        store: Folder of records.
+
+    Raises:
+        ConfigError: If it names several runs.
+    """
     opened = Store(store)
     if (opened.folder(run) / CONFIG).exists() or (opened.folder(run) / RECORD).exists():
         return opened.folder(run)
-    if not opened.root.is_dir() or not re.fullmatch(r"[0-9a-f]{6,10}", run):
+    if not opened.root.is_dir():
         return None
-    folders = [p.parent for p in opened.paths() if p.parent.name.partition("-")[2].startswith(run)]
-    if len(folders) > 1:
-        names = ", ".join(str(p.relative_to(opened.root)) for p in folders)
-        raise ConfigError(f"{run} is ambiguous: {names}.", "Give the full id.")
-    return folders[0] if folders else None
+    run_ids = matching(run, finished_ids(opened))
+    if len(run_ids) > 1:
+        raise ConfigError(
+            f"'{run}' is ambiguous: {some(run_ids)}.",
+            f"Give the whole id, or a name in the column run of `marsbench results {store}`.",
+        )
+    return opened.folder(run_ids[0]) if run_ids else None
+
+
+def finished_ids(store: Store) -> list[str]:
+    """Ids of all finished runs, sorted, from the names of their folders.
+
+    Raises:
+        StoreError: If the store is missing.
+    """
+    return [path.parent.relative_to(store.root).as_posix() for path in store.paths()]
 
 
 def unknown_run(run: str, store: Path, also: str = "") -> ConfigError:
@@ -138,6 +157,8 @@ def unknown_run(run: str, store: Path, also: str = "") -> ConfigError:
             f"'{run}' is neither a run's folder nor a checkpoint; the store {store} is missing.",
             "Name the store with --store; a repository of the hub is hf://ORG/NAME.",
         )
-    ids = [p.parent.relative_to(opened.root).as_posix() for p in opened.paths()]
+    run_ids = finished_ids(opened)
     hint = f"`marsbench results {store}` lists them. {also}".rstrip()
-    return unknown_name(f"run in {store}", run, ids, hint)
+    # Close matches have the form of the word.
+    names = run_ids if run.count("/") > 1 else short_ids(run_ids).values()
+    return unknown_name(f"run in {store}", run, names, hint)
