@@ -123,11 +123,11 @@ def run_evaluate(
 ) -> "list[RunRecord]":
     """Evaluate finished runs on another task or corrupted samples; nothing done is repeated.
 
-    For example ``run_evaluate("3f2a91c04d", task="mars_seg_mer")`` or
+    For example ``run_evaluate("0-3f2a91c04d", task="mars_seg_mer")`` or
     ``run_evaluate(record.run_id, corruption="all", severity=[1, 3, 5])``.
 
     Args:
-        runs: Ids, hashes or folders of runs, parts of a store, or patterns of ids.
+        runs: Ids, short forms of ids, or folders of runs, parts of a store, or patterns of ids.
         force: Whether to repeat finished evaluations; the old records are moved aside.
         **keys: As on the command line; `marsbench.evaluate.settings.Settings` explains them.
 
@@ -158,11 +158,11 @@ def make_ensemble(
 ) -> "RunRecord":
     """Average the predictions of finished runs of a task into a new record.
 
-    For example ``make_ensemble(["3f2a91c04d", "5b0e77d1a2"])``. An ensemble made before is
+    For example ``make_ensemble(["0-3f2a91c04d", "1-3f2a91c04d"])``. An ensemble made before is
     returned as it is.
 
     Args:
-        runs: Ids, hashes or folders of at least two runs.
+        runs: Ids, short forms of ids, or folders of at least two runs.
         store: Folder of records, also for the new record.
         weights: ``equal``, or ``fitted`` to the validation split or the other folds.
 

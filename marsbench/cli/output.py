@@ -133,8 +133,13 @@ def print_rows(
         console.print(table, crop=False)
     if left_out:
         ways = "choose columns with --columns A,B" if has_options else "widen the terminal"
-        text = f"Left out at {width} columns: {', '.join(map(inline, left_out))}."
+        text = left_out_text(left_out, width)
         note(_filled(f"{text} To see them, {ways}, or pipe the output.", width))
+
+
+def left_out_text(columns: Sequence[str], width: int | None) -> str:
+    """Name the columns left out of a table."""
+    return f"Left out at {width} columns: {', '.join(columns)}."
 
 
 UNLIMITED = 10**6

@@ -176,12 +176,15 @@ def _watch(look: Look) -> None:
     from rich.live import Live
     from rich.text import Text
 
-    from marsbench.cli.output import table_of, terminal_width
+    from marsbench.cli.output import left_out_text, table_of, terminal_width
 
     def picture() -> tuple[Group, bool]:
         rows, lines = look()
         shown = _shown(rows)
-        table, _ = table_of(shown, tuple(shown[0])[1:], _first(shown), terminal_width())
+        width = terminal_width()
+        table, left_out = table_of(shown, tuple(shown[0])[1:], _first(shown), width)
+        if left_out:
+            lines = [left_out_text(left_out, width), *lines]
         is_over = rows[-1]["running"] + rows[-1]["to_do"] == 0
         at = Text(time.strftime("%H:%M:%S"))
         return Group(at, table, *(Text(line) for line in lines[:20])), is_over

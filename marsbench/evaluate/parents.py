@@ -1,4 +1,4 @@
-"""Finished runs to evaluate: choice by id, hash, folder, or part of a store."""
+"""Finished runs to evaluate: choice by id, folder, or part of a store."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -76,8 +76,8 @@ def find_parents(words: Sequence[str], store: Path, own: str | None = None) -> l
     """Find runs.
 
     Args:
-        words: Ids, hashes or folders of runs; a store, or a folder within, for all runs below;
-            patterns of ids, such as ``landmark_cls/*/frozen/*``.
+        words: Ids, short forms of ids, or folders of runs; a store, or a folder within, for all
+            runs below; patterns of ids, such as ``landmark_cls/*/frozen/*``.
         store: Folder of records.
         own: Own encoder of the runs.
 

@@ -65,7 +65,7 @@ def find(run: str, store: Path, task: str | None = None, model: str | None = Non
     """Find a run or checkpoint; files of a hub are downloaded.
 
     Args:
-        run: Id or hash of a run of the store, the folder of a run, a checkpoint file, or
+        run: Id of a run of the store or its short form, the folder of a run, a checkpoint file, or
             ``hf://ORG/NAME[/FILE]`` of a hub.
         store: Folder of records.
         task: Task of a checkpoint, or of a run whose task file has moved.

@@ -51,7 +51,7 @@ def write_submission(
     """Predict the samples of a challenge and write a CSV of ids and probabilities.
 
     Args:
-        run: Id, hash or folder of a finished run or ensemble.
+        run: Id, short form of it, or folder of a finished run or ensemble.
         root: The challenge's folder, or an archive or URL of it.
         out: CSV to write.
         template: The challenge's ``submission_format.csv``, with the order of samples and labels.

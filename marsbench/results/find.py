@@ -128,7 +128,7 @@ def in_store(run: str, store: Path) -> Path | None:
     run_ids = matching(run, finished_ids(opened))
     if len(run_ids) > 1:
         raise ConfigError(
-            f"'{run}' is ambiguous: {some(run_ids)}.",
+            f"'{run}' names {len(run_ids)} runs: {some(run_ids)}.",
             f"Give the whole id, or a name in the column run of `marsbench results {store}`.",
         )
     return opened.folder(run_ids[0]) if run_ids else None

@@ -18,7 +18,10 @@ from marsbench.cli.complete import join_pieces
 from marsbench.cli.data import INFO_KEYS
 from marsbench.config.schema import Mode, SourceName, config_keys, parse_subset
 from marsbench.models.zoo.catalog import ALIASES, MODELS
+from marsbench.results.ids import short_ids
+from marsbench.results.store import Store
 from marsbench.tasks.catalog import TASKS
+from tests.report.fake_store import Fake, fake_record, write
 
 BIN = Path(sys.executable).parent
 ENVIRONMENT = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
@@ -111,6 +114,32 @@ def test_every_key_and_published_subset_is_offered() -> None:
     assert len(subsets) == 14
     assert [str(parse_subset(name)) for name in subsets] == subsets
     assert set(bash("run", "model", "=")) == {*MODELS, *ALIASES}
+
+
+def test_runs_of_the_store_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    records = [
+        fake_record(Fake("frost_cls", model, seed=seed))
+        for model, seed in (("resnet101", 0), ("resnet101", 12), ("vit_l_16", 1), ("swin_v2_b", 1))
+    ]
+    assert bash("predict", "frost") == []
+    write(Store("runs"), records, predictions=False)
+    ids = sorted(record.run_id for record in records)
+    short = short_ids(ids)
+    for command in (["predict"], ["ensemble"], ["card"], ["results", "groups"]):
+        assert bash(*command, "") == ids
+        assert bash(*command, "frost_cls/v") == [ids[-1]]
+        assert bash(*command, "12") == [short[records[1].run_id]]
+        assert len(bash(*command, "1-")) == 2
+    assert bash("spectra", "submission", "0") == [short[records[0].run_id]]
+    assert bash("ensemble", ids[0], "frost") == ids[1:]
+    assert bash("evaluate", "frost") == ids
+    assert bash("evaluate", ids[0], "task", "=", "frost") == ["frost_cls"]
+    assert {*ids, "task="} <= set(bash("evaluate", ""))
+    (tmp_path / "runs").rename(tmp_path / "other")
+    assert bash("predict", "12") == []
+    assert bash("predict", "--store", "other", "12") == [short[records[1].run_id]]
+    assert bash("evaluate", "store", "=", "other", "12") == [short[records[1].run_id]]
 
 
 def test_zsh_and_fish_get_whole_words() -> None:

@@ -59,7 +59,7 @@ def subject_of(runs: Sequence[str], store: Path, task: str | None = None) -> Sub
     """Find the runs of a card.
 
     Args:
-        runs: Ids, hashes or folders; the weights of the first are published.
+        runs: Ids, short forms of ids, or folders; the weights of the first are published.
         store: Folder of records.
         task: File of a custom task that has moved.
 

@@ -58,8 +58,8 @@ def write_card(
     """Write the card of a model, with everything that `marsbench predict` needs beside it.
 
     Args:
-        runs: Ids, hashes or folders of runs that differ in their seeds; the weights of the first
-            are published.
+        runs: Ids, short forms of ids, or folders of runs that differ in their seeds; the weights of
+            the first are published.
         out: Folder to write; an earlier card in it is replaced.
         store: Folder of records.
         task: File of a custom task that has moved.

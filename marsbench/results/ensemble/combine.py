@@ -65,7 +65,7 @@ def make_ensemble(
     to scored samples.
 
     Args:
-        runs: Ids, hashes or folders of at least two runs.
+        runs: Ids, short forms of ids, or folders of at least two runs.
         store: Folder of records, also for the new record.
         weights: ``equal``, the mean of the probabilities; or ``fitted``, the weighted sum of the
             log odds with the lowest log loss.
