@@ -1,19 +1,20 @@
 """The first ten minutes on a GPU: does it run, is it right, and how fast.
 
-    python benchmarks/gpu_first.py [--out gpu_first] [--steps NAME ...]
+    python benchmarks/gpu_first.py [--out gpu_first] [--minutes 10] [--steps NAME ...]
     python benchmarks/gpu_first.py --accelerator cpu --quick
 
-Each step is a process with a time limit; the next one starts whatever became of it. The folder gets
-``figures.json``, ``figures.md`` (a table) and the output of each step. Ends with exit code 1 if a
-step failed, and 2 without a GPU; `--accelerator cpu --quick` carries out the same steps on a CPU,
-small, to see that they work. Data are drawn (source=demo), weights are random: nothing is
-downloaded. Keep the output folder on a local disk.
+Each step is a process with a time limit; the next one starts whatever became of it, until the
+minutes are over. The folder gets ``figures.json``, ``figures.md`` (a table) and the output of each
+step. Ends with exit code 1 if a step failed or was left no time, and 2 without a GPU;
+`--accelerator cpu --quick` carries out the same steps on a CPU, small, to see that they work. Data
+are drawn (source=demo), weights are random: nothing is downloaded. Keep the output folder on a
+local disk.
 """
 
 import argparse
 import contextlib
-import itertools
 import json
+import math
 import os
 import shutil
 import signal
@@ -29,6 +30,7 @@ from measured import Figure, read
 HERE = Path(__file__).parent
 STEPS = "gpu_steps.py"
 FIGURES, TABLE = "figures.json", "figures.md"
+NO_TIME = "no time left"
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Outcome:
     Attributes:
         name: Name of the step.
         about: What it answers.
-        status: done, failed (with the exit code), over its time limit, or left out.
+        status: done, failed (with the exit code), over its time limit, `NO_TIME`, or left out.
         seconds: Its duration.
         figures: Its figures; also those written before a failure.
     """
@@ -67,6 +69,23 @@ class Outcome:
     status: str
     seconds: float = 0.0
     figures: list[Figure] = field(default_factory=list)
+
+
+LOOPS = (
+    ("resnet101", "32-true"),
+    ("resnet101", "bf16-mixed"),
+    ("resnet101", "bf16-mixed", "trainer.deterministic=false"),
+    ("resnet101", "bf16-mixed", "channels_last=false"),
+    ("vit_l_16", "32-true"),
+    ("vit_l_16", "bf16-mixed"),
+    ("vit_l_16", "bf16-mixed", "trainer.deterministic=false"),
+)
+"""Model, precision and further choice of each training loop."""
+
+QUICK_LOOPS = (("timm:test_resnet", "32-true"), ("timm:test_resnet", "bf16-mixed"))
+
+MINUTES = 10.0
+"""Default time of all steps on a GPU together."""
 
 
 def own(step: str) -> tuple[str, ...]:
@@ -79,15 +98,12 @@ def steps_of(accelerator: str, *, quick: bool) -> list[Step]:
     on = f"trainer.accelerator={accelerator}"
     small = ("--batch-size", "4", "--batches", "2", "--rounds", "1", "--workers", "0")
     shape = small if quick else ("--batch-size", "64", "--batches", "8", "--rounds", "3")
-    models = ("timm:test_resnet",) if quick else ("resnet101", "vit_l_16")
-    choices = ("",) if quick else ("", "trainer.deterministic=false", "channels_last=false")
     loops = []
-    for model, precision, choice in itertools.product(models, ("32-true", "bf16-mixed"), choices):
-        words = [choice] if choice else []
+    for model, precision, *words in QUICK_LOOPS if quick else LOOPS:
         name = "-".join(["loop", model.split(":")[-1], precision, *words]).replace("=", "_")
         arguments = ("--model", model, "--precision", precision, *shape, "--set", on, *words)
         about = "the real training loop against the bare step"
-        loops.append(Step(name, about, 120, ("train_throughput.py", *arguments)))
+        loops.append(Step(name, about, 45, ("train_throughput.py", *arguments)))
     sweep: tuple[str, ...] = ("--demo", "4", "--seeds", "3")
     if quick:
         sweep = ("--demo", "0.5", "--seeds", "1", "--epochs", "2", "--one-by-one", "2")
@@ -96,27 +112,29 @@ def steps_of(accelerator: str, *, quick: bool) -> list[Step]:
         Step(
             f"bank-{device}",
             about,
-            300,
+            90,
             ("frozen_sweep.py", "--ratios", "--accelerator", device, *sweep),
         )
         for device in dict.fromkeys((accelerator, "cpu"))
     ]
+    bank, *others = banks
     return [
-        Step("machine", "versions, device and precision of products", 60, own("machine")),
-        Step("runs", "a run of each kind on the device and on the CPU", 240, own("runs")),
-        Step("waits", "waits of the host in a run of each kind", 120, own("waits"), needs_gpu=True),
+        Step("machine", "versions, device and precision of products", 30, own("machine")),
+        Step("runs", "a run of each kind on the device and on the CPU", 90, own("runs")),
+        Step("waits", "waits of the host in a run of each kind", 60, own("waits"), needs_gpu=True),
         *loops,
-        *banks,
-        Step("encoding", "encoding of large encoders against bare passes", 240, own("encoding")),
-        Step("loader", "images/s of the loader, by size and workers", 180, own("loader")),
+        bank,
+        Step("encoding", "encoding of large encoders against bare passes", 60, own("encoding")),
+        Step("loader", "images/s of the loader, by size and workers", 60, own("loader")),
         Step(
             "memory",
             "smaller batches where memory is too small",
-            180,
+            60,
             own("memory"),
             needs_gpu=True,
         ),
-        Step("checkpoints", "share of fine-tuning spent on checkpoints", 240, own("checkpoints")),
+        Step("checkpoints", "share of fine-tuning spent on checkpoints", 60, own("checkpoints")),
+        *others,
     ]
 
 
@@ -144,7 +162,7 @@ def timed(command: Sequence[str], log: Path, limit: float) -> tuple[str, float]:
             code = process.wait(limit)
             status = "done" if code == 0 else f"failed ({code})"
         except subprocess.TimeoutExpired:
-            status = f"over {limit:g} s"
+            status = f"over {round(limit, 1):g} s"
         finally:
             _end(process)
     return status, time.monotonic() - started
@@ -158,15 +176,31 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def measure(
-    steps: Sequence[Step], run: Callable[[Step], Outcome], out: Path, *, has_gpu: bool
+    steps: Sequence[Step],
+    run: Callable[[Step, float], Outcome],
+    out: Path,
+    *,
+    has_gpu: bool,
+    seconds: float = math.inf,
 ) -> list[Outcome]:
-    """Carry out steps one after the other, and write what is known after each."""
+    """Carry out steps one after the other, and write all figures after each.
+
+    Args:
+        steps: The steps.
+        run: Carries out a step within the given seconds.
+        out: Folder of the figures.
+        has_gpu: Whether steps that need a GPU are carried out.
+        seconds: Time of all steps together; steps after it are left out.
+    """
+    started = time.monotonic()
     outcomes: list[Outcome] = []
     for step in steps:
         if step.needs_gpu and not has_gpu:
             outcome = Outcome(step.name, step.about, "left out: needs a GPU")
+        elif (left := seconds - (time.monotonic() - started)) <= 0:
+            outcome = Outcome(step.name, step.about, NO_TIME)
         else:
-            outcome = run(step)
+            outcome = run(step, left)
         outcomes.append(outcome)
         print(f"{outcome.name:<44}{outcome.status:<24}{outcome.seconds:>6.0f} s", flush=True)
         (out / FIGURES).write_text(json.dumps([asdict(o) for o in outcomes], indent=2) + "\n")
@@ -202,6 +236,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What to measure first on a GPU.")
     parser.add_argument("--out", type=Path, default=Path("gpu_first"))
     parser.add_argument("--accelerator", choices=("gpu", "cpu"), default="gpu")
+    parser.add_argument(
+        "--minutes", type=float, help="time of all steps; default 10 on a GPU, no limit on a CPU"
+    )
     parser.add_argument("--quick", action="store_true", help="small, to see that it works")
     parser.add_argument(
         "--steps", nargs="+", metavar="NAME", help="steps to carry out; default all"
@@ -223,15 +260,17 @@ def main() -> None:
     arguments = ["--accelerator", options.accelerator, *(["--quick"] if options.quick else [])]
     # A CPU takes longer; the limits then only end what hangs.
     patience = 1 if on_gpu else 5
+    minutes = options.minutes or (MINUTES if on_gpu else math.inf)
     outcomes = measure(
         [step for step in steps if options.steps is None or step.name in options.steps],
-        lambda step: execute(step, out, arguments, patience * step.seconds),
+        lambda step, left: execute(step, out, arguments, min(patience * step.seconds, left)),
         out,
         has_gpu=on_gpu,
+        seconds=60 * minutes,
     )
     shutil.rmtree(home, ignore_errors=True)
     print(f"{out / TABLE}")
-    sys.exit(any(outcome.status.startswith(("failed", "over")) for outcome in outcomes))
+    sys.exit(any(outcome.status.startswith(("failed", "over", NO_TIME)) for outcome in outcomes))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def test_a_failing_step_does_not_stop_the_others(script: Any, tmp_path: Path) ->
         "bad": [figure("written before", 3.0, "s")],
     }
 
-    def run(step: Any) -> Any:
+    def run(step: Any, left: float) -> Any:
         status = "done" if step.name == "good" else "failed (1)"
         return script.Outcome(step.name, step.about, status, 1.0, figures[step.name])
 
@@ -51,6 +51,21 @@ def test_a_failing_step_does_not_stop_the_others(script: Any, tmp_path: Path) ->
     written = json.loads((tmp_path / script.FIGURES).read_text())
     assert [outcome["name"] for outcome in written] == ["bad", "good", "gpu"]
     assert written[1]["figures"][0] == {"name": "a", "value": 0.95, "unit": "", "goal": 0.9}
+
+
+def test_steps_after_the_time_are_left_out(script: Any, tmp_path: Path) -> None:
+    limits = []
+
+    def run(step: Any, left: float) -> Any:
+        limits.append(left)
+        time.sleep(0.1)
+        return script.Outcome(step.name, step.about, "done", 0.1)
+
+    steps = [script.Step(name, "", 5, ()) for name in "abc"]
+    outcomes = script.measure(steps, run, tmp_path, has_gpu=True, seconds=0.15)
+    assert [outcome.status for outcome in outcomes] == ["done", "done", script.NO_TIME]
+    assert limits[0] <= 0.15
+    assert limits[1] <= 0.05
 
 
 def test_a_step_ends_at_its_time_limit_with_its_children(script: Any, tmp_path: Path) -> None:
