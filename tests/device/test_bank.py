@@ -11,7 +11,7 @@ import torch
 from marsbench.plan.resolve import resolve
 from marsbench.results.record import Outcome
 from marsbench.results.store import Store
-from marsbench.training.frozen import bank, features, splits
+from marsbench.training.frozen import bank, features, optimum, splits
 from marsbench.training.frozen.bank import run_bank
 from marsbench.training.frozen.turns import fit_heads
 from tests.device.rules import note_copy
@@ -177,6 +177,34 @@ def test_a_gpu_isolates_no_failing_head(
     monkeypatch.setattr(bank, "fit_heads", failing(torch.OutOfMemoryError("out of memory")))
     assert all("trainer.accelerator=cpu" in str(outcome) for _, outcome in run_bank(plans))
     assert sizes[:4] == [8, 4, 2, 1]
+
+
+@pytest.mark.parametrize("name", ["lbfgs", "knn"])
+def test_heads_fitted_one_by_one_fail_alone(
+    name: str,
+    task: Callable[[str], str],
+    weights: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a GPU as on a CPU."""
+    places = {"lbfgs": (optimum, "fit_to_convergence"), "knn": (bank, "fit_neighbours")}
+    owner, place = places[name]
+    monkeypatch.setattr(features, "device_of", lambda config: second())
+    fit = getattr(owner, place)
+
+    def odd(head: Any, *arguments: Any) -> Any:
+        if head.seed == 2:
+            raise RuntimeError("not positive-definite")
+        return fit(head, *arguments)
+
+    monkeypatch.setattr(owner, place, odd)
+    path = task("labels")
+    plans = [
+        resolve(config(path, tmp_path, weights, seed=seed, **BANKS[name])) for seed in range(4)
+    ]
+    outcomes = {plan.config.seed: outcome for plan, outcome in run_bank(plans)}
+    assert [isinstance(outcomes[s], Outcome) for s in range(4)] == [True, True, False, True]
 
 
 def waits_of_epochs(task: str, place: Path, weights: str, epochs: int, batch: int) -> int:

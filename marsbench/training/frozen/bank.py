@@ -1,5 +1,6 @@
 """Runs with cached features: encode once, fit all heads together, write a record for each run."""
 
+import gc
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -242,7 +243,9 @@ class _Bank:
     def _fit_heads(
         self, heads: list[Head], advance: Callable[[int], None]
     ) -> list[FittedHead | Exception]:
-        """Fit heads; after a failure in two halves, on a GPU only if its memory is too small.
+        """Fit heads; after a failure in two halves.
+
+        Heads that step together on a GPU are halved only if its memory is too small.
 
         Raises:
             Exception: If the GPU is lost to this process; concerns no single head.
@@ -255,12 +258,14 @@ class _Bank:
             if is_device_lost(error):
                 raise
             is_memory = is_out_of_memory(error)
-            if self.device.type != "cpu" and not is_memory:
+            is_together = self.device.type != "cpu" and heads[0].optimizer.has_epochs
+            if is_together and not is_memory:
                 # Another attempt would fail alike.
                 return [error for _ in heads]
             if len(heads) == 1 and not (is_memory and self.splits.has_features_on_device):
                 return [error]
         # Outside of the handler, whose error references tensors.
+        gc.collect()
         release_memory(self.device)
         if len(heads) == 1:
             self.splits.leave_on_host()

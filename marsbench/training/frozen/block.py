@@ -41,7 +41,12 @@ def fit_block(
         CancelledError: If it is stopped.
     """
     started = time.perf_counter()
-    fitted = _Block(heads, samples, dtype).fit(stop)
+    block = _Block(heads, samples, dtype)
+    try:
+        fitted = block.fit(stop)
+    finally:
+        # Refers to the block, whose memory would only be freed by a full garbage collection.
+        del block.step
     share = (time.perf_counter() - started) / len(heads)
     return [replace(head, seconds=share) for head in fitted]
 

@@ -121,8 +121,8 @@ class Checkpoints(Checkpoint):
         decisions = (is_lowest, must_copy, must_write)
         is_lowest, must_copy, must_write = trainer.strategy.broadcast(decisions)
         if is_lowest:
-            self._lowest = value
             trainer.save_checkpoint(self.best, weights_only=True)
+            self._lowest = value  # after the copy: an interrupted one leaves the earlier epoch
         if must_copy:
             copied = time.monotonic()
             trainer.save_checkpoint(self.last, weights_only=False)

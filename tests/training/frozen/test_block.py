@@ -1,9 +1,11 @@
 """Many heads at once: each is what it would be alone, and what torch's own loop makes of it."""
 
 import dataclasses
+import gc
 import itertools
 import math
 import time
+import weakref
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch.optim import SGD, Adam, AdamW, lr_scheduler
 from marsbench.config.schema import LossName, OptimName, SchedulerConfig, SchedulerName
 from marsbench.data.datamodule import epoch_order
 from marsbench.tasks.kinds import Kind
-from marsbench.training.frozen.block import fit_block
+from marsbench.training.frozen.block import _Block, fit_block
 from marsbench.training.frozen.heads import Head, LinearHead
 from marsbench.training.frozen.losses import HeadLoss
 from marsbench.training.frozen.samples import Samples
@@ -262,6 +264,27 @@ def test_a_head_that_diverges_harms_no_other() -> None:
     assert fitted[1].broken is None
     logits, *_ = by_torch(good, samples)
     torch.testing.assert_close(val_logits(fitted[1], samples), logits, rtol=0, atol=1e-9)
+
+
+def test_the_memory_of_a_block_is_free_without_garbage_collection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A full collection is rare: the blocks of thousands of runs would pile up."""
+    blocks = []
+    first = _Block.__init__
+
+    def noted(self: _Block, *arguments: Any) -> None:
+        first(self, *arguments)
+        blocks.append(weakref.ref(self))
+
+    monkeypatch.setattr(_Block, "__init__", noted)
+    gc.disable()
+    try:
+        fit_block([head_of(objective_of("multiclass"), max_epochs=2)], samples_of("multiclass"))
+        (block,) = blocks
+        assert block() is None
+    finally:
+        gc.enable()
 
 
 def test_blocks_hold_every_head_once_and_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
