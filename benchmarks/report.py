@@ -1,17 +1,20 @@
 """Seconds for the statistics of 20,000 records, compared with pandas.
 
     python benchmarks/report.py [--folder FOLDER] [--compare]
+    python benchmarks/report.py --page STORE
 
 Generates the records of 22 tasks, 19 models, 7 seeds and 7 groups (modes and subsets), 20,482 in
 all. Times grouping the records in memory; all estimates per group, with 1,000 bootstrap rounds;
 the bootstrap of the aggregates alone, for equal and unequal numbers of runs; and the same
 bootstrap in pandas, a group-by and a trimmed mean per round, extrapolated from a few rounds. With
 `--folder` the records are also written as a store, reading it is timed, and later runs reuse it.
+With `--page` only a whole report of a store is made: CPU seconds, figures and files.
 """
 
 import argparse
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +27,7 @@ import pandas as pd
 from scipy.stats import trim_mean
 
 from marsbench.config.identity import run_id
+from marsbench.report.build import write_report
 from marsbench.report.statistics import aggregate
 from marsbench.report.statistics.ranges import observed_ranges
 from marsbench.report.statistics.summary import compare, summarise
@@ -143,12 +147,29 @@ def bootstrap_pandas(frame: pd.DataFrame, rounds: int) -> pd.DataFrame:
     return pd.concat(drawn, axis=1)
 
 
+def whole_report(store: Path) -> None:
+    """Make a report of a store and print the seconds of the processor."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.process_time()
+        built = write_report(store, Path(folder) / "report")
+        seconds = time.process_time() - start
+        size = built.index.stat().st_size / 2**20
+        print(
+            f"{built.num_runs:,} runs, {len(built.figures) // 2} figures, {len(built.tables)} "
+            f"files of tables, page of {size:.1f} MiB: {seconds:.1f} s of a core"
+        )
+
+
 def main() -> None:
     """Print seconds and ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="store to write and read")
     parser.add_argument("--compare", action="store_true", help="time comparisons of models too")
+    parser.add_argument("--page", type=Path, help="store of a whole report")
     given = parser.parse_args()
+    if given.page:
+        whole_report(given.page)
+        return
     made = list(records())
     print(f"{len(made):,} records, {len(GROUPS)} groups, {ROUNDS:,} rounds; {os.cpu_count()} cores")
     if given.folder:

@@ -113,6 +113,14 @@ def subset_title(subset: str) -> str:
     return "full training split"
 
 
+def amount_title(subset: str) -> str:
+    """Amount of training data in a word or two, for a column."""
+    part = parse_subset(subset)
+    if part.shots is not None:
+        return f"{part.shots} shot{'s' * (part.shots > 1)}"
+    return f"{100 * float(part.fraction or 1):g} %"
+
+
 _FAMILIES = {"partition": "shares of the training split", "few_shot": "few shots"}
 
 

@@ -19,4 +19,6 @@ def test_titles_within_sentences() -> None:
     assert names.lowered("Frozen models") == "frozen models"
     assert names.lowered("IQM") == "IQM"
     assert names.subset_title("partition_0.05") == "5 % of the training split"
+    amounts = ("full", "partition_0.05", "few_shot_1", "few_shot_5")
+    assert [*map(names.amount_title, amounts)] == ["100 %", "5 %", "1 shot", "5 shots"]
     assert names.subset_title("few_shot_5") == "5 training samples per class"

@@ -27,7 +27,7 @@ _FALLBACK = {"sans": "DejaVu Sans", "serif": "STIXGeneral"}
 def families(font: str) -> list[str]:
     """Names of font families for matplotlib; the fonts are registered with it."""
     _register(font)
-    return [_family(font), _FALLBACK[font], "DejaVu Sans"]
+    return list(dict.fromkeys([_family(font), _FALLBACK[font], "DejaVu Sans"]))
 
 
 def font_faces(font: str) -> str:

@@ -53,7 +53,7 @@ def _width(table: Table) -> float:
 
 def _pixels(entry: Entry) -> float:
     if isinstance(entry, Score):
-        return max(8.5 * len(entry.text + entry.marks), 6.7 * len(entry.interval))
+        return max(8.5 * len(entry.text + entry.marks), 7.2 * len(entry.interval))
     return 8.0 * min(len(str(entry)), 24)
 
 

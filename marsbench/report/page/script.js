@@ -88,10 +88,10 @@
     all("td details", target).forEach((part) => { part.open = true; });
     target.scrollIntoView({ block: "center" });
   }
-  // On paper nothing can be opened: all parts are printed, except the runs of single numbers.
+  // On paper nothing can be opened: all parts are printed, except lists of runs.
   let opened = [];
   addEventListener("beforeprint", () => {
-    opened = all("details:not([open])").filter((part) => !part.closest("td"));
+    opened = all("details:not([open])").filter((part) => !part.closest("td, .problem"));
     opened.forEach((part) => { part.open = true; });
   });
   addEventListener("afterprint", () => { opened.forEach((part) => { part.open = false; }); });

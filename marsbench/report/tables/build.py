@@ -9,7 +9,7 @@ from marsbench.base.errors import some
 from marsbench.base.names import LONGEST_TITLE
 from marsbench.config.identity import slug
 from marsbench.report.analysis import Analysis
-from marsbench.report.names import lowered, subset_title
+from marsbench.report.names import amount_title, lowered, subset_title
 from marsbench.report.statistics.aggregate import ALPHA
 from marsbench.report.statistics.ranges import no_range
 from marsbench.report.statistics.summary import LEVEL, Estimate, GroupSummary, ModelSummary
@@ -241,7 +241,7 @@ def _curve_tables(analysis: Analysis) -> Iterator[Table]:
 
 
 def _amount(key: GroupKey) -> Column:
-    return Column(key.subset, UP, subset_title(key.subset))
+    return Column(key.subset, UP, amount_title(key.subset))
 
 
 def _imbalance_table(analysis: Analysis, ways: Ways, number: int) -> Table:

@@ -197,12 +197,13 @@ def mark(scores: Sequence[Score | None], better: str) -> list[Score | None]:
     """Mark the best score of a column, and scores with overlapping intervals.
 
     Args:
-        scores: Column; None and NaN are ignored, and a single score is not marked.
+        scores: Column; None and NaN are ignored. A single score, or scores that are all equal,
+            are not marked.
         better: `UP` or `DOWN`.
     """
     known = [s for s in scores if s is not None and math.isfinite(s.value)]
-    if len(known) < 2:
-        return list(scores)
+    if len({s.value for s in known}) < 2:
+        return list(scores)  # none is better than another
     best = (max if better == UP else min)(s.value for s in known)
     leaders = [s for s in known if s.value == best]
     marked: list[Score | None] = []

@@ -45,11 +45,13 @@ def column(browser: Browser, number: int) -> list[str]:
 
 def test_everything_is_in_the_file(browser: Browser, index: Path) -> None:
     browser.open(index, 1400)
-    loaded = browser.evaluate(
-        "Array.from(document.images).map((i) => i.complete && i.naturalWidth > 0)"
+    drawn = browser.evaluate(
+        "Array.from(document.querySelectorAll('figure svg')).map((s) => s.getBBox().width)"
     )
-    assert len(loaded) > 10
-    assert all(loaded)
+    assert len(drawn) > 10
+    assert all(drawn)
+    faces = "Array.from(document.fonts).map((face) => [face.family, face.status])"
+    assert ["Report sans", "loaded"] in browser.evaluate(faces)
     assert browser.messages == []
     outside = [url for url in browser.requests if not url.startswith(("data:", "file:"))]
     assert outside == []
@@ -61,24 +63,24 @@ def test_everything_is_in_the_file(browser: Browser, index: Path) -> None:
 
 def test_sorting_by_mouse_and_keyboard(browser: Browser, index: Path) -> None:
     browser.open(index, 1400)
-    header = "#scores th:nth-child(7)"
+    header = "#scores th:nth-child(3)"
     state = f"document.querySelector('{header}').getAttribute('aria-sort')"
     browser.click(f"{header} button")
     assert browser.evaluate(state) == "descending"
-    numbers = [float(value) for value in column(browser, 6)]
+    numbers = [float(value) for value in column(browser, 2)]
     assert numbers == sorted(numbers, reverse=True)
     assert len(set(numbers)) > 10
     browser.evaluate(f"document.querySelector('{header} button').focus()")
     browser.press("Enter", 13, "\r")
     assert browser.evaluate(state) == "ascending"
-    assert [float(value) for value in column(browser, 6)] == sorted(numbers)
+    assert [float(value) for value in column(browser, 2)] == sorted(numbers)
     browser.press("Tab", 9)
     browser.press(" ", 32, " ")
     assert browser.evaluate(state) == "none"
     assert browser.evaluate("document.querySelectorAll('#scores th[aria-sort=none]').length") == 10
     browser.click("#scores th:nth-child(2) button")
     names = column(browser, 1)
-    assert names == sorted(names)
+    assert names == sorted(names, key=str.lower)
     assert browser.messages == []
 
 
@@ -89,8 +91,8 @@ def test_filters(browser: Browser, index: Path) -> None:
         "(() => { const f = document.forms[0]; f.elements.mode.value = 'finetune';"
         "f.dispatchEvent(new Event('input')); })()"
     )
-    modes = column(browser, 2)
-    assert set(modes) == {"finetune"}
+    modes = column(browser, 6)
+    assert set(modes) == {"fine-tuned"}
     assert 0 < len(modes) < every
     assert browser.evaluate("document.getElementById('shown').textContent") == (
         f"{len(modes)} of {every} rows"
@@ -103,7 +105,7 @@ def test_filters(browser: Browser, index: Path) -> None:
         f"{parts}.filter((t) => !t.hidden).map((t) => t.querySelector('summary').textContent)"
     )
     assert titles
-    assert all(" finetune " in title for title in titles)
+    assert all("ine-tuned" in title for title in titles)
     browser.evaluate("document.querySelector('#filters input').focus()")
     for letter in "frost":
         browser.press(letter, ord(letter.upper()), letter)
@@ -162,7 +164,7 @@ def test_a_number_leads_to_its_runs(browser: Browser, index: Path) -> None:
     )
     row = "document.querySelector('#coverage details[open] tr:target')"
     assert after_a_moment(browser, f"Array.from({row}.cells).map((c) => c.textContent)") == [
-        "vit_l_16", "3/3", "3/3", "3/3",
+        "ViT-L/16", "3/3", "3/3", "3/3",
     ]  # fmt: skip
     browser.evaluate(f"location.hash = {row}.querySelectorAll('a')[1].hash")
     found = after_a_moment(browser, OPENED)
@@ -207,6 +209,62 @@ def test_p_values_are_sorted_as_numbers(browser: Browser, index: Path) -> None:
     found = browser.evaluate(f"{values}.map((c) => c.dataset.v).filter((v) => v !== '')")
     assert [float(value) for value in found] == sorted(map(float, found), reverse=True)
     assert "num" in browser.evaluate(f"{values}[0].className")
+
+
+CUT = """Array.from(document.querySelectorAll('.scroll')).filter((e) => e.offsetParent)
+    .filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.getAttribute('aria-label'))"""
+
+
+def test_no_column_is_cut_at_1300_pixels(browser: Browser, index: Path) -> None:
+    browser.open(index, 1300)
+    browser.evaluate(
+        "document.querySelectorAll('details').forEach((d) => { d.open = !d.closest('td'); })"
+    )
+    assert browser.evaluate("document.querySelectorAll('.scroll').length") > 30
+    assert browser.evaluate(CUT) == []
+
+
+def test_scores_are_seen_on_a_phone(browser: Browser, index: Path) -> None:
+    browser.open(index, 390, mobile=True)
+    ends = """Array.from(document.querySelectorAll('#answer table, #scores')).map((t) =>
+        t.tBodies[0].rows[0].querySelector('td.num:not([data-v=""])').getBoundingClientRect().right)"""
+    shown = browser.evaluate(ends)
+    assert len(shown) > 10
+    assert max(shown) <= 390
+
+
+def test_the_answer_comes_first(browser: Browser, index: Path) -> None:
+    browser.open(index, 1300)
+    ids = browser.evaluate(
+        "Array.from(document.querySelectorAll('main > section')).map((s) => s.id)"
+    )
+    assert ids[:3] == ["answer", "modes", "overall"]
+    first = "document.querySelector('#answer .grouped')"
+    assert browser.evaluate(f"{first}.querySelector('h3').textContent") == (
+        "Frozen classification models, full training split"
+    )
+    assert browser.evaluate(f"{first}.querySelector('tbody td').textContent") == "ViT-L/16"
+    assert browser.evaluate(f"{first}.querySelector('figure').id").startswith("violins-")
+
+
+def test_the_page_on_paper(browser: Browser, index: Path) -> None:
+    browser.open(index, 1300)
+    # As wide as A4 without its margins.
+    size = {"width": 710, "height": 1035, "deviceScaleFactor": 1, "mobile": False}
+    browser.call("Emulation.setDeviceMetricsOverride", **size)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    browser.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert (
+        browser.evaluate("document.querySelectorAll('main > * > details:not([open])').length") == 0
+    )
+    wide = """Array.from(document.querySelectorAll('table, figure svg'))
+        .filter((e) => e.getBoundingClientRect().right > 711)
+        .map((e) => e.closest('[aria-label]').getAttribute('aria-label'))"""
+    assert browser.evaluate(wide) == []
+    inches = "Array.from(document.querySelectorAll('figure svg')).map((s) => s.clientWidth / 96)"
+    assert {round(width, 1) for width in browser.evaluate(inches)} == {3.4, 7.0}
+    browser.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert browser.evaluate("document.querySelectorAll('#tables > details[open]').length") == 0
 
 
 @pytest.mark.parametrize("width", [1400, 768, 390, 320])
