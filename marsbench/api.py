@@ -1,6 +1,6 @@
 """Public Python API."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -185,8 +185,14 @@ def load_dataset(
     subset: str = "full",
     cache: bool = True,
     raster: str | None = None,
+    transform: Callable[[Any], Any] | None = None,
 ) -> "MarsDataset":
     """Open a split of a task as a torch Dataset.
+
+    For example::
+
+        dataset = load_dataset("frost_cls", source="demo")
+        loader = DataLoader(dataset, batch_size=32, shuffle=True, collate_fn=dataset.collate)
 
     Args:
         task: Task name, or path to a custom task.
@@ -199,6 +205,8 @@ def load_dataset(
         cache: Whether to keep decoded images in the memory-mapped cache.
         raster: Raster preset of spectra; by default the task's. Samples include the points of
             their spectra.
+        transform: Function of a sample (a dictionary) that returns it changed, applied last. A
+            function of a module, not a lambda, for worker processes started by ``spawn``.
 
     Returns:
         A dataset of `marsbench.data.dataset.Sample`.
@@ -254,7 +262,15 @@ def load_dataset(
             f"raster={raster} is for spectra; the samples of {spec.name} are images.",
             "Leave raster out.",
         )
-    return MarsDataset(spec, opened, split, indices=indices, cache=cache, rendering=rendering)
+    return MarsDataset(
+        spec,
+        opened,
+        split,
+        indices=indices,
+        cache=cache,
+        rendering=rendering,
+        transform=transform,
+    )
 
 
 def load_records(store: str | Path = "runs", *, evaluations: bool = False) -> "pd.DataFrame":

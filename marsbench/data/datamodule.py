@@ -9,12 +9,13 @@ import pytorch_lightning as pl
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from numpy.typing import NDArray
 from pytorch_lightning.accelerators import CUDAAccelerator
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from marsbench.base.environment import usable_cores
 from marsbench.base.errors import DataError, MarsbenchError
 from marsbench.config.resizing import WHOLE, Resizing
 from marsbench.config.schema import RunConfig
+from marsbench.data.batches import batch_of
 from marsbench.data.dataset import Draw, MarsDataset, Sample
 from marsbench.data.encoded import EncodedImages
 from marsbench.data.rendering import Rendering
@@ -226,10 +227,6 @@ def _check_boxes(dataset: MarsDataset) -> None:
         )
 
 
-STACKED = ("image", "index", "label", "mask", "size")
-"""Fields with the same shape in every sample, stacked to a tensor."""
-
-
 class Loader(DataLoader[Any]):
     """Loader whose workers start by any method, also from a script without a main guard.
 
@@ -283,18 +280,16 @@ FAILED = "failed"
 """Key of a batch that holds an error in place of samples."""
 
 
+UNUSED = ("meta", "spectrum")
+"""Fields of samples that no model uses."""
+
+
 def collate(samples: list[Sample | MarsbenchError]) -> dict[str, Any]:
-    """Make a batch: fields in `STACKED` become tensors, others lists."""
-    batch: dict[str, Any] = {}
+    """Make a batch of the fields that models use, or of the error of a sample."""
     good = [sample for sample in samples if not isinstance(sample, MarsbenchError)]
     if len(good) < len(samples):
         return {FAILED: next(s for s in samples if isinstance(s, MarsbenchError))}
-    for key in good[0]:
-        if key in ("meta", "spectrum"):  # unused by models
-            continue
-        values = [sample[key] for sample in good]  # type: ignore[literal-required]
-        batch[key] = default_collate(values) if key in STACKED else values
-    return batch
+    return batch_of([{k: v for k, v in sample.items() if k not in UNUSED} for sample in good])
 
 
 def processes_on_cores(trainer: pl.Trainer | None) -> int:

@@ -2,8 +2,8 @@
 
 import contextlib
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 import numpy as np
 import torch
@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from marsbench.base.errors import some
+from marsbench.base.text import inline
 from marsbench.config.resizing import WHOLE, Resizing
 from marsbench.config.schema import Bands
+from marsbench.data.batches import STACKED, batch_of
 from marsbench.data.cache import DirectSamples, Samples, cached_samples
 from marsbench.data.encoded import EncodedImages
 from marsbench.data.rendering import Rendering
@@ -85,6 +88,7 @@ class MarsDataset(Dataset[Sample]):
         resizing: Resizing of images to `side`; crops are for images with labels.
         encoded: The split's images of `side`, encoded, in place of the images; None for images.
         spectra: Spectra in place of the source's, such as corrupted ones; None for the source's.
+        transform: Function of a sample that returns it changed, applied last; None for no change.
 
     Attributes:
         class_names: The K class names in the order of their ids.
@@ -110,8 +114,11 @@ class MarsDataset(Dataset[Sample]):
         resizing: Resizing = WHOLE,
         encoded: EncodedImages | None = None,
         spectra: Spectra | None = None,
+        transform: Callable[[Any], Any] | None = None,
     ) -> None:
         rows = source.rows(split)
+        self._place = f"{source.name}: {source.where}"
+        self.transform = transform
         self.spec, self.split, self.side = spec, split, side
         self.class_names = source.class_names
         self.rendering, self.resizing, self.encoded = rendering, resizing, encoded
@@ -143,6 +150,36 @@ class MarsDataset(Dataset[Sample]):
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def __repr__(self) -> str:
+        """Task, split, number of samples, classes and place, in three lines."""
+        of = "" if len(self) == len(self.samples) else f" of {len(self.samples):,}"
+        names = some(self.class_names)
+        lines = (
+            f"MarsDataset {self.spec.name} {self.split}: {len(self):,}{of} samples",
+            f"  {self.spec.kind}, {len(self.class_names)} classes: {names}",
+            f"  {self._place}",
+        )
+        return "\n".join(map(inline, lines))
+
+    def collate(self, samples: Sequence[Any]) -> dict[str, Any]:
+        """Make a batch, as the `collate_fn` of a `torch.utils.data.DataLoader`.
+
+        For example ``DataLoader(dataset, batch_size=8, collate_fn=dataset.collate)``.
+
+        Args:
+            samples: B samples.
+
+        Returns:
+            Tensors of the fields with equal shapes: image (B, C, H, W), label, mask, size, index.
+            Lists of the others: sample_id, boxes, labels, spectrum, truth, meta, fields added by
+            `transform`, and image where objects are detected in images of any size.
+
+        Raises:
+            DataError: If images or masks to stack differ in size.
+        """
+        is_ragged = self.spec.has_boxes and self.side is None
+        return batch_of(samples, [key for key in STACKED if not (is_ragged and key == "image")])
 
     @contextlib.contextmanager
     def averaged(self, draws: int) -> Iterator[None]:
@@ -212,6 +249,10 @@ class MarsDataset(Dataset[Sample]):
         return to_float(image) if self.side is None else resize(image, self.side, self.resizing)
 
     def __getitem__(self, draw: int | Draw) -> Sample:
+        sample = self._sample(draw)
+        return sample if self.transform is None else cast("Sample", self.transform(sample))
+
+    def _sample(self, draw: int | Draw) -> Sample:
         index, seed = draw if isinstance(draw, Draw) else (int(draw), None)
         if self.rendering is not None:
             return self._rendered(self.rendering, index, seed)

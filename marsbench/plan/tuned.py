@@ -12,6 +12,7 @@ from marsbench.base.errors import ConfigError
 from marsbench.base.files import write_text
 from marsbench.base.keys import flatten, nest
 from marsbench.base.reading import is_missing
+from marsbench.base.text import inline
 from marsbench.config.identity import slug
 from marsbench.config.schema import RunConfig
 from marsbench.models.zoo.catalog import find_model
@@ -60,6 +61,13 @@ class Choice:
     protocol: str
     run: str
     searched: dict[str, list[Any]]
+
+    def __repr__(self) -> str:
+        """Task, model, mode, loss and chosen values, in two lines."""
+        values = ", ".join(f"{key}={value}" for key, value in self.set.items())
+        place = f"{self.task} {self.model} {self.mode}"
+        first = f"Choice {place}: lowest loss {self.loss:.4f} of {self.tried} settings"
+        return "\n".join(map(inline, (first, f"  {values}")))
 
     def write(self, folder: Path) -> Path:
         """Write the choice to a folder, and return its file."""

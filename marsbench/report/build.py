@@ -17,6 +17,7 @@ from marsbench.base.errors import ConfigError, StoreError, unknown_name
 from marsbench.base.files import write_text
 from marsbench.base.progress import steps
 from marsbench.base.reading import read_text
+from marsbench.base.text import inline
 from marsbench.base.version import __version__
 from marsbench.report.analysis import (
     Analysis,
@@ -66,6 +67,13 @@ class Report:
     tables: tuple[Path, ...]
     problems: tuple[StudyProblem, ...]
     num_runs: int
+
+    def __repr__(self) -> str:
+        """Page and counts, in two lines."""
+        counts = {"runs": self.num_runs, "files of figures": len(self.figures)}
+        counts |= {"files of tables": len(self.tables), "problems": len(self.problems)}
+        lines = (f"Report {self.index}", f"  {', '.join(f'{n} {k}' for k, n in counts.items())}")
+        return "\n".join(map(inline, lines))
 
 
 def write_report(

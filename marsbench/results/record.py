@@ -113,6 +113,18 @@ class RunRecord:
     pretraining: Pretraining = UNKNOWN
     schema_version: Annotated[int, Limit(low=1)] = SCHEMA_VERSION
 
+    def __repr__(self) -> str:
+        """Id, headline metric and samples, in two lines; `to_json` has all fields."""
+        score = "undefined" if self.score is None else f"{self.score:.4f}"
+        count = self.data.get("num_train" if self.scored_split == "oof" else "num_test")
+        samples = "" if count is None else f" ({count} samples)"
+        kind = "" if self.record_type == RUN else f" ({self.record_type})"
+        lines = (
+            f"RunRecord{kind} {self.run_id}",
+            f"  {self.headline} {score} on {self.scored_split}{samples}",
+        )
+        return "\n".join(map(inline, lines))
+
     @property
     def imbalance(self) -> str:
         """Method for unequal classes; none for no method."""

@@ -7,6 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+from marsbench.base.errors import some
+from marsbench.base.text import inline
 from marsbench.base.values import Limit, NotBlank, to_plain
 from marsbench.tasks.kinds import DECODES, KINDS, Decode, DecodeInfo, Kind, Technique
 
@@ -134,6 +136,16 @@ class TaskSpec:
     licence: str = ""
     notes: tuple[str, ...] = ()
     path: Path | None = None
+
+    def __repr__(self) -> str:
+        """Name, kind, classes, metric and sizes, in two or three lines."""
+        sizes = ", ".join(f"{count:,} {split}" for split, count in self.sizes.items())
+        lines = [
+            f"TaskSpec {self.name}: {self.kind}, {self.headline_metric}",
+            f"  {len(self.classes)} classes: {some(self.class_names)}",
+        ]
+        facts = "; ".join(filter(None, (self.sensor, sizes)))
+        return "\n".join(map(inline, [*lines, f"  {facts}"] if facts else lines))
 
     @property
     def sensors(self) -> tuple[str, ...]:

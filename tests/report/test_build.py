@@ -16,7 +16,7 @@ from marsbench.api import make_report, planned
 from marsbench.base.errors import ConfigError, NothingYetError, UnknownNameError
 from marsbench.config.identity import run_id
 from marsbench.report.analysis import Analysis
-from marsbench.report.build import write_report
+from marsbench.report.build import Report, write_report
 from marsbench.report.figures import grids, style
 from marsbench.report.figures.plots import scores as plots
 from marsbench.report.figures.spec import FAMILIES, Family, FigureSpec
@@ -386,3 +386,12 @@ def test_no_published_number_of_these_tasks(tmp_path: Path) -> None:
     report = build(store, tmp_path / "out", reference=True)
     assert not any(path.stem == "published" for path in report.tables)
     assert "has no number for the tasks" in report.index.read_text()
+
+
+def test_short_text_of_a_report() -> None:
+    report = Report(Path("out/index.html"), (Path("a.pdf"), Path("a.png")), (), (), 539)
+    lines = [
+        "Report out/index.html",
+        "  539 runs, 2 files of figures, 0 files of tables, 0 problems",
+    ]
+    assert repr(report).splitlines() == lines

@@ -270,3 +270,13 @@ def test_many_writers_and_a_reader(tmp_path: Path) -> None:
         writer.join()
         assert writer.exitcode == 0
     assert sorted(r.seed for r in Store(tmp_path).records()[0]) == list(range(200))
+
+
+def test_short_text_of_a_record() -> None:
+    record = make_record(data={"num_test": 12})
+    assert repr(record) == f"RunRecord {record.run_id}\n  f1_weighted 0.2500 on test (12 samples)"
+    odd = make_record(record_type="evaluation", headline="a\x1b[2J\n")
+    assert repr(odd).splitlines() == [
+        f"RunRecord (evaluation) {odd.run_id}",
+        "  a\\x1b[2J\\n undefined on test",
+    ]

@@ -97,6 +97,13 @@ def choice_of(**values: Any) -> Choice:
     return Choice(**(base | values))
 
 
+def test_short_text_of_a_choice() -> None:
+    assert repr(choice_of()).splitlines() == [
+        "Choice frost_cls vit_l_16 frozen: lowest loss 0.5000 of 3 settings",
+        "  optim.lr=0.25, scheduler.name=cosine",
+    ]
+
+
 def test_words_go_before_what_was_tuned(tmp_path: Path) -> None:
     choice_of().write(tmp_path)
     given = ["task=frost_cls", "model=vit", f"hparams={tmp_path}"]
