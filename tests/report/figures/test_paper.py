@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 
 from marsbench.report.analysis import Analysis, analyse, with_paper
@@ -84,7 +85,8 @@ def test_a_model_has_one_colour_and_the_papers_is_hollow(
     place = names.index("ResNet-101")
     assert names[place + 1] == "ResNet-101 (paper)"
     # Violins from top to bottom: filled without an outline, or an outline without a filling.
-    bodies = dict(zip(names, landmark.collections, strict=True))
+    violins = [c for c in landmark.collections if isinstance(c, PolyCollection)]
+    bodies = dict(zip(names, violins, strict=True))
     filled, outlined = bodies["ResNet-101"], bodies["ResNet-101 (paper)"]
     colour = mine["resnet101"]["color"].lower()
     faces, edges = np.asarray(filled.get_facecolor()), np.asarray(outlined.get_edgecolor())

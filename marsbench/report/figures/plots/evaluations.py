@@ -12,7 +12,7 @@ from marsbench.report.figures.plots.marks import (
     Looks,
     Row,
     hide,
-    interval,
+    intervals,
     models_key,
     short_title,
     words,
@@ -58,8 +58,8 @@ def severity_curves(
             at = [severity + shift for severity in line]
             (marks,) = axes.plot(at, [row.value for row in line.values()], **look[model])
             tip(marks, *(f"{short_title(model)}, {s}: {words(r)}" for s, r in line.items()))
-            for x, row in zip(at, line.values(), strict=True):
-                interval(axes, row, x, look[model]["color"], vertical=True, width=0.9)
+            rows = zip(at, line.values(), strict=True)
+            intervals(axes, rows, look[model]["color"], vertical=True, width=0.9)
         axes.set_title(shorten(name.replace("_", " "), 24))
         axes.set_xticks(severities)
         axes.set_xlim(severities[0] - 0.4, severities[-1] + 0.4)

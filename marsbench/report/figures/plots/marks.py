@@ -58,15 +58,28 @@ def hide(panels: Iterable["Axes"]) -> None:
         axes.set_visible(False)
 
 
-def interval(
-    axes: "Axes", row: Row, place: float, colour: str, *, vertical: bool, width: float = 1.0
+def intervals(
+    axes: "Axes",
+    rows: Iterable[tuple[float, Row]],
+    colour: str,
+    *,
+    vertical: bool,
+    width: float = 1.0,
 ) -> None:
-    """Draw the interval of an estimate as a line; none for a single run."""
-    if not (math.isfinite(row.low) and math.isfinite(row.high)):
-        return
-    ends, fixed = [row.low, row.high], [place, place]
-    x, y = (fixed, ends) if vertical else (ends, fixed)
-    axes.plot(x, y, "-", color=colour, linewidth=width, solid_capstyle="butt", zorder=1.9)
+    """Draw the intervals of estimates as lines, all at once; none for a single run.
+
+    Args:
+        axes: Panel.
+        rows: Places and estimates.
+        colour: Colour of all lines.
+        vertical: Whether scores are on the vertical axis.
+        width: Width in points.
+    """
+    shown = [(at, r) for at, r in rows if math.isfinite(r.low) and math.isfinite(r.high)]
+    if shown:
+        draw = axes.vlines if vertical else axes.hlines
+        places, low, high = zip(*((at, r.low, r.high) for at, r in shown), strict=True)
+        draw(places, low, high, colors=colour, linewidth=width, zorder=1.9)
 
 
 def point(

@@ -9,7 +9,7 @@ from marsbench.report.figures.plots.marks import (
     Looks,
     Row,
     hide,
-    interval,
+    intervals,
     models_key,
     point,
     short_title,
@@ -56,7 +56,7 @@ def modes(panels: Sequence[ModePanel], models: Sequence[str], look: Looks) -> "F
         for place, model in enumerate(models):
             for mode, row in panel.rows.get(model, {}).items():
                 at = place + step * (list(look).index(mode) - (len(look) - 1) / 2)
-                interval(axes, row, at, look[mode]["color"], vertical=False, width=1.3)
+                intervals(axes, [(at, row)], look[mode]["color"], vertical=False, width=1.3)
                 text = f"{short_title(model)}, {mode}: {words(row)}"
                 point(axes, row.value, at, look[mode], text, size=4.2)
         for place in range(len(models) - 1):

@@ -17,7 +17,7 @@ from marsbench.report.figures.plots.marks import (
     Looks,
     Row,
     hide,
-    interval,
+    intervals,
     models_key,
     point,
     short_title,
@@ -102,8 +102,8 @@ def _curve_axes(axes: "Axes", panel: CurvePanel, ticks: Mapping[float, str], loo
         at = [place * shift for place in line]
         (marks,) = axes.plot(at, [row.value for row in line.values()], label=name, **look[name])
         tip(marks, *(f"{short_title(name)}, {ticks[p] or p}: {words(r)}" for p, r in line.items()))
-        for place, row in zip(at, line.values(), strict=True):
-            interval(axes, row, place, look[name]["color"], vertical=True, width=0.9)
+        rows = zip(at, line.values(), strict=True)
+        intervals(axes, rows, look[name]["color"], vertical=True, width=0.9)
     axes.set_xscale("log")
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.minorticks_off()
@@ -176,7 +176,7 @@ def ranks(
     figure = canvas(COLUMN, 0.75 + 0.2 * len(names))
     axes = figure.subplots()
     for place, name in enumerate(names):
-        interval(axes, rows[name], place, look[name]["color"], vertical=False, width=2.2)
+        intervals(axes, [(place, rows[name])], look[name]["color"], vertical=False, width=2.2)
         point(
             axes, rows[name].value, place, look[name], f"{short_title(name)}: {words(rows[name])}"
         )
@@ -221,7 +221,7 @@ def cost(
     grid = figure.subplots(down, across, squeeze=False)
     for axes, (title, axis, rows) in zip(grid.flat, panels, strict=False):
         for name, (seconds, row) in rows.items():
-            interval(axes, row, seconds, look[name]["color"], vertical=True)
+            intervals(axes, [(seconds, row)], look[name]["color"], vertical=True)
             point(
                 axes,
                 seconds,

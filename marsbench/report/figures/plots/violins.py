@@ -12,7 +12,7 @@ from marsbench.report.figures.plots.marks import (
     Looks,
     Row,
     hide,
-    interval,
+    intervals,
     short_title,
     words,
 )
@@ -104,8 +104,8 @@ def _score_axes(axes: "Axes", panel: ScorePanel, models: Sequence[str], look: Lo
     rows = {place: panel.rows[m] for place, m in enumerate(models) if m in panel.rows}
     looks = [look[models[place]] for place in rows]
     _bodies(axes, rows, looks)
+    intervals(axes, rows.items(), INK, vertical=False, width=1.3)
     for (place, row), mine in zip(rows.items(), looks, strict=True):
-        interval(axes, row, place, INK, vertical=False, width=1.3)
         if len(row.runs) > 1:
             at = row.runs[np.isfinite(row.runs)]
             (ticks,) = axes.plot(
