@@ -21,6 +21,7 @@ __all__ = [
     "make_report",
     "run",
     "run_evaluate",
+    "run_predict",
 ]
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         make_report,
         run,
         run_evaluate,
+        run_predict,
     )
     from marsbench.models.own.encoder import Encoder
     from marsbench.models.pretraining import Pretraining

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from marsbench.data.dataset import MarsDataset
     from marsbench.evaluate.settings import SettingKeys
+    from marsbench.predict.options import OptionKeys
+    from marsbench.predict.paths import Prediction
     from marsbench.report.build import Report
     from marsbench.report.study.coverage import ExpectedRuns
     from marsbench.results.record import Outcome, RunRecord
@@ -146,6 +148,56 @@ def run_evaluate(
         if isinstance(outcome, MarsbenchError):
             raise outcome
     return [outcome.record for _, outcome in results if not isinstance(outcome, MarsbenchError)]
+
+
+def run_predict(
+    run: str | Path,
+    images: str | Path | Iterable[str | Path],
+    out: str | Path,
+    *,
+    task: str | Path | None = None,
+    model: str | Path | None = None,
+    store: str | Path = "runs",
+    **options: "Unpack[OptionKeys]",
+) -> "Prediction":
+    """Predict new images with a finished run or a checkpoint; earlier predictions are kept.
+
+    For example ``run_predict(record.run_id, "images/", "predicted")`` writes
+    ``predicted/predictions.csv``.
+
+    Args:
+        run: Id or hash of a run, its folder, a checkpoint file, or ``hf://ORG/NAME`` of the hub.
+        images: Images, and folders of images.
+        out: Folder to write into.
+        task: Task of a checkpoint.
+        model: Model of a checkpoint, or the own encoder of a run.
+        store: Folder of records.
+        **options: As on the command line; `marsbench.predict.options.Options` explains them.
+
+    Returns:
+        Folder, counts, and errors of failed images.
+
+    Raises:
+        MarsbenchError: If a path, run, option or device is missing or invalid.
+    """
+    from marsbench.base.errors import check_names
+    from marsbench.base.progress import tell
+    from marsbench.predict.options import OptionKeys, Options
+    from marsbench.predict.paths import Prediction, predict_paths
+
+    check_names("option", options, OptionKeys.__annotations__)
+    summary = predict_paths(
+        str(run),
+        [Path(path) for path in _words(images)],
+        Path(out),
+        Options(**options),
+        store=Path(store),
+        task=None if task is None else str(task),
+        model=None if model is None else str(model),
+        note=tell,
+    )
+    failed = {item.path: error for item, error in summary.failed}
+    return Prediction(Path(out), summary.done, summary.skipped, failed)
 
 
 def _words(values: str | Path | Iterable[str | Path]) -> list[str]:

@@ -18,6 +18,7 @@ from marsbench.tasks.kinds import Kind
 REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "run": (("frost_clss", "resnet18"), "frost_cls"),
     "run_evaluate": (("0123456789",), "0123456789"),
+    "run_predict": (("0123456789", "missing.png", "out"), "missing.png"),
     "make_ensemble": ((["0123456789"],), "0123456789"),
     "make_report": (("missing",), "missing"),
     "load_records": (("missing",), "missing"),
@@ -67,6 +68,8 @@ def test_misspelt_keys_are_errors_for_mypy_too() -> None:
         marsbench.run("frost_cls", "resnet18", mode="forzen")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="Unknown key 'tsak'"):
         marsbench.run_evaluate("0123456789", tsak="frost_cls")  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match="Did you mean tile"):
+        marsbench.run_predict("0123456789", "a.png", "out", tiles=8)  # type: ignore[call-arg]
 
 
 def test_lists_of_tasks_and_models() -> None:
@@ -92,6 +95,12 @@ def test_a_run_by_position(toy: str, tmp_path: Path) -> None:
     second = marsbench.run(
         toy, "timm:test_resnet", mode="scratch", trainer={"max_epochs": 1}, store=store, seed=1
     )
+    images = Path(toy).parent / "data" / "test"
+    predicted = marsbench.run_predict(second.run_id, images, tmp_path / "out", store=store, tile=0)
+    assert repr(predicted) == f"Prediction {tmp_path}/out: 12 images done, 0 skipped, 0 failed"
+    assert len((predicted.folder / "predictions.csv").read_text().splitlines()) == 1 + 12
+    again = marsbench.run_predict(store / second.run_id, [images], tmp_path / "out", tile=0)
+    assert (again.done, again.skipped, again.failed) == (0, 12, {})
     both = marsbench.make_ensemble([store / first.run_id, second.run_id], store)
     assert both.parents == sorted([first.run_id, second.run_id])
     assert marsbench.make_ensemble([first.run_id, second.run_id], store) == both

@@ -138,6 +138,14 @@ def unknown_name(what: str, name: str, choices: Iterable[str], hint: str = "") -
     return UnknownNameError(f"Unknown {what} '{name}'.", " ".join(p for p in (remedy, hint) if p))
 
 
+def check_names(what: str, names: Iterable[str], choices: Iterable[str]) -> None:
+    """Raise the error for the first unknown name, with close matches."""
+    known = list(choices)
+    for name in names:
+        if name not in known:
+            raise unknown_name(what, name, known)
+
+
 def some(items: Iterable[str], separator: str = ", ", count: int = SHOWN) -> str:
     """Join the first `count` items of a list, and count the others."""
     texts = list(items)

@@ -74,10 +74,8 @@ def predict(
     wrote are never read as images.
     """
     from marsbench.predict.failures import summarise
-    from marsbench.predict.journal import check_folder
     from marsbench.predict.options import Options
-    from marsbench.predict.places import find
-    from marsbench.predict.walk import check_exists, find_images
+    from marsbench.predict.paths import predict_paths
 
     options = Options(
         batch_size=batch_size,
@@ -88,35 +86,22 @@ def predict(
         overwrite=overwrite,
         device=device,
     )
-    # All words are checked before torch is loaded, which takes longest.
-    for path in images:
-        check_exists(path)
-    check_folder(out, images)
-    place = find(run, store, task, model)
-    selection = find_images(images, place.task)
-    for text in selection.notes:
-        note(text)
-
-    from marsbench.predict.load import load_place
-    from marsbench.predict.run import device_of
-    from marsbench.predict.run import predict as carry_out
-
-    device_of(device)  # sooner known than the model is loaded
-    predictor = load_place(place)
-    for text in predictor.notes:
-        note(text)
-    summary = carry_out(
-        predictor,
-        selection.items,
+    summary = predict_paths(
+        run,
+        images,
         out,
         options,
-        (lambda line: say(json.dumps(line))) if form.is_json else (lambda _: None),
+        store=store,
+        task=task,
+        model=model,
+        note=note,
+        report=(lambda line: say(json.dumps(line))) if form.is_json else (lambda _: None),
     )
     if not form.is_json:
         skipped = f", {summary.skipped} predicted earlier" if summary.skipped else ""
         say(f"{summary.done} images predicted{skipped}: {out}")
     if summary.failed:
-        note(f"{len(summary.failed)} of {len(selection.items)} failed:")
+        note(f"{len(summary.failed)} of {summary.total} failed:")
         for line in summarise(summary.failed):
             note(line)
         raise SystemExit(2)

@@ -1,6 +1,7 @@
 """Options of a prediction, checked without torch."""
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 from marsbench.base.errors import ConfigError
 
@@ -37,3 +38,15 @@ class Options:
         ):
             if not fits:
                 raise ConfigError(f"--{name} is {value}; expected {wanted}.")
+
+
+class OptionKeys(TypedDict, total=False):
+    """Keys of `Options` as typed keyword arguments; see `marsbench.config.keywords`."""
+
+    batch_size: int
+    overlap: float
+    threshold: float
+    tile: int | None
+    overlay: bool
+    overwrite: bool
+    device: str

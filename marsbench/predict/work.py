@@ -45,6 +45,11 @@ class Summary:
     skipped: int = 0
     failed: list[tuple[Item, MarsbenchError]] = field(default_factory=list)
 
+    @property
+    def total(self) -> int:
+        """Number of all images."""
+        return self.done + self.skipped + len(self.failed)
+
 
 class Loaded(NamedTuple):
     """A loaded image.

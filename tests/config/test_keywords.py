@@ -13,6 +13,7 @@ import pytest
 from marsbench.config import keywords
 from marsbench.config.schema import RunConfig
 from marsbench.evaluate.settings import LISTS, SettingKeys, Settings
+from marsbench.predict.options import OptionKeys, Options
 
 
 def options(hint: Any) -> set[Any]:
@@ -52,7 +53,9 @@ def test_keys_of_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "cls", "wider"), [(SettingKeys, Settings, LISTS)], ids=["evaluate"]
+    ("keys", "cls", "wider"),
+    [(SettingKeys, Settings, LISTS), (OptionKeys, Options, ())],
+    ids=["evaluate", "predict"],
 )
 def test_keys_of_other_functions(keys: Any, cls: type, wider: tuple[str, ...]) -> None:
     """All but the keys that also take lists."""
