@@ -285,9 +285,18 @@ def test_models_named_by_a_record(
 
 def test_a_checkpoint_to_resume_from(marker: Path) -> None:
     path = marker.with_name("last.ckpt")
-    torch.save({"state_dict": {}, "epoch": 1, "extra": CALLS["os.system"](marker)}, path)
-    with pytest.raises(MarsbenchError, match="damaged"):
-        fitting._read(path)
+    good: dict[str, Any] = {"state_dict": {}, "epoch": 1, "callbacks": {"a": {}}}
+    torch.save(good, path)
+    assert fitting._read(path) == good
+    for more in (
+        {"extra": CALLS["os.system"](marker)},
+        {"epoch": "../x"},
+        {"callbacks": None},
+        {"callbacks": {"a": "../x"}},
+    ):
+        torch.save(good | more, path)
+        with pytest.raises(MarsbenchError, match="damaged"):
+            fitting._read(path)
 
 
 TABLES: dict[str, Callable[[], Any]] = {

@@ -49,7 +49,11 @@ def _read(path: Path) -> dict[str, Any] | None:
     try:
         check_regular(path)
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for damaged files
+        if not isinstance(content["epoch"], int):
+            raise TypeError("epoch")
+        if not all(isinstance(state, dict) for state in content["callbacks"].values()):
+            raise TypeError("callbacks")
+    except Exception as error:  # damaged files raise many types
         raise StoreError(
             f"The checkpoint {path} of the interrupted run is damaged ({type(error).__name__}).",
             "Start the run again with --force (from Python: force=True).",
