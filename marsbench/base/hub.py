@@ -14,9 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
-from urllib.request import getproxies
 
-from marsbench.base import links
+from marsbench.base import links, network
 from marsbench.base.errors import ConfigError, MarsbenchError, WeightsError
 from marsbench.base.files import is_name
 from marsbench.base.paths import expanded
@@ -166,7 +165,7 @@ def fetch(address: HubAddress) -> Path:
     if isinstance(cached, str):
         return Path(cached)
     with explained(address, WeightsError):
-        check_reachable(constants.ENDPOINT)
+        network.check_reachable(constants.ENDPOINT)
         return Path(
             hf_hub_download(
                 address.repo, address.path, revision=address.revision, repo_type=address.kind
@@ -178,16 +177,6 @@ def pinned(address: HubAddress, file: Path) -> HubAddress:
     """Address with the commit of a file in the client's cache as its revision."""
     commit = next((part for part in file.parts if COMMIT.fullmatch(part)), None)
     return address if commit is None else replace(address, revision=commit)
-
-
-def check_reachable(url: str) -> None:
-    """Fail at once without a network; the hub's client would retry for half a minute.
-
-    Raises:
-        OSError: If the host name cannot be resolved.
-    """
-    if not getproxies():
-        socket.getaddrinfo(urlsplit(url).hostname, None)
 
 
 class Refusal(NamedTuple):

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from marsbench.base import paths
+from marsbench.base import network, paths
 from marsbench.base.errors import ConfigError, WeightsError
 from marsbench.base.files import is_name, once
 from marsbench.base.text import inline
@@ -130,18 +130,26 @@ def _download(link: Link, path: Path) -> Path:
         retry_if_failed=_RETRIES,
     )
     try:
+        network.check_reachable(link.url)
+    except OSError as error:
+        raise _refused(link, type(error).__name__) from error
+    try:
         files.fetch(path.name, downloader=get)
     except RequestException as error:  # its text may contain secrets of the address
         status = None if error.response is None else error.response.status_code
         reason = type(error).__name__ if status is None else f"HTTP {status}"
-        raise WeightsError(
-            f"{link} cannot be downloaded: {reason}.",
-            "Check the address, the network and the proxy (https_proxy, REQUESTS_CA_BUNDLE), or "
-            "download it by other means and give weights=PATH.",
-        ) from error
+        raise _refused(link, reason) from error
     except ValueError as error:  # pooch's wrong checksum
         raise WeightsError(
             f"{link} has another checksum.",
             "Check the digits after sha256=; if they are right, the file was changed.",
         ) from error
     return path
+
+
+def _refused(link: Link, reason: str) -> WeightsError:
+    return WeightsError(
+        f"{link} cannot be downloaded: {reason}.",
+        "Check the address, the network and the proxy (https_proxy, REQUESTS_CA_BUNDLE), or "
+        "download it by other means and give weights=PATH.",
+    )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from marsbench.base import hub
+from marsbench.base import hub, network
 from marsbench.base.errors import ConfigError, NotAvailableError
 from marsbench.base.hub import HubAddress
 from marsbench.base.version import __version__
@@ -69,7 +69,7 @@ def push(
         )
     api = HfApi(library_name="marsbench", library_version=__version__)
     with hub.explained(address, NotAvailableError):
-        hub.check_reachable(constants.ENDPOINT)
+        network.check_reachable(constants.ENDPOINT)
         if not pull_request:
             api.create_repo(address.repo, repo_type=address.kind, private=private, exist_ok=True)
         done = api.upload_folder(

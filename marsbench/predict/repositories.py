@@ -5,7 +5,7 @@ import glob
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from marsbench.base import hub
+from marsbench.base import hub, network
 from marsbench.base.errors import WeightsError
 from marsbench.base.files import is_name
 from marsbench.base.hub import HubAddress
@@ -116,7 +116,7 @@ def open_repository(address: HubAddress) -> Repository:
     try:
         with hub.explained(address.repository, WeightsError):
             if not constants.HF_HUB_OFFLINE:
-                hub.check_reachable(constants.ENDPOINT)
+                network.check_reachable(constants.ENDPOINT)
             info = HfApi().model_info(
                 address.repo, revision=address.revision, files_metadata=True, timeout=_TIMEOUT
             )

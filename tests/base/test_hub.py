@@ -5,7 +5,7 @@ import pytest
 from huggingface_hub.errors import HfUriError
 from huggingface_hub.utils._hf_uris import parse_hf_uri
 
-from marsbench.base import hub
+from marsbench.base import network
 from marsbench.base.errors import ConfigError, WeightsError
 from marsbench.base.hub import HubAddress, fetch, local_file, parse_address, pinned
 from tests.conftest import go_offline
@@ -104,7 +104,7 @@ def test_every_refusal_is_a_message(server: Server, monkeypatch: pytest.MonkeyPa
         raise socket.gaierror("Name or service not known")
 
     with monkeypatch.context() as patch:
-        patch.setattr(hub, "check_reachable", no_network)
+        patch.setattr(network, "check_reachable", no_network)
         refused("hf://org/name/a/b.txt", "does not answer", "gaierror")
     go_offline(monkeypatch)
     refused("hf://org/name/a/b.txt", "HF_HUB_OFFLINE forbids", "with a network")

@@ -269,7 +269,7 @@ def test_weights_that_cannot_be_had_say_where_it_looked(
     def no_network(*_: Any) -> None:
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr("marsbench.base.hub.check_reachable", no_network)
+    monkeypatch.setattr("marsbench.base.network.check_reachable", no_network)
     with pytest.raises(WeightsError) as caught:
         _build(get_model(name), Mode.FROZEN)
     weights = get_model(name).weights

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from marsbench.base import paths
+from marsbench.base import network, paths
 from marsbench.base.errors import DataError, DataNotFoundError
 from marsbench.base.hub import TRANSIENT
 from marsbench.base.version import __version__
@@ -42,7 +42,15 @@ def shown(url: str) -> str:
 
 
 def check_online(url: str) -> None:
-    """Raise `UnreachableError` if ``HF_HUB_OFFLINE`` or ``TRANSFORMERS_OFFLINE`` is set."""
+    """Check that downloads are allowed and that a server answers.
+
+    Args:
+        url: Address of a file, or of a repository; only servers of the web are asked.
+
+    Raises:
+        UnreachableError: If ``HF_HUB_OFFLINE`` or ``TRANSFORMERS_OFFLINE`` is set, or nothing
+            answers within seconds.
+    """
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -51,6 +59,19 @@ def check_online(url: str) -> None:
             "Run `marsbench data download TASK` on a machine with a network and the same HF_HOME "
             f"and MARSBENCH_HOME (now {paths.home()}), or unset HF_HUB_OFFLINE.",
         )
+    if not url.startswith(("http://", "https://")):
+        return
+    try:
+        network.check_reachable(url)
+    except OSError as error:
+        raise _silent(url, type(error).__name__) from error
+
+
+def _silent(url: str, reason: str) -> UnreachableError:
+    return UnreachableError(
+        f"{shown(url)} does not answer: {reason}.",
+        "Check the network and the proxy (https_proxy, REQUESTS_CA_BUNDLE), or try again later.",
+    )
 
 
 def get_json(url: str) -> Any:
@@ -141,11 +162,7 @@ def _explained(url: str) -> Iterator[None]:
         reason = type(error).__name__ if status is None else f"HTTP {status}"
         invalid = isinstance(error, ValueError)  # the address, not the network
         if not invalid and (status is None or status in TRANSIENT):
-            raise UnreachableError(
-                f"{shown(url)} does not answer: {reason}.",
-                "Check the network and the proxy (https_proxy, REQUESTS_CA_BUNDLE), or try again "
-                "later.",
-            ) from error
+            raise _silent(url, reason) from error
         raise DataError(
             f"{shown(url)} cannot be downloaded: {reason}.",
             "Open the address in a browser: the file may have moved, or need a login.",

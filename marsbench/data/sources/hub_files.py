@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from marsbench.base import paths
+from marsbench.base import network, paths
 from marsbench.base.documents import parse_json, read_front_matter
 from marsbench.base.errors import ConfigError, DataError, DataNotFoundError, some
 from marsbench.base.files import cached_facts, once, write_text
@@ -340,9 +340,10 @@ def _build(
 
 def _resolve(repo: str, revision: str | None) -> Listing:
     """Request the commit and the files of a revision, and store the listing."""
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
 
     with _explained(repo, revision):
+        network.check_reachable(constants.ENDPOINT)
         info = HfApi().dataset_info(repo, revision=revision, files_metadata=True, timeout=IDLE)
     files = {
         sibling.rfilename: HubFile(sibling.rfilename, sibling.size, _digest(sibling))

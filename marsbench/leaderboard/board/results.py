@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
-from marsbench.base import hub
+from marsbench.base import hub, network
 from marsbench.base.errors import ConfigError, DataNotFoundError, StoreError, some
 from marsbench.base.files import file_state
 from marsbench.base.paths import expanded
@@ -171,20 +171,30 @@ def folder_of(place: str) -> Path:
     if not hub.is_address(place):
         return expanded(place)
     address = results_address(place)
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
+    silence: OSError | None = None
     with hub.explained(address, DataNotFoundError):
-        # Without a network the client gives the last commit in its cache.
-        return Path(
-            snapshot_download(
-                address.repo,
-                repo_type=address.kind,
-                revision=address.revision,
-                allow_patterns=[f"{SUBMISSIONS}/*/{SUBMISSION}", f"{CHECKS}/*.json"],
-                library_name="marsbench",
-                library_version=__version__,
+        try:
+            network.check_reachable(constants.ENDPOINT)
+        except OSError as error:
+            silence = error
+        try:
+            return Path(
+                snapshot_download(
+                    address.repo,
+                    repo_type=address.kind,
+                    revision=address.revision,
+                    # Without a network, the last commit in the client's cache.
+                    local_files_only=silence is not None,
+                    allow_patterns=[f"{SUBMISSIONS}/*/{SUBMISSION}", f"{CHECKS}/*.json"],
+                    library_name="marsbench",
+                    library_version=__version__,
+                )
             )
-        )
+        except LocalEntryNotFoundError as error:
+            raise silence or error from None
 
 
 def results_address(place: str) -> hub.HubAddress:

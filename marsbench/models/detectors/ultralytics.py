@@ -30,7 +30,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marsbench.base import hub
+from marsbench.base import network
 from marsbench.base.documents import read_yaml
 from marsbench.base.errors import NotAvailableError, WeightsError
 from marsbench.base.files import once, replacing
@@ -314,7 +314,7 @@ def fetch(spec: ModelSpec) -> State:
         return None if path is None else read_checkpoint(path)
 
     def download() -> State:
-        hub.check_reachable(url)
+        network.check_reachable(url)
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
             path = Path(folder) / published.name
             torch.hub.download_url_to_file(url, str(path), progress=False)

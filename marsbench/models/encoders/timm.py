@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from marsbench.base import hub
+from marsbench.base import network
 from marsbench.base.errors import NotAvailableError, unknown_name
 from marsbench.config.resizing import Interpolation, Resizing
 from marsbench.models import weights
@@ -197,10 +197,12 @@ def fetch(spec: ModelSpec) -> State:
     if cfg.hf_hub_id:
         origin, host = f"the Hugging Face hub ({cfg.hf_hub_id})", constants.ENDPOINT
     try:
-        if cached_file(spec) is None:
-            hub.check_reachable(host)
+        if (path := cached_file(spec)) is None:
+            network.check_reachable(host)
+        # timm would ask the hub about a cached file, too.
+        known = None if path is None else {"file": str(path)}
         # timm's own loader knows how to rename the tensors of each file.
-        model: nn.Module = timm.create_model(spec.id, pretrained=True)
+        model: nn.Module = timm.create_model(spec.id, pretrained=True, pretrained_cfg_overlay=known)
     except Exception as error:  # the hub's client raises errors of several libraries
         cache = constants.HF_HUB_CACHE if cfg.hf_hub_id else weights.torch_cache(cfg.url).parent
         raise weights.unavailable(spec, origin, cache, error) from error

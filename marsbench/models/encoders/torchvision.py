@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from marsbench.base import hub
+from marsbench.base import network
 from marsbench.base.errors import NotAvailableError, unknown_name
 from marsbench.config.resizing import Interpolation, Resizing
 from marsbench.models import weights
@@ -214,7 +214,7 @@ def fetch(spec: ModelSpec) -> State:
         weights.check_published(path, match[1])  # torchvision checks downloads alone
     try:
         if path is None:
-            hub.check_reachable(default.url)
+            network.check_reachable(default.url)
         return dict(default.get_state_dict(progress=False, check_hash=True, weights_only=True))
     except Exception as error:  # urllib, sockets and a wrong hash raise different types
         cache = weights.torch_cache(default.url).parent

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from marsbench.base import hub
+from marsbench.base import network
 from marsbench.base.errors import WeightsError
 from marsbench.models import weights
 from marsbench.models.encoders import timm
@@ -125,7 +125,7 @@ def fetch(spec: ModelSpec) -> State:
     try:
         path = cached_file(spec)
         if path is None:
-            hub.check_reachable(constants.ENDPOINT)
+            network.check_reachable(constants.ENDPOINT)
             path = Path(hf_hub_download(repo, _FILE, revision=revision))
     except Exception as error:  # the hub's client raises types of several libraries
         origin = f"the Hugging Face hub ({repo})"

@@ -189,5 +189,5 @@ def test_several_processes_unpack_once(server: Server, toy: Path, tmp_path: Path
     for child in children:
         child.join()
         assert child.exitcode == 0
-    assert len(server.seen()) == 1
+    assert len(server.seen("toy.zip")) == 1
     assert all(tree(fetch_root(root)) == tree(toy) for root in roots)

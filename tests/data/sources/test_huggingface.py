@@ -141,7 +141,9 @@ def test_the_cache_of_other_tools_is_used(server: Server, tmp_path: Path) -> Non
         hf_hub_download(REPO, path, repo_type="dataset")
     server.forget()
     source = opened(spec)
-    assert [seen.path for seen in server.seen()] == [f"/api/datasets/{REPO}/revision/{COMMIT}"]
+    assert [seen.path for seen in server.seen("dataset")] == [
+        f"/api/datasets/{REPO}/revision/{COMMIT}"
+    ]
     same(source, local, "train")
 
 

@@ -216,7 +216,9 @@ def test_no_record_no_network(community: Server, monkeypatch: pytest.MonkeyPatch
     community.fail("records", status=503)
     refused(UnreachableError, "HTTP 503")
     monkeypatch.setenv("MARSBENCH_ZENODO_API", "http://user:SECRET@127.0.0.1:9")
-    assert "SECRET" not in str(refused(UnreachableError, "http://127.0.0.1:9", "ConnectionError"))
+    assert "SECRET" not in str(
+        refused(UnreachableError, "http://127.0.0.1:9", "ConnectionRefusedError")
+    )
 
 
 def test_the_service_can_be_another(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -314,7 +314,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def no_network(url: str) -> None:
         raise OSError("no network in tests")
 
-    monkeypatch.setattr("marsbench.base.hub.check_reachable", no_network)
+    monkeypatch.setattr("marsbench.base.network.check_reachable", no_network)
     # Tests write files of their own under published names.
     monkeypatch.setattr(weights, "check_published", lambda path, digest: None)
     folder = tmp_path / "hub" / "checkpoints"
