@@ -9,6 +9,9 @@ GAP = 2
 NARROW = 40
 """Width to which sentences may be wrapped."""
 
+NARROWEST = 24
+"""Width to which sentences may be wrapped if they do not fit otherwise."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -28,8 +31,8 @@ def fit(
 ) -> Layout:
     """Choose the columns that fit, and their widths.
 
-    The most important column is always shown. Cells are wrapped between words only, and to
-    `NARROW` or more; wide characters take two cells.
+    The most important column is always shown. Cells are wrapped between words only; wide characters
+    take two cells.
 
     Args:
         columns: Cells by name of the column.
@@ -41,27 +44,26 @@ def fit(
     full = {name: max(map(cell_len, (name, *cells)), default=0) for name, cells in columns.items()}
     if width is None:
         return Layout(full, ())
-    least = {
-        name: max(
-            cell_len(name),
-            min(full[name], NARROW),
-            *(cell_len(word) for text in cells for word in text.split()),
-        )
+    words = {
+        name: max((cell_len(word) for text in cells for word in text.split()), default=0)
         for name, cells in columns.items()
     }
     order = [name for name in first if name in columns]
     order += [name for name in columns if name not in order]
     spare = width + GAP
-    shown: set[str] = set()
+    chosen: dict[str, int] = {}
     for name in order:
-        if least[name] + GAP <= spare or not shown:
-            shown.add(name)
-            spare -= least[name] + GAP
-    widths = {name: least[name] for name in columns if name in shown}
+        narrow, narrowest = (
+            max(cell_len(name), min(full[name], size), words[name]) for size in (NARROW, NARROWEST)
+        )
+        if narrowest + GAP <= spare or not chosen:
+            chosen[name] = min(narrow, max(narrowest, spare - GAP))
+            spare -= chosen[name] + GAP
+    widths = {name: chosen[name] for name in columns if name in chosen}
     # Columns that need little get it first, so that few rows are wrapped.
     wrapped = sorted(widths, key=lambda name: full[name] - widths[name])
     for number, name in enumerate(wrapped):
         more = min(full[name] - widths[name], max(spare, 0) // (len(wrapped) - number))
         widths[name] += more
         spare -= more
-    return Layout(widths, tuple(name for name in columns if name not in shown))
+    return Layout(widths, tuple(name for name in columns if name not in chosen))

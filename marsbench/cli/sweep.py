@@ -147,9 +147,9 @@ def print_plan(
         return
     of = f", part {summary['shard']}" if "shard" in summary else ""
     shown = [{k: v for k, v in row.items() if k != "reasons"} for row in rows]
-    print_rows(
-        shown, form, f"{asked.suite.name}{of}: {asked.suite.description}", right=tuple(shown[0])[1:]
-    )
+    title = f"{asked.suite.name}{of}: {asked.suite.description}"
+    first = ("task", "runs", "done", "to_do", "worker_hours", "failed", "lacking")
+    print_rows(shown, form, title, tuple(shown[0])[1:], first)
     grids = summary["grids"]
     parts = (
         f" ({', '.join(f'{n:,} {name}' for name, n in grids.items())})" if len(grids) > 1 else ""

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from marsbench import cli
 from marsbench.cli.choosing import arrange
-from marsbench.cli.layout import NARROW, fit
+from marsbench.cli.layout import NARROWEST, fit
 from marsbench.config.identity import run_id
 from marsbench.results.find import find_run
 from marsbench.results.store import Store
@@ -105,7 +105,7 @@ def test_lists_fit_and_break_no_word(
     names = [next(iter(row.values())) for row in rows]
     assert set(names) <= {line.split()[0] for line in body.splitlines() if line.strip()}
     if what == "tasks":
-        assert ("val, test" in err, "sensor" in err) == (False, True)
+        assert ("val, test" in err, "sensor" in err) == (False, width < 120)
 
 
 def test_off_a_terminal_nothing_is_left_out(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +150,35 @@ def test_missing_values_are_sorted_last() -> None:
 @pytest.mark.parametrize(
     "words",
     [
+        ["predict", "{0}", "{1}", "--out", "x", "--store", "{2}"],
+        ["evaluate", "{0}", "store={2}", "task=mmls"],
+        ["ensemble", "{0}", "{0}", "--store", "{2}"],
+        ["results", "groups", "{0}", "--store", "{2}"],
+        ["card", "{0}", "--store", "{2}"],
+        ["spectra", "submission", "{0}", "--root", "{1}", "--store", "{2}"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_every_command_takes_short_ids(
+    words: list[str], store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its digits a short id names several runs here; with them a run without a model."""
+    monkeypatch.chdir(tmp_path)
+    listed = call("results", str(store), "--columns", "run", "--sort", "-seed")[0]
+    run = json.loads(listed.splitlines()[0])["run"]
+    end, _, digits = run.partition(".")
+    assert digits
+    _, err, code = call(*(word.format(end, tmp_path, store) for word in words))
+    assert code == 2
+    assert f"'{end}' names 4 runs: frost_cls/" in err
+    _, err, code = call(*(word.format(run, tmp_path, store) for word in words))
+    assert "Unknown run" not in err
+    assert "names" not in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
         ["results", "store={0}"],
         ["results", "export", "store={0}", "--out", "{0}/x.csv"],
         ["status", "store={0}"],
@@ -167,10 +196,13 @@ def test_every_command_takes_store(words: list[str], tmp_path: Path) -> None:
 def test_fit() -> None:
     columns = {"name": ["a" * 30, "霜" * 20], "text": ["one two " * 20], "n": ["1"]}
     assert fit(columns, None).widths == {"name": 40, "text": 160, "n": 1}
-    layout = fit(columns, 80)
+    layout = fit(columns, 45)
     assert layout.left_out == ("text",)
     assert layout.widths == {"name": 40, "n": 1}
     layout = fit(columns, 100, ("n", "text"))
     assert layout.widths == {"name": 40, "text": 100 - 40 - 1 - 4, "n": 1}
-    assert fit(columns, 60, ("text",)).widths["text"] >= NARROW
+    assert fit(columns, 60, ("text",)).widths == {"text": 60 - 1 - 2, "n": 1}
+    layout = fit(columns, 40 + 2 + NARROWEST)
+    assert layout.widths == {"name": 40, "text": NARROWEST}
+    assert fit(columns, 40 + 2 + NARROWEST - 1).widths == {"name": 40, "n": 1}
     assert fit(columns, 10).widths == {"name": 40}
