@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Where the environment forbids bytecode, every process of the tests would compile 500 files again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help demo test test-slow test-slurm test-browser test-device check format clean
 
 help:

@@ -405,15 +405,17 @@ def test_bands_of_colour_are_in_the_id(bands: str, tmp_path: Path) -> None:
     )
     folder = write_folder(spec, tmp_path, SIZES)
     write_spec(spec, folder / "task.yaml")
+    # bands=rgb refuses masks of bands without names: tests/training/test_inputs.py.
+    choices = ([2, 1, 0], [3, 2, 1]) if bands == "rgb" else ([2, 1, 0], [3, 2, 1], None)
     ids = set()
-    for colors in ([2, 1, 0], [3, 2, 1], None):
+    for colors in choices:
         edit_yaml(folder, rgb_bands=colors)
         plan = plan_of("segmentation", folder, bands=bands)
         ids.add(plan.run_id)
         check = cached_samples(plan.task, plan.source, plan.source.rows("val"), plan.config.bands)
         direct = DirectSamples(plan.task, plan.source, plan.source.rows("val"), plan.config.bands)
         np.testing.assert_array_equal(check[0].pixels, direct[0].pixels)
-    assert len(ids) == 3
+    assert len(ids) == len(choices)
 
 
 def test_the_technique_of_spectra_is_in_the_id(tmp_path: Path) -> None:
