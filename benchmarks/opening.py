@@ -30,7 +30,7 @@ CLASSES = ["background", "cone", "crater"]
 CHILD = """
 import sys, time
 from pathlib import Path
-from marsbench.data.sources import local
+from marsbench.data.sources import fingerprints, local
 from marsbench.tasks.kinds import Decode, Kind
 from marsbench.tasks.spec import ClassInfo, TaskSpec
 kind, folder, way = sys.argv[1:]
@@ -39,7 +39,7 @@ names = {classes}[kind == "detection":]
 spec = TaskSpec(name="bench", kind=Kind(kind), classes=tuple(map(ClassInfo, names)),
                 decode=decode.get(kind, Decode.IMAGE_LABEL), folder="mb-bench")
 if way == "sizes":
-    local.cached_digests = lambda files, stats: [str(stat.st_size) for stat in stats]
+    fingerprints.cached_digests = lambda files, stats: [str(stat.st_size) for stat in stats]
 start = time.perf_counter(), time.process_time()
 source = local.LocalSource(spec, Path(folder))
 print(time.perf_counter() - start[0], time.process_time() - start[1])

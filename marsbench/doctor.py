@@ -309,7 +309,7 @@ def _ask(url: str, skipped: str | None) -> dict[str, Any]:
 def local_data() -> Findings:
     """Tasks with a folder in the searched places."""
     from marsbench.data.sources import local_places
-    from marsbench.data.sources.local import find_folder
+    from marsbench.data.sources.layout import find_folder
     from marsbench.tasks.catalog import TASKS
 
     facts: dict[str, dict[str, Any]] = {}

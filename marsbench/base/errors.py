@@ -4,6 +4,7 @@ All errors on bad input derive from `MarsbenchError`. The command line prints th
 a traceback and exits with code 2; in Python they are ordinary exceptions.
 """
 
+import contextlib
 import errno
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
@@ -151,3 +152,14 @@ def some(items: Iterable[str], separator: str = ", ", count: int = SHOWN) -> str
     texts = list(items)
     more = f"{separator}and {len(texts) - count} more" if len(texts) > count else ""
     return separator.join(texts[:count]) + more
+
+
+@contextlib.contextmanager
+def collecting(problems: list[DataError] | None) -> Iterator[None]:
+    """Append an error of the block to a list; without a list, raise the error."""
+    try:
+        yield
+    except DataError as error:
+        if problems is None:
+            raise
+        problems.append(error)

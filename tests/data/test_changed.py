@@ -84,8 +84,8 @@ def test_plain_data_keep_their_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     folder = write_folder(spec, tmp_path)
     write(CASES, tmp_path / "matrix")
     after = LocalSource(spec, folder), LocalSource(SPEC, tmp_path / "matrix")
-    monkeypatch.setattr("marsbench.data.sources.local.mark_of", lambda path: "")
-    monkeypatch.setattr("marsbench.data.sources.local.KIND", "none")
+    monkeypatch.setattr("marsbench.data.sources.fingerprints.mark_of", lambda path: "")
+    monkeypatch.setattr("marsbench.data.sources.fingerprints.KIND", "none")
     before = LocalSource(spec, folder), LocalSource(SPEC, tmp_path / "matrix")
     assert [a.revision == b.revision for a, b in zip(after, before, strict=True)] == [True, False]
     prints = [

@@ -17,7 +17,8 @@ from marsbench.data.sources.demo import DemoSource
 from marsbench.data.sources.holdings import task_of, tasks_in
 from marsbench.data.sources.hub_files import Listing
 from marsbench.data.sources.huggingface import HubSource
-from marsbench.data.sources.local import LocalSource, find_folder
+from marsbench.data.sources.layout import find_folder
+from marsbench.data.sources.local import LocalSource
 from marsbench.demo.recipes import RECIPES
 from marsbench.tasks.spec import SPLITS, TaskSpec
 

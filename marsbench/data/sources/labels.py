@@ -4,7 +4,11 @@ import ast
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from marsbench.data.boxes.forms import number
+from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import normalise
 
 
@@ -120,3 +124,17 @@ def _listed_or_empty(text: str) -> list[Any]:
         return listed(text)
     except ValueError:
         return []
+
+
+def targets_of(
+    kind: Kind, labels: Sequence[tuple[int, ...]], num_classes: int
+) -> NDArray[np.integer]:
+    """Class ids (n,), or zeros and ones (n, K) for several labels; (n, 0) for masks and boxes."""
+    if not kind.is_classification:
+        return np.zeros((len(labels), 0), dtype=np.uint8)
+    if kind is not Kind.MULTILABEL:
+        return np.array([ids[0] for ids in labels], dtype=np.int64)
+    targets = np.zeros((len(labels), num_classes), dtype=np.uint8)
+    for row, ids in zip(targets, labels, strict=True):
+        row[list(ids)] = 1
+    return targets

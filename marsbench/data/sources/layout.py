@@ -16,7 +16,7 @@ from marsbench.base.errors import ConfigError, DataError, some
 from marsbench.base.reading import check_regular
 from marsbench.config.schema import Subset, parse_subset
 from marsbench.data.boxes.forms import BoxFormat
-from marsbench.data.sources.annotations import Row, cannot_read, second_of_pair
+from marsbench.data.sources.annotations import ANNOTATIONS, Row, cannot_read, second_of_pair
 from marsbench.tasks.spec import TaskSpec
 
 IMAGES, MASKS = "images", "masks"
@@ -217,3 +217,33 @@ class ListedFiles(Files):
 def form_of(path: str) -> BoxFormat | None:
     """Format of a file of boxes by its suffix; None for other suffixes."""
     return FORM_OF_SUFFIX.get(os.path.splitext(path)[1].lower())  # noqa: PTH122
+
+
+def find_folder(
+    spec: TaskSpec, places: Mapping[str, Path], table: str = ANNOTATIONS
+) -> Path | None:
+    """Find the first folder with a table, in the places or in the task's folder below them.
+
+    Raises:
+        DataError: If a place may not be searched.
+    """
+    for place in places.values():
+        for folder in (place, place / spec.folder, place / spec.name):
+            if is_there(folder / table):
+                return folder
+    return None
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path exists, of a readable file or not.
+
+    Raises:
+        DataError: If a folder on the way may not be searched.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    return True

@@ -6,28 +6,21 @@ whose files `layout` describes, with optional ``few_shot/K_shot.csv`` and
 lie anywhere below the folder, and ``mapping.json`` is optional.
 """
 
-import contextlib
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from marsbench.base import paths
-from marsbench.base.errors import DataError, some
-from marsbench.base.files import cached_digests, cached_facts, file_state, write_text
+from marsbench.base.errors import DataError, collecting, some
 from marsbench.base.reading import check_regular
 from marsbench.config.schema import SourceName, Subset
 from marsbench.data import decode
-from marsbench.data.boxes import files as box_files
-from marsbench.data.boxes.forms import BoxFormat, Size, cross_check, spellings
-from marsbench.data.changed import KIND, mark_of
+from marsbench.data.boxes.forms import BoxFormat, Size, spellings
 from marsbench.data.formats import files_beside
 from marsbench.data.rows import Raw, Rows, class_order, code_notes
 from marsbench.data.sources.annotations import (
@@ -47,36 +40,20 @@ from marsbench.data.sources.annotations import (
     sample_rows,
     without_seconds_of_pairs,
 )
+from marsbench.data.sources.boxes import BoxFiles, difficult_notes
+from marsbench.data.sources.fingerprints import Print, prints_by_content, prints_by_state
+from marsbench.data.sources.labels import targets_of
 from marsbench.data.sources.layout import (
     COCO_FILE,
-    FORM_OF_SUFFIX,
-    IMAGES,
-    LABELS,
     Files,
     ListedFiles,
     box_formats,
-    form_of,
+    is_there,
     listed_subsets,
     subset_file,
 )
 from marsbench.metrics.boxes import Boxes
-from marsbench.tasks.kinds import Kind
 from marsbench.tasks.spec import SPLITS, TaskSpec
-
-_PARSING = threading.Lock()
-"""Held while a split's COCO file is parsed, so that reading threads parse it only once."""
-
-
-class _Print(NamedTuple):
-    """Fingerprint of a file.
-
-    Attributes:
-        content: Part of the revision, equal for equal data on every machine.
-        state: Part of the cache's key.
-    """
-
-    content: str
-    state: str
 
 
 class LocalSource:
@@ -128,11 +105,12 @@ class LocalSource:
                 keep_first_of_pairs(index, folder / ANNOTATIONS)
         self._files: dict[str, list[tuple[str, ...]]] = {}
         self._rows: dict[str, Rows] = {}
-        self._coco_paths: dict[str, list[str]] = {}  # of each sample; "" for none
-        self._coco: dict[tuple[str, str], tuple[box_files.CocoFile | None, list[DataError]]] = {}
         self._beside: dict[str, list[str]] = {}  # further files with the pixels of an image
         stats: dict[str, os.stat_result] = {}
         self.refused: set[str] = set()
+        self._boxes = BoxFiles(
+            folder, self._spellings, self._rows, self._files, self.refused, has_paths=self.has_paths
+        )
         missing: list[str] = []
         for split in SPLITS:
             if split in index:
@@ -144,7 +122,8 @@ class LocalSource:
         self._check_missing(missing, problems)
         prints = self._prints(stats, problems)
         with collecting(problems):
-            self.notes += self._difficult_notes(prints)
+            apart = (file for own in self._files.values() for part in own for file in part[1:])
+            self.notes += difficult_notes({f: prints[f].content for f in apart if f in prints})
         content = hashlib.sha256(json.dumps(self.class_names).encode())
         if spec.has_boxes:
             content.update(json.dumps(sorted(self._spellings.items())).encode())
@@ -157,7 +136,7 @@ class LocalSource:
             for line, state in self._lines(split, entries, own, prints):
                 content.update(line.encode())
                 fingerprint.update(os.fsencode(state))
-            targets = _targets(spec.kind, [row.labels for _, row in entries], num_classes)
+            targets = targets_of(spec.kind, [row.labels for _, row in entries], num_classes)
             ids = [sample_id for sample_id, _ in entries]
             meta = [metas[split].get(i, {}) for i in ids] if split in metas else None
             self._rows[split] = Rows(split, ids, targets, fingerprint.hexdigest(), meta=meta)
@@ -181,7 +160,7 @@ class LocalSource:
             problems: List to collect errors in; None raises the first.
         """
         files = self._layout(split, listed, problems)
-        for coco in sorted({*self._coco_paths[split]} - {""}):
+        for coco in sorted({*self._boxes.coco_paths[split]} - {""}):
             with collecting(problems):
                 try:
                     stats[coco] = check_regular(coco)
@@ -228,11 +207,11 @@ class LocalSource:
                 )
 
     def _layout(self, split: str, listed: Sequence[Row], problems: list[DataError] | None) -> Files:
-        """Layout of the files of a split; its COCO files become `_coco_paths`."""
-        self._coco_paths[split] = [""] * len(listed)
+        """Layout of the files of a split; with its COCO files."""
+        self._boxes.coco_paths[split] = [""] * len(listed)
         if self.has_paths:
             files = ListedFiles(self.spec, self.folder)
-            self._coco_paths[split] = [files.coco(row) for row in listed]
+            self._boxes.coco_paths[split] = [files.coco(row) for row in listed]
             return files
         place = self.folder / "data" / split
         formats: tuple[BoxFormat, ...] = ()
@@ -240,57 +219,30 @@ class LocalSource:
             with collecting(problems):
                 formats = box_formats(place)
             if BoxFormat.COCO in formats:
-                self._coco_paths[split] = [str(place / COCO_FILE)] * len(listed)
+                self._boxes.coco_paths[split] = [str(place / COCO_FILE)] * len(listed)
         return Files(self.spec, place, formats)
 
     def _prints(
         self, stats: Mapping[str, os.stat_result], problems: list[DataError] | None
-    ) -> dict[str, "_Print"]:
+    ) -> dict[str, Print]:
         """Fingerprint every file: masks and boxes by content, images by size and times."""
         shown = slice(None) if self.spec.is_pairs else slice(1)
         images = {file for files in self._files.values() for own in files for file in own[shown]}
         images |= {path for file in images & self._beside.keys() for path in self._beside[file]}
         apart = {file: info for file, info in stats.items() if file not in images}
-        digests = dict(zip(apart, _digests(apart, problems), strict=True))
-        self.refused |= {file for file in apart if not digests[file]}
-        prints = {file: _Print(digest, digest) for file, digest in digests.items()}
-        known = {file: info for file, info in stats.items() if file in images}
-        marks = cached_facts([*known], KIND, mark_of, [*known.values()])
-        for (file, info), mark in zip(known.items(), marks, strict=True):
-            # Files read as by earlier versions have no mark, and keep their ids.
-            prints[file] = _Print(f"{info.st_size}{mark}", f"{file} {file_state(info)}{mark}")
-        return prints
-
-    def _difficult_notes(self, prints: Mapping[str, "_Print"]) -> tuple[str, ...]:
-        """Count the objects that Pascal VOC files mark as difficult."""
-        suffix = LABELS[BoxFormat.VOC][1]
-        files = [file for own in self._files.values() for part in own for file in part[1:]]
-        files = [file for file in files if file.endswith(suffix) and file in prints]
-        if not files:
-            return ()
-        key = hashlib.sha256("".join(prints[file].content for file in files).encode()).hexdigest()
-        kept = paths.home() / "digests" / f"difficult-{key[:32]}.txt"
-        try:
-            count = int(kept.read_text())
-        except (OSError, ValueError):
-            count = sum(box_files.count_difficult(read_bytes(Path(file))) for file in files)
-            with contextlib.suppress(OSError):
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                write_text(kept, str(count))
-        if not count:
-            return ()
-        note = f"{count} object(s) are marked difficult in Pascal VOC files; training and scores "
-        return (f"{note}count them like all others.",)
+        prints = prints_by_content(apart, problems)
+        self.refused |= {file for file, known in prints.items() if not known.content}
+        return prints | prints_by_state({f: info for f, info in stats.items() if f in images})
 
     def _lines(
         self,
         split: str,
         entries: Sequence[tuple[str, Row]],
         files: Sequence[tuple[str, ...]],
-        prints: Mapping[str, "_Print"],
+        prints: Mapping[str, Print],
     ) -> Iterator[tuple[str, str]]:
         """Yield the lines of a split in the revision and in the fingerprint."""
-        for coco in sorted({*self._coco_paths[split]} & prints.keys()):
+        for coco in sorted({*self._boxes.coco_paths[split]} & prints.keys()):
             name = Path(coco).name
             yield f"{split}\t{name}\t{prints[coco].content}\n", f"{prints[coco].state}\n"
         for (sample_id, row), own in zip(entries, files, strict=True):
@@ -386,68 +338,12 @@ class LocalSource:
         Returns:
             The boxes; None if no form could be read.
         """
-        classes = self._spellings
-        image, *labels = self.files(split, index)
-        forms: dict[BoxFormat, Boxes] = {}
-        if coco_path := self._coco_paths[split][index]:
-            with collecting(problems):
-                coco = self._coco_file(split, coco_path, problems)
-                sample_id = self._rows[split].sample_ids[index]
-                if coco is not None and sample_id in coco.sizes:
-                    forms[BoxFormat.COCO] = coco.boxes(sample_id, size, classes)
-        for path in labels:
-            if problems is not None and str(path) in self.refused:
-                continue
-            with collecting(problems):
-                form = form_of(str(path))
-                if form is BoxFormat.YOLO:
-                    forms[form] = box_files.read_yolo(read_bytes(path), size, classes, str(path))
-                elif form is BoxFormat.VOC:
-                    forms[form] = box_files.read_voc(read_bytes(path), size, classes, str(path))
-                else:
-                    raise DataError(
-                        f"{path} is not a file of boxes by its suffix.",
-                        f"Expected are {', '.join(FORM_OF_SUFFIX)}.",
-                    )
-        with collecting(problems):
-            if forms:
-                return cross_check(forms, str(image))
-        return None
-
-    def _coco_file(
-        self, split: str, path: str, problems: list[DataError] | None
-    ) -> box_files.CocoFile | None:
-        """COCO file of a split, parsed on first use; None if damaged."""
-        with _PARSING:
-            if (split, path) not in self._coco:
-                self._coco[split, path] = self._parse_coco(split, path)
-        coco, errors = self._coco[split, path]
-        if problems is None and errors:
-            raise errors[0]
-        if problems is not None:
-            problems += errors
-        return coco
-
-    def _parse_coco(
-        self, split: str, path: str
-    ) -> tuple[box_files.CocoFile | None, list[DataError]]:
-        if path in self.refused:
-            return None, []
-        ids = self._rows[split].sample_ids
-        own = zip(ids, self._coco_paths[split], self._files[split], strict=True)
-        images = {i: files[0].removeprefix(f"{self.folder}/") for i, p, files in own if p == path}
-        try:
-            coco = box_files.read_coco(read_bytes(Path(path)), path)
-            if self.has_paths:
-                coco = coco.matched(images, self._spellings)
-        except DataError as error:
-            return None, [error]
-        return coco, coco.problems([*images], Path(path).with_name(IMAGES), self._spellings)
+        return self._boxes.read(split, index, size, problems)
 
     def subset_ids(self, subset: Subset) -> list[str] | None:
         """Train ids of a published subset, in the order of its CSV."""
         path = self.subset_path(subset)
-        if path is None or not _is_there(path):
+        if path is None or not is_there(path):
             return None
         rows = [
             (line, row) for line, row in sample_rows(path, ("split",)) if row["split"] == "train"
@@ -473,7 +369,7 @@ class LocalSource:
             except ValueError as error:
                 problems.append(f"line {line}: label '{text[:80]}' {error}")
                 continue
-            target = _targets(self.spec.kind, [ids], num_classes)[0]
+            target = targets_of(self.spec.kind, [ids], num_classes)[0]
             if not np.array_equal(target, train.targets[index]):
                 problems.append(f"line {line}: label {text} of {row['file_id']}")
         if problems:
@@ -492,69 +388,3 @@ class LocalSource:
         """Path of a subset's CSV, existing or not; None for the full split."""
         path = subset_file(subset)
         return None if path is None else self.folder / path
-
-
-@contextlib.contextmanager
-def collecting(problems: list[DataError] | None) -> Iterator[None]:
-    """Append an error of the block to a list; without a list, raise the error."""
-    try:
-        yield
-    except DataError as error:
-        if problems is None:
-            raise
-        problems.append(error)
-
-
-def _digests(files: Mapping[str, os.stat_result], problems: list[DataError] | None) -> list[str]:
-    """Digests of the content of files; empty for unreadable files if problems are collected."""
-    try:
-        return cached_digests(list(files), list(files.values()))
-    except OSError as error:
-        problem = cannot_read(error.filename, error)
-        if problems is None:
-            raise problem from error
-        if len(files) > 1:
-            return [text for file in files for text in _digests({file: files[file]}, problems)]
-        problems.append(problem)
-        return [""]
-
-
-def _targets(kind: Kind, labels: list[tuple[int, ...]], num_classes: int) -> NDArray[np.integer]:
-    if not kind.is_classification:
-        return np.zeros((len(labels), 0), dtype=np.uint8)
-    if kind is not Kind.MULTILABEL:
-        return np.array([ids[0] for ids in labels], dtype=np.int64)
-    targets = np.zeros((len(labels), num_classes), dtype=np.uint8)
-    for row, ids in zip(targets, labels, strict=True):
-        row[list(ids)] = 1
-    return targets
-
-
-def find_folder(
-    spec: TaskSpec, places: Mapping[str, Path], table: str = ANNOTATIONS
-) -> Path | None:
-    """Find the first folder with a table, in the places or in the task's folder below them.
-
-    Raises:
-        DataError: If a place may not be searched.
-    """
-    for place in places.values():
-        for folder in (place, place / spec.folder, place / spec.name):
-            if _is_there(folder / table):
-                return folder
-    return None
-
-
-def _is_there(path: Path) -> bool:
-    """Whether a path exists, of a readable file or not.
-
-    Raises:
-        DataError: If a folder on the way may not be searched.
-    """
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise cannot_read(path, error) from error
-    return True

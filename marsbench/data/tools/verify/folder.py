@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.base.errors import ConfigError, DataError, some
+from marsbench.base.errors import ConfigError, DataError, collecting, some
 from marsbench.base.names import display_name
 from marsbench.base.progress import track
 from marsbench.config.schema import Bands, Subset, parse_subset
@@ -23,7 +23,7 @@ from marsbench.data.samples import Decoded, decode_pixels, decode_sample
 from marsbench.data.sources import find_local
 from marsbench.data.sources.annotations import read_bytes
 from marsbench.data.sources.layout import MASKS
-from marsbench.data.sources.local import LocalSource, collecting
+from marsbench.data.sources.local import LocalSource
 from marsbench.data.subsets import select
 from marsbench.data.tools.verify.report import VerifyReport
 from marsbench.data.tools.verify.spectra import verify_spectra
