@@ -22,6 +22,8 @@ __all__ = [
     "run",
     "run_evaluate",
     "run_predict",
+    "run_sweep",
+    "run_tune",
 ]
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
         run,
         run_evaluate,
         run_predict,
+        run_sweep,
+        run_tune,
     )
     from marsbench.models.own.encoder import Encoder
     from marsbench.models.pretraining import Pretraining

@@ -1,11 +1,11 @@
 """Public Python API."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from marsbench.config.keywords import RunKeys
+from marsbench.config.keywords import ModeWord, RunKeys, SharedKeys, TuneKeys
 from marsbench.config.schema import RunConfig, parse_subset
 from marsbench.tasks.kinds import Kind
 
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
     from marsbench.data.dataset import MarsDataset
     from marsbench.evaluate.settings import SettingKeys
+    from marsbench.plan.tuned import Choice
     from marsbench.predict.options import OptionKeys
     from marsbench.predict.paths import Prediction
     from marsbench.report.build import Report
     from marsbench.report.study.coverage import ExpectedRuns
     from marsbench.results.record import Outcome, RunRecord
+    from marsbench.sweep.launchers.settings import LauncherKeys
+    from marsbench.sweep.run import SweepResult
 
 
 def list_tasks(pattern: str = "*", *, kind: Kind | str | None = None) -> list[str]:
@@ -148,6 +151,135 @@ def run_evaluate(
         if isinstance(outcome, MarsbenchError):
             raise outcome
     return [outcome.record for _, outcome in results if not isinstance(outcome, MarsbenchError)]
+
+
+def run_sweep(
+    suite: str | Path,
+    *,
+    task: str | Sequence[str] | None = None,
+    model: str | Sequence[str] | None = None,
+    mode: ModeWord | Sequence[ModeWord] | None = None,
+    subset: str | Sequence[str] | None = None,
+    seed: int | Sequence[int] | None = None,
+    launcher: str = "local",
+    launcher_keys: "LauncherKeys | None" = None,
+    retry_failed: bool = False,
+    **keys: Unpack[SharedKeys],
+) -> "SweepResult":
+    """Train the unfinished runs of a suite; the same call continues with the remaining runs.
+
+    For example ``run_sweep("smoke", model="resnet18", seed=[0, 1], source="demo")``. Failed runs
+    are counted in the result and raise nothing.
+
+    Args:
+        suite: Name of a suite, or path of its YAML.
+        task: Only these tasks of the suite; None for all. Likewise model, mode, subset, seed.
+        model: Only these models.
+        mode: Only these modes.
+        subset: Only these subsets.
+        seed: Only these seeds.
+        launcher: local, slurm, ray, or path of a YAML.
+        launcher_keys: Settings of the launcher, ``{"jobs": 2}``; `LauncherSettings` explains them.
+        retry_failed: Whether to retry failed runs.
+        **keys: Further keys of all runs, as for `run`.
+
+    Raises:
+        MarsbenchError: If a name, key or value is invalid, or the launcher is not available.
+    """
+    from marsbench.base.errors import some
+    from marsbench.base.progress import tell
+    from marsbench.sweep.run import carry_out, plan_of
+    from marsbench.sweep.words import pairs_of, read_words
+
+    axes = {"task": task, "model": model, "mode": mode, "subset": subset, "seed": seed}
+    words = {"suite": str(suite), **{k: v for k, v in axes.items() if v is not None}, **keys}
+    pairs = pairs_of({**words, "launcher": launcher})
+    pairs += [(f"launcher.{k}", v) for k, v in pairs_of(launcher_keys or {})]
+    asked = read_words(pairs, [], {})
+    plan = plan_of(asked, retry_failed=retry_failed, report=tell)
+    if reasons := dict.fromkeys(run.reason for run in plan.runs if run.reason):
+        tell(f"Left out: {some(reasons)}")
+    return carry_out(plan, asked)
+
+
+def run_tune(
+    task: str | Path | Sequence[str],
+    model: str | Path | Sequence[str],
+    *,
+    mode: ModeWord | Sequence[ModeWord] = "frozen",
+    space: str | Path | Mapping[str, Sequence[Any]] = "paper",
+    search: str = "grid",
+    trials: int | None = None,
+    out: str | Path = "tuned",
+    launcher: str = "local",
+    launcher_keys: "LauncherKeys | None" = None,
+    **keys: Unpack[TuneKeys],
+) -> "list[Choice]":
+    """Choose hyperparameters by validation loss, for each task, model and mode.
+
+    For example ``run_tune("frost_cls", "resnet18", space={"optim.lr": [1e-3, 1e-4]})``; then
+    ``run("frost_cls", "resnet18", hparams="tuned")`` uses the choice. The same call resumes an
+    interrupted search.
+
+    Args:
+        task: Task, or several.
+        model: Model, or several.
+        mode: Mode, or several.
+        space: paper (648 settings), quick, path of a YAML, or values to try by key.
+        search: grid, random or optuna.
+        trials: Number of settings to try with random or optuna.
+        out: Folder of the choices, for ``hparams=``.
+        launcher: local, slurm, ray, or path of a YAML.
+        launcher_keys: Settings of the launcher, ``{"jobs": 2}``.
+        **keys: Further keys of all runs, as for `run`.
+
+    Returns:
+        A choice per finished search. Searches with remaining runs, as on slurm, are not among them.
+
+    Raises:
+        TrainingError: If no setting of a search could be trained.
+        MarsbenchError: If a name, key or value is invalid.
+    """
+    import itertools
+
+    from marsbench.base.errors import TrainingError
+    from marsbench.base.progress import tell
+    from marsbench.plan.resolve import Resolver
+    from marsbench.sweep.launchers.settings import load_settings
+    from marsbench.sweep.tune import (
+        check_search,
+        chosen,
+        load_space,
+        searched,
+        space_of,
+        tunings_of,
+    )
+
+    check_search(search, trials)
+    if isinstance(space, Mapping):
+        values = space_of(space, "The space")
+    else:
+        values = load_space(str(space), {})
+    product = itertools.product(_words(task), _words(model), _words(mode))
+    configs = [
+        RunConfig.from_dict({"task": t, "model": m, "mode": o, **keys}) for t, m, o in product
+    ]
+    settings = load_settings(launcher, dict(launcher_keys or {}))
+    resolver = Resolver()
+    tunings = tunings_of(configs, values)
+    tried = searched(tunings, search, trials, settings, resolver, tell)
+    choices, left = chosen(tried, resolver)
+    for choice in choices:
+        choice.write(Path(out))
+    if len(choices) < len(tried) and not left:
+        store = tunings[0].base.store
+        raise TrainingError(
+            f"No setting of {len(tried) - len(choices)} of {len(tried)} searches could be trained.",
+            f"failed.json in the folders of {store} holds the errors.",
+        )
+    if left:
+        tell(f"{left:,} runs remain; the same call continues.")
+    return choices
 
 
 def run_predict(

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import json
 import pkgutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import marsbench
 from marsbench.base.errors import ConfigError, MarsbenchError, UnknownNameError
 from marsbench.models.zoo.catalog import MODELS
+from marsbench.results.store import Store
 from marsbench.tasks.catalog import TASKS
 from marsbench.tasks.kinds import Kind
 
@@ -19,6 +21,8 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "run": (("frost_clss", "resnet18"), "frost_cls"),
     "run_evaluate": (("0123456789",), "0123456789"),
     "run_predict": (("0123456789", "missing.png", "out"), "missing.png"),
+    "run_sweep": (("smokey",), "smoke"),
+    "run_tune": (("frost_clss", "resnet18"), "frost_cls"),
     "make_ensemble": ((["0123456789"],), "0123456789"),
     "make_report": (("missing",), "missing"),
     "load_records": (("missing",), "missing"),
@@ -104,3 +108,38 @@ def test_a_run_by_position(toy: str, tmp_path: Path) -> None:
     both = marsbench.make_ensemble([store / first.run_id, second.run_id], store)
     assert both.parents == sorted([first.run_id, second.run_id])
     assert marsbench.make_ensemble([first.run_id, second.run_id], store) == both
+
+
+def test_a_search_and_a_sweep(
+    toy: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: None
+) -> None:
+    """In processes of their own; both continue, and failed runs are counted."""
+    monkeypatch.chdir(tmp_path)
+    (choice,) = marsbench.run_tune(
+        toy,
+        "timm:test_resnet",
+        space={"optim.lr": [1e-4, 0.1]},
+        weights=weights,
+        trainer={"max_epochs": 2},
+        launcher_keys={"jobs": 1},
+    )
+    assert (choice.tried, choice.mode) == (2, "frozen")
+    suite = {
+        "description": "Two seeds.",
+        "grids": [{"task": toy, "model": "timm:test_resnet", "seed": [0, 1, 2]}],
+    }
+    Path("mine.yaml").write_text(json.dumps(suite))
+    result = marsbench.run_sweep(
+        Path("mine.yaml"),
+        seed=[0, 1],
+        weights=weights,
+        hparams="tuned",
+        trainer={"max_epochs": 2},
+        launcher_keys={"jobs": 1},
+    )
+    assert (result.runs, result.done, result.failed, result.left) == (2, 2, 0, 0)
+    assert result.folder is not None
+    table = marsbench.load_records()
+    assert sorted(table["seed"]) == [0, 1]
+    records, _ = Store(result.store).records()
+    assert {r.config["optim"]["lr"] for r in records} == {choice.set["optim.lr"]}

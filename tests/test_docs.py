@@ -56,6 +56,21 @@ def test_the_encoder_of_the_docs(toy: str, tmp_path: Path, monkeypatch: pytest.M
     assert (record.model, record.mode) == ("own:my_encoder", "frozen")
 
 
+@pytest.mark.parametrize("document", ["README.md", "docs/python.md"])
+def test_python_of_the_docs(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Executed from top to bottom, with a smaller model and less data."""
+    monkeypatch.chdir(tmp_path)
+    text = (TOP / document).read_text().replace('"resnet18"', '"timm:test_resnet"')
+    text = text.replace('source="demo",\n', 'source="demo", size=0.1,\n')
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, document, "exec"), names)
+    assert isinstance(names["record"].score, float)
+    assert len(names["table"]) > 0
+
+
 @pytest.mark.parametrize("words", RUNS)
 def test_every_run_of_the_readme_composes(words: str) -> None:
     # What was tuned is on the reader's machine.

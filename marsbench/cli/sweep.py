@@ -1,6 +1,7 @@
 """``marsbench sweep``: the remaining runs of a suite, trained by a launcher."""
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from marsbench.sweep.planner import PlannedRun, SweepPlan
+    from marsbench.sweep.run import SweepResult
     from marsbench.sweep.words import Asked
 
 WORDS = typer.Argument(
@@ -48,22 +50,16 @@ def sweep(
 
     The same command continues with the remaining runs, on any machine that shares the store.
     """
-    from marsbench.sweep import cost
-    from marsbench.sweep.launchers.gpus import visible_gpus
-    from marsbench.sweep.planner import plan_sweep
+    from marsbench.sweep.run import plan_of
     from marsbench.sweep.words import read_shard
 
     asked = read_asked(words or [])
     part = read_shard(shard)
-    settings = asked.settings
-    has_gpus = bool(visible_gpus()) if settings.gpus is None else settings.gpus > 0
-    plan = plan_sweep(
-        asked.runs,
-        asked.store,
+    plan = plan_of(
+        asked,
         download=not (dry_run or print_commands),
         retry_failed=retry_failed,
         shard=part,
-        speed=cost.SPEED["gpu" if has_gpus else "cpu"],
         report=note,
     )
     if print_commands:
@@ -248,28 +244,23 @@ def _print_commands(plan: "SweepPlan", asked: "Asked", *, retry_failed: bool) ->
 
 
 def _launch(plan: "SweepPlan", asked: "Asked", form: Format) -> None:
-    from marsbench.sweep.launchers.settings import get_launcher
     from marsbench.sweep.planner import State
-    from marsbench.sweep.units import SWEEPS, write_plan
+    from marsbench.sweep.run import carry_out
 
     _note_left(plan)
-    if not plan.units:
-        _print_end(plan, asked, form, None)
-        return
-    launcher = get_launcher(asked.settings.name, asked.settings)
-    folder, files = write_plan(
-        plan, asked.store.root / SWEEPS, asked.suite.name, asked.settings.name, asked.words
-    )
-    note(
-        f"{plan.count(State.TO_DO):,} runs in {len(files):,} units, about "
-        f"{hours(plan.seconds)} of one worker's time; output in {folder}/logs"
-    )
+
+    def started(folder: "Path", units: int) -> None:
+        note(
+            f"{plan.count(State.TO_DO):,} runs in {units:,} units, about "
+            f"{hours(plan.seconds)} of one worker's time; output in {folder}/logs"
+        )
+
     try:
-        launcher.launch(folder, files)
+        result = carry_out(plan, asked, started)
     except KeyboardInterrupt:
         note("The sweep has stopped. Finished runs are kept; the same command continues.")
         raise
-    _print_end(plan, asked, form, folder)
+    _print_end(result, asked, form)
 
 
 def _note_left(plan: "SweepPlan") -> None:
@@ -281,32 +272,21 @@ def _note_left(plan: "SweepPlan") -> None:
         note(_WAYS.strip())
 
 
-def _print_end(plan: "SweepPlan", asked: "Asked", form: Format, folder: "Path | None") -> None:
+def _print_end(result: "SweepResult", asked: "Asked", form: Format) -> None:
     """Print the end of a sweep; exit code 2 if runs failed or remain."""
-    from marsbench.results.store import FAILED, RECORD
-    from marsbench.sweep.planner import State
-
-    lacking = plan.count(State.LACKING)
-    ids = [run.run_id for run in plan.runs if run.state is not State.LACKING]
-    folders = [asked.store.folder(run_id) for run_id in ids]
-    done = sum((place / RECORD).exists() for place in folders)
-    failed = sum((p / FAILED).exists() and not (p / RECORD).exists() for p in folders)
-    summary = {
-        "suite": asked.suite.name,
-        "runs": len(plan.runs),
-        "done": done,
-        "failed": failed,
-        "left": len(ids) - done - failed,
-        "lacking": lacking,
-        "store": str(asked.store.root),
-        "sweep": None if folder is None else folder.name,
-    }
+    folder, failed, left, lacking = result.folder, result.failed, result.left, result.lacking
     if form.is_json:
+        summary = asdict(result)
+        del summary["folder"]
+        summary |= {
+            "store": str(result.store),
+            "sweep": None if folder is None else folder.name,
+        }
         say(json.dumps(summary))
     else:
         say(
-            f"{asked.suite.name}: {done:,} of {len(plan.runs):,} runs done, {failed:,} failed, "
-            f"{summary['left']:,} left, {lacking:,} without data or weights"
+            f"{result.suite}: {result.done:,} of {result.runs:,} runs done, {failed:,} failed, "
+            f"{left:,} left, {lacking:,} without data or weights"
         )
     waits = asked.settings.name == "slurm" and folder is not None
     if waits:
@@ -316,7 +296,7 @@ def _print_end(plan: "SweepPlan", asked: "Asked", form: Format, folder: "Path | 
             f"{failed:,} runs failed; see failed.json in their folders. Add --retry-failed to "
             "retry them."
         )
-    if summary["left"] and not waits:
+    if left and not waits:
         note(f"{summary['left']:,} runs are left; the same command continues.")
-    if failed or lacking or (summary["left"] and not waits):
+    if failed or lacking or (left and not waits):
         raise SystemExit(2)

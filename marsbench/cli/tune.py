@@ -54,38 +54,20 @@ def tune(
     Frozen classification trains all settings together. The choices are small YAML files; `run` and
     `sweep` read them with hparams=tuned. The same command resumes an interrupted search.
     """
-    from marsbench.base.errors import ConfigError, unknown_name
     from marsbench.plan.resolve import Resolver
-    from marsbench.sweep.tune import Search, choose, search_with_optuna
+    from marsbench.sweep.tune import check_search, chosen, searched
 
-    if search not in list(Search):
-        raise unknown_name("search", search, list(Search))
-    if (search == Search.GRID) is not (trials is None):
-        raise ConfigError(
-            f"--search {search} {'excludes' if search == Search.GRID else 'needs'} --trials.",
-            "Give --trials with random and optuna only; grid tries all settings.",
-        )
+    check_search(search, trials)
     tunings, settings = _read(words or [], space)
     resolver = Resolver()
-    tried: list[tuple[Tuning, list[RunConfig]]] = []
-    for tuning in tunings:
-        if search == Search.OPTUNA and trials is not None and not dry_run:
-            tried.append((tuning, search_with_optuna(tuning, trials, resolver)))
-        else:
-            tried.append((tuning, [tuning.config(s) for s in tuning.settings(trials)]))
     if dry_run:
-        _print_plan(tried, resolver, form)
+        _print_plan([(t, t.configs(trials)) for t in tunings], resolver, form)
         return
-    if search != Search.OPTUNA:
-        _carry_out(tried, settings)
-    choices, left = [], 0
-    for tuning, configs in tried:
-        choice, waiting = choose(tuning, configs, resolver)
-        left += waiting
-        if choice is not None and not waiting:
-            path = choice.write(out)
-            choices.append(choice)
-            note(f"{choice.task} {choice.model} {choice.mode}: {path}")
+    tried = searched(tunings, search, trials, settings, resolver, note)
+    choices, left = chosen(tried, resolver)
+    for choice in choices:
+        path = choice.write(out)
+        note(f"{choice.task} {choice.model} {choice.mode}: {path}")
     _print_choices(choices, form)
     if left:
         note(
@@ -102,8 +84,7 @@ def _read(words: list[str], space: str) -> "tuple[list[Tuning], LauncherSettings
     from marsbench.base.keys import split
     from marsbench.cli.compose import compose, split_word
     from marsbench.plan.tuned import KEYS
-    from marsbench.sweep.suites import canonical
-    from marsbench.sweep.tune import TRIALS, Tuning, load_space
+    from marsbench.sweep.tune import load_space, tunings_of
     from marsbench.sweep.words import LAUNCHER, read_launcher
 
     pairs = [split_word(word) for word in words]
@@ -113,52 +94,11 @@ def _read(words: list[str], space: str) -> "tuple[list[Tuning], LauncherSettings
     values = load_space(space, changes)
     varied = {key: value.split(",") for key, value in rest if key in VARIED}
     fixed = [f"{key}={value}" for key, value in rest if key not in (*KEYS, *VARIED)]
-    bases = []
+    configs = []
     for chosen in itertools.product(*varied.values()):
         own = [f"{key}={value}" for key, value in zip(varied, chosen, strict=True)]
-        config = compose([*own, *fixed])
-        bases.append(
-            dataclasses.replace(
-                config,
-                task=canonical("task", config.task)[0],
-                store=str(Path(config.store).expanduser().absolute() / TRIALS),
-                root=_absolute(config.root),
-                weights=_absolute(config.weights),
-                save_model=False,
-                pictures=False,
-                logger=dataclasses.replace(config.logger, csv=False),
-            )
-        )
-    return [Tuning(base, values) for base in dict.fromkeys(bases)], settings
-
-
-def _absolute(place: str | None) -> str | None:
-    """Absolute path for workers with another working directory; URLs stay."""
-    if place is None or "://" in place:
-        return place
-    return str(Path(place).expanduser().absolute())
-
-
-def _carry_out(tried: "list[tuple[Tuning, list[RunConfig]]]", settings: "LauncherSettings") -> None:
-    """Train the remaining runs with the launcher."""
-    from marsbench.results.store import Store
-    from marsbench.sweep.launchers.settings import get_launcher
-    from marsbench.sweep.planner import plan_sweep
-    from marsbench.sweep.units import SWEEPS, write_plan
-
-    for store in dict.fromkeys(tuning.base.store for tuning, _ in tried):
-        runs = {
-            config: f"{tuning.base.task} {tuning.base.model} {tuning.base.mode}"
-            for tuning, configs in tried
-            for config in configs
-            if tuning.base.store == store
-        }
-        plan = plan_sweep(runs, Store(store), report=note)
-        for reason in dict.fromkeys(run.reason for run in plan.runs if run.reason):
-            note(f"Left out: {reason}")
-        if plan.units:
-            folder, files = write_plan(plan, Path(store) / SWEEPS, "tune", settings.name)
-            get_launcher(settings.name, settings).launch(folder, files)
+        configs.append(compose([*own, *fixed]))
+    return tunings_of(configs, values), settings
 
 
 def _print_plan(

@@ -154,6 +154,13 @@ class SharedKeys(TypedDict, total=False):
     compile: bool
 
 
+class TuneKeys(SharedKeys, total=False):
+    """Keys of `RunConfig` that the runs of a search share."""
+
+    subset: str
+    seed: int
+
+
 class RunKeys(SharedKeys, total=False):
     """Keys of `RunConfig` beside task and model."""
 

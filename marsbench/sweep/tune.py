@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -26,7 +26,10 @@ from marsbench.plan.resolve import Resolver
 from marsbench.plan.tuned import KEYS, Choice
 from marsbench.results.record import RunRecord
 from marsbench.results.store import FAILED, Store
+from marsbench.sweep.launchers.settings import LauncherSettings, get_launcher
+from marsbench.sweep.planner import plan_sweep
 from marsbench.sweep.suites import canonical
+from marsbench.sweep.units import SWEEPS, write_plan
 
 TRIALS = ".tuning"
 """Folder in a store for the runs of a search, which reports do not read."""
@@ -66,6 +69,10 @@ class Tuning:
             return grid
         drawn = np.random.default_rng(seed).permutation(len(grid))[:trials]
         return [grid[int(i)] for i in np.sort(drawn)]
+
+    def configs(self, trials: int | None = None) -> list[RunConfig]:
+        """Configs of `settings`."""
+        return [self.config(setting) for setting in self.settings(trials)]
 
     def config(self, setting: Mapping[str, Any]) -> RunConfig:
         """Config of a setting."""
@@ -108,10 +115,22 @@ def load_space(name: str, changes: Mapping[str, Sequence[str]]) -> dict[str, tup
         raise ConfigError(
             f"The space {path} is invalid: {error}.", "Map keys to lists of values."
         ) from error
-    values |= {key: list(typed) for key, typed in changes.items()}
+    return space_of({**values, **changes}, f"The space {path}")
+
+
+def space_of(values: Mapping[str, Sequence[Any]], name: str) -> dict[str, tuple[Any, ...]]:
+    """Check the values of a search space.
+
+    Args:
+        values: Values to try, by key.
+        name: Name of the space, for messages.
+
+    Raises:
+        ConfigError: If a key or value is invalid.
+    """
     if odd := [key for key in values if key not in KEYS]:
         raise ConfigError(
-            f"The space {path} has unknown keys: {', '.join(odd)}.",
+            f"{name} has unknown keys: {', '.join(odd)}.",
             f"Choose from: {', '.join(KEYS)}.",
         )
     space = {}
@@ -119,10 +138,107 @@ def load_space(name: str, changes: Mapping[str, Sequence[str]]) -> dict[str, tup
         space[key] = tuple(dict.fromkeys(v for text in typed for v in canonical(key, text)))
     if empty := [key for key, choices in space.items() if not choices]:
         raise ConfigError(
-            f"The space {path} has no values for {', '.join(empty)}.",
+            f"{name} has no values for {', '.join(empty)}.",
             "Add values, or remove the keys.",
         )
     return space
+
+
+def check_search(search: str, trials: int | None) -> None:
+    """Check a search strategy and its number of settings.
+
+    Raises:
+        ConfigError: If the strategy is unknown, or `trials` does not go with it.
+    """
+    if search not in list(Search):
+        raise unknown_name("search", search, list(Search))
+    if (search == Search.GRID) is not (trials is None) or (trials is not None and trials < 1):
+        raise ConfigError(
+            f"--search {search} {'excludes' if search == Search.GRID else 'needs'} --trials.",
+            "Give --trials of 1 or more with random and optuna only; grid tries all settings.",
+        )
+
+
+def tunings_of(configs: Iterable[RunConfig], space: Mapping[str, tuple[Any, ...]]) -> list[Tuning]:
+    """Searches over the settings of some runs, whose records stay apart from those of results."""
+    bases = [
+        dataclasses.replace(
+            config,
+            task=canonical("task", config.task)[0],
+            store=str(Path(config.store).expanduser().absolute() / TRIALS),
+            root=_absolute(config.root),
+            weights=_absolute(config.weights),
+            save_model=False,
+            pictures=False,
+            logger=dataclasses.replace(config.logger, csv=False),
+        )
+        for config in configs
+    ]
+    return [Tuning(base, space) for base in dict.fromkeys(bases)]
+
+
+def _absolute(place: str | None) -> str | None:
+    """Absolute path for workers with another working directory; URLs stay."""
+    if place is None or "://" in place:
+        return place
+    return str(Path(place).expanduser().absolute())
+
+
+Tried = list[tuple[Tuning, list[RunConfig]]]
+"""Searches with the configs of their settings."""
+
+
+def searched(
+    tunings: Sequence[Tuning],
+    search: str,
+    trials: int | None,
+    settings: LauncherSettings,
+    resolver: Resolver,
+    note: Callable[[str], None],
+) -> Tried:
+    """Train the settings of searches, with a launcher, or with Optuna in this process.
+
+    Args:
+        tunings: The searches.
+        search: Strategy, checked by `check_search`.
+        trials: Number of settings to try; None for the whole grid.
+        settings: Settings of the launcher.
+        resolver: Resolver of the runs.
+        note: Called with remarks for the user.
+    """
+    if search == Search.OPTUNA and trials is not None:
+        return [(tuning, search_with_optuna(tuning, trials, resolver)) for tuning in tunings]
+    tried = [(tuning, tuning.configs(trials)) for tuning in tunings]
+    _train(tried, settings, note)
+    return tried
+
+
+def _train(tried: Tried, settings: LauncherSettings, note: Callable[[str], None]) -> None:
+    """Train the remaining runs of searches with a launcher."""
+    for store in dict.fromkeys(tuning.base.store for tuning, _ in tried):
+        runs = {
+            config: f"{tuning.base.task} {tuning.base.model} {tuning.base.mode}"
+            for tuning, configs in tried
+            for config in configs
+            if tuning.base.store == store
+        }
+        plan = plan_sweep(runs, Store(store), report=note)
+        for reason in dict.fromkeys(run.reason for run in plan.runs if run.reason):
+            note(f"Left out: {reason}")
+        if plan.units:
+            folder, files = write_plan(plan, Path(store) / SWEEPS, "tune", settings.name)
+            get_launcher(settings.name, settings).launch(folder, files)
+
+
+def chosen(tried: Tried, resolver: Resolver) -> tuple[list[Choice], int]:
+    """Choices of the finished searches, and the number of runs that remain in the others."""
+    choices, left = [], 0
+    for tuning, configs in tried:
+        choice, waiting = choose(tuning, configs, resolver)
+        left += waiting
+        if choice is not None and not waiting:
+            choices.append(choice)
+    return choices, left
 
 
 def carry_out(configs: Sequence[RunConfig], resolver: Resolver) -> Iterator[RunRecord | None]:

@@ -84,6 +84,19 @@ def read_words(
     return Asked(suite, runs, settings, store, words, fixed)
 
 
+def pairs_of(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Keys and values of Python as the pairs of a command line.
+
+    Args:
+        values: Values by key, groups nested or dotted; lists name several values.
+    """
+    pairs = []
+    for key, value in keys.flatten(values).items():
+        items = value if isinstance(value, list | tuple) else [value]
+        pairs.append((key, ",".join(map(_text, items))))
+    return pairs
+
+
 def read_launcher(words: Mapping[str, str]) -> tuple[LauncherSettings, dict[str, str]]:
     """Separate the launcher's settings (``launcher=``, ``launcher.KEY=``) from the other words.
 

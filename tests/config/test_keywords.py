@@ -14,6 +14,7 @@ from marsbench.config import keywords
 from marsbench.config.schema import RunConfig
 from marsbench.evaluate.settings import LISTS, SettingKeys, Settings
 from marsbench.predict.options import OptionKeys, Options
+from marsbench.sweep.launchers.settings import LauncherKeys, LauncherSettings
 
 
 def options(hint: Any) -> set[Any]:
@@ -65,3 +66,9 @@ def test_keys_of_other_functions(keys: Any, cls: type, wider: tuple[str, ...]) -
 
     assert stated(keys).keys() == expected(cls).keys()
     assert narrow(stated(keys)) == narrow(expected(cls))
+
+
+def test_keys_of_launchers() -> None:
+    types_of = expected(LauncherSettings)
+    del types_of["name"]  # an argument of its own
+    assert stated(LauncherKeys) == types_of

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypedDict
 
 from marsbench.base import lazy, paths
 from marsbench.base.documents import read_yaml
@@ -60,6 +60,24 @@ class LauncherSettings:
     def setup_lines(self) -> list[str]:
         """Non-empty lines of `setup`."""
         return [line for line in self.setup.splitlines() if line.strip()]
+
+
+class LauncherKeys(TypedDict, total=False):
+    """Keys of `LauncherSettings` as typed keyword arguments; see `marsbench.config.keywords`."""
+
+    jobs: int | None
+    per_gpu: int | None
+    throttle: int | None
+    chunk: int
+    partition: str | None
+    time: int
+    mem_gb: float | None
+    cpus: int | None
+    gpus: float | None
+    setup: str
+    max_retries: int
+    units_per_job: int
+    address: str | None
 
 
 class Launcher(Protocol):
