@@ -97,7 +97,8 @@ def refuse_unbegun(plan: Plan, store: Store, error: Exception) -> MarsbenchError
 def problem_of(error: Exception, plan: Plan, folder: Path) -> MarsbenchError:
     """Explain an error of a run; `failed.json` keeps the traceback of unforeseen errors."""
     known = explain(error, plan.config, folder)
-    if isinstance(error, MemoryError) or is_out_of_memory(error):
+    is_memory = isinstance(error, MemoryError) or is_out_of_memory(error)
+    if is_memory and not isinstance(error, MarsbenchError):  # the encoder has words of its own
         known = TrainingError(
             f"The memory of the device is too small for a head of {plan.model.name}.",
             "Free the memory that other processes take, or add trainer.accelerator=cpu.",

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 import marsbench
-from marsbench.base.errors import BusyError, ConfigError, TrainingError
+from marsbench.base.errors import BusyError, ConfigError, DeviceLostError, TrainingError
 from marsbench.config.schema import Protocol
 from marsbench.metrics import scoring
 from marsbench.plan.resolve import Plan, resolve
@@ -268,7 +268,7 @@ def test_a_lost_gpu_ends_a_bank_and_fails_no_run(
     monkeypatch.setattr(owner, place, lost)
     plans = [resolve(c) for c in grid(toy, tmp_path, weights)]
     assert len(plans) == 12
-    with pytest.raises(torch.AcceleratorError):
+    with pytest.raises(DeviceLostError, match="illegal memory access"):
         list(run_bank(plans))
     assert len(attempts) == 1 or place == "save_predictions"
     assert not list(tmp_path.rglob("failed.json"))
