@@ -1,6 +1,7 @@
 """``marsbench sweep``: the remaining runs of a suite, trained by a launcher."""
 
 import json
+import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -142,9 +143,11 @@ def print_plan(
         print_rows(rows, form, "")
         return
     of = f", part {summary['shard']}" if "shard" in summary else ""
-    shown = [{k: v for k, v in row.items() if k != "reasons"} for row in rows]
+    hidden = {"reasons"} | ({"worker_hours"} if summary["estimated_roughly"] else set())
+    shown = [{k: v for k, v in row.items() if k not in hidden} for row in rows]
     title = f"{asked.suite.name}{of}: {asked.suite.description}"
-    first = ("task", "runs", "done", "to_do", "worker_hours", "failed", "lacking")
+    columns = ("task", "runs", "done", "to_do", "worker_hours", "failed", "lacking")
+    first = [name for name in columns if name not in hidden]
     print_rows(shown, form, title, tuple(shown[0])[1:], first)
     grids = summary["grids"]
     parts = (
@@ -155,13 +158,11 @@ def print_plan(
         f"{summary['to_do']:,} to do in {summary['units']:,} units, "
         f"{summary['lacking']:,} without data or weights"
     )
-    say(f"about {hours(plan.seconds)} of one worker's time{_basis(summary)}")
+    if summary["to_do"]:
+        say(time_of(plan))
     if summary["lacking"]:
-        length = hours(summary["worker_hours_lacking"] * 3600)
-        say(
-            f"the {summary['lacking']:,} without data or weights: "
-            f"{summary['units_lacking']:,} units, about {length} (a rough guess)"
-        )
+        units = summary["units_lacking"]
+        say(f"the {summary['lacking']:,} without data or weights: {units:,} units")
     if packing is not None:
         _print_packing(packing, form)
     for row in rows:
@@ -174,14 +175,18 @@ def print_plan(
 _WAYS = "         Fix: add root=FOLDER or source=demo, or run `marsbench data download TASK`."
 
 
-def _basis(summary: dict[str, Any]) -> str:
-    measured, rough = summary["estimated_from_records"], summary["estimated_roughly"]
-    if not rough:
-        return " (from records of similar runs)" if measured else ""
-    basis = "samples x epochs x parameters, good for proportions only"
-    if not measured:
-        return f" (a rough guess: {basis})"
-    return f" ({measured:,} runs from records, {rough:,} a rough guess: {basis})"
+SPREAD = 2.0
+"""Factor by which runs alike may take longer or shorter: machines, their load, early stopping."""
+
+
+def time_of(plan: "SweepPlan") -> str:
+    """Range of one worker's time for the units to do; no time if some runs resemble no record."""
+    to_do = [run for unit in plan.units for run in unit.runs]
+    rough = sum(not run.is_measured for run in to_do)
+    if rough:
+        return f"time unknown: {rough:,} of {len(to_do):,} runs have no finished run like them"
+    least, most = hours(plan.seconds / SPREAD), hours(plan.seconds * SPREAD)
+    return f"{least} to {most} of one worker's time, from records of similar runs"
 
 
 def hours(seconds: float) -> str:
@@ -251,8 +256,8 @@ def _launch(plan: "SweepPlan", asked: "Asked", form: Format) -> None:
 
     def started(folder: "Path", units: int) -> None:
         note(
-            f"{plan.count(State.TO_DO):,} runs in {units:,} units, about "
-            f"{hours(plan.seconds)} of one worker's time; output in {folder}/logs"
+            f"{plan.count(State.TO_DO):,} runs in {units:,} units; {time_of(plan)}; "
+            f"output in {folder}/logs"
         )
 
     try:
@@ -297,6 +302,9 @@ def _print_end(result: "SweepResult", asked: "Asked", form: Format) -> None:
             "retry them."
         )
     if left and not waits:
-        note(f"{summary['left']:,} runs are left; the same command continues.")
+        note(f"{left:,} runs are left; the same command continues.")
+    if result.done and not left:
+        root = shlex.quote(str(result.store))
+        note(f"Next: marsbench results {root}, or marsbench report {root}")
     if failed or lacking or (left and not waits):
         raise SystemExit(2)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,12 +70,27 @@ def tune(
         path = choice.write(out)
         note(f"{choice.task} {choice.model} {choice.mode}: {path}")
     _print_choices(choices, form)
+    if choices:
+        note(f"Next: {_next(words or [], choices[0], out)}")
     if left:
         note(
             f"{left:,} runs remain; repeat the command to continue. Settings are chosen at the end."
         )
     if len(choices) < len(tried) and not (left and settings.name == "slurm"):
         raise SystemExit(2)
+
+
+def _next(words: list[str], choice: "Choice", out: Path) -> str:
+    """Command line of a run with chosen settings."""
+    from marsbench.base.keys import split
+    from marsbench.plan.tuned import KEYS
+    from marsbench.sweep.words import LAUNCHER
+
+    left_out = {*KEYS, *VARIED, "hparams"}
+    keys = [(word, word.partition("=")[0]) for word in words]
+    fixed = [w for w, key in keys if key not in left_out and split(key)[0] != LAUNCHER]
+    chosen = [f"{key}={getattr(choice, key)}" for key in VARIED]
+    return shlex.join(["marsbench", "run", *chosen, *fixed, f"hparams={out}"])
 
 
 def _read(words: list[str], space: str) -> "tuple[list[Tuning], LauncherSettings]":

@@ -11,10 +11,12 @@ from typer.testing import CliRunner
 
 from marsbench.cli import app
 from marsbench.cli.compose import compose
-from marsbench.cli.sweep import hours, read_asked
+from marsbench.cli.sweep import hours, read_asked, time_of
+from marsbench.config.schema import RunConfig
 from marsbench.plan.resolve import Resolver
 from marsbench.plan.tuned import path_of
 from marsbench.results.store import Store
+from marsbench.sweep.planner import PlannedRun, SweepPlan, Unit
 from tests.sweep.records import finish, record_of, write_suite
 
 DEMO = ["source=demo", "size=0.05"]
@@ -58,7 +60,8 @@ def test_a_plan_is_printed_and_nothing_started(tmp_path: Path) -> None:
     assert [row["task"] for row in rows] == ["frost_cls", "landmark_cls"]
     text = "\n".join(call(*words, "--format", "table")[0])
     assert "6 runs (4 frozen, 2 scratch): 0 done, 0 failed, 6 to do in 4 units" in text
-    assert "a rough guess" in text
+    assert "time unknown: 6 of 6 runs have no finished run like them" in text
+    assert "worker_hours" not in text
     assert list(tmp_path.iterdir()) == []
 
 
@@ -242,6 +245,16 @@ def test_data_that_lack_are_told_and_end_in_an_error(tmp_path: Path) -> None:
     assert said.count("Left out of") == 3
 
 
+def test_the_time_of_a_plan_is_a_range_or_unknown() -> None:
+    configs = [RunConfig(task="frost_cls", seed=seed) for seed in (0, 1)]
+    runs = [PlannedRun(c, "", seconds=7192.0, is_measured=True) for c in configs]
+    plan = SweepPlan(runs, [Unit([run], False) for run in runs])
+    words = "2.0 hours to 8.0 hours of one worker's time, from records of similar runs"
+    assert time_of(plan) == words
+    runs[1].is_measured = False
+    assert time_of(plan) == "time unknown: 1 of 2 runs have no finished run like them"
+
+
 def test_times_in_words() -> None:
     assert [hours(s) for s in (5, 100, 7200, 200000)] == [
         "5 s",
@@ -258,3 +271,13 @@ def test_words_are_completed() -> None:
     assert ("suite=smoke", "") in sweep_words(context, "suite=")
     assert [word for word, _ in sweep_words(context, "launcher=l")] == ["launcher=local"]
     assert "task=frost_cls" in [word for word, _ in sweep_words(context, "task=fro")]
+
+
+def test_tune_ends_with_the_command_of_a_run() -> None:
+    from marsbench.cli.tune import _next
+    from marsbench.plan.tuned import Choice
+
+    choice = Choice("frost_cls", "vit", "frozen", {}, 0.1, 1, 0, "cached", "id", {})
+    words = ["task=frost_cls,domars16k", "model=vit", "optim.lr=1,2", "launcher.jobs=2", "size=0.1"]
+    expected = "marsbench run task=frost_cls model=vit mode=frozen size=0.1 hparams=my/tuned"
+    assert _next(words, choice, Path("my/tuned")) == expected

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from marsbench.base import environment
 from marsbench.base.errors import BusyError, GpuSharedError, TrainingError
 from marsbench.base.progress import steps, tell
 from marsbench.results.store import Store
+from marsbench.sweep.heartbeat import heartbeats
 from marsbench.sweep.launchers.gpus import (
     GPUS,
     memory_of,
@@ -137,6 +138,7 @@ class LocalLauncher:
                         waiting.clear()
                     if time.monotonic() - looked > _COUNT:
                         advance((over := count()) - shown)
+                        advance.describe(self._title(folder, at_work, ids))
                         shown, looked = over, time.monotonic()
                     time.sleep(_POLL)
                 advance(count() - shown)
@@ -146,6 +148,20 @@ class LocalLauncher:
                 # Also on an error of this process, which workers in sessions of their own survive.
                 _stop(folder, at_work)
                 raise
+
+    def _title(
+        self, folder: Path, at_work: Sequence[_Worker], ids: Mapping[Path, Sequence[str]]
+    ) -> str:
+        """Text before the bar: the run of the first worker, and the number of the others."""
+        if not at_work:
+            return "runs"
+        unit, pid = at_work[0].unit, at_work[0].process.pid
+        beats = heartbeats(folder.parent.parent)
+        current = next((b.current for b in beats if (b.unit, b.pid) == (unit.name, pid)), None)
+        # A bank trains several runs at once, of a task, model and mode.
+        name = current or "/".join(ids[unit][0].split("/")[:3])
+        others = f" and {len(at_work) - 1} more" if len(at_work) > 1 else ""
+        return f"runs, now {name}{others}"
 
     def _start(self, folder: Path, start: Start) -> _Worker:
         variables = environment.without_ranks()

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +15,11 @@ from marsbench.base import environment
 from marsbench.base.errors import ConfigError, MarsbenchError
 from marsbench.cli import app
 from marsbench.results.store import Store
-from marsbench.sweep.heartbeat import heartbeats
+from marsbench.sweep.heartbeat import beating, heartbeats
 from marsbench.sweep.launchers import local
-from marsbench.sweep.launchers.local import LocalLauncher
+from marsbench.sweep.launchers.local import LocalLauncher, _Worker
 from marsbench.sweep.launchers.settings import LauncherSettings, get_launcher, load_settings
+from marsbench.sweep.units import SWEEPS
 from tests.sweep.records import write_suite
 
 TOP = Path(__file__).parents[3]
@@ -307,3 +309,17 @@ def test_the_real_thing(tmp_path: Path, workers: None) -> None:
     table, bad = Store(store).table()
     assert bad == []
     assert sorted(table["protocol"]) == ["cached", "cached", "online"]
+
+
+@pytest.mark.parametrize("current", ["frost_cls/vit/frozen/full/0-0123456789", None])
+def test_the_bar_names_the_current_run(current: str | None, tmp_path: Path) -> None:
+    folder, run = tmp_path / SWEEPS / "one", "frost_cls/vit/frozen/full/0-0123456789"
+    unit = folder / "0001.json"
+    process: Any = SimpleNamespace(pid=os.getpid())
+    workers = [_Worker(unit, False, process)] * 3
+    launcher = LocalLauncher(LauncherSettings(jobs=1))
+    assert launcher._title(folder, [], {}) == "runs"
+    with beating(folder, unit, [run]) as beat:
+        beat.at(current)
+        title = launcher._title(folder, workers, {unit: [run]})
+    assert title == f"runs, now {current or 'frost_cls/vit/frozen'} and 2 more"
