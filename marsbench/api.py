@@ -245,6 +245,7 @@ def run_tune(
     from marsbench.base.errors import TrainingError
     from marsbench.base.progress import tell
     from marsbench.plan.resolve import Resolver
+    from marsbench.plan.tuned import filled
     from marsbench.sweep.launchers.settings import load_settings
     from marsbench.sweep.tune import (
         check_search,
@@ -262,7 +263,8 @@ def run_tune(
         values = load_space(str(space), {})
     product = itertools.product(_words(task), _words(model), _words(mode))
     configs = [
-        RunConfig.from_dict({"task": t, "model": m, "mode": o, **keys}) for t, m, o in product
+        RunConfig.from_dict(filled({"task": t, "model": m, "mode": o, **keys}))
+        for t, m, o in product
     ]
     settings = load_settings(launcher, dict(launcher_keys or {}))
     resolver = Resolver()
