@@ -42,6 +42,7 @@ def test_boxes_of_any_number(tmp_path: Path) -> None:
     (batch,) = loaded(data, batch_size=24)
     assert {len(boxes) for boxes in batch["boxes"]} >= {0, 1, 2}
     assert [len(labels) for labels in batch["labels"]] == [len(boxes) for boxes in batch["boxes"]]
+    assert isinstance(batch["image"], list)
     assert [image.shape for image in batch["image"]] == [(1, 32, 32)] * 24  # as torchvision's take
     assert torch.equal(batch["boxes"][5], data[5]["boxes"])
 
