@@ -207,8 +207,12 @@ def digest(value: Any) -> str:
 
 
 def slug(name: str) -> str:
-    """Make a name safe for paths: ``smp:unet/tu-x`` becomes ``smp-unet-tu-x``."""
-    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")
+    """Make a name safe for paths: ``smp:unet/tu-x`` becomes ``smp-unet-tu-x``.
+
+    A name without any such character becomes its digest: an empty part would make the rest of a
+    path absolute.
+    """
+    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or digest(name)[:10]
 
 
 def run_id(

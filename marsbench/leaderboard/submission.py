@@ -117,7 +117,7 @@ def push_submission(check: Check, folder: Path, address: HubAddress) -> str:
         raise ConfigError(f"{folder} is not a folder.", "Unpack it, and push the folder.")
     model, mode, subset = submission.model.name, submission.mode, submission.subset
     # The digest tells apart submissions of one model; none replaces another.
-    name = f"{slug(submission.author.name) or 'author'}-{slug(model)}-{mode}-{subset}"
+    name = f"{slug(submission.author.name)}-{slug(model)}-{mode}-{subset}"
     place = replace(address, path=f"{SUBMISSIONS}/{shortened(name, 100)}-{check.digest[:8]}")
     title = f"Submission: {model}, {mode}, {subset}, by {submission.author.name}"
     return push(place, folder, None, inline(title), pull_request=True).page

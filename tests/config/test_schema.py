@@ -204,6 +204,8 @@ def test_run_id_is_pinned() -> None:
 def test_slug_is_safe_in_a_path() -> None:
     assert slug("smp:unet/tu-x") == "smp-unet-tu-x"
     assert "/" not in slug("a/../b")
+    assert "" != slug("模块") != slug("模型")
+    assert not run_id("..", "模块:", "frozen", "full", 0, {}).startswith("/")
 
 
 @pytest.mark.parametrize(
