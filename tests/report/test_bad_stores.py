@@ -17,6 +17,8 @@ from marsbench.results.record import RunRecord
 from tests.report.building import MODELS, SOME, build, call, problems
 from tests.report.fake_store import Fake, fake_record, make_store
 
+pytestmark = pytest.mark.usefixtures("quick_figures")
+
 
 def test_no_store(tmp_path: Path) -> None:
     done = call(str(tmp_path / "none"), "--out", str(tmp_path / "out"), code=2)

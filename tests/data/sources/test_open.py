@@ -268,6 +268,22 @@ def test_what_is_secret_in_a_root_is_in_no_record(server: Server, tmp_path: Path
         assert path.is_dir() or b"SECRET" not in path.read_bytes()
 
 
+def test_a_run_without_network(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a prefetch, a run makes no request; nothing but its splits came."""
+    spec = TASKS["frost_cls"]
+    publish(server, spec, folder_of(spec, tmp_path / "made"))
+    hub_files.fetch(str(spec.hub_id), None, [parse_subset("few_shot_1")])
+    assert not server.seen("/train-")
+    server.forget()
+    go_offline(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    record = marsbench.run(task="frost_cls", subset="few_shot_1", store="runs", **RUN)
+    assert 0 <= record.metrics["test"]["f1_weighted"] <= 1
+    assert server.seen() == []
+
+
 WORKER = """
 import json, marsbench
 from tests.data.sources.test_open import RUN
@@ -276,6 +292,7 @@ print(json.dumps(record.metrics["test"]))
 """
 
 
+@pytest.mark.slow
 def test_a_worker_without_network(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: str
 ) -> None:

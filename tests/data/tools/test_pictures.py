@@ -193,7 +193,14 @@ def test_a_sample_that_cannot_be_read(tmp_path: Path) -> None:
         draw_samples(spec, source, "val", tmp_path / "x.png")
 
 
-@pytest.mark.parametrize("name", [pytest.param("labels", marks=pytest.mark.slow), "masks", "boxes"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("labels", marks=pytest.mark.slow),
+        "masks",
+        pytest.param("boxes", marks=pytest.mark.slow),
+    ],
+)
 def test_corruptions_have_a_row_each(name: str, tmp_path: Path) -> None:
     path = tmp_path / "corruptions.png"
     spec = SPECS[name]

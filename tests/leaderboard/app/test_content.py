@@ -13,7 +13,6 @@ import pytest
 from marsbench.leaderboard.app import pages, tables, texts
 from marsbench.leaderboard.app.scatter import Point, front_of, scatter
 from marsbench.leaderboard.app.upload import result
-from marsbench.leaderboard.app.views import Views
 from marsbench.leaderboard.app.words import cut, duration, link, millions, safe
 from marsbench.leaderboard.board.entries import Entry
 from marsbench.leaderboard.board.live import Live
@@ -31,6 +30,13 @@ VALUES: tuple[Any, ...] = ("headline metric", "", [], [], "full", [], [], "any")
 
 BAR = r'(<span class="interval">[\w<>="/ :;.%-]+)?'
 """Form of the only cells that are markup: numbers in our own tags."""
+
+
+def views_of(live: Live) -> Any:
+    """Views of the app; imported by the tests that need them, since gradio takes seconds."""
+    from marsbench.leaderboard.app.views import Views
+
+    return Views(live)
 
 
 class Reader(HTMLParser):
@@ -133,7 +139,7 @@ def test_names_of_submissions_are_text(live: Live, hostile: Entry) -> None:
 
 
 def test_cells_of_names_are_of_type_text(live: Live) -> None:
-    views = Views(live)
+    views = views_of(live)
     for filled in (
         views.overall(VALUES, "classification"),
         views.kind(VALUES, "binary classification"),
@@ -153,7 +159,7 @@ def test_cells_of_names_are_of_type_text(live: Live) -> None:
 
 
 def test_a_ranking(live: Live) -> None:
-    table = Views(live).overall(VALUES, "classification").table
+    table = views_of(live).overall(VALUES, "classification").table
     value = table.value
     titles = value["headers"]
     assert titles[:3] == ["#", "Model", "IQM"]
@@ -175,7 +181,7 @@ def test_partial_submissions_are_marked(tmp_path: Path) -> None:
     scores = some_scores(np.random.default_rng(0), categories()["detection"].tasks, (0, 1))
     put(tmp_path, "few", scores, partial=True, weights="", pretraining=RANDOM)
     live = Live(results=str(tmp_path))
-    value = Views(live).overall(VALUES, "detection").table.value
+    value = views_of(live).overall(VALUES, "detection").table.value
     row = dict(zip(value["headers"], value["metadata"]["display_value"][0], strict=True))
     assert (row["#"], row["Seeds"], row["Scores"]) == ("1", "2", "consistent, partial")
     entry = live.board.entry("submission/few")
@@ -186,7 +192,7 @@ def test_partial_submissions_are_marked(tmp_path: Path) -> None:
 
 def test_the_first_rows(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("marsbench.leaderboard.app.views.FIRST_ROWS", 7)
-    views = Views(live)
+    views = views_of(live)
     part, every = (
         views.efficiency((*VALUES, ticked), "classification") for ticked in (False, True)
     )
@@ -201,7 +207,7 @@ def test_the_first_rows(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_columns_of_tasks_and_groups(live: Live) -> None:
-    views = Views(live)
+    views = views_of(live)
     titles = views.kind(VALUES, "binary classification").table.value["headers"]
     assert set(kinds()["binary classification"].tasks) <= set(titles)
     titles = views.capability(VALUES, "segmentation", "sensor").table.value["headers"]
@@ -210,7 +216,7 @@ def test_columns_of_tasks_and_groups(live: Live) -> None:
 
 
 def test_no_entry(live: Live) -> None:
-    filled = Views(live).overall(VALUES, "spectra")
+    filled = views_of(live).overall(VALUES, "spectra")
     assert filled.table.names == []
     assert filled.table.value["data"] == []
     assert "0 entries" in filled.caption

@@ -29,6 +29,8 @@ CLASSES = 3
 
 # The larger YOLOs differ from the smallest in numbers alone.
 TESTED = [name for name in SPECS if name not in ("yolo11s", "yolo11m")]
+HEAVY = ("ssd", "faster_rcnn")
+"""Slow: ssdlite has the anchors of the one, faster_rcnn_mobilenet the head of the other."""
 TORCHVISION = [name for name in TESTED if SPECS[name].library is Library.TORCHVISION]
 
 
@@ -111,7 +113,7 @@ def changed(model: nn.Module, before: dict[str, Tensor]) -> set[str]:
     return {name for name, tensor in before.items() if not torch.equal(tensor, now[name])}
 
 
-@pytest.fixture(scope="module", params=slow(TESTED, ("ssd",)))
+@pytest.fixture(scope="module", params=slow(TESTED, HEAVY))
 def built(request: pytest.FixtureRequest) -> tuple[str, Detector]:
     """A model whose weights the tests that use it leave alone."""
     return request.param, build(request.param).eval()
@@ -252,7 +254,7 @@ def check_that_all_train(model: Detector, before: dict[str, Tensor]) -> None:
     assert len(moved & set(trained)) > 0.5 * len(trained)  # some units die at once
 
 
-@pytest.mark.parametrize("name", slow(TESTED, ("ssd",)))
+@pytest.mark.parametrize("name", slow(TESTED, HEAVY))
 def test_training_lowers_the_loss_and_reaches_every_layer(name: str) -> None:
     model, batch = build(name).train(), batch_of(name)
     rate = 1e-4 if name in ("ssd", "faster_rcnn", "retinanet") else 1e-3
@@ -269,7 +271,7 @@ def test_training_lowers_the_loss_and_reaches_every_layer(name: str) -> None:
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", slow(TESTED, ("ssd",)))
+@pytest.mark.parametrize("name", slow(TESTED, HEAVY))
 def test_frozen_keeps_the_body_and_trains_the_rest(name: str) -> None:
     model, batch = build(name), batch_of(name)
     model.freeze_backbone()
@@ -322,7 +324,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", slow(TESTED, ("ssd", "faster_rcnn")))
+@pytest.mark.parametrize("name", slow(TESTED, HEAVY))
 def test_weights_that_cannot_be_had(name: str, hub: Path) -> None:
     with pytest.raises(WeightsError) as caught:
         build(name, pretrained=True)
@@ -345,7 +347,7 @@ def old_names(state: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         yield head.replace("rpn.head.conv.0.0", "rpn.head.conv") + f".{kind}", tensor
 
 
-@pytest.mark.parametrize("name", slow(TORCHVISION, ("ssd", "faster_rcnn")))
+@pytest.mark.parametrize("name", slow(TORCHVISION, HEAVY))
 def test_coco_weights_fill_all_but_the_predictor(name: str, hub: Path) -> None:
     from torchvision.models import get_model, get_model_weights
 
@@ -469,7 +471,7 @@ def class_biases(model: Detector) -> tuple[list[nn.Parameter], int]:
     return biases, first
 
 
-@pytest.mark.parametrize("name", slow(TESTED, ("ssd",)))
+@pytest.mark.parametrize("name", slow(TESTED, HEAVY))
 def test_labels_of_targets_and_detections_are_the_same(name: str) -> None:
     image, boxes, labels = batch_of(name)
     model = build(name).eval()

@@ -40,9 +40,9 @@ TINY = [
     "unetplusplus/tu-test_efficientnet",
     "upernet/tu-test_resnet",
 ]
-# The largest takes long, and one of its kind is among the tiny.
+# Every architecture of the larger is among the tiny.
 TESTED = [
-    pytest.param(name, marks=pytest.mark.slow) if name == "dpt" else name
+    pytest.param(name, marks=pytest.mark.slow) if name in BY_NAME and name != "unet_lite0" else name
     for name in (*BY_NAME, *TINY)
 ]
 
@@ -290,7 +290,14 @@ def test_weights_of_timm_encoders(name: str, tmp_path: Path, monkeypatch: Any) -
         assert torch.equal(tensor, plain[name]), key
 
 
-@pytest.mark.parametrize("name", ["unet", "unet/tu-test_resnet", "dpt/tu-test_vit"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("unet", marks=pytest.mark.slow),
+        "unet/tu-test_resnet",
+        pytest.param("dpt/tu-test_vit", marks=pytest.mark.slow),
+    ],
+)
 def test_checkpoints_of_whole_models(name: str, tmp_path: Path) -> None:
     spec = BY_NAME[name] if name in BY_NAME else describe(name)
     donor = scratch(name, 4)
@@ -445,7 +452,12 @@ def test_what_smp_says_of_encoders() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["unet/tu-test_vit", "deeplabv3plus/vgg11", "dpt/resnet34", "dpt/tu-vit_small_patch14_dinov2"],
+    [
+        "unet/tu-test_vit",
+        pytest.param("deeplabv3plus/vgg11", marks=pytest.mark.slow),
+        "dpt/resnet34",
+        "dpt/tu-vit_small_patch14_dinov2",
+    ],
 )
 def test_what_does_not_go_together_says_so(name: str) -> None:
     with pytest.raises(NotAvailableError) as caught:

@@ -207,6 +207,7 @@ PERFECT = {"val": {}, "test": {"f1_weighted": 1.0}}
         "equal scores",
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("quick_figures")
 def test_little_gives_pictures_too(records: list[RunRecord], tmp_path: Path) -> None:
     found = analysis_of(tmp_path, records)
     # A single run is a number, not a figure.
