@@ -24,6 +24,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from marsbench.base import environment, paths
+from marsbench.base.paths import expanded
 from marsbench.base.version import __version__
 from marsbench.config.schema import RunConfig
 
@@ -225,7 +226,7 @@ def folders() -> Findings:
     facts: dict[str, dict[str, Any]] = {}
     problems = []
     for name, (path, move) in places.items():
-        facts[name] = fact = _folder(path.expanduser().absolute())
+        facts[name] = fact = _folder(expanded(path).absolute())
         if not fact["writable"]:
             what = f"Files cannot be written for {name} ({path}): {fact['failed']}."
             problems.append(Fault(what, f"Fix the permissions, or {move}."))

@@ -8,9 +8,9 @@ from pathlib import Path
 def home() -> Path:
     """Folder of downloads and caches: ``MARSBENCH_HOME``, else in the user's cache folder."""
     if given := os.environ.get("MARSBENCH_HOME"):
-        return Path(given).expanduser()
+        return expanded(given)
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "marsbench"
+    return expanded(base) / "marsbench"
 
 
 def configs() -> Path:
@@ -20,7 +20,7 @@ def configs() -> Path:
     return shipped if shipped.is_dir() else package.parent / "configs"
 
 
-def expanded(text: str) -> Path:
+def expanded(text: str | Path) -> Path:
     """Path with ``~`` expanded; the home of an unknown user stays as it is."""
     with contextlib.suppress(RuntimeError):
         return Path(text).expanduser()

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from marsbench.base.paths import expanded
 from marsbench.cli import complete
 from marsbench.cli.data import (
     CONVERT_KEYS,
@@ -90,7 +91,7 @@ def subsets(
 
     spec = get_task(task)
     root = keys_of(where, VERIFY_KEYS).get("root")
-    if root is not None and not Path(root).expanduser().is_dir():
+    if root is not None and not expanded(root).is_dir():
         raise ConfigError(
             f"root={root} is not a folder; lists are written into a folder.",
             "Unpack or copy the data.",

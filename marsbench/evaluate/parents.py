@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from marsbench.base.errors import ConfigError, NotAvailableError
+from marsbench.base.paths import expanded
 from marsbench.config.resizing import Resizing
 from marsbench.config.schema import Mode, RunConfig
 from marsbench.models.spec import ModelSpec
@@ -92,7 +93,7 @@ def find_parents(words: Sequence[str], store: Path, own: str | None = None) -> l
 
 
 def _found(word: str, store: Path) -> Iterator[tuple[RunRecord, Path]]:
-    path = Path(word).expanduser()
+    path = expanded(word)
     if any(c in word for c in "*?["):
         yield from _several(word, store, [p for p in Store(store).paths() if _fits(p, store, word)])
         return
@@ -117,7 +118,7 @@ def _found(word: str, store: Path) -> Iterator[tuple[RunRecord, Path]]:
 
 
 def _fits(path: Path, store: Path, pattern: str) -> bool:
-    run_id = path.parent.relative_to(store.expanduser()).as_posix()
+    run_id = path.parent.relative_to(expanded(store)).as_posix()
     return fnmatchcase(run_id, pattern) or fnmatchcase(run_id, f"{pattern}/*")
 
 

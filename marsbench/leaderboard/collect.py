@@ -6,6 +6,7 @@ from pathlib import Path
 from marsbench.base.errors import ConfigError, StoreError, some
 from marsbench.base.files import replacing_folder, write_text
 from marsbench.base.keys import flatten
+from marsbench.base.paths import expanded
 from marsbench.base.progress import track
 from marsbench.base.reading import is_missing, read_bytes, read_text
 from marsbench.base.text import inline
@@ -43,7 +44,7 @@ def collect(store: Store, choice: Choice, details: Details, out: Path) -> Submis
         ConfigError: If the folder holds other files, or is within the store or around it.
         StoreError: If a file of a run is missing or invalid.
     """
-    folder = out.expanduser().resolve()
+    folder = expanded(out).resolve()
     _check_folder(folder, store.root.resolve())
     folder.parent.mkdir(parents=True, exist_ok=True)
     with replacing_folder(folder) as partial:

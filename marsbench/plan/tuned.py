@@ -11,6 +11,7 @@ from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError
 from marsbench.base.files import write_text
 from marsbench.base.keys import flatten, nest
+from marsbench.base.paths import expanded
 from marsbench.base.reading import is_missing
 from marsbench.base.text import inline
 from marsbench.config.identity import slug
@@ -101,7 +102,7 @@ def filled(values: Mapping[str, Any]) -> dict[str, Any]:
         return nested
     task, model = str(nested.get("task", "")), str(nested.get("model", ""))
     mode = str(nested.get("mode", RunConfig.mode))
-    folder = Path(str(chosen)).expanduser()
+    folder = expanded(str(chosen))
     path = path_of(folder, get_task(task).name, find_model(model).name, mode)
     if is_missing(path):
         raise ConfigError(

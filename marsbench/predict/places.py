@@ -5,6 +5,7 @@ from pathlib import Path
 
 from marsbench.base.errors import ConfigError, NotAvailableError, StoreError, WeightsError
 from marsbench.base.hub import PREFIX, HubAddress, is_address, is_repo_id, parse_address
+from marsbench.base.paths import expanded
 from marsbench.models.spec import ModelSpec
 from marsbench.models.zoo.catalog import find_model
 from marsbench.predict.repositories import SUFFIXES, open_repository
@@ -77,7 +78,7 @@ def find(run: str, store: Path, task: str | None = None, model: str | None = Non
     """
     if is_address(run):
         return _of_hub(parse_address(run), run, task, model)
-    path = Path(run).expanduser()
+    path = expanded(run)
     if path.is_dir():
         return run_place(finished_run(path, run), path, task, model)
     if path.exists() and path.name == RECORD:

@@ -9,6 +9,7 @@ from marsbench.base import hub, network
 from marsbench.base.errors import WeightsError
 from marsbench.base.files import is_name
 from marsbench.base.hub import HubAddress
+from marsbench.base.paths import expanded
 from marsbench.data.sources.annotations import MAPPING
 from marsbench.results.store import MODEL, RECORD
 from marsbench.tasks.spec import TASK_FILE
@@ -136,7 +137,7 @@ def _cached(address: HubAddress) -> Repository | None:
     from huggingface_hub.file_download import repo_folder_name
 
     name = repo_folder_name(repo_id=address.repo, repo_type=address.kind)
-    store = Path(constants.HF_HUB_CACHE).expanduser() / name
+    store = expanded(constants.HF_HUB_CACHE) / name
     commit = address.revision or "main"
     if not hub.COMMIT.fullmatch(commit):
         with contextlib.suppress(OSError, ValueError):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from marsbench.base.errors import ConfigError, StoreError
 from marsbench.base.files import replacing
+from marsbench.base.paths import expanded
 from marsbench.base.text import spreadsheet_csv
 from marsbench.results.store import Store
 
@@ -38,7 +39,7 @@ def export_results(
     Raises:
         MarsbenchError: If the store is empty, or the file cannot be written.
     """
-    out = Path(out).expanduser()
+    out = expanded(out)
     if out.suffix not in SUFFIXES:
         raise ConfigError(
             f"{out} has an unknown suffix; expected .parquet or .csv.", "Correct the file name."

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from marsbench.base.errors import ConfigError, NotAvailableError, StoreError, some, unknown_name
+from marsbench.base.paths import expanded
 from marsbench.config.schema import Mode
 from marsbench.results.ids import matching, short_ids
 from marsbench.results.record import EVALUATION, RunRecord
@@ -24,7 +25,7 @@ def find_run(run: str, store: Path) -> tuple[RunRecord, Path]:
     Raises:
         MarsbenchError: If the run is not found, unfinished or ambiguous.
     """
-    path = Path(run).expanduser()
+    path = expanded(run)
     folder = path if path.is_dir() else path.parent if path.name == RECORD else in_store(run, store)
     if folder is None:
         raise unknown_run(run, store)

@@ -22,6 +22,7 @@ from marsbench.base.errors import BusyError, DeviceLostError, StoreError, is_dis
 from marsbench.base.files import replacing, write_text
 from marsbench.base.locks import is_lock, locked
 from marsbench.base.names import output_name
+from marsbench.base.paths import expanded
 from marsbench.base.reading import check_regular, is_missing, read_text
 from marsbench.base.version import __version__
 from marsbench.results.record import EVALUATION, RunRecord
@@ -75,7 +76,7 @@ class Store:
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).expanduser()
+        self.root = expanded(root)
 
     def folder(self, run_id: str) -> Path:
         """Folder of a run."""

@@ -18,6 +18,7 @@ from typing import Any
 from marsbench.base import keys, paths
 from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError, MarsbenchError, unknown_name
+from marsbench.base.paths import expanded
 from marsbench.config.renamed import VIEWS, merged, renamed
 from marsbench.config.schema import RunConfig, canonical_subset, check_key
 from marsbench.evaluate.settings import Settings
@@ -115,7 +116,7 @@ def load_suite(name: str) -> Suite:
 def _load(name: str, within: tuple[str, ...]) -> Suite:
     if name in within:
         raise ConfigError(f"Suite {name} includes itself.", "Remove it from include.")
-    path = Path(name).expanduser() if _is_path(name) else None
+    path = expanded(name) if _is_path(name) else None
     if path is None:
         if name not in suite_names():
             raise unknown_name(
@@ -272,7 +273,7 @@ def canonical(key: str, value: Any) -> tuple[Any, ...]:
         spec = get_task(str(value))
         # Absolute paths for custom tasks, since workers start in other folders.
         known = spec.path is None and spec.name in TASKS
-        return (spec.name if known else str(Path(str(value)).expanduser().absolute()),)
+        return (spec.name if known else str(expanded(str(value)).absolute()),)
     if key == "model":
         return (find_model(str(value)).command,)
     if key == "subset":

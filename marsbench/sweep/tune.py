@@ -20,6 +20,7 @@ from marsbench.base.errors import (
     unknown_name,
 )
 from marsbench.base.keys import flatten, nest
+from marsbench.base.paths import expanded
 from marsbench.base.progress import steps
 from marsbench.config.schema import RunConfig
 from marsbench.plan.resolve import Resolver
@@ -102,7 +103,7 @@ def load_space(name: str, changes: Mapping[str, Sequence[str]]) -> dict[str, tup
         ConfigError: If the space is not found or a value is invalid.
     """
     if name.endswith((".yaml", ".yml")) or "/" in name:
-        path = Path(name).expanduser()
+        path = expanded(name)
     elif name in space_names():
         path = paths.configs() / "space" / f"{name}.yaml"
     else:
@@ -165,7 +166,7 @@ def tunings_of(configs: Iterable[RunConfig], space: Mapping[str, tuple[Any, ...]
         dataclasses.replace(
             config,
             task=canonical("task", config.task)[0],
-            store=str(Path(config.store).expanduser().absolute() / TRIALS),
+            store=str(expanded(config.store).absolute() / TRIALS),
             root=_absolute(config.root),
             weights=_absolute(config.weights),
             save_model=False,
@@ -181,7 +182,7 @@ def _absolute(place: str | None) -> str | None:
     """Absolute path for workers with another working directory; URLs stay."""
     if place is None or "://" in place:
         return place
-    return str(Path(place).expanduser().absolute())
+    return str(expanded(place).absolute())
 
 
 Tried = list[tuple[Tuning, list[RunConfig]]]

@@ -5,11 +5,11 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from marsbench.base import keys
 from marsbench.base.errors import ConfigError
+from marsbench.base.paths import expanded
 from marsbench.config.renamed import VIEWS
 from marsbench.config.schema import RunConfig, check_key
 from marsbench.plan.tuned import KEYS
@@ -78,7 +78,7 @@ def read_words(
         )
     fixed = {**groups, **given}
     suite = narrowed(suite, wanted) if wanted else suite
-    store = Store(Path(str(fixed.get("store", RunConfig().store))).expanduser().absolute())
+    store = Store(expanded(str(fixed.get("store", RunConfig().store))).absolute())
     runs = expand(suite, {**fixed, **_absolute(fixed), "store": str(store.root)})
     words = tuple(f"{key}={value}" for key, value in pairs)
     return Asked(suite, runs, settings, store, words, fixed)
@@ -115,7 +115,7 @@ def _absolute(fixed: Mapping[str, Any]) -> dict[str, str]:
     for key in ("root", "weights"):
         value = fixed.get(key)
         if isinstance(value, str) and value and "://" not in value:
-            paths[key] = str(Path(value).expanduser().absolute())
+            paths[key] = str(expanded(value).absolute())
     return paths
 
 

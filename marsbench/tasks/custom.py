@@ -14,6 +14,7 @@ import yaml
 from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError, unknown_name
 from marsbench.base.files import is_name
+from marsbench.base.paths import expanded
 from marsbench.base.reading import is_missing
 from marsbench.base.values import Problem, check, shown
 from marsbench.tasks.kinds import KINDS, Decode, Kind, Technique, metrics_of
@@ -47,7 +48,7 @@ def load_task(path: Path, taken: Container[str] = ()) -> TaskSpec:
         ConfigError: If the file is missing, is not YAML or has invalid fields; the message lists
             all problems.
     """
-    file = path.expanduser().resolve()
+    file = expanded(path).resolve()
     if file.is_dir():
         file = file / TASK_FILE
     raw, lines, problems = _read(file)

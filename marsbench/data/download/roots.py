@@ -11,6 +11,7 @@ from pathlib import Path
 from marsbench.base import paths
 from marsbench.base.errors import DataError, DataNotFoundError
 from marsbench.base.files import once
+from marsbench.base.paths import expanded
 from marsbench.data.download import web
 from marsbench.data.download.disk import WriteError, writing
 from marsbench.data.download.unpacking import safe_name, unpack
@@ -35,7 +36,7 @@ def fetch_root(root: str) -> Path:
     if "://" in root:
         folder = paths.home() / "copies" / _key(root)
     else:
-        path = Path(root).expanduser()
+        path = expanded(root)
         if path.is_dir():
             return path
         try:

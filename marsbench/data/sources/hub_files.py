@@ -25,6 +25,7 @@ from marsbench.base.documents import parse_json, read_front_matter
 from marsbench.base.errors import ConfigError, DataError, DataNotFoundError, some
 from marsbench.base.files import cached_facts, once, write_text
 from marsbench.base.hub import COMMIT, HubAddress, endpoint, refusal_of
+from marsbench.base.paths import expanded
 from marsbench.base.version import __version__
 from marsbench.config.schema import Subset
 from marsbench.data.download.disk import digest_of, other_digest, writing
@@ -138,7 +139,7 @@ def cache_folder(repo: str) -> Path:
         name = repo_folder_name(repo_id=repo, repo_type="dataset")
     except HFValidationError as error:
         raise ConfigError(f"hub_id {repo} is invalid: {error}", "Give ORG/NAME.") from error
-    return Path(constants.HF_HUB_CACHE).expanduser() / name
+    return expanded(constants.HF_HUB_CACHE) / name
 
 
 def pin_folder(repo: str) -> Path:

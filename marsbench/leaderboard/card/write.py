@@ -9,6 +9,7 @@ from typing import NamedTuple
 from marsbench.base.errors import ConfigError, StoreError, some
 from marsbench.base.files import replacing_folder, write_text
 from marsbench.base.hub import HubAddress
+from marsbench.base.paths import expanded
 from marsbench.base.reading import check_regular, is_missing
 from marsbench.leaderboard.card.metadata import metadata
 from marsbench.leaderboard.card.picture import CLASSES, CONFUSION, Picture, draw, kept_samples
@@ -74,7 +75,7 @@ def write_card(
     """
     _check_arguments(licence, address)
     subject = subject_of(runs, store, task)
-    folder = out.expanduser().resolve()
+    folder = expanded(out).resolve()
     _check_folder(folder, subject)
     contents = dict(_contents(subject))
     notes: list[str] = []

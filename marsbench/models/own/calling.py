@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from marsbench.base.errors import ConfigError, MarsbenchError, NotAvailableError, unknown_name
 from marsbench.base.files import file_digest
+from marsbench.base.paths import expanded
 from marsbench.base.values import Problem, check
 from marsbench.config.schema import Mode, Normalisation
 from marsbench.models.own.encoder import Encoder
@@ -86,7 +87,7 @@ class Place(NamedTuple):
 def place_of(word: str) -> Place | None:
     """Place of the function that a word names; None if it names none. Executes nothing."""
     if match := _FILE.fullmatch(word):
-        path = Path(match["place"]).expanduser().absolute()
+        path = expanded(match["place"]).absolute()
         return Place(str(path), match["function"] or FUNCTION)
     if match := _OBJECT.fullmatch(word):
         known = match["place"].partition(".")[0] not in list(Library)

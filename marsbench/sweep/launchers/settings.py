@@ -8,6 +8,7 @@ from typing import Annotated, Any, Protocol, TypedDict
 from marsbench.base import lazy, paths
 from marsbench.base.documents import read_yaml
 from marsbench.base.errors import ConfigError, unknown_name
+from marsbench.base.paths import expanded
 from marsbench.base.values import Limit, Problem, build
 
 LAUNCHERS = {
@@ -118,7 +119,7 @@ def load_settings(choice: str, changes: Mapping[str, Any]) -> LauncherSettings:
     Raises:
         ConfigError: If the file, a key or a value is invalid; names all of them.
     """
-    path = Path(choice).expanduser() if choice.endswith((".yaml", ".yml")) else None
+    path = expanded(choice) if choice.endswith((".yaml", ".yml")) else None
     if path is None:
         shipped = {file.stem: file for file in (paths.configs() / "launcher").glob("*.yaml")}
         if choice not in shipped:

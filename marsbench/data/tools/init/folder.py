@@ -9,6 +9,7 @@ from pathlib import Path
 
 from marsbench.base.errors import ConfigError, DataError, some
 from marsbench.base.files import write_text
+from marsbench.base.paths import expanded
 from marsbench.data.boxes.forms import number
 from marsbench.data.sources.annotations import (
     ANNOTATIONS,
@@ -110,7 +111,7 @@ def init_task(folder: str | Path, options: Options = Options()) -> Initialised:
         DataError: If the folder holds no task, or files cannot be read or contradict each other;
             names them. Nothing is written then.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     listing = list_files(folder)
     earlier = _check_place(folder, options)
     name = task_name(options.name, folder) if earlier is None else earlier.spec.name
