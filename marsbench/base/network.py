@@ -4,8 +4,9 @@ import errno
 import socket
 import threading
 import time
+from http.client import RemoteDisconnected
 from urllib.parse import urlsplit, urlunsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 PATIENCE = 3.0
 """Longest wait for any answer of a server before a download, in seconds."""
@@ -43,14 +44,24 @@ _asked: dict[str, tuple[float, OSError | None]] = {}
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH)
 
 
+class _NoRedirect(HTTPRedirectHandler):
+    """Take a redirect for the answer; its target may be another server."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Follow no redirect."""
+
+
 def _silence_of(root: str) -> OSError | None:
     """Ask a server for its start page; None if it answers anything."""
     errors: list[OSError | None] = []
 
     def ask() -> None:
         try:
-            urlopen(Request(root, method="HEAD"), timeout=PATIENCE).close()  # noqa: S310
+            opener = build_opener(_NoRedirect)
+            opener.open(Request(root, method="HEAD"), timeout=PATIENCE).close()  # noqa: S310
             errors.append(None)
+        except RemoteDisconnected:
+            errors.append(None)  # some proxies close the connection at HEAD
         except Exception as error:  # of sockets, HTTP and certificates
             reason = getattr(error, "reason", error)
             if isinstance(reason, ConnectionError | socket.gaierror | TimeoutError):

@@ -57,6 +57,26 @@ def test_refused_connections_and_unknown_names(monkeypatch: pytest.MonkeyPatch) 
         network.check_reachable("http://hub.example/")
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"],
+    ids=["closed", "redirected"],
+)
+def test_a_server_that_dislikes_the_request_answers(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def reply() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=reply)
+        thread.start()
+        network.check_reachable(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+        thread.join()
+
+
 def test_any_answer_will_do(server: Server) -> None:
     for status in (403, 407, 500):
         server.fail("^/$", method="HEAD", status=status)
