@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from marsbench.plan.tuned import Choice
     from marsbench.predict.options import OptionKeys
     from marsbench.predict.paths import Prediction
-    from marsbench.report.build import Report
+    from marsbench.report.build import Report, ReportKeys
     from marsbench.report.study.coverage import ExpectedRuns
     from marsbench.results.record import Outcome, RunRecord
     from marsbench.sweep.launchers.settings import LauncherKeys
@@ -488,7 +488,7 @@ def make_report(
     out: str | Path = "report",
     *,
     suite: "str | Path | ExpectedRuns | None" = None,
-    **options: Any,
+    **options: "Unpack[ReportKeys]",
 ) -> "Report":
     """Build a report of a store: figures, tables and a page, ``index.html``.
 
@@ -497,9 +497,8 @@ def make_report(
         out: Folder to write to.
         suite: Name or YAML of a suite, or the result of `planned`, to report only records and
             coverage of its runs; None for all records.
-        **options: Options of `marsbench.report.build.write_report`: ``only=("violins",)``,
-            ``compare="other/runs"``, ``reference=True``, ``tasks``, ``models``, ``modes``,
-            ``normalise``, ``rounds``, ``seed``, ``title``, ``font="serif"``.
+        **options: As on the command line, lists for words with commas (``only=["violins"]``);
+            `marsbench.report.build.write_report` explains them.
 
     Returns:
         The page (``index``), the files and the problems (``problems``).
@@ -508,8 +507,10 @@ def make_report(
         NothingYetError: If no run of the suite has a record.
         MarsbenchError: If no record is readable, or a name is unknown.
     """
-    from marsbench.report.build import write_report
+    from marsbench.base.errors import check_names
+    from marsbench.report.build import ReportKeys, write_report
 
+    check_names("option", options, ReportKeys.__annotations__)
     if isinstance(suite, str | Path):
         from marsbench.sweep.suites import expand, load_suite
 

@@ -72,6 +72,8 @@ def test_misspelt_keys_are_errors_for_mypy_too() -> None:
         marsbench.run("frost_cls", "resnet18", mode="forzen")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="Unknown key 'tsak'"):
         marsbench.run_evaluate("0123456789", tsak="frost_cls")  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match="Did you mean font"):
+        marsbench.make_report("runs", fonts="serif")  # type: ignore[call-arg]
     with pytest.raises(ConfigError, match="Did you mean tile"):
         marsbench.run_predict("0123456789", "a.png", "out", tiles=8)  # type: ignore[call-arg]
 

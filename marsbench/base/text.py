@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
-    "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+    "\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
-"""Control and format characters, which move the cursor, hide text or reverse its order, and bytes
-that are not UTF-8. Joiners stay: scripts need them."""
+"""Control and format characters, which move the cursor, hide text or reverse its order, bytes that
+are not UTF-8, and characters that XML excludes. Joiners stay: scripts need them."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """First characters of a formula in spreadsheets."""

@@ -148,7 +148,8 @@ def print_plan(
     title = f"{asked.suite.name}{of}: {asked.suite.description}"
     columns = ("task", "runs", "done", "to_do", "worker_hours", "failed", "lacking")
     first = [name for name in columns if name not in hidden]
-    print_rows(shown, form, title, tuple(shown[0])[1:], first)
+    # A shard may have no runs, and its table no columns.
+    print_rows(shown, form, title, tuple(shown[0])[1:] if shown else (), first)
     grids = summary["grids"]
     parts = (
         f" ({', '.join(f'{n:,} {name}' for name, n in grids.items())})" if len(grids) > 1 else ""

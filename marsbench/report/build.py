@@ -10,11 +10,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from marsbench.base.documents import parse_json
 from marsbench.base.errors import ConfigError, StoreError, unknown_name
 from marsbench.base.files import write_text
+from marsbench.base.paths import expanded
 from marsbench.base.progress import steps
 from marsbench.base.reading import read_text
 from marsbench.base.text import inline
@@ -76,6 +77,22 @@ class Report:
         return "\n".join(map(inline, lines))
 
 
+class ReportKeys(TypedDict, total=False):
+    """Options of `write_report` as typed keyword arguments; see `marsbench.config.keywords`."""
+
+    only: Collection[str] | None
+    compare: str | Path | None
+    reference: bool
+    tasks: Sequence[str]
+    models: Sequence[str]
+    modes: Sequence[str]
+    normalise: str
+    rounds: int
+    seed: int
+    title: str
+    font: str
+
+
 def write_report(
     store: str | Path = "runs",
     out: str | Path = "report",
@@ -130,7 +147,7 @@ def write_report(
     if rounds < 1:
         raise ConfigError(f"rounds={rounds} is too low.", f"The default is {ROUNDS}.")
     opened = Store(store)
-    folder = Path(out).expanduser()
+    folder = expanded(out)
     _check_folder(folder, [opened, *([] if compare is None else [Store(compare)])])
     study = open_study(opened, tasks, models, modes, plan)
     other = None if compare is None else open_study(Store(compare), tasks, models, modes)
@@ -157,7 +174,7 @@ def write_report(
                 mine = tuple(study.groups.values())
                 theirs = analyse(Store(compare), other, others=mine, seed=seed + 1, **common)
                 beside += compared_tables(analysis, theirs, str(compare))
-        named = title or f"Report of {Path(store).expanduser().resolve().name}"
+        named = title or f"Report of {expanded(store).resolve().name}"
         layout = Layout(named, font, TABLES in parts)
         return _write(analysis, theirs, folder, parts, beside, str(store), layout)
 

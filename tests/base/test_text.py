@@ -22,6 +22,7 @@ HIDDEN = {
     "byte order": "\ufeff",
     "not UTF-8": "\udce9",
     "delete": "\x7f",
+    "not of XML": "\ufffe",
 }
 
 

@@ -50,6 +50,12 @@ def test_the_suites_are_listed() -> None:
     }
 
 
+def test_the_table_of_a_shard_without_runs(tmp_path: Path) -> None:
+    words = ["sweep", "suite=smoke", f"store={tmp_path}", "--dry-run", "--shard", "9/9"]
+    lines, _ = call(*words, "--format", "table")
+    assert lines[-1].startswith("0 runs: 0 done")
+
+
 def test_a_plan_is_printed_and_nothing_started(tmp_path: Path) -> None:
     words = ["sweep", "suite=smoke", f"store={tmp_path}", "--dry-run"]
     lines, _ = call(*words)

@@ -14,6 +14,7 @@ from marsbench.config import keywords
 from marsbench.config.schema import RunConfig
 from marsbench.evaluate.settings import LISTS, SettingKeys, Settings
 from marsbench.predict.options import OptionKeys, Options
+from marsbench.report.build import ReportKeys, write_report
 from marsbench.sweep.launchers.settings import LauncherKeys, LauncherSettings
 
 
@@ -72,3 +73,10 @@ def test_keys_of_launchers() -> None:
     types_of = expected(LauncherSettings)
     del types_of["name"]  # an argument of its own
     assert stated(LauncherKeys) == types_of
+
+
+def test_keys_of_reports() -> None:
+    types_of = typing.get_type_hints(write_report)
+    for own in ("store", "out", "plan", "return"):  # arguments of `make_report`, and its result
+        del types_of[own]
+    assert typing.get_type_hints(ReportKeys) == types_of

@@ -108,21 +108,30 @@ def modes_of(
     return tuple(made)
 
 
+_MOST = 10
+"""Largest number of groups whose combinations are compared."""
+
+
 def _widest(groups: Sequence[Group]) -> tuple[Sequence[Group], tuple[str, ...]]:
-    """Choose two modes or more and their shared tasks, with as many cells as possible."""
+    """Choose two modes or more and their shared tasks, with as many cells as possible.
+
+    Of more than `_MOST` groups, as of records with odd modes, those with the most tasks count.
+    """
+    data = list(map(_data_of, groups))
+    largest = sorted(range(len(groups)), key=lambda number: -len(data[number]))[:_MOST]
     choices = [
         choice
-        for count in range(2, len(groups) + 1)
-        for choice in itertools.combinations(groups, count)
-        if len({group.key.mode for group in choice}) > 1
+        for count in range(2, len(largest) + 1)
+        for choice in itertools.combinations(sorted(largest), count)
+        if len({groups[number].key.mode for number in choice}) > 1
     ]
-    shared = [(choice, _shared(choice)) for choice in choices]
-    return max(shared, key=lambda item: len(item[0]) * len(item[1]), default=((), ()))
+    shared = [(choice, _shared([data[number] for number in choice])) for choice in choices]
+    chosen, tasks = max(shared, key=lambda item: len(item[0]) * len(item[1]), default=((), ()))
+    return [groups[number] for number in chosen], tasks
 
 
-def _shared(groups: Sequence[Group]) -> tuple[str, ...]:
+def _shared(data: Sequence[Mapping[str, Basis]]) -> tuple[str, ...]:
     """Tasks of all groups with equal data, split and metric."""
-    data = [_data_of(group) for group in groups]
     return tuple(
         task for task, basis in data[0].items() if all(d.get(task) == basis for d in data[1:])
     )
