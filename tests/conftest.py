@@ -18,6 +18,8 @@ from tests.server import Server
 # Tensors here are tiny: one thread is as fast, and does not fight with other processes over cores.
 # Processes that tests start inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
+# readline, which pytest imports, leaves the terminal's width to the processes it starts.
+os.environ.pop("COLUMNS", None)
 torch.set_num_threads(1)
 
 
@@ -82,6 +84,16 @@ def paper_runs() -> Path:
         if folder.is_dir():
             return folder
     pytest.skip("neither MARSBENCH_PAPER_RUNS nor MARSBENCH_REAL_DATA leads to paper_runs")
+
+
+@pytest.fixture(autouse=True)
+def variables() -> Iterator[None]:
+    """Take back the variables that a test sets, or a library in it: Lightning sets threads."""
+    before = dict(os.environ)
+    yield
+    if dict(os.environ) != before:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)

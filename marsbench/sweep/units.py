@@ -5,6 +5,7 @@ leading dot sets it apart from the folders of tasks.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -177,7 +178,10 @@ def write_plan(
         for unit in plan.units
     ]
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    folder = sweeps / f"{slug(name)}-{stamp}-{os.getpid()}"
+    place = f"{slug(name)}-{stamp}-{os.getpid()}"
+    # A process may begin several sweeps within a second.
+    places = (sweeps / (f"{place}-{n}" if n else place) for n in itertools.count())
+    folder = next(folder for folder in places if not folder.exists())
     facts = {
         "suite": name,
         "words": [_public(word) for word in words],
