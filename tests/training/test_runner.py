@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 import os
@@ -123,7 +124,9 @@ def test_equal_runs_are_equal(finished: tuple[RunRecord, Path], toy: str, tmp_pa
     same_result(first, second, store, tmp_path)
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize(
+    "workers", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+)
 def test_worker_processes_and_the_cache_change_nothing(
     workers: int, finished: tuple[RunRecord, Path], toy: str, tmp_path: Path
 ) -> None:
@@ -235,8 +238,19 @@ def with_dropout(*args: Any, **options: Any) -> Classifier:
     return model
 
 
-@pytest.mark.parametrize("schedule", ["none", "cosine", "plateau", "step"])
-@pytest.mark.parametrize("mode", ["scratch", "frozen"])
+@pytest.mark.parametrize(
+    ("mode", "schedule"),
+    [
+        ("scratch", "cosine"),
+        ("scratch", "plateau"),
+        ("frozen", "step"),
+        *(
+            pytest.param(mode, schedule, marks=pytest.mark.slow)
+            for mode, schedule in (("scratch", "none"), ("scratch", "step"), ("frozen", "none"))
+        ),
+        *(pytest.param("frozen", name, marks=pytest.mark.slow) for name in ("cosine", "plateau")),
+    ],
+)
 def test_everything_that_moves_is_restored(
     schedule: str, mode: str, toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,8 +425,18 @@ def test_subsets_shrink_the_train_split_only(
     assert [record.data[f"num_{s}"] for s in ("val", "test")] == [9, 12]
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
-@pytest.mark.parametrize("schedule", ["none", "cosine", "plateau", "step"])
+FAST = (("adam", "none"), ("adamw", "cosine"), ("sgd", "plateau"), ("adamw", "step"))
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule"),
+    [
+        pytest.param(*pair, marks=() if pair in FAST else pytest.mark.slow)
+        for pair in itertools.product(
+            ("adam", "adamw", "sgd"), ("none", "cosine", "plateau", "step")
+        )
+    ],
+)
 def test_the_papers_optimisers_and_schedules_train(
     name: str, schedule: str, toy: str, tmp_path: Path
 ) -> None:

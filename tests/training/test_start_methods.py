@@ -38,7 +38,8 @@ def executed(script: Path, method: str, workers: int, toy: str, weights: str) ->
     return done.stdout
 
 
-@pytest.mark.parametrize("method", [pytest.param("spawn", marks=pytest.mark.slow), "forkserver"])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_a_script_without_a_main_guard(method: str, toy: str, weights: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     alone = executed(script, "fork", 0, toy, weights)

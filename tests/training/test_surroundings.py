@@ -75,7 +75,7 @@ def plain(toy: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str,
     [
         pytest.param(SLURM, marks=pytest.mark.slow),
         {**SLURM, "SLURM_NTASKS_PER_NODE": "4"},
-        TORCHRUN,
+        pytest.param(TORCHRUN, marks=pytest.mark.slow),
     ],
     ids=str,
 )

@@ -138,6 +138,7 @@ def test_the_memory_layout_changes_nothing(model: str, toy: str, tmp_path: Path)
     check_equal(second, tmp_path / "False", (first, tmp_path / "True"), tolerance=1e-3)
 
 
+@pytest.mark.slow
 def test_a_script_that_is_executed_twice_repeats_no_other_run(
     toy: str, tmp_path: Path, python: str
 ) -> None:

@@ -44,8 +44,15 @@ def only_up_to(
     return sizes
 
 
-@pytest.mark.parametrize("epoch", [0, 2])
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+@pytest.mark.parametrize(
+    ("error", "epoch"),
+    [
+        (torch.OutOfMemoryError, 0),
+        (RuntimeError, 2),
+        pytest.param(torch.OutOfMemoryError, 2, marks=pytest.mark.slow),
+        pytest.param(RuntimeError, 0, marks=pytest.mark.slow),
+    ],
+)
 def test_the_run_is_the_same_in_smaller_batches(
     error: type[Exception], epoch: int, toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
