@@ -73,7 +73,7 @@ def test_violins_of_classification(paper_runs: Path, analysis: Analysis) -> None
     for model in models.values():
         assert set(model.tasks) == set(frame["task"])
     (problem,) = (p for p in analysis.problems if p.trouble is Trouble.RANGE)
-    assert "classification frozen upstream: change_cls_ctx left out" in problem.message
+    assert "change_cls_ctx left out of aggregates over tasks" in problem.message
 
 
 @pytest.mark.parametrize("family", [SEGMENTATION, CLASSIFICATION], ids=lambda key: key.category)
