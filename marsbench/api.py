@@ -495,7 +495,7 @@ def make_report(
     Args:
         store: Folder of records.
         out: Folder to write to.
-        suite: Name or YAML of a suite, or the result of `planned`, to report only records and
+        suite: Name or YAML of a suite, or expected runs, to report only records and
             coverage of its runs; None for all records.
         **options: As on the command line, lists for words with commas (``only=["violins"]``);
             `marsbench.report.build.write_report` explains them.
@@ -512,39 +512,9 @@ def make_report(
 
     check_names("option", options, ReportKeys.__annotations__)
     if isinstance(suite, str | Path):
+        from marsbench.report.study.coverage import ExpectedRuns
         from marsbench.sweep.suites import expand, load_suite
 
         loaded = load_suite(str(suite))
-        suite = planned(loaded.name, expand(loaded, {}))
+        suite = ExpectedRuns.of_suite(loaded.name, expand(loaded, {}))
     return write_report(store, out, plan=suite, **options)
-
-
-def planned(suite: str, runs: Iterable[RunConfig]) -> "ExpectedRuns":
-    """List the expected runs of a report, for `make_report`.
-
-    Args:
-        suite: Name of the suite.
-        runs: Runs of the suite, as listed by `marsbench.sweep.suites.expand`.
-    """
-    from marsbench.report.study.cells import NONE
-    from marsbench.report.study.coverage import ExpectedRun, ExpectedRuns
-    from marsbench.tasks.catalog import get_task
-
-    runs = list(runs)
-    tasks = {task: get_task(task).name for task in {config.task for config in runs}}
-    return ExpectedRuns(
-        f"suite {suite}",
-        frozenset(
-            ExpectedRun(
-                tasks[config.task],
-                config.model,
-                str(config.mode),
-                str(config.subset),
-                config.seed,
-                str(config.imbalance),
-                NONE if config.views is None else str(config.views),
-                config.train_on or NONE,
-            )
-            for config in runs
-        ),
-    )

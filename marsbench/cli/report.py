@@ -164,8 +164,8 @@ def report(
 
 def _plan(store: Path, words: list[str], suite: str | None) -> "ExpectedRuns | None":
     """Expected runs of the words and the suite; None if neither is given."""
-    from marsbench.api import planned
     from marsbench.base.errors import ConfigError
+    from marsbench.report.study.coverage import ExpectedRuns
 
     if "=" in store.name and not store.is_dir():
         raise ConfigError(
@@ -182,7 +182,7 @@ def _plan(store: Path, words: list[str], suite: str | None) -> "ExpectedRuns | N
     if not words:
         return None
     asked = read_asked(words)
-    return planned(asked.suite.name, asked.runs)
+    return ExpectedRuns.of_suite(asked.suite.name, asked.runs)
 
 
 def _names(given: list[str] | None) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import marsbench
-from marsbench.api import make_report, planned
+from marsbench.api import make_report
 from marsbench.base.errors import ConfigError, NothingYetError, UnknownNameError
 from marsbench.config.identity import run_id
 from marsbench.report.analysis import Analysis
@@ -20,6 +20,7 @@ from marsbench.report.build import Report, write_report
 from marsbench.report.figures import grids, style
 from marsbench.report.figures.plots import scores as plots
 from marsbench.report.figures.spec import FAMILIES, Family, FigureSpec
+from marsbench.report.study.coverage import ExpectedRuns
 from marsbench.results.record import RunRecord
 from marsbench.sweep.suites import expand, load_suite
 from marsbench.tasks.kinds import METRICS, MetricInfo
@@ -334,7 +335,7 @@ def test_a_suites_runs_that_lack(tmp_path: Path) -> None:
     assert "Did you mean smoke?" in call(*words, "--suite", "smok", code=2).stderr
     # A suite names a task of one's own by its file, records by its name.
     landmarks = load_suite("frozen_landmarks")
-    plan = planned("x", expand(landmarks, {}))
+    plan = ExpectedRuns.of_suite("x", expand(landmarks, {}))
     assert {run.task for run in plan.runs} == {"hirise_landmark_v1"}
 
 

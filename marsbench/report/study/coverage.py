@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from marsbench.config.schema import Mode
+from marsbench.config.schema import Mode, RunConfig
 from marsbench.report.study.cells import ENSEMBLE, NONE, Group, GroupKey, StudyProblem
 from marsbench.results.record import RunRecord
-from marsbench.tasks.catalog import TASKS
+from marsbench.tasks.catalog import TASKS, get_task
 from marsbench.tasks.kinds import Kind
 
 ANY = "any"
@@ -44,6 +44,31 @@ class ExpectedRuns:
 
     name: str
     runs: frozenset[ExpectedRun]
+
+    @classmethod
+    def of_suite(cls, name: str, configs: Iterable[RunConfig]) -> "ExpectedRuns":
+        """Expect the runs of a suite.
+
+        Args:
+            name: Name of the suite.
+            configs: Runs of the suite, as listed by `marsbench.sweep.suites.expand`.
+        """
+        configs = list(configs)
+        tasks = {task: get_task(task).name for task in {config.task for config in configs}}
+        runs = (
+            ExpectedRun(
+                tasks[config.task],
+                config.model,
+                str(config.mode),
+                str(config.subset),
+                config.seed,
+                str(config.imbalance),
+                NONE if config.views is None else str(config.views),
+                config.train_on or NONE,
+            )
+            for config in configs
+        )
+        return cls(f"suite {name}", frozenset(runs))
 
     def only(
         self, tasks: Sequence[str] = (), models: Sequence[str] = (), modes: Sequence[str] = ()

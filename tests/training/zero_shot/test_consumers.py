@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 import marsbench
-from marsbench.api import planned
 from marsbench.base.errors import ConfigError, NotAvailableError, StoreError
 from marsbench.config.schema import RunConfig, SourceName
 from marsbench.evaluate.parents import find_parents
@@ -16,6 +15,7 @@ from marsbench.leaderboard.choice import choose
 from marsbench.leaderboard.submission import submit
 from marsbench.plan.resolve import resolve
 from marsbench.predict.load import load
+from marsbench.report.study.coverage import ExpectedRuns
 from marsbench.report.study.scores import study_of
 from marsbench.results.ensemble.combine import make_ensemble
 from marsbench.results.record import RunRecord
@@ -64,7 +64,9 @@ def test_reports_keep_other_test_samples_apart(store: Path) -> None:
 
 
 def test_missing_runs_of_recast_masks_stand_among_labels(store: Path) -> None:
-    plan = planned("own", [RunConfig.from_dict(keys("crater_multi_seg", store, seed=7))])
+    plan = ExpectedRuns.of_suite(
+        "own", [RunConfig.from_dict(keys("crater_multi_seg", store, seed=7))]
+    )
     study = study_of([run("crater_multi_seg", store)], plan=plan)
     assert [gap.key.category for gap in study.missing] == ["classification"]
 
