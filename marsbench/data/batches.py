@@ -22,8 +22,15 @@ def batch_of(
         stacked: Names of the fields to stack.
 
     Raises:
-        DataError: If samples differ in the shape of a field to stack.
+        DataError: If samples differ in their fields, or in the shape of a field to stack.
     """
+    for i, sample in enumerate(samples):
+        if different := sample.keys() ^ samples[0].keys():
+            raise DataError(
+                f"{sample.get('sample_id', f'sample {i}')} and the first sample of its batch "
+                f"differ in the fields {', '.join(sorted(different))}.",
+                "Return the same fields for every sample from transform=.",
+            )
     batch: dict[str, Any] = {}
     for key in samples[0]:
         values = [sample[key] for sample in samples]

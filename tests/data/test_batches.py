@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 import marsbench
 from marsbench.base.errors import DataError
+from marsbench.data.batches import batch_of
 from marsbench.data.dataset import MarsDataset, Sample
 from marsbench.data.sources.local import LocalSource
 from marsbench.tasks.kinds import Decode, Kind
@@ -106,3 +107,9 @@ def test_short_texts(tmp_path: Path) -> None:
     text = repr(marsbench.get_task("frost_cls")).splitlines()
     assert text[0] == "TaskSpec frost_cls: binary, f1_weighted"
     assert "train" in text[2]
+
+
+def test_samples_of_other_fields_are_named() -> None:
+    samples: list[dict[str, Any]] = [{"sample_id": "a", "label": 0}, {"sample_id": "b"}]
+    with pytest.raises(DataError, match=r"b and the first sample .* differ in the fields label"):
+        batch_of(samples)
